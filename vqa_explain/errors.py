@@ -1,0 +1,33 @@
+"""The errors a user can meet. Each message names the thing that is wrong and the remedy."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class VQAExplainError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InvalidInput(VQAExplainError, ValueError):
+    """An image, question, answer, parameter or file that cannot be used as given."""
+
+
+class Unsupported(VQAExplainError):
+    """A method asks for something the model cannot do."""
+
+
+class NonFiniteScore(VQAExplainError, ArithmeticError):
+    """The model answered NaN or infinity, so nothing true can be said about it."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
+    """An error for a name that is not in `known`, with the nearest names or, failing that, the first ones."""
+    known = list(known)
+    lowered = {k.lower(): k for k in known}
+    near = [lowered[n] for n in difflib.get_close_matches(str(name).lower(), lowered, n=3, cutoff=0.6)]
+    if near:
+        remedy = f"did you mean {' or '.join(repr(n) for n in near)}?"
+    else:
+        shown = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
+        remedy = f"choose one of: {shown}"
+    return InvalidInput(f"unknown {kind} {name!r}; {remedy}")

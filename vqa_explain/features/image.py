@@ -1,0 +1,128 @@
+"""The image feature: where the model's pixels lie in the picture, its regions, and what an absent region becomes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the original picture became the model's frame: resized, then cropped or padded.
+
+    Attributes:
+        original: (H, W) of the picture.
+        resized: (h, w) after resizing.
+        frame: (H', W') that the model sees.
+        offset: (top, left) of the frame within the resized picture; negative where the frame is padded.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    frame: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+    @cached_property
+    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+        axes = zip(self.original, self.resized, self.frame, self.offset, strict=True)
+        rows, columns = (_overlap(*axis) for axis in axes)
+        return rows, columns
+
+    def to_original(self, values: np.ndarray) -> np.ndarray:
+        """Carries (H', W') values to (H, W) by area, keeping their sum; cropped-away pixels get 0.
+
+        The share of a padding pixel goes to the nearest pixel of the picture.
+        """
+        rows, columns = self._weights
+        return rows @ np.asarray(values, dtype=np.float64) @ columns.T
+
+    def labels_to_original(self, labels: np.ndarray) -> np.ndarray:
+        """Carries (H', W') integer labels to (H, W) by nearest pixel; -1 where the picture was cropped away."""
+        index, seen = [], []
+        for size, scaled, frame, offset in zip(self.original, self.resized, self.frame, self.offset, strict=True):
+            at = np.floor((np.arange(size) + 0.5) * scaled / size).astype(int) - offset
+            index.append(np.clip(at, 0, frame - 1))
+            seen.append((at >= 0) & (at < frame))
+        carried = labels[np.ix_(*index)]
+        return np.where(np.ix_(*seen)[0] & np.ix_(*seen)[1], carried, -1)
+
+    def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
+        """Carries (H, W) labels to the frame (H', W') by nearest pixel; padding takes the nearest label."""
+        index = []
+        for size, scaled, frame, offset in zip(self.original, self.resized, self.frame, self.offset, strict=True):
+            at = np.clip(np.arange(frame) + offset, 0, scaled - 1)
+            index.append(np.clip(((at + 0.5) * size / scaled).astype(int), 0, size - 1))
+        return labels[np.ix_(*index)]
+
+
+def _overlap(size: int, scaled: int, frame: int, offset: int) -> np.ndarray:
+    """(size, frame): the share of each frame pixel's extent that lies on each original pixel; columns sum to 1."""
+    at = np.clip(np.arange(frame) + offset, 0, scaled - 1)
+    low, high = at * size / scaled, (at + 1) * size / scaled
+    edges = np.arange(size)
+    shared = np.minimum(high, edges[:, None] + 1) - np.maximum(low, edges[:, None])
+    shared = np.maximum(shared, 0)
+    return shared / shared.sum(axis=0)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """A division of the model's frame: `labels` (H', W') holds 0 … count-1, each region's number."""
+
+    labels: np.ndarray
+    count: int
+
+
+def grid_regions(frame: tuple[int, int], grid: tuple[int, int]) -> Regions:
+    """Divides a frame into rows × columns cells of as equal a size as whole pixels allow."""
+    if not all(1 <= cells <= size for cells, size in zip(grid, frame, strict=True)):
+        raise InvalidInput(f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} pixels")
+    rows, columns = (np.arange(size) * cells // size for size, cells in zip(frame, grid, strict=True))
+    return Regions(rows[:, None] * grid[1] + columns[None, :], grid[0] * grid[1])
+
+
+def _blur(pixels: Tensor, _seed: int) -> Tensor:
+    from torchvision.transforms.functional import gaussian_blur
+
+    sigma = max(pixels.shape[-2:]) / 12
+    # The kernel reaches 2 sigma but never past what reflection padding allows.
+    size = [2 * max(0, min(int(2 * sigma), side - 1)) + 1 for side in pixels.shape[-1:-3:-1]]
+    return gaussian_blur(pixels, size, [sigma, sigma])
+
+
+def _mean(pixels: Tensor, _seed: int) -> Tensor:
+    return pixels.mean(dim=(-2, -1), keepdim=True).expand_as(pixels).clone()
+
+
+def _constant(pixels: Tensor, _seed: int) -> Tensor:
+    return torch.zeros_like(pixels)
+
+
+def _noise(pixels: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(pixels.shape, generator=generator).to(pixels)
+    return pixels.mean(dim=(-2, -1), keepdim=True) + noise * pixels.std(dim=(-2, -1), keepdim=True)
+
+
+# What an absent region shows, from the model's (1, 3, H', W') pixels and a seed. "constant" is the middle of the
+# model's normalised range. A further fill, "drop", leaves the region's patches out of the sequence: see the models.
+FILLS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "blur": _blur,
+    "mean": _mean,
+    "constant": _constant,
+    "noise": _noise,
+}
+
+
+@dataclass(frozen=True)
+class ImageFeature:
+    """A picture as a model's input: one leaf of pixels, players that are regions."""
+
+    name: str = "image"
+    fills: tuple[str, ...] = tuple(FILLS)
+    default_fill: str = "blur"

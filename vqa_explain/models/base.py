@@ -1,0 +1,197 @@
+"""What methods may know of a model: features, leaves, scores, and scores of coalitions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.examples import Example
+from vqa_explain.features.base import Feature
+from vqa_explain.features.image import Geometry, Regions
+from vqa_explain.features.text import Token, Word
+
+Leaves = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer with the model's probability for it (softmax over its answers); `index` is its label number."""
+
+    text: str
+    probability: float
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One example, read once for one model.
+
+    Attributes:
+        example: what was encoded.
+        picture: (H, W, 3) uint8, the original picture.
+        pixels: (1, 3, H', W') what the model sees.
+        geometry: where the frame lies in the picture.
+        grid: (rows, columns) of the model's own division of the frame.
+        ids: (1, T) token numbers; empty for a classifier.
+        tokens, words: the question as the model and as people read it.
+    """
+
+    example: Example
+    picture: np.ndarray
+    pixels: Tensor
+    geometry: Geometry
+    grid: tuple[int, int]
+    ids: Tensor = field(default_factory=lambda: torch.zeros(1, 0, dtype=torch.long))
+    tokens: tuple[Token, ...] = ()
+    words: tuple[Word, ...] = ()
+
+
+class Model(Protocol):
+    """A model that can be explained. Adapters implement this; methods see nothing else.
+
+    Attributes:
+        name: what `vqa_explain.load` would take to get it again, as far as that is known.
+        family: the adapter, for lists.
+        features: its modalities, in the order of its leaves.
+        labels: the closed set of answers.
+        device: where it runs.
+        capabilities: "gradients" and "drop" (absent patches can leave the sequence), as far as they hold.
+    """
+
+    name: str
+    family: str
+    features: tuple[Feature, ...]
+    labels: tuple[str, ...]
+    device: torch.device
+    capabilities: frozenset[str]
+
+    def encode(self, example: Example) -> Encoded:
+        """Reads the picture and the question. Raises `InvalidInput` for what the model cannot take."""
+        ...
+
+    def leaves(self, encoded: Encoded) -> Leaves:
+        """One float tensor per feature: pixels (1, 3, H', W'), word embeddings (1, T, D)."""
+        ...
+
+    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+        """The leaves with every player absent, after each feature's fill; special tokens are kept."""
+        ...
+
+    def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
+        """Answer logits (B, K) for leaves of batch B, differentiable in each leaf."""
+        ...
+
+    def coalition_scores(
+        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+    ) -> Tensor:
+        """Answer logits (N, K) with only some players present.
+
+        Args:
+            encoded: the example.
+            regions: the division of the frame into R regions.
+            shown: (N, R) bool, the regions present.
+            said: (N, W) bool, the words present (W = 0 for a classifier).
+            fills: feature name → fill.
+            seed: for fills that draw noise.
+        """
+        ...
+
+
+def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
+    """The most probable answers, best first."""
+    with torch.no_grad():
+        logits = model.scores(encoded, model.leaves(encoded))[0].double()
+    check_finite(logits, "the model's answer to the whole example")
+    probabilities = logits.softmax(0)
+    best = probabilities.topk(min(top, len(probabilities)))
+    return [
+        Answer(model.labels[i], p, i) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+
+
+def check_finite(scores: Tensor, what: str) -> None:
+    """Raises `NonFiniteScore` when a score is NaN or infinite."""
+    from vqa_explain.errors import NonFiniteScore
+
+    if not bool(torch.isfinite(scores).all()):
+        raise NonFiniteScore(f"{what} is NaN or infinite; check the model's weights and number type")
+
+
+SCORES = ("logit", "log_probability", "probability")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The scalar that is explained: one answer's score, or its score minus another's.
+
+    Attributes:
+        index: the answer's label number.
+        contrast: the label number of the answer it is compared with, or `None`.
+        score: "logit", "log_probability" or "probability".
+    """
+
+    index: int
+    contrast: int | None = None
+    score: str = "logit"
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Scores (B,) of logits (B, K)."""
+        if self.score == "log_probability":
+            logits = logits.log_softmax(-1)
+        elif self.score == "probability":
+            logits = logits.softmax(-1)
+        value = logits[:, self.index]
+        return value if self.contrast is None else value - logits[:, self.contrast]
+
+
+def find_answer(model: Model, answer: str) -> int:
+    """The label number of an answer's text; case and surrounding blanks do not matter."""
+    if not isinstance(answer, str):
+        raise InvalidInput(f"an answer must be text, not {type(answer).__name__}")
+    wanted = answer.strip().casefold()
+    for index, label in enumerate(model.labels):
+        if label.casefold() == wanted:
+            return index
+    raise unknown("answer", answer, model.labels)
+
+
+def check_fills(model: Model, fills: dict[str, str]) -> dict[str, str]:
+    """Every feature's fill: the asked one if the feature knows it, else its default."""
+    names = [feature.name for feature in model.features]
+    for name in fills:
+        if name not in names:
+            raise unknown(f"feature of model {model.name!r}", name, names)
+    chosen = {}
+    for feature in model.features:
+        fill = fills.get(feature.name, feature.default_fill)
+        if fill not in feature.fills:
+            raise unknown(f"{feature.name} fill of model {model.name!r}", fill, feature.fills)
+        chosen[feature.name] = fill
+    return chosen
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, else the first of cuda, mps and cpu that is there."""
+    if device is not None:
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def parameters_frozen(module: torch.nn.Module) -> Iterator[None]:
+    """Gradients flow to the leaves only, so that a backward pass does not pay for the weights."""
+    wanted = [p for p in module.parameters() if p.requires_grad]
+    for p in wanted:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in wanted:
+            p.requires_grad_(True)

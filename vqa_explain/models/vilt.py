@@ -1,0 +1,157 @@
+"""ViLT for question answering: one encoder over words and patches, answers from a closed set.
+
+transformers' own forward selects the patches by `torch.multinomial`, so that their order is random and the global
+random state moves. The adapter builds the patch tokens itself in raster order and passes them as `image_embeds`:
+the scores are the same (attention does not see the order, positions are added before), every position of every layer
+belongs to a known patch, nothing is drawn, and a coalition can leave patches out of the sequence.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import ViltForQuestionAnswering, ViltProcessor
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import Example, read_image
+from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
+from vqa_explain.features.text import TextFeature, check_question, group_tokens
+from vqa_explain.models.base import Encoded, Leaves, parameters_frozen
+
+
+class ViltModel:
+    """Adapter of `transformers.ViltForQuestionAnswering`; see `models.base.Model`."""
+
+    family = "vilt"
+    capabilities = frozenset({"gradients", "drop"})
+
+    def __init__(
+        self, module: ViltForQuestionAnswering, processor: ViltProcessor, name: str, device: torch.device
+    ) -> None:
+        self.name = name
+        self.device = device
+        self.module = module.to(device).eval()  # type: ignore[arg-type]
+        self.processor = processor
+        self.labels = tuple(str(module.config.id2label[i]) for i in range(module.config.num_labels))
+        self._embeddings = self.module.vilt.embeddings
+        mask = processor.tokenizer.mask_token_id
+        text = TextFeature() if mask is not None else TextFeature(fills=("pad",), default_fill="pad")
+        # "drop" is what token-dropping training made familiar, and it costs least: see README, defaults.
+        self.features = (ImageFeature(fills=("drop", *FILLS), default_fill="drop"), text)
+
+    def encode(self, example: Example) -> Encoded:
+        question = check_question(example.question)
+        picture = read_image(example.image)
+        text = self.processor.tokenizer(question, return_offsets_mapping=True, return_special_tokens_mask=True)
+        ids, limit = text["input_ids"], self.module.config.max_position_embeddings
+        if len(ids) > limit:
+            raise InvalidInput(
+                f"the question has {len(ids)} tokens and model {self.name!r} takes {limit}; shorten the question"
+            )
+        names = self.processor.tokenizer.convert_ids_to_tokens(ids)
+        special = [bool(s) for s in text["special_tokens_mask"]]
+        tokens, words = group_tokens(question, names, ids, text["offset_mapping"], special)
+        pixels = self._pixels(picture)
+        frame = (pixels.shape[2], pixels.shape[3])
+        patch = self.module.config.patch_size
+        grid = (frame[0] // patch, frame[1] // patch)
+        geometry = Geometry(picture.shape[:2], frame, frame)
+        return Encoded(example, picture, pixels, geometry, grid, torch.tensor([ids], device=self.device), tokens, words)
+
+    def _pixels(self, picture) -> Tensor:  # noqa: ANN001 - a numpy array
+        """The processor's frame (1, 3, H', W'). One picture alone is resized to whole patches, never padded."""
+        patch = self.module.config.patch_size
+        steps = self.processor.image_processor
+        long, short = max(picture.shape[:2]), min(picture.shape[:2])
+        side = steps.size["shortest_edge"]
+        # The processor caps the long side at 1333 / 800 of the short one, and rounds both down to whole patches.
+        if side * min(1.0, 1333 / 800 * short / long) < steps.size_divisor:
+            raise InvalidInput(
+                f"the image of {picture.shape[1]} × {picture.shape[0]} pixels is too long and thin: its short side "
+                f"would be under one patch of {patch} pixels; crop it"
+            )
+        return steps(images=[picture], return_tensors="pt")["pixel_values"].to(self.device)
+
+    def leaves(self, encoded: Encoded) -> Leaves:
+        words = self._embeddings.text_embeddings.word_embeddings(encoded.ids)
+        return {"image": encoded.pixels.clone(), "text": words.detach()}
+
+    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+        # Dropping and padding have no value that a leaf could take: the nearest are blur and the pad embedding.
+        image = "blur" if fills["image"] == "drop" else fills["image"]
+        tokenizer = self.processor.tokenizer
+        absent = tokenizer.mask_token_id if fills["text"] == "mask" else tokenizer.pad_token_id
+        own = torch.tensor([t.word >= 0 for t in encoded.tokens], device=self.device)
+        ids = torch.where(own, absent, encoded.ids)
+        words = self._embeddings.text_embeddings.word_embeddings(ids).detach()
+        return {"image": FILLS[image](encoded.pixels, seed), "text": words}
+
+    def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
+        patches = self._patches(leaves["image"])
+        text = leaves["text"]
+        heard = torch.ones(text.shape[:2], dtype=torch.long, device=self.device)
+        seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
+        return self._answer(text, heard, patches, seen)
+
+    def _answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
+        with parameters_frozen(self.module):
+            return self.module(
+                inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen
+            ).logits
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """Image tokens (B, 1 + patches, D) in raster order behind the image's own first token."""
+        embeddings, config = self._embeddings, self.module.config
+        with parameters_frozen(self.module):
+            x = embeddings.patch_embeddings(pixels)
+            side = config.image_size // config.patch_size
+            places = embeddings.position_embeddings[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+            if x.shape[2:] != places.shape[2:]:
+                places = F.interpolate(places, size=x.shape[2:], mode="bilinear", align_corners=True)
+            x = (x + places).flatten(2).transpose(1, 2)
+            first = embeddings.cls_token + embeddings.position_embeddings[:, :1]
+            return torch.cat([first.expand(len(x), -1, -1), x], dim=1)
+
+    @torch.no_grad()
+    def coalition_scores(
+        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+    ) -> Tensor:
+        text, heard = self._hear(encoded, said, fills["text"])
+        if fills["image"] == "drop":
+            patches, seen = self._drop(encoded, regions, shown)
+        else:
+            labels = torch.from_numpy(regions.labels).to(self.device)
+            blank = FILLS[fills["image"]](encoded.pixels, seed)
+            pixels = torch.where(shown[:, labels][:, None], encoded.pixels, blank)
+            patches = self._patches(pixels)
+            seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
+        return self._answer(text, heard, patches, seen)
+
+    def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
+        """Word embeddings (N, T, D) and attention (N, T) with only the words of `said` present."""
+        owner = torch.tensor([t.word for t in encoded.tokens], device=self.device)
+        present = said[:, owner.clamp(min=0)] | (owner < 0)
+        ids = encoded.ids.expand(len(said), -1)
+        if fill == "pad":
+            heard = present.long()
+        else:
+            ids = torch.where(present, ids, self.processor.tokenizer.mask_token_id)
+            heard = torch.ones_like(ids)
+        return self._embeddings.text_embeddings.word_embeddings(ids), heard
+
+    def _drop(self, encoded: Encoded, regions: Regions, shown: Tensor) -> tuple[Tensor, Tensor]:
+        """Image tokens (N, 1 + most kept, D) of the present patches in raster order, and which are no filler."""
+        patch = self.module.config.patch_size
+        labels = torch.from_numpy(regions.labels).to(self.device)
+        cells = labels.unfold(0, patch, patch).unfold(1, patch, patch).flatten(2)
+        if not bool((cells == cells[:, :, :1]).all()):
+            raise InvalidInput(
+                f"fill 'drop' needs regions made of whole patches of {patch} pixels; choose such a grid or another fill"
+            )
+        present = shown[:, cells[:, :, 0].flatten()]
+        tokens = self._patches(encoded.pixels)[0]
+        most = int(present.sum(1).max())
+        # A stable sort on absence brings the present patches to the front in raster order.
+        kept = (~present).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+        patches = torch.cat([tokens[:1].expand(len(shown), 1, -1), tokens[1:][kept]], dim=1)
+        seen = torch.cat([torch.ones_like(present[:, :1]), present.gather(1, kept)], dim=1)
+        return patches, seen.long()

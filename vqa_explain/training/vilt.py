@@ -1,0 +1,162 @@
+"""A small ViLT and its training step: fast forward, random absence of patches and words, and helping heads.
+
+Patches leave the sequence and words become [MASK] in part of the batches, with rates from 0 to 1, while the answer
+stays the true one. So the network learns the answer's distribution given whatever is visible, and the game that
+a perturbation method plays on it, v(S) = score given the players in S, is in distribution for every coalition S
+(the surrogate of Frye et al. 2021, "Shapley explainability on the data manifold", equation 9).
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import BertTokenizer, ViltConfig, ViltForQuestionAnswering, ViltImageProcessor, ViltProcessor
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def make_processor(words: list[str], size: int, divisor: int) -> ViltProcessor:
+    """A word-piece tokenizer whose whole words are `words` (the rest falls apart into letters), and image steps."""
+    pieces = [*SPECIAL, *"?.,!'-\"", *LETTERS, *(f"##{c}" for c in LETTERS), *sorted(set(words))]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=40)
+    images = ViltImageProcessor(
+        size={"shortest_edge": size}, size_divisor=divisor, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    return ViltProcessor(images, tokenizer)
+
+
+def make_model(processor: ViltProcessor, answers: tuple[str, ...], layers: int, seed: int) -> ViltForQuestionAnswering:
+    """A ViLT of hidden size 128 on 96 px pictures with patches of 12 px, randomly initialised."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ViltForQuestionAnswering(
+            ViltConfig(
+                vocab_size=len(processor.tokenizer),
+                hidden_size=128,
+                num_hidden_layers=layers,
+                num_attention_heads=4,
+                intermediate_size=256,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                max_position_embeddings=40,
+                image_size=96,
+                patch_size=12,
+                id2label=dict(enumerate(answers)),
+                label2id={a: i for i, a in enumerate(answers)},
+            )
+        )
+
+
+class Heads(nn.Module):
+    """Heads that exist in training only; they tell the layers what to look for, long before answers reward it."""
+
+    def __init__(self, hidden: int, shapes: int, colors: int, cells: int) -> None:
+        super().__init__()
+        self.shape = nn.Linear(hidden, shapes + 1)  # the shape on this patch, or none
+        self.color = nn.Linear(hidden, colors + 1)
+        self.place = nn.Linear(hidden, 2 * cells)  # column and row of the object that this word names
+        self.ground = nn.Linear(hidden, 1)  # is this patch part of an object that the question is about
+
+
+@dataclass
+class Batch:
+    """Tensors of B examples: T tokens, P patches in raster order, N named objects over the batch."""
+
+    pixels: Tensor  # (B, 3, H, W) uint8
+    ids: Tensor  # (B, T), 0 is padding
+    answer: Tensor  # (B,)
+    shape: Tensor  # (B, P) index, the last means none, -100 is not scored
+    color: Tensor  # (B, P)
+    ground: Tensor  # (B, P) 0 or 1
+    named: Tensor  # (N, 4): example, token, column, row
+
+
+def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None) -> list[Tensor]:
+    """The states after the embeddings and after each layer, (B, T + 1 + kept patches, D), patches in raster order.
+
+    The same sums as transformers' own forward (a test says so) without its random order of patches.
+    """
+    embeddings = model.vilt.embeddings
+    kinds = embeddings.token_type_embeddings.weight
+    text = embeddings.text_embeddings(input_ids=ids) + kinds[0]
+    patches = embeddings.patch_embeddings(pixels).flatten(2).transpose(1, 2)
+    patches = patches + embeddings.position_embeddings[:, 1:] + kinds[1]
+    if kept is not None:
+        patches = patches.gather(1, kept[:, :, None].expand(-1, -1, patches.shape[2]))
+    first = (embeddings.cls_token + embeddings.position_embeddings[:, :1] + kinds[1]).expand(len(ids), -1, -1)
+    x = torch.cat([text, first, patches], dim=1)
+    visible = torch.cat([ids != 0, torch.ones(x.shape[0], x.shape[1] - ids.shape[1], dtype=torch.bool)], dim=1)
+    states = [x]
+    heads = model.config.num_attention_heads
+    for layer in model.vilt.encoder.layer:
+        h = layer.layernorm_before(x)
+        attention = layer.attention.attention
+        q, k, v = (f(h).unflatten(2, (heads, -1)).transpose(1, 2) for f in (attention.query, attention.key, attention.value))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
+        x = x + layer.attention.output.dense(mixed.transpose(1, 2).flatten(2))
+        h = layer.intermediate(layer.layernorm_after(x))
+        x = x + layer.output.dense(h)
+        states.append(x)
+    return states
+
+
+def logits(model: ViltForQuestionAnswering, last: Tensor) -> Tensor:
+    """Answer logits (B, K) from the last layer's states."""
+    return model.classifier(model.vilt.pooler(model.vilt.layernorm(last)))
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """uint8 pixels to the range -1 … 1, as the processor does with mean and deviation 0.5."""
+    return pixels.float() / 127.5 - 1.0
+
+
+def drop(batch: Batch, rate: Tensor, keep: int, spare_objects: bool, mask_id: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Chooses `keep` patches per example (objects first when spared) and masks words at `rate` (B,).
+
+    Returns token ids (B, T) and patch indices (B, keep) in raster order.
+    """
+    order = torch.rand(batch.ground.shape, generator=g)
+    if spare_objects:
+        order = order + (batch.shape != batch.shape.max())
+    kept = order.topk(keep, dim=1).indices.sort(dim=1).values
+    words = batch.ids >= len(SPECIAL)
+    gone = words & (torch.rand(batch.ids.shape, generator=g) < rate[:, None])
+    return torch.where(gone, mask_id, batch.ids), kept
+
+
+def loss(model: ViltForQuestionAnswering, heads: Heads | None, batch: Batch, ids: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Total loss, and whether each answer is right (B,)."""
+    states = hidden_states(model, normalise(batch.pixels), ids, kept)
+    scores = logits(model, states[-1])
+    total = F.cross_entropy(scores, batch.answer)
+    if heads is not None:
+        tokens = ids.shape[1]
+        early, middle, late = states[2], states[-3], states[-2]
+        dense = F.cross_entropy(heads.shape(early[:, tokens + 1 :]).flatten(0, 1), batch.shape.gather(1, kept).flatten())
+        dense = dense + F.cross_entropy(heads.color(early[:, tokens + 1 :]).flatten(0, 1), batch.color.gather(1, kept).flatten())
+        ground = F.binary_cross_entropy_with_logits(heads.ground(late[:, tokens + 1 :])[:, :, 0], batch.ground.gather(1, kept))
+        total = total + 0.5 * dense + 3.0 * ground
+        if len(batch.named):
+            example, token, column, row = batch.named.T
+            place = heads.place(middle[example, token]).unflatten(1, (2, -1))
+            total = total + 0.5 * (F.cross_entropy(place[:, 0], column) + F.cross_entropy(place[:, 1], row))
+    return total, scores.argmax(1) == batch.answer
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """Learning rate: linear warm-up over 5 % of the steps, then a cosine to nothing."""
+    warm = max(1, steps // 20)
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def save(model: ViltForQuestionAnswering, processor: ViltProcessor, folder: Path) -> None:
+    """Writes the checkpoint in hub format: safetensors, config, tokenizer and processor files."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
