@@ -1,0 +1,48 @@
+"""vqa_explain: which words and which image regions made a model answer so.
+
+Names are imported when first used, so that `import vqa_explain` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqa_explain.datasets.loading import load_dataset
+    from vqa_explain.errors import InvalidInput, NonFiniteScore, Unsupported, VQAExplainError
+    from vqa_explain.examples import Example
+    from vqa_explain.explaining import explain
+    from vqa_explain.explanation import Explanation, load_explanation
+    from vqa_explain.models.loading import load
+
+_HOMES = {
+    "Example": "examples",
+    "Explanation": "explanation",
+    "InvalidInput": "errors",
+    "NonFiniteScore": "errors",
+    "Unsupported": "errors",
+    "VQAExplainError": "errors",
+    "explain": "explaining",
+    "load": "models.loading",
+    "load_dataset": "datasets.loading",
+    "load_explanation": "explanation",
+}
+__all__ = [
+    "Example",
+    "Explanation",
+    "InvalidInput",
+    "NonFiniteScore",
+    "Unsupported",
+    "VQAExplainError",
+    "explain",
+    "load",
+    "load_dataset",
+    "load_explanation",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vqa_explain' has no attribute {name!r}")
+    value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

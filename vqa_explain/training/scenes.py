@@ -55,7 +55,7 @@ def _drawn(number: int, seed: int) -> tuple[scenes.Scene, np.ndarray, np.ndarray
 
 def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabulary: dict[str, int]) -> Batch:
     """Tensors and the labels of the helping heads for drawn scenes."""
-    rows, named = [], []
+    rows, named, owned = [], [], []
     shape = np.full((len(drawn), GRID * GRID), len(scenes.SHAPES))
     color = np.full((len(drawn), GRID * GRID), len(scenes.COLORS))
     ground = np.zeros((len(drawn), GRID * GRID), dtype=np.float32)
@@ -76,6 +76,7 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
             token = 1 + next(i for i, (_, stop, _) in enumerate(found) if stop == end)
             item = scene.items[index]
             named.append((b, token, int(item.x) // cell, int(item.y) // cell))
+            owned.append(area[index] >= 14)
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for b, row in enumerate(rows):
         ids[b, : len(row)] = row
@@ -87,6 +88,7 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
         color=torch.from_numpy(color),
         ground=torch.from_numpy(ground),
         named=torch.tensor(named, dtype=torch.long).reshape(-1, 4),
+        owned=torch.tensor(np.array(owned, dtype=np.float32)).reshape(-1, GRID * GRID),
     )
 
 

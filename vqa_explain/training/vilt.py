@@ -74,6 +74,7 @@ class Batch:
     color: Tensor  # (B, P)
     ground: Tensor  # (B, P) 0 or 1
     named: Tensor  # (N, 4): example, token, column, row
+    owned: Tensor  # (N, P) 0 or 1: the patches of the named object
 
 
 def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None) -> list[Tensor]:
@@ -103,6 +104,21 @@ def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, 
         x = x + layer.output.dense(h)
         states.append(x)
     return states
+
+
+def looked_at(model: ViltForQuestionAnswering, state: Tensor, layer: int, named: Tensor, owned: Tensor) -> Tensor:
+    """(N,) how much of the first head's attention in `layer` goes from each naming word to its object's patches.
+
+    `state` (B, tokens, D) enters the layer; `owned` (N, kept patches) marks the object; the patches come last.
+    """
+    block = model.vilt.encoder.layer[layer]
+    attention = block.attention.attention
+    width = attention.attention_head_size
+    h = block.layernorm_before(state)
+    q = attention.query(h[named[:, 0], named[:, 1]])[:, :width]
+    k = attention.key(h)[:, :, :width][named[:, 0]]
+    weights = (torch.einsum("nd,ntd->nt", q, k).float() / math.sqrt(width)).softmax(1)
+    return (weights[:, -owned.shape[1] :] * owned).sum(1)
 
 
 def logits(model: ViltForQuestionAnswering, last: Tensor) -> Tensor:
@@ -136,15 +152,19 @@ def loss(model: ViltForQuestionAnswering, heads: Heads | None, batch: Batch, ids
     total = F.cross_entropy(scores, batch.answer)
     if heads is not None:
         tokens = ids.shape[1]
-        early, middle, late = states[2], states[-3], states[-2]
+        early, late = states[2], states[-2]
         dense = F.cross_entropy(heads.shape(early[:, tokens + 1 :]).flatten(0, 1), batch.shape.gather(1, kept).flatten())
         dense = dense + F.cross_entropy(heads.color(early[:, tokens + 1 :]).flatten(0, 1), batch.color.gather(1, kept).flatten())
         ground = F.binary_cross_entropy_with_logits(heads.ground(late[:, tokens + 1 :])[:, :, 0], batch.ground.gather(1, kept))
         total = total + 0.5 * dense + 3.0 * ground
-        if len(batch.named):
-            example, token, column, row = batch.named.T
-            place = heads.place(middle[example, token]).unflatten(1, (2, -1))
-            total = total + 0.5 * (F.cross_entropy(place[:, 0], column) + F.cross_entropy(place[:, 1], row))
+        owned = batch.owned.gather(1, kept[batch.named[:, 0]])
+        whole = owned.sum(1) > 0.5 * batch.owned.sum(1)  # what is not there cannot be found
+        named, owned = batch.named[whole], owned[whole]
+        if len(named):
+            mass = looked_at(model, states[-3], len(states) - 3, named, owned)
+            place = heads.place(late[named[:, 0], named[:, 1]]).unflatten(1, (2, -1))
+            where = F.cross_entropy(place[:, 0], named[:, 2]) + F.cross_entropy(place[:, 1], named[:, 3])
+            total = total + 0.5 * where - 0.5 * (mass + 1e-3).log().mean()
     return total, scores.argmax(1) == batch.answer
 
 

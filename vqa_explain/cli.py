@@ -1,0 +1,201 @@
+"""The command `vqa-explain`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from vqa_explain.errors import InvalidInput, VQAExplainError
+
+if TYPE_CHECKING:
+    from vqa_explain.explanation import Explanation
+    from vqa_explain.methods.base import Progress
+
+app = cyclopts.App(
+    name="vqa-explain",
+    help="Explain the answers of visual question answering models: words and image regions together.",
+    version_flags=["--version"],
+    version=lambda: __import__("importlib.metadata").metadata.version("vqa_explain"),
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines instead of tables.")]
+
+
+@contextmanager
+def _progress(what: str) -> Iterator["Progress | None"]:
+    """A progress bar on the error stream, when a person is watching."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        job = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(job, completed=done, total=total)
+
+
+@app.command
+def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
+    """Explain answers of the shipped models and write a page and the explanation files.
+
+    Args:
+        out: the folder for `index.html` and the explanation files.
+    """
+    from vqa_explain.demo import run_demo
+
+    with _progress("explaining") as progress:
+        explained = run_demo(out, progress)
+    if json_:
+        print(json.dumps([e.summary() for e in explained]))
+        return
+    from rich.console import Console
+
+    from vqa_explain.tables import explanations_table
+
+    console = Console()
+    console.print(explanations_table(explained))
+    console.print("Red speaks for the answer, blue against it; share is each modality's part of the absolute total.")
+    console.print(f"Open {out / 'index.html'} to see the regions.", highlight=False)
+
+
+@app.command
+def explain(
+    image: Path,
+    question: str | None = None,
+    *,
+    model: str = "scenes",
+    method: str | None = None,
+    target: str | None = None,
+    contrast: str | None = None,
+    score: str = "logit",
+    budget: int | None = None,
+    seed: int = 0,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    out: Path | None = None,
+    json_: Json = False,
+) -> None:
+    """Explain one answer about one image.
+
+    Args:
+        image: a picture.
+        question: the question; leave it out for a classifier.
+        model: a shipped model, a hub id or a folder.
+        method: see `vqa-explain methods`.
+        target: the answer to explain; by default the predicted one.
+        contrast: explain why the target rather than this answer.
+        score: logit, log_probability or probability.
+        budget: most evaluations, for methods that have one.
+        seed: for methods that draw.
+        set_: a parameter of the method as name=value; may be repeated.
+        out: write an explanation file (.vqax), a page (.html) or a figure (.png).
+    """
+    parameters = _parameters(set_ or [])
+    if budget is not None:
+        parameters["budget"] = budget
+    if out is not None and out.suffix not in (".vqax", ".html", ".png"):
+        raise InvalidInput(f"--out {str(out)!r} must end in .vqax, .html or .png")
+    if out is not None and not out.parent.is_dir():
+        raise InvalidInput(f"the folder {str(out.parent)!r} of --out does not exist; make it first")
+
+    from vqa_explain.examples import read_image
+    from vqa_explain.explaining import explain as explain_answer
+    from vqa_explain.models.loading import load
+
+    picture = read_image(image)
+    loaded = load(model)
+    with _progress("explaining") as progress:
+        explanation = explain_answer(
+            loaded, picture, question, method=method, target=target, contrast=contrast, score=score, seed=seed,
+            progress=progress, **parameters,
+        )  # fmt: skip
+    if out is not None:
+        _write(explanation, out)
+    if json_:
+        print(json.dumps(explanation.summary()))
+        return
+    from rich.console import Console
+
+    from vqa_explain.tables import explanation_tables
+
+    console = Console()
+    for table in explanation_tables(explanation):
+        console.print(table)
+    if out is not None:
+        console.print(f"Written: {out}", highlight=False)
+
+
+def _parameters(pairs: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InvalidInput(f"--set {pair!r} must be name=value")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def _write(explanation: "Explanation", out: Path) -> None:
+    if out.suffix == ".vqax":
+        explanation.save(out)
+    elif out.suffix == ".html":
+        explanation.to_html(out)
+    else:
+        explanation.plot().savefig(out, dpi=150)
+
+
+@app.command
+def methods(name: str | None = None, *, json_: Json = False) -> None:
+    """List the explanation methods, or the parameters of one.
+
+    Args:
+        name: a method.
+    """
+    from vqa_explain.tables import describe_methods, methods_tables
+
+    if json_:
+        print(json.dumps(describe_methods(name)))
+        return
+    from rich.console import Console
+
+    for table in methods_tables(name):
+        Console().print(table)
+
+
+@app.command
+def models(*, json_: Json = False) -> None:
+    """List the shipped models and the families that can be loaded."""
+    from vqa_explain.tables import describe_models, models_tables
+
+    if json_:
+        print(json.dumps(describe_models()))
+        return
+    from rich.console import Console
+
+    for table in models_tables():
+        Console().print(table)
+
+
+def main() -> None:
+    """Runs the command; a user's mistake ends with one line and exit code 2."""
+    try:
+        app(exit_on_error=False, print_error=False)
+    except (VQAExplainError, cyclopts.CycloptsError) as error:
+        print(f"vqa-explain: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("vqa-explain: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The one home of colours: signed values to red (for the answer) and blue (against it), safe for the colour-blind."""
+
+import numpy as np
+
+FOR = np.array([178, 24, 43])  # ends of ColorBrewer's RdBu, which keeps its order for colour-blind readers
+AGAINST = np.array([33, 102, 172])
+
+
+def signed_rgba(values: np.ndarray, scale: float, strength: float = 0.8) -> np.ndarray:
+    """(…,) values to (…, 4) uint8: the colour says the sign, the opacity |value| / scale, at most `strength`."""
+    values = np.asarray(values, dtype=np.float64)
+    rgba = np.empty((*values.shape, 4), dtype=np.uint8)
+    rgba[..., :3] = np.where(values[..., None] >= 0, FOR, AGAINST)
+    size = np.clip(np.abs(values) / scale, 0, 1) if scale > 0 else np.zeros_like(values)
+    rgba[..., 3] = np.rint(255 * strength * size)
+    return rgba
+
+
+def over_white(value: float, scale: float) -> tuple[int, int, int]:
+    """The colour of a word: `signed_rgba` laid over white."""
+    *rgb, alpha = (int(c) for c in signed_rgba(np.array(value), scale))
+    red, green, blue = (round(255 + (c - 255) * alpha / 255) for c in rgb)
+    return red, green, blue
+
+
+def overlay(picture: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
+    """The picture (H, W, 3) in grey with signed values (H, W) laid over it, uint8."""
+    grey = picture.astype(np.float64) @ [0.299, 0.587, 0.114]
+    faded = np.repeat((0.6 * grey + 0.4 * 255)[:, :, None], 3, axis=2)
+    rgba = signed_rgba(values, scale).astype(np.float64)
+    alpha = rgba[:, :, 3:] / 255
+    return np.rint(faded * (1 - alpha) + rgba[:, :, :3] * alpha).astype(np.uint8)

@@ -1,0 +1,60 @@
+"""easy-VQA (Victor Zhou, MIT licence, PyPI package `easy-vqa`): one coloured shape a picture, thirteen answers."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+
+from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.examples import Example
+
+SPLITS = ("train", "test")
+_COLORS = ("black", "gray", "teal", "brown", "red", "green", "blue", "yellow")
+
+
+def family_of(question: str, answer: str) -> str:
+    """The kind of an easy-VQA question: "color", "shape", or "existence" (yes and no)."""
+    if answer in ("yes", "no"):
+        return "existence"
+    return "color" if answer in _COLORS else "shape"
+
+
+def package_folder() -> Path:
+    """Where the package `easy-vqa` keeps its data."""
+    found = find_spec("easy_vqa")
+    if found is None or not found.submodule_search_locations:
+        raise InvalidInput("the easy-VQA data is not installed; run: pip install easy-vqa")
+    return Path(next(iter(found.submodule_search_locations))) / "data"
+
+
+@dataclass(frozen=True)
+class EasyVQA:
+    """All questions of one split, in the package's order. Pictures are 64 × 64 files, read when needed."""
+
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise unknown("split of easy-VQA", self.split, SPLITS)
+
+    @cached_property
+    def _rows(self) -> list[tuple[str, str, int]]:
+        return json.loads((package_folder() / self.split / "questions.json").read_text(encoding="utf-8"))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Example:
+        question, answer, image = self._rows[index]
+        return Example(
+            image=package_folder() / self.split / "images" / f"{image}.png",
+            question=question,
+            answer=answer,
+            id=f"easy-vqa/{self.split}/{index % len(self)}",
+            family=family_of(question, answer),
+        )
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[i] for i in range(len(self)))

@@ -1,0 +1,178 @@
+"""What a method is: a frozen dataclass whose fields are its parameters and whose one act is a call."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+
+from vqa_explain.errors import InvalidInput, Unsupported, unknown
+from vqa_explain.features.image import Regions
+from vqa_explain.game import Cost, Game, make_players
+from vqa_explain.models.base import Encoded, Leaves, Model, Target, check_fills, check_finite
+
+Progress = Callable[[int, int], None]  # done, in all
+
+
+@dataclass
+class Task:
+    """What a method is asked: explain this target of this example by this model."""
+
+    model: Model
+    encoded: Encoded
+    target: Target
+    seed: int = 0
+    progress: Progress | None = None
+    cost: Cost = field(default_factory=Cost)
+
+    def fills(self, image: str | None, text: str | None) -> dict[str, str]:
+        """Every feature's fill, with the model's default where `None`."""
+        asked = {"image": image, "text": text}
+        names = {feature.name for feature in self.model.features}
+        return check_fills(self.model, {k: v for k, v in asked.items() if v is not None and k in names})
+
+    def game(self, image: str | None, text: str | None, grid: int | None) -> Game:
+        """The game of regions (a grid × grid division, or the model's own) and words."""
+        players = make_players(self.encoded, (grid, grid) if grid else None)
+        fills = self.fills(image, text)
+        return Game(self.model, self.encoded, players, fills, self.target, seed=self.seed, cost=self.cost)
+
+    def score(self, leaves: Leaves) -> torch.Tensor:
+        """The target's scores (B,) float64 of leaves, counted."""
+        values = self.target(self.model.scores(self.encoded, leaves)).double()
+        self.cost.forwards += len(values)
+        check_finite(values, "the target's score")
+        return values
+
+    def gradients(self, leaves: Leaves) -> tuple[torch.Tensor, Leaves]:
+        """Scores (B,) and their gradient in each leaf (B, …), one backward for all features together."""
+        leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in leaves.items()}
+        with torch.enable_grad():
+            values = self.score(leaves)
+            found = torch.autograd.grad(values.sum(), list(leaves.values()))
+        self.cost.backwards += len(values)
+        check_finite(torch.stack([g.abs().sum() for g in found]), "the gradient")
+        return values.detach(), dict(zip(leaves, found, strict=True))
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What a method found, in the model's frame and tokens, in points of the target's score.
+
+    Attributes:
+        image: (H', W') per pixel.
+        tokens: (T,) per token.
+        error: completeness gap or largest standard error; `None` where the method has no such notion.
+        error_kind: what `error` is.
+        regions: the division that players were, or `None` for a method without players.
+        region_values, region_errors: (R,).
+        word_errors: (W,).
+    """
+
+    image: np.ndarray
+    tokens: np.ndarray
+    error: float | None
+    error_kind: str
+    regions: Regions | None = None
+    region_values: np.ndarray | None = None
+    region_errors: np.ndarray | None = None
+    word_errors: np.ndarray | None = None
+
+
+class Method(Protocol):
+    """A method: a frozen dataclass with a `name`, a `source` and a call."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __call__(self, task: Task) -> Attribution: ...
+
+
+METHODS: dict[str, type[Any]] = {}
+
+
+def register(cls: type[Any]) -> type[Any]:
+    """Makes a method known by its `name` everywhere: `explain`, the shell, the lists."""
+    METHODS[cls.name] = cls
+    return cls
+
+
+def parameter(
+    default: Any, about: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()
+) -> Any:
+    """A dataclass field that says what it means and which values it takes (`None` only where it is the default)."""
+    return field(default=default, metadata={"help": about, "low": low, "high": high, "choices": choices})
+
+
+def create(name: str, parameters: dict[str, Any]) -> Method:
+    """The method of that name with these parameters, each checked against its type and range."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    cls = METHODS[name]
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key, value in parameters.items():
+        if key not in fields:
+            if not fields:
+                raise InvalidInput(f"method {name!r} takes no parameters, but {key!r} was given; leave it out")
+            raise unknown(f"parameter of method {name!r}", key, fields)
+        _check(name, fields[key], value)
+    return cls(**parameters)
+
+
+def _check(method: str, entry: Any, value: Any) -> None:
+    data, default = entry.metadata, entry.default
+    if value is None and default is None:
+        return
+    what = f"parameter {entry.name!r} of method {method!r}"
+    if data["choices"]:
+        if value not in data["choices"]:
+            raise unknown(f"value of {what}:", value, [str(c) for c in data["choices"]])
+        return
+    if data["low"] is None and data["high"] is None:
+        return
+    whole = "int" in str(entry.type)
+    good = isinstance(value, int | np.integer) if whole else isinstance(value, int | float | np.number)
+    if not good or isinstance(value, bool):
+        raise InvalidInput(f"{what} must be a {'whole ' if whole else ''}number, not {value!r}")
+    low, high = data["low"], data["high"]
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        span = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise InvalidInput(f"{what} must be {span}, not {value}")
+
+
+def check_support(method: Method, model: Model) -> None:
+    """Raises `Unsupported` when the model lacks something that the method needs, naming what would work."""
+    missing = method.needs - model.capabilities
+    if missing:
+        able = ", ".join(name for name, cls in METHODS.items() if cls.needs <= model.capabilities)
+        raise Unsupported(
+            f"method {method.name!r} needs {', '.join(sorted(missing))}, which model {model.name!r} cannot give; "
+            f"these work: {able}"
+        )
+
+
+def from_players(
+    task: Task, game: Game, values: np.ndarray, errors: np.ndarray | None, error: float, kind: str
+) -> Attribution:
+    """An attribution from one value per player: a region's is spread evenly over its pixels, a word's over its tokens."""
+    regions = game.players.regions
+    in_regions, in_words = np.split(values, [regions.count])
+    area = np.bincount(regions.labels.ravel(), minlength=regions.count)
+    owner = np.array([t.word for t in task.encoded.tokens], dtype=int)
+    pieces = np.bincount(owner[owner >= 0], minlength=len(in_words))
+    tokens = np.zeros(len(owner))
+    tokens[owner >= 0] = (in_words / np.maximum(pieces, 1))[owner[owner >= 0]]
+    return Attribution(
+        image=(in_regions / area)[regions.labels],
+        tokens=tokens,
+        error=error,
+        error_kind=kind,
+        regions=regions,
+        region_values=in_regions,
+        region_errors=None if errors is None else errors[: regions.count],
+        word_errors=None if errors is None else errors[regions.count :],
+    )

@@ -1,0 +1,116 @@
+"""Tables for the terminal."""
+
+import dataclasses
+from typing import Any
+
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from vqa_explain import colors
+from vqa_explain.errors import unknown
+from vqa_explain.explanation import Explanation
+from vqa_explain.methods import METHODS
+from vqa_explain.models.loading import FAMILIES, SHIPPED
+
+
+def _colored(text: str, value: float, scale: float) -> Text:
+    red, green, blue = colors.over_white(value, scale)
+    ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "black"
+    return Text(text, Style(color=ink, bgcolor=f"rgb({red},{green},{blue})"))
+
+
+def question_text(e: Explanation) -> Text:
+    """The question with each word on the colour of its value."""
+    if e.question is None:
+        return Text("image classification")
+    text, at = Text(), 0
+    largest = max([abs(w.value) for w in e.words], default=0.0)
+    for word in e.words:
+        text.append(e.question[at : word.start])
+        text.append_text(_colored(word.text, word.value, largest))
+        at = word.end
+    text.append(e.question[at:])
+    return text
+
+
+def explanations_table(explained: list[Explanation]) -> Table:
+    """One row per explanation: question, answer, probability, share, error."""
+    table = Table("question", "answer", "probability", "share", "error", title="Why these answers?")
+    for e in explained:
+        probability = next((f"{a.probability:.1%}" for a in e.answers if a.text == e.target), "–")
+        answer = e.target + (f" rather than {e.contrast}" if e.contrast else "")
+        share = " ".join(f"{name} {part:.0%}" for name, part in e.share.items())
+        table.add_row(question_text(e), Text(answer), probability, share, e.error_text)
+    return table
+
+
+def explanation_tables(e: Explanation) -> list[Table]:
+    """The summary, the words and the strongest regions of one explanation."""
+    words = Table("word", "value", "± error", title=f"Words: points of {e.unit}")
+    for w in e.words:
+        words.add_row(_colored(w.text, w.value, e.scale), f"{w.value:+.4f}", _plus_minus(w.error))
+    regions = Table("left, top, right, bottom", "value", "± error", title="Strongest regions")
+    for r in sorted(e.regions, key=lambda r: -abs(r.value))[:8]:
+        regions.add_row(", ".join(map(str, r.box)), _colored(f"{r.value:+.4f}", r.value, e.scale), _plus_minus(r.error))
+    return [explanations_table([e]), *([words] if e.words else []), regions]
+
+
+def _plus_minus(error: float | None) -> str:
+    return "–" if error is None else f"{error:.4f}"
+
+
+def describe_methods(name: str | None) -> list[dict[str, Any]]:
+    """Methods with their parameters, read from the dataclasses."""
+    if name is not None and name not in METHODS:
+        raise unknown("method", name, METHODS)
+    rows = []
+    for cls in [METHODS[name]] if name else METHODS.values():
+        parameters = [
+            {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
+            for f in dataclasses.fields(cls)
+        ]
+        rows.append(
+            {
+                "name": cls.name,
+                "about": (cls.__doc__ or "").split("\n\n")[0],
+                "source": cls.source,
+                "needs": sorted(cls.needs),
+                "parameters": parameters,
+            }
+        )
+    return rows
+
+
+def methods_tables(name: str | None) -> list[Table]:
+    """All methods, or one with its parameters."""
+    rows = describe_methods(name)
+    table = Table("method", "what it is", "source", "needs", title="Methods", show_lines=True)
+    for row in rows:
+        table.add_row(row["name"], " ".join(row["about"].split()), row["source"], ", ".join(row["needs"]) or "–")
+    if name is None:
+        return [table]
+    parameters = Table("parameter", "default", "values", "meaning", title=f"Parameters of {name}")
+    for p in rows[0]["parameters"]:
+        if "choices" in p:
+            values = ", ".join(map(str, p["choices"]))
+        else:
+            values = " … ".join(str(p[k]) for k in ("low", "high") if k in p)
+        parameters.add_row(p["name"], str(p["default"]), values, p["help"])
+    return [table, parameters]
+
+
+def describe_models() -> dict[str, Any]:
+    """Shipped models and loadable families."""
+    return {"shipped": {name: s.about for name, s in SHIPPED.items()}, "families": FAMILIES}
+
+
+def models_tables() -> list[Table]:
+    """Shipped models and loadable families."""
+    tables = []
+    for title, rows in describe_models().items():
+        table = Table("name", "what it is", title=title.capitalize())
+        for name, about in rows.items():
+            table.add_row(name, about)
+        tables.append(table)
+    return tables

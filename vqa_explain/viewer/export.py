@@ -1,0 +1,150 @@
+"""Explanations as HTML: a fragment for notebooks and one page that needs no network."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from vqa_explain import colors
+from vqa_explain.explanation import Explanation, WordValue
+
+LONGEST = 384  # pixels, the longer side of a picture in the page
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1d2329;--soft:#5c6873;--line:#d9dee3;--card:#fff;--page:#f4f6f8}
+@media(prefers-color-scheme:dark){:root{--ink:#e8ebee;--soft:#a3adb7;--line:#39424b;--card:#20262c;--page:#14181c}}
+body{background:var(--page);margin:0;padding:2rem 1rem}
+main{max-width:60rem;margin:auto}
+main>h1{font:600 1.5rem system-ui,sans-serif;color:var(--ink)}
+main>p{font:1rem/1.5 system-ui,sans-serif;color:var(--soft)}
+.vqax{font:14px/1.5 system-ui,sans-serif;color:var(--ink,#1d2329);background:var(--card,#fff);
+border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;margin:0 0 1.4rem}
+.vqax h2{font-size:1.1rem;margin:0 0 .2rem;overflow-wrap:anywhere}
+.vqax .soft{color:var(--soft,#5c6873);font-size:.85rem;overflow-wrap:anywhere}
+.vqax .words{margin:.8rem 0;display:flex;flex-wrap:wrap;gap:.3rem}
+.vqax .word{border-radius:5px;padding:.15rem .45rem;text-align:center;overflow-wrap:anywhere;border:1px solid #0002}
+.vqax .word small{display:block;font-size:.68rem;opacity:.85}
+.vqax .pictures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
+.vqax figure{margin:0}
+.vqax figcaption{font-size:.8rem;color:var(--soft,#5c6873)}
+.vqax img,.vqax svg{display:block;width:15rem;height:auto;border-radius:4px}
+.vqax rect{fill:transparent}
+.vqax rect:hover{stroke:#111;stroke-width:1%;}
+.vqax table{border-collapse:collapse;font-size:.85rem}
+.vqax td{padding:.1rem .6rem .1rem 0;overflow-wrap:anywhere}
+.vqax .bar{display:flex;height:1.35rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem;font-size:.78rem;color:#fff}
+.vqax .bar div{display:flex;align-items:center;justify-content:center;white-space:nowrap;overflow:hidden}
+.vqax .scale{display:flex;gap:.5rem;align-items:center;font-size:.78rem;margin-top:.4rem}
+.vqax .scale i{flex:none;width:9rem;height:.7rem;border-radius:3px}
+"""
+_SHARES = ("#4c6376", "#8a6d1b")
+
+
+def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -> str:
+    """One HTML page with an article for each explanation; styles and pictures inside, no scripts."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    articles = "\n".join(_article(e) for e in explanations)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{html.escape(title)}</title><style>{_STYLE}</style></head>
+<body><main><h1>{html.escape(title)}</h1>
+<p>Red speaks for the explained answer, blue against it. Words and regions share one scale: points of the score.
+Point at a region for its value.</p>
+{articles}
+</main></body></html>
+"""
+
+
+def fragment(explanation: Explanation) -> str:
+    """The article of one explanation with its styles, for a notebook's output."""
+    return f"<style>{_STYLE.split('.vqax', 1)[0].split('body', 1)[0]}.vqax{_STYLE.split('.vqax', 1)[1]}</style>{_article(explanation)}"
+
+
+def _article(e: Explanation) -> str:
+    heading = html.escape(e.question) if e.question is not None else "Image classification"
+    rows = "".join(
+        f"<tr><td>{html.escape(a.text)}</td><td>{a.probability:.1%}</td></tr>" for a in e.answers
+    )
+    spent = f"{e.cost.forwards:,} forwards, {e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s"
+    origin = f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {spent}"
+    height, width = e.picture.shape[:2]
+    return f"""<article class="vqax">
+<h2 dir="auto">{heading}</h2>
+<div class="soft">explained: {html.escape(e.unit)}</div>
+<div class="words">{"".join(_word(w, e.scale) for w in e.words)}</div>
+<div class="pictures">
+<figure><img src="{_picture(e.picture)}" width="{width}" height="{height}" alt="the picture">
+<figcaption>picture</figcaption></figure>
+<figure>{_overlay(e)}<figcaption>{"regions" if e.by_region else "pixels"}</figcaption>{_scale(e)}</figure>
+<table>{rows}</table></div>
+<div class="bar">{_shares(e)}</div>
+<div class="soft">error: {html.escape(e.error_text)}</div>
+<div class="soft">{html.escape(origin)}</div>
+</article>"""
+
+
+def _value(value: float, error: float | None) -> str:
+    return f"{value:+.3f}" + (f" ± {error:.3f}" if error else "")
+
+
+def _word(word: WordValue, scale: float) -> str:
+    red, green, blue = colors.over_white(word.value, scale)
+    ink = "#fff" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "#111"
+    text = html.escape(word.text)
+    return (
+        f'<span class="word" dir="auto" style="background:rgb({red},{green},{blue});color:{ink}">'
+        f"{text}<small>{_value(word.value, word.error)}</small></span>"
+    )
+
+
+def _overlay(e: Explanation) -> str:
+    """The overlay as a picture with one transparent box per region that tells its value when pointed at."""
+    values, scale = e.heat
+    height, width = e.picture.shape[:2]
+    boxes = "".join(
+        f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}">'
+        f"<title>{_value(r.value, r.error)}</title></rect>"
+        for r in e.regions
+        for left, top, right, bottom in [r.box]
+        if right > left
+    )
+    picture = _picture(colors.overlay(e.picture, values, scale))
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="overlay of the explanation">'
+        f'<image href="{picture}" width="{width}" height="{height}"/>{boxes}</svg>'
+    )
+
+
+def _scale(e: Explanation) -> str:
+    _, scale = e.heat
+    low, high = (",".join(map(str, colors.over_white(v, 1))) for v in (-1, 1))
+    unit = "points" if e.by_region else "points a pixel"
+    return (
+        f'<div class="scale">{-scale:.2g}<i style="background:linear-gradient(90deg,rgb({low}),#fff,rgb({high}))"></i>'
+        f"{scale:+.2g} {unit}</div>"
+    )
+
+
+def _shares(e: Explanation) -> str:
+    return "".join(
+        f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % 2]}">{html.escape(name)} {share:.0%}</div>'
+        for i, (name, share) in enumerate(e.share.items())
+    )
+
+
+def _picture(pixels: np.ndarray) -> str:
+    """A data URL, at most `LONGEST` pixels a side. Small pictures are enlarged by whole pixels, to stay sharp."""
+    image = Image.fromarray(pixels)
+    if max(image.size) > LONGEST:
+        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    elif max(image.size) * 2 <= LONGEST:
+        times = LONGEST // max(image.size)
+        image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=85)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
