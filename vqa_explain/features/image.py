@@ -49,7 +49,7 @@ class Geometry:
             index.append(np.clip(at, 0, frame - 1))
             seen.append((at >= 0) & (at < frame))
         carried = labels[np.ix_(*index)]
-        return np.where(np.ix_(*seen)[0] & np.ix_(*seen)[1], carried, -1)
+        return np.where(seen[0][:, None] & seen[1][None, :], carried, -1)
 
     def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
         """Carries (H, W) labels to the frame (H', W') by nearest pixel; padding takes the nearest label."""

@@ -81,7 +81,14 @@ def load(
 
 def _from_pretrained(name: str, source: Path, device: Any) -> Model:
     from transformers import AutoConfig
+    from transformers.utils import logging
 
+    if source.is_dir() and logging.is_progress_bar_enabled():  # reading a folder takes no time worth a bar
+        logging.disable_progress_bar()
+        try:
+            return _from_pretrained(name, source, device)
+        finally:
+            logging.enable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(source.as_posix())
     except (OSError, ValueError) as error:

@@ -1,0 +1,75 @@
+"""Models and examples shared by the tests. Nothing here is downloaded."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import vqa_explain as vx
+from vqa_explain.datasets.scenes import Scenes
+
+
+@pytest.fixture(scope="session")
+def scenes_model():
+    return vx.load("scenes", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def scene():
+    """A question with two named objects."""
+    return next(iter(Scenes("test", 200, families=("relation",))))
+
+
+class Linear(nn.Module):
+    """f(x) = w · x for each class, in closed form."""
+
+    def __init__(self, classes: int = 3, side: int = 8) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.weight = nn.Parameter(torch.randn(classes, 3, side, side, generator=generator))
+
+    def forward(self, x):
+        return torch.einsum("bchw,kchw->bk", x, self.weight)
+
+
+class Curved(nn.Module):
+    """A smooth network in which pixels interact."""
+
+    def __init__(self, classes: int = 3, side: int = 8) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, 24), nn.Tanh(), nn.Linear(24, classes))
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
+
+
+class ToTensor:
+    """A step that moves no pixel, under the name that torchvision gives it."""
+
+    def __call__(self, image):
+        return to_tensor(image)
+
+
+@pytest.fixture(scope="session")
+def picture():
+    return np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def linear():
+    return vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+
+
+@pytest.fixture(scope="session")
+def curved():
+    return vx.load(Curved(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")

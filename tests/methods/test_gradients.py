@@ -1,0 +1,87 @@
+"""Gradient methods against Captum, called directly on the same leaves, and against closed forms."""
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+
+import vqa_explain as vx
+from vqa_explain.methods.gradients import clenshaw_curtis
+
+
+def leaves_and_forward(model, example, target):
+    """The leaves as a tuple and a forward that Captum can call."""
+    encoded = model.encode(example)
+    leaves = model.leaves(encoded)
+
+    def forward(image, text):
+        return model.scores(encoded, {"image": image, "text": text})[:, model.labels.index(target)]
+
+    return encoded, leaves, forward
+
+
+def test_saliency_equals_captum(scenes_model, scene):
+    _, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
+    image, text = captum.attr.Saliency(forward).attribute(tuple(leaf.requires_grad_() for leaf in leaves.values()))
+    ours = vx.explain(scenes_model, scene, method="saliency", target="yes", channels="sum")
+    np.testing.assert_allclose(ours.image, image.sum(1)[0].numpy(), atol=1e-5)
+    np.testing.assert_allclose([t.value for t in ours.tokens], text.sum(2)[0].numpy(), atol=1e-4)
+    largest = vx.explain(scenes_model, scene, method="saliency", target="yes")
+    np.testing.assert_allclose(largest.image, image.amax(1)[0].numpy(), atol=1e-5)
+
+
+def test_input_x_gradient_equals_captum(scenes_model, scene):
+    _, leaves, forward = leaves_and_forward(scenes_model, scene, "no")
+    method = captum.attr.InputXGradient(forward)
+    image, text = method.attribute(tuple(leaf.requires_grad_() for leaf in leaves.values()))
+    ours = vx.explain(scenes_model, scene, method="input_x_gradient", target="no")
+    np.testing.assert_allclose(ours.image, image.sum(1)[0].detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose([t.value for t in ours.tokens], text.sum(2)[0].detach().numpy(), atol=1e-4)
+
+
+def test_integrated_gradients_agree_with_captum_of_many_steps(scenes_model, scene):
+    encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
+    start = scenes_model.baselines(encoded, {"image": "blur", "text": "mask"}, 0)
+    image, text = captum.attr.IntegratedGradients(forward).attribute(
+        tuple(leaves.values()), tuple(start.values()), n_steps=400, internal_batch_size=50
+    )
+    ours = vx.explain(scenes_model, scene, method="integrated_gradients", target="yes", steps=256)
+    assert ours.error < 1e-2
+    np.testing.assert_allclose(ours.image, image.sum(1)[0].detach().numpy(), atol=2e-3)
+    np.testing.assert_allclose([t.value for t in ours.tokens], text.sum(2)[0].detach().numpy(), atol=1e-2)
+
+
+def test_integrated_gradients_of_a_linear_model_are_its_terms(linear, picture):
+    ours = vx.explain(linear, picture, method="integrated_gradients", target="b", steps=2, image_baseline="constant")
+    terms = linear.module.weight[1].detach().numpy() * picture.transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(ours.image, terms.sum(0), atol=1e-5)
+    assert ours.error < 1e-4
+
+
+def test_integrated_gradients_stop_within_tolerance(scenes_model, scene):
+    ours = vx.explain(scenes_model, scene, method="integrated_gradients", tolerance=0.01, steps=1024)
+    encoded = scenes_model.encode(scene)
+    index = scenes_model.labels.index(ours.target)
+    with torch.no_grad():
+        full = scenes_model.scores(encoded, scenes_model.leaves(encoded))[0, index]
+        start = scenes_model.baselines(encoded, {"image": "blur", "text": "mask"}, 0)
+        change = float(full - scenes_model.scores(encoded, start)[0, index])
+    total = ours.image.sum() + sum(t.value for t in ours.tokens)
+    assert abs(total - change) == pytest.approx(ours.error, abs=1e-3)
+    assert ours.error <= 0.0101 * abs(change)
+    assert ours.cost.backwards < 1025
+
+
+def test_special_tokens_get_nothing_because_they_stay(scenes_model, scene):
+    ours = vx.explain(scenes_model, scene, method="integrated_gradients", steps=8)
+    assert [t.text for t in ours.tokens if t.special] == ["[CLS]", "[SEP]"]
+    assert all(t.value == 0 for t in ours.tokens if t.special)
+
+
+@pytest.mark.parametrize("intervals", [2, 4, 8, 16])
+def test_quadrature_is_exact_for_polynomials_of_its_degree_and_nests(intervals):
+    nodes, weights = clenshaw_curtis(intervals)
+    for degree in range(intervals + 1):
+        assert weights @ nodes**degree == pytest.approx(1 / (degree + 1), abs=1e-12)
+    finer, _ = clenshaw_curtis(2 * intervals)
+    np.testing.assert_allclose(finer[::2], nodes, atol=1e-14)
