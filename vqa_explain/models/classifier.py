@@ -1,8 +1,9 @@
 """Image classifiers: any module that gives logits (B, K) for pixels (B, 3, H, W)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -99,7 +100,8 @@ def _is_processor(transform: Any) -> bool:
 
 def _apply(transform: Any, image: Image.Image) -> Tensor:
     if _is_processor(transform):
-        return transform(images=[image], return_tensors="pt")["pixel_values"]
+        frame = transform(images=[np.asarray(image)], return_tensors="pt", input_data_format="channels_last")
+        return frame["pixel_values"]
     pixels = transform(image)
     if not isinstance(pixels, Tensor) or pixels.ndim != 3 or pixels.shape[0] != 3:
         raise ValueError("it must give a tensor (3, H, W); end it with ToTensor()")
@@ -189,6 +191,3 @@ def _resized(size: tuple[int, int], wanted: Any, longest: int | None) -> tuple[i
 def _centre(size: int, crop: int) -> int:
     """torchvision's CenterCrop: rounded middle, or padded by half where the picture is smaller."""
     return int(round((size - crop) / 2.0)) if size >= crop else -((crop - size) // 2)
-
-
-Transform = Callable[[Image.Image], Tensor]

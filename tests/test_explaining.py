@@ -1,0 +1,193 @@
+"""The user's call: targets, contrasts, files, errors, and whether the truth is found."""
+
+import json
+import os
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+import vqa_explain as vx
+from vqa_explain.datasets.easy_vqa import EasyVQA
+from vqa_explain.datasets.scenes import FAMILIES, Scenes
+from vqa_explain.metrics.localization import decisive_words, relevance_mass, word_mass
+
+
+@pytest.fixture(scope="module")
+def why(scenes_model, scene):
+    return vx.explain(scenes_model, scene, method="shapley", budget=400, grid=4)
+
+
+def test_contrast_is_the_difference_of_two_explanations(scenes_model, scene):
+    for method in ("integrated_gradients", "leave_one_out"):
+        yes, no = (vx.explain(scenes_model, scene, method=method, target=t) for t in ("yes", "no"))
+        both = vx.explain(scenes_model, scene, method=method, target="yes", contrast="no")
+        np.testing.assert_allclose(both.image, yes.image - no.image, atol=1e-4)
+        for b, y, n in zip(both.words, yes.words, no.words, strict=True):
+            assert b.value == pytest.approx(y.value - n.value, abs=1e-3)
+
+
+def test_scores_are_logit_log_probability_and_probability(scenes_model, scene):
+    encoded = scenes_model.encode(scene)
+    with torch.no_grad():
+        logits = scenes_model.scores(encoded, scenes_model.leaves(encoded))[0].double()
+    from vqa_explain.models.base import Target
+
+    assert Target(3, None, "logit")(logits[None]).item() == pytest.approx(logits[3].item())
+    assert Target(3, None, "probability")(logits[None]).item() == pytest.approx((logits.exp() / logits.exp().sum())[3].item())  # fmt: skip
+    assert Target(3, 4, "log_probability")(logits[None]).item() == pytest.approx((logits[3] - logits[4]).item())
+
+
+def test_what_an_explanation_carries(why, scene):
+    assert why.image.shape == scene.image.shape[:2]
+    assert sum(why.share.values()) == pytest.approx(1)
+    assert why.share["text"] == pytest.approx(
+        sum(abs(w.value) for w in why.words) / sum(abs(v.value) for v in (*why.words, *why.regions))
+    )
+    assert why.error == max(v.error for v in (*why.words, *why.regions))
+    assert why.cost.forwards <= 400
+    assert why.provenance["model"] == "scenes"
+    assert scene.question[why.words[0].start : why.words[0].end] == why.words[0].text
+    assert why.region_mask(0).sum() == 24 * 24
+    assert "words" in repr(why)
+    assert why.target in why._repr_html_()
+
+
+def test_the_file_comes_back_exactly_and_no_half_file_is_left(why, tmp_path):
+    path = why.save(tmp_path / "why.vqax")
+    back = vx.load_explanation(path)
+    assert back.summary() == why.summary()
+    assert (back.words, back.regions, back.answers) == (why.words, why.regions, why.answers)
+    for name in ("image", "labels", "picture"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(why, name))
+    assert os.listdir(tmp_path) == ["why.vqax"]
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(vx.InvalidInput, match="damaged"):
+        vx.load_explanation(path)
+    with pytest.raises(vx.InvalidInput, match="cannot be written"):
+        why.save(tmp_path / "none" / "why.vqax")
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.scripts, self.open = [], 0, []
+
+    def handle_starttag(self, tag, attrs):
+        self.scripts += tag == "script"
+        self.found += [v for k, v in attrs if k in ("src", "href", "action", "data") and v]
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found += [v for k, v in attrs if k in ("src", "href") and v]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(scenes_model, scene, tmp_path):
+    question = 'Is <script>alert(1)</script> "><img src=x onerror=alert(1)> red?'
+    why = vx.explain(scenes_model, scene.image, question, method="saliency")
+    text = why.to_html(tmp_path / "why.html").read_text()
+    page = Links()
+    page.feed(text)
+    assert page.open == []
+    assert page.scripts == 0
+    assert len(page.found) == 2
+    assert all(link.startswith("data:image/") for link in page.found)
+    assert not re.search(r"https?://", text)
+    assert "Content-Security-Policy" in text
+
+
+def test_the_figure_draws(why, tmp_path):
+    why.plot().savefig(tmp_path / "why.png")
+    assert (tmp_path / "why.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"question": ""}, "the question is empty"),
+        ({"question": "   "}, "the question is empty"),
+        ({"question": "?!…"}, "no words"),
+        ({"question": 7}, "must be text"),
+        ({"question": None}, "give one"),
+        ({"method": "shapely"}, "did you mean 'shapley'"),
+        ({"method": "shapley", "budgte": 3}, "did you mean 'budget'"),
+        ({"method": "shapley", "budget": 0}, "at least 1|from 1"),
+        ({"method": "shapley", "budget": 10.5}, "whole number"),
+        ({"method": "shapley", "image_fill": "blurr"}, "did you mean 'blur'"),
+        ({"method": "occlusion", "window": 4, "stride": 8}, "stride 8 is above window 4"),
+        ({"method": "leave_one_out", "grid": 7}, "whole patches"),
+        ({"target": "gren"}, "did you mean 'green'"),
+        ({"contrast": "reed"}, "did you mean 'red'"),
+        ({"target": "red", "contrast": "red"}, "two different answers"),
+        ({"score": "logits"}, "did you mean 'logit'"),
+        ({"image": "nowhere.png"}, "does not exist"),
+    ],
+)
+def test_bad_input_is_named_with_its_remedy(scenes_model, scene, change, message):
+    call = {"image": scene.image, "question": scene.question} | change
+    with pytest.raises(vx.VQAExplainError, match=message):
+        vx.explain(scenes_model, call.pop("image"), call.pop("question"), **call)
+
+
+def test_unknown_models_and_explanations_of_no_model_are_refused(scene):
+    with pytest.raises(vx.InvalidInput, match="did you mean 'scenes'"):
+        vx.load("scene")
+    with pytest.raises(vx.InvalidInput, match="load it first"):
+        vx.explain("scenes", scene)
+
+
+def test_nan_scores_are_refused(scenes_model, scene, monkeypatch):
+    monkeypatch.setattr(scenes_model, "scores", lambda encoded, leaves: torch.full((len(leaves["image"]), 23), torch.nan))  # fmt: skip
+    with pytest.raises(vx.NonFiniteScore, match="NaN"):
+        vx.explain(scenes_model, scene)
+
+
+def test_the_scenes_model_answers_as_its_card_says(scenes_model):
+    examples = list(Scenes("test", 400))
+    right = np.mean([
+        scenes_model.labels[int(scenes_model.scores(e := scenes_model.encode(x), scenes_model.leaves(e)).argmax())] == x.answer
+        for x in examples
+    ])  # fmt: skip
+    card = (vx.models.loading.data_folder() / "scenes" / "README.md").read_text()
+    stated = float(re.search(r"^\| all \| ([\d.]+)", card, re.M)[1])
+    assert right == pytest.approx(stated, abs=0.05)
+    assert right > 0.75
+
+
+def test_the_easy_vqa_model_answers_as_promised():
+    model, data = vx.load("easy-vqa", device="cpu"), EasyVQA("test")
+    rows = range(0, len(data), 12)
+    right = [model.labels[int(model.scores(e := model.encode(data[i]), model.leaves(e)).argmax())] == data[i].answer for i in rows]  # fmt: skip
+    assert np.mean(right) > 0.9
+
+
+def test_the_default_method_finds_regions_and_words_far_better_than_chance(scenes_model, capsys):
+    rng = np.random.default_rng(0)
+    ours, chance = [], []
+    for family in FAMILIES:
+        for example in list(Scenes("test", 200, families=(family,)))[:40]:
+            if len(example.masks) < 3 or len(ours) >= 3 * (1 + FAMILIES.index(family)):
+                continue
+            encoded = scenes_model.encode(example)
+            if scenes_model.labels[int(scenes_model.scores(encoded, scenes_model.leaves(encoded)).argmax())] != example.answer:
+                continue
+            found = vx.explain(scenes_model, example)
+            words = decisive_words(found, example)
+            ours.append((relevance_mass(found, example.truth), word_mass(found, words)))
+            noise = np.abs(rng.normal(size=len(words)))
+            chance.append((example.truth.mean(), noise[words].sum() / noise.sum()))
+    ours, chance = np.mean(ours, axis=0), np.mean(chance, axis=0)
+    with capsys.disabled():
+        print(f"\nregion mass {ours[0]:.2f} (random {chance[0]:.2f}), word mass {ours[1]:.2f} (random {chance[1]:.2f})")
+    assert ours[0] > 2 * chance[0]
+    assert ours[1] > chance[1] + 0.1
+
+
+def test_json_of_a_summary_is_plain(why):
+    assert json.loads(json.dumps(why.summary()))["method"] == "shapley"
