@@ -12,8 +12,12 @@ from vqa_explain.datasets.scenes import make
 
 def run(*arguments, cwd=None):
     return subprocess.run(
-        [sys.executable, "-m", "vqa_explain.cli", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=240
-    )  # fmt: skip
+        [sys.executable, "-m", "vqa_explain.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=240,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +39,22 @@ def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path):
 
 def test_explain_prints_json_and_writes_what_is_asked(picture, tmp_path):
     for name in ("a.vqax", "a.html", "a.png"):
-        done = run("explain", picture, "What color is the circle?", "--method", "shapley", "--budget", "300",
-                   "--set", "grid=4", "--seed", "3", "--json", "--out", tmp_path / name)  # fmt: skip
+        done = run(
+            "explain",
+            picture,
+            "What color is the circle?",
+            "--method",
+            "shapley",
+            "--budget",
+            "300",
+            "--set",
+            "grid=4",
+            "--seed",
+            "3",
+            "--json",
+            "--out",
+            tmp_path / name,
+        )
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         assert summary["parameters"]["grid"] == 4
@@ -67,8 +85,13 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(picture, arguments, message
 def test_methods_and_models_are_listed():
     listed = json.loads(run("methods", "--json").stdout)
     assert {m["name"] for m in listed} == {
-        "saliency", "input_x_gradient", "integrated_gradients", "occlusion", "leave_one_out", "shapley",
-    }  # fmt: skip
+        "saliency",
+        "input_x_gradient",
+        "integrated_gradients",
+        "occlusion",
+        "leave_one_out",
+        "shapley",
+    }
     assert all(m["source"] and m["about"] for m in listed)
     assert "budget" in run("methods", "shapley").stdout
     assert "scenes" in json.loads(run("models", "--json").stdout)["shipped"]

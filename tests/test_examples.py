@@ -71,8 +71,13 @@ def png() -> bytes:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "is empty"), (b"no picture at all", "not a picture"), (png()[:2000], "corrupt or truncated"), (png()[:20], "not a picture|corrupt")],
-)  # fmt: skip
+    [
+        (b"", "is empty"),
+        (b"no picture at all", "not a picture"),
+        (png()[:2000], "corrupt or truncated"),
+        (png()[:20], "not a picture|corrupt"),
+    ],
+)
 def test_unreadable_files_are_named(tmp_path, content, message):
     path = tmp_path / "bad.png"
     path.write_bytes(content)
@@ -97,8 +102,17 @@ def test_the_pixel_limit_is_stated(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "bad", [np.zeros((3, 8, 8)), np.zeros((0, 3, 3)), np.full((2, 2), np.nan), np.full((2, 2), 7.0), np.zeros((2, 2), np.int64), 7, None]
-)  # fmt: skip
+    "bad",
+    [
+        np.zeros((3, 8, 8)),
+        np.zeros((0, 3, 3)),
+        np.full((2, 2), np.nan),
+        np.full((2, 2), 7.0),
+        np.zeros((2, 2), np.int64),
+        7,
+        None,
+    ],
+)
 def test_arrays_that_are_no_pictures_are_refused(bad):
     with pytest.raises(vx.InvalidInput):
         read_image(bad)

@@ -36,7 +36,9 @@ def test_scores_are_logit_log_probability_and_probability(scenes_model, scene):
     from vqa_explain.models.base import Target
 
     assert Target(3, None, "logit")(logits[None]).item() == pytest.approx(logits[3].item())
-    assert Target(3, None, "probability")(logits[None]).item() == pytest.approx((logits.exp() / logits.exp().sum())[3].item())  # fmt: skip
+    assert Target(3, None, "probability")(logits[None]).item() == pytest.approx(
+        (logits.exp() / logits.exp().sum())[3].item()
+    )
     assert Target(3, 4, "log_probability")(logits[None]).item() == pytest.approx((logits[3] - logits[4]).item())
 
 
@@ -143,17 +145,22 @@ def test_unknown_models_and_explanations_of_no_model_are_refused(scene):
 
 
 def test_nan_scores_are_refused(scenes_model, scene, monkeypatch):
-    monkeypatch.setattr(scenes_model, "scores", lambda encoded, leaves: torch.full((len(leaves["image"]), 23), torch.nan))  # fmt: skip
+    monkeypatch.setattr(
+        scenes_model, "scores", lambda encoded, leaves: torch.full((len(leaves["image"]), 23), torch.nan)
+    )
     with pytest.raises(vx.NonFiniteScore, match="NaN"):
         vx.explain(scenes_model, scene)
 
 
 def test_the_scenes_model_answers_as_its_card_says(scenes_model):
     examples = list(Scenes("test", 400))
-    right = np.mean([
-        scenes_model.labels[int(scenes_model.scores(e := scenes_model.encode(x), scenes_model.leaves(e)).argmax())] == x.answer
-        for x in examples
-    ])  # fmt: skip
+    right = np.mean(
+        [
+            scenes_model.labels[int(scenes_model.scores(e := scenes_model.encode(x), scenes_model.leaves(e)).argmax())]
+            == x.answer
+            for x in examples
+        ]
+    )
     card = (vx.models.loading.data_folder() / "scenes" / "README.md").read_text()
     stated = float(re.search(r"^\| all \| ([\d.]+)", card, re.M)[1])
     assert right == pytest.approx(stated, abs=0.05)
@@ -163,7 +170,10 @@ def test_the_scenes_model_answers_as_its_card_says(scenes_model):
 def test_the_easy_vqa_model_answers_as_promised():
     model, data = vx.load("easy-vqa", device="cpu"), EasyVQA("test")
     rows = range(0, len(data), 12)
-    right = [model.labels[int(model.scores(e := model.encode(data[i]), model.leaves(e)).argmax())] == data[i].answer for i in rows]  # fmt: skip
+    right = [
+        model.labels[int(model.scores(e := model.encode(data[i]), model.leaves(e)).argmax())] == data[i].answer
+        for i in rows
+    ]
     assert np.mean(right) > 0.9
 
 
@@ -175,7 +185,10 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(scene
             if len(example.masks) < 3 or len(ours) >= 3 * (1 + FAMILIES.index(family)):
                 continue
             encoded = scenes_model.encode(example)
-            if scenes_model.labels[int(scenes_model.scores(encoded, scenes_model.leaves(encoded)).argmax())] != example.answer:
+            if (
+                scenes_model.labels[int(scenes_model.scores(encoded, scenes_model.leaves(encoded)).argmax())]
+                != example.answer
+            ):
                 continue
             found = vx.explain(scenes_model, example)
             words = decisive_words(found, example)

@@ -112,9 +112,17 @@ def explain(
     loaded = load(model)
     with _progress("explaining") as progress:
         explanation = explain_answer(
-            loaded, picture, question, method=method, target=target, contrast=contrast, score=score, seed=seed,
-            progress=progress, **parameters,
-        )  # fmt: skip
+            loaded,
+            picture,
+            question,
+            method=method,
+            target=target,
+            contrast=contrast,
+            score=score,
+            seed=seed,
+            progress=progress,
+            **parameters,
+        )
     if out is not None:
         _write(explanation, out)
     if json_:

@@ -42,7 +42,7 @@ class Example:
         """(H, W) bool, the pixels of the objects that the question is about."""
         if self.masks is None or not self.about:
             return None
-        return np.asarray(self.masks)[list(self.about)].any(axis=0)
+        return np.asarray(np.asarray(self.masks)[list(self.about)].any(axis=0))
 
 
 def read_image(source: Any) -> np.ndarray:

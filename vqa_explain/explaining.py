@@ -59,7 +59,11 @@ def explain(
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     example = _example(model, image, question)
-    named = {name: find_answer(model, a) for name, a in (("target", target), ("contrast", contrast)) if a is not None and model.labels}
+    named = {
+        name: find_answer(model, a)
+        for name, a in (("target", target), ("contrast", contrast))
+        if a is not None and model.labels
+    }
     encoded = model.encode(example)
     best = answers(model, encoded)
     for name, answer in (("target", target), ("contrast", contrast)):

@@ -102,7 +102,7 @@ class Explanation:
     @cached_property
     def scale(self) -> float:
         """The largest absolute value of a word or region: the one scale that words and regions share."""
-        return max([abs(v.value) for v in (*self.words, *self.regions)], default=0.0)
+        return max([*(abs(w.value) for w in self.words), *(abs(r.value) for r in self.regions)], default=0.0)
 
     @cached_property
     def heat(self) -> tuple[np.ndarray, float]:
@@ -158,7 +158,7 @@ class Explanation:
         """Writes one file (safetensors, the rest as JSON in its header), atomically; `load_explanation` reads it."""
         from safetensors.numpy import save
 
-        tensors = {
+        tensors: dict[str, np.ndarray] = {
             "image": np.ascontiguousarray(self.image, dtype=np.float64),
             "labels": np.ascontiguousarray(self.labels, dtype=np.int32),
             "picture": np.ascontiguousarray(self.picture, dtype=np.uint8),

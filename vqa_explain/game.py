@@ -87,9 +87,7 @@ class Game:
     def _compute(self, coalitions: np.ndarray) -> list[float]:
         present = torch.from_numpy(coalitions).to(self.model.device)
         shown, said = present.split([self.players.regions.count, self.players.words], dim=1)
-        logits = self.model.coalition_scores(
-            self.encoded, self.players.regions, shown, said, self.fills, self.seed
-        )
+        logits = self.model.coalition_scores(self.encoded, self.players.regions, shown, said, self.fills, self.seed)
         self.cost.forwards += len(coalitions)
         values = self.target(logits.double()).tolist()
         for row, value in enumerate(values):

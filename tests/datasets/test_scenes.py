@@ -19,9 +19,7 @@ def answer_from_objects(scene: scenes.Scene) -> str:
 
     def find(phrase):
         named = [w.removesuffix("s") if w not in ("cross",) else w for w in phrase.replace("crosses", "cross").split()]
-        return [
-            i for i in items if all(w in (i.shape, i.color, i.size) or w == "object" for w in named)
-        ]
+        return [i for i in items if all(w in (i.shape, i.color, i.size) or w == "object" for w in named)]
 
     def one(phrase):
         (item,) = find(phrase)

@@ -22,7 +22,9 @@ def test_occlusion_equals_captum(scenes_model, scene, window, stride):
         theirs = captum.attr.Occlusion(forward).attribute(
             leaves["image"], (3, window, window), (3, stride, stride), baselines=start["image"]
         )
-    ours = vx.explain(scenes_model, scene, method="occlusion", target="yes", window=window, stride=stride, image_fill="mean")  # fmt: skip
+    ours = vx.explain(
+        scenes_model, scene, method="occlusion", target="yes", window=window, stride=stride, image_fill="mean"
+    )
     # Captum gives a window's whole difference to each of its pixels and channels; ours is spread over the pixels.
     np.testing.assert_allclose(ours.image, theirs[0, 0].numpy() / window**2, atol=1e-6)
 
@@ -77,7 +79,9 @@ def test_leave_one_out_is_the_loss_of_each_word_asked_of_the_plain_network(scene
 
     def plain(ids):
         with torch.no_grad(), torch.random.fork_rng():
-            return float(scenes_model.module(**{**inputs, "input_ids": ids}).logits[0, scenes_model.labels.index("yes")])
+            return float(
+                scenes_model.module(**{**inputs, "input_ids": ids}).logits[0, scenes_model.labels.index("yes")]
+            )
 
     full = plain(inputs["input_ids"])
     for number, word in enumerate(ours.words):

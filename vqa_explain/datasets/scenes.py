@@ -101,9 +101,7 @@ class _Draft:
     def finish(self, family: str) -> Scene:
         self.say("?")
         items = _place(self.items, self.order, self.rng)
-        return Scene(
-            family, self._text, self.answer, items, self.about, tuple(self._decisive), tuple(self._named)
-        )
+        return Scene(family, self._text, self.answer, items, self.about, tuple(self._decisive), tuple(self._named))
 
 
 def _color(d: _Draft) -> None:

@@ -158,7 +158,7 @@ def check_support(method: Method, model: Model) -> None:
 def from_players(
     task: Task, game: Game, values: np.ndarray, errors: np.ndarray | None, error: float, kind: str
 ) -> Attribution:
-    """An attribution from one value per player: a region's is spread evenly over its pixels, a word's over its tokens."""
+    """An attribution from one value per player: spread evenly over a region's pixels or a word's tokens."""
     regions = game.players.regions
     in_regions, in_words = np.split(values, [regions.count])
     area = np.bincount(regions.labels.ravel(), minlength=regions.count)

@@ -88,8 +88,12 @@ class IntegratedGradients:
     source: ClassVar[str] = "Sundararajan et al. 2017, arXiv:1703.01365, equation 1"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
 
-    steps: int = parameter(64, "intervals of the path, rounded up to an even number; with tolerance: at most", low=2, high=4096)  # fmt: skip
-    tolerance: float | None = parameter(None, "stop when the gap is this share of the score's change", low=0.0, high=1.0)  # fmt: skip
+    steps: int = parameter(
+        64, "intervals of the path, rounded up to an even number; with tolerance: at most", low=2, high=4096
+    )
+    tolerance: float | None = parameter(
+        None, "stop when the gap is this share of the score's change", low=0.0, high=1.0
+    )
     image_baseline: str = parameter("blur", "where the picture starts", choices=IMAGE_FILLS)
     text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=("mask", "pad"))
 
@@ -105,7 +109,10 @@ class IntegratedGradients:
             nodes, weights = clenshaw_curtis(intervals)
             self._evaluate(task, leaves, start, [a for a in nodes.tolist() if round(a, 12) not in known], known, most)
             mean = {
-                name: sum(w * known[round(a, 12)][name].double() for a, w in zip(nodes.tolist(), weights.tolist(), strict=True))
+                name: sum(
+                    w * known[round(a, 12)][name].double()
+                    for a, w in zip(nodes.tolist(), weights.tolist(), strict=True)
+                )
                 for name in leaves
             }
             image, tokens = _sums({name: (leaves[name] - start[name]) * mean[name] for name in leaves})
@@ -121,9 +128,11 @@ class IntegratedGradients:
         for first in range(0, len(nodes), NODES_AT_ONCE):
             some = nodes[first : first + NODES_AT_ONCE]
             path = {
-                name: start[name] + torch.tensor(some, device=leaf.device, dtype=leaf.dtype).view(-1, *[1] * (leaf.ndim - 1)) * (leaf - start[name])
+                name: start[name]
+                + torch.tensor(some, device=leaf.device, dtype=leaf.dtype).view(-1, *[1] * (leaf.ndim - 1))
+                * (leaf - start[name])
                 for name, leaf in leaves.items()
-            }  # fmt: skip
+            }
             _, gradient = task.gradients(path)
             for row, node in enumerate(some):
                 known[round(node, 12)] = {name: g[row : row + 1] for name, g in gradient.items()}

@@ -47,9 +47,7 @@ class Occlusion:
             raise InvalidInput(f"stride {stride} is above window {window}, so pixels would be left out; lower it")
         fills = task.fills(self.image_fill, self.text_fill)
         leaves, blank = model.leaves(encoded), model.baselines(encoded, fills, task.seed)
-        boxes = [
-            (top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)
-        ]
+        boxes = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
         words, last = len(encoded.words), max(1, len(encoded.words) - self.ngram + 1)
         runs = [list(range(i, min(i + self.ngram, words))) for i in range(last)] if words else []
         variants = len(boxes) + len(runs)
@@ -78,9 +76,15 @@ class Occlusion:
         return Attribution(image, tokens, gap, "completeness gap")
 
     def _gather(
-        self, drops: np.ndarray, boxes: list[tuple[int, int]], runs: list[list[int]], window: int,
-        frame: tuple[int, int], owner: np.ndarray, words: int,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        self,
+        drops: np.ndarray,
+        boxes: list[tuple[int, int]],
+        runs: list[list[int]],
+        window: int,
+        frame: tuple[int, int],
+        owner: np.ndarray,
+        words: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
         image, times = np.zeros(frame), np.zeros(frame)
         for drop, (top, left) in zip(drops, boxes, strict=False):
             part = image[top : top + window, left : left + window]

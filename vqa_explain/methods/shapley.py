@@ -33,9 +33,13 @@ def exact_shapley(score: Score, players: int) -> np.ndarray:
 
 
 def permutation_shapley(
-    score: Score, players: int, rng: np.random.Generator, budget: int, tolerance: float | None,
+    score: Score,
+    players: int,
+    rng: np.random.Generator,
+    budget: int,
+    tolerance: float | None,
     progress: Progress | None = None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     """φ (P,) and standard errors (P,) from antithetic pairs of random orders.
 
     Each order and its reverse give every player one marginal contribution each; the mean of the two is one draw
@@ -87,7 +91,9 @@ class Shapley:
     needs: ClassVar[frozenset[str]] = frozenset()
 
     budget: int = parameter(2000, "most evaluations of the model", low=1, high=100_000_000)
-    tolerance: float | None = parameter(None, "stop at this largest standard error, as a share of the score's change", low=0.0, high=1.0)  # fmt: skip
+    tolerance: float | None = parameter(
+        None, "stop at this largest standard error, as a share of the score's change", low=0.0, high=1.0
+    )
     estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "permutation"))
     grid: int | None = parameter(None, "rows and columns of regions (default: the model's own)", low=1, high=128)
     image_fill: str | None = parameter(None, "what an absent region becomes", choices=("drop", *IMAGE_FILLS))

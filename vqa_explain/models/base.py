@@ -109,9 +109,7 @@ def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
     check_finite(logits, "the model's answer to the whole example")
     probabilities = logits.softmax(0)
     best = probabilities.topk(min(top, len(probabilities)))
-    return [
-        Answer(model.labels[i], p, i) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
+    return [Answer(model.labels[i], p, i) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
 def check_finite(scores: Tensor, what: str) -> None:
@@ -182,6 +180,12 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def own_labels(module: torch.nn.Module) -> tuple[str, ...]:
+    """The answers that a transformers model's configuration names, in the order of its logits; () if none."""
+    names: dict[int, str] = getattr(getattr(module, "config", None), "id2label", None) or {}
+    return tuple(str(names[i]) for i in range(len(names)))
 
 
 @contextmanager

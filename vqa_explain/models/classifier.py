@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
+from vqa_explain.features.base import Feature
 from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
-from vqa_explain.models.base import Encoded, Leaves, parameters_frozen
+from vqa_explain.models.base import Encoded, Leaves, own_labels, parameters_frozen
 
 GRID = (7, 7)  # the regions of a classifier that has no division of its own
 
@@ -26,7 +27,7 @@ class ClassifierModel:
     """
 
     family = "classifier"
-    features = (ImageFeature(),)
+    features: tuple[Feature, ...] = (ImageFeature(),)
     capabilities = frozenset({"gradients"})
 
     def __init__(
@@ -36,8 +37,7 @@ class ClassifierModel:
         self.device = device
         self.module = module.to(device).eval()
         self._prepare = transform
-        given = tuple(labels) if labels is not None else _own_labels(module)
-        self.labels: tuple[str, ...] = given or ()
+        self.labels: tuple[str, ...] = tuple(labels) if labels is not None else own_labels(module)
 
     def encode(self, example: Example) -> Encoded:
         picture = read_image(example.image)
@@ -87,11 +87,6 @@ class ClassifierModel:
         blank = FILLS[fills["image"]](encoded.pixels, seed)
         pixels = torch.where(shown[:, labels][:, None], encoded.pixels, blank)
         return self.scores(encoded, {"image": pixels})
-
-
-def _own_labels(module: nn.Module) -> tuple[str, ...] | None:
-    names = getattr(getattr(module, "config", None), "id2label", None)
-    return tuple(str(names[i]) for i in range(len(names))) if names else None
 
 
 def _is_processor(transform: Any) -> bool:
@@ -153,8 +148,19 @@ def _processor_steps(processor: Any) -> list[Any]:
     return steps
 
 
-_STILL = {"ToTensor", "PILToTensor", "ToImage", "ToDtype", "ConvertImageDtype", "Normalize", "MaybeToTensor",
-          "Grayscale", "Identity", "ToPureTensor", "MaybePILToTensor"}  # fmt: skip
+_STILL = {
+    "ToTensor",
+    "PILToTensor",
+    "ToImage",
+    "ToDtype",
+    "ConvertImageDtype",
+    "Normalize",
+    "MaybeToTensor",
+    "Grayscale",
+    "Identity",
+    "ToPureTensor",
+    "MaybePILToTensor",
+}
 
 
 def _kind(step: Any) -> tuple[Any, ...] | None:

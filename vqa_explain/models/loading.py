@@ -70,9 +70,7 @@ def load(
         source = data_folder() / name
         if not source.is_dir():
             raise InvalidInput(f"the shipped model {name!r} is missing from this installation; install it again")
-    elif Path(name).is_dir():
-        source = Path(name)
-    elif "/" in name and not name.startswith((".", "/")):
+    elif Path(name).is_dir() or ("/" in name and not name.startswith((".", "/"))):
         source = Path(name)
     else:
         raise unknown("model", name, SHIPPED) if name else InvalidInput("the model's name is empty")

@@ -14,9 +14,10 @@ from transformers import ViltForQuestionAnswering, ViltProcessor
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
+from vqa_explain.features.base import Feature
 from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
 from vqa_explain.features.text import TextFeature, check_question, group_tokens
-from vqa_explain.models.base import Encoded, Leaves, parameters_frozen
+from vqa_explain.models.base import Encoded, Leaves, own_labels, parameters_frozen
 
 
 class ViltModel:
@@ -32,12 +33,12 @@ class ViltModel:
         self.device = device
         self.module = module.to(device).eval()  # type: ignore[arg-type]
         self.processor = processor
-        self.labels = tuple(str(module.config.id2label[i]) for i in range(module.config.num_labels))
+        self.labels = own_labels(module)
         self._embeddings = self.module.vilt.embeddings
         mask = processor.tokenizer.mask_token_id
         text = TextFeature() if mask is not None else TextFeature(fills=("pad",), default_fill="pad")
         # "drop" is what token-dropping training made familiar, and it costs least: see README, defaults.
-        self.features = (ImageFeature(fills=("drop", *FILLS), default_fill="drop"), text)
+        self.features: tuple[Feature, ...] = (ImageFeature(fills=("drop", *FILLS), default_fill="drop"), text)
 
     def encode(self, example: Example) -> Encoded:
         question = check_question(example.question)
@@ -97,9 +98,7 @@ class ViltModel:
 
     def _answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
         with parameters_frozen(self.module):
-            return self.module(
-                inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen
-            ).logits
+            return self.module(inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen).logits
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """Image tokens (B, 1 + patches, D) in raster order behind the image's own first token."""

@@ -17,8 +17,20 @@ from vqa_explain.datasets.easy_vqa import EasyVQA, package_folder
 from vqa_explain.training import vilt
 
 ANSWERS = (
-    "yes", "no", "circle", "rectangle", "triangle", "black", "gray", "teal", "brown", "red", "green", "blue", "yellow",
-)  # fmt: skip
+    "yes",
+    "no",
+    "circle",
+    "rectangle",
+    "triangle",
+    "black",
+    "gray",
+    "teal",
+    "brown",
+    "red",
+    "green",
+    "blue",
+    "yellow",
+)
 
 
 def start_from(folder: Path, seed: int) -> tuple[ViltForQuestionAnswering, ViltProcessor]:
@@ -39,8 +51,11 @@ def read(split: str, processor: ViltProcessor) -> tuple[torch.Tensor, torch.Tens
     count = 1 + max(image for _, _, image in rows)
     folder = package_folder() / split / "images"
     pictures = np.stack(
-        [np.asarray(Image.open(folder / f"{i}.png").convert("RGB").resize((96, 96), Image.Resampling.BICUBIC)) for i in range(count)]
-    )  # fmt: skip
+        [
+            np.asarray(Image.open(folder / f"{i}.png").convert("RGB").resize((96, 96), Image.Resampling.BICUBIC))
+            for i in range(count)
+        ]
+    )
     ids = processor.tokenizer([q for q, _, _ in rows], padding=True, return_tensors="pt")["input_ids"]
     answer = torch.tensor([ANSWERS.index(a) for _, a, _ in rows])
     return torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()), torch.tensor([i for _, _, i in rows]), ids, answer
@@ -51,9 +66,17 @@ app = cyclopts.App(help="Train the easy-VQA model.")
 
 @app.default
 def train(
-    *, out: Path = Path("data/easy-vqa"), start: Path = Path("data/scenes"), work: Path = Path("build/easy-vqa"),
-    steps: int = 1200, batch: int = 128, rate: float = 6e-4, seed: int = 0, every: int = 100, bfloat16: bool = True,
-) -> None:  # fmt: skip
+    *,
+    out: Path = Path("data/easy-vqa"),
+    start: Path = Path("data/scenes"),
+    work: Path = Path("build/easy-vqa"),
+    steps: int = 1200,
+    batch: int = 128,
+    rate: float = 6e-4,
+    seed: int = 0,
+    every: int = 100,
+    bfloat16: bool = True,
+) -> None:
     """Trains for `steps` batches on all training questions, pictures mirrored at random (no question is spatial)."""
     model, processor = start_from(start, seed)
     pictures, image, ids, answer = read("train", processor)
@@ -94,7 +117,10 @@ def train(
             right.append((scores.argmax(1) == answer[rows]).float().mean().item())
         if (step + 1) % every == 0 or step + 1 == steps:
             seconds = time.monotonic() - began
-            print(f"step {step + 1}/{steps}  loss {loss.item():.3f}  accuracy {np.mean(right):.3f}  {seconds:.0f} s", flush=True)  # fmt: skip
+            print(
+                f"step {step + 1}/{steps}  loss {loss.item():.3f}  accuracy {np.mean(right):.3f}  {seconds:.0f} s",
+                flush=True,
+            )
             right = []
             state = {"weights": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             torch.save({**state, "seconds": seconds}, work / "next.pt")

@@ -112,9 +112,17 @@ app = cyclopts.App(help="Train the scenes model.")
 
 @app.default
 def train(
-    *, out: Path = Path("data/scenes"), work: Path = Path("build/scenes"), steps: int = 6000, batch: int = 128,
-    rate: float = 1e-3, layers: int = 5, seed: int = 0, every: int = 250, bfloat16: bool = True,
-) -> None:  # fmt: skip
+    *,
+    out: Path = Path("data/scenes"),
+    work: Path = Path("build/scenes"),
+    steps: int = 6000,
+    batch: int = 128,
+    rate: float = 1e-3,
+    layers: int = 5,
+    seed: int = 0,
+    every: int = 250,
+    bfloat16: bool = True,
+) -> None:
     """Trains for `steps` batches, keeping a checkpoint in `work` after each `every`, and writes the model to `out`."""
     processor = vilt.make_processor(question_words(), scenes.SIZE, 12)
     model = vilt.make_model(processor, scenes.ANSWERS, layers, seed)
@@ -151,7 +159,10 @@ def train(
             right.append(correct.float().mean().item())
         if (step + 1) % every == 0 or step + 1 == steps:
             seconds = time.monotonic() - began
-            print(f"step {step + 1}/{steps}  loss {total.item():.3f}  accuracy {np.mean(right):.3f}  {seconds:.0f} s", flush=True)
+            print(
+                f"step {step + 1}/{steps}  loss {total.item():.3f}  accuracy {np.mean(right):.3f}  {seconds:.0f} s",
+                flush=True,
+            )
             right = []
             state = {"weights": trained.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
             torch.save({**state, "seconds": seconds}, work / "next.pt")

@@ -115,7 +115,9 @@ def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, 
     for layer in model.vilt.encoder.layer:
         h = layer.layernorm_before(x)
         attention = layer.attention.attention
-        q, k, v = (f(h).unflatten(2, (heads, -1)).transpose(1, 2) for f in (attention.query, attention.key, attention.value))
+        q, k, v = (
+            f(h).unflatten(2, (heads, -1)).transpose(1, 2) for f in (attention.query, attention.key, attention.value)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
         x = x + layer.attention.output.dense(mixed.transpose(1, 2).flatten(2))
         h = layer.intermediate(layer.layernorm_after(x))
@@ -149,7 +151,9 @@ def normalise(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1.0
 
 
-def drop(batch: Batch, rate: Tensor, keep: int, spare_objects: bool, mask_id: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
+def drop(
+    batch: Batch, rate: Tensor, keep: int, spare_objects: bool, mask_id: int, g: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Chooses `keep` patches per example (objects first when spared) and masks words at `rate` (B,).
 
     Returns token ids (B, T) and patch indices (B, keep) in raster order.
@@ -163,7 +167,9 @@ def drop(batch: Batch, rate: Tensor, keep: int, spare_objects: bool, mask_id: in
     return torch.where(gone, mask_id, batch.ids), kept
 
 
-def loss(model: ViltForQuestionAnswering, heads: Heads | None, batch: Batch, ids: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+def loss(
+    model: ViltForQuestionAnswering, heads: Heads | None, batch: Batch, ids: Tensor, kept: Tensor
+) -> tuple[Tensor, Tensor]:
     """Total loss, and whether each answer is right (B,)."""
     states = hidden_states(model, normalise(batch.pixels), ids, kept)
     scores = logits(model, states[-1])
@@ -171,9 +177,15 @@ def loss(model: ViltForQuestionAnswering, heads: Heads | None, batch: Batch, ids
     if heads is not None:
         tokens = ids.shape[1]
         early, late = states[2], states[-2]
-        dense = F.cross_entropy(heads.shape(early[:, tokens + 1 :]).flatten(0, 1), batch.shape.gather(1, kept).flatten())
-        dense = dense + F.cross_entropy(heads.color(early[:, tokens + 1 :]).flatten(0, 1), batch.color.gather(1, kept).flatten())
-        ground = F.binary_cross_entropy_with_logits(heads.ground(late[:, tokens + 1 :])[:, :, 0], batch.ground.gather(1, kept))
+        dense = F.cross_entropy(
+            heads.shape(early[:, tokens + 1 :]).flatten(0, 1), batch.shape.gather(1, kept).flatten()
+        )
+        dense = dense + F.cross_entropy(
+            heads.color(early[:, tokens + 1 :]).flatten(0, 1), batch.color.gather(1, kept).flatten()
+        )
+        ground = F.binary_cross_entropy_with_logits(
+            heads.ground(late[:, tokens + 1 :])[:, :, 0], batch.ground.gather(1, kept)
+        )
         total = total + 0.5 * dense + 3.0 * ground
         owned = batch.owned.gather(1, kept[batch.named[:, 0]])
         whole = owned.sum(1) > 0.5 * batch.owned.sum(1)  # what is not there cannot be found

@@ -13,13 +13,17 @@ from vqa_explain.explanation import Explanation, WordValue
 
 LONGEST = 384  # pixels, the longer side of a picture in the page
 
-_STYLE = """
+_THEME = """
 :root{color-scheme:light dark;--ink:#1d2329;--soft:#5c6873;--line:#d9dee3;--card:#fff;--page:#f4f6f8}
 @media(prefers-color-scheme:dark){:root{--ink:#e8ebee;--soft:#a3adb7;--line:#39424b;--card:#20262c;--page:#14181c}}
+"""
+_PAGE = """
 body{background:var(--page);margin:0;padding:2rem 1rem}
 main{max-width:60rem;margin:auto}
 main>h1{font:600 1.5rem system-ui,sans-serif;color:var(--ink)}
 main>p{font:1rem/1.5 system-ui,sans-serif;color:var(--soft)}
+"""
+_ARTICLE = """
 .vqax{font:14px/1.5 system-ui,sans-serif;color:var(--ink,#1d2329);background:var(--card,#fff);
 border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;margin:0 0 1.4rem}
 .vqax h2{font-size:1.1rem;margin:0 0 .2rem;overflow-wrap:anywhere}
@@ -35,7 +39,8 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax rect:hover{stroke:#111;stroke-width:1%;}
 .vqax table{border-collapse:collapse;font-size:.85rem}
 .vqax td{padding:.1rem .6rem .1rem 0;overflow-wrap:anywhere}
-.vqax .bar{display:flex;height:1.35rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem;font-size:.78rem;color:#fff}
+.vqax .bar{display:flex;height:1.35rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem;font-size:.78rem}
+.vqax .bar{color:#fff}
 .vqax .bar div{display:flex;align-items:center;justify-content:center;white-space:nowrap;overflow:hidden}
 .vqax .scale{display:flex;gap:.5rem;align-items:center;font-size:.78rem;margin-top:.4rem}
 .vqax .scale i{flex:none;width:9rem;height:.7rem;border-radius:3px}
@@ -51,7 +56,7 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{html.escape(title)}</title><style>{_STYLE}</style></head>
+<title>{html.escape(title)}</title><style>{_THEME}{_PAGE}{_ARTICLE}</style></head>
 <body><main><h1>{html.escape(title)}</h1>
 <p>Red speaks for the explained answer, blue against it. Words and regions share one scale: points of the score.
 Point at a region for its value.</p>
@@ -62,14 +67,12 @@ Point at a region for its value.</p>
 
 def fragment(explanation: Explanation) -> str:
     """The article of one explanation with its styles, for a notebook's output."""
-    return f"<style>{_STYLE.split('.vqax', 1)[0].split('body', 1)[0]}.vqax{_STYLE.split('.vqax', 1)[1]}</style>{_article(explanation)}"
+    return f"<style>{_ARTICLE}</style>{_article(explanation)}"
 
 
 def _article(e: Explanation) -> str:
     heading = html.escape(e.question) if e.question is not None else "Image classification"
-    rows = "".join(
-        f"<tr><td>{html.escape(a.text)}</td><td>{a.probability:.1%}</td></tr>" for a in e.answers
-    )
+    rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.probability:.1%}</td></tr>" for a in e.answers)
     spent = f"{e.cost.forwards:,} forwards, {e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s"
     origin = f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {spent}"
     height, width = e.picture.shape[:2]
