@@ -88,10 +88,8 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=6)
     model = vx.load("scenes", device="cpu")
     examples = chosen(model, parser.parse_args().each)
-    print(
     print(f"{len(examples)} questions\n")
     print("| method | region mass | word mass | deletion | seconds |\n| --- | --- | --- | --- | --- |")
-    )
     for name, (method, parameters) in {"random": (None, {}), **CANDIDATES}.items():
         rows, rng = measure(model, examples, method, parameters), np.random.default_rng(0)
         print(
