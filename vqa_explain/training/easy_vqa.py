@@ -104,7 +104,7 @@ def train(
         gone = (ids[rows] >= len(vilt.SPECIAL)) & (torch.rand(ids[rows].shape, generator=g) < words)
         asked = torch.where(gone, processor.tokenizer.mask_token_id, ids[rows])
         for group in optimizer.param_groups:
-            group["lr"] = vilt.one_cycle(step, steps, rate)
+            group["lr"] = vilt.learning_rate(step, steps, rate)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             states = vilt.hidden_states(model, vilt.normalise(pixels), asked, kept if hide else None)
             scores = vilt.logits(model, states[-1])

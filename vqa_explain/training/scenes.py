@@ -4,6 +4,7 @@ A run that was stopped goes on from its last checkpoint when the same command is
 """
 
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -55,28 +56,37 @@ def _drawn(number: int, seed: int) -> tuple[scenes.Scene, np.ndarray, np.ndarray
 
 def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabulary: dict[str, int]) -> Batch:
     """Tensors and the labels of the helping heads for drawn scenes."""
-    rows, named, owned = [], [], []
+    rows, named, owned, order = [], [], [], []
     shape = np.full((len(drawn), GRID * GRID), len(scenes.SHAPES))
     color = np.full((len(drawn), GRID * GRID), len(scenes.COLORS))
     ground = np.zeros((len(drawn), GRID * GRID), dtype=np.float32)
     colors = tuple(scenes.COLORS)
+    outline = np.zeros((len(drawn), GRID * GRID, vilt.CELLS), dtype=np.float32)
+    around = np.zeros((len(drawn), GRID * GRID, vilt.AROUND), dtype=np.float32)
     cell = scenes.SIZE // GRID
     for b, (scene, _, masks) in enumerate(drawn):
         found = [(m.start(), m.end(), vocabulary[m[0].lower()]) for m in re.finditer(r"\w+|\?", scene.question)]
         rows.append([vocabulary["[CLS]"], *(word for _, _, word in found), vocabulary["[SEP]"]])
+        fine = masks.any(axis=0)[1::2, 1::2].reshape(GRID, cell // 2, GRID, cell // 2)
+        outline[b] = fine.swapaxes(1, 2).reshape(GRID * GRID, vilt.CELLS)
         area = masks.reshape(len(masks), GRID, cell, GRID, cell).sum(axis=(2, 4)).reshape(len(masks), -1)
         for index, item in enumerate(scene.items):
             mine = (area[index] == area.max(axis=0)) & (area[index] > 0)
             solid = mine & (area[index] >= 14)  # a tenth of the patch: enough to tell what it is
             shape[b, mine], color[b, mine] = -100, -100
+            around[b, solid] = _windows(masks[index])[solid]
             shape[b, solid], color[b, solid] = scenes.SHAPES.index(item.shape), colors.index(item.color)
             if index in scene.about:
                 ground[b, area[index] >= 14] = 1
+        before = None
         for index, _, end in scene.named:
             token = 1 + next(i for i, (_, stop, _) in enumerate(found) if stop == end)
             item = scene.items[index]
-            named.append((b, token, int(item.x) // cell, int(item.y) // cell))
+            kind = scenes.SHAPES.index(item.shape), colors.index(item.color), tuple(scenes.RADII).index(item.size)
+            named.append((b, token, int(item.x) // cell, int(item.y) // cell, *kind))
             owned.append(area[index] >= 14)
+            order.append((math.nan, math.nan) if before is None else (_sign(item.x - before.x), _sign(item.y - before.y)))
+            before = item
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for b, row in enumerate(rows):
         ids[b, : len(row)] = row
@@ -84,12 +94,27 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
         pixels=torch.from_numpy(np.stack([image for _, image, _ in drawn]).transpose(0, 3, 1, 2).copy()),
         ids=torch.from_numpy(ids),
         answer=torch.tensor([scenes.ANSWERS.index(scene.answer) for scene, _, _ in drawn]),
+        outline=torch.from_numpy(outline),
+        around=torch.from_numpy(around),
         shape=torch.from_numpy(shape),
         color=torch.from_numpy(color),
         ground=torch.from_numpy(ground),
-        named=torch.tensor(named, dtype=torch.long).reshape(-1, 4),
+        named=torch.tensor(named, dtype=torch.long).reshape(-1, 7),
         owned=torch.tensor(np.array(owned, dtype=np.float32)).reshape(-1, GRID * GRID),
+        order=torch.tensor(order, dtype=torch.float32).reshape(-1, 2),
     )
+
+
+def _windows(mask: np.ndarray) -> np.ndarray:
+    """(patches, AROUND) the mask about each patch, 12 px further on every side, in cells of 4 px."""
+    coarse = np.pad(mask[2::4, 2::4], 3)
+    windows = np.lib.stride_tricks.sliding_window_view(coarse, (9, 9))[::3, ::3]
+    return windows.reshape(GRID * GRID, vilt.AROUND)
+
+
+def _sign(distance: float) -> float:
+    """1 for more, 0 for less, NaN for about the same."""
+    return float(distance > 0) if abs(distance) > 6 else math.nan
 
 
 def _absence(step: int, steps: int, size: int, g: torch.Generator) -> tuple[torch.Tensor, int, bool]:
@@ -115,12 +140,12 @@ def train(
     *,
     out: Path = Path("data/scenes"),
     work: Path = Path("build/scenes"),
-    steps: int = 6000,
-    batch: int = 128,
+    steps: int = 12000,
+    batch: int = 64,
     rate: float = 1e-3,
-    layers: int = 5,
+    layers: int = 6,
     seed: int = 0,
-    every: int = 250,
+    every: int = 500,
     bfloat16: bool = True,
 ) -> None:
     """Trains for `steps` batches, keeping a checkpoint in `work` after each `every`, and writes the model to `out`."""
@@ -148,7 +173,7 @@ def train(
         word_rate, keep, spare = _absence(step, steps, batch, g)
         ids, kept = vilt.drop(data, word_rate, keep, spare, mask_id, g)
         for group in optimizer.param_groups:
-            group["lr"] = vilt.one_cycle(step, steps, rate)
+            group["lr"] = vilt.learning_rate(step, steps, rate)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             total, correct = vilt.loss(model, heads, data, ids, kept)
         optimizer.zero_grad(set_to_none=True)

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from transformers import BertTokenizer, ViltConfig, ViltForQuestionAnswering, ViltImageProcessor, ViltProcessor
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+CELLS = 36  # 6 x 6 cells of 2 px in a patch
+AROUND = 81  # 9 x 9 cells of 4 px in a patch and those about it
+FOUND = 4  # the layer after which a naming word should know its object; the rest compare, count and answer
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -57,13 +60,43 @@ def make_model(processor: ViltProcessor, answers: tuple[str, ...], layers: int, 
     side = model.config.image_size // model.config.patch_size
     with torch.no_grad():
         model.vilt.embeddings.position_embeddings[0, 1:] += places(side, model.config.hidden_size)
+        first, second = model.vilt.encoder.layer[:2]
+        look_aside(first.attention.attention, ((1, 0), (-1, 0), (0, 1), (0, -1)))
+        look_aside(second.attention.attention, ((1, 1), (-1, 1), (1, -1), (-1, -1)))
     return model
 
 
+def waves(width: int) -> Tensor:
+    """(width / 4,) angular frequencies of the places, for wavelengths of 2.5 to 40 patches."""
+    return 2 * math.pi / torch.logspace(math.log10(2.5), math.log10(40), width // 4)
+
+
+def look_aside(attention: nn.Module, offsets: tuple[tuple[int, int], ...]) -> None:
+    """Starts head h looking at the patch that lies `offsets[h]` (columns, rows) away, as a convolution would.
+
+    A key holds sines and cosines of its place, a query those of its place plus the offset, so that their product is
+    a sum of cosines of the distance (a start for transformers as Trockman and Kolter 2023 argue for).
+    """
+    width = attention.query.in_features
+    head = attention.attention_head_size
+    count = width // 4  # frequencies of an axis; its sines lie before its cosines, columns before rows
+    used = torch.arange(0, 2 * (head // 4), 2)  # every second one, short waves first: they tell neighbours apart
+    for h, offset in enumerate(offsets):
+        for axis, step in enumerate(offset):
+            sine, cosine = 2 * axis * count + used, (2 * axis + 1) * count + used
+            row = h * head + axis * head // 2 + torch.arange(len(used))
+            turn = waves(width)[used] * step
+            attention.key.weight[row, sine] += 1
+            attention.key.weight[row + len(used), cosine] += 1
+            attention.query.weight[row, sine] += turn.cos()
+            attention.query.weight[row, cosine] += turn.sin()
+            attention.query.weight[row + len(used), cosine] += turn.cos()
+            attention.query.weight[row + len(used), sine] -= turn.sin()
+
+
 def places(side: int, width: int, size: float = 0.35) -> Tensor:
-    """(side², width): sines and cosines of each patch's column and row, wavelengths of 2.5 to 40 patches."""
-    waves = 2 * math.pi / torch.logspace(math.log10(2.5), math.log10(40), width // 4)
-    phase = torch.arange(side)[:, None] * waves
+    """(side², width): sines and cosines of each patch's column and row."""
+    phase = torch.arange(side)[:, None] * waves(width)
     line = torch.cat([phase.sin(), phase.cos()], dim=1)
     column = line[None].expand(side, -1, -1)
     row = line[:, None].expand(-1, side, -1)
@@ -75,10 +108,14 @@ class Heads(nn.Module):
 
     def __init__(self, hidden: int, shapes: int, colors: int, cells: int) -> None:
         super().__init__()
+        self.outline = nn.Linear(hidden, CELLS)  # which cells of this patch an object covers
+        self.around = nn.Linear(hidden, AROUND)  # which cells of this patch and the eight about it its object covers
         self.shape = nn.Linear(hidden, shapes + 1)  # the shape on this patch, or none
         self.color = nn.Linear(hidden, colors + 1)
-        self.place = nn.Linear(hidden, 2 * cells)  # column and row of the object that this word names
         self.ground = nn.Linear(hidden, 1)  # is this patch part of an object that the question is about
+        # The object that this word names: its column, row, shape, colour and size.
+        self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
+        self.order = nn.Linear(hidden, 2)  # is the first object named left of and above the second, which this word names
 
 
 @dataclass
@@ -88,11 +125,14 @@ class Batch:
     pixels: Tensor  # (B, 3, H, W) uint8
     ids: Tensor  # (B, T), 0 is padding
     answer: Tensor  # (B,)
+    outline: Tensor  # (B, P, CELLS) 0 or 1
+    around: Tensor  # (B, P, AROUND) 0 or 1
     shape: Tensor  # (B, P) index, the last means none, -100 is not scored
     color: Tensor  # (B, P)
     ground: Tensor  # (B, P) 0 or 1
-    named: Tensor  # (N, 4): example, token, column, row
+    named: Tensor  # (N, 7): example, token; column, row, shape, colour and size of the object
     owned: Tensor  # (N, P) 0 or 1: the patches of the named object
+    order: Tensor  # (N, 2) 1 where the object named before is further left, further up; NaN where none is or it is close
 
 
 def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None) -> list[Tensor]:
@@ -175,35 +215,50 @@ def loss(
     scores = logits(model, states[-1])
     total = F.cross_entropy(scores, batch.answer)
     if heads is not None:
-        tokens = ids.shape[1]
-        early, late = states[2], states[-2]
-        dense = F.cross_entropy(
-            heads.shape(early[:, tokens + 1 :]).flatten(0, 1), batch.shape.gather(1, kept).flatten()
-        )
-        dense = dense + F.cross_entropy(
-            heads.color(early[:, tokens + 1 :]).flatten(0, 1), batch.color.gather(1, kept).flatten()
-        )
-        ground = F.binary_cross_entropy_with_logits(
-            heads.ground(late[:, tokens + 1 :])[:, :, 0], batch.ground.gather(1, kept)
-        )
-        total = total + 0.5 * dense + 3.0 * ground
-        owned = batch.owned.gather(1, kept[batch.named[:, 0]])
-        whole = owned.sum(1) > 0.5 * batch.owned.sum(1)  # what is not there cannot be found
-        named, owned = batch.named[whole], owned[whole]
-        if len(named):
-            mass = looked_at(model, states[-3], len(states) - 3, named, owned)
-            place = heads.place(late[named[:, 0], named[:, 1]]).unflatten(1, (2, -1))
-            where = F.cross_entropy(place[:, 0], named[:, 2]) + F.cross_entropy(place[:, 1], named[:, 3])
-            total = total + 0.5 * where - 0.5 * (mass + 1e-3).log().mean()
+        total = total + help_loss(model, heads, batch, states, ids.shape[1], kept)
     return total, scores.argmax(1) == batch.answer
 
 
-def one_cycle(step: int, steps: int, peak: float) -> float:
-    """Learning rate: linear warm-up over 5 % of the steps, then a cosine to nothing."""
-    warm = max(1, steps // 20)
-    if step < warm:
-        return peak * (step + 1) / warm
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+def help_loss(
+    model: ViltForQuestionAnswering, heads: Heads, batch: Batch, states: list[Tensor], tokens: int, kept: Tensor
+) -> Tensor:
+    """What the helping heads add.
+
+    Patches know their outline after layer 1, their object's outline after 2 and what it is after `FOUND` - 1, naming
+    words after `FOUND`, pairs one layer later.
+    """
+    early, found, later = states[FOUND - 1], states[FOUND], states[FOUND + 1]
+    outline = batch.outline.gather(1, kept[:, :, None].expand(-1, -1, CELLS))
+    drawn = F.binary_cross_entropy_with_logits(heads.outline(states[1][:, tokens + 1 :]), outline)
+    solid = (batch.shape.gather(1, kept) >= 0) & (batch.shape.gather(1, kept) < heads.shape.out_features - 1)
+    near = batch.around.gather(1, kept[:, :, None].expand(-1, -1, AROUND))[solid]
+    if len(near):
+        drawn = drawn + 0.5 * F.binary_cross_entropy_with_logits(heads.around(states[2][:, tokens + 1 :][solid]), near)
+    seen = early[:, tokens + 1 :].flatten(0, 1)
+    dense = F.cross_entropy(heads.shape(seen), batch.shape.gather(1, kept).flatten())
+    dense = dense + F.cross_entropy(heads.color(seen), batch.color.gather(1, kept).flatten())
+    ground = heads.ground(found[:, tokens + 1 :])[:, :, 0]
+    total = 2.0 * drawn + dense + 3.0 * F.binary_cross_entropy_with_logits(ground, batch.ground.gather(1, kept))
+    owned = batch.owned.gather(1, kept[batch.named[:, 0]])
+    whole = owned.sum(1) > 0.5 * batch.owned.sum(1)  # what is not there cannot be found
+    named, owned, order = batch.named[whole], owned[whole], batch.order[whole]
+    if len(named) == 0:
+        return total
+    mass = looked_at(model, states[FOUND - 1], FOUND - 1, named, owned)
+    total = total - 0.5 * (mass + 1e-3).log().mean()
+    word = found[named[:, 0], named[:, 1]]
+    for head, truth in zip(heads.named, named[:, 2:].T, strict=True):
+        total = total + 0.3 * F.cross_entropy(head(word), truth)
+    known = ~order.isnan()
+    if known.any():
+        first = heads.order(later[named[:, 0], named[:, 1]])[known]
+        total = total + 0.5 * F.binary_cross_entropy_with_logits(first, order[known])
+    return total
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm-up over 3 % of the steps, level to the half, then down a straight line to nothing."""
+    return peak * min(1.0, (step + 1) / (0.03 * steps), (steps - step) / (0.5 * steps))
 
 
 def save(model: ViltForQuestionAnswering, processor: ViltProcessor, folder: Path) -> None:
