@@ -85,7 +85,9 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
             kind = scenes.SHAPES.index(item.shape), colors.index(item.color), tuple(scenes.RADII).index(item.size)
             named.append((b, token, int(item.x) // cell, int(item.y) // cell, *kind))
             owned.append(area[index] >= 14)
-            order.append((math.nan, math.nan) if before is None else (_sign(item.x - before.x), _sign(item.y - before.y)))
+            order.append(
+                (math.nan, math.nan) if before is None else (_sign(item.x - before.x), _sign(item.y - before.y))
+            )
             before = item
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for b, row in enumerate(rows):

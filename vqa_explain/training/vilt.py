@@ -115,7 +115,9 @@ class Heads(nn.Module):
         self.ground = nn.Linear(hidden, 1)  # is this patch part of an object that the question is about
         # The object that this word names: its column, row, shape, colour and size.
         self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
-        self.order = nn.Linear(hidden, 2)  # is the first object named left of and above the second, which this word names
+        self.order = nn.Linear(
+            hidden, 2
+        )  # is the first object named left of and above the second, which this word names
 
 
 @dataclass
@@ -132,7 +134,9 @@ class Batch:
     ground: Tensor  # (B, P) 0 or 1
     named: Tensor  # (N, 7): example, token; column, row, shape, colour and size of the object
     owned: Tensor  # (N, P) 0 or 1: the patches of the named object
-    order: Tensor  # (N, 2) 1 where the object named before is further left, further up; NaN where none is or it is close
+    order: (
+        Tensor  # (N, 2) 1 where the object named before is further left, further up; NaN where none is or it is close
+    )
 
 
 def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None) -> list[Tensor]:
