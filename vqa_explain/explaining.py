@@ -137,6 +137,8 @@ def _finish(task: Task, method: Any, found: Attribution, best: list[Any]) -> Exp
         provenance=_provenance(task),
         picture=encoded.picture,
         by_region=found.regions is not None,
+        interactions=found.interactions,
+        interaction_errors=found.interaction_errors,
     )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,8 @@ class Explanation:
         method, parameters: how it was computed.
         provenance: model, versions, seed, example id.
         picture: (H, W, 3) uint8, the original picture.
+        interactions, interaction_errors: (words, regions) float64, what each word and region bring only together, and
+            its standard error; `None` from methods that have none.
     """
 
     question: str | None
@@ -87,7 +89,9 @@ class Explanation:
     parameters: dict[str, Any]
     provenance: dict[str, Any]
     picture: np.ndarray
-    by_region: bool = field(default=True)  # whether the method valued regions (else pixels, summed over regions)
+    by_region: bool = True  # whether the method valued regions (else pixels, summed over regions)
+    interactions: np.ndarray | None = None
+    interaction_errors: np.ndarray | None = None
 
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number`."""
@@ -150,7 +154,7 @@ class Explanation:
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
-        arrays = ("image", "labels", "picture")
+        arrays = ("image", "labels", "picture", "interactions", "interaction_errors")
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays}
         return json.loads(json.dumps(data, default=_as_json))
 
@@ -163,6 +167,9 @@ class Explanation:
             "labels": np.ascontiguousarray(self.labels, dtype=np.int32),
             "picture": np.ascontiguousarray(self.picture, dtype=np.uint8),
         }
+        for name in ("interactions", "interaction_errors"):
+            if (values := getattr(self, name)) is not None:
+                tensors[name] = np.ascontiguousarray(values, dtype=np.float64)
         return write_atomically(
             Path(path), save(tensors, {"format": str(FORMAT), "explanation": json.dumps(self.summary())})
         )

@@ -69,6 +69,7 @@ class Attribution:
         regions: the division that players were, or `None` for a method without players.
         region_values, region_errors: (R,).
         word_errors: (W,).
+        interactions, interaction_errors: (W, R), what a word and a region bring only together.
     """
 
     image: np.ndarray
@@ -79,6 +80,8 @@ class Attribution:
     region_values: np.ndarray | None = None
     region_errors: np.ndarray | None = None
     word_errors: np.ndarray | None = None
+    interactions: np.ndarray | None = None
+    interaction_errors: np.ndarray | None = None
 
 
 class Method(Protocol):

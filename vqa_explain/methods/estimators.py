@@ -5,6 +5,7 @@ largest standard error is at most `tolerance` · |v(P) − v(∅)|.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import comb
 
 import numpy as np
@@ -134,42 +135,103 @@ def kernel_shapley(
     scores: Musco & Witter 2025), each weighted by μ over its probability. Standard errors are the regression's own
     for pairs drawn independently (the sandwich, White 1980).
     """
+    none = np.empty((0, 2), dtype=int)
+    for draws in paired_draws(score, players, rng, budget, tolerance is not None, 2 * players, progress):
+        phi, errors = draws.regression(none)
+        if tolerance is not None and errors.max() <= tolerance * abs(draws.change):
+            break
+    return phi, errors
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Coalitions in complementary pairs, sizes uniform in 1 … P − 1, with their scores over v(∅).
+
+    Attributes:
+        rows: (2K, P) bool; rows 2k and 2k + 1 are complements, one independent draw.
+        values: (2K,) v(S) − v(∅).
+        change: v(P) − v(∅).
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+    change: float
+
+    def chunks(self, pairs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Rows, values and features (players, then products of `pairs` (M, 2)), few at a time for memory's sake."""
+        for start in range(0, len(self.rows), 2 * DRAWS_AT_ONCE):
+            rows = self.rows[start : start + 2 * DRAWS_AT_ONCE]
+            z = rows.astype(float)
+            yield (
+                rows,
+                self.values[start : start + len(rows)],
+                np.concatenate([z, z[:, pairs[:, 0]] * z[:, pairs[:, 1]]], 1),
+            )
+
+    def fit(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The polynomial of players and `pairs` nearest in the Shapley kernel and exact at both ends.
+
+        Returns its coefficients (P + M,) and the matrix that turns a pair's weighted residuals into their change.
+        """
+        width = self.rows.shape[1] + len(pairs)
+        gram, moment = np.zeros((width, width)), np.zeros(width)
+        for rows, values, features in self.chunks(pairs):
+            weighted = features * _kernel(rows)[:, None]
+            gram += weighted.T @ features / len(self.rows)
+            moment += weighted.T @ values / len(self.rows)
+        return constrained(gram, moment, self.change)
+
+    def regression(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The fit and the standard errors of its coefficients, for pairs drawn independently."""
+        beta, bread = self.fit(pairs)
+        square = np.zeros(len(beta))
+        for rows, values, features in self.chunks(pairs):
+            residual = (_kernel(rows) * (values - features @ beta))[:, None] * features
+            square += ((residual.reshape(-1, 2, len(beta)).mean(axis=1) @ bread) ** 2).sum(axis=0)
+        draws = len(self.rows) // 2
+        return beta, np.sqrt(square / draws / max(1, draws - len(beta) + 1))
+
+
+def constrained(gram: np.ndarray, moment: np.ndarray, total: float) -> tuple[np.ndarray, np.ndarray]:
+    """The least-squares coefficients that sum to `total`, and the matrix that carries a moment's change to theirs."""
+    inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
+    ones = inverse.sum(axis=1)
+    free = inverse @ moment
+    # Every feature is 1 for the coalition of all, so the coefficients must sum to its score.
+    return free - ones * (free.sum() - total) / ones.sum(), inverse - np.outer(ones, ones) / ones.sum()
+
+
+def _kernel(rows: np.ndarray) -> np.ndarray:
+    """The Shapley kernel over the probability of a coalition whose size is uniform, mean 1 over sizes or so."""
+    players = rows.shape[1]
+    size = rows.sum(axis=1)
+    return players**2 / 4 / (size * (players - size))
+
+
+def paired_draws(
+    score: Score,
+    players: int,
+    rng: np.random.Generator,
+    budget: int,
+    often: bool,
+    least: int,
+    progress: Progress | None,
+) -> Iterator[Draws]:
+    """Draws up to the budget; with `often` whenever their number has doubled from `least` pairs on, else once."""
     nothing, change = _change(score, players)
-    pairs = max(2 * players, (budget - 2) // 2)
-    rows = np.empty((0, players), dtype=bool)
-    values = np.empty(0)
+    pairs = max(least, (budget - 2) // 2)
+    rows, values = np.empty((0, players), dtype=bool), np.empty(0)
+    show = least if often else pairs
     while len(rows) < 2 * pairs:
-        some = min(DRAWS_AT_ONCE // 2, pairs - len(rows) // 2)
+        some = min(DRAWS_AT_ONCE, min(show, pairs) - len(rows) // 2)
         first = _of_sizes(rng, rng.integers(1, players, some), players)
         new = np.stack([first, ~first], axis=1).reshape(-1, players)  # a coalition, then its complement
         rows, values = np.concatenate([rows, new]), np.concatenate([values, score(new) - nothing])
         if progress:
             progress(len(rows) // 2, pairs)
-        if tolerance is None and len(rows) < 2 * pairs or len(rows) < 4 * players:
-            continue
-        phi, errors = _constrained(rows, values, change)
-        if tolerance is not None and errors.max() <= tolerance * abs(change):
-            break
-    return phi, errors
-
-
-def _constrained(rows: np.ndarray, values: np.ndarray, change: float) -> tuple[np.ndarray, np.ndarray]:
-    """The constrained regression and the sandwich errors of its coefficients; rows 2k and 2k + 1 are one draw."""
-    players = rows.shape[1]
-    size = rows.sum(axis=1)
-    weight = 1.0 / (size * (players - size))
-    weight /= weight.mean()
-    z = rows.astype(float)
-    inverse = np.linalg.pinv((z * weight[:, None]).T @ z / len(z), hermitian=True)
-    ones = inverse.sum(axis=1)
-    free = inverse @ ((z * weight[:, None]).T @ values / len(z))
-    phi = free - ones * (free.sum() - change) / ones.sum()
-    bread = inverse - np.outer(ones, ones) / ones.sum()
-    residual = (weight * (values - z @ phi))[:, None] * z
-    influence = residual.reshape(-1, 2, players).mean(axis=1) @ bread
-    draws = len(influence)
-    freedom = max(1, draws - players + 1)
-    return phi, np.sqrt((influence**2).sum(axis=0) / draws / freedom)
+        if len(rows) == 2 * min(show, pairs):
+            yield Draws(rows, values, change)
+            show *= 2
 
 
 def banzhaf_values(

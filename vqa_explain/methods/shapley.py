@@ -91,7 +91,7 @@ class Shapley(OverPlayers):
 @register
 @dataclass(frozen=True)
 class Owen(OverPlayers):
-    """Shapley values among orders that never mix the picture with the question: one modality arrives whole, then the other.
+    """Shapley values among orders in which one modality arrives whole, then the other.
 
     What the two modalities bring together is so split evenly between them, whatever their numbers of players. Exact
     where both have at most 14 players and the budget allows, else from antithetic orders with standard errors.

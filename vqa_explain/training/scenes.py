@@ -56,7 +56,7 @@ def _drawn(number: int, seed: int) -> tuple[scenes.Scene, np.ndarray, np.ndarray
 
 def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabulary: dict[str, int]) -> Batch:
     """Tensors and the labels of the helping heads for drawn scenes."""
-    rows, named, owned, order = [], [], [], []
+    rows, named, owned, compared = [], [], [], []
     shape = np.full((len(drawn), GRID * GRID), len(scenes.SHAPES))
     color = np.full((len(drawn), GRID * GRID), len(scenes.COLORS))
     ground = np.zeros((len(drawn), GRID * GRID), dtype=np.float32)
@@ -85,9 +85,7 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
             kind = scenes.SHAPES.index(item.shape), colors.index(item.color), tuple(scenes.RADII).index(item.size)
             named.append((b, token, int(item.x) // cell, int(item.y) // cell, *kind))
             owned.append(area[index] >= 14)
-            order.append(
-                (math.nan, math.nan) if before is None else (_sign(item.x - before.x), _sign(item.y - before.y))
-            )
+            compared.append(_compare(item, before))
             before = item
     ids = np.zeros((len(rows), max(map(len, rows))), dtype=np.int64)
     for b, row in enumerate(rows):
@@ -103,7 +101,7 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
         ground=torch.from_numpy(ground),
         named=torch.tensor(named, dtype=torch.long).reshape(-1, 7),
         owned=torch.tensor(np.array(owned, dtype=np.float32)).reshape(-1, GRID * GRID),
-        order=torch.tensor(order, dtype=torch.float32).reshape(-1, 2),
+        compared=torch.tensor(compared, dtype=torch.float32).reshape(-1, 4),
     )
 
 
@@ -114,9 +112,12 @@ def _windows(mask: np.ndarray) -> np.ndarray:
     return windows.reshape(GRID * GRID, vilt.AROUND)
 
 
-def _sign(distance: float) -> float:
-    """1 for more, 0 for less, NaN for about the same."""
-    return float(distance > 0) if abs(distance) > 6 else math.nan
+def _compare(item: scenes.Item, before: scenes.Item | None) -> tuple[float, float, float, float]:
+    """Is it right of, below, as coloured and as shaped as the one before: 1 or 0, NaN where that cannot be said."""
+    if before is None:
+        return math.nan, math.nan, math.nan, math.nan
+    right, below = (float(d > 0) if abs(d) > 6 else math.nan for d in (item.x - before.x, item.y - before.y))
+    return right, below, float(item.color == before.color), float(item.shape == before.shape)
 
 
 def _absence(step: int, steps: int, size: int, g: torch.Generator) -> tuple[torch.Tensor, int, bool]:

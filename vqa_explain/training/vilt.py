@@ -115,9 +115,8 @@ class Heads(nn.Module):
         self.ground = nn.Linear(hidden, 1)  # is this patch part of an object that the question is about
         # The object that this word names: its column, row, shape, colour and size.
         self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
-        self.order = nn.Linear(
-            hidden, 2
-        )  # is the first object named left of and above the second, which this word names
+        # Is the object that this word names right of, below, of the colour and of the shape of the one named before.
+        self.compare = nn.Linear(hidden, 4)
 
 
 @dataclass
@@ -134,9 +133,7 @@ class Batch:
     ground: Tensor  # (B, P) 0 or 1
     named: Tensor  # (N, 7): example, token; column, row, shape, colour and size of the object
     owned: Tensor  # (N, P) 0 or 1: the patches of the named object
-    order: (
-        Tensor  # (N, 2) 1 where the object named before is further left, further up; NaN where none is or it is close
-    )
+    compared: Tensor  # (N, 4) 1 if right of, below, as coloured, as shaped as the object named before, else 0, or NaN
 
 
 def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None) -> list[Tensor]:
@@ -245,18 +242,18 @@ def help_loss(
     total = 2.0 * drawn + dense + 3.0 * F.binary_cross_entropy_with_logits(ground, batch.ground.gather(1, kept))
     owned = batch.owned.gather(1, kept[batch.named[:, 0]])
     whole = owned.sum(1) > 0.5 * batch.owned.sum(1)  # what is not there cannot be found
-    named, owned, order = batch.named[whole], owned[whole], batch.order[whole]
+    named, owned, truth = batch.named[whole], owned[whole], batch.compared[whole]
     if len(named) == 0:
         return total
     mass = looked_at(model, states[FOUND - 1], FOUND - 1, named, owned)
     total = total - 0.5 * (mass + 1e-3).log().mean()
     word = found[named[:, 0], named[:, 1]]
-    for head, truth in zip(heads.named, named[:, 2:].T, strict=True):
-        total = total + 0.3 * F.cross_entropy(head(word), truth)
-    known = ~order.isnan()
+    for head, label in zip(heads.named, named[:, 2:].T, strict=True):
+        total = total + 0.3 * F.cross_entropy(head(word), label)
+    known = ~truth.isnan()
     if known.any():
-        first = heads.order(later[named[:, 0], named[:, 1]])[known]
-        total = total + 0.5 * F.binary_cross_entropy_with_logits(first, order[known])
+        compared = heads.compare(later[named[:, 0], named[:, 1]])[known]
+        total = total + F.binary_cross_entropy_with_logits(compared, truth[known])
     return total
 
 
