@@ -3,15 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
 
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
-from vqa_explain.features.image import Regions
+from vqa_explain.features.image import Regions, grid_regions
 from vqa_explain.game import Cost, Game, make_players
-from vqa_explain.models.base import Encoded, Leaves, Model, Target, check_fills, check_finite
+from vqa_explain.models.base import Attention, Attentive, Encoded, Leaves, Model, Target, check_fills, check_finite
 
 Progress = Callable[[int, int], None]  # done, in all
 
@@ -38,6 +38,13 @@ class Task:
         players = make_players(self.encoded, (grid, grid) if grid else None)
         fills = self.fills(image, text)
         return Game(self.model, self.encoded, players, fills, self.target, seed=self.seed, cost=self.cost)
+
+    def attention(self) -> Attention:
+        """The model's attention for this example (capability "attention"), counted."""
+        self.cost.forwards += 1
+        found = cast(Attentive, self.model).attention(self.encoded)
+        check_finite(found.scores, "the model's answer")
+        return found
 
     def score(self, leaves: Leaves) -> torch.Tensor:
         """The target's scores (B,) float64 of leaves, counted."""
@@ -156,6 +163,14 @@ def check_support(method: Method, model: Model) -> None:
             f"method {method.name!r} needs {', '.join(sorted(missing))}, which model {model.name!r} cannot give; "
             f"these work: {able}"
         )
+
+
+def from_units(task: Task, cells: np.ndarray, tokens: np.ndarray, kind: str) -> Attribution:
+    """An attribution without an error from values of the grid's cells and of tokens; `kind` says why it has none."""
+    encoded = task.encoded
+    regions = grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), encoded.grid)
+    area = np.bincount(regions.labels.ravel(), minlength=regions.count)
+    return Attribution((cells / area)[regions.labels], tokens, None, kind, regions, cells)
 
 
 def from_players(

@@ -60,7 +60,8 @@ class Model(Protocol):
         features: its modalities, in the order of its leaves.
         labels: the closed set of answers.
         device: where it runs.
-        capabilities: "gradients" and "drop" (absent patches can leave the sequence), as far as they hold.
+        capabilities: "gradients", "drop" (absent patches can leave the sequence) and "attention" (see `Attentive`), as
+            far as they hold.
     """
 
     name: str
@@ -99,6 +100,32 @@ class Model(Protocol):
             fills: feature name → fill.
             seed: for fills that draw noise.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The attention of a single-stream encoder for one example, in the graph of its answer.
+
+    Attributes:
+        scores: (1, K) answer logits.
+        maps: each layer's probabilities (1, heads, N, N), from row to column.
+        readout: the position from whose state the answer is read.
+        text: (T,) the position of each token; image: (rows · columns,) that of each cell of the grid, in raster order.
+    """
+
+    scores: Tensor
+    maps: tuple[Tensor, ...]
+    readout: int
+    text: np.ndarray
+    image: np.ndarray
+
+
+class Attentive(Model, Protocol):
+    """A model with the capability "attention"."""
+
+    def attention(self, encoded: Encoded) -> Attention:
+        """One forward pass whose attention can be seen and differentiated through."""
         ...
 
 

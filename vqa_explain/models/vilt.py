@@ -17,14 +17,14 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
 from vqa_explain.features.text import TextFeature, check_question, group_tokens
-from vqa_explain.models.base import Encoded, Leaves, own_labels, parameters_frozen
+from vqa_explain.models.base import Attention, Encoded, Leaves, own_labels, parameters_frozen
 
 
 class ViltModel:
     """Adapter of `transformers.ViltForQuestionAnswering`; see `models.base.Model`."""
 
     family = "vilt"
-    capabilities = frozenset({"gradients", "drop"})
+    capabilities = frozenset({"gradients", "drop", "attention"})
 
     def __init__(
         self, module: ViltForQuestionAnswering, processor: ViltProcessor, name: str, device: torch.device
@@ -95,6 +95,23 @@ class ViltModel:
         heard = torch.ones(text.shape[:2], dtype=torch.long, device=self.device)
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
         return self._answer(text, heard, patches, seen)
+
+    def attention(self, encoded: Encoded) -> Attention:
+        leaves = self.leaves(encoded)
+        patches = self._patches(leaves["image"].requires_grad_(True))
+        seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
+        with parameters_frozen(self.module), torch.enable_grad():
+            found = self.module(
+                inputs_embeds=leaves["text"], image_embeds=patches, pixel_mask=seen, output_attentions=True
+            )
+        words = leaves["text"].shape[1]  # then the image's own first token, then its patches
+        return Attention(
+            scores=found.logits,
+            maps=found.attentions,
+            readout=0,
+            text=np.arange(words),
+            image=words + 1 + np.arange(patches.shape[1] - 1),
+        )
 
     def _answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
         with parameters_frozen(self.module):

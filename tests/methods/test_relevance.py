@@ -1,0 +1,80 @@
+"""Attention methods by hand on three tokens, and by the authors' rules on attention taken from transformers directly."""
+
+import numpy as np
+import pytest
+import torch
+
+import vqa_explain as vx
+from vqa_explain.methods.relevance import rollout
+
+ONE = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6]]], dtype=torch.float64)
+TWO = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]], dtype=torch.float64)
+
+
+def test_rollout_on_three_tokens_by_hand():
+    # (A₂ + I)/2 · (A₁ + I)/2, row 0: half of row 0 of the first factor and half of its row 2.
+    first = [[0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]
+    by_hand = [0.5 * first[0][k] + 0.5 * first[2][k] for k in range(3)]
+    np.testing.assert_allclose(rollout([ONE, TWO], 0.5)[0], by_hand)
+
+
+@pytest.fixture(scope="module")
+def seen(scenes_model, scene):
+    """transformers' own forward on patches in raster order: logits, attention, gradients of the target."""
+    inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
+    embeddings = scenes_model.module.vilt.embeddings
+    patches = embeddings.patch_embeddings(inputs["pixel_values"]).flatten(2).transpose(1, 2)
+    patches = torch.cat([embeddings.cls_token, patches], dim=1) + embeddings.position_embeddings
+    output = scenes_model.module(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        image_embeds=patches,
+        pixel_mask=torch.ones(patches.shape[:2], dtype=torch.long),
+        output_attentions=True,
+    )
+    score = output.logits[0, scenes_model.labels.index("yes")]
+    gradients = torch.autograd.grad(score, output.attentions)
+    return [a.detach()[0] for a in output.attentions], [g[0] for g in gradients], inputs["input_ids"].shape[1]
+
+
+def compare(why, row, tokens):
+    np.testing.assert_allclose([t.value for t in why.tokens], row[:tokens], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose([r.value for r in why.regions], row[tokens + 1 :], rtol=1e-4, atol=1e-7)
+
+
+def test_raw_attention_is_the_layers_own(scenes_model, scene, seen):
+    maps, _, tokens = seen
+    why = vx.explain(scenes_model, scene, method="attention", layer=1)
+    compare(why, maps[1].mean(0)[0].numpy(), tokens)
+
+
+def test_relevance_follows_the_authors_rules(scenes_model, scene, seen):
+    """avg_heads and apply_self_attention_rules as the paper's equations 5 and 6 have them, written plainly."""
+    maps, gradients, tokens = seen
+    size = maps[0].shape[-1]
+    r = torch.eye(size)
+    for cam, grad in zip(maps, gradients, strict=True):
+        weighted = torch.zeros(size, size)
+        for head in range(len(cam)):
+            weighted += torch.relu(grad[head] * cam[head]) / len(cam)
+        r = r + torch.matmul(weighted, r)
+    why = vx.explain(scenes_model, scene, method="relevance", target="yes")
+    compare(why, r[0].numpy(), tokens)
+
+
+def test_rollout_follows_all_layers(scenes_model, scene, seen):
+    maps, _, tokens = seen
+    r = np.eye(maps[0].shape[-1])
+    for a in maps:
+        r = (0.5 * a.mean(0).numpy() + 0.5 * np.eye(len(r))) @ r
+    compare(vx.explain(scenes_model, scene, method="attention_rollout"), r[0], tokens)
+
+
+def test_a_layer_that_is_not_there_is_refused(scenes_model, scene):
+    with pytest.raises(vx.InvalidInput, match="layer 40 does not exist"):
+        vx.explain(scenes_model, scene, method="attention", layer=40)
+
+
+def test_a_classifier_without_attention_is_told_what_works(linear, picture):
+    with pytest.raises(vx.Unsupported, match=r"needs attention.*these work: .*integrated_gradients"):
+        vx.explain(linear, picture, method="attention")

@@ -1,0 +1,89 @@
+"""Methods that read a transformer's attention: raw, rolled out, and weighted by its gradient."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.methods.base import Attribution, Task, from_units, parameter, register
+from vqa_explain.models.base import Attention
+
+KIND = "none: attention does not add up to a score"
+NEEDS = frozenset({"attention"})
+
+
+def _read(task: Task, found: Attention, flow: Tensor) -> Attribution:
+    """The row of `flow` (N, N) that belongs to the answer's position, on tokens and cells."""
+    row = flow[found.readout].detach().double().cpu().numpy()
+    return from_units(task, row[found.image], row[found.text], KIND)
+
+
+@register
+@dataclass(frozen=True)
+class RawAttention:
+    """How much the answer's position looks at each token and patch in one layer, the mean over heads. No target."""
+
+    name: ClassVar[str] = "attention"
+    source: ClassVar[str] = "Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1"
+    needs: ClassVar[frozenset[str]] = NEEDS
+
+    layer: int = parameter(-1, "which layer, from 0, or from the last with -1", low=-1000, high=1000)
+
+    def __call__(self, task: Task) -> Attribution:
+        found = task.attention()
+        layers = len(found.maps)
+        if not -layers <= self.layer < layers:
+            raise InvalidInput(f"layer {self.layer} does not exist: the model has layers 0 to {layers - 1}")
+        return _read(task, found, found.maps[self.layer][0].mean(dim=0))
+
+
+def rollout(maps: list[Tensor], residual: float) -> Tensor:
+    """(N, N) the product of the layers' ((1 − r)·A + r·I), A the mean over heads of (heads, N, N)."""
+    flow = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
+    for heads in maps:
+        own = torch.eye(heads.shape[-1], dtype=heads.dtype, device=heads.device)
+        flow = ((1 - residual) * heads.mean(dim=0) + residual * own) @ flow
+    return flow
+
+
+@register
+@dataclass(frozen=True)
+class AttentionRollout:
+    """Attention followed through all layers, with the residual path counted as looking at oneself. No target."""
+
+    name: ClassVar[str] = "attention_rollout"
+    source: ClassVar[str] = "Abnar & Zuidema 2020, arXiv:2005.00928, section 3"
+    needs: ClassVar[frozenset[str]] = NEEDS
+
+    residual: float = parameter(0.5, "weight of the residual path", low=0.0, high=1.0)
+
+    def __call__(self, task: Task) -> Attribution:
+        found = task.attention()
+        return _read(task, found, rollout([a[0].detach() for a in found.maps], self.residual))
+
+
+def relevance(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
+    """(N, N) R ← R + Ā R from R = I, Ā the mean over heads of the positive part of ∇A ⊙ A, layer by layer."""
+    flow = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
+    for heads, gradient in zip(maps, gradients, strict=True):
+        flow = flow + (gradient * heads).clamp(min=0).mean(dim=0) @ flow
+    return flow
+
+
+@register
+@dataclass(frozen=True)
+class Relevance:
+    """Attention that raises the target's score, carried through all layers with the residual path. Never negative."""
+
+    name: ClassVar[str] = "relevance"
+    source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 and 6"
+    needs: ClassVar[frozenset[str]] = NEEDS | {"gradients"}
+
+    def __call__(self, task: Task) -> Attribution:
+        found = task.attention()
+        gradients = torch.autograd.grad(task.target(found.scores).sum(), found.maps)
+        task.cost.backwards += 1
+        flow = relevance([a[0].detach() for a in found.maps], [g[0] for g in gradients])
+        return _read(task, found, flow)
