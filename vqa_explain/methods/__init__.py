@@ -1,6 +1,16 @@
 """Explanation methods. Importing this package registers all of them."""
 
-from vqa_explain.methods import gradients, interactions, perturbation, relevance, shapley, surrogates
+from vqa_explain.methods import gradients, interactions, noise, perturbation, relevance, shapley, surrogates
 from vqa_explain.methods.base import METHODS, create
 
-__all__ = ["METHODS", "create", "gradients", "interactions", "perturbation", "relevance", "shapley", "surrogates"]
+__all__ = [
+    "METHODS",
+    "create",
+    "gradients",
+    "interactions",
+    "noise",
+    "perturbation",
+    "relevance",
+    "shapley",
+    "surrogates",
+]

@@ -26,6 +26,12 @@ class Task:
     seed: int = 0
     progress: Progress | None = None
     cost: Cost = field(default_factory=Cost)
+    shift: Leaves | None = None  # what SmoothGrad adds to the leaves
+
+    def leaves(self) -> Leaves:
+        """The example's leaves, shifted where a shift is set."""
+        leaves = self.model.leaves(self.encoded)
+        return leaves if self.shift is None else {name: leaf + self.shift[name] for name, leaf in leaves.items()}
 
     def fills(self, image: str | None, text: str | None) -> dict[str, str]:
         """Every feature's fill, with the model's default where `None`."""

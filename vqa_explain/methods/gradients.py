@@ -13,8 +13,8 @@ IMAGE_FILLS = ("blur", "mean", "constant", "noise")
 NODES_AT_ONCE = 16  # examples through the model in one batch
 
 
-def _sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
-    """Channels and embedding dimensions summed: image (H', W') and tokens (T,)."""
+def sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
+    """Channels and embedding dimensions of leaves of batch 1 summed: image (H', W') and tokens (T,)."""
     image = values["image"].double().sum(dim=1)[0].cpu().numpy()
     text = values.get("text")
     return image, np.zeros(0) if text is None else text.double().sum(dim=2)[0].cpu().numpy()
@@ -35,9 +35,9 @@ class Saliency:
     channels: str = parameter("max", "how colour channels are joined", choices=("max", "sum"))
 
     def __call__(self, task: Task) -> Attribution:
-        _, gradient = task.gradients(task.model.leaves(task.encoded))
+        _, gradient = task.gradients(task.leaves())
         sizes = {name: g.abs() for name, g in gradient.items()}
-        image, tokens = _sums(sizes)
+        image, tokens = sums(sizes)
         if self.channels == "max":
             image = sizes["image"].amax(dim=1)[0].double().cpu().numpy()
         return Attribution(image, tokens, None, "none: gradients do not add up to a score")
@@ -53,9 +53,9 @@ class InputXGradient:
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
 
     def __call__(self, task: Task) -> Attribution:
-        leaves = task.model.leaves(task.encoded)
+        leaves = task.leaves()
         value, gradient = task.gradients(leaves)
-        image, tokens = _sums({name: leaves[name] * g for name, g in gradient.items()})
+        image, tokens = sums({name: leaves[name] * g for name, g in gradient.items()})
         with torch.no_grad():
             zero = task.score({name: torch.zeros_like(leaf) for name, leaf in leaves.items()})
         gap = image.sum() + tokens.sum() - float(value - zero)
@@ -98,7 +98,7 @@ class IntegratedGradients:
     text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=("mask", "pad"))
 
     def __call__(self, task: Task) -> Attribution:
-        leaves = task.model.leaves(task.encoded)
+        leaves = task.leaves()
         start = task.model.baselines(task.encoded, task.fills(self.image_baseline, self.text_baseline), task.seed)
         with torch.no_grad():
             change = float(task.score(leaves) - task.score(start))
@@ -115,7 +115,7 @@ class IntegratedGradients:
                 )
                 for name in leaves
             }
-            image, tokens = _sums({name: (leaves[name] - start[name]) * mean[name] for name in leaves})
+            image, tokens = sums({name: (leaves[name] - start[name]) * mean[name] for name in leaves})
             gap = abs(image.sum() + tokens.sum() - change)
             enough = self.tolerance is None or gap <= self.tolerance * max(abs(change), 1e-6)
             if enough or intervals * 2 > most:
