@@ -117,6 +117,7 @@ class Heads(nn.Module):
         self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
         # Is the object that this word names right of, below, of the colour and of the shape of the one named before.
         self.compare = nn.Linear(hidden, 4)
+        self.pair = nn.Linear(hidden, 4)  # the same of the question's two objects, from where the answer is read
 
 
 @dataclass
@@ -254,6 +255,8 @@ def help_loss(
     if known.any():
         compared = heads.compare(later[named[:, 0], named[:, 1]])[known]
         total = total + F.binary_cross_entropy_with_logits(compared, truth[known])
+        pair = heads.pair(states[-1][named[:, 0], 0])[known]
+        total = total + 0.5 * F.binary_cross_entropy_with_logits(pair, truth[known])
     return total
 
 
