@@ -1,6 +1,16 @@
 """Explanation methods. Importing this package registers all of them."""
 
-from vqa_explain.methods import gradients, interactions, noise, perturbation, relevance, shapley, surrogates
+from vqa_explain.methods import (
+    gradients,
+    interactions,
+    layers,
+    noise,
+    perturbation,
+    rectifiers,
+    relevance,
+    shapley,
+    surrogates,
+)
 from vqa_explain.methods.base import METHODS, create
 
 __all__ = [
@@ -8,8 +18,10 @@ __all__ = [
     "create",
     "gradients",
     "interactions",
+    "layers",
     "noise",
     "perturbation",
+    "rectifiers",
     "relevance",
     "shapley",
     "surrogates",

@@ -17,7 +17,8 @@ NEEDS = frozenset({"attention"})
 def _read(task: Task, found: Attention, flow: Tensor) -> Attribution:
     """The row of `flow` (N, N) that belongs to the answer's position, on tokens and cells."""
     row = flow[found.readout].detach().double().cpu().numpy()
-    return from_units(task, row[found.image], row[found.text], KIND)
+    where = task.model.positions(task.encoded)
+    return from_units(task, row[where.image], row[where.text], KIND)
 
 
 @register

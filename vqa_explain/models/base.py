@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
@@ -60,6 +60,7 @@ class Model(Protocol):
         features: its modalities, in the order of its leaves.
         labels: the closed set of answers.
         device: where it runs.
+        module: the network itself, for methods that hook its layers.
         capabilities: "gradients", "drop" (absent patches can leave the sequence) and "attention" (see `Attentive`), as
             far as they hold.
     """
@@ -69,6 +70,7 @@ class Model(Protocol):
     features: tuple[Feature, ...]
     labels: tuple[str, ...]
     device: torch.device
+    module: nn.Module
     capabilities: frozenset[str]
 
     def encode(self, example: Example) -> Encoded:
@@ -102,6 +104,22 @@ class Model(Protocol):
         """
         ...
 
+    def positions(self, encoded: Encoded) -> "Positions":
+        """Where in the sequence of a layer the tokens and the grid's cells are."""
+        ...
+
+    def default_layer(self, encoded: Encoded) -> str:
+        """Path in `module` of the layer that class activation maps read unless told otherwise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Positions in a layer's sequence (B, N, D): of each token (T,), and of each cell of the grid in raster order."""
+
+    text: np.ndarray
+    image: np.ndarray
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -111,14 +129,11 @@ class Attention:
         scores: (1, K) answer logits.
         maps: each layer's probabilities (1, heads, N, N), from row to column.
         readout: the position from whose state the answer is read.
-        text: (T,) the position of each token; image: (rows · columns,) that of each cell of the grid, in raster order.
     """
 
     scores: Tensor
     maps: tuple[Tensor, ...]
     readout: int
-    text: np.ndarray
-    image: np.ndarray
 
 
 class Attentive(Model, Protocol):
@@ -209,14 +224,14 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def own_labels(module: torch.nn.Module) -> tuple[str, ...]:
+def own_labels(module: nn.Module) -> tuple[str, ...]:
     """The answers that a transformers model's configuration names, in the order of its logits; () if none."""
     names: dict[int, str] = getattr(getattr(module, "config", None), "id2label", None) or {}
     return tuple(str(names[i]) for i in range(len(names)))
 
 
 @contextmanager
-def parameters_frozen(module: torch.nn.Module) -> Iterator[None]:
+def parameters_frozen(module: nn.Module) -> Iterator[None]:
     """Gradients flow to the leaves only, so that a backward pass does not pay for the weights."""
     wanted = [p for p in module.parameters() if p.requires_grad]
     for p in wanted:

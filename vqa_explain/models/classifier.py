@@ -1,6 +1,6 @@
 """Image classifiers: any module that gives logits (B, K) for pixels (B, 3, H, W)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
-from vqa_explain.models.base import Encoded, Leaves, own_labels, parameters_frozen
+from vqa_explain.models.base import Encoded, Leaves, Positions, own_labels, parameters_frozen
 
 GRID = (7, 7)  # the regions of a classifier that has no division of its own
 
@@ -87,6 +87,34 @@ class ClassifierModel:
         blank = FILLS[fills["image"]](encoded.pixels, seed)
         pixels = torch.where(shown[:, labels][:, None], encoded.pixels, blank)
         return self.scores(encoded, {"image": pixels})
+
+    def positions(self, encoded: Encoded) -> Positions:
+        return Positions(np.arange(0), np.arange(encoded.grid[0] * encoded.grid[1]))
+
+    def default_layer(self, encoded: Encoded) -> str:
+        """The last module that gives maps (B, C, h, w) of more than one cell."""
+        found: list[str] = []
+
+        def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+                    found.append(name)
+
+            return hook
+
+        handles = [module.register_forward_hook(note(name)) for name, module in self.module.named_modules() if name]
+        try:
+            with torch.no_grad():
+                self.scores(encoded, self.leaves(encoded))
+        finally:
+            for handle in handles:
+                handle.remove()
+        if not found:
+            raise Unsupported(
+                f"model {self.name!r} has no layer with maps (B, C, h, w), which class activation maps need; "
+                "use another method, such as integrated_gradients or occlusion"
+            )
+        return found[-1]
 
 
 def _is_processor(transform: Any) -> bool:

@@ -17,7 +17,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
 from vqa_explain.features.text import TextFeature, check_question, group_tokens
-from vqa_explain.models.base import Attention, Encoded, Leaves, own_labels, parameters_frozen
+from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 
 
 class ViltModel:
@@ -104,14 +104,15 @@ class ViltModel:
             found = self.module(
                 inputs_embeds=leaves["text"], image_embeds=patches, pixel_mask=seen, output_attentions=True
             )
-        words = leaves["text"].shape[1]  # then the image's own first token, then its patches
-        return Attention(
-            scores=found.logits,
-            maps=found.attentions,
-            readout=0,
-            text=np.arange(words),
-            image=words + 1 + np.arange(patches.shape[1] - 1),
-        )
+        return Attention(scores=found.logits, maps=found.attentions, readout=0)
+
+    def positions(self, encoded: Encoded) -> Positions:
+        words = len(encoded.tokens)  # then the image's own first token, then its patches
+        return Positions(np.arange(words), words + 1 + np.arange(encoded.grid[0] * encoded.grid[1]))
+
+    def default_layer(self, encoded: Encoded) -> str:
+        # The answer is read from the first token of the last layer, so patches matter only up to the one before.
+        return f"vilt.encoder.layer.{max(0, len(self.module.vilt.encoder.layer) - 2)}"
 
     def _answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
         with parameters_frozen(self.module):

@@ -1,0 +1,152 @@
+"""Class activation maps: a layer's activations weighted by the gradient of the score."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.methods.base import Attribution, Task, parameter, register
+from vqa_explain.methods.gradients import sums
+from vqa_explain.methods.rectifiers import guided
+
+KIND = "none: activation maps do not add up to a score"
+
+
+@contextmanager
+def captured(module: nn.Module, path: str) -> Iterator[list[Tensor]]:
+    """A list that receives the layer's output (the first, if it gives a tuple) at each forward pass."""
+    names = [name for name, _ in module.named_modules() if name]
+    if path not in names:
+        near = get_close_matches(path, names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the last is {names[-1]!r}"
+        raise InvalidInput(f"the model has no layer {path!r}; {hint}")
+    caught: list[Tensor] = []
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        caught.append(output[0] if isinstance(output, tuple) else output)
+
+    handle = module.get_submodule(path).register_forward_hook(hook)
+    try:
+        yield caught
+    finally:
+        handle.remove()
+
+
+def _layer(task: Task, path: str | None) -> tuple[Tensor, Tensor]:
+    """Activation and gradient of the score there, of the example: maps (C, h, w) or a sequence (N, D)."""
+    path = path or task.model.default_layer(task.encoded)
+    leaves = {name: leaf.requires_grad_(True) for name, leaf in task.leaves().items()}
+    with torch.enable_grad(), captured(task.model.module, path) as caught:
+        value = task.score(leaves)
+        if len(caught) != 1 or caught[0].ndim not in (3, 4):
+            shapes = [tuple(c.shape) for c in caught]
+            raise InvalidInput(
+                f"layer {path!r} gives {shapes}, not one output (B, C, h, w) or (B, N, D); choose another"
+            )
+        (gradient,) = torch.autograd.grad(value.sum(), caught[0], allow_unused=True)
+    task.cost.backwards += 1
+    if gradient is None:
+        raise InvalidInput(f"the score does not depend on layer {path!r}; choose one that it passes through")
+    return caught[0][0].detach(), gradient[0]
+
+
+@dataclass(frozen=True)
+class _Cam:
+    """What class activation maps have in common; `_weigh` tells them apart."""
+
+    source: ClassVar[str]
+    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+
+    layer: str | None = parameter(None, "path of the layer in the network (default: the model's)")
+    interpolate: str = parameter("bilinear", "how the map is enlarged to the picture", choices=("bilinear", "nearest"))
+
+    def __call__(self, task: Task) -> Attribution:
+        frame, tokens = self._map(task)
+        return Attribution(frame, tokens, None, KIND)
+
+    def _map(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
+        """The map enlarged to the frame (H', W'), and the tokens' values (T,), all at least 0."""
+        activation, gradient = _layer(task, self.layer)
+        tokens = np.zeros(len(task.encoded.tokens))
+        if activation.ndim == 2:  # a sequence: patches make the map, words have a value each
+            where = task.model.positions(task.encoded)
+            if len(activation) <= max(where.image.max(), where.text.max(initial=0)):
+                raise InvalidInput(f"layer {self.layer!r} does not hold one state per token and patch; choose another")
+            if len(where.text):
+                words, slope = activation[where.text].T[:, None], gradient[where.text].T[:, None]
+                tokens = self._weigh(words, slope)[0].double().cpu().numpy()
+            rows, columns = task.encoded.grid
+            activation = activation[where.image].T.unflatten(1, (rows, columns))
+            gradient = gradient[where.image].T.unflatten(1, (rows, columns))
+        cam = self._weigh(activation, gradient)[None, None].double()
+        size = (task.encoded.pixels.shape[2], task.encoded.pixels.shape[3])
+        corners = False if self.interpolate == "bilinear" else None
+        return F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)[0, 0].cpu().numpy(), tokens
+
+    def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        """(h, w) from (C, h, w)."""
+        raise NotImplementedError
+
+
+@register
+@dataclass(frozen=True)
+class GradCam(_Cam):
+    """relu(Σ_c mean(∂f/∂A_c) · A_c): channels weighted by their mean gradient. Never negative.
+
+    In a transformer the map is over the patches' states of a layer; words get the same sum over their own states.
+    """
+
+    name: ClassVar[str] = "grad_cam"
+    source: ClassVar[str] = "Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2"
+
+    def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        return (gradient.mean(dim=(1, 2))[:, None, None] * activation).sum(dim=0).clamp(min=0)
+
+
+@register
+@dataclass(frozen=True)
+class GradCamPlusPlus(_Cam):
+    """Grad-CAM with the positive gradients weighted by place, so that several objects of a class all show."""
+
+    name: ClassVar[str] = "grad_cam_plus_plus"
+    source: ClassVar[str] = "Chattopadhay et al. 2018, arXiv:1710.11063, equations 10 and 19"
+
+    def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        square = gradient**2
+        below = 2 * square + activation.sum(dim=(1, 2))[:, None, None] * gradient**3
+        alpha = torch.where(gradient != 0, square / torch.where(below != 0, below, torch.ones_like(below)), 0.0)
+        weights = (alpha * gradient.clamp(min=0)).sum(dim=(1, 2))
+        return (weights[:, None, None] * activation).sum(dim=0).clamp(min=0)
+
+
+@register
+@dataclass(frozen=True)
+class HiResCam(_Cam):
+    """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what the score used."""
+
+    name: ClassVar[str] = "hires_cam"
+    source: ClassVar[str] = "Draelos & Carin 2020, arXiv:2011.08891, equation 5"
+
+    def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        return (gradient * activation).sum(dim=0).clamp(min=0)
+
+
+@register
+@dataclass(frozen=True)
+class GuidedGradCam(GradCam):
+    """Grad-CAM's map times guided backpropagation: where, and which pixels there. Needs a network with ReLUs."""
+
+    name: ClassVar[str] = "guided_grad_cam"
+    source: ClassVar[str] = "Selvaraju et al. 2017, arXiv:1610.02391, section 3.2"
+
+    def __call__(self, task: Task) -> Attribution:
+        frame, tokens = self._map(task)
+        image, words = sums(guided(task, keep_negative_inputs=False))
+        return Attribution(frame * image, tokens * words, None, KIND)
