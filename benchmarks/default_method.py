@@ -29,7 +29,9 @@ CANDIDATES: dict[str, tuple[str, dict[str, object]]] = {
     "leave_one_out": ("leave_one_out", {}),
     "shapley, budget 600": ("shapley", {"budget": 600}),
     "shapley, budget 2000": ("shapley", {"budget": 2000}),
-    "shapley, 4 x 4, budget 600": ("shapley", {"budget": 600, "grid": 4}),
+    "shapley by kernel, budget 2000": ("shapley", {"budget": 2000, "estimator": "kernel"}),
+    "relevance": ("relevance", {}),
+    "hires_cam": ("hires_cam", {}),
 }
 
 

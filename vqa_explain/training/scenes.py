@@ -143,7 +143,7 @@ def train(
     *,
     out: Path = Path("data/scenes"),
     work: Path = Path("build/scenes"),
-    steps: int = 12000,
+    steps: int = 9000,
     batch: int = 64,
     rate: float = 1e-3,
     layers: int = 6,
