@@ -91,7 +91,7 @@ def explain(
         target: the answer to explain; by default the predicted one.
         contrast: explain why the target rather than this answer.
         score: logit, log_probability or probability.
-        budget: most evaluations, for methods that have one.
+        budget: most evaluations, for methods that have one; without a method it means shapley.
         seed: for methods that draw.
         set_: a parameter of the method as name=value; may be repeated.
         out: write an explanation file (.vqax), a page (.html) or a figure (.png).
@@ -99,6 +99,7 @@ def explain(
     parameters = _parameters(set_ or [])
     if budget is not None:
         parameters["budget"] = budget
+        method = method or "shapley"
     if out is not None and out.suffix not in (".vqax", ".html", ".png"):
         raise InvalidInput(f"--out {str(out)!r} must end in .vqax, .html or .png")
     if out is not None and not out.parent.is_dir():

@@ -16,8 +16,9 @@ from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Progress, Task, check_support
 from vqa_explain.models.base import SCORES, Encoded, Model, Target, answers, find_answer
 
-# What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py.
-DEFAULT_METHOD = "shapley"
+# What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
+DEFAULT_METHOD = "integrated_gradients"
+DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
 
 
 def explain(
@@ -54,7 +55,7 @@ def explain(
     """
     if not hasattr(model, "capabilities"):
         raise InvalidInput(f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it first")
-    chosen = create(method or DEFAULT_METHOD, parameters)
+    chosen = create(method, parameters) if method else create(DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters})
     check_support(chosen, model)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
