@@ -70,7 +70,7 @@ def train(
     out: Path = Path("data/easy-vqa"),
     start: Path = Path("data/scenes"),
     work: Path = Path("build/easy-vqa"),
-    steps: int = 800,
+    steps: int = 1000,
     batch: int = 128,
     rate: float = 6e-4,
     seed: int = 0,
