@@ -101,7 +101,9 @@ def write_card(name: str, *, count: int = 4000, out: Path | None = None, trainin
             f"the best constant answer of each family in {constant:.3f}.",
             "",
         ]
-    lines += [f"Training: {json.dumps(record)}" if record else "", "", "Licence: MIT."]
+    if record:
+        lines += [f"Training: {json.dumps(record)}", ""]
+    lines.append("Licence: MIT.")
     text = "\n".join(lines).rstrip() + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
