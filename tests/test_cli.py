@@ -48,7 +48,11 @@ def test_explain_prints_json_and_writes_what_is_asked(picture, tmp_path):
             "--budget",
             "300",
             "--set",
-            "grid=4",
+            "estimator=permutation",
+            "--regions",
+            "4",
+            "--words",
+            "ngrams:2",
             "--seed",
             "3",
             "--json",
@@ -57,7 +61,9 @@ def test_explain_prints_json_and_writes_what_is_asked(picture, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
-        assert summary["parameters"]["grid"] == 4
+        assert summary["parameters"]["estimator"] == "permutation"
+        assert len(summary["regions"]) == 16
+        assert summary["words"][0]["text"] == "What color"
         assert summary["provenance"]["seed"] == 3
         assert (tmp_path / name).exists()
 
@@ -70,7 +76,7 @@ def test_explain_prints_json_and_writes_what_is_asked(picture, tmp_path):
         (["explain", "{picture}", "What?", "--method", "shaply"], "did you mean 'shapley'"),
         (["explain", "{picture}", "What?", "--budget", "many"], "budget"),
         (["explain", "{picture}", "What?", "--out", "a.gif"], "must end in"),
-        (["explain", "{picture}", "What?", "--set", "grid"], "name=value"),
+        (["explain", "{picture}", "What?", "--set", "estimator"], "name=value"),
         (["methods", "nothing_like_it"], "unknown method"),
         (["frobnicate"], "frobnicate"),
     ],

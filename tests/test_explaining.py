@@ -17,7 +17,7 @@ from vqa_explain.metrics.localization import decisive_words, relevance_mass, wor
 
 @pytest.fixture(scope="module")
 def why(scenes_model, scene):
-    return vx.explain(scenes_model, scene, method="shapley", budget=400, grid=4)
+    return vx.explain(scenes_model, scene, method="shapley", budget=400, regions=4)
 
 
 def test_contrast_is_the_difference_of_two_explanations(scenes_model, scene):
@@ -123,7 +123,7 @@ def test_the_figure_draws(why, tmp_path):
         ({"method": "shapley", "budget": 10.5}, "whole number"),
         ({"method": "shapley", "image_fill": "blurr"}, "did you mean 'blur'"),
         ({"method": "occlusion", "window": 4, "stride": 8}, "stride 8 is above window 4"),
-        ({"method": "leave_one_out", "grid": 7}, "whole patches"),
+        ({"method": "leave_one_out", "regions": 9}, "holds most of none"),
         ({"target": "gren"}, "did you mean 'green'"),
         ({"contrast": "reed"}, "did you mean 'red'"),
         ({"target": "red", "contrast": "red"}, "two different answers"),

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vqa_explain.datasets.loading import load_dataset
-    from vqa_explain.errors import InvalidInput, NonFiniteScore, Unsupported, VQAExplainError
+    from vqa_explain.errors import InvalidInput, NonFiniteScore, OutOfMemory, Unsupported, VQAExplainError
     from vqa_explain.examples import Example
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
+    from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.models.loading import load
 
 _HOMES = {
+    "Boxes": "features.regions",
     "Example": "examples",
     "Explanation": "explanation",
     "InvalidInput": "errors",
+    "Masks": "features.regions",
     "NonFiniteScore": "errors",
+    "OutOfMemory": "errors",
     "Unsupported": "errors",
     "VQAExplainError": "errors",
     "explain": "explaining",
@@ -27,10 +31,13 @@ _HOMES = {
     "load_explanation": "explanation",
 }
 __all__ = [
+    "Boxes",
     "Example",
     "Explanation",
     "InvalidInput",
+    "Masks",
     "NonFiniteScore",
+    "OutOfMemory",
     "Unsupported",
     "VQAExplainError",
     "explain",

@@ -75,6 +75,8 @@ def explain(
     target: str | None = None,
     contrast: str | None = None,
     score: str = "logit",
+    regions: str | None = None,
+    words: str | None = None,
     budget: int | None = None,
     seed: int = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
@@ -91,6 +93,8 @@ def explain(
         target: the answer to explain; by default the predicted one.
         contrast: explain why the target rather than this answer.
         score: logit, log_probability or probability.
+        regions: how the picture is divided: 7, 6x8 or slic:50; by default the model's own grid.
+        words: how the question is divided: words, tokens or ngrams:2.
         budget: most evaluations, for methods that have one; without a method it means shapley.
         seed: for methods that draw.
         set_: a parameter of the method as name=value; may be repeated.
@@ -120,6 +124,8 @@ def explain(
             target=target,
             contrast=contrast,
             score=score,
+            regions=regions,
+            words=words,
             seed=seed,
             progress=progress,
             **parameters,

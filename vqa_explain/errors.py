@@ -20,6 +20,10 @@ class NonFiniteScore(VQAExplainError, ArithmeticError):
     """The model answered NaN or infinity, so nothing true can be said about it."""
 
 
+class OutOfMemory(VQAExplainError, MemoryError):
+    """Not even one example fits into the device's memory."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
     """An error for a name that is not in `known`, with the nearest names or, failing that, the first ones."""
     known = list(known)

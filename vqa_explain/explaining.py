@@ -3,37 +3,51 @@
 import dataclasses
 import platform
 import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
-from vqa_explain.explanation import Explanation, RegionValue, WordValue, region_boxes, token_values
-from vqa_explain.features.image import grid_regions
+from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
+from vqa_explain.game import make_players
 from vqa_explain.methods import create
-from vqa_explain.methods.base import Attribution, Progress, Task, check_support
-from vqa_explain.models.base import SCORES, Encoded, Model, Target, answers, find_answer
+from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
+from vqa_explain.models.base import SCORES, Answer, Model, Target, answers, find_answer
 
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
 
+AskedTarget = str | Callable[..., Any]
 
+
+@overload
+def explain(
+    model: Model, image: Any, question: str | None = None, *, target: AskedTarget | None = None, **options: Any
+) -> Explanation: ...
+@overload
+def explain(
+    model: Model, image: Any, question: str | None = None, *, target: Sequence[AskedTarget], **options: Any
+) -> list[Explanation]: ...
 def explain(
     model: Model,
     image: Any,
     question: str | None = None,
     *,
     method: str | None = None,
-    target: str | None = None,
+    target: Any = None,
     contrast: str | None = None,
     score: str = "logit",
+    regions: Any = None,
+    words: Any = None,
     seed: int = 0,
     progress: Progress | None = None,
+    on_interrupt: str = "raise",
     **parameters: Any,
-) -> Explanation:
+) -> Any:
     """Explains one answer of a model: what each word and each image region added to its score.
 
     Args:
@@ -41,17 +55,23 @@ def explain(
         image: a path, PIL image or array, or an `Example` (then without a question).
         question: the question; leave it out for a classifier.
         method: a name from `vqa-explain methods`; by default the one that measured best.
-        target: the answer to explain; by default the predicted one.
+        target: the answer to explain, by default the predicted one; or a function of the scores (B, K) → (B,); or a
+            list of such, which gives a list of explanations, for methods over coalitions at the cost of one.
         contrast: another answer: explain why the target rather than this one.
         score: "logit", "log_probability" or "probability".
+        regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`, `Masks`, or
+            integer labels (H, W); by default the model's own grid. Methods that value pixels are summed over it.
+        words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.
         seed: for methods that draw; the same seed gives the same values.
         progress: called with (done, in all) during long work.
+        on_interrupt: "raise" when the user stops a long estimate, or "return" what it has, with its error.
         **parameters: the method's own, as `vqa-explain methods` lists them.
 
     Raises:
         InvalidInput: the image, question, a name or a parameter cannot be used.
         Unsupported: the model cannot do what the method needs.
         NonFiniteScore: the model answers NaN or infinity.
+        OutOfMemory: not even one example fits.
     """
     if not hasattr(model, "capabilities"):
         raise InvalidInput(f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it first")
@@ -59,25 +79,53 @@ def explain(
     check_support(chosen, model)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
+    if on_interrupt not in ("raise", "return"):
+        raise unknown("value of on_interrupt:", on_interrupt, ("raise", "return"))
+    asked = list(target) if isinstance(target, list | tuple) else [target]
+    if not asked:
+        raise InvalidInput("the list of targets is empty; name at least one answer")
     example = _example(model, image, question)
-    named = {
-        name: find_answer(model, a)
-        for name, a in (("target", target), ("contrast", contrast))
-        if a is not None and model.labels
-    }
+    if model.labels:  # before the picture is read; some models tell their labels only then
+        _targets(model, asked, contrast, score, None)
     encoded = model.encode(example)
+    players = make_players(encoded, regions, words)
     best = answers(model, encoded)
-    for name, answer in (("target", target), ("contrast", contrast)):
-        if answer is not None and name not in named:  # labels that only the first example told
-            named[name] = find_answer(model, answer)
-    goal = Target(named.get("target", best[0].index), named.get("contrast"), score)
-    if goal.contrast == goal.index:
-        raise InvalidInput(f"target and contrast are both {model.labels[goal.index]!r}; choose two different answers")
-    task = Task(model, encoded, goal, seed, progress)
+    targets = _targets(model, asked, contrast, score, best[0])
+    task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
+    explained = [_explain(dataclasses.replace(task, target=goal), chosen, best) for goal in targets]
+    return explained if isinstance(target, list | tuple) else explained[0]
+
+
+def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
+    task.cost = dataclasses.replace(task.cost)
     began = time.perf_counter()
-    found = chosen(task)
+    found = method(task)
     task.cost.seconds = time.perf_counter() - began
-    return _finish(task, chosen, found, best)
+    return _finish(task, method, found, best)
+
+
+def _targets(
+    model: Model, asked: list[Any], contrast: str | None, score: str, best: Answer | None
+) -> tuple[Target, ...]:
+    """The targets asked for; where none is, the `best` answer."""
+    other = None if contrast is None else find_answer(model, contrast)
+    targets = []
+    for one in asked:
+        if one is None:
+            if best is None:
+                continue
+            index: int | None = best.index
+        elif callable(one):
+            if other is not None:
+                raise InvalidInput("a target function brings its own contrast; leave contrast= out")
+            targets.append(Target(None, None, score, one))
+            continue
+        else:
+            index = find_answer(model, one)
+        if index == other:
+            raise InvalidInput(f"target and contrast are both {model.labels[index]!r}; choose two different answers")
+        targets.append(Target(index, other, score))
+    return tuple(targets)
 
 
 def _example(model: Model, image: Any, question: str | None) -> Example:
@@ -95,18 +143,14 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
     return example
 
 
-def _finish(task: Task, method: Any, found: Attribution, best: list[Any]) -> Explanation:
+def _finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -> Explanation:
     """Carries an attribution to the original picture and to words, and gathers what belongs to it."""
-    encoded = task.encoded
-    regions = found.regions or grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), encoded.grid)
-    values = found.region_values
-    if values is None:
-        values = np.bincount(regions.labels.ravel(), found.image.ravel(), minlength=regions.count)
-    labels = encoded.geometry.labels_to_original(regions.labels).astype(np.int32)
-    boxes = region_boxes(labels, regions.count)
-    errors = found.region_errors
-    in_words = _word_values(encoded, found.tokens)
-    word_errors = found.word_errors
+    encoded, units, labels = task.encoded, task.players.units, task.model.labels
+    regions = found.regions or task.players.regions
+    values = over_regions(task, found.image) if found.region_values is None else found.region_values
+    where = encoded.geometry.labels_to_original(regions.labels).astype(np.int32)
+    errors, word_errors = found.region_errors, found.word_errors
+    in_words = over_words(task, found.tokens)
     totals = {"image": float(np.abs(values).sum()), "text": float(np.abs(in_words).sum())}
     whole = sum(totals.values())
     image = encoded.geometry.to_original(found.image)
@@ -115,40 +159,35 @@ def _finish(task: Task, method: Any, found: Attribution, best: list[Any]) -> Exp
     return Explanation(
         question=encoded.example.question,
         answers=tuple(best),
-        target=task.model.labels[task.target.index],
-        contrast=None if task.target.contrast is None else task.model.labels[task.target.contrast],
+        target=task.target.text(labels),
+        contrast=None if task.target.contrast is None else labels[task.target.contrast],
         score=task.target.score,
         words=tuple(
             WordValue(w.text, w.start, w.end, float(v), None if word_errors is None else float(word_errors[i]))
-            for i, (w, v) in enumerate(zip(encoded.words, in_words, strict=True))
+            for i, (w, v) in enumerate(zip(units.words, in_words, strict=True))
         ),
-        tokens=token_values(encoded.tokens, found.tokens),
+        tokens=tuple(
+            TokenValue(token.text, int(word), token.special, float(value))
+            for token, word, value in zip(encoded.tokens, units.owner, found.tokens, strict=True)
+        ),
         image=image,
         regions=tuple(
             RegionValue(box, float(values[i]), None if errors is None else float(errors[i]))
-            for i, box in enumerate(boxes)
+            for i, box in enumerate(region_boxes(where, regions.count))
         ),
-        labels=labels,
+        labels=where,
         share={f.name: totals[f.name] / whole if whole else 0.0 for f in task.model.features},
         error=None if found.error is None else float(found.error),
-        error_kind=found.error_kind,
+        error_kind=found.error_kind + (", stopped by the user" if task.interrupted else ""),
         cost=task.cost,
         method=method.name,
-        parameters=dataclasses.asdict(method),
+        parameters=dataclasses.asdict(method),  # type: ignore[call-overload]
         provenance=_provenance(task),
         picture=encoded.picture,
         by_region=found.regions is not None,
         interactions=found.interactions,
         interaction_errors=found.interaction_errors,
     )
-
-
-def _word_values(encoded: Encoded, tokens: np.ndarray) -> np.ndarray:
-    values = np.zeros(len(encoded.words))
-    for token, value in zip(encoded.tokens, tokens, strict=True):
-        if token.word >= 0:
-            values[token.word] += value
-    return values
 
 
 def _provenance(task: Task) -> dict[str, Any]:

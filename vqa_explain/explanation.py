@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.text import Token
 from vqa_explain.game import Cost
 from vqa_explain.models.base import Answer
 
@@ -32,7 +31,7 @@ class WordValue:
 
 @dataclass(frozen=True)
 class TokenValue:
-    """A token and its value; special tokens (word -1) are listed here and belong to no word."""
+    """A token, its value, and the number of the word (or phrase) that it belongs to: -1 for special tokens."""
 
     text: str
     word: int
@@ -58,7 +57,7 @@ class Explanation:
         answers: the most probable answers, best first.
         target, contrast: the explained answer, and the one it is compared with or `None`.
         score: what the points are: "logit", "log_probability" or "probability" of the target (minus the contrast's).
-        words, tokens: values of the question's words and of all tokens.
+        words, tokens: values of the question's words (or of the phrases or tokens asked for) and of all tokens.
         image: (H, W) float64, value per pixel of the original picture.
         regions: values of the regions; `labels` (H, W) int32 holds each pixel's region, -1 where the model saw nothing.
         share: feature → its share of the absolute total over players; the shares sum to 1.
@@ -250,8 +249,3 @@ def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, in
         else:
             boxes.append((0, 0, 0, 0))
     return boxes
-
-
-def token_values(tokens: tuple[Token, ...], values: np.ndarray) -> tuple[TokenValue, ...]:
-    """Tokens with their values."""
-    return tuple(TokenValue(t.text, t.word, t.special, float(v)) for t, v in zip(tokens, values, strict=True))

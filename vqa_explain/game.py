@@ -1,14 +1,25 @@
 """The combinatorial view: regions and words are players, and any set of them has a score."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from vqa_explain.errors import NonFiniteScore
-from vqa_explain.features.image import Regions, grid_regions
-from vqa_explain.models.base import Encoded, Model, Target
+from vqa_explain.errors import NonFiniteScore, OutOfMemory
+from vqa_explain.features.regions import Regions, divide
+from vqa_explain.features.text import Units, group_words
+from vqa_explain.models.base import Encoded, Model, Target, footprint
+
+# Bytes that the widest layer of one batch may take. Larger batches leave the processor's cache and gain nothing:
+# benchmarks/batches.py measured throughput level from a quarter of this on. A GPU has more to fill.
+WIDEST = {"cpu": 8 * 2**20}
+WIDEST_ELSEWHERE = 512 * 2**20
+MOST = 256  # coalitions in a batch
 
 
 @dataclass
@@ -20,28 +31,38 @@ class Cost:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Players:
-    """The players of a game: the regions of a division of the frame, then the words of the question."""
+    """The players of a game: the regions of a division of the frame, then the pieces of the question."""
 
     regions: Regions
-    words: int
+    units: Units
 
     def __len__(self) -> int:
-        return self.regions.count + self.words
+        return self.regions.count + len(self.units.words)
+
+    @property
+    def cross(self) -> np.ndarray:
+        """(W · R, 2) the players of every pair of a word and a region, word by word."""
+        regions, words = np.arange(self.regions.count), np.arange(len(self.units.words))
+        pairs = np.stack(np.meshgrid(words + len(regions), regions, indexing="ij"), axis=-1)
+        return pairs.reshape(-1, 2)
 
 
-def make_players(encoded: Encoded, grid: tuple[int, int] | None = None) -> Players:
-    """Players from a grid (rows, columns) over the frame (default: the model's own) and all words."""
-    frame = (encoded.pixels.shape[2], encoded.pixels.shape[3])
-    return Players(grid_regions(frame, grid or encoded.grid), len(encoded.words))
+def make_players(encoded: Encoded, regions: Any = None, words: Any = None) -> Players:
+    """The players that were asked for: see `features.regions.divide` and `features.text.group_words`."""
+    return Players(
+        divide(regions, encoded.picture, encoded.geometry, encoded.grid),
+        group_words(words, encoded.example.question, encoded.words, encoded.tokens),
+    )
 
 
 class Game:
     """Coalitions (N, P) bool → scores (N,) float64 of the target with only those players present.
 
-    A coalition is never computed twice: scores are kept under the coalition's packed bits. Players that a coalition
-    lacks become the fill of their feature.
+    A coalition is never computed twice: the scores of all `targets` are kept under the coalition's packed bits, and
+    the games that `facing` gives share them. Players that a coalition lacks become the fill of their feature; with
+    the fill "drop", regions are first made of whole patches (`Regions.snapped`).
     """
 
     def __init__(
@@ -50,55 +71,129 @@ class Game:
         encoded: Encoded,
         players: Players,
         fills: dict[str, str],
-        target: Target,
+        targets: Target | tuple[Target, ...],
         *,
         seed: int = 0,
-        batch: int = 64,
         cost: Cost | None = None,
     ) -> None:
-        self.model, self.encoded, self.players, self.target = model, encoded, players, target
-        self.fills, self.seed, self.batch = fills, seed, batch
+        if fills["image"] == "drop":
+            players = Players(players.regions.snapped(encoded.grid), players.units)
+        self.model, self.encoded, self.players = model, encoded, players
+        self.targets = targets if isinstance(targets, tuple) else (targets,)
+        self.fills, self.seed = fills, seed
         self.cost = cost if cost is not None else Cost()
-        self._known: dict[bytes, float] = {}
+        self._column = 0
+        self._known: dict[bytes, tuple[float, ...]] = {}
+        self._batches = _Batches(model.device.type)
+        area = np.bincount(players.regions.labels.ravel(), minlength=players.regions.count)
+        # The share of the whole sequence that each present player keeps, where absent patches leave it.
+        image, words = encoded.grid[0] * encoded.grid[1], len(encoded.tokens)
+        self._length = area / area.sum() * image / (image + words) if fills["image"] == "drop" else np.zeros(len(area))
 
     def __len__(self) -> int:
         """The number of players P."""
         return len(self.players)
+
+    def facing(self, target: Target, cost: Cost) -> "Game":
+        """The same game as another of its targets sees it, which costs only the coalitions that nobody asked before."""
+        other = copy.copy(self)
+        other._column, other.cost = self.targets.index(target), cost
+        return other
 
     def __call__(self, coalitions: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Scores (N,) of coalitions (N, P).
 
         Raises:
             NonFiniteScore: the model gave NaN or infinity; the message names the coalition.
+            OutOfMemory: not even one coalition fits.
         """
         coalitions = np.atleast_2d(np.asarray(coalitions, dtype=bool))
         keys = [row.tobytes() for row in np.packbits(coalitions, axis=1)]
         fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
-        # Coalitions of like size share a batch, so that dropped patches shorten the sequence of all of them.
-        todo = sorted(fresh.values(), key=lambda row: int(coalitions[row].sum()))
-        for start in range(0, len(todo), self.batch):
-            rows = todo[start : start + self.batch]
-            for row, value in zip(rows, self._compute(coalitions[rows]), strict=True):
-                self._known[keys[row]] = value
+        rows = np.fromiter(fresh.values(), dtype=int, count=len(fresh))
+        lengths = 1 - self._length.sum() + coalitions[rows, : len(self._length)] @ self._length
+        # Coalitions of like length share a batch, so that dropped patches shorten the sequence of all of them.
+        order = np.argsort(lengths, kind="stable")
+        for part in self._batches.split(lengths[order]):
+            batch = rows[order[part]]
+            longest = float(lengths[order[part]][-1])
+            for row, values in zip(batch, self._compute(coalitions[batch], longest), strict=True):
+                self._known[keys[row]] = values
             if progress:
-                progress(len(rows))
-        return np.array([self._known[key] for key in keys])
+                progress(len(batch))
+        return np.array([self._known[key][self._column] for key in keys])
 
-    def _compute(self, coalitions: np.ndarray) -> list[float]:
-        present = torch.from_numpy(coalitions).to(self.model.device)
-        shown, said = present.split([self.players.regions.count, self.players.words], dim=1)
-        logits = self.model.coalition_scores(self.encoded, self.players.regions, shown, said, self.fills, self.seed)
+    def _compute(self, coalitions: np.ndarray, longest: float) -> list[tuple[float, ...]]:
+        """One batch, the longest being this share of a whole example; halved for good when it does not fit."""
+        try:
+            with self._batches.measured(self.model.module, len(coalitions) * longest):
+                logits = self._logits(torch.from_numpy(coalitions).to(self.model.device))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "alloc" not in str(error):
+                raise
+            if len(coalitions) == 1:
+                raise OutOfMemory(
+                    f"one example through model {self.model.name!r} does not fit into the memory of "
+                    f"{self.model.device}; load the model on another device or give a smaller picture"
+                ) from error
+            self._batches.most = half = len(coalitions) // 2
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return self._compute(coalitions[:half], longest) + self._compute(coalitions[half:], longest)
         self.cost.forwards += len(coalitions)
-        values = self.target(logits.double()).tolist()
-        for row, value in enumerate(values):
-            if not np.isfinite(value):
-                absent = np.flatnonzero(~coalitions[row])[:8].tolist()
-                raise NonFiniteScore(
-                    f"the model gave {value} with players {absent} absent; check its weights, or try another fill"
-                )
-        return values
+        values = torch.stack([target(logits.double()) for target in self.targets], dim=1).cpu().numpy()
+        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(wrong):
+            absent = np.flatnonzero(~coalitions[wrong[0]])[:8].tolist()
+            raise NonFiniteScore(
+                f"the model gave {values[wrong[0]].tolist()} with players {absent} absent; check its weights, or try "
+                "another fill"
+            )
+        return [tuple(row) for row in values.tolist()]
+
+    def _logits(self, present: Tensor) -> Tensor:
+        shown, spoken = present.split([self.players.regions.count, len(self.players.units.words)], dim=1)
+        owner = torch.from_numpy(self.players.units.owner).to(present.device)
+        # A column that is always there stands for the special tokens.
+        said = torch.cat([spoken, torch.ones_like(present[:, :1])], dim=1)[:, owner]
+        return self.model.coalition_scores(self.encoded, self.players.regions, shown, said, self.fills, self.seed)
 
     def ends(self) -> tuple[float, float]:
         """v(∅) and v(P): the score with nobody and with everybody present."""
         nobody, everybody = self(np.stack([np.zeros(len(self), bool), np.ones(len(self), bool)]))
         return float(nobody), float(everybody)
+
+
+class _Batches:
+    """How many coalitions go through the model at once: as many as keep its widest layer within `WIDEST`.
+
+    The width is measured in bytes on the first batch, so the sizes depend on the model and the example alone, and the
+    same call gives the same bits.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.limit = WIDEST.get(device, WIDEST_ELSEWHERE)
+        self.bytes = 0.0  # of the widest layer, for one whole example; 0 until measured
+        self.most = MOST
+
+    def split(self, lengths: np.ndarray) -> Iterator[slice]:
+        """Slices of the coalitions, sorted by `lengths` (N,), the shares of a whole example that each needs."""
+        start = 0
+        while start < len(lengths):
+            if not self.bytes:
+                size = min(2, self.most)
+            else:  # the longest of the batch decides, and it is the last
+                some = lengths[start : start + self.most]
+                size = max(1, int((some * np.arange(1, len(some) + 1) * self.bytes <= self.limit).sum()))
+            yield slice(start, min(start + size, len(lengths)))
+            start += size
+
+    @contextmanager
+    def measured(self, module: nn.Module, examples: float) -> Iterator[None]:
+        """Notes the widest output of any layer, the first time."""
+        if self.bytes:
+            yield
+            return
+        with footprint(module) as found:
+            yield
+        self.bytes = found.widest / examples

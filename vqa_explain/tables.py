@@ -1,6 +1,7 @@
 """Tables for the terminal."""
 
 import dataclasses
+import inspect
 from typing import Any
 
 from rich.style import Style
@@ -67,15 +68,22 @@ def describe_methods(name: str | None) -> list[dict[str, Any]]:
     rows = []
     for cls in [METHODS[name]] if name else METHODS.values():
         parameters = [
-            {"name": f.name, "default": f.default, **{k: v for k, v in f.metadata.items() if v not in (None, ())}}
+            {
+                "name": f.name,
+                "default": f.default,
+                **{k: v for k, v in f.metadata.items() if v not in (None, (), False)},
+            }
             for f in dataclasses.fields(cls)
         ]
         rows.append(
             {
                 "name": cls.name,
                 "about": (cls.__doc__ or "").split("\n\n")[0],
+                "definition": inspect.cleandoc(cls.__doc__ or ""),
                 "source": cls.source,
                 "needs": sorted(cls.needs),
+                "error": cls.error,
+                "cost": cls.cost,
                 "parameters": parameters,
             }
         )
@@ -83,21 +91,29 @@ def describe_methods(name: str | None) -> list[dict[str, Any]]:
 
 
 def methods_tables(name: str | None) -> list[Table]:
-    """All methods, or one with its parameters."""
+    """All methods, or one with all that is known of it."""
     rows = describe_methods(name)
-    table = Table("method", "what it is", "source", "needs", title="Methods", show_lines=True)
-    for row in rows:
-        table.add_row(row["name"], " ".join(row["about"].split()), row["source"], ", ".join(row["needs"]) or "–")
     if name is None:
+        table = Table("method", "what it is", "source", "needs", title="Methods", show_lines=True)
+        for row in rows:
+            table.add_row(row["name"], " ".join(row["about"].split()), row["source"], ", ".join(row["needs"]) or "–")
         return [table]
+    row = rows[0]
+    card = Table(show_header=False, title=name)
+    paragraphs = [" ".join(paragraph.split()) for paragraph in row["definition"].split("\n\n")]
+    card.add_row("definition", "\n\n".join(paragraphs))
+    card.add_row("source", row["source"])
+    card.add_row("a model must have", ", ".join(row["needs"]) or "nothing but scores")
+    card.add_row("error", row["error"])
+    card.add_row("typical cost", row["cost"])
     parameters = Table("parameter", "default", "values", "meaning", title=f"Parameters of {name}")
-    for p in rows[0]["parameters"]:
+    for p in row["parameters"]:
         if "choices" in p:
-            values = ", ".join(map(str, p["choices"]))
+            values = ", ".join(map(str, p["choices"])) + (", or a list" if p.get("several") else "")
         else:
             values = " … ".join(str(p[k]) for k in ("low", "high") if k in p)
         parameters.add_row(p["name"], str(p["default"]), values, p["help"])
-    return [table, parameters]
+    return [card, parameters] if row["parameters"] else [card]
 
 
 def describe_models() -> dict[str, Any]:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.image import Geometry, grid_regions
+from vqa_explain.features.image import Geometry
+from vqa_explain.features.regions import grid_regions
 
 sizes = st.integers(1, 60)
 

@@ -112,7 +112,7 @@ def test_a_polynomial_is_found_exactly():
 
 
 def test_words_and_regions_of_a_scene(scenes_model, scene, tmp_path):
-    why = vx.explain(scenes_model, scene, method="interactions", grid=4, budget=400)
+    why = vx.explain(scenes_model, scene, method="interactions", regions=4, budget=400)
     assert why.interactions.shape == why.interaction_errors.shape == (len(why.words), 16)
     again = vx.load_explanation(why.save(tmp_path / "why.vqax"))
     np.testing.assert_array_equal(again.interactions, why.interactions)
@@ -126,4 +126,4 @@ def test_a_budget_that_is_too_small_says_what_it_takes(scenes_model, scene, inde
 
 def test_a_classifier_has_no_words_to_pair(linear, picture):
     with pytest.raises(vx.Unsupported, match="takes no question"):
-        vx.explain(linear, picture, method="interactions", grid=2)
+        vx.explain(linear, picture, method="interactions", regions=2)

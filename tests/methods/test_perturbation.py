@@ -62,7 +62,7 @@ def test_ngrams_share_the_loss_of_their_words(scenes_model, scene):
     assert len({round(w.value, 9) for w in all_at_once.words}) == 1
     said = torch.zeros(1, len(encoded.words), dtype=torch.bool)
     regions = torch.ones(1, 64, dtype=torch.bool)
-    from vqa_explain.features.image import grid_regions
+    from vqa_explain.features.regions import grid_regions
 
     division = grid_regions((96, 96), (8, 8))
     fills = {"image": "mean", "text": "mask"}

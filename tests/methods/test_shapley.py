@@ -51,7 +51,7 @@ def test_exact_equals_the_definition_on_random_games():
 
 
 def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(curved, picture):
-    ours = vx.explain(curved, picture, method="shapley", target="a", grid=2, image_fill="constant", budget=16)
+    ours = vx.explain(curved, picture, method="shapley", target="a", regions=2, image_fill="constant", budget=16)
     x = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float() / 255
 
     def value(present):
@@ -136,7 +136,7 @@ def test_additive_games_are_exact_at_once(estimate):
 
 
 def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
-    ours = vx.explain(scenes_model, scene, method="shapley", target="yes", grid=4, budget=200)
+    ours = vx.explain(scenes_model, scene, method="shapley", target="yes", regions=4, budget=200)
     encoded = scenes_model.encode(scene)
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     with torch.no_grad(), torch.random.fork_rng():
@@ -161,7 +161,7 @@ def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
 
 def test_tolerance_stops_early(scenes_model, scene):
     loose = vx.explain(
-        scenes_model, scene, method="shapley", grid=2, estimator="permutation", budget=4000, tolerance=0.5
+        scenes_model, scene, method="shapley", regions=2, estimator="permutation", budget=4000, tolerance=0.5
     )
     assert loose.cost.forwards < 500
 

@@ -17,7 +17,9 @@ def worth(linear, picture):
 
 
 def test_lime_finds_the_weights_of_a_linear_game(linear, picture):
-    why = vx.explain(linear, picture, method="lime", target="a", grid=2, image_fill="constant", penalty=1e-9, budget=64)
+    why = vx.explain(
+        linear, picture, method="lime", target="a", regions=2, image_fill="constant", penalty=1e-9, budget=64
+    )
     np.testing.assert_allclose([r.value for r in why.regions], worth(linear, picture), atol=1e-4)
 
 
@@ -31,7 +33,7 @@ def test_the_regression_is_that_of_scikit_learn():
 
 
 def test_rise_of_a_linear_game_is_the_own_worth_plus_half_of_the_others(linear, picture):
-    why = vx.explain(linear, picture, method="rise", target="a", grid=2, image_fill="constant", budget=4000)
+    why = vx.explain(linear, picture, method="rise", target="a", regions=2, image_fill="constant", budget=4000)
     own = worth(linear, picture)
     values, errors = (np.array([getattr(r, name) for r in why.regions]) for name in ("value", "error"))
     assert np.all(np.abs(values - (own / 2 + own.sum() / 2)) < 4 * errors)

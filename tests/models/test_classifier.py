@@ -42,7 +42,7 @@ def test_efficientnet_names_the_photographs(lite0, photograph, classes):
 
 def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0):
     image = skimage.data.chelsea()
-    why = vx.explain(lite0, image, method="leave_one_out", grid=4)
+    why = vx.explain(lite0, image, method="leave_one_out", regions=4)
     assert why.image.shape == image.shape[:2]
     assert why.image.sum() == pytest.approx(sum(r.value for r in why.regions))
     left = (451 - 300) // 2

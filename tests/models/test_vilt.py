@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import vqa_explain as vx
-from vqa_explain.features.image import grid_regions
+from vqa_explain.features.regions import grid_regions
 from vqa_explain.training import vilt as training
 
 
@@ -88,7 +88,7 @@ def test_a_batch_of_coalitions_equals_one_by_one(scenes_model, scene):
     "method", ["saliency", "input_x_gradient", "integrated_gradients", "occlusion", "leave_one_out", "shapley"]
 )
 def test_every_method_is_deterministic_and_leaves_the_global_random_state(scenes_model, scene, method):
-    few = {"budget": 400, "grid": 4} if method == "shapley" else {}
+    few = {"budget": 400, "regions": 4} if method == "shapley" else {}
     torch.manual_seed(11)
     np.random.seed(11)
     before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1].copy()

@@ -1,4 +1,4 @@
-"""The image feature: where the model's pixels lie in the picture, its regions, and what an absent region becomes."""
+"""The image feature: where the model's pixels lie in the picture, and what an absent region becomes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-
-from vqa_explain.errors import InvalidInput
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -70,22 +69,6 @@ def _overlap(size: int, scaled: int, frame: int, offset: int) -> np.ndarray:
     return shared / shared.sum(axis=0)
 
 
-@dataclass(frozen=True)
-class Regions:
-    """A division of the model's frame: `labels` (H', W') holds 0 … count-1, each region's number."""
-
-    labels: np.ndarray
-    count: int
-
-
-def grid_regions(frame: tuple[int, int], grid: tuple[int, int]) -> Regions:
-    """Divides a frame into rows × columns cells of as equal a size as whole pixels allow."""
-    if not all(1 <= cells <= size for cells, size in zip(grid, frame, strict=True)):
-        raise InvalidInput(f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} pixels")
-    rows, columns = (np.arange(size) * cells // size for size, cells in zip(frame, grid, strict=True))
-    return Regions(rows[:, None] * grid[1] + columns[None, :], grid[0] * grid[1])
-
-
 def _blur(pixels: Tensor, _seed: int) -> Tensor:
     from torchvision.transforms.functional import gaussian_blur
 
@@ -109,14 +92,41 @@ def _noise(pixels: Tensor, seed: int) -> Tensor:
     return pixels.mean(dim=(-2, -1), keepdim=True) + noise * pixels.std(dim=(-2, -1), keepdim=True)
 
 
-# What an absent region shows, from the model's (1, 3, H', W') pixels and a seed. "constant" is the middle of the
-# model's normalised range. A further fill, "drop", leaves the region's patches out of the sequence: see the models.
-FILLS: dict[str, Callable[[Tensor, int], Tensor]] = {
+def _inpaint(pixels: Tensor, present: Tensor) -> Tensor:
+    """Absent pixels from their neighbours: averages of what is present, from the finest scale that has any.
+
+    The push and pull of Gortler et al. 1996, "The lumigraph", section 3.4. Where nothing is present at all: the mean.
+    """
+    known, weight = pixels * present, present.to(pixels)
+    levels = [(known, weight)]
+    while max(known.shape[-2:]) > 1:
+        known, weight = (F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (known, weight))
+        levels.append((known, weight))
+    guess = pixels.mean(dim=(-2, -1), keepdim=True).expand_as(known)
+    for known, weight in reversed(levels):
+        guess = F.interpolate(guess, size=known.shape[-2:], mode="bilinear", align_corners=False)
+        guess = torch.where(weight > 0, known / weight.clamp(min=1e-12), guess)
+    return guess
+
+
+# What a picture shows where everything is absent, from the model's (1, 3, H', W') pixels and a seed. "constant" is
+# the middle of the model's normalised range.
+BLANKS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "blur": _blur,
     "mean": _mean,
     "constant": _constant,
     "noise": _noise,
 }
+# What an absent region becomes: a part of such a picture, or "inpaint", which looks at what is present. A further
+# fill, "drop", leaves the region's patches out of the sequence: see the models.
+FILLS = (*BLANKS, "inpaint")
+
+
+def fill_in(pixels: Tensor, present: Tensor, fill: str, seed: int) -> Tensor:
+    """The frame (N, 3, H', W') with the absent pixels of `present` (N, H', W') filled after `fill`."""
+    present = present[:, None]
+    blank = _inpaint(pixels, present) if fill == "inpaint" else BLANKS[fill](pixels, seed)
+    return torch.where(present, pixels, blank)
 
 
 @dataclass(frozen=True)
@@ -124,5 +134,5 @@ class ImageFeature:
     """A picture as a model's input: one leaf of pixels, players that are regions."""
 
     name: str = "image"
-    fills: tuple[str, ...] = tuple(FILLS)
+    fills: tuple[str, ...] = FILLS
     default_fill: str = "blur"

@@ -1,7 +1,10 @@
 """The text feature: tokens, the words that they belong to, and what an absent word becomes."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from vqa_explain.errors import InvalidInput
 
@@ -69,10 +72,75 @@ def group_tokens(
     return grouped, tuple(words[number] for number in kept)
 
 
+@dataclass(frozen=True, eq=False)
+class Units:
+    """A division of the question: its pieces, and the piece of each token, `owner` (T,), -1 for special tokens."""
+
+    words: tuple[Word, ...]
+    owner: np.ndarray
+
+
+def group_words(
+    asked: str | Sequence[str | tuple[int, int]] | None,
+    question: str | None,
+    words: tuple[Word, ...],
+    tokens: tuple[Token, ...],
+) -> Units:
+    """The pieces of a question that a user asked for.
+
+    Args:
+        asked: "words" (also `None`), "tokens", "ngrams:n" for runs of n words, or phrases of the question, as text or
+            as character spans (start, end): each becomes one piece, and every word in none of them is its own.
+        question: the question; words and tokens are its own.
+
+    Raises:
+        InvalidInput: it is none of these; a phrase is not in the question, cuts a word, or shares one with another.
+    """
+    owner = np.array([t.word for t in tokens], dtype=int)
+    if asked is None or asked == "words":
+        return Units(words, owner)
+    if asked == "tokens":
+        own = [t for t in tokens if t.word >= 0]
+        numbers = np.cumsum(owner >= 0) - 1
+        pieces = tuple(Word((question or "")[t.start : t.end] or t.text, t.start, t.end) for t in own)
+        return Units(pieces, np.where(owner >= 0, numbers, -1))
+    if isinstance(asked, str):
+        kind, _, count = asked.partition(":")
+        if kind != "ngrams" or not count.isdigit() or int(count) < 1:
+            raise InvalidInput(f"words {asked!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases")
+        groups = [range(i, min(i + int(count), len(words))) for i in range(0, len(words), int(count))]
+    else:
+        groups = _phrases(asked, question or "", words)
+    piece_of = np.empty(len(words) + 1, dtype=int)
+    piece_of[-1] = -1  # where special tokens point
+    for number, group in enumerate(groups):
+        piece_of[list(group)] = number
+    spans = [(words[group[0]].start, words[group[-1]].end) for group in groups]
+    return Units(tuple(Word((question or "")[a:b], a, b) for a, b in spans), piece_of[owner])
+
+
+def _phrases(asked: Sequence[str | tuple[int, int]], question: str, words: tuple[Word, ...]) -> list[range]:
+    """Runs of words, in order: the phrases asked for, and single words between them."""
+    runs: list[range] = []
+    for phrase in asked:
+        start = question.find(phrase) if isinstance(phrase, str) else phrase[0]
+        end = start + len(phrase) if isinstance(phrase, str) else phrase[1]
+        inside = [i for i, w in enumerate(words) if w.start < end and start < w.end]
+        if start < 0 or not inside:
+            raise InvalidInput(f"the phrase {phrase!r} is not in the question; copy it as it stands there")
+        if words[inside[0]].start < start or words[inside[-1]].end > end:
+            raise InvalidInput(f"the phrase {phrase!r} cuts a word of the question; give whole words")
+        if any(i in run for i in inside for run in runs):
+            raise InvalidInput(f"the phrase {phrase!r} shares a word with another; a word is in one phrase only")
+        runs.append(range(inside[0], inside[-1] + 1))
+    taken = {i for run in runs for i in run}
+    return sorted([*runs, *(range(i, i + 1) for i in range(len(words)) if i not in taken)], key=lambda run: run[0])
+
+
 @dataclass(frozen=True)
 class TextFeature:
     """A question as a model's input: one leaf of token embeddings, players that are words."""
 
     name: str = "text"
-    fills: tuple[str, ...] = ("mask", "pad")
+    fills: tuple[str, ...] = ("mask", "pad", "delete")
     default_fill: str = "mask"

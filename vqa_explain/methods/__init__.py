@@ -1,13 +1,14 @@
 """Explanation methods. Importing this package registers all of them."""
 
 from vqa_explain.methods import (
+    attn_lrp,
     gradients,
     interactions,
     layers,
     noise,
     perturbation,
-    rectifiers,
     relevance,
+    rules,
     shapley,
     surrogates,
 )
@@ -15,14 +16,15 @@ from vqa_explain.methods.base import METHODS, create
 
 __all__ = [
     "METHODS",
+    "attn_lrp",
     "create",
     "gradients",
     "interactions",
     "layers",
     "noise",
     "perturbation",
-    "rectifiers",
     "relevance",
+    "rules",
     "shapley",
     "surrogates",
 ]

@@ -1,32 +1,66 @@
 """What a method is: a frozen dataclass whose fields are its parameters and whose one act is a call."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
-from vqa_explain.features.image import Regions, grid_regions
-from vqa_explain.game import Cost, Game, make_players
-from vqa_explain.models.base import Attention, Attentive, Encoded, Leaves, Model, Target, check_fills, check_finite
+from vqa_explain.features.image import BLANKS, FILLS
+from vqa_explain.features.regions import Regions, grid_regions
+from vqa_explain.game import Cost, Game, Players
+from vqa_explain.models.base import (
+    Attention,
+    Attentive,
+    Encoded,
+    Leaves,
+    Model,
+    Target,
+    check_fills,
+    check_finite,
+    footprint,
+)
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, in all
+
+NODES_AT_ONCE = 16  # examples through the model in one forward and backward pass, at most
+GRADIENT_BYTES = 2 * 2**30  # that the states of all layers of such a batch may take: the outputs and as much again
+
+# What errors and values are called, everywhere.
+STANDARD_ERROR = "largest standard error"
+GAP = "completeness gap"
+# Every fill that some model has; `check_fills` asks the model at hand.
+IMAGE_FILLS = ("drop", *FILLS)
+TEXT_FILLS = ("mask", "pad", "delete")
+BASELINES = tuple(BLANKS)
 
 
 @dataclass
 class Task:
-    """What a method is asked: explain this target of this example by this model."""
+    """What a method is asked: explain this target of this example by this model.
+
+    Attributes:
+        players: the regions and pieces of the question that get a value each.
+        targets: all targets of the call, which share one pass over coalitions; `target` is one of them.
+        on_interrupt: "return" what is known so far, or "raise", when the user stops a long estimate.
+    """
 
     model: Model
     encoded: Encoded
     target: Target
+    players: Players
+    targets: tuple[Target, ...] = ()
     seed: int = 0
     progress: Progress | None = None
+    on_interrupt: str = "raise"
     cost: Cost = field(default_factory=Cost)
+    games: dict[tuple[str, ...], Game] = field(default_factory=dict)
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
+    interrupted: bool = False
 
     def leaves(self) -> Leaves:
         """The example's leaves, shifted where a shift is set."""
@@ -39,11 +73,14 @@ class Task:
         names = {feature.name for feature in self.model.features}
         return check_fills(self.model, {k: v for k, v in asked.items() if v is not None and k in names})
 
-    def game(self, image: str | None, text: str | None, grid: int | None) -> Game:
-        """The game of regions (a grid × grid division, or the model's own) and words."""
-        players = make_players(self.encoded, (grid, grid) if grid else None)
+    def game(self, image: str | None = None, text: str | None = None) -> Game:
+        """The game of regions and words; an absent one becomes the fill, the model's default where `None`."""
         fills = self.fills(image, text)
-        return Game(self.model, self.encoded, players, fills, self.target, seed=self.seed, cost=self.cost)
+        key = tuple(fills.values())
+        if key not in self.games:
+            targets = self.targets or (self.target,)
+            self.games[key] = Game(self.model, self.encoded, self.players, fills, targets, seed=self.seed)
+        return self.games[key].facing(self.target, self.cost)
 
     def attention(self) -> Attention:
         """The model's attention for this example (capability "attention"), counted."""
@@ -58,6 +95,12 @@ class Task:
         self.cost.forwards += len(values)
         check_finite(values, "the target's score")
         return values
+
+    def whole(self, leaves: Leaves) -> tuple[float, int]:
+        """The score of one example's leaves, and how many such a forward and backward pass takes in at once."""
+        with torch.no_grad(), footprint(self.model.module) as found:
+            value = float(self.score(leaves))
+        return value, max(1, min(NODES_AT_ONCE, GRADIENT_BYTES // (2 * found.total)))
 
     def gradients(self, leaves: Leaves) -> tuple[torch.Tensor, Leaves]:
         """Scores (B,) and their gradient in each leaf (B, …), one backward for all features together."""
@@ -98,11 +141,21 @@ class Attribution:
 
 
 class Method(Protocol):
-    """A method: a frozen dataclass with a `name`, a `source` and a call."""
+    """A method: a frozen dataclass and a call.
+
+    Attributes:
+        name: how it is asked for.
+        source: the paper and equation.
+        needs: the capabilities that a model must have.
+        error: the error that it states of its values.
+        cost: what it typically spends.
+    """
 
     name: ClassVar[str]
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]]
+    error: ClassVar[str]
+    cost: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __call__(self, task: Task) -> Attribution: ...
@@ -118,10 +171,20 @@ def register(cls: type[Any]) -> type[Any]:
 
 
 def parameter(
-    default: Any, about: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = ()
+    default: Any,
+    about: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] = (),
+    several: bool = False,
 ) -> Any:
-    """A dataclass field that says what it means and which values it takes (`None` only where it is the default)."""
-    return field(default=default, metadata={"help": about, "low": low, "high": high, "choices": choices})
+    """A dataclass field that says what it means and which values it takes (`None` only where it is the default).
+
+    With `several` a list of choices does as well as one.
+    """
+    data = {"help": about, "low": low, "high": high, "choices": choices, "several": several}
+    return field(default=default, metadata=data)
 
 
 def create(name: str, parameters: dict[str, Any]) -> Method:
@@ -145,8 +208,10 @@ def _check(method: str, entry: Any, value: Any) -> None:
         return
     what = f"parameter {entry.name!r} of method {method!r}"
     if data["choices"]:
-        if value not in data["choices"]:
-            raise unknown(f"value of {what}:", value, [str(c) for c in data["choices"]])
+        listed = list(value) if data["several"] and isinstance(value, list | tuple) and value else [value]
+        for one in listed:
+            if one not in data["choices"]:
+                raise unknown(f"value of {what}:", one, [str(c) for c in data["choices"]])
         return
     if data["low"] is None and data["high"] is None:
         return
@@ -171,12 +236,41 @@ def check_support(method: Method, model: Model) -> None:
         )
 
 
-def from_units(task: Task, cells: np.ndarray, tokens: np.ndarray, kind: str) -> Attribution:
-    """An attribution without an error from values of the grid's cells and of tokens; `kind` says why it has none."""
+def over_regions(task: Task, image: np.ndarray) -> np.ndarray:
+    """(R,) sums of (H', W') values over the regions."""
+    regions = task.players.regions
+    return np.bincount(regions.labels.ravel(), image.ravel(), minlength=regions.count)
+
+
+def over_words(task: Task, tokens: np.ndarray) -> np.ndarray:
+    """(W,) sums of (T,) values over the pieces of the question; special tokens belong to none."""
+    owner = task.players.units.owner
+    return np.bincount(owner[owner >= 0], tokens[owner >= 0], minlength=len(task.players.units.words))
+
+
+def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
+    """The steps of `work` until the user stops it, where the task allows that and two are done."""
+    done = 0
+    while True:
+        try:
+            step = next(work)
+        except StopIteration:
+            return
+        except KeyboardInterrupt:
+            if task.on_interrupt != "return" or done < 2:
+                raise
+            task.interrupted = True
+            return
+        done += 1
+        yield step
+
+
+def from_cells(task: Task, cells: np.ndarray, tokens: np.ndarray, kind: str) -> Attribution:
+    """An attribution without an error from values of the model's grid and of tokens; `kind` says why it has none."""
     encoded = task.encoded
-    regions = grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), encoded.grid)
-    area = np.bincount(regions.labels.ravel(), minlength=regions.count)
-    return Attribution((cells / area)[regions.labels], tokens, None, kind, regions, cells)
+    own = grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), encoded.grid)
+    image = (cells / np.bincount(own.labels.ravel(), minlength=own.count))[own.labels]
+    return Attribution(image, tokens, None, kind, task.players.regions, over_regions(task, image))
 
 
 def from_players(
@@ -186,7 +280,7 @@ def from_players(
     regions = game.players.regions
     in_regions, in_words = np.split(values, [regions.count])
     area = np.bincount(regions.labels.ravel(), minlength=regions.count)
-    owner = np.array([t.word for t in task.encoded.tokens], dtype=int)
+    owner = game.players.units.owner
     pieces = np.bincount(owner[owner >= 0], minlength=len(in_words))
     tokens = np.zeros(len(owner))
     tokens[owner >= 0] = (in_words / np.maximum(pieces, 1))[owner[owner >= 0]]

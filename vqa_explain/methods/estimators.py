@@ -1,11 +1,11 @@
 """Values of cooperative games: pure functions of a score over coalitions, exact or estimated with standard errors.
 
-A score maps coalitions (N, P) bool to values (N,). Estimators stop at `budget` evaluations, or earlier once the
-largest standard error is at most `tolerance` · |v(P) − v(∅)|.
+A score maps coalitions (N, P) bool to values (N,). An estimator is a generator of rounds: after each it can say what
+it knows, and `settle` runs it until that is good enough, the budget is spent or the user stops it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
@@ -17,6 +17,71 @@ Order = Callable[[np.random.Generator], np.ndarray]  # a random order in which p
 
 PAIRS_AT_ONCE = 2
 DRAWS_AT_ONCE = 256  # coalitions between two looks at the error
+LOOK = 1.5  # the error is looked at whenever the draws have grown by this factor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Values of players and, from some estimators, of pairs, each with its standard error.
+
+    Attributes:
+        values, errors: (P,).
+        pairs, pair_errors: (M,).
+        interrupted: whether the user stopped it before its budget or tolerance did.
+    """
+
+    values: np.ndarray
+    errors: np.ndarray
+    pairs: np.ndarray | None = None
+    pair_errors: np.ndarray | None = None
+    interrupted: bool = False
+
+    @property
+    def error(self) -> float:
+        """The largest standard error."""
+        return float(max(self.errors.max(), 0 if self.pair_errors is None else self.pair_errors.max(initial=0)))
+
+
+@dataclass(frozen=True)
+class Round:
+    """After `done` of `total` draws: v(P) − v(∅), or what else errors are compared with, and what is known."""
+
+    done: int
+    total: int
+    change: float
+    estimate: Callable[[], Estimate]
+
+
+def settle(
+    rounds: Iterator[Round],
+    tolerance: float | None = None,
+    progress: Progress | None = None,
+    on_interrupt: str = "raise",
+) -> Estimate:
+    """The estimate after all rounds, or earlier once its largest error is at most `tolerance` · |change|.
+
+    Args:
+        rounds: an estimator at work.
+        tolerance: a share of the change; `None` spends the whole budget.
+        progress: called with (done, total).
+        on_interrupt: with "return", Ctrl-C ends the rounds and gives what is known, if anything is.
+    """
+    last, found, look = None, None, 0.0
+    try:
+        for last in rounds:
+            if progress:
+                progress(last.done, last.total)
+            if tolerance is not None and last.done >= look:
+                look = last.done * LOOK
+                found = last.estimate()
+                if found.error <= tolerance * abs(last.change):
+                    return found
+    except KeyboardInterrupt:
+        if last is None or on_interrupt != "return":
+            raise
+        return replace(last.estimate(), interrupted=True)
+    assert last is not None, "an estimator gives at least one round"
+    return last.estimate()
 
 
 def every_coalition(players: int) -> np.ndarray:
@@ -65,16 +130,10 @@ def exact_owen(score: Score, unions: list[np.ndarray]) -> np.ndarray:
     return phi
 
 
-def permutation_values(
-    score: Score,
-    players: int,
-    rng: np.random.Generator,
-    budget: int,
-    tolerance: float | None,
-    progress: Progress | None = None,
-    order: Order | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """φ (P,) and standard errors (P,) from antithetic pairs of random orders.
+def permutation(
+    score: Score, players: int, rng: np.random.Generator, budget: int, order: Order | None = None
+) -> Iterator[Round]:
+    """φ (P,) from antithetic pairs of random orders.
 
     Each order and its reverse give every player one marginal contribution each; the mean of the two is one draw
     (Mitchell et al. 2022, JMLR 23, section 4). Standard errors come from the spread of the draws. Σφ = v(P) − v(∅)
@@ -83,32 +142,29 @@ def permutation_values(
     cost = 2 * (players - 1)  # the two ends are shared by all orders
     pairs = max(2, (budget - 2) // max(1, cost))
     count, mean, spread = 0, np.zeros(players), np.zeros(players)
-    change = _change(score, players)[1]
+    change = ends(score, players)[1]
     draw = order or (lambda rng: rng.permutation(players))
     while count < pairs:
-        draws = []
         orders = [draw(rng) for _ in range(min(PAIRS_AT_ONCE, pairs - count))]
         walks = [walk for order in orders for walk in (order, order[::-1])]
         chains = np.zeros((len(walks), players + 1, players), dtype=bool)
         for chain, walk in zip(chains, walks, strict=True):
             chain[np.argsort(walk) < np.arange(players + 1)[:, None]] = True
         values = score(chains.reshape(-1, players)).reshape(len(walks), players + 1)
-        for pair in range(len(orders)):
-            gains = np.zeros(players)
-            for walk, row in zip(walks[2 * pair : 2 * pair + 2], values[2 * pair : 2 * pair + 2], strict=True):
-                gains[walk] += np.diff(row) / 2
-            draws.append(gains)
-        for gains in draws:  # Welford's running mean and sum of squares
+        gains = np.empty((len(walks), players))
+        for gain, walk, row in zip(gains, walks, values, strict=True):
+            gain[walk] = np.diff(row)
+        for draw_of_pair in gains.reshape(-1, 2, players).mean(axis=1):  # Welford's running mean and sum of squares
             count += 1
-            step = gains - mean
-            mean += step / count
-            spread += step * (gains - mean)
-        if progress:
-            progress(count, pairs)
-        error = np.sqrt(spread / max(1, count - 1) / count)
-        if tolerance is not None and count >= 4 and error.max() <= tolerance * abs(change):
-            break
-    return mean, error
+            step = draw_of_pair - mean
+            mean = mean + step / count
+            spread = spread + step * (draw_of_pair - mean)
+
+        def estimate(count: int = count, mean: np.ndarray = mean, spread: np.ndarray = spread) -> Estimate:
+            return Estimate(mean, np.sqrt(spread / max(1, count - 1) / count))
+
+        if count >= 2:
+            yield Round(count, pairs, change, estimate)
 
 
 def union_order(unions: list[np.ndarray]) -> Order:
@@ -120,15 +176,8 @@ def union_order(unions: list[np.ndarray]) -> Order:
     return draw
 
 
-def kernel_shapley(
-    score: Score,
-    players: int,
-    rng: np.random.Generator,
-    budget: int,
-    tolerance: float | None,
-    progress: Progress | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """φ (P,) and standard errors (P,) by weighted least squares under Σφ = v(P) − v(∅).
+def kernel(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:
+    """φ (P,) by weighted least squares under Σφ = v(P) − v(∅).
 
     Lundberg & Lee 2017, theorem 2: φ minimises Σ_S μ(S) (v(S) − v(∅) − Σ_{i∈S} φ_i)², μ(S) = (p−1)/(C(p,s) s (p−s)).
     Coalitions come in complementary pairs (Covert & Lee 2021, section 4.1), their sizes uniform (near the leverage
@@ -136,11 +185,12 @@ def kernel_shapley(
     for pairs drawn independently (the sandwich, White 1980).
     """
     none = np.empty((0, 2), dtype=int)
-    for draws in paired_draws(score, players, rng, budget, tolerance is not None, 2 * players, progress):
-        phi, errors = draws.regression(none)
-        if tolerance is not None and errors.max() <= tolerance * abs(draws.change):
-            break
-    return phi, errors
+    for draws, done, total in paired_draws(score, players, rng, budget, 2 * players):
+
+        def estimate(draws: Draws = draws) -> Estimate:
+            return Estimate(*draws.regression(none))
+
+        yield Round(done, total, draws.change, estimate)
 
 
 @dataclass(frozen=True)
@@ -148,47 +198,55 @@ class Draws:
     """Coalitions in complementary pairs, sizes uniform in 1 … P − 1, with their scores over v(∅).
 
     Attributes:
-        rows: (2K, P) bool; rows 2k and 2k + 1 are complements, one independent draw.
-        values: (2K,) v(S) − v(∅).
+        parts: rows (2K, P) bool, of which 2k and 2k + 1 are complements, one independent draw; v(S) − v(∅) (2K,).
         change: v(P) − v(∅).
     """
 
-    rows: np.ndarray
-    values: np.ndarray
+    parts: tuple[tuple[np.ndarray, np.ndarray], ...]
     change: float
 
-    def chunks(self, pairs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    @property
+    def players(self) -> int:
+        return self.parts[0][0].shape[1]
+
+    def __len__(self) -> int:
+        """The number of coalitions."""
+        return sum(len(values) for _, values in self.parts)
+
+    def replaced(self, first: np.ndarray, second: np.ndarray, change: float) -> "Draws":
+        """The same coalitions with other scores: first (K,) of each pair and second (K,), and of the whole."""
+        values = np.stack([first, second], axis=1).ravel()
+        ends = np.cumsum([len(values) for _, values in self.parts])[:-1]
+        parts = zip((rows for rows, _ in self.parts), np.split(values, ends), strict=True)
+        return Draws(tuple(parts), change)
+
+    def features(self, pairs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Rows, values and features (players, then products of `pairs` (M, 2)), few at a time for memory's sake."""
-        for start in range(0, len(self.rows), 2 * DRAWS_AT_ONCE):
-            rows = self.rows[start : start + 2 * DRAWS_AT_ONCE]
+        for rows, values in self.parts:
             z = rows.astype(float)
-            yield (
-                rows,
-                self.values[start : start + len(rows)],
-                np.concatenate([z, z[:, pairs[:, 0]] * z[:, pairs[:, 1]]], 1),
-            )
+            yield rows, values, np.concatenate([z, z[:, pairs[:, 0]] * z[:, pairs[:, 1]]], axis=1)
 
     def fit(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The polynomial of players and `pairs` nearest in the Shapley kernel and exact at both ends.
 
         Returns its coefficients (P + M,) and the matrix that turns a pair's weighted residuals into their change.
         """
-        width = self.rows.shape[1] + len(pairs)
+        width = self.players + len(pairs)
         gram, moment = np.zeros((width, width)), np.zeros(width)
-        for rows, values, features in self.chunks(pairs):
-            weighted = features * _kernel(rows)[:, None]
-            gram += weighted.T @ features / len(self.rows)
-            moment += weighted.T @ values / len(self.rows)
+        for rows, values, features in self.features(pairs):
+            weighted = features * shapley_kernel(rows)[:, None]
+            gram += weighted.T @ features / len(self)
+            moment += weighted.T @ values / len(self)
         return constrained(gram, moment, self.change)
 
     def regression(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The fit and the standard errors of its coefficients, for pairs drawn independently."""
+        """The fit's coefficients and their standard errors, for pairs drawn independently."""
         beta, bread = self.fit(pairs)
         square = np.zeros(len(beta))
-        for rows, values, features in self.chunks(pairs):
-            residual = (_kernel(rows) * (values - features @ beta))[:, None] * features
+        for rows, values, features in self.features(pairs):
+            residual = (shapley_kernel(rows) * (values - features @ beta))[:, None] * features
             square += ((residual.reshape(-1, 2, len(beta)).mean(axis=1) @ bread) ** 2).sum(axis=0)
-        draws = len(self.rows) // 2
+        draws = len(self) // 2
         return beta, np.sqrt(square / draws / max(1, draws - len(beta) + 1))
 
 
@@ -201,7 +259,7 @@ def constrained(gram: np.ndarray, moment: np.ndarray, total: float) -> tuple[np.
     return free - ones * (free.sum() - total) / ones.sum(), inverse - np.outer(ones, ones) / ones.sum()
 
 
-def _kernel(rows: np.ndarray) -> np.ndarray:
+def shapley_kernel(rows: np.ndarray) -> np.ndarray:
     """The Shapley kernel over the probability of a coalition whose size is uniform, mean 1 over sizes or so."""
     players = rows.shape[1]
     size = rows.sum(axis=1)
@@ -209,77 +267,54 @@ def _kernel(rows: np.ndarray) -> np.ndarray:
 
 
 def paired_draws(
-    score: Score,
-    players: int,
-    rng: np.random.Generator,
-    budget: int,
-    often: bool,
-    least: int,
-    progress: Progress | None,
-) -> Iterator[Draws]:
-    """Draws up to the budget; with `often` whenever their number has doubled from `least` pairs on, else once."""
-    nothing, change = _change(score, players)
+    score: Score, players: int, rng: np.random.Generator, budget: int, least: int
+) -> Iterator[tuple[Draws, int, int]]:
+    """Draws with how many pairs they are and will be, from `least` pairs on up to the budget."""
+    nothing, change = ends(score, players)
     pairs = max(least, (budget - 2) // 2)
-    rows, values = np.empty((0, players), dtype=bool), np.empty(0)
-    show = least if often else pairs
-    while len(rows) < 2 * pairs:
-        some = min(DRAWS_AT_ONCE, min(show, pairs) - len(rows) // 2)
-        first = _of_sizes(rng, rng.integers(1, players, some), players)
-        new = np.stack([first, ~first], axis=1).reshape(-1, players)  # a coalition, then its complement
-        rows, values = np.concatenate([rows, new]), np.concatenate([values, score(new) - nothing])
-        if progress:
-            progress(len(rows) // 2, pairs)
-        if len(rows) == 2 * min(show, pairs):
-            yield Draws(rows, values, change)
-            show *= 2
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    done = 0
+    while done < pairs:
+        first = of_sizes(rng, rng.integers(1, players, min(DRAWS_AT_ONCE, pairs - done)), players)
+        rows = np.stack([first, ~first], axis=1).reshape(-1, players)  # a coalition, then its complement
+        parts.append((rows, score(rows) - nothing))
+        done += len(first)
+        if done >= least:
+            yield Draws(tuple(parts), change), done, pairs
 
 
-def banzhaf_values(
-    score: Score,
-    players: int,
-    rng: np.random.Generator,
-    budget: int,
-    tolerance: float | None,
-    progress: Progress | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """(P,) Banzhaf values and standard errors by maximum sample reuse (Wang & Jia 2023, section 4.2).
+def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:
+    """(P,) Banzhaf values by maximum sample reuse (Wang & Jia 2023, section 4.2).
 
     Each player is in a coalition with probability ½; its value is the mean score with it less the mean without it,
     so every evaluation serves every player.
     """
-    change = _change(score, players)[1]
-    count = np.zeros((2, players))
-    total, square = np.zeros((2, players)), np.zeros((2, players))
+    change = ends(score, players)[1]
+    sums = np.zeros((3, 2, players))  # number, total and squares of the scores without and with each player
     drawn = 0
-    for coalitions in _halves(rng, players, budget - 2):
+    while drawn < budget - 2:
+        coalitions = rng.random((min(DRAWS_AT_ONCE, budget - 2 - drawn), players)) < 0.5
         values = score(coalitions) - change / 2  # near their mean, so that squares lose no digits
-        for inside, rows in enumerate((~coalitions, coalitions)):
-            count[inside] += rows.sum(axis=0)
-            total[inside] += values @ rows
-            square[inside] += values**2 @ rows
         drawn += len(coalitions)
-        if progress:
-            progress(drawn, budget - 2)
-        mean = total / np.maximum(count, 1)
-        variance = np.maximum(square / np.maximum(count, 1) - mean**2, 0) * count / np.maximum(count - 1, 1)
-        errors = np.sqrt((variance / np.maximum(count, 1)).sum(axis=0))
-        if tolerance is not None and errors.max() <= tolerance * abs(change):
-            break
-    return mean[1] - mean[0], errors
+        sums = sums + np.array(
+            [[rows.sum(axis=0), values @ rows, values**2 @ rows] for rows in (~coalitions, coalitions)]
+        ).swapaxes(0, 1)
+
+        def estimate(sums: np.ndarray = sums) -> Estimate:
+            count = np.maximum(sums[0], 1)
+            mean = sums[1] / count
+            variance = np.maximum(sums[2] / count - mean**2, 0) / np.maximum(sums[0] - 1, 1)
+            return Estimate(mean[1] - mean[0], np.sqrt(variance.sum(axis=0)))
+
+        yield Round(drawn, budget - 2, change, estimate)
 
 
-def _halves(rng: np.random.Generator, players: int, budget: int) -> Iterator[np.ndarray]:
-    """Uniform random coalitions, `budget` in all."""
-    for start in range(0, budget, DRAWS_AT_ONCE):
-        yield rng.random((min(DRAWS_AT_ONCE, budget - start), players)) < 0.5
-
-
-def _of_sizes(rng: np.random.Generator, sizes: np.ndarray, players: int) -> np.ndarray:
+def of_sizes(rng: np.random.Generator, sizes: np.ndarray, players: int) -> np.ndarray:
     """(N, P) bool: a uniformly random coalition of each size."""
     return rng.random((len(sizes), players)).argsort(axis=1).argsort(axis=1) < sizes[:, None]
 
 
-def _change(score: Score, players: int) -> tuple[float, float]:
+def ends(score: Score, players: int) -> tuple[float, float]:
     """v(∅) and v(P) − v(∅)."""
     nothing, everything = score(np.stack([np.zeros(players, bool), np.ones(players, bool)]))
     return float(nothing), float(everything - nothing)

@@ -1,23 +1,26 @@
 """Methods that differentiate the score with respect to all leaves at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 import torch
 
-from vqa_explain.methods.base import Attribution, Task, parameter, register
+from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, parameter, register
 from vqa_explain.models.base import Leaves
 
-IMAGE_FILLS = ("blur", "mean", "constant", "noise")
-NODES_AT_ONCE = 16  # examples through the model in one batch
+
+def summed(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
+    """Channels and embedding dimensions summed: images (B, H', W') and tokens (B, T), float64."""
+    image = values["image"].sum(dim=1).double().cpu().numpy()
+    text = values.get("text")
+    return image, np.zeros((len(image), 0)) if text is None else text.sum(dim=2).double().cpu().numpy()
 
 
 def sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
-    """Channels and embedding dimensions of leaves of batch 1 summed: image (H', W') and tokens (T,)."""
-    image = values["image"].double().sum(dim=1)[0].cpu().numpy()
-    text = values.get("text")
-    return image, np.zeros(0) if text is None else text.double().sum(dim=2)[0].cpu().numpy()
+    """The same of leaves of batch 1: image (H', W') and tokens (T,)."""
+    image, tokens = summed(values)
+    return image[0], tokens[0]
 
 
 @register
@@ -31,6 +34,8 @@ class Saliency:
     name: ClassVar[str] = "saliency"
     source: ClassVar[str] = "Simonyan et al. 2013, arXiv:1312.6034, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    error: ClassVar[str] = "none: gradients do not add up to a score"
+    cost: ClassVar[str] = "1 forward, 1 backward"
 
     channels: str = parameter("max", "how colour channels are joined", choices=("max", "sum"))
 
@@ -40,7 +45,7 @@ class Saliency:
         image, tokens = sums(sizes)
         if self.channels == "max":
             image = sizes["image"].amax(dim=1)[0].double().cpu().numpy()
-        return Attribution(image, tokens, None, "none: gradients do not add up to a score")
+        return Attribution(image, tokens, None, self.error)
 
 
 @register
@@ -51,6 +56,8 @@ class InputXGradient:
     name: ClassVar[str] = "input_x_gradient"
     source: ClassVar[str] = "Shrikumar et al. 2016, arXiv:1605.01713"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    error: ClassVar[str] = GAP
+    cost: ClassVar[str] = "2 forwards, 1 backward"
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
@@ -59,7 +66,7 @@ class InputXGradient:
         with torch.no_grad():
             zero = task.score({name: torch.zeros_like(leaf) for name, leaf in leaves.items()})
         gap = image.sum() + tokens.sum() - float(value - zero)
-        return Attribution(image, tokens, abs(gap), "completeness gap")
+        return Attribution(image, tokens, abs(gap), GAP)
 
 
 def clenshaw_curtis(intervals: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,13 +87,18 @@ def clenshaw_curtis(intervals: int) -> tuple[np.ndarray, np.ndarray]:
 class IntegratedGradients:
     """(x − x') · ∫ ∂f(x' + α(x − x')) dα, words and pixels on one joint path from the baseline x'.
 
-    The error is the completeness gap |Σa − (f(x) − f(x'))|. With `tolerance`, the number of nodes doubles, keeping
-    all that were evaluated, until the gap is at most tolerance · |f(x) − f(x')| or `steps` is reached.
+    The error is the completeness gap |Σa − (f(x) − f(x'))|; of several baselines, that of the mean. With
+    `tolerance`, the number of nodes doubles, keeping all that were evaluated, until each gap is at most
+    tolerance · |f(x) − f(x')| or `steps` is reached.
     """
 
     name: ClassVar[str] = "integrated_gradients"
     source: ClassVar[str] = "Sundararajan et al. 2017, arXiv:1703.01365, equation 1"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    error: ClassVar[str] = GAP
+    cost: ClassVar[str] = (
+        "steps forwards and backwards; with tolerance as many as the score's curve needs, often 9 to 33"
+    )
 
     steps: int = parameter(
         64, "intervals of the path, rounded up to an even number; with tolerance: at most", low=2, high=4096
@@ -94,47 +106,73 @@ class IntegratedGradients:
     tolerance: float | None = parameter(
         None, "stop when the gap is this share of the score's change", low=0.0, high=1.0
     )
-    image_baseline: str = parameter("blur", "where the picture starts", choices=IMAGE_FILLS)
-    text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=("mask", "pad"))
+    image_baseline: str | tuple[str, ...] = parameter(
+        "blur", "where the picture starts; of several, the mean is taken", choices=BASELINES, several=True
+    )
+    text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
-        start = task.model.baselines(task.encoded, task.fills(self.image_baseline, self.text_baseline), task.seed)
+        whole, at_once = task.whole(leaves)
+        names = (self.image_baseline,) if isinstance(self.image_baseline, str) else tuple(self.image_baseline)
+        images, tokens, gaps = [], [], []
+        for number, name in enumerate(names):
+            start = task.model.baselines(task.encoded, task.fills(name, self.text_baseline), task.seed)
+            path = _Path(task, leaves, start, at_once, number * (self.steps + 1), len(names) * (self.steps + 1))
+            image, words, gap = self._along(path, whole)
+            images.append(image)
+            tokens.append(words)
+            gaps.append(gap)
+        return Attribution(np.mean(images, axis=0), np.mean(tokens, axis=0), abs(float(np.mean(gaps))), GAP)
+
+    def _along(self, path: "_Path", whole: float) -> tuple[np.ndarray, np.ndarray, float]:
+        """Image (H', W'), tokens (T,) and completeness gap of one baseline."""
         with torch.no_grad():
-            change = float(task.score(leaves) - task.score(start))
+            change = whole - float(path.task.score(path.start))
         most = self.steps + self.steps % 2
         intervals = most if self.tolerance is None else min(4, most)
-        known: dict[float, Leaves] = {}
         while True:
             nodes, weights = clenshaw_curtis(intervals)
-            self._evaluate(task, leaves, start, [a for a in nodes.tolist() if round(a, 12) not in known], known, most)
-            mean = {
-                name: sum(
-                    w * known[round(a, 12)][name].double()
-                    for a, w in zip(nodes.tolist(), weights.tolist(), strict=True)
-                )
-                for name in leaves
-            }
-            image, tokens = sums({name: (leaves[name] - start[name]) * mean[name] for name in leaves})
-            gap = abs(image.sum() + tokens.sum() - change)
-            enough = self.tolerance is None or gap <= self.tolerance * max(abs(change), 1e-6)
+            image, tokens = path.integral(nodes, weights)
+            gap = float(image.sum() + tokens.sum() - change)
+            enough = self.tolerance is None or abs(gap) <= self.tolerance * max(abs(change), 1e-6)
             if enough or intervals * 2 > most:
-                return Attribution(image, tokens, gap, "completeness gap")
+                return image, tokens, gap
             intervals *= 2
 
-    def _evaluate(
-        self, task: Task, leaves: Leaves, start: Leaves, nodes: list[float], known: dict[float, Leaves], most: int
-    ) -> None:
-        for first in range(0, len(nodes), NODES_AT_ONCE):
-            some = nodes[first : first + NODES_AT_ONCE]
-            path = {
-                name: start[name]
-                + torch.tensor(some, device=leaf.device, dtype=leaf.dtype).view(-1, *[1] * (leaf.ndim - 1))
-                * (leaf - start[name])
-                for name, leaf in leaves.items()
-            }
-            _, gradient = task.gradients(path)
-            for row, node in enumerate(some):
-                known[round(node, 12)] = {name: g[row : row + 1] for name, g in gradient.items()}
-            if task.progress:
-                task.progress(len(known), most + 1)
+
+@dataclass
+class _Path:
+    """The straight line from `start` to `leaves`: (x − x') · ∂f at every node that was asked for, kept."""
+
+    task: Task
+    leaves: Leaves
+    start: Leaves
+    at_once: int
+    before: int  # nodes of earlier paths, and of all paths, for the progress
+    total: int
+    known: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def integral(self, nodes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The weighted sums over the nodes: image (H', W') and tokens (T,)."""
+        keys = [round(a, 12) for a in nodes.tolist()]
+        todo = [a for a in keys if a not in self.known]
+        for first in range(0, len(todo), self.at_once):
+            self._evaluate(todo[first : first + self.at_once])
+        image, tokens = (np.zeros_like(part, dtype=np.float64) for part in self.known[keys[0]])
+        for weight, key in zip(weights.tolist(), keys, strict=True):
+            image += weight * self.known[key][0]
+            tokens += weight * self.known[key][1]
+        return image, tokens
+
+    def _evaluate(self, nodes: list[float]) -> None:
+        away = {name: leaf - self.start[name] for name, leaf in self.leaves.items()}
+        points = {}
+        for name, difference in away.items():
+            alpha = torch.tensor(nodes, device=difference.device, dtype=difference.dtype)
+            points[name] = self.start[name] + alpha.view(-1, *[1] * (difference.ndim - 1)) * difference
+        _, gradient = self.task.gradients(points)
+        images, tokens = summed({name: away[name] * g for name, g in gradient.items()})
+        self.known.update(zip(nodes, zip(images.astype(np.float32), tokens, strict=True), strict=True))
+        if self.task.progress:
+            self.task.progress(self.before + len(self.known), self.total)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, parameter, register
 from vqa_explain.methods.gradients import sums
-from vqa_explain.methods.rectifiers import guided
+from vqa_explain.methods.rules import guided
 
 KIND = "none: activation maps do not add up to a score"
 
@@ -63,6 +63,8 @@ class _Cam:
 
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    error: ClassVar[str] = KIND
+    cost: ClassVar[str] = "1 forward, 1 backward"
 
     layer: str | None = parameter(None, "path of the layer in the network (default: the model's)")
     interpolate: str = parameter("bilinear", "how the map is enlarged to the picture", choices=("bilinear", "nearest"))
@@ -145,6 +147,7 @@ class GuidedGradCam(GradCam):
 
     name: ClassVar[str] = "guided_grad_cam"
     source: ClassVar[str] = "Selvaraju et al. 2017, arXiv:1610.02391, section 3.2"
+    cost: ClassVar[str] = "2 forwards, 2 backwards"
 
     def __call__(self, task: Task) -> Attribution:
         frame, tokens = self._map(task)

@@ -7,28 +7,36 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from vqa_explain.features.image import grid_regions
-from vqa_explain.methods.base import METHODS, Attribution, Task, parameter, register
-from vqa_explain.methods.gradients import IMAGE_FILLS, NODES_AT_ONCE, sums
+from vqa_explain.methods.base import (
+    BASELINES,
+    METHODS,
+    TEXT_FILLS,
+    Attribution,
+    Task,
+    over_regions,
+    parameter,
+    register,
+    until_stopped,
+)
+from vqa_explain.methods.gradients import summed
 from vqa_explain.models.base import Leaves
 
 OF = ("saliency", "input_x_gradient", "integrated_gradients")
 Values = tuple[np.ndarray, np.ndarray]  # image (H', W'), tokens (T,)
+ERROR = "largest standard error of a region or token"
 
 
 class _Spread:
-    """Running mean and variance (Welford) of image and tokens, and of the sums over the model's grid."""
+    """Running mean and variance (Welford) of image and tokens, and of the sums over regions."""
 
     def __init__(self, task: Task) -> None:
-        frame = (task.encoded.pixels.shape[2], task.encoded.pixels.shape[3])
-        self.regions = grid_regions(frame, task.encoded.grid)
+        self.task = task
         self.count = 0
         self.mean: list[np.ndarray] = []
         self.square: list[np.ndarray] = []
 
     def add(self, image: np.ndarray, tokens: np.ndarray) -> None:
-        cells = np.bincount(self.regions.labels.ravel(), image.ravel(), minlength=self.regions.count)
-        values = [image, tokens, cells]
+        values = [image, tokens, over_regions(self.task, image)]
         self.count += 1
         if not self.mean:
             self.mean, self.square = values, [np.zeros_like(v) for v in values]
@@ -51,15 +59,19 @@ def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
     """The method's values at `samples` points x + ε, ε normal with deviation `noise` times each leaf's range."""
     leaves, generator, method = task.leaves(), torch.Generator().manual_seed(task.seed), METHODS[of]()
     spread = _Spread(task)
-    for number in range(samples):
-        shift = {
-            name: (torch.randn(leaf.shape, generator=generator) * noise).to(leaf) * (leaf.max() - leaf.min())
-            for name, leaf in leaves.items()
-        }
-        found = method(replace(task, shift=shift, progress=None))
-        spread.add(found.image, found.tokens)
+
+    def found() -> Iterator[Attribution]:
+        for _ in range(samples):
+            shift = {
+                name: (torch.randn(leaf.shape, generator=generator) * noise).to(leaf) * (leaf.max() - leaf.min())
+                for name, leaf in leaves.items()
+            }
+            yield method(replace(task, shift=shift, progress=None))
+
+    for one in until_stopped(task, found()):
+        spread.add(one.image, one.tokens)
         if task.progress:
-            task.progress(number + 1, samples)
+            task.progress(spread.count, samples)
     return spread
 
 
@@ -71,6 +83,8 @@ class SmoothGrad:
     name: ClassVar[str] = "smoothgrad"
     source: ClassVar[str] = "Smilkov et al. 2017, arXiv:1706.03825, section 2.2"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    error: ClassVar[str] = ERROR
+    cost: ClassVar[str] = "samples × the method's cost"
 
     of: str = parameter("saliency", "the method that is averaged", choices=OF)
     samples: int = parameter(32, "noisy copies", low=2, high=100_000)
@@ -78,9 +92,7 @@ class SmoothGrad:
 
     def __call__(self, task: Task) -> Attribution:
         spread = _noisy(task, self.of, self.samples, self.noise)
-        return Attribution(
-            spread.mean[0], spread.mean[1], spread.error(), "largest standard error of a region or token"
-        )
+        return Attribution(spread.mean[0], spread.mean[1], spread.error(), ERROR)
 
 
 @register
@@ -91,6 +103,8 @@ class VarGrad:
     name: ClassVar[str] = "vargrad"
     source: ClassVar[str] = "Adebayo et al. 2018, arXiv:1810.03307, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    error: ClassVar[str] = "none: variances do not add up to a score"
+    cost: ClassVar[str] = "samples × the method's cost"
 
     of: str = parameter("saliency", "the method whose variance is taken", choices=OF)
     samples: int = parameter(32, "noisy copies", low=2, high=100_000)
@@ -98,7 +112,7 @@ class VarGrad:
 
     def __call__(self, task: Task) -> Attribution:
         image, tokens, _ = _noisy(task, self.of, self.samples, self.noise).variance()
-        return Attribution(image, tokens, None, "none: variances do not add up to a score")
+        return Attribution(image, tokens, None, self.error)
 
 
 @register
@@ -113,31 +127,31 @@ class GradientShap:
     name: ClassVar[str] = "gradient_shap"
     source: ClassVar[str] = "Erion et al. 2021, arXiv:1906.10670, equation 3; Lundberg & Lee 2017"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    error: ClassVar[str] = ERROR
+    cost: ClassVar[str] = "samples forwards and backwards"
 
     samples: int = parameter(64, "draws of a baseline and a point between", low=2, high=1_000_000)
     image_baseline: str = parameter(
-        "any", "where the picture starts: a fill, or any of them at random", choices=("any", *IMAGE_FILLS)
+        "any", "where the picture starts: a fill, or any of them at random", choices=("any", *BASELINES)
     )
-    text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=("mask", "pad"))
+    text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
 
     def __call__(self, task: Task) -> Attribution:
-        rng, leaves, spread = np.random.default_rng(task.seed), task.leaves(), _Spread(task)
-        for path, away in self._paths(task, leaves, rng):
-            _, gradient = task.gradients(path)
-            for row in range(len(path["image"])):
-                part = slice(row, row + 1)
-                spread.add(*sums({name: away[name][part] * g[part] for name, g in gradient.items()}))
+        leaves, spread = task.leaves(), _Spread(task)
+        for images, tokens in until_stopped(task, self._terms(task, leaves)):
+            for image, words in zip(images, tokens, strict=True):
+                spread.add(image, words)
             if task.progress:
                 task.progress(spread.count, self.samples)
-        return Attribution(
-            spread.mean[0], spread.mean[1], spread.error(), "largest standard error of a region or token"
-        )
+        return Attribution(spread.mean[0], spread.mean[1], spread.error(), ERROR)
 
-    def _paths(self, task: Task, leaves: Leaves, rng: np.random.Generator) -> Iterator[tuple[Leaves, Leaves]]:
-        """Batches of points x' + α(x − x') and of x − x'."""
-        names = IMAGE_FILLS if self.image_baseline == "any" else (self.image_baseline,)
-        for first in range(0, self.samples, NODES_AT_ONCE):
-            some = min(NODES_AT_ONCE, self.samples - first)
+    def _terms(self, task: Task, leaves: Leaves) -> Iterator[Values]:
+        """Batches of (x − x') · ∇f at random points, images (B, H', W') and tokens (B, T)."""
+        rng = np.random.default_rng(task.seed)
+        _, at_once = task.whole(leaves)
+        names = BASELINES if self.image_baseline == "any" else (self.image_baseline,)
+        for first in range(0, self.samples, at_once):
+            some = min(at_once, self.samples - first)
             fills = [str(f) for f in rng.choice(names, some)]
             seeds = [int(s) for s in rng.integers(2**31, size=some)]
             starts = [
@@ -150,4 +164,5 @@ class GradientShap:
                 start = torch.cat([s[name] for s in starts])
                 away[name] = leaf - start
                 path[name] = start + alpha.to(leaf).view(-1, *[1] * (leaf.ndim - 1)) * away[name]
-            yield path, away
+            _, gradient = task.gradients(path)
+            yield summed({name: away[name] * g for name, g in gradient.items()})

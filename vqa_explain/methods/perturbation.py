@@ -7,8 +7,17 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, from_players, parameter, register
-from vqa_explain.methods.gradients import IMAGE_FILLS
+from vqa_explain.methods.base import (
+    BASELINES,
+    GAP,
+    IMAGE_FILLS,
+    TEXT_FILLS,
+    Attribution,
+    Task,
+    from_players,
+    parameter,
+    register,
+)
 
 WINDOWS_AT_ONCE = 64
 
@@ -31,12 +40,14 @@ class Occlusion:
     name: ClassVar[str] = "occlusion"
     source: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2"
     needs: ClassVar[frozenset[str]] = frozenset()
+    error: ClassVar[str] = GAP
+    cost: ClassVar[str] = "one forward a window and a word: about 225 + W by default"
 
     window: int | None = parameter(None, "side in pixels of the model's frame (default: an eighth of it)", low=1)
     stride: int | None = parameter(None, "pixels between windows (default: half a window)", low=1)
     ngram: int = parameter(1, "words replaced together", low=1, high=64)
-    image_fill: str = parameter("blur", "what a window becomes", choices=IMAGE_FILLS)
-    text_fill: str | None = parameter(None, "what a word becomes (default: the model's)", choices=("mask", "pad"))
+    image_fill: str = parameter("blur", "what a window becomes", choices=BASELINES)
+    text_fill: str | None = parameter(None, "what a word becomes (default: the model's)", choices=TEXT_FILLS)
 
     def __call__(self, task: Task) -> Attribution:
         encoded, model = task.encoded, task.model
@@ -48,10 +59,11 @@ class Occlusion:
         fills = task.fills(self.image_fill, self.text_fill)
         leaves, blank = model.leaves(encoded), model.baselines(encoded, fills, task.seed)
         boxes = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
-        words, last = len(encoded.words), max(1, len(encoded.words) - self.ngram + 1)
+        words = len(task.players.units.words)
+        last = max(1, words - self.ngram + 1)
         runs = [list(range(i, min(i + self.ngram, words))) for i in range(last)] if words else []
         variants = len(boxes) + len(runs)
-        owner = torch.tensor([t.word for t in encoded.tokens], device=model.device)
+        owner = torch.from_numpy(task.players.units.owner).to(model.device)
         scores: list[float] = []
         with torch.no_grad():
             full = float(task.score(leaves))
@@ -73,7 +85,7 @@ class Occlusion:
         drops = full - np.array(scores)
         image, tokens = self._gather(drops, boxes, runs, window, (height, width), owner.cpu().numpy(), words)
         gap = abs(image.sum() + tokens.sum() - (full - empty))
-        return Attribution(image, tokens, gap, "completeness gap")
+        return Attribution(image, tokens, gap, GAP)
 
     def _gather(
         self,
@@ -112,13 +124,16 @@ class LeaveOneOut:
     name: ClassVar[str] = "leave_one_out"
     source: ClassVar[str] = "Li et al. 2016, arXiv:1612.08220; Covert et al. 2021, arXiv:2011.14878"
     needs: ClassVar[frozenset[str]] = frozenset()
+    error: ClassVar[str] = GAP
+    cost: ClassVar[str] = "P + 2 forwards"
 
-    grid: int | None = parameter(None, "rows and columns of regions (default: the model's own)", low=1, high=128)
-    image_fill: str | None = parameter(None, "what an absent region becomes", choices=("drop", *IMAGE_FILLS))
-    text_fill: str | None = parameter(None, "what an absent word becomes", choices=("mask", "pad"))
+    image_fill: str | None = parameter(
+        None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
+    )
+    text_fill: str | None = parameter(None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS)
 
     def __call__(self, task: Task) -> Attribution:
-        game = task.game(self.image_fill, self.text_fill, self.grid)
+        game = task.game(self.image_fill, self.text_fill)
         nobody, everybody = game.ends()
         count, done = len(game), 0
 
@@ -130,4 +145,4 @@ class LeaveOneOut:
 
         values = everybody - game(~np.eye(count, dtype=bool), tell)
         gap = abs(values.sum() - (everybody - nobody))
-        return from_players(task, game, values, None, gap, "completeness gap")
+        return from_players(task, game, values, None, gap, GAP)

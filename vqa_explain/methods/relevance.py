@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, from_units, parameter, register
+from vqa_explain.methods.base import Attribution, Task, from_cells, parameter, register
 from vqa_explain.models.base import Attention
 
 KIND = "none: attention does not add up to a score"
@@ -18,7 +18,7 @@ def _read(task: Task, found: Attention, flow: Tensor) -> Attribution:
     """The row of `flow` (N, N) that belongs to the answer's position, on tokens and cells."""
     row = flow[found.readout].detach().double().cpu().numpy()
     where = task.model.positions(task.encoded)
-    return from_units(task, row[where.image], row[where.text], KIND)
+    return from_cells(task, row[where.image], row[where.text], KIND)
 
 
 @register
@@ -29,6 +29,8 @@ class RawAttention:
     name: ClassVar[str] = "attention"
     source: ClassVar[str] = "Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1"
     needs: ClassVar[frozenset[str]] = NEEDS
+    error: ClassVar[str] = KIND
+    cost: ClassVar[str] = "1 forward"
 
     layer: int = parameter(-1, "which layer, from 0, or from the last with -1", low=-1000, high=1000)
 
@@ -57,6 +59,8 @@ class AttentionRollout:
     name: ClassVar[str] = "attention_rollout"
     source: ClassVar[str] = "Abnar & Zuidema 2020, arXiv:2005.00928, section 3"
     needs: ClassVar[frozenset[str]] = NEEDS
+    error: ClassVar[str] = KIND
+    cost: ClassVar[str] = "1 forward"
 
     residual: float = parameter(0.5, "weight of the residual path", low=0.0, high=1.0)
 
@@ -81,6 +85,8 @@ class Relevance:
     name: ClassVar[str] = "relevance"
     source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 and 6"
     needs: ClassVar[frozenset[str]] = NEEDS | {"gradients"}
+    error: ClassVar[str] = KIND
+    cost: ClassVar[str] = "1 forward, 1 backward"
 
     def __call__(self, task: Task) -> Attribution:
         found = task.attention()

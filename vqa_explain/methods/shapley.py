@@ -1,6 +1,6 @@
 """Shapley, Owen and Banzhaf values of regions and words in one game."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,10 +8,18 @@ import numpy as np
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.game import Game
-from vqa_explain.methods import estimators
-from vqa_explain.methods.base import Attribution, Task, from_players, parameter, register
-from vqa_explain.methods.estimators import Score
-from vqa_explain.methods.gradients import IMAGE_FILLS
+from vqa_explain.methods import estimators, pairs
+from vqa_explain.methods.base import (
+    IMAGE_FILLS,
+    STANDARD_ERROR,
+    TEXT_FILLS,
+    Attribution,
+    Task,
+    from_players,
+    parameter,
+    register,
+)
+from vqa_explain.methods.estimators import Estimate, Round, Score, settle
 
 EXACT_PLAYERS = 14  # 16,384 coalitions
 
@@ -24,9 +32,25 @@ class OverPlayers:
     tolerance: float | None = parameter(
         None, "stop at this largest standard error, as a share of the score's change", low=0.0, high=1.0
     )
-    grid: int | None = parameter(None, "rows and columns of regions (default: the model's own)", low=1, high=128)
-    image_fill: str | None = parameter(None, "what an absent region becomes", choices=("drop", *IMAGE_FILLS))
-    text_fill: str | None = parameter(None, "what an absent word becomes", choices=("mask", "pad"))
+    image_fill: str | None = parameter(
+        None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
+    )
+    text_fill: str | None = parameter(None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS)
+
+    def game(self, task: Task) -> Game:
+        """The game with these fills."""
+        return task.game(self.image_fill, self.text_fill)
+
+    def settled(self, task: Task, rounds: Iterator[Round]) -> Estimate:
+        """What the estimator finds within the budget and tolerance, or before the user stops it."""
+        found = settle(rounds, self.tolerance, task.progress, task.on_interrupt)
+        task.interrupted = found.interrupted
+        return found
+
+    def estimated(self, task: Task, game: Game, rounds: Iterator[Round]) -> Attribution:
+        """An attribution with standard errors."""
+        found = self.settled(task, rounds)
+        return from_players(task, game, found.values, found.errors, float(found.errors.max()), STANDARD_ERROR)
 
 
 def _exactly(task: Task, game: Game, total: int, values: Callable[[Score], np.ndarray]) -> Attribution:
@@ -43,11 +67,12 @@ def _exactly(task: Task, game: Game, total: int, values: Callable[[Score], np.nd
     return from_players(task, game, found, np.zeros(len(game)), 0.0, "exact")
 
 
-def _check_budget(budget: int, least: int, players: int) -> None:
+def check_budget(budget: int, least: int, what: str) -> None:
+    """Raises `InvalidInput` when a budget is below what an estimator needs for values with standard errors."""
     if budget < least:
         raise InvalidInput(
-            f"budget {budget} is too small: {players} players need at least {least} evaluations for values "
-            "with standard errors; raise the budget, or lower the number of regions with grid="
+            f"budget {budget} is too small: {what} need at least {least} evaluations for values with standard errors; "
+            "raise the budget, or ask for fewer regions, such as regions=4"
         )
 
 
@@ -56,7 +81,8 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
     if estimator == "exact" and (players > EXACT_PLAYERS or budget < needed):
         raise InvalidInput(
             f"exact values of {players} players need {needed:.3g} evaluations "
-            f"(at most {EXACT_PLAYERS} players, and a budget that allows them); lower grid= or use another estimator"
+            f"(at most {EXACT_PLAYERS} players, and a budget that allows them); ask for fewer regions, such as "
+            "regions=2, or use another estimator"
         )
     return estimator in ("auto", "exact") and players <= EXACT_PLAYERS and needed <= budget
 
@@ -66,26 +92,36 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
 class Shapley(OverPlayers):
     """The average of what a region or word adds, over all orders in which players can arrive.
 
-    Exact with up to 14 players, else estimated with standard errors: from antithetic random orders, or by the paired
-    kernel regression. Either way the values sum to v(P) − v(∅), the score with everything minus that with nothing.
+    Exact with up to 14 players, else estimated with standard errors. "auto" takes "adjusted": a smooth function is
+    fitted to the scores of complementary coalitions, its Shapley values are known, and those of what it misses are
+    estimated by regression. "permutation" takes antithetic random orders, "kernel" the paired kernel regression. The
+    values sum to v(P) − v(∅), the score with everything minus that with nothing.
     """
 
     name: ClassVar[str] = "shapley"
-    source: ClassVar[str] = "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874; Mitchell et al. 2022, JMLR 23"
+    source: ClassVar[str] = (
+        "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874; Mitchell et al. 2022, JMLR 23; Witter et al. 2025"
+    )
     needs: ClassVar[frozenset[str]] = frozenset()
+    error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
+    cost: ClassVar[str] = "budget forwards; 2^P when exact"
 
-    estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "permutation", "kernel"))
+    estimator: str = parameter(
+        "auto", "how it is computed", choices=("auto", "exact", "adjusted", "permutation", "kernel")
+    )
 
     def __call__(self, task: Task) -> Attribution:
-        game = task.game(self.image_fill, self.text_fill, self.grid)
+        game = self.game(task)
         players = len(game)
         if _check_exact(self.estimator, players, 2.0**players, self.budget):
             return _exactly(task, game, 2**players, lambda score: estimators.exact_shapley(score, players))
-        _check_budget(self.budget, 2 + 4 * max(1, players - 1), players)
-        estimate = estimators.kernel_shapley if self.estimator == "kernel" else estimators.permutation_values
+        check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
         rng = np.random.default_rng(task.seed)
-        values, errors = estimate(game, players, rng, self.budget, self.tolerance, task.progress)
-        return from_players(task, game, values, errors, float(errors.max()), "largest standard error")
+        rounds = {
+            "permutation": lambda: estimators.permutation(game, players, rng, self.budget),
+            "kernel": lambda: estimators.kernel(game, players, rng, self.budget),
+        }.get(self.estimator, lambda: pairs.adjusted(game, players, rng, self.budget))
+        return self.estimated(task, game, rounds())
 
 
 @register
@@ -100,22 +136,21 @@ class Owen(OverPlayers):
     name: ClassVar[str] = "owen"
     source: ClassVar[str] = "Owen 1977, Values of games with a priori unions, equation 4"
     needs: ClassVar[frozenset[str]] = frozenset()
+    error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
+    cost: ClassVar[str] = "budget forwards; 2^(regions + 1) + 2^(words + 1) when exact"
 
     estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "permutation"))
 
     def __call__(self, task: Task) -> Attribution:
-        game = task.game(self.image_fill, self.text_fill, self.grid)
+        game = self.game(task)
         players, regions = len(game), game.players.regions.count
         unions = [u for u in (np.arange(regions), np.arange(regions, players)) if len(u)]
         needed = sum(2.0 ** len(u) for u in unions) * 2 ** (len(unions) - 1)
         if _check_exact(self.estimator, max(map(len, unions)), needed, self.budget):
             return _exactly(task, game, int(needed), lambda score: estimators.exact_owen(score, unions))
-        _check_budget(self.budget, 2 + 4 * max(1, players - 1), players)
+        check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
         rng, order = np.random.default_rng(task.seed), estimators.union_order(unions)
-        values, errors = estimators.permutation_values(
-            game, players, rng, self.budget, self.tolerance, task.progress, order
-        )
-        return from_players(task, game, values, errors, float(errors.max()), "largest standard error")
+        return self.estimated(task, game, estimators.permutation(game, players, rng, self.budget, order))
 
 
 @register
@@ -130,15 +165,16 @@ class Banzhaf(OverPlayers):
     name: ClassVar[str] = "banzhaf"
     source: ClassVar[str] = "Banzhaf 1965; Wang & Jia 2023, arXiv:2205.15466, section 4.2"
     needs: ClassVar[frozenset[str]] = frozenset()
+    error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
+    cost: ClassVar[str] = "budget forwards; 2^P when exact"
 
     estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "reuse"))
 
     def __call__(self, task: Task) -> Attribution:
-        game = task.game(self.image_fill, self.text_fill, self.grid)
+        game = self.game(task)
         players = len(game)
         if _check_exact(self.estimator, players, 2.0**players, self.budget):
             return _exactly(task, game, 2**players, lambda score: estimators.exact_banzhaf(score, players))
-        _check_budget(self.budget, 34, players)
+        check_budget(self.budget, 34, f"{players} players")
         rng = np.random.default_rng(task.seed)
-        values, errors = estimators.banzhaf_values(game, players, rng, self.budget, self.tolerance, task.progress)
-        return from_players(task, game, values, errors, float(errors.max()), "largest standard error")
+        return self.estimated(task, game, estimators.banzhaf(game, players, rng, self.budget))

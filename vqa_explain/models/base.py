@@ -1,9 +1,9 @@
 """What methods may know of a model: features, leaves, scores, and scores of coalitions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import Geometry, Regions
+from vqa_explain.features.image import Geometry
+from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import Token, Word
 
 Leaves = dict[str, Tensor]
@@ -98,7 +99,7 @@ class Model(Protocol):
             encoded: the example.
             regions: the division of the frame into R regions.
             shown: (N, R) bool, the regions present.
-            said: (N, W) bool, the words present (W = 0 for a classifier).
+            said: (N, T) bool, the tokens present, special ones always (T = 0 for a classifier).
             fills: feature name → fill.
             seed: for fills that draw noise.
         """
@@ -167,17 +168,19 @@ SCORES = ("logit", "log_probability", "probability")
 
 @dataclass(frozen=True)
 class Target:
-    """The scalar that is explained: one answer's score, or its score minus another's.
+    """The scalar that is explained: one answer's score, that less another's, or any function of the scores.
 
     Attributes:
-        index: the answer's label number.
+        index: the answer's label number; `None` with a function.
         contrast: the label number of the answer it is compared with, or `None`.
         score: "logit", "log_probability" or "probability".
+        function: scores (B, K) → (B,), differentiable for gradient methods.
     """
 
-    index: int
+    index: int | None
     contrast: int | None = None
     score: str = "logit"
+    function: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Scores (B,) of logits (B, K)."""
@@ -185,8 +188,27 @@ class Target:
             logits = logits.log_softmax(-1)
         elif self.score == "probability":
             logits = logits.softmax(-1)
+        if self.function is not None:
+            return self._called(logits)
         value = logits[:, self.index]
         return value if self.contrast is None else value - logits[:, self.contrast]
+
+    def _called(self, scores: Tensor) -> Tensor:
+        assert self.function is not None
+        value = self.function(scores)
+        if not isinstance(value, Tensor) or value.shape != scores.shape[:1]:
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise InvalidInput(
+                f"the target function must turn scores (B, K) into a tensor (B,): {tuple(scores.shape)} became {got}"
+            )
+        return value
+
+    def text(self, labels: tuple[str, ...]) -> str:
+        """The answer, or the function's name."""
+        if self.function is not None:
+            return getattr(self.function, "__name__", type(self.function).__name__)
+        assert self.index is not None
+        return labels[self.index]
 
 
 def find_answer(model: Model, answer: str) -> int:
@@ -228,6 +250,32 @@ def own_labels(module: nn.Module) -> tuple[str, ...]:
     """The answers that a transformers model's configuration names, in the order of its logits; () if none."""
     names: dict[int, str] = getattr(getattr(module, "config", None), "id2label", None) or {}
     return tuple(str(names[i]) for i in range(len(names)))
+
+
+@dataclass
+class Footprint:
+    """Bytes of the outputs of a network's layers in one forward pass: of the widest, and of all together."""
+
+    widest: int = 1
+    total: int = 1
+
+
+@contextmanager
+def footprint(module: nn.Module) -> Iterator[Footprint]:
+    """Fills in the footprint of what runs inside."""
+    found = Footprint()
+
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            size = output.numel() * output.element_size()
+            found.widest, found.total = max(found.widest, size), found.total + size
+
+    handles = [layer.register_forward_hook(note) for layer in module.modules()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
+from vqa_explain.features.image import BLANKS, Geometry, ImageFeature, fill_in
+from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, own_labels, parameters_frozen
 
 GRID = (7, 7)  # the regions of a classifier that has no division of its own
@@ -72,7 +73,7 @@ class ClassifierModel:
         return {"image": encoded.pixels.clone()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        return {"image": FILLS[fills["image"]](encoded.pixels, seed)}
+        return {"image": BLANKS[fills["image"]](encoded.pixels, seed)}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -84,8 +85,7 @@ class ClassifierModel:
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
         labels = torch.from_numpy(regions.labels).to(self.device)
-        blank = FILLS[fills["image"]](encoded.pixels, seed)
-        pixels = torch.where(shown[:, labels][:, None], encoded.pixels, blank)
+        pixels = fill_in(encoded.pixels, shown[:, labels], fills["image"], seed)
         return self.scores(encoded, {"image": pixels})
 
     def positions(self, encoded: Encoded) -> Positions:

@@ -15,7 +15,8 @@ from transformers import ViltForQuestionAnswering, ViltProcessor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import FILLS, Geometry, ImageFeature, Regions
+from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, fill_in
+from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, check_question, group_tokens
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 
@@ -36,7 +37,7 @@ class ViltModel:
         self.labels = own_labels(module)
         self._embeddings = self.module.vilt.embeddings
         mask = processor.tokenizer.mask_token_id
-        text = TextFeature() if mask is not None else TextFeature(fills=("pad",), default_fill="pad")
+        text = TextFeature() if mask is not None else TextFeature(fills=("pad", "delete"), default_fill="pad")
         # "drop" is what token-dropping training made familiar, and it costs least: see README, defaults.
         self.features: tuple[Feature, ...] = (ImageFeature(fills=("drop", *FILLS), default_fill="drop"), text)
 
@@ -80,14 +81,14 @@ class ViltModel:
         return {"image": encoded.pixels.clone(), "text": words.detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        # Dropping and padding have no value that a leaf could take: the nearest are blur and the pad embedding.
-        image = "blur" if fills["image"] == "drop" else fills["image"]
+        # Dropping and deleting have no value that a leaf could take: the nearest are blur and the pad embedding.
+        image = fills["image"] if fills["image"] in BLANKS else "blur"
         tokenizer = self.processor.tokenizer
         absent = tokenizer.mask_token_id if fills["text"] == "mask" else tokenizer.pad_token_id
         own = torch.tensor([t.word >= 0 for t in encoded.tokens], device=self.device)
         ids = torch.where(own, absent, encoded.ids)
         words = self._embeddings.text_embeddings.word_embeddings(ids).detach()
-        return {"image": FILLS[image](encoded.pixels, seed), "text": words}
+        return {"image": BLANKS[image](encoded.pixels, seed), "text": words}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         patches = self._patches(leaves["image"])
@@ -140,38 +141,35 @@ class ViltModel:
             patches, seen = self._drop(encoded, regions, shown)
         else:
             labels = torch.from_numpy(regions.labels).to(self.device)
-            blank = FILLS[fills["image"]](encoded.pixels, seed)
-            pixels = torch.where(shown[:, labels][:, None], encoded.pixels, blank)
-            patches = self._patches(pixels)
+            patches = self._patches(fill_in(encoded.pixels, shown[:, labels], fills["image"], seed))
             seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
         return self._answer(text, heard, patches, seen)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
-        """Word embeddings (N, T, D) and attention (N, T) with only the words of `said` present."""
-        owner = torch.tensor([t.word for t in encoded.tokens], device=self.device)
-        present = said[:, owner.clamp(min=0)] | (owner < 0)
+        """Word embeddings (N, T, D) and attention (N, T) with only the tokens of `said` (N, T) present."""
         ids = encoded.ids.expand(len(said), -1)
-        if fill == "pad":
-            heard = present.long()
+        heard = torch.ones_like(ids)
+        if fill == "mask":
+            ids = torch.where(said, ids, self.processor.tokenizer.mask_token_id)
+        elif fill == "pad":
+            heard = said.long()
         else:
-            ids = torch.where(present, ids, self.processor.tokenizer.mask_token_id)
-            heard = torch.ones_like(ids)
+            kept = _to_front(said)
+            ids, heard = ids.gather(1, kept), said.gather(1, kept).long()
         return self._embeddings.text_embeddings.word_embeddings(ids), heard
 
     def _drop(self, encoded: Encoded, regions: Regions, shown: Tensor) -> tuple[Tensor, Tensor]:
         """Image tokens (N, 1 + most kept, D) of the present patches in raster order, and which are no filler."""
         patch = self.module.config.patch_size
-        labels = torch.from_numpy(regions.labels).to(self.device)
-        cells = labels.unfold(0, patch, patch).unfold(1, patch, patch).flatten(2)
-        if not bool((cells == cells[:, :, :1]).all()):
-            raise InvalidInput(
-                f"fill 'drop' needs regions made of whole patches of {patch} pixels; choose such a grid or another fill"
-            )
-        present = shown[:, cells[:, :, 0].flatten()]
+        present = shown[:, torch.from_numpy(regions.labels[::patch, ::patch].ravel()).to(self.device)]
         tokens = self._patches(encoded.pixels)[0]
-        most = int(present.sum(1).max())
-        # A stable sort on absence brings the present patches to the front in raster order.
-        kept = (~present).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+        kept = _to_front(present)
         patches = torch.cat([tokens[:1].expand(len(shown), 1, -1), tokens[1:][kept]], dim=1)
         seen = torch.cat([torch.ones_like(present[:, :1]), present.gather(1, kept)], dim=1)
         return patches, seen.long()
+
+
+def _to_front(present: Tensor) -> Tensor:
+    """(N, most present) numbers of the columns of `present` (N, T), those present first and in order."""
+    most = int(present.sum(1).max())
+    return (~present).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]

@@ -11,7 +11,7 @@ import torch
 from vqa_explain.datasets import scenes
 from vqa_explain.datasets.loading import load_dataset
 from vqa_explain.examples import Example
-from vqa_explain.features.image import grid_regions
+from vqa_explain.features.regions import grid_regions
 from vqa_explain.models.base import Model
 from vqa_explain.models.loading import load
 
@@ -27,7 +27,8 @@ def measure(model: Model, examples: Iterable[Example]) -> dict[str, Tally]:
         encoded = model.encode(example)
         regions = grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), (1, 1))
         shown = torch.tensor([[True], [False], [True]])
-        said = torch.tensor([[True], [True], [False]]).expand(-1, len(encoded.words))
+        own = torch.tensor([t.word >= 0 for t in encoded.tokens])
+        said = torch.tensor([[True], [True], [False]]) | ~own
         best = model.coalition_scores(encoded, regions, shown, said, fills, 0).argmax(1)
         for mode, index in zip(MODES, best.tolist(), strict=True):
             right[mode][example.family].append(model.labels[index] == example.answer)

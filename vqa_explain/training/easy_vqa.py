@@ -75,9 +75,11 @@ def train(
     rate: float = 6e-4,
     seed: int = 0,
     every: int = 100,
-    bfloat16: bool = True,
+    bfloat16: bool | None = None,
 ) -> None:
     """Trains for `steps` batches on all training questions, pictures mirrored at random (no question is spatial)."""
+    if bfloat16 is None:
+        bfloat16 = vilt.fast_bfloat16()
     model, processor = start_from(start, seed)
     pictures, image, ids, answer = read("train", processor)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.02)

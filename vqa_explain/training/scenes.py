@@ -21,7 +21,8 @@ from vqa_explain.training.vilt import Batch
 
 GRID = 8  # patches a side
 # Relations and comparisons take longest to learn, so they are asked more often.
-CURRICULUM = (*scenes.FAMILIES, "relation", "relation", "same_color", "same_shape", "more")
+CURRICULUM = (*scenes.FAMILIES, "same_color", "same_shape", "more")
+LATER = 1_000_000  # number of the first scene of a run that goes on from a finished model: none that it has seen
 
 
 def question_words() -> list[str]:
@@ -36,21 +37,25 @@ def question_words() -> list[str]:
 class _Stream(Dataset):
     """Batches by number: the n-th batch is the same in every run, so a resumed run sees what it would have seen."""
 
-    def __init__(self, processor: ViltProcessor, steps: int, size: int, seed: int) -> None:
+    def __init__(
+        self, processor: ViltProcessor, steps: int, size: int, seed: int, first: int, families: tuple[str, ...]
+    ) -> None:
         vocabulary = processor.tokenizer.get_vocab()
         self.vocabulary, self.steps, self.size, self.seed = vocabulary, steps, size, seed
+        self.first, self.families = first, families
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, step: int) -> Batch:
-        numbers = range(step * self.size, (step + 1) * self.size)
-        return make_batch([_drawn(n, self.seed) for n in numbers], self.vocabulary)
+        first = self.first + step * self.size
+        numbers = range(first, first + self.size)
+        return make_batch([_drawn(n, self.seed, self.families) for n in numbers], self.vocabulary)
 
 
-def _drawn(number: int, seed: int) -> tuple[scenes.Scene, np.ndarray, np.ndarray]:
+def _drawn(number: int, seed: int, families: tuple[str, ...]) -> tuple[scenes.Scene, np.ndarray, np.ndarray]:
     most = min(5, 1 + number // 7_500)  # 1 object at first, all 5 after 30,000 examples
-    scene = scenes.plan("train", number, seed=seed, most=most, families=CURRICULUM)
+    scene = scenes.plan("train", number, seed=seed, most=most, families=families)
     return scene, *scenes.draw(scene, np.random.default_rng([0, seed, number]))
 
 
@@ -143,17 +148,31 @@ def train(
     *,
     out: Path = Path("data/scenes"),
     work: Path = Path("build/scenes"),
+    start_from: Path | None = None,
     steps: int = 9000,
     batch: int = 64,
     rate: float = 1e-3,
     layers: int = 6,
+    relations: int = 3,
     seed: int = 0,
     every: int = 500,
-    bfloat16: bool = True,
+    bfloat16: bool | None = None,
 ) -> None:
-    """Trains for `steps` batches, keeping a checkpoint in `work` after each `every`, and writes the model to `out`."""
+    """Trains for `steps` batches, keeping a checkpoint in `work` after each `every`, and writes the model to `out`.
+
+    Args:
+        out: the folder of the finished model.
+        work: the folder of checkpoints; a run that finds one there goes on from it.
+        start_from: a finished model whose training goes on, on scenes that it has not seen.
+        relations: how often relations are asked, where other families are asked once or twice.
+        bfloat16: whether to multiply in bfloat16; by default where the processor does so fast.
+    """
+    if bfloat16 is None:
+        bfloat16 = vilt.fast_bfloat16()
     processor = vilt.make_processor(question_words(), scenes.SIZE, 12)
     model = vilt.make_model(processor, scenes.ANSWERS, layers, seed)
+    if start_from is not None:
+        model.load_state_dict(vilt.ViltForQuestionAnswering.from_pretrained(start_from).state_dict())
     with torch.random.fork_rng():
         torch.manual_seed(seed + 1)
         heads = vilt.Heads(128, len(scenes.SHAPES), len(scenes.COLORS), GRID)
@@ -166,7 +185,8 @@ def train(
         trained.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])
         start, spent = state["step"], state["seconds"]
-    stream = _Stream(processor, steps, batch, seed)
+    families = (*CURRICULUM, *["relation"] * (relations - 1))
+    stream = _Stream(processor, steps, batch, seed, 0 if start_from is None else LATER, families)
     loader = DataLoader(stream, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4)
     mask_id = processor.tokenizer.mask_token_id
     began, right = time.monotonic() - spent, []

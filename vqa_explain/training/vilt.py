@@ -260,6 +260,11 @@ def help_loss(
     return total
 
 
+def fast_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16; without them it is many times slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Warm-up over 3 % of the steps, level to the half, then down a straight line to nothing."""
     return peak * min(1.0, (step + 1) / (0.03 * steps), (steps - step) / (0.5 * steps))

@@ -1,0 +1,192 @@
+"""Regions: how a picture divides into the players of a game."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.features.image import Geometry
+
+RESTS = ("refuse", "one", "grid")
+OVERLAPS = ("refuse", "smaller")
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """A division of the model's frame: `labels` (H', W') holds 0 … count-1, each region's number."""
+
+    labels: np.ndarray
+    count: int
+
+    def snapped(self, grid: tuple[int, int]) -> "Regions":
+        """Every cell of the grid (rows, columns) given whole to the region that holds most of it.
+
+        Raises:
+            InvalidInput: a region would be left without a cell.
+        """
+        cells = grid_regions(self.labels.shape, grid)
+        held = np.zeros((cells.count, self.count), dtype=np.int64)
+        np.add.at(held, (cells.labels.ravel(), self.labels.ravel()), 1)
+        owner = held.argmax(axis=1)
+        empty = np.setdiff1d(np.arange(self.count), owner)
+        if len(empty):
+            raise InvalidInput(
+                f"fill 'drop' takes away whole patches, and region {empty[0]} holds most of none "
+                f"({len(empty)} of {self.count} regions; the model has {grid[0]} × {grid[1]} patches); "
+                "choose larger regions or another image_fill, such as 'blur'"
+            )
+        return Regions(owner[cells.labels], self.count)
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Regions that are boxes (left, top, right, bottom) in pixels of the picture, right and bottom exclusive.
+
+    Attributes:
+        boxes: (R, 4).
+        rest: what lies in no box: "refuse" it, "one" more region, or the cells of the model's "grid".
+        overlap: "refuse" boxes that overlap, or give shared pixels to the "smaller" box.
+    """
+
+    boxes: Sequence[Sequence[float]]
+    rest: str = "refuse"
+    overlap: str = "refuse"
+
+    def masks(self, size: tuple[int, int]) -> np.ndarray:
+        """(R, H, W) bool.
+
+        Raises:
+            InvalidInput: a box is not four numbers, or holds no pixel of the picture.
+        """
+        boxes = np.asarray(self.boxes, dtype=float)
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or not np.isfinite(boxes).all():
+            raise InvalidInput(f"boxes must be (R, 4): left, top, right, bottom in pixels; got shape {boxes.shape}")
+        masks = np.zeros((len(boxes), *size), dtype=bool)
+        for mask, box in zip(masks, np.rint(boxes).astype(int), strict=True):
+            left, top, right, bottom = np.maximum(box, 0)
+            mask[top:bottom, left:right] = True
+        return masks
+
+
+@dataclass(frozen=True, eq=False)
+class Masks:
+    """Regions that are masks (R, H, W) bool of the picture, for example from a segmenter; see `Boxes` for the rest."""
+
+    values: Any
+    rest: str = "refuse"
+    overlap: str = "refuse"
+
+    def masks(self, size: tuple[int, int]) -> np.ndarray:
+        """(R, H, W) bool.
+
+        Raises:
+            InvalidInput: the masks are not of the picture's size.
+        """
+        masks = np.asarray(self.values)
+        if masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
+            raise InvalidInput(f"masks must be (R, {size[0]}, {size[1]}), as the picture is; got {masks.shape}")
+        if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
+            raise InvalidInput("masks must be bool, or 0 and 1")
+        return masks.astype(bool)
+
+
+def grid_regions(frame: tuple[int, ...], grid: tuple[int, int]) -> Regions:
+    """Divides a frame into rows × columns cells of as equal a size as whole pixels allow."""
+    if not all(1 <= cells <= size for cells, size in zip(grid, frame, strict=True)):
+        raise InvalidInput(f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} pixels")
+    rows = np.arange(frame[0]) * grid[0] // frame[0]
+    columns = np.arange(frame[1]) * grid[1] // frame[1]
+    return Regions(rows[:, None] * grid[1] + columns[None, :], grid[0] * grid[1])
+
+
+def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, int]) -> Regions:
+    """The regions that a user asked for, in the model's frame.
+
+    Args:
+        asked: `None` for the model's `own` grid; a number n or "n" for n × n cells; (rows, columns) or "rowsxcolumns";
+            "slic" or "slic:count" for superpixels; `Boxes`, `Masks`, or labels (H, W) of the picture's pixels.
+        picture: (H, W, 3) uint8.
+        geometry: where the frame lies in the picture.
+        own: (rows, columns).
+
+    Raises:
+        InvalidInput: it is none of these, does not fit, leaves pixels out, overlaps, or lies outside the frame.
+    """
+    if isinstance(asked, Boxes | Masks):
+        labels = _from_masks(asked, geometry.original, geometry, own)
+    elif isinstance(asked, np.ndarray) and asked.shape == geometry.original and np.issubdtype(asked.dtype, np.integer):
+        labels = asked
+    elif isinstance(asked, str) and asked.split(":")[0] == "slic":
+        labels = _superpixels(asked, picture)
+    else:
+        return grid_regions(geometry.frame, _grid(asked, own))
+    found, carried = np.unique(geometry.labels_to_frame(labels), return_inverse=True)
+    hidden = np.setdiff1d(labels, found)
+    if len(hidden) and not isinstance(asked, str):
+        raise InvalidInput(f"region {hidden[0]} is cropped away or too small for the model to see; leave it out")
+    return Regions(carried.reshape(geometry.frame), len(found))
+
+
+def _grid(asked: Any, own: tuple[int, int]) -> tuple[int, int]:
+    if asked is None:
+        return own
+    parts = asked.lower().split("x") if isinstance(asked, str) else [asked] if np.isscalar(asked) else list(asked)
+    try:
+        numbers = [int(str(part)) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or min(numbers) < 1:
+        raise InvalidInput(
+            f"regions {str(asked)[:60]!r} are unknown; give a number n for an n × n grid, (rows, columns), 'slic:50', "
+            "Boxes, Masks, or an integer label for each pixel of the picture"
+        )
+    return numbers[0], numbers[-1]
+
+
+def _superpixels(asked: str, picture: np.ndarray) -> np.ndarray:
+    """SLIC (Achanta et al. 2012) by scikit-image, on the picture."""
+    from skimage.segmentation import slic
+
+    count = asked.partition(":")[2] or "50"
+    if not count.isdigit() or int(count) < 1:
+        raise InvalidInput(f"regions {asked!r}: write the number of superpixels as in 'slic:50'")
+    return slic(picture, n_segments=int(count), compactness=10, start_label=0)
+
+
+def _from_masks(asked: Boxes | Masks, size: tuple[int, int], geometry: Geometry, own: tuple[int, int]) -> np.ndarray:
+    """Labels (H, W) of masks, and of what they leave."""
+    if asked.rest not in RESTS:
+        raise unknown("rest of regions", asked.rest, RESTS)
+    if asked.overlap not in OVERLAPS:
+        raise unknown("overlap of regions", asked.overlap, OVERLAPS)
+    masks = asked.masks(size)
+    for number, mask in enumerate(masks):
+        if not mask.any():
+            raise InvalidInput(f"region {number} holds no pixel of the picture of {size[1]} × {size[0]}; leave it out")
+    labels = np.full(size, -1)
+    if asked.overlap == "refuse" and (masks.sum(axis=0) > 1).any():
+        row, column = np.argwhere(masks.sum(axis=0) > 1)[0]
+        first, second = np.flatnonzero(masks[:, row, column])[:2]
+        raise InvalidInput(
+            f"regions {first} and {second} overlap at pixel ({column}, {row}); give overlap='smaller' to leave shared "
+            "pixels to the smaller one"
+        )
+    for number in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
+        labels[masks[number]] = number
+    covered = np.setdiff1d(np.arange(len(masks)), labels)
+    if len(covered):
+        raise InvalidInput(f"region {covered[0]} is wholly covered by smaller ones; leave it out")
+    left = labels < 0
+    if left.any():
+        if asked.rest == "refuse":
+            raise InvalidInput(
+                f"the regions leave out {left.mean():.0%} of the picture; give rest='one' to make it one more region, "
+                "or rest='grid' to divide it"
+            )
+        labels[left] = len(masks)
+        if asked.rest == "grid":
+            cells = geometry.labels_to_original(grid_regions(geometry.frame, own).labels)
+            labels[left] = len(masks) + np.unique(cells[left], return_inverse=True)[1]
+    return labels
