@@ -9,14 +9,16 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.methods.estimators import (
-    banzhaf_values,
+    banzhaf,
     exact_banzhaf,
     exact_owen,
     exact_shapley,
-    kernel_shapley,
-    permutation_values,
+    kernel,
+    permutation,
+    settle,
     union_order,
 )
+from vqa_explain.methods.pairs import adjusted
 
 
 def by_definition(value, players):
@@ -102,7 +104,7 @@ def test_exact_banzhaf_and_owen_equal_their_definitions():
     )
 
 
-@pytest.mark.parametrize("name", ["permutation", "kernel", "owen", "banzhaf"])
+@pytest.mark.parametrize("name", ["permutation", "kernel", "adjusted", "owen", "banzhaf"])
 def test_intervals_cover_the_truth_as_often_as_they_say(name):
     """Over 200 seeds, 95 % intervals hold the value by the definition in 92 to 98 % of the cases; no bias."""
     players = 8
@@ -112,13 +114,14 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name):
     unions = [[0, 1, 2], [3, 4, 5, 6, 7]]
     order = union_order([np.array(u) for u in unions])
     estimate, truth = {
-        "permutation": (permutation_values, by_definition(value, players)),
-        "kernel": (kernel_shapley, by_definition(value, players)),
-        "owen": (lambda *a: permutation_values(*a, order=order), owen_by_definition(value, unions)),
-        "banzhaf": (banzhaf_values, np.array(banzhaf_by_definition(value, players))),
+        "permutation": (permutation, by_definition(value, players)),
+        "kernel": (kernel, by_definition(value, players)),
+        "adjusted": (adjusted, by_definition(value, players)),
+        "owen": (lambda *a: permutation(*a, order), owen_by_definition(value, unions)),
+        "banzhaf": (banzhaf, np.array(banzhaf_by_definition(value, players))),
     }[name]
-    found = [estimate(score, players, np.random.default_rng(seed), 600, None) for seed in range(200)]
-    values, errors = (np.array(part) for part in zip(*found, strict=True))
+    found = [settle(estimate(score, players, np.random.default_rng(seed), 600)) for seed in range(200)]
+    values, errors = np.array([e.values for e in found]), np.array([e.errors for e in found])
     covered = np.mean(np.abs(values - truth) <= 1.96 * errors)
     bias = (values.mean(0) - truth) / (values.std(0, ddof=1) / np.sqrt(len(values)))
     assert 0.92 <= covered <= 0.98
@@ -127,12 +130,12 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name):
         np.testing.assert_allclose(values.sum(1), value(frozenset(range(players))) - value(frozenset()))
 
 
-@pytest.mark.parametrize("estimate", [permutation_values, kernel_shapley])
+@pytest.mark.parametrize("estimate", [permutation, kernel, adjusted])
 def test_additive_games_are_exact_at_once(estimate):
     worth = np.array([1.0, -2.0, 0.5, 3.0])
-    values, errors = estimate(lambda c: c @ worth, 4, np.random.default_rng(0), 30, 0.01)
-    np.testing.assert_allclose(values, worth)
-    assert errors.max() < 1e-12
+    found = settle(estimate(lambda c: c @ worth, 4, np.random.default_rng(0), 30), tolerance=0.01)
+    np.testing.assert_allclose(found.values, worth)
+    assert found.errors.max() < 1e-12
 
 
 def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):

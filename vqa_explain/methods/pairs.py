@@ -91,14 +91,17 @@ def _adjusted(draws: Draws, pairs: np.ndarray | None) -> Estimate:
         total += term.sum(axis=0)
         square += (term**2).sum(axis=0)
     count = len(first)
-    variance = (square / count - (total / count) ** 2) / max(1, count - 1)
-    return Estimate(known + more, errors, even.interactions(pairs) + total / count, np.sqrt(variance))
+    # The terms are not quite independent, since each draw serves the processes that did not leave it out.
+    variance = (square / count - (total / count) ** 2) / max(1, count - 1) * (1 + even.freedom)
+    # The ends are never drawn: each counts with 1/(p−1) in every interaction.
+    ends = 2 * even.rest_of_all / (draws.players - 1)
+    return Estimate(known + more, errors, even.interactions(pairs) + total / count + ends, np.sqrt(variance))
 
 
 def _weights(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(K, M) what a coalition and its complement with the same score add to each interaction, over their probability.
+    """(K, M) the weight of each coalition in the definition of each interaction, over its probability.
 
-    A coalition of t among p counts with its weight in the definition over 1/((p−1) C(p,t)), the mean of the two.
+    A coalition of t among p has the probability 1/((p−1) C(p,t)). Its complement has the same weight.
     """
     p = rows.shape[1]
     t = rows.sum(axis=1, dtype=float)
@@ -106,8 +109,8 @@ def _weights(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         both = np.where(t > 1, p * (p - 1) / (t * (t - 1)), 0.0)
         neither = np.where(t < p - 1, p * (p - 1) / ((p - t) * (p - t - 1)), 0.0)
     one = -p * (p - 1) / (t * (p - t))
-    apart = rows[:, pairs[:, 0]] != rows[:, pairs[:, 1]]
-    return np.where(apart, one[:, None], ((both + neither) / 2)[:, None])
+    present = rows[:, pairs[:, 0]].astype(np.int8) + rows[:, pairs[:, 1]]
+    return np.choose(present, [neither[:, None], one[:, None], both[:, None]])
 
 
 def faithful_interactions(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:

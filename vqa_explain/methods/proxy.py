@@ -21,7 +21,7 @@ MOST = 2000  # observations of one process; its cost grows with their cube
 FEW = 300  # that choose the prior
 SHARES = ((0.8, 0.2, 0.0), (0.5, 0.5, 0.0), (0.34, 0.33, 0.33), (0.2, 0.4, 0.4))  # variance by degree, lowest first
 POWERS = (0.15, 0.25, 0.4, 0.6)  # s is the player's own value to this power
-NOISES = (1e-3, 1e-2)
+NOISES = (1e-3, 1e-2, 0.1, 0.5)
 FLOOR = 0.02  # of the largest value, for players that seem to do nothing
 
 
@@ -71,12 +71,16 @@ class Proxy:
         x: (1 + F, P) the coalitions that it has seen, the coalition of all first.
         mean: (1 + F,) their coefficients, the mean over draws of the process that has not seen that draw.
         rest: (N,) what each draw's score is above the process that has not seen it.
+        rest_of_all: the same of the coalition of all, by the mean of these processes.
+        freedom: the effective number of parameters over the number of draws.
     """
 
     prior: _Prior
     x: np.ndarray
     mean: np.ndarray
     rest: np.ndarray
+    rest_of_all: float
+    freedom: float
 
     def shapley(self) -> np.ndarray:
         """(P,) the Shapley values of its odd products."""
@@ -141,7 +145,10 @@ def fit(x: np.ndarray, values: np.ndarray, end: float, own: np.ndarray, degrees:
         values[seen:][i : i + 512] / spread - chosen.kernel(x[seen:][i : i + 512], x_seen) @ coefficients
         for i in range(0, len(x) - seen, 512)
     ]
-    return Proxy(chosen, x_seen, mean * spread, np.concatenate([unseen[1:], *beyond]) * spread)
+    of_all = y[0] - float(chosen.kernel(x_seen[:1], x_seen)[0] @ mean)
+    freedom = (len(y) - noise * float(np.trace(inverse))) / len(x)
+    rest = np.concatenate([unseen[1:], *beyond])
+    return Proxy(chosen, x_seen, mean * spread, rest * spread, of_all * spread, freedom)
 
 
 def _solve(kernel: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
