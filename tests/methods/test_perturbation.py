@@ -60,14 +60,14 @@ def test_ngrams_share_the_loss_of_their_words(scenes_model, scene):
     encoded = scenes_model.encode(scene)
     all_at_once = vx.explain(scenes_model, scene, method="occlusion", ngram=len(encoded.words), target="yes")
     assert len({round(w.value, 9) for w in all_at_once.words}) == 1
-    said = torch.zeros(1, len(encoded.words), dtype=torch.bool)
+    said = torch.tensor([[t.special for t in encoded.tokens]])
     regions = torch.ones(1, 64, dtype=torch.bool)
     from vqa_explain.features.regions import grid_regions
 
     division = grid_regions((96, 96), (8, 8))
     fills = {"image": "mean", "text": "mask"}
     silent = scenes_model.coalition_scores(encoded, division, regions, said, fills, 0)
-    full = scenes_model.coalition_scores(encoded, division, regions, ~said, fills, 0)
+    full = scenes_model.coalition_scores(encoded, division, regions, torch.ones_like(said), fills, 0)
     expected = float((full - silent)[0, scenes_model.labels.index("yes")])
     assert sum(w.value for w in all_at_once.words) == pytest.approx(expected, abs=1e-4)
 

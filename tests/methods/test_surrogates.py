@@ -40,7 +40,7 @@ def test_rise_of_a_linear_game_is_the_own_worth_plus_half_of_the_others(linear, 
     assert errors.max() < 0.1 * np.ptp(values)
 
 
-@pytest.mark.parametrize(("method", "message"), [("lime", "coefficients of 73 players"), ("rise", "too small")])
+@pytest.mark.parametrize(("method", "message"), [("lime", r"coefficients of \d+ players"), ("rise", "too small")])
 def test_budgets_that_cannot_do_are_refused(scenes_model, scene, method, message):
     with pytest.raises(vx.InvalidInput, match=message):
         vx.explain(scenes_model, scene, method=method, budget=4)

@@ -45,7 +45,7 @@ def test_leaving_a_patch_out_hits_the_region_where_it_lies(scenes_model, scene):
     """The region that leave-one-out finds important is the one whose patch changed the plain network's answer."""
     encoded = scenes_model.encode(scene)
     regions = grid_regions((96, 96), (8, 8))
-    said = torch.ones(1, len(encoded.words), dtype=torch.bool)
+    said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
     fills = {"image": "drop", "text": "mask"}
     inputs = scenes_model.processor.tokenizer(scene.question, return_tensors="pt")
     embeddings = scenes_model.module.vilt.embeddings
@@ -71,9 +71,10 @@ def test_a_batch_of_coalitions_equals_one_by_one(scenes_model, scene):
     encoded = scenes_model.encode(scene)
     rng = np.random.default_rng(0)
     shown = torch.from_numpy(rng.random((6, 64)) < rng.random((6, 1)))
-    said = torch.from_numpy(rng.random((6, len(encoded.words))) < 0.5)
-    for image in ("drop", "mean"):
-        for text in ("mask", "pad"):
+    said = torch.from_numpy(rng.random((6, len(encoded.tokens))) < 0.5)
+    said |= torch.tensor([t.special for t in encoded.tokens])
+    for image in ("drop", "mean", "inpaint"):
+        for text in ("mask", "pad", "delete"):
             fills = {"image": image, "text": text}
             regions = grid_regions((96, 96), (8, 8))
             together = scenes_model.coalition_scores(encoded, regions, shown, said, fills, 0)

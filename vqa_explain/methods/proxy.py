@@ -18,9 +18,9 @@ import numpy as np
 
 ODD, EVEN = (1, 3, 5), (0, 2, 4)
 MOST = 2000  # observations of one process; its cost grows with their cube
-FEW = 300  # that choose the prior
-SHARES = ((0.8, 0.2, 0.0), (0.5, 0.5, 0.0), (0.34, 0.33, 0.33), (0.2, 0.4, 0.4))  # variance by degree, lowest first
-POWERS = (0.15, 0.25, 0.4, 0.6)  # s is the player's own value to this power
+FEW = 200  # that choose the prior
+SHARES = ((0.8, 0.2, 0.0), (0.5, 0.5, 0.0), (0.34, 0.33, 0.33))  # variance by degree, lowest first
+POWERS = (0.2, 0.4, 0.6)  # s is the player's own value to this power
 NOISES = (1e-3, 1e-2, 0.1, 0.5)
 FLOOR = 0.02  # of the largest value, for players that seem to do nothing
 

@@ -1,0 +1,80 @@
+"""The proxy's closed forms against enumeration, and the intervals of what it adjusts."""
+
+import numpy as np
+import pytest
+
+from vqa_explain.methods import proxy
+from vqa_explain.methods.estimators import every_coalition, exact_shapley, settle
+from vqa_explain.methods.pairs import adjusted, exact_interactions
+
+
+def fitted(degrees, players=8):
+    rng = np.random.default_rng(2)
+    x = np.where(rng.random((60, players)) < 0.5, 1.0, -1.0)
+    return proxy.fit(x, rng.normal(size=60), 0.7, rng.normal(size=players), degrees)
+
+
+def as_game(found):
+    """The proxy itself as a table over all coalitions."""
+    signs = np.where(every_coalition(8), 1.0, -1.0)
+    table = found.prior.kernel(signs, found.x) @ found.mean
+    return lambda coalitions: table[np.asarray(coalitions) @ (1 << np.arange(8))]
+
+
+def test_values_of_the_odd_proxy_are_those_by_enumeration_and_it_has_no_interactions():
+    found = fitted(proxy.ODD)
+    score = as_game(found)
+    np.testing.assert_allclose(found.shapley(), exact_shapley(score, 8), atol=1e-10)
+    every = np.column_stack(np.triu_indices(8, 1))
+    np.testing.assert_allclose(exact_interactions(score, 8, every, "shapley"), 0, atol=1e-10)
+
+
+def test_interactions_of_the_even_proxy_are_those_by_enumeration_and_it_has_no_values():
+    found = fitted(proxy.EVEN)
+    score = as_game(found)
+    every = np.column_stack(np.triu_indices(8, 1))
+    np.testing.assert_allclose(found.interactions(every), exact_interactions(score, 8, every, "shapley"), atol=1e-10)
+    np.testing.assert_allclose(exact_shapley(score, 8), 0, atol=1e-10)
+
+
+def test_what_is_left_out_is_not_seen():
+    """Leaving an observation out by the formula equals fitting without it."""
+    rng = np.random.default_rng(0)
+    x, y = np.where(rng.random((30, 6)) < 0.5, 1.0, -1.0), rng.normal(size=30)
+    prior = proxy._Prior.of(proxy.ODD, (0.5, 0.5, 0.0), np.ones(6))
+    kernel = prior.kernel(x, x)
+    _, unseen, _ = proxy._solve(kernel, y, 0.1)
+    rest = np.arange(1, 30)
+    by_the_others = kernel[0, rest] @ np.linalg.solve(kernel[np.ix_(rest, rest)] + 0.1 * np.eye(29), y[rest])
+    assert unseen[0] == pytest.approx(y[0] - by_the_others)
+
+
+@pytest.mark.slow
+def test_adjusted_intervals_cover_the_truth_as_often_as_they_say():
+    """A saturating game of 12 players, pairs and triples with noise of every order; 200 seeds."""
+    rng, players = np.random.default_rng(3), 12
+    rows = every_coalition(players)
+    own, mixed = rng.normal(size=players), rng.normal(size=(players, players)) * 2 / np.sqrt(players)
+    table = rows @ own + np.einsum("ni,ij,nj->n", rows, np.triu(mixed, 1), rows)
+    for _ in range(players):
+        table = table + rng.normal() * rows[:, rng.choice(players, 3, replace=False)].all(axis=1)
+    table = 2 * np.tanh(table / table.std()) + 0.1 * rng.normal(size=len(rows))
+    cross = np.array([(w, r) for w in range(8, 12) for r in range(8)])
+
+    def score(coalitions):
+        return table[np.asarray(coalitions) @ (1 << np.arange(players))]
+
+    found = [settle(adjusted(score, players, np.random.default_rng(s), 600, cross)) for s in range(200)]
+    for truth, values, errors in (
+        (exact_shapley(score, players), [f.values for f in found], [f.errors for f in found]),
+        (
+            exact_interactions(score, players, cross, "shapley"),
+            [f.pairs for f in found],
+            [f.pair_errors for f in found],
+        ),
+    ):
+        off = np.array(values) - truth
+        assert 0.92 <= np.mean(np.abs(off) <= 1.96 * np.array(errors)) <= 0.98
+        bias = off.mean(axis=0) / (off.std(axis=0, ddof=1) / np.sqrt(len(off)))
+        assert np.abs(bias).max() < 4.2  # of 12 and 32
+    np.testing.assert_allclose([f.values.sum() for f in found], score(rows[-1:])[0] - score(rows[:1])[0])
