@@ -163,7 +163,7 @@ def race(title: str, truth: np.ndarray, ours: Callable, budget: int, peers: dict
     for name, call in peers.items():
         for theirs in (budget * 2**k for k in range(6)):
             error, seconds = run(call, theirs)
-            if error <= reached or seconds > 20 * mine:
+            if error <= reached or seconds > 8 * mine:
                 break
         sign = "" if error <= reached else ">"
         print(

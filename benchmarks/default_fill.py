@@ -1,0 +1,65 @@
+"""Which fill keeps the answers most in distribution: the choice of a model's default.
+
+    python benchmarks/default_fill.py --each 10
+
+On scenes the truth is known: while the objects and the words that decide are there, the answer stays. For random
+coalitions of everything else, each fill's accuracy and the mean log-probability of the true answer; higher is better.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+import vqa_explain as vx
+from vqa_explain.datasets.scenes import FAMILIES, Scenes
+from vqa_explain.features.image import FILLS
+from vqa_explain.game import Game, make_players
+from vqa_explain.metrics.localization import decisive_words
+from vqa_explain.models.base import Target, find_answer
+
+
+def main() -> None:
+    """Prints a table of the fills."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--each", type=int, default=10)
+    each = parser.parse_args().each
+    model, draws = vx.load("scenes", device="cpu"), 16
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for family in FAMILIES:
+        for example in Scenes("test", each, families=(family,)):
+            encoded = model.encode(example)
+            players, index = make_players(encoded), find_answer(model, str(example.answer))
+            truth = example.truth
+            assert truth is not None
+            # Whatever holds the objects in question stays; counting and comparing need all objects to stay.
+            assert example.masks is not None
+            needed = np.unique(players.regions.labels[example.masks.any(axis=0)])
+            words = decisive_words(vx.explain(model, example, method="saliency"), example)
+            stays = np.zeros(len(players), dtype=bool)
+            stays[needed] = True
+            stays[players.regions.count :] = words
+            rng = np.random.default_rng(0)
+            rows = stays | (rng.random((draws, len(players))) < rng.random((draws, 1)))
+            for image in ("drop", *FILLS):
+                for text in ("mask", "pad", "delete"):
+                    targets = Target(index, None, "log_probability"), Target(None, function=_right(index))
+                    game = Game(model, encoded, players, {"image": image, "text": text}, targets)
+                    scores, right = (game.facing(target, game.cost)(rows) for target in targets)
+                    found.setdefault((image, text), []).append((float(right.mean()), float(scores.mean())))
+    print(f"{10 * each} questions, {draws} coalitions each\n\n| picture | words | accuracy | log-probability |")
+    print("| --- | --- | --- | --- |")
+    for (image, text), values in sorted(found.items(), key=lambda pair: -np.mean([v for _, v in pair[1]])):
+        accuracy, score = np.mean(values, axis=0)
+        print(f"| {image} | {text} | {accuracy:.3f} | {score:.3f} |")
+
+
+def _right(index: int):  # noqa: ANN202
+    def right(scores: torch.Tensor) -> torch.Tensor:
+        return (scores.argmax(dim=1) == index).double()
+
+    return right
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Regions, pieces of the question, fills and targets that a user can ask for."""
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+import vqa_explain as vx
+from vqa_explain.features.image import fill_in
+from vqa_explain.features.text import group_words, split_words
+
+
+def masks_of(labels):
+    return np.stack([labels == k for k in range(labels.max() + 1)])
+
+
+@pytest.mark.parametrize(
+    ("regions", "count"),
+    [(3, 9), ("3", 9), ((2, 4), 8), ("2x4", 8), (None, 64), (vx.Boxes([(0, 0, 48, 96), (48, 0, 96, 96)]), 2)],
+)
+def test_regions_divide_the_whole_picture(scenes_model, scene, regions, count):
+    why = vx.explain(scenes_model, scene, method="leave_one_out", regions=regions, image_fill="blur")
+    assert len(why.regions) == count
+    assert set(np.unique(why.labels)) == set(range(count))
+    assert why.image.sum() == pytest.approx(sum(r.value for r in why.regions))
+
+
+def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(scenes_model, scene):
+    why = vx.explain(scenes_model, scene, regions="slic:30")
+    sums = [why.image[why.labels == k].sum() for k in range(len(why.regions))]
+    np.testing.assert_allclose([r.value for r in why.regions], sums, atol=1e-6)
+    whole = max(scene.masks, key=np.sum)
+    inside = why.labels[whole]
+    assert np.bincount(inside).max() > 0.5 * whole.sum(), "most of an object is one superpixel"
+
+
+def test_a_mask_is_the_player_that_the_network_misses(scenes_model, scene):
+    """Hiding one object's mask by hand gives what leave one out says of it."""
+    why = vx.explain(
+        scenes_model, scene, method="leave_one_out", image_fill="mean", regions=vx.Masks(scene.masks, rest="one")
+    )
+    encoded = scenes_model.encode(scene)
+    hidden = encoded.pixels.clone()
+    hidden[:, :, scene.masks[0]] = encoded.pixels.mean(dim=(2, 3))[0][:, None]
+    with torch.no_grad():
+        words = scenes_model.leaves(encoded)["text"]
+        scores = scenes_model.scores(
+            encoded, {"image": torch.cat([encoded.pixels, hidden]), "text": words.repeat(2, 1, 1)}
+        )[:, scenes_model.labels.index(why.target)]
+    assert why.regions[0].value == pytest.approx(float(scores[0] - scores[1]), abs=1e-4)
+    assert len(why.regions) == len(scene.masks) + 1
+
+
+def test_the_rest_can_be_a_grid(scenes_model, scene):
+    why = vx.explain(scenes_model, scene, method="leave_one_out", image_fill="blur",
+                     regions=vx.Boxes([(0, 0, 30, 30)], rest="grid"))  # fmt: skip
+    assert (why.labels[:30, :30] == 0).all()
+    assert len(why.regions) > 50
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        (vx.Boxes([(0, 0, 50, 96), (40, 0, 96, 96)]), r"regions 0 and 1 overlap at pixel \(40, 0\)"),
+        (vx.Boxes([(0, 0, 48, 96)]), "leave out 50% of the picture"),
+        (vx.Boxes([(0, 0, 48, 96), (200, 0, 300, 10)], rest="one"), "region 1 holds no pixel"),
+        (vx.Boxes([(0, 0, 48)]), r"boxes must be \(R, 4\)"),
+        (vx.Boxes([(0, 0, 96, 96), (0, 0, 96, 96)], overlap="smaller"), "region 0 is wholly covered"),
+        (vx.Boxes([(0, 0, 48, 96)], rest="none"), "unknown rest of regions"),
+        (vx.Masks(np.zeros((1, 5, 5), bool)), r"masks must be \(R, 96, 96\)"),
+        ("slic:none", "number of superpixels"),
+        ("hexagons", "are unknown"),
+        (0, "are unknown"),
+        (500, "does not fit"),
+        (np.zeros((4, 4), int), "are unknown"),
+    ],
+)
+def test_regions_that_cannot_be_are_named(scenes_model, scene, regions, message):
+    with pytest.raises(vx.InvalidInput, match=message):
+        vx.explain(scenes_model, scene, method="leave_one_out", image_fill="blur", regions=regions)
+
+
+def test_a_segmenters_labels_on_a_photograph_that_is_cropped():
+    """Labels of the original pixels come back as they went in, where the model sees them."""
+    from conftest import Linear
+    from torchvision import transforms
+
+    steps = transforms.Compose([transforms.Resize(16), transforms.CenterCrop(8), transforms.ToTensor()])
+    model = vx.load(Linear(), transform=steps, device="cpu")
+    image = skimage.data.chelsea()
+    labels = (np.arange(image.shape[1]) > image.shape[1] // 2).astype(int) + np.zeros(image.shape[:2], int)
+    why = vx.explain(model, image, method="leave_one_out", regions=labels)
+    seen = why.labels >= 0
+    assert (why.labels[seen] == labels[seen]).mean() > 0.9
+    with pytest.raises(vx.InvalidInput, match="cropped away"):
+        vx.explain(model, image, method="leave_one_out", regions=labels + (np.arange(300) < 20)[:, None] * 5)
+
+
+def test_words_tokens_runs_and_phrases(scenes_model, scene):
+    question = "What colour is the big circle?"  # "colour" and "big" are several tokens each
+    encoded = scenes_model.encode(vx.Example(scene.image, question))
+
+    def texts(asked):
+        why = vx.explain(scenes_model, scene.image, question, method="leave_one_out", words=asked)
+        for word, token_sum in zip(why.words, range(len(why.words)), strict=True):
+            mine = [t.value for t in why.tokens if t.word == token_sum]
+            assert word.value == pytest.approx(sum(mine))
+        return [w.text for w in why.words]
+
+    assert texts("words") == ["What", "colour", "is", "the", "big", "circle", "?"]
+    assert texts("ngrams:3") == ["What colour is", "the big circle", "?"]
+    assert texts(["big circle", (0, 11)]) == ["What colour", "is", "the", "big circle", "?"]
+    assert len(texts("tokens")) == sum(not t.special for t in encoded.tokens)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["red square"], "is not in the question"),
+        (["ig circle"], "cuts a word"),
+        (["the big", "big circle"], "shares a word"),
+        ("ngrams:0", "are unknown"),
+        ("letters", "are unknown"),
+    ],
+)
+def test_phrases_that_cannot_be_are_named(words, message):
+    question = "What is the big circle?"
+    with pytest.raises(vx.InvalidInput, match=message):
+        group_words(words, question, split_words(question), ())
+
+
+def test_several_targets_cost_one_pass_and_equal_single_ones(scenes_model, scene):
+    options = {"method": "shapley", "regions": 3, "budget": 300}
+    many = vx.explain(scenes_model, scene, target=["yes", "no", "red"], **options)
+    assert [m.cost.forwards > 0 for m in many] == [True, False, False]
+    for one in many:
+        alone = vx.explain(scenes_model, scene, target=one.target, **options)
+        np.testing.assert_array_equal(alone.image, one.image)
+        assert alone.words == one.words
+
+
+def test_a_function_of_the_scores_is_a_target(scenes_model, scene):
+    yes, no = (scenes_model.labels.index(a) for a in ("yes", "no"))
+
+    def margin(scores):
+        return scores[:, yes] - scores[:, no]
+
+    for method in ("leave_one_out", "integrated_gradients"):
+        ours = vx.explain(scenes_model, scene, method=method, target=margin)
+        theirs = vx.explain(scenes_model, scene, method=method, target="yes", contrast="no")
+        np.testing.assert_allclose(ours.image, theirs.image, atol=1e-6)
+        assert ours.target == "margin"
+    with pytest.raises(vx.InvalidInput, match=r"must turn scores \(B, K\)"):
+        vx.explain(scenes_model, scene, target=lambda scores: scores)
+    with pytest.raises(vx.InvalidInput, match="its own contrast"):
+        vx.explain(scenes_model, scene, target=margin, contrast="no")
+
+
+def test_inpainting_continues_a_gradient_and_fills_nothing_with_the_mean():
+    ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    present = torch.ones(1, 32, 32, dtype=torch.bool)
+    present[0, 12:20, 12:20] = False
+    filled = fill_in(ramp, present, "inpaint", 0)
+    assert torch.equal(filled[:, :, :12], ramp[:, :, :12])
+    assert (filled - ramp).abs().max() < 0.1
+    assert (fill_in(ramp, present, "mean", 0) - ramp).abs().max() > 0.1
+    nothing = fill_in(ramp, torch.zeros_like(present), "inpaint", 0)
+    torch.testing.assert_close(nothing, torch.full_like(nothing, 0.5))
+
+
+def test_a_deleted_word_is_the_question_without_it(scenes_model, scene):
+    question = "What color is the large circle?"
+    why = vx.explain(scenes_model, scene.image, question, method="leave_one_out", text_fill="delete", target="red")
+
+    def score(text):
+        encoded = scenes_model.encode(vx.Example(scene.image, text))
+        with torch.no_grad():
+            return float(scenes_model.scores(encoded, scenes_model.leaves(encoded))[0, 0])
+
+    expected = score(question) - score("What color is the circle?")
+    assert why.words[4].value == pytest.approx(expected, abs=1e-4)
+
+
+def test_several_baselines_are_averaged(curved, picture):
+    each = [
+        vx.explain(curved, picture, method="integrated_gradients", target="a", image_baseline=b, steps=32).image
+        for b in ("mean", "constant")
+    ]
+    both = vx.explain(
+        curved, picture, method="integrated_gradients", target="a", image_baseline=["mean", "constant"], steps=32
+    )
+    np.testing.assert_allclose(both.image, np.mean(each, axis=0), atol=1e-6)
