@@ -124,23 +124,34 @@ class Game:
         return np.array([self._known[key][self._column] for key in keys])
 
     def _compute(self, coalitions: np.ndarray, longest: float) -> list[tuple[float, ...]]:
-        """One batch, the longest being this share of a whole example; halved for good when it does not fit."""
-        try:
-            with self._batches.measured(self.model.module, len(coalitions) * longest):
-                logits = self._logits(torch.from_numpy(coalitions).to(self.model.device))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "alloc" not in str(error):
-                raise
-            if len(coalitions) == 1:
-                raise OutOfMemory(
-                    f"one example through model {self.model.name!r} does not fit into the memory of "
-                    f"{self.model.device}; load the model on another device or give a smaller picture"
-                ) from error
-            self._batches.most = half = len(coalitions) // 2
-            if self.model.device.type == "cuda":
-                torch.cuda.empty_cache()
-            return self._compute(coalitions[:half], longest) + self._compute(coalitions[half:], longest)
-        self.cost.forwards += len(coalitions)
+        """One batch, the longest being this share of a whole example; in halves for good once it does not fit."""
+        found: list[tuple[float, ...]] = []
+        while len(found) < len(coalitions):
+            part = coalitions[len(found) : len(found) + self._batches.most]
+            try:
+                with self._batches.measured(self.model.module, len(part) * longest):
+                    logits = self._logits(torch.from_numpy(part).to(self.model.device))
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "alloc" not in str(error):
+                    raise
+                self._halve(len(part), error)
+                continue
+            self.cost.forwards += len(part)
+            found += self._values(logits, part)
+        return found
+
+    def _halve(self, size: int, error: Exception) -> None:
+        if size == 1:
+            raise OutOfMemory(
+                f"one example through model {self.model.name!r} does not fit into the memory of "
+                f"{self.model.device}; load the model on another device or give a smaller picture"
+            ) from error
+        self._batches.most = size // 2
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _values(self, logits: Tensor, coalitions: np.ndarray) -> list[tuple[float, ...]]:
+        """Every target's score of each coalition."""
         values = torch.stack([target(logits.double()) for target in self.targets], dim=1).cpu().numpy()
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(wrong):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import vqa_explain as vx
-from vqa_explain.methods.relevance import rollout
+from vqa_explain.methods.relevance import TwoStreams, rollout
 
 ONE = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6]]], dtype=torch.float64)
 TWO = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]], dtype=torch.float64)
@@ -78,3 +78,38 @@ def test_a_layer_that_is_not_there_is_refused(scenes_model, scene):
 def test_a_classifier_without_attention_is_told_what_works(linear, picture):
     with pytest.raises(vx.Unsupported, match=r"needs attention.*these work: .*integrated_gradients"):
         vx.explain(linear, picture, method="attention")
+
+
+def test_two_streams_follow_the_authors_rules():
+    """One self-attention layer each, a crossing, and self-attention again, with the paper's equations as they stand."""
+    g = torch.Generator().manual_seed(0)
+    t1, t2 = (torch.rand(3, 3, generator=g) for _ in range(2))
+    i1 = torch.rand(4, 4, generator=g)
+    ti, it = torch.rand(3, 4, generator=g), torch.rand(4, 3, generator=g)
+    r_tt, r_ii, r_ti, r_it = torch.eye(3), torch.eye(4), torch.zeros(3, 4), torch.zeros(4, 3)
+    r_tt, r_ti = r_tt + t1 @ r_tt, r_ti + t1 @ r_ti
+    r_ii, r_it = r_ii + i1 @ r_ii, r_it + i1 @ r_it
+    hat_t, hat_i = r_tt - torch.eye(3), r_ii - torch.eye(4)
+    bar_t = hat_t / hat_t.sum(1, keepdim=True) + torch.eye(3)
+    bar_i = hat_i / hat_i.sum(1, keepdim=True) + torch.eye(4)
+    new_ti, new_it = r_ti + bar_t.T @ ti @ bar_i, r_it + bar_i.T @ it @ bar_t
+    new_tt, new_ii = r_tt + ti @ r_it, r_ii + it @ r_ti
+    new_tt, new_ti = new_tt + t2 @ new_tt, new_ti + t2 @ new_ti
+    found = TwoStreams.of_sizes({"text": 3, "image": 4})
+    found.attend("text", t1)
+    found.attend("image", i1)
+    found.attend_across({("text", "image"): ti, ("image", "text"): it})
+    found.attend("text", t2)
+    for key, expected in {
+        ("text", "text"): new_tt,
+        ("text", "image"): new_ti,
+        ("image", "text"): new_it,
+        ("image", "image"): new_ii,
+    }.items():
+        torch.testing.assert_close(found.maps[key], expected)
+
+
+def test_streams_that_have_not_attended_cross_without_dividing_by_zero():
+    found = TwoStreams.of_sizes({"text": 2, "image": 2})
+    found.attend_across({("text", "image"): torch.full((2, 2), 0.5)})
+    torch.testing.assert_close(found.maps["text", "image"], torch.full((2, 2), 0.5))

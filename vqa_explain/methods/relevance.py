@@ -77,6 +77,47 @@ def relevance(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
     return flow
 
 
+@dataclass
+class TwoStreams:
+    """Relevance in a network of two streams, text and image, that attend to themselves and to each other.
+
+    `maps[s, q]` (S, Q) is how relevant each position of stream q is to each of stream s: the identity at first, and
+    nothing across (equation 5). Attention is given as its mean over heads of the positive part of ∇A ⊙ A.
+    """
+
+    maps: dict[tuple[str, str], Tensor]
+
+    @classmethod
+    def of_sizes(cls, sizes: dict[str, int]) -> "TwoStreams":
+        """Before the first layer."""
+        return cls({(s, q): torch.eye(a) if s == q else torch.zeros(a, b)
+                    for s, a in sizes.items() for q, b in sizes.items()})  # fmt: skip
+
+    def attend(self, stream: str, attention: Tensor) -> None:
+        """A self-attention layer of one stream: R ← R + Ā R for both of its maps (equations 6 and 7)."""
+        for s, q in list(self.maps):
+            if s == stream:
+                self.maps[s, q] = self.maps[s, q] + attention @ self.maps[s, q]
+
+    def attend_across(self, attention: dict[tuple[str, str], Tensor]) -> None:
+        """A layer in which streams attend to each other, `attention[s, q]` (S, Q) from s to q, all at once.
+
+        R_sq ← R_sq + R̄_ssᵀ Ā R̄_qq and R_ss ← R_ss + Ā R_qs (equations 10 and 11), from the maps before the layer.
+        """
+        old = dict(self.maps)
+        for (s, q), weights in attention.items():
+            self.maps[s, q] = old[s, q] + _normalised(old[s, s]).T @ weights @ _normalised(old[q, q])
+            self.maps[s, s] = old[s, s] + weights @ old[q, s]
+
+
+def _normalised(flow: Tensor) -> Tensor:
+    """What self-attention added, its rows summing to 1, and the identity again (equations 8 and 9)."""
+    own = torch.eye(len(flow), dtype=flow.dtype, device=flow.device)
+    added = flow - own
+    rows = added.sum(dim=-1, keepdim=True)
+    return torch.where(rows > 0, added / rows.clamp(min=1e-30), added) + own
+
+
 @register
 @dataclass(frozen=True)
 class Relevance:
