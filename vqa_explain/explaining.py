@@ -114,7 +114,7 @@ def _targets(
         if one is None:
             if best is None:
                 continue
-            index: int | None = best.index
+            index = best.index
         elif callable(one):
             if other is not None:
                 raise InvalidInput("a target function brings its own contrast; leave contrast= out")

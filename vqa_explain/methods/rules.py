@@ -207,10 +207,13 @@ def _rescale_rules(task: Task) -> dict[nn.Module, Rule]:
         # A copy goes in, since some modules compute in place.
         return lambda x: _Rescaled.apply(x, lambda v: plain(v.clone()))
 
+    def pooled(module: nn.MaxPool2d) -> Rule:
+        return lambda x: _RescaledMax.apply(x, module)
+
     rules: dict[nn.Module, Rule] = {}
     for module in modules:
         if isinstance(module, CURVES) or type(module).__module__ == "transformers.activations":
             rules[module] = curved(module)
         elif isinstance(module, nn.MaxPool2d):
-            rules[module] = lambda x, pool=module: _RescaledMax.apply(x, pool)
+            rules[module] = pooled(module)
     return rules

@@ -121,8 +121,8 @@ two cores) and from 4,000 further batches in which relations are asked in 8 of 2
 `python -m vqa_explain.training.scenes --start-from data/scenes --steps 4000 --rate 5e-4 --relations 8`.
 The first run left spatial relations at 0.765. The command without options has all heads from the start.""",
     "easy-vqa": """The scenes model, as it was before its last 4,000 batches, trained further on easy-VQA (Victor
-Zhou, MIT licence), all 38,575 training questions, seed 0, by `python -m vqa_explain.training.easy_vqa`, with patches and words
-absent in a quarter of the batches.""",
+Zhou, MIT licence), all 38,575 training questions, seed 0, by `python -m vqa_explain.training.easy_vqa`, with patches
+and words absent in a quarter of the batches.""",
 }
 
 if __name__ == "__main__":
