@@ -12,7 +12,7 @@ import numpy as np
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
-from vqa_explain.game import make_players
+from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
 from vqa_explain.models.base import SCORES, Answer, Model, Target, answers, find_answer
@@ -92,12 +92,11 @@ def explain(
     best = answers(model, encoded)
     targets = _targets(model, asked, contrast, score, best[0])
     task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
-    explained = [_explain(dataclasses.replace(task, target=goal), chosen, best) for goal in targets]
+    explained = [_explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best) for goal in targets]
     return explained if isinstance(target, list | tuple) else explained[0]
 
 
 def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
-    task.cost = dataclasses.replace(task.cost)
     began = time.perf_counter()
     found = method(task)
     task.cost.seconds = time.perf_counter() - began

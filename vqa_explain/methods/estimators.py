@@ -17,6 +17,7 @@ Order = Callable[[np.random.Generator], np.ndarray]  # a random order in which p
 
 PAIRS_AT_ONCE = 2
 DRAWS_AT_ONCE = 256  # coalitions between two looks at the error
+NO_PAIRS = np.empty((0, 2), dtype=int)
 LOOK = 1.5  # the error is looked at whenever the draws have grown by this factor
 
 
@@ -184,11 +185,10 @@ def kernel(score: Score, players: int, rng: np.random.Generator, budget: int) ->
     scores: Musco & Witter 2025), each weighted by μ over its probability. Standard errors are the regression's own
     for pairs drawn independently (the sandwich, White 1980).
     """
-    none = np.empty((0, 2), dtype=int)
     for draws, done, total in paired_draws(score, players, rng, budget, 2 * players):
 
         def estimate(draws: Draws = draws) -> Estimate:
-            return Estimate(*draws.regression(none))
+            return Estimate(*draws.regression(NO_PAIRS))
 
         yield Round(done, total, draws.change, estimate)
 

@@ -22,7 +22,6 @@ from vqa_explain.methods.gradients import summed
 from vqa_explain.models.base import Leaves
 
 OF = ("saliency", "input_x_gradient", "integrated_gradients")
-Values = tuple[np.ndarray, np.ndarray]  # image (H', W'), tokens (T,)
 ERROR = "largest standard error of a region or token"
 
 
@@ -145,7 +144,7 @@ class GradientShap:
                 task.progress(spread.count, self.samples)
         return Attribution(spread.mean[0], spread.mean[1], spread.error(), ERROR)
 
-    def _terms(self, task: Task, leaves: Leaves) -> Iterator[Values]:
+    def _terms(self, task: Task, leaves: Leaves) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Batches of (x − x') · ∇f at random points, images (B, H', W') and tokens (B, T)."""
         rng = np.random.default_rng(task.seed)
         _, at_once = task.whole(leaves)

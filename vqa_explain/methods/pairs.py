@@ -8,6 +8,7 @@ import numpy as np
 from vqa_explain.methods import proxy
 from vqa_explain.methods.estimators import (
     DRAWS_AT_ONCE,
+    NO_PAIRS,
     Draws,
     Estimate,
     Round,
@@ -74,13 +75,11 @@ def _adjusted(draws: Draws, pairs: np.ndarray | None) -> Estimate:
     first = np.concatenate([rows[::2] for rows, _ in draws.parts])
     with_it, without = (np.concatenate([values[k::2] for _, values in draws.parts]) for k in (0, 1))
     x, half = np.where(first, 1.0, -1.0), draws.change / 2
-    own, _ = draws.fit(np.empty((0, 2), dtype=int))
+    own, _ = draws.fit(NO_PAIRS)
     odd = proxy.fit(x, (with_it - without) / 2, half, own, proxy.ODD)
     known = odd.shapley()
     left = draws.change - known.sum()
-    more, errors = draws.replaced(odd.rest + left / 2, left / 2 - odd.rest, left).regression(
-        np.empty((0, 2), dtype=int)
-    )
+    more, errors = draws.replaced(odd.rest + left / 2, left / 2 - odd.rest, left).regression(NO_PAIRS)
     if pairs is None:
         return Estimate(known + more, errors)
     even = proxy.fit(x, (with_it + without) / 2, half, own, proxy.EVEN)
@@ -94,8 +93,8 @@ def _adjusted(draws: Draws, pairs: np.ndarray | None) -> Estimate:
     # The terms are not quite independent, since each draw serves the processes that did not leave it out.
     variance = (square / count - (total / count) ** 2) / max(1, count - 1) * (1 + even.freedom)
     # The ends are never drawn: each counts with 1/(p−1) in every interaction.
-    ends = 2 * even.rest_of_all / (draws.players - 1)
-    return Estimate(known + more, errors, even.interactions(pairs) + total / count + ends, np.sqrt(variance))
+    at_ends = 2 * even.rest_of_all / (draws.players - 1)
+    return Estimate(known + more, errors, even.interactions(pairs) + total / count + at_ends, np.sqrt(variance))
 
 
 def _weights(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
