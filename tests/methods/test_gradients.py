@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import vqa_explain as vx
-from vqa_explain.methods.gradients import clenshaw_curtis
+from vqa_explain.methods.quadrature import gauss, patterson, refined
 
 
 def leaves_and_forward(model, example, target):
@@ -78,10 +78,37 @@ def test_special_tokens_get_nothing_because_they_stay(scenes_model, scene):
     assert all(t.value == 0 for t in ours.tokens if t.special)
 
 
-@pytest.mark.parametrize("intervals", [2, 4, 8, 16])
-def test_quadrature_is_exact_for_polynomials_of_its_degree_and_nests(intervals):
-    nodes, weights = clenshaw_curtis(intervals)
-    for degree in range(intervals + 1):
+@pytest.mark.parametrize("count", [3, 7, 15, 31, 63])
+def test_nested_rules_are_exact_for_polynomials_of_their_degree(count):
+    nodes, weights = patterson(count)
+    for degree in range((3 * count + 1) // 2 + 1):
         assert weights @ nodes**degree == pytest.approx(1 / (degree + 1), abs=1e-12)
-    finer, _ = clenshaw_curtis(2 * intervals)
-    np.testing.assert_allclose(finer[::2], nodes, atol=1e-14)
+    assert (weights > 0).all()
+    if count > 3:
+        np.testing.assert_allclose(nodes[1::2], patterson(count // 2)[0], atol=1e-14)
+
+
+def test_the_second_rule_is_kronrods_as_published():
+    published = [0.0, 0.434243749346802558, 0.774596669241483377, 0.960491268708020283]
+    weights = [0.450916538658474142, 0.401397414775962223, 0.268488089868333441, 0.104656226026467265]
+    ours = patterson(7)
+    np.testing.assert_allclose(2 * ours[0][3:] - 1, published, atol=1e-14)
+    np.testing.assert_allclose(2 * ours[1][3:], weights, atol=1e-14)
+
+
+@pytest.mark.parametrize(("most", "counts"), [(2, [2]), (20, [3, 7, 15]), (300, [3, 7, 15, 31, 63, 127, 254])])
+def test_refined_rules_stay_within_their_nodes(most, counts):
+    rules = list(refined(most))
+    assert [len(nodes) for nodes, _ in rules] == counts
+    assert all(weights.sum() == pytest.approx(1) for _, weights in rules)
+
+
+def test_integrated_gradients_of_so_many_steps_are_captums(scenes_model, scene):
+    encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
+    start = scenes_model.baselines(encoded, {"image": "blur", "text": "mask"}, 0)
+    image, _ = captum.attr.IntegratedGradients(forward).attribute(
+        tuple(leaves.values()), tuple(start.values()), n_steps=12
+    )
+    ours = vx.explain(scenes_model, scene, method="integrated_gradients", target="yes", steps=12)
+    np.testing.assert_allclose(ours.image, image.sum(1)[0].detach().numpy(), atol=1e-5)
+    assert len(gauss(12)[0]) == 12

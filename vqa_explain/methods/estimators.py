@@ -16,7 +16,8 @@ Score = Callable[[np.ndarray], np.ndarray]
 Order = Callable[[np.random.Generator], np.ndarray]  # a random order in which players arrive
 
 PAIRS_AT_ONCE = 2
-DRAWS_AT_ONCE = 256  # coalitions between two looks at the error
+DRAWS_AT_ONCE = 256  # coalitions between two looks at the error, at first
+MOST_DRAWS_AT_ONCE = 2048  # later: the more coalitions, the more of like length share a batch
 NO_PAIRS = np.empty((0, 2), dtype=int)
 LOOK = 1.5  # the error is looked at whenever the draws have grown by this factor
 
@@ -275,7 +276,8 @@ def paired_draws(
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     done = 0
     while done < pairs:
-        first = of_sizes(rng, rng.integers(1, players, min(DRAWS_AT_ONCE, pairs - done)), players)
+        count = min(max(DRAWS_AT_ONCE, done), MOST_DRAWS_AT_ONCE, pairs - done)
+        first = of_sizes(rng, rng.integers(1, players, count), players)
         rows = np.stack([first, ~first], axis=1).reshape(-1, players)  # a coalition, then its complement
         parts.append((rows, score(rows) - nothing))
         done += len(first)
