@@ -125,18 +125,27 @@ def ig(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> None:
 
 
 def occlusion(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> None:
-    """Windows over the picture, words masked one by one; Captum's default of one window at a time, and batches."""
+    """Windows over the picture and words one by one; Captum's default of one at a time, and batches."""
     for name, who, window, stride, repeats in (("scenes", scenes, 12, 12, 9), ("full size", full, 64, 32, 1)):
-        (image, text), (blank, _), forward = leaves_of(*who, "blur")
+        (image, text), (blank, mask), forward = leaves_of(*who, "blur")
+        players = make_players(who[0].encode(who[1]))
+        # Whole words as Captum's features; the special tokens share one more, which ours leaves in.
+        feature = torch.from_numpy(players.units.owner)[None, :, None].clamp(min=-1) + 1
         for batch in (1, 64):
 
-            def theirs(batch: int = batch, image=image, text=text, blank=blank, forward=forward, w=window, s=stride):  # noqa: ANN001, ANN202
+            def theirs(batch: int = batch, image=image, text=text, blank=blank, mask=mask, forward=forward, feature=feature, w=window, s=stride):  # noqa: ANN001, ANN202, E501
                 def of_image(x: torch.Tensor) -> torch.Tensor:
                     return forward(x, text.expand(len(x), -1, -1))
+
+                def of_words(x: torch.Tensor) -> torch.Tensor:
+                    return forward(image.expand(len(x), -1, -1, -1), x)
 
                 with torch.no_grad():
                     captum.attr.Occlusion(of_image).attribute(
                         image, (3, w, w), (3, s, s), baselines=blank, perturbations_per_eval=batch
+                    )
+                    captum.attr.FeatureAblation(of_words).attribute(
+                        text, baselines=mask, feature_mask=feature, perturbations_per_eval=batch
                     )
 
             row(
@@ -282,7 +291,7 @@ def interactions(scenes: tuple[Model, Example], _full: tuple[Model, Example], tr
         "word × region interactions",
         mixed,
         ours,
-        2000,
+        8000,
         {
             "shapiq KernelSHAP-IQ": of_shapiq(lambda s: shapiq.KernelSHAPIQ(players, 2, index="SII", random_state=s)),
             "shapiq PermutationSII": of_shapiq(lambda s: shapiq.PermutationSamplingSII(players, 2, random_state=s)),

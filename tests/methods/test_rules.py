@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import ToTensor
+from lxt.explicit import functional as lf
+from lxt.explicit import rules
 from torch import nn
 
 import vqa_explain as vx
@@ -125,6 +127,28 @@ def test_attn_lrp_equals_the_papers_rules_on_explicit_relevances(picture, writte
     theirs = by_the_authors_rules(model.module, x, 2).unflatten(1, (3, 4, 4)).sum(1)
     ours = why.image.reshape(2, 4, 2, 4).swapaxes(1, 2).reshape(4, 4, 4)
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=2e-3, atol=2e-5)
+
+
+def test_attn_lrp_equals_the_authors_package(picture):
+    model = vx.load(Attends(True), transform=ToTensor())
+    why = vx.explain(model, picture, method="attn_lrp", target="class 2")
+    net, x = model.module, model.encode(vx.Example(picture)).pixels
+    patches = x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2).detach()
+    patches.requires_grad_(True)
+
+    def linear(layer, inputs):
+        return lf.linear_epsilon(inputs, layer.weight, None, 1e-9)
+
+    tokens = linear(net.embed, patches)
+    h = lf.layer_norm(tokens, net.norm.weight, torch.zeros(8), 0.0)
+    weights = lf.matmul(linear(net.q, h), linear(net.k, h).transpose(1, 2), False, 1e-9)
+    weights = lf.softmax(lf.mul2(weights, 8**-0.5), -1)
+    tokens = lf.add2(tokens, lf.matmul(weights, linear(net.v, h), False, 1e-9), False, 1e-9)
+    tokens = lf.add2(tokens, rules.identity(nn.functional.gelu, linear(net.up, tokens)), False, 1e-9)
+    score = linear(net.head, lf.mean(tokens, 1, False, 1e-9))[0, 2]
+    (theirs,) = torch.autograd.grad(score, patches, score.detach())
+    ours = why.image.reshape(2, 4, 2, 4).swapaxes(1, 2).reshape(4, 4, 4)
+    np.testing.assert_allclose(ours, theirs[0].unflatten(1, (3, 4, 4)).sum(1).numpy(), rtol=2e-3, atol=2e-5)
 
 
 def test_attn_lrp_conserves_the_score_without_biases(picture):

@@ -76,7 +76,7 @@ class IntegratedGradients:
     """(x − x') · ∫ ∂f(x' + α(x − x')) dα, words and pixels on one joint path from the baseline x'.
 
     The error is the completeness gap |Σa − (f(x) − f(x'))|; of several baselines, that of the mean. The rule is
-    Gauss–Legendre's with `steps` nodes. With `tolerance`, rules of 3, 7, 15, … nodes, each of which keeps all that
+    Gauss–Legendre's with `steps` nodes. With `tolerance`, rules of 7, 15, 31, … nodes, each of which keeps all that
     were evaluated, are tried until each gap is at most tolerance · |f(x) − f(x')| or `steps` is reached.
     """
 

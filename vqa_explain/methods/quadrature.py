@@ -41,13 +41,16 @@ def patterson(count: int) -> Rule:
 
 
 def refined(most: int) -> Iterator[Rule]:
-    """Ever finer rules of at most `most` nodes: nested as far as those go, then Gauss–Legendre with doubled nodes."""
-    count = 3
+    """Ever finer rules of at most `most` nodes: nested as far as those go, then Gauss–Legendre with doubled nodes.
+
+    The first has 7: the sum of 3 is now and then right by chance.
+    """
+    count = 7
     while count <= min(most, NESTED):
         yield patterson(count)
         count = 2 * count + 1
     while count <= most:
         yield gauss(count)
         count = 2 * count
-    if most < 3:
+    if most < 7:
         yield gauss(most)
