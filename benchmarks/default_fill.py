@@ -29,7 +29,7 @@ def main() -> None:
     for family in FAMILIES:
         for example in Scenes("test", each, families=(family,)):
             encoded = model.encode(example)
-            players, index = make_players(encoded), find_answer(model, str(example.answer))
+            players, index = make_players(encoded), find_answer(model.labels or (), str(example.answer))
             truth = example.truth
             assert truth is not None
             # Whatever holds the objects in question stays; counting and comparing need all objects to stay.

@@ -73,7 +73,7 @@ def measure(model: Model, examples: list[Example], method: str | None, parameter
             seconds = 0.0
         encoded = model.encode(example)
         players = make_players(encoded)
-        target = Target(find_answer(model, str(example.answer)), None, "probability")
+        target = Target(find_answer(model.labels or (), str(example.answer)), None, "probability")
         game = Game(model, encoded, players, {"image": "drop", "text": "mask"}, target)
         patches = why.image.reshape(8, 12, 8, 12).sum(axis=(1, 3)).ravel()
         values = np.concatenate([patches, [w.value for w in why.words]])

@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordVa
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
-from vqa_explain.models.base import SCORES, Answer, Model, Target, answers, find_answer
+from vqa_explain.models.base import SCORES, Answer, Encoded, Model, OpenModel, Target, find_answer
+from vqa_explain.models.base import answers as model_answers
 
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
@@ -41,6 +42,8 @@ def explain(
     target: Any = None,
     contrast: str | None = None,
     score: str = "logit",
+    answers: Sequence[str] | None = None,
+    target_token: int | None = None,
     regions: Any = None,
     words: Any = None,
     seed: int = 0,
@@ -58,7 +61,10 @@ def explain(
         target: the answer to explain, by default the predicted one; or a function of the scores (B, K) → (B,); or a
             list of such, which gives a list of explanations, for methods over coalitions at the cost of one.
         contrast: another answer: explain why the target rather than this one.
-        score: "logit", "log_probability" or "probability".
+        score: "logit", "log_probability" or "probability". Of a model whose answers are any texts, "logit" too is the
+            log-probability.
+        answers: such a model's candidates; by default what it answers by itself. Targets and contrast join them.
+        target_token: explain only this token of such a model's answer, from 0, given those before it.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`, `Masks`, or
             integer labels (H, W); by default the model's own grid. Methods that value pixels are summed over it.
         words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.
@@ -85,12 +91,20 @@ def explain(
     if not asked:
         raise InvalidInput("the list of targets is empty; name at least one answer")
     example = _example(model, image, question)
+    if model.labels is not None and (answers is not None or target_token is not None):
+        raise InvalidInput(
+            f"model {model.name!r} chooses among {len(model.labels)} answers of its own; leave answers and "
+            "target_token out"
+        )
     if model.labels:  # before the picture is read; some models tell their labels only then
-        _targets(model, asked, contrast, score, None)
+        _targets(model.kind, model.labels, asked, contrast, score, None)
     encoded = model.encode(example)
     players = make_players(encoded, regions, words)
-    best = answers(model, encoded)
-    targets = _targets(model, asked, contrast, score, best[0])
+    if model.labels is None:
+        encoded = _with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)
+        score = "log_probability" if score == "logit" else score
+    best = model_answers(model, encoded)
+    targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
     task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
     explained = [_explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best) for goal in targets]
     return explained if isinstance(target, list | tuple) else explained[0]
@@ -103,11 +117,30 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     return _finish(task, method, found, best)
 
 
+def _with_candidates(
+    model: OpenModel,
+    encoded: Encoded,
+    texts: Sequence[str] | None,
+    asked: list[Any],
+    contrast: str | None,
+    token: int | None,
+) -> Encoded:
+    """The example with its candidates: those given, or the model's own, and the targets and contrast."""
+    if isinstance(texts, str) or (texts is not None and not texts):
+        raise InvalidInput("answers must be a list of at least one text, such as ['yes', 'no']")
+    named = [one for one in [*asked, contrast] if isinstance(one, str)]
+    own = model.generate(encoded) if texts is None and (None in asked or not named) else tuple(texts or ())
+    candidates: dict[str, str] = {}
+    for text in [*own, *named]:
+        candidates.setdefault(str(text).strip().casefold(), text)
+    return model.with_answers(encoded, list(candidates.values()), token)
+
+
 def _targets(
-    model: Model, asked: list[Any], contrast: str | None, score: str, best: Answer | None
+    kind: str, labels: tuple[str, ...], asked: list[Any], contrast: str | None, score: str, best: Answer | None
 ) -> tuple[Target, ...]:
     """The targets asked for; where none is, the `best` answer."""
-    other = None if contrast is None else find_answer(model, contrast)
+    other = None if contrast is None else find_answer(labels, contrast)
     targets = []
     for one in asked:
         if one is None:
@@ -117,13 +150,13 @@ def _targets(
         elif callable(one):
             if other is not None:
                 raise InvalidInput("a target function brings its own contrast; leave contrast= out")
-            targets.append(Target(None, None, score, one))
+            targets.append(Target(None, None, score, one, kind))
             continue
         else:
-            index = find_answer(model, one)
+            index = find_answer(labels, one)
         if index == other:
-            raise InvalidInput(f"target and contrast are both {model.labels[index]!r}; choose two different answers")
-        targets.append(Target(index, other, score))
+            raise InvalidInput(f"target and contrast are both {labels[index]!r}; choose two different answers")
+        targets.append(Target(index, other, score, kind=kind))
     return tuple(targets)
 
 
@@ -144,7 +177,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
 
 def _finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -> Explanation:
     """Carries an attribution to the original picture and to words, and gathers what belongs to it."""
-    encoded, units, labels = task.encoded, task.players.units, task.model.labels
+    encoded, units, labels = task.encoded, task.players.units, task.encoded.labels
     regions = found.regions or task.players.regions
     values = over_regions(task, found.image) if found.region_values is None else found.region_values
     where = encoded.geometry.labels_to_original(regions.labels).astype(np.int32)

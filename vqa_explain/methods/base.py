@@ -30,6 +30,12 @@ Progress = Callable[[int, int], None]  # done, in all
 NODES_AT_ONCE = 16  # examples through the model in one forward and backward pass, at most
 GRADIENT_BYTES = 2 * 2**30  # that the states of all layers of such a batch may take: the outputs and as much again
 
+# Why a method refuses a model, by the capability that it needs.
+LACKS = {
+    "gradients": "it needs gradients, and this model gives scores only",
+    "pixels": "it needs pixels, and this model sees features of boxes",
+    "attention": "it needs attention from the answer to every token and patch, which this model does not give",
+}
 # What errors and values are called, everywhere.
 STANDARD_ERROR = "largest standard error"
 GAP = "completeness gap"
@@ -230,10 +236,8 @@ def check_support(method: Method, model: Model) -> None:
     missing = method.needs - model.capabilities
     if missing:
         able = ", ".join(name for name, cls in METHODS.items() if cls.needs <= model.capabilities)
-        raise Unsupported(
-            f"method {method.name!r} needs {', '.join(sorted(missing))}, which model {model.name!r} cannot give; "
-            f"these work: {able}"
-        )
+        why = "; ".join(LACKS[what] for what in sorted(missing))
+        raise Unsupported(f"method {method.name!r} cannot explain model {model.name!r}: {why}; these work: {able}")
 
 
 def over_regions(task: Task, image: np.ndarray) -> np.ndarray:

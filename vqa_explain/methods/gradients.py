@@ -94,15 +94,19 @@ class IntegratedGradients:
     tolerance: float | None = parameter(
         None, "stop when the gap is this share of the score's change", low=0.0, high=1.0
     )
-    image_baseline: str | tuple[str, ...] = parameter(
-        "blur", "where the picture starts; of several, the mean is taken", choices=BASELINES, several=True
+    image_baseline: str | tuple[str, ...] | None = parameter(
+        None,
+        "where the picture starts (default: blur); of several, the mean is taken",
+        choices=BASELINES,
+        several=True,
     )
     text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
         whole, at_once = task.whole(leaves)
-        names = (self.image_baseline,) if isinstance(self.image_baseline, str) else tuple(self.image_baseline)
+        asked = self.image_baseline
+        names = tuple(asked) if isinstance(asked, list | tuple) else (asked,)
         images, tokens, gaps = [], [], []
         for number, name in enumerate(names):
             start = task.model.baselines(task.encoded, task.fills(name, self.text_baseline), task.seed)

@@ -62,7 +62,7 @@ class _Cam:
     """What class activation maps have in common; `_weigh` tells them apart."""
 
     source: ClassVar[str]
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    needs: ClassVar[frozenset[str]] = frozenset({"gradients", "pixels"})
     error: ClassVar[str] = KIND
     cost: ClassVar[str] = "1 forward, 1 backward"
 
@@ -78,13 +78,11 @@ class _Cam:
         activation, gradient = _layer(task, self.layer)
         tokens = np.zeros(len(task.encoded.tokens))
         if activation.ndim == 2:  # a sequence: patches make the map, words have a value each
-            where = task.model.positions(task.encoded)
-            if len(activation) <= max(where.image.max(), where.text.max(initial=0)):
-                raise InvalidInput(f"layer {self.layer!r} does not hold one state per token and patch; choose another")
+            where = task.model.positions(task.encoded, len(activation))
             if len(where.text):
                 words, slope = activation[where.text].T[:, None], gradient[where.text].T[:, None]
                 tokens = self._weigh(words, slope)[0].double().cpu().numpy()
-            rows, columns = task.encoded.grid
+            rows, columns = where.grid or task.encoded.grid
             activation = activation[where.image].T.unflatten(1, (rows, columns))
             gradient = gradient[where.image].T.unflatten(1, (rows, columns))
         cam = self._weigh(activation, gradient)[None, None].double()

@@ -148,7 +148,8 @@ class GradientShap:
         """Batches of (x − x') · ∇f at random points, images (B, H', W') and tokens (B, T)."""
         rng = np.random.default_rng(task.seed)
         _, at_once = task.whole(leaves)
-        names = BASELINES if self.image_baseline == "any" else (self.image_baseline,)
+        known = next(feature.fills for feature in task.model.features if feature.name == "image")
+        names = [b for b in BASELINES if b in known] if self.image_baseline == "any" else [self.image_baseline]
         for first in range(0, self.samples, at_once):
             some = min(at_once, self.samples - first)
             fills = [str(f) for f in rng.choice(names, some)]

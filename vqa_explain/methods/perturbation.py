@@ -39,7 +39,7 @@ class Occlusion:
 
     name: ClassVar[str] = "occlusion"
     source: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2"
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"pixels"})
     error: ClassVar[str] = GAP
     cost: ClassVar[str] = "one forward a window and a word: about 225 + W by default"
 

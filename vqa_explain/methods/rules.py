@@ -178,7 +178,7 @@ class DeepLift:
     error: ClassVar[str] = GAP
     cost: ClassVar[str] = "2 forwards, 2 backwards"
 
-    image_baseline: str = parameter("blur", "where the picture starts", choices=BASELINES)
+    image_baseline: str | None = parameter(None, "where the picture starts (default: blur)", choices=BASELINES)
     text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
 
     def __call__(self, task: Task) -> Attribution:

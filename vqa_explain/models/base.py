@@ -1,6 +1,6 @@
 """What methods may know of a model: features, leaves, scores, and scores of coalitions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
@@ -40,6 +41,8 @@ class Encoded:
         grid: (rows, columns) of the model's own division of the frame.
         ids: (1, T) token numbers; empty for a classifier.
         tokens, words: the question as the model and as people read it.
+        labels: the K answers that the model scores for this example, in order.
+        state: what else the adapter needs of the example.
     """
 
     example: Example
@@ -50,6 +53,8 @@ class Encoded:
     ids: Tensor = field(default_factory=lambda: torch.zeros(1, 0, dtype=torch.long))
     tokens: tuple[Token, ...] = ()
     words: tuple[Word, ...] = ()
+    labels: tuple[str, ...] = ()
+    state: Any = None
 
 
 class Model(Protocol):
@@ -59,17 +64,20 @@ class Model(Protocol):
         name: what `vqa_explain.load` would take to get it again, as far as that is known.
         family: the adapter, for lists.
         features: its modalities, in the order of its leaves.
-        labels: the closed set of answers.
+        labels: the closed set of answers; `None` where any text may be an answer (see `OpenModel`).
+        kind: what scores are, one of `KINDS`.
         device: where it runs.
         module: the network itself, for methods that hook its layers.
-        capabilities: "gradients", "drop" (absent patches can leave the sequence) and "attention" (see `Attentive`), as
-            far as they hold.
+        capabilities: "gradients", "pixels" (the image leaf holds pixels, so that windows and layers of maps have a
+            meaning), "drop" (absent patches can leave the sequence) and "attention" (see `Attentive`), as far as they
+            hold.
     """
 
     name: str
     family: str
     features: tuple[Feature, ...]
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None
+    kind: str
     device: torch.device
     module: nn.Module
     capabilities: frozenset[str]
@@ -105,8 +113,12 @@ class Model(Protocol):
         """
         ...
 
-    def positions(self, encoded: Encoded) -> "Positions":
-        """Where in the sequence of a layer the tokens and the grid's cells are."""
+    def positions(self, encoded: Encoded, length: int) -> "Positions":
+        """Where in a layer's sequence of this length the tokens and the grid's cells are.
+
+        Raises:
+            InvalidInput: a sequence of this length does not hold them.
+        """
         ...
 
     def default_layer(self, encoded: Encoded) -> str:
@@ -116,10 +128,14 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Positions:
-    """Positions in a layer's sequence (B, N, D): of each token (T,), and of each cell of the grid in raster order."""
+    """Positions in a layer's sequence (B, N, D): of each token (T,), and of each cell of `grid` in raster order.
+
+    `grid` is (rows, columns), or `None` for the example's own.
+    """
 
     text: np.ndarray
     image: np.ndarray
+    grid: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,14 +161,35 @@ class Attentive(Model, Protocol):
         ...
 
 
+class OpenModel(Model, Protocol):
+    """A model whose answers are any texts: `labels` is `None`, and each example has its own candidates."""
+
+    def generate(self, encoded: Encoded) -> tuple[str, ...]:
+        """What the model answers by itself, best first."""
+        ...
+
+    def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
+        """The example with these candidates as its labels.
+
+        Args:
+            encoded: the example.
+            texts: the candidates.
+            token: score only this token of each candidate, given those before it; `None` for all of them.
+
+        Raises:
+            InvalidInput: a candidate has no tokens, or none of that number.
+        """
+        ...
+
+
 def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
     """The most probable answers, best first."""
     with torch.no_grad():
-        logits = model.scores(encoded, model.leaves(encoded))[0].double()
+        logits = model.scores(encoded, model.leaves(encoded)).double()
     check_finite(logits, "the model's answer to the whole example")
-    probabilities = logits.softmax(0)
-    best = probabilities.topk(min(top, len(probabilities)))
-    return [Answer(model.labels[i], p, i) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+    found = KINDS[model.kind](logits).exp()[0]
+    best = found.topk(min(top, len(found)))
+    return [Answer(encoded.labels[i], p, i) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
 def check_finite(scores: Tensor, what: str) -> None:
@@ -164,6 +201,12 @@ def check_finite(scores: Tensor, what: str) -> None:
 
 
 SCORES = ("logit", "log_probability", "probability")
+# What a model's scores (B, K) are, and the log-probabilities (B, K) that they stand for.
+KINDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "logits": lambda scores: scores.log_softmax(-1),  # of answers that exclude each other
+    "log_probabilities": lambda scores: scores,  # of answers among all texts
+    "fit": F.logsigmoid,  # of each answer by itself
+}
 
 
 @dataclass(frozen=True)
@@ -175,19 +218,20 @@ class Target:
         contrast: the label number of the answer it is compared with, or `None`.
         score: "logit", "log_probability" or "probability".
         function: scores (B, K) → (B,), differentiable for gradient methods.
+        kind: what the model's scores are, one of `KINDS`.
     """
 
     index: int | None
     contrast: int | None = None
     score: str = "logit"
     function: Callable[[Tensor], Tensor] | None = None
+    kind: str = "logits"
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Scores (B,) of logits (B, K)."""
-        if self.score == "log_probability":
-            logits = logits.log_softmax(-1)
-        elif self.score == "probability":
-            logits = logits.softmax(-1)
+        """Scores (B,) of what the model gives (B, K)."""
+        if self.score != "logit":
+            logits = KINDS[self.kind](logits)
+            logits = logits.exp() if self.score == "probability" else logits
         if self.function is not None:
             return self._called(logits)
         value = logits[:, self.index]
@@ -211,15 +255,15 @@ class Target:
         return labels[self.index]
 
 
-def find_answer(model: Model, answer: str) -> int:
+def find_answer(labels: Sequence[str], answer: str) -> int:
     """The label number of an answer's text; case and surrounding blanks do not matter."""
     if not isinstance(answer, str):
         raise InvalidInput(f"an answer must be text, not {type(answer).__name__}")
     wanted = answer.strip().casefold()
-    for index, label in enumerate(model.labels):
-        if label.casefold() == wanted:
+    for index, label in enumerate(labels):
+        if label.strip().casefold() == wanted:
             return index
-    raise unknown("answer", answer, model.labels)
+    raise unknown("answer", answer, labels)
 
 
 def check_fills(model: Model, fills: dict[str, str]) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.models.base import Model, choose_device
 
 
@@ -21,9 +21,113 @@ SHIPPED = {
     "scenes": Shipped("scenes", "ViLT trained on generated scenes: ten families of questions"),
     "easy-vqa": Shipped("easy-vqa", "ViLT trained on easy-VQA: one shape, its colour, yes and no"),
 }
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user said of a model besides the model: see `load`."""
+
+    name: str
+    device: Any
+    processor: Any = None
+    transform: Any = None
+    labels: Sequence[str] | None = None
+    boxes: Any = None
+    generation: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that one adapter serves.
+
+    Attributes:
+        about: what they are, for people.
+        architectures: transformers' classes, by name or by the name's end after "*"; () if it serves no checkpoints.
+        auto: the class in transformers whose `from_pretrained` gives the module; `None` for the architecture itself.
+        processor: the class that gives the processor, likewise; `None` for none.
+        adapter: makes the model of a module, its processor and the options.
+    """
+
+    about: str
+    architectures: tuple[str, ...]
+    adapter: Callable[[Any, Any, Options], Model]
+    auto: str | None = None
+    processor: str | None = "AutoProcessor"
+
+    def serves(self, architecture: str) -> bool:
+        """Whether this is one of its classes."""
+        return any(architecture == a or (a[0] == "*" and architecture.endswith(a[1:])) for a in self.architectures)
+
+
+def _vilt(module: Any, processor: Any, options: Options) -> Model:
+    from vqa_explain.models.vilt import ViltModel
+
+    return ViltModel(module, processor, options.name, options.device)
+
+
+def _blip(module: Any, processor: Any, options: Options) -> Model:
+    from vqa_explain.models.blip import BlipModel
+
+    return BlipModel(module, processor, options.name, options.device, **options.generation)
+
+
+def _lxmert(module: Any, tokenizer: Any, options: Options) -> Model:
+    from vqa_explain.models.lxmert import LxmertModel
+
+    return LxmertModel(module, tokenizer, options.boxes, options.labels, options.name, options.device)
+
+
+def _clip(module: Any, processor: Any, options: Options) -> Model:
+    from vqa_explain.models.clip import ClipModel, zero_shot
+
+    if options.labels is not None:
+        return zero_shot(module, processor, options.labels, options.name, options.device)
+    return ClipModel(module, processor, options.name, options.device)
+
+
+def _generative(module: Any, processor: Any, options: Options) -> Model:
+    from vqa_explain.models.generative import GenerativeModel
+
+    return GenerativeModel(module, processor, options.name, options.device, **options.generation)
+
+
+def _classifier(module: Any, processor: Any, options: Options) -> Model:
+    from vqa_explain.models.classifier import ClassifierModel
+
+    transform = options.transform if options.transform is not None else processor
+    return ClassifierModel(module, transform, options.labels, options.name, options.device)
+
+
 FAMILIES = {
-    "vilt": "ViltForQuestionAnswering checkpoints: hub id, folder, or the model with its processor",
-    "classifier": "torchvision, timm and transformers image classifiers, or any nn.Module",
+    "vilt": Family("ViLT: answers from a closed set", ("ViltForQuestionAnswering",), _vilt),
+    "blip": Family("BLIP: writes its answer", ("BlipForQuestionAnswering",), _blip),
+    "lxmert": Family(
+        "LXMERT: regions are the boxes of a detector that you give",
+        ("LxmertForQuestionAnswering",),
+        _lxmert,
+        processor="AutoTokenizer",
+    ),
+    "clip": Family(
+        "CLIP and SigLIP: does this text fit, or zero-shot classification with labels=",
+        ("CLIPModel", "SiglipModel", "Siglip2Model"),
+        _clip,
+    ),
+    "generative": Family(
+        "LLaVA, LLaVA-OneVision, Qwen2-VL and 2.5, Idefics3, SmolVLM, PaliGemma and their like: write their answer",
+        ("*ForConditionalGeneration",),
+        _generative,
+        auto="AutoModelForImageTextToText",
+    ),
+    "classifier": Family(
+        "image classifiers of torchvision, timm and transformers, or any nn.Module",
+        ("*ForImageClassification",),
+        _classifier,
+        auto="AutoModelForImageClassification",
+        processor="AutoImageProcessor",
+    ),
+    "custom": Family(
+        "your own network over picture and question: vqa_explain.CustomModel", (), lambda module, *_: module
+    ),
 }
 
 
@@ -42,7 +146,13 @@ def load(
     processor: Any = None,
     transform: Any = None,
     labels: Sequence[str] | None = None,
+    boxes: Any = None,
+    beams: int = 1,
+    lengths: str = "sum",
     device: str | None = None,
+    dtype: Any = None,
+    device_map: Any = None,
+    trust_remote_code: bool = False,
 ) -> Model:
     """Loads a model that can be explained.
 
@@ -50,19 +160,33 @@ def load(
         model: "scenes" or "easy-vqa" (shipped), a hub id or folder with safetensors weights, a transformers
             model, or any `nn.Module` image classifier.
         processor: the processor of a transformers model given as an object.
-        transform: how a picture becomes a classifier's input: torchvision transforms, a weights' preset, or a
-            transformers image processor.
-        labels: a classifier's class names; taken from its configuration where it has one.
+        transform: how a picture becomes a classifier's input: torchvision transforms, a weights' preset or the weights
+            themselves (which bring their labels), or a transformers image processor. A timm model brings its own.
+        labels: a classifier's class names; taken from its configuration where it has one. Of CLIP and SigLIP, the
+            texts to choose among; without them, the question is a text that fits the picture or not.
+        boxes: LXMERT's detector: see `models.lxmert`.
+        beams: how many answers a model that writes them gives by itself, by beam search; 1 is greedy.
+        lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or "mean".
         device: such as "cpu" or "cuda"; by default the fastest there is.
+        dtype: the number type of a checkpoint's weights, such as "bfloat16".
+        device_map: as transformers takes it, to spread a checkpoint over devices.
+        trust_remote_code: whether a checkpoint's own code may run.
 
     Raises:
         InvalidInput: nothing of that name, an architecture that no adapter knows, or something is missing.
     """
     from torch import nn
 
-    where = choose_device(device)
+    from vqa_explain.models.candidates import LENGTHS
+
+    if lengths not in LENGTHS:
+        raise unknown("value of lengths:", lengths, LENGTHS)
+    if not isinstance(beams, int) or beams < 1:
+        raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
+    generation = {"beams": beams, "lengths": lengths}
+    options = Options("", choose_device(device), processor, transform, labels, boxes, generation)
     if isinstance(model, nn.Module):
-        return _wrap(model, processor, transform, labels, where)
+        return _wrap(model, _named(options, type(model).__name__))
     if not isinstance(model, str | Path):
         raise InvalidInput(f"a model is a name, a folder or an nn.Module, not {type(model).__name__}")
     name = str(model)
@@ -74,66 +198,112 @@ def load(
         source = Path(name)
     else:
         raise unknown("model", name, SHIPPED) if name else InvalidInput("the model's name is empty")
-    return _from_pretrained(name, source, where)
+    settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
+    return _from_pretrained(source, _named(options, name), settings, trust_remote_code)
 
 
-def _from_pretrained(name: str, source: Path, device: Any) -> Model:
-    from transformers import AutoConfig
+def _named(options: Options, name: str) -> Options:
+    from dataclasses import replace
+
+    return replace(options, name=name)
+
+
+def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:
     from transformers.utils import logging
 
     if source.is_dir() and logging.is_progress_bar_enabled():  # reading a folder takes no time worth a bar
         logging.disable_progress_bar()
         try:
-            return _from_pretrained(name, source, device)
+            return _from_pretrained(source, options, settings, trust)
         finally:
             logging.enable_progress_bar()
+    _check_weights(source, options.name)
     try:
-        config = AutoConfig.from_pretrained(source.as_posix())
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InvalidInput(f"model {name!r} cannot be loaded: {reason}") from error
-    architecture = (config.architectures or ["?"])[0]
-    try:
-        if architecture == "ViltForQuestionAnswering":
-            from transformers import ViltForQuestionAnswering, ViltProcessor
+        return _read(source.as_posix(), options, settings, trust)
+    except VQAExplainError:
+        raise
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+        raise InvalidInput(f"model {options.name!r} cannot be loaded: {_reason(error)}") from error
 
-            module = ViltForQuestionAnswering.from_pretrained(source.as_posix(), use_safetensors=True)
-            return _vilt(module, ViltProcessor.from_pretrained(source.as_posix()), name, device)
-        if architecture.endswith("ForImageClassification"):
-            from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-            classifier = AutoModelForImageClassification.from_pretrained(source.as_posix(), use_safetensors=True)
-            return _classifier(classifier, AutoImageProcessor.from_pretrained(source.as_posix()), None, name, device)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InvalidInput(f"model {name!r} cannot be loaded: {reason}") from error
+def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) -> Model:
+    import transformers
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
+    architecture = (getattr(config, "architectures", None) or ["?"])[0]
+    family = _family(architecture, options.name)
+    kind = getattr(transformers, family.auto or architecture)
+    if family.auto and trust:
+        settings = {**settings, "trust_remote_code": True}
+    module = kind.from_pretrained(source, use_safetensors=True, **settings)
+    processor = options.processor
+    if processor is None and family.processor:
+        try:
+            processor = getattr(transformers, family.processor).from_pretrained(source, trust_remote_code=trust)
+        except (OSError, ValueError) as error:
+            raise InvalidInput(
+                f"model {options.name!r} has no processor beside its weights ({_reason(error)}); save it there with "
+                "save_pretrained, or give processor="
+            ) from error
+    return family.adapter(module, processor, options)
+
+
+def _family(architecture: str, name: str) -> Family:
+    for family in FAMILIES.values():
+        if family.serves(architecture):
+            return family
+    known = "; ".join(f"{key} ({family.about})" for key, family in FAMILIES.items())
     raise InvalidInput(
-        f"model {name!r} is a {architecture}, which no adapter knows; known are {', '.join(FAMILIES)}: "
-        "for a classifier of your own pass the nn.Module with transform= and labels="
+        f"model {name!r} is a {architecture}, which no adapter knows. Known are: {known}. For a network of your own "
+        "use vqa_explain.CustomModel, or for a classifier pass the nn.Module with transform= and labels="
     )
 
 
-def _wrap(module: Any, processor: Any, transform: Any, labels: Sequence[str] | None, device: Any) -> Model:
-    name = type(module).__name__
-    if name == "ViltForQuestionAnswering":
-        if processor is None:
-            raise InvalidInput("a ViLT model needs its processor: load(model, processor=ViltProcessor…)")
-        return _vilt(module, processor, name, device)
-    transform = transform if transform is not None else processor
+def _check_weights(source: Path, name: str) -> None:
+    """Refuses a folder whose weights are pickled, which could run any code when read."""
+    if not source.is_dir() or any(source.glob("*.safetensors")):
+        return
+    pickled = next((p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in source.glob(pattern)), None)
+    if pickled:
+        raise InvalidInput(
+            f"model {name!r} has its weights in {pickled!r}, a pickle, which may run any code when it is read; save "
+            "them with save_pretrained, which writes safetensors"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """One sentence of why a checkpoint cannot be loaded, from the innermost cause that says it."""
+    text, chain = str(error), [error]
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 8:
+        chain.append(inner)
+    kinds = {type(e).__name__ for e in chain}
+    if "GatedRepoError" in kinds or "gated repo" in text:
+        return "its weights are gated; ask for access on the hub and log in with `hf auth login`"
+    if "trust_remote_code" in text:
+        return "it brings code of its own; give trust_remote_code=True if you trust its author"
+    if "RepositoryNotFoundError" in kinds or "not a valid model identifier" in text:
+        return "the hub has no model of this name, or it is private; check the spelling or log in with `hf auth login`"
+    if kinds & {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError"} or (
+        "couldn't connect" in text.lower() or "offline" in text.lower()
+    ):
+        return "the hub cannot be reached and no copy is kept here; connect, or give the folder of a copy"
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+
+
+def _wrap(module: Any, options: Options) -> Model:
+    family = next((f for f in FAMILIES.values() if f.serves(options.name)), FAMILIES["classifier"])
+    if family is not FAMILIES["classifier"]:
+        if options.processor is None:
+            raise InvalidInput(f"{options.name} needs its processor: load(model, processor=…)")
+        return family.adapter(module, options.processor, options)
+    transform = options.transform if options.transform is not None else options.processor
+    if transform is None:
+        from vqa_explain.models.classifier import timm_transform
+
+        transform = timm_transform(module)
     if transform is None:
         raise InvalidInput(
-            f"how does a picture become the input of {name}? Give transform=, for example weights.transforms()"
+            f"how does a picture become the input of {options.name}? Give transform=, for example weights.transforms()"
         )
-    return _classifier(module, transform, labels, name, device)
-
-
-def _vilt(module: Any, processor: Any, name: str, device: Any) -> Model:
-    from vqa_explain.models.vilt import ViltModel
-
-    return ViltModel(module, processor, name, device)
-
-
-def _classifier(module: Any, transform: Any, labels: Sequence[str] | None, name: str, device: Any) -> Model:
-    from vqa_explain.models.classifier import ClassifierModel
-
-    return ClassifierModel(module, transform, labels, name, device)
+    return family.adapter(module, transform, options)

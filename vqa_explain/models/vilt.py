@@ -19,13 +19,15 @@ from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, fi
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, check_question, group_tokens
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
+from vqa_explain.models.transformer import to_front
 
 
 class ViltModel:
     """Adapter of `transformers.ViltForQuestionAnswering`; see `models.base.Model`."""
 
     family = "vilt"
-    capabilities = frozenset({"gradients", "drop", "attention"})
+    capabilities = frozenset({"gradients", "pixels", "drop", "attention"})
+    kind = "logits"
 
     def __init__(
         self, module: ViltForQuestionAnswering, processor: ViltProcessor, name: str, device: torch.device
@@ -58,7 +60,8 @@ class ViltModel:
         patch = self.module.config.patch_size
         grid = (frame[0] // patch, frame[1] // patch)
         geometry = Geometry(picture.shape[:2], frame, frame)
-        return Encoded(example, picture, pixels, geometry, grid, torch.tensor([ids], device=self.device), tokens, words)
+        numbers = torch.tensor([ids], device=self.device)
+        return Encoded(example, picture, pixels, geometry, grid, numbers, tokens, words, self.labels)
 
     def _pixels(self, picture: np.ndarray) -> Tensor:
         """The processor's frame (1, 3, H', W'). One picture alone is resized to whole patches, never padded."""
@@ -107,8 +110,10 @@ class ViltModel:
             )
         return Attention(scores=found.logits, maps=found.attentions, readout=0)
 
-    def positions(self, encoded: Encoded) -> Positions:
+    def positions(self, encoded: Encoded, length: int) -> Positions:
         words = len(encoded.tokens)  # then the image's own first token, then its patches
+        if length != words + 1 + encoded.grid[0] * encoded.grid[1]:
+            raise InvalidInput(f"a layer of {length} states does not hold one per token and patch; choose another")
         return Positions(np.arange(words), words + 1 + np.arange(encoded.grid[0] * encoded.grid[1]))
 
     def default_layer(self, encoded: Encoded) -> str:
@@ -154,7 +159,7 @@ class ViltModel:
         elif fill == "pad":
             heard = said.long()
         else:
-            kept = _to_front(said)
+            kept = to_front(said)
             ids, heard = ids.gather(1, kept), said.gather(1, kept).long()
         return self._embeddings.text_embeddings.word_embeddings(ids), heard
 
@@ -163,13 +168,7 @@ class ViltModel:
         patch = self.module.config.patch_size
         present = shown[:, torch.from_numpy(regions.labels[::patch, ::patch].ravel()).to(self.device)]
         tokens = self._patches(encoded.pixels)[0]
-        kept = _to_front(present)
+        kept = to_front(present)
         patches = torch.cat([tokens[:1].expand(len(shown), 1, -1), tokens[1:][kept]], dim=1)
         seen = torch.cat([torch.ones_like(present[:, :1]), present.gather(1, kept)], dim=1)
         return patches, seen.long()
-
-
-def _to_front(present: Tensor) -> Tensor:
-    """(N, most present) numbers of the columns of `present` (N, T), those present first and in order."""
-    most = int(present.sum(1).max())
-    return (~present).to(torch.uint8).argsort(dim=1, stable=True)[:, :most]

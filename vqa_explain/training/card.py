@@ -31,7 +31,7 @@ def measure(model: Model, examples: Iterable[Example]) -> dict[str, Tally]:
         said = torch.tensor([[True], [True], [False]]) | ~own
         best = model.coalition_scores(encoded, regions, shown, said, fills, 0).argmax(1)
         for mode, index in zip(MODES, best.tolist(), strict=True):
-            right[mode][example.family].append(model.labels[index] == example.answer)
+            right[mode][example.family].append(encoded.labels[index] == example.answer)
     return right
 
 

@@ -1,0 +1,233 @@
+"""Tiny random checkpoints in hub format: real configurations, tokenizers and processors, saved by save_pretrained."""
+
+from pathlib import Path
+
+import torch
+import transformers as tf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+TEXTS = [
+    "What color is the circle? Is there a red square on the left? How many small blue triangles are there?",
+    "a photo of a cat, a dog; yes no red green blue two three nothing unknown the mug isn't naïve.",
+]
+
+
+def tokenizer(special: list[str], **named: str) -> tf.PreTrainedTokenizerFast:
+    """A byte-level tokenizer of a few hundred pieces, with these special tokens."""
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    inner.train_from_iterator(TEXTS, trainer)
+    return tf.PreTrainedTokenizerFast(tokenizer_object=inner, **named)
+
+
+def chat(image: str) -> str:
+    """A chat template with the picture first."""
+    return (
+        "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}"
+        + image
+        + "{% else %}\n{{ c['text'] }}{% endif %}{% endfor %}\n{% endfor %}ASSISTANT:"
+    )
+
+
+def text_settings(size: int, **more: object) -> dict:
+    return {
+        "vocab_size": size,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        **more,
+    }
+
+
+def vision_settings(image: int, patch: int) -> dict:
+    return {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": image,
+        "patch_size": patch,
+    }
+
+
+def llava() -> tuple:
+    words = tokenizer(["<pad>", "<s>", "</s>", "<image>"], pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    config = tf.LlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**vision_settings(32, 8)),
+        text_config=tf.LlamaConfig(**text_settings(len(words))),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+    )
+    pictures = tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    processor = tf.LlavaProcessor(
+        pictures,
+        words,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=chat("<image>"),
+    )
+    return tf.LlavaForConditionalGeneration(config), processor
+
+
+def llava_onevision() -> tuple:
+    words = tokenizer(
+        ["<pad>", "</s>", "<image>", "<video>"],
+        pad_token="<pad>",
+        eos_token="</s>",
+        extra_special_tokens={"image_token": "<image>", "video_token": "<video>"},
+    )
+    points = [[32, 32], [32, 64], [64, 32], [64, 64]]
+    config = tf.LlavaOnevisionConfig(
+        vision_config=tf.SiglipVisionConfig(**vision_settings(32, 8)),
+        text_config=tf.Qwen2Config(**text_settings(len(words))),
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=points,
+    )
+    pictures = tf.LlavaOnevisionImageProcessor(size={"height": 32, "width": 32}, image_grid_pinpoints=points)
+    processor = tf.LlavaOnevisionProcessor(
+        pictures,
+        words,
+        tf.LlavaOnevisionVideoProcessor(size={"height": 32, "width": 32}),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=chat("<image>"),
+    )
+    return tf.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+def _qwen(version: str) -> tuple:
+    names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    words = tokenizer(["<pad>", "</s>", *names], pad_token="<pad>", eos_token="</s>")
+    ids = dict(
+        zip(
+            ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id"),
+            words.convert_tokens_to_ids(names),
+            strict=True,
+        )
+    )
+    rope = {"rope_type": "default", "type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    text = text_settings(len(words), rope_parameters=rope)
+    sizes = {"min_pixels": 56 * 56, "max_pixels": 56 * 112}
+    if version == "2":
+        vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 14, "mlp_ratio": 2}
+        config = tf.Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
+        module = tf.Qwen2VLForConditionalGeneration(config)
+        kind = tf.Qwen2VLProcessor
+    else:
+        vision = {
+            "depth": 2,
+            "hidden_size": 32,
+            "out_hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "patch_size": 14,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+        }
+        config = tf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+        module = tf.Qwen2_5_VLForConditionalGeneration(config)
+        kind = tf.Qwen2_5_VLProcessor
+    template = chat("<|vision_start|><|image_pad|><|vision_end|>")
+    pictures = tf.Qwen2VLImageProcessor(**sizes)
+    processor = kind(pictures, words, tf.Qwen2VLVideoProcessor(**sizes), chat_template=template)
+    return module, processor
+
+
+def qwen2_vl() -> tuple:
+    return _qwen("2")
+
+
+def qwen2_5_vl() -> tuple:
+    return _qwen("2.5")
+
+
+def _idefics(kind: str) -> tuple:
+    marks = [f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5)]
+    words = tokenizer(
+        ["<pad>", "</s>", "<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>", *marks],
+        pad_token="<pad>",
+        eos_token="</s>",
+        extra_special_tokens={
+            "fake_image_token": "<fake_token_around_image>",
+            "image_token": "<image>",
+            "global_image_token": "<global-img>",
+            "end_of_utterance_token": "<end_of_utterance>",
+        },
+    )
+    vision = vision_settings(32, 8)
+    common = {"image_token_id": words.convert_tokens_to_ids("<image>"), "scale_factor": 2}
+    text = tf.LlamaConfig(**text_settings(len(words)))
+    sizes = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+    if kind == "idefics3":
+        config = tf.Idefics3Config(vision_config=vision, text_config=text, **common)
+        processor = tf.Idefics3Processor(
+            tf.Idefics3ImageProcessor(**sizes), words, image_seq_len=4, chat_template=chat("<image>")
+        )
+        return tf.Idefics3ForConditionalGeneration(config), processor
+    config = tf.SmolVLMConfig(vision_config=vision, text_config=text, **common)
+    processor = tf.SmolVLMProcessor(
+        tf.SmolVLMImageProcessor(**sizes),
+        words,
+        tf.SmolVLMVideoProcessor(size={"longest_edge": 32}, max_image_size={"longest_edge": 32}),
+        image_seq_len=4,
+        chat_template=chat("<image>"),
+    )
+    return tf.SmolVLMForConditionalGeneration(config), processor
+
+
+def idefics3() -> tuple:
+    return _idefics("idefics3")
+
+
+def smolvlm() -> tuple:
+    return _idefics("smolvlm")
+
+
+def paligemma() -> tuple:
+    words = tokenizer(["<pad>", "<bos>", "<eos>", "<image>"], pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
+    vision = tf.SiglipVisionConfig(**vision_settings(32, 8), projection_dim=32)
+    text = tf.GemmaConfig(**text_settings(len(words)), head_dim=8, pad_token_id=0)
+    config = tf.PaliGemmaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        projection_dim=32,
+    )
+    pictures = tf.SiglipImageProcessor(size={"height": 32, "width": 32})
+    pictures.image_seq_length = 16
+    return tf.PaliGemmaForConditionalGeneration(config), tf.PaliGemmaProcessor(pictures, words)
+
+
+GENERATIVE = {
+    "llava": llava,
+    "llava_onevision": llava_onevision,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "idefics3": idefics3,
+    "smolvlm": smolvlm,
+    "paligemma": paligemma,
+}
+MAKERS = dict(GENERATIVE)
+
+
+def checkpoint(family: str, folder: Path) -> Path:
+    """A folder that `vx.load` reads: random weights by a fixed seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module, processor = MAKERS[family]()
+        for p in module.parameters():
+            if p.ndim > 1:
+                torch.nn.init.normal_(p, std=0.2)  # so that the answer depends on everything
+    path = folder / family
+    module.save_pretrained(path)
+    if processor is not None:
+        processor.save_pretrained(path)
+    return path

@@ -1,0 +1,75 @@
+"""Answers that are texts: their tokens, and their log-probabilities from what a decoder says step by step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput
+
+LENGTHS = ("sum", "mean")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Texts that a model may answer.
+
+    Attributes:
+        texts: K of them.
+        ids: the tokens of each, without a token that ends the answer.
+        token: the one token of each that is scored, or `None` for all.
+        lengths: "sum" of the tokens' log-probabilities, the answer's own; or their "mean", which long answers need to
+            be compared with short ones.
+    """
+
+    texts: tuple[str, ...]
+    ids: tuple[tuple[int, ...], ...]
+    token: int | None = None
+    lengths: str = "sum"
+
+    @classmethod
+    def of(
+        cls, texts: Sequence[str], tokenizer: Any, token: int | None, lengths: str, known: dict[str, tuple[int, ...]]
+    ) -> "Candidates":
+        """Tokenizes texts; those in `known`, which the model wrote itself, keep its tokens.
+
+        Raises:
+            InvalidInput: a text has no tokens, or not that one.
+        """
+        ids = []
+        for text in texts:
+            if not isinstance(text, str):
+                raise InvalidInput(f"an answer must be text, not {type(text).__name__}")
+            found = known.get(text) or tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+            if not found or not text.strip():
+                raise InvalidInput(f"the answer {text!r} has no tokens; give a text")
+            if token is not None and not 0 <= token < len(found):
+                raise InvalidInput(f"answer {text!r} has tokens 0 to {len(found) - 1}, no token {token}")
+            ids.append(found)
+        return cls(tuple(texts), tuple(ids), token, lengths)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def padded(self, device: torch.device) -> Tensor:
+        """(K, longest) the tokens, zeros after the end."""
+        longest = max(map(len, self.ids))
+        return torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in self.ids], device=device)
+
+    def columns(self, steps: Tensor) -> Tensor:
+        """Scores (B, K) from the log-probability (B, K, longest) of each token given those before it."""
+        counted = torch.zeros(steps.shape[1:], dtype=steps.dtype, device=steps.device)
+        for row, ids in zip(counted, self.ids, strict=True):
+            if self.token is not None:
+                row[self.token] = 1.0
+            else:
+                row[: len(ids)] = 1.0 / (len(ids) if self.lengths == "mean" else 1)
+        return (steps * counted).sum(dim=2)
+
+
+def log_probabilities(logits: Tensor, ids: Tensor) -> Tensor:
+    """(…,) of token numbers ids (…,) under logits (…, V), in float32 at least."""
+    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return wide.log_softmax(-1).gather(-1, ids[..., None])[..., 0]

@@ -1,0 +1,160 @@
+"""What a decoder receives of a prompt, with parts hidden or taken out, and what it says of candidate answers."""
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from vqa_explain.models.candidates import Candidates, log_probabilities
+from vqa_explain.models.transformer import to_back
+
+
+@dataclass(frozen=True, eq=False)
+class Prompted:
+    """The sequence that the decoder receives.
+
+    Attributes:
+        states: (B, N, D) embeddings.
+        positions: (B, N), or (A, B, N) with A axes, or `None` where the decoder counts by itself.
+        heard: (B, N) bool, what may be attended to.
+        mask: a mask (B, 1, N, N) of the model's own, or several by name, or `None` for causal attention.
+    """
+
+    states: Tensor
+    positions: Tensor | None
+    heard: Tensor
+    mask: Any
+
+    def times(self, index: Tensor) -> "Prompted":
+        """Rows `index` (N,) of it."""
+        positions = self.positions
+        if positions is not None:
+            some = positions.shape[-2] > 1
+            positions = positions[..., index if some else torch.zeros_like(index), :]
+        mask = _each(self.mask, lambda m: m[index if len(m) > 1 else torch.zeros_like(index)])
+        return Prompted(self.states[index], positions, self.heard[index], mask)
+
+    def hidden(self, heard: Tensor) -> "Prompted":
+        """With only what is in `heard` (B, N) bool attended to."""
+        return replace(self, heard=self.heard & heard)
+
+    def kept(self, present: Tensor) -> "Prompted":
+        """With only what is in `present` (B, N) bool in the sequence; shorter rows get fillers at their start."""
+        order = to_back(present)
+        states = self.states.gather(1, order[..., None].expand(-1, -1, self.states.shape[2]))
+        positions = self.positions
+        if positions is not None:
+            wide = order.expand(*positions.shape[:-2], *order.shape)
+            positions = positions.expand(*wide.shape[:-1], positions.shape[-1]).gather(-1, wide)
+
+        def smaller(mask: Tensor) -> Tensor:
+            rows = mask.expand(len(order), -1, -1, -1).gather(2, order[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
+            return rows.gather(3, order[:, None, None].expand(-1, 1, order.shape[1], -1))
+
+        heard = (self.heard & present).gather(1, order)
+        return Prompted(states, positions, heard, _each(self.mask, smaller))
+
+
+def _each(mask: Any, change: Any) -> Any:
+    """A mask changed, or each of several."""
+    if isinstance(mask, dict):
+        return {name: _each(one, change) for name, one in mask.items()}
+    return change(mask) if isinstance(mask, Tensor) else mask
+
+
+class Decoding:
+    """The language side of a generative model.
+
+    Attributes:
+        decoder, embed: its decoder, and its word embeddings.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.decoder: Any = module.get_decoder()
+        self.embed: nn.Module = module.get_input_embeddings()
+        self._head: nn.Module = module.get_output_embeddings()
+        self._cap = getattr(module.config.get_text_config(), "final_logit_softcapping", None)
+        known = inspect.signature(self.decoder.forward).parameters
+        self._cache = "cache" if "cache" in known else "past_key_values"
+
+    def received(self, inputs: dict[str, Tensor]) -> Prompted:
+        """What the decoder would get for inputs of batch B, which every part before it has seen."""
+        caught: dict[str, Any] = {}
+
+        def catch(*_args: Any, **given: Any) -> Any:
+            from transformers.modeling_outputs import BaseModelOutputWithPast
+
+            caught.update(given)
+            return BaseModelOutputWithPast(last_hidden_state=given["inputs_embeds"])
+
+        with patch.object(self.decoder, "forward", catch):
+            self.module.base_model(**inputs, use_cache=False)
+        states, mask = caught["inputs_embeds"], caught.get("attention_mask")
+        plain = isinstance(mask, Tensor) and mask.ndim == 2
+        heard = mask.bool() if plain else torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+        return Prompted(states, caught.get("position_ids"), heard, None if plain else mask)
+
+    def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:
+        """The decoder's output for a sequence."""
+        heard, mask = given.heard, given.heard.long()
+        if given.mask is not None:
+
+            def without(own: Tensor) -> Tensor:
+                seen = heard[:, None, None]
+                return own & seen if own.dtype == torch.bool else own.masked_fill(~seen, torch.finfo(own.dtype).min)
+
+            mask = _each(given.mask, without)
+        keep = {self._cache: cache} if cache is not None else {}
+        return self.decoder(
+            inputs_embeds=given.states,
+            attention_mask=mask,
+            position_ids=given.positions,
+            use_cache=cache is not None,
+            **keep,
+            **more,
+        )
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits (…, V) of the next token from the decoder's states (…, D)."""
+        found = self._head(states)
+        return found if self._cap is None else torch.tanh(found / self._cap) * self._cap
+
+    def answer(self, given: Prompted, candidates: Candidates) -> Tensor:
+        """Scores (B, K): each candidate after the sequence, whose keys and values are computed once for all."""
+        ids = candidates.padded(given.states.device)
+        batch, many = len(given.states), len(candidates)
+        cache = None
+        if ids.shape[1] > 1:
+            from transformers import DynamicCache
+
+            cache = DynamicCache(config=self.decoder.config)
+        last = self.logits(self.run(given, cache).last_hidden_state[:, -1])
+        first = log_probabilities(last[:, None].expand(-1, many, -1), ids[:, 0].expand(batch, -1))[..., None]
+        if cache is None:
+            return candidates.columns(first)
+        cache.batch_repeat_interleave(many)
+        continued = Prompted(
+            self.embed(ids[:, :-1]).repeat(batch, 1, 1),
+            self._after(given, many, ids.shape[1] - 1),
+            torch.cat([given.heard.repeat_interleave(many, 0), torch.ones_like(ids[:, 1:]).bool().repeat(batch, 1)], 1),
+            None,
+        )
+        logits = self.logits(self.run(continued, cache).last_hidden_state)
+        rest = log_probabilities(logits, ids[:, 1:].repeat(batch, 1)).unflatten(0, (batch, many))
+        return candidates.columns(torch.cat([first, rest], dim=2))
+
+    def _after(self, given: Prompted, many: int, count: int) -> Tensor:
+        """Positions (…, B · many, count) of an answer: they go on from the largest of the prompt on any axis."""
+        batch, device = given.states.shape[0], given.states.device
+        if given.positions is None:
+            ends = torch.full((batch,), given.states.shape[1] - 1, device=device)
+            axes: tuple[int, ...] = ()
+        else:
+            axes = tuple(given.positions.shape[:-2])
+            ends = given.positions.amax(dim=(0, 2) if axes else 1).expand(batch)
+        ends = ends.repeat_interleave(many)[:, None] + 1 + torch.arange(count, device=device)
+        return ends.expand(*axes, -1, -1)

@@ -1,0 +1,212 @@
+"""Vision-language models that write their answer: LLaVA, Qwen-VL, Idefics and SmolVLM, PaliGemma and their like.
+
+Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder. The adapter reads
+that sequence where the decoder receives it, so that no family needs code of its own: words are changed there, hidden
+from attention there, and absent picture tokens leave it there; the vision encoder runs once for each picture.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
+from vqa_explain.examples import Example, read_image
+from vqa_explain.features.base import Feature
+from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, fill_in
+from vqa_explain.features.regions import Regions, grid_regions
+from vqa_explain.features.text import TextFeature
+from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
+from vqa_explain.models.candidates import Candidates
+from vqa_explain.models.decoding import Decoding, Prompted
+from vqa_explain.models.pixels import Layout, lay_out
+from vqa_explain.models.prompts import Prompt, read_prompt
+from vqa_explain.models.transformer import eager_attention
+
+NEW_TOKENS = 12  # of an answer that the model writes itself
+
+
+@dataclass
+class _State:
+    inputs: dict[str, Any]
+    layout: Layout
+    prompt: Prompt
+    candidates: Candidates | None = None
+    written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+class GenerativeModel:
+    """Adapter of `AutoModelForImageTextToText` with its processor; see `models.base.OpenModel`.
+
+    Args:
+        beams: how many answers the model writes when none are given, by beam search; 1 is greedy.
+        lengths: how an answer's tokens make its score, "sum" or "mean": see `models.candidates`.
+    """
+
+    family = "generative"
+    kind = "log_probabilities"
+    labels = None
+    capabilities = frozenset({"gradients", "pixels", "drop", "attention"})
+
+    def __init__(
+        self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
+    ) -> None:
+        self.name = name
+        self.module = (module if getattr(module, "hf_device_map", None) else module.to(device)).eval()
+        self.device = self.module.device
+        self.processor, self.beams, self.lengths = processor, beams, lengths
+        self._language = Decoding(self.module)
+        mask = processor.tokenizer.mask_token_id
+        text = TextFeature(fills=("pad",) if mask is None else ("pad", "mask"), default_fill="pad")
+        self.features: tuple[Feature, ...] = (ImageFeature(fills=(*FILLS, "drop")), text)
+
+    def encode(self, example: Example) -> Encoded:
+        picture = read_image(example.image)
+        shown = Image.fromarray(picture)
+        try:
+            prompt, inputs = read_prompt(self.processor, example.question, shown, self.module.config)
+        except VQAExplainError:
+            raise
+        except (ValueError, ZeroDivisionError, RuntimeError) as error:
+            raise InvalidInput(f"the processor of model {self.name!r} fails on this example: {error}") from error
+        limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and prompt.length > limit:
+            raise InvalidInput(
+                f"the question and picture have {prompt.length} tokens and model {self.name!r} takes {limit}; shorten "
+                "the question or give a smaller picture"
+            )
+        inputs = {k: v.to(self.device) for k, v in inputs.items() if isinstance(v, Tensor)}
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.module.dtype)
+        layout = lay_out(inputs, self.processor, shown, len(prompt.image))
+        ids = inputs["input_ids"][:, torch.from_numpy(prompt.text).to(self.device)]
+        state = _State(inputs, layout, prompt)
+        return Encoded(
+            example, picture, layout.frame, layout.geometry, layout.grid, ids, prompt.tokens, prompt.words, (), state
+        )
+
+    def generate(self, encoded: Encoded) -> tuple[str, ...]:
+        state: _State = encoded.state
+        with torch.no_grad():
+            found = self.module.generate(
+                **state.inputs,
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                num_beams=self.beams,
+                num_return_sequences=self.beams,
+            )[:, state.prompt.length :]
+        tokenizer = self.processor.tokenizer
+        for ids in found.tolist():
+            own = tuple(i for i in ids if i not in tokenizer.all_special_ids)
+            text = tokenizer.decode(own).strip()
+            if text:
+                state.written.setdefault(text, own)
+        if not state.written:
+            raise InvalidInput(f"model {self.name!r} answers nothing here; give answers=['yes', 'no'] or the like")
+        return tuple(state.written)
+
+    def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
+        state: _State = encoded.state
+        candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, state.written)
+        return replace(encoded, labels=candidates.texts, state=replace(state, candidates=candidates))
+
+    def leaves(self, encoded: Encoded) -> Leaves:
+        return {"image": encoded.pixels.clone(), "text": self._language.embed(encoded.ids).detach()}
+
+    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+        image = fills["image"] if fills["image"] in BLANKS else "blur"
+        return {
+            "image": BLANKS[image](encoded.pixels, seed),
+            "text": self._language.embed(self._masked(encoded, self._own(encoded)[None], fills["text"])).detach(),
+        }
+
+    def _own(self, encoded: Encoded) -> Tensor:
+        """(T,) bool, the tokens that are no template's."""
+        return torch.tensor([t.word >= 0 for t in encoded.tokens], device=self.device)
+
+    def _masked(self, encoded: Encoded, absent: Tensor, fill: str) -> Tensor:
+        """(N, T) token numbers with those of `absent` (N, T) bool replaced."""
+        tokenizer = self.processor.tokenizer
+        known = (tokenizer.mask_token_id if fill == "mask" else None, tokenizer.pad_token_id, tokenizer.eos_token_id)
+        return torch.where(absent, next((n for n in known if n is not None), 0), encoded.ids)
+
+    def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
+        with parameters_frozen(self.module):
+            given = self._received(encoded, leaves["image"])
+            return self._language.answer(self._worded(encoded, given, leaves["text"]), encoded.state.candidates)
+
+    def _received(self, encoded: Encoded, frames: Tensor) -> Prompted:
+        """What the decoder receives for frames (B, 3, H', W'), the question as it is."""
+        state: _State = encoded.state
+        inputs = {k: v.repeat(len(frames), *[1] * (v.ndim - 1)) for k, v in state.inputs.items()}
+        return self._language.received({**inputs, "pixel_values": state.layout.values(frames)})
+
+    def _worded(self, encoded: Encoded, given: Prompted, words: Tensor) -> Prompted:
+        where = torch.from_numpy(encoded.state.prompt.text).to(self.device)
+        words = words.to(given.states.dtype).expand(len(given.states), -1, -1)
+        return replace(given, states=given.states.index_copy(1, where, words))
+
+    def attention(self, encoded: Encoded) -> Attention:
+        candidates = encoded.state.candidates
+        if max(map(len, candidates.ids)) > 1:
+            raise Unsupported(
+                "attention is read where the answer's one token is chosen, and some of these answers have several: "
+                "give answers= of one token each, or use attn_lrp"
+            )
+        with eager_attention(self.module), parameters_frozen(self.module), torch.enable_grad():
+            leaves = {name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()}
+            given = self._worded(encoded, self._received(encoded, leaves["image"]), leaves["text"])
+            found = self._language.run(given, output_attentions=True)
+            ids = candidates.padded(self.device)
+            logits = self._language.logits(found.last_hidden_state[:, -1])
+            scores = candidates.columns(logits.float().log_softmax(-1)[:, ids[:, 0]][..., None])
+        return Attention(scores, tuple(found.attentions), given.states.shape[1] - 1)
+
+    def positions(self, encoded: Encoded, length: int) -> Positions:
+        state: _State = encoded.state
+        if not state.layout.ordered or len(state.prompt.image) != encoded.grid[0] * encoded.grid[1]:
+            raise Unsupported(
+                f"the picture's tokens in model {self.name!r} are of overlapping tiles and have no place of their own; "
+                "use a method over pixels or coalitions, such as integrated_gradients or shapley"
+            )
+        if length != state.prompt.length:
+            raise InvalidInput(f"a layer of {length} states does not hold one per token and patch; choose another")
+        return Positions(state.prompt.text, state.prompt.image)
+
+    def default_layer(self, encoded: Encoded) -> str:
+        # The answer is read from the last token of the last layer, so pictures matter only up to the one before.
+        path = next(name for name, part in self.module.named_modules() if part is self._language.decoder)
+        return f"{path}.layers.{max(0, len(self._language.decoder.layers) - 2)}"
+
+    @torch.no_grad()
+    def coalition_scores(
+        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+    ) -> Tensor:
+        state: _State = encoded.state
+        if fills["image"] == "drop":
+            where = self.positions(encoded, state.prompt.length)
+            given = self._received(encoded, encoded.pixels).times(torch.zeros(len(shown), dtype=torch.long))
+        else:
+            pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision encoder once
+            labels = torch.from_numpy(regions.labels).to(self.device)
+            given = self._received(encoded, fill_in(encoded.pixels, pictures[:, labels], fills["image"], seed))
+            given = given.times(which)
+        heard = torch.ones_like(given.heard)
+        text = torch.from_numpy(state.prompt.text).to(self.device)
+        if fills["text"] == "pad":
+            heard[:, text] = said
+        else:
+            words = self._language.embed(self._masked(encoded, ~said, fills["text"]))
+            given = self._worded(encoded, given, words)
+        given = given.hidden(heard)
+        if fills["image"] == "drop":
+            cells = grid_regions(regions.labels.shape, encoded.grid).labels
+            first = np.unique(cells, return_index=True)[1]  # every cell is whole in one region
+            owner = torch.from_numpy(regions.labels.ravel()[first]).to(self.device)
+            present = torch.ones_like(heard)
+            present[:, torch.from_numpy(where.image).to(self.device)] = shown[:, owner]
+            given = given.kept(present)
+        return self._language.answer(given, state.candidates)

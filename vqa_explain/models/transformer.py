@@ -1,0 +1,37 @@
+"""What adapters of transformers share: tokens that leave a sequence, and attention that can be seen."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+
+def to_front(present: Tensor) -> Tensor:
+    """(N, most present) numbers of the columns of `present` (N, T), those present first and in order."""
+    most = int(present.sum(1).max())
+    return (~present).byte().argsort(dim=1, stable=True)[:, :most]
+
+
+def to_back(present: Tensor) -> Tensor:
+    """The same with those present last and in order, so that every row ends with one."""
+    most = int(present.sum(1).max())
+    return present.byte().argsort(dim=1, stable=True)[:, present.shape[1] - most :]
+
+
+@contextmanager
+def eager_attention(module: Any) -> Iterator[None]:
+    """Attention is written out inside, so that its probabilities can be seen and differentiated."""
+    before = {
+        part: part.config._attn_implementation
+        for part in module.modules()
+        if hasattr(getattr(part, "config", None), "_attn_implementation")
+    }
+    configs = {id(part.config): (part.config, kind) for part, kind in before.items()}
+    for config, _ in configs.values():
+        config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        for config, kind in configs.values():
+            config._attn_implementation = kind
