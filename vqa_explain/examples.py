@@ -26,6 +26,7 @@ class Example:
         masks: (objects, H, W) bool, the exact pixels of every object.
         about: indices into `masks` of the objects that the question is about.
         decisive: character spans (start, end) of the words that decide the answer.
+        features, boxes: for models that see a detector's boxes: (R, F), and (R, 4) left, top, right, bottom in pixels.
     """
 
     image: Any
@@ -36,6 +37,8 @@ class Example:
     masks: np.ndarray | None = None
     about: tuple[int, ...] = ()
     decisive: tuple[tuple[int, int], ...] = ()
+    features: Any = None
+    boxes: Any = None
 
     @property
     def truth(self) -> np.ndarray | None:

@@ -59,6 +59,56 @@ class Geometry:
         return labels[np.ix_(*index)]
 
 
+class BoxGeometry(Geometry):
+    """A frame that is a list of R boxes, R × 1, and where they lie in the picture; they may overlap.
+
+    Attributes:
+        boxes: (R, 4) left, top, right, bottom in pixels of the picture.
+    """
+
+    def __init__(self, original: tuple[int, int], boxes: np.ndarray) -> None:
+        frame = (len(boxes), 1)
+        super().__init__(original, frame, frame)
+        object.__setattr__(self, "boxes", boxes)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(R, 4) the boxes as shares of the picture's sides."""
+        height, width = self.original
+        return self.boxes / np.array([width, height, width, height], dtype=float)
+
+    def _slices(self) -> list[tuple[slice, slice]]:
+        """Rows and columns of each box, of at least one pixel within the picture."""
+        found = []
+        for left, top, right, bottom in self.boxes:
+            spans = []
+            for low, high, size in ((top, bottom, self.original[0]), (left, right, self.original[1])):
+                start = int(np.clip(np.floor(low), 0, size - 1))
+                spans.append(slice(start, int(np.clip(np.ceil(high), start + 1, size))))
+            found.append((spans[0], spans[1]))
+        return found
+
+    def to_original(self, values: np.ndarray) -> np.ndarray:
+        """Spreads each box's value evenly over its pixels; where boxes overlap, they add up."""
+        carried = np.zeros(self.original)
+        for value, where in zip(np.asarray(values, dtype=np.float64)[:, 0], self._slices(), strict=True):
+            carried[where] += value / carried[where].size
+        return carried
+
+    def labels_to_original(self, labels: np.ndarray) -> np.ndarray:
+        """The label of the smallest box over each pixel; -1 where there is none."""
+        carried = np.full(self.original, -1)
+        slices = self._slices()
+        for number in np.argsort([-carried[where].size for where in slices], kind="stable"):
+            carried[slices[number]] = labels[number, 0]
+        return carried
+
+    def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
+        """The label that most of each box's pixels have."""
+        most = [np.unique(labels[where], return_counts=True) for where in self._slices()]
+        return np.array([[values[counts.argmax()]] for values, counts in most])
+
+
 def _overlap(size: int, scaled: int, frame: int, offset: int) -> np.ndarray:
     """(size, frame): the share of each frame pixel's extent that lies on each original pixel; columns sum to 1."""
     at = np.clip(np.arange(frame) + offset, 0, scaled - 1)

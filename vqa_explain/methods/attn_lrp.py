@@ -110,7 +110,7 @@ def _layer_norm(
     centred = x - x.mean(dim=axes, keepdim=True)
     y = centred * (centred.detach().square().mean(dim=axes, keepdim=True) + eps).rsqrt()
     y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    return (y if bias is None else y + bias).contiguous()  # as torch gives it: some networks go on with a view
 
 
 def _attention(

@@ -18,6 +18,8 @@ from vqa_explain.models.base import (
     Encoded,
     Leaves,
     Model,
+    Streaming,
+    Streams,
     Target,
     check_fills,
     check_finite,
@@ -34,6 +36,7 @@ GRADIENT_BYTES = 2 * 2**30  # that the states of all layers of such a batch may 
 LACKS = {
     "gradients": "it needs gradients, and this model gives scores only",
     "pixels": "it needs pixels, and this model sees features of boxes",
+    "flow": "it needs attention that the answer is reached through, which this model does not give",
     "attention": "it needs attention from the answer to every token and patch, which this model does not give",
 }
 # What errors and values are called, everywhere.
@@ -92,6 +95,13 @@ class Task:
         """The model's attention for this example (capability "attention"), counted."""
         self.cost.forwards += 1
         found = cast(Attentive, self.model).attention(self.encoded)
+        check_finite(found.scores, "the model's answer")
+        return found
+
+    def streams(self) -> Streams:
+        """The model's attention for this example (capability "flow", two streams), counted."""
+        self.cost.forwards += 1
+        found = cast(Streaming, self.model).streams(self.encoded)
         check_finite(found.scores, "the model's answer")
         return found
 

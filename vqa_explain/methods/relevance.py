@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_cells, parameter, register
-from vqa_explain.models.base import Attention
+from vqa_explain.models.base import Attention, CrossLayer, SelfLayer
 
 KIND = "none: attention does not add up to a score"
 NEEDS = frozenset({"attention"})
@@ -124,14 +124,43 @@ class Relevance:
     """Attention that raises the target's score, carried through all layers with the residual path. Never negative."""
 
     name: ClassVar[str] = "relevance"
-    source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 and 6"
-    needs: ClassVar[frozenset[str]] = NEEDS | {"gradients"}
+    source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 to 11"
+    needs: ClassVar[frozenset[str]] = frozenset({"flow", "gradients"})
     error: ClassVar[str] = KIND
     cost: ClassVar[str] = "1 forward, 1 backward"
 
     def __call__(self, task: Task) -> Attribution:
+        if "attention" not in task.model.capabilities:
+            return self._of_streams(task)
         found = task.attention()
         gradients = torch.autograd.grad(task.target(found.scores).sum(), found.maps)
         task.cost.backwards += 1
         flow = relevance([a[0].detach() for a in found.maps], [g[0] for g in gradients])
         return _read(task, found, flow)
+
+    def _of_streams(self, task: Task) -> Attribution:
+        found = task.streams()
+        maps = [m for layer in found.layers for m in _maps(layer).values()]
+        slopes = torch.autograd.grad(task.target(found.scores).sum(), maps, allow_unused=True)
+        task.cost.backwards += 1
+        # A layer that the answer does not depend on, as the image's last, has no slope and moves nothing.
+        weighted = iter([_positive(m, g) for m, g in zip(maps, slopes, strict=True)])
+        flow = TwoStreams.of_sizes(found.sizes)
+        for layer in found.layers:
+            if isinstance(layer, SelfLayer):
+                flow.attend(layer.stream, next(weighted))
+            else:
+                flow.attend_across({key: next(weighted) for key in layer.maps})
+        stream, place = found.readout
+        rows = {q: flow.maps[stream, q][place].double().cpu().numpy() for q in found.sizes}
+        return from_cells(task, rows["image"], rows["text"], KIND)
+
+
+def _maps(layer: SelfLayer | CrossLayer) -> dict[tuple[str, str], Tensor]:
+    return {(layer.stream, layer.stream): layer.map} if isinstance(layer, SelfLayer) else layer.maps
+
+
+def _positive(attention: Tensor, slope: Tensor | None) -> Tensor:
+    """The mean over heads of the positive part of ∇A ⊙ A, of (1, heads, N, M)."""
+    attention = attention[0].detach()
+    return torch.zeros_like(attention[0]) if slope is None else (slope[0] * attention).clamp(min=0).mean(dim=0)

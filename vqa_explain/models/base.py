@@ -69,8 +69,8 @@ class Model(Protocol):
         device: where it runs.
         module: the network itself, for methods that hook its layers.
         capabilities: "gradients", "pixels" (the image leaf holds pixels, so that windows and layers of maps have a
-            meaning), "drop" (absent patches can leave the sequence) and "attention" (see `Attentive`), as far as they
-            hold.
+            meaning), "drop" (absent patches can leave the sequence) "attention" (see `Attentive`) and "flow" (attention of one
+            stream or of two, see `Streaming`), as far as they hold.
     """
 
     name: str
@@ -151,6 +151,46 @@ class Attention:
     scores: Tensor
     maps: tuple[Tensor, ...]
     readout: int
+
+
+@dataclass(frozen=True)
+class SelfLayer:
+    """A layer in which a stream attends to itself, with probabilities (1, heads, N, N)."""
+
+    stream: str
+    map: Tensor
+
+
+@dataclass(frozen=True)
+class CrossLayer:
+    """A layer in which streams attend to each other at once: `maps[s, q]` (1, heads, S, Q) from s to q."""
+
+    maps: dict[tuple[str, str], Tensor]
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The attention of an encoder of two streams, "text" and "image", for one example, in the graph of its answer.
+
+    Attributes:
+        scores: (1, K).
+        sizes: the length of each stream; the image's is the grid in raster order.
+        layers: in the order in which they act.
+        readout: the stream and position from whose state the answer is read.
+    """
+
+    scores: Tensor
+    sizes: dict[str, int]
+    layers: tuple[SelfLayer | CrossLayer, ...]
+    readout: tuple[str, int]
+
+
+class Streaming(Model, Protocol):
+    """A model with the capability "flow" and without "attention"."""
+
+    def streams(self, encoded: Encoded) -> Streams:
+        """One forward pass whose attention can be seen and differentiated through."""
+        ...
 
 
 class Attentive(Model, Protocol):

@@ -26,6 +26,7 @@ from vqa_explain.models.decoding import Decoding, Prompted
 from vqa_explain.models.pixels import Layout, lay_out
 from vqa_explain.models.prompts import Prompt, read_prompt
 from vqa_explain.models.transformer import eager_attention
+from vqa_explain.models.wording import all_absent, stand_in, text_feature
 
 NEW_TOKENS = 12  # of an answer that the model writes itself
 
@@ -50,7 +51,7 @@ class GenerativeModel:
     family = "generative"
     kind = "log_probabilities"
     labels = None
-    capabilities = frozenset({"gradients", "pixels", "drop", "attention"})
+    capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
 
     def __init__(
         self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
@@ -60,8 +61,8 @@ class GenerativeModel:
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._language = Decoding(self.module)
-        mask = processor.tokenizer.mask_token_id
-        text = TextFeature(fills=("pad",) if mask is None else ("pad", "mask"), default_fill="pad")
+        text = text_feature(processor.tokenizer)
+        text = TextFeature(fills=text.fills, default_fill="pad")  # a mask token means nothing to most decoders
         self.features: tuple[Feature, ...] = (ImageFeature(fills=(*FILLS, "drop")), text)
 
     def encode(self, example: Example) -> Encoded:
@@ -118,20 +119,8 @@ class GenerativeModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         image = fills["image"] if fills["image"] in BLANKS else "blur"
-        return {
-            "image": BLANKS[image](encoded.pixels, seed),
-            "text": self._language.embed(self._masked(encoded, self._own(encoded)[None], fills["text"])).detach(),
-        }
-
-    def _own(self, encoded: Encoded) -> Tensor:
-        """(T,) bool, the tokens that are no template's."""
-        return torch.tensor([t.word >= 0 for t in encoded.tokens], device=self.device)
-
-    def _masked(self, encoded: Encoded, absent: Tensor, fill: str) -> Tensor:
-        """(N, T) token numbers with those of `absent` (N, T) bool replaced."""
-        tokenizer = self.processor.tokenizer
-        known = (tokenizer.mask_token_id if fill == "mask" else None, tokenizer.pad_token_id, tokenizer.eos_token_id)
-        return torch.where(absent, next((n for n in known if n is not None), 0), encoded.ids)
+        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
+        return {"image": BLANKS[image](encoded.pixels, seed), "text": self._language.embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -199,8 +188,8 @@ class GenerativeModel:
         if fills["text"] == "pad":
             heard[:, text] = said
         else:
-            words = self._language.embed(self._masked(encoded, ~said, fills["text"]))
-            given = self._worded(encoded, given, words)
+            ids = torch.where(said, encoded.ids, stand_in(self.processor.tokenizer, fills["text"]))
+            given = self._worded(encoded, given, self._language.embed(ids))
         given = given.hidden(heard)
         if fills["image"] == "drop":
             cells = grid_regions(regions.labels.shape, encoded.grid).labels

@@ -1,6 +1,7 @@
 """The prompt around a question: the chat template's tokens, the picture's, and which are the question's own."""
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -81,13 +82,8 @@ def _template(processor: Any, question: str) -> str:
 def _aligned(
     plain: list[int], spans: list[tuple[int, int]], ids: list[int]
 ) -> list[tuple[int, int] | None]:
-    """The characters of each token of `ids`, whose picture tokens a processor has multiplied; `None` where unknown.
-
-    The two end alike: the question comes after the picture.
-    """
+    """The characters of each token of `ids`, where processors multiply and add tokens; `None` for theirs."""
     found: list[tuple[int, int] | None] = [None] * len(ids)
-    for back in range(1, min(len(plain), len(ids)) + 1):
-        if plain[-back] != ids[-back]:
-            break
-        found[-back] = spans[-back]
+    for block in SequenceMatcher(None, plain, ids, autojunk=False).get_matching_blocks():
+        found[block.b : block.b + block.size] = spans[block.a : block.a + block.size]
     return found

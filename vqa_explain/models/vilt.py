@@ -17,16 +17,16 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.features.text import TextFeature, check_question, group_tokens
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.transformer import to_front
+from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
 
 class ViltModel:
     """Adapter of `transformers.ViltForQuestionAnswering`; see `models.base.Model`."""
 
     family = "vilt"
-    capabilities = frozenset({"gradients", "pixels", "drop", "attention"})
+    capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
     kind = "logits"
 
     def __init__(
@@ -38,30 +38,22 @@ class ViltModel:
         self.processor = processor
         self.labels = own_labels(module)
         self._embeddings = self.module.vilt.embeddings
-        mask = processor.tokenizer.mask_token_id
-        text = TextFeature() if mask is not None else TextFeature(fills=("pad", "delete"), default_fill="pad")
+        text = text_feature(processor.tokenizer, "delete")
         # "drop" is what token-dropping training made familiar, and it costs least: see README, defaults.
         self.features: tuple[Feature, ...] = (ImageFeature(fills=("drop", *FILLS), default_fill="drop"), text)
 
     def encode(self, example: Example) -> Encoded:
-        question = check_question(example.question)
+        limit = self.module.config.max_position_embeddings
+        ids, tokens, words = read_question(self.processor.tokenizer, example.question, limit, self.name)
         picture = read_image(example.image)
-        text = self.processor.tokenizer(question, return_offsets_mapping=True, return_special_tokens_mask=True)
-        ids, limit = text["input_ids"], self.module.config.max_position_embeddings
-        if len(ids) > limit:
-            raise InvalidInput(
-                f"the question has {len(ids)} tokens and model {self.name!r} takes {limit}; shorten the question"
-            )
-        names = self.processor.tokenizer.convert_ids_to_tokens(ids)
-        special = [bool(s) for s in text["special_tokens_mask"]]
-        tokens, words = group_tokens(question, names, ids, text["offset_mapping"], special)
         pixels = self._pixels(picture)
         frame = (pixels.shape[2], pixels.shape[3])
         patch = self.module.config.patch_size
         grid = (frame[0] // patch, frame[1] // patch)
         geometry = Geometry(picture.shape[:2], frame, frame)
-        numbers = torch.tensor([ids], device=self.device)
-        return Encoded(example, picture, pixels, geometry, grid, numbers, tokens, words, self.labels)
+        return Encoded(
+            example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels
+        )
 
     def _pixels(self, picture: np.ndarray) -> Tensor:
         """The processor's frame (1, 3, H', W'). One picture alone is resized to whole patches, never padded."""
@@ -86,10 +78,7 @@ class ViltModel:
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         # Dropping and deleting have no value that a leaf could take: the nearest are blur and the pad embedding.
         image = fills["image"] if fills["image"] in BLANKS else "blur"
-        tokenizer = self.processor.tokenizer
-        absent = tokenizer.mask_token_id if fills["text"] == "mask" else tokenizer.pad_token_id
-        own = torch.tensor([t.word >= 0 for t in encoded.tokens], device=self.device)
-        ids = torch.where(own, absent, encoded.ids)
+        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
         words = self._embeddings.text_embeddings.word_embeddings(ids).detach()
         return {"image": BLANKS[image](encoded.pixels, seed), "text": words}
 
@@ -155,7 +144,7 @@ class ViltModel:
         ids = encoded.ids.expand(len(said), -1)
         heard = torch.ones_like(ids)
         if fill == "mask":
-            ids = torch.where(said, ids, self.processor.tokenizer.mask_token_id)
+            ids = torch.where(said, ids, stand_in(self.processor.tokenizer, fill))
         elif fill == "pad":
             heard = said.long()
         else:

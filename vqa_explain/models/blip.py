@@ -1,0 +1,145 @@
+"""BLIP for question answering: an encoder of the question that looks at the picture, and a decoder of the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import Example, read_image
+from vqa_explain.features.base import Feature
+from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
+from vqa_explain.features.regions import Regions
+from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
+from vqa_explain.models.candidates import Candidates, log_probabilities
+from vqa_explain.models.classifier import trace_geometry
+from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
+
+NEW_TOKENS = 12  # of an answer that the model writes itself
+
+
+@dataclass
+class _State:
+    candidates: Candidates | None = None
+    written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+class BlipModel:
+    """Adapter of `transformers.BlipForQuestionAnswering`; see `models.base.OpenModel`.
+
+    Args:
+        beams, lengths: as for `models.generative.GenerativeModel`.
+    """
+
+    family = "blip"
+    kind = "log_probabilities"
+    labels = None
+    capabilities = frozenset({"gradients", "pixels"})
+
+    def __init__(
+        self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
+    ) -> None:
+        self.name, self.device = name, device
+        self.module = module.to(device).eval()
+        self.processor, self.beams, self.lengths = processor, beams, lengths
+        self.features: tuple[Feature, ...] = (ImageFeature(), text_feature(processor.tokenizer))
+
+    def encode(self, example: Example) -> Encoded:
+        limit = self.module.config.text_config.max_position_embeddings
+        ids, tokens, words = read_question(self.processor.tokenizer, example.question, limit, self.name)
+        picture = read_image(example.image)
+        steps = self.processor.image_processor
+        pixels = steps(Image.fromarray(picture), return_tensors="pt")["pixel_values"].to(self.device, self.module.dtype)
+        frame = (pixels.shape[2], pixels.shape[3])
+        patch = self.module.config.vision_config.patch_size
+        geometry, grid = trace_geometry(steps, picture.shape[:2], frame), (frame[0] // patch, frame[1] // patch)
+        return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, (), _State())
+
+    def generate(self, encoded: Encoded) -> tuple[str, ...]:
+        found = self.module.generate(
+            encoded.ids,
+            encoded.pixels,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            num_beams=self.beams,
+            num_return_sequences=self.beams,
+        )
+        tokenizer = self.processor.tokenizer
+        for ids in found.tolist():
+            own = tuple(i for i in ids[1:] if i not in tokenizer.all_special_ids)
+            if text := tokenizer.decode(own).strip():
+                encoded.state.written.setdefault(text, own)
+        if not encoded.state.written:
+            raise InvalidInput(f"model {self.name!r} answers nothing here; give answers=['yes', 'no'] or the like")
+        return tuple(encoded.state.written)
+
+    def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
+        candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, encoded.state.written)
+        return replace(encoded, labels=candidates.texts, state=replace(encoded.state, candidates=candidates))
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self.module.text_encoder.embeddings.word_embeddings(ids)
+
+    def leaves(self, encoded: Encoded) -> Leaves:
+        return {"image": encoded.pixels.clone(), "text": self._embed(encoded.ids).detach()}
+
+    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+        image = fills["image"] if fills["image"] in BLANKS else "blur"
+        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
+        return {"image": BLANKS[image](encoded.pixels, seed), "text": self._embed(ids).detach()}
+
+    def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
+        heard = torch.ones(leaves["text"].shape[:2], dtype=torch.long, device=self.device)
+        with parameters_frozen(self.module):
+            return self._answer(encoded, self._see(leaves["image"]), leaves["text"], heard)
+
+    def _see(self, pixels: Tensor) -> Tensor:
+        return self.module.vision_model(pixel_values=pixels).last_hidden_state
+
+    def _answer(self, encoded: Encoded, seen: Tensor, words: Tensor, heard: Tensor) -> Tensor:
+        """Scores (B, K) from image states (B, N, D), word embeddings (B, T, D) and what is heard (B, T)."""
+        candidates: Candidates = encoded.state.candidates
+        batch, many = len(words), len(candidates)
+        with words_replaced(self.module.text_encoder.embeddings.word_embeddings, words):
+            asked = self.module.text_encoder(
+                input_ids=encoded.ids.expand(batch, -1),
+                attention_mask=heard,
+                encoder_hidden_states=seen.expand(batch, -1, -1),
+                encoder_attention_mask=torch.ones(batch, seen.shape[1], dtype=torch.long, device=self.device),
+            )[0]
+        ids = candidates.padded(self.device)
+        start = torch.full_like(ids[:, :1], self.module.config.text_config.bos_token_id)
+        logits = self.module.text_decoder(
+            input_ids=torch.cat([start, ids[:, :-1]], dim=1).repeat(batch, 1),
+            encoder_hidden_states=asked.repeat_interleave(many, dim=0),
+            encoder_attention_mask=heard.repeat_interleave(many, dim=0),
+            use_cache=False,
+        ).logits
+        return candidates.columns(log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many)))
+
+    def positions(self, encoded: Encoded, length: int) -> Positions:
+        where = torch.arange(1, 1 + encoded.grid[0] * encoded.grid[1]).numpy()  # behind the image's own first token
+        if length != len(where) + 1:
+            raise InvalidInput(f"a layer of {length} states does not hold one per patch; choose one of the vision model")
+        return Positions(where[:0], where)
+
+    def default_layer(self, encoded: Encoded) -> str:
+        # The question looks at all states of the last layer.
+        return f"vision_model.encoder.layers.{len(self.module.vision_model.encoder.layers) - 1}"
+
+    @torch.no_grad()
+    def coalition_scores(
+        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+    ) -> Tensor:
+        pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision model once
+        labels = torch.from_numpy(regions.labels).to(self.device)
+        seen = self._see(fill_in(encoded.pixels, pictures[:, labels], fills["image"], seed))[which]
+        ids, heard = encoded.ids.expand(len(said), -1), torch.ones_like(said, dtype=torch.long)
+        if fills["text"] == "mask":
+            ids = torch.where(said, ids, stand_in(self.processor.tokenizer, "mask"))
+        else:
+            heard = said.long()
+        return self._answer(encoded, seen, self._embed(ids), heard)

@@ -1,0 +1,154 @@
+"""CLIP and SigLIP: how well a text fits a picture, and classification by texts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import Example, read_image
+from vqa_explain.features.base import Feature
+from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
+from vqa_explain.features.regions import Regions
+from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
+from vqa_explain.models.classifier import ClassifierModel, trace_geometry
+from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
+
+FITS = ("fits",)
+
+
+def _pooled(output: Any) -> Tensor:
+    """Unit vectors (B, D) of a tower's output."""
+    features = output if isinstance(output, Tensor) else output.pooler_output
+    return features / features.norm(dim=-1, keepdim=True)
+
+
+def _scored(module: Any, similarity: Tensor) -> Tensor:
+    """Logits of cosines: scaled, and shifted where the network has a bias (SigLIP)."""
+    bias = getattr(module, "logit_bias", None)
+    logits = similarity * module.logit_scale.exp()
+    return logits if bias is None else logits + bias
+
+
+def _padding(module: Any, tokenizer: Any) -> dict[str, Any]:
+    """SigLIP reads its answer from the last of a fixed number of tokens, so texts are padded to it."""
+    fixed = "siglip" in module.config.model_type
+    longest = module.config.text_config.max_position_embeddings
+    return {"padding": "max_length", "max_length": longest} if fixed else {}
+
+
+class ClipModel:
+    """Adapter of `CLIPModel` and `SiglipModel`: the question is a text, the one answer that it fits the picture."""
+
+    family = "clip"
+    kind = "fit"
+    labels: tuple[str, ...] = FITS
+    capabilities = frozenset({"gradients", "pixels"})
+
+    def __init__(self, module: Any, processor: Any, name: str, device: torch.device) -> None:
+        self.name, self.device = name, device
+        self.module = module.to(device).eval()
+        self.processor = processor
+        self._words: nn.Module = module.text_model.get_input_embeddings()
+        self.features: tuple[Feature, ...] = (ImageFeature(), text_feature(processor.tokenizer))
+
+    def encode(self, example: Example) -> Encoded:
+        tokenizer = self.processor.tokenizer
+        limit = self.module.config.text_config.max_position_embeddings
+        padding = _padding(self.module, tokenizer)
+        ids, tokens, words = read_question(tokenizer, example.question, limit, self.name, **padding)
+        picture = read_image(example.image)
+        steps = self.processor.image_processor
+        pixels = steps(Image.fromarray(picture), return_tensors="pt")["pixel_values"].to(self.device, self.module.dtype)
+        frame = (pixels.shape[2], pixels.shape[3])
+        patch = self.module.config.vision_config.patch_size
+        geometry, grid = trace_geometry(steps, picture.shape[:2], frame), (frame[0] // patch, frame[1] // patch)
+        return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS)
+
+    def leaves(self, encoded: Encoded) -> Leaves:
+        return {"image": encoded.pixels.clone(), "text": self._words(encoded.ids).detach()}
+
+    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+        image = fills["image"] if fills["image"] in BLANKS else "blur"
+        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
+        return {"image": BLANKS[image](encoded.pixels, seed), "text": self._words(ids).detach()}
+
+    def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
+        with parameters_frozen(self.module):
+            seen = _pooled(self.module.get_image_features(pixel_values=leaves["image"]))
+            return self._fit(encoded, seen, leaves["text"], None)
+
+    def _fit(self, encoded: Encoded, seen: Tensor, words: Tensor, heard: Tensor | None) -> Tensor:
+        """Scores (B, 1) from image vectors (B, D) and word embeddings (B, T, D)."""
+        with words_replaced(self._words, words):
+            read = _pooled(
+                self.module.get_text_features(input_ids=encoded.ids.expand(len(words), -1), attention_mask=heard)
+            )
+        return _scored(self.module, (seen * read).sum(dim=-1, keepdim=True))
+
+    def positions(self, encoded: Encoded, length: int) -> Positions:
+        cells = encoded.grid[0] * encoded.grid[1]
+        if length not in (cells, cells + 1):  # CLIP has a first token of its own, SigLIP has none
+            raise InvalidInput(f"a layer of {length} states does not hold one per patch; choose one of the vision model")
+        where = torch.arange(length - cells, length).numpy()
+        return Positions(where[:0], where)
+
+    def default_layer(self, encoded: Encoded) -> str:
+        # CLIP reads its vector from the first token of the last layer, so patches matter only up to the one before.
+        path = next(n for n, _ in self.module.named_modules() if n.startswith("vision_model") and n.endswith("layers"))
+        return f"{path}.{max(0, len(self.module.get_submodule(path)) - 2)}"
+
+    @torch.no_grad()
+    def coalition_scores(
+        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+    ) -> Tensor:
+        pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision model once
+        labels = torch.from_numpy(regions.labels).to(self.device)
+        frames = fill_in(encoded.pixels, pictures[:, labels], fills["image"], seed)
+        seen = _pooled(self.module.get_image_features(pixel_values=frames))[which]
+        texts, spoken = said.unique(dim=0, return_inverse=True)
+        ids, heard = encoded.ids.expand(len(texts), -1), None
+        if fills["text"] == "mask":
+            ids = torch.where(texts, ids, stand_in(self.processor.tokenizer, "mask"))
+        elif not bool(texts.all()):
+            heard = texts.long()
+        with words_replaced(self._words, self._words(ids)):
+            read = _pooled(
+                self.module.get_text_features(input_ids=encoded.ids.expand(len(texts), -1), attention_mask=heard)
+            )[spoken]
+        return _scored(self.module, (seen * read).sum(dim=-1, keepdim=True))
+
+
+class _ByTexts(nn.Module):
+    """Logits (B, K) of pictures for K texts, whose vectors are computed once."""
+
+    def __init__(self, module: Any, texts: Tensor) -> None:
+        super().__init__()
+        self.module = module
+        self.register_buffer("texts", texts)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        seen = _pooled(self.module.get_image_features(pixel_values=pixels))
+        return _scored(self.module, seen @ self.texts.T)
+
+
+def zero_shot(
+    module: Any, processor: Any, labels: Sequence[str], name: str, device: torch.device
+) -> ClassifierModel:
+    """A classifier of pictures whose classes are texts, as they are given: "a photo of a cat".
+
+    Raises:
+        InvalidInput: fewer than two texts, or one that is no text.
+    """
+    if isinstance(labels, str) or len(labels) < 2 or not all(isinstance(t, str) and t.strip() for t in labels):
+        raise InvalidInput("labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']")
+    module = module.to(device).eval()
+    padding = _padding(module, processor.tokenizer) or {"padding": True}
+    texts = processor.tokenizer(list(labels), return_tensors="pt", truncation=True, **padding).to(device)
+    with torch.no_grad():
+        vectors = _pooled(
+            module.get_text_features(texts["input_ids"], attention_mask=None if "max_length" in padding else texts["attention_mask"])
+        )
+    return ClassifierModel(_ByTexts(module, vectors), processor.image_processor, labels, name, device)
