@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
+    from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.loading import load
 
 _HOMES = {
     "Boxes": "features.regions",
+    "CustomModel": "models.custom",
     "Example": "examples",
     "Explanation": "explanation",
     "InvalidInput": "errors",
@@ -32,6 +34,7 @@ _HOMES = {
 }
 __all__ = [
     "Boxes",
+    "CustomModel",
     "Example",
     "Explanation",
     "InvalidInput",

@@ -12,6 +12,8 @@ import numpy as np
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
+from vqa_explain.features.image import BoxGeometry
+from vqa_explain.features.regions import Regions
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
@@ -205,7 +207,7 @@ def _finish(task: Task, method: Method, found: Attribution, best: list[Answer]) 
         image=image,
         regions=tuple(
             RegionValue(box, float(values[i]), None if errors is None else float(errors[i]))
-            for i, box in enumerate(region_boxes(where, regions.count))
+            for i, box in enumerate(_boxes(encoded, where, regions))
         ),
         labels=where,
         share={f.name: totals[f.name] / whole if whole else 0.0 for f in task.model.features},
@@ -220,6 +222,13 @@ def _finish(task: Task, method: Method, found: Attribution, best: list[Answer]) 
         interactions=found.interactions,
         interaction_errors=found.interaction_errors,
     )
+
+
+def _boxes(encoded: Encoded, where: np.ndarray, regions: Regions) -> list[tuple[int, int, int, int]]:
+    """Each region's bounding box in the picture; a detector's boxes are their own, since smaller ones may hide them."""
+    if isinstance(encoded.geometry, BoxGeometry) and regions.count == len(encoded.geometry.boxes):
+        return [(int(a), int(b), int(c), int(d)) for a, b, c, d in np.rint(encoded.geometry.boxes)]
+    return region_boxes(where, regions.count)
 
 
 def _provenance(task: Task) -> dict[str, Any]:

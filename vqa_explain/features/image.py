@@ -1,7 +1,7 @@
 """The image feature: where the model's pixels lie in the picture, and what an absent region becomes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +59,7 @@ class Geometry:
         return labels[np.ix_(*index)]
 
 
+@dataclass(frozen=True, eq=False)
 class BoxGeometry(Geometry):
     """A frame that is a list of R boxes, R × 1, and where they lie in the picture; they may overlap.
 
@@ -66,10 +67,13 @@ class BoxGeometry(Geometry):
         boxes: (R, 4) left, top, right, bottom in pixels of the picture.
     """
 
-    def __init__(self, original: tuple[int, int], boxes: np.ndarray) -> None:
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+
+    @classmethod
+    def of(cls, original: tuple[int, int], boxes: np.ndarray) -> "BoxGeometry":
+        """The geometry of these boxes in a picture of `original` (H, W)."""
         frame = (len(boxes), 1)
-        super().__init__(original, frame, frame)
-        object.__setattr__(self, "boxes", boxes)
+        return cls(original, frame, frame, (0, 0), boxes)
 
     @property
     def shares(self) -> np.ndarray:

@@ -279,10 +279,15 @@ def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
         yield step
 
 
-def from_cells(task: Task, cells: np.ndarray, tokens: np.ndarray, kind: str) -> Attribution:
-    """An attribution without an error from values of the model's grid and of tokens; `kind` says why it has none."""
+def from_cells(
+    task: Task, cells: np.ndarray, tokens: np.ndarray, kind: str, grid: tuple[int, int] | None = None
+) -> Attribution:
+    """An attribution without an error from values of a grid, or the model's own, and of tokens.
+
+    `kind` says why it has none.
+    """
     encoded = task.encoded
-    own = grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), encoded.grid)
+    own = grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), grid or encoded.grid)
     image = (cells / np.bincount(own.labels.ravel(), minlength=own.count))[own.labels]
     return Attribution(image, tokens, None, kind, task.players.regions, over_regions(task, image))
 

@@ -88,9 +88,7 @@ class IntegratedGradients:
         "steps forwards and backwards; with tolerance as many as the score's curve needs, often 7 to 31"
     )
 
-    steps: int = parameter(
-        64, "nodes on the path; with tolerance: at most", low=2, high=4096
-    )
+    steps: int = parameter(64, "nodes on the path; with tolerance: at most", low=2, high=4096)
     tolerance: float | None = parameter(
         None, "stop when the gap is this share of the score's change", low=0.0, high=1.0
     )

@@ -15,6 +15,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, parameter, register
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
+from vqa_explain.models.maps import channels_first
 
 KIND = "none: activation maps do not add up to a score"
 
@@ -77,6 +78,7 @@ class _Cam:
         """The map enlarged to the frame (H', W'), and the tokens' values (T,), all at least 0."""
         activation, gradient = _layer(task, self.layer)
         tokens = np.zeros(len(task.encoded.tokens))
+        activation, gradient = (channels_first(x) if x.ndim == 3 else x for x in (activation, gradient))
         if activation.ndim == 2:  # a sequence: patches make the map, words have a value each
             where = task.model.positions(task.encoded, len(activation))
             if len(where.text):

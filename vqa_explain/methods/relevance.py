@@ -18,7 +18,7 @@ def _read(task: Task, found: Attention, flow: Tensor) -> Attribution:
     """The row of `flow` (N, N) that belongs to the answer's position, on tokens and cells."""
     row = flow[found.readout].detach().double().cpu().numpy()
     where = task.model.positions(task.encoded, len(flow))
-    return from_cells(task, row[where.image], row[where.text], KIND)
+    return from_cells(task, row[where.image], row[where.text], KIND, where.grid)
 
 
 @register

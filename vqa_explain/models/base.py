@@ -69,18 +69,20 @@ class Model(Protocol):
         device: where it runs.
         module: the network itself, for methods that hook its layers.
         capabilities: "gradients", "pixels" (the image leaf holds pixels, so that windows and layers of maps have a
-            meaning), "drop" (absent patches can leave the sequence) "attention" (see `Attentive`) and "flow" (attention of one
-            stream or of two, see `Streaming`), as far as they hold.
+            meaning), "drop" (absent patches can leave the sequence), "attention" (see `Attentive`) and "flow"
+            (attention of one stream or of two, see `Streaming`), as far as they hold.
     """
 
     name: str
     family: str
     features: tuple[Feature, ...]
-    labels: tuple[str, ...] | None
     kind: str
     device: torch.device
     module: nn.Module
     capabilities: frozenset[str]
+
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
 
     def encode(self, example: Example) -> Encoded:
         """Reads the picture and the question. Raises `InvalidInput` for what the model cannot take."""

@@ -15,7 +15,7 @@ from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.candidates import Candidates, log_probabilities
-from vqa_explain.models.classifier import trace_geometry
+from vqa_explain.models.transforms import trace_geometry
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 NEW_TOKENS = 12  # of an answer that the model writes itself
@@ -123,7 +123,9 @@ class BlipModel:
     def positions(self, encoded: Encoded, length: int) -> Positions:
         where = torch.arange(1, 1 + encoded.grid[0] * encoded.grid[1]).numpy()  # behind the image's own first token
         if length != len(where) + 1:
-            raise InvalidInput(f"a layer of {length} states does not hold one per patch; choose one of the vision model")
+            raise InvalidInput(
+                f"a layer of {length} states does not hold one per patch; choose one of the vision model"
+            )
         return Positions(where[:0], where)
 
     def default_layer(self, encoded: Encoded) -> str:

@@ -13,7 +13,8 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
-from vqa_explain.models.classifier import ClassifierModel, trace_geometry
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.transforms import trace_geometry
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 FITS = ("fits",)
@@ -91,7 +92,9 @@ class ClipModel:
     def positions(self, encoded: Encoded, length: int) -> Positions:
         cells = encoded.grid[0] * encoded.grid[1]
         if length not in (cells, cells + 1):  # CLIP has a first token of its own, SigLIP has none
-            raise InvalidInput(f"a layer of {length} states does not hold one per patch; choose one of the vision model")
+            raise InvalidInput(
+                f"a layer of {length} states does not hold one per patch; choose one of the vision model"
+            )
         where = torch.arange(length - cells, length).numpy()
         return Positions(where[:0], where)
 
@@ -127,6 +130,7 @@ class _ByTexts(nn.Module):
     def __init__(self, module: Any, texts: Tensor) -> None:
         super().__init__()
         self.module = module
+        self.texts: Tensor
         self.register_buffer("texts", texts)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -134,9 +138,7 @@ class _ByTexts(nn.Module):
         return _scored(self.module, seen @ self.texts.T)
 
 
-def zero_shot(
-    module: Any, processor: Any, labels: Sequence[str], name: str, device: torch.device
-) -> ClassifierModel:
+def zero_shot(module: Any, processor: Any, labels: Sequence[str], name: str, device: torch.device) -> ClassifierModel:
     """A classifier of pictures whose classes are texts, as they are given: "a photo of a cat".
 
     Raises:
@@ -145,10 +147,10 @@ def zero_shot(
     if isinstance(labels, str) or len(labels) < 2 or not all(isinstance(t, str) and t.strip() for t in labels):
         raise InvalidInput("labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']")
     module = module.to(device).eval()
-    padding = _padding(module, processor.tokenizer) or {"padding": True}
-    texts = processor.tokenizer(list(labels), return_tensors="pt", truncation=True, **padding).to(device)
+    fixed = _padding(module, processor.tokenizer)
+    settings = fixed or {"padding": True}
+    texts = processor.tokenizer(list(labels), return_tensors="pt", truncation=True, **settings).to(device)
+    heard = None if fixed else texts["attention_mask"]
     with torch.no_grad():
-        vectors = _pooled(
-            module.get_text_features(texts["input_ids"], attention_mask=None if "max_length" in padding else texts["attention_mask"])
-        )
+        vectors = _pooled(module.get_text_features(texts["input_ids"], attention_mask=heard))
     return ClassifierModel(_ByTexts(module, vectors), processor.image_processor, labels, name, device)

@@ -51,7 +51,9 @@ class Prompted:
             positions = positions.expand(*wide.shape[:-1], positions.shape[-1]).gather(-1, wide)
 
         def smaller(mask: Tensor) -> Tensor:
-            rows = mask.expand(len(order), -1, -1, -1).gather(2, order[:, None, :, None].expand(-1, 1, -1, mask.shape[3]))
+            rows = mask.expand(len(order), -1, -1, -1).gather(
+                2, order[:, None, :, None].expand(-1, 1, -1, mask.shape[3])
+            )
             return rows.gather(3, order[:, None, None].expand(-1, 1, order.shape[1], -1))
 
         heard = (self.heard & present).gather(1, order)
@@ -94,9 +96,10 @@ class Decoding:
         with patch.object(self.decoder, "forward", catch):
             self.module.base_model(**inputs, use_cache=False)
         states, mask = caught["inputs_embeds"], caught.get("attention_mask")
-        plain = isinstance(mask, Tensor) and mask.ndim == 2
-        heard = mask.bool() if plain else torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
-        return Prompted(states, caught.get("position_ids"), heard, None if plain else mask)
+        positions = caught.get("position_ids")
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            return Prompted(states, positions, mask.bool(), None)
+        return Prompted(states, positions, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device), mask)
 
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:
         """The decoder's output for a sequence."""

@@ -198,4 +198,5 @@ class GenerativeModel:
             present = torch.ones_like(heard)
             present[:, torch.from_numpy(where.image).to(self.device)] = shown[:, owner]
             given = given.kept(present)
+        assert state.candidates is not None
         return self._language.answer(given, state.candidates)

@@ -299,7 +299,7 @@ def _wrap(module: Any, options: Options) -> Model:
         return family.adapter(module, options.processor, options)
     transform = options.transform if options.transform is not None else options.processor
     if transform is None:
-        from vqa_explain.models.classifier import timm_transform
+        from vqa_explain.models.transforms import timm_transform
 
         transform = timm_transform(module)
     if transform is None:

@@ -73,7 +73,7 @@ class LxmertModel:
         picture = read_image(example.image)
         features, boxes = self._detected(example, picture)
         pixels = features.T[None, :, :, None].to(self.device, self.module.dtype)
-        geometry = BoxGeometry(picture.shape[:2], boxes)
+        geometry = BoxGeometry.of(picture.shape[:2], boxes)
         grid = (len(boxes), 1)
         return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
 

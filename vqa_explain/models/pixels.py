@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.image import Geometry
-from vqa_explain.models.classifier import trace_geometry
+from vqa_explain.models.transforms import trace_geometry
 
 
 class Layout(Protocol):

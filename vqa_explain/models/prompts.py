@@ -72,16 +72,13 @@ def _template(processor: Any, question: str) -> str:
     """The processor's chat template with the picture and the question, or the two alone where it has none."""
     if getattr(processor, "chat_template", None):
         content = [{"type": "image"}, {"type": "text", "text": question}]
-        return str(
-            processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
-        )
+        said = [{"role": "user", "content": content}]
+        return str(processor.apply_chat_template(said, add_generation_prompt=True, tokenize=False))
     mark = getattr(processor, "image_token", None) or "<image>"
     return f"{getattr(mark, 'content', mark)}{question}"
 
 
-def _aligned(
-    plain: list[int], spans: list[tuple[int, int]], ids: list[int]
-) -> list[tuple[int, int] | None]:
+def _aligned(plain: list[int], spans: list[tuple[int, int]], ids: list[int]) -> list[tuple[int, int] | None]:
     """The characters of each token of `ids`, where processors multiply and add tokens; `None` for theirs."""
     found: list[tuple[int, int] | None] = [None] * len(ids)
     for block in SequenceMatcher(None, plain, ids, autojunk=False).get_matching_blocks():

@@ -51,9 +51,7 @@ class ViltModel:
         patch = self.module.config.patch_size
         grid = (frame[0] // patch, frame[1] // patch)
         geometry = Geometry(picture.shape[:2], frame, frame)
-        return Encoded(
-            example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels
-        )
+        return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
 
     def _pixels(self, picture: np.ndarray) -> Tensor:
         """The processor's frame (1, 3, H', W'). One picture alone is resized to whole patches, never padded."""

@@ -1,0 +1,190 @@
+"""A network of one's own over a picture and a question."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.examples import Example, read_image
+from vqa_explain.features.base import Feature
+from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
+from vqa_explain.features.regions import Regions
+from vqa_explain.features.text import TextFeature, Token, Word, check_question, group_tokens, split_words
+from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
+from vqa_explain.models.classifier import GRID
+from vqa_explain.models.maps import last_map
+from vqa_explain.models.transforms import apply_transform, trace_geometry
+from vqa_explain.models.wording import read_question, stand_in, words_replaced
+
+Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+class CustomModel:
+    """Any network that gives answer scores (B, K) for pixels (B, 3, H, W) and token numbers (B, T).
+
+    The word embeddings become a leaf by a hook on the network's embedding layer, so that gradients reach words and
+    pixels in one backward pass and the network's own code need not change.
+
+    Args:
+        module: the network.
+        image: how a picture becomes its input: a torchvision transform, weights' preset, or transformers processor.
+        text: how a question becomes numbers: a vocabulary {word: number} for lower-case words, "<unk>" for others and
+            "<pad>" for absent ones; a transformers tokenizer; or a function of the question that gives numbers, one
+            for each of its words.
+        labels: the K answers.
+        embedding: path of the word embedding in the network (default: its one `nn.Embedding`).
+        call: calls the network where `module(pixels, tokens)` will not do, for example
+            `lambda module, pixels, tokens: module(pixels, tokens, lengths)`.
+        absent: the number that stands for an absent word (default: "<pad>", the tokenizer's mask or pad, or 0).
+        name: for lists.
+        device: by default the fastest there is.
+
+    Raises:
+        InvalidInput: there is not just one embedding and no path, or labels are empty.
+    """
+
+    family = "custom"
+    kind = "logits"
+    capabilities = frozenset({"gradients", "pixels"})
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        image: Any,
+        text: Mapping[str, int] | Callable[[str], Sequence[int]] | Any,
+        labels: Sequence[str],
+        embedding: str | None = None,
+        call: Call | None = None,
+        absent: int | None = None,
+        name: str | None = None,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if isinstance(labels, str) or not labels:
+            raise InvalidInput("labels must be the list of the network's answers, in the order of its scores")
+        self.name = name or type(module).__name__
+        self.device = choose_device(device)
+        self.module = module.to(self.device).eval()
+        self.labels: tuple[str, ...] = tuple(map(str, labels))
+        self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
+        self._prepare, self._text = image, text
+        self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))
+        self._embedding = self._find(embedding)
+        self._absent = self._stand_in() if absent is None else absent
+        self._checked = False
+
+    def _find(self, path: str | None) -> nn.Module:
+        found = [name for name, part in self.module.named_modules() if isinstance(part, nn.Embedding)]
+        if path is None and len(found) != 1:
+            raise InvalidInput(
+                f"model {self.name!r} has {len(found)} embedding layers ({', '.join(found) or 'none'}); name that of "
+                "its words with embedding="
+            )
+        try:
+            return self.module.get_submodule(path if path is not None else found[0])
+        except AttributeError as error:
+            raise InvalidInput(f"model {self.name!r} has no layer {path!r}; its embeddings: {found}") from error
+
+    def _stand_in(self) -> int:
+        if isinstance(self._text, Mapping):
+            return self._text.get("<pad>", 0)
+        return stand_in(self._text, "mask") if hasattr(self._text, "mask_token_id") else 0
+
+    def encode(self, example: Example) -> Encoded:
+        ids, tokens, words = self._read(example.question)
+        picture = read_image(example.image)
+        pixels = apply_transform(self._prepare, Image.fromarray(picture), self.name).to(self.device)
+        frame = (pixels.shape[2], pixels.shape[3])
+        geometry = trace_geometry(self._prepare, picture.shape[:2], frame)
+        grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
+        encoded = Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
+        if not self._checked:
+            self._check(encoded)
+            self._checked = True
+        return encoded
+
+    def _read(self, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
+        if hasattr(self._text, "convert_ids_to_tokens"):
+            return read_question(self._text, question, None, self.name)
+        asked = check_question(question)
+        words = split_words(asked)
+        if isinstance(self._text, Mapping):
+            words = tuple(w for w in words if any(c.isalnum() for c in w.text) or w.text in self._text)
+            known = [self._text.get(w.text.lower(), self._text.get("<unk>")) for w in words]
+            strange = next((w.text for w, number in zip(words, known, strict=True) if number is None), None)
+            if strange is not None:
+                raise InvalidInput(f'the vocabulary has no word {strange!r} and no "<unk>"; add one of them')
+        else:
+            known = [int(number) for number in self._text(asked)]
+            if len(known) != len(words):  # marks are often left out
+                words = tuple(w for w in words if any(c.isalnum() for c in w.text))
+            if len(known) != len(words):
+                raise InvalidInput(
+                    f"text= gave {len(known)} numbers for the {len(words)} words of {asked[:60]!r}; give one per word, "
+                    "or a transformers tokenizer"
+                )
+        spans = [(w.start, w.end) for w in words]
+        numbers = [int(number) for number in known if number is not None]
+        tokens, grouped = group_tokens(asked, [w.text for w in words], numbers, spans, [False] * len(words))
+        return torch.tensor([numbers]), tokens, grouped
+
+    def _check(self, encoded: Encoded) -> None:
+        """The network's answer has one score per label, and its words pass through the embedding."""
+        calls: list[tuple[int, ...]] = []
+        handle = self._embedding.register_forward_hook(lambda _m, _i, output: calls.append(tuple(output.shape)))
+        try:
+            with torch.no_grad():
+                scores = self._call(self.module, encoded.pixels, encoded.ids)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise InvalidInput(
+                f"model {self.name!r} cannot be called with pixels {tuple(encoded.pixels.shape)} and tokens "
+                f"{tuple(encoded.ids.shape)}: {error}; give call= if its arguments differ"
+            ) from error
+        finally:
+            handle.remove()
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 1:
+            got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise InvalidInput(f"model {self.name!r} gives {got}, not scores (B, K); give call= that returns them")
+        if scores.shape[1] != len(self.labels):
+            raise InvalidInput(
+                f"model {self.name!r} has {scores.shape[1]} scores and {len(self.labels)} labels were given"
+            )
+        if len(calls) != 1 or len(calls[0]) != 3 or calls[0][:2] != tuple(encoded.ids.shape):
+            raise Unsupported(
+                f"the embedding of model {self.name!r} gave {calls}, not one (B, T, D) for the question; name the "
+                "right one with embedding="
+            )
+
+    def leaves(self, encoded: Encoded) -> Leaves:
+        return {"image": encoded.pixels.clone(), "text": self._embedding(encoded.ids).detach()}
+
+    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+        own = torch.tensor([t.word >= 0 for t in encoded.tokens], device=self.device)
+        ids = torch.where(own, self._absent, encoded.ids)
+        return {"image": BLANKS[fills["image"]](encoded.pixels, seed), "text": self._embedding(ids).detach()}
+
+    def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
+        words = leaves["text"]
+        # cuDNN's recurrent layers have no backward pass in evaluation.
+        plain = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
+        fast = torch.backends.cudnn.flags(enabled=False) if plain else nullcontext()
+        with parameters_frozen(self.module), words_replaced(self._embedding, words), fast:
+            return self._call(self.module, leaves["image"], encoded.ids.expand(len(words), -1))
+
+    def positions(self, encoded: Encoded, length: int) -> Positions:
+        raise Unsupported(f"model {self.name!r} does not say which of {length} states are words and which are patches")
+
+    def default_layer(self, encoded: Encoded) -> str:
+        return last_map(self, encoded)
+
+    @torch.no_grad()
+    def coalition_scores(
+        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+    ) -> Tensor:
+        labels = torch.from_numpy(regions.labels).to(self.device)
+        pixels = fill_in(encoded.pixels, shown[:, labels], fills["image"], seed)
+        return self._call(self.module, pixels, torch.where(said, encoded.ids, self._absent))
