@@ -117,16 +117,32 @@ def methods_tables(name: str | None) -> list[Table]:
 
 
 def describe_models() -> dict[str, Any]:
-    """Shipped models and loadable families."""
-    return {"shipped": {name: s.about for name, s in SHIPPED.items()}, "families": FAMILIES}
+    """Shipped models, and loadable families with what each can do and which methods work on it."""
+    families = {}
+    for name, family in FAMILIES.items():
+        able = family.capabilities
+        works = [m for m, cls in METHODS.items() if cls.needs <= able and m not in family.refuses]
+        families[name] = {
+            "about": family.about,
+            "capabilities": sorted(able),
+            "works": works,
+            "refuses": [m for m in METHODS if m not in works],
+            "note": family.note,
+        }
+    return {"shipped": {name: s.about for name, s in SHIPPED.items()}, "families": families}
 
 
 def models_tables() -> list[Table]:
-    """Shipped models and loadable families."""
-    tables = []
-    for title, rows in describe_models().items():
-        table = Table("name", "what it is", title=title.capitalize())
-        for name, about in rows.items():
-            table.add_row(name, about)
-        tables.append(table)
-    return tables
+    """Shipped models, families, and which methods work on which family."""
+    found = describe_models()
+    shipped = Table("name", "what it is", title="Shipped")
+    for name, about in found["shipped"].items():
+        shipped.add_row(name, about)
+    families = Table("name", "what it is", "can do", title="Families", show_lines=True)
+    for name, family in found["families"].items():
+        note = f"\n({family['note']})" if family["note"] else ""
+        families.add_row(name, family["about"] + note, ", ".join(family["capabilities"]))
+    matrix = Table("method", *found["families"], title="Methods")
+    for method in METHODS:
+        matrix.add_row(method, *("yes" if method in f["works"] else "–" for f in found["families"].values()))
+    return [shipped, families, matrix]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 import transformers as tf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 TEXTS = [
     "What color is the circle? Is there a red square on the left? How many small blue triangles are there?",
@@ -206,6 +206,106 @@ def paligemma() -> tuple:
     return tf.PaliGemmaForConditionalGeneration(config), tf.PaliGemmaProcessor(pictures, words)
 
 
+def word_pieces() -> tf.BertTokenizer:
+    """A BERT tokenizer of whole words and letters."""
+    from vqa_explain.training.scenes import question_words
+
+    letters = "abcdefghijklmnopqrstuvwxyz'?.,"
+    words = sorted({w.lower() for w in question_words()} | {w.strip("?.,;").lower() for t in TEXTS for w in t.split()})
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *words, *letters, *(f"##{c}" for c in letters)]
+    return tf.BertTokenizer(vocab={piece: i for i, piece in enumerate(dict.fromkeys(pieces))})
+
+
+def bert_settings(size: int) -> dict:
+    return {
+        "vocab_size": size,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 40,
+    }
+
+
+def vilt() -> tuple:
+    words = word_pieces()
+    config = tf.ViltConfig(**bert_settings(len(words)), image_size=48, patch_size=8, num_labels=4)
+    config.id2label = dict(enumerate(["yes", "no", "red", "blue"]))
+    pictures = tf.ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=8)
+    return tf.ViltForQuestionAnswering(config), tf.ViltProcessor(pictures, words)
+
+
+def blip() -> tuple:
+    words = word_pieces()
+    marks = {"bos_token_id": 5, "pad_token_id": 0, "sep_token_id": 3, "eos_token_id": 3, "encoder_hidden_size": 32}
+    config = tf.BlipConfig(
+        text_config={**bert_settings(len(words)), **marks},
+        vision_config=vision_settings(32, 8),
+        projection_dim=16,
+        image_text_hidden_size=16,
+    )
+    pictures = tf.BlipImageProcessor(size={"height": 32, "width": 32})
+    return tf.BlipForQuestionAnswering(config), tf.BlipProcessor(pictures, words)
+
+
+def lxmert() -> tuple:
+    words = word_pieces()
+    config = tf.LxmertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=48,
+        num_attention_heads=4,
+        l_layers=2,
+        x_layers=2,
+        r_layers=1,
+        visual_feat_dim=16,
+        num_qa_labels=4,
+        max_position_embeddings=40,
+    )
+    config.id2label = dict(enumerate(["yes", "no", "red", "blue"]))
+    return tf.LxmertForQuestionAnswering(config), words
+
+
+def clip() -> tuple:
+    words = tokenizer(["<pad>", "<|startoftext|>", "<|endoftext|>"], pad_token="<pad>", eos_token="<|endoftext|>")
+    words.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|startoftext|> $A <|endoftext|>", special_tokens=[("<|startoftext|>", 1), ("<|endoftext|>", 2)]
+    )
+    text = {**bert_settings(len(words)), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = tf.CLIPConfig(text_config=text, vision_config=vision_settings(32, 8), projection_dim=16)
+    pictures = tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return tf.CLIPModel(config), tf.CLIPProcessor(pictures, words)
+
+
+def siglip() -> tuple:
+    words = tokenizer(["<pad>", "</s>"], pad_token="<pad>", eos_token="</s>")
+    words.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    text = {**bert_settings(len(words)), "pad_token_id": 0, "eos_token_id": 1, "projection_size": 32}
+    config = tf.SiglipConfig(text_config=text, vision_config=vision_settings(32, 8))
+    pictures = tf.SiglipImageProcessor(size={"height": 32, "width": 32})
+    return tf.SiglipModel(config), tf.SiglipProcessor(pictures, words)
+
+
+def vit() -> tuple:
+    config = tf.ViTConfig(**vision_settings(32, 8), num_labels=3)
+    config.id2label = dict(enumerate(["cat", "dog", "cup"]))
+    return tf.ViTForImageClassification(config), tf.ViTImageProcessor(size={"height": 32, "width": 32})
+
+
+def swin() -> tuple:
+    config = tf.SwinConfig(
+        image_size=32, patch_size=2, embed_dim=16, depths=[1, 2], num_heads=[2, 2], window_size=4, num_labels=3
+    )
+    return tf.SwinForImageClassification(config), tf.ViTImageProcessor(size={"height": 32, "width": 32})
+
+
+def resnet() -> tuple:
+    config = tf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3)
+    return tf.ResNetForImageClassification(config), tf.ViTImageProcessor(size={"height": 32, "width": 32})
+
+
 GENERATIVE = {
     "llava": llava,
     "llava_onevision": llava_onevision,
@@ -215,7 +315,17 @@ GENERATIVE = {
     "smolvlm": smolvlm,
     "paligemma": paligemma,
 }
-MAKERS = dict(GENERATIVE)
+OTHERS = {
+    "vilt": vilt,
+    "blip": blip,
+    "lxmert": lxmert,
+    "clip": clip,
+    "siglip": siglip,
+    "vit": vit,
+    "swin": swin,
+    "resnet": resnet,
+}
+MAKERS = {**GENERATIVE, **OTHERS}
 
 
 def checkpoint(family: str, folder: Path) -> Path:

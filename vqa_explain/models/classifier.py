@@ -34,6 +34,7 @@ class ClassifierModel:
     family = "classifier"
     kind = "logits"
     features: tuple[Feature, ...] = (ImageFeature(),)
+    capabilities = frozenset({"gradients", "pixels"})
 
     def __init__(
         self, module: nn.Module, transform: Any, labels: Sequence[str] | None, name: str, device: torch.device
@@ -49,8 +50,8 @@ class ClassifierModel:
             tuple(labels) if labels is not None else own_labels(module) or timm_labels(module)
         )
         # Their attention runs from the first token, which the answer is read from, to every patch.
-        looks = getattr(getattr(module, "config", None), "model_type", "") in ("vit", "deit")
-        self.capabilities = frozenset({"gradients", "pixels"} | ({"attention", "flow"} if looks else set()))
+        if getattr(getattr(module, "config", None), "model_type", "") in ("vit", "deit"):
+            self.capabilities = self.capabilities | {"attention", "flow"}
 
     def encode(self, example: Example) -> Encoded:
         picture = read_image(example.image)

@@ -1,7 +1,8 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,26 @@ class Family:
         auto: the class in transformers whose `from_pretrained` gives the module; `None` for the architecture itself.
         processor: the class that gives the processor, likewise; `None` for none.
         adapter: makes the model of a module, its processor and the options.
+        home: the adapter's class, as module:name within `models`.
+        refuses: methods that its networks cannot carry whatever the adapter can do, and `note`, for people, what holds
+            for some of them only.
     """
 
     about: str
     architectures: tuple[str, ...]
     adapter: Callable[[Any, Any, Options], Model]
+    home: str
     auto: str | None = None
     processor: str | None = "AutoProcessor"
+    refuses: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the adapter can do: see `models.base.Model`."""
+        module, _, name = self.home.partition(":")
+        found: frozenset[str] = getattr(import_module(f"vqa_explain.models.{module}"), name).capabilities
+        return found
 
     def serves(self, architecture: str) -> bool:
         """Whether this is one of its classes."""
@@ -98,35 +112,56 @@ def _classifier(module: Any, processor: Any, options: Options) -> Model:
     return ClassifierModel(module, transform, options.labels, options.name, options.device)
 
 
+# No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
+TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
 FAMILIES = {
-    "vilt": Family("ViLT: answers from a closed set", ("ViltForQuestionAnswering",), _vilt),
-    "blip": Family("BLIP: writes its answer", ("BlipForQuestionAnswering",), _blip),
+    "vilt": Family(
+        "ViLT: answers from a closed set", ("ViltForQuestionAnswering",), _vilt, "vilt:ViltModel", refuses=TRANSFORMERS
+    ),
+    "blip": Family(
+        "BLIP: writes its answer", ("BlipForQuestionAnswering",), _blip, "blip:BlipModel", refuses=TRANSFORMERS
+    ),
     "lxmert": Family(
         "LXMERT: regions are the boxes of a detector that you give",
         ("LxmertForQuestionAnswering",),
         _lxmert,
+        "lxmert:LxmertModel",
         processor="AutoTokenizer",
+        refuses=TRANSFORMERS,
     ),
     "clip": Family(
         "CLIP and SigLIP: does this text fit, or zero-shot classification with labels=",
         ("CLIPModel", "SiglipModel", "Siglip2Model"),
         _clip,
+        "clip:ClipModel",
+        refuses=TRANSFORMERS,
+        note="with labels= it is a classifier",
     ),
     "generative": Family(
         "LLaVA, LLaVA-OneVision, Qwen2-VL and 2.5, Idefics3, SmolVLM, PaliGemma and their like: write their answer",
         ("*ForConditionalGeneration",),
         _generative,
+        "generative:GenerativeModel",
         auto="AutoModelForImageTextToText",
+        refuses=TRANSFORMERS,
+        note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, attention and maps",
     ),
     "classifier": Family(
         "image classifiers of torchvision, timm and transformers, or any nn.Module",
         ("*ForImageClassification",),
         _classifier,
+        "classifier:ClassifierModel",
+        refuses=("interactions",),
+        note="ViT and DeiT also have attention; guided rules need ReLUs, deep_lift a network without attention",
         auto="AutoModelForImageClassification",
         processor="AutoImageProcessor",
     ),
     "custom": Family(
-        "your own network over picture and question: vqa_explain.CustomModel", (), lambda module, *_: module
+        "your own network over picture and question: vqa_explain.CustomModel",
+        (),
+        lambda module, *_: module,
+        "custom:CustomModel",
+        note="guided rules need ReLUs, deep_lift a network without attention",
     ),
 }
 
@@ -203,8 +238,6 @@ def load(
 
 
 def _named(options: Options, name: str) -> Options:
-    from dataclasses import replace
-
     return replace(options, name=name)
 
 

@@ -39,16 +39,17 @@ class Layout(Protocol):
 
 @dataclass
 class Single:
-    """The model sees the frame itself."""
+    """The model sees the frame itself, or, `as_tile`, as the only one of several tiles that there might be."""
 
     frame: Tensor
     geometry: Geometry
     grid: tuple[int, int]
     ordered: bool = True
+    as_tile: bool = False
 
     def values(self, frames: Tensor) -> Tensor:
-        """The frames."""
-        return frames
+        """The frames, (B, 3, H', W') or (B, 1, 3, H', W')."""
+        return _not_blank(frames[:, None]) if self.as_tile else frames
 
 
 @dataclass
@@ -93,7 +94,13 @@ class Tiles:
         (top, left), (h, w) = self.geometry.offset, self.geometry.resized
         content = change[:, :, -top : h - top, -left : w - left]  # without the padding
         whole = F.interpolate(content, (height, width), mode="bilinear", antialias=True, align_corners=False)[:, None]
-        return self.exact + torch.cat([whole, tiles] if self.whole_first else [tiles, whole], dim=1)
+        return _not_blank(self.exact + torch.cat([whole, tiles] if self.whole_first else [tiles, whole], dim=1))
+
+
+def _not_blank(tiles: Tensor) -> Tensor:
+    """Tiles (B, N, 3, h, w) of which none is zero everywhere: some models take such a tile for padding and skip it."""
+    blank = (tiles == 0).flatten(2).all(dim=2)[:, :, None, None, None]
+    return tiles + blank.to(tiles) * 1e-12
 
 
 def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int) -> Layout:
@@ -108,7 +115,7 @@ def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int) -
         return _patches(values, inputs["image_grid_thw"][0].tolist(), steps, size)
     if values.ndim == 5 and values.shape[1] == 1:
         frame = (values.shape[3], values.shape[4])
-        return Single(values[:, 0], Geometry(size, frame, frame), _square(tokens, frame))
+        return Single(values[:, 0], Geometry(size, frame, frame), _square(tokens, frame), as_tile=True)
     if values.ndim == 5 and "image_sizes" in inputs:
         return _any_resolution(values, steps, size)
     if values.ndim == 5:
