@@ -73,3 +73,38 @@ def linear():
 @pytest.fixture(scope="session")
 def curved():
     return vx.load(Curved(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    """Family → its checkpoint's folder, made when first asked for."""
+    from checkpoints import checkpoint
+
+    root, made = tmp_path_factory.mktemp("checkpoints"), {}
+
+    def folder(family):
+        if family not in made:
+            made[family] = checkpoint(family, root)
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(folders):
+    """Family → the loaded model."""
+    from custom_net import custom
+
+    loaded = {}
+
+    def model(family):
+        if family not in loaded:
+            loaded[family] = custom() if family == "custom" else vx.load(folders(family), device="cpu")
+        return loaded[family]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def noise_picture():
+    return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)

@@ -18,22 +18,20 @@ class Prompted:
 
     Attributes:
         states: (B, N, D) embeddings.
-        positions: (B, N), or (A, B, N) with A axes, or `None` where the decoder counts by itself.
+        positions: (B, N), or (A, B, N) with A axes; B may be 1 for all.
         heard: (B, N) bool, what may be attended to.
         mask: a mask (B, 1, N, N) of the model's own, or several by name, or `None` for causal attention.
     """
 
     states: Tensor
-    positions: Tensor | None
+    positions: Tensor
     heard: Tensor
     mask: Any
 
     def times(self, index: Tensor) -> "Prompted":
         """Rows `index` (N,) of it."""
-        positions = self.positions
-        if positions is not None:
-            some = positions.shape[-2] > 1
-            positions = positions[..., index if some else torch.zeros_like(index), :]
+        some = self.positions.shape[-2] > 1
+        positions = self.positions[..., index if some else torch.zeros_like(index), :]
         mask = _each(self.mask, lambda m: m[index if len(m) > 1 else torch.zeros_like(index)])
         return Prompted(self.states[index], positions, self.heard[index], mask)
 
@@ -45,10 +43,8 @@ class Prompted:
         """With only what is in `present` (B, N) bool in the sequence; shorter rows get fillers at their start."""
         order = to_back(present)
         states = self.states.gather(1, order[..., None].expand(-1, -1, self.states.shape[2]))
-        positions = self.positions
-        if positions is not None:
-            wide = order.expand(*positions.shape[:-2], *order.shape)
-            positions = positions.expand(*wide.shape[:-1], positions.shape[-1]).gather(-1, wide)
+        wide = order.expand(*self.positions.shape[:-2], *order.shape)
+        positions = self.positions.expand(*wide.shape[:-1], self.positions.shape[-1]).gather(-1, wide)
 
         def smaller(mask: Tensor) -> Tensor:
             rows = mask.expand(len(order), -1, -1, -1).gather(
@@ -97,6 +93,8 @@ class Decoding:
             self.module.base_model(**inputs, use_cache=False)
         states, mask = caught["inputs_embeds"], caught.get("attention_mask")
         positions = caught.get("position_ids")
+        if positions is None:  # said outright, since tokens that leave must not move those that stay
+            positions = torch.arange(states.shape[1], device=states.device)[None]
         if isinstance(mask, Tensor) and mask.ndim == 2:
             return Prompted(states, positions, mask.bool(), None)
         return Prompted(states, positions, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device), mask)
@@ -152,12 +150,7 @@ class Decoding:
 
     def _after(self, given: Prompted, many: int, count: int) -> Tensor:
         """Positions (…, B · many, count) of an answer: they go on from the largest of the prompt on any axis."""
-        batch, device = given.states.shape[0], given.states.device
-        if given.positions is None:
-            ends = torch.full((batch,), given.states.shape[1] - 1, device=device)
-            axes: tuple[int, ...] = ()
-        else:
-            axes = tuple(given.positions.shape[:-2])
-            ends = given.positions.amax(dim=(0, 2) if axes else 1).expand(batch)
-        ends = ends.repeat_interleave(many)[:, None] + 1 + torch.arange(count, device=device)
+        axes = tuple(given.positions.shape[:-2])
+        ends = given.positions.amax(dim=(0, 2) if axes else 1).expand(len(given.states))
+        ends = ends.repeat_interleave(many)[:, None] + 1 + torch.arange(count, device=ends.device)
         return ends.expand(*axes, -1, -1)

@@ -242,6 +242,7 @@ def _named(options: Options, name: str) -> Options:
 
 
 def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     if source.is_dir() and logging.is_progress_bar_enabled():  # reading a folder takes no time worth a bar
@@ -255,7 +256,7 @@ def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], t
         return _read(source.as_posix(), options, settings, trust)
     except VQAExplainError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
         raise InvalidInput(f"model {options.name!r} cannot be loaded: {_reason(error)}") from error
 
 

@@ -46,7 +46,7 @@ def last_map(model: Model, encoded: Encoded) -> str:
             if not isinstance(first, Tensor) or len(first) != 1 or isinstance(module, nn.Dropout | nn.Softmax):
                 return
             maps = first.ndim == 4 and channels_first(first).shape[2:].numel() > 1
-            block = first.ndim == 3 and name.rpartition(".")[2].isdigit() and cells_of(first.shape[1])[1] > 1
+            block = first.ndim == 3 and name[-1].isdigit() and cells_of(first.shape[1])[1] > 1
             if (maps or block) and first.requires_grad:
                 found.pop(name, None)
                 found[name] = first

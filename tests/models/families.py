@@ -1,0 +1,30 @@
+"""Examples that every family of models takes, on the checkpoints of `checkpoints`."""
+
+import numpy as np
+import pytest
+from checkpoints import MAKERS
+
+import vqa_explain as vx
+
+QUESTION = "What color is the circle?"
+BOXES = np.array([[0, 0, 30, 30], [20, 20, 60, 60], [10, 10, 15, 15], [50, 0, 90, 40], [0, 40, 90, 60]])
+
+
+def example_for(model, picture, question=QUESTION):
+    """The example that a model takes, with boxes for one that sees them."""
+    if len(model.features) == 1:
+        return vx.Example(picture)
+    if model.family == "lxmert":
+        features = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+        return vx.Example(picture, question, features=features, boxes=BOXES)
+    return vx.Example(picture, question)
+
+
+def encoded_for(model, picture, question=QUESTION, answers=("yes", "no", "red circle")):
+    """The encoded example, with candidates for a model that has none of its own."""
+    encoded = model.encode(example_for(model, picture, question))
+    return encoded if model.labels is not None else model.with_answers(encoded, answers)
+
+
+def on_all(family_names=(*MAKERS, "custom")):
+    return pytest.mark.parametrize("family", family_names)

@@ -1,0 +1,143 @@
+"""What cannot be loaded is said in one sentence that names the thing and the remedy."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from families import QUESTION
+
+import vqa_explain as vx
+
+
+def copied(source, folder, *left_out):
+    target = folder / "model"
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*left_out))
+    return target
+
+
+def refused(words, *args, **settings):
+    with pytest.raises(vx.InvalidInput, match=words) as caught:
+        vx.load(*args, **{"device": "cpu", **settings})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_without_a_processor(folders, tmp_path):
+    refused("no processor beside", copied(folders("llava"), tmp_path, "processor*", "token*", "preproc*", "chat*"))
+
+
+def test_a_folder_with_pickled_weights_only(folders, tmp_path):
+    folder = copied(folders("vit"), tmp_path, "*.safetensors")
+    torch.save({}, folder / "pytorch_model.bin")
+    refused("a pickle, which may run any code", folder)
+
+
+def test_a_folder_without_weights(folders, tmp_path):
+    refused("cannot be loaded", copied(folders("vit"), tmp_path, "*.safetensors"))
+
+
+def test_a_folder_without_a_configuration(folders, tmp_path):
+    refused("cannot be loaded", copied(folders("vit"), tmp_path, "config.json"))
+
+
+def test_weights_of_another_shape(folders, tmp_path):
+    folder = copied(folders("vit"), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
+    refused("cannot be loaded", folder)
+
+
+def test_truncated_weights(folders, tmp_path):
+    folder = copied(folders("vit"), tmp_path)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    refused("cannot be loaded", folder)
+
+
+def test_a_checkpoint_with_code_of_its_own(folders, tmp_path):
+    folder = copied(folders("vit"), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}, "architectures": ["Mine"]}
+    (folder / "config.json").write_text(json.dumps({**config, **own}))
+    (folder / "mine.py").write_text("raise SystemExit('this must not run')")
+    refused("trust_remote_code=True", folder)
+
+
+def test_an_unknown_architecture_lists_what_is_known(folders, tmp_path):
+    folder = copied(folders("vit"), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["ViTForMaskedImageModeling"]}))
+    said = refused("ViTForMaskedImageModeling, which no adapter knows", folder)
+    assert all(name in said for name in ("vilt", "lxmert", "generative", "CustomModel"))
+
+
+def test_a_hub_id_without_a_network():
+    refused("hub cannot be reached", "dandelin/vilt-b32-finetuned-vqa")
+
+
+@pytest.mark.parametrize("settings", [{"lengths": "median"}, {"beams": 0}, {"beams": "two"}])
+def test_settings_out_of_range(folders, settings):
+    refused("lengths|beams", folders("llava"), **settings)
+
+
+def test_a_module_needs_its_processor(models):
+    refused("needs its processor", models("llava").module)
+
+
+def test_a_module_with_its_processor_is_as_its_folder(models, noise_picture):
+    folder = models("llava")
+    model = vx.load(folder.module, processor=folder.processor, device="cpu")
+    parts = {"method": "saliency", "answers": ["yes"]}
+    ours = vx.explain(model, noise_picture, QUESTION, **parts)
+    np.testing.assert_array_equal(ours.image, vx.explain(folder, noise_picture, QUESTION, **parts).image)
+
+
+@pytest.mark.parametrize("family", ["llava", "vilt", "vit"])
+def test_the_number_type_passes_through(folders, models, noise_picture, family):
+    model = vx.load(folders(family), device="cpu", dtype="bfloat16")
+    assert model.module.dtype == torch.bfloat16
+    asked = {"question": QUESTION} if family != "vit" else {}
+    own = {"answers": ["yes", "no"]} if family == "llava" else {}
+    rough = vx.explain(model, noise_picture, method="shapley", regions=2, budget=160, target=None, **asked, **own)
+    exact = vx.explain(
+        models(family), noise_picture, method="shapley", regions=2, budget=160, target=rough.target, **asked, **own
+    )
+    values = [np.array([r.value for r in why.regions]) for why in (rough, exact)]
+    np.testing.assert_allclose(values[0], values[1], atol=0.25 * np.abs(values[1]).max() + 0.05)
+
+
+def test_a_timm_model_brings_its_transform(noise_picture):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = timm.create_model("vit_tiny_patch16_224", pretrained=False)
+    model = vx.load(module, device="cpu")
+    why = vx.explain(model, noise_picture, method="grad_cam")
+    assert len(model.labels) == 1000
+    assert "tench" in model.labels[0]
+    assert model.default_layer(model.encode(vx.Example(noise_picture))).startswith("blocks.")
+    assert np.isfinite(why.image).all()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_16", "efficientnet_b0"])
+def test_torchvision_weights_bring_transform_and_labels(noise_picture, name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = getattr(torchvision.models, name)()
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    model = vx.load(module, transform=weights, device="cpu")
+    why = vx.explain(model, noise_picture, method="hires_cam")
+    assert model.labels[0] == "tench"
+    assert why.image.shape == noise_picture.shape[:2]
+    layer = model.default_layer(model.encode(vx.Example(noise_picture)))
+    assert layer.startswith(("layer4", "features", "permute", "encoder.layers"))
+
+
+def test_a_picture_too_small_for_one_patch(models):
+    with pytest.raises(vx.InvalidInput, match="too long and thin"):
+        vx.explain(models("vilt"), np.zeros((1, 400, 3), np.uint8), QUESTION)
+    with pytest.raises(vx.InvalidInput, match="fails on this example"):
+        vx.explain(models("qwen2_vl"), np.zeros((1, 4000, 3), np.uint8), QUESTION, answers=["a"])

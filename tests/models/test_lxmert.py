@@ -1,0 +1,160 @@
+"""LXMERT: boxes as regions, and relevance against the authors' update rules for two streams."""
+
+import numpy as np
+import pytest
+import torch
+from families import BOXES, QUESTION, example_for
+
+import vqa_explain as vx
+from vqa_explain.features.regions import grid_regions
+
+
+def plain(model, example, **masks):
+    """transformers called as its documentation says, with the boxes as shares of the picture's sides."""
+    height, width = example.image.shape[:2]
+    inputs = model.tokenizer(example.question, return_tensors="pt")
+    return model.module(
+        **{**dict(inputs), **masks},
+        visual_feats=torch.as_tensor(example.features)[None],
+        visual_pos=torch.tensor(BOXES / [width, height, width, height]).float()[None],
+        output_attentions=True,
+    )
+
+
+def test_scores_are_transformers(models, noise_picture):
+    model = models("lxmert")
+    example = example_for(model, noise_picture)
+    encoded = model.encode(example)
+    with torch.no_grad():
+        ours = model.scores(encoded, model.leaves(encoded))
+        theirs = plain(model, example).question_answering_score
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_dropped_box_is_one_that_attention_does_not_see(models, noise_picture):
+    model = models("lxmert")
+    example = example_for(model, noise_picture)
+    encoded = model.encode(example)
+    shown = torch.tensor([[True, False, True, True, False]])
+    said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
+    said[0, 2] = False
+    regions = grid_regions((5, 1), (5, 1))
+    ours = model.coalition_scores(encoded, regions, shown, said, {"image": "drop", "text": "pad"}, 0)
+    with torch.no_grad():
+        theirs = plain(model, example, visual_attention_mask=shown.float(), attention_mask=said.float())
+    np.testing.assert_allclose(ours, theirs.question_answering_score, atol=1e-5)
+
+
+def authors_relevance(found, maps, target):
+    """Chefer et al. 2021, the rules for LXMERT, written out: equations 5 to 11 in the order of its layers."""
+    slopes = dict(zip(maps, torch.autograd.grad(found[0, target], list(maps.values()), allow_unused=True), strict=True))
+
+    def mean(key):
+        slope = slopes[key]
+        if slope is None:
+            return torch.zeros(maps[key].shape[2:])
+        return (slope[0] * maps[key][0].detach()).clamp(min=0).mean(dim=0)
+
+    def normalised(r):
+        rest = r - torch.eye(len(r))
+        sums = rest.sum(dim=-1, keepdim=True)
+        return torch.where(sums > 0, rest / sums.clamp(min=1e-30), rest) + torch.eye(len(r))
+
+    t, i = maps["l", 0].shape[-1], maps["r", 0].shape[-1]
+    tt, ii, ti, it = torch.eye(t), torch.eye(i), torch.zeros(t, i), torch.zeros(i, t)
+    for number in range(2):
+        a = mean(("l", number))
+        tt, ti = tt + a @ tt, ti + a @ ti
+    a = mean(("r", 0))
+    ii, it = ii + a @ ii, it + a @ it
+    for number in range(2):
+        across, back = mean(("x", number, "ti")), mean(("x", number, "it"))
+        ti_more, tt_more = normalised(tt).T @ across @ normalised(ii), across @ it
+        it_more, ii_more = normalised(ii).T @ back @ normalised(tt), back @ ti
+        ti, tt, it, ii = ti + ti_more, tt + tt_more, it + it_more, ii + ii_more
+        a = mean(("x", number, "tt"))
+        tt, ti = tt + a @ tt, ti + a @ ti
+        a = mean(("x", number, "ii"))
+        ii, it = ii + a @ ii, it + a @ it
+    return tt[0].numpy(), ti[0].numpy()
+
+
+def test_relevance_follows_the_authors_rules(models, noise_picture):
+    model = models("lxmert")
+    example = example_for(model, noise_picture)
+    encoder, maps = model.module.lxmert.encoder, {}
+    named = {block.attention.self: [("l", n)] for n, block in enumerate(encoder.layer)}
+    named |= {block.attention.self: [("r", n)] for n, block in enumerate(encoder.r_layers)}
+    for n, block in enumerate(encoder.x_layers):
+        named[block.visual_attention.att] = [("x", n, "ti"), ("x", n, "it")]
+        named[block.lang_self_att.self] = [("x", n, "tt")]
+        named[block.visn_self_att.self] = [("x", n, "ii")]
+    softmax = torch.nn.functional.softmax
+    running = []
+
+    def watched(scores, dim):
+        maps[named[running[-1]][sum(k in maps for k in named[running[-1]])]] = found = softmax(scores, dim=dim)
+        return found
+
+    handles = [m.register_forward_pre_hook(lambda m, _: running.append(m)) for m in named]
+    torch.nn.functional.softmax = watched
+    try:
+        scores = plain(model, example).question_answering_score
+    finally:
+        torch.nn.functional.softmax = softmax
+        for handle in handles:
+            handle.remove()
+    words, boxes = authors_relevance(scores, maps, 2)
+    why = vx.explain(model, example, method="relevance", target="red")
+    np.testing.assert_allclose([t.value for t in why.tokens], words, atol=1e-6)
+    np.testing.assert_allclose([r.value for r in why.regions], boxes, atol=1e-6)
+    assert np.abs(boxes).max() > 1e-4
+
+
+def test_regions_are_the_detectors_boxes_and_overlaps_add_up(models, noise_picture):
+    model = models("lxmert")
+    why = vx.explain(model, example_for(model, noise_picture), method="shapley", budget=200)
+    assert [r.box for r in why.regions] == [tuple(box) for box in BOXES.tolist()]
+    heat = np.zeros(noise_picture.shape[:2])
+    for region in why.regions:
+        left, top, right, bottom = region.box
+        heat[top:bottom, left:right] += region.value / ((right - left) * (bottom - top))
+    np.testing.assert_allclose(why.image, heat, atol=1e-9)
+    assert why.labels[12, 12] == 2  # the smallest box over a pixel
+
+
+def test_a_detector_can_be_given_instead(folders, models, noise_picture):
+    example = example_for(models("lxmert"), noise_picture)
+    seen = []
+
+    def detector(picture):
+        seen.append(picture.shape)
+        return example.features, BOXES
+
+    model = vx.load(folders("lxmert"), boxes=detector, device="cpu")
+    parts = {"method": "saliency"}
+    ours = vx.explain(model, noise_picture, QUESTION, **parts)
+    np.testing.assert_array_equal(ours.image, vx.explain(models("lxmert"), example, **parts).image)
+    assert seen == [noise_picture.shape]
+
+
+@pytest.mark.parametrize(
+    ("features", "boxes", "words"),
+    [
+        (None, None, "sees boxes, not pixels"),
+        (np.zeros((5, 7)), BOXES, r"must be \(R, 16\), not \(5, 7\)"),
+        (np.zeros((3, 16)), BOXES, r"boxes must be \(3, 4\)"),
+        (np.zeros((5, 16)), BOXES * np.nan, "boxes must be"),
+    ],
+)
+def test_wrong_features_and_boxes_are_named(models, noise_picture, features, boxes, words):
+    with pytest.raises(vx.InvalidInput, match=words):
+        vx.explain(models("lxmert"), vx.Example(noise_picture, QUESTION, features=features, boxes=boxes))
+
+
+def test_pixel_methods_refuse_with_the_reason(models, noise_picture):
+    model = models("lxmert")
+    with pytest.raises(
+        vx.Unsupported, match=r"needs pixels, and this model sees features of boxes; these work: .*shapley"
+    ):
+        vx.explain(model, example_for(model, noise_picture), method="occlusion")
