@@ -1,5 +1,6 @@
 """The command `vqa-explain`."""
 
+import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from vqa_explain.errors import InvalidInput, VQAExplainError
+from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
@@ -75,11 +76,14 @@ def explain(
     target: str | None = None,
     contrast: str | None = None,
     score: str = "logit",
+    answer: Annotated[list[str] | None, Parameter(negative=())] = None,
+    target_token: int | None = None,
     regions: str | None = None,
     words: str | None = None,
     budget: int | None = None,
     seed: int = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    load: Annotated[list[str] | None, Parameter(negative=())] = None,
     out: Path | None = None,
     json_: Json = False,
 ) -> None:
@@ -93,14 +97,17 @@ def explain(
         target: the answer to explain; by default the predicted one.
         contrast: explain why the target rather than this answer.
         score: logit, log_probability or probability.
+        answer: a candidate of a model that writes its answers; may be repeated. By default what it writes.
+        target_token: explain only this token of such an answer, from 0.
         regions: how the picture is divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how the question is divided: words, tokens or ngrams:2.
         budget: most evaluations, for methods that have one; without a method it means shapley.
         seed: for methods that draw.
         set_: a parameter of the method as name=value; may be repeated.
+        load: how the model is loaded, as name=value, such as dtype=bfloat16 or labels='["a cat", "a dog"]'.
         out: write an explanation file (.vqax), a page (.html) or a figure (.png).
     """
-    parameters = _parameters(set_ or [])
+    parameters = _parameters(set_ or [], "--set")
     if budget is not None:
         parameters["budget"] = budget
         method = method or "shapley"
@@ -111,10 +118,15 @@ def explain(
 
     from vqa_explain.examples import read_image
     from vqa_explain.explaining import explain as explain_answer
-    from vqa_explain.models.loading import load
+    from vqa_explain.models.loading import load as load_model
 
+    settings = _parameters(load or [], "--load")
+    known = [name for name in inspect.signature(load_model).parameters if name != "model"]
+    strange = next((name for name in settings if name not in known), None)
+    if strange is not None:
+        raise unknown("setting of --load:", strange, known)
     picture = read_image(image)
-    loaded = load(model)
+    loaded = load_model(model, **settings)
     with _progress("explaining") as progress:
         explanation = explain_answer(
             loaded,
@@ -124,6 +136,8 @@ def explain(
             target=target,
             contrast=contrast,
             score=score,
+            answers=answer,
+            target_token=target_token,
             regions=regions,
             words=words,
             seed=seed,
@@ -146,12 +160,12 @@ def explain(
         console.print(f"Written: {out}", highlight=False)
 
 
-def _parameters(pairs: list[str]) -> dict[str, Any]:
+def _parameters(pairs: list[str], option: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise InvalidInput(f"--set {pair!r} must be name=value")
+            raise InvalidInput(f"{option} {pair!r} must be name=value")
         try:
             values[name] = json.loads(text)
         except ValueError:
