@@ -110,6 +110,14 @@ def test_the_number_type_passes_through(folders, models, noise_picture, family):
     np.testing.assert_allclose(values[0], values[1], atol=0.25 * np.abs(values[1]).max() + 0.05)
 
 
+def test_a_device_map_passes_through(folders, models, noise_picture):
+    model = vx.load(folders("llava"), device_map={"": "cpu"})
+    assert model.module.hf_device_map == {"": "cpu"}
+    parts = {"method": "saliency", "answers": ["yes"]}
+    ours = vx.explain(model, noise_picture, QUESTION, **parts)
+    np.testing.assert_array_equal(ours.image, vx.explain(models("llava"), noise_picture, QUESTION, **parts).image)
+
+
 def test_a_timm_model_brings_its_transform(noise_picture):
     with torch.random.fork_rng():
         torch.manual_seed(0)

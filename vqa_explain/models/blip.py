@@ -14,11 +14,9 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
-from vqa_explain.models.candidates import Candidates, log_probabilities
+from vqa_explain.models.candidates import NEW_TOKENS, Candidates, log_probabilities, written
 from vqa_explain.models.transforms import trace_geometry
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
-
-NEW_TOKENS = 12  # of an answer that the model writes itself
 
 
 @dataclass
@@ -67,13 +65,8 @@ class BlipModel:
             num_beams=self.beams,
             num_return_sequences=self.beams,
         )
-        tokenizer = self.processor.tokenizer
-        for ids in found.tolist():
-            own = tuple(i for i in ids[1:] if i not in tokenizer.all_special_ids)
-            if text := tokenizer.decode(own).strip():
-                encoded.state.written.setdefault(text, own)
-        if not encoded.state.written:
-            raise InvalidInput(f"model {self.name!r} answers nothing here; give answers=['yes', 'no'] or the like")
+        # The first token starts every answer.
+        encoded.state.written.update(written(self.processor.tokenizer, found[:, 1:], self.name))
         return tuple(encoded.state.written)
 
     def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:

@@ -10,6 +10,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput
 
 LENGTHS = ("sum", "mean")
+NEW_TOKENS = 12  # of an answer that a model writes itself
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,19 @@ def log_probabilities(logits: Tensor, ids: Tensor) -> Tensor:
     """(…,) of token numbers ids (…,) under logits (…, V), in float32 at least."""
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     return wide.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+
+
+def written(tokenizer: Any, rows: Tensor, name: str) -> dict[str, tuple[int, ...]]:
+    """Answers that model `name` wrote, token numbers (beams, N) best first, by their text.
+
+    Raises:
+        InvalidInput: none of them has a text.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for ids in rows.tolist():
+        own = tuple(i for i in ids if i not in tokenizer.all_special_ids)
+        if text := tokenizer.decode(own).strip():
+            found.setdefault(text, own)
+    if not found:
+        raise InvalidInput(f"model {name!r} answers nothing here; give answers=['yes', 'no'] or the like")
+    return found

@@ -8,8 +8,11 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from vqa_explain.errors import Unsupported
 from vqa_explain.models.candidates import Candidates, log_probabilities
 from vqa_explain.models.transformer import to_back
+
+KNOWN = {"inputs_embeds", "attention_mask", "position_ids"}  # what a decoder receives
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,12 @@ class Decoding:
 
         with patch.object(self.decoder, "forward", catch):
             self.module.base_model(**inputs, use_cache=False)
+        more = [k for k, v in caught.items() if k not in KNOWN and isinstance(v, Tensor | list | tuple)]
+        if more:
+            raise Unsupported(
+                f"{type(self.module).__name__} hands its decoder {', '.join(more)} besides one sequence, which no "
+                "adapter knows; wrap it in vqa_explain.CustomModel"
+            )
         states, mask = caught["inputs_embeds"], caught.get("attention_mask")
         positions = caught.get("position_ids")
         if positions is None:  # said outright, since tokens that leave must not move those that stay

@@ -21,14 +21,12 @@ from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, fill_in
 from vqa_explain.features.regions import Regions, grid_regions
 from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
-from vqa_explain.models.candidates import Candidates
+from vqa_explain.models.candidates import NEW_TOKENS, Candidates, written
 from vqa_explain.models.decoding import Decoding, Prompted
 from vqa_explain.models.pixels import Layout, lay_out
 from vqa_explain.models.prompts import Prompt, read_prompt
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.wording import all_absent, stand_in, text_feature
-
-NEW_TOKENS = 12  # of an answer that the model writes itself
 
 
 @dataclass
@@ -85,9 +83,8 @@ class GenerativeModel:
         layout = lay_out(inputs, self.processor, shown, len(prompt.image))
         ids = inputs["input_ids"][:, torch.from_numpy(prompt.text).to(self.device)]
         state = _State(inputs, layout, prompt)
-        return Encoded(
-            example, picture, layout.frame, layout.geometry, layout.grid, ids, prompt.tokens, prompt.words, (), state
-        )
+        where = (layout.frame, layout.geometry, layout.grid)
+        return Encoded(example, picture, *where, ids, prompt.tokens, prompt.words, (), state)
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         state: _State = encoded.state
@@ -99,14 +96,7 @@ class GenerativeModel:
                 num_beams=self.beams,
                 num_return_sequences=self.beams,
             )[:, state.prompt.length :]
-        tokenizer = self.processor.tokenizer
-        for ids in found.tolist():
-            own = tuple(i for i in ids if i not in tokenizer.all_special_ids)
-            text = tokenizer.decode(own).strip()
-            if text:
-                state.written.setdefault(text, own)
-        if not state.written:
-            raise InvalidInput(f"model {self.name!r} answers nothing here; give answers=['yes', 'no'] or the like")
+        state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
 
     def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
@@ -139,7 +129,7 @@ class GenerativeModel:
         return replace(given, states=given.states.index_copy(1, where, words))
 
     def attention(self, encoded: Encoded) -> Attention:
-        candidates = encoded.state.candidates
+        candidates: Candidates = encoded.state.candidates
         if max(map(len, candidates.ids)) > 1:
             raise Unsupported(
                 "attention is read where the answer's one token is chosen, and some of these answers have several: "
