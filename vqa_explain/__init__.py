@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.loading import load
+    from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
     "Boxes": "features.regions",
@@ -27,6 +28,7 @@ _HOMES = {
     "OutOfMemory": "errors",
     "Unsupported": "errors",
     "VQAExplainError": "errors",
+    "Viewer": "viewer.widget",
     "explain": "explaining",
     "load": "models.loading",
     "load_dataset": "datasets.loading",
@@ -43,6 +45,7 @@ __all__ = [
     "OutOfMemory",
     "Unsupported",
     "VQAExplainError",
+    "Viewer",
     "explain",
     "load",
     "load_dataset",

@@ -189,7 +189,8 @@ def methods(name: str | None = None, *, json_: Json = False) -> None:
     Args:
         name: a method.
     """
-    from vqa_explain.tables import describe_methods, methods_tables
+    from vqa_explain.methods.describing import describe_methods
+    from vqa_explain.tables import methods_tables
 
     if json_:
         print(json.dumps(describe_methods(name)))

@@ -1,7 +1,5 @@
 """Tables for the terminal."""
 
-import dataclasses
-import inspect
 from typing import Any
 
 from rich.style import Style
@@ -9,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vqa_explain import colors
-from vqa_explain.errors import unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.methods import METHODS
+from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.loading import FAMILIES, SHIPPED
 
 
@@ -59,35 +57,6 @@ def explanation_tables(e: Explanation) -> list[Table]:
 
 def _plus_minus(error: float | None) -> str:
     return "–" if error is None else f"{error:.4f}"
-
-
-def describe_methods(name: str | None) -> list[dict[str, Any]]:
-    """Methods with their parameters, read from the dataclasses."""
-    if name is not None and name not in METHODS:
-        raise unknown("method", name, METHODS)
-    rows = []
-    for cls in [METHODS[name]] if name else METHODS.values():
-        parameters = [
-            {
-                "name": f.name,
-                "default": f.default,
-                **{k: v for k, v in f.metadata.items() if v not in (None, (), False)},
-            }
-            for f in dataclasses.fields(cls)
-        ]
-        rows.append(
-            {
-                "name": cls.name,
-                "about": (cls.__doc__ or "").split("\n\n")[0],
-                "definition": inspect.cleandoc(cls.__doc__ or ""),
-                "source": cls.source,
-                "needs": sorted(cls.needs),
-                "error": cls.error,
-                "cost": cls.cost,
-                "parameters": parameters,
-            }
-        )
-    return rows
 
 
 def methods_tables(name: str | None) -> list[Table]:

@@ -1,8 +1,10 @@
 """Explanations as HTML: a fragment for notebooks and one page that needs no network."""
 
 import base64
+import hashlib
 import html
 import io
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,18 +12,17 @@ from PIL import Image
 
 from vqa_explain import colors
 from vqa_explain.explanation import Explanation, WordValue
+from vqa_explain.viewer.bundle import script, style
+from vqa_explain.viewer.payload import packed, payload
 
 LONGEST = 384  # pixels, the longer side of a picture in the page
 
-_THEME = """
-:root{color-scheme:light dark;--ink:#1d2329;--soft:#5c6873;--line:#d9dee3;--card:#fff;--page:#f4f6f8}
-@media(prefers-color-scheme:dark){:root{--ink:#e8ebee;--soft:#a3adb7;--line:#39424b;--card:#20262c;--page:#14181c}}
-"""
 _PAGE = """
-body{background:var(--page);margin:0;padding:2rem 1rem}
-main{max-width:60rem;margin:auto}
-main>h1{font:600 1.5rem system-ui,sans-serif;color:var(--ink)}
-main>p{font:1rem/1.5 system-ui,sans-serif;color:var(--soft)}
+:root{color-scheme:light dark}
+body{background:light-dark(#f1f4f6,#14181c);color:light-dark(#1d2329,#e8ebee);margin:0;padding:1.5rem 1rem}
+main{max-width:72rem;margin:auto;font:1rem/1.5 system-ui,sans-serif}
+main>h1{font-size:1.5rem;margin:0 0 .3rem}
+main>p{margin:0 0 1rem}
 """
 _ARTICLE = """
 .vqax{font:14px/1.5 system-ui,sans-serif;color:var(--ink,#1d2329);background:var(--card,#fff);
@@ -49,19 +50,28 @@ _SHARES = ("#4c6376", "#8a6d1b")
 
 
 def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -> str:
-    """One HTML page with an article for each explanation; styles and pictures inside, no scripts."""
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    articles = "\n".join(_article(e) for e in explanations)
+    """One HTML page with the viewer and these explanations: everything inside, nothing from a network.
+
+    A content security policy lets only its own script run, so that no question or label can bring one.
+    """
+    code = script("page")
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    data = json.dumps([payload(e, packed) for e in explanations], allow_nan=False)
+    for mark in "<>&\u2028\u2029":  # the data ends no element and starts no comment
+        data = data.replace(mark, f"\\u{ord(mark):04x}")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{html.escape(title)}</title><style>{_THEME}{_PAGE}{_ARTICLE}</style></head>
+<title>{html.escape(title)}</title><style>{_PAGE}{style()}</style></head>
 <body><main><h1>{html.escape(title)}</h1>
-<p>Red speaks for the explained answer, blue against it. Words and regions share one scale: points of the score.
-Point at a region for its value.</p>
-{articles}
-</main></body></html>
+<p>One colour speaks for the explained answer, the other against it. Words and regions share one scale: points of the
+score. Point at a word or a region for its value.</p>
+<div id="viewer"></div>
+<noscript>This page draws with a script of its own, which is turned off.</noscript>
+</main><script type="application/json" id="explanations">{data}</script>
+<script type="module">{code}</script></body></html>
 """
 
 

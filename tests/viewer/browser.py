@@ -1,0 +1,103 @@
+"""A headless Chromium, and notebook servers that it looks at."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REQUIRED = os.environ.get("VQA_EXPLAIN_REQUIRE_BROWSER") == "1"
+
+
+@contextmanager
+def opened_browser():
+    """Playwright's browser; the test is skipped, or fails where one is required, if there is none."""
+    if CHROMIUM is None:
+        if REQUIRED:
+            pytest.fail("VQA_EXPLAIN_REQUIRE_BROWSER=1 and there is no chromium; install it")
+        pytest.skip("no chromium on this machine; VQA_EXPLAIN_REQUIRE_BROWSER=1 makes that a failure")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def watched_page(browser, **settings):
+    """A page, and what went wrong in it: errors, and requests that leave the machine."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **settings})
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
+    page.on("request", lambda r: None if r.url.startswith(("file:", "blob:", "data:", "http://127.0.0.1", "ws://127.0.0.1")) else wrong.append(r.url))
+    try:
+        yield page, wrong
+    finally:
+        context.close()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@contextmanager
+def notebook_server(application, folder):
+    """JupyterLab ("lab") or Notebook 7 ("notebook") over a folder; gives its address."""
+    port = free_port()
+    own = {"JUPYTER_CONFIG_DIR": str(folder / ".config"), "JUPYTER_DATA_DIR": str(folder / ".data"), "HF_HUB_OFFLINE": "1"}
+    expose = {"lab": "--LabApp.expose_app_in_browser=True", "notebook": "--JupyterNotebookApp.expose_app_in_browser=True"}
+    command = [
+        sys.executable, "-m", "jupyter", application, "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
+        "--ServerApp.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", expose[application],
+        f"--ServerApp.root_dir={folder}",
+    ]  # fmt: skip
+    paths = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    with open(folder / "server.log", "wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env={**os.environ, **own, "PATH": paths}, stdout=log, stderr=log)
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=2)
+                break
+            except OSError:
+                time.sleep(0.25)
+        else:
+            pytest.fail(f"the server did not start: {(folder / 'server.log').read_text()[-2000:]}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def write_notebook(path, *cells):
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    body = [
+        {"cell_type": "code", "execution_count": None, "id": f"c{i}", "metadata": {}, "outputs": [], "source": cell}
+        for i, cell in enumerate(cells)
+    ]
+    path.write_text(json.dumps({"cells": body, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}))
+
+
+def run_all(page, address, application, name):
+    """Opens a notebook, waits for its kernel, and runs all cells without waiting for them."""
+    where = {"lab": f"{address}/lab/tree/{name}", "notebook": f"{address}/notebooks/{name}"}[application]
+    page.goto(where)
+    page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget", timeout=60000)
+    page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.connectionStatus === 'connected'",
+        timeout=90000,
+    )
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")

@@ -1,0 +1,33 @@
+// Arrays as they come from Python: bytes in a widget, deflated base64 in a page.
+
+const KINDS = { uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
+
+async function inflated(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return new Response(stream).arrayBuffer();
+}
+
+/** {shape, data} with a typed array, of an array from Python. */
+export async function array(packed) {
+  if (!packed) return null;
+  let buffer;
+  if (packed.data64 !== undefined) {
+    buffer = await inflated(packed.data64);
+  } else {
+    const view = packed.data;
+    buffer = view.buffer ? view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength) : view;
+  }
+  return { shape: packed.shape, data: new KINDS[packed.type](buffer) };
+}
+
+const ARRAYS = ["labels", "heat", "interactions", "interactionErrors", "truth"];
+
+/** An explanation ready to draw: arrays decoded, the picture as a bitmap. */
+export async function unpacked(payload) {
+  const found = { ...payload };
+  for (const name of ARRAYS) found[name] = await array(payload[name]);
+  const picture = await array(payload.picture);
+  found.bitmap = await createImageBitmap(new Blob([picture.data], { type: "image/webp" }));
+  return found;
+}

@@ -1,0 +1,115 @@
+// Geometry and numbers, without a page: all of it is pure and tested under node.
+
+export const NOWHERE = 65535;
+
+/** The place [x, y] in a picture of [height, width] under a point of its drawn box, or null outside. */
+export function toPicture(point, box, size, view) {
+  const x = ((point[0] - box.left) / box.width - view.x) / view.zoom;
+  const y = ((point[1] - box.top) / box.height - view.y) / view.zoom;
+  if (x < 0 || y < 0 || x >= 1 || y >= 1) return null;
+  return [Math.floor(x * size[1]), Math.floor(y * size[0])];
+}
+
+/** The view {zoom, x, y} after zooming by a factor about a point [0…1, 0…1]; the picture always fills its box. */
+export function zoomed(view, factor, about) {
+  const zoom = Math.min(16, Math.max(1, view.zoom * factor));
+  const ratio = zoom / view.zoom;
+  return clamped({ zoom, x: about[0] - (about[0] - view.x) * ratio, y: about[1] - (about[1] - view.y) * ratio });
+}
+
+/** The view moved by shares of the box. */
+export function moved(view, x, y) {
+  return clamped({ ...view, x: view.x + x, y: view.y + y });
+}
+
+function clamped(view) {
+  const least = 1 - view.zoom;
+  return { zoom: view.zoom, x: Math.min(0, Math.max(least, view.x)), y: Math.min(0, Math.max(least, view.y)) };
+}
+
+/** The region at [x, y] of a label map {shape, data}, or -1. */
+export function regionAt(labels, place) {
+  if (!place) return -1;
+  const label = labels.data[place[1] * labels.shape[1] + place[0]];
+  return label === undefined || label === NOWHERE ? -1 : label;
+}
+
+/** One row (of a word) or column (of a region) of interactions {shape: [W, R], data}. */
+export function partners(interactions, kind, index) {
+  const [words, regions] = interactions.shape;
+  if (kind === "word") return Array.from(interactions.data.subarray(index * regions, (index + 1) * regions));
+  return Array.from({ length: words }, (_, word) => interactions.data[word * regions + index]);
+}
+
+/** The largest absolute value, at least a tiny one. */
+export function largest(values) {
+  let most = 1e-12;
+  for (const value of values) most = Math.max(most, Math.abs(value));
+  return most;
+}
+
+/** "+1.23 ± 0.04": three digits that count; the error where there is one. */
+export function points(value, error) {
+  const text = `${value < 0 ? "−" : "+"}${digits(Math.abs(value))}`;
+  return error ? `${text} ± ${digits(error)}` : text;
+}
+
+function digits(value) {
+  if (value !== 0 && (value < 1e-3 || value >= 1e5)) return value.toExponential(1);
+  return String(Number(value.toPrecision(3)));
+}
+
+/** Ranks with ties averaged. */
+export function ranks(values) {
+  const order = [...values.keys()].sort((a, b) => values[a] - values[b]);
+  const found = new Array(values.length);
+  for (let start = 0; start < order.length; ) {
+    let end = start;
+    while (end + 1 < order.length && values[order[end + 1]] === values[order[start]]) end++;
+    for (let i = start; i <= end; i++) found[order[i]] = (start + end) / 2;
+    start = end + 1;
+  }
+  return found;
+}
+
+/** Spearman's rank correlation of two lists of the same length, or null where one does not vary. */
+export function rankCorrelation(one, other) {
+  const [a, b] = [ranks(one), ranks(other)];
+  const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
+  const [ma, mb] = [mean(a), mean(b)];
+  let [ab, aa, bb] = [0, 0, 0];
+  a.forEach((value, i) => {
+    ab += (value - ma) * (b[i] - mb);
+    aa += (value - ma) ** 2;
+    bb += (b[i] - mb) ** 2;
+  });
+  return aa > 0 && bb > 0 ? ab / Math.sqrt(aa * bb) : null;
+}
+
+/** Pieces of a question between and at its words: [{text, word}], word -1 between them. Spans count code points. */
+export function pieces(question, words) {
+  const letters = [...question];
+  const found = [];
+  let at = 0;
+  words.forEach((word, index) => {
+    if (word.start > at) found.push({ text: letters.slice(at, word.start).join(""), word: -1 });
+    found.push({ text: letters.slice(word.start, word.end).join(""), word: index });
+    at = word.end;
+  });
+  if (at < letters.length) found.push({ text: letters.slice(at).join(""), word: -1 });
+  return found;
+}
+
+/** Line segments [[x, y], [x, y]] around the pixels where `inside(index)` holds, in pixels of [height, width]. */
+export function outline(shape, inside) {
+  const [height, width] = shape;
+  const lines = [];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && inside(y * width + x);
+  for (let y = 0; y <= height; y++) {
+    for (let x = 0; x <= width; x++) {
+      if (x < width && at(x, y) !== at(x, y - 1)) lines.push([[x, y], [x + 1, y]]);
+      if (y < height && at(x, y) !== at(x - 1, y)) lines.push([[x, y], [x, y + 1]]);
+    }
+  }
+  return lines;
+}

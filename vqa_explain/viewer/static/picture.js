@@ -1,0 +1,174 @@
+// The picture with its heat map on a canvas: zoom, pan, pointing at regions. Nothing here waits for the kernel.
+import { table } from "./color.js";
+import { el } from "./dom.js";
+import { moved, NOWHERE, outline, regionAt, toPicture, zoomed } from "./layout.js";
+
+const HEIGHT = 320;
+
+/** A canvas over one explanation. `act(kind, region)` is told of "enter", "leave" and "toggle"; `turn` of new views. */
+export function pictureView(name, act, turn) {
+  const canvas = el("canvas", { class: "vx-canvas", tabindex: "0", role: "img", "aria-label": name });
+  const caption = el("figcaption", {}, name);
+  const node = el("figure", { class: "vx-picture" }, canvas, caption);
+  const sheet = document.createElement("canvas");
+  let explanation = null;
+  let contour = [];
+  let look = null;
+  let dragged = null;
+  let over = -1;
+
+  function show(next) {
+    explanation = next;
+    const [height, width] = next.labels.shape;
+    sheet.width = width;
+    sheet.height = height;
+    const ratio = Math.min(2, window.devicePixelRatio || 1);
+    canvas.height = HEIGHT * ratio;
+    canvas.width = Math.round((HEIGHT * ratio * width) / height);
+    canvas.style.aspectRatio = `${width} / ${height}`;
+    contour = next.truth ? outline(next.truth.shape, (i) => next.truth.data[i] > 0) : [];
+  }
+
+  /** Draws by {view, map, strength, threshold, values, scale, hidden, focused, truth, plain, smooth}. */
+  function draw(next) {
+    look = next;
+    if (!explanation) return;
+    const pen = canvas.getContext("2d");
+    const [height, width] = explanation.labels.shape;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    const zoom = (canvas.width / width) * look.view.zoom;
+    pen.setTransform(zoom, 0, 0, zoom, look.view.x * canvas.width, look.view.y * canvas.height);
+    pen.imageSmoothingEnabled = zoom < 2 || look.smooth;
+    if (!look.plain) {
+      pen.fillStyle = "#fff";
+      pen.fillRect(0, 0, width, height);
+      pen.filter = "grayscale(1) opacity(0.6)";
+    }
+    pen.drawImage(explanation.bitmap, 0, 0, width, height);
+    pen.filter = "none";
+    if (!look.plain) {
+      paint(width, height);
+      pen.drawImage(sheet, 0, 0);
+    }
+    if (look.truth && contour.length) strokes(pen, contour, "#000", "#ffd84d", zoom);
+    if (look.focused >= 0) strokes(pen, edges(look.focused), "#fff", "#000", zoom);
+  }
+
+  function paint(width, height) {
+    const image = new ImageData(width, height);
+    const out = new Uint32Array(image.data.buffer);
+    const tints = new Uint32Array(table(look.map, look.strength, look.threshold).buffer);
+    const { labels, heat } = explanation;
+    if (look.values) {
+      const levels = look.values.map((v) => tints[Math.max(-127, Math.min(127, Math.round((127 * v) / look.scale))) + 127]);
+      for (let i = 0; i < out.length; i++) out[i] = labels.data[i] === NOWHERE ? 0 : levels[labels.data[i]];
+    } else {
+      for (let i = 0; i < out.length; i++) out[i] = tints[heat.data[i] + 127];
+    }
+    if (look.hidden.size) hatch(out, labels.data, width);
+    sheet.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  function hatch(out, labels, width) {
+    const step = Math.max(2, Math.round(width / 60));
+    for (let i = 0; i < out.length; i++) {
+      if (look.hidden.has(labels[i])) out[i] = ((i % width) + Math.floor(i / width)) % (2 * step) < step ? 0xff555555 : 0xffbbbbbb;
+    }
+  }
+
+  function edges(region) {
+    const [left, top, right, bottom] = explanation.regions[region].box;
+    const scale = explanation.labels.shape[1] / explanation.size[1];
+    const box = [left, top, right, bottom].map((side) => Math.round(side * scale));
+    const shape = [Math.max(1, box[3] - box[1]), Math.max(1, box[2] - box[0])];
+    const { data, shape: whole } = explanation.labels;
+    const inside = (i) => data[(box[1] + Math.floor(i / shape[1])) * whole[1] + box[0] + (i % shape[1])] === region;
+    return outline(shape, inside).map((line) => line.map(([x, y]) => [x + box[0], y + box[1]]));
+  }
+
+  function strokes(pen, lines, under, upper, zoom) {
+    for (const [color, wide] of [[under, 4], [upper, 2]]) {
+      pen.strokeStyle = color;
+      pen.lineWidth = (wide * (window.devicePixelRatio || 1)) / zoom;
+      pen.beginPath();
+      for (const [from, to] of lines) {
+        pen.moveTo(...from);
+        pen.lineTo(...to);
+      }
+      pen.stroke();
+    }
+  }
+
+  function under(event) {
+    const place = toPicture([event.clientX, event.clientY], canvas.getBoundingClientRect(), explanation.labels.shape, look.view);
+    return regionAt(explanation.labels, place);
+  }
+
+  function enter(region) {
+    if (region === over) return;
+    over = region;
+    act(region < 0 ? "leave" : "enter", region);
+  }
+
+  canvas.addEventListener("pointermove", (event) => {
+    if (!explanation || !look) return;
+    if (dragged && look.view.zoom > 1) {
+      const box = canvas.getBoundingClientRect();
+      turn(moved(look.view, (event.clientX - dragged.x) / box.width, (event.clientY - dragged.y) / box.height));
+      dragged = { x: event.clientX, y: event.clientY, far: true };
+      return;
+    }
+    enter(under(event));
+  });
+  canvas.addEventListener("pointerleave", () => enter(-1));
+  canvas.addEventListener("pointerdown", (event) => {
+    dragged = { x: event.clientX, y: event.clientY, far: false };
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    if (dragged && !dragged.far && explanation) {
+      const region = under(event);
+      if (region >= 0) act("toggle", region);
+    }
+    dragged = null;
+  });
+  canvas.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return; // the page scrolls unless zooming is asked for
+    event.preventDefault();
+    const box = canvas.getBoundingClientRect();
+    const about = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    turn(zoomed(look.view, event.deltaY < 0 ? 1.25 : 0.8, about));
+  }, { passive: false });
+  canvas.addEventListener("blur", () => enter(-1));
+  canvas.addEventListener("keydown", (event) => {
+    if (!explanation) return;
+    const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
+    if (event.key in steps) {
+      event.preventDefault();
+      enter(neighbour(over, steps[event.key]));
+    } else if ((event.key === "Enter" || event.key === " ") && over >= 0) {
+      event.preventDefault();
+      act("toggle", over);
+    } else if (event.key === "+" || event.key === "-" || event.key === "0") {
+      event.preventDefault();
+      turn(event.key === "0" ? { zoom: 1, x: 0, y: 0 } : zoomed(look.view, event.key === "+" ? 1.25 : 0.8, [0.5, 0.5]));
+    } else if (event.key === "Escape") enter(-1);
+  });
+
+  /** The nearest region whose middle lies that way. */
+  function neighbour(from, [dx, dy]) {
+    if (from < 0) return 0;
+    const middle = ({ box }) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+    const [x, y] = middle(explanation.regions[from]);
+    let [best, least] = [from, Infinity];
+    explanation.regions.forEach((region, index) => {
+      const [u, v] = middle(region);
+      const along = (u - x) * dx + (v - y) * dy;
+      const across = Math.abs((u - x) * dy) + Math.abs((v - y) * dx);
+      if (along > 0.5 && along + 2 * across < least) [best, least] = [index, along + 2 * across];
+    });
+    return best;
+  }
+
+  return { node, canvas, show, draw, say: (text) => (caption.textContent = text) };
+}
