@@ -97,11 +97,15 @@ def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(sc
     page = Links()
     page.feed(text)
     assert page.open == []
-    assert page.scripts == 0
-    assert len(page.found) == 2
-    assert all(link.startswith("data:image/") for link in page.found)
+    assert page.scripts == 2  # the explanations, and the viewer
+    assert page.found == []
+    assert "<script>x()" not in text
     assert not re.search(r"https?://", text)
     assert "Content-Security-Policy" in text
+    fragment = Links()
+    fragment.feed(why._repr_html_())
+    assert (fragment.open, fragment.scripts, len(fragment.found)) == ([], 0, 2)
+    assert all(link.startswith("data:image/") for link in fragment.found)
 
 
 def test_the_figure_draws(why, tmp_path):

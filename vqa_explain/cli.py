@@ -160,6 +160,23 @@ def explain(
         console.print(f"Written: {out}", highlight=False)
 
 
+@app.command
+def view(files: list[Path], /, *, out: Annotated[Path, Parameter(name=["--out", "-o"])]) -> None:
+    """Put explanation files into one page with the viewer, which opens without a network.
+
+    Args:
+        files: explanation files (.vqax).
+        out: the page (.html).
+    """
+    if out.suffix != ".html":
+        raise InvalidInput(f"--out {str(out)!r} must end in .html")
+    from vqa_explain.explanation import load_explanation, write_atomically
+    from vqa_explain.viewer.export import page
+
+    write_atomically(out, page([load_explanation(path) for path in files]).encode())
+    print(f"Written: {out}")
+
+
 def _parameters(pairs: list[str], option: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for pair in pairs:

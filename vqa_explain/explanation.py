@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,6 +139,17 @@ class Explanation:
         from vqa_explain.viewer.export import fragment
 
         return fragment(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """The viewer for front ends that show widgets, and a picture of it in HTML and words for others."""
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        if "ipykernel" in sys.modules:  # else there is nobody for a widget to speak to
+            from vqa_explain.viewer.widget import shown_alone
+
+            found = shown_alone(self)._repr_mimebundle_() or {}
+            view = found[0] if isinstance(found, tuple) else found
+            bundle |= {k: v for k, v in view.items() if k.startswith("application/")}
+        return bundle
 
     def plot(self) -> Any:
         """A matplotlib figure: picture, overlay, coloured words, modality bar, colour bar with units."""

@@ -40,7 +40,14 @@ def watched_page(browser, **settings):
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
-    page.on("request", lambda r: None if r.url.startswith(("file:", "blob:", "data:", "http://127.0.0.1", "ws://127.0.0.1")) else wrong.append(r.url))
+    page.on(
+        "request",
+        lambda r: (
+            None
+            if r.url.startswith(("file:", "blob:", "data:", "http://127.0.0.1", "ws://127.0.0.1"))
+            else wrong.append(r.url)
+        ),
+    )
     try:
         yield page, wrong
     finally:
@@ -57,8 +64,15 @@ def free_port():
 def notebook_server(application, folder):
     """JupyterLab ("lab") or Notebook 7 ("notebook") over a folder; gives its address."""
     port = free_port()
-    own = {"JUPYTER_CONFIG_DIR": str(folder / ".config"), "JUPYTER_DATA_DIR": str(folder / ".data"), "HF_HUB_OFFLINE": "1"}
-    expose = {"lab": "--LabApp.expose_app_in_browser=True", "notebook": "--JupyterNotebookApp.expose_app_in_browser=True"}
+    own = {
+        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
+        "JUPYTER_DATA_DIR": str(folder / ".data"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    expose = {
+        "lab": "--LabApp.expose_app_in_browser=True",
+        "notebook": "--JupyterNotebookApp.expose_app_in_browser=True",
+    }
     command = [
         sys.executable, "-m", "jupyter", application, "--no-browser", "--allow-root", f"--port={port}", "--ip=127.0.0.1",
         "--ServerApp.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", expose[application],

@@ -271,6 +271,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
     module = kind.from_pretrained(source, use_safetensors=True, **settings)
+    if "device_map" in settings:
+        options = replace(options, device=module.device)
     processor = options.processor
     if processor is None and family.processor:
         try:

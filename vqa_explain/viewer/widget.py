@@ -25,7 +25,23 @@ from vqa_explain.viewer.whatif import asked, changed
 LOOKED_AT = 5000  # examples that a filter passes over before it gives up
 
 
-class Viewer(anywidget.AnyWidget):
+class _View(anywidget.AnyWidget):
+    """What views read: see `static/widget.js`."""
+
+    _esm = traitlets.Unicode(script("widget")).tag(sync=True)
+    _css = traitlets.Unicode(style()).tag(sync=True)
+    live = traitlets.Bool(True).tag(sync=True)
+    entries = traitlets.List(traitlets.Dict()).tag(sync=True)
+    options = traitlets.Dict().tag(sync=True)
+    shown = traitlets.Dict().tag(sync=True)
+    compared = traitlets.Dict().tag(sync=True)
+    selected = traitlets.Int(0).tag(sync=True)
+    progress = traitlets.Dict().tag(sync=True)
+    problem = traitlets.Unicode("").tag(sync=True)
+    whatif = traitlets.Dict().tag(sync=True)
+
+
+class Viewer(_View):
     """Explanations of examples, one beside another: an ipywidgets `DOMWidget`.
 
     Work is done by one thread in the background: results come one by one, can be cancelled, and are kept, so that
@@ -48,16 +64,6 @@ class Viewer(anywidget.AnyWidget):
         InvalidInput: the data set is no iterable of examples, or a parameter is wrong.
     """
 
-    _esm = traitlets.Unicode(script("widget")).tag(sync=True)
-    _css = traitlets.Unicode(style()).tag(sync=True)
-    entries = traitlets.List(traitlets.Dict()).tag(sync=True)
-    options = traitlets.Dict().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
-    compared = traitlets.Dict().tag(sync=True)
-    selected = traitlets.Int(0).tag(sync=True)
-    progress = traitlets.Dict().tag(sync=True)
-    problem = traitlets.Unicode("").tag(sync=True)
-    whatif = traitlets.Dict().tag(sync=True)
     explanation = traitlets.Any(None, allow_none=True)
 
     def __init__(
@@ -292,3 +298,9 @@ class Viewer(anywidget.AnyWidget):
         states = [entry["state"] for entry in self.entries]
         done = states.count("done")
         return f"Viewer of {self.model.name!r}: {len(states)} examples, {done} explained by {self._method[0]}"
+
+
+def shown_alone(explanation: Explanation) -> _View:
+    """A viewer of one explanation, without a model behind it."""
+    entry = {"title": explanation.question or "Image classification", "state": "done", "answer": explanation.target}
+    return _View(live=False, entries=[entry], shown=payload(explanation, raw))

@@ -15,10 +15,10 @@ export function drawingView(look, change) {
     { class: "vx-drawing", role: "group", "aria-label": "drawing" },
     range("strength", "opacity", 0, 1, 0.05),
     range("threshold", "threshold", 0, 0.95, 0.05),
-    field("colours", select(MAPS.map((name) => [name, name]), look.map, (value) => change("map", value))),
+    field("colours", select(MAPS.map((name) => [name, name]), look.map, (value) => change("map", value), "colours")),
     check("smooth", "smooth"),
     check("truth", "true region"),
-    el("span", { class: "vx-zoom" }, zoom("−", "zoom out", 0.8), zoom("+", "zoom in", 1.25), zoom("1:1", "whole picture", 0)),
+    el("span", { class: "vx-zoom" }, zoom("−", "zoom out", 0.8), zoom("+", "zoom in", 1.25), zoom("whole", "whole picture", 0)),
   );
 }
 
@@ -65,8 +65,8 @@ export function methodForm(options, run) {
     method = name;
     values = {};
     list();
-  });
-  const other = select([["", "nothing"], ...options.methods.map((m) => [m.name, m.name])], "", (name) => run({ action: "compare", method: name || null }));
+  }, "method");
+  const other = select([["", "nothing"], ...options.methods.map((m) => [m.name, m.name])], "", (name) => run({ action: "compare", method: name || null }), "compare with");
   const filters = ["all", "correct", "incorrect", ...options.classes.map((name) => `answer: ${name}`)];
   list();
   fill(
@@ -76,7 +76,7 @@ export function methodForm(options, run) {
     el("button", { type: "button", class: "vx-main", onclick: () => run({ action: "method", method, parameters: values }) }, "Explain"),
     about,
     field("compare with", other),
-    field("examples", select(filters.map((name) => [name, name]), filter, (name) => (filter = name))),
+    field("examples", select(filters.map((name) => [name, name]), filter, (name) => (filter = name), "examples")),
     field("number", el("input", { type: "number", min: 1, max: 1000, value: count, onchange: (e) => (count = Math.max(1, Number(e.target.value) || 1)) })),
     el("button", { type: "button", onclick: () => run({ action: "fetch", filter, count }) }, "Fetch"),
   );
@@ -91,7 +91,8 @@ export function entriesView(choose, cancel) {
     const rows = entries.map((entry, index) => {
       const running = entry.state === "running";
       const mark = entry.correct === null || entry.correct === undefined ? "" : entry.correct ? " ✓" : " ✗";
-      const said = entry.state === "error" ? entry.message : entry.answer ? `${entry.answer}${mark}` : entry.state;
+      const answer = entry.answer && entry.state !== "cancelled" ? `${entry.answer}${mark}` : entry.state;
+      const said = entry.state === "error" ? entry.message : answer;
       const part = running && progress.index === index && progress.total ? progress.done / progress.total : null;
       return el(
         "li",

@@ -27,7 +27,7 @@ function file(payloads) {
       return el("div", { class: "vx-form" }, field("compare with", select([["-1", "nothing"], ...choices], "-1", (value) => {
         other = Number(value);
         changed();
-      })));
+      }, "compare with")));
     },
     progress: () => ({}),
     options: () => ({}),

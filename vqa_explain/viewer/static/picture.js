@@ -3,7 +3,7 @@ import { table } from "./color.js";
 import { el } from "./dom.js";
 import { moved, NOWHERE, outline, regionAt, toPicture, zoomed } from "./layout.js";
 
-const HEIGHT = 320;
+const HEIGHT = 270; // as in the style sheet
 
 /** A canvas over one explanation. `act(kind, region)` is told of "enter", "leave" and "toggle"; `turn` of new views. */
 export function pictureView(name, act, turn) {

@@ -23,7 +23,7 @@ function kernel(model) {
   });
   const something = (value) => (value && Object.keys(value).length ? value : null);
   return {
-    live: true,
+    live: model.get("live"),
     on,
     entries: () => model.get("entries"),
     selected: () => model.get("selected"),
@@ -34,6 +34,7 @@ function kernel(model) {
     shown: () => something(model.get("shown")),
     compared: () => something(model.get("compared")),
     progress: () => model.get("progress"),
+    comparison: () => null,
     options: () => model.get("options"),
     whatif: () => something(model.get("whatif")),
     problem: () => lost || model.get("problem"),

@@ -1,0 +1,205 @@
+"""The viewer in real JupyterLab and Notebook 7, driven by pointer and keyboard, against the Python side."""
+
+import json
+import re
+
+import pytest
+from browser import notebook_server, opened_browser, run_all, watched_page, write_notebook
+
+SETUP = """
+import json, vqa_explain as vx
+model = vx.load("scenes", device="cpu")
+data = [vx.load_dataset("scenes:test")[i] for i in range(6)]
+data[4] = vx.Example("missing.png", "Where is it?")
+viewer = vx.Viewer(model, data, count=6, method="interactions", budget=700)
+viewer
+"""
+CALM = ("Failed to load resource", "favicon", "jupyterlab.announcements", "news", "reading 'schema'")  # their own
+
+
+@pytest.fixture(scope="module", params=["lab", "notebook"])
+def live(request, tmp_path_factory):
+    """(page, what went wrong, run Python and get JSON) with the viewer in a notebook."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write_notebook(folder / "v.ipynb", SETUP, "viewer")
+    with (
+        opened_browser() as browser,
+        notebook_server(request.param, folder) as address,
+        watched_page(browser, viewport={"width": 1400, "height": 1600}) as (page, wrong),
+    ):
+        run_all(page, address, request.param, "v.ipynb")
+        page.wait_for_selector("[data-ready]", timeout=120_000)
+
+        def python(expression):
+            path = folder / "value.json"
+            path.unlink(missing_ok=True)
+            code = f"json.dump({expression}, open({str(path)!r}, 'w'))"
+            page.evaluate(
+                """async (code) => { const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+                await kernel.requestExecute({ code, store_history: false }).done; }""",
+                code,
+            )
+            return json.loads(path.read_text())
+
+        yield page, wrong, python, folder
+
+
+def settled(page, python):
+    assert python("viewer.wait(120)")
+    page.wait_for_timeout(300)
+
+
+def first(page, selector):
+    return page.locator(".vx-root").first.locator(selector)
+
+
+def test_examples_stream_in_and_a_bad_one_does_not_stop_the_rest(live):
+    page, _, python, _ = live
+    settled(page, python)
+    states = python("[e['state'] for e in viewer.entries]")
+    assert states == ["done"] * 4 + ["error", "done"]
+    assert first(page, ".vx-entry").count() == 6
+    assert "does not exist" in first(page, ".vx-entry").nth(4).inner_text()
+
+
+def test_what_is_shown_is_what_python_has(live):
+    page, _, python, _ = live
+    words = python("[(w.text, w.value) for w in viewer.explanation.words]")
+    for index, (text, value) in enumerate(words):
+        button = first(page, f'[data-word="{index}"]')
+        button.hover()
+        said = first(page, ".vx-said").inner_text()
+        found = re.match(r"“(.+?)”: ([+−][\d.e-]+)", said)
+        assert found[1] == text
+        assert float(found[2].replace("−", "-")) == pytest.approx(value, rel=6e-3, abs=1e-9)
+    rows = first(page, ".vx-row").all_inner_texts()
+    best = python("[viewer.explanation.answers[0].text, viewer.explanation.answers[0].probability]")
+    assert rows[0].split("\n")[0].startswith(best[0])
+    assert f"{100 * best[1]:.1f} %" in rows[0]
+
+
+def test_choosing_goes_both_ways_and_both_views_follow(live):
+    page, _, python, _ = live
+    first(page, ".vx-entry").nth(2).click()
+    settled(page, python)
+    assert python("viewer.selected") == 2
+    for view in (0, 1):
+        assert page.locator(".vx-root").nth(view).get_attribute("data-ready") == "2"
+    python("setattr(viewer, 'selected', 1)")
+    settled(page, python)
+    assert first(page, ".vx-entry").nth(1).get_attribute("aria-current") == "true"
+    assert first(page, ".vx-edit").input_value() == python("viewer.examples[1].question")
+
+
+def test_a_second_answer_becomes_the_contrast(live):
+    page, _, python, _ = live
+    other = python("viewer.explanation.answers[1].text")
+    first(page, ".vx-why").first.click()
+    settled(page, python)
+    assert python("viewer.explanation.contrast") == other
+    assert f"minus “{other}”" in first(page, ".vx-details").inner_text()
+    first(page, ".vx-answer").nth(1).click()
+    settled(page, python)
+    assert python("viewer.explanation.target") == other
+    first(page, ".vx-answer").nth(0).click()
+    settled(page, python)
+
+
+def test_taking_words_and_regions_away_asks_the_model(live):
+    page, _, python, _ = live
+    first(page, '[data-word="1"]').click()
+    page.wait_for_selector(".vx-change", timeout=30_000)
+    found = python("viewer.whatif")
+    text = first(page, ".vx-whatif").inner_text()
+    assert found["predicted"] == pytest.approx(-python("viewer.explanation.words[1].value"))
+    assert f"{found['answers'][0]['text']} {100 * found['answers'][0]['probability']:.1f} %" in text
+    expected = python(
+        "(lambda e, t: float((lambda s: s[1] - s[0])(model.coalition_scores(e, __import__('vqa_explain.features.regions', "
+        "fromlist=['x']).grid_regions((e.pixels.shape[2], e.pixels.shape[3]), (1, 1)), t.new_ones(2, 1), t, "
+        "{'image': 'drop', 'text': 'mask'}, 0)[:, model.labels.index(viewer.explanation.target)])))"
+        "(model.encode(viewer.examples[1]), __import__('torch').tensor([[True] * len(viewer.explanation.tokens), "
+        "[t.word != 1 for t in viewer.explanation.tokens]]))"
+    )
+    assert found["change"] == pytest.approx(expected, abs=1e-4)
+    first(page, '[data-word="0"]').focus()
+    page.keyboard.press("Enter")
+    assert first(page, '[data-word="0"]').get_attribute("aria-pressed") == "true"
+    first(page, "canvas").nth(1).click()
+    page.wait_for_timeout(1500)
+    first(page, "button:has-text('Undo')").click()
+    first(page, "button:has-text('Undo')").click()
+    assert first(page, '[data-word="0"]').get_attribute("aria-pressed") == "false"
+    first(page, "button:has-text('Reset')").click()
+    assert first(page, ".vx-dropped").count() == 0
+
+
+def test_editing_the_question_asks_again(live):
+    page, _, python, _ = live
+    first(page, ".vx-edit").fill("Is there a circle?")
+    page.wait_for_selector(".vx-now", timeout=30_000)
+    page.wait_for_timeout(1000)
+    found = python("viewer.whatif['answers'][0]['text']")
+    assert found in ("yes", "no")
+    assert f"now: {found}" in first(page, ".vx-whatif").inner_text()
+
+
+def test_the_form_sets_the_method_and_its_parameters(live):
+    page, _, python, folder = live
+    form = first(page, ".vx-form")
+    form.get_by_label("method", exact=True).select_option("integrated_gradients")
+    form.get_by_label("parameter steps").fill("8")
+    form.get_by_role("button", name="Explain").click()
+    settled(page, python)
+    assert python("[viewer.explanation.method, viewer.explanation.parameters['steps']]") == ["integrated_gradients", 8]
+    first(page, '[data-word="0"]').hover()
+    assert "no interactions" in first(page, ".vx-said").inner_text()
+    form = first(page, ".vx-form")
+    form.get_by_label("parameter steps").fill("-5")
+    form.get_by_role("button", name="Explain").click()
+    page.wait_for_function("() => document.querySelector('.vx-problem').textContent.includes('from 2 to 4096')")
+    page.screenshot(path=str(folder / "viewer.png"))
+
+
+def test_two_methods_side_by_side(live):
+    page, _, python, _ = live
+    first(page, ".vx-form").get_by_label("compare with").select_option("leave_one_out")
+    settled(page, python)
+    assert python("viewer.compared['method']") == "leave_one_out"
+    assert first(page, "figure").count() == 4
+    assert "Rank correlation with leave_one_out" in first(page, ".vx-agreement").inner_text()
+
+
+def test_a_filter_fetches_other_examples(live):
+    page, _, python, _ = live
+    python("setattr(viewer, '_dataset', [e for e in data if e.answer])")
+    form = first(page, ".vx-form")
+    form.get_by_label("examples").select_option("correct")
+    form.get_by_label("number").fill("2")
+    form.get_by_role("button", name="Fetch").click()
+    settled(page, python)
+    assert python("[e['correct'] for e in viewer.entries]") == [True, True]
+    assert first(page, ".vx-entry").count() == 2
+
+
+def test_long_work_can_be_cancelled(live):
+    page, _, python, _ = live
+    python("viewer._set_method('shapley', {'budget': 1000000})")
+    first(page, ".vx-cancel").first.click(timeout=30_000)
+    page.wait_for_function("() => document.querySelector('.vx-entry').innerText.includes('cancelled')", timeout=30_000)
+    python("viewer._worker.clear()")
+
+
+def test_an_explanation_shows_itself(live):
+    _, _, python, _ = live
+    kinds = python("sorted(vx.explain(model, data[0], method='saliency')._repr_mimebundle_())")
+    assert "application/vnd.jupyter.widget-view+json" in kinds
+    assert {"text/html", "text/plain"} <= set(kinds)
+
+
+def test_a_dead_kernel_is_said_and_the_rest_stays(live):
+    page, wrong, _, _ = live
+    page.evaluate("() => { window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown(); }")
+    page.wait_for_timeout(3000)
+    first(page, '[data-word="0"]').hover()
+    assert "“" in first(page, ".vx-said").inner_text()
+    assert [w for w in wrong if not any(calm in w for calm in CALM)] == []

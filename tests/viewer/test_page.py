@@ -1,0 +1,293 @@
+"""The exported page in a real browser: what is drawn and said, against the Python values."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import opened_browser, watched_page
+
+import vqa_explain as vx
+from vqa_explain.explanation import Explanation, RegionValue, WordValue
+from vqa_explain.game import Cost
+from vqa_explain.models.base import Answer
+from vqa_explain.viewer.export import page as page_of
+
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    '"><img src=x onerror="document.title=\'owned\'">',
+    "\u202eright to left\u202c and </script><script>document.title='owned'</script>",
+    "x" * 10_000,
+    "ما لون الدائرة؟",
+    "]]>--><!-- \u2028 \x00 ${alert(1)} `",
+]
+
+
+def made(question="What color is the circle?", side=60, grid=6, words=None, interactions=True, seed=0, size=None):
+    """An explanation of known values."""
+    rng = np.random.default_rng(seed)
+    height, width = size or (side, side)
+    rows, columns = np.arange(height) * grid // height, np.arange(width) * grid // width
+    labels = (rows[:, None] * grid + columns).astype(np.int32)
+    spans = words or [(m.start(), m.end()) for m in re.finditer(r"\w+", question)][:60]
+    values = rng.normal(size=grid * grid)
+    said = tuple(
+        WordValue(question[a:b], a, b, float(v), 0.01)
+        for (a, b), v in zip(spans, rng.normal(size=len(spans)), strict=True)
+    )
+    boxes = [
+        (
+            i % grid * width // grid,
+            i // grid * height // grid,
+            (i % grid + 1) * width // grid,
+            (i // grid + 1) * height // grid,
+        )
+        for i in range(grid * grid)
+    ]
+    area = np.bincount(labels.ravel())
+    return Explanation(
+        question=question,
+        answers=(Answer("red", 0.75, 0), Answer("blue", 0.25, 1)),
+        target="red",
+        contrast=None,
+        score="logit",
+        words=said,
+        tokens=(),
+        image=(values / area)[labels],
+        regions=tuple(RegionValue(box, float(v), 0.02) for box, v in zip(boxes, values, strict=True)),
+        labels=labels,
+        share={"image": 0.6, "text": 0.4},
+        error=0.02,
+        error_kind="largest standard error",
+        cost=Cost(10, 0, 0.5),
+        method="interactions",
+        parameters={"budget": 10},
+        provenance={"model": "made", "seed": 0},
+        picture=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        interactions=rng.normal(size=(len(said), grid * grid)) if interactions else None,
+        interaction_errors=np.full((len(said), grid * grid), 0.01) if interactions else None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with opened_browser() as opened:
+        yield opened
+
+
+def opened(page, path, explained):
+    path.write_text(page_of(explained))
+    page.goto(path.as_uri())
+    page.wait_for_selector("#viewer[data-ready]")
+    page.mouse.move(0, 0)
+
+
+def said(page):
+    return page.locator(".vx-said").inner_text()
+
+
+def number(text):
+    return float(text.replace("−", "-").replace("+", ""))
+
+
+def at_region(page, canvas, explanation, region):
+    """The pointer over the middle of a region on a canvas."""
+    box = canvas.bounding_box()
+    left, top, right, bottom = explanation.regions[region].box
+    height, width = explanation.picture.shape[:2]
+    page.mouse.move(
+        box["x"] + (left + right) / 2 / width * box["width"], box["y"] + (top + bottom) / 2 / height * box["height"]
+    )
+
+
+def test_pointing_says_the_values_of_python(browser, tmp_path):
+    why = made()
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        canvas = page.locator("canvas").nth(1)
+        for region in (0, 7, 35):
+            at_region(page, canvas, why, region)
+            found = re.match(r"region (\d+): ([+−][\d.e-]+) ± ([\d.]+) points of logit of “red”", said(page))
+            assert int(found[1]) == region
+            assert number(found[2]) == pytest.approx(why.regions[region].value, rel=6e-3)
+            assert number(found[3]) == pytest.approx(0.02)
+            best = int(np.abs(why.interactions[:, region]).argmax())
+            assert f"works most with “{why.words[best].text}”" in said(page)
+        for index, word in enumerate(why.words):
+            page.locator(f'[data-word="{index}"]').hover()
+            assert f"“{word.text}”: " in said(page)
+            best = int(np.abs(why.interactions[index]).argmax())
+            assert f"works most with region {best} (" in said(page)
+        assert wrong == []
+
+
+def test_pointing_at_a_word_draws_the_regions_that_it_works_with(browser, tmp_path):
+    why = made()
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        word = int(np.abs(why.interactions).max(axis=1).argmax())
+        page.locator(f'[data-word="{word}"]').hover()
+        pixel = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
+          return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data]; }"""
+        for region in np.argsort(-np.abs(why.interactions[word]))[:3]:
+            left, top, right, bottom = why.regions[region].box
+            red, _, blue, _ = page.evaluate(pixel, [(left + right) / 120, (top + bottom) / 120])
+            assert (red > blue) == (why.interactions[word, region] > 0)
+        assert wrong == []
+
+
+def test_keys_reach_every_region_word_and_view(browser, tmp_path):
+    why = made()
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        canvas = page.locator("canvas").nth(1)
+        canvas.focus()
+        for key, region in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowDown", 7), ("ArrowLeft", 6), ("ArrowUp", 0)):
+            page.keyboard.press(key)
+            assert said(page).startswith(f"region {region}:")
+        page.keyboard.press("+")
+        page.keyboard.press("0")
+        page.keyboard.press("Escape")
+        assert said(page).startswith("Point at")
+        page.locator('[data-word="0"]').focus()
+        assert said(page).startswith("“What”")
+        assert wrong == []
+
+
+def test_drawing_controls_change_the_picture(browser, tmp_path):
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [made()])
+        picture = "() => document.querySelectorAll('canvas')[1].toDataURL()"
+        seen = [page.evaluate(picture)]
+        page.get_by_label("opacity").fill("0.2")
+        seen.append(page.evaluate(picture))
+        page.get_by_label("threshold").fill("0.5")
+        seen.append(page.evaluate(picture))
+        page.get_by_label("colours").select_option("orange-purple")
+        seen.append(page.evaluate(picture))
+        page.get_by_label("zoom in").click()
+        seen.append(page.evaluate(picture))
+        assert len(set(seen)) == len(seen)
+        page.get_by_label("whole picture").click()
+        assert page.evaluate(picture) == seen[3]
+        assert wrong == []
+
+
+def test_two_explanations_are_compared(browser, tmp_path):
+    one, other = made(), made(seed=1)
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [one, other])
+        page.get_by_label("compare with").select_option("1")
+        page.wait_for_selector("figure:nth-of-type(4)")
+        values = [np.array([r.value for r in e.regions] + [w.value for w in e.words]) for e in (one, other)]
+        ranks = [v.argsort().argsort() for v in values]
+        expected = np.corrcoef(*ranks)[0, 1]
+        text = page.locator(".vx-agreement").inner_text()
+        assert number(re.search(r": ([−-]?[\d.]+)$", text)[1]) == pytest.approx(expected, abs=0.006)
+        page.locator(".vx-entry").nth(1).click()
+        page.wait_for_selector('#viewer[data-ready="1"]')
+        assert wrong == []
+
+
+@pytest.mark.parametrize("question", HOSTILE)
+def test_hostile_text_is_text(browser, tmp_path, question):
+    why = made(question)
+    label = Answer(question[:300], 0.75, 0)
+    why = Explanation(**{**vars(why), "answers": (label,), "target": label.text, "method": question[:50]})
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        assert page.title() == "Why this answer?"
+        assert page.locator("img").count() == 0
+        shown = page.locator(".vx-question").evaluate(
+            "node => [...node.childNodes].map(n => n.querySelector ? (n.querySelector('bdi') ?? n).textContent : n.textContent).join('')"
+        )
+        assert shown == question.replace("\x00", "\x00")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert wrong == []
+
+
+def test_a_page_cannot_be_made_to_run_another_script(browser, tmp_path):
+    path = tmp_path / "a.html"
+    path.write_text(page_of([made()]).replace("</main>", "</main><script>document.title='owned'</script>"))
+    with watched_page(browser) as (page, wrong):
+        page.goto(path.as_uri())
+        page.wait_for_selector("#viewer[data-ready]")
+        assert page.title() == "Why this answer?"
+        assert any("Content Security Policy" in w for w in wrong)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("wide", [420, 1280])
+def test_axe_finds_nothing(browser, tmp_path, scheme, wide):
+    axe = tmp_path / "node_modules/axe-core/axe.min.js"
+    done = subprocess.run(
+        ["npm", "install", "--silent", "--prefix", str(tmp_path), "axe-core@4"], capture_output=True, text=True
+    )
+    if not axe.exists():
+        pytest.skip(f"axe-core cannot be had: {done.stderr[:200]}")
+    with watched_page(browser, color_scheme=scheme, viewport={"width": wide, "height": 900}, bypass_csp=True) as (
+        page,
+        _,
+    ):
+        opened(page, tmp_path / "a.html", [made(), made(seed=1)])
+        page.add_script_tag(path=str(axe))
+        found = page.evaluate(
+            "async () => (await axe.run()).violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])"
+        )
+        assert found == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_hover_paints_within_a_frame(browser, tmp_path):
+    """1,000 × 1,000 pixels and 60 players; the time is printed, and only a gross failure fails."""
+    why = made("a b c d e f g h i j k", grid=7, size=(1000, 1000))
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        times = []
+        for index in range(len(why.words)):
+            page.locator(f'[data-word="{index}"]').hover()
+            times.append(float(page.locator("#viewer").get_attribute("data-frame")))
+        print(f"median {np.median(times):.1f} ms, most {max(times):.1f} ms")
+        assert np.median(times) < 100
+        assert wrong == []
+
+
+def test_twenty_explanations_take_less_than_five_megabytes(scenes_model, tmp_path):
+    from skimage import data
+
+    picture = data.astronaut()[:384, :384]
+    explained = []
+    for i in range(20):
+        why = made(grid=12, size=(384, 384), seed=i)
+        explained.append(
+            Explanation(
+                **{
+                    **vars(why),
+                    "picture": picture,
+                    "by_region": False,
+                    "image": np.random.default_rng(i).normal(size=(384, 384)),
+                }
+            )
+        )
+    assert len(page_of(explained).encode()) < 5_000_000
+
+
+def test_view_makes_a_page_of_files(tmp_path):
+    import sys
+
+    why = made()
+    why.save(tmp_path / "a.vqax")
+    command = [
+        sys.executable,
+        "-m",
+        "vqa_explain.cli",
+        "view",
+        str(tmp_path / "a.vqax"),
+        "-o",
+        str(tmp_path / "p.html"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(tmp_path / "p.html").read_text().startswith("<!doctype html>")
+    assert vx.load_explanation(tmp_path / "a.vqax").target == "red"
