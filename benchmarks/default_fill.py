@@ -52,7 +52,8 @@ def main() -> None:
                     game = Game(model, encoded, players, {"image": image, "text": text}, targets)
                     scores, right = (game.facing(target, game.cost)(rows) for target in targets)
                     found.setdefault((image, text), []).append((float(right.mean()), float(scores.mean())))
-    print(f"{10 * each} questions, {draws} coalitions each\n\n| picture | words | accuracy | less than the first | log-probability |")
+    print(f"{10 * each} questions, {draws} coalitions each\n")
+    print("| picture | words | accuracy | less than the first | log-probability |")
     print("| --- | --- | --- | --- | --- |")
     ordered = sorted(found.items(), key=lambda pair: -np.mean([v for _, v in pair[1]]))
     first = np.array(ordered[0][1])[:, 0]

@@ -1,18 +1,28 @@
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
-import { answersView, detailsView, legendView, sharesView } from "./panels.js";
+
 import { drawingView, entriesView, methodForm } from "./controls.js";
+import { unpacked } from "./data.js";
 import { el, fill } from "./dom.js";
 import { largest, partners, points, rankCorrelation, zoomed } from "./layout.js";
+import { answersView, detailsView, legendView, sharesView } from "./panels.js";
 import { pictureView } from "./picture.js";
 import { questionView } from "./words.js";
-import { unpacked } from "./data.js";
 
 const WHOLE = { zoom: 1, x: 0, y: 0 };
 
 /** Mounts the viewer; gives a function that takes it away. */
 export function mount(root, source) {
   const look = { map: "red-blue", strength: 0.8, threshold: 0, smooth: false, truth: false, view: WHOLE };
-  const state = { shown: null, compared: null, hover: null, dropped: new Set(), hidden: new Set(), past: [], serial: 0, asked: null };
+  const state = {
+    shown: null,
+    compared: null,
+    hover: null,
+    dropped: new Set(),
+    hidden: new Set(),
+    past: [],
+    serial: 0,
+    asked: null,
+  };
   const said = el("div", { class: "vx-said", role: "status", "aria-live": "polite" });
   const problem = el("div", { class: "vx-problem", role: "alert" });
   const question = questionView(onWord);
@@ -24,15 +34,45 @@ export function mount(root, source) {
   const shares = sharesView();
   const legend = legendView();
   const details = detailsView();
-  const entries = entriesView((index) => source.select(index), (index) => source.send({ action: "cancel", index }));
+  const entries = entriesView(
+    (index) => source.select(index),
+    (index) => source.send({ action: "cancel", index }),
+  );
   const whatif = el("div", { class: "vx-whatif" });
   const agreement = el("div", { class: "vx-soft vx-agreement" });
   const pictures = el("div", { class: "vx-pictures" }, plain.node, heat.node);
   const form = el("div", { class: "vx-side" });
-  const edit = el("input", { type: "text", class: "vx-edit", dir: "auto", "aria-label": "the question, to edit", oninput: () => later(ask) });
-  const stage = el("section", { class: "vx-stage", "aria-label": "explanation" }, question.node, source.live ? edit : null, pictures, legend.node, agreement, said, whatif, answers.node, shares.node, details.node);
+  const edit = el("input", {
+    type: "text",
+    class: "vx-edit",
+    dir: "auto",
+    "aria-label": "the question, to edit",
+    oninput: () => later(ask),
+  });
+  const stage = el(
+    "section",
+    { class: "vx-stage", "aria-label": "explanation" },
+    question.node,
+    source.live ? edit : null,
+    pictures,
+    legend.node,
+    agreement,
+    said,
+    whatif,
+    answers.node,
+    shares.node,
+    details.node,
+  );
   const drawing = drawingView(look, onLook);
-  fill(root, el("div", { class: `vx-viewer${source.live ? "" : " vx-static"}` }, el("nav", { class: "vx-list", "aria-label": "list" }, entries.node, form), el("div", { class: "vx-body" }, problem, drawing, stage)));
+  fill(
+    root,
+    el(
+      "div",
+      { class: `vx-viewer${source.live ? "" : " vx-static"}` },
+      el("nav", { class: "vx-list", "aria-label": "list" }, entries.node, form),
+      el("div", { class: "vx-body" }, problem, drawing, stage),
+    ),
+  );
 
   let waiting = 0;
   function later(call) {
@@ -77,7 +117,9 @@ export function mount(root, source) {
 
   function changed() {
     showWhatif(null);
-    later(() => source.send({ action: "whatif", words: [...state.dropped], regions: [...state.hidden], serial: ++state.serial }));
+    later(() =>
+      source.send({ action: "whatif", words: [...state.dropped], regions: [...state.hidden], serial: ++state.serial }),
+    );
   }
 
   function undo() {
@@ -97,7 +139,10 @@ export function mount(root, source) {
   /** What the pointer or the focus is on, in words. */
   function tell() {
     const { shown, hover } = state;
-    if (!shown || !hover) return void (said.textContent = "Point at a word or a region for its value.");
+    if (!shown || !hover) {
+      said.textContent = "Point at a word or a region for its value.";
+      return;
+    }
     const thing = hover.what === "word" ? shown.words[hover.index] : shown.regions[hover.index];
     const name = hover.what === "word" ? `“${thing.text}”` : `region ${hover.index}`;
     let text = `${name}: ${points(thing.value, thing.error)} points of ${shown.unit}`;
@@ -111,7 +156,15 @@ export function mount(root, source) {
   }
 
   function drawingOf(explanation, extra) {
-    return { ...look, values: null, scale: explanation.scale, hidden: state.hidden, focused: state.hover?.what === "region" ? state.hover.index : -1, plain: false, ...extra };
+    return {
+      ...look,
+      values: null,
+      scale: explanation.scale,
+      hidden: state.hidden,
+      focused: state.hover?.what === "region" ? state.hover.index : -1,
+      plain: false,
+      ...extra,
+    };
   }
 
   function draw() {
@@ -125,14 +178,22 @@ export function mount(root, source) {
       if (hover.what === "word") regions = { values, scale };
       else words = { values, scale };
     }
-    plain.draw(drawingOf(shown, { plain: state.hidden.size === 0, values: new Array(shown.regions.length).fill(0), scale: 1 }));
+    plain.draw(
+      drawingOf(shown, { plain: state.hidden.size === 0, values: new Array(shown.regions.length).fill(0), scale: 1 }),
+    );
     heat.draw(drawingOf(shown, regions));
     question.color(words.values, words.scale, look.map, state.dropped, hover?.what === "word" ? hover.index : -1);
-    legend.show(regions.scale ?? (shown.byRegion ? shown.scale : shown.heatScale), regions.scale ? "points of interaction" : shown.byRegion ? "points of the score" : "points a pixel", look.map);
+    legend.show(
+      regions.scale ?? (shown.byRegion ? shown.scale : shown.heatScale),
+      regions.scale ? "points of interaction" : shown.byRegion ? "points of the score" : "points a pixel",
+      look.map,
+    );
     if (compared) {
       second.draw(drawingOf(compared, { hidden: new Set() }));
       if (alike(shown, compared)) {
-        const values = shown.regions.map((r, i) => r.value / (shown.scale || 1) - compared.regions[i].value / (compared.scale || 1));
+        const values = shown.regions.map(
+          (r, i) => r.value / (shown.scale || 1) - compared.regions[i].value / (compared.scale || 1),
+        );
         difference.draw(drawingOf(shown, { values, scale: largest(values), hidden: new Set() }));
       }
     }
@@ -154,10 +215,19 @@ export function mount(root, source) {
     if (any && !found) lines.push(el("span", { class: "vx-soft" }, "asking the model…"));
     if (found?.error) lines.push(el("span", { class: "vx-bad" }, found.error));
     else if (found) {
-      const best = found.answers.slice(0, 3).map((a) => `${a.text} ${(100 * a.probability).toFixed(1)} %`).join(", ");
+      const best = found.answers
+        .slice(0, 3)
+        .map((a) => `${a.text} ${(100 * a.probability).toFixed(1)} %`)
+        .join(", ");
       lines.push(el("span", { class: "vx-now" }, `now: ${best}`));
       if (found.change !== null && found.change !== undefined) {
-        lines.push(el("span", { class: "vx-change" }, `measured ${points(found.change)}, the explanation foretold ${points(found.predicted)}`));
+        lines.push(
+          el(
+            "span",
+            { class: "vx-change" },
+            `measured ${points(found.change)}, the explanation foretold ${points(found.predicted)}`,
+          ),
+        );
       }
     }
     fill(whatif, ...buttons, ...lines);
@@ -173,8 +243,12 @@ export function mount(root, source) {
       if (!source.entries().length) said.textContent = "There is no example to show.";
       return;
     }
-    const turn = (state.asked = Symbol("newest"));
-    const [shown, compared] = await Promise.all([unpacked(payload), source.compared() ? unpacked(source.compared()) : null]);
+    const turn = Symbol("newest");
+    state.asked = turn;
+    const [shown, compared] = await Promise.all([
+      unpacked(payload),
+      source.compared() ? unpacked(source.compared()) : null,
+    ]);
     if (state.asked !== turn) return; // a newer one has come since
     const same = state.shown && state.shown.question === shown.question && alike(state.shown, shown);
     if (!same) {
@@ -188,7 +262,13 @@ export function mount(root, source) {
     edit.hidden = shown.question === null;
     for (const view of [plain, heat]) view.show(shown);
     heat.say(shown.byRegion ? "explanation, by region" : "explanation, by pixel");
-    fill(pictures, plain.node, heat.node, compared ? second.node : null, compared && alike(shown, compared) ? difference.node : null);
+    fill(
+      pictures,
+      plain.node,
+      heat.node,
+      compared ? second.node : null,
+      compared && alike(shown, compared) ? difference.node : null,
+    );
     if (compared) {
       second.show(compared);
       second.say(`${compared.method}: ${compared.unit}`);
@@ -206,20 +286,29 @@ export function mount(root, source) {
 
   function agreementOf(one, other) {
     if (!alike(one, other)) return "They divide the picture in different ways, so no difference is drawn.";
-    const values = (e) => [...e.regions, ...(one.words.length === other.words.length ? e.words : [])].map((part) => part.value);
+    const values = (e) =>
+      [...e.regions, ...(one.words.length === other.words.length ? e.words : [])].map((part) => part.value);
     const rank = rankCorrelation(values(one), values(other));
     return rank === null ? "" : `Rank correlation with ${other.method}: ${rank.toFixed(2)}`;
   }
 
   function makeForm() {
-    if (source.live) fill(form, methodForm(source.options(), (message) => source.send(message)));
+    if (source.live)
+      fill(
+        form,
+        methodForm(source.options(), (message) => source.send(message)),
+      );
     else if (source.entries().length > 1) fill(form, source.comparison());
   }
 
-  const stops = [source.on("change", () => void refresh()), source.on("options", makeForm), source.on("whatif", () => {
-    const found = source.whatif();
-    if (found && found.serial === state.serial) showWhatif(found);
-  })];
+  const stops = [
+    source.on("change", () => void refresh()),
+    source.on("options", makeForm),
+    source.on("whatif", () => {
+      const found = source.whatif();
+      if (found && found.serial === state.serial) showWhatif(found);
+    }),
+  ];
   const moment = matchMedia("(prefers-color-scheme: dark)");
   moment.addEventListener("change", draw);
   makeForm();
@@ -228,6 +317,6 @@ export function mount(root, source) {
   return () => {
     clearTimeout(waiting);
     moment.removeEventListener("change", draw);
-    stops.forEach((stop) => stop());
+    for (const stop of stops) stop();
   };
 }

@@ -1,9 +1,18 @@
 // The one home of colours in the viewer: values from -1 to 1 become red, green, blue and opacity.
 
 const ENDS = {
-  "red-blue": [[178, 24, 43], [33, 102, 172]],
-  "orange-purple": [[179, 88, 6], [84, 39, 136]],
-  "brown-teal": [[140, 81, 10], [1, 102, 94]],
+  "red-blue": [
+    [178, 24, 43],
+    [33, 102, 172],
+  ],
+  "orange-purple": [
+    [179, 88, 6],
+    [84, 39, 136],
+  ],
+  "brown-teal": [
+    [140, 81, 10],
+    [1, 102, 94],
+  ],
 };
 
 /** Names of the colour maps; the first is the default. All keep their order for colour-blind readers. */

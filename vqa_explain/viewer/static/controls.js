@@ -5,9 +5,22 @@ import { el, field, fill, select } from "./dom.js";
 /** How the maps are drawn. `change(name, value)` is told. */
 export function drawingView(look, change) {
   const range = (name, text, low, high, step) =>
-    field(text, el("input", { type: "range", min: low, max: high, step, value: look[name], oninput: (e) => change(name, Number(e.target.value)) }));
+    field(
+      text,
+      el("input", {
+        type: "range",
+        min: low,
+        max: high,
+        step,
+        value: look[name],
+        oninput: (e) => change(name, Number(e.target.value)),
+      }),
+    );
   const check = (name, text) =>
-    field(text, el("input", { type: "checkbox", checked: look[name], onchange: (e) => change(name, e.target.checked) }));
+    field(
+      text,
+      el("input", { type: "checkbox", checked: look[name], onchange: (e) => change(name, e.target.checked) }),
+    );
   const zoom = (text, name, factor) =>
     el("button", { type: "button", "aria-label": name, title: name, onclick: () => change("zoom", factor) }, text);
   return el(
@@ -15,10 +28,24 @@ export function drawingView(look, change) {
     { class: "vx-drawing", role: "group", "aria-label": "drawing" },
     range("strength", "opacity", 0, 1, 0.05),
     range("threshold", "threshold", 0, 0.95, 0.05),
-    field("colours", select(MAPS.map((name) => [name, name]), look.map, (value) => change("map", value), "colours")),
+    field(
+      "colours",
+      select(
+        MAPS.map((name) => [name, name]),
+        look.map,
+        (value) => change("map", value),
+        "colours",
+      ),
+    ),
     check("smooth", "smooth"),
     check("truth", "true region"),
-    el("span", { class: "vx-zoom" }, zoom("−", "zoom out", 0.8), zoom("+", "zoom in", 1.25), zoom("whole", "whole picture", 0)),
+    el(
+      "span",
+      { class: "vx-zoom" },
+      zoom("−", "zoom out", 0.8),
+      zoom("+", "zoom in", 1.25),
+      zoom("whole", "whole picture", 0),
+    ),
   );
 }
 
@@ -30,7 +57,12 @@ function control(parameter, value, change) {
     return select(choices, String(value ?? ""), (text) => change(text === "" ? null : text), name);
   }
   if (typeof parameter.default === "boolean") {
-    return el("input", { type: "checkbox", checked: value, "aria-label": name, onchange: (e) => change(e.target.checked) });
+    return el("input", {
+      type: "checkbox",
+      checked: value,
+      "aria-label": name,
+      onchange: (e) => change(e.target.checked),
+    });
   }
   const number = typeof parameter.default === "number" || parameter.low !== undefined;
   return el("input", {
@@ -58,26 +90,66 @@ export function methodForm(options, run) {
   function list() {
     const described = options.methods.find((m) => m.name === method);
     about.textContent = described.about;
-    fill(parameters, ...described.parameters.map((p) => field(p.name, control(p, values[p.name] ?? p.default, (v) => (values[p.name] = v)), p.help)));
+    fill(
+      parameters,
+      ...described.parameters.map((p) =>
+        field(
+          p.name,
+          control(p, values[p.name] ?? p.default, (v) => (values[p.name] = v)),
+          p.help,
+        ),
+      ),
+    );
   }
 
-  const methods = select(options.methods.map((m) => [m.name, m.name]), method, (name) => {
-    method = name;
-    values = {};
-    list();
-  }, "method");
-  const other = select([["", "nothing"], ...options.methods.map((m) => [m.name, m.name])], "", (name) => run({ action: "compare", method: name || null }), "compare with");
+  const methods = select(
+    options.methods.map((m) => [m.name, m.name]),
+    method,
+    (name) => {
+      method = name;
+      values = {};
+      list();
+    },
+    "method",
+  );
+  const other = select(
+    [["", "nothing"], ...options.methods.map((m) => [m.name, m.name])],
+    "",
+    (name) => run({ action: "compare", method: name || null }),
+    "compare with",
+  );
   const filters = ["all", "correct", "incorrect", ...options.classes.map((name) => `answer: ${name}`)];
   list();
   fill(
     node,
     field("method", methods),
     parameters,
-    el("button", { type: "button", class: "vx-main", onclick: () => run({ action: "method", method, parameters: values }) }, "Explain"),
+    el(
+      "button",
+      { type: "button", class: "vx-main", onclick: () => run({ action: "method", method, parameters: values }) },
+      "Explain",
+    ),
     about,
     field("compare with", other),
-    field("examples", select(filters.map((name) => [name, name]), filter, (name) => (filter = name), "examples")),
-    field("number", el("input", { type: "number", min: 1, max: 1000, value: count, onchange: (e) => (count = Math.max(1, Number(e.target.value) || 1)) })),
+    field(
+      "examples",
+      select(
+        filters.map((name) => [name, name]),
+        filter,
+        (name) => (filter = name),
+        "examples",
+      ),
+    ),
+    field(
+      "number",
+      el("input", {
+        type: "number",
+        min: 1,
+        max: 1000,
+        value: count,
+        onchange: (e) => (count = Math.max(1, Number(e.target.value) || 1)),
+      }),
+    ),
     el("button", { type: "button", onclick: () => run({ action: "fetch", filter, count }) }, "Fetch"),
   );
   return node;
@@ -99,12 +171,28 @@ export function entriesView(choose, cancel) {
         {},
         el(
           "button",
-          { type: "button", class: `vx-entry vx-${entry.state}`, "aria-current": index === selected ? "true" : null, onclick: () => choose(index) },
+          {
+            type: "button",
+            class: `vx-entry vx-${entry.state}`,
+            "aria-current": index === selected ? "true" : null,
+            onclick: () => choose(index),
+          },
           el("bdi", {}, entry.title),
           el("small", {}, el("bdi", {}, said || "")),
           running ? el("progress", { max: 1, value: part, "aria-label": "progress" }) : null,
         ),
-        running ? el("button", { type: "button", class: "vx-cancel", "aria-label": `cancel ${entry.title}`, onclick: () => cancel(index) }, "cancel") : null,
+        running
+          ? el(
+              "button",
+              {
+                type: "button",
+                class: "vx-cancel",
+                "aria-label": `cancel ${entry.title}`,
+                onclick: () => cancel(index),
+              },
+              "cancel",
+            )
+          : null,
       );
     });
     fill(node, ...rows);

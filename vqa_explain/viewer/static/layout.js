@@ -107,8 +107,16 @@ export function outline(shape, inside) {
   const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && inside(y * width + x);
   for (let y = 0; y <= height; y++) {
     for (let x = 0; x <= width; x++) {
-      if (x < width && at(x, y) !== at(x, y - 1)) lines.push([[x, y], [x + 1, y]]);
-      if (y < height && at(x, y) !== at(x - 1, y)) lines.push([[x, y], [x, y + 1]]);
+      if (x < width && at(x, y) !== at(x, y - 1))
+        lines.push([
+          [x, y],
+          [x + 1, y],
+        ]);
+      if (y < height && at(x, y) !== at(x - 1, y))
+        lines.push([
+          [x, y],
+          [x, y + 1],
+        ]);
     }
   }
   return lines;

@@ -1,12 +1,15 @@
 // The entry of a page that has its explanations in it.
-import { el, field, select } from "./dom.js";
+
 import { mount } from "./app.js";
+import { el, field, select } from "./dom.js";
 
 function file(payloads) {
   let selected = 0;
   let other = -1;
   const listeners = [];
-  const changed = () => listeners.forEach((call) => call());
+  const changed = () => {
+    for (const call of listeners) call();
+  };
   const title = (p) => `${p.question ?? "Image classification"}`;
   return {
     live: false,
@@ -14,7 +17,13 @@ function file(payloads) {
       if (name === "change") listeners.push(call);
       return () => listeners.splice(listeners.indexOf(call), 1);
     },
-    entries: () => payloads.map((p) => ({ title: title(p), answer: p.contrast ? `${p.target} rather than ${p.contrast}` : p.target, correct: p.label === null ? null : p.answers[0].text === p.label, state: "done" })),
+    entries: () =>
+      payloads.map((p) => ({
+        title: title(p),
+        answer: p.contrast ? `${p.target} rather than ${p.contrast}` : p.target,
+        correct: p.label === null ? null : p.answers[0].text === p.label,
+        state: "done",
+      })),
     selected: () => selected,
     select: (index) => {
       selected = index;
@@ -24,10 +33,22 @@ function file(payloads) {
     compared: () => payloads[other] ?? null,
     comparison: () => {
       const choices = payloads.map((p, i) => [String(i), `${i + 1}. ${title(p)} ${p.method}`]);
-      return el("div", { class: "vx-form" }, field("compare with", select([["-1", "nothing"], ...choices], "-1", (value) => {
-        other = Number(value);
-        changed();
-      }, "compare with")));
+      return el(
+        "div",
+        { class: "vx-form" },
+        field(
+          "compare with",
+          select(
+            [["-1", "nothing"], ...choices],
+            "-1",
+            (value) => {
+              other = Number(value);
+              changed();
+            },
+            "compare with",
+          ),
+        ),
+      );
     },
     progress: () => ({}),
     options: () => ({}),

@@ -19,12 +19,41 @@ export function answersView(choose) {
       const bar = el("i", { class: "vx-part", style: { width: `${100 * answer.probability}%` } });
       const share = el("span", { class: "vx-number" }, `${(100 * answer.probability).toFixed(1)} %`);
       const main = live
-        ? el("button", { type: "button", class: "vx-answer", "aria-pressed": String(chosen), title: "explain this answer", onclick: () => choose(answer.text, null) }, name, mark)
+        ? el(
+            "button",
+            {
+              type: "button",
+              class: "vx-answer",
+              "aria-pressed": String(chosen),
+              title: "explain this answer",
+              onclick: () => choose(answer.text, null),
+            },
+            name,
+            mark,
+          )
         : el("span", { class: `vx-answer${chosen ? " vx-chosen" : ""}` }, name, mark);
-      const why = live && !chosen
-        ? el("button", { type: "button", class: "vx-why", "aria-pressed": String(other), "aria-label": `why not ${answer.text}`, onclick: () => choose(explanation.target, other ? null : answer.text) }, "why not?")
-        : null;
-      return el("div", { class: "vx-row" }, main, el("span", { class: "vx-track", "aria-hidden": "true" }, bar), share, why);
+      const why =
+        live && !chosen
+          ? el(
+              "button",
+              {
+                type: "button",
+                class: "vx-why",
+                "aria-pressed": String(other),
+                "aria-label": `why not ${answer.text}`,
+                onclick: () => choose(explanation.target, other ? null : answer.text),
+              },
+              "why not?",
+            )
+          : null;
+      return el(
+        "div",
+        { class: "vx-row" },
+        main,
+        el("span", { class: "vx-track", "aria-hidden": "true" }, bar),
+        share,
+        why,
+      );
     });
     fill(node, ...rows);
   }
@@ -38,7 +67,14 @@ export function sharesView() {
 
   function show(explanation) {
     const parts = Object.entries(explanation.share).map(([name, share], i) =>
-      el("div", { style: { width: `${100 * share}%`, background: SHARES[i % 2] }, title: `${name} ${(100 * share).toFixed(1)} %` }, `${name} ${Math.round(100 * share)} %`),
+      el(
+        "div",
+        {
+          style: { width: `${100 * share}%`, background: SHARES[i % 2] },
+          title: `${name} ${(100 * share).toFixed(1)} %`,
+        },
+        `${name} ${Math.round(100 * share)} %`,
+      ),
     );
     fill(node, ...parts);
   }
@@ -53,7 +89,13 @@ export function legendView() {
   function show(scale, unit, map) {
     const ends = [-1, -0.5, 0, 0.5, 1].map((value) => css(over(tint(value, map), [255, 255, 255])));
     const ramp = el("i", { class: "vx-ramp", style: { background: `linear-gradient(90deg, ${ends.join(", ")})` } });
-    fill(node, el("span", {}, points(-scale)), ramp, el("span", {}, points(scale)), el("span", { class: "vx-soft" }, unit));
+    fill(
+      node,
+      el("span", {}, points(-scale)),
+      ramp,
+      el("span", {}, points(scale)),
+      el("span", { class: "vx-soft" }, unit),
+    );
   }
 
   return { node, show };
@@ -64,7 +106,9 @@ export function detailsView() {
   const node = el("div", { class: "vx-details vx-soft" });
 
   function show(explanation) {
-    const parameters = Object.entries(explanation.parameters).map(([name, value]) => `${name}=${value}`).join(", ");
+    const parameters = Object.entries(explanation.parameters)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(", ");
     fill(
       node,
       el("div", {}, `Explained: ${explanation.unit}`),

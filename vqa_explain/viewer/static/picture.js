@@ -61,7 +61,9 @@ export function pictureView(name, act, turn) {
     const tints = new Uint32Array(table(look.map, look.strength, look.threshold).buffer);
     const { labels, heat } = explanation;
     if (look.values) {
-      const levels = look.values.map((v) => tints[Math.max(-127, Math.min(127, Math.round((127 * v) / look.scale))) + 127]);
+      const levels = look.values.map(
+        (v) => tints[Math.max(-127, Math.min(127, Math.round((127 * v) / look.scale))) + 127],
+      );
       for (let i = 0; i < out.length; i++) out[i] = labels.data[i] === NOWHERE ? 0 : levels[labels.data[i]];
     } else {
       for (let i = 0; i < out.length; i++) out[i] = tints[heat.data[i] + 127];
@@ -73,7 +75,8 @@ export function pictureView(name, act, turn) {
   function hatch(out, labels, width) {
     const step = Math.max(2, Math.round(width / 60));
     for (let i = 0; i < out.length; i++) {
-      if (look.hidden.has(labels[i])) out[i] = ((i % width) + Math.floor(i / width)) % (2 * step) < step ? 0xff555555 : 0xffbbbbbb;
+      if (look.hidden.has(labels[i]))
+        out[i] = ((i % width) + Math.floor(i / width)) % (2 * step) < step ? 0xff555555 : 0xffbbbbbb;
     }
   }
 
@@ -88,7 +91,10 @@ export function pictureView(name, act, turn) {
   }
 
   function strokes(pen, lines, under, upper, zoom) {
-    for (const [color, wide] of [[under, 4], [upper, 2]]) {
+    for (const [color, wide] of [
+      [under, 4],
+      [upper, 2],
+    ]) {
       pen.strokeStyle = color;
       pen.lineWidth = (wide * (window.devicePixelRatio || 1)) / zoom;
       pen.beginPath();
@@ -101,7 +107,12 @@ export function pictureView(name, act, turn) {
   }
 
   function under(event) {
-    const place = toPicture([event.clientX, event.clientY], canvas.getBoundingClientRect(), explanation.labels.shape, look.view);
+    const place = toPicture(
+      [event.clientX, event.clientY],
+      canvas.getBoundingClientRect(),
+      explanation.labels.shape,
+      look.view,
+    );
     return regionAt(explanation.labels, place);
   }
 
@@ -132,13 +143,17 @@ export function pictureView(name, act, turn) {
     }
     dragged = null;
   });
-  canvas.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && !event.metaKey) return; // the page scrolls unless zooming is asked for
-    event.preventDefault();
-    const box = canvas.getBoundingClientRect();
-    const about = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-    turn(zoomed(look.view, event.deltaY < 0 ? 1.25 : 0.8, about));
-  }, { passive: false });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      if (!event.ctrlKey && !event.metaKey) return; // the page scrolls unless zooming is asked for
+      event.preventDefault();
+      const box = canvas.getBoundingClientRect();
+      const about = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+      turn(zoomed(look.view, event.deltaY < 0 ? 1.25 : 0.8, about));
+    },
+    { passive: false },
+  );
   canvas.addEventListener("blur", () => enter(-1));
   canvas.addEventListener("keydown", (event) => {
     if (!explanation) return;

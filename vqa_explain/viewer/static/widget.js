@@ -3,7 +3,11 @@ import { mount } from "./app.js";
 
 function kernel(model) {
   const on = (name, call) => {
-    const traits = { change: ["entries", "shown", "compared", "selected", "progress", "problem"], options: ["options"], whatif: ["whatif"] }[name];
+    const traits = {
+      change: ["entries", "shown", "compared", "selected", "progress", "problem"],
+      options: ["options"],
+      whatif: ["whatif"],
+    }[name];
     let due = false;
     const once = () => {
       if (due) return;
@@ -14,11 +18,15 @@ function kernel(model) {
       });
     };
     for (const trait of traits) model.on(`change:${trait}`, once);
-    return () => traits.forEach((trait) => model.off(`change:${trait}`, once));
+    return () => {
+      for (const trait of traits) model.off(`change:${trait}`, once);
+    };
   };
   let lost = "";
   model.on("comm_live_update", () => {
-    lost = model.comm_live ? "" : "The kernel is gone: what is here stays, but nothing new can be computed. Run the cell again.";
+    lost = model.comm_live
+      ? ""
+      : "The kernel is gone: what is here stays, but nothing new can be computed. Run the cell again.";
     model.trigger("change:problem");
   });
   const something = (value) => (value && Object.keys(value).length ? value : null);

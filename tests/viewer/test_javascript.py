@@ -1,0 +1,37 @@
+"""The viewer's modules under node's test runner, and joined as a page gets them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vqa_explain.viewer.bundle import MODULES, STATIC, script
+
+HERE = Path(__file__).parent
+
+
+def node(*arguments):
+    if shutil.which("node") is None:
+        pytest.skip("no node on this machine")
+    return subprocess.run(["node", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+def test_pure_modules_pass_their_own_tests():
+    done = node("--test", *sorted((HERE / "js").glob("*.test.mjs")))
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("entry", ["widget", "page"])
+def test_the_joined_modules_are_one_valid_module(entry, tmp_path):
+    joined = script(entry)
+    assert not any(line.startswith("import ") for line in joined.splitlines())
+    (tmp_path / "joined.mjs").write_text(joined)
+    done = node("--check", tmp_path / "joined.mjs")
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_module_is_small_and_known():
+    files = {path.stem: path.read_text().splitlines() for path in STATIC.glob("*.js")}
+    assert set(files) == {*MODULES, "widget", "page"}
+    assert max(map(len, files.values())) < 400
