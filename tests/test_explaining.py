@@ -127,7 +127,7 @@ def test_the_figure_draws(why, tmp_path):
         ({"method": "shapley", "budget": 10.5}, "whole number"),
         ({"method": "shapley", "image_fill": "blurr"}, "did you mean 'blur'"),
         ({"method": "occlusion", "window": 4, "stride": 8}, "stride 8 is above window 4"),
-        ({"method": "leave_one_out", "regions": 9}, "holds most of none"),
+        ({"method": "leave_one_out", "regions": 9, "image_fill": "drop"}, "holds most of none"),
         ({"target": "gren"}, "did you mean 'green'"),
         ({"contrast": "reed"}, "did you mean 'red'"),
         ({"target": "red", "contrast": "red"}, "two different answers"),

@@ -146,7 +146,7 @@ class Explanation:
         if "ipykernel" in sys.modules:  # else there is nobody for a widget to speak to
             from vqa_explain.viewer.widget import shown_alone
 
-            found = shown_alone(self)._repr_mimebundle_() or {}
+            found: Any = shown_alone(self)._repr_mimebundle_() or {}
             view = found[0] if isinstance(found, tuple) else found
             bundle |= {k: v for k, v in view.items() if k.startswith("application/")}
         return bundle

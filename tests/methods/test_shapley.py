@@ -137,7 +137,7 @@ def test_additive_games_are_exact_at_once(estimate):
 
 
 def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
-    ours = vx.explain(scenes_model, scene, method="shapley", target="yes", regions=4, budget=200)
+    ours = vx.explain(scenes_model, scene, method="shapley", target="yes", regions=4, budget=200, image_fill="drop")
     encoded = scenes_model.encode(scene)
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     with torch.no_grad(), torch.random.fork_rng():

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput
@@ -14,7 +13,7 @@ from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.classifier import ClassifierModel
-from vqa_explain.models.transforms import trace_geometry
+from vqa_explain.models.transforms import read_frame
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 FITS = ("fits",)
@@ -61,11 +60,9 @@ class ClipModel:
         padding = _padding(self.module, tokenizer)
         ids, tokens, words = read_question(tokenizer, example.question, limit, self.name, **padding)
         picture = read_image(example.image)
-        steps = self.processor.image_processor
-        pixels = steps(Image.fromarray(picture), return_tensors="pt")["pixel_values"].to(self.device, self.module.dtype)
-        frame = (pixels.shape[2], pixels.shape[3])
         patch = self.module.config.vision_config.patch_size
-        geometry, grid = trace_geometry(steps, picture.shape[:2], frame), (frame[0] // patch, frame[1] // patch)
+        steps, floats = self.processor.image_processor, self.module.dtype
+        pixels, geometry, grid = read_frame(steps, picture, patch, self.device, floats)
         return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS)
 
     def leaves(self, encoded: Encoded) -> Leaves:

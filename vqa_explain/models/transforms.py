@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -24,6 +25,15 @@ def apply_transform(transform: Any, image: Image.Image, name: str) -> Tensor:
         return _apply(transform, image)
     except (RuntimeError, ValueError, TypeError) as error:
         raise InvalidInput(f"the transform of model {name!r} fails on this image: {error}") from error
+
+
+def read_frame(
+    steps: Any, picture: np.ndarray, patch: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Geometry, tuple[int, int]]:
+    """Pixels (1, 3, H', W') by a transformers image processor, where they lie, and the (rows, columns) of patches."""
+    pixels = steps(Image.fromarray(picture), return_tensors="pt")["pixel_values"].to(device, dtype)
+    frame = (pixels.shape[2], pixels.shape[3])
+    return pixels, trace_geometry(steps, picture.shape[:2], frame), (frame[0] // patch, frame[1] // patch)
 
 
 def _apply(transform: Any, image: Image.Image) -> Tensor:

@@ -49,7 +49,10 @@ export function pictureView(name, act, turn) {
     pen.filter = "none";
     if (!look.plain) {
       paint(width, height);
+      if (look.smooth)
+        pen.filter = `blur(${Math.round((canvas.width / Math.sqrt(explanation.regions.length)) * 0.25)}px)`;
       pen.drawImage(sheet, 0, 0);
+      pen.filter = "none";
     }
     if (look.truth && contour.length) strokes(pen, contour, "#000", "#ffd84d", zoom);
     if (look.focused >= 0) strokes(pen, edges(look.focused), "#fff", "#000", zoom);
@@ -124,6 +127,10 @@ export function pictureView(name, act, turn) {
 
   canvas.addEventListener("pointermove", (event) => {
     if (!explanation || !look) return;
+    if (dragged && event.shiftKey) {
+      paintOver(under(event));
+      return;
+    }
     if (dragged && look.view.zoom > 1) {
       const box = canvas.getBoundingClientRect();
       turn(moved(look.view, (event.clientX - dragged.x) / box.width, (event.clientY - dragged.y) / box.height));
@@ -132,6 +139,12 @@ export function pictureView(name, act, turn) {
     }
     enter(under(event));
   });
+  /** With Shift held, dragging takes away every region that it passes. */
+  function paintOver(region) {
+    dragged.far = true;
+    if (region >= 0 && !look.hidden.has(region)) act("toggle", region);
+  }
+
   canvas.addEventListener("pointerleave", () => enter(-1));
   canvas.addEventListener("pointerdown", (event) => {
     dragged = { x: event.clientX, y: event.clientY, far: false };

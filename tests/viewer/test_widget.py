@@ -1,0 +1,159 @@
+"""The viewer's Python side, without a front end."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import ToTensor
+from torch import nn
+
+import vqa_explain as vx
+from vqa_explain.viewer.jobs import Cancelled, Worker
+from vqa_explain.viewer.payload import NOWHERE, packed, raw
+
+
+@pytest.fixture
+def data():
+    return [vx.load_dataset("scenes:test")[i] for i in range(3)]
+
+
+def made(model, dataset, **settings):
+    viewer = vx.Viewer(model, dataset, **{"method": "saliency", **settings})
+    assert viewer.wait(120)
+    return viewer
+
+
+def test_what_is_sent_is_the_explanation(scenes_model, data):
+    viewer = made(scenes_model, data, method="interactions", budget=700)
+    why, sent = viewer.explanation, viewer.shown
+
+    def array(name):
+        return np.frombuffer(sent[name]["data"], sent[name]["type"]).reshape(sent[name]["shape"])
+
+    np.testing.assert_array_equal(array("labels"), np.where(why.labels < 0, NOWHERE, why.labels))
+    values, limit = why.heat
+    np.testing.assert_allclose(array("heat") / 127 * limit, np.clip(values, -limit, limit), atol=limit / 250)
+    np.testing.assert_allclose(array("interactions"), why.interactions, rtol=1e-6)
+    np.testing.assert_array_equal(array("truth").astype(bool), data[0].truth)
+    assert [w["value"] for w in sent["words"]] == [w.value for w in why.words]
+    assert [e["state"] for e in viewer.entries] == ["done"] * 3
+    assert [e["correct"] for e in viewer.entries] == [
+        vx.explain(scenes_model, e, method="saliency").target == e.answer for e in data
+    ]
+
+
+def test_packing_is_deflated_base64():
+    import base64
+    import zlib
+
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    found = packed(values)
+    assert zlib.decompress(base64.b64decode(found["data64"]), -15) == values.tobytes() == raw(values)["data"]
+    assert (found["type"], found["shape"]) == ("float32", [3, 4])
+
+
+def test_selecting_shows_what_is_kept_at_once(scenes_model, data):
+    viewer = made(scenes_model, data)
+    calls = []
+    scenes_model.module.register_forward_hook(lambda *_: calls.append(1))
+    viewer.selected = 2
+    assert viewer.wait(10)
+    assert calls == []
+    assert viewer.explanation.question == data[2].question
+    scenes_model.module._forward_hooks.clear()
+
+
+def test_an_empty_data_set_shows_nothing(scenes_model):
+    viewer = made(scenes_model, [])
+    assert viewer.entries == []
+    assert viewer.explanation is None
+    with pytest.raises(vx.InvalidInput, match="nothing is explained yet"):
+        viewer.to_html("x.html")
+
+
+def test_examples_without_labels_have_no_outcome(scenes_model, data):
+    viewer = made(scenes_model, [vx.Example(data[0].image, data[0].question)])
+    assert viewer.entries[0]["correct"] is None
+    assert viewer.shown["label"] is None
+    assert viewer.shown["truth"] is None
+
+
+class Failing(nn.Module):
+    """Raises or gives NaN for dark pictures."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.weight = how, nn.Parameter(torch.ones(2, 192))
+
+    def forward(self, x):
+        if float(x.mean()) < 0.1:
+            if self.how == "raises":
+                raise RuntimeError("the model broke")
+            return x.flatten(1) @ self.weight.T * float("nan")
+        return x.flatten(1) @ self.weight.T
+
+
+@pytest.mark.parametrize(("how", "words"), [("raises", "the model broke"), ("nan", "NaN")])
+def test_a_models_failure_is_shown_in_its_place(how, words):
+    model = vx.load(Failing(how), transform=ToTensor(), labels=["a", "b"], device="cpu")
+    bright, dark = np.full((8, 8, 3), 200, np.uint8), np.zeros((8, 8, 3), np.uint8)
+    viewer = made(model, [vx.Example(p) for p in (bright, dark, bright)])
+    assert [e["state"] for e in viewer.entries] == ["done", "error", "done"]
+    assert words in viewer.entries[1]["message"]
+
+
+def test_a_wrong_message_is_said_and_changes_nothing(scenes_model, data):
+    viewer = made(scenes_model, data)
+    viewer._on_message(viewer, {"action": "method", "method": "shapely", "parameters": {}}, [])
+    assert "did you mean 'shapley'" in viewer.problem
+    viewer._on_message(viewer, {"action": "method", "method": "shapley", "parameters": {"budget": 3}}, [])
+    assert viewer.wait(60)
+    assert "budget 3" in viewer.entries[0]["message"]
+
+
+def test_filters_take_what_fits(scenes_model, data):
+    viewer = made(scenes_model, data)
+    viewer._on_message(viewer, {"action": "fetch", "filter": "incorrect", "count": 2}, [])
+    assert viewer.wait(60)
+    assert viewer.entries == []
+    assert "incorrect" in viewer.problem
+    answer = vx.explain(scenes_model, data[1], method="saliency").target
+    viewer._on_message(viewer, {"action": "fetch", "filter": f"answer: {answer}", "count": 9}, [])
+    assert viewer.wait(60)
+    assert {e["answer"] for e in viewer.entries} == {answer}
+
+
+@pytest.mark.parametrize("dataset", ["scenes:test", 7, {"a": 1}])
+def test_a_data_set_is_an_iterable_of_examples(scenes_model, dataset):
+    with pytest.raises(vx.InvalidInput, match="sequence of Examples"):
+        vx.Viewer(scenes_model, dataset)
+    with pytest.raises(vx.InvalidInput, match="did you mean"):
+        vx.Viewer(scenes_model, [], method="salience")
+
+
+def test_the_latest_of_a_name_wins_and_any_can_be_cancelled():
+    worker, done, started, go_on = Worker(), [], threading.Event(), threading.Event()
+
+    def slow(cancelled):
+        started.set()
+        go_on.wait(10)
+        if cancelled():
+            raise Cancelled
+        done.append("slow")
+
+    worker.put("a", slow)
+    started.wait(10)
+    worker.put("b", lambda _: done.append("first"))
+    worker.put("b", lambda _: done.append("second"))
+    worker.put("c", lambda _: done.append("never"))
+    worker.cancel("c")
+    worker.put("a", lambda _: done.append("new"), first=True)
+    go_on.set()
+    assert worker.wait(10)
+    assert done == ["new", "second"]
+
+
+def test_the_page_of_a_viewer_holds_what_is_kept(scenes_model, data, tmp_path):
+    text = made(scenes_model, data).to_html(tmp_path / "page.html").read_text()
+    assert all(example.question in text for example in data)
