@@ -199,7 +199,8 @@ def test_an_explanation_shows_itself(live):
 def test_a_dead_kernel_is_said_and_the_rest_stays(live):
     page, wrong, _, _ = live
     page.evaluate("() => { window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown(); }")
-    page.wait_for_function("() => document.querySelector('.vx-problem').textContent.includes('kernel is gone')")
+    first(page, ".vx-form").get_by_role("button", name="Explain").click()
+    page.wait_for_function("() => document.querySelector('.vx-problem').textContent.includes('does not answer')")
     first(page, '[data-word="0"]').hover()
     assert "“" in first(page, ".vx-said").inner_text()
     assert [w for w in wrong if not any(calm in w for calm in CALM)] == []

@@ -39,6 +39,7 @@ class _View(anywidget.AnyWidget):
     progress = traitlets.Dict().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
     whatif = traitlets.Dict().tag(sync=True)
+    heard = traitlets.Int(0).tag(sync=True)  # the number of the last message, so that a view knows of a dead kernel
 
 
 class Viewer(_View):
@@ -108,6 +109,7 @@ class Viewer(_View):
 
     def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
         """What a person did in a view."""
+        self.heard = max(self.heard, int(message.get("number", 0)))
         act = {
             "method": lambda m: self._set_method(m["method"], m["parameters"]),
             "target": lambda m: self._set_target(m["target"], m["contrast"]),

@@ -1,7 +1,12 @@
 // The entry of a notebook's widget: the source is the kernel.
 import { mount } from "./app.js";
 
+const PATIENCE = 5000; // milliseconds
+const UNHEARD =
+  "The kernel does not answer: it is busy with a cell, or gone. What is here stays; run the cell again for more.";
+
 function kernel(model) {
+  const watching = new Set();
   const on = (name, call) => {
     const traits = {
       change: ["entries", "shown", "compared", "selected", "progress", "problem"],
@@ -18,17 +23,35 @@ function kernel(model) {
       });
     };
     for (const trait of traits) model.on(`change:${trait}`, once);
+    if (name === "change") watching.add(once);
     return () => {
+      watching.delete(once);
       for (const trait of traits) model.off(`change:${trait}`, once);
     };
   };
   let lost = "";
-  model.on("comm_live_update", () => {
-    lost = model.comm_live
-      ? ""
-      : "The kernel is gone: what is here stays, but nothing new can be computed. Run the cell again.";
-    model.trigger("change:problem");
+  let sent = 0;
+  const say = (text) => {
+    if (text === lost) return;
+    lost = text;
+    for (const call of watching) call();
+  };
+  model.on("change:heard", () => {
+    if (model.get("heard") >= sent) say("");
   });
+  // Every message is heard at once by a kernel that is there and not busy with a cell.
+  const send = (message) => {
+    const number = Math.max(sent, model.get("heard")) + 1;
+    sent = number;
+    setTimeout(() => {
+      if (model.get("heard") < number) say(UNHEARD);
+    }, PATIENCE);
+    try {
+      model.send({ ...message, number });
+    } catch {
+      say(UNHEARD); // the way to the kernel is closed
+    }
+  };
   const something = (value) => (value && Object.keys(value).length ? value : null);
   return {
     live: model.get("live"),
@@ -46,7 +69,7 @@ function kernel(model) {
     options: () => model.get("options"),
     whatif: () => something(model.get("whatif")),
     problem: () => lost || model.get("problem"),
-    send: (message) => model.send(message),
+    send,
   };
 }
 
