@@ -1,7 +1,7 @@
 """Ours against the peer on the same work, in one run, as ratios of seconds; orders alternate, medians of repeats.
 
     python benchmarks/speed.py              # every row: about fifteen minutes on two cores
-    python benchmarks/speed.py ig shapley   # some of: step, ig, occlusion, shapley, interactions, relevance
+    python benchmarks/speed.py ig shapley   # some of: step, ig, occlusion, relevance, faithful, shapley, interactions
 
 The peers call the same networks, on the same leaves or the same game (ours, so that they too drop absent patches and
 batch), with the same threads. Shapley values and interactions are compared at equal error: the seconds that each needs
@@ -322,6 +322,30 @@ def interactions(scenes: tuple[Model, Example], _full: tuple[Model, Example], tr
     )
 
 
+def faithful(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
+    """Faithful Shapley interactions of all pairs of words and a 5 × 5 grid at equal error."""
+
+    def game() -> Game:
+        model, example = scenes
+        encoded = model.encode(example)
+        target = Target(answers(model, encoded)[0].index)
+        return Game(model, encoded, make_players(encoded, 5), {"image": "drop", "text": "mask"}, target, cost=Cost())
+
+    players = len(game())
+    couples = np.column_stack(np.triu_indices(players, 1)).tolist()
+
+    def ours(budget: int, seed: int) -> np.ndarray:
+        found = settle(pairs.faithful_interactions(game(), players, np.random.default_rng(seed), budget))
+        assert found.pairs is not None
+        return found.pairs
+
+    def theirs(budget: int, seed: int) -> np.ndarray:
+        found = shapiq.RegressionFSII(players, 2, random_state=seed).approximate(budget, game())
+        return np.array([found[(i, j)] for i, j in couples])
+
+    race("faithful interactions", ours(100_000, 99), ours, 4000, {"shapiq RegressionFSII": theirs}, "≥ 3")
+
+
 def rules(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
     """Chefer relevance by the authors' update rules, head by head, on the same attention."""
     model, example = scenes
@@ -348,7 +372,7 @@ def rules(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
     )
 
 
-ROWS = {"step": step, "ig": ig, "occlusion": occlusion, "relevance": rules}
+ROWS = {"step": step, "ig": ig, "occlusion": occlusion, "relevance": rules, "faithful": faithful}
 
 
 def main() -> None:

@@ -262,6 +262,15 @@ def over_words(task: Task, tokens: np.ndarray) -> np.ndarray:
     return np.bincount(owner[owner >= 0], tokens[owner >= 0], minlength=len(task.players.units.words))
 
 
+def over_tokens(task: Task, in_words: np.ndarray) -> np.ndarray:
+    """(T,) the values (W,) of the question's pieces, each spread evenly over its tokens."""
+    owner = task.players.units.owner
+    pieces = np.bincount(owner[owner >= 0], minlength=len(in_words))
+    tokens = np.zeros(len(owner))
+    tokens[owner >= 0] = (in_words / np.maximum(pieces, 1))[owner[owner >= 0]]
+    return tokens
+
+
 def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
     """The steps of `work` until the user stops it, where the task allows that and two are done."""
     done = 0
@@ -299,13 +308,9 @@ def from_players(
     regions = game.players.regions
     in_regions, in_words = np.split(values, [regions.count])
     area = np.bincount(regions.labels.ravel(), minlength=regions.count)
-    owner = game.players.units.owner
-    pieces = np.bincount(owner[owner >= 0], minlength=len(in_words))
-    tokens = np.zeros(len(owner))
-    tokens[owner >= 0] = (in_words / np.maximum(pieces, 1))[owner[owner >= 0]]
     return Attribution(
         image=(in_regions / area)[regions.labels],
-        tokens=tokens,
+        tokens=over_tokens(task, in_words),
         error=error,
         error_kind=kind,
         regions=regions,

@@ -5,10 +5,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, parameter, register
+from vqa_explain.errors import InvalidInput
+from vqa_explain.features.image import BLANKS
+from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, over_tokens, parameter, register, until_stopped
 from vqa_explain.methods.estimators import DRAWS_AT_ONCE, Estimate, Round, Score, ends
 from vqa_explain.methods.shapley import OverPlayers, check_budget
+from vqa_explain.models.base import Leaves
+
+MASKS_AT_ONCE = 32
 
 
 def _draws(
@@ -39,28 +46,131 @@ def rise(score: Score, players: int, rng: np.random.Generator, budget: int, prob
 @register
 @dataclass(frozen=True)
 class Rise(OverPlayers):
-    """E[v(S) · 1(i ∈ S)] / E[1(i ∈ S)]: the mean score of the random coalitions that hold the region or word.
+    """E[f(x ⊙ M) · M] / E[M]: the mean score over random masks that show the pixel or word, weighted by how much.
 
-    The values are levels, not differences, as in the paper: compare them with each other, not with zero. The paper
-    enlarges its random grids smoothly at random offsets; here absence is whole regions, so that words and regions
-    are one game and a fill such as "drop" works; use `occlusion` for windows that overlap.
+    The values are levels, not differences, as in the paper: compare them with each other, not with zero. Masks of the
+    picture are random coarse grids, enlarged smoothly at random offsets, between the picture and its fill; words are
+    there or not. With `masks="regions"`, and for models that see boxes, whole regions are there or not, by any fill.
     """
 
     name: ClassVar[str] = "rise"
-    source: ClassVar[str] = "Petsiuk et al. 2018, arXiv:1806.07421, equation 6"
+    source: ClassVar[str] = "Petsiuk et al. 2018, arXiv:1806.07421, equation 6 and section 3.2"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per value"
     cost: ClassVar[str] = "budget forwards"
 
+    masks: str = parameter(
+        "smooth", "what is hidden: smooth parts of the picture, or regions", choices=("smooth", "regions")
+    )
+    cells: int = parameter(7, "rows and columns of the coarse grid of smooth masks", low=2, high=64)
     probability: float = parameter(0.5, "how often a player is present", low=0.01, high=0.99)
 
     def __call__(self, task: Task) -> Attribution:
-        game = self.game(task)
         # So that each player is there twice but for one case in a million or so.
-        least = 2 + int(np.ceil(16 / self.probability * np.log2(2 + len(game))))
-        check_budget(self.budget, least, f"{len(game)} players with probability {self.probability}")
+        players = len(task.players)
+        least = 2 + int(np.ceil(16 / self.probability * np.log2(2 + players)))
+        check_budget(self.budget, least, f"{players} players with probability {self.probability}")
         rng = np.random.default_rng(task.seed)
-        return self.estimated(task, game, rise(game, len(game), rng, self.budget, self.probability))
+        if self.masks == "smooth" and "pixels" in task.model.capabilities:
+            return self._smooth(task, rng)
+        game = self.game(task)
+        return self.estimated(task, game, rise(game, players, rng, self.budget, self.probability))
+
+    def _smooth(self, task: Task, rng: np.random.Generator) -> Attribution:
+        if self.image_fill not in (None, *BLANKS):
+            raise InvalidInput(
+                f"smooth masks blend the picture with its fill, which {self.image_fill!r} cannot be; choose one of "
+                f"{', '.join(BLANKS)}, or masks='regions'"
+            )
+        leaves = task.leaves()
+        blank = task.model.baselines(task.encoded, task.fills(self.image_fill, self.text_fill), task.seed)
+        whole = abs(float(task.score(leaves)))
+        sums = _Sums(task)
+        for shown, said, values in until_stopped(task, self._looks(task, rng, leaves, blank)):
+            sums.add(shown, said, values)
+            if task.progress:
+                task.progress(sums.count, self.budget)
+            if (
+                self.tolerance is not None
+                and sums.count >= 2 * DRAWS_AT_ONCE
+                and sums.error() <= self.tolerance * whole
+            ):
+                break
+        return sums.attribution()
+
+    @torch.no_grad()
+    def _looks(
+        self, task: Task, rng: np.random.Generator, leaves: Leaves, blank: Leaves
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Batches of masks (B, H', W'), words present (B, W) and scores (B,)."""
+        frame = (leaves["image"].shape[2], leaves["image"].shape[3])
+        words, owner = len(task.players.units.words), torch.from_numpy(task.players.units.owner)
+        for start in range(0, self.budget, MASKS_AT_ONCE):
+            count = min(MASKS_AT_ONCE, self.budget - start)
+            shown = smooth_masks(rng, count, frame, self.cells, self.probability)
+            said = rng.random((count, words)) < self.probability
+            points = {"image": torch.lerp(blank["image"], leaves["image"], shown[:, None].to(leaves["image"]))}
+            if "text" in leaves:
+                own = torch.from_numpy(np.concatenate([said, np.ones((count, 1), dtype=bool)], axis=1))[:, owner]
+                points["text"] = torch.where(own[:, :, None].to(leaves["text"].device), leaves["text"], blank["text"])
+            yield shown.numpy(), said, task.score(points).cpu().numpy()
+
+
+def smooth_masks(
+    rng: np.random.Generator, count: int, frame: tuple[int, int], cells: int, probability: float
+) -> torch.Tensor:
+    """(N, H', W') from 0 to 1: grids of `cells` × `cells`, each cell there with `probability`, enlarged and shifted."""
+    tall, wide = (-(-side // cells) for side in frame)
+    grids = torch.from_numpy((rng.random((count, 1, cells, cells)) < probability).astype(np.float32))
+    large = F.interpolate(grids, ((cells + 1) * tall, (cells + 1) * wide), mode="bilinear", align_corners=False)[:, 0]
+    tops, lefts = rng.integers(tall, size=count), rng.integers(wide, size=count)
+    return torch.stack([m[t : t + frame[0], e : e + frame[1]] for m, t, e in zip(large, tops, lefts, strict=True)])
+
+
+class _Sums:
+    """Running sums over masks, of pixels and of players, from which means and their errors follow."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.count = task, 0
+        self.labels = task.players.regions.labels
+        self.area = np.bincount(self.labels.ravel(), minlength=task.players.regions.count)
+        self.seen, self.scored = np.zeros((2, *self.labels.shape))
+        self.moments = np.zeros((5, len(task.players)))  # Σm, Σfm, Σm², Σfm², Σf²m²
+
+    def add(self, shown: np.ndarray, said: np.ndarray, values: np.ndarray) -> None:
+        """A batch of masks, words present and scores."""
+        self.count += len(values)
+        self.seen += shown.sum(axis=0)
+        self.scored += np.tensordot(values, shown, 1)
+        flat = self.labels.ravel()
+        means = [np.bincount(flat, mask.ravel(), minlength=len(self.area)) / self.area for mask in shown]
+        m, f = np.concatenate([np.array(means), said], axis=1), values[:, None]
+        self.moments += np.array([m, f * m, m**2, f * m**2, f**2 * m**2]).sum(axis=1)
+
+    def players(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P,) values Σfm / Σm, and their standard errors as ratios of means."""
+        m, fm, mm, fmm, ffmm = self.moments
+        value = fm / np.maximum(m, 1e-12)
+        return value, np.sqrt(np.maximum(ffmm - 2 * value * fmm + value**2 * mm, 0)) / np.maximum(m, 1e-12)
+
+    def error(self) -> float:
+        """The largest standard error."""
+        return float(self.players()[1].max())
+
+    def attribution(self) -> Attribution:
+        """The map of the means, so spread that a region's pixels sum to their mean."""
+        values, errors = self.players()
+        regions = len(self.area)
+        image = self.scored / np.maximum(self.seen, 1e-12) / self.area[self.labels]
+        tokens = over_tokens(self.task, values[regions:])
+        return Attribution(
+            image,
+            tokens,
+            self.error(),
+            STANDARD_ERROR,
+            region_errors=errors[:regions],
+            word_errors=errors[regions:],
+        )
 
 
 def ridge(coalitions: np.ndarray, values: np.ndarray, width: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
