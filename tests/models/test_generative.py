@@ -216,3 +216,26 @@ def test_bad_answers_are_named(models, noise_picture):
         vx.explain(model, noise_picture, QUESTION, answers=["red circle"], method="relevance")
     with pytest.raises(vx.InvalidInput, match="tokens and model"):
         vx.explain(model, noise_picture, "is " * 3000 + "it?", answers=["yes"])
+
+
+@on_all(GENERATIVE)
+@pytest.mark.parametrize("shape", [(60, 90), (90, 40), (130, 120)])
+def test_a_changed_frame_is_the_processors_values_of_a_changed_picture(models, family, shape):
+    """Tiles and patches in their places: the layout of one smooth picture carries the frame of another."""
+    model = models(family)
+    down, across = np.indices(shape) / np.array(shape).reshape(2, 1, 1)
+    pictures = [
+        np.stack([255 * down, 255 * across, 128 + 0 * down], axis=2).astype(np.uint8),
+        np.stack([255 * across**2, 128 + 0 * down, 255 * down * across], axis=2).astype(np.uint8),
+    ]
+    layouts = [model.encode(vx.Example(picture, QUESTION)).state.layout for picture in pictures]
+    carried = layouts[0].values(layouts[1].frame)
+    wanted = plain_inputs(model, pictures[1])["pixel_values"]
+    assert carried.shape == wanted.shape
+    tiled = family in ("llava_onevision", "idefics3", "smolvlm")
+    # The tile of the whole is resized from the frame instead of the picture: a little softer, nowhere else.
+    np.testing.assert_allclose(carried, wanted, atol=0.12 if tiled else 1e-6)
+    if tiled and carried.shape[1] > 1:
+        whole = 0 if family == "llava_onevision" else carried.shape[1] - 1
+        parts = [i for i in range(carried.shape[1]) if i != whole]
+        np.testing.assert_allclose(carried[:, parts], wanted[:, parts], atol=1e-5)
