@@ -179,12 +179,12 @@ def ablation(
     return call
 
 
-def new_game(model: Model, example: Example) -> Game:
-    """The predicted answer's game of a 7 × 7 grid and all words, with nothing known."""
+def new_game(model: Model, example: Example, grid: int = 7) -> Game:
+    """The predicted answer's game of a grid × grid and all words, with nothing known."""
     encoded = model.encode(example)
     fills = {"image": "drop", "text": "mask"}
     target = Target(answers(model, encoded)[0].index)
-    return Game(model, encoded, make_players(encoded, 7), fills, target, cost=Cost())
+    return Game(model, encoded, make_players(encoded, grid), fills, target, cost=Cost())
 
 
 def race(title: str, truth: np.ndarray, ours: Callable, budget: int, peers: dict[str, Callable], goal: str) -> None:
@@ -325,22 +325,16 @@ def interactions(scenes: tuple[Model, Example], _full: tuple[Model, Example], tr
 def faithful(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
     """Faithful Shapley interactions of all pairs of words and a 5 × 5 grid at equal error."""
 
-    def game() -> Game:
-        model, example = scenes
-        encoded = model.encode(example)
-        target = Target(answers(model, encoded)[0].index)
-        return Game(model, encoded, make_players(encoded, 5), {"image": "drop", "text": "mask"}, target, cost=Cost())
-
-    players = len(game())
+    players = len(new_game(*scenes, 5))
     couples = np.column_stack(np.triu_indices(players, 1)).tolist()
 
     def ours(budget: int, seed: int) -> np.ndarray:
-        found = settle(pairs.faithful_interactions(game(), players, np.random.default_rng(seed), budget))
+        found = settle(pairs.faithful_interactions(new_game(*scenes, 5), players, np.random.default_rng(seed), budget))
         assert found.pairs is not None
         return found.pairs
 
     def theirs(budget: int, seed: int) -> np.ndarray:
-        found = shapiq.RegressionFSII(players, 2, random_state=seed).approximate(budget, game())
+        found = shapiq.RegressionFSII(players, 2, random_state=seed).approximate(budget, new_game(*scenes, 5))
         return np.array([found[(i, j)] for i, j in couples])
 
     race("faithful interactions", ours(100_000, 99), ours, 4000, {"shapiq RegressionFSII": theirs}, "≥ 3")

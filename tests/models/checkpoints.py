@@ -33,13 +33,13 @@ def chat(image: str) -> str:
     )
 
 
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+
+
 def text_settings(size: int, **more: object) -> dict:
     return {
         "vocab_size": size,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
+        **SMALL,
         "num_key_value_heads": 2,
         "max_position_embeddings": 2048,
         **more,
@@ -48,10 +48,7 @@ def text_settings(size: int, **more: object) -> dict:
 
 def vision_settings(image: int, patch: int) -> dict:
     return {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
+        **SMALL,
         "image_size": image,
         "patch_size": patch,
     }
@@ -219,10 +216,7 @@ def word_pieces() -> tf.BertTokenizer:
 def bert_settings(size: int) -> dict:
     return {
         "vocab_size": size,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
+        **SMALL,
         "max_position_embeddings": 40,
     }
 

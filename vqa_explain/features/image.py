@@ -176,6 +176,11 @@ BLANKS: dict[str, Callable[[Tensor, int], Tensor]] = {
 FILLS = (*BLANKS, "inpaint")
 
 
+def baseline(pixels: Tensor, fill: str, seed: int, instead: str = "blur") -> Tensor:
+    """The picture with everything absent; `instead` stands for fills that no such picture can show, such as "drop"."""
+    return BLANKS[fill if fill in BLANKS else instead](pixels, seed)
+
+
 def fill_in(pixels: Tensor, present: Tensor, fill: str, seed: int) -> Tensor:
     """The frame (N, 3, H', W') with the absent pixels of `present` (N, H', W') filled after `fill`."""
     present = present[:, None]

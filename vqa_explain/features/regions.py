@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.image import Geometry
@@ -19,6 +21,10 @@ class Regions:
 
     labels: np.ndarray
     count: int
+
+    def pixels(self, shown: Tensor) -> Tensor:
+        """(N, H', W') bool, the pixels present, of the regions present (N, R)."""
+        return shown[:, torch.from_numpy(self.labels).to(shown.device)]
 
     def snapped(self, grid: tuple[int, int]) -> "Regions":
         """Every cell of the grid (rows, columns) given whole to the region that holds most of it.

@@ -10,7 +10,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
+from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, log_probabilities, written
@@ -77,9 +77,8 @@ class BlipModel:
         return {"image": encoded.pixels.clone(), "text": self._embed(encoded.ids).detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        image = fills["image"] if fills["image"] in BLANKS else "blur"
-        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
-        return {"image": BLANKS[image](encoded.pixels, seed), "text": self._embed(ids).detach()}
+        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
+        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         heard = torch.ones(leaves["text"].shape[:2], dtype=torch.long, device=self.device)
@@ -127,8 +126,7 @@ class BlipModel:
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
         pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision model once
-        labels = torch.from_numpy(regions.labels).to(self.device)
-        seen = self._see(fill_in(encoded.pixels, pictures[:, labels], fills["image"], seed))[which]
+        seen = self._see(fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed))[which]
         ids, heard = encoded.ids.expand(len(said), -1), torch.ones_like(said, dtype=torch.long)
         if fills["text"] == "mask":
             ids = torch.where(said, ids, stand_in(self.processor.tokenizer, "mask"))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
+from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.maps import cells_of, last_map
@@ -83,7 +83,7 @@ class ClassifierModel:
         return {"image": encoded.pixels.clone()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        return {"image": BLANKS[fills["image"]](encoded.pixels, seed)}
+        return {"image": baseline(encoded.pixels, fills["image"], seed)}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -94,8 +94,7 @@ class ClassifierModel:
     def coalition_scores(
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
-        labels = torch.from_numpy(regions.labels).to(self.device)
-        pixels = fill_in(encoded.pixels, shown[:, labels], fills["image"], seed)
+        pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
         return self.scores(encoded, {"image": pixels})
 
     def positions(self, encoded: Encoded, length: int) -> Positions:

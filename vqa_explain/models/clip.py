@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
+from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.classifier import ClassifierModel
@@ -32,7 +32,7 @@ def _scored(module: Any, similarity: Tensor) -> Tensor:
     return logits if bias is None else logits + bias
 
 
-def _padding(module: Any, tokenizer: Any) -> dict[str, Any]:
+def _padding(module: Any) -> dict[str, Any]:
     """SigLIP reads its answer from the last of a fixed number of tokens, so texts are padded to it."""
     fixed = "siglip" in module.config.model_type
     longest = module.config.text_config.max_position_embeddings
@@ -57,7 +57,7 @@ class ClipModel:
     def encode(self, example: Example) -> Encoded:
         tokenizer = self.processor.tokenizer
         limit = self.module.config.text_config.max_position_embeddings
-        padding = _padding(self.module, tokenizer)
+        padding = _padding(self.module)
         ids, tokens, words = read_question(tokenizer, example.question, limit, self.name, **padding)
         picture = read_image(example.image)
         patch = self.module.config.vision_config.patch_size
@@ -69,21 +69,22 @@ class ClipModel:
         return {"image": encoded.pixels.clone(), "text": self._words(encoded.ids).detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        image = fills["image"] if fills["image"] in BLANKS else "blur"
-        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
-        return {"image": BLANKS[image](encoded.pixels, seed), "text": self._words(ids).detach()}
+        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
+        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._words(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             seen = _pooled(self.module.get_image_features(pixel_values=leaves["image"]))
-            return self._fit(encoded, seen, leaves["text"], None)
+            return self._fit(seen, self._read(encoded, leaves["text"], None))
 
-    def _fit(self, encoded: Encoded, seen: Tensor, words: Tensor, heard: Tensor | None) -> Tensor:
-        """Scores (B, 1) from image vectors (B, D) and word embeddings (B, T, D)."""
+    def _read(self, encoded: Encoded, words: Tensor, heard: Tensor | None) -> Tensor:
+        """Text vectors (B, D) of word embeddings (B, T, D), of which those of `heard` (B, T) are attended to."""
+        ids = encoded.ids.expand(len(words), -1)
         with words_replaced(self._words, words):
-            read = _pooled(
-                self.module.get_text_features(input_ids=encoded.ids.expand(len(words), -1), attention_mask=heard)
-            )
+            return _pooled(self.module.get_text_features(input_ids=ids, attention_mask=heard))
+
+    def _fit(self, seen: Tensor, read: Tensor) -> Tensor:
+        """Scores (B, 1) from image and text vectors (B, D)."""
         return _scored(self.module, (seen * read).sum(dim=-1, keepdim=True))
 
     def positions(self, encoded: Encoded, length: int) -> Positions:
@@ -105,8 +106,7 @@ class ClipModel:
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
         pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision model once
-        labels = torch.from_numpy(regions.labels).to(self.device)
-        frames = fill_in(encoded.pixels, pictures[:, labels], fills["image"], seed)
+        frames = fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed)
         seen = _pooled(self.module.get_image_features(pixel_values=frames))[which]
         texts, spoken = said.unique(dim=0, return_inverse=True)
         ids, heard = encoded.ids.expand(len(texts), -1), None
@@ -114,11 +114,7 @@ class ClipModel:
             ids = torch.where(texts, ids, stand_in(self.processor.tokenizer, "mask"))
         elif not bool(texts.all()):
             heard = texts.long()
-        with words_replaced(self._words, self._words(ids)):
-            read = _pooled(
-                self.module.get_text_features(input_ids=encoded.ids.expand(len(texts), -1), attention_mask=heard)
-            )[spoken]
-        return _scored(self.module, (seen * read).sum(dim=-1, keepdim=True))
+        return self._fit(seen, self._read(encoded, self._words(ids), heard)[spoken])
 
 
 class _ByTexts(nn.Module):
@@ -144,7 +140,7 @@ def zero_shot(module: Any, processor: Any, labels: Sequence[str], name: str, dev
     if isinstance(labels, str) or len(labels) < 2 or not all(isinstance(t, str) and t.strip() for t in labels):
         raise InvalidInput("labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']")
     module = module.to(device).eval()
-    fixed = _padding(module, processor.tokenizer)
+    fixed = _padding(module)
     settings = fixed or {"padding": True}
     texts = processor.tokenizer(list(labels), return_tensors="pt", truncation=True, **settings).to(device)
     heard = None if fixed else texts["attention_mask"]

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, ImageFeature, fill_in
+from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token, Word, check_question, group_tokens, split_words
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
 from vqa_explain.models.classifier import GRID
 from vqa_explain.models.maps import last_map
 from vqa_explain.models.transforms import apply_transform, trace_geometry
-from vqa_explain.models.wording import read_question, stand_in, words_replaced
+from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
 
 Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -163,9 +163,8 @@ class CustomModel:
         return {"image": encoded.pixels.clone(), "text": self._embedding(encoded.ids).detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        own = torch.tensor([t.word >= 0 for t in encoded.tokens], device=self.device)
-        ids = torch.where(own, self._absent, encoded.ids)
-        return {"image": BLANKS[fills["image"]](encoded.pixels, seed), "text": self._embedding(ids).detach()}
+        ids = all_absent(encoded.ids, encoded.tokens, self._absent)
+        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._embedding(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         words = leaves["text"]
@@ -185,6 +184,5 @@ class CustomModel:
     def coalition_scores(
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
-        labels = torch.from_numpy(regions.labels).to(self.device)
-        pixels = fill_in(encoded.pixels, shown[:, labels], fills["image"], seed)
+        pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
         return self._call(self.module, pixels, torch.where(said, encoded.ids, self._absent))

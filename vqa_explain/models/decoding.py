@@ -133,6 +133,11 @@ class Decoding:
         found = self._head(states)
         return found if self._cap is None else torch.tanh(found / self._cap) * self._cap
 
+    def first(self, states: Tensor, ids: Tensor) -> Tensor:
+        """Log-probabilities (B, K, 1) of each answer's first token, of ids (K, A), from states (B, N, D)."""
+        last = self.logits(states[:, -1])[:, None].expand(-1, len(ids), -1)
+        return log_probabilities(last, ids[:, 0].expand(len(states), -1))[..., None]
+
     def answer(self, given: Prompted, candidates: Candidates) -> Tensor:
         """Scores (B, K): each candidate after the sequence, whose keys and values are computed once for all."""
         ids = candidates.padded(given.states.device)
@@ -142,8 +147,7 @@ class Decoding:
             from transformers import DynamicCache
 
             cache = DynamicCache(config=self.decoder.config)
-        last = self.logits(self.run(given, cache).last_hidden_state[:, -1])
-        first = log_probabilities(last[:, None].expand(-1, many, -1), ids[:, 0].expand(batch, -1))[..., None]
+        first = self.first(self.run(given, cache).last_hidden_state, ids)
         if cache is None:
             return candidates.columns(first)
         cache.batch_repeat_interleave(many)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, fill_in
+from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions, grid_regions
 from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
@@ -108,9 +108,8 @@ class GenerativeModel:
         return {"image": encoded.pixels.clone(), "text": self._language.embed(encoded.ids).detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        image = fills["image"] if fills["image"] in BLANKS else "blur"
-        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
-        return {"image": BLANKS[image](encoded.pixels, seed), "text": self._language.embed(ids).detach()}
+        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
+        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._language.embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -139,9 +138,8 @@ class GenerativeModel:
             leaves = {name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()}
             given = self._worded(encoded, self._received(encoded, leaves["image"]), leaves["text"])
             found = self._language.run(given, output_attentions=True)
-            ids = candidates.padded(self.device)
-            logits = self._language.logits(found.last_hidden_state[:, -1])
-            scores = candidates.columns(logits.float().log_softmax(-1)[:, ids[:, 0]][..., None])
+            first = self._language.first(found.last_hidden_state, candidates.padded(self.device))
+            scores = candidates.columns(first)
         return Attention(scores, tuple(found.attentions), given.states.shape[1] - 1)
 
     def positions(self, encoded: Encoded, length: int) -> Positions:
@@ -170,8 +168,7 @@ class GenerativeModel:
             given = self._received(encoded, encoded.pixels).times(torch.zeros(len(shown), dtype=torch.long))
         else:
             pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision encoder once
-            labels = torch.from_numpy(regions.labels).to(self.device)
-            given = self._received(encoded, fill_in(encoded.pixels, pictures[:, labels], fills["image"], seed))
+            given = self._received(encoded, fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed))
             given = given.times(which)
         heard = torch.ones_like(given.heard)
         text = torch.from_numpy(state.prompt.text).to(self.device)

@@ -221,7 +221,7 @@ def load(
     generation = {"beams": beams, "lengths": lengths}
     options = Options("", choose_device(device), processor, transform, labels, boxes, generation)
     if isinstance(model, nn.Module):
-        return _wrap(model, _named(options, type(model).__name__))
+        return _wrap(model, replace(options, name=type(model).__name__))
     if not isinstance(model, str | Path):
         raise InvalidInput(f"a model is a name, a folder or an nn.Module, not {type(model).__name__}")
     name = str(model)
@@ -234,11 +234,7 @@ def load(
     else:
         raise unknown("model", name, SHIPPED) if name else InvalidInput("the model's name is empty")
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
-    return _from_pretrained(source, _named(options, name), settings, trust_remote_code)
-
-
-def _named(options: Options, name: str) -> Options:
-    return replace(options, name=name)
+    return _from_pretrained(source, replace(options, name=name), settings, trust_remote_code)
 
 
 def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:

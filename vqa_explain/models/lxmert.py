@@ -16,7 +16,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, BoxGeometry, ImageFeature
+from vqa_explain.features.image import BLANKS, BoxGeometry, ImageFeature, baseline
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import (
     CrossLayer,
@@ -104,9 +104,8 @@ class LxmertModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         # An absent box has no value that a leaf could take: the nearest is the mean of all boxes.
-        image = fills["image"] if fills["image"] in BLANKS else "mean"
-        ids = all_absent(self.tokenizer, encoded.ids, encoded.tokens, fills["text"])
-        return {"image": BLANKS[image](encoded.pixels, seed), "text": self._words(ids).detach()}
+        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.tokenizer, fills["text"]))
+        return {"image": baseline(encoded.pixels, fills["image"], seed, "mean"), "text": self._words(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):

@@ -22,16 +22,12 @@ def to_back(present: Tensor) -> Tensor:
 @contextmanager
 def eager_attention(module: Any) -> Iterator[None]:
     """Attention is written out inside, so that its probabilities can be seen and differentiated."""
-    before = {
-        part: part.config._attn_implementation
-        for part in module.modules()
-        if hasattr(getattr(part, "config", None), "_attn_implementation")
-    }
-    configs = {id(part.config): (part.config, kind) for part, kind in before.items()}
-    for config, _ in configs.values():
+    configs = {id(c): c for part in module.modules() if (c := getattr(part, "config", None)) is not None}
+    before = [(c, c._attn_implementation) for c in configs.values() if hasattr(c, "_attn_implementation")]
+    for config, _ in before:
         config._attn_implementation = "eager"
     try:
         yield
     finally:
-        for config, kind in configs.values():
+        for config, kind in before:
             config._attn_implementation = kind

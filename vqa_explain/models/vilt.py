@@ -15,7 +15,7 @@ from transformers import ViltForQuestionAnswering, ViltProcessor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, fill_in
+from vqa_explain.features.image import FILLS, Geometry, ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.transformer import to_front
@@ -75,10 +75,9 @@ class ViltModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         # Dropping and deleting have no value that a leaf could take: the nearest are blur and the pad embedding.
-        image = fills["image"] if fills["image"] in BLANKS else "blur"
-        ids = all_absent(self.processor.tokenizer, encoded.ids, encoded.tokens, fills["text"])
+        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
         words = self._embeddings.text_embeddings.word_embeddings(ids).detach()
-        return {"image": BLANKS[image](encoded.pixels, seed), "text": words}
+        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": words}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         patches = self._patches(leaves["image"])
@@ -132,8 +131,7 @@ class ViltModel:
         if fills["image"] == "drop":
             patches, seen = self._drop(encoded, regions, shown)
         else:
-            labels = torch.from_numpy(regions.labels).to(self.device)
-            patches = self._patches(fill_in(encoded.pixels, shown[:, labels], fills["image"], seed))
+            patches = self._patches(fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed))
             seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
         return self._answer(text, heard, patches, seen)
 

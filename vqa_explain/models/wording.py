@@ -42,10 +42,10 @@ def stand_in(tokenizer: Any, fill: str) -> int:
     return next((number for number in known if number is not None), 0)
 
 
-def all_absent(tokenizer: Any, ids: Tensor, tokens: tuple[Token, ...], fill: str) -> Tensor:
-    """The token numbers (1, T) with every word's replaced; special tokens stay."""
+def all_absent(ids: Tensor, tokens: tuple[Token, ...], absent: int) -> Tensor:
+    """The token numbers (1, T) with every word's replaced by `absent`; special tokens stay."""
     own = torch.tensor([t.word >= 0 for t in tokens], device=ids.device)
-    return torch.where(own, stand_in(tokenizer, fill), ids)
+    return torch.where(own, absent, ids)
 
 
 @contextmanager

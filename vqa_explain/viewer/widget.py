@@ -164,10 +164,8 @@ class Viewer(_View):
             if len(self.examples) == count:
                 break
             found = answers(self.model, self.model.encode(example))[0].text
-            right = example.answer is not None and found == example.answer
-            if filter_ == f"answer: {found}" or (
-                example.answer is not None and filter_ == ("correct" if right else "incorrect")
-            ):
+            outcome = None if example.answer is None else "correct" if found == example.answer else "incorrect"
+            if filter_ in (outcome, f"answer: {found}"):
                 self._add(example)
         if not self.examples:
             self.problem = f"none of the first {LOOKED_AT:,} examples is {filter_}; choose another filter"

@@ -233,14 +233,19 @@ export function mount(root, source) {
     fill(whatif, ...buttons, ...lines);
   }
 
-  async function refresh() {
-    const payload = source.shown();
+  /** The list and the problem, without touching what is drawn: they change with every step of progress. */
+  function list() {
     entries.show(source.entries(), source.selected(), source.progress());
     const entry = source.entries()[source.selected()];
     problem.textContent = source.problem() || (entry?.state === "error" ? entry.message : "");
+    if (!source.shown() && !source.entries().length) said.textContent = "There is no example to show.";
+  }
+
+  async function refresh() {
+    list();
+    const payload = source.shown();
     if (!payload) {
       stage.classList.add("vx-empty");
-      if (!source.entries().length) said.textContent = "There is no example to show.";
       return;
     }
     const turn = Symbol("newest");
@@ -302,7 +307,8 @@ export function mount(root, source) {
   }
 
   const stops = [
-    source.on("change", () => void refresh()),
+    source.on("list", list),
+    source.on("shown", () => void refresh()),
     source.on("options", makeForm),
     source.on("whatif", () => {
       const found = source.whatif();

@@ -14,7 +14,7 @@ function file(payloads) {
   return {
     live: false,
     on: (name, call) => {
-      if (name === "change") listeners.push(call);
+      if (name === "shown") listeners.push(call);
       return () => listeners.splice(listeners.indexOf(call), 1);
     },
     entries: () =>

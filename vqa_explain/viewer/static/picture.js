@@ -12,7 +12,7 @@ export function pictureView(name, act, turn) {
   const node = el("figure", { class: "vx-picture" }, canvas, caption);
   const sheet = document.createElement("canvas");
   let explanation = null;
-  let contour = [];
+  let contour = null;
   let look = null;
   let dragged = null;
   let over = -1;
@@ -26,7 +26,7 @@ export function pictureView(name, act, turn) {
     canvas.height = HEIGHT * ratio;
     canvas.width = Math.round((HEIGHT * ratio * width) / height);
     canvas.style.aspectRatio = `${width} / ${height}`;
-    contour = next.truth ? outline(next.truth.shape, (i) => next.truth.data[i] > 0) : [];
+    contour = null; // drawn around the true region when it is asked for
   }
 
   /** Draws by {view, map, strength, threshold, values, scale, hidden, focused, truth, plain, smooth}. */
@@ -54,7 +54,11 @@ export function pictureView(name, act, turn) {
       pen.drawImage(sheet, 0, 0);
       pen.filter = "none";
     }
-    if (look.truth && contour.length) strokes(pen, contour, "#000", "#ffd84d", zoom);
+    if (look.truth && explanation.truth) {
+      const { shape, data } = explanation.truth;
+      contour ??= outline(shape, (i) => data[i] > 0);
+      strokes(pen, contour, "#000", "#ffd84d", zoom);
+    }
     if (look.focused >= 0) strokes(pen, edges(look.focused), "#fff", "#000", zoom);
   }
 

@@ -9,7 +9,8 @@ function kernel(model) {
   const watching = new Set();
   const on = (name, call) => {
     const traits = {
-      change: ["entries", "shown", "compared", "selected", "progress", "problem"],
+      list: ["entries", "progress", "problem"],
+      shown: ["shown", "compared", "selected"],
       options: ["options"],
       whatif: ["whatif"],
     }[name];
@@ -23,7 +24,7 @@ function kernel(model) {
       });
     };
     for (const trait of traits) model.on(`change:${trait}`, once);
-    if (name === "change") watching.add(once);
+    if (name === "list") watching.add(once);
     return () => {
       watching.delete(once);
       for (const trait of traits) model.off(`change:${trait}`, once);
