@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -50,8 +52,31 @@ def watched_page(browser, **settings):
     )
     try:
         yield page, wrong
+        keep_screenshot(page)
     finally:
         context.close()
+
+
+def keep_screenshot(page, part=""):
+    """A picture of the page, named by the running test, in the folder that VQA_EXPLAIN_SCREENSHOTS names, if it does."""
+    folder = os.environ.get("VQA_EXPLAIN_SCREENSHOTS")
+    if folder:
+        name = re.sub(r"\W+", "-", os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0] + part)[:100]
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def axe_problems(page, folder, within="body"):
+    """What axe-core finds: [rule, elements]; the test is skipped where npm cannot get it."""
+    script = folder / "node_modules/axe-core/axe.min.js"
+    command = ["npm", "install", "--silent", "--prefix", str(folder), "axe-core@4"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if not script.exists():
+        pytest.skip(f"axe-core cannot be had: {done.stderr[:200]}")
+    page.add_script_tag(path=str(script))
+    return page.evaluate(
+        "async (within) => (await axe.run(within)).violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])",
+        within,
+    )
 
 
 def free_port():

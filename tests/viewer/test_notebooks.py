@@ -4,14 +4,24 @@ import json
 import re
 
 import pytest
-from browser import notebook_server, opened_browser, run_all, watched_page, write_notebook
+from browser import (
+    axe_problems,
+    keep_screenshot,
+    notebook_server,
+    opened_browser,
+    run_all,
+    watched_page,
+    write_notebook,
+)
+from scipy.stats import spearmanr
 
 SETUP = """
 import json, vqa_explain as vx
 model = vx.load("scenes", device="cpu")
 data = [vx.load_dataset("scenes:test")[i] for i in range(6)]
 data[4] = vx.Example("missing.png", "Where is it?")
-viewer = vx.Viewer(model, data, count=6, method="interactions", budget=700)
+model_2 = vx.load("easy-vqa", device="cpu")
+viewer = vx.Viewer(model, data, count=6, method="interactions", budget=700, others=[model_2])
 viewer
 """
 CALM = ("Failed to load resource", "favicon", "jupyterlab.announcements", "news", "reading 'schema'")  # their own
@@ -42,6 +52,13 @@ def live(request, tmp_path_factory):
             return json.loads(path.read_text())
 
         yield page, wrong, python, folder
+
+
+@pytest.fixture(autouse=True)
+def screenshot(live):
+    """One of every test, kept where VQA_EXPLAIN_SCREENSHOTS says."""
+    yield
+    keep_screenshot(live[0])
 
 
 def settled(page, python):
@@ -160,13 +177,85 @@ def test_the_form_sets_the_method_and_its_parameters(live):
     page.screenshot(path=str(folder / "viewer.png"))
 
 
-def test_two_methods_side_by_side(live):
-    page, _, python, _ = live
-    first(page, ".vx-form").get_by_label("compare with").select_option("leave_one_out")
+def compare_with(page, python, text):
+    choice = first(page, "select[aria-label='compare with']")
+    choice.select_option(choice.locator("option", has_text=text).first.get_attribute("value"))
     settled(page, python)
-    assert python("viewer.compared['method']") == "leave_one_out"
-    assert first(page, "figure").count() == 4
-    assert "Rank correlation with leave_one_out" in first(page, ".vx-agreement").inner_text()
+
+
+def agreement(page):
+    return first(page, ".vx-agreement").inner_text()
+
+
+def expected_rank(python, same_question):
+    """Spearman of the two explanations' players by the Python values, without ties."""
+    code = (
+        "(lambda a, b: [[r['value'] for r in e['regions']] + ([w['value'] for w in e['words']] if {same} else []) "
+        "for e in (a, b)])(viewer.shown, viewer.compared)"
+    )
+    one, other = python(code.replace("{same}", str(same_question)))
+    return spearmanr(one, other).statistic
+
+
+def test_two_methods_targets_models_or_examples_side_by_side(live):
+    page, _, python, _ = live
+    answer = python("viewer.explanation.answers[1].text")
+    for text, said, same in (
+        ("leave_one_out", "leave_one_out", True),
+        (answer, f"logit of “{answer}”", True),
+        ("easy-vqa", "easy-vqa", True),
+        ("3. ", "“", False),
+    ):
+        compare_with(page, python, text)
+        keep_screenshot(page, text)
+        assert first(page, "figure").count() == 4
+        assert said in agreement(page)
+        rank = float(agreement(page).rsplit(": ", 1)[1].replace("−", "-"))
+        assert rank == pytest.approx(expected_rank(python, same), abs=0.006)
+    assert python("viewer.compared['question']") == python("viewer.examples[2].question")
+    first(page, "canvas").nth(2).hover()
+    assert re.search(r"region \d+: .*; compared: [+−]", first(page, ".vx-said").inner_text())
+    compare_with(page, python, "nothing")
+    assert first(page, "figure").count() == 2
+
+
+def test_dragging_with_shift_paints_regions_away(live):
+    page, _, python, _ = live
+    box = first(page, "canvas").nth(1).bounding_box()
+    page.keyboard.down("Shift")
+    page.mouse.move(box["x"] + 20, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 20, box["y"] + box["height"] / 2, steps=30)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.wait_for_selector(".vx-change", timeout=30_000)
+    page.wait_for_timeout(800)
+    labels = "[viewer.explanation.labels[viewer.explanation.labels.shape[0] // 2].tolist()][0]"
+    row = sorted(set(python(labels)) - {-1})
+    gone = -sum(python(f"[viewer.explanation.regions[i].value for i in {row}]"))
+    assert python("viewer.whatif['predicted']") == pytest.approx(gone)
+    first(page, "button:has-text('Reset')").click()
+
+
+def test_the_live_viewer_is_accessible(live):
+    page, _, _, folder = live
+    assert axe_problems(page, folder, ".vx-root") == []
+
+
+def test_a_cell_run_again_shows_a_new_viewer_and_the_old_one_goes_on(live):
+    page, _, python, _ = live
+    cell = {"code": SETUP.replace("viewer", "again"), "store_history": False}
+    page.evaluate(
+        """async (cell) => { const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+        await kernel.requestExecute(cell).done; }""",
+        cell,
+    )
+    assert python("again.wait(120)")
+    first(page, ".vx-entry").nth(3).click()
+    first(page, ".vx-entry").nth(0).click()  # two clicks in a row: the later wins
+    settled(page, python)
+    assert python("[viewer.selected, again.selected]") == [0, 0]
+    assert first(page, ".vx-edit").input_value() == python("viewer.explanation.question")
 
 
 def test_a_filter_fetches_other_examples(live):
@@ -196,9 +285,11 @@ def test_an_explanation_shows_itself(live):
     assert {"text/html", "text/plain"} <= set(kinds)
 
 
-def test_a_dead_kernel_is_said_and_the_rest_stays(live):
-    page, wrong, _, _ = live
-    page.evaluate("() => { window.jupyterapp.shell.currentWidget.context.sessionContext.shutdown(); }")
+def test_a_kernel_that_ended_or_began_again_is_said_and_the_rest_stays(live):
+    page, wrong, _, folder = live
+    end = "restartKernel" if folder.name.startswith("lab") else "shutdown"
+    page.evaluate(f"() => {{ window.jupyterapp.shell.currentWidget.context.sessionContext.{end}(); }}")
+    page.wait_for_timeout(3000)
     first(page, ".vx-form").get_by_role("button", name="Explain").click()
     page.wait_for_function("() => document.querySelector('.vx-problem').textContent.includes('does not answer')")
     first(page, '[data-word="0"]').hover()

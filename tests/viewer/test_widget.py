@@ -157,3 +157,48 @@ def test_the_latest_of_a_name_wins_and_any_can_be_cancelled():
 def test_the_page_of_a_viewer_holds_what_is_kept(scenes_model, data, tmp_path):
     text = made(scenes_model, data).to_html(tmp_path / "page.html").read_text()
     assert all(example.question in text for example in data)
+
+
+def test_it_composes_with_other_widgets(scenes_model, data):
+    import ipywidgets
+
+    viewer, number, seen = made(scenes_model, data), ipywidgets.IntText(0), []
+    box = ipywidgets.VBox([number, viewer])
+    link = ipywidgets.link((viewer, "selected"), (number, "value"))
+    viewer.observe(lambda change: seen.append(change["new"].question), "explanation")
+    number.value = 2
+    assert viewer.wait(10)
+    assert (viewer.selected, seen, box.children[1]) == (2, [data[2].question], viewer)
+    link.unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "which", "question", "method", "target"),
+    [
+        ("method", "leave_one_out", 0, "leave_one_out", None),
+        ("answer", "yes", 0, "saliency", "yes"),
+        ("example", 2, 2, "saliency", None),
+        ("model", 1, 0, "saliency", None),
+    ],
+)
+def test_what_is_set_beside_is_what_was_asked(scenes_model, data, what, which, question, method, target):
+    other = vx.load("easy-vqa", device="cpu")
+    viewer = made(scenes_model, data, others=[other])
+    viewer._on_message(viewer, {"action": "compare", "what": what, "which": which}, [])
+    assert viewer.wait(60)
+    model = other if what == "model" else scenes_model
+    expected = vx.explain(model, data[question], method=method, target=target)
+    assert viewer.problem == ""
+    assert [w["value"] for w in viewer.compared["words"]] == [w.value for w in expected.words]
+    assert viewer.compared["target"] == expected.target
+    assert viewer.compared["model"] == model.name
+
+
+def test_a_comparison_that_fails_leaves_the_explanation(scenes_model, data):
+    viewer = made(scenes_model, data)
+    viewer._on_message(viewer, {"action": "compare", "what": "answer", "which": "seventeen"}, [])
+    assert viewer.wait(60)
+    assert "the comparison could not be made" in viewer.problem
+    assert "seventeen" in viewer.problem
+    assert viewer.entries[0]["state"] == "done"
+    assert viewer.compared == {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 STATIC = Path(__file__).resolve().parent / "static"
 # Each imports only from those before it.
-MODULES = ("color", "layout", "data", "dom", "words", "picture", "panels", "controls", "app")
+MODULES = ("color", "layout", "data", "dom", "words", "picture", "panels", "controls", "compare", "app")
 
 
 @cache

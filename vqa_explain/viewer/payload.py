@@ -63,6 +63,7 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "byRegion": e.by_region,
         "errorText": e.error_text,
         "method": e.method,
+        "model": e.provenance["model"],
         "parameters": {k: v for k, v in e.parameters.items() if v is not None},
         "origin": f"{e.provenance['model']}, seed {e.provenance['seed']}, {e.cost.forwards:,} forwards, "
         f"{e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s",

@@ -24,6 +24,8 @@ from vqa_explain.viewer.whatif import asked, changed
 
 LOOKED_AT = 5000  # examples that a filter passes over before it gives up
 
+Asked = tuple[int, int, tuple[str, dict[str, Any]], tuple[str | None, str | None]]  # model, example, method, target
+
 
 class _View(anywidget.AnyWidget):
     """What views read: see `static/widget.js`."""
@@ -54,6 +56,7 @@ class Viewer(_View):
         method: the method at first; by default the one of `explain`.
         count: how many examples to fetch.
         seed: for methods that draw.
+        others: further models that may be compared with the first, side by side.
         **parameters: the method's own.
 
     Attributes:
@@ -75,6 +78,7 @@ class Viewer(_View):
         method: str | None = None,
         count: int = 8,
         seed: int = 0,
+        others: Sequence[Model] = (),
         **parameters: Any,
     ) -> None:
         if not isinstance(dataset, Iterable) or isinstance(dataset, str | bytes | dict):
@@ -84,10 +88,11 @@ class Viewer(_View):
         check_support(create(method, parameters), model)
         super().__init__()
         self.model, self._dataset, self._seed = model, dataset, seed
+        self._models = (model, *others)
         self.examples: list[Example] = []
         self._method: tuple[str, dict[str, Any]] = (method, parameters)
         self._target: tuple[str | None, str | None] = (None, None)
-        self._other: str | None = None
+        self._other: tuple[str, Any] | None = None
         self._kept: dict[str, Explanation] = {}
         self._worker = Worker()
         self._show_options("all", count)
@@ -105,6 +110,7 @@ class Viewer(_View):
             "filter": filter_,
             "classes": list(self.model.labels or ())[:200],
             "count": count,
+            "models": [other.name for other in self._models[1:]],
         }
 
     def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
@@ -113,7 +119,7 @@ class Viewer(_View):
         act = {
             "method": lambda m: self._set_method(m["method"], m["parameters"]),
             "target": lambda m: self._set_target(m["target"], m["contrast"]),
-            "compare": lambda m: self._compare(m["method"]),
+            "compare": lambda m: self._compare(m["what"], m["which"]),
             "fetch": lambda m: self._fetch(m["filter"], int(m["count"])),
             "cancel": lambda m: self._cancel(int(m["index"])),
             "whatif": self._what_if,
@@ -136,9 +142,12 @@ class Viewer(_View):
         self._target = (target, contrast)
         self._explain(self.selected)
 
-    def _compare(self, method: str | None) -> None:
-        self._other = method
-        if method is None:
+    def _compare(self, what: str | None, which: Any) -> None:
+        """Sets beside what is shown: another "method", "answer", "model" (from 1) or "example" (from 0)."""
+        if what == "model":
+            check_support(create(*self._method), self._models[which])
+        self._other = None if what is None else (what, which)
+        if self._other is None:
             self.compared = {}
         else:
             self._explain(self.selected)
@@ -198,22 +207,37 @@ class Viewer(_View):
 
     def _explain(self, index: int) -> None:
         """Shows an example's explanation, at once where it is kept."""
-        target = self._target if index == self.selected else (None, None)
-        wanted = [(self._method, target)]
-        if self._other is not None and index == self.selected:
-            wanted.append(((self._other, {}), target))
-        if all(self._key(index, *one) in self._kept for one in wanted):
-            self._present(index, wanted)
+        wanted = self._wanted(index)
+        if all(self._key(one) in self._kept for one in wanted):
+            self._present(wanted)
             return
         self._set_entry(index, state="waiting")
         self._worker.put(
-            f"explain {index}", lambda cancelled: self._compute(index, wanted, cancelled), first=index == self.selected
+            f"explain {index}", lambda cancelled: self._compute(wanted, cancelled), first=index == self.selected
         )
 
-    def _key(self, index: int, method: tuple[str, dict[str, Any]], target: tuple[str | None, str | None]) -> str:
-        return repr((index, method[0], sorted(method[1].items(), key=str), target))
+    def _wanted(self, index: int) -> list[Asked]:
+        """What is to be seen of an example: its explanation and, for the one shown, what it is compared with."""
+        if index != self.selected:
+            return [(0, index, self._method, (None, None))]
+        found = (0, index, self._method, self._target)
+        if self._other is None:
+            return [found]
+        what, which = self._other
+        beside: Asked = {
+            "method": lambda: (0, index, (which, {}), self._target),
+            "answer": lambda: (0, index, self._method, (which, None)),
+            "model": lambda: (which, index, self._method, self._target),
+            "example": lambda: (0, min(which, len(self.examples) - 1), self._method, (None, None)),
+        }[what]()
+        return [found, beside]
 
-    def _compute(self, index: int, wanted: list[Any], cancelled: Any) -> None:
+    def _key(self, one: Asked) -> str:
+        model, index, method, target = one
+        return repr((model, index, method[0], sorted(method[1].items(), key=str), target))
+
+    def _compute(self, wanted: list[Asked], cancelled: Any) -> None:
+        index = wanted[0][1]
         self._set_entry(index, state="running", message="")
 
         def progress(done: int, total: int) -> None:
@@ -221,40 +245,49 @@ class Viewer(_View):
                 raise Cancelled
             self.progress = {"index": index, "done": done, "total": total}
 
-        try:
-            for method, target in wanted:
-                key = self._key(index, method, target)
-                if key not in self._kept:
-                    self._kept[key] = explain(
-                        self.model,
-                        self.examples[index],
-                        method=method[0],
-                        target=target[0],
-                        contrast=target[1],
-                        seed=self._seed,
-                        progress=progress,
-                        **method[1],
-                    )
-            self._present(index, wanted)
-        except Cancelled:
-            self._set_entry(index, state="cancelled")
-        except VQAExplainError as error:
-            self._set_entry(index, state="error", message=str(error))
-        except Exception as error:  # a model's own failure is shown in its place, and the rest go on
-            self._set_entry(index, state="error", message=f"{type(error).__name__}: {error}")
+        for count, one in enumerate(wanted):
+            try:
+                self._keep(one, progress)
+            except Cancelled:
+                self._set_entry(index, state="cancelled")
+                return
+            except Exception as error:  # a model's own failure too is shown in its place, and the rest go on
+                said = str(error) if isinstance(error, VQAExplainError) else f"{type(error).__name__}: {error}"
+                if count == 0:
+                    self._set_entry(index, state="error", message=said)
+                    return
+                self.problem = f"the comparison could not be made: {said}"
+                wanted = wanted[:1]
+        self._present(wanted)
 
-    def _present(self, index: int, wanted: list[Any]) -> None:
+    def _keep(self, one: Asked, progress: Any) -> None:
+        key, (model, index, method, target) = self._key(one), one
+        if key not in self._kept:
+            self._kept[key] = explain(
+                self._models[model],
+                self.examples[index],
+                method=method[0],
+                target=target[0],
+                contrast=target[1],
+                seed=self._seed,
+                progress=progress,
+                **method[1],
+            )
+
+    def _present(self, wanted: list[Asked]) -> None:
         """Puts what is kept where the views look."""
-        found = [self._kept[self._key(index, *one)] for one in wanted]
-        example = self.examples[index]
-        best = found[0].answers[0].text
-        correct = None if example.answer is None else best == example.answer
-        self._set_entry(index, state="done", answer=best, correct=correct, message="")
+        found = [self._kept[self._key(one)] for one in wanted]
+        sent = [payload(why, raw, self.examples[one[1]]) for why, one in zip(found, wanted, strict=True)]
+        index, best = wanted[0][1], found[0].answers[0].text
+        answer = self.examples[index].answer
+        self._set_entry(
+            index, state="done", answer=best, correct=None if answer is None else best == answer, message=""
+        )
         if index == self.selected:
             self.explanation = found[0]
             with self.hold_sync():
-                self.compared = payload(found[1], raw, example) if len(found) > 1 else {}
-                self.shown = payload(found[0], raw, example)
+                self.compared = sent[1] if len(sent) > 1 else {}
+                self.shown = sent[0]
 
     def _what_if(self, message: dict[str, Any]) -> None:
         explanation, example, serial = self.explanation, self.examples[self.selected], message["serial"]
@@ -280,7 +313,8 @@ class Viewer(_View):
 
     def close(self) -> None:
         """Ends the work and takes the views away."""
-        self._worker.clear()
+        if hasattr(self, "_worker"):  # a viewer that was refused is closed before it has one
+            self._worker.clear()
         super().close()
 
     def to_html(self, path: str | Path) -> Path:

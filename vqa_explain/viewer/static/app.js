@@ -1,9 +1,19 @@
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
 
+import {
+  agreementOf,
+  alike,
+  comparisonView,
+  differences,
+  headingOf,
+  matching,
+  matchingWord,
+  partnerText,
+} from "./compare.js";
 import { drawingView, entriesView, methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
 import { el, fill } from "./dom.js";
-import { largest, partners, points, rankCorrelation, zoomed } from "./layout.js";
+import { largest, partners, points, zoomed } from "./layout.js";
 import { answersView, detailsView, legendView, sharesView } from "./panels.js";
 import { pictureView } from "./picture.js";
 import { questionView } from "./words.js";
@@ -25,10 +35,11 @@ export function mount(root, source) {
   };
   const said = el("div", { class: "vx-said", role: "status", "aria-live": "polite" });
   const problem = el("div", { class: "vx-problem", role: "alert" });
-  const question = questionView(onWord);
+  const question = questionView("the question's words", onWord);
+  const otherWords = questionView("words of the compared explanation", onOtherWord, "vx-compared-words");
   const plain = pictureView("picture", onRegion, onView);
   const heat = pictureView("explanation", onRegion, onView);
-  const second = pictureView("compared", onRegion, onView);
+  const second = pictureView("compared", onOther, onView);
   const difference = pictureView("difference", onRegion, onView);
   const answers = answersView((target, contrast) => source.send({ action: "target", target, contrast }));
   const shares = sharesView();
@@ -42,6 +53,7 @@ export function mount(root, source) {
   const agreement = el("div", { class: "vx-soft vx-agreement" });
   const pictures = el("div", { class: "vx-pictures" }, plain.node, heat.node);
   const form = el("div", { class: "vx-side" });
+  const comparison = comparisonView((message) => source.send(message));
   const edit = el("input", {
     type: "text",
     class: "vx-edit",
@@ -50,12 +62,13 @@ export function mount(root, source) {
     oninput: () => later(ask),
   });
   const stage = el(
-    "section",
-    { class: "vx-stage", "aria-label": "explanation" },
+    "div",
+    { class: "vx-stage", role: "group", "aria-label": "explanation" },
     question.node,
     source.live ? edit : null,
     pictures,
     legend.node,
+    otherWords.node,
     agreement,
     said,
     whatif,
@@ -69,7 +82,7 @@ export function mount(root, source) {
     el(
       "div",
       { class: `vx-viewer${source.live ? "" : " vx-static"}` },
-      el("nav", { class: "vx-list", "aria-label": "list" }, entries.node, form),
+      el("div", { class: "vx-list", role: "group", "aria-label": "list" }, entries.node, form),
       el("div", { class: "vx-body" }, problem, drawing, stage),
     ),
   );
@@ -101,6 +114,17 @@ export function mount(root, source) {
 
   function onRegion(kind, index) {
     act("region", kind, index, state.hidden);
+  }
+
+  /** The cursor over the compared explanation, carried to the same place of the one shown. */
+  function onOther(kind, index) {
+    const region = matching(state.compared, state.shown, index);
+    act("region", region < 0 ? "leave" : kind, region, state.hidden);
+  }
+
+  function onOtherWord(kind, index) {
+    const word = matchingWord(state.compared, state.shown, index);
+    if (kind !== "toggle") act("word", word < 0 ? "leave" : kind, word, state.dropped);
   }
 
   function act(what, kind, index, absent) {
@@ -138,7 +162,7 @@ export function mount(root, source) {
 
   /** What the pointer or the focus is on, in words. */
   function tell() {
-    const { shown, hover } = state;
+    const { shown, compared, hover } = state;
     if (!shown || !hover) {
       said.textContent = "Point at a word or a region for its value.";
       return;
@@ -152,6 +176,7 @@ export function mount(root, source) {
       const partner = hover.what === "word" ? `region ${best}` : `“${shown.words[best].text}”`;
       text += `; works most with ${partner} (${points(values[best])})`;
     } else if (shown.words.length) text += "; this method has no interactions";
+    if (compared) text += partnerText(shown, compared, hover);
     said.textContent = text;
   }
 
@@ -189,19 +214,17 @@ export function mount(root, source) {
       look.map,
     );
     if (compared) {
-      second.draw(drawingOf(compared, { hidden: new Set() }));
+      const focused = hover?.what === "region" ? matching(shown, compared, hover.index) : -1;
+      second.draw(drawingOf(compared, { hidden: new Set(), focused }));
+      const word = hover?.what === "word" ? matchingWord(shown, compared, hover.index) : -1;
+      const values = compared.words.map((w) => w.value);
+      otherWords.color(values, compared.scale || 1, look.map, new Set(), word);
       if (alike(shown, compared)) {
-        const values = shown.regions.map(
-          (r, i) => r.value / (shown.scale || 1) - compared.regions[i].value / (compared.scale || 1),
-        );
+        const values = differences(shown, compared);
         difference.draw(drawingOf(shown, { values, scale: largest(values), hidden: new Set() }));
       }
     }
     root.dataset.frame = (performance.now() - began).toFixed(2);
-  }
-
-  function alike(one, other) {
-    return one.regions.length === other.regions.length && one.size.join() === other.size.join();
   }
 
   function showWhatif(found) {
@@ -237,6 +260,7 @@ export function mount(root, source) {
   function list() {
     entries.show(source.entries(), source.selected(), source.progress());
     const entry = source.entries()[source.selected()];
+    if (source.live) comparison.show(source.options(), source.entries(), state.shown);
     problem.textContent = source.problem() || (entry?.state === "error" ? entry.message : "");
     if (!source.shown() && !source.entries().length) said.textContent = "There is no example to show.";
   }
@@ -263,6 +287,7 @@ export function mount(root, source) {
     Object.assign(state, { shown, compared, hover: null });
     stage.classList.remove("vx-empty");
     question.show(shown, source.live);
+    if (source.live) comparison.show(source.options(), source.entries(), shown);
     edit.value = shown.question ?? "";
     edit.hidden = shown.question === null;
     for (const view of [plain, heat]) view.show(shown);
@@ -276,9 +301,11 @@ export function mount(root, source) {
     );
     if (compared) {
       second.show(compared);
-      second.say(`${compared.method}: ${compared.unit}`);
+      second.say(headingOf(shown, compared));
       difference.show(shown);
+      otherWords.show(compared, false);
     }
+    otherWords.node.hidden = !compared;
     agreement.textContent = compared ? agreementOf(shown, compared) : "";
     answers.show(shown, source.live);
     shares.show(shown);
@@ -289,19 +316,12 @@ export function mount(root, source) {
     root.dataset.ready = String(source.selected());
   }
 
-  function agreementOf(one, other) {
-    if (!alike(one, other)) return "They divide the picture in different ways, so no difference is drawn.";
-    const values = (e) =>
-      [...e.regions, ...(one.words.length === other.words.length ? e.words : [])].map((part) => part.value);
-    const rank = rankCorrelation(values(one), values(other));
-    return rank === null ? "" : `Rank correlation with ${other.method}: ${rank.toFixed(2)}`;
-  }
-
   function makeForm() {
     if (source.live)
       fill(
         form,
         methodForm(source.options(), (message) => source.send(message)),
+        comparison.node,
       );
     else if (source.entries().length > 1) fill(form, source.comparison());
   }

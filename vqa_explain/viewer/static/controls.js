@@ -112,12 +112,6 @@ export function methodForm(options, run) {
     },
     "method",
   );
-  const other = select(
-    [["", "nothing"], ...options.methods.map((m) => [m.name, m.name])],
-    "",
-    (name) => run({ action: "compare", method: name || null }),
-    "compare with",
-  );
   const filters = ["all", "correct", "incorrect", ...options.classes.map((name) => `answer: ${name}`)];
   list();
   fill(
@@ -130,7 +124,6 @@ export function methodForm(options, run) {
       "Explain",
     ),
     about,
-    field("compare with", other),
     field(
       "examples",
       select(

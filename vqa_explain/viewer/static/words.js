@@ -5,9 +5,9 @@ import { pieces, points } from "./layout.js";
 
 const PAPER = [255, 255, 255];
 
-/** The question's words. `act(kind, index)` is told of "enter", "leave" and "toggle". */
-export function questionView(act) {
-  const node = el("div", { class: "vx-question", dir: "auto", role: "group", "aria-label": "the question's words" });
+/** A question's words. `act(kind, index)` is told of "enter", "leave" and "toggle". */
+export function questionView(name, act, kind = "vx-question") {
+  const node = el("div", { class: kind, dir: "auto", role: "group", "aria-label": name });
   let buttons = [];
 
   function show(explanation, live) {
@@ -26,7 +26,7 @@ export function questionView(act) {
           type: "button",
           class: "vx-word",
           "aria-pressed": live ? "false" : null,
-          "data-word": piece.word,
+          [kind === "vx-question" ? "data-word" : "data-compared-word"]: piece.word,
           onmouseenter: () => act("enter", piece.word),
           onmouseleave: () => act("leave", piece.word),
           onfocus: () => act("enter", piece.word),
@@ -34,7 +34,7 @@ export function questionView(act) {
           onclick: () => act("toggle", piece.word),
         },
         el("bdi", {}, piece.text),
-        el("small", {}, points(word.value, word.error)),
+        el("small", { dir: "ltr" }, points(word.value, word.error)),
       );
       buttons.push(button);
       return button;

@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { agreementOf, differences, headingOf, matching } from "../../../vqa_explain/viewer/static/compare.js";
+
+/** An explanation over a square of 4 × 4 pixels in equal columns. */
+function columns(values, more = {}) {
+  const wide = 4 / values.length;
+  const data = Uint16Array.from({ length: 16 }, (_, i) => Math.floor((i % 4) / wide));
+  return {
+    question: "Which?",
+    method: "shapley",
+    model: "scenes",
+    unit: "logit of “red”",
+    scale: 2,
+    size: [4, 4],
+    labels: { shape: [4, 4], data },
+    regions: values.map((value, i) => ({ value, box: [i * wide, 0, (i + 1) * wide, 4] })),
+    words: [{ value: 1 }],
+    ...more,
+  };
+}
+
+test("a region matches the one in its middle", () => {
+  const [four, two] = [columns([1, 2, 3, 4]), columns([1, 2])];
+  assert.deepEqual(
+    [0, 1, 2, 3].map((region) => matching(four, two, region)),
+    [0, 0, 1, 1],
+  );
+  assert.equal(matching(two, four, 1), 3);
+  assert.equal(matching(four, columns([4, 3, 2, 1]), 2), 2);
+  assert.equal(matching(four, two, -1), -1);
+});
+
+test("differences are in shares of each scale", () => {
+  assert.deepEqual(differences(columns([2, -1]), columns([1, 1], { scale: 1 })), [0, -1.5]);
+});
+
+test("agreement counts words only of one question, and names what differs", () => {
+  const one = columns([1, 2, 3], { words: [{ value: 9 }] });
+  const other = columns([3, 2, 1], { words: [{ value: 9 }], method: "lime" });
+  assert.equal(agreementOf(one, other), "Rank correlation with lime: 0.20");
+  assert.equal(agreementOf(one, { ...other, question: "Who?" }), "Rank correlation with “Who?”: -1.00");
+  assert.match(agreementOf(one, columns([1, 2])), /different ways/);
+  assert.equal(headingOf(one, other), "lime: logit of “red”");
+  assert.equal(headingOf(one, { ...one, unit: "logit of “blue”" }), "logit of “blue”");
+});
