@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 from cyclopts import Parameter
 
+from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def explain(
         load: how the model is loaded, as name=value, such as dtype=bfloat16 or labels='["a cat", "a dog"]'.
         out: write an explanation file (.vqax), a page (.html) or a figure (.png).
     """
-    parameters = _parameters(set_ or [], "--set")
+    parameters = registry.values(set_ or [], "--set")
     if budget is not None:
         parameters["budget"] = budget
         method = method or "shapley"
@@ -120,7 +121,7 @@ def explain(
     from vqa_explain.explaining import explain as explain_answer
     from vqa_explain.models.loading import load as load_model
 
-    settings = _parameters(load or [], "--load")
+    settings = registry.values(load or [], "--load")
     known = [name for name in inspect.signature(load_model).parameters if name != "model"]
     strange = next((name for name in settings if name not in known), None)
     if strange is not None:
@@ -175,19 +176,6 @@ def view(files: list[Path], /, *, out: Annotated[Path, Parameter(name=["--out", 
 
     write_atomically(out, page([load_explanation(path) for path in files]).encode())
     print(f"Written: {out}")
-
-
-def _parameters(pairs: list[str], option: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise InvalidInput(f"{option} {pair!r} must be name=value")
-        try:
-            values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
-    return values
 
 
 def _write(explanation: "Explanation", out: Path) -> None:

@@ -21,6 +21,7 @@ class Example:
         image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4); see `read_image`.
         question: the question; `None` for a classifier.
         answer: the true answer, if known.
+        answers: what several people answered, where that is known.
         id: a name for reports.
         family: the kind of question, for tables by kind.
         masks: (objects, H, W) bool, the exact pixels of every object.
@@ -39,6 +40,7 @@ class Example:
     decisive: tuple[tuple[int, int], ...] = ()
     features: Any = None
     boxes: Any = None
+    answers: tuple[str, ...] = ()
 
     @property
     def truth(self) -> np.ndarray | None:

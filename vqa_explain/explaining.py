@@ -116,7 +116,7 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     began = time.perf_counter()
     found = method(task)
     task.cost.seconds = time.perf_counter() - began
-    return _finish(task, method, found, best)
+    return finish(task, method, found, best)
 
 
 def _with_candidates(
@@ -177,7 +177,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
     return example
 
 
-def _finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -> Explanation:
+def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -> Explanation:
     """Carries an attribution to the original picture and to words, and gathers what belongs to it."""
     encoded, units, labels = task.encoded, task.players.units, task.encoded.labels
     regions = found.regions or task.players.regions

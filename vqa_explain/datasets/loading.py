@@ -1,31 +1,47 @@
 """`load_dataset`: examples by name."""
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
+from vqa_explain.datasets.columns import SCHEMAS, open_file, open_schema
 from vqa_explain.datasets.easy_vqa import EasyVQA
 from vqa_explain.datasets.scenes import Scenes
-from vqa_explain.errors import unknown
+from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 
-DATASETS = {"scenes": Scenes, "easy-vqa": EasyVQA}
+SHIPPED = {"scenes": Scenes, "easy-vqa": EasyVQA}
+DATASETS = (*SHIPPED, *SCHEMAS)
 
 
 class Dataset(Protocol):
-    """A sequence of examples."""
+    """Examples that can be read again and again; those that ship have a length and can be indexed too."""
 
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Example: ...
     def __iter__(self) -> Iterator[Example]: ...
 
 
-def load_dataset(name: str) -> Dataset:
-    """The examples of "scenes", "easy-vqa", or one of their splits such as "scenes:validation".
+def load_dataset(name: str | Path, *, source: str | Path | None = None, fields: Mapping[str, str] | None = None) -> Any:
+    """The examples of a data set.
+
+    Args:
+        name: "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa" from the hub, "clevr" from its
+            official release; any of them with a split, as in "scenes:validation"; or the path of a table of one's own
+            (CSV, JSON, Parquet), or of a folder that holds one: see `columns.open_file`.
+        source: a folder with a public data set's files, in place of the hub.
+        fields: for a table of one's own: field of an Example → column.
 
     Raises:
-        InvalidInput: no data set or split of that name.
+        InvalidInput: no data set, split, file or column of that name.
     """
-    base, _, split = name.partition(":")
-    if base not in DATASETS:
-        raise unknown("data set", base, DATASETS)
-    return DATASETS[base](split or "test")
+    text = str(name)
+    base, _, split = text.partition(":")
+    if base in SHIPPED:
+        return SHIPPED[base](split or "test")
+    if base in SCHEMAS:
+        return open_schema(base, split, None if source is None else Path(source))
+    path = Path(text)
+    if path.exists():
+        return open_file(path, fields)
+    if path.suffix or "/" in text:
+        raise InvalidInput(f"data set {text!r} does not exist; check the path, or choose one of: {', '.join(DATASETS)}")
+    raise unknown("data set", base, DATASETS)

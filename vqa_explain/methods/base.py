@@ -1,6 +1,5 @@
 """What a method is: a frozen dataclass whose fields are its parameters and whose one act is a call."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, cast
@@ -8,7 +7,8 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 import numpy as np
 import torch
 
-from vqa_explain.errors import InvalidInput, Unsupported, unknown
+from vqa_explain import registry
+from vqa_explain.errors import Unsupported
 from vqa_explain.features.image import BLANKS, FILLS
 from vqa_explain.features.regions import Regions, grid_regions
 from vqa_explain.game import Cost, Game, Players
@@ -186,59 +186,9 @@ def register(cls: type[Any]) -> type[Any]:
     return cls
 
 
-def parameter(
-    default: Any,
-    about: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[Any, ...] = (),
-    several: bool = False,
-) -> Any:
-    """A dataclass field that says what it means and which values it takes (`None` only where it is the default).
-
-    With `several` a list of choices does as well as one.
-    """
-    data = {"help": about, "low": low, "high": high, "choices": choices, "several": several}
-    return field(default=default, metadata=data)
-
-
 def create(name: str, parameters: dict[str, Any]) -> Method:
     """The method of that name with these parameters, each checked against its type and range."""
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    cls = METHODS[name]
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key, value in parameters.items():
-        if key not in fields:
-            if not fields:
-                raise InvalidInput(f"method {name!r} takes no parameters, but {key!r} was given; leave it out")
-            raise unknown(f"parameter of method {name!r}", key, fields)
-        _check(name, fields[key], value)
-    return cls(**parameters)
-
-
-def _check(method: str, entry: Any, value: Any) -> None:
-    data, default = entry.metadata, entry.default
-    if value is None and default is None:
-        return
-    what = f"parameter {entry.name!r} of method {method!r}"
-    if data["choices"]:
-        listed = list(value) if data["several"] and isinstance(value, list | tuple) and value else [value]
-        for one in listed:
-            if one not in data["choices"]:
-                raise unknown(f"value of {what}:", one, [str(c) for c in data["choices"]])
-        return
-    if data["low"] is None and data["high"] is None:
-        return
-    whole = "int" in str(entry.type)
-    good = isinstance(value, int | np.integer) if whole else isinstance(value, int | float | np.number)
-    if not good or isinstance(value, bool):
-        raise InvalidInput(f"{what} must be a {'whole ' if whole else ''}number, not {value!r}")
-    low, high = data["low"], data["high"]
-    if (low is not None and not value >= low) or (high is not None and not value <= high):
-        span = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise InvalidInput(f"{what} must be {span}, not {value}")
+    return cast(Method, registry.create("method", METHODS, name, parameters))
 
 
 def check_support(method: Method, model: Model) -> None:

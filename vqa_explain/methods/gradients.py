@@ -6,9 +6,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, parameter, register
+from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register
 from vqa_explain.methods.quadrature import gauss, refined
 from vqa_explain.models.base import Leaves
+from vqa_explain.registry import parameter
 
 
 def summed(values: Leaves) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,10 @@ import numpy as np
 from vqa_explain.errors import Unsupported
 from vqa_explain.game import Game
 from vqa_explain.methods import estimators, pairs
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, from_players, parameter, register
+from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, from_players, register
 from vqa_explain.methods.estimators import Estimate
 from vqa_explain.methods.shapley import EXACT_PLAYERS, OverPlayers, check_budget
+from vqa_explain.registry import parameter
 
 
 @register

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, parameter, register
+from vqa_explain.methods.base import Attribution, Task, register
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
 from vqa_explain.models.maps import channels_first
+from vqa_explain.registry import parameter
 
 KIND = "none: activation maps do not add up to a score"
 

@@ -14,12 +14,12 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     over_regions,
-    parameter,
     register,
     until_stopped,
 )
 from vqa_explain.methods.gradients import summed
 from vqa_explain.models.base import Leaves
+from vqa_explain.registry import parameter
 
 OF = ("saliency", "input_x_gradient", "integrated_gradients")
 ERROR = "largest standard error of a region or token"

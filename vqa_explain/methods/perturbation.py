@@ -15,9 +15,9 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     from_players,
-    parameter,
     register,
 )
+from vqa_explain.registry import parameter
 
 WINDOWS_AT_ONCE = 64
 

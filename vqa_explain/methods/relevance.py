@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, from_cells, parameter, register
+from vqa_explain.methods.base import Attribution, Task, from_cells, register
 from vqa_explain.models.base import Attention, CrossLayer, SelfLayer
+from vqa_explain.registry import parameter
 
 KIND = "none: attention does not add up to a score"
 NEEDS = frozenset({"attention"})

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqa_explain.errors import Unsupported
-from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, parameter, register
+from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register
 from vqa_explain.methods.gradients import sums
 from vqa_explain.models.base import Leaves
+from vqa_explain.registry import parameter
 
 KIND = "none: rectified gradients do not add up to a score"
 RECTIFIERS = (nn.ReLU, nn.ReLU6)

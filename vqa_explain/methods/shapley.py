@@ -16,10 +16,10 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     from_players,
-    parameter,
     register,
 )
 from vqa_explain.methods.estimators import Estimate, Round, Score, settle
+from vqa_explain.registry import parameter
 
 EXACT_PLAYERS = 14  # 16,384 coalitions
 

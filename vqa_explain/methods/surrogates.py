@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.image import BLANKS
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, over_tokens, parameter, register, until_stopped
+from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, over_tokens, register, until_stopped
 from vqa_explain.methods.estimators import DRAWS_AT_ONCE, Estimate, Round, Score, ends
 from vqa_explain.methods.shapley import OverPlayers, check_budget
 from vqa_explain.models.base import Leaves
+from vqa_explain.registry import parameter
 
 MASKS_AT_ONCE = 32
 

@@ -1,34 +1,138 @@
 """Is the relevance where it should be? Metrics against the true regions and the decisive words."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.examples import Example
-from vqa_explain.explanation import Explanation
+from vqa_explain.metrics.base import HIGHER, Case, register
 
 
-def relevance_mass(explanation: Explanation, truth: np.ndarray) -> float:
-    """Σ positive relevance inside the true mask ÷ Σ positive relevance, 0 … 1, higher is better.
-
-    Arras, Osman & Samek 2022 (CLEVR-XAI), equation 1. A random explanation scores the mask's share of the picture;
-    an explanation without any positive relevance scores 0.
-    """
-    if truth.shape != explanation.image.shape:
-        raise InvalidInput(f"the true mask is {truth.shape} and the picture {explanation.image.shape}; they must agree")
-    positive = np.maximum(explanation.image, 0)
+def mass(values: np.ndarray, truth: np.ndarray) -> float:
+    """Σ of positive values in the truth ÷ Σ of all positive values; 0 where none is positive."""
+    positive = np.maximum(values, 0)
     whole = positive.sum()
     return float(positive[truth].sum() / whole) if whole > 0 else 0.0
 
 
-def decisive_words(explanation: Explanation, example: Example) -> np.ndarray:
+def rank(values: np.ndarray, truth: np.ndarray) -> float:
+    """The share of the K highest values that lie in the truth, K being its size; of equal values, as if by lot."""
+    values, truth, size = values.ravel(), truth.ravel(), int(truth.sum())
+    if not size:
+        return float("nan")
+    least = np.partition(values, -size)[-size]
+    above, level = values > least, values == least
+    drawn = (size - above.sum()) * truth[level].mean()
+    return float((truth[above].sum() + drawn) / size)
+
+
+def true_region(case: Case) -> np.ndarray:
+    """(H, W) bool, as large as the picture."""
+    truth, image = case.example.truth, case.explanation.image
+    assert truth is not None
+    if truth.shape != image.shape:
+        raise InvalidInput(f"the true mask is {truth.shape} and the picture {image.shape}; they must agree")
+    return truth
+
+
+def decisive_words(case: Case) -> np.ndarray:
     """(W,) bool: the words that touch a decisive character span."""
+    spans = case.example.decisive
     return np.array(
-        [any(w.start < end and start < w.end for start, end in example.decisive) for w in explanation.words], bool
+        [any(w.start < end and start < w.end for start, end in spans) for w in case.explanation.words], bool
     )
 
 
-def word_mass(explanation: Explanation, decisive: np.ndarray) -> float:
-    """Σ positive relevance of the decisive words ÷ Σ positive relevance of all words, 0 … 1, higher is better."""
-    positive = np.maximum([w.value for w in explanation.words], 0)
-    whole = positive.sum()
-    return float(positive[decisive].sum() / whole) if whole > 0 else 0.0
+def _words(case: Case) -> np.ndarray:
+    return np.array([w.value for w in case.explanation.words])
+
+
+@register
+@dataclass(frozen=True)
+class PointingGame:
+    """1 where the pixel of most relevance lies in the true region, else 0; of several such, the share that does.
+
+    Zhang et al. 2016, section 4.1, without a margin. A random explanation scores the region's share of the picture.
+    """
+
+    name: ClassVar[str] = "pointing_game"
+    source: ClassVar[str] = "Zhang et al. 2016, section 4.1"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
+
+    def __call__(self, case: Case) -> float:
+        image, truth = case.explanation.image, true_region(case)
+        return float(truth[image >= image.max() * (1 - np.sign(image.max()) * 1e-12)].mean())
+
+
+@register
+@dataclass(frozen=True)
+class RelevanceMass:
+    """Σ positive relevance in the true region ÷ Σ positive relevance.
+
+    Arras, Osman & Samek 2022 (CLEVR-XAI), equation 1. A random explanation scores the region's share of the picture.
+    """
+
+    name: ClassVar[str] = "relevance_mass"
+    source: ClassVar[str] = "Arras et al. 2022, equation 1"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
+
+    def __call__(self, case: Case) -> float:
+        return mass(case.explanation.image, true_region(case))
+
+
+@register
+@dataclass(frozen=True)
+class RelevanceRank:
+    """The share of the K pixels of most relevance that lie in the true region of K pixels.
+
+    Arras, Osman & Samek 2022 (CLEVR-XAI), equation 2; equal pixels are drawn as if by lot.
+    """
+
+    name: ClassVar[str] = "relevance_rank"
+    source: ClassVar[str] = "Arras et al. 2022, equation 2"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
+
+    def __call__(self, case: Case) -> float:
+        return rank(case.explanation.image, true_region(case))
+
+
+@register
+@dataclass(frozen=True)
+class WordMass:
+    """Σ positive relevance of the decisive words ÷ Σ positive relevance of all words: relevance mass over words."""
+
+    name: ClassVar[str] = "word_mass"
+    source: ClassVar[str] = "after Arras et al. 2022, equation 1"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset({"decisive", "question"})
+
+    def __call__(self, case: Case) -> float:
+        return mass(_words(case), decisive_words(case))
+
+
+@register
+@dataclass(frozen=True)
+class WordRank:
+    """The share of the K most relevant words that are among the K decisive ones: relevance rank over words."""
+
+    name: ClassVar[str] = "word_rank"
+    source: ClassVar[str] = "after Arras et al. 2022, equation 2"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset({"decisive", "question"})
+
+    def __call__(self, case: Case) -> float:
+        return rank(_words(case), decisive_words(case))

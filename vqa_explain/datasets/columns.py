@@ -1,0 +1,301 @@
+"""Examples from tables: which column holds what, kept as data; by the library `datasets`, streaming."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import Example, read_image
+
+# The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
+FIELDS = ("image", "question", "answer", "answers", "id", "family", "mask", "boxes", "decisive")
+FILES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Where a public data set keeps what.
+
+    Attributes:
+        about: what it is.
+        hub: its id on the hub, or "" where only its official release in a folder can be read.
+        fields: field of an Example → column; "a.b" is b within a, "a.*.b" a list of all b, and a text with {braces} is
+            a path with columns in it, relative to the folder.
+        config: the hub's configuration; "{split}" in it stands for the split.
+        split: the split that is read unless told otherwise.
+        files: for a folder: the table's path with "{split}", and the key under which a JSON file keeps its rows.
+        join: the configuration that keeps the pictures, the column here that names one, and its columns there.
+    """
+
+    about: str
+    hub: str
+    fields: Mapping[str, str]
+    split: str
+    config: str | None = None
+    files: tuple[str, str | None] | None = None
+    join: tuple[str, str, str, str] | None = None
+
+
+# Columns as the data sets' own cards list them.
+SCHEMAS: dict[str, Schema] = {
+    "vqav2": Schema(
+        "VQA v2 (Goyal et al. 2017), ten people's answers",
+        "lmms-lab/VQAv2",
+        {
+            "image": "image",
+            "question": "question",
+            "answer": "multiple_choice_answer",
+            "answers": "answers.*.answer",
+            "id": "question_id",
+            "family": "answer_type",
+        },
+        "validation",
+    ),
+    "ok-vqa": Schema(
+        "OK-VQA (Marino et al. 2019), questions that need knowledge",
+        "lmms-lab/OK-VQA",
+        {
+            "image": "image",
+            "question": "question",
+            "answers": "answers",
+            "id": "question_id",
+            "family": "question_type",
+        },
+        "val2014",
+    ),
+    "vizwiz": Schema(
+        "VizWiz (Gurari et al. 2018), photographs and questions of blind people",
+        "lmms-lab/VizWiz-VQA",
+        {"image": "image", "question": "question", "answers": "answers", "id": "question_id", "family": "category"},
+        "val",
+    ),
+    "gqa": Schema(
+        "GQA (Hudson & Manning 2019), questions from scene graphs",
+        "lmms-lab/GQA",
+        {"question": "question", "answer": "answer", "id": "id", "family": "types.structural"},
+        "testdev",
+        config="{split}_balanced_instructions",
+        join=("{split}_balanced_images", "imageId", "id", "image"),
+    ),
+    "clevr": Schema(
+        "CLEVR (Johnson et al. 2017), its official release in a folder",
+        "",
+        {
+            "image": "images/{split}/{image_filename}",
+            "question": "question",
+            "answer": "answer",
+            "id": "question_index",
+            "family": "question_family_index",
+        },
+        "val",
+        files=("questions/CLEVR_{split}_questions.json", "questions"),
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Examples from rows; read anew each time, no more of them at once than one.
+
+    Attributes:
+        name: what it is called.
+        fields: see `Schema`.
+        source: an id on the hub or a folder of its layout; or the path of a file.
+        folder: what paths in columns are relative to.
+    """
+
+    name: str
+    fields: Mapping[str, str]
+    source: str
+    split: str = "train"
+    config: str | None = None
+    kind: str | None = None
+    rows_under: str | None = None
+    join: tuple[str, str, str, str] | None = None
+    folder: Path = field(default_factory=Path)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the table's file; of data on the hub, of its name and its first rows' questions."""
+        digest = hashlib.sha256(json.dumps([self.name, self.source, self.split, dict(self.fields)]).encode())
+        if self.kind is not None:
+            digest.update(Path(self.source).read_bytes())
+        else:
+            for _, row in zip(range(64), self._rows(), strict=False):
+                digest.update(repr([row.get(c) for c in sorted(row) if isinstance(row[c], str | int)]).encode())
+        return digest.hexdigest()[:16]
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self._example(row, number) for number, row in enumerate(self._rows()))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        import datasets
+
+        options: dict[str, Any] = {"split": self.split, "streaming": True}
+        if self.kind is not None:
+            options |= {"data_files": {self.split: self.source}}
+            if self.rows_under is not None:
+                options["field"] = self.rows_under
+        try:
+            rows = datasets.load_dataset(self.kind or self.source, self.config, **options)
+            known = rows.column_names
+            if known is None:
+                known = list(next(iter(rows.take(1)), {}))
+            self._check(known)
+            yield from rows
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            if isinstance(error, InvalidInput):
+                raise
+            raise InvalidInput(f"data set {self.name!r} cannot be read from {self.source!r}: {error}") from error
+
+    def _check(self, known: list[str]) -> None:
+        for what, path in self.fields.items():
+            for column in re.findall(r"\{(\w+)\}", path) or [path.split(".")[0]]:
+                if column not in (*known, "split"):
+                    raise InvalidInput(
+                        f"data set {self.name!r} has no column {column!r} for the {what}; there are: {', '.join(known)}"
+                        f"; say which holds it: fields={{{what!r}: …}}"
+                    )
+
+    @cached_property
+    def _pictures(self) -> Any:
+        """The table of pictures, and the row of each by its key."""
+        import datasets
+
+        assert self.join is not None
+        config, _, key, _ = self.join
+        table = datasets.load_dataset(self.source, config, split=self.split)
+        return table, {name: row for row, name in enumerate(table[key])}
+
+    def _example(self, row: dict[str, Any], number: int) -> Example:
+        found = {what: self._value(row, path) for what, path in self.fields.items()}
+        if self.join is not None:
+            _, here, _, column = self.join
+            table, rows = self._pictures
+            if row[here] not in rows:
+                raise InvalidInput(f"data set {self.name!r} has no picture {row[here]!r}")
+            found["image"] = table[rows[row[here]]][column]
+        image = found.get("image")
+        if isinstance(image, str):
+            image = self.folder / image
+        answers = found.get("answers") or ()
+        if isinstance(answers, str):
+            answers = _listed(answers)
+        masks = self._masks(found, image)
+        return Example(
+            image=image,
+            question=_text(found.get("question")),
+            answer=_text(found.get("answer")),
+            answers=tuple(map(str, answers)),
+            id=_text(found.get("id")) or f"{self.name}/{number}",
+            family=_text(found.get("family")) or "",
+            masks=masks,
+            about=() if masks is None else tuple(range(len(masks))),
+            decisive=tuple((int(a), int(b)) for a, b in _listed(found.get("decisive") or ())),
+        )
+
+    def _value(self, row: Any, path: str) -> Any:
+        if "{" in path:
+            return re.sub(r"\{(\w+)\}", lambda m: str({**row, "split": self.split}[m[1]]), path)
+        parts = path.split(".")
+        for number, part in enumerate(parts):
+            if part == "*":
+                return [self._value(item, ".".join(parts[number + 1 :])) for item in row]
+            row = None if row is None else row.get(part)
+        return row
+
+    def _masks(self, found: dict[str, Any], image: Any) -> np.ndarray | None:
+        """(objects, H, W) bool, from a mask's picture or from boxes."""
+        mask, boxes = found.get("mask"), _listed(found.get("boxes") or ())
+        if mask is not None and mask != "":
+            pixels = read_image(self.folder / mask if isinstance(mask, str) else mask)
+            return (pixels.max(axis=2) > 127)[None]
+        if not len(boxes):
+            return None
+        height, width = read_image(image).shape[:2]
+        masks = np.zeros((len(boxes), height, width), dtype=bool)
+        for one, (left, top, right, bottom) in zip(
+            masks, np.rint(np.asarray(boxes, dtype=float)).astype(int), strict=True
+        ):
+            one[max(0, top) : bottom, max(0, left) : right] = True
+        return masks
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _listed(value: Any) -> Any:
+    """A list, which a CSV file keeps as JSON."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise InvalidInput(f"{value[:60]!r} should be a list written as JSON, such as [[0, 4]]") from error
+    return value
+
+
+def open_schema(name: str, split: str, source: Path | None) -> Table:
+    """A public data set from the hub, or from a folder of its layout."""
+    schema = SCHEMAS[name]
+    split = split or schema.split
+    if schema.files is not None:
+        if source is None:
+            raise InvalidInput(f"data set {name!r} is read from its official release; give its folder as source")
+        path, rows_under = schema.files
+        file = source / path.format(split=split)
+        if not file.is_file():
+            raise InvalidInput(f"data set {name!r} has no file {str(file)!r}; check the folder and the split")
+        return Table(name, schema.fields, str(file), split, None, FILES[file.suffix], rows_under, folder=source)
+    if source is not None and not source.is_dir():
+        raise InvalidInput(f"the folder {str(source)!r} of data set {name!r} does not exist; check the path")
+    config = None if schema.config is None else schema.config.format(split=split)
+    join = schema.join and (schema.join[0].format(split=split), *schema.join[1:])
+    return Table(name, schema.fields, str(source or schema.hub), split, config, join=join, folder=source or Path())
+
+
+def open_file(path: Path, fields: Mapping[str, str] | None) -> Table:
+    """A table of one's own: a CSV, JSON, JSON-lines or Parquet file, or a folder that holds exactly one.
+
+    Columns are called like the fields of an Example unless `fields` says otherwise: image (a path relative to the
+    file's folder), question, answer, answers, id, family, mask (a path), boxes, decisive.
+    """
+    if path.is_dir():
+        tables = sorted(p for p in path.iterdir() if p.suffix in FILES)
+        if len(tables) != 1:
+            found = ", ".join(p.name for p in tables[:5]) or "none"
+            raise InvalidInput(f"folder {str(path)!r} must hold one table ({', '.join(FILES)}); found: {found}")
+        path = tables[0]
+    if path.suffix not in FILES:
+        raise InvalidInput(f"{str(path)!r} is no table that can be read; give one of: {', '.join(FILES)}")
+    if fields is not None:
+        strange = next((f for f in fields if f not in FIELDS), None)
+        if strange is not None:
+            from vqa_explain.errors import unknown
+
+            raise unknown("field of an example", strange, FIELDS)
+    named = {f: f for f in FIELDS if f in _columns(path)}
+    named |= dict(fields or {})
+    if "image" not in named:
+        raise InvalidInput(
+            f"{str(path)!r} has no column 'image'; there are: {', '.join(_columns(path))}; "
+            "say which holds it: fields={'image': …}"
+        )
+    return Table(path.stem, named, str(path), kind=FILES[path.suffix], folder=path.parent)
+
+
+def _columns(path: Path) -> list[str]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(FILES[path.suffix], data_files=str(path), split="train", streaming=True)
+        return list(rows.column_names or next(iter(rows.take(1)), {}))
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise InvalidInput(f"{str(path)!r} cannot be read as a table: {error}") from error

@@ -1,0 +1,82 @@
+"""EMAP: how much of the accuracy needs words and picture together (Hessel & Lee 2020)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from vqa_explain.examples import Example
+from vqa_explain.models.base import Encoded, Model
+
+AT_ONCE = 32  # examples in a batch
+
+
+def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
+    """(N, K) scores of whole examples, those of one shape in batches.
+
+    Examples go together where pictures and questions have one shape and the adapter keeps nothing else of them.
+    """
+    groups: dict[object, list[int]] = {}
+    for number, one in enumerate(encoded):
+        alone = number if one.state is not None else None
+        groups.setdefault((one.pixels.shape, one.ids.shape, alone), []).append(number)
+    found: dict[int, np.ndarray] = {}
+    with torch.no_grad():
+        for numbers in groups.values():
+            for start in range(0, len(numbers), AT_ONCE):
+                part = numbers[start : start + AT_ONCE]
+                leaves = [model.leaves(encoded[number]) for number in part]
+                together = {name: torch.cat([leaf[name] for leaf in leaves]) for name in leaves[0]}
+                scores = model.scores(encoded[part[0]], together).double().cpu().numpy()
+                found.update(zip(part, scores, strict=True))
+    return np.stack([found[number] for number in range(len(encoded))])
+
+
+def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) -> np.ndarray:
+    """(N, K) the scores of one example's question about every picture."""
+    first = model.encode(question)
+    if first.state is not None:  # what the adapter keeps may hang on the picture
+        return stacked_scores(model, [model.encode(replace(p.example, question=question.question)) for p in pictures])
+    return stacked_scores(
+        model, [replace(first, picture=p.picture, pixels=p.pixels, geometry=p.geometry, grid=p.grid) for p in pictures]
+    )
+
+
+@dataclass(frozen=True)
+class Additive:
+    """Accuracies over a grid of questions × pictures: of the model, and of its best additive projection.
+
+    Attributes:
+        count: how many questions and pictures.
+        accuracy: of the model on the pairs that belong together.
+        emap: of the projection f̂(t, i) = mean_i' f(t, i') + mean_t' f(t', i) − mean f (their equation 2).
+    """
+
+    count: int
+    accuracy: float
+    emap: float
+
+    @property
+    def gap(self) -> float:
+        """What only words and picture together bring."""
+        return self.accuracy - self.emap
+
+
+def project(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(N, K) the additive projection of the pairs that belong together.
+
+    Args:
+        rows: (N, K) each question's mean over pictures.
+        columns: (N, K) each picture's mean over questions.
+    """
+    return rows + columns - rows.mean(axis=0)
+
+
+def additive(diagonal: np.ndarray, rows: np.ndarray, columns: np.ndarray, answers: np.ndarray) -> Additive:
+    """The accuracies, given the label number (N,) of each true answer, -1 where the model cannot give it."""
+
+    def accuracy(scores: np.ndarray) -> float:
+        return float((scores.argmax(axis=1) == answers).mean())
+
+    return Additive(len(answers), accuracy(diagonal), accuracy(project(rows, columns)))

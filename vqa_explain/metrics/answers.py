@@ -1,0 +1,147 @@
+"""How good are the answers, and do they need the picture and the question?"""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register
+
+# The official normalisation of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
+# number words, articles, and apostrophes of contractions put back.
+_NUMBERS = {word: str(n) for n, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven"))}
+_NUMBERS |= {"eight": "8", "nine": "9", "ten": "10"}
+_NUMBERS["none"] = "0"
+_ARTICLES = {"a", "an", "the"}
+_PUNCTUATION = [*';/[]"{}()=+\\_-><@`,?!']
+# Contractions whose spellings without one apostrophe are mended. Those that begin with "I" are not, nor are "let's",
+# "she's" and "it's": the official table has no lower-case entry for them.
+_CONTRACTIONS = """
+ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
+how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock
+oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd
+someone'd've someone'll someone's something'd something'd've something'll that's there'd there'd've there're there's
+they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's
+where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've wouldn't wouldn't've
+y'all y'all'll y'all'd've you'd you'd've you'll you're you've
+"""
+_RESTORED = {
+    word[:at] + word[at + 1 :]: word
+    for word in _CONTRACTIONS.split()
+    for at, letter in enumerate(word)
+    if letter == "'"
+}
+
+
+def normalized(answer: str) -> str:
+    """The answer as the official evaluation compares it."""
+    text = answer.replace("\n", " ").replace("\t", " ").strip()
+    text = _without_punctuation(text)
+    words = [_NUMBERS.get(word, word) for word in text.lower().split()]
+    return " ".join(_RESTORED.get(word, word) for word in words if word not in _ARTICLES)
+
+
+def _without_punctuation(text: str) -> str:
+    commas = re.search(r"\d,\d", text) is not None
+    out = text
+    for mark in _PUNCTUATION:
+        # A mark beside a blank, and every mark of an answer with a comma between digits, goes; others become blanks.
+        gone = f"{mark} " in text or f" {mark}" in text or commas
+        out = out.replace(mark, "" if gone else " ")
+    return re.sub(r"\.(?!\d)", "", out)
+
+
+def vqa_score(answer: str, given: tuple[str, ...]) -> float:
+    """The mean over the leave-one-out subsets of the given answers of min(matches / 3, 1).
+
+    Antol et al. 2015, with the normalisation of the official code where people did not all answer alike.
+    """
+    answer, given = answer.strip(), tuple(g.strip() for g in given)
+    if len(set(given)) > 1:
+        answer, given = normalized(answer), tuple(map(normalized, given))
+    matches = np.array([g == answer for g in given], dtype=float)
+    if len(given) == 1:
+        return float(matches[0])
+    return float(np.minimum((matches.sum() - matches) / 3, 1).mean())
+
+
+@register
+@dataclass(frozen=True)
+class Accuracy:
+    """1 where the model's best answer is the true one, without regard to case, else 0."""
+
+    name: ClassVar[str] = "accuracy"
+    source: ClassVar[str] = "–"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "answer"
+    needs: ClassVar[frozenset[str]] = frozenset({"answer"})
+
+    def __call__(self, case: Case) -> float:
+        return _score(case, case.best[0].text)
+
+
+def _score(case: Case, text: str) -> float:
+    answer = case.example.answer
+    if answer is None:  # people's answers alone: the soft accuracy
+        return vqa_score(text, case.example.answers)
+    return float(text.strip().casefold() == answer.strip().casefold())
+
+
+@register
+@dataclass(frozen=True)
+class VQAAccuracy:
+    """The official accuracy against what several people answered: the mean of min(matches / 3, 1) over nine of ten."""
+
+    name: ClassVar[str] = "vqa_accuracy"
+    source: ClassVar[str] = "Antol et al. 2015"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "answer"
+    needs: ClassVar[frozenset[str]] = frozenset({"answer"})
+
+    def __call__(self, case: Case) -> float:
+        example = case.example
+        return vqa_score(case.best[0].text, example.answers or (str(example.answer),))
+
+
+@dataclass(frozen=True)
+class _Without:
+    """Accuracy with the players of one modality absent."""
+
+    source: ClassVar[str] = "after Goyal et al. 2017, section 4"
+    better: ClassVar[str] = NEITHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "answer"
+
+    def score(self, case: Case, image: bool) -> float:
+        regions = case.task.players.regions.count
+        present = np.ones((1, len(case.task.players)), dtype=bool)
+        present[:, :regions] = image
+        present[:, regions:] = not image
+        return float(case.correct(present)[0])
+
+
+@register
+@dataclass(frozen=True)
+class AccuracyWithoutImage(_Without):
+    """1 where the model still answers right with every region absent: what the question alone gives away."""
+
+    name: ClassVar[str] = "accuracy_without_image"
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "question"})
+
+    def __call__(self, case: Case) -> float:
+        return self.score(case, image=False)
+
+
+@register
+@dataclass(frozen=True)
+class AccuracyWithoutQuestion(_Without):
+    """1 where the model still answers right with every word absent: what the picture alone gives away."""
+
+    name: ClassVar[str] = "accuracy_without_question"
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "question"})
+
+    def __call__(self, case: Case) -> float:
+        return self.score(case, image=True)

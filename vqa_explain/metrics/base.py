@@ -1,0 +1,183 @@
+"""What a metric is: a frozen dataclass whose fields are its parameters and whose one act is to judge a case."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, cast
+
+import numpy as np
+import torch
+
+from vqa_explain import registry
+from vqa_explain.examples import Example
+from vqa_explain.explaining import finish
+from vqa_explain.explanation import Explanation
+from vqa_explain.game import Cost, Game
+from vqa_explain.methods.base import Attribution, Method, Task
+from vqa_explain.models.base import Answer, Encoded, Model, Target
+
+HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
+
+# What an example or a model must have for a metric to mean something, and what to say where it has not.
+LACKS = {
+    "answer": "the example has no true answer",
+    "truth": "the example has no mask of the true region",
+    "decisive": "the example does not say which words decide",
+    "question": "the model takes no question",
+    "pixels": "the model sees no pixels",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A score at shares of the players in [0, 1]; its value is the area under it, by trapezoids."""
+
+    at: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def value(self) -> float:
+        return float(np.trapezoid(self.scores, self.at))
+
+
+@dataclass(eq=False)
+class Case:
+    """One example with the model's answer and, for metrics of explanations, one explanation of it.
+
+    Attributes:
+        task: model, encoded example, players, the explained target, and all `targets` that games may be asked about.
+        best: the model's answers, best first.
+        fills: what absent players become.
+        games: the one game of the example, which all metrics share; filled when first asked.
+        method, attribution: the explanation, in the model's frame; `None` for metrics of answers.
+        twin: stage → the model with that share of its layers randomised (see `sanity`).
+    """
+
+    task: Task
+    best: list[Answer]
+    fills: dict[str, str]
+    games: list[Game] = field(default_factory=list)
+    method: Method | None = None
+    attribution: Attribution | None = None
+    twin: Callable[[float], Model] | None = None
+
+    @property
+    def example(self) -> Example:
+        return self.task.encoded.example
+
+    def of(self, method: Method, attribution: Attribution, cost: Cost) -> "Case":
+        """The same example with an explanation of it, which cost this much."""
+        return replace(self, method=method, attribution=attribution, task=replace(self.task, cost=cost))
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        return finish(self.task, cast(Method, self.method), cast(Attribution, self.attribution), self.best)
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """(P,) the explanation's value of each region, then of each word."""
+        parts: list[Any] = [*self.explanation.regions, *self.explanation.words]
+        return np.array([part.value for part in parts])
+
+    @property
+    def regions(self) -> int:
+        """How many of the players are regions."""
+        return len(self.explanation.regions)
+
+    def game(self, target: Target) -> Game:
+        """The example's game as this one of its targets sees it."""
+        if not self.games:
+            task = self.task
+            self.games.append(Game(task.model, task.encoded, task.players, self.fills, task.targets, seed=task.seed))
+        return self.games[0].facing(target, Cost())
+
+    @property
+    def points(self) -> Game:
+        """Coalitions → the explained score."""
+        return self.game(self.task.target)
+
+    @property
+    def probability(self) -> Game:
+        """Coalitions → the probability of the explained answer."""
+        return self.game(next(t for t in self.task.targets if t.score == "probability" and t.function is None))
+
+    @property
+    def correct(self) -> Game:
+        """Coalitions → 1 where the model's answer is the true one, else 0."""
+        return self.game(next(t for t in self.task.targets if isinstance(t.function, IsBest)))
+
+    def again(self, encoded: Encoded | None = None, model: Model | None = None) -> Attribution:
+        """The same method on a changed example, or of a changed model."""
+        encoded, model = encoded or self.task.encoded, model or self.task.model
+        return cast(Method, self.method)(replace(self.task, model=model, encoded=encoded, cost=Cost(), games={}))
+
+    def lacks(self, metric: "Metric") -> str:
+        """Why this metric means nothing here, or ""."""
+        features = {feature.name for feature in self.task.model.features}
+        held = {
+            "answer": self.example.answer is not None or bool(self.example.answers),
+            "truth": self.example.truth is not None,
+            "decisive": bool(self.example.decisive),
+            "question": "text" in features,
+            "pixels": "pixels" in self.task.model.capabilities,
+        }
+        return next((LACKS[need] for need in sorted(metric.needs) if not held[need]), "")
+
+
+@dataclass(frozen=True)
+class IsBest:
+    """Scores (B, K) → (B,): 1 where answer `index` has the highest score, else 0."""
+
+    index: int
+
+    def __call__(self, scores: torch.Tensor) -> torch.Tensor:
+        return (scores.argmax(-1) == self.index).double()
+
+
+def targets_of(model: Model, encoded: Encoded, target: Target) -> tuple[Target, ...]:
+    """The explained target, its probability, and whether the answer is the true one, where that can be known."""
+    found = [target]
+    if target.score != "probability" or target.contrast is not None:
+        found.append(Target(target.index, None, "probability", kind=model.kind))
+    wanted = (encoded.example.answer or "").strip().casefold()
+    labels = [label.strip().casefold() for label in encoded.labels]
+    index = labels.index(wanted) if wanted in labels else -1  # what the model cannot answer is never the best
+    found.append(Target(None, None, "logit", IsBest(index), model.kind))
+    return tuple(found)
+
+
+class Metric(Protocol):
+    """A metric: a frozen dataclass and a call.
+
+    Attributes:
+        name: how it is asked for.
+        source: the paper and equation.
+        better: "higher", "lower" or "neither".
+        range: the values that it can take.
+        judges: "explanation", or "answer" for what needs none.
+        needs: keys of `LACKS`.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    better: ClassVar[str]
+    range: ClassVar[str]
+    judges: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __call__(self, case: Case) -> float | Curve: ...
+
+
+METRICS: dict[str, type[Any]] = {}
+
+
+def register(cls: type[Any]) -> type[Any]:
+    """Makes a metric known by its `name` everywhere: `evaluate`, the shell, the lists."""
+    METRICS[cls.name] = cls
+    return cls
+
+
+def read_metric(asked: Any) -> Metric:
+    """The metric asked for: see `registry.read`."""
+    return cast(Metric, registry.read("metric", METRICS, asked))

@@ -1,0 +1,51 @@
+"""Which modality does an explanation speak of, and how concentrated is it?"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register
+
+
+@register
+@dataclass(frozen=True)
+class TextShare:
+    """T-SHAP: Σ|a| over words ÷ Σ|a| over words and regions; V-SHAP, the image's share, is one less it.
+
+    Parcalabescu & Frank 2023 (MM-SHAP), equation 3, there of Shapley values.
+    """
+
+    name: ClassVar[str] = "text_share"
+    source: ClassVar[str] = "Parcalabescu & Frank 2023, equation 3"
+    better: ClassVar[str] = NEITHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset({"question"})
+
+    def __call__(self, case: Case) -> float:
+        whole = np.abs(case.values).sum()
+        return float(np.abs(case.values[case.regions :]).sum() / whole) if whole > 0 else float("nan")
+
+
+@register
+@dataclass(frozen=True)
+class Sparseness:
+    """The Gini index of |a| over players: 0 where all are alike, near 1 where one has everything.
+
+    Chalasani et al. 2020, section 4 (after Hurley & Rickard 2009).
+    """
+
+    name: ClassVar[str] = "sparseness"
+    source: ClassVar[str] = "Chalasani et al. 2020, section 4"
+    better: ClassVar[str] = HIGHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, case: Case) -> float:
+        values = np.sort(np.abs(case.values))
+        if values.sum() == 0:
+            return float("nan")
+        count = len(values)
+        return float(((2 * np.arange(1, count + 1) - count - 1) * values).sum() / (count * values.sum()))
