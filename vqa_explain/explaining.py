@@ -103,7 +103,7 @@ def explain(
     encoded = model.encode(example)
     players = make_players(encoded, regions, words)
     if model.labels is None:
-        encoded = _with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)
+        encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)
         score = "log_probability" if score == "logit" else score
     best = model_answers(model, encoded)
     targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
@@ -119,7 +119,7 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     return finish(task, method, found, best)
 
 
-def _with_candidates(
+def with_candidates(
     model: OpenModel,
     encoded: Encoded,
     texts: Sequence[str] | None,

@@ -171,6 +171,10 @@ class Explanation:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes one file (safetensors, the rest as JSON in its header), atomically; `load_explanation` reads it."""
+        return write_atomically(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
         from safetensors.numpy import save
 
         tensors: dict[str, np.ndarray] = {
@@ -181,9 +185,7 @@ class Explanation:
         for name in ("interactions", "interaction_errors"):
             if (values := getattr(self, name)) is not None:
                 tensors[name] = np.ascontiguousarray(values, dtype=np.float64)
-        return write_atomically(
-            Path(path), save(tensors, {"format": str(FORMAT), "explanation": json.dumps(self.summary())})
-        )
+        return save(tensors, {"format": str(FORMAT), "explanation": json.dumps(self.summary())})
 
 
 def _as_json(value: Any) -> Any:

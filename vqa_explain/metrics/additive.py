@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from vqa_explain.examples import Example
+from vqa_explain.metrics.base import NEITHER, register
 from vqa_explain.models.base import Encoded, Model
+from vqa_explain.registry import parameter
 
 AT_ONCE = 32  # examples in a batch
 
@@ -41,6 +44,24 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
     return stacked_scores(
         model, [replace(first, picture=p.picture, pixels=p.pixels, geometry=p.geometry, grid=p.grid) for p in pictures]
     )
+
+
+@register
+@dataclass(frozen=True)
+class Emap:
+    """Accuracy of the best additive projection of the model's scores, f̂(t, i) = mean f(t, ·) + mean f(·, i) − mean f.
+
+    Hessel & Lee 2020, equation 2, over the grid of the first `count` questions and pictures. Where it reaches the
+    model's own accuracy, words and picture need not be put together for it.
+    """
+
+    name: ClassVar[str] = "emap"
+    source: ClassVar[str] = "Hessel & Lee 2020, equation 2"
+    better: ClassVar[str] = NEITHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "data set"
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "labels", "question"})
+    count: int = parameter(100, "questions and pictures; the cost grows with its square", low=2, high=2000)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ LACKS = {
     "decisive": "the example does not say which words decide",
     "question": "the model takes no question",
     "pixels": "the model sees no pixels",
+    "labels": "the model has no fixed set of answers",
 }
 
 
@@ -120,6 +121,7 @@ class Case:
             "decisive": bool(self.example.decisive),
             "question": "text" in features,
             "pixels": "pixels" in self.task.model.capabilities,
+            "labels": self.task.model.labels is not None,
         }
         return next((LACKS[need] for need in sorted(metric.needs) if not held[need]), "")
 
@@ -154,7 +156,7 @@ class Metric(Protocol):
         source: the paper and equation.
         better: "higher", "lower" or "neither".
         range: the values that it can take.
-        judges: "explanation", or "answer" for what needs none.
+        judges: "explanation"; "answer" for what needs none; or "data set" for what needs many examples at once.
         needs: keys of `LACKS`.
     """
 

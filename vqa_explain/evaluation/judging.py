@@ -1,0 +1,167 @@
+"""One example judged: the model's answer, every method's explanation of it, and what the metrics say."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, cast
+
+import pyarrow as pa
+import torch
+
+from vqa_explain import registry
+from vqa_explain.errors import VQAExplainError
+from vqa_explain.evaluation.plan import Plan
+from vqa_explain.evaluation.reference import RandomValues
+from vqa_explain.examples import Example
+from vqa_explain.explaining import with_candidates
+from vqa_explain.game import Cost, make_players
+from vqa_explain.methods import METHODS
+from vqa_explain.methods.base import Method, Task
+from vqa_explain.metrics import read_metric
+from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
+from vqa_explain.metrics.sanity import randomised
+from vqa_explain.models.base import Model, OpenModel, Target, answers, check_fills
+
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("id", pa.string()),
+        ("family", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("predicted", pa.string()),
+        ("probability", pa.float64()),
+        ("method", pa.string()),  # "" for what is said of the answer alone
+        ("metric", pa.string()),  # "" for an explanation's cost, "error" for what went wrong
+        ("value", pa.float64()),
+        ("curve", pa.list_(pa.float64())),
+        ("note", pa.string()),  # why there is no value
+        ("forwards", pa.int64()),
+        ("backwards", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+ERROR = "error"
+Row = dict[str, Any]
+
+
+@dataclass
+class Judge:
+    """A model and a plan, ready to judge examples one by one.
+
+    Attributes:
+        kept: file name → bytes of the explanations that the plan keeps, until they are taken.
+    """
+
+    model: Model
+    plan: Plan
+    kept: dict[str, bytes] = field(default_factory=dict)
+    _twins: dict[float, Model] = field(default_factory=dict)
+
+    @cached_property
+    def methods(self) -> list[tuple[str, Method]]:
+        return [(text, cast(Method, registry.read("method", METHODS, text))) for text in self.plan.methods]
+
+    @cached_property
+    def metrics(self) -> list[tuple[str, Metric]]:
+        return [(text, read_metric(text)) for text in self.plan.metrics]
+
+    def __call__(self, index: int, example: Example) -> list[Row]:
+        """The rows of one example; what fails is a row too, and the rest goes on."""
+        base: Row = dict.fromkeys(SCHEMA.names)
+        base |= {"index": index, "id": example.id, "family": example.family, "question": example.question}
+        base |= {"answer": example.answer, "method": "", "metric": ERROR}
+        try:
+            case = self._case(example)
+        except Exception as error:  # of any kind: one bad example must not end the run
+            return [{**base, "note": said(error)}]
+        base |= {"predicted": case.best[0].text, "probability": case.best[0].probability}
+        rows = self._values(case, base, "answer")
+        if all(metric.judges == "answer" for _, metric in self.metrics):
+            return rows
+        for text, method in [*self.methods, (RandomValues.name, cast(Method, RandomValues(index)))]:
+            rows += self._explained(case, method, {**base, "method": text}, index)
+        return rows
+
+    def _case(self, example: Example) -> Case:
+        encoded = self.model.encode(example)
+        players = make_players(encoded, self.plan.regions, self.plan.words)
+        score = "logit"
+        if self.model.labels is None:
+            own = [None] if example.answer is None else [None, example.answer]
+            encoded = with_candidates(cast(OpenModel, self.model), encoded, None, own, None, None)
+            score = "log_probability"
+        best = answers(self.model, encoded)
+        target = Target(best[0].index, None, score, kind=self.model.kind)
+        targets = targets_of(self.model, encoded, target)
+        task = Task(self.model, encoded, target, players, targets, self.plan.seed)
+        asked = {"image": self.plan.image_fill, "text": self.plan.text_fill}
+        fills = check_fills(self.model, {k: v for k, v in asked.items() if v is not None})
+        return Case(task, best, fills, twin=self._twin)
+
+    def _twin(self, share: float) -> Model:
+        if share not in self._twins:
+            self._twins[share] = randomised(self.model, share, self.plan.seed)
+        return self._twins[share]
+
+    def _explained(self, case: Case, method: Method, base: Row, index: int) -> list[Row]:
+        cost, began = Cost(), time.perf_counter()
+        try:
+            # A game of its own, so that the cost is what the method costs alone.
+            task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
+            explained = case.of(method, method(task), cost)
+            cost.seconds = time.perf_counter() - began
+            if "explanations" in self.plan.keep and not isinstance(method, RandomValues):
+                self.kept[f"{index:07d}-{file_name(base['method'])}.vqax"] = explained.explanation.to_bytes()
+        except Exception as error:  # of any kind, as above
+            return [{**base, "note": said(error)}]
+        spent = {"forwards": cost.forwards, "backwards": cost.backwards, "seconds": cost.seconds}
+        return [{**base, "metric": "", **spent}, *self._values(explained, base, "explanation")]
+
+    def _values(self, case: Case, base: Row, judges: str) -> list[Row]:
+        rows = []
+        for text, metric in self.metrics:
+            if metric.judges != judges:
+                continue
+            row = {**base, "metric": text, "note": case.lacks(metric) or None}
+            try:
+                found = None if row["note"] else metric(case)
+            except Exception as error:  # of any kind, as above
+                rows.append({**base, "note": f"{text}: {said(error)}"})
+                continue
+            if isinstance(found, Curve):
+                row |= {"value": found.value, "curve": found.scores.tolist()}
+            elif found is not None:
+                row["value"] = float(found)
+            rows.append(row)
+        return rows
+
+
+def said(error: Exception) -> str:
+    """An error in one line."""
+    text = str(error) if isinstance(error, VQAExplainError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:1000]
+
+
+def file_name(method: str) -> str:
+    """A method's text as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "_-=." else "-" for c in method)
+
+
+@contextmanager
+def one_thread(model: Model) -> Iterator[None]:
+    """Inside, the processor works with one thread, so that the bits do not depend on how work was divided."""
+    before = torch.get_num_threads()
+    if model.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def table_of(rows: list[Row], about: dict[str, str]) -> pa.Table:
+    """The rows as one table that says what it belongs to."""
+    return pa.Table.from_pylist(rows, schema=SCHEMA.with_metadata(about))

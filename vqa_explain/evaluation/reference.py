@@ -1,0 +1,29 @@
+"""The explanation that knows nothing: what every metric's values are to be measured against."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from vqa_explain.methods.base import Attribution, Task, over_tokens
+
+NAME = "random"
+
+
+@dataclass(frozen=True)
+class RandomValues:
+    """Each region and word has a value drawn evenly from 0 … 1, anew for every example."""
+
+    name: ClassVar[str] = NAME
+    source: ClassVar[str] = "–"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    error: ClassVar[str] = "–"
+    cost: ClassVar[str] = "nothing"
+    number: int = 0  # of the example
+
+    def __call__(self, task: Task) -> Attribution:
+        rng = np.random.default_rng((task.seed, self.number, 17))
+        regions = task.players.regions
+        values, words = rng.random(regions.count), rng.random(len(task.players.units.words))
+        area = np.bincount(regions.labels.ravel(), minlength=regions.count)
+        return Attribution((values / area)[regions.labels], over_tokens(task, words), None, "random", regions, values)

@@ -1,0 +1,331 @@
+"""What a run found: tables with intervals, from its shards."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vqa_explain.errors import InvalidInput, VQAExplainError
+from vqa_explain.evaluation.intervals import Interval, mean_interval
+from vqa_explain.evaluation.judging import ERROR
+from vqa_explain.evaluation.plan import Plan
+from vqa_explain.evaluation.reference import NAME as RANDOM
+from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.examples import Example
+from vqa_explain.explaining import explain
+from vqa_explain.explanation import Explanation, load_explanation
+from vqa_explain.metrics import read_metric
+from vqa_explain.metrics.additive import Additive, additive
+from vqa_explain.metrics.base import HIGHER, LOWER, NEITHER, Metric
+from vqa_explain.models.base import Model
+
+VALUES = [
+    "index",
+    "id",
+    "family",
+    "question",
+    "answer",
+    "predicted",
+    "probability",
+    "method",
+    "metric",
+    "value",
+    "note",
+]
+SHOWN = 4  # examples of each kind in the gallery
+SUSPICIOUS, BEST, WORST = "suspicious", "best", "worst"
+# By which metric examples are best and worst: the first of these that was asked for.
+_PRIMARY = ("relevance_mass", "relevance_rank", "insertion", "comprehensiveness", "deletion")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example of the gallery: why it is there, and whose explanation is shown."""
+
+    kind: str
+    index: int
+    method: str
+    metric: str
+    value: float
+
+    @property
+    def file(self) -> str:
+        return f"{self.kind}-{self.index:07d}.vqax"
+
+
+class Report:
+    """The results of a run's finished shards.
+
+    Args:
+        folder: what `evaluate` wrote.
+
+    Raises:
+        InvalidInput: the folder holds no evaluation, or none that this version can read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.store = Store(Path(folder))
+        self.plan: Plan = self.store.plan()
+
+    @property
+    def folder(self) -> Path:
+        return self.store.folder
+
+    @cached_property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics that were asked for, by their text."""
+        return {text: read_metric(text) for text in self.plan.metrics}
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The methods that were asked for, and the random reference where any was needed."""
+        judged = any(metric.judges == "explanation" for metric in self.metrics.values())
+        return [*self.plan.methods, RANDOM] if judged else []
+
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        table = self.store.read(EXAMPLES, self.plan, [*VALUES, "forwards", "backwards", "seconds"])
+        if table is None:
+            raise InvalidInput(f"{str(self.folder)!r} has no finished shard yet; run the evaluation again")
+        return table.to_pandas()
+
+    def frame(self) -> pd.DataFrame:
+        """One row per example, method and metric: `VALUES`; "" as the method of what is said of answers alone."""
+        rows = self._rows[~self._rows["metric"].isin(["", ERROR])]
+        return rows[VALUES].reset_index(drop=True)
+
+    def errors(self) -> pd.DataFrame:
+        """What failed: index, id, method, note."""
+        rows = self._rows[self._rows["metric"] == ERROR]
+        return rows[["index", "id", "method", "note"]].reset_index(drop=True)
+
+    @property
+    def count(self) -> int:
+        """How many examples were looked at."""
+        return int(self._rows["index"].nunique())
+
+    @cached_property
+    def _wide(self) -> dict[str, pd.DataFrame]:
+        """Metric → examples × methods."""
+        frame = self.frame()
+        return {
+            text: part.pivot(index="index", columns="method", values="value")
+            for text, part in frame.groupby("metric", sort=False)
+        }
+
+    def values(self, metric: str, method: str = "") -> pd.Series:
+        """A metric's value of each example, by its index."""
+        wide = self._wide.get(metric)
+        if wide is None or method not in wide:
+            return pd.Series(dtype=float)
+        return wide[method]
+
+    def summary(self) -> pd.DataFrame:
+        """Methods × metrics: mean, 95 % interval, how many examples, direction, range."""
+        rows = []
+        for text, metric in self.metrics.items():
+            for method in [""] if metric.judges == "answer" else self.methods if metric.judges == "explanation" else []:
+                found = mean_interval(self.values(text, method).to_numpy())
+                rows.append({"metric": text, "method": method, **asdict(found), "better": metric.better, "range": metric.range})  # fmt: skip
+        if (emap := self.emap()) is not None:
+            text = next(t for t, m in self.metrics.items() if m.judges == "data set")
+            nothing = {"low": np.nan, "high": np.nan, "better": NEITHER, "range": "0 … 1"}
+            rows.append({"metric": text, "method": "", "mean": emap.emap, "count": emap.count, **nothing})
+        return pd.DataFrame(rows)
+
+    def interval(self, metric: str, method: str) -> Interval:
+        """One cell of the summary."""
+        return mean_interval(self.values(metric, method).to_numpy())
+
+    def differences(self, metric: str, reference: str = RANDOM) -> dict[str, Interval]:
+        """Method → the mean of its paired differences from the reference's values, with its interval."""
+        base = self.values(metric, reference)
+        return {
+            method: mean_interval((self.values(metric, method) - base).to_numpy())
+            for method in self.methods
+            if method != reference
+        }
+
+    def families(self) -> pd.DataFrame:
+        """Accuracies of each kind of question, "all" first: mean and interval of every metric of answers."""
+        texts = [text for text, metric in self.metrics.items() if metric.judges == "answer"]
+        kinds = self._rows.drop_duplicates("index").set_index("index")["family"].fillna("")
+        rows = []
+        named = sorted(set(kinds) - {""})
+        for family in ["all", *named] if len(named) > 1 else ["all"]:
+            row: dict[str, Any] = {"family": family}
+            for text in texts:
+                values = self.values(text)
+                row[text] = mean_interval(
+                    (values if family == "all" else values[kinds[values.index] == family]).to_numpy()
+                )
+            row["count"] = int(len(kinds) if family == "all" else (kinds == family).sum())
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def emap(self) -> Additive | None:
+        """Accuracy of the best additive projection, where it was asked for and its whole grid is there."""
+        table = self.store.read(GRID, self.plan) if any(m.judges == "data set" for m in self.metrics.values()) else None
+        if table is None:
+            return None
+        frame = table.to_pandas()
+        parts = {name: part for name, part in frame.groupby("part")}
+        columns = parts["column"].groupby("index")["values"].sum().sort_index()
+        rows, own = (parts[name].sort_values("index") for name in ("row", "own"))
+        if len(rows) != len(columns):
+            return None  # some of the grid is still missing
+        means = np.stack(columns.to_numpy()) / len(rows)
+        return additive(np.stack(own["values"]), np.stack(rows["values"]), means, rows["answer"].to_numpy(dtype=int))
+
+    def curves(self) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Metric → method → (shares of players, mean score there)."""
+        table = self.store.read(EXAMPLES, self.plan, ["method", "metric", "curve"])
+        if table is None:
+            return {}
+        frame = table.to_pandas().dropna(subset=["curve"])
+        found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+        for text, metric in self.metrics.items():
+            for method in self.methods:
+                part = frame[(frame["metric"] == text) & (frame["method"] == method)]["curve"]
+                if len(part):
+                    found.setdefault(text, {})[method] = (metric.at, np.stack(part.to_numpy()).mean(axis=0))  # type: ignore[attr-defined]
+        return found
+
+    def costs(self) -> pd.DataFrame:
+        """What an explanation cost on the average: forwards, backwards, seconds with one thread."""
+        rows = self._rows[(self._rows["metric"] == "") & (self._rows["method"] != RANDOM)]
+        means = rows.groupby("method", sort=False)[["forwards", "backwards", "seconds"]].mean()
+        return means.reindex([m for m in self.methods if m in means.index]).reset_index()
+
+    def notes(self) -> list[str]:
+        """What a reader must know: what was skipped and why, and what failed."""
+        frame = self.frame()
+        found = []
+        skipped = frame[frame["note"].notna()].drop_duplicates(["metric", "index"]).groupby(["metric", "note"]).size()
+        for (metric, note), count in skipped.items():  # type: ignore[misc]
+            found.append(f"{metric}: left out for {count:,} of {self.count:,} examples, since {note}")
+        errors = self.errors()
+        for method in errors["method"].unique():
+            part = errors[errors["method"] == method]
+            whose = f"by {method}" if method else "altogether"
+            found.append(
+                f"{len(part):,} failed {whose}; the first: example {part['index'].iloc[0]}: {part['note'].iloc[0]}"
+            )
+        return found
+
+    def gallery(self) -> list[Shown]:
+        """The examples to look at: right for the wrong reason, best and worst."""
+        method = next(iter(self.plan.methods), None)
+        primary = next((t for p in _PRIMARY for t, m in self.metrics.items() if m.name == p), None)
+        if method is None or primary is None:
+            return []
+        values = self.values(primary, method).dropna()
+        if self.metrics[primary].better == LOWER:
+            values = -values
+        ordered = values.sort_values(kind="stable")
+        sign = -1.0 if self.metrics[primary].better == LOWER else 1.0
+        picks = [(BEST, ordered.index[::-1]), (WORST, ordered.index)]
+        right = self._right()
+        if primary.startswith("relevance"):
+            picks.insert(0, (SUSPICIOUS, pd.Index([i for i in ordered.index if i in right])))
+        return [
+            Shown(kind, int(index), method, primary, sign * float(values[index]))
+            for kind, indices in picks
+            for index in indices[:SHOWN]
+        ]
+
+    def _right(self) -> set[int]:
+        """The examples that were answered right."""
+        rows = self._rows.drop_duplicates("index").dropna(subset=["answer", "predicted"])
+        same = rows["answer"].str.strip().str.casefold() == rows["predicted"].str.strip().str.casefold()
+        return set(rows.loc[same, "index"])
+
+    def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
+        """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""
+        from vqa_explain import registry
+        from vqa_explain.methods import METHODS
+
+        wanted = {shown.index: shown for shown in self.gallery()}
+        missing = [s for s in self.gallery() if not (self.folder / "gallery" / s.file).is_file()]
+        if not missing:
+            return
+        examples = _at(dataset, set(wanted))
+        for shown in missing:
+            method = registry.read("method", METHODS, shown.method)
+            parameters = {name: getattr(method, name) for name in method.__dataclass_fields__}
+            try:
+                why = explain(
+                    model,
+                    examples[shown.index],
+                    method=method.name,
+                    regions=self.plan.regions,
+                    words=self.plan.words,
+                    seed=self.plan.seed,
+                    **parameters,
+                )
+            except VQAExplainError:
+                continue  # it is among the errors already
+            why.save(self.folder / "gallery" / shown.file)
+
+    def shown(self) -> list[tuple[Shown, Explanation]]:
+        """The gallery's examples whose explanations were kept."""
+        paths = [(shown, self.folder / "gallery" / shown.file) for shown in self.gallery()]
+        return [(shown, load_explanation(path)) for shown, path in paths if path.is_file()]
+
+    def to_html(self, path: str | Path) -> Path:
+        """Writes one page that needs no network."""
+        from vqa_explain.evaluation.page import write_page
+
+        return write_page(self, Path(path))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plan, tables and notes as plain values; NaN becomes `None`."""
+        emap = self.emap()
+        found = {
+            "plan": json.loads(self.plan.to_json()),
+            "hash": self.plan.hash,
+            "examples": self.count,
+            "failed": len(self.errors()),
+            "summary": self.summary().to_dict("records"),
+            "differences_from_random": {
+                text: {method: asdict(one) for method, one in self.differences(text).items()}
+                for text, metric in self.metrics.items()
+                if metric.judges == "explanation"
+            },
+            "emap": None if emap is None else {**asdict(emap), "gap": emap.gap},
+            "costs": self.costs().to_dict("records"),
+            "notes": self.notes(),
+        }
+        return _plain(found)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"Report of {self.plan.model!r} on {self.plan.data!r}: {self.count} examples in {str(self.folder)!r}"
+
+
+def better_text(metric: Metric) -> str:
+    """An arrow towards what is better."""
+    return {HIGHER: "↑", LOWER: "↓", NEITHER: ""}[metric.better]
+
+
+def _at(dataset: Any, indices: set[int]) -> dict[int, Example]:
+    """The examples at these places."""
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+        return {index: dataset[index] for index in indices}
+    last = max(indices, default=-1)
+    return {index: example for index, example in enumerate(islice(iter(dataset), last + 1)) if index in indices}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,226 @@
+"""`evaluate`: a model and explanation methods over a data set, resumable."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, cast
+
+from vqa_explain import registry
+from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.evaluation.jobs import Done, Job, Workshop, can_be_indexed, example_jobs, grid_jobs
+from vqa_explain.evaluation.local_engine import default_workers, run_here, run_in_processes
+from vqa_explain.evaluation.plan import SHARD, Plan, data_fingerprint, data_name, model_fingerprint
+from vqa_explain.evaluation.report import Report
+from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.examples import Example
+from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS
+from vqa_explain.methods import METHODS
+from vqa_explain.methods.base import Method, check_support
+from vqa_explain.metrics import read_metric
+from vqa_explain.metrics.additive import Emap
+from vqa_explain.metrics.base import LACKS, Metric
+from vqa_explain.models.base import Model
+
+ENGINES = ("local", "ray")
+KEPT = ("explanations",)
+# What is asked unless told otherwise: is the answer right, does it need both modalities, does the score follow the
+# explanation, and does the explanation lie where it should.
+DEFAULT_METRICS = (
+    "accuracy",
+    "accuracy_without_image",
+    "accuracy_without_question",
+    "text_share",
+    "deletion",
+    "insertion",
+    "comprehensiveness",
+    "sufficiency",
+    "relevance_mass",
+    "word_mass",
+)
+LOOKED_AT = 20  # examples that are asked whether they have what the metrics need
+
+
+def evaluate(
+    model: Model,
+    dataset: Iterable[Example],
+    methods: Iterable[Any] | None = None,
+    metrics: Iterable[Any] | None = None,
+    out: str | Path = "evaluation",
+    *,
+    limit: int | None = None,
+    regions: Any = None,
+    words: Any = None,
+    image_fill: str | None = None,
+    text_fill: str | None = None,
+    seed: int = 0,
+    keep: Iterable[str] = (),
+    max_errors: int | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    shard: int = SHARD,
+    name: str | None = None,
+    progress: Callable[[int, int | None, int], None] | None = None,
+) -> Report:
+    """How good are the answers, which modality do they need, how faithful and well placed are the explanations?
+
+    Finished shards are kept in `out`, and the same call again does only what is missing; the tables of a run that was
+    interrupted are those of one that was not, bit for bit. A random explanation is judged beside the methods.
+
+    Args:
+        model: what `vqa_explain.load` gave.
+        dataset: examples that can be read again: a list, what `load_dataset` gives, any such iterable.
+        methods, metrics: names, texts such as "shapley:budget=500", or (name, parameters).
+        out: the run's folder.
+        limit: how many examples, from the first.
+        regions, words: how pictures and questions are divided, as for `explain`, one way for all examples.
+        image_fill, text_fill: what absent players become in the metrics' game; the model's own by default.
+        seed: for whatever draws.
+        keep: "explanations" writes each to a file.
+        max_errors: more failed examples than these end the run; by default they are only counted.
+        engine: "local" or "ray".
+        workers: processes; by default one for each core, and one for a model on an accelerator.
+        address: of a Ray cluster.
+        shard: examples in a file.
+        name: what the data set is called.
+        progress: called with (examples done, in all or `None`, failed).
+
+    Raises:
+        InvalidInput: a name, parameter or folder cannot be used; the folder belongs to another plan or run; no metric
+            can be computed; too many examples fail.
+        Unsupported: a method cannot explain the model.
+    """
+    asked = [
+        _method(one, model) for one in (methods if methods is not None else [(DEFAULT_METHOD, DEFAULT_PARAMETERS)])
+    ]
+    judged = [read_metric(one) for one in (metrics if metrics is not None else DEFAULT_METRICS)]
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    for one in keep:
+        if one not in KEPT:
+            raise unknown("thing to keep", one, KEPT)
+    for what, number in (("limit", limit), ("workers", workers), ("shard", shard)):
+        if number is not None and number < 1:
+            raise InvalidInput(f"{what} must be at least 1, not {number}")
+    dataset = _readable_again(dataset)
+    _check_metrics(model, dataset, judged)
+    plan = Plan(
+        model.name,
+        model_fingerprint(model),
+        name or data_name(dataset),
+        data_fingerprint(dataset),
+        limit,
+        _texts("method", asked),
+        _texts("metric", judged),
+        regions,
+        words,
+        image_fill,
+        text_fill,
+        seed,
+        tuple(keep),
+        shard,
+    )
+    store = Store(Path(out))
+    store.begin(plan)
+    with store.locked():
+        workshop = Workshop(model, plan, dataset if can_be_indexed(dataset) else None)
+        jobs = _jobs(dataset, plan, store, judged)
+        if engine == "ray":
+            from vqa_explain.evaluation.ray_engine import run_on_ray
+
+            done = run_on_ray(workshop, jobs, workers, address)
+        else:
+            count = workers or default_workers(model.device.type)
+            done = run_here(workshop, jobs) if count == 1 else run_in_processes(workshop, jobs, count)
+        _collect(done, store, plan, _total(dataset, plan), max_errors, progress)
+        report = Report(store.folder)
+        report.write_gallery(model, dataset)
+    return report
+
+
+def _method(asked: Any, model: Model) -> Method:
+    method = cast(Method, registry.read("method", METHODS, asked))
+    check_support(method, model)
+    return method
+
+
+def _texts(kind: str, things: list[Any]) -> tuple[str, ...]:
+    texts = tuple(registry.text_of(thing) for thing in things)
+    for text in texts:
+        if texts.count(text) > 1:
+            raise InvalidInput(f"{kind} {text!r} is asked for twice; leave one out")
+    return texts
+
+
+def _readable_again(dataset: Any) -> Iterable[Example]:
+    if not isinstance(dataset, Iterable) or isinstance(dataset, str | bytes | dict):
+        raise InvalidInput(f"a data set is a sequence of Examples, not {type(dataset).__name__}")
+    if isinstance(dataset, Iterator):
+        raise InvalidInput(
+            "a generator can be read only once, so a run could not be resumed; give a list, or an object whose "
+            "__iter__ begins anew"
+        )
+    first = next(iter(dataset), None)
+    if first is None:
+        raise InvalidInput("the data set is empty; there is nothing to evaluate")
+    if not isinstance(first, Example):
+        raise InvalidInput(f"a data set is a sequence of Examples; its first item is of type {type(first).__name__}")
+    return dataset
+
+
+def _check_metrics(model: Model, dataset: Iterable[Example], metrics: list[Metric]) -> None:
+    """Raises where no metric means anything for the first examples."""
+    if not metrics:
+        raise InvalidInput("no metric is asked for; see `vqa-explain metrics`")
+    features = {feature.name for feature in model.features}
+    first = list(islice(iter(dataset), LOOKED_AT))
+    held = {
+        "question": "text" in features,
+        "pixels": "pixels" in model.capabilities,
+        "labels": model.labels is not None,
+        "answer": any(e.answer is not None or e.answers for e in first),
+        "truth": any(e.truth is not None for e in first),
+        "decisive": any(e.decisive for e in first),
+    }
+    lacking = {
+        metric.name: next(LACKS[need] for need in sorted(metric.needs) if not held[need])
+        for metric in metrics
+        if not all(held[need] for need in metric.needs)
+    }
+    if len(lacking) == len(metrics):
+        told = "; ".join(f"{name}: {why}" for name, why in lacking.items())
+        raise InvalidInput(f"none of the metrics can be computed ({told}); ask for others")
+
+
+def _jobs(dataset: Iterable[Example], plan: Plan, store: Store, metrics: list[Metric]) -> Iterator[Job]:
+    parts: list[Iterator[Job]] = []
+    if any(metric.judges != "data set" for metric in metrics):
+        parts.append(example_jobs(dataset, plan, store.finished(EXAMPLES, plan)))
+    for metric in metrics:
+        if isinstance(metric, Emap):
+            parts.append(grid_jobs(dataset, plan, metric.count, store.finished(GRID, plan)))
+    return chain(*parts)
+
+
+def _total(dataset: Any, plan: Plan) -> int | None:
+    if not hasattr(dataset, "__len__"):
+        return plan.limit
+    return len(dataset) if plan.limit is None else min(plan.limit, len(dataset))
+
+
+def _collect(
+    done: Iterator[Done], store: Store, plan: Plan, total: int | None, max_errors: int | None, progress: Any
+) -> None:
+    """Writes each shard as it comes."""
+    before = len(store.finished(EXAMPLES, plan)) * plan.shard
+    count, failed = min(before, total or before), 0
+    for one in done:
+        store.write_shard(one.kind, one.number, one.content, one.kept)
+        count, failed = count + one.examples, failed + len(one.errors)
+        if progress:
+            progress(count, total, failed)
+        if max_errors is not None and failed > max_errors:
+            raise InvalidInput(
+                f"{failed} examples failed, above {max_errors}; the last: {one.errors[-1]}; mend it, or allow more "
+                "(max_errors)"
+            )

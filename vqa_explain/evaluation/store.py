@@ -1,0 +1,139 @@
+"""The folder of a run: its plan, and one Parquet file for every finished shard."""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.evaluation.plan import Plan, read_plan
+from vqa_explain.explanation import write_atomically
+
+EXAMPLES, GRID = "examples", "grid"
+PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
+
+
+class Store:
+    """Where a run keeps what it has: `plan.json`, `shards/`, `explanations/`, `gallery/`.
+
+    Args:
+        folder: the run's; made when something is first written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def plan_path(self) -> Path:
+        return self.folder / "plan.json"
+
+    def plan(self) -> Plan:
+        """The plan of this run. Raises `InvalidInput` where there is none."""
+        if not self.plan_path.is_file():
+            raise InvalidInput(f"{str(self.folder)!r} holds no evaluation; run `vqa-explain evaluate --out` first")
+        return read_plan(self.plan_path)
+
+    def begin(self, plan: Plan) -> None:
+        """Makes the folder this plan's, or finds that it is.
+
+        Raises:
+            InvalidInput: it cannot be written, or belongs to another plan.
+        """
+        if self.plan_path.exists():
+            known = read_plan(self.plan_path)
+            if known.hash != plan.hash:
+                lines = "\n  ".join(known.differences(plan))
+                raise InvalidInput(
+                    f"{str(self.folder)!r} holds the evaluation of another plan; choose another folder, or ask for the "
+                    f"same:\n  {lines}"
+                )
+        try:
+            for name in ("shards", "explanations", "gallery"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                f"{str(self.folder)!r} cannot be written: {error.strerror}; choose another folder"
+            ) from error
+        if not self.plan_path.exists():
+            write_atomically(self.plan_path, plan.to_json().encode())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes here meanwhile; a process that ends, however it ends, lets go.
+
+        Raises:
+            InvalidInput: another run is at work in the folder.
+        """
+        path = self.folder / "lock"
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise InvalidInput(f"{str(path)!r} cannot be written: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                other = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+                raise InvalidInput(
+                    f"another run is at work in {str(self.folder)!r} (process {other}); wait for it or stop it"
+                ) from error
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def shard_path(self, kind: str, number: int) -> Path:
+        return self.folder / "shards" / f"{kind}-{number:06d}.parquet"
+
+    def finished(self, kind: str, plan: Plan) -> set[int]:
+        """The numbers of the shards that are there, whole, and of this plan."""
+        found = set()
+        for path in (self.folder / "shards").glob(f"{kind}-*.parquet"):
+            number = re.fullmatch(rf"{kind}-(\d+)\.parquet", path.name)
+            if number and self._belongs(path, plan):
+                found.add(int(number[1]))
+        return found
+
+    def _belongs(self, path: Path, plan: Plan) -> bool:
+        try:
+            about = pq.read_schema(path).metadata or {}
+        except (OSError, pa.ArrowException):
+            return False  # damaged: it is computed again
+        return about.get(PLAN_HASH) == plan.hash.encode()
+
+    def write_shard(self, kind: str, number: int, content: bytes, kept: dict[str, bytes]) -> None:
+        """Writes a shard whole or not at all, after the explanations that belong to it.
+
+        Raises:
+            InvalidInput: it cannot be written; the message names the shard.
+        """
+        try:
+            for name, explanation in kept.items():
+                write_atomically(self.folder / "explanations" / name, explanation)
+            write_atomically(self.shard_path(kind, number), content)
+        except InvalidInput as error:
+            raise InvalidInput(
+                f"shard {number} cannot be written: {error}; finished ones are kept, and the same command goes on"
+            ) from error
+
+    def read(self, kind: str, plan: Plan, columns: list[str] | None = None) -> pa.Table | None:
+        """All finished shards as one table in order; `None` where there is none."""
+        numbers = sorted(self.finished(kind, plan))
+        if not numbers:
+            return None
+        parts = [pq.read_table(self.shard_path(kind, number), columns=columns) for number in numbers]
+        return pa.concat_tables([part.replace_schema_metadata() for part in parts])
+
+
+def as_bytes(table: pa.Table) -> bytes:
+    """The table as a Parquet file."""
+    sink: Any = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
