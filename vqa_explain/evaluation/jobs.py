@@ -17,7 +17,9 @@ from vqa_explain.metrics.additive import row_of_grid, stacked_scores
 from vqa_explain.models.base import Model
 
 GRID_ROWS = 10  # questions in one piece of the grid
-GRID_SCHEMA = pa.schema([("part", pa.string()), ("index", pa.int64()), ("answer", pa.int64()), ("values", pa.list_(pa.float64()))])  # fmt: skip
+GRID_SCHEMA = pa.schema(
+    {"part": pa.string(), "index": pa.int64(), "answer": pa.int64(), "values": pa.list_(pa.float64())}
+)
 
 
 @dataclass(frozen=True)

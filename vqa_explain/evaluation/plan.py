@@ -90,7 +90,7 @@ def model_fingerprint(model: Model) -> str:
     return digest.hexdigest()[:16]
 
 
-def data_fingerprint(dataset: Iterable[Example]) -> str:
+def data_fingerprint(dataset: Any) -> str:
     """The data set's own `fingerprint`, or a hash of its examples: all of a list's, else the first 64 and how many."""
     own = getattr(dataset, "fingerprint", None)
     if isinstance(own, str):

@@ -1,6 +1,8 @@
 """Jobs on Ray: tasks over the same shard function; the model is put into the object store once."""
 
+import logging
 from collections.abc import Iterator
+from typing import Any
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.jobs import Done, Job, Workshop
@@ -25,11 +27,13 @@ def run_on_ray(workshop: Workshop, jobs: Iterator[Job], workers: int | None, add
 
     ours = not ray.is_initialized()
     if ours:
-        options = {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
+        options: dict[str, Any] = (
+            {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
+        )
         try:
             ray.init(
                 log_to_driver=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
                 runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
                 **options,
             )
@@ -38,7 +42,7 @@ def run_on_ray(workshop: Workshop, jobs: Iterator[Job], workers: int | None, add
     packed = ray.put(cloudpickle.dumps(workshop))
     task = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
     most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    running = []
+    running: list[Any] = []
     try:
         while True:
             while len(running) < most and (job := next(jobs, None)) is not None:

@@ -130,9 +130,10 @@ class Report:
         """Methods × metrics: mean, 95 % interval, how many examples, direction, range."""
         rows = []
         for text, metric in self.metrics.items():
-            for method in [""] if metric.judges == "answer" else self.methods if metric.judges == "explanation" else []:
+            told = {"better": metric.better, "range": metric.range}
+            for method in {"answer": [""], "explanation": self.methods}.get(metric.judges, []):
                 found = mean_interval(self.values(text, method).to_numpy())
-                rows.append({"metric": text, "method": method, **asdict(found), "better": metric.better, "range": metric.range})  # fmt: skip
+                rows.append({"metric": text, "method": method, **asdict(found), **told})
         if (emap := self.emap()) is not None:
             text = next(t for t, m in self.metrics.items() if m.judges == "data set")
             nothing = {"low": np.nan, "high": np.nan, "better": NEITHER, "range": "0 … 1"}
@@ -175,7 +176,7 @@ class Report:
         if table is None:
             return None
         frame = table.to_pandas()
-        parts = {name: part for name, part in frame.groupby("part")}
+        parts = dict(iter(frame.groupby("part")))
         columns = parts["column"].groupby("index")["values"].sum().sort_index()
         rows, own = (parts[name].sort_values("index") for name in ("row", "own"))
         if len(rows) != len(columns):

@@ -24,7 +24,7 @@ main{max-width:72rem;margin:auto;font:1rem/1.5 system-ui,sans-serif}
 main>h1{font-size:1.5rem;margin:0 0 .3rem}
 main>p{margin:0 0 1rem}
 """
-_ARTICLE = """
+ARTICLE_STYLE = """
 .vqax{font:14px/1.5 system-ui,sans-serif;color:var(--ink,#1d2329);background:var(--card,#fff);
 border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;margin:0 0 1.4rem}
 .vqax h2{font-size:1.1rem;margin:0 0 .2rem;overflow-wrap:anywhere}
@@ -77,10 +77,11 @@ score. Point at a word or a region for its value.</p>
 
 def fragment(explanation: Explanation) -> str:
     """The article of one explanation with its styles, for a notebook's output."""
-    return f"<style>{_ARTICLE}</style>{_article(explanation)}"
+    return f"<style>{ARTICLE_STYLE}</style>{article(explanation)}"
 
 
-def _article(e: Explanation) -> str:
+def article(e: Explanation) -> str:
+    """An explanation as an HTML element, all its text escaped; `ARTICLE_STYLE` goes with it."""
     heading = html.escape(e.question) if e.question is not None else "Image classification"
     rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.probability:.1%}</td></tr>" for a in e.answers)
     spent = f"{e.cost.forwards:,} forwards, {e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s"
