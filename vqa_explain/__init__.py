@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import InvalidInput, NonFiniteScore, OutOfMemory, Unsupported, VQAExplainError
+    from vqa_explain.evaluation.report import Report
+    from vqa_explain.evaluation.run import evaluate
     from vqa_explain.examples import Example
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
@@ -29,6 +31,8 @@ _HOMES = {
     "Unsupported": "errors",
     "VQAExplainError": "errors",
     "Viewer": "viewer.widget",
+    "Report": "evaluation.report",
+    "evaluate": "evaluation.run",
     "explain": "explaining",
     "load": "models.loading",
     "load_dataset": "datasets.loading",
@@ -43,9 +47,11 @@ __all__ = [
     "Masks",
     "NonFiniteScore",
     "OutOfMemory",
+    "Report",
     "Unsupported",
     "VQAExplainError",
     "Viewer",
+    "evaluate",
     "explain",
     "load",
     "load_dataset",

@@ -1,6 +1,5 @@
 """The command `vqa-explain`."""
 
-import inspect
 import json
 import sys
 from collections.abc import Iterator
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from vqa_explain import registry
-from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
+from vqa_explain import cli_evaluation, registry
+from vqa_explain.cli_evaluation import Json, load_settings
+from vqa_explain.errors import InvalidInput, VQAExplainError
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
@@ -25,7 +25,8 @@ app = cyclopts.App(
     version=lambda: __import__("importlib.metadata").metadata.version("vqa_explain"),
 )
 
-Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines instead of tables.")]
+for _command in cli_evaluation.COMMANDS:
+    app.command(_command)
 
 
 @contextmanager
@@ -121,11 +122,7 @@ def explain(
     from vqa_explain.explaining import explain as explain_answer
     from vqa_explain.models.loading import load as load_model
 
-    settings = registry.values(load or [], "--load")
-    known = [name for name in inspect.signature(load_model).parameters if name != "model"]
-    strange = next((name for name in settings if name not in known), None)
-    if strange is not None:
-        raise unknown("setting of --load:", strange, known)
+    settings = load_settings(load)
     picture = read_image(image)
     loaded = load_model(model, **settings)
     with _progress("explaining") as progress:

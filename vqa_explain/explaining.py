@@ -9,6 +9,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 
+from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
@@ -215,7 +216,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         error_kind=found.error_kind + (", stopped by the user" if task.interrupted else ""),
         cost=task.cost,
         method=method.name,
-        parameters=dataclasses.asdict(method),  # type: ignore[call-overload]
+        parameters=registry.parameters_of(method),
         provenance=_provenance(task),
         picture=encoded.picture,
         by_region=found.regions is not None,

@@ -102,6 +102,11 @@ def values(pairs: list[str], option: str) -> dict[str, Any]:
     return found
 
 
+def parameters_of(thing: Any) -> dict[str, Any]:
+    """Its parameters, as `create` takes them."""
+    return {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
+
+
 def text_of(thing: Any) -> str:
     """What a thing is called: its name, and the parameters that are not the default, as `read` takes them."""
     changed = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if getattr(thing, f.name) != f.default}

@@ -75,14 +75,19 @@ def methods_tables(name: str | None) -> list[Table]:
     card.add_row("a model must have", ", ".join(row["needs"]) or "nothing but scores")
     card.add_row("error", row["error"])
     card.add_row("typical cost", row["cost"])
-    parameters = Table("parameter", "default", "values", "meaning", title=f"Parameters of {name}")
-    for p in row["parameters"]:
+    return [card, parameters_table(name, row["parameters"])] if row["parameters"] else [card]
+
+
+def parameters_table(name: str, parameters: list[dict[str, Any]]) -> Table:
+    """Each parameter with its default, values and meaning."""
+    table = Table("parameter", "default", "values", "meaning", title=f"Parameters of {name}")
+    for p in parameters:
         if "choices" in p:
             values = ", ".join(map(str, p["choices"])) + (", or a list" if p.get("several") else "")
         else:
             values = " … ".join(str(p[k]) for k in ("low", "high") if k in p)
-        parameters.add_row(p["name"], str(p["default"]), values, p["help"])
-    return [card, parameters] if row["parameters"] else [card]
+        table.add_row(p["name"], str(p["default"]), values, p["help"])
+    return table
 
 
 def describe_models() -> dict[str, Any]:

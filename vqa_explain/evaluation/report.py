@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqa_explain.errors import InvalidInput, VQAExplainError
+from vqa_explain import registry
+from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.intervals import Interval, mean_interval
 from vqa_explain.evaluation.judging import ERROR
 from vqa_explain.evaluation.plan import Plan
@@ -20,6 +21,7 @@ from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation, load_explanation
+from vqa_explain.methods import METHODS
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Additive, additive
 from vqa_explain.metrics.base import HIGHER, LOWER, NEITHER, Metric
@@ -126,9 +128,15 @@ class Report:
             return pd.Series(dtype=float)
         return wide[method]
 
+    def by_id(self, metric: str, method: str = "") -> pd.Series:
+        """A metric's value of each example, by its id, or by its number where ids are not told apart."""
+        values = self.values(metric, method)
+        ids = self._rows.drop_duplicates("index").set_index("index")["id"]
+        return values.rename(ids) if ids.is_unique and (ids != "").all() else values
+
     def summary(self) -> pd.DataFrame:
         """Methods × metrics: mean, 95 % interval, how many examples, direction, range."""
-        rows = []
+        rows: list[dict[str, Any]] = []
         for text, metric in self.metrics.items():
             told = {"better": metric.better, "range": metric.range}
             for method in {"answer": [""], "explanation": self.methods}.get(metric.judges, []):
@@ -249,9 +257,6 @@ class Report:
 
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
         """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""
-        from vqa_explain import registry
-        from vqa_explain.methods import METHODS
-
         wanted = {shown.index: shown for shown in self.gallery()}
         missing = [s for s in self.gallery() if not (self.folder / "gallery" / s.file).is_file()]
         if not missing:
@@ -259,19 +264,15 @@ class Report:
         examples = _at(dataset, set(wanted))
         for shown in missing:
             method = registry.read("method", METHODS, shown.method)
-            parameters = {name: getattr(method, name) for name in method.__dataclass_fields__}
-            try:
-                why = explain(
-                    model,
-                    examples[shown.index],
-                    method=method.name,
-                    regions=self.plan.regions,
-                    words=self.plan.words,
-                    seed=self.plan.seed,
-                    **parameters,
-                )
-            except VQAExplainError:
-                continue  # it is among the errors already
+            why = explain(
+                model,
+                examples[shown.index],
+                method=method.name,
+                regions=self.plan.regions,
+                words=self.plan.words,
+                seed=self.plan.seed,
+                **registry.parameters_of(method),
+            )
             why.save(self.folder / "gallery" / shown.file)
 
     def shown(self) -> list[tuple[Shown, Explanation]]:
@@ -303,7 +304,7 @@ class Report:
             "costs": self.costs().to_dict("records"),
             "notes": self.notes(),
         }
-        return _plain(found)  # type: ignore[no-any-return]
+        return plain(found)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"Report of {self.plan.model!r} on {self.plan.data!r}: {self.count} examples in {str(self.folder)!r}"
@@ -322,11 +323,12 @@ def _at(dataset: Any, indices: set[int]) -> dict[int, Example]:
     return {index: example for index, example in enumerate(islice(iter(dataset), last + 1)) if index in indices}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Values that JSON has; NaN and infinity become `None`."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not np.isfinite(value) else value

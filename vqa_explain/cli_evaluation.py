@@ -1,0 +1,221 @@
+"""The commands `vqa-explain evaluate`, `report`, `compare` and `metrics`."""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from vqa_explain import registry
+from vqa_explain.errors import InvalidInput, unknown
+
+if TYPE_CHECKING:
+    from vqa_explain.evaluation.report import Report
+
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines instead of tables.")]
+Several = Parameter(consume_multiple=True, negative=())
+Told = Callable[[int, int | None, int], None]
+
+
+def load_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Settings of `vqa_explain.load` from texts name=value."""
+    import inspect
+
+    from vqa_explain.models.loading import load
+
+    settings = registry.values(pairs or [], "--load")
+    known = [name for name in inspect.signature(load).parameters if name != "model"]
+    strange = next((name for name in settings if name not in known), None)
+    if strange is not None:
+        raise unknown("setting of --load:", strange, known)
+    return settings
+
+
+@contextmanager
+def _progress() -> Iterator[Told | None]:
+    """A bar with the remaining time on the error stream, when a person is watching; else a line now and then."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total, failed: print(
+            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, {failed:,} failed", file=sys.stderr
+        )
+        return
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[failed]} failed"), console=console, transient=True) as bar:
+        job = bar.add_task("evaluating", total=None, failed=0)
+        yield lambda done, total, failed: bar.update(job, completed=done, total=total, failed=failed)
+
+
+def evaluate(
+    *,
+    model: str,
+    data: str,
+    out: Path,
+    methods: Annotated[list[str] | None, Several] = None,
+    metrics: Annotated[list[str] | None, Several] = None,
+    limit: int | None = None,
+    source: Path | None = None,
+    field: Annotated[list[str] | None, Parameter(negative=())] = None,
+    regions: str | None = None,
+    words: str | None = None,
+    image_fill: str | None = None,
+    text_fill: str | None = None,
+    seed: int = 0,
+    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    max_errors: int | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    load: Annotated[list[str] | None, Parameter(negative=())] = None,
+    json_: Json = False,
+) -> None:
+    """Judge a model and explanation methods over a data set; the same command again goes on where it stopped.
+
+    Args:
+        model: a shipped model, a hub id or a folder.
+        data: scenes, easy-vqa, vqav2, ok-vqa, vizwiz, gqa, clevr, with a split as in scenes:test; or a table's path.
+        out: the folder of the run.
+        methods: such as saliency shapley:budget=500; see `vqa-explain methods`.
+        metrics: such as deletion deletion:players=image; see `vqa-explain metrics`.
+        limit: how many examples, from the first.
+        source: a folder with a public data set's files, in place of the hub.
+        field: for a table of one's own: field=column, such as question=text; may be repeated.
+        regions: how pictures are divided: 7, 6x8 or slic:50; by default the model's own grid.
+        words: how questions are divided: words, tokens or ngrams:2.
+        image_fill: what absent regions become in the metrics' game.
+        text_fill: what absent words become in the metrics' game.
+        seed: for whatever draws.
+        keep: "explanations" keeps each as a file.
+        max_errors: more failed examples than these end the run.
+        engine: local or ray.
+        workers: processes; by default one for each core.
+        address: of a Ray cluster.
+        load: how the model is loaded, as name=value.
+    """
+    from vqa_explain.datasets.loading import load_dataset
+    from vqa_explain.evaluation.run import evaluate as run
+    from vqa_explain.models.loading import load as load_model
+
+    fields = registry.values(field, "--field") if field else None
+    dataset = load_dataset(data, source=source, fields=fields)
+    loaded = load_model(model, **load_settings(load))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way of stopping is as clean as Ctrl-C
+    try:
+        with _progress() as progress:
+            report = run(
+                loaded,
+                dataset,
+                methods,
+                metrics,
+                out,
+                limit=limit,
+                regions=regions,
+                words=words,
+                image_fill=image_fill,
+                text_fill=text_fill,
+                seed=seed,
+                keep=keep or (),
+                max_errors=max_errors,
+                engine=engine,
+                workers=workers,
+                address=address,
+                name=data,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        print(
+            f"vqa-explain: stopped; finished shards are in {str(out)!r}, and the same command goes on", file=sys.stderr
+        )
+        sys.exit(130)
+    _show(report, None, json_)
+
+
+def report(run: Path, /, *, html: Path | None = None, json_: Json = False) -> None:
+    """Print the tables of a run, and write its page.
+
+    Args:
+        run: the folder of `vqa-explain evaluate --out`.
+        html: the page; by default report.html in the run's folder.
+    """
+    from vqa_explain.evaluation.report import Report
+
+    if html is not None and html.suffix != ".html":
+        raise InvalidInput(f"--html {str(html)!r} must end in .html")
+    _show(Report(run), html or run / "report.html", json_)
+
+
+def _show(report: "Report", html: Path | None, as_json: bool) -> None:
+    if html is not None:
+        report.to_html(html)
+    if as_json:
+        print(json.dumps(report.to_json()))
+        return
+    from rich.console import Console
+
+    from vqa_explain.tables_evaluation import report_tables
+
+    console = Console()
+    for table in report_tables(report):
+        console.print(table)
+    for note in report.notes():
+        console.print(f"• {note}", highlight=False, markup=False)
+    where = f"Page: {html}" if html else f"vqa-explain report {report.folder} prints this again and writes a page."
+    console.print(where, highlight=False, markup=False, soft_wrap=True)
+
+
+def compare(run_a: Path, run_b: Path, /, *, json_: Json = False) -> None:
+    """Put two runs side by side: the paired differences B − A over the examples that both have.
+
+    Args:
+        run_a: the folder of one run.
+        run_b: the folder of the other.
+    """
+    from rich.console import Console
+
+    from vqa_explain.evaluation.comparison import compare as compared
+    from vqa_explain.evaluation.report import Report
+    from vqa_explain.tables_evaluation import comparison_table
+
+    one, other = Report(run_a), Report(run_b)
+    found = compared(one, other)
+    if json_:
+        print(json.dumps(found.to_json()))
+        return
+    Console().print(comparison_table(found))
+
+
+def metrics(name: str | None = None, *, json_: Json = False) -> None:
+    """List the metrics, or the parameters of one.
+
+    Args:
+        name: a metric.
+    """
+    from vqa_explain.metrics.describing import describe_metrics
+
+    rows = describe_metrics(name)
+    if json_:
+        print(json.dumps(rows))
+        return
+    from rich.console import Console
+
+    from vqa_explain.tables_evaluation import metrics_tables
+
+    for table in metrics_tables(rows, name):
+        Console().print(table)
+
+
+COMMANDS = (evaluate, report, compare, metrics)

@@ -1,0 +1,74 @@
+"""Tables of evaluations for the terminal."""
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from vqa_explain.evaluation.comparison import Comparison
+from vqa_explain.evaluation.intervals import Interval
+from vqa_explain.evaluation.report import Report, better_text
+from vqa_explain.tables import parameters_table
+
+
+def _cell(one: Interval, sign: str = "") -> str:
+    if not one.count:
+        return "–"
+    return f"{one.mean:{sign}.3g}" + (f"\n[{one.low:{sign}.3g}, {one.high:{sign}.3g}]" if one.low == one.low else "")
+
+
+def report_tables(report: Report) -> list[Table]:
+    """Accuracy by family, methods × metrics, costs."""
+    tables = []
+    answers = [text for text, metric in report.metrics.items() if metric.judges == "answer"]
+    if answers:
+        table = Table("questions", "number", *answers, title=f"{report.plan.model} on {report.plan.data}")
+        for row in report.families().to_dict("records"):
+            table.add_row(row["family"] or "all", f"{row['count']:,}", *(_cell(row[text]) for text in answers))
+        tables.append(table)
+    if (emap := report.emap()) is not None:
+        table = Table("questions", "accuracy", "additive (EMAP)", "gap", title="Words and picture together")
+        table.add_row(str(emap.count), f"{emap.accuracy:.3f}", f"{emap.emap:.3f}", f"{emap.gap:+.3f}")
+        tables.append(table)
+    if report.methods:
+        table = Table("metric", *map(escape, report.methods), title="Methods × metrics, means with 95 % intervals")
+        for text, metric in report.metrics.items():
+            if metric.judges == "explanation":
+                cells = [_cell(report.interval(text, method)) for method in report.methods]
+                table.add_row(f"{text} {better_text(metric)}", *map(Text, cells))
+        tables.append(table)
+        costs = Table("method", "forwards", "backwards", "seconds", title="Cost of an explanation, one thread")
+        for row in report.costs().to_dict("records"):
+            costs.add_row(row["method"], *(f"{row[k]:.3g}" for k in ("forwards", "backwards", "seconds")))
+        tables.append(costs)
+    return tables
+
+
+def comparison_table(found: Comparison) -> Table:
+    """Both means and the paired difference; one that an interval tells from 0 is marked."""
+    title = f"A: {found.names[0]}\nB: {found.names[1]}"
+    table = Table("metric", "method", "A", "B", "B − A, paired", "examples", title=Text(title))
+    for row in found.rows:
+        d = row.difference
+        told = d.low > 0 or d.high < 0
+        cell = Text(_cell(d, "+"), style="bold" if told else "")
+        table.add_row(row.metric, Text(row.method), Text(_cell(row.a)), Text(_cell(row.b)), cell, f"{d.count:,}")
+    return table
+
+
+def metrics_tables(rows: list[dict[str, Any]], name: str | None) -> list[Table]:
+    """All metrics, or one with all that is known of it."""
+    if name is None:
+        table = Table("metric", "what it is", "better", "range", "judges", "source", title="Metrics", show_lines=True)
+        for row in rows:
+            about = " ".join(row["about"].split())
+            table.add_row(row["name"], Text(about), row["better"], row["range"], row["judges"], row["source"])
+        return [table]
+    row = rows[0]
+    card = Table(show_header=False, title=name)
+    card.add_row("definition", Text(row["definition"]))
+    for what in ("source", "better", "range", "judges"):
+        card.add_row(what, Text(row[what]))
+    card.add_row("an example must have", ", ".join(row["needs"]) or "nothing more")
+    return [card, parameters_table(name, row["parameters"])] if row["parameters"] else [card]
