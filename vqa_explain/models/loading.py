@@ -256,6 +256,14 @@ def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], t
         raise InvalidInput(f"model {options.name!r} cannot be loaded: {_reason(error)}") from error
 
 
+def _align(module: Any) -> None:
+    """Gives the weights memory of their own. Mapped from a file they begin anywhere, and the processor's kernels round
+    differently there, so that a copy of the model in another process would not give the same bits."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
+
+
 def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) -> Model:
     import transformers
     from transformers import AutoConfig
@@ -269,6 +277,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     module = kind.from_pretrained(source, use_safetensors=True, **settings)
     if "device_map" in settings:
         options = replace(options, device=module.device)
+    else:
+        _align(module)
     processor = options.processor
     if processor is None and family.processor:
         try:
