@@ -1,0 +1,137 @@
+"""Parameter randomisation tells explanations of the model from maps of the picture; shortcuts are exposed."""
+
+import copy
+import hashlib
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+import vqa_explain as vx
+from vqa_explain.evaluation.judging import Judge
+from vqa_explain.evaluation.plan import Plan
+from vqa_explain.methods import METHODS
+from vqa_explain.methods.base import from_cells, register
+from vqa_explain.metrics.sanity import randomised
+
+
+def digest(module):
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in module.parameters())).hexdigest()
+
+
+def test_the_model_itself_stays_and_no_random_state_moves(scenes_model):
+    before, state = digest(scenes_model.module), torch.get_rng_state()
+    twins = [randomised(scenes_model, share, seed=0) for share in (0.3, 1.0)]
+    assert digest(scenes_model.module) == before
+    assert torch.equal(torch.get_rng_state(), state)
+    changed = [
+        [not torch.equal(a, b) for a, b in zip(scenes_model.module.parameters(), t.module.parameters(), strict=True)]
+        for t in twins
+    ]
+    count = len(changed[0])
+    assert not any(changed[0][: count - round(0.3 * count)])
+    assert np.mean(changed[0][count - round(0.3 * count) :]) > 0.9
+    assert np.mean(changed[1]) > 0.9
+    assert digest(randomised(scenes_model, 1.0, seed=0).module) == digest(twins[1].module)
+
+
+@pytest.fixture
+def edges():
+    """A method that shows the picture's edges, whatever the model."""
+
+    @register
+    @dataclass(frozen=True)
+    class Edges:
+        """Differences of neighbouring pixels."""
+
+        name: ClassVar[str] = "edges"
+        source: ClassVar[str] = "-"
+        needs: ClassVar[frozenset[str]] = frozenset()
+        error: ClassVar[str] = "-"
+        cost: ClassVar[str] = "-"
+
+        def __call__(self, task):
+            grey = task.encoded.pixels[0].mean(0).numpy()
+            steps = np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])
+            rows, columns = task.encoded.grid
+            cells = steps.reshape(rows, steps.shape[0] // rows, columns, -1).sum(axis=(1, 3)).ravel()
+            return from_cells(task, cells, np.ones(len(task.encoded.tokens)), "none")
+
+    yield Edges
+    del METHODS["edges"]
+
+
+def judged(model, examples, methods, metrics):
+    """(method, metric) → values."""
+    plan = Plan("m", "", "d", "", None, tuple(methods), tuple(metrics))
+    judge = Judge(model, plan)
+    rows = [row for i, example in enumerate(examples) for row in judge(i, example)]
+    assert [row["note"] for row in rows if row["metric"] == "error"] == []
+    found = {}
+    for row in rows:
+        found.setdefault((row["method"], row["metric"]), []).append(row["value"])
+    return found
+
+
+@pytest.mark.parametrize("measure", ["spearman", "ssim"])
+def test_randomisation_tells_saliency_from_edges(scenes_model, edges, measure):
+    examples = [vx.load_dataset("scenes:test")[i] for i in range(4)]
+    metric = f"parameter_randomization:measure={measure}"
+    found = judged(scenes_model, examples, ["edges", "saliency"], [metric])
+    np.testing.assert_allclose(found["edges", metric], 1.0, atol=1e-9)
+    assert np.mean(found["saliency", metric]) < 0.75
+
+
+def blind(model):
+    """The model edited so that it never sees the picture: its pictures are all one grey."""
+    other = copy.deepcopy(model)
+    patch = other.module.vilt.embeddings.patch_embeddings.projection
+    with torch.no_grad():
+        patch.weight.zero_()
+    return other
+
+
+def test_a_model_that_ignores_the_picture_is_exposed(scenes_model, tmp_path):
+    examples = [e for e in (vx.load_dataset("scenes:test")[i] for i in range(60)) if e.family in ("color", "shape")]
+    metrics = ["text_share", "accuracy", "accuracy_without_image", "emap:count=10"]
+    reports = {
+        name: vx.evaluate(model, examples, ["shapley:budget=400"], metrics, tmp_path / name, workers=1)
+        for name, model in (("seeing", scenes_model), ("blind", blind(scenes_model)))
+    }
+
+    def mean(name, metric, method=""):
+        return reports[name].interval(metric, method).mean
+
+    method = "shapley:budget=400"
+    assert [len(r.errors()) for r in reports.values()] == [0, 0]
+    np.testing.assert_allclose(reports["blind"].values("text_share", method), 1.0, atol=1e-6)
+    assert mean("seeing", "text_share", method) < 0.95
+    assert mean("blind", "accuracy") == mean("blind", "accuracy_without_image")
+    assert mean("seeing", "accuracy") > mean("seeing", "accuracy_without_image") + 0.3
+    assert reports["blind"].emap().gap == pytest.approx(0)
+    assert reports["seeing"].emap().gap > 0.3
+
+
+def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model):
+    data = vx.load_dataset("scenes:test")
+    examples = [data[i] for i in range(12)]
+    method = "integrated_gradients:steps=32"
+    metrics = ["relevance_mass", "relevance_rank", "pointing_game", "word_mass", "word_rank"]
+    found = judged(scenes_model, examples, [method], metrics)
+    means = {key: np.mean(values) for key, values in found.items() if key[1]}
+    share = np.mean([e.truth.mean() for e in examples])
+    assert means["random", "relevance_mass"] == pytest.approx(share, abs=0.05)
+    for metric in metrics[:3]:
+        assert means[method, metric] > means["random", metric] + 0.3
+    for metric in metrics[3:]:
+        assert means[method, metric] > means["random", metric] + 0.15
+
+
+def test_examples_without_truth_leave_localisation_out(scenes_model):
+    example = replace(vx.load_dataset("scenes:test")[0], masks=None, about=())
+    plan = Plan("m", "", "d", "", None, ("saliency",), ("relevance_mass", "word_mass"))
+    rows = Judge(scenes_model, plan)(0, example)
+    notes = {row["metric"]: row["note"] for row in rows if row["method"] == "saliency" and row["metric"]}
+    assert notes == {"relevance_mass": "the example has no mask of the true region", "word_mass": None}
