@@ -156,7 +156,13 @@ def grey():
     network = Small().eval()
     case = network_case(network, picture, values, (8, 8))
     x = case.task.encoded.pixels[:, :1].numpy()
-    return case, {"model": network, "x_batch": x, "y_batch": np.array([0]), "a_batch": values.reshape(1, 1, 8, 8), "device": "cpu"}
+    return case, {
+        "model": network,
+        "x_batch": x,
+        "y_batch": np.array([0]),
+        "a_batch": values.reshape(1, 1, 8, 8),
+        "device": "cpu",
+    }
 
 
 def test_deletion_is_quantus_pixel_flipping(grey):

@@ -21,7 +21,13 @@ def located():
     network = Small().eval()
     case = network_case(network, picture, values, (8, 8), truth=truth)
     x = case.task.encoded.pixels[:, :1].numpy()
-    given = {"model": network, "x_batch": x, "y_batch": np.array([0]), "a_batch": values.reshape(1, 1, 8, 8), "device": "cpu"}
+    given = {
+        "model": network,
+        "x_batch": x,
+        "y_batch": np.array([0]),
+        "a_batch": values.reshape(1, 1, 8, 8),
+        "device": "cpu",
+    }
     return case, given, truth[None, None]
 
 

@@ -106,7 +106,7 @@ def test_a_model_that_ignores_the_picture_is_exposed(scenes_model, tmp_path):
 
     method = "leave_one_out"
     assert [len(r.errors()) for r in reports.values()] == [0, 0]
-    np.testing.assert_allclose(reports["blind"].values("text_share", method), 1.0, atol=1e-6)
+    np.testing.assert_allclose(reports["blind"].values("text_share", method), 1.0, atol=1e-4)
     assert mean("seeing", "text_share", method) < 0.95
     assert mean("blind", "accuracy") == mean("blind", "accuracy_without_image")
     assert mean("seeing", "accuracy") > mean("seeing", "accuracy_without_image") + 0.3

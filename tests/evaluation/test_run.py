@@ -1,0 +1,308 @@
+"""Runs that are interrupted, resumed, divided among workers, or asked for what cannot be done."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import crash
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import ToTensor
+from torch import nn
+
+import vqa_explain as vx
+from vqa_explain.evaluation.plan import read_plan
+from vqa_explain.evaluation.store import Store
+
+DATA = "scenes:test"
+
+
+def run(model, folder, **settings):
+    given = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "limit": 4, "shard": 2, "workers": 1}
+    return vx.evaluate(model, vx.load_dataset(DATA), out=folder, **{**given, **settings})
+
+
+def same(one, other):
+    """Both reports bit for bit, but for seconds."""
+    pd.testing.assert_frame_equal(one.frame(), other.frame(), check_exact=True)
+    left, right = one.to_json(), other.to_json()
+    for found in (left, right):
+        for row in found["costs"]:
+            del row["seconds"]
+    assert left == right
+
+
+def test_fifty_kills_lose_nothing(scenes_model, tmp_path):
+    script = Path(__file__).with_name("crash.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "killed"), "50"], capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    kills, shards = map(int, done.stdout.split())
+    print(f"{kills} of 50 were killed at work, {shards} of {crash.EXAMPLES} shards were finished by then")
+    assert kills >= 25
+    assert list((tmp_path / "killed" / "shards").glob(".*")) == [] or kills  # what a kill leaves is never read
+    whole = crash.work(scenes_model, tmp_path / "whole")
+    same(vx.Report(tmp_path / "killed"), whole)
+
+
+def test_what_is_finished_is_not_done_again(scenes_model, tmp_path, monkeypatch):
+    first = run(scenes_model, tmp_path)
+    Store(tmp_path).shard_path("examples", 1).unlink()
+    calls, real = [], scenes_model.encode
+    monkeypatch.setattr(scenes_model, "encode", lambda e: calls.append(e.id) or real(e))
+    second = run(scenes_model, tmp_path)
+    assert calls == ["scenes/test/0/2", "scenes/test/0/3"]
+    same(first, second)
+
+
+def test_a_damaged_shard_is_computed_again(scenes_model, tmp_path):
+    first = run(scenes_model, tmp_path)
+    path = Store(tmp_path).shard_path("examples", 0)
+    path.write_bytes(path.read_bytes()[:200])
+    same(first, run(scenes_model, tmp_path))
+
+
+def test_two_processes_give_the_bits_of_one(scenes_model, tmp_path):
+    settings = {"methods": ["saliency", "leave_one_out"], "metrics": ["deletion", "relevance_mass", "emap:count=4"]}
+    one = run(scenes_model, tmp_path / "one", **settings)
+    two = run(scenes_model, tmp_path / "two", workers=2, **settings)
+    same(one, two)
+    assert one.emap() == two.emap()
+
+
+def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(scenes_model, tmp_path):
+    pytest.importorskip("ray")
+    killed = []
+
+    def progress(done, total, failed):
+        if killed:
+            return
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    name = (entry / "cmdline").read_bytes().decode(errors="replace")
+                except OSError:
+                    continue
+                if name.startswith("ray::"):
+                    os.kill(int(entry.name), 9)
+                    killed.append(name)
+                    return
+
+    settings = {"limit": 12, "shard": 1}
+    found = run(scenes_model, tmp_path / "ray", engine="ray", workers=2, progress=progress, **settings)
+    assert killed
+    assert len(found.errors()) == 0
+    same(run(scenes_model, tmp_path / "one", **settings), found)
+
+
+def test_a_lost_local_worker_is_replaced(scenes_model, tmp_path):
+    data = Fatal(tmp_path / "once")
+    found = vx.evaluate(scenes_model, data, ["saliency"], ["accuracy"], tmp_path / "run", shard=1, workers=2)
+    assert (tmp_path / "once").exists()
+    assert found.count == 3
+    assert len(found.errors()) == 0
+
+
+class Fatal:
+    """Three examples; reading the second ends the process, the first time."""
+
+    fingerprint = "fatal"
+
+    def __init__(self, mark):
+        self.mark, self.parent = mark, os.getpid()
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index == 1 and os.getpid() != self.parent and not self.mark.exists():
+            self.mark.touch()
+            os._exit(1)
+        return vx.load_dataset(DATA)[index]
+
+    def __iter__(self):
+        return (self[i] for i in range(3))
+
+
+def test_the_thread_count_and_the_random_state_stay(scenes_model, tmp_path):
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    run(scenes_model, tmp_path)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_values_are_those_of_explain(scenes_model, tmp_path):
+    report = run(scenes_model, tmp_path, metrics=["relevance_mass", "text_share"], keep=["explanations"])
+    for index in range(4):
+        example = vx.load_dataset(DATA)[index]
+        why = vx.explain(scenes_model, example, method="saliency")
+        positive = np.maximum(why.image, 0)
+        expected = positive[example.truth].sum() / positive.sum()
+        assert report.values("relevance_mass", "saliency")[index] == pytest.approx(expected, abs=1e-6)
+        assert report.values("text_share", "saliency")[index] == pytest.approx(why.share["text"], abs=1e-6)
+        kept = vx.load_explanation(tmp_path / "explanations" / f"{index:07d}-saliency.vqax")
+        np.testing.assert_allclose(kept.image, why.image, rtol=1e-4, atol=1e-7)
+
+
+def test_another_plan_in_the_folder_is_refused_with_the_difference(scenes_model, tmp_path):
+    run(scenes_model, tmp_path)
+    with pytest.raises(vx.InvalidInput, match=r"another plan.*\n.*seed: 0 there, 5 now"):
+        run(scenes_model, tmp_path, seed=5)
+    with pytest.raises(vx.InvalidInput, match="methods: \\('saliency',\\) there"):
+        run(scenes_model, tmp_path, methods=["leave_one_out"])
+    other = vx.load("easy-vqa", device="cpu")
+    with pytest.raises(vx.InvalidInput, match="model_fingerprint"):
+        run(other, tmp_path)
+
+
+def test_a_second_run_at_the_same_time_is_told(scenes_model, tmp_path):
+    run(scenes_model, tmp_path)
+    with Store(tmp_path).locked(), pytest.raises(vx.InvalidInput, match=f"at work in .*process {os.getpid()}"):
+        run(scenes_model, tmp_path)
+    run(scenes_model, tmp_path)
+
+
+def test_plans_that_cannot_be_read_are_refused(scenes_model, tmp_path):
+    run(scenes_model, tmp_path)
+    path = tmp_path / "plan.json"
+    plan = json.loads(path.read_text())
+    path.write_text(json.dumps({**plan, "format": 99}))
+    with pytest.raises(vx.InvalidInput, match="newer version"):
+        vx.Report(tmp_path)
+    path.write_text("{")
+    with pytest.raises(vx.InvalidInput, match="damaged"):
+        run(scenes_model, tmp_path)
+    with pytest.raises(vx.InvalidInput, match="holds no evaluation"):
+        vx.Report(tmp_path / "nowhere")
+
+
+def test_a_plan_survives_its_file(scenes_model, tmp_path):
+    run(scenes_model, tmp_path, regions=(4, 6))
+    plan = read_plan(tmp_path / "plan.json")
+    assert plan.regions == (4, 6)
+    run(scenes_model, tmp_path, regions=(4, 6))
+
+
+class Failing(nn.Module):
+    """Raises for dark pictures."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 192))
+
+    def forward(self, x):
+        if float(x.mean().detach()) < 0.1:
+            raise RuntimeError("the model broke")
+        return x.flatten(1) @ self.weight.T
+
+
+def mixed():
+    bright, dark = np.full((8, 8, 3), 200, np.uint8), np.zeros((8, 8, 3), np.uint8)
+    pictures = [bright, dark, "missing.png", bright]
+    return [vx.Example(p, answer="a", id=f"e{i}") for i, p in enumerate(pictures)]
+
+
+def test_bad_examples_are_counted_and_the_rest_goes_on(tmp_path):
+    model = vx.load(Failing(), transform=ToTensor(), labels=["a", "b"], device="cpu")
+    settings = {"methods": ["saliency"], "metrics": ["accuracy", "sparseness"], "workers": 1, "shard": 1}
+    report = vx.evaluate(model, mixed(), out=tmp_path / "a", **settings)
+    errors = report.errors()
+    assert errors["id"].tolist() == ["e1", "e2"]
+    assert errors["note"][0] == "RuntimeError: the model broke"
+    assert "does not exist" in errors["note"][1]
+    assert report.interval("accuracy", "").count == 2
+    assert any("failed altogether" in note for note in report.notes())
+    with pytest.raises(vx.InvalidInput, match="2 examples failed, above 1; the last: example 2"):
+        vx.evaluate(model, mixed(), out=tmp_path / "b", max_errors=1, **settings)
+    assert len(list((tmp_path / "b" / "shards").iterdir())) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_work(scenes_model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(vx.InvalidInput, match="cannot be written"):
+        run(scenes_model, tmp_path / "file" / "run")
+
+
+def test_a_full_disk_names_the_shard_and_keeps_the_finished(scenes_model, tmp_path, monkeypatch):
+    from vqa_explain.evaluation import store
+
+    real, count = store.write_atomically, []
+
+    def write(path, content):
+        if path.suffix == ".parquet":
+            count.append(path)
+            if len(count) == 2:
+                raise vx.InvalidInput("no space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(store, "write_atomically", write)
+    with pytest.raises(vx.InvalidInput, match="shard 1 cannot be written: no space left"):
+        run(scenes_model, tmp_path)
+    assert Store(tmp_path).finished("examples", read_plan(tmp_path / "plan.json")) == {0}
+    run(scenes_model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"methods": ["salience"]}, "did you mean 'saliency'"),
+        ({"methods": ["saliency", "saliency"]}, "asked for twice"),
+        ({"methods": ["shapley:budgets=5"]}, "did you mean 'budget'"),
+        ({"methods": ["shapley:budget"]}, "must be name=value"),
+        ({"methods": [7]}, "a method is a name"),
+        ({"metrics": ["deletions"]}, "did you mean 'deletion'"),
+        ({"metrics": ["deletion:players=words"]}, "choose one of: all, image, text"),
+        ({"metrics": []}, "no metric is asked for"),
+        ({"engine": "dask"}, "choose one of: local, ray"),
+        ({"keep": ["everything"]}, "thing to keep"),
+        ({"limit": 0}, "limit must be at least 1"),
+        ({"workers": 0}, "workers must be at least 1"),
+    ],
+)
+def test_what_cannot_be_asked_is_said_before_work(scenes_model, tmp_path, settings, words):
+    with pytest.raises(vx.InvalidInput, match=words):
+        run(scenes_model, tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([], "is empty"),
+        ("scenes:test", "sequence of Examples"),
+        (iter([vx.Example("a.png")]), "read only once"),
+        ([{"image": "a.png"}], "first item is of type dict"),
+    ],
+)
+def test_what_is_no_data_set_is_said(scenes_model, tmp_path, data, words):
+    with pytest.raises(vx.InvalidInput, match=words):
+        vx.evaluate(scenes_model, data, out=tmp_path / "run")
+
+
+def test_metrics_without_their_truth(scenes_model, tmp_path):
+    first = vx.load_dataset(DATA)[0]
+    bare = [vx.Example(first.image, first.question)]
+    with pytest.raises(vx.InvalidInput, match="relevance_mass: the example has no mask of the true region"):
+        vx.evaluate(scenes_model, bare, ["saliency"], ["relevance_mass", "accuracy"], tmp_path / "a")
+    report = vx.evaluate(scenes_model, bare, ["saliency"], ["relevance_mass", "text_share"], tmp_path / "b", workers=1)
+    assert report.notes() == [
+        "relevance_mass: left out for 1 of 1 examples, since the example has no mask of the true region"
+    ]
+    assert report.interval("relevance_mass", "saliency").count == 0
+
+
+def test_a_method_that_the_model_lacks_is_refused(scenes_model, tmp_path):
+    with pytest.raises(vx.Unsupported):
+        run(scenes_model, tmp_path, methods=["guided_backprop"])
+
+
+def test_every_shard_says_whose_it_is(scenes_model, tmp_path):
+    report = run(scenes_model, tmp_path)
+    for path in (tmp_path / "shards").iterdir():
+        assert pq.read_schema(path).metadata[b"plan"].decode() == report.plan.hash
