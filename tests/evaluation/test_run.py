@@ -89,7 +89,7 @@ def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(scenes_mo
                     name = (entry / "cmdline").read_bytes().decode(errors="replace")
                 except OSError:
                     continue
-                if name.startswith("ray::"):
+                if name.startswith("ray::_work"):
                     os.kill(int(entry.name), 9)
                     killed.append(name)
                     return

@@ -13,13 +13,14 @@ from vqa_explain.evaluation.plan import SHARD, Plan, data_fingerprint, data_name
 from vqa_explain.evaluation.report import Report
 from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
 from vqa_explain.examples import Example
-from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS
+from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS, explain
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, check_support
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Emap
 from vqa_explain.metrics.base import LACKS, Metric
 from vqa_explain.models.base import Model
+from vqa_explain.models.loading import FAMILIES
 
 ENGINES = ("local", "ray")
 KEPT = ("explanations",)
@@ -90,9 +91,6 @@ def evaluate(
             can be computed; too many examples fail.
         Unsupported: a method cannot explain the model.
     """
-    asked = [
-        _method(one, model) for one in (methods if methods is not None else [(DEFAULT_METHOD, DEFAULT_PARAMETERS)])
-    ]
     judged = [read_metric(one) for one in (metrics if metrics is not None else DEFAULT_METRICS)]
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
@@ -103,6 +101,8 @@ def evaluate(
         if number is not None and number < 1:
             raise InvalidInput(f"{what} must be at least 1, not {number}")
     dataset = _readable_again(dataset)
+    wanted = methods if methods is not None else [(DEFAULT_METHOD, DEFAULT_PARAMETERS)]
+    asked = [_method(one, model, dataset) for one in wanted]
     _check_metrics(model, dataset, judged)
     plan = Plan(
         model.name,
@@ -138,9 +138,12 @@ def evaluate(
     return report
 
 
-def _method(asked: Any, model: Model) -> Method:
+def _method(asked: Any, model: Model, dataset: Iterable[Example]) -> Method:
     method = cast(Method, registry.read("method", METHODS, asked))
     check_support(method, model)
+    if model.family in FAMILIES and method.name in FAMILIES[model.family].refuses:
+        # It is tried, since it depends on the network's layers, and says why it cannot.
+        explain(model, next(iter(dataset)), method=method.name, **registry.parameters_of(method))
     return method
 
 

@@ -1,0 +1,199 @@
+"""What a report says of results that are known; the shell; the page in a browser."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import vqa_explain as vx
+from vqa_explain.evaluation.comparison import compare
+from vqa_explain.evaluation.intervals import mean_interval
+
+METRICS = ["accuracy", "accuracy_without_image", "emap:count=6", "deletion", "relevance_mass", "text_share"]
+
+
+@pytest.fixture(scope="module")
+def report(scenes_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    data = vx.load_dataset("scenes:test")
+    return vx.evaluate(scenes_model, data, ["saliency", "leave_one_out"], METRICS, folder, limit=12, workers=1)
+
+
+def test_intervals_hold_the_mean_and_cover_it():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        found = mean_interval(rng.exponential(size=60))
+        assert found.low <= found.mean <= found.high
+        held += found.low <= 1.0 <= found.high
+    assert 0.88 <= held / 200 <= 0.99  # percentile intervals of skewed values cover a little less than they say
+    assert mean_interval(np.array([np.nan, 2.0])).count == 1
+    assert str(mean_interval(np.array([]))) == "–"
+    assert mean_interval(np.array([3.0, 3.0])) == mean_interval(np.array([3.0, 3.0]))
+
+
+def test_the_frame_has_a_row_for_every_value(report):
+    frame = report.frame()
+    assert len(frame) == 12 * (2 + 3 * 3)
+    assert set(frame["method"]) == {"", "saliency", "leave_one_out", "random"}
+    assert frame["value"].notna().all()
+    assert frame["index"].is_monotonic_increasing
+
+
+def test_the_summary_is_the_mean_of_the_frame(report):
+    frame, summary = report.frame(), report.summary().set_index(["metric", "method"])
+    for (metric, method), part in frame.groupby(["metric", "method"]):
+        assert summary.loc[(metric, method), "mean"] == pytest.approx(part["value"].mean())
+        assert summary.loc[(metric, method), "count"] == 12
+    assert summary.loc[("emap:count=6", ""), "mean"] == report.emap().emap
+
+
+def test_differences_are_paired(report):
+    wide = report.frame().query("metric == 'deletion'").pivot(index="index", columns="method", values="value")
+    found = report.differences("deletion")
+    assert set(found) == {"saliency", "leave_one_out"}
+    expected = mean_interval((wide["saliency"] - wide["random"]).to_numpy())
+    assert found["saliency"] == expected
+    assert found["saliency"].high < 0
+
+
+def test_families_add_up(report):
+    table = report.families()
+    assert table["count"][0] == 12 == table["count"][1:].sum()
+    total = sum(row["accuracy_without_image"].mean * row["count"] for _, row in table[1:].iterrows())
+    assert table["accuracy_without_image"][0].mean == pytest.approx(total / 12)
+
+
+def test_curves_are_means(report):
+    at, scores = report.curves()["deletion"]["saliency"]
+    assert at.tolist() == np.linspace(0, 1, 21).tolist()
+    assert np.trapezoid(scores, at) == pytest.approx(report.interval("deletion", "saliency").mean)
+
+
+def test_emap_is_the_projection_of_the_whole_grid(report, scenes_model):
+    data = vx.load_dataset("scenes:test")
+    examples = [data[i] for i in range(6)]
+    grid = np.zeros((6, 6, len(scenes_model.labels)))
+    for i, question in enumerate(examples):
+        for j, picture in enumerate(examples):
+            encoded = scenes_model.encode(vx.Example(picture.image, question.question))
+            grid[i, j] = scenes_model.scores(encoded, scenes_model.leaves(encoded)).detach().numpy()
+    additive = grid.mean(1)[:, None] + grid.mean(0)[None] - grid.mean((0, 1))
+    answers = np.array([scenes_model.labels.index(e.answer) for e in examples])
+    expected = (additive[np.arange(6), np.arange(6)].argmax(1) == answers).mean()
+    assert report.emap().emap == pytest.approx(expected)
+    assert report.emap().accuracy == pytest.approx((grid[np.arange(6), np.arange(6)].argmax(1) == answers).mean())
+
+
+def test_the_gallery_has_the_extremes(report):
+    values = report.values("relevance_mass", "saliency")
+    shown = report.gallery()
+    assert {s.kind for s in shown} == {"suspicious", "best", "worst"}
+    assert next(s for s in shown if s.kind == "best").index == values.idxmax()
+    assert next(s for s in shown if s.kind == "worst").index == values.idxmin()
+    assert len(report.shown()) == len(shown)
+
+
+def test_a_run_compared_with_itself_differs_by_nothing(report):
+    found = compare(report, vx.Report(report.folder))
+    assert {row.difference.mean for row in found.rows} == {0.0}
+    assert len(found.rows) == 2 + 3 * 3
+
+
+def test_runs_with_nothing_in_common_are_refused(report, scenes_model, tmp_path):
+    data = vx.load_dataset("scenes:validation")
+    other = vx.evaluate(scenes_model, data, ["saliency"], ["deletion"], tmp_path, limit=2, workers=1)
+    with pytest.raises(vx.InvalidInput, match="no metric of the same examples"):
+        compare(report, other)
+
+
+def shell(*arguments):
+    command = [sys.executable, "-m", "vqa_explain.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=250)
+
+
+def test_the_shell_evaluates_reports_and_compares(tmp_path, report):
+    out = tmp_path / "run"
+    command = ["evaluate", "--model", "scenes", "--data", "scenes:test", "--methods", "saliency", "leave_one_out",
+               "--metrics", "accuracy", "deletion", "--limit", 3, "--out", out, "--workers", 1]  # fmt: skip
+    done = shell(*command, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 examples, 0 failed" in done.stderr
+    found = json.loads(done.stdout)
+    assert found["examples"] == 3
+    assert found["summary"][0]["mean"] == 1.0
+    again = shell(*command)
+    assert again.returncode == 0
+    assert "examples" not in again.stderr  # nothing was left to do
+    assert "deletion" in again.stdout
+    told = shell("report", out, "--html", tmp_path / "r.html")
+    assert told.returncode == 0, told.stderr
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    both = shell("compare", out, report.folder, "--json")
+    assert both.returncode == 0, both.stderr
+    assert all(abs(row["difference"]["mean"]) < 1e-6 for row in json.loads(both.stdout)["rows"])
+    wrong = shell(*command, "--seed", 3)
+    assert wrong.returncode == 2
+    assert "seed: 0 there, 3 now" in wrong.stderr
+
+
+def test_an_interrupted_shell_says_how_to_go_on(tmp_path):
+    import signal
+    import time
+
+    command = [sys.executable, "-m", "vqa_explain.cli", "evaluate", "--model", "scenes", "--data", "scenes:test",
+               "--methods", "saliency", "--metrics", "deletion", "--out", str(tmp_path / "run"), "--workers", "1"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if list((tmp_path / "run").glob("shards/*.parquet")):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert vx.Report(tmp_path / "run").count >= 20
+
+
+def test_metrics_are_listed():
+    found = json.loads(shell("metrics", "--json").stdout)
+    assert len(found) == 24
+    assert all(row["source"] and row["range"] and row["better"] in ("higher", "lower", "neither") for row in found)
+    one = shell("metrics", "deletion").stdout
+    assert "players" in one
+    assert "lower" in one
+
+
+def test_the_page_says_what_the_report_says(report, tmp_path):
+    sys.path.insert(0, str(__import__("pathlib").Path(__file__).parents[1] / "viewer"))
+    from browser import axe_problems, opened_browser, watched_page
+
+    path = report.to_html(tmp_path / "report.html")
+    with opened_browser() as browser, watched_page(browser) as (page, wrong):
+        page.goto(path.as_uri())
+        text = page.locator("main").inner_text()
+        for metric in ("deletion", "relevance_mass", "text_share"):
+            for method in ("saliency", "leave_one_out", "random"):
+                assert f"{report.interval(metric, method).mean:.3g}" in text
+        assert page.locator(".vqax").count() == len(report.shown())
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert wrong == []
+    assert not re.search(r"(src|href)=[\"']https?:", path.read_text())
+    with opened_browser() as browser, watched_page(browser, bypass_csp=True) as (page, _):
+        page.goto(path.as_uri())
+        assert axe_problems(page, tmp_path) == []
+
+
+def test_hostile_names_are_text(scenes_model, tmp_path):
+    first = vx.load_dataset("scenes:test")[0]
+    evil = "<script>document.title='owned'</script>"
+    example = vx.Example(first.image, evil, answer=evil, id=evil, family=evil)
+    report = vx.evaluate(scenes_model, [example], ["saliency"], ["deletion"], tmp_path / "a", name=evil, workers=1)
+    text = report.to_html(tmp_path / "r.html").read_text()
+    assert "<script" not in text
+    assert isinstance(report.frame(), pd.DataFrame)
