@@ -17,8 +17,8 @@ import vqa_explain as vx
 from vqa_explain.datasets.scenes import FAMILIES, Scenes
 from vqa_explain.examples import Example
 from vqa_explain.game import Game, make_players
-from vqa_explain.metrics.faithfulness import deletion
-from vqa_explain.metrics.localization import decisive_words, relevance_mass, word_mass
+from vqa_explain.metrics.faithfulness import ranking
+from vqa_explain.metrics.localization import decisive_words, mass
 from vqa_explain.models.base import Model, Target, answers, find_answer
 
 CANDIDATES: dict[str, tuple[str, dict[str, object]]] = {
@@ -55,6 +55,14 @@ def interval(values: np.ndarray, rng: np.random.Generator) -> str:
     return f"{values.mean():.3f} ± {(high - low) / 2:.3f}"
 
 
+def deletion(game: Game, values: np.ndarray, steps: int = 20) -> float:
+    """The area under the score as players leave, the most positive first."""
+    gone = np.rint(np.linspace(0, len(values), steps + 1)).astype(int)
+    place = np.empty(len(values), dtype=int)
+    place[ranking(values, "signed")] = np.arange(len(values))
+    return float(np.trapezoid(game(place >= gone[:, None]), dx=1 / steps))
+
+
 def measure(model: Model, examples: list[Example], method: str | None, parameters: dict[str, object]) -> np.ndarray:
     """(examples, 4): region mass, word mass, deletion, seconds. No method: random values."""
     rng = np.random.default_rng(0)
@@ -79,8 +87,8 @@ def measure(model: Model, examples: list[Example], method: str | None, parameter
         values = np.concatenate([patches, [w.value for w in why.words]])
         truth = example.truth
         assert truth is not None
-        words = word_mass(why, decisive_words(why, example))
-        rows.append((relevance_mass(why, truth), words, deletion(game, values), seconds))
+        words = mass(np.array([w.value for w in why.words]), decisive_words(why, example))
+        rows.append((mass(why.image, truth), words, deletion(game, values), seconds))
     return np.array(rows)
 
 

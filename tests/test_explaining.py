@@ -12,7 +12,7 @@ import torch
 import vqa_explain as vx
 from vqa_explain.datasets.easy_vqa import EasyVQA
 from vqa_explain.datasets.scenes import FAMILIES, Scenes
-from vqa_explain.metrics.localization import decisive_words, relevance_mass, word_mass
+from vqa_explain.metrics.localization import decisive_words, mass
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,8 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(scene
                 continue
             found = vx.explain(scenes_model, example)
             words = decisive_words(found, example)
-            ours.append((relevance_mass(found, example.truth), word_mass(found, words)))
+            in_words = np.array([w.value for w in found.words])
+            ours.append((mass(found.image, example.truth), mass(in_words, words)))
             noise = np.abs(rng.normal(size=len(words)))
             chance.append((example.truth.mean(), noise[words].sum() / noise.sum()))
     ours, chance = np.mean(ours, axis=0), np.mean(chance, axis=0)

@@ -23,6 +23,14 @@ def over_white(value: float, scale: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def ink(color: tuple[float, float, float]) -> str:
+    """ "white" or "black", whichever is told apart better from a colour of 0 … 255 (WCAG 2.2, contrast ratio)."""
+    channels = np.asarray(color, dtype=float) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    return "white" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "black"
+
+
 def overlay(picture: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
     """The picture (H, W, 3) in grey with signed values (H, W) laid over it, uint8."""
     grey = picture.astype(np.float64) @ [0.299, 0.587, 0.114]

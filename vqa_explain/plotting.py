@@ -74,7 +74,7 @@ def _words(axes: Any, explanation: Explanation) -> None:
         for word in line:
             middle = at + (len(word.text) + 3) / 2
             color = np.array(colors.over_white(word.value, explanation.scale)) / 255
-            ink = "white" if color @ [0.299, 0.587, 0.114] < 0.5 else "black"
+            ink = colors.ink(tuple(255 * color))
             box = {"facecolor": color, "edgecolor": "none", "boxstyle": "round,pad=0.3"}
             axes.text(middle, -2.2 * row - 0.7, _plain(word.text), ha="center", va="center", bbox=box, color=ink)
             error = "" if not word.error else f"±{word.error:.2f}"

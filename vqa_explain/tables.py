@@ -15,8 +15,7 @@ from vqa_explain.models.loading import FAMILIES, SHIPPED
 
 def _colored(text: str, value: float, scale: float) -> Text:
     red, green, blue = colors.over_white(value, scale)
-    ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "black"
-    return Text(text, Style(color=ink, bgcolor=f"rgb({red},{green},{blue})"))
+    return Text(text, Style(color=colors.ink((red, green, blue)), bgcolor=f"rgb({red},{green},{blue})"))
 
 
 def question_text(e: Explanation) -> Text:

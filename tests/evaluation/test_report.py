@@ -162,7 +162,7 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path):
 
 def test_metrics_are_listed():
     found = json.loads(shell("metrics", "--json").stdout)
-    assert len(found) == 24
+    assert len(found) == 23
     assert all(row["source"] and row["range"] and row["better"] in ("higher", "lower", "neither") for row in found)
     one = shell("metrics", "deletion").stdout
     assert "players" in one

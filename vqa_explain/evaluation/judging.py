@@ -74,7 +74,7 @@ class Judge:
         base |= {"index": index, "id": example.id, "family": example.family, "question": example.question}
         base |= {"answer": example.answer, "method": "", "metric": ERROR}
         try:
-            case = self._case(example)
+            case = self.case(example)
         except Exception as error:  # of any kind: one bad example must not end the run
             return [{**base, "note": said(error)}]
         base |= {"predicted": case.best[0].text, "probability": case.best[0].probability}
@@ -85,7 +85,8 @@ class Judge:
             rows += self._explained(case, method, {**base, "method": text}, index)
         return rows
 
-    def _case(self, example: Example) -> Case:
+    def case(self, example: Example) -> Case:
+        """The example with the model's answer, before anything is explained."""
         encoded = self.model.encode(example)
         players = make_players(encoded, self.plan.regions, self.plan.words)
         score = "logit"

@@ -6,6 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import Example
+from vqa_explain.explanation import Explanation
 from vqa_explain.metrics.base import HIGHER, Case, register
 
 
@@ -36,12 +38,10 @@ def true_region(case: Case) -> np.ndarray:
     return truth
 
 
-def decisive_words(case: Case) -> np.ndarray:
+def decisive_words(explanation: Explanation, example: Example) -> np.ndarray:
     """(W,) bool: the words that touch a decisive character span."""
-    spans = case.example.decisive
-    return np.array(
-        [any(w.start < end and start < w.end for start, end in spans) for w in case.explanation.words], bool
-    )
+    spans, words = example.decisive, explanation.words
+    return np.array([any(w.start < end and start < w.end for start, end in spans) for w in words], bool)
 
 
 def _words(case: Case) -> np.ndarray:
@@ -119,7 +119,7 @@ class WordMass:
     needs: ClassVar[frozenset[str]] = frozenset({"decisive", "question"})
 
     def __call__(self, case: Case) -> float:
-        return mass(_words(case), decisive_words(case))
+        return mass(_words(case), decisive_words(case.explanation, case.example))
 
 
 @register
@@ -135,4 +135,4 @@ class WordRank:
     needs: ClassVar[frozenset[str]] = frozenset({"decisive", "question"})
 
     def __call__(self, case: Case) -> float:
-        return rank(_words(case), decisive_words(case))
+        return rank(_words(case), decisive_words(case.explanation, case.example))

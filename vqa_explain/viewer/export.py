@@ -31,7 +31,7 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax .soft{color:var(--soft,#5c6873);font-size:.85rem;overflow-wrap:anywhere}
 .vqax .words{margin:.8rem 0;display:flex;flex-wrap:wrap;gap:.3rem}
 .vqax .word{border-radius:5px;padding:.15rem .45rem;text-align:center;overflow-wrap:anywhere;border:1px solid #0002}
-.vqax .word small{display:block;font-size:.68rem;opacity:.85}
+.vqax .word small{display:block;font-size:.68rem}
 .vqax .pictures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
 .vqax figure{margin:0}
 .vqax figcaption{font-size:.8rem;color:var(--soft,#5c6873)}
@@ -108,7 +108,7 @@ def _value(value: float, error: float | None) -> str:
 
 def _word(word: WordValue, scale: float) -> str:
     red, green, blue = colors.over_white(word.value, scale)
-    ink = "#fff" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else "#111"
+    ink = colors.ink((red, green, blue))
     text = html.escape(word.text)
     return (
         f'<span class="word" dir="auto" style="background:rgb({red},{green},{blue});color:{ink}">'

