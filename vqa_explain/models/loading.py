@@ -275,10 +275,9 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
     module = kind.from_pretrained(source, use_safetensors=True, **settings)
+    _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
-    else:
-        _align(module)
     processor = options.processor
     if processor is None and family.processor:
         try:
