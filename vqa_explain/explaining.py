@@ -4,6 +4,7 @@ import dataclasses
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import version
 from typing import Any, cast, overload
 
@@ -233,11 +234,16 @@ def _boxes(encoded: Encoded, where: np.ndarray, regions: Regions) -> list[tuple[
 
 
 def _provenance(task: Task) -> dict[str, Any]:
-    versions = {name: version(name) for name in ("vqa_explain", "torch", "transformers")}
     return {
         "model": task.model.name,
         "family": task.model.family,
         "seed": task.seed,
         "example": task.encoded.example.id,
-        "versions": {**versions, "python": platform.python_version()},
+        "versions": dict(_versions()),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:  # reading them takes longer than a small model takes to answer
+    installed = {name: version(name) for name in ("vqa_explain", "torch", "transformers")}
+    return {**installed, "python": platform.python_version()}

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.image import Geometry
+from vqa_explain.features.image import Geometry, blank
 from vqa_explain.features.regions import grid_regions
 
 sizes = st.integers(1, 60)
@@ -56,3 +57,17 @@ def test_grid_cells_are_equal_as_far_as_pixels_allow():
     assert area.min() >= 3 * 3
     with pytest.raises(InvalidInput, match="does not fit"):
         grid_regions((4, 4), (5, 1))
+
+
+def test_regions_of_whole_cells_are_told_from_others():
+    columns = grid_regions((12, 12), (1, 3))
+    np.testing.assert_array_equal(columns.of_cells((3, 3)), [[0, 1, 2]] * 3)
+    assert columns.of_cells((2, 2)) is None
+
+
+def test_a_blank_picture_is_kept_until_the_picture_changes():
+    pixels = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    first = blank(pixels, "mean", 0)
+    assert blank(pixels, "mean", 0) is first
+    pixels.add_(1)
+    torch.testing.assert_close(blank(pixels, "mean", 0), first + 1)

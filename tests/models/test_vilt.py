@@ -5,7 +5,9 @@ import pytest
 import torch
 
 import vqa_explain as vx
+from vqa_explain.features.image import fill_in
 from vqa_explain.features.regions import grid_regions
+from vqa_explain.game import make_players
 from vqa_explain.training import vilt as training
 
 
@@ -133,3 +135,26 @@ def test_words_of_several_tokens_and_unicode_keep_their_spans(scenes_model, scen
     assert [question[w.start : w.end] for w in why.words] == [w.text for w in why.words]
     assert "What's" in [w.text for w in why.words]
     assert sum(w.value for w in why.words) == pytest.approx(sum(t.value for t in why.tokens if not t.special))
+
+
+@pytest.mark.parametrize("fill", ["blur", "mean", "constant", "drop"])
+def test_coalitions_are_answered_as_transformers_does(scenes_model, scene, fill):
+    """Fused attention, the last layer's first token alone and chosen patches change nothing but the rounding."""
+    model = scenes_model
+    encoded = model.encode(scene)
+    players = make_players(encoded)
+    present = torch.from_numpy(np.random.default_rng(0).random((6, len(players))) < 0.5)
+    shown, spoken = present.split([players.regions.count, len(players.units.words)], dim=1)
+    said = torch.cat([spoken, torch.ones(6, 1, dtype=torch.bool)], dim=1)[:, torch.from_numpy(players.units.owner)]
+    found = model.coalition_scores(encoded, players.regions, shown, said, {"image": fill, "text": "pad"}, 0)
+    with torch.no_grad():
+        if fill == "drop":
+            patches, seen = model._drop(encoded, players.regions, shown)
+        else:
+            patches = model._patches(fill_in(encoded.pixels, players.regions.pixels(shown), fill, 0))
+            seen = torch.ones(patches.shape[:2], dtype=torch.long)
+        words = model.module.vilt.embeddings.text_embeddings.word_embeddings(encoded.ids.expand(6, -1))
+        given = {"inputs_embeds": words, "attention_mask": said.long(), "image_embeds": patches, "pixel_mask": seen}
+        wanted = model.module(**given).logits
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    assert (found[0] - found[1]).abs().max() > 1e-3

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.weak import WeakIdKeyDictionary
 
 
 @dataclass(frozen=True)
@@ -171,9 +172,23 @@ BLANKS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "constant": _constant,
     "noise": _noise,
 }
+_known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # pixels → their blank pictures
+
 # What an absent region becomes: a part of such a picture, or "inpaint", which looks at what is present. A further
 # fill, "drop", leaves the region's patches out of the sequence: see the models.
 FILLS = (*BLANKS, "inpaint")
+
+
+def blank(pixels: Tensor, fill: str, seed: int) -> Tensor:
+    """The picture with everything absent after a fill of `BLANKS`; not to be written into.
+
+    It is kept as long as `pixels`, since every batch of coalitions asks for it.
+    """
+    known = _known.setdefault(pixels, {})
+    key = (fill, seed, pixels._version)
+    if key not in known:
+        known[key] = BLANKS[fill](pixels, seed)
+    return known[key]
 
 
 def baseline(pixels: Tensor, fill: str, seed: int, instead: str = "blur") -> Tensor:
@@ -184,8 +199,8 @@ def baseline(pixels: Tensor, fill: str, seed: int, instead: str = "blur") -> Ten
 def fill_in(pixels: Tensor, present: Tensor, fill: str, seed: int) -> Tensor:
     """The frame (N, 3, H', W') with the absent pixels of `present` (N, H', W') filled after `fill`."""
     present = present[:, None]
-    blank = _inpaint(pixels, present) if fill == "inpaint" else BLANKS[fill](pixels, seed)
-    return torch.where(present, pixels, blank)
+    absent = _inpaint(pixels, present) if fill == "inpaint" else blank(pixels, fill, seed)
+    return torch.where(present, pixels, absent)
 
 
 @dataclass(frozen=True)

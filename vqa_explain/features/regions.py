@@ -26,6 +26,13 @@ class Regions:
         """(N, H', W') bool, the pixels present, of the regions present (N, R)."""
         return shown[:, torch.from_numpy(self.labels).to(shown.device)]
 
+    def of_cells(self, grid: tuple[int, int]) -> np.ndarray | None:
+        """The region (rows, columns) that holds each cell of a grid, or `None` where one is divided."""
+        cells = grid_regions(self.labels.shape, grid).labels.ravel()
+        owner = np.zeros(cells.max() + 1, dtype=self.labels.dtype)
+        owner[cells] = self.labels.ravel()
+        return owner.reshape(grid) if (owner[cells] == self.labels.ravel()).all() else None
+
     def snapped(self, grid: tuple[int, int]) -> "Regions":
         """Every cell of the grid (rows, columns) given whole to the region that holds most of it.
 

@@ -367,6 +367,9 @@ def footprint(module: nn.Module) -> Iterator[Footprint]:
 @contextmanager
 def parameters_frozen(module: nn.Module) -> Iterator[None]:
     """Gradients flow to the leaves only, so that a backward pass does not pay for the weights."""
+    if not torch.is_grad_enabled():
+        yield
+        return
     wanted = [p for p in module.parameters() if p.requires_grad]
     for p in wanted:
         p.requires_grad_(False)

@@ -15,10 +15,11 @@ from transformers import ViltForQuestionAnswering, ViltProcessor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import FILLS, Geometry, ImageFeature, baseline, fill_in
+from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, baseline, blank, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.transformer import to_front
+from vqa_explain.models.vilt_readout import answer_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
 
@@ -131,9 +132,20 @@ class ViltModel:
         if fills["image"] == "drop":
             patches, seen = self._drop(encoded, regions, shown)
         else:
-            patches = self._patches(fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed))
+            patches = self._fill(encoded, regions, shown, fills["image"], seed)
             seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
-        return self._answer(text, heard, patches, seen)
+        return answer_scores(self.module, text, heard, patches, seen)
+
+    def _fill(self, encoded: Encoded, regions: Regions, shown: Tensor, fill: str, seed: int) -> Tensor:
+        """Image tokens (N, 1 + patches, D) with absent regions filled."""
+        whole = regions.of_cells(encoded.grid)
+        if whole is None or fill not in BLANKS:
+            return self._patches(fill_in(encoded.pixels, regions.pixels(shown), fill, seed))
+        # A patch is wholly there or wholly blank, so that both are embedded once and chosen from.
+        there, gone = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
+        present = shown[:, torch.from_numpy(whole.ravel()).to(self.device)]
+        present = torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
+        return torch.where(present[:, :, None], there, gone)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
         """Word embeddings (N, T, D) and attention (N, T) with only the tokens of `said` (N, T) present."""
