@@ -5,6 +5,8 @@ fused, and no gradients are kept; the scores are those of `transformers`' own fo
 blocks do not fire, those on their parts do.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,7 +38,7 @@ def answer_scores(
     return pooled
 
 
-def _block(layer: torch.nn.Module, states: Tensor, count: int, mask: Tensor | None) -> Tensor:
+def _block(layer: Any, states: Tensor, count: int, mask: Tensor | None) -> Tensor:
     """The first `count` states (B, count, D) after a layer."""
     attend, own = layer.attention.attention, states[:, :count]
     normed = layer.layernorm_before(states)
