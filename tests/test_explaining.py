@@ -113,6 +113,37 @@ def test_the_figure_draws(why, tmp_path):
     assert (tmp_path / "why.png").stat().st_size > 10_000
 
 
+def test_the_views_of_a_figure_show_their_part_of_the_values(why):
+    def shown(figure):
+        return [axes.get_images()[-1] for axes in figure.axes if axes.get_images()]
+
+    values, scale = why.heat
+    picture, positive, negative, masked = shown(why.plot(views=["picture", "positive", "negative", "masked"]))
+    np.testing.assert_array_equal(picture.get_array(), why.picture)
+    for view, visible in ((positive, values > 0.02 * scale), (negative, values < -0.02 * scale)):
+        np.testing.assert_array_equal((view.get_array() != 255).any(axis=2) & (np.abs(values) > 0.02 * scale), visible)
+    assert (masked.get_array()[values <= 0] == 255).all()
+    strongest = np.unravel_index(values.argmax(), values.shape)
+    if values[strongest] == scale:
+        np.testing.assert_array_equal(masked.get_array()[strongest], why.picture[strongest])
+    signed = shown(why.plot(views=["signed"], cmap="PuOr"))[-1]
+    np.testing.assert_array_equal(signed.get_array(), values)
+    assert (signed.get_clim(), signed.cmap.name) == ((-scale, scale), "PuOr")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"views": ["overlays"]}, "unknown view 'overlays'"),
+        ({"views": []}, "no view"),
+        ({"cmap": "virids"}, "unknown colour map 'virids'"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn(why, given, said):
+    with pytest.raises(vx.InvalidInput, match=said):
+        why.plot(**given)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -15,11 +15,23 @@ if TYPE_CHECKING:
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
+    from vqa_explain.methods.base import Attribution, Task, register_method
+    from vqa_explain.metrics.base import Case, register_metric
     from vqa_explain.models.custom import CustomModel
-    from vqa_explain.models.loading import load
+    from vqa_explain.models.loading import load, register_model
+    from vqa_explain.plugins import use
+    from vqa_explain.registry import parameter
     from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
+    "Attribution": "methods.base",
+    "Case": "metrics.base",
+    "Task": "methods.base",
+    "parameter": "registry",
+    "register_method": "methods.base",
+    "register_metric": "metrics.base",
+    "register_model": "models.loading",
+    "use": "plugins",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
     "Example": "examples",
@@ -39,7 +51,9 @@ _HOMES = {
     "load_explanation": "explanation",
 }
 __all__ = [
+    "Attribution",
     "Boxes",
+    "Case",
     "CustomModel",
     "Example",
     "Explanation",
@@ -48,6 +62,7 @@ __all__ = [
     "NonFiniteScore",
     "OutOfMemory",
     "Report",
+    "Task",
     "Unsupported",
     "VQAExplainError",
     "Viewer",
@@ -56,6 +71,11 @@ __all__ = [
     "load",
     "load_dataset",
     "load_explanation",
+    "parameter",
+    "register_method",
+    "register_metric",
+    "register_model",
+    "use",
 ]
 
 

@@ -29,6 +29,24 @@ for _command in cli_evaluation.COMMANDS:
     app.command(_command)
 
 
+@app.meta.default
+def _with_plugins(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    use: Annotated[list[str] | None, Parameter(negative=())] = None,
+) -> None:
+    """Explain the answers of visual question answering models: words and image regions together.
+
+    Args:
+        use: a Python file or module that registers methods, metrics or models of your own; may be repeated.
+    """
+    if use:
+        from vqa_explain import plugins
+
+        for source in use:
+            plugins.use(source)
+    app(tokens, exit_on_error=False, print_error=False)
+
+
 @contextmanager
 def _progress(what: str) -> Iterator["Progress | None"]:
     """A progress bar on the error stream, when a person is watching."""
@@ -220,7 +238,7 @@ def models(*, json_: Json = False) -> None:
 def main() -> None:
     """Runs the command; a user's mistake ends with one line and exit code 2."""
     try:
-        app(exit_on_error=False, print_error=False)
+        app.meta(exit_on_error=False, print_error=False)
     except (VQAExplainError, cyclopts.CycloptsError) as error:
         print(f"vqa-explain: {error}", file=sys.stderr)
         sys.exit(2)

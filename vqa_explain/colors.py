@@ -18,9 +18,14 @@ def signed_rgba(values: np.ndarray, scale: float, strength: float = 0.8) -> np.n
 
 def over_white(value: float, scale: float) -> tuple[int, int, int]:
     """The colour of a word: `signed_rgba` laid over white."""
-    *rgb, alpha = (int(c) for c in signed_rgba(np.array(value), scale))
-    red, green, blue = (round(255 + (c - 255) * alpha / 255) for c in rgb)
+    red, green, blue = (int(c) for c in on_white(np.array(value), scale))
     return red, green, blue
+
+
+def on_white(values: np.ndarray, scale: float) -> np.ndarray:
+    """(…,) signed values in colour over white, (…, 3) uint8."""
+    rgba = signed_rgba(values, scale).astype(np.float64)
+    return np.rint(255 + (rgba[..., :3] - 255) * rgba[..., 3:] / 255).astype(np.uint8)
 
 
 def ink(color: tuple[float, float, float]) -> str:
@@ -38,3 +43,9 @@ def overlay(picture: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray
     rgba = signed_rgba(values, scale).astype(np.float64)
     alpha = rgba[:, :, 3:] / 255
     return np.rint(faded * (1 - alpha) + rgba[:, :, :3] * alpha).astype(np.uint8)
+
+
+def masked(picture: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
+    """The picture (H, W, 3), faded to white where values (H, W) do not speak for the answer, uint8."""
+    seen = np.clip(values / scale, 0, 1)[:, :, None] if scale > 0 else np.zeros((*values.shape, 1))
+    return np.rint(picture * seen + 255 * (1 - seen)).astype(np.uint8)

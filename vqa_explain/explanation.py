@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,11 +152,11 @@ class Explanation:
             bundle |= {k: v for k, v in view.items() if k.startswith("application/")}
         return bundle
 
-    def plot(self) -> Any:
-        """A matplotlib figure: picture, overlay, coloured words, modality bar, colour bar with units."""
+    def plot(self, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Any:
+        """A matplotlib figure: the picture in several views, coloured words, modality bar: see `plotting.plot`."""
         from vqa_explain.plotting import plot
 
-        return plot(self)
+        return plot(self, views, cmap)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Writes one HTML file that needs no network."""

@@ -1,5 +1,6 @@
 """Static figures with matplotlib."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -8,27 +9,56 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from vqa_explain import colors
+from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explanation import Explanation
 
 _LINE = 46  # characters of the question in a line of the figure
 
 
-def colormap() -> LinearSegmentedColormap:
-    """The colours of `colors.signed_rgba` over white, for colour bars."""
-    ends = [np.array(c) / 255 for c in (colors.over_white(-1, 1), (255, 255, 255), colors.over_white(1, 1))]
+# View → what of the values it shows, and the ends of its scale; `None` for those without a scale.
+VIEWS: dict[str, Any] = {
+    "picture": None,
+    "overlay": (lambda v: v, -1, 1),
+    "signed": (lambda v: v, -1, 1),
+    "positive": (lambda v: np.maximum(v, 0), 0, 1),
+    "negative": (lambda v: np.minimum(v, 0), -1, 0),
+    "absolute": (np.abs, 0, 1),
+    "masked": None,
+}
+
+
+def colormap(low: float = -1, high: float = 1) -> LinearSegmentedColormap:
+    """The colours of `colors.signed_rgba` over white from `low` to `high`, for colour bars."""
+    ends = [np.array(colors.over_white(at, 1)) / 255 for at in (low, (low + high) / 2, high)]
     return LinearSegmentedColormap.from_list("signed", ends)
 
 
-def plot(explanation: Explanation) -> Figure:
-    """The picture, its overlay, the coloured words, each modality's share, and a colour bar with units.
+def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Figure:
+    """The picture in several views side by side, the coloured words, each modality's share, and bars with units.
 
     The figure is not registered with pyplot, so it needs no closing; notebooks show it, `savefig` writes it.
+
+    Args:
+        views: of `VIEWS`: the "picture"; the values laid "overlay" it, or alone as "signed", "positive", "negative" or
+            "absolute"; or the picture "masked", seen only as far as values speak for the answer.
+        cmap: a matplotlib colour map, by name or itself, in place of our own.
+
+    Raises:
+        InvalidInput: there is no such view or colour map.
     """
+    for view in views:
+        if view not in VIEWS:
+            raise unknown("view", view, VIEWS)
+    if not views:
+        raise InvalidInput("no view is asked for; name at least one")
+    if isinstance(cmap, str) and cmap not in matplotlib.colormaps:
+        raise unknown("colour map", cmap, matplotlib.colormaps)
     has_words = bool(explanation.words)
-    figure = Figure(figsize=(8.4, 5.2 if has_words else 4.4), layout="constrained")
+    figure = Figure(figsize=(max(2, len(views)) * 4.2, 5.2 if has_words else 4.4), layout="constrained")
     heights = [5, 1.3, 0.35] if has_words else [5, 0.35]
-    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
-    _pictures(figure, grid, explanation)
+    grid = figure.add_gridspec(len(heights), len(views), height_ratios=heights)
+    for column, view in enumerate(views):
+        _view(figure, figure.add_subplot(grid[0, column]), explanation, view, cmap, column == len(views) - 1)
     if has_words:
         _words(figure.add_subplot(grid[1, :]), explanation)
     _shares(figure.add_subplot(grid[-1, :]), explanation)
@@ -43,21 +73,33 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _pictures(figure: Figure, grid: Any, explanation: Explanation) -> None:
-    original, overlay = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+def _view(figure: Figure, axes: Any, explanation: Explanation, view: str, cmap: Any, last: bool) -> None:
+    """One view; the last one that has colours says their unit."""
     values, scale = explanation.heat
-    original.imshow(explanation.picture)
-    original.set_title("picture", fontsize=9)
-    overlay.imshow(colors.overlay(explanation.picture, values, scale))
     what = "regions" if explanation.by_region else "pixels"
-    overlay.set_title(f"{what}, {explanation.method}", fontsize=9)
-    for axes in (original, overlay):
-        axes.set_axis_off()
-    shown = matplotlib.cm.ScalarMappable(Normalize(-scale or -1, scale or 1), colormap())
-    unit = "a region or word" if explanation.by_region else "a pixel"
-    bar = figure.colorbar(shown, ax=overlay, shrink=0.9)
-    bar.set_label(_plain(f"{explanation.unit},\npoints {unit}"), fontsize=8)
+    axes.set_axis_off()
+    axes.set_title("picture" if view == "picture" else f"{view}: {what}, {explanation.method}", fontsize=9)
+    if view == "picture":
+        axes.imshow(explanation.picture)
+        return
+    if view == "masked":
+        axes.imshow(colors.masked(explanation.picture, values, scale))
+        return
+    part, low, high = VIEWS[view]
+    values, ends = part(values), {"vmin": low * (scale or 1), "vmax": high * (scale or 1)}
+    if cmap is not None:
+        axes.imshow(explanation.picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(values, cmap=cmap, alpha=0.7 if view == "overlay" else 1, **ends)
+    elif view == "overlay":
+        axes.imshow(colors.overlay(explanation.picture, values, scale))
+    else:
+        axes.imshow(colors.on_white(values, scale))
+    shown = matplotlib.cm.ScalarMappable(Normalize(**ends), cmap or colormap(low, high))
+    bar = figure.colorbar(shown, ax=axes, shrink=0.9)
     bar.ax.tick_params(labelsize=7)
+    if last:
+        unit = "a region or word" if explanation.by_region else "a pixel"
+        bar.set_label(_plain(f"{explanation.unit},\npoints {unit}"), fontsize=8)
 
 
 def _words(axes: Any, explanation: Explanation) -> None:

@@ -32,6 +32,25 @@ def parameter(
     return field(default=default, metadata=data)
 
 
+def registered(kind: str, known: dict[str, type[Any]], needed: tuple[str, ...], cls: type[Any]) -> type[Any]:
+    """Puts a class among the known ones of its kind.
+
+    Raises:
+        InvalidInput: it is no dataclass, lacks something, or its name is another's.
+    """
+    if not dataclasses.is_dataclass(cls):
+        raise InvalidInput(f"{kind} class {cls.__name__} must be a dataclass; write @dataclass(frozen=True) below")
+    missing = [name for name in needed if not hasattr(cls, name)]
+    if missing:
+        raise InvalidInput(f"{kind} class {cls.__name__} does not say its {', '.join(missing)}; add class attributes")
+    name = str(cls.__dict__["name"])
+    before = known.get(name)
+    if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise InvalidInput(f"there is a {kind} named {name!r} already; choose another name")
+    known[name] = cls
+    return cls
+
+
 def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dict[str, Any]) -> Any:
     """The thing of that kind ("method", "metric") and name, each parameter checked against its type and range."""
     if name not in known:

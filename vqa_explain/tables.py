@@ -10,7 +10,7 @@ from vqa_explain import colors
 from vqa_explain.explanation import Explanation
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
-from vqa_explain.models.loading import FAMILIES, SHIPPED
+from vqa_explain.models.loading import FAMILIES, SHIPPED, own_models
 
 
 def _colored(text: str, value: float, scale: float) -> Text:
@@ -90,7 +90,7 @@ def parameters_table(name: str, parameters: list[dict[str, Any]]) -> Table:
 
 
 def describe_models() -> dict[str, Any]:
-    """Shipped models, and loadable families with what each can do and which methods work on it."""
+    """Shipped models, the user's own, and loadable families with what each can do and which methods work on it."""
     families = {}
     for name, family in FAMILIES.items():
         able = family.capabilities
@@ -102,14 +102,15 @@ def describe_models() -> dict[str, Any]:
             "refuses": [m for m in METHODS if m not in works],
             "note": family.note,
         }
-    return {"shipped": {name: s.about for name, s in SHIPPED.items()}, "families": families}
+    shipped = {name: s.about for name, s in SHIPPED.items()}
+    return {"shipped": shipped, "own": list(own_models()), "families": families}
 
 
 def models_tables() -> list[Table]:
     """Shipped models, families, and which methods work on which family."""
     found = describe_models()
     shipped = Table("name", "what it is", title="Shipped")
-    for name, about in found["shipped"].items():
+    for name, about in [*found["shipped"].items(), *((name, "your own") for name in found["own"])]:
         shipped.add_row(name, about)
     families = Table("name", "what it is", "can do", title="Families", show_lines=True)
     for name, family in found["families"].items():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vqa_explain import plugins
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.judging import ERROR, Judge, one_thread, table_of
 from vqa_explain.evaluation.plan import Plan
@@ -51,15 +52,21 @@ class Done:
 
 @dataclass
 class Workshop:
-    """A model, a plan and perhaps a data set that can be indexed: all that a process needs to do jobs."""
+    """A model, a plan and perhaps a data set that can be indexed: all that a process needs to do jobs.
+
+    Attributes:
+        own: methods and metrics of the user's own, which a worker does not know.
+    """
 
     model: Model
     plan: Plan
     dataset: Any = None
+    own: tuple[type[Any], ...] = field(default_factory=plugins.own)
     _judge: Judge | None = field(default=None, repr=False)
 
     def __call__(self, job: Job) -> Done:
         if self._judge is None:
+            plugins.adopt(self.own)
             self._judge = Judge(self.model, self.plan)
         with one_thread(self.model):
             return self._grid(job) if job.kind == GRID else self._examples(job, self._judge)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from vqa_explain.methods.base import Attribution, Task, register
+from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 
 KIND = "conservation gap: what biases and positions keep"
@@ -135,7 +135,7 @@ def _attention(
     return _Halved.apply(scores.softmax(dim=-1) @ value)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class AttnLrp:
     """The score handed back layer by layer to pixels and tokens, each operation sharing it among its inputs.

@@ -180,10 +180,13 @@ class Method(Protocol):
 METHODS: dict[str, type[Any]] = {}
 
 
-def register(cls: type[Any]) -> type[Any]:
-    """Makes a method known by its `name` everywhere: `explain`, the shell, the lists."""
-    METHODS[cls.name] = cls
-    return cls
+def register_method(cls: type[Any]) -> type[Any]:
+    """Makes a method (see `Method`) known by its `name` everywhere: `explain`, the viewer, the shell, runs.
+
+    Raises:
+        InvalidInput: it is no dataclass, lacks something, or its name is another's.
+    """
+    return registry.registered("method", METHODS, ("name", "source", "needs", "error", "cost"), cls)
 
 
 def create(name: str, parameters: dict[str, Any]) -> Method:

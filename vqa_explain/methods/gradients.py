@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register
+from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
 from vqa_explain.methods.quadrature import gauss, refined
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
@@ -25,7 +25,7 @@ def sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
     return image[0], tokens[0]
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Saliency:
     """The size of the score's gradient, |∂f/∂x|, per pixel and token. Unsigned; it does not add up to a score.
@@ -50,7 +50,7 @@ class Saliency:
         return Attribution(image, tokens, None, self.error)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class InputXGradient:
     """x · ∂f/∂x, the first-order guess of what each input adds over an input of zero."""
@@ -71,7 +71,7 @@ class InputXGradient:
         return Attribution(image, tokens, abs(gap), GAP)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class IntegratedGradients:
     """(x − x') · ∫ ∂f(x' + α(x − x')) dα, words and pixels on one joint path from the baseline x'.

@@ -8,13 +8,13 @@ import numpy as np
 from vqa_explain.errors import Unsupported
 from vqa_explain.game import Game
 from vqa_explain.methods import estimators, pairs
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, from_players, register
+from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, from_players, register_method
 from vqa_explain.methods.estimators import Estimate
 from vqa_explain.methods.shapley import EXACT_PLAYERS, OverPlayers, check_budget
 from vqa_explain.registry import parameter
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Interactions(OverPlayers):
     """What each word and each region bring only together: v(S∪wr) − v(S∪w) − v(S∪r) + v(S), averaged over S.

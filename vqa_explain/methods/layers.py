@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, register
+from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
 from vqa_explain.models.maps import channels_first
@@ -98,7 +98,7 @@ class _Cam:
         raise NotImplementedError
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class GradCam(_Cam):
     """relu(Σ_c mean(∂f/∂A_c) · A_c): channels weighted by their mean gradient. Never negative.
@@ -113,7 +113,7 @@ class GradCam(_Cam):
         return (gradient.mean(dim=(1, 2))[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class GradCamPlusPlus(_Cam):
     """Grad-CAM with the positive gradients weighted by place, so that several objects of a class all show."""
@@ -129,7 +129,7 @@ class GradCamPlusPlus(_Cam):
         return (weights[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class HiResCam(_Cam):
     """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what the score used."""
@@ -141,7 +141,7 @@ class HiResCam(_Cam):
         return (gradient * activation).sum(dim=0).clamp(min=0)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class GuidedGradCam(GradCam):
     """Grad-CAM's map times guided backpropagation: where, and which pixels there. Needs a network with ReLUs."""

@@ -14,7 +14,7 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     over_regions,
-    register,
+    register_method,
     until_stopped,
 )
 from vqa_explain.methods.gradients import summed
@@ -74,7 +74,7 @@ def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
     return spread
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class SmoothGrad:
     """The mean of a gradient method over noisy copies of picture and words."""
@@ -94,7 +94,7 @@ class SmoothGrad:
         return Attribution(spread.mean[0], spread.mean[1], spread.error(), ERROR)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class VarGrad:
     """The variance of a gradient method over noisy copies of picture and words, in squared points. Never negative."""
@@ -114,7 +114,7 @@ class VarGrad:
         return Attribution(image, tokens, None, self.error)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class GradientShap:
     """The mean of (x − x') · ∇f(x' + α(x − x')) over random α in [0, 1] and random baselines x'.

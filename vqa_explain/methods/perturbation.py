@@ -15,7 +15,7 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     from_players,
-    register,
+    register_method,
 )
 from vqa_explain.registry import parameter
 
@@ -28,7 +28,7 @@ def _starts(size: int, window: int, stride: int) -> list[int]:
     return [i * stride for i in range(count)]
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Occlusion:
     """f(x) − f(x with a window replaced); each window's difference is spread over its pixels, overlaps averaged.
@@ -113,7 +113,7 @@ class Occlusion:
         return image / times, tokens
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class LeaveOneOut:
     """v(P) − v(P∖{i}): what is lost when one region or word alone is absent.

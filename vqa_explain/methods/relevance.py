@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, from_cells, register
+from vqa_explain.methods.base import Attribution, Task, from_cells, register_method
 from vqa_explain.models.base import Attention, CrossLayer, SelfLayer
 from vqa_explain.registry import parameter
 
@@ -22,7 +22,7 @@ def _read(task: Task, found: Attention, flow: Tensor) -> Attribution:
     return from_cells(task, row[where.image], row[where.text], KIND, where.grid)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class RawAttention:
     """How much the answer's position looks at each token and patch in one layer, the mean over heads. No target."""
@@ -52,7 +52,7 @@ def rollout(maps: list[Tensor], residual: float) -> Tensor:
     return flow
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class AttentionRollout:
     """Attention followed through all layers, with the residual path counted as looking at oneself. No target."""
@@ -119,7 +119,7 @@ def _normalised(flow: Tensor) -> Tensor:
     return torch.where(rows > 0, added / rows.clamp(min=1e-30), added) + own
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Relevance:
     """Attention that raises the target's score, carried through all layers with the residual path. Never negative."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqa_explain.errors import Unsupported
-from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register
+from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
@@ -85,7 +85,7 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
         return task.gradients(task.leaves())[1]
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class GuidedBackprop:
     """The gradient with every ReLU passing only what is positive both ways: input forward, gradient backward."""
@@ -100,7 +100,7 @@ class GuidedBackprop:
         return Attribution(*sums(guided(task, keep_negative_inputs=False)), None, KIND)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Deconvolution:
     """The gradient with every ReLU passing what is positive on the way back, whatever its input was."""
@@ -164,7 +164,7 @@ class _RescaledMax(torch.autograd.Function):
         return torch.cat([ratio, ratio]), None
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class DeepLift:
     """(x − x') times the slope between the two at every nonlinearity, the rescale rule, instead of its derivative.

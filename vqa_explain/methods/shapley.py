@@ -16,7 +16,7 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     from_players,
-    register,
+    register_method,
 )
 from vqa_explain.methods.estimators import Estimate, Round, Score, settle
 from vqa_explain.registry import parameter
@@ -87,7 +87,7 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
     return estimator in ("auto", "exact") and players <= EXACT_PLAYERS and needed <= budget
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Shapley(OverPlayers):
     """The average of what a region or word adds, over all orders in which players can arrive.
@@ -124,7 +124,7 @@ class Shapley(OverPlayers):
         return self.estimated(task, game, rounds())
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Owen(OverPlayers):
     """Shapley values among orders in which one modality arrives whole, then the other.
@@ -153,7 +153,7 @@ class Owen(OverPlayers):
         return self.estimated(task, game, estimators.permutation(game, players, rng, self.budget, order))
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Banzhaf(OverPlayers):
     """The mean of what a region or word adds to all coalitions of the others, each counted alike.

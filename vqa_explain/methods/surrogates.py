@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.image import BLANKS
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, over_tokens, register, until_stopped
+from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, over_tokens, register_method, until_stopped
 from vqa_explain.methods.estimators import DRAWS_AT_ONCE, Estimate, Round, Score, ends
 from vqa_explain.methods.shapley import OverPlayers, check_budget
 from vqa_explain.models.base import Leaves
@@ -44,7 +44,7 @@ def rise(score: Score, players: int, rng: np.random.Generator, budget: int, prob
             yield Round(done, budget - 2, nothing + change, estimate)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Rise(OverPlayers):
     """E[f(x ⊙ M) · M] / E[M]: the mean score over random masks that show the pixel or word, weighted by how much.
@@ -207,7 +207,7 @@ def lime(
             yield Round(len(rows), budget, float(np.ptp(scores)), estimate)
 
 
-@register
+@register_method
 @dataclass(frozen=True)
 class Lime(OverPlayers):
     """Coefficients of a linear model fitted to the scores of random coalitions, those near the whole weighted most."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vqa_explain.examples import Example
-from vqa_explain.metrics.base import NEITHER, register
+from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Encoded, Model
 from vqa_explain.registry import parameter
 
@@ -46,7 +46,7 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
     )
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Emap:
     """Accuracy of the best additive projection of the model's scores, f̂(t, i) = mean f(t, ·) + mean f(·, i) − mean f.

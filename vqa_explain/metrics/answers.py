@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register
+from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register_metric
 
 # The official normalisation of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
 # number words, articles, and apostrophes of contractions put back.
@@ -66,7 +66,7 @@ def vqa_score(answer: str, given: tuple[str, ...]) -> float:
     return float(np.minimum((matches.sum() - matches) / 3, 1).mean())
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Accuracy:
     """1 where the model's best answer is the true one, without regard to case, else 0."""
@@ -89,7 +89,7 @@ def _score(case: Case, text: str) -> float:
     return float(text.strip().casefold() == answer.strip().casefold())
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class VQAAccuracy:
     """The official accuracy against what several people answered: the mean of min(matches / 3, 1) over nine of ten."""
@@ -123,7 +123,7 @@ class _Without:
         return float(case.correct(present)[0])
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class AccuracyWithoutImage(_Without):
     """1 where the model still answers right with every region absent: what the question alone gives away."""
@@ -135,7 +135,7 @@ class AccuracyWithoutImage(_Without):
         return self.score(case, image=False)
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class AccuracyWithoutQuestion(_Without):
     """1 where the model still answers right with every word absent: what the picture alone gives away."""

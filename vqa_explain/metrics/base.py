@@ -174,10 +174,13 @@ class Metric(Protocol):
 METRICS: dict[str, type[Any]] = {}
 
 
-def register(cls: type[Any]) -> type[Any]:
-    """Makes a metric known by its `name` everywhere: `evaluate`, the shell, the lists."""
-    METRICS[cls.name] = cls
-    return cls
+def register_metric(cls: type[Any]) -> type[Any]:
+    """Makes a metric (see `Metric`) known by its `name` everywhere: `evaluate`, the shell, the lists.
+
+    Raises:
+        InvalidInput: it is no dataclass, lacks something, or its name is another's.
+    """
+    return registry.registered("metric", METRICS, ("name", "source", "better", "range", "judges", "needs"), cls)
 
 
 def read_metric(asked: Any) -> Metric:

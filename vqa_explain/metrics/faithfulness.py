@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from vqa_explain.metrics.base import HIGHER, LOWER, Case, Curve, register
+from vqa_explain.metrics.base import HIGHER, LOWER, Case, Curve, register_metric
 from vqa_explain.metrics.imputation import imputed
 from vqa_explain.registry import parameter
 
@@ -52,7 +52,7 @@ def _steps(total: int, steps: int) -> np.ndarray:
     return np.rint(np.linspace(0, total, steps + 1)).astype(int)
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Deletion(_Even):
     """Area under the target's probability as players leave, the most relevant first.
@@ -78,7 +78,7 @@ class Deletion(_Even):
         return Curve(self.at, scores)
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Insertion(_Even):
     """Area under the target's probability as players come, the most relevant first.
@@ -124,7 +124,7 @@ class _Perturbation:
         return Curve(self.at, case.correct(absent(case, order, gone)))
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class PerturbationPositive(_Perturbation):
     """Area under the model's accuracy as the most relevant players leave first: a good explanation makes it fall."""
@@ -136,7 +136,7 @@ class PerturbationPositive(_Perturbation):
         return self.curve(case, -1)
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class PerturbationNegative(_Perturbation):
     """Area under the model's accuracy as the least relevant players leave first: a good explanation keeps it up."""
@@ -158,7 +158,7 @@ def _tops(case: Case, order: str) -> np.ndarray:
     return ~absent(case, ranking(case.values, order), counts)
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Comprehensiveness:
     """f(x) − f(x without the top k %), the target's probability, averaged over k in 1, 5, 10, 20, 50.
@@ -180,7 +180,7 @@ class Comprehensiveness:
         return float(scores[0] - scores[1:].mean())
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Sufficiency:
     """f(x) − f(only the top k %), the target's probability, averaged over k in 1, 5, 10, 20, 50.
@@ -214,7 +214,7 @@ def _drawn(case: Case, draws: int, size: int | None) -> np.ndarray:
     return chosen
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Infidelity:
     """E[(Iᵀa − (f(x) − f(x − I)))²] in squared points of the score, where I takes each player away with probability ½.
@@ -242,7 +242,7 @@ class Infidelity:
         return float(((told - fell) ** 2).mean())
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class FaithfulnessCorrelation:
     """Pearson correlation of Σ_{i∈S} a_i and f(x) − v(P∖S) over random S of one size; NaN where either is constant.
@@ -269,7 +269,7 @@ class FaithfulnessCorrelation:
         return float(np.corrcoef(told, fell)[0, 1])
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Road(_Even):
     """Area under the target's probability as the picture's pixels are imputed, the most relevant first.
@@ -308,7 +308,7 @@ class Road(_Even):
         return Curve(self.at, np.array(scores))
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class SensitivityMax:
     """max ‖a(x + ε) − a(x)‖ / ‖a(x)‖ over random ε of the picture with ‖ε‖∞ ≤ radius; a over pixels and tokens.

@@ -8,7 +8,7 @@ import numpy as np
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
-from vqa_explain.metrics.base import HIGHER, Case, register
+from vqa_explain.metrics.base import HIGHER, Case, register_metric
 
 
 def mass(values: np.ndarray, truth: np.ndarray) -> float:
@@ -48,7 +48,7 @@ def _words(case: Case) -> np.ndarray:
     return np.array([w.value for w in case.explanation.words])
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class PointingGame:
     """1 where the pixel of most relevance lies in the true region, else 0; of several such, the share that does.
@@ -68,7 +68,7 @@ class PointingGame:
         return float(truth[image >= image.max() * (1 - np.sign(image.max()) * 1e-12)].mean())
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class RelevanceMass:
     """Σ positive relevance in the true region ÷ Σ positive relevance.
@@ -87,7 +87,7 @@ class RelevanceMass:
         return mass(case.explanation.image, true_region(case))
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class RelevanceRank:
     """The share of the K pixels of most relevance that lie in the true region of K pixels.
@@ -106,7 +106,7 @@ class RelevanceRank:
         return rank(case.explanation.image, true_region(case))
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class WordMass:
     """Σ positive relevance of the decisive words ÷ Σ positive relevance of all words: relevance mass over words."""
@@ -122,7 +122,7 @@ class WordMass:
         return mass(_words(case), decisive_words(case.explanation, case.example))
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class WordRank:
     """The share of the K most relevant words that are among the K decisive ones: relevance rank over words."""

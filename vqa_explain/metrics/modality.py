@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register
+from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register_metric
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class TextShare:
     """T-SHAP: Σ|a| over words ÷ Σ|a| over words and regions; V-SHAP, the image's share, is one less it.
@@ -29,7 +29,7 @@ class TextShare:
         return float(np.abs(case.values[case.regions :]).sum() / whole) if whole > 0 else float("nan")
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class Sparseness:
     """The Gini index of |a| over players: 0 where all are alike, near 1 where one has everything.

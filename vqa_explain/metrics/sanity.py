@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.metrics.base import LOWER, Case, register
+from vqa_explain.metrics.base import LOWER, Case, register_metric
 from vqa_explain.models.base import Model
 from vqa_explain.registry import parameter
 
@@ -32,7 +32,7 @@ def randomised(model: Model, share: float, seed: int) -> Model:
     return twin
 
 
-@register
+@register_metric
 @dataclass(frozen=True)
 class ParameterRandomization:
     """How alike |a| stays, over pixels and words, when the model's layers are drawn anew from the answer downwards.

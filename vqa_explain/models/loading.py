@@ -24,6 +24,30 @@ SHIPPED = {
 }
 
 
+_own: dict[str, Callable[[Any], Model]] = {}  # by name, makers of models that users registered
+
+
+def register_model(name: str) -> Callable[[Callable[[Any], Model]], Callable[[Any], Model]]:
+    """Makes `load(name)` give what the decorated function of a device gives.
+
+    Raises:
+        InvalidInput: a shipped model has that name.
+    """
+    if name in SHIPPED:
+        raise InvalidInput(f"there is a shipped model named {name!r}; choose another name")
+
+    def keep(make: Callable[[Any], Model]) -> Callable[[Any], Model]:
+        _own[name] = make
+        return make
+
+    return keep
+
+
+def own_models() -> tuple[str, ...]:
+    """The names given to `register_model`."""
+    return tuple(_own)
+
+
 @dataclass(frozen=True)
 class Options:
     """What the user said of a model besides the model: see `load`."""
@@ -192,8 +216,8 @@ def load(
     """Loads a model that can be explained.
 
     Args:
-        model: "scenes" or "easy-vqa" (shipped), a hub id or folder with safetensors weights, a transformers
-            model, or any `nn.Module` image classifier.
+        model: "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub id or folder with safetensors
+            weights, a transformers model, or any `nn.Module` image classifier.
         processor: the processor of a transformers model given as an object.
         transform: how a picture becomes a classifier's input: torchvision transforms, a weights' preset or the weights
             themselves (which bring their labels), or a transformers image processor. A timm model brings its own.
@@ -225,6 +249,8 @@ def load(
     if not isinstance(model, str | Path):
         raise InvalidInput(f"a model is a name, a folder or an nn.Module, not {type(model).__name__}")
     name = str(model)
+    if name in _own:
+        return _own[name](options.device)
     if name in SHIPPED:
         source = data_folder() / name
         if not source.is_dir():
@@ -232,7 +258,7 @@ def load(
     elif Path(name).is_dir() or ("/" in name and not name.startswith((".", "/"))):
         source = Path(name)
     else:
-        raise unknown("model", name, SHIPPED) if name else InvalidInput("the model's name is empty")
+        raise unknown("model", name, (*SHIPPED, *_own)) if name else InvalidInput("the model's name is empty")
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust_remote_code)
 

@@ -25,16 +25,17 @@ def answer_scores(
         patches: (B, 1 + M, D) image tokens with positions, behind the image's own first one.
         seen: (B, 1 + M) 1 where an image token is there.
     """
-    states, there = module.vilt.embeddings(None, heard, None, None, seen, text, patches)
+    vilt: Any = module.vilt
+    states, there = vilt.embeddings(None, heard, None, None, seen, text, patches)
     mask = None
     if not bool(there.all()):
         mask = torch.zeros(len(there), 1, 1, there.shape[1], dtype=states.dtype, device=states.device)
         mask.masked_fill_(there[:, None, None] == 0, torch.finfo(states.dtype).min)
-    layers = module.vilt.encoder.layer
+    layers = vilt.encoder.layer
     for layer in layers[:-1]:
         states = _block(layer, states, states.shape[1], mask)
     first = _block(layers[-1], states, 1, mask)
-    pooled: Tensor = module.classifier(module.vilt.pooler(module.vilt.layernorm(first)))
+    pooled: Tensor = module.classifier(vilt.pooler(vilt.layernorm(first)))
     return pooled
 
 

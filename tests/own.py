@@ -1,0 +1,67 @@
+"""A method, a metric and a model of one's own, as a reader would write them."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+import vqa_explain as vx
+
+
+@vx.register_method
+@dataclass(frozen=True)
+class GradientTimesContrast:
+    """|∂f/∂x| where a pixel differs from the picture's mean by more than `least` deviations, else 0."""
+
+    name: ClassVar[str] = "contrasted_saliency"
+    source: ClassVar[str] = "ours"
+    needs: ClassVar[frozenset[str]] = frozenset({"gradients", "pixels"})
+    error: ClassVar[str] = "none: it does not add up"
+    cost: ClassVar[str] = "one forward and backward"
+    least: float = vx.parameter(0.5, "deviations from the mean", low=0.0, high=10.0)
+
+    def __call__(self, task: vx.Task) -> vx.Attribution:
+        leaves = task.leaves()
+        _, found = task.gradients(leaves)
+        away = (leaves["image"] - leaves["image"].mean()).abs() / leaves["image"].std()
+        image = (found["image"].abs() * (away > self.least)).sum(dim=1)[0]
+        tokens = found["text"].norm(dim=-1)[0] if "text" in found else torch.zeros(0)
+        return vx.Attribution(image.cpu().numpy(), tokens.cpu().numpy(), None, "none")
+
+
+@vx.register_metric
+@dataclass(frozen=True)
+class TopShare:
+    """The share of Σ|a| that the most relevant player has."""
+
+    name: ClassVar[str] = "top_share"
+    source: ClassVar[str] = "ours"
+    better: ClassVar[str] = "neither"
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "explanation"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, case: vx.Case) -> float:
+        size = np.abs(case.values)
+        return float(size.max() / size.sum()) if size.any() else float("nan")
+
+
+class Blind(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = torch.nn.Embedding(2, 2)
+        torch.nn.init.eye_(self.words.weight)
+
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return self.words(tokens).mean(dim=1) + 0 * pixels.mean(dim=(1, 2, 3))[:, None]
+
+
+def to_tensor(picture: object) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
+
+
+@vx.register_model("blind")
+def blind(device: torch.device) -> vx.CustomModel:
+    text = {"<unk>": 0, "<pad>": 0, "circle": 1}
+    return vx.CustomModel(Blind(), image=to_tensor, text=text, labels=["yes", "no"], name="blind", device=device)

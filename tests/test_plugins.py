@@ -1,0 +1,99 @@
+"""What users register themselves works by name in this process, in workers, and in the shell."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import vqa_explain as vx
+from vqa_explain.methods.base import METHODS
+from vqa_explain.metrics.base import METRICS
+from vqa_explain.models import loading
+
+OWN = Path(__file__).with_name("own.py")
+
+
+@pytest.fixture
+def own(monkeypatch):
+    for known in (METHODS, METRICS, loading._own):
+        for name in ("contrasted_saliency", "top_share", "blind"):
+            monkeypatch.delitem(known, name, raising=False)
+    before = (dict(METHODS), dict(METRICS), dict(loading._own))
+    yield vx.use(OWN)
+    for known, kept in zip((METHODS, METRICS, loading._own), before, strict=True):
+        known.clear()
+        known.update(kept)
+
+
+def test_a_run_by_names_in_worker_processes_equals_plain_calls(own, tmp_path):
+    model, data = vx.load("blind", device="cpu"), list(vx.load_dataset("scenes:test"))[:4]
+    run = {"methods": ["contrasted_saliency:least=1"], "metrics": ["top_share"], "shard": 1}
+    frame = vx.evaluate(model, data, out=tmp_path / "run", workers=2, **run).frame()
+    found = frame[(frame.metric == "top_share") & (frame.method == "contrasted_saliency:least=1")]
+    for example, value in zip(data, found.sort_values("index").value, strict=True):
+        why = vx.explain(model, example, method="contrasted_saliency", least=1)
+        sizes = np.abs([part.value for part in (*why.regions, *why.words)])
+        assert value == pytest.approx(sizes.max() / sizes.sum())
+
+
+def test_the_shell_uses_a_file(tmp_path):
+    shell = [sys.executable, "-m", "vqa_explain.cli", "--use", str(OWN)]
+    run = ["evaluate", "--model", "blind", "--data", "scenes:test", "--limit", "2", "--workers", "1", "--json"]
+    run += ["--methods", "contrasted_saliency", "--metrics", "top_share", "accuracy", "--out", str(tmp_path / "run")]
+    done = subprocess.run([*shell, *run], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {row["metric"] for row in json.loads(done.stdout)["summary"]} >= {"top_share", "accuracy"}
+    listed = subprocess.run([*shell, "methods", "contrasted_saliency"], capture_output=True, text=True).stdout
+    assert "deviations from the mean" in listed
+    assert "blind" in subprocess.run([*shell, "models"], capture_output=True, text=True).stdout
+
+
+def test_the_viewer_offers_it(own, scenes_model):
+    viewer = vx.Viewer(scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency")
+    offered = {method["name"]: method for method in viewer.methods}
+    assert [p["name"] for p in offered["contrasted_saliency"]["parameters"]] == ["least"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "there is no file"),
+        ("1/0", "ZeroDivisionError"),
+        ("import nothing_of_that_name", "ModuleNotFoundError"),
+        ("def x(:", "SyntaxError"),
+        ("import vqa_explain as vx\n@vx.register_method\nclass A: pass", "must be a dataclass"),
+        ("import vqa_explain as vx\nvx.register_model('scenes')(print)", "there is a shipped model"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path, text, said):
+    path = tmp_path / "own_file.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(vx.InvalidInput, match=said):
+        vx.use(path)
+    assert "used_own_file" not in sys.modules
+
+
+def test_a_class_that_lacks_something_or_takes_a_name():
+    @dataclass(frozen=True)
+    class Nameless:
+        source: ClassVar[str] = "ours"
+
+    with pytest.raises(vx.InvalidInput, match="does not say its name, needs, error, cost"):
+        vx.register_method(Nameless)
+
+    @dataclass(frozen=True)
+    class Saliency:
+        name: ClassVar[str] = "saliency"
+        source: ClassVar[str] = "ours"
+        needs: ClassVar[frozenset[str]] = frozenset()
+        error: ClassVar[str] = ""
+        cost: ClassVar[str] = ""
+
+    with pytest.raises(vx.InvalidInput, match="'saliency' already"):
+        vx.register_method(Saliency)
