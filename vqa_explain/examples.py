@@ -3,6 +3,7 @@
 import os
 import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Example:
 
 
 def read_image(source: Any) -> np.ndarray:
-    """The picture as (H, W, 3) uint8 sRGB, upright (EXIF), alpha laid over white.
+    """The picture as (H, W, 3) uint8 sRGB (by its colour profile), upright (EXIF), alpha laid over white.
 
     Args:
         source: a path, a PIL image, or an array: (H, W) or (H, W, 1 | 3 | 4) of bool, uint8, uint16, or floats
@@ -104,10 +105,25 @@ def _from_pil(image: Any, name: str) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _from_array(_to_16_bit(np.asarray(image), name))
+    profile = image.info.get("icc_profile")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    return np.array(_to_srgb(image, profile))
+
+
+def _to_srgb(image: Any, profile: bytes | None) -> Any:
+    """The picture in sRGB after its colour profile; one that does not fit the picture is left aside, as viewers do."""
+    from PIL import ImageCms
+
+    if profile and image.mode in ("RGB", "RGBA", "CMYK", "L"):
+        image = image.convert("RGB") if image.mode == "RGBA" else image
+        try:
+            own = ImageCms.ImageCmsProfile(BytesIO(profile))
+            return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass
+    return image.convert("RGB")
 
 
 def _to_16_bit(values: np.ndarray, name: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Explanation: what each word and region added to an answer, with its error, its cost and where it came from."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -186,7 +187,18 @@ class Explanation:
         for name in ("interactions", "interaction_errors"):
             if (values := getattr(self, name)) is not None:
                 tensors[name] = np.ascontiguousarray(values, dtype=np.float64)
-        return save(tensors, {"format": str(FORMAT), "explanation": json.dumps(self.summary())})
+        text = json.dumps(self.summary())
+        return save(tensors, {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, tensors)})
+
+
+def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:
+    """Of all that a file says, so that a changed bit is not taken for a value."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        values = tensors[name]
+        found.update(f"{name} {values.dtype.str} {values.shape}".encode())
+        found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
 
 
 def _as_json(value: Any) -> Any:
@@ -236,6 +248,8 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         if int(header["format"]) > FORMAT:
             raise InvalidInput(f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to read it")
+        if header["checksum"] != _checksum(header["explanation"], tensors):
+            raise InvalidInput(f"explanation {str(path)!r} is damaged: its checksum is wrong; compute it again")
         data = json.loads(header["explanation"])
         return Explanation(
             **{

@@ -124,16 +124,29 @@ class Store:
             ) from error
 
     def read(self, kind: str, plan: Plan, columns: list[str] | None = None) -> pa.Table | None:
-        """All finished shards as one table in order; `None` where there is none."""
+        """All finished shards as one table in order; `None` where there is none.
+
+        Raises:
+            InvalidInput: a shard is damaged; the message names it.
+        """
         numbers = sorted(self.finished(kind, plan))
         if not numbers:
             return None
-        parts = [pq.read_table(self.shard_path(kind, number), columns=columns) for number in numbers]
+        parts = [self._read(self.shard_path(kind, number), columns) for number in numbers]
         return pa.concat_tables([part.replace_schema_metadata() for part in parts])
+
+
+    def _read(self, path: Path, columns: list[str] | None) -> pa.Table:
+        try:
+            return pq.read_table(path, columns=columns, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise InvalidInput(
+                f"shard {str(path)!r} is damaged ({' '.join(str(error).split())[:200]}); delete it and evaluate again"
+            ) from error
 
 
 def as_bytes(table: pa.Table) -> bytes:
     """The table as a Parquet file."""
     sink: Any = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())

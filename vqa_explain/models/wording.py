@@ -26,7 +26,9 @@ def read_question(
         InvalidInput: it is no text with words, or has more than `limit` tokens for model `name`.
     """
     asked = check_question(question)
-    text = tokenizer(asked, return_offsets_mapping=True, return_special_tokens_mask=True, **settings)
+    # A special token that is spelled out is text like any other.
+    asked_for = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "split_special_tokens": True}
+    text = tokenizer(asked, **asked_for, **settings)
     ids = text["input_ids"]
     if limit is not None and len(ids) > limit:
         raise InvalidInput(f"the question has {len(ids)} tokens and model {name!r} takes {limit}; shorten the question")

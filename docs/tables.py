@@ -1,0 +1,80 @@
+"""Writes the tables that are read off the code into README.md and the guides.
+
+    python docs/tables.py           # writes them
+    python docs/tables.py --check   # exit code 1 where one is out of date
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from vqa_explain.methods.describing import describe_methods
+from vqa_explain.metrics.describing import describe_metrics
+from vqa_explain.tables import describe_models
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("README.md", "docs/methods_and_metrics.md")
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def first_sentence(text: str) -> str:
+    return re.split(r"(?<=[^0-9A-Z])\. |:\s*$", " ".join(text.split()))[0].rstrip(".")
+
+
+def methods() -> str:
+    """Every method: what its values are, and their error."""
+    rows = [[f"`{m['name']}`", first_sentence(m["about"]), m["error"]] for m in describe_methods(None)]
+    return markdown(["method", "what a value is", "its error"], rows)
+
+
+def methods_of_models() -> str:
+    """Every method on every family."""
+    families = describe_models()["families"]
+    names = [m["name"] for m in describe_methods(None)]
+    rows = [[f"`{n}`", *("yes" if n in f["works"] else "–" for f in families.values())] for n in names]
+    return markdown(["method", *(f"`{name}`" for name in families)], rows)
+
+
+def metrics() -> str:
+    """Every metric: what it judges, what it says, and which way is better."""
+    arrows = {"higher": "↑", "lower": "↓", "neither": ""}
+    rows = [
+        [f"`{m['name']}`", m["judges"], first_sentence(m["about"]), arrows[m["better"]], m["range"], m["source"]]
+        for m in describe_metrics(None)
+    ]
+    return markdown(["metric", "judges", "what it says", "better", "range", "source"], rows)
+
+
+TABLES = {"methods": methods, "methods of models": methods_of_models, "metrics": metrics}
+
+
+def filled(text: str) -> str:
+    """A page with its tables as they are now."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: ([\w ]+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    stale = []
+    for name in FILES:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        if filled(text) != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(filled(text), encoding="utf-8")
+    if "--check" in sys.argv and stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run: python docs/tables.py")
+
+
+if __name__ == "__main__":
+    main()

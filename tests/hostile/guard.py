@@ -1,0 +1,75 @@
+"""What must hold after anything hostile: a right answer or one clear error, and nothing left behind."""
+
+import random
+import re
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+import vqa_explain as vx
+
+SECONDS = 60  # bounded time: far above what any case takes, far below a hang
+
+
+def hooks(module):
+    """How many hooks hang on a network's layers."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return sum(len(getattr(part, kind)) for part in module.modules() for kind in kinds)
+
+
+def state(module):
+    """All that a call must leave as it was."""
+    found = {
+        "torch's random state": torch.get_rng_state().numpy().tobytes(),
+        "numpy's random state": np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        "python's random state": str(random.getstate()),
+        "threads of torch": torch.get_num_threads(),
+        "gradients on": torch.is_grad_enabled(),
+        "running threads": threading.active_count(),
+    }
+    if module is not None:
+        found["hooks"] = hooks(module)
+        found["training"] = module.training
+        found["trained weights"] = tuple(p.requires_grad for p in module.parameters())
+    return found
+
+
+@contextmanager
+def unchanged(module=None, folder=None, may_add=()):
+    """Nothing global changes inside, and no file but those of `may_add` stays in a folder."""
+    before, began = state(module), time.monotonic()
+    files = set(folder.rglob("*")) if folder else set()
+    yield
+    after = state(module)
+    assert [what for what in before if before[what] != after[what]] == []
+    assert time.monotonic() - began < SECONDS
+    if folder:
+        left = {path for path in set(folder.rglob("*")) - files if path.name not in may_add}
+        assert left == set()
+
+
+def refused(call, said):
+    """The call ends with one `VQAExplainError` that says this (a pattern), in at most a few lines."""
+    with pytest.raises(vx.VQAExplainError) as caught:
+        call()
+    text = str(caught.value)
+    assert re.search(said, text), text
+    assert "Traceback" not in text
+    assert len(text) < 1500
+    return text
+
+
+def answered_or_refused(call):
+    """What the call gave, or `None` where it was refused in one clear error."""
+    try:
+        return call()
+    except vx.VQAExplainError as error:
+        text = str(error)
+        assert text.strip()
+        assert "Traceback" not in text
+        assert len(text) < 1500
+        return None

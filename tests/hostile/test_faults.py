@@ -1,0 +1,276 @@
+"""Memory, models, disks, signals and clocks that fail at any moment."""
+
+import itertools
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Linear, ToTensor
+from guard import refused, state, unchanged
+
+import vqa_explain as vx
+from vqa_explain.models.base import Model
+
+QUESTION = "What color is the circle?"
+METHODS = {
+    "shapley": {"budget": 300, "regions": 3},
+    "leave_one_out": {"regions": 3},
+    "integrated_gradients": {"steps": 8},
+    "rise": {"budget": 100},
+    "occlusion": {"window": 48, "stride": 48},
+    "grad_cam": {},
+    "relevance": {},
+    "attn_lrp": {},
+}
+
+
+class Failing:
+    """A network's forward that does something at its n-th call."""
+
+    def __init__(self, module, at, act):
+        self.real, self.at, self.act, self.calls = type(module).forward, at, act, 0
+
+    def __call__(self, module, *args, **kwargs):
+        self.calls += 1
+        if self.calls == self.at:
+            return self.act(self.real, module, *args, **kwargs)
+        return self.real(module, *args, **kwargs)
+
+
+class Net(torch.nn.Module):
+    """A small network over pixels and words with every kind of layer that the methods look for."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.Embedding(6, 8)
+        self.see = torch.nn.Conv2d(3, 8, 8, 8)
+        self.relu = torch.nn.ReLU()
+        self.answer = torch.nn.Linear(8, 3)
+        self.act, self.at, self.calls = None, 0, 0
+
+    def forward(self, pixels, tokens):
+        self.calls += 1
+        seen = self.relu(self.see(pixels)).mean(dim=(2, 3))
+        scores = self.answer(seen * self.words(tokens).mean(dim=1))
+        return self.act(scores) if self.act and self.calls >= self.at else scores
+
+
+def net():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Net()
+    text = {"<unk>": 0, "<pad>": 1, "what": 2, "color": 3, "is": 4, "circle": 5}
+    return vx.CustomModel(module, image=to_tensor, text=text, labels=["a", "b", "c"], device="cpu")
+
+
+def to_tensor(picture):
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
+
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+
+
+def out_of_memory(scores):
+    raise torch.OutOfMemoryError("no memory is left")
+
+
+def host_memory(scores):
+    raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+
+def broken(scores):
+    raise ValueError("the network is broken")
+
+
+def interrupted(scores):
+    raise KeyboardInterrupt
+
+
+ACTS = {
+    "NaN": lambda scores: scores * float("nan"),
+    "infinity": lambda scores: scores + float("inf"),
+    "one NaN": lambda scores: torch.cat([scores[:-1], scores[-1:] * float("nan")]),
+    "memory": out_of_memory,
+    "host memory": host_memory,
+    "an error": broken,
+    "Ctrl-C": interrupted,
+}
+WORKS = ("shapley", "leave_one_out", "integrated_gradients", "rise", "occlusion", "grad_cam")
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5])
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("method", WORKS)
+def test_a_model_that_fails_at_its_nth_call(method, act, at):
+    model = net()
+    call = lambda: vx.explain(model, PICTURE, QUESTION, method=method, **METHODS[method])  # noqa: E731
+    whole = call()
+    calls, model.module.calls = model.module.calls, 0
+    model.module.act, model.module.at = ACTS[act], at
+    with unchanged(model.module):
+        if at > calls:
+            call()
+        elif act in ("an error", "Ctrl-C"):
+            kind = KeyboardInterrupt if act == "Ctrl-C" else ValueError
+            with pytest.raises((kind, vx.VQAExplainError)):
+                call()
+        elif act in ("memory", "host memory"):
+            with pytest.raises((vx.OutOfMemory, torch.OutOfMemoryError, RuntimeError)):
+                call()
+        else:
+            refused(call, "nan|inf|NaN|infin")
+    model.module.act, model.module.calls = None, 0
+    np.testing.assert_array_equal(call().image, whole.image)  # the model is as it was
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3, 7, 50])
+@pytest.mark.parametrize("method", ["shapley", "leave_one_out", "banzhaf", "interactions", "rise", "lime"])
+def test_batches_that_do_not_fit_are_made_smaller(method, fits):
+    """The values do not depend on how much memory there is."""
+    model, wanted = net(), None
+    given = {"budget": 300} if method in ("shapley", "banzhaf", "interactions") else {}
+    given |= {"budget": 100} if method in ("rise", "lime") else {}
+    for most in (10**6, fits):
+
+        def act(scores, most=most):
+            return out_of_memory(scores) if len(scores) > most else scores
+
+        model.module.act = act
+        with unchanged(model.module):
+            why = vx.explain(model, PICTURE, QUESTION, method=method, regions=3, **given)
+        values = np.array([part.value for part in (*why.regions, *why.words)])
+        wanted = values if wanted is None else wanted
+    np.testing.assert_allclose(values, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 1_000, 5_000, 20_000])
+@pytest.mark.parametrize("what", ["save", "to_html"])
+def test_a_disk_that_is_full_leaves_no_partial_file(scenes_model, scene, tmp_path, what, size):
+    """By the system's own limit on a file's size, which fails in the middle of writing as a full disk does."""
+    why = vx.explain(scenes_model, scene, method="saliency")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        with unchanged(folder=tmp_path):
+            refused(lambda: getattr(why, what)(tmp_path / "why"), "cannot be written")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, old)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def linear_run(out, **more):
+    model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    rng = np.random.default_rng(0)
+    data = [vx.Example(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i)) for i in range(40)]
+    given = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "shard": 1, "workers": 1, **more}
+    return vx.evaluate(model, data, out=out, **given)
+
+
+def test_a_full_disk_names_the_shard_and_keeps_the_others(small_disk, tmp_path):
+    said = refused(lambda: linear_run(small_disk / "run", keep=["explanations"]), r"shard \d+ cannot be written")
+    assert "the same command goes on" in said
+    kept = vx.Report(small_disk / "run").frame()
+    whole = linear_run(tmp_path / "whole").frame()
+    assert 0 < kept["index"].nunique() < 40
+    assert kept.equals(whole[whole["index"].isin(kept["index"])].reset_index(drop=True))
+    assert list((small_disk / "run").rglob(".*")) == []
+
+
+@pytest.mark.parametrize("out", ["file", "file/run", "link", "a\0b", "/proc/run"])
+def test_a_folder_that_cannot_be_written(tmp_path, out):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    with unchanged(folder=tmp_path):
+        refused(lambda: linear_run(tmp_path / out), "cannot be written|no folder|not a folder|is a file")
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import test_faults, time\n"
+    code += "from vqa_explain.evaluation import run\nreal = run._collect\n"
+    code += "def slow(*a, **k):\n    print('at work', flush=True); time.sleep(60)\nrun._collect = slow\n"
+    code += f"test_faults.linear_run({str(tmp_path / 'run')!r})"
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+    try:
+        assert first.stdout.readline() == "at work\n"
+        refused(lambda: linear_run(tmp_path / "run"), rf"another run is at work .*{first.pid}")
+    finally:
+        first.kill()
+        first.wait()
+    assert linear_run(tmp_path / "run").count == 40  # a dead one lets go
+
+
+@pytest.mark.parametrize("step", [-3600.0, -0.5, 1e9])
+def test_a_clock_that_goes_astray(scenes_model, scene, monkeypatch, tmp_path, step):
+    real, turns = time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: real() + step * next(turns))
+    why = vx.explain(scenes_model, scene, method="leave_one_out", regions=3)
+    assert 0 <= why.cost.seconds < 600
+    costs = linear_run(tmp_path / "run").costs()
+    assert (costs["seconds"] >= 0).all()
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+@pytest.mark.parametrize("after", [0.0, 0.7, 1.9])
+def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
+    shell = [sys.executable, "-m", "vqa_explain.cli", "evaluate", "--model", "scenes", "--data", "scenes:test"]
+    shell += ["--methods", "saliency", "--metrics", "accuracy", "deletion:steps=4", "--limit", "400", "--workers", "1"]
+    out = tmp_path / "run"
+    running = subprocess.Popen([*shell, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (out / "plan.json").exists():
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.05)
+    time.sleep(after)
+    running.send_signal(name)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    assert list(out.rglob(".*.parquet.*")) == []
+    assert vx.evaluate  # the folder is free again:
+    from vqa_explain.evaluation.store import Store
+
+    with Store(out).locked():
+        pass
+
+
+@pytest.mark.parametrize("after", [0.0, 0.4, 1.1, 2.3])
+def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
+    """The model, the threads and the random state are as before, and the next call gives what it always gave."""
+    code = "import os, signal, threading, time\n"
+    wanted = vx.explain(scenes_model, scene, method="saliency")
+    before = state(scenes_model.module)
+    killer = subprocess.Popen([sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"])
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            for _ in range(1000):
+                vx.explain(scenes_model, scene, method="shapley", budget=2000)
+                vx.explain(scenes_model, scene, method="attn_lrp")
+    finally:
+        killer.wait()
+    assert state(scenes_model.module) == before
+    np.testing.assert_array_equal(vx.explain(scenes_model, scene, method="saliency").image, wanted.image)
+
+
+def test_a_model_is_what_the_protocol_says(scenes_model):
+    assert isinstance(scenes_model.labels, tuple)
+    assert Model.__doc__
