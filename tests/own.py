@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torchvision.transforms import ToTensor
 
 import vqa_explain as vx
 
@@ -57,11 +58,7 @@ class Blind(torch.nn.Module):
         return self.words(tokens).mean(dim=1) + 0 * pixels.mean(dim=(1, 2, 3))[:, None]
 
 
-def to_tensor(picture: object) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
-
-
 @vx.register_model("blind")
 def blind(device: torch.device) -> vx.CustomModel:
     text = {"<unk>": 0, "<pad>": 0, "circle": 1}
-    return vx.CustomModel(Blind(), image=to_tensor, text=text, labels=["yes", "no"], name="blind", device=device)
+    return vx.CustomModel(Blind(), image=ToTensor(), text=text, labels=["yes", "no"], name="blind", device=device)

@@ -55,7 +55,7 @@ def test_the_shell_uses_a_file(tmp_path):
 
 def test_the_viewer_offers_it(own, scenes_model):
     viewer = vx.Viewer(scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency")
-    offered = {method["name"]: method for method in viewer.methods}
+    offered = {method["name"]: method for method in viewer.options["methods"]}
     assert [p["name"] for p in offered["contrasted_saliency"]["parameters"]] == ["least"]
 
 

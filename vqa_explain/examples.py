@@ -74,7 +74,11 @@ def read_image(source: Any) -> np.ndarray:
 def _read_file(path: Path) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that no file can have
+        raise InvalidInput(f"image {str(path)[:200]!r} cannot be read: {error.strerror}; check the path") from error
+    if not there:
         raise InvalidInput(f"image {str(path)!r} does not exist; check the path")
     if not path.is_file():
         raise InvalidInput(f"image {str(path)!r} is not a file; give the path of a picture")

@@ -227,8 +227,9 @@ def write_atomically(path: Path, content: bytes) -> Path:
         except BaseException:
             os.unlink(name)
             raise
-    except OSError as error:
-        raise InvalidInput(f"{str(path)!r} cannot be written: {error.strerror}; choose another folder") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with NUL
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"{str(path)!r} cannot be written: {reason}; choose another folder") from error
     return path
 
 

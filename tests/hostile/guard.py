@@ -25,7 +25,7 @@ def state(module):
     """All that a call must leave as it was."""
     found = {
         "torch's random state": torch.get_rng_state().numpy().tobytes(),
-        "numpy's random state": np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        "numpy's random state": np.random.get_state()[1].tobytes(),
         "python's random state": str(random.getstate()),
         "threads of torch": torch.get_num_threads(),
         "gradients on": torch.is_grad_enabled(),

@@ -16,32 +16,19 @@ from conftest import Linear, ToTensor
 from guard import refused, state, unchanged
 
 import vqa_explain as vx
-from vqa_explain.models.base import Model
+from vqa_explain.evaluation.store import Store
 
 QUESTION = "What color is the circle?"
 METHODS = {
     "shapley": {"budget": 300, "regions": 3},
     "leave_one_out": {"regions": 3},
     "integrated_gradients": {"steps": 8},
-    "rise": {"budget": 100},
+    "rise": {"budget": 200, "regions": 3},
     "occlusion": {"window": 48, "stride": 48},
     "grad_cam": {},
     "relevance": {},
     "attn_lrp": {},
 }
-
-
-class Failing:
-    """A network's forward that does something at its n-th call."""
-
-    def __init__(self, module, at, act):
-        self.real, self.at, self.act, self.calls = type(module).forward, at, act, 0
-
-    def __call__(self, module, *args, **kwargs):
-        self.calls += 1
-        if self.calls == self.at:
-            return self.act(self.real, module, *args, **kwargs)
-        return self.real(module, *args, **kwargs)
 
 
 class Net(torch.nn.Module):
@@ -67,11 +54,7 @@ def net():
         torch.manual_seed(0)
         module = Net()
     text = {"<unk>": 0, "<pad>": 1, "what": 2, "color": 3, "is": 4, "circle": 5}
-    return vx.CustomModel(module, image=to_tensor, text=text, labels=["a", "b", "c"], device="cpu")
-
-
-def to_tensor(picture):
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 255
+    return vx.CustomModel(module, image=ToTensor(), text=text, labels=["a", "b", "c"], device="cpu")
 
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
@@ -111,6 +94,8 @@ WORKS = ("shapley", "leave_one_out", "integrated_gradients", "rise", "occlusion"
 def test_a_model_that_fails_at_its_nth_call(method, act, at):
     model = net()
     call = lambda: vx.explain(model, PICTURE, QUESTION, method=method, **METHODS[method])  # noqa: E731
+    call()  # the first time an adapter looks at the network
+    model.module.calls = 0
     whole = call()
     calls, model.module.calls = model.module.calls, 0
     model.module.act, model.module.at = ACTS[act], at
@@ -125,18 +110,18 @@ def test_a_model_that_fails_at_its_nth_call(method, act, at):
             with pytest.raises((vx.OutOfMemory, torch.OutOfMemoryError, RuntimeError)):
                 call()
         else:
-            refused(call, "nan|inf|NaN|infin")
+            refused(call, "nan|inf|NaN|infin|no layer with maps")  # the last: no map's gradient is finite
     model.module.act, model.module.calls = None, 0
     np.testing.assert_array_equal(call().image, whole.image)  # the model is as it was
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3, 7, 50])
-@pytest.mark.parametrize("method", ["shapley", "leave_one_out", "banzhaf", "interactions", "rise", "lime"])
+@pytest.mark.parametrize("method", ["shapley", "leave_one_out", "banzhaf", "interactions", "lime"])
 def test_batches_that_do_not_fit_are_made_smaller(method, fits):
     """The values do not depend on how much memory there is."""
     model, wanted = net(), None
     given = {"budget": 300} if method in ("shapley", "banzhaf", "interactions") else {}
-    given |= {"budget": 100} if method in ("rise", "lime") else {}
+    given |= {"budget": 200} if method in ("lime",) else {}
     for most in (10**6, fits):
 
         def act(scores, most=most):
@@ -246,10 +231,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
     assert "the same command goes on" in said
     assert "Traceback" not in said
     assert list(out.rglob(".*.parquet.*")) == []
-    assert vx.evaluate  # the folder is free again:
-    from vqa_explain.evaluation.store import Store
-
-    with Store(out).locked():
+    with Store(out).locked():  # the folder is free again
         pass
 
 
@@ -259,7 +241,9 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
     code = "import os, signal, threading, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
     before = state(scenes_model.module)
-    killer = subprocess.Popen([sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"])
+    killer = subprocess.Popen(
+        [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
+    )
     try:
         with pytest.raises(KeyboardInterrupt):
             for _ in range(1000):
@@ -269,8 +253,3 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
         killer.wait()
     assert state(scenes_model.module) == before
     np.testing.assert_array_equal(vx.explain(scenes_model, scene, method="saliency").image, wanted.image)
-
-
-def test_a_model_is_what_the_protocol_says(scenes_model):
-    assert isinstance(scenes_model.labels, tuple)
-    assert Model.__doc__

@@ -55,7 +55,9 @@ def test_an_explanation_file_with_something_behind(file, tmp_path, tail):
     refused(lambda: vx.load_explanation(path), "is damaged")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"PK\x03\x04", b"\x80\x04\x95pickle", b"\xff" * 8, b"\0" * 64, b"<html>"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"PK\x03\x04", b"\x80\x04\x95pickle", b"\xff" * 8, b"\0" * 64, b"<html>"]
+)
 def test_no_explanation_file(tmp_path, content):
     path = tmp_path / "thing.vqax"
     path.write_bytes(content)
@@ -73,7 +75,16 @@ def test_another_version(file, tmp_path, format_):
     refused(lambda: vx.load_explanation(path), said)
 
 
-HOSTILE = ["../../../etc/passwd", "/etc/passwd", "<script>alert(1)</script>", "a\0b", "x" * 100_000, "$(reboot)", "`id`", "\u202egnp"]
+HOSTILE = [
+    "../../../etc/passwd",
+    "/etc/passwd",
+    "<script>alert(1)</script>",
+    "a\0b",
+    "x" * 100_000,
+    "$(reboot)",
+    "`id`",
+    "\u202egnp",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda t: repr(t)[:20])
@@ -83,7 +94,9 @@ def test_hostile_names_inside_a_file_stay_text(scenes_model, scene, tmp_path, te
     why = vx.explain(scenes_model, scene, method="saliency")
     answer = dataclasses.replace(why.answers[0], text=text)
     words = (dataclasses.replace(why.words[0], text=text), *why.words[1:])
-    marked = dataclasses.replace(why, method=text, target=text, question=text, words=words, answers=(answer, *why.answers[1:]))
+    marked = dataclasses.replace(
+        why, method=text, target=text, question=text, words=words, answers=(answer, *why.answers[1:])
+    )
     with unchanged(folder=tmp_path, may_add=("a.vqax", "a.html", "a.png")):
         found = vx.load_explanation(marked.save(tmp_path / "a.vqax"))
         page = found.to_html(tmp_path / "a.html").read_text()
@@ -150,7 +163,16 @@ def test_a_shard_cut_short_is_made_again(finished, tmp_path, percent):
     assert finished[1](folder).frame().equals(finished[0].frame())
 
 
-@pytest.mark.parametrize("name", ["examples-000001.parquet.bak", "examples-x.parquet", "../evil.parquet", "examples-999999.parquet", ".examples-000000.parquet.abc"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "examples-000001.parquet.bak",
+        "examples-x.parquet",
+        "../evil.parquet",
+        "examples-999999.parquet",
+        ".examples-000000.parquet.abc",
+    ],
+)
 def test_strange_files_among_shards_are_left_alone(finished, tmp_path, name):
     folder = copied(finished, tmp_path)
     (folder / "shards" / name).write_bytes(b"nothing")
@@ -200,7 +222,11 @@ def pickled(folder):
 def wrong_shapes(folder):
     with safe_open(folder / "model.safetensors", framework="numpy") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    save_file({name: values[..., :-1].copy() for name, values in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: values[..., :-1].copy() for name, values in tensors.items()},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
 
 
 def cut(folder):
@@ -216,7 +242,9 @@ DAMAGE = {
     "no configuration": lambda f: (f / "config.json").unlink(),
     "a configuration that is no JSON": lambda f: (f / "config.json").write_text("{"),
     "an empty configuration": lambda f: (f / "config.json").write_text("{}"),
-    "an unknown architecture": lambda f: (f / "config.json").write_text('{"model_type": "vilt", "architectures": ["Evil"]}'),
+    "an unknown architecture": lambda f: (f / "config.json").write_text(
+        '{"model_type": "vilt", "architectures": ["Evil"]}'
+    ),
     "no tokenizer": lambda f: [p.unlink() for p in f.glob("tokenizer*")],
     "a tokenizer that is no JSON": lambda f: (f / "tokenizer.json").write_text("{"),
     "a file for a folder": lambda f: (shutil.rmtree(f), f.write_text("x")),
@@ -234,7 +262,24 @@ def test_a_damaged_checkpoint(folders, tmp_path, damage):
     assert not (tmp_path / "pwned").exists()
 
 
-@pytest.mark.parametrize("name", ["", " ", "nothing", "../scenes", "/nothing/at/all", "scenes/../scenes", "a" * 500, "org/model/more", "http://localhost/model", "\0", "~", "scenes\n"], ids=lambda n: repr(n)[:20])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "nothing",
+        "../scenes",
+        "/nothing/at/all",
+        "scenes/../scenes",
+        "a" * 500,
+        "org/model/more",
+        "http://localhost/model",
+        "\0",
+        "~",
+        "scenes\n",
+    ],
+    ids=lambda n: repr(n)[:20],
+)
 def test_names_of_no_model(name):
     refused(lambda: vx.load(name, device="cpu"), "model|cannot be loaded")
 

@@ -59,7 +59,17 @@ def test_the_content_says_the_format_whatever_the_name(tmp_path, kind, name):
 
 @pytest.mark.parametrize(
     "content",
-    [b"\0" * 100, b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"<svg/>", b"%PDF-1.7", b"PK\x03\x04", b"BM" + b"\xff" * 60, b"RIFF\0\0\0\0WEBP"],
+    [
+        b"\0" * 100,
+        b"GIF89a",
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+        b"<svg/>",
+        b"%PDF-1.7",
+        b"PK\x03\x04",
+        b"BM" + b"\xff" * 60,
+        b"RIFF\0\0\0\0WEBP",
+    ],
 )
 def test_no_picture(tmp_path, content):
     refused(lambda: read_image(put(tmp_path, content, "thing.png")), "corrupt or truncated|not a picture|pixels")
@@ -69,7 +79,9 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-@pytest.mark.parametrize("size", [(12_000, 12_000), (50_000, 50_000), (2_000_000, 30), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)])
+@pytest.mark.parametrize(
+    "size", [(12_000, 12_000), (50_000, 50_000), (2_000_000, 30), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)]
+)
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, size):
     header = struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
@@ -102,7 +114,7 @@ def test_any_size_is_explained_or_refused_with_its_size(scenes_model, shape):
     picture = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     call = lambda: vx.explain(scenes_model, picture, "What color is the circle?", method="saliency")  # noqa: E731
     with unchanged(scenes_model.module):
-        if max(shape) < 16 * min(shape):
+        if max(shape) < 8 * min(shape):
             assert call().image.shape == shape
         else:
             assert str(max(shape)) in refused(call, "too long and thin")
@@ -210,7 +222,9 @@ def test_a_colour_profile_is_followed(tmp_path, kind):
     np.testing.assert_allclose(read_image(path)[4, 4], 128, atol=3)
 
 
-@pytest.mark.parametrize("profile", [b"", b"nothing", b"\0" * 4000, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()])
+@pytest.mark.parametrize(
+    "profile", [b"", b"nothing", b"\0" * 4000, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()]
+)
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
 def test_a_profile_that_does_not_fit_is_left_aside(tmp_path, profile, mode):
     image = Image.fromarray(QUARTERS).convert(mode)
@@ -276,7 +290,22 @@ def test_layouts_in_memory(layout):
     np.testing.assert_array_equal(np.asarray(given), NOISE)
 
 
-NAMES = ["ä ö.png", "a'b\"c.png", "a\nb.png", "-rf.png", "%20%s{x}.png", "$HOME.png", "🟥.png", "‮gnp.x.png", "a" * 240 + ".png", "..png", " .png", "a\\b.png", "<script>.png", "a;b&c|d.png"]
+NAMES = [
+    "ä ö.png",
+    "a'b\"c.png",
+    "a\nb.png",
+    "-rf.png",
+    "%20%s{x}.png",
+    "$HOME.png",
+    "🟥.png",
+    "‮gnp.x.png",
+    "a" * 240 + ".png",
+    "..png",
+    " .png",
+    "a\\b.png",
+    "<script>.png",
+    "a;b&c|d.png",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -290,13 +319,31 @@ def test_names_are_only_names(tmp_path, name):
 
 @pytest.mark.parametrize(
     "source",
-    ["http://localhost/cat.png", "https://localhost:1/a b.png", "file:///etc/hosts", "data:image/png;base64,AAAA", "ftp://x/y.png", "", "nothing.png", "a\0b.png", "~/nothing.png", "/dev/null", "/dev/zero", "/proc/self/mem", "/", ".", "x" * 5000],
+    [
+        "http://localhost/cat.png",
+        "https://localhost:1/a b.png",
+        "file:///etc/hosts",
+        "data:image/png;base64,AAAA",
+        "ftp://x/y.png",
+        "",
+        "nothing.png",
+        "a\0b.png",
+        "~/nothing.png",
+        "/dev/null",
+        "/dev/zero",
+        "/proc/self/mem",
+        "/",
+        ".",
+        "x" * 5000,
+    ],
 )
 def test_paths_of_no_picture(source):
     refused(lambda: read_image(source), "does not exist|not a file|not a picture|empty|corrupt|cannot be read|URL")
 
 
-@pytest.mark.parametrize("thing", [None, 7, 3.5, b"bytes", [1, 2], {"a": 1}, object(), type, lambda: 0, iter(())], ids=str)
+@pytest.mark.parametrize(
+    "thing", [None, 7, 3.5, b"bytes", [1, 2], {"a": 1}, object(), type, lambda: 0, iter(())], ids=str
+)
 def test_no_picture_at_all(thing):
     refused(lambda: read_image(thing), "an image must be a path, a PIL image or an array")
 

@@ -9,7 +9,9 @@ import vqa_explain as vx
 from vqa_explain.features.text import check_question
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
-BLANKS = {f"U+{ord(c):04X}": c for c in "\t\n\v\f\r \x85\xa0\u1680\u2000\u2003\u2009\u200a\u2028\u2029\u202f\u205f\u3000"}
+BLANKS = {
+    f"U+{ord(c):04X}": c for c in "\t\n\v\f\r \x85\xa0\u1680\u2000\u2003\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+}
 
 
 @pytest.mark.parametrize("question", ["", *BLANKS.values(), " \n\t ", *(3 * b for b in BLANKS.values())], ids=repr)
@@ -17,12 +19,20 @@ def test_nothing_is_asked(question):
     refused(lambda: check_question(question), "the question is empty")
 
 
-@pytest.mark.parametrize("question", ["?", "?!…", "🟥🔵", "👩‍👩‍👧‍👦", "\u0301\u0302", "\u200f\u200f", "\0\0", "—", "^_~"[0:1], "<>", "☃"], ids=repr)
+@pytest.mark.parametrize(
+    "question",
+    ["?", "?!…", "🟥🔵", "👩‍👩‍👧‍👦", "\u0301\u0302", "\u200f\u200f", "\0\0", "—", "^_~"[0:1], "<>", "☃"],
+    ids=repr,
+)
 def test_marks_without_words(question):
     refused(lambda: check_question(question), "has no words, only marks")
 
 
-@pytest.mark.parametrize("question", [7, 3.5, float("nan"), b"What?", ["What?"], ("What?",), {"q": "What?"}, True, object(), str, np.array("What?")], ids=repr)
+@pytest.mark.parametrize(
+    "question",
+    [7, 3.5, float("nan"), b"What?", ["What?"], ("What?",), {"q": "What?"}, True, object(), str, np.array("What?")],
+    ids=repr,
+)
 def test_what_is_no_text(scenes_model, question):
     refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "must be text")
 
@@ -65,7 +75,9 @@ def test_plain_text_is_explained_and_drawn_as_it_is(scenes_model, tmp_path, name
         assert vx.load_explanation(why.save(tmp_path / "why.vqax")).question == question
 
 
-@pytest.mark.parametrize("code", [*range(1, 9), 11, 12, *range(14, 32), *range(0x7F, 0x85), *range(0x86, 0xA0)], ids=hex)
+@pytest.mark.parametrize(
+    "code", [*range(1, 9), 11, 12, *range(14, 32), *range(0x7F, 0x85), *range(0x86, 0xA0)], ids=hex
+)
 def test_control_characters(scenes_model, code):
     question = f"What color is the{chr(code)} circle?"
     with unchanged(scenes_model.module):
@@ -79,14 +91,36 @@ def test_too_long(scenes_model, length, piece):
     question = (piece * length)[:length]
     call = lambda: vx.explain(scenes_model, PICTURE, question, method="saliency")  # noqa: E731
     with unchanged(scenes_model.module):
-        if length > 100 or piece == "red ":
-            said = refused(call, r"tokens and model 'scenes' takes \d+; shorten")
-            assert len(said) < 300
-        elif piece == "a":
+        if piece == "a" and length > 100:  # one word that the tokenizer does not know
             assert len(call().words) == 1
+        elif piece != "a" and length == 100:  # 25 or 34 words
+            assert len(call().words) < 40
+        else:
+            assert len(refused(call, r"tokens and model 'scenes' takes 40; shorten")) < 300
 
 
-MARKS = ["[SEP]", "[CLS]", "[MASK]", "[PAD]", "[UNK]", "<image>", "<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<fake_token_around_image>", "<end_of_utterance>", "[DEC]", "[ENC]", "USER:", "ASSISTANT:", "<bos>", "<eos>"]
+MARKS = [
+    "[SEP]",
+    "[CLS]",
+    "[MASK]",
+    "[PAD]",
+    "[UNK]",
+    "<image>",
+    "<pad>",
+    "<s>",
+    "</s>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<fake_token_around_image>",
+    "<end_of_utterance>",
+    "[DEC]",
+    "[ENC]",
+    "USER:",
+    "ASSISTANT:",
+    "<bos>",
+    "<eos>",
+]
 
 
 @pytest.mark.parametrize("mark", MARKS)

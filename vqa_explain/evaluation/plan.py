@@ -75,7 +75,7 @@ def read_plan(path: Path) -> Plan:
         lists = {k: tuple(data[k]) for k in ("methods", "metrics", "keep")}
         regions = data.get("regions")
         return Plan(**{**data, **lists, "regions": tuple(regions) if isinstance(regions, list) else regions})
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"plan {str(path)!r} is damaged ({error}); evaluate into another folder") from error

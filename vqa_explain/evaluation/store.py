@@ -45,6 +45,8 @@ class Store:
         Raises:
             InvalidInput: it cannot be written, or belongs to another plan.
         """
+        if "\0" in str(self.folder):
+            raise InvalidInput(f"{str(self.folder)!r} cannot be written: a name has no NUL; choose another folder")
         if self.plan_path.exists():
             known = read_plan(self.plan_path)
             if known.hash != plan.hash:
@@ -134,7 +136,6 @@ class Store:
             return None
         parts = [self._read(self.shard_path(kind, number), columns) for number in numbers]
         return pa.concat_tables([part.replace_schema_metadata() for part in parts])
-
 
     def _read(self, path: Path, columns: list[str] | None) -> pa.Table:
         try:

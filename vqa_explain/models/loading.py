@@ -255,12 +255,19 @@ def load(
         source = data_folder() / name
         if not source.is_dir():
             raise InvalidInput(f"the shipped model {name!r} is missing from this installation; install it again")
-    elif Path(name).is_dir() or ("/" in name and not name.startswith((".", "/"))):
+    elif _is_folder(name) or ("/" in name and not name.startswith((".", "/"))):
         source = Path(name)
     else:
         raise unknown("model", name, (*SHIPPED, *_own)) if name else InvalidInput("the model's name is empty")
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust_remote_code)
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:
@@ -291,6 +298,7 @@ def _align(module: Any) -> None:
 
 
 def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) -> Model:
+    import torch
     import transformers
     from transformers import AutoConfig
 
@@ -300,7 +308,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     kind = getattr(transformers, family.auto or architecture)
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
-    module = kind.from_pretrained(source, use_safetensors=True, **settings)
+    with torch.random.fork_rng(devices=[]):  # weights that a checkpoint lacks are drawn
+        module = kind.from_pretrained(source, use_safetensors=True, **settings)
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -313,7 +322,18 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
                 f"model {options.name!r} has no processor beside its weights ({_reason(error)}); save it there with "
                 "save_pretrained, or give processor="
             ) from error
+        _check_vocabulary(processor, options.name)
     return family.adapter(module, processor, options)
+
+
+def _check_vocabulary(processor: Any, name: str) -> None:
+    """Refuses the empty tokenizer that transformers makes where a checkpoint's files are missing."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if hasattr(tokenizer, "all_special_ids") and len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise InvalidInput(
+            f"the tokenizer of model {name!r} knows no word: its files are missing beside the weights; save it there "
+            "with save_pretrained, or give processor="
+        )
 
 
 def _family(architecture: str, name: str) -> Family:
@@ -347,6 +367,8 @@ def _reason(error: BaseException) -> str:
     kinds = {type(e).__name__ for e in chain}
     if "GatedRepoError" in kinds or "gated repo" in text:
         return "its weights are gated; ask for access on the hub and log in with `hf auth login`"
+    if "ignore_mismatched_sizes" in text:
+        return "its weights do not have the shapes that its config.json says; fetch or save it again"
     if "trust_remote_code" in text:
         return "it brings code of its own; give trust_remote_code=True if you trust its author"
     if "RepositoryNotFoundError" in kinds or "not a valid model identifier" in text:
