@@ -7,7 +7,9 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 import re
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 from vqa_explain.methods.describing import describe_methods
@@ -15,7 +17,7 @@ from vqa_explain.metrics.describing import describe_metrics
 from vqa_explain.tables import describe_models
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("README.md", "docs/methods_and_metrics.md")
+FILES = ("README.md", "docs/methods_and_metrics.md", "docs/hostile.md")
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -51,7 +53,16 @@ def metrics() -> str:
     return markdown(["metric", "judges", "what it says", "better", "range", "source"], rows)
 
 
-TABLES = {"methods": methods, "methods of models": methods_of_models, "metrics": metrics}
+def hostile() -> str:
+    """How many cases of each kind the hostile suite has, as pytest collects them."""
+    run = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests/hostile"]
+    listed = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    kinds = Counter(m[1] for line in listed if (m := re.match(r"tests/hostile/test_(\w+)\.py::", line)))
+    rows = [[kind, f"{count:,}"] for kind, count in sorted(kinds.items())]
+    return markdown(["what is hostile", "cases"], [*rows, ["all", f"{kinds.total():,}"]])
+
+
+TABLES = {"hostile": hostile, "methods": methods, "methods of models": methods_of_models, "metrics": metrics}
 
 
 def filled(text: str) -> str:

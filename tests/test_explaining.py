@@ -113,6 +113,10 @@ def test_the_figure_draws(why, tmp_path):
     assert (tmp_path / "why.png").stat().st_size > 10_000
 
 
+def test_a_notebook_shows_the_figure_without_pyplot(why):
+    assert why.plot()._repr_png_().startswith(b"\x89PNG")
+
+
 def test_the_views_of_a_figure_show_their_part_of_the_values(why):
     def shown(figure):
         return [axes.get_images()[-1] for axes in figure.axes if axes.get_images()]

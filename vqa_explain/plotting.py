@@ -1,6 +1,7 @@
 """Static figures with matplotlib."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import matplotlib
@@ -33,6 +34,15 @@ def colormap(low: float = -1, high: float = 1) -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list("signed", ends)
 
 
+class Shown(Figure):
+    """A figure that notebooks show by themselves, pyplot or not."""
+
+    def _repr_png_(self) -> bytes:
+        sink = BytesIO()
+        self.savefig(sink, format="png", dpi=72)
+        return sink.getvalue()
+
+
 def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Figure:
     """The picture in several views side by side, the coloured words, each modality's share, and bars with units.
 
@@ -54,7 +64,7 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     if isinstance(cmap, str) and cmap not in matplotlib.colormaps:
         raise unknown("colour map", cmap, matplotlib.colormaps)
     has_words = bool(explanation.words)
-    figure = Figure(figsize=(max(2, len(views)) * 4.2, 5.2 if has_words else 4.4), layout="constrained")
+    figure = Shown(figsize=(max(2, len(views)) * 4.2, 5.2 if has_words else 4.4), layout="constrained")
     heights = [5, 1.3, 0.35] if has_words else [5, 0.35]
     grid = figure.add_gridspec(len(heights), len(views), height_ratios=heights)
     for column, view in enumerate(views):

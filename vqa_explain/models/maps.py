@@ -39,6 +39,7 @@ def last_map(model: Model, encoded: Encoded) -> str:
         Unsupported: there is none.
     """
     found: dict[str, Tensor] = {}
+    twice: set[str] = set()  # a layer that runs again, such as a shared activation, has no one map
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -48,7 +49,8 @@ def last_map(model: Model, encoded: Encoded) -> str:
             maps = first.ndim == 4 and channels_first(first).shape[2:].numel() > 1
             block = first.ndim == 3 and name[-1].isdigit() and cells_of(first.shape[1])[1] > 1
             if (maps or block) and first.requires_grad:
-                found.pop(name, None)
+                if found.pop(name, None) is not None:
+                    twice.add(name)
                 found[name] = first
 
         return hook
@@ -63,7 +65,7 @@ def last_map(model: Model, encoded: Encoded) -> str:
         for handle in handles:
             handle.remove()
     for (name, layer), slope in reversed(list(zip(found.items(), slopes, strict=True))):
-        if slope is None:
+        if slope is None or name in twice:
             continue
         used = channels_first(slope)[0].abs().sum(dim=0) if layer.ndim == 4 else slope[0].abs().sum(dim=1)
         if float((used > 0).float().mean()) > 0.5:

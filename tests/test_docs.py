@@ -1,0 +1,67 @@
+"""The notebooks run, the tables are those of the code, and the documentation builds without a warning."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_there_are_five_notebooks():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_runs_from_a_clean_kernel(path):
+    book = module(ROOT / "notebooks" / "run.py").executed(path)
+    assert all(output.output_type != "error" for cell in book.cells for output in cell.get("outputs", []))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_is_kept_with_its_outputs_and_small(path):
+    text = path.read_text(encoding="utf-8")
+    cells = json.loads(text)["cells"]
+    assert "**You will learn**" in "".join(cells[0]["source"])
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] == number for number, cell in enumerate(code, 1))
+    assert sum(bool(cell["outputs"]) for cell in code) >= len(code) / 2
+    assert len(text) < 2_000_000
+    assert str(ROOT) not in text
+
+
+def test_tables_are_those_of_the_code():
+    done = subprocess.run([sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_documentation_builds_without_a_warning(tmp_path):
+    run = [sys.executable, "-m", "sphinx", "-W", "-q", "-n", "docs", str(tmp_path)]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "reference.html").read_text(encoding="utf-8")
+    assert "Explains one answer of a model" in page
+    for target in re.findall(r'(?:href|src)="([^"#:]+)["#]', (tmp_path / "index.html").read_text(encoding="utf-8")):
+        assert (tmp_path / target.split("?")[0]).exists(), target
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_to_files_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (ROOT / target).exists(), target
+    for target in set(re.findall(r"`((?:data|docs|tests|benchmarks|notebooks|vqa_explain)/[\w./-]+)`", text)):
+        assert (ROOT / target).exists(), target
