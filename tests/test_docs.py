@@ -49,7 +49,7 @@ def test_tables_are_those_of_the_code():
 
 
 def test_the_documentation_builds_without_a_warning(tmp_path):
-    run = [sys.executable, "-m", "sphinx", "-W", "-q", "-n", "docs", str(tmp_path)]
+    run = [sys.executable, "-m", "sphinx", "-W", "-q", "docs", str(tmp_path)]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "reference.html").read_text(encoding="utf-8")
@@ -65,3 +65,15 @@ def test_links_to_files_lead_somewhere(name):
         assert (ROOT / target).exists(), target
     for target in set(re.findall(r"`((?:data|docs|tests|benchmarks|notebooks|vqa_explain)/[\w./-]+)`", text)):
         assert (ROOT / target).exists(), target
+
+
+def test_examples_in_docstrings_say_what_comes_out():
+    import doctest
+    import importlib
+
+    package = ROOT / "vqa_explain"
+    files = [path for path in package.rglob("*.py") if ">>>" in path.read_text(encoding="utf-8")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
+    found = [doctest.testmod(importlib.import_module(name)) for name in names]
+    assert sum(result.attempted for result in found) >= 6
+    assert [name for name, result in zip(names, found, strict=True) if result.failed] == []

@@ -29,7 +29,11 @@ def on_white(values: np.ndarray, scale: float) -> np.ndarray:
 
 
 def ink(color: tuple[float, float, float]) -> str:
-    """ "white" or "black", whichever is told apart better from a colour of 0 … 255 (WCAG 2.2, contrast ratio)."""
+    """ "white" or "black", whichever is told apart better from a colour of 0 … 255 (WCAG 2.2, contrast ratio).
+
+    >>> ink((255, 255, 0)), ink((20, 20, 90))
+    ('black', 'white')
+    """
     channels = np.asarray(color, dtype=float) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])

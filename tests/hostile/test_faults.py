@@ -244,11 +244,15 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
     killer = subprocess.Popen(
         [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
     )
+
+    def many():
+        for _ in range(1000):
+            vx.explain(scenes_model, scene, method="shapley", budget=2000)
+            vx.explain(scenes_model, scene, method="attn_lrp")
+
     try:
         with pytest.raises(KeyboardInterrupt):
-            for _ in range(1000):
-                vx.explain(scenes_model, scene, method="shapley", budget=2000)
-                vx.explain(scenes_model, scene, method="attn_lrp")
+            many()
     finally:
         killer.wait()
     assert state(scenes_model.module) == before

@@ -1,9 +1,11 @@
 """Questions of every kind: treated as plain text, or refused in one clear error; never as control."""
 
+import re
+
 import numpy as np
 import pytest
 from families import example_for
-from guard import refused, unchanged
+from guard import answered_or_refused, refused, unchanged
 
 import vqa_explain as vx
 from vqa_explain.features.text import check_question
@@ -133,11 +135,11 @@ def test_special_tokens_spelled_out_are_text_or_refused(models, family, mark):
     special = set(tokenizer.all_special_ids)
     question = f"What color is {mark} the circle?"
     with unchanged(model.module):
-        try:
-            encoded = model.encode(example_for(model, PICTURE, question))
-        except vx.InvalidInput as error:
-            assert mark in str(error) or "tokens" in str(error)
-            return
+        encoded = answered_or_refused(
+            lambda: model.encode(example_for(model, PICTURE, question)), f"{re.escape(mark)}|tokens"
+        )
+    if encoded is None:
+        return
     plain = model.encode(example_for(model, PICTURE, "What color is the circle?"))
     own = [t.id for t in encoded.tokens if not t.special]
     assert len(own) > len([t for t in plain.tokens if not t.special])

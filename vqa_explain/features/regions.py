@@ -106,7 +106,11 @@ class Masks:
 
 
 def grid_regions(frame: tuple[int, ...], grid: tuple[int, int]) -> Regions:
-    """Divides a frame into rows × columns cells of as equal a size as whole pixels allow."""
+    """Divides a frame into rows × columns cells of as equal a size as whole pixels allow.
+
+    >>> grid_regions((2, 4), (1, 2)).labels.tolist()
+    [[0, 0, 1, 1], [0, 0, 1, 1]]
+    """
     if not all(1 <= cells <= size for cells, size in zip(grid, frame, strict=True)):
         raise InvalidInput(f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} pixels")
     rows = np.arange(frame[0]) * grid[0] // frame[0]

@@ -35,7 +35,11 @@ _RESTORED = {
 
 
 def normalized(answer: str) -> str:
-    """The answer as the official evaluation compares it."""
+    """The answer as the official evaluation compares it.
+
+    >>> normalized("The two dogs, isnt it?")
+    "2 dogs isn't it"
+    """
     text = answer.replace("\n", " ").replace("\t", " ").strip()
     text = _without_punctuation(text)
     words = [_NUMBERS.get(word, word) for word in text.lower().split()]
@@ -56,6 +60,9 @@ def vqa_score(answer: str, given: tuple[str, ...]) -> float:
     """The mean over the leave-one-out subsets of the given answers of min(matches / 3, 1).
 
     Antol et al. 2015, with the normalisation of the official code where people did not all answer alike.
+
+    >>> vqa_score("red", ("red",) * 2 + ("pink",) * 8)
+    0.6
     """
     answer, given = answer.strip(), tuple(g.strip() for g in given)
     if len(set(given)) > 1:
