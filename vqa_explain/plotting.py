@@ -67,8 +67,9 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     figure = Shown(figsize=(max(2, len(views)) * 4.2, 5.2 if has_words else 4.4), layout="constrained")
     heights = [5, 1.3, 0.35] if has_words else [5, 0.35]
     grid = figure.add_gridspec(len(heights), len(views), height_ratios=heights)
+    last = max((column for column, view in enumerate(views) if VIEWS[view] is not None), default=None)
     for column, view in enumerate(views):
-        _view(figure, figure.add_subplot(grid[0, column]), explanation, view, cmap, column == len(views) - 1)
+        _view(figure, figure.add_subplot(grid[0, column]), explanation, view, cmap, column == last)
     if has_words:
         _words(figure.add_subplot(grid[1, :]), explanation)
     _shares(figure.add_subplot(grid[-1, :]), explanation)
