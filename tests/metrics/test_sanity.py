@@ -13,7 +13,7 @@ import vqa_explain as vx
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.methods import METHODS
-from vqa_explain.methods.base import from_cells, register
+from vqa_explain.methods.base import from_cells, register_method
 from vqa_explain.metrics.sanity import randomised
 
 
@@ -41,7 +41,7 @@ def test_the_model_itself_stays_and_no_random_state_moves(scenes_model):
 def edges():
     """A method that shows the picture's edges, whatever the model."""
 
-    @register
+    @register_method
     @dataclass(frozen=True)
     class Edges:
         """Differences of neighbouring pixels."""
