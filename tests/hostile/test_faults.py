@@ -220,13 +220,22 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
     shell = [sys.executable, "-m", "vqa_explain.cli", "evaluate", "--model", "scenes", "--data", "scenes:test"]
     shell += ["--methods", "saliency", "--metrics", "accuracy", "deletion:steps=4", "--limit", "400", "--workers", "1"]
     out = tmp_path / "run"
-    running = subprocess.Popen([*shell, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (out / "plan.json").exists():
-        assert running.poll() is None, running.stderr.read()
-        time.sleep(0.05)
-    time.sleep(after)
-    running.send_signal(name)
-    _, said = running.communicate(timeout=60)
+    running = subprocess.Popen(
+        [*shell, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    try:
+        while not (out / "plan.json").exists():
+            assert running.poll() is None, running.stderr.read()
+            time.sleep(0.05)
+        time.sleep(after)
+        running.send_signal(name)
+        _, said = running.communicate(timeout=60)
+    finally:
+        running.kill()
     assert running.returncode == 130, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
@@ -241,6 +250,7 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
     code = "import os, signal, threading, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
     before = state(scenes_model.module)
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     killer = subprocess.Popen(
         [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
     )
@@ -255,5 +265,6 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
             many()
     finally:
         killer.wait()
+        signal.signal(signal.SIGINT, old)
     assert state(scenes_model.module) == before
     np.testing.assert_array_equal(vx.explain(scenes_model, scene, method="saliency").image, wanted.image)
