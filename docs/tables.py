@@ -74,15 +74,15 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    stale = []
+    stale, only_check = [], "--check" in sys.argv
     for name in FILES:
         path = ROOT / name
         text = path.read_text(encoding="utf-8")
-        if filled(text) != text:
+        if (new := filled(text)) != text:
             stale.append(name)
-            if "--check" not in sys.argv:
-                path.write_text(filled(text), encoding="utf-8")
-    if "--check" in sys.argv and stale:
+            if not only_check:
+                path.write_text(new, encoding="utf-8")
+    if only_check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run: python docs/tables.py")
 
 

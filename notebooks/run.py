@@ -16,16 +16,14 @@ def executed(path: Path) -> nbformat.NotebookNode:
     book = nbformat.read(path, as_version=4)
     NotebookClient(book, timeout=SECONDS, kernel_name="python3", store_widget_state=False).execute()
     book.metadata.pop("widgets", None)
-    for cell in book.cells:
+    for cell in (cell for cell in book.cells if cell.cell_type == "code"):
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
             for kind, text in output.get("data", {}).items():  # addresses in memory change with every run
                 if kind.startswith("text/"):
                     output["data"][kind] = re.sub(r" at 0x[0-9a-f]+", "", text)
-        cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"] if "outputs" in cell else []
-        if cell.cell_type != "code":
-            del cell["outputs"]
     return book
 
 

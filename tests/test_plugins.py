@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -19,15 +20,9 @@ OWN = Path(__file__).with_name("own.py")
 
 
 @pytest.fixture
-def own(monkeypatch):
-    for known in (METHODS, METRICS, loading._own):
-        for name in ("contrasted_saliency", "top_share", "blind"):
-            monkeypatch.delitem(known, name, raising=False)
-    before = (dict(METHODS), dict(METRICS), dict(loading._own))
-    yield vx.use(OWN)
-    for known, kept in zip((METHODS, METRICS, loading._own), before, strict=True):
-        known.clear()
-        known.update(kept)
+def own():
+    with patch.dict(METHODS), patch.dict(METRICS), patch.dict(loading._own):
+        yield vx.use(OWN)
 
 
 def test_a_run_by_names_in_worker_processes_equals_plain_calls(own, tmp_path):

@@ -35,3 +35,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
         shown = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
         remedy = f"choose one of: {shown}"
     return InvalidInput(f"unknown {kind} {name!r}; {remedy}")
+
+
+def unwritable(path: object, error: OSError | ValueError) -> InvalidInput:
+    """An error for a file or folder that the system will not write; it is a ValueError where a name has NUL."""
+    reason = getattr(error, "strerror", None) or error
+    return InvalidInput(f"{str(path)!r} cannot be written: {reason}; choose another folder")

@@ -112,7 +112,7 @@ def _from_pil(image: Any, name: str) -> np.ndarray:
     profile = image.info.get("icc_profile")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return np.array(_to_srgb(image, profile))
 
 
@@ -120,8 +120,7 @@ def _to_srgb(image: Any, profile: bytes | None) -> Any:
     """The picture in sRGB after its colour profile; one that does not fit the picture is left aside, as viewers do."""
     from PIL import ImageCms
 
-    if profile and image.mode in ("RGB", "RGBA", "CMYK", "L"):
-        image = image.convert("RGB") if image.mode == "RGBA" else image
+    if profile and image.mode in ("RGB", "CMYK", "L"):
         try:
             own = ImageCms.ImageCmsProfile(BytesIO(profile))
             return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, unwritable
 from vqa_explain.game import Cost
 from vqa_explain.models.base import Answer
 
@@ -197,7 +197,7 @@ def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:
     for name in sorted(tensors):
         values = tensors[name]
         found.update(f"{name} {values.dtype.str} {values.shape}".encode())
-        found.update(np.ascontiguousarray(values).tobytes())
+        found.update(values.tobytes())
     return found.hexdigest()
 
 
@@ -227,9 +227,8 @@ def write_atomically(path: Path, content: bytes) -> Path:
         except BaseException:
             os.unlink(name)
             raise
-    except (OSError, ValueError) as error:  # ValueError: a name with NUL
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"{str(path)!r} cannot be written: {reason}; choose another folder") from error
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
     return path
 
 

@@ -43,7 +43,8 @@ def registered(kind: str, known: dict[str, type[Any]], needed: tuple[str, ...], 
     missing = [name for name in needed if not hasattr(cls, name)]
     if missing:
         raise InvalidInput(f"{kind} class {cls.__name__} does not say its {', '.join(missing)}; add class attributes")
-    name = str(cls.__dict__["name"])
+    given: Any = cls
+    name = given.name  # its own, or its base's, which then is taken
     before = known.get(name)
     if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
         raise InvalidInput(f"there is a {kind} named {name!r} already; choose another name")

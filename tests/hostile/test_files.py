@@ -15,7 +15,6 @@ import vqa_explain as vx
 from vqa_explain.evaluation.store import Store
 
 RNG = np.random.default_rng(0)
-SIZE = 4000  # the whole file is longer; places are shares of it
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, unwritable
 from vqa_explain.evaluation.plan import Plan, read_plan
 from vqa_explain.explanation import write_atomically
 
@@ -45,8 +45,6 @@ class Store:
         Raises:
             InvalidInput: it cannot be written, or belongs to another plan.
         """
-        if "\0" in str(self.folder):
-            raise InvalidInput(f"{str(self.folder)!r} cannot be written: a name has no NUL; choose another folder")
         if self.plan_path.exists():
             known = read_plan(self.plan_path)
             if known.hash != plan.hash:
@@ -58,10 +56,8 @@ class Store:
         try:
             for name in ("shards", "explanations", "gallery"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidInput(
-                f"{str(self.folder)!r} cannot be written: {error.strerror}; choose another folder"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise unwritable(self.folder, error) from error
         if not self.plan_path.exists():
             write_atomically(self.plan_path, plan.to_json().encode())
 

@@ -1,5 +1,6 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -255,19 +256,12 @@ def load(
         source = data_folder() / name
         if not source.is_dir():
             raise InvalidInput(f"the shipped model {name!r} is missing from this installation; install it again")
-    elif _is_folder(name) or ("/" in name and not name.startswith((".", "/"))):
+    elif os.path.isdir(name) or ("/" in name and not name.startswith((".", "/"))):
         source = Path(name)
     else:
         raise unknown("model", name, (*SHIPPED, *_own)) if name else InvalidInput("the model's name is empty")
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust_remote_code)
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return Path(name).is_dir()
-    except OSError:  # a name that no file can have
-        return False
 
 
 def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:

@@ -138,8 +138,8 @@ class ViltModel:
 
     def _fill(self, encoded: Encoded, regions: Regions, shown: Tensor, fill: str, seed: int) -> Tensor:
         """Image tokens (N, 1 + patches, D) with absent regions filled."""
-        whole = regions.of_cells(encoded.grid)
-        if whole is None or fill not in BLANKS:
+        whole = regions.of_cells(encoded.grid) if fill in BLANKS else None
+        if whole is None:
             return self._patches(fill_in(encoded.pixels, regions.pixels(shown), fill, seed))
         # A patch is wholly there or wholly blank, so that both are embedded once and chosen from.
         there, gone = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
