@@ -26,12 +26,12 @@ from vqa_explain.models.base import Model
 
 # Small budgets, so that a round is short and many methods and examples take part.
 PARAMETERS = {
-    "shapley": {"budget": 300},
-    "owen": {"budget": 300},
-    "banzhaf": {"budget": 300},
+    "shapley": {"budget": 500},
+    "owen": {"budget": 500},
+    "banzhaf": {"budget": 500},
     "interactions": {"budget": 1000},
-    "rise": {"budget": 400},
-    "lime": {"budget": 400},
+    "rise": {"budget": 500},
+    "lime": {"budget": 500},
     "integrated_gradients": {"steps": 16},
     "occlusion": {"window": 24, "stride": 24},
 }

@@ -87,8 +87,8 @@ def test_a_stopped_run_returns_what_it_has_when_asked_to(scenes_model, scene, mo
     plain, calls = scenes_model.coalition_scores, []
 
     def stopped(*arguments):
-        calls.append(1)
-        if len(calls) > 12:
+        calls.extend(arguments[2])  # coalitions
+        if len(calls) > 2500:
             raise KeyboardInterrupt
         return plain(*arguments)
 

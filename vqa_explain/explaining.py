@@ -17,6 +17,7 @@ from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordVa
 from vqa_explain.features.image import BoxGeometry
 from vqa_explain.features.regions import Regions
 from vqa_explain.game import Cost, make_players
+from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
 from vqa_explain.models.base import SCORES, Answer, Encoded, Model, OpenModel, Target, find_answer
@@ -102,16 +103,17 @@ def explain(
         )
     if model.labels:  # before the picture is read; some models tell their labels only then
         _targets(model.kind, model.labels, asked, contrast, score, None)
-    encoded = model.encode(example)
-    players = make_players(encoded, regions, words)
-    if model.labels is None:
-        encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)
-        score = "log_probability" if score == "logit" else score
-    best = model_answers(model, encoded)
-    targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
-    task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
-    explained = [_explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best) for goal in targets]
-    return explained if isinstance(target, list | tuple) else explained[0]
+    with must_fit(model):
+        encoded = model.encode(example)
+        players = make_players(encoded, regions, words)
+        if model.labels is None:
+            encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)
+            score = "log_probability" if score == "logit" else score
+        best = model_answers(model, encoded)
+        targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
+        task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
+        explained = [_explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best) for goal in targets]
+        return explained if isinstance(target, list | tuple) else explained[0]
 
 
 def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:

@@ -4,16 +4,16 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqa_explain.errors import NonFiniteScore, OutOfMemory
+from vqa_explain.errors import NonFiniteScore
 from vqa_explain.features.regions import Regions, divide
 from vqa_explain.features.text import Units, group_words
+from vqa_explain.memory import Fitting, keep_freed_memory
 from vqa_explain.models.base import Encoded, Model, Target, footprint
 
 # Bytes that the widest layer of one batch may take. On two cores an example through a full-size ViLT took 0.60 s alone,
@@ -21,18 +21,9 @@ from vqa_explain.models.base import Encoded, Model, Target, footprint
 # threes, which is 14 MB, and 31 ms in sixes. A GPU has more to fill.
 WIDEST = {"cpu": 16 * 2**20}
 WIDEST_ELSEWHERE = 512 * 2**20
-MOST = 256  # coalitions in a batch
-
-
-@cache
-def keep_freed_memory() -> None:
-    """Lets the C library keep up to 64 MiB of freed memory, so that layers' outputs reuse it.
-
-    glibc hands memory back once more than twice its largest freed block lies free, and clears it anew when asked
-    again. A freed block of just under 32 MiB raises that bound for good: a picture through EfficientNet-Lite0 took
-    42 ms without and 29 ms with it.
-    """
-    torch.zeros(2**25 - 2**14, dtype=torch.uint8)
+# Coalitions in a batch. The scenes model took 2.5 ms an example in batches of 16 to 32, and 2.9 ms in 96.
+MOST = {"cpu": 32}
+MOST_ELSEWHERE = 256
 
 
 @dataclass
@@ -97,7 +88,7 @@ class Game:
         self.cost = cost if cost is not None else Cost()
         self._column = 0
         self._known: dict[bytes, tuple[float, ...]] = {}
-        self._batches = _Batches(model.device.type)
+        self._batches = _Batches(model)
         keep_freed_memory()
         area = np.bincount(players.regions.labels.ravel(), minlength=players.regions.count)
         # The share of the whole sequence that each present player keeps, where absent patches leave it.
@@ -138,31 +129,16 @@ class Game:
         return np.array([self._known[key][self._column] for key in keys])
 
     def _compute(self, coalitions: np.ndarray, longest: float) -> list[tuple[float, ...]]:
-        """One batch, the longest being this share of a whole example; in halves for good once it does not fit."""
-        found: list[tuple[float, ...]] = []
-        while len(found) < len(coalitions):
-            part = coalitions[len(found) : len(found) + self._batches.most]
-            try:
-                with self._batches.measured(self.model.module, len(part) * longest):
-                    logits = self._logits(torch.from_numpy(part).to(self.model.device))
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "alloc" not in str(error):
-                    raise
-                self._halve(len(part), error)
-                continue
-            self.cost.forwards += len(part)
-            found += self._values(logits, part)
-        return found
+        """One batch, the longest being this share of a whole example."""
 
-    def _halve(self, size: int, error: Exception) -> None:
-        if size == 1:
-            raise OutOfMemory(
-                f"one example through model {self.model.name!r} does not fit into the memory of "
-                f"{self.model.device}; load the model on another device or give a smaller picture"
-            ) from error
-        self._batches.most = size // 2
-        if self.model.device.type == "cuda":
-            torch.cuda.empty_cache()
+        def run(rows: slice) -> list[tuple[float, ...]]:
+            part = coalitions[rows]
+            with self._batches.measured(self.model.module, len(part) * longest):
+                logits = self._logits(torch.from_numpy(part).to(self.model.device))
+            self.cost.forwards += len(part)
+            return self._values(logits, part)
+
+        return [values for part in self._batches.fitting.parts(len(coalitions), run) for values in part]
 
     def _values(self, logits: Tensor, coalitions: np.ndarray) -> list[tuple[float, ...]]:
         """Every target's score of each coalition."""
@@ -196,19 +172,19 @@ class _Batches:
     same call gives the same bits.
     """
 
-    def __init__(self, device: str) -> None:
-        self.limit = WIDEST.get(device, WIDEST_ELSEWHERE)
+    def __init__(self, model: Model) -> None:
+        self.limit = WIDEST.get(model.device.type, WIDEST_ELSEWHERE)
         self.bytes = 0.0  # of the widest layer, for one whole example; 0 until measured
-        self.most = MOST
+        self.fitting = Fitting(model, MOST.get(model.device.type, MOST_ELSEWHERE))
 
     def split(self, lengths: np.ndarray) -> Iterator[slice]:
         """Slices of the coalitions, sorted by `lengths` (N,), the shares of a whole example that each needs."""
         start = 0
         while start < len(lengths):
             if not self.bytes:
-                size = min(2, self.most)
+                size = min(2, self.fitting.most)
             else:  # the longest of the batch decides, and it is the last
-                some = lengths[start : start + self.most]
+                some = lengths[start : start + self.fitting.most]
                 size = max(1, int((some * np.arange(1, len(some) + 1) * self.bytes <= self.limit).sum()))
             yield slice(start, min(start + size, len(lengths)))
             start += size

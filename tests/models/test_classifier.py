@@ -137,3 +137,44 @@ def test_a_hugging_face_classifier_from_a_folder(tmp_path, picture):
     why = vx.explain(vx.load(tmp_path), picture, method="integrated_gradients", steps=16)
     assert why.image.shape == (8, 8)
     assert {a.text for a in why.answers} == {"LABEL_0", "LABEL_1", "LABEL_2"}
+
+
+class Viewing(torch.nn.Module):
+    """A network that asks for the layout in which pixels lie channel by channel, or for the other."""
+
+    def __init__(self, strict):
+        super().__init__()
+        self.see, self.strict, self.layouts = torch.nn.Conv2d(3, 8, 3, padding=1), strict, []
+        self.answer = torch.nn.Linear(8 * 4 * 4, 4)
+
+    def forward(self, pixels):
+        self.layouts.append(pixels.is_contiguous(memory_format=torch.channels_last))
+        maps = torch.nn.functional.avg_pool2d(self.see(pixels), 2)
+        return self.answer(maps.view(len(maps), -1) if self.strict else maps.flatten(1))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_coalitions_are_laid_out_as_the_network_can_take_them(picture, strict):
+    module = Viewing(strict)
+    model = vx.load(module, transform=ToTensor(), labels=list("abcd"), device="cpu")
+    why = vx.explain(model, picture, method="leave_one_out", image_fill="constant", regions=2)
+    assert module.layouts[-1] is not strict, "side by side where the network takes it"
+    with torch.no_grad():
+        pixels = ToTensor()(picture)[None]
+        target = module(pixels).argmax()
+        for number, region in enumerate(why.regions):
+            gone = torch.where(torch.from_numpy(why.labels == number), torch.zeros(()), pixels)
+            wanted = float(module(pixels)[0, target] - module(gone)[0, target])
+            assert region.value == pytest.approx(wanted, abs=1e-5)
+
+
+def test_other_errors_of_a_network_are_its_own(picture):
+    class Broken(torch.nn.Module):
+        def forward(self, pixels):
+            if pixels.is_contiguous(memory_format=torch.channels_last):
+                raise RuntimeError("no such layout here")
+            return pixels.mean(dim=(2, 3))
+
+    model = vx.load(Broken(), transform=ToTensor(), labels=list("abc"), device="cpu")
+    with pytest.raises(RuntimeError, match="no such layout"):
+        vx.explain(model, picture, method="saliency")

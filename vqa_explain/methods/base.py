@@ -1,5 +1,6 @@
 """What a method is: a frozen dataclass whose fields are its parameters and whose one act is a call."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar, cast
@@ -12,6 +13,7 @@ from vqa_explain.errors import Unsupported
 from vqa_explain.features.image import BLANKS, FILLS
 from vqa_explain.features.regions import Regions, grid_regions
 from vqa_explain.game import Cost, Game, Players
+from vqa_explain.memory import Fitting
 from vqa_explain.models.base import (
     Attention,
     Attentive,
@@ -70,6 +72,10 @@ class Task:
     games: dict[tuple[str, ...], Game] = field(default_factory=dict)
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
+    fitting: Fitting = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fitting = Fitting(self.model, sys.maxsize)
 
     def leaves(self) -> Leaves:
         """The example's leaves, shifted where a shift is set."""
@@ -106,11 +112,18 @@ class Task:
         return found
 
     def score(self, leaves: Leaves) -> torch.Tensor:
-        """The target's scores (B,) float64 of leaves, counted."""
+        """The target's scores (B,) float64 of leaves, counted; in parts where they do not fit into memory."""
+        return torch.cat(self._in_parts(leaves, self._score))
+
+    def _score(self, leaves: Leaves) -> torch.Tensor:
         values = self.target(self.model.scores(self.encoded, leaves)).double()
         self.cost.forwards += len(values)
         check_finite(values, "the target's score")
         return values
+
+    def _in_parts(self, leaves: Leaves, run: Callable[[Leaves], T]) -> list[T]:
+        part_of = lambda rows: {name: leaf[rows] for name, leaf in leaves.items()}  # noqa: E731
+        return list(self.fitting.parts(len(leaves["image"]), lambda rows: run(part_of(rows))))
 
     def whole(self, leaves: Leaves) -> tuple[float, int]:
         """The score of one example's leaves, and how many such a forward and backward pass takes in at once."""
@@ -118,11 +131,21 @@ class Task:
             value = float(self.score(leaves))
         return value, max(1, min(NODES_AT_ONCE, GRADIENT_BYTES // (2 * found.total)))
 
-    def gradients(self, leaves: Leaves) -> tuple[torch.Tensor, Leaves]:
-        """Scores (B,) and their gradient in each leaf (B, …), one backward for all features together."""
+    def gradients(self, leaves: Leaves, *, whole: bool = False) -> tuple[torch.Tensor, Leaves]:
+        """Scores (B,) and their gradient in each leaf (B, …), one backward for all features together.
+
+        In parts where they do not fit into memory, unless the rows belong together (`whole`).
+        """
+        if whole:
+            return self._gradients(leaves)
+        parts = self._in_parts(leaves, self._gradients)
+        gradients = {name: torch.cat([found[name] for _, found in parts]) for name in leaves}
+        return torch.cat([values for values, _ in parts]), gradients
+
+    def _gradients(self, leaves: Leaves) -> tuple[torch.Tensor, Leaves]:
         leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in leaves.items()}
         with torch.enable_grad():
-            values = self.score(leaves)
+            values = self._score(leaves)
             found = torch.autograd.grad(values.sum(), list(leaves.values()))
         self.cost.backwards += len(values)
         check_finite(torch.stack([g.abs().sum() for g in found]), "the gradient")

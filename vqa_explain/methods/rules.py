@@ -187,7 +187,8 @@ class DeepLift:
         leaves = task.leaves()
         start = task.model.baselines(task.encoded, task.fills(self.image_baseline, self.text_baseline), task.seed)
         with replaced(rules):
-            scores, slopes = task.gradients({name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()})
+            pairs = {name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()}
+            scores, slopes = task.gradients(pairs, whole=True)
         image, tokens = sums({name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()})
         gap = abs(image.sum() + tokens.sum() - float(scores[0] - scores[1]))
         return Attribution(image, tokens, gap, GAP)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 
 from vqa_explain.examples import Example
+from vqa_explain.memory import Fitting
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Encoded, Model
 from vqa_explain.registry import parameter
@@ -25,14 +27,18 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
         alone = number if one.state is not None else None
         groups.setdefault((one.pixels.shape, one.ids.shape, alone), []).append(number)
     found: dict[int, np.ndarray] = {}
+    fitting = Fitting(model, AT_ONCE)
+
+    def scored(numbers: list[int], rows: slice) -> dict[int, np.ndarray]:
+        part = numbers[rows]
+        leaves = [model.leaves(encoded[number]) for number in part]
+        together = {name: torch.cat([leaf[name] for leaf in leaves]) for name in leaves[0]}
+        return dict(zip(part, model.scores(encoded[part[0]], together).double().cpu().numpy(), strict=True))
+
     with torch.no_grad():
         for numbers in groups.values():
-            for start in range(0, len(numbers), AT_ONCE):
-                part = numbers[start : start + AT_ONCE]
-                leaves = [model.leaves(encoded[number]) for number in part]
-                together = {name: torch.cat([leaf[name] for leaf in leaves]) for name in leaves[0]}
-                scores = model.scores(encoded[part[0]], together).double().cpu().numpy()
-                found.update(zip(part, scores, strict=True))
+            for scores in fitting.parts(len(numbers), partial(scored, numbers)):
+                found.update(scores)
     return np.stack([found[number] for number in range(len(encoded))])
 
 

@@ -46,6 +46,7 @@ class ClassifierModel:
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
         self._prepare = transform
+        self._checked = self._side_by_side = False
         self.labels: tuple[str, ...] = (
             tuple(labels) if labels is not None else own_labels(module) or timm_labels(module)
         )
@@ -65,7 +66,7 @@ class ClassifierModel:
         return replace(encoded, labels=self.labels)
 
     def _check_output(self, encoded: Encoded) -> None:
-        if self.labels and getattr(self, "_checked", False):
+        if self._checked:
             return
         with torch.no_grad():
             logits = self.scores(encoded, self.leaves(encoded))
@@ -77,6 +78,10 @@ class ClassifierModel:
             raise InvalidInput(
                 f"model {self.name!r} has {logits.shape[1]} classes and {len(self.labels)} labels were given"
             )
+        self._side_by_side = self.device.type == "cpu"
+        with torch.no_grad():
+            found = self._quickly(encoded.pixels.repeat(2, 1, 1, 1))
+        self._side_by_side &= torch.allclose(found, logits.expand_as(found), rtol=1e-3, atol=1e-3)
         self._checked = True
 
     def leaves(self, encoded: Encoded) -> Leaves:
@@ -87,7 +92,10 @@ class ClassifierModel:
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
-            output = self.module(leaves["image"])
+            return self._logits(leaves["image"])
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        output = self.module(pixels)
         return output if isinstance(output, Tensor) else output.logits
 
     @torch.no_grad()
@@ -95,7 +103,22 @@ class ClassifierModel:
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
         pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
-        return self.scores(encoded, {"image": pixels})
+        return self._quickly(pixels)
+
+    def _quickly(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K) by way of channels that lie side by side, as long as the network can take them.
+
+        Convolutions on a CPU are faster so, 1.0 to 1.4 × on torchvision's networks; but one that `view`s a layer's
+        output as if it were laid out by channels fails, perhaps in large batches only.
+        """
+        if self._side_by_side:
+            try:
+                return self._logits(pixels.contiguous(memory_format=torch.channels_last))
+            except RuntimeError as error:
+                if "view" not in str(error):
+                    raise
+                self._side_by_side = False
+        return self._logits(pixels)
 
     def positions(self, encoded: Encoded, length: int) -> Positions:
         first, side = cells_of(length)

@@ -43,7 +43,7 @@ def _apply(transform: Any, image: Image.Image) -> Tensor:
     pixels = transform(image)
     if not isinstance(pixels, Tensor) or pixels.ndim != 3 or pixels.shape[0] != 3:
         raise ValueError("it must give a tensor (3, H, W); end it with ToTensor()")
-    return pixels[None].float()
+    return pixels[None].float().contiguous()  # some networks `view` what a permuted picture leads to, and fail
 
 
 def trace_geometry(transform: Any, original: tuple[int, int], frame: tuple[int, int]) -> Geometry:
