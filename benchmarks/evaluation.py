@@ -5,8 +5,10 @@
     python benchmarks/evaluation.py ray --count 40
     python benchmarks/evaluation.py memory
 
-"quantus": deletion and insertion against Quantus' PixelFlipping with the same steps, one picture at a time, for a
-classifier (EfficientNet-Lite0, 224 px) and for the scenes model, whose question is held fixed for Quantus.
+"quantus": deletion and insertion against Quantus' PixelFlipping with the same steps, for a classifier
+(EfficientNet-Lite0, 224 px) and for the scenes model. Quantus gets all pictures in one call, as it is made for, and one
+picture a call; scenes only so, since each has a question of its own, which is held fixed for Quantus. Each side runs in
+a process of its own.
 "loop": three methods and four metrics against a plain loop over `explain` and the metrics, each with a game of its
 own. "ray": two workers of one thread against one. "memory": the largest resident size after 100,000 examples and
 after 1,000. All times include the start of workers.
@@ -36,6 +38,7 @@ from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.game import Cost
 from vqa_explain.methods import create
+from vqa_explain.metrics.base import Case
 from vqa_explain.models.base import Encoded, Model
 from vqa_explain.models.loading import load
 
@@ -63,44 +66,74 @@ def row(what: str, against: str, theirs: float, ours: float, unit: str) -> None:
 
 
 def against_quantus(count: int) -> None:
-    sources = [pictures.chelsea(), pictures.coffee(), pictures.rocket(), pictures.astronaut()]
-    photographs = [vx.Example(np.roll(sources[i % 4], 10 * i, axis=1)) for i in range(count)]
-    scenes = [vx.load_dataset("scenes:test")[i] for i in range(count)]
+    for name in SUBJECTS:
+        # Each side in a process of its own: what one does to memory is the other's gain or loss.
+        seconds = {side: own_process(side, name, count) for side in SIDES if (name, side) != ("scenes", "stacked")}
+        ours = seconds.pop("ours")
+        for side, theirs in seconds.items():
+            against = f"Quantus, {SIDES[side]}"
+            row(f"deletion + insertion, {count} pictures, {name}", against, theirs / count, ours / count, "s each")
+
+
+def own_process(side: str, subject: str, count: int) -> float:
+    """Seconds of `one_side` in a new process."""
+    command = [sys.executable, __file__, "side", "--side", side, "--subject", subject, "--count", str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def one_side(side: str, subject: str, count: int) -> None:
+    """Prints the seconds that both curves of `count` pictures take by one of `SIDES`."""
+    model, examples = SUBJECTS[subject](count)
     given = f"players=image,steps={STEPS},order=signed"
     plan = Plan("m", "", "d", "", None, ("saliency",), (f"deletion:{given}", f"insertion:{given}"))
-    plan = replace(plan, image_fill="constant")
-    for name, model, examples in (("EfficientNet", efficientnet(), photographs), ("scenes", vx.load("scenes"), scenes)):
-        judge = Judge(model, plan)
-        ours = theirs = 0.0
-        for example in examples:
-            case = judge.case(example)
-            explained = case.of(judge.methods[0][1], judge.methods[0][1](case.task), Cost())
-            network = AnswerOfPixels(model, case.task.encoded).eval()
-            began = time.perf_counter()
+    judge = Judge(model, replace(plan, image_fill="constant"))
+    method = judge.methods[0][1]
+    cases = [judge.case(example) for example in examples]
+    cases = [case.of(method, method(case.task), Cost()) for case in cases]
+    began = time.perf_counter()
+    if side == "ours":
+        for case in cases:
             for _, metric in judge.metrics:
-                metric(explained)
-            ours += time.perf_counter() - began
-            theirs += flipped(
-                network, case.task.encoded.pixels.numpy(), explained.attribution.image, case.best[0].index
-            )
-        row(f"deletion + insertion, {count} pictures, {name}", "Quantus", theirs / count, ours / count, "s each")
+                metric(case)
+    else:
+        size = count if side == "stacked" else 1
+        for start in range(0, count, size):
+            flip(model, cases[start : start + size])
+    print(time.perf_counter() - began)
 
 
-def flipped(network: nn.Module, pixels: np.ndarray, values: np.ndarray, answer: int) -> float:
-    """Seconds of Quantus for both curves."""
+def flip(model: Model, cases: list[Case]) -> None:
+    """Both curves by Quantus, in one call of its own."""
+    network = AnswerOfPixels(model, cases[0].task.encoded).eval()
+    pixels = torch.cat([case.task.encoded.pixels for case in cases]).numpy()
+    answers = np.array([case.best[0].index for case in cases])
+    values = np.stack([case.attribution.image for case in cases if case.attribution is not None])[:, None]
     metric = PixelFlipping(
-        features_in_step=values.size // (STEPS // 3),  # it counts each channel
+        features_in_step=values[0].size // (STEPS // 3),  # it counts each channel
         perturb_baseline=0.0,
         normalise=False,
         disable_warnings=True,
         return_aggregate=False,
     )
-    began = time.perf_counter()
     with torch.no_grad():
         for order in (values, values.max() - values):
-            a = np.repeat(order[None, None], 3, axis=1)
-            metric(network, pixels, np.array([answer]), a, softmax=True, channel_first=True, device="cpu")
-    return time.perf_counter() - began
+            a = np.repeat(order, 3, axis=1)
+            metric(network, pixels, answers, a, softmax=True, channel_first=True, device="cpu")
+
+
+def photographs(count: int) -> tuple[Model, list[vx.Example]]:
+    sources = [pictures.chelsea(), pictures.coffee(), pictures.rocket(), pictures.astronaut()]
+    return efficientnet(), [vx.Example(np.roll(sources[i % 4], 10 * i, axis=1)) for i in range(count)]
+
+
+def scenes(count: int) -> tuple[Model, list[vx.Example]]:
+    data = vx.load_dataset("scenes:test")
+    return vx.load("scenes", device="cpu"), [data[i] for i in range(count)]
+
+
+SUBJECTS = {"EfficientNet": photographs, "scenes": scenes}
+SIDES = {"ours": "ours", "stacked": "all in one call", "single": "one picture a call"}
 
 
 def efficientnet() -> Model:
@@ -194,11 +227,15 @@ def grow(count: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("row", choices=("quantus", "loop", "ray", "memory", "grow"))
+    parser.add_argument("row", choices=("quantus", "loop", "ray", "memory", "grow", "side"))
     parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--side", choices=SIDES, help="whose time the row side takes")
+    parser.add_argument("--subject", choices=SUBJECTS, help="and of what")
     given = parser.parse_args()
     run = {"quantus": against_quantus, "loop": against_loop, "ray": ray_workers, "grow": grow}
     if given.row == "memory":
         memory()
+    elif given.row == "side":
+        one_side(given.side, given.subject, given.count)
     else:
         run[given.row](given.count)

@@ -12,6 +12,8 @@ from torch import nn
 import vqa_explain as vx
 from vqa_explain.datasets.scenes import Scenes
 
+pytest.register_assert_rewrite("guard")  # so that it says what has changed
+
 
 @pytest.fixture(scope="session")
 def scenes_model():
@@ -108,3 +110,16 @@ def models(folders):
 @pytest.fixture(scope="session")
 def noise_picture():
     return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The report of a finished run over a small network, and the call that does the same in another folder."""
+    folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
+    model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    data = [vx.Example(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i)) for i in range(6)]
+
+    def again(out):
+        return vx.evaluate(model, data, ["saliency"], ["accuracy", "deletion:steps=4"], out, shard=2, workers=1)
+
+    return again(folder / "whole"), again

@@ -19,7 +19,8 @@ class Example:
     """A picture with, perhaps, a question, the true answer, and what the answer depends on.
 
     Attributes:
-        image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4); see `read_image`.
+        image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4); see `read_image`. An error, for an
+            example that could not be read: it is raised where the picture is needed, and other examples go on.
         question: the question; `None` for a classifier.
         answer: the true answer, if known.
         answers: what several people answered, where that is known.
@@ -62,6 +63,8 @@ def read_image(source: Any) -> np.ndarray:
         InvalidInput: the file is missing, empty, corrupt, truncated or no picture; the picture is above
             `MAX_PIXELS`; the array has another shape, type or range.
     """
+    if isinstance(source, InvalidInput):
+        raise source
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source))
     if hasattr(source, "convert") and hasattr(source, "getbands"):

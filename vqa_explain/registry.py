@@ -81,6 +81,8 @@ def _check(owner: str, entry: Any, value: Any) -> None:
     if isinstance(default, bool) and not isinstance(value, bool):
         raise InvalidInput(f"{what} must be true or false, not {value!r}")
     if data["low"] is None and data["high"] is None:
+        if "str" in str(entry.type) and not isinstance(value, str):
+            raise InvalidInput(f"{what} must be text, not {value!r}")
         return
     whole = "int" in str(entry.type)
     good = isinstance(value, numbers.Integral if whole else numbers.Real)

@@ -163,9 +163,20 @@ def test_what_is_no_data_set_is_said(folder):
         vx.load_dataset("vqa2")
     with pytest.raises(vx.InvalidInput, match="does not exist"):
         vx.load_dataset("vqav2", source=folder / "nowhere")
-    (folder / "rows.jsonl").write_text('{"image": "a.png", "decisive": "0-4"}')
-    with pytest.raises(vx.InvalidInput, match="written as JSON"):
-        next(iter(vx.load_dataset(folder / "rows.jsonl")))
+
+
+def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(folder, linear, picture):
+    Image.fromarray(picture).save(folder / "a.png")
+    rows = [{"image": "a.png"}, {"image": "a.png", "decisive": "0-4"}, {"image": "a.png", "mask": "no.png"}]
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"answer": "a", **row}) for row in rows))
+    data = vx.load_dataset(folder / "rows.jsonl")
+    report = vx.evaluate(linear, data, [], ["accuracy"], folder / "run", workers=1)
+    assert report.interval("accuracy", "").count == 1
+    wrong = report.errors().set_index("index")["note"]
+    assert "row 1 of data set 'rows' cannot be read: '0-4' should be a list" in wrong[1]
+    assert "no.png' does not exist" in wrong[2]
+    with pytest.raises(vx.InvalidInput, match="row 1 of data set 'rows' cannot be read: '0-4' should be a list"):
+        vx.explain(linear, list(data)[1], method="saliency")
 
 
 def test_a_table_can_be_evaluated(folder, scenes_model, tmp_path):

@@ -2,6 +2,7 @@
 
 import random
 import re
+import resource
 import threading
 import time
 from contextlib import contextmanager
@@ -13,12 +14,18 @@ import torch
 import vqa_explain as vx
 
 SECONDS = 60  # bounded time: far above what any case takes, far below a hang
+KIB = 2**20  # bounded memory: what the largest size of the process may grow by
 
 
 def hooks(module):
     """How many hooks hang on a network's layers."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(getattr(part, kind)) for part in module.modules() for kind in kinds)
+
+
+def largest_size():
+    """KiB that the process has taken at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def state(module):
@@ -41,12 +48,13 @@ def state(module):
 @contextmanager
 def unchanged(module=None, folder=None, may_add=()):
     """Nothing global changes inside, and no file but those of `may_add` stays in a folder."""
-    before, began = state(module), time.monotonic()
+    before, began, size = state(module), time.monotonic(), largest_size()
     files = set(folder.rglob("*")) if folder else set()
     yield
     after = state(module)
     assert [what for what in before if before[what] != after[what]] == []
     assert time.monotonic() - began < SECONDS
+    assert largest_size() - size < KIB
     if folder:
         left = {path for path in set(folder.rglob("*")) - files if path.name not in may_add}
         assert left == set()

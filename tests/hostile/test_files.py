@@ -6,15 +6,13 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Linear, ToTensor
+from conftest import Linear
 from guard import answered_or_refused, refused, unchanged
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import vqa_explain as vx
 from vqa_explain.evaluation.store import Store
-
-RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -118,19 +116,6 @@ def test_a_place_that_cannot_be_written(file, tmp_path, what, target):
     (tmp_path / "file").write_text("no folder")
     with unchanged(folder=tmp_path):
         refused(lambda: getattr(vx.load_explanation(file), what)(tmp_path / target), "cannot be written|is a folder")
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run over a small network."""
-    folder = tmp_path_factory.mktemp("run")
-    model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
-    data = [vx.Example(RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i)) for i in range(6)]
-
-    def again(out):
-        return vx.evaluate(model, data, ["saliency"], ["accuracy", "deletion:steps=4"], out, shard=2, workers=1)
-
-    return again(folder / "whole"), again
 
 
 def copied(finished, tmp_path):

@@ -133,7 +133,12 @@ class Table:
         return digest.hexdigest()[:16]
 
     def __iter__(self) -> Iterator[Example]:
-        return (self._example(row, number) for number, row in enumerate(self._rows()))
+        for number, row in enumerate(self._rows()):
+            try:
+                yield self._example(row, number)
+            except (InvalidInput, TypeError, ValueError, AttributeError) as error:  # of this row alone
+                wrong = InvalidInput(f"row {number} of data set {self.name!r} cannot be read: {error}; mend it")
+                yield Example(image=wrong, id=f"{self.name}/{number}")
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         import datasets

@@ -73,7 +73,7 @@ class Boxes:
         Raises:
             InvalidInput: a box is not four numbers, or holds no pixel of the picture.
         """
-        boxes = np.asarray(self.boxes, dtype=float)
+        boxes = _numbers(self.boxes, "boxes must be (R, 4): left, top, right, bottom in pixels").astype(float)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or not np.isfinite(boxes).all():
             raise InvalidInput(f"boxes must be (R, 4): left, top, right, bottom in pixels; got shape {boxes.shape}")
         masks = np.zeros((len(boxes), *size), dtype=bool)
@@ -97,12 +97,23 @@ class Masks:
         Raises:
             InvalidInput: the masks are not of the picture's size.
         """
-        masks = np.asarray(self.values)
+        masks = _numbers(self.values, f"masks must be (R, {size[0]}, {size[1]}), as the picture is")
         if masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
             raise InvalidInput(f"masks must be (R, {size[0]}, {size[1]}), as the picture is; got {masks.shape}")
         if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
             raise InvalidInput("masks must be bool, or 0 and 1")
         return masks.astype(bool)
+
+
+def _numbers(values: Any, wanted: str) -> np.ndarray:
+    """The array of what should be numbers, all rows of one length."""
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{wanted}; the rows differ in length") from error
+    if found.dtype.kind not in "biuf":
+        raise InvalidInput(f"{wanted}; got {str(values)[:60]!r}")
+    return found
 
 
 def grid_regions(frame: tuple[int, ...], grid: tuple[int, int]) -> Regions:
@@ -149,10 +160,10 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
 def _grid(asked: Any, own: tuple[int, int]) -> tuple[int, int]:
     if asked is None:
         return own
-    parts = asked.lower().split("x") if isinstance(asked, str) else [asked] if np.isscalar(asked) else list(asked)
     try:
+        parts = asked.lower().split("x") if isinstance(asked, str) else [asked] if np.isscalar(asked) else list(asked)
         numbers = [int(str(part)) for part in parts]
-    except ValueError:
+    except (TypeError, ValueError):
         numbers = []
     if len(numbers) not in (1, 2) or min(numbers) < 1:
         raise InvalidInput(
@@ -167,7 +178,7 @@ def _superpixels(asked: str, picture: np.ndarray) -> np.ndarray:
     from skimage.segmentation import slic
 
     count = asked.partition(":")[2] or "50"
-    if not count.isdigit() or int(count) < 1:
+    if not count.isdecimal() or int(count) < 1:
         raise InvalidInput(f"regions {asked!r}: write the number of superpixels as in 'slic:50'")
     return slic(picture, n_segments=int(count), compactness=10, start_label=0)
 

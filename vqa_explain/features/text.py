@@ -48,6 +48,8 @@ def check_question(question: object) -> str:
         raise InvalidInput(f"the question must be text, not {type(question).__name__}; write it as a string")
     if not question.strip():
         raise InvalidInput("the question is empty; write what you want to know about the image")
+    if any("\ud800" <= c <= "\udfff" for c in question):
+        raise InvalidInput("the question holds half of a character (a lone surrogate); decode its bytes as UTF-8")
     if not any(c.isalnum() for c in question):
         raise InvalidInput(f"the question {question[:40]!r} has no words, only marks; write it in words")
     return question
@@ -106,17 +108,28 @@ def group_words(
         return Units(pieces, np.where(owner >= 0, numbers, -1))
     if isinstance(asked, str):
         kind, _, count = asked.partition(":")
-        if kind != "ngrams" or not count.isdigit() or int(count) < 1:
+        if kind != "ngrams" or not count.isdecimal() or int(count) < 1:
             raise InvalidInput(f"words {asked!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases")
         groups = [range(i, min(i + int(count), len(words))) for i in range(0, len(words), int(count))]
-    else:
+    elif isinstance(asked, list | tuple) and all(map(_is_phrase, asked)):
         groups = _phrases(asked, question or "", words)
+    else:
+        raise InvalidInput(
+            f"words {str(asked)[:60]!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases: texts, "
+            "or (start, end) in characters"
+        )
     piece_of = np.empty(len(words) + 1, dtype=int)
     piece_of[-1] = -1  # where special tokens point
     for number, group in enumerate(groups):
         piece_of[list(group)] = number
     spans = [(words[group[0]].start, words[group[-1]].end) for group in groups]
     return Units(tuple(Word((question or "")[a:b], a, b) for a, b in spans), piece_of[owner])
+
+
+def _is_phrase(one: object) -> bool:
+    if isinstance(one, tuple | list):
+        return len(one) == 2 and all(isinstance(end, int) for end in one)
+    return isinstance(one, str)
 
 
 def _phrases(asked: Sequence[str | tuple[int, int]], question: str, words: tuple[Word, ...]) -> list[range]:
