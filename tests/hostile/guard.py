@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import ThreadpoolController
 
 import vqa_explain as vx
 
@@ -21,6 +22,9 @@ def hooks(module):
     """How many hooks hang on a network's layers."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(getattr(part, kind)) for part in module.modules() for kind in kinds)
+
+
+LINEAR_ALGEBRA = ThreadpoolController().select(user_api="blas")
 
 
 def largest_size():
@@ -35,6 +39,7 @@ def state(module):
         "numpy's random state": np.random.get_state()[1].tobytes(),
         "python's random state": str(random.getstate()),
         "threads of torch": torch.get_num_threads(),
+        "threads of linear algebra": [library["num_threads"] for library in LINEAR_ALGEBRA.info()],
         "gradients on": torch.is_grad_enabled(),
         "running threads": threading.active_count(),
     }

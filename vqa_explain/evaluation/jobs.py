@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from vqa_explain import plugins
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.evaluation.judging import ERROR, Judge, one_thread, table_of
+from vqa_explain.evaluation.judging import ERROR, Judge, table_of
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.store import EXAMPLES, GRID, PLAN_HASH, as_bytes
 from vqa_explain.examples import Example
 from vqa_explain.metrics.additive import row_of_grid, stacked_scores
 from vqa_explain.models.base import Model
+from vqa_explain.threads import one_thread
 
 GRID_ROWS = 10  # questions in one piece of the grid
 GRID_SCHEMA = pa.schema(
@@ -68,7 +69,7 @@ class Workshop:
         if self._judge is None:
             plugins.adopt(self.own)
             self._judge = Judge(self.model, self.plan)
-        with one_thread(self.model):
+        with one_thread(self.model.device):
             return self._grid(job) if job.kind == GRID else self._examples(job, self._judge)
 
     def _items(self, job: Job) -> Iterator[tuple[int, Example]]:

@@ -1,14 +1,11 @@
 """One example judged: the model's answer, every method's explanation of it, and what the metrics say."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
 import pyarrow as pa
-import torch
 
 from vqa_explain import registry
 from vqa_explain.errors import VQAExplainError
@@ -149,18 +146,6 @@ def said(error: Exception) -> str:
 def file_name(method: str) -> str:
     """A method's text as part of a file's name."""
     return "".join(c if c.isalnum() or c in "_-=." else "-" for c in method)
-
-
-@contextmanager
-def one_thread(model: Model) -> Iterator[None]:
-    """Inside, the processor works with one thread, so that the bits do not depend on how work was divided."""
-    before = torch.get_num_threads()
-    if model.device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def table_of(rows: list[Row], about: dict[str, str]) -> pa.Table:

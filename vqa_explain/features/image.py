@@ -38,8 +38,9 @@ class Geometry:
 
         The share of a padding pixel goes to the nearest pixel of the picture.
         """
-        rows, columns = self._weights
-        return rows @ np.asarray(values, dtype=np.float64) @ columns.T
+        rows, columns = map(torch.from_numpy, self._weights)
+        # By torch, since the threads of numpy's products would still hold the cores when the model wants them.
+        return (rows @ torch.from_numpy(np.array(values, dtype=np.float64, order="C")) @ columns.T).numpy()
 
     def labels_to_original(self, labels: np.ndarray) -> np.ndarray:
         """Carries (H', W') integer labels to (H, W) by nearest pixel; -1 where the picture was cropped away."""
