@@ -157,7 +157,9 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    assert vx.Report(tmp_path / "run").count >= 20
+    report = vx.Report(tmp_path / "run")
+    assert report.count >= 20
+    assert "the run has not ended" in report.notes()[-1]
 
 
 def test_metrics_are_listed():

@@ -226,6 +226,8 @@ class Report:
             found.append(
                 f"{len(part):,} failed {whose}; the first: example {part['index'].iloc[0]}: {part['note'].iloc[0]}"
             )
+        if self._unwritten():
+            found.append("the run has not ended; best and worst examples are explained then: give its command again")
         return found
 
     def gallery(self) -> list[Shown]:
@@ -258,7 +260,7 @@ class Report:
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
         """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""
         wanted = {shown.index: shown for shown in self.gallery()}
-        missing = [s for s in self.gallery() if not (self.folder / "gallery" / s.file).is_file()]
+        missing = self._unwritten()
         if not missing:
             return
         examples = _at(dataset, set(wanted))
@@ -274,6 +276,9 @@ class Report:
                 **registry.parameters_of(method),
             )
             why.save(self.folder / "gallery" / shown.file)
+
+    def _unwritten(self) -> list[Shown]:
+        return [shown for shown in self.gallery() if not (self.folder / "gallery" / shown.file).is_file()]
 
     def shown(self) -> list[tuple[Shown, Explanation]]:
         """The gallery's examples whose explanations were kept."""
