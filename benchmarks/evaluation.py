@@ -9,8 +9,8 @@
 (EfficientNet-Lite0, 224 px) and for the scenes model. Quantus gets all pictures in one call, as it is made for, and one
 picture a call; scenes only so, since each has a question of its own, which is held fixed for Quantus. Each side runs in
 a process of its own.
-"loop": three methods and four metrics against a plain loop over `explain` and the metrics, each with a game of its
-own. "ray": two workers of one thread against one. "memory": the largest resident size after 100,000 examples and
+"loop": three methods, the random reference and four metrics against a plain loop over them, each metric with a game of
+its own. "ray": two workers of one thread against one. "memory": the largest resident size after 100,000 examples and
 after 1,000. All times include the start of workers.
 """
 
@@ -36,6 +36,7 @@ from torchvision import transforms
 import vqa_explain as vx
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
+from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.game import Cost
 from vqa_explain.methods import create
 from vqa_explain.metrics.base import Case
@@ -155,9 +156,8 @@ def against_loop(count: int) -> None:
     few = max(10, count // 10)
     began = time.perf_counter()
     for index in range(few):
-        for method in METHODS:
-            chosen, cost = create(method, {}), Cost()
-            found = None
+        for chosen in (*(create(method, {}) for method in METHODS), RandomValues(index)):
+            cost, found = Cost(), None
             for metric in METRICS:  # each metric by itself, as one would with a library of metrics
                 judge = Judge(model, Plan("m", "", "d", "", None, (), (metric,)))
                 case = judge.case(data[index])
@@ -168,7 +168,7 @@ def against_loop(count: int) -> None:
         began = time.perf_counter()
         vx.evaluate(model, data, METHODS, METRICS, folder, limit=count)
         ours = (time.perf_counter() - began) / count
-    what = f"{count} questions, three methods, four metrics, scenes"
+    what = f"{count} questions, three methods and random, four metrics, scenes"
     row(what, f"a plain loop (on {few})", plain, ours, "s each")
 
 
