@@ -151,7 +151,7 @@ def describe(cls: type[Any]) -> dict[str, Any]:
             {
                 "name": f.name,
                 "default": f.default,
-                **{k: v for k, v in f.metadata.items() if v not in (None, (), False)},
+                **{k: v for k, v in f.metadata.items() if v is not None and v != () and v is not False},  # 0 is a bound
             }
             for f in dataclasses.fields(cls)
         ],

@@ -85,6 +85,7 @@ def parameters_table(name: str, parameters: list[dict[str, Any]]) -> Table:
             values = ", ".join(map(str, p["choices"])) + (", or a list" if p.get("several") else "")
         else:
             values = " … ".join(str(p[k]) for k in ("low", "high") if k in p)
+            values = values if "high" in p or not values else f"at least {values}"
         table.add_row(p["name"], str(p["default"]), values, p["help"])
     return table
 
