@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from threading import RLock
 
 import torch
 from threadpoolctl import ThreadpoolController
+
+_turn = RLock()
 
 
 @cache
@@ -19,9 +22,16 @@ def quiet_linear_algebra() -> Iterator[None]:
 
     OpenBLAS' threads spin for some 25 ms after each product, in case another comes, and hold the cores that torch
     wants: of two cores, the first 32 coalitions of an explanation took 3.0 ms each after a product and 2.0 ms without.
+    The limit is the process's: of several threads that explain at once, the one that set it lifts it.
     """
-    with _linear_algebra().limit(limits=1):
+    if not _turn.acquire(blocking=False):
         yield
+        return
+    try:
+        with _linear_algebra().limit(limits=1):
+            yield
+    finally:
+        _turn.release()
 
 
 @contextmanager
