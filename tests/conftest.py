@@ -7,12 +7,21 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import nn
 
 import vqa_explain as vx
 from vqa_explain.datasets.scenes import Scenes
 
 pytest.register_assert_rewrite("guard")  # so that it says what has changed
+
+
+LINEAR_ALGEBRA = ThreadpoolController().select(user_api="blas")
+
+
+def linear_algebra_threads():
+    """Of each library that numpy and scipy compute with."""
+    return [library["num_threads"] for library in LINEAR_ALGEBRA.info()]
 
 
 @pytest.fixture(scope="session")

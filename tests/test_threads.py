@@ -5,16 +5,10 @@ import threading
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import ThreadpoolController
+from conftest import LINEAR_ALGEBRA, linear_algebra_threads
 
 import vqa_explain as vx
 from vqa_explain.threads import one_thread
-
-LINEAR_ALGEBRA = ThreadpoolController().select(user_api="blas")
-
-
-def counts():
-    return [library["num_threads"] for library in LINEAR_ALGEBRA.info()]
 
 
 @pytest.fixture(autouse=True)
@@ -29,30 +23,30 @@ def test_linear_algebra_keeps_to_one_thread_inside(linear, picture, monkeypatch)
     seen, plain = [], linear.scores
 
     def looked(*arguments):
-        seen.append(counts())
+        seen.append(linear_algebra_threads())
         return plain(*arguments)
 
     monkeypatch.setattr(linear, "scores", looked)
-    before = counts()
+    before = linear_algebra_threads()
     vx.explain(linear, picture, method="saliency")
     assert set(np.ravel(seen)) == {1}
-    assert counts() == before
+    assert linear_algebra_threads() == before
     assert set(before) == {2}
 
 
 def test_it_is_as_it_was_after_several_threads_at_once(linear, picture):
     """One begins first and ends first, so that the other finds the limit set and must not take it for the rule."""
-    model, begun, ended = linear, threading.Event(), threading.Event()
+    begun, ended = threading.Event(), threading.Event()
 
     def first(done, total):
         begun.set()
         ended.wait(20)
 
     given = {"method": "rise", "image_fill": "constant", "budget": 1000}
-    other = threading.Thread(target=lambda: vx.explain(model, picture, progress=first, **given))
+    other = threading.Thread(target=lambda: vx.explain(linear, picture, progress=first, **given))
     with one_thread(torch.device("cpu")):
         other.start()
         assert begun.wait(20)
     ended.set()
     other.join(60)
-    assert set(counts()) == {2}
+    assert set(linear_algebra_threads()) == {2}

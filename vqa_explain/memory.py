@@ -70,10 +70,14 @@ class Fitting:
             except OutOfMemory:
                 if size == 1:
                     raise
-                self.most = size // 2
+            else:
+                yield found
+                done = part.stop
                 continue
-            yield found
-            done = part.stop
+            # Here the error is gone, and with it what the batch that did not fit still held.
+            self.most = size // 2
+            if self.model.device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 def _lacks_memory(error: Exception) -> bool:

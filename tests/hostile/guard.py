@@ -10,21 +10,18 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import ThreadpoolController
+from conftest import linear_algebra_threads
 
 import vqa_explain as vx
 
 SECONDS = 60  # bounded time: far above what any case takes, far below a hang
-KIB = 2**20  # bounded memory: what the largest size of the process may grow by
+GROWTH = 2**20  # bounded memory: KiB that the largest size of the process may grow by
 
 
 def hooks(module):
     """How many hooks hang on a network's layers."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(getattr(part, kind)) for part in module.modules() for kind in kinds)
-
-
-LINEAR_ALGEBRA = ThreadpoolController().select(user_api="blas")
 
 
 def largest_size():
@@ -39,7 +36,7 @@ def state(module):
         "numpy's random state": np.random.get_state()[1].tobytes(),
         "python's random state": str(random.getstate()),
         "threads of torch": torch.get_num_threads(),
-        "threads of linear algebra": [library["num_threads"] for library in LINEAR_ALGEBRA.info()],
+        "threads of linear algebra": linear_algebra_threads(),
         "gradients on": torch.is_grad_enabled(),
         "running threads": threading.active_count(),
     }
@@ -59,7 +56,7 @@ def unchanged(module=None, folder=None, may_add=()):
     after = state(module)
     assert [what for what in before if before[what] != after[what]] == []
     assert time.monotonic() - began < SECONDS
-    assert largest_size() - size < KIB
+    assert largest_size() - size < GROWTH
     if folder:
         left = {path for path in set(folder.rglob("*")) - files if path.name not in may_add}
         assert left == set()

@@ -135,10 +135,11 @@ class Table:
     def __iter__(self) -> Iterator[Example]:
         for number, row in enumerate(self._rows()):
             try:
-                yield self._example(row, number)
-            except (InvalidInput, TypeError, ValueError, AttributeError) as error:  # of this row alone
+                example = self._example(row, number)
+            except (TypeError, ValueError, AttributeError) as error:  # of this row alone
                 wrong = InvalidInput(f"row {number} of data set {self.name!r} cannot be read: {error}; mend it")
-                yield Example(image=wrong, id=f"{self.name}/{number}")
+                example = Example(image=wrong, id=f"{self.name}/{number}")
+            yield example
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         import datasets

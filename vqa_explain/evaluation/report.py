@@ -275,14 +275,17 @@ class Report:
                 seed=self.plan.seed,
                 **registry.parameters_of(method),
             )
-            why.save(self.folder / "gallery" / shown.file)
+            why.save(self._place(shown))
 
     def _unwritten(self) -> list[Shown]:
-        return [shown for shown in self.gallery() if not (self.folder / "gallery" / shown.file).is_file()]
+        return [shown for shown in self.gallery() if not self._place(shown).is_file()]
+
+    def _place(self, shown: Shown) -> Path:
+        return self.folder / "gallery" / shown.file
 
     def shown(self) -> list[tuple[Shown, Explanation]]:
         """The gallery's examples whose explanations were kept."""
-        paths = [(shown, self.folder / "gallery" / shown.file) for shown in self.gallery()]
+        paths = [(shown, self._place(shown)) for shown in self.gallery()]
         return [(shown, load_explanation(path)) for shown, path in paths if path.is_file()]
 
     def to_html(self, path: str | Path) -> Path:

@@ -122,8 +122,10 @@ class Task:
         return values
 
     def _in_parts(self, leaves: Leaves, run: Callable[[Leaves], T]) -> list[T]:
-        part_of = lambda rows: {name: leaf[rows] for name, leaf in leaves.items()}  # noqa: E731
-        return list(self.fitting.parts(len(leaves["image"]), lambda rows: run(part_of(rows))))
+        def part(rows: slice) -> T:
+            return run({name: leaf[rows] for name, leaf in leaves.items()})
+
+        return list(self.fitting.parts(len(leaves["image"]), part))
 
     def whole(self, leaves: Leaves) -> tuple[float, int]:
         """The score of one example's leaves, and how many such a forward and backward pass takes in at once."""
