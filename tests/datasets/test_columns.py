@@ -167,7 +167,8 @@ def test_what_is_no_data_set_is_said(folder):
 
 def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(folder, linear, picture):
     Image.fromarray(picture).save(folder / "a.png")
-    rows = [{"image": "a.png"}, {"image": "a.png", "decisive": "0-4"}, {"image": "a.png", "mask": "no.png"}]
+    rows = [{"image": "a.png"}, {"image": "a.png", "decisive": "0-4"}, {"image": "a.png", "mask": "no.png"},
+            {"image": "a.png", "decisive": "[[0, 1e999]]"}]  # fmt: skip
     (folder / "rows.jsonl").write_text("\n".join(json.dumps({"answer": "a", **row}) for row in rows))
     data = vx.load_dataset(folder / "rows.jsonl")
     report = vx.evaluate(linear, data, [], ["accuracy"], folder / "run", workers=1)
@@ -175,6 +176,7 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(folder, linea
     wrong = report.errors().set_index("index")["note"]
     assert "row 1 of data set 'rows' cannot be read: '0-4' should be a list" in wrong[1]
     assert "no.png' does not exist" in wrong[2]
+    assert "infinity" in wrong[3]
     with pytest.raises(vx.InvalidInput, match=r"row 1 of data set 'rows' cannot be read: '0-4' .* written as JSON"):
         vx.explain(linear, list(data)[1], method="saliency")
 

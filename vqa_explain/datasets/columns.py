@@ -136,7 +136,7 @@ class Table:
         for number, row in enumerate(self._rows()):
             try:
                 example = self._example(row, number)
-            except (TypeError, ValueError, AttributeError) as error:  # of this row alone
+            except Exception as error:  # of any kind: one bad row must not end the run
                 wrong = InvalidInput(f"row {number} of data set {self.name!r} cannot be read: {error}; mend it")
                 example = Example(image=wrong, id=f"{self.name}/{number}")
             yield example
