@@ -52,6 +52,8 @@ def test_the_viewer_offers_it(own, scenes_model):
     viewer = vx.Viewer(scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency")
     offered = {method["name"]: method for method in viewer.options["methods"]}
     assert [p["name"] for p in offered["contrasted_saliency"]["parameters"]] == ["least"]
+    assert viewer.wait(60)
+    assert viewer.entries[0]["state"] == "done"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from vqa_explain.threads import one_thread
 
 @pytest.fixture(autouse=True)
 def two():
-    """As on a machine of two cores."""
+    """As on a machine of two cores, where nothing else explains: a viewer that an earlier test left would hold the limit."""
+    assert "vqa_explain viewer" not in {thread.name for thread in threading.enumerate()}
     limit = LINEAR_ALGEBRA.limit(limits=2)
     yield
     limit.restore_original_limits()

@@ -62,6 +62,16 @@ def test_the_same_number_gives_the_same_bytes_and_splits_differ():
     assert digest == hashlib.sha256(b"".join(e.image.tobytes() for e in Scenes("test", 3))).hexdigest()
 
 
+@pytest.mark.parametrize(("name", "stem"), [("scenes", "scenes/test/0"), ("easy-vqa", "easy-vqa/test")])
+def test_examples_by_number_and_by_slice(name, stem):
+    data = vx.load_dataset(name)
+    assert [e.id for e in data[:3]] == [f"{stem}/{i}" for i in range(3)]
+    assert [e.id for e in data[-2:]] == [f"{stem}/{len(data) - i}" for i in (2, 1)]
+    assert data[-1].id == data[len(data) - 1].id
+    with pytest.raises(IndexError, match=f"there are {len(data)} examples, no number {len(data)}"):
+        data[len(data)]
+
+
 def test_masks_and_spans():
     kinds = {e.family for e in Scenes("test", 300)}
     assert kinds == set(FAMILIES)

@@ -1,5 +1,7 @@
 """The viewer's Python side, without a front end."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -152,6 +154,17 @@ def test_the_latest_of_a_name_wins_and_any_can_be_cancelled():
     go_on.set()
     assert worker.wait(10)
     assert done == ["new", "second"]
+
+
+def test_python_may_end_while_it_works():
+    script = """
+import vqa_explain as vx
+viewer = vx.Viewer(vx.load("scenes", device="cpu"), vx.load_dataset("scenes:test")[:4], method="shapley")
+while all(entry["state"] == "waiting" for entry in viewer.entries):
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_page_of_a_viewer_holds_what_is_kept(scenes_model, data, tmp_path):

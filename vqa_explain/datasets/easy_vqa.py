@@ -1,12 +1,12 @@
 """easy-VQA (Victor Zhou, MIT licence, PyPI package `easy-vqa`): one coloured shape a picture, thirteen answers."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
+from vqa_explain.datasets.indexed import Indexed
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 
@@ -30,7 +30,7 @@ def package_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class EasyVQA:
+class EasyVQA(Indexed):
     """All questions of one split, in the package's order. Pictures are 64 × 64 files, read when needed."""
 
     split: str = "test"
@@ -46,15 +46,13 @@ class EasyVQA:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Example:
+    def example(self, index: int) -> Example:
+        """The question of that number."""
         question, answer, image = self._rows[index]
         return Example(
             image=package_folder() / self.split / "images" / f"{image}.png",
             question=question,
             answer=answer,
-            id=f"easy-vqa/{self.split}/{index % len(self)}",
+            id=f"easy-vqa/{self.split}/{index}",
             family=family_of(question, answer),
         )
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[i] for i in range(len(self)))

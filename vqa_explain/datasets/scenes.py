@@ -8,11 +8,12 @@ says next to nothing. The same (split, seed, index) gives the same bytes on ever
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vqa_explain.datasets.indexed import Indexed
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 
@@ -399,7 +400,7 @@ def make(split: str, index: int, *, seed: int = 0, families: tuple[str, ...] = F
 
 
 @dataclass(frozen=True)
-class Scenes:
+class Scenes(Indexed):
     """A sequence of `count` scenes examples of one split, made on demand.
 
     >>> Scenes("test", count=3)[0].family in FAMILIES
@@ -423,10 +424,6 @@ class Scenes:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Example:
-        if not -self.count <= index < self.count:
-            raise IndexError(f"scenes/{self.split} has {self.count} examples, no number {index}")
-        return make(self.split, index % self.count, seed=self.seed, families=self.families)
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[i] for i in range(self.count))
+    def example(self, index: int) -> Example:
+        """The example of that number."""
+        return make(self.split, index, seed=self.seed, families=self.families)

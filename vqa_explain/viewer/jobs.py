@@ -1,5 +1,6 @@
 """One thread that works while a person looks: named jobs, the latest of a name wins, any can be cancelled."""
 
+import atexit
 import threading
 from collections.abc import Callable
 
@@ -30,6 +31,7 @@ class Worker:
             self._waiting.insert(0 if first else len(self._waiting), (name, job))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="vqa_explain viewer", daemon=True)
+                atexit.register(self._leave)  # a thread inside torch when Python ends aborts the process
                 self._thread.start()
 
     def cancel(self, name: str) -> None:
@@ -50,12 +52,17 @@ class Worker:
         with self._lock:
             return self._lock.wait_for(lambda: self._thread is None, timeout)
 
+    def _leave(self) -> None:
+        self.clear()
+        self.wait(10)
+
     def _work(self) -> None:
         while True:
             with self._lock:
                 if not self._waiting:
                     self._thread = None
                     self._lock.notify_all()
+                    atexit.unregister(self._leave)
                     return
                 self._running, job = self._waiting.pop(0)
                 self._stop = stop = threading.Event()
