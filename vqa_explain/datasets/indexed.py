@@ -1,14 +1,17 @@
 """Examples by number, as a list has them."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import overload
 
 from vqa_explain.examples import Example
 
 
-class Indexed(Sequence[Example]):
+class Indexed(ABC):
     """A sequence whose examples are made or read when asked for. A slice gives a list."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
 
     @abstractmethod
     def example(self, index: int) -> Example:
@@ -25,3 +28,6 @@ class Indexed(Sequence[Example]):
         if not -count <= index < count:
             raise IndexError(f"there are {count} examples, no number {index}")
         return self.example(index % count)
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self.example(i) for i in range(len(self)))
