@@ -39,7 +39,7 @@ def must_fit(model: Placed) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         raise OutOfMemory(
             f"one example through model {model.name!r} does not fit into the memory of {model.device}; load the model "
@@ -80,7 +80,8 @@ class Fitting:
                 torch.cuda.empty_cache()
 
 
-def _lacks_memory(error: Exception) -> bool:
+def lacks_memory(error: Exception) -> bool:
+    """Whether the error says that memory ran out, and is not yet ours."""
     if isinstance(error, OutOfMemory):
         return False
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "alloc" in str(error)
