@@ -1,8 +1,8 @@
 """A convolutional network on a CPU, whose convolutions do what follows them: normalise, add, activate.
 
-Each of these is a way of a whole layer's output through memory, and memory is what such a network waits for. oneDNN does
-them where the convolution writes its output. The network runs as it is, by its own code: `follow` notes, of one run,
-which operation's output goes where, and `Followed` answers the operations of later runs in this light.
+Each of these is a way of a whole layer's output through memory, and memory is what such a network waits for. oneDNN
+does them where the convolution writes its output. The network runs as it is, by its own code: `follow` notes, of one
+run, which operation's output goes where, and `Followed` answers the operations of later runs in this light.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
@@ -20,6 +20,11 @@ from torch.utils.weak import WeakTensorKeyDictionary
 def available() -> bool:
     """Whether this build of torch has oneDNN's calls."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether any layer carries hooks, which are to see what it would give by itself."""
+    return any(layer._forward_hooks or layer._forward_pre_hooks for layer in module.modules())
 
 
 class Strayed(RuntimeError):
@@ -136,7 +141,7 @@ class Plan:
 
     funcs: list[Any] = field(default_factory=list)
     convolutions: dict[int, _Convolution] = field(default_factory=dict)
-    done: dict[int, int] = field(default_factory=dict)  # operation that is done already → the argument that holds its output
+    done: dict[int, int] = field(default_factory=dict)  # operation done before → which argument is its output already
     added: set[int] = field(default_factory=set)  # operations whose output a convolution adds
 
 

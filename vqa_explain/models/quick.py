@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Encoded
-from vqa_explain.models.fused import Followed, Plan, available, follow
+from vqa_explain.models.fused import Followed, Plan, available, follow, hooked
 
 # A quicker way may differ from the network by this share of its largest logit; rounding gives some 1e-6.
 CLOSE = 1e-4
@@ -20,28 +20,28 @@ class Quick:
     """Logits (B, K) for pixels (B, 3, H, W) on a CPU.
 
     The ways, the first that works being kept: convolutions that do what follows them (`models.fused`), with channels
-    that lie side by side in memory; the latter alone; the network as it is. The first pictures of each example go
-    through the network as it is, too: where the two differ the weights may have changed, or the way is not for this
-    network. One whose layers carry hooks runs as it is, so that they see what they would.
+    that lie side by side in memory; the latter alone; the network as it is. They are compared with the network on the
+    first picture, and again when its weights have changed, which each new example looks for. A network whose layers
+    carry hooks runs as it is, so that they see what they would.
     """
 
     def __init__(self, module: nn.Module, logits: Callable[[Tensor], Tensor]) -> None:
         self._module, self._logits = module, logits
         self._ways: tuple[str, ...] = ((FUSED,) if available() else ()) + (SIDE_BY_SIDE, PLAIN)
         self._plan: Plan | None = None
-        self._checked: Any = None  # a reference to the example that the way was last checked with
+        self._weights: list[Any] | None = None  # a sum of each tensor of the module, when the way was chosen
+        self._example: Any = None  # a reference to the example that the weights were last looked at for
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies find their own plan: theirs may be other weights, and oneDNN's layouts cannot be written down."""
-        return self.__dict__ | {"_plan": None, "_checked": None}
+        """Copies choose for themselves: theirs may be other weights, and oneDNN's layouts cannot be written down."""
+        return self.__dict__ | {"_plan": None, "_weights": None, "_example": None}
 
     def __call__(self, encoded: Encoded, pixels: Tensor) -> Tensor:
-        hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in self._module.modules())
-        if hooked or pixels.device.type != "cpu":
+        if hooked(self._module) or pixels.device.type != "cpu" or self._ways[0] == PLAIN:
             return self._logits(pixels)
-        if self._checked is None or self._checked() is not encoded:
-            self._choose(pixels[:1])
-            self._checked = ref(encoded)
+        if self._example is None or self._example() is not encoded:
+            self._look(pixels[:1])
+            self._example = ref(encoded)
         way = self._ways[0]
         if way == PLAIN:
             return self._logits(pixels)
@@ -49,23 +49,22 @@ class Quick:
         if found is not None:
             return found
         self._drop(way)
-        self._checked = None
+        self._weights = self._example = None
         return self(encoded, pixels)
 
-    def _choose(self, pixels: Tensor) -> None:
-        """Drops the ways that do not give what the network gives."""
-        if self._ways[0] == PLAIN:
+    def _look(self, pixels: Tensor) -> None:
+        """Chooses a way, unless one was chosen with the weights as they are."""
+        tensors = [*self._module.parameters(), *self._module.buffers()]
+        weights = [tensor.sum().item() for tensor in tensors]
+        if weights == self._weights:
             return
-        plain = self._logits(pixels)
+        self._plan, plain = None, self._logits(pixels)
         while (way := self._ways[0]) != PLAIN:
-            fresh = self._plan is None
             found = self._by(way, pixels)
             if found is not None and _close(found, plain):
-                return
-            if way == FUSED and not fresh:
-                self._plan = None  # once more, with the weights as they are now
-            else:
-                self._drop(way)
+                break
+            self._drop(way)
+        self._weights = weights
 
     def _drop(self, way: str) -> None:
         self._ways = tuple(other for other in self._ways if other != way)
