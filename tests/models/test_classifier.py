@@ -168,13 +168,40 @@ def test_coalitions_are_laid_out_as_the_network_can_take_them(picture, strict):
             assert region.value == pytest.approx(wanted, abs=1e-5)
 
 
-def test_other_errors_of_a_network_are_its_own(picture):
-    class Broken(torch.nn.Module):
+def test_a_network_that_refuses_a_layout_keeps_its_own(picture):
+    class Particular(torch.nn.Module):
         def forward(self, pixels):
             if pixels.is_contiguous(memory_format=torch.channels_last):
                 raise RuntimeError("no such layout here")
             return pixels.mean(dim=(2, 3))
 
+    model = vx.load(Particular(), transform=ToTensor(), labels=list("abc"), device="cpu")
+    why = vx.explain(model, picture, method="leave_one_out", image_fill="constant", regions=2, target="a")
+    assert sum(region.value for region in why.regions) == pytest.approx(picture[..., 0].mean() / 255, abs=1e-6)
+
+
+def test_other_errors_of_a_network_are_its_own(picture):
+    class Broken(torch.nn.Module):
+        def forward(self, pixels):
+            if len(pixels) > 1:
+                raise RuntimeError("one at a time")
+            return pixels.mean(dim=(2, 3))
+
     model = vx.load(Broken(), transform=ToTensor(), labels=list("abc"), device="cpu")
-    with pytest.raises(RuntimeError, match="no such layout"):
-        vx.explain(model, picture, method="saliency")
+    with pytest.raises(RuntimeError, match="one at a time"):
+        vx.explain(model, picture, method="leave_one_out")
+
+
+def test_a_scripted_network(picture):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AvgPool2d(6), torch.nn.Flatten())
+    model, scripted = (
+        vx.load(net, transform=ToTensor(), labels=list("abcd"), device="cpu")
+        for net in (network, torch.jit.script(network))
+    )
+    for method in ("leave_one_out", "integrated_gradients"):
+        wanted, found = (vx.explain(m, picture, method=method, target="a") for m in (model, scripted))
+        np.testing.assert_allclose(found.image, wanted.image, atol=1e-6)
+    with pytest.raises(vx.Unsupported, match="no layer with maps"):
+        vx.explain(scripted, picture, method="grad_cam")
+    with pytest.raises(vx.InvalidInput, match="no layer '0'; it has none"):
+        vx.explain(scripted, picture, method="grad_cam", layer="0")

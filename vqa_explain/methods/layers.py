@@ -15,6 +15,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
+from vqa_explain.models.base import open_layers
 from vqa_explain.models.maps import channels_first
 from vqa_explain.registry import parameter
 
@@ -24,10 +25,10 @@ KIND = "none: activation maps do not add up to a score"
 @contextmanager
 def captured(module: nn.Module, path: str) -> Iterator[list[Tensor]]:
     """A list that receives the layer's output (the first, if it gives a tuple) at each forward pass."""
-    names = [name for name, _ in module.named_modules() if name]
+    names = [name for name, _ in open_layers(module) if name]
     if path not in names:
         near = get_close_matches(path, names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the last is {names[-1]!r}"
+        hint = f"did you mean {near[0]!r}?" if near else f"the last is {names[-1]!r}" if names else "it has none"
         raise InvalidInput(f"the model has no layer {path!r}; {hint}")
     caught: list[Tensor] = []
 

@@ -346,6 +346,11 @@ class Footprint:
     total: int = 1
 
 
+def open_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The network and its layers by path, less those of TorchScript, which take no hooks."""
+    return [(path, layer) for path, layer in module.named_modules() if not isinstance(layer, torch.jit.ScriptModule)]
+
+
 @contextmanager
 def footprint(module: nn.Module) -> Iterator[Footprint]:
     """Fills in the footprint of what runs inside."""
@@ -356,7 +361,7 @@ def footprint(module: nn.Module) -> Iterator[Footprint]:
             size = output.numel() * output.element_size()
             found.widest, found.total = max(found.widest, size), found.total + size
 
-    handles = [layer.register_forward_hook(note) for layer in module.modules()]
+    handles = [layer.register_forward_hook(note) for _, layer in open_layers(module)]
     try:
         yield found
     finally:

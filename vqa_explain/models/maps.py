@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import Unsupported
-from vqa_explain.models.base import Encoded, Model
+from vqa_explain.models.base import Encoded, Model, open_layers
 
 
 def cells_of(length: int) -> tuple[int, int]:
@@ -55,7 +55,7 @@ def last_map(model: Model, encoded: Encoded) -> str:
 
         return hook
 
-    handles = [part.register_forward_hook(note(name)) for name, part in model.module.named_modules() if name]
+    handles = [part.register_forward_hook(note(name)) for name, part in open_layers(model.module) if name]
     try:
         with torch.enable_grad():
             leaves = {name: leaf.requires_grad_(True) for name, leaf in model.leaves(encoded).items()}

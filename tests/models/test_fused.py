@@ -1,0 +1,308 @@
+"""Convolutions that do what follows them give what the network gives, and give way where they would not."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from conftest import ToTensor
+from torch import nn
+from torch.nn import functional as F
+
+import vqa_explain as vx
+from vqa_explain.models.fused import Followed, Strayed, available, follow, hooked
+from vqa_explain.models.quick import FUSED, PLAIN, SIDE_BY_SIDE
+
+pytestmark = pytest.mark.skipif(not available(), reason="this torch is built without oneDNN")
+
+
+def seeded(make):
+    """A network in which every normalisation does something."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = make().eval()
+        for layer in network.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.normal_(layer.weight, 1, 0.2)
+                nn.init.normal_(layer.bias, 0, 0.2)
+                layer.running_mean.normal_(0, 0.1)
+                layer.running_var.uniform_(0.5, 1.5)
+    return network
+
+
+def pixels(count, side):
+    made = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(2))
+    return made.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def both(network, given):
+    """What the network gives, and what it gives followed."""
+    plan = follow(network, given[:1])
+    with Followed(plan):
+        found = network(given)
+    return network(given), found, plan
+
+
+@pytest.mark.parametrize(
+    ("name", "sums"),
+    [
+        ("resnet18", 7),  # of 8: the first block's input is max pooling's, which is not ours to overwrite
+        ("mobilenet_v2", 10),
+        ("mobilenet_v3_small", 6),
+        ("efficientnet_b0", 9),
+        ("shufflenet_v2_x0_5", 0),
+        ("densenet121", 0),
+        ("vgg11_bn", 0),
+        ("googlenet", 0),
+        ("regnet_y_400mf", 16),
+        ("squeezenet1_0", 0),
+    ],
+)
+def test_networks_of_torchvision(name, sums):
+    given = {"init_weights": True} if name == "googlenet" else {}
+    network = seeded(lambda: getattr(torchvision.models, name)(weights=None, **given))
+    plain, found, plan = both(network, pixels(3, 96))
+    assert len(plan.added) == sums
+    assert len(plan.done) >= len(plan.convolutions) - 2
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-5 * float(plain.abs().max()))
+
+
+class Padded(nn.Module):
+    """A convolution of stride 2 whose input is padded before, as TensorFlow pads."""
+
+    def __init__(self, zeros, **given):
+        super().__init__()
+        self.see = nn.Conv2d(3, 8, given.pop("kernel", 3), stride=2, **given)
+        self.scale, self.zeros = nn.BatchNorm2d(8), zeros
+
+    def forward(self, x):
+        return F.silu(self.scale(self.see(F.pad(x, self.zeros)))).mean((2, 3))
+
+
+@pytest.mark.parametrize("side", [16, 17])
+@pytest.mark.parametrize("zeros", [(0, 1, 0, 1), (1, 1, 1, 1), (1, 2, 0, 3), (2, 1, 1, 2), (0, 0, 0, 0)])
+@pytest.mark.parametrize("given", [{}, {"kernel": 5, "padding": 1}, {"dilation": 2}, {"kernel": 1}])
+def test_zeros_laid_round_the_input(side, zeros, given):
+    plain, found, _ = both(seeded(lambda: Padded(zeros, **given)), pixels(2, side))
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_zeros_are_the_convolutions_own():
+    _, _, plan = both(seeded(lambda: Padded((0, 1, 0, 1))), pixels(2, 16))
+    assert len(plan.done) == 3, "zeros, normalisation, activation"
+
+
+class Twisted(nn.Module):
+    """Ways in which an output goes elsewhere too."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.one, self.two = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.script = torch.jit.script(nn.ReLU())
+
+    def forward(self, x):
+        maps = self.first(x)
+        known = self.one(maps)
+        match self.way:
+            case "before normalisation":
+                known = F.relu(known) + maps.sigmoid()
+            case "before activation":
+                known = F.relu(known) * known
+            case "added and needed again":
+                known = F.relu(known)
+                known = F.relu(self.two(self.second(known)) + known) - known
+            case "a view needed again":
+                known = F.relu(known)
+                half = known[:, :4]
+                known = self.two(self.second(known)) + known
+                known = known * half.mean()
+            case "added to itself":
+                maps = self.second(F.relu(known))
+                known = F.relu(maps + maps)
+            case "the input added":
+                known = self.first(x)[:, :3] + x
+            case "in place":
+                known = F.relu(known, inplace=True)
+                kept = self.two(self.second(known))
+                kept += known
+                known = F.relu(kept, inplace=True).mul_(2)
+            case "a scaled sum":
+                known = F.relu(known)
+                known = torch.add(self.two(self.second(known)), known, alpha=0.5)
+            case "a sum of two layers":
+                known = F.relu(torch.add(self.two(self.second(F.relu(known))), self.one(maps)))
+            case "a script":
+                known = self.script(maps) + known
+            case "shapes":
+                known = F.hardtanh(known, min_val=-0.2, max_val=0.3) * known.shape[1] / maps.size(2)
+        return known.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "before normalisation",
+        "before activation",
+        "added and needed again",
+        "a view needed again",
+        "added to itself",
+        "the input added",
+        "in place",
+        "a scaled sum",
+        "a sum of two layers",
+        "shapes",
+    ],
+)
+def test_an_output_that_goes_elsewhere_too(way):
+    given = pixels(3, 12)
+    before = given.clone()
+    plain, found, _ = both(seeded(lambda: Twisted(way)), given)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+    assert torch.equal(given, before)
+
+
+def test_another_path_is_noticed():
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.see, self.scale = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            maps = self.see(x)
+            return (self.scale(maps) if x.mean() > 0 else maps.relu()).mean((2, 3))
+
+    network = seeded(Forked)
+    plan = follow(network, pixels(1, 8))
+    with pytest.raises(Strayed), torch.no_grad(), Followed(plan):
+        network(-pixels(1, 8))
+
+
+def small():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU6(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+
+
+def explained(model, picture):
+    return vx.explain(model, picture, method="leave_one_out", image_fill="constant", regions=4, target="b")
+
+
+def by_hand(network, picture, why):
+    """The same differences, by the network alone."""
+    with torch.no_grad():
+        given = ToTensor()(picture)[None]
+        gone = [torch.where(torch.from_numpy(why.labels == n), torch.zeros(()), given) for n in range(len(why.regions))]
+        return [float(network(given)[0, 1] - network(without)[0, 1]) for without in gone]
+
+
+def values(why):
+    return [region.value for region in why.regions]
+
+
+def test_explanations_use_them_and_follow_the_weights(picture):
+    network = seeded(small)
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    for change in (0.0, 0.5, 1e-4):
+        for parameter in network.parameters():
+            parameter.data += change * parameter.data.roll(1)  # which no version counter sees
+        why = explained(model, picture)
+        assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
+        assert model._quick._ways[0] == FUSED
+        assert len(model._quick._plan.convolutions) == 1
+    network[1].running_mean += 1
+    why = explained(model, picture)
+    assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
+
+
+def test_hooks_see_what_a_layer_gives_by_itself(picture):
+    network = seeded(small)
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    explained(model, picture)
+    assert not hooked(network)
+    seen = []
+    handle = network[0].register_forward_hook(lambda _layer, given, output: seen.append((given[0], output)))
+    assert hooked(network)
+    explained(model, picture)
+    handle.remove()
+    assert len(seen) > 1
+    for given, output in seen:
+        alone = F.conv2d(given, network[0].weight, network[0].bias, padding=1)
+        torch.testing.assert_close(output, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_copies_have_plans_of_their_own(picture):
+    network = seeded(small)
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    first = values(explained(model, picture))
+    with_pickle = pickle.loads(pickle.dumps(model))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.module[0].weight *= -1
+    assert values(explained(with_pickle, picture)) == first
+    why = explained(other, picture)
+    assert values(why) == pytest.approx(by_hand(other.module, picture, why), abs=2e-6)
+    assert values(explained(model, picture)) == first
+
+
+class Particular(nn.Module):
+    """Gives something else where channels lie side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.rest = small()
+
+    def forward(self, x):
+        return self.rest(x) + x.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("make", "way"),
+    [
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(4, 3)), SIDE_BY_SIDE),
+        (lambda: nn.Sequential(Twisted("a script"), nn.Linear(8, 3)), SIDE_BY_SIDE),
+        (Particular, PLAIN),
+    ],
+    ids=["nothing follows", "a script takes the output unseen", "the layout matters"],
+)
+def test_the_next_way_is_taken_where_one_does_not_work(make, way, picture):
+    network = seeded(make)
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    why = explained(model, picture)
+    assert model._quick._ways[0] == way
+    assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
+
+
+def test_a_path_that_depends_on_the_picture(picture):
+    """The way that was followed fits whole pictures only; the rest must not be answered by it."""
+
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.see, self.scale, self.answer = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            maps = self.see(x)
+            return self.answer((self.scale(maps) if x.mean() > 0.45 else F.relu(maps).relu()).mean((2, 3)))
+
+    network = seeded(Forked)
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    encoded = model.encode(vx.Example(picture))
+    for given in (pixels(2, 8), pixels(2, 8) / 9, pixels(2, 8)):
+        with torch.no_grad():
+            torch.testing.assert_close(model._quick(encoded, given), network(given), rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_call_gives_the_same_bits(picture):
+    model = vx.load(seeded(small), transform=ToTensor(), labels=list("abc"), device="cpu")
+    first, second = explained(model, picture), explained(model, picture)
+    np.testing.assert_array_equal(first.image, second.image)
