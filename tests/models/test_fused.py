@@ -115,11 +115,17 @@ class Twisted(nn.Module):
                 known = F.relu(known) * known
             case "added and needed again":
                 known = F.relu(known)
-                known = F.relu(self.two(self.second(known)) + known) - known
+                known = F.relu(self.two(self.second(self.second(known))) + known) - known
+            case "added twice":
+                known = F.relu(known)
+                known = self.second(self.second(self.second(known)) + known) + known
+            case "its own input added":
+                known = F.relu(known)
+                known = F.relu(self.two(self.second(known)) + known)
             case "a view needed again":
                 known = F.relu(known)
                 half = known[:, :4]
-                known = self.two(self.second(known)) + known
+                known = self.two(self.second(self.second(known))) + known
                 known = known * half.mean()
             case "added to itself":
                 maps = self.second(F.relu(known))
@@ -128,12 +134,12 @@ class Twisted(nn.Module):
                 known = self.first(x)[:, :3] + x
             case "in place":
                 known = F.relu(known, inplace=True)
-                kept = self.two(self.second(known))
+                kept = self.two(self.second(self.second(known)))
                 kept += known
                 known = F.relu(kept, inplace=True).mul_(2)
             case "a scaled sum":
                 known = F.relu(known)
-                known = torch.add(self.two(self.second(known)), known, alpha=0.5)
+                known = torch.add(self.two(self.second(self.second(known))), known, alpha=0.5)
             case "a sum of two layers":
                 known = F.relu(torch.add(self.two(self.second(F.relu(known))), self.one(maps)))
             case "a script":
@@ -149,6 +155,8 @@ class Twisted(nn.Module):
         "before normalisation",
         "before activation",
         "added and needed again",
+        "added twice",
+        "its own input added",
         "a view needed again",
         "added to itself",
         "the input added",

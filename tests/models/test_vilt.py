@@ -69,6 +69,24 @@ def test_leaving_a_patch_out_hits_the_region_where_it_lies(scenes_model, scene):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
+def test_hooks_on_a_layers_parts_see_what_they_give(scenes_model, scene):
+    encoded = scenes_model.encode(scene)
+    regions = grid_regions((96, 96), (8, 8))
+    shown = torch.from_numpy(np.random.default_rng(0).random((3, 64)) < 0.5)
+    said = torch.ones(3, len(encoded.tokens), dtype=torch.bool)
+    given = (encoded, regions, shown, said, {"image": "mean", "text": "mask"}, 0)
+    wanted, caught = scenes_model.coalition_scores(*given), []
+    for layer in (scenes_model.module.vilt.encoder.layer[0], scenes_model.module.vilt.encoder.layer[-1]):
+        for part in (layer.attention.attention.key, layer.intermediate.dense):
+            handle = part.register_forward_hook(lambda p, x, output: caught.append((p, x[0], output)))
+            found = scenes_model.coalition_scores(*given)
+            handle.remove()
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert len(caught) == 4
+    for part, x, output in caught:
+        torch.testing.assert_close(output, x @ part.weight.T + part.bias, atol=1e-5, rtol=1e-5)
+
+
 def test_a_batch_of_coalitions_equals_one_by_one(scenes_model, scene):
     encoded = scenes_model.encode(scene)
     rng = np.random.default_rng(0)
