@@ -40,7 +40,7 @@ def pixels(count, side):
 @torch.no_grad()
 def both(network, given):
     """What the network gives, and what it gives followed."""
-    plan = follow(network, given[:1])
+    plan = follow(network, network, given[:1])
     with Followed(plan):
         found = network(given)
     return network(given), found, plan
@@ -174,20 +174,58 @@ def test_an_output_that_goes_elsewhere_too(way):
     assert torch.equal(given, before)
 
 
-def test_another_path_is_noticed():
-    class Forked(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.see, self.scale = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+class Forked(nn.Module):
+    """Does something else with pictures that are dark."""
 
-        def forward(self, x):
-            maps = self.see(x)
-            return (self.scale(maps) if x.mean() > 0 else maps.relu()).mean((2, 3))
+    def __init__(self, way="an activation"):
+        super().__init__()
+        self.way, self.see, self.other = way, nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.scale, self.rescale, self.answer = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Linear(4, 3)
 
-    network = seeded(Forked)
-    plan = follow(network, pixels(1, 8))
+    def forward(self, x):
+        dark = float(x.mean()) < 0.4
+        match self.way:
+            case "an activation":
+                maps = self.see(x).relu() if dark else self.scale(self.see(x))
+            case "a convolution's weights":
+                maps = self.scale((self.other if dark else self.see)(x))
+            case "a normalisation's weights":
+                maps = (self.rescale if dark else self.scale)(self.see(x))
+            case "a number":
+                maps = F.hardtanh(self.scale(self.see(x)), -2.0, 0.1 if dark else 0.3)
+            case "a named number":
+                maps = F.hardtanh(self.scale(self.see(x)), max_val=0.1 if dark else 0.3)
+            case "padding":
+                maps = self.scale(self.see(F.pad(x, (0, 2, 0, 2) if dark else (0, 1, 0, 1))))
+            case "one operation more":
+                maps = self.scale(self.see(x))
+                maps = maps.relu() if dark else maps
+            case "weights made of the picture":
+                maps = self.scale(F.conv2d(x, self.see.weight * x.mean()))
+            case "a scale made of the picture":
+                scale = self.scale.weight * x.mean()
+                maps = F.batch_norm(self.see(x), self.scale.running_mean, self.scale.running_var, scale)
+        return self.answer(maps.mean((2, 3)))
+
+
+STRAYING = [
+    "an activation",
+    "a convolution's weights",
+    "a normalisation's weights",
+    "a number",
+    "a named number",
+    "padding",
+    "one operation more",
+]
+
+
+@pytest.mark.parametrize("first", [1, 1 / 9])
+@pytest.mark.parametrize("way", STRAYING)
+def test_another_path_is_noticed(way, first):
+    network = seeded(lambda: Forked(way))
+    plan = follow(network, network, pixels(1, 8) * first)
     with pytest.raises(Strayed), torch.no_grad(), Followed(plan):
-        network(-pixels(1, 8))
+        network(pixels(1, 8) / 9 / first)
 
 
 def small():
@@ -290,24 +328,38 @@ def test_the_next_way_is_taken_where_one_does_not_work(make, way, picture):
     assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
 
 
-def test_a_path_that_depends_on_the_picture(picture):
-    """The way that was followed fits whole pictures only; the rest must not be answered by it."""
-
-    class Forked(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.see, self.scale, self.answer = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
-
-        def forward(self, x):
-            maps = self.see(x)
-            return self.answer((self.scale(maps) if x.mean() > 0.45 else F.relu(maps).relu()).mean((2, 3)))
-
-    network = seeded(Forked)
+@pytest.mark.parametrize("first", [1, 1 / 9])
+@pytest.mark.parametrize("way", [*STRAYING, "weights made of the picture", "a scale made of the picture"])
+def test_a_path_that_depends_on_the_picture(way, first, picture):
+    """What was followed with bright pictures must not answer for dark ones, nor the other way round."""
+    network = seeded(lambda: Forked(way))
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     encoded = model.encode(vx.Example(picture))
-    for given in (pixels(2, 8), pixels(2, 8) / 9, pixels(2, 8)):
+    for light in (first, 1 / 9 / first, first):
+        given = pixels(2, 8) * light
         with torch.no_grad():
             torch.testing.assert_close(model._quick(encoded, given), network(given), rtol=1e-5, atol=1e-6)
+
+
+def test_pictures_of_another_size():
+    """Whose zeros TensorFlow's rule lays otherwise."""
+
+    class Same(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.see, self.scale = nn.Conv2d(3, 3, 3, stride=2), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            right, below = (side % 2 == 0 for side in (x.shape[3], x.shape[2]))
+            return self.scale(self.see(F.pad(x, (1, 1 - right, 1, 1 - below)))).mean((2, 3))
+
+    network = seeded(Same)
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    for side in (8, 9, 8):
+        picture = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        why = explained(model, picture)
+        assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
+        assert model._quick._ways[0] == FUSED
 
 
 def test_the_same_call_gives_the_same_bits(picture):

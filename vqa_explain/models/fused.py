@@ -72,9 +72,10 @@ class _Operation:
     """One call of a function of `KNOWN`: which calls made its tensors, and which take its output."""
 
     func: Any
-    args: tuple[Any, ...]  # without the tensors that the run made, which would be kept alive
+    args: tuple[Any, ...]  # of the tensors only the network's own; what the run made would be kept alive
     options: Mapping[str, Any]
     sources: list[int | None]
+    settled: bool  # all tensors but the first are the network's own
     shape: torch.Size
     dtype: torch.dtype
     uses: list[int] = field(default_factory=list)
@@ -82,11 +83,12 @@ class _Operation:
 
 
 class _Notes(TorchFunctionMode):
-    """Notes what a run does."""
+    """Notes what a run of a network with these weights does."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: list[Tensor]) -> None:
         super().__init__()
         self.operations: list[_Operation] = []
+        self._weights = {id(tensor) for tensor in weights}
         self._made = WeakTensorKeyDictionary()  # tensor → the number of the operation that gave its values
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -96,8 +98,9 @@ class _Notes(TorchFunctionMode):
         output = func(*args, **kwargs)
         if known:
             number = len(self.operations)
-            lasting = tuple(None if isinstance(a, Tensor) and a in self._made else a for a in args)
-            self.operations.append(_Operation(func, lasting, kwargs, taken, output.shape, output.dtype))
+            own, options = tuple(map(self._own, args)), {name: self._own(given) for name, given in kwargs.items()}
+            settled = all(id(tensor) in self._weights for tensor in _tensors((args[1:], kwargs)))
+            self.operations.append(_Operation(func, own, options, taken, settled, output.shape, output.dtype))
             for source in taken:
                 if source is not None:
                     self.operations[source].uses.append(number)
@@ -107,6 +110,10 @@ class _Notes(TorchFunctionMode):
                 if source is not None:
                     self.operations[source].foreign = True
         return output
+
+    def _own(self, given: Any) -> Any:
+        """An argument as it can be kept: None for a tensor that is not the network's own."""
+        return None if isinstance(given, Tensor) and id(given) not in self._weights else given
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -145,20 +152,28 @@ class _Convolution:
 class Plan:
     """What the known operations of a run do, by their number."""
 
-    funcs: list[Any] = field(default_factory=list)
+    operations: list[_Operation] = field(default_factory=list)
     convolutions: dict[int, _Convolution] = field(default_factory=dict)
     done: dict[int, int] = field(default_factory=dict)  # operation done before → which argument is its output already
     added: set[int] = field(default_factory=set)  # operations whose output a convolution adds
 
 
-def follow(run: Callable[[Tensor], Tensor], pixels: Tensor) -> Plan:
-    """Runs once, and says which convolutions can do what follows them; none does if `plan.convolutions` is empty."""
-    notes = _Notes()
+def follow(module: nn.Module, run: Callable[[Tensor], Tensor], pixels: Tensor) -> Plan:
+    """Runs once, and says which convolutions can do what follows them; none does if `plan.convolutions` is empty.
+
+    Args:
+        module: the network, whose parameters and buffers are what a plan may take as given.
+        run: calls it.
+        pixels: (B, 3, H, W); the plan is for pictures of this size.
+    """
+    notes = _Notes([*module.parameters(), *module.buffers()])
     with torch.no_grad(), notes:
         run(pixels)
-    operations, plan = notes.operations, Plan([operation.func for operation in notes.operations])
+    operations, plan = notes.operations, Plan(notes.operations)
     for number, operation in enumerate(operations):
-        if operation.func is not F.conv2d or operation.dtype != torch.float32 or len(operation.shape) != 4:
+        if operation.func is not F.conv2d or not operation.settled:
+            continue
+        if operation.dtype != torch.float32 or len(operation.shape) != 4:
             continue
         if made := _convolution(*operation.args, **operation.options):
             _take_padding(plan, operations, number, made)
@@ -207,7 +222,11 @@ def _extend(plan: Plan, operations: list[_Operation], number: int, made: _Convol
         return uses[0] if alone and operations[uses[0]].func in funcs else None
 
     after = follower(F.batch_norm)
-    if after is not None and (scale := _normalisation(*operations[after].args, **operations[after].options)):
+    if (
+        after is not None
+        and operations[after].settled
+        and (scale := _normalisation(*operations[after].args, **operations[after].options))
+    ):
         made.weight, made.bias = (w.detach() for w in fuse_conv_bn_weights(made.weight, made.bias, *scale))  # type: ignore[arg-type]
         plan.done[after], last = 0, after
     after = follower(*SUMS)
@@ -280,18 +299,32 @@ class Followed(TorchFunctionMode):
         self._plan, self._at, self._kept = plan, 0, dict[int, Tensor]()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if func not in KNOWN:
-            return func(*args, **(kwargs or {}))
+            return func(*args, **kwargs)
         plan, number = self._plan, self._at
-        if number >= len(plan.funcs) or plan.funcs[number] != func:
-            raise Strayed(f"operation {number} is {func}")
         self._at += 1
+        if number >= len(plan.operations) or not _as_noted(plan.operations[number], func, args, kwargs):
+            raise Strayed(f"operation {number} is {func}")
         if number in plan.done:
             output = args[plan.done[number]]
         elif made := plan.convolutions.get(number):
             output = made(args[0], None if made.other is None else self._kept.pop(made.other))
         else:
-            output = func(*args, **(kwargs or {}))
+            output = func(*args, **kwargs)
         if number in plan.added:
             self._kept[number] = output
         return output
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is None and self._at < len(self._plan.operations):
+            raise Strayed(f"only {self._at} operations of {len(self._plan.operations)}")
+
+
+def _as_noted(noted: _Operation, func: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    """Whether a call is the same function with the same weights and numbers as when the network was followed."""
+    if func != noted.func or len(args) != len(noted.args) or options.keys() != noted.options.keys():
+        return False
+    pairs = [*zip(args, noted.args, strict=True), *((options[name], noted.options[name]) for name in options)]
+    return all(given is was or (was is None if isinstance(given, Tensor) else given == was) for given, was in pairs)

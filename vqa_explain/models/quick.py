@@ -21,15 +21,15 @@ class Quick:
 
     The ways, the first that works being kept: convolutions that do what follows them (`models.fused`), with channels
     that lie side by side in memory; the latter alone; the network as it is. They are compared with the network on the
-    first picture, and again when its weights have changed, which each new example looks for. A network whose layers
-    carry hooks runs as it is, so that they see what they would.
+    first picture, and again when the weights or the size of the pictures have changed, for which each new example
+    looks. A network whose layers carry hooks runs as it is, so that they see what they would.
     """
 
     def __init__(self, module: nn.Module, logits: Callable[[Tensor], Tensor]) -> None:
         self._module, self._logits = module, logits
         self._ways: tuple[str, ...] = ((FUSED,) if available() else ()) + (SIDE_BY_SIDE, PLAIN)
         self._plan: Plan | None = None
-        self._weights: list[Any] | None = None  # a sum of each tensor of the module, when the way was chosen
+        self._weights: list[Any] | None = None  # the pictures' size and a sum of each tensor, when the way was chosen
         self._example: Any = None  # a reference to the example that the weights were last looked at for
 
     def __getstate__(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Quick:
     def _look(self, pixels: Tensor) -> None:
         """Chooses a way, unless one was chosen with the weights as they are."""
         tensors = [*self._module.parameters(), *self._module.buffers()]
-        weights = [tensor.sum().item() for tensor in tensors]
+        weights = [pixels.shape, *(tensor.sum().item() for tensor in tensors)]
         if weights == self._weights:
             return
         self._plan, plain = None, self._logits(pixels)
@@ -77,7 +77,7 @@ class Quick:
                 return self._logits(pixels)
             plan = self._plan
             if plan is None:
-                self._plan = plan = follow(self._logits, pixels[:1])
+                self._plan = plan = follow(self._module, self._logits, pixels[:1])
             if not plan.convolutions:
                 return None
             with Followed(plan):
