@@ -91,7 +91,7 @@ class Game:
         self.cost = cost if cost is not None else Cost()
         self._column = 0
         self._known: dict[bytes, tuple[float, ...]] = {}
-        self._batches = _Batches(model, encoded.pixels)
+        self._batches = Batches(model, encoded.pixels)
         keep_freed_memory()
         area = np.bincount(players.regions.labels.ravel(), minlength=players.regions.count)
         # The share of the whole sequence that each present player keeps, where absent patches leave it.
@@ -168,8 +168,8 @@ class Game:
         return float(nobody), float(everybody)
 
 
-class _Batches:
-    """How many coalitions go through the model at once: as many as keep its widest layer within `WIDEST`.
+class Batches:
+    """How many examples go through the model at once: as many as keep its widest layer within `WIDEST`.
 
     The width is measured in bytes on the first batch, so the sizes depend on the model and the example alone, and the
     same call gives the same bits.
@@ -182,7 +182,7 @@ class _Batches:
         self.fitting = Fitting(model, MOST.get(model.device.type, MOST_ELSEWHERE))
 
     def split(self, lengths: np.ndarray) -> Iterator[slice]:
-        """Slices of the coalitions, sorted by `lengths` (N,), the shares of a whole example that each needs."""
+        """Slices of the examples, sorted by `lengths` (N,), the shares of a whole one that each needs."""
         start = 0
         while start < len(lengths):
             if not self.bytes:

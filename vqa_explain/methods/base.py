@@ -12,7 +12,7 @@ from vqa_explain import registry
 from vqa_explain.errors import Unsupported
 from vqa_explain.features.image import BLANKS, FILLS
 from vqa_explain.features.regions import Regions, grid_regions
-from vqa_explain.game import Cost, Game, Players
+from vqa_explain.game import Batches, Cost, Game, Players
 from vqa_explain.memory import Fitting
 from vqa_explain.models.base import (
     Attention,
@@ -73,9 +73,11 @@ class Task:
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
     fitting: Fitting = field(init=False)
+    batches: Batches = field(init=False)
 
     def __post_init__(self) -> None:
         self.fitting = Fitting(self.model, sys.maxsize)
+        self.batches = Batches(self.model, self.encoded.pixels)
 
     def leaves(self) -> Leaves:
         """The example's leaves, shifted where a shift is set."""
@@ -112,8 +114,15 @@ class Task:
         return found
 
     def score(self, leaves: Leaves) -> torch.Tensor:
-        """The target's scores (B,) float64 of leaves, counted; in parts where they do not fit into memory."""
-        return torch.cat(self._in_parts(leaves, self._score))
+        """The target's scores (B,) float64 of leaves, counted; without gradients in the batches that suit the model."""
+        if torch.is_grad_enabled():
+            return torch.cat(self._in_parts(leaves, self._score))
+        found = []
+        for batch in self.batches.split(np.ones(len(leaves["image"]))):
+            rows = {name: leaf[batch] for name, leaf in leaves.items()}
+            with self.batches.measured(self.model.module, len(rows["image"])):
+                found += self._in_parts(rows, self._score)
+        return torch.cat(found)
 
     def _score(self, leaves: Leaves) -> torch.Tensor:
         values = self.target(self.model.scores(self.encoded, leaves)).double()

@@ -89,6 +89,8 @@ class ClassifierModel:
         return {"image": baseline(encoded.pixels, fills["image"], seed)}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
+        if len(leaves["image"]) > 1 and not torch.is_grad_enabled():
+            return self._quick(encoded, leaves["image"])
         with parameters_frozen(self.module):
             return self._logits(leaves["image"])
 

@@ -18,6 +18,7 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, baseline, blank, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
+from vqa_explain.models.fused import hooked
 from vqa_explain.models.transformer import to_front
 from vqa_explain.models.vilt_readout import answer_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
@@ -85,7 +86,9 @@ class ViltModel:
         text = leaves["text"]
         heard = torch.ones(text.shape[:2], dtype=torch.long, device=self.device)
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
-        return self._answer(text, heard, patches, seen)
+        if torch.is_grad_enabled() or hooked(self.module):
+            return self._answer(text, heard, patches, seen)
+        return answer_scores(self.module, text, heard, patches, seen)
 
     def attention(self, encoded: Encoded) -> Attention:
         leaves = self.leaves(encoded)

@@ -16,6 +16,10 @@ from transformers.activations import GELUActivation
 
 from vqa_explain.models.fused import available, hooked
 
+# Width of a head up to which plain products are faster on a CPU than fused attention: 1.24 ms against 1.43 of 32 × 77
+# states in heads of 32; in heads of 64 they are as fast with 100 states and slower with 250.
+NARROW = 32
+
 
 @torch.no_grad()
 def answer_scores(
@@ -87,9 +91,14 @@ def _plain_first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
 
 def _attend(attend: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """(B, count, D) mixed states for queries (B, count, D), keys and values (B, S, D)."""
-    heads = (attend.num_attention_heads, attend.attention_head_size)
-    query, key, value = (part.unflatten(-1, heads).transpose(1, 2) for part in (query, key, value))
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+    count, width = attend.num_attention_heads, attend.attention_head_size
+    query, key, value = (part.unflatten(-1, (count, width)).transpose(1, 2) for part in (query, key, value))
+    if width > NARROW or query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+    query, key, value = (part.flatten(0, 1) for part in (query, key, value))
+    added = query.new_zeros(1, 1, 1) if mask is None else mask[:, 0].repeat_interleave(count, dim=0)
+    scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=1 / math.sqrt(width), beta=float(mask is not None))
+    return torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (-1, count)).transpose(1, 2).flatten(2)
 
 
 def _at_once(parts: tuple[Any, ...], given: Tensor) -> tuple[Tensor, ...]:
