@@ -15,7 +15,7 @@ from vqa_explain.errors import NonFiniteScore
 from vqa_explain.features.regions import Regions, divide
 from vqa_explain.features.text import Units, group_words
 from vqa_explain.memory import Fitting, keep_freed_memory
-from vqa_explain.models.base import Encoded, Model, Target, footprint
+from vqa_explain.models.base import Encoded, Model, Sized, Target, footprint
 
 # Bytes that the widest layer of one batch may take. On two cores an example through a full-size ViLT took 0.60 s alone,
 # 0.35 s in fours, 0.30 s in eights and 0.29 s in sixteens, which is 30 MB; one through EfficientNet-Lite0 5.6 ms in
@@ -91,7 +91,7 @@ class Game:
         self.cost = cost if cost is not None else Cost()
         self._column = 0
         self._known: dict[bytes, tuple[float, ...]] = {}
-        self._batches = Batches(model, encoded.pixels)
+        self._batches = Batches(model, encoded)
         keep_freed_memory()
         area = np.bincount(players.regions.labels.ravel(), minlength=players.regions.count)
         # The share of the whole sequence that each present player keeps, where absent patches leave it.
@@ -171,14 +171,15 @@ class Game:
 class Batches:
     """How many examples go through the model at once: as many as keep its widest layer within `WIDEST`.
 
-    The width is measured in bytes on the first batch, so the sizes depend on the model and the example alone, and the
-    same call gives the same bits.
+    The width is measured in bytes on the first batch, where the model does not know it (`Sized`), so the sizes depend
+    on the model and the example alone, and the same call gives the same bits.
     """
 
-    def __init__(self, model: Model, pixels: Tensor) -> None:
+    def __init__(self, model: Model, encoded: Encoded) -> None:
         self.limit = WIDEST.get(model.device.type, WIDEST_ELSEWHERE)
-        self.first = max(2, self.limit // (WIDENING * pixels.nbytes))
-        self.bytes = 0.0  # of the widest layer, for one whole example; 0 until measured
+        self.first = max(2, self.limit // (WIDENING * encoded.pixels.nbytes))
+        # Bytes of the widest layer, for one whole example; 0 until measured.
+        self.bytes = float(model.widest(encoded)) if isinstance(model, Sized) else 0.0
         self.fitting = Fitting(model, MOST.get(model.device.type, MOST_ELSEWHERE))
 
     def split(self, lengths: np.ndarray) -> Iterator[slice]:

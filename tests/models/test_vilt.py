@@ -8,6 +8,7 @@ import vqa_explain as vx
 from vqa_explain.features.image import fill_in
 from vqa_explain.features.regions import grid_regions
 from vqa_explain.game import make_players
+from vqa_explain.models.base import footprint
 from vqa_explain.training import vilt as training
 
 
@@ -132,6 +133,13 @@ def test_the_training_forward_equals_the_plain_call(scenes_model, scene):
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
+def test_the_widest_layer_is_as_wide_as_measured(scenes_model, scene):
+    encoded = scenes_model.encode(scene)
+    with torch.no_grad(), footprint(scenes_model.module) as found:
+        scenes_model.scores(encoded, scenes_model.leaves(encoded))
+    assert scenes_model.widest(encoded) == found.widest
+
+
 def test_weights_keep_their_gradient_switch(scenes_model, scene):
     vx.explain(scenes_model, scene, method="saliency")
     assert all(p.requires_grad for p in scenes_model.module.parameters())
@@ -155,8 +163,9 @@ def test_words_of_several_tokens_and_unicode_keep_their_spans(scenes_model, scen
     assert sum(w.value for w in why.words) == pytest.approx(sum(t.value for t in why.tokens if not t.special))
 
 
-@pytest.mark.parametrize("fill", ["blur", "mean", "constant", "drop"])
-def test_coalitions_are_answered_as_transformers_does(scenes_model, scene, fill):
+@pytest.mark.parametrize("text", ["pad", "mask"])
+@pytest.mark.parametrize("fill", ["blur", "mean", "constant", "inpaint", "drop"])
+def test_coalitions_are_answered_as_transformers_does(scenes_model, scene, fill, text):
     """Fused attention, the last layer's first token alone and chosen patches change nothing but the rounding."""
     model = scenes_model
     encoded = model.encode(scene)
@@ -164,15 +173,18 @@ def test_coalitions_are_answered_as_transformers_does(scenes_model, scene, fill)
     present = torch.from_numpy(np.random.default_rng(0).random((6, len(players))) < 0.5)
     shown, spoken = present.split([players.regions.count, len(players.units.words)], dim=1)
     said = torch.cat([spoken, torch.ones(6, 1, dtype=torch.bool)], dim=1)[:, torch.from_numpy(players.units.owner)]
-    found = model.coalition_scores(encoded, players.regions, shown, said, {"image": fill, "text": "pad"}, 0)
+    found = model.coalition_scores(encoded, players.regions, shown, said, {"image": fill, "text": text}, 0)
     with torch.no_grad():
         if fill == "drop":
             patches, seen = model._drop(encoded, players.regions, shown)
         else:
             patches = model._patches(fill_in(encoded.pixels, players.regions.pixels(shown), fill, 0))
             seen = torch.ones(patches.shape[:2], dtype=torch.long)
-        words = model.module.vilt.embeddings.text_embeddings.word_embeddings(encoded.ids.expand(6, -1))
-        given = {"inputs_embeds": words, "attention_mask": said.long(), "image_embeds": patches, "pixel_mask": seen}
+        ids, heard = encoded.ids.expand(6, -1), said.long()
+        if text == "mask":
+            ids, heard = ids.where(said, torch.tensor(model.processor.tokenizer.mask_token_id)), torch.ones_like(heard)
+        words = model.module.vilt.embeddings.text_embeddings.word_embeddings(ids)
+        given = {"inputs_embeds": words, "attention_mask": heard, "image_embeds": patches, "pixel_mask": seen}
         wanted = model.module(**given).logits
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     assert (found[0] - found[1]).abs().max() > 1e-3

@@ -77,7 +77,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self.fitting = Fitting(self.model, sys.maxsize)
-        self.batches = Batches(self.model, self.encoded.pixels)
+        self.batches = Batches(self.model, self.encoded)
 
     def leaves(self) -> Leaves:
         """The example's leaves, shifted where a shift is set."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -200,6 +200,15 @@ class Attentive(Model, Protocol):
 
     def attention(self, encoded: Encoded) -> Attention:
         """One forward pass whose attention can be seen and differentiated through."""
+        ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A model that knows how much memory an example takes."""
+
+    def widest(self, encoded: Encoded) -> int:
+        """Bytes of the widest output of any layer, for one example."""
         ...
 
 

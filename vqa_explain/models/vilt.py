@@ -20,7 +20,7 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.fused import hooked
 from vqa_explain.models.transformer import to_front
-from vqa_explain.models.vilt_readout import answer_scores
+from vqa_explain.models.vilt_readout import answer_scores, chosen_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
 
@@ -90,6 +90,12 @@ class ViltModel:
             return self._answer(text, heard, patches, seen)
         return answer_scores(self.module, text, heard, patches, seen)
 
+    def widest(self, encoded: Encoded) -> int:
+        config = self.module.config
+        states = len(encoded.tokens) + 1 + encoded.grid[0] * encoded.grid[1]
+        of_one = max(config.intermediate_size, config.hidden_size, config.num_attention_heads * states)
+        return states * of_one * self._embeddings.cls_token.element_size()
+
     def attention(self, encoded: Encoded) -> Attention:
         leaves = self.leaves(encoded)
         patches = self._patches(leaves["image"].requires_grad_(True))
@@ -131,24 +137,35 @@ class ViltModel:
     def coalition_scores(
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
+        blanks = self._there_and_gone(encoded, regions, fills["image"], seed)
+        if blanks is not None and fills["text"] == "mask":
+            both, whole = blanks
+            text, _ = self._hear(encoded, torch.stack([torch.ones_like(said[0]), torch.zeros_like(said[0])]), "mask")
+            here = torch.cat([said, torch.ones_like(said[:, :1]), shown[:, whole]], dim=1)
+            return chosen_scores(self.module, text, both, here)
         text, heard = self._hear(encoded, said, fills["text"])
         if fills["image"] == "drop":
             patches, seen = self._drop(encoded, regions, shown)
+            return answer_scores(self.module, text, heard, patches, seen)
+        if blanks is None:
+            patches = self._patches(fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed))
         else:
-            patches = self._fill(encoded, regions, shown, fills["image"], seed)
-            seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
+            both, whole = blanks
+            present = torch.cat([torch.ones_like(shown[:, :1]), shown[:, whole]], dim=1)
+            patches = torch.where(present[:, :, None], both[0], both[1])
+        seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
         return answer_scores(self.module, text, heard, patches, seen)
 
-    def _fill(self, encoded: Encoded, regions: Regions, shown: Tensor, fill: str, seed: int) -> Tensor:
-        """Image tokens (N, 1 + patches, D) with absent regions filled."""
+    def _there_and_gone(self, encoded: Encoded, regions: Regions, fill: str, seed: int) -> tuple[Tensor, Tensor] | None:
+        """Image tokens (2, 1 + patches, D) of all regions there and of all blank, and each patch's region.
+
+        None where a patch can be neither: where regions divide patches, or the fill depends on what is about it.
+        """
         whole = regions.of_cells(encoded.grid) if fill in BLANKS else None
         if whole is None:
-            return self._patches(fill_in(encoded.pixels, regions.pixels(shown), fill, seed))
-        # A patch is wholly there or wholly blank, so that both are embedded once and chosen from.
-        there, gone = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
-        present = shown[:, torch.from_numpy(whole.ravel()).to(self.device)]
-        present = torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
-        return torch.where(present[:, :, None], there, gone)
+            return None
+        both = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
+        return both, torch.from_numpy(whole.ravel()).to(self.device)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
         """Word embeddings (N, T, D) and attention (N, T) with only the tokens of `said` (N, T) present."""
