@@ -1,7 +1,7 @@
 """Ours against the peer on the same work, in one run, as ratios of seconds; orders alternate, medians of repeats.
 
     python benchmarks/speed.py              # every row: about fifteen minutes on two cores
-    python benchmarks/speed.py ig shapley   # some of: step, ig, occlusion, relevance, faithful, shapley, interactions
+    python benchmarks/speed.py ig shapley   # some of: step, ig, occlusion, photograph, relevance, faithful, …
 
 The peers call the same networks, on the same leaves or the same game (ours, so that they too drop absent patches and
 batch), with the same threads. Shapley values and interactions are compared at equal error: the seconds that each needs
@@ -76,8 +76,10 @@ def leaves_of(model: Model, example: Example, image: str) -> tuple[tuple, tuple,
     leaves, index = model.leaves(encoded), answers(model, encoded)[0].index
     start = model.baselines(encoded, {"image": image, "text": "mask"}, 0)
 
-    def forward(*inputs: torch.Tensor) -> torch.Tensor:
-        return model.scores(encoded, dict(zip(leaves, inputs, strict=True)))[:, index]
+    def forward(image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:  # the network itself, by no way of ours
+        patches = model._patches(image)
+        heard, seen = (torch.ones(part.shape[:2], dtype=torch.long) for part in (text, patches))
+        return model._answer(text, heard, patches, seen)[:, index]
 
     return tuple(leaves.values()), tuple(start.values()), forward
 
@@ -153,6 +155,29 @@ def occlusion(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> Non
                 "≥ 3" if name == "full size" else "≥ 1.2",
                 repeats,
             )
+
+
+def photograph(_scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
+    """Windows over a photograph, by a classifier."""
+    from evaluation import photographs
+
+    model, (example,) = photographs(1)
+    encoded = model.encode(example)
+    target = answers(model, encoded)[0].index
+    blank = model.baselines(encoded, {"image": "blur"}, 0)["image"]
+
+    def theirs(batch: int) -> Call:
+        def call() -> None:
+            with torch.no_grad():
+                captum.attr.Occlusion(model.module).attribute(
+                    encoded.pixels, (3, 32, 32), (3, 16, 16), blank, target, perturbations_per_eval=batch
+                )
+
+        return call
+
+    for batch in (1, 64):
+        name = f"occlusion, window 32 stride 16, EfficientNet-Lite0; Captum, {batch} at a time"
+        row(name, by_method((model, example), "occlusion", window=32, stride=16), theirs(batch), "–", 3)
 
 
 def ablation(
@@ -366,7 +391,14 @@ def rules(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
     )
 
 
-ROWS = {"step": step, "ig": ig, "occlusion": occlusion, "relevance": rules, "faithful": faithful}
+ROWS = {
+    "step": step,
+    "ig": ig,
+    "occlusion": occlusion,
+    "photograph": photograph,
+    "relevance": rules,
+    "faithful": faithful,
+}
 
 
 def main() -> None:
