@@ -42,6 +42,7 @@ from vqa_explain.methods import create
 from vqa_explain.metrics.base import Case
 from vqa_explain.models.base import Encoded, Model
 from vqa_explain.models.loading import load
+from vqa_explain.models.vilt import ViltModel
 
 METHODS = ["saliency", "input_x_gradient", "leave_one_out"]
 STEPS = 48
@@ -49,16 +50,19 @@ METRICS = ["deletion", "insertion", "comprehensiveness", "sufficiency"]
 
 
 class AnswerOfPixels(nn.Module):
-    """Pixels (B, 3, H, W) → scores, with one example's question."""
+    """Pixels (B, 3, H, W) → scores of the network itself, by no way of ours, with one example's question."""
 
     def __init__(self, model: Model, encoded: Encoded) -> None:
         super().__init__()
         self.module, self.model, self.encoded = model.module, model, encoded
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        leaves = self.model.leaves(self.encoded)
-        text = {"text": leaves["text"].expand(len(pixels), -1, -1)} if "text" in leaves else {}
-        return self.model.scores(self.encoded, {"image": pixels, **text})
+        if not isinstance(self.model, ViltModel):
+            return self.module(pixels)
+        text = self.model.leaves(self.encoded)["text"].expand(len(pixels), -1, -1)
+        patches = self.model._patches(pixels)
+        heard, seen = (torch.ones(part.shape[:2], dtype=torch.long) for part in (text, patches))
+        return self.model._answer(text, heard, patches, seen)
 
 
 def row(what: str, against: str, theirs: float, ours: float, unit: str) -> None:
