@@ -59,10 +59,14 @@ class AnswerOfPixels(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         if not isinstance(self.model, ViltModel):
             return self.module(pixels)
-        text = self.model.leaves(self.encoded)["text"].expand(len(pixels), -1, -1)
-        patches = self.model._patches(pixels)
-        heard, seen = (torch.ones(part.shape[:2], dtype=torch.long) for part in (text, patches))
-        return self.model._answer(text, heard, patches, seen)
+        return by_itself(self.model, pixels, self.model.leaves(self.encoded)["text"].expand(len(pixels), -1, -1))
+
+
+def by_itself(model: ViltModel, pixels: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    """Scores (B, K) of transformers' own forward for pixels (B, 3, H, W) and word embeddings (B, T, D)."""
+    patches = model._patches(pixels)
+    heard, seen = (torch.ones(part.shape[:2], dtype=torch.long) for part in (text, patches))
+    return model.plain_answer(text, heard, patches, seen)
 
 
 def row(what: str, against: str, theirs: float, ours: float, unit: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import shap
 import shapiq
 import torch
+from evaluation import by_itself, photographs
 from transformers import ViltConfig, ViltForQuestionAnswering
 
 import vqa_explain as vx
@@ -76,10 +77,8 @@ def leaves_of(model: Model, example: Example, image: str) -> tuple[tuple, tuple,
     leaves, index = model.leaves(encoded), answers(model, encoded)[0].index
     start = model.baselines(encoded, {"image": image, "text": "mask"}, 0)
 
-    def forward(image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:  # the network itself, by no way of ours
-        patches = model._patches(image)
-        heard, seen = (torch.ones(part.shape[:2], dtype=torch.long) for part in (text, patches))
-        return model._answer(text, heard, patches, seen)[:, index]
+    def forward(image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        return by_itself(model, image, text)[:, index]
 
     return tuple(leaves.values()), tuple(start.values()), forward
 
@@ -159,8 +158,6 @@ def occlusion(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> Non
 
 def photograph(_scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
     """Windows over a photograph, by a classifier."""
-    from evaluation import photographs
-
     model, (example,) = photographs(1)
     encoded = model.encode(example)
     target = answers(model, encoded)[0].index

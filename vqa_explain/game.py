@@ -92,7 +92,6 @@ class Game:
         self._column = 0
         self._known: dict[bytes, tuple[float, ...]] = {}
         self._batches = Batches(model, encoded)
-        keep_freed_memory()
         area = np.bincount(players.regions.labels.ravel(), minlength=players.regions.count)
         # The share of the whole sequence that each present player keeps, where absent patches leave it.
         image, words = encoded.grid[0] * encoded.grid[1], len(encoded.tokens)
@@ -176,6 +175,7 @@ class Batches:
     """
 
     def __init__(self, model: Model, encoded: Encoded) -> None:
+        keep_freed_memory()
         self.limit = WIDEST.get(model.device.type, WIDEST_ELSEWHERE)
         self.first = max(2, self.limit // (WIDENING * encoded.pixels.nbytes))
         # Bytes of the widest layer, for one whole example; 0 until measured.

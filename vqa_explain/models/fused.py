@@ -53,9 +53,9 @@ def _always(name: str, *numbers: float) -> Callable[..., Activation]:
     return lambda *_, **__: Activation(name, numbers)
 
 
-_RELU = _always("relu")
+RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 ACTIVATIONS: dict[Any, Callable[..., Activation]] = {
-    **dict.fromkeys((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _RELU),
+    **dict.fromkeys(RELUS, _always("relu")),
     F.relu6: _always("hardtanh", 0.0, 6.0),
     F.hardtanh: _bounded,
     F.silu: _always("swish"),
@@ -169,23 +169,24 @@ def follow(module: nn.Module, run: Callable[[Tensor], Tensor], pixels: Tensor) -
     notes = _Notes([*module.parameters(), *module.buffers()])
     with torch.no_grad(), notes:
         run(pixels)
-    operations, plan = notes.operations, Plan(notes.operations)
-    for number, operation in enumerate(operations):
+    plan = Plan(notes.operations)
+    for number, operation in enumerate(plan.operations):
         if operation.func is not F.conv2d or not operation.settled:
             continue
         if operation.dtype != torch.float32 or len(operation.shape) != 4:
             continue
         if made := _convolution(*operation.args, **operation.options):
-            _take_padding(plan, operations, number, made)
-            _extend(plan, operations, number, made)
+            _take_padding(plan, number, made)
+            _extend(plan, number, made)
             plan.convolutions[number] = made
     if not plan.done:
         plan.convolutions.clear()
     return plan
 
 
-def _take_padding(plan: Plan, operations: list[_Operation], number: int, made: _Convolution) -> None:
+def _take_padding(plan: Plan, number: int, made: _Convolution) -> None:
     """Gives a convolution the zeros that were laid round its input alone."""
+    operations = plan.operations
     source = operations[number].sources[0]
     if source is None or operations[source].func is not F.pad or operations[source].foreign:
         return
@@ -212,9 +213,9 @@ def _zeros(
     return (pad[0], pad[1]), (pad[2], pad[3])
 
 
-def _extend(plan: Plan, operations: list[_Operation], number: int, made: _Convolution) -> None:
+def _extend(plan: Plan, number: int, made: _Convolution) -> None:
     """Gives a convolution what follows it, as far as nothing else takes what is between."""
-    last = number
+    operations, last = plan.operations, number
 
     def follower(*funcs: Any) -> int | None:
         uses = operations[last].uses
@@ -235,7 +236,7 @@ def _extend(plan: Plan, operations: list[_Operation], number: int, made: _Convol
         made.other, last = other, after
         plan.done[after] = place
         plan.added.add(other)
-        after = follower(F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)  # no other can follow a sum
+        after = follower(*RELUS)  # no other can follow a sum
     else:
         after = follower(*ACTIVATIONS)
     if after is not None:

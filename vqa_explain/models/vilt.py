@@ -86,9 +86,7 @@ class ViltModel:
         text = leaves["text"]
         heard = torch.ones(text.shape[:2], dtype=torch.long, device=self.device)
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
-        if torch.is_grad_enabled() or hooked(self.module):
-            return self._answer(text, heard, patches, seen)
-        return answer_scores(self.module, text, heard, patches, seen)
+        return self._answer(text, heard, patches, seen)
 
     def widest(self, encoded: Encoded) -> int:
         config = self.module.config
@@ -117,6 +115,13 @@ class ViltModel:
         return f"vilt.encoder.layer.{max(0, len(self.module.vilt.encoder.layer) - 2)}"
 
     def _answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
+        """Answer logits (B, K), by the quick way where nobody looks inside."""
+        if not torch.is_grad_enabled() and not hooked(self.module):
+            return answer_scores(self.module, text, heard, patches, seen)
+        return self.plain_answer(text, heard, patches, seen)
+
+    def plain_answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
+        """Answer logits (B, K) by `transformers`' own forward; the arguments are those of `answer_scores`."""
         with parameters_frozen(self.module):
             return self.module(inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen).logits
 
@@ -137,27 +142,27 @@ class ViltModel:
     def coalition_scores(
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
-        blanks = self._there_and_gone(encoded, regions, fills["image"], seed)
-        if blanks is not None and fills["text"] == "mask":
-            both, whole = blanks
+        blanks = self._there_and_gone(encoded, regions, shown, fills["image"], seed)
+        if blanks is not None and fills["text"] == "mask" and not hooked(self.module):
+            both, present = blanks
             text, _ = self._hear(encoded, torch.stack([torch.ones_like(said[0]), torch.zeros_like(said[0])]), "mask")
-            here = torch.cat([said, torch.ones_like(said[:, :1]), shown[:, whole]], dim=1)
-            return chosen_scores(self.module, text, both, here)
+            return chosen_scores(self.module, text, both, torch.cat([said, present], dim=1))
         text, heard = self._hear(encoded, said, fills["text"])
         if fills["image"] == "drop":
             patches, seen = self._drop(encoded, regions, shown)
-            return answer_scores(self.module, text, heard, patches, seen)
+            return self._answer(text, heard, patches, seen)
         if blanks is None:
             patches = self._patches(fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed))
         else:
-            both, whole = blanks
-            present = torch.cat([torch.ones_like(shown[:, :1]), shown[:, whole]], dim=1)
+            both, present = blanks
             patches = torch.where(present[:, :, None], both[0], both[1])
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
-        return answer_scores(self.module, text, heard, patches, seen)
+        return self._answer(text, heard, patches, seen)
 
-    def _there_and_gone(self, encoded: Encoded, regions: Regions, fill: str, seed: int) -> tuple[Tensor, Tensor] | None:
-        """Image tokens (2, 1 + patches, D) of all regions there and of all blank, and each patch's region.
+    def _there_and_gone(
+        self, encoded: Encoded, regions: Regions, shown: Tensor, fill: str, seed: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """Image tokens (2, 1 + patches, D) of all regions there and of all blank, and which are there (N, 1 + patches).
 
         None where a patch can be neither: where regions divide patches, or the fill depends on what is about it.
         """
@@ -165,7 +170,8 @@ class ViltModel:
         if whole is None:
             return None
         both = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
-        return both, torch.from_numpy(whole.ravel()).to(self.device)
+        present = shown[:, torch.from_numpy(whole.ravel()).to(self.device)]
+        return both, torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
         """Word embeddings (N, T, D) and attention (N, T) with only the tokens of `said` (N, T) present."""

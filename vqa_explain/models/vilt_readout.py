@@ -1,8 +1,8 @@
 """ViLT's answers where nobody looks inside, for many coalitions at once.
 
 The answer is read from the first token of the last layer. Of that layer only this token is computed, attention runs
-fused, and no gradients are kept; the scores are those of `transformers`' own forward up to rounding. Hooks on the
-blocks do not fire, those on their parts do.
+fused, and no gradients are kept; the scores are those of `transformers`' own forward up to rounding. Not every layer's
+hooks would fire.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import ViltForQuestionAnswering
 from transformers.activations import GELUActivation
 
-from vqa_explain.models.fused import available, hooked
+from vqa_explain.models.fused import available
 
 # Width of a head up to which plain products are faster on a CPU than fused attention: 1.24 ms against 1.43 of 32 × 77
 # states in heads of 32; in heads of 64 they are as fast with 100 states and slower with 250.
@@ -39,11 +39,10 @@ def answer_scores(
     if not bool(there.all()):
         mask = torch.zeros(len(there), 1, 1, there.shape[1], dtype=states.dtype, device=states.device)
         mask.masked_fill_(there[:, None, None] == 0, torch.finfo(states.dtype).min)
-    block, first = (_plain_block, _plain_first) if hooked(module) else (_block, _first)
     *layers, last = vilt.encoder.layer
     for layer in layers:
-        states = block(layer, states, mask)
-    return _answer(module, first(last, states, mask))
+        states = _block(layer, states, mask)
+    return _answer(module, _first(last, states, mask))
 
 
 @torch.no_grad()
@@ -64,10 +63,6 @@ def chosen_scores(module: ViltForQuestionAnswering, text: Tensor, patches: Tenso
     here = here[:, :, None]
     states = torch.where(here, both[0], both[1])
     *layers, last = vilt.encoder.layer
-    if hooked(module):
-        for layer in layers:
-            states = _plain_block(layer, states, None)
-        return _answer(module, _plain_first(last, states, None))
     for number, layer in enumerate(layers):
         read = _read(layer, both if number == 0 else states)
         states = _block(layer, states, None, torch.where(here, read[0], read[1]) if number == 0 else read)
@@ -113,19 +108,6 @@ def _first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
         mixed = mixed + attend.value.bias
     own = layer.attention.output(mixed[:, None], states[:, :1]) + states[:, :1]
     return layer.output(layer.intermediate(layer.layernorm_after(own)), own)
-
-
-def _plain_block(layer: Any, states: Tensor, mask: Tensor | None, count: int | None = None) -> Tensor:
-    """The first `count` states (B, count, D) after a layer, by the layer's own parts, so that their hooks fire."""
-    attend, own = layer.attention.attention, states[:, :count]
-    normed = layer.layernorm_before(states)
-    query, key, value = attend.query(normed[:, :count]), attend.key(normed), attend.value(normed)
-    own = own + layer.attention.output(_attend(attend, query, key, value, mask), own)
-    return layer.output(layer.intermediate(layer.layernorm_after(own)), own)
-
-
-def _plain_first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
-    return _plain_block(layer, states, mask, 1)
 
 
 def _attend(attend: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
