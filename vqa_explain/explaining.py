@@ -14,7 +14,7 @@ from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
-from vqa_explain.features.image import BoxGeometry
+from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
 from vqa_explain.features.regions import Regions
 from vqa_explain.game import Cost, make_players
 from vqa_explain.memory import must_fit
@@ -212,7 +212,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         image=image,
         regions=tuple(
             RegionValue(box, float(values[i]), None if errors is None else float(errors[i]))
-            for i, box in enumerate(_boxes(encoded, where, regions))
+            for i, box in enumerate(_boxes(encoded.geometry, where, regions))
         ),
         labels=where,
         share={f.name: totals[f.name] / whole if whole else 0.0 for f in task.model.features},
@@ -229,11 +229,18 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
     )
 
 
-def _boxes(encoded: Encoded, where: np.ndarray, regions: Regions) -> list[tuple[int, int, int, int]]:
-    """Each region's bounding box in the picture; a detector's boxes are their own, since smaller ones may hide them."""
-    if isinstance(encoded.geometry, BoxGeometry) and regions.count == len(encoded.geometry.boxes):
-        return [(int(a), int(b), int(c), int(d)) for a, b, c, d in np.rint(encoded.geometry.boxes)]
-    return region_boxes(where, regions.count)
+def _boxes(geometry: Geometry, where: np.ndarray, regions: Regions) -> list[Box]:
+    """Each region's bounding box in the picture.
+
+    A detector's boxes are their own, since smaller ones may hide them. So are those of regions
+    smaller than a pixel, which no pixel of the picture is nearest to.
+    """
+    found = region_boxes(where, regions.count)
+    boxed = isinstance(geometry, BoxGeometry) and regions.count == len(geometry.boxes)
+    hidden = np.setdiff1d(np.arange(regions.count), where)
+    for number in range(regions.count) if boxed else hidden:
+        found[number] = geometry.box(regions.labels == number)
+    return found
 
 
 def _provenance(task: Task) -> dict[str, Any]:

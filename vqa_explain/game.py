@@ -92,7 +92,7 @@ class Game:
         self._column = 0
         self._known: dict[bytes, tuple[float, ...]] = {}
         self._batches = Batches(model, encoded)
-        area = np.bincount(players.regions.labels.ravel(), minlength=players.regions.count)
+        area = players.regions.area
         # The share of the whole sequence that each present player keeps, where absent patches leave it.
         image, words = encoded.grid[0] * encoded.grid[1], len(encoded.tokens)
         self._length = area / area.sum() * image / (image + words) if fills["image"] == "drop" else np.zeros(len(area))

@@ -41,7 +41,9 @@ def network():
     return module
 
 
+IMAGE = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+
+
 def custom(**settings):
-    transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
-    named = {"image": transform, "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
+    named = {"image": IMAGE, "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
     return vx.CustomModel(network(), **{**named, **settings})

@@ -8,7 +8,8 @@ from conftest import Linear, ToTensor
 from torchvision import transforms
 
 import vqa_explain as vx
-from vqa_explain.models.classifier import trace_geometry
+from vqa_explain.features.geometry import AlignedGeometry
+from vqa_explain.models.transforms import picture_reader
 
 
 @pytest.fixture(scope="module")
@@ -78,24 +79,25 @@ def test_geometry_says_where_pixels_went(size, steps):
     top, left = size[0] // 2 - 12, size[1] // 2 - 4
     picture[top : top + 20, left : left + 20] = 255
     frame = compose(Image.fromarray(picture))[0].numpy()
-    geometry = trace_geometry(compose, size, frame.shape)
+    _, geometry = picture_reader(compose, "net").read(picture)
     carried = geometry.to_original(frame)
     rows, columns = np.arange(size[0]), np.arange(size[1])
     centre = (carried.sum(1) @ rows / carried.sum(), carried.sum(0) @ columns / carried.sum())
-    step = max(s / r for s, r in zip(size, geometry.resized, strict=True))
+    step = max(geometry.extents)
     assert centre == pytest.approx((top + 9.5, left + 9.5), abs=max(1.5, 0.75 * step))
 
 
 def test_torchvision_presets_are_traced():
     preset = transforms._presets.ImageClassification(crop_size=48, resize_size=64)
-    geometry = trace_geometry(preset, (100, 200), (48, 48))
-    assert geometry.resized == (64, 128)
-    assert geometry.offset == (8, 40)
+    _, geometry = picture_reader(preset, "net").read(np.zeros((100, 200, 3), np.uint8))
+    expected = AlignedGeometry.resized((100, 200), (64, 128), (48, 48), (8, 40))
+    np.testing.assert_allclose(geometry.rows.centers, expected.rows.centers)
+    np.testing.assert_allclose(geometry.columns.centers, expected.columns.centers)
 
 
-def test_transforms_that_cannot_be_traced_are_refused(picture):
+def test_transforms_with_random_steps_are_refused(picture):
     model = vx.load(Linear(), transform=transforms.Compose([transforms.RandomRotation(9), transforms.ToTensor()]))
-    with pytest.raises(vx.InvalidInput, match="RandomRotation"):
+    with pytest.raises(vx.InvalidInput, match="random step"):
         vx.explain(model, picture, method="saliency")
 
 

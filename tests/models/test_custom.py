@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import tokenizer
-from custom_net import VOCABULARY, custom, network
+from custom_net import IMAGE, VOCABULARY, custom, network
 from families import QUESTION
 from torch import nn
 
@@ -46,7 +46,7 @@ def test_text_may_be_a_vocabulary_a_tokenizer_or_a_function(noise_picture):
     net = network()
     net.embedding = nn.Embedding(len(pieces), 16)
     model = vx.CustomModel(
-        net, image=custom()._prepare, text=pieces, labels=["a", "b", "c", "d"], embedding="embedding", device="cpu"
+        net, image=IMAGE, text=pieces, labels=["a", "b", "c", "d"], embedding="embedding", device="cpu"
     )
     assert len(vx.explain(model, noise_picture, QUESTION, method="saliency").words) == 6
 
@@ -63,7 +63,7 @@ def test_other_arguments_go_through_call(noise_picture):
 
     model = vx.CustomModel(
         Swapped(),
-        image=custom()._prepare,
+        image=IMAGE,
         text=VOCABULARY,
         labels=["yes", "no", "red", "blue"],
         call=lambda net, pixels, tokens: net(tokens, tokens.shape[1], pixels)["scores"],
@@ -97,4 +97,4 @@ def test_a_network_with_two_embeddings_needs_a_path():
     net = network()
     net.places = nn.Embedding(4, 4)
     with pytest.raises(vx.InvalidInput, match=r"2 embedding layers \(embedding, places\)"):
-        vx.CustomModel(net, image=custom()._prepare, text=VOCABULARY, labels=["a"])
+        vx.CustomModel(net, image=IMAGE, text=VOCABULARY, labels=["a"])

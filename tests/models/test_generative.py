@@ -228,8 +228,8 @@ def test_a_changed_frame_is_the_processors_values_of_a_changed_picture(models, f
         np.stack([255 * down, 255 * across, 128 + 0 * down], axis=2).astype(np.uint8),
         np.stack([255 * across**2, 128 + 0 * down, 255 * down * across], axis=2).astype(np.uint8),
     ]
-    layouts = [model.encode(vx.Example(picture, QUESTION)).state.layout for picture in pictures]
-    carried = layouts[0].values(layouts[1].frame)
+    states = [model.encode(vx.Example(picture, QUESTION)).state for picture in pictures]
+    carried = states[0].layout.values(states[1].layout.frame, states[0].places)["pixel_values"]
     wanted = plain_inputs(model, pictures[1])["pixel_values"]
     assert carried.shape == wanted.shape
     tiled = family in ("llava_onevision", "idefics3", "smolvlm")

@@ -25,5 +25,5 @@ class RandomValues:
         rng = np.random.default_rng((task.seed, self.number, 17))
         regions = task.players.regions
         values, words = rng.random(regions.count), rng.random(len(task.players.units.words))
-        area = np.bincount(regions.labels.ravel(), minlength=regions.count)
-        return Attribution((values / area)[regions.labels], over_tokens(task, words), None, "random", regions, values)
+        image = regions.spread(values)
+        return Attribution(image, over_tokens(task, words), None, "random", regions, values)

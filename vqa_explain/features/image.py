@@ -1,128 +1,14 @@
-"""The image feature: where the model's pixels lie in the picture, and what an absent region becomes."""
+"""The image feature: what an absent region of a picture becomes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
-
-@dataclass(frozen=True)
-class Geometry:
-    """How the original picture became the model's frame: resized, then cropped or padded.
-
-    Attributes:
-        original: (H, W) of the picture.
-        resized: (h, w) after resizing.
-        frame: (H', W') that the model sees.
-        offset: (top, left) of the frame within the resized picture; negative where the frame is padded.
-    """
-
-    original: tuple[int, int]
-    resized: tuple[int, int]
-    frame: tuple[int, int]
-    offset: tuple[int, int] = (0, 0)
-
-    @cached_property
-    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
-        axes = zip(self.original, self.resized, self.frame, self.offset, strict=True)
-        rows, columns = (_overlap(*axis) for axis in axes)
-        return rows, columns
-
-    def to_original(self, values: np.ndarray) -> np.ndarray:
-        """Carries (H', W') values to (H, W) by area, keeping their sum; cropped-away pixels get 0.
-
-        The share of a padding pixel goes to the nearest pixel of the picture.
-        """
-        rows, columns = map(torch.from_numpy, self._weights)
-        # By torch, since the threads of numpy's products would still hold the cores when the model wants them.
-        return (rows @ torch.from_numpy(np.array(values, dtype=np.float64, order="C")) @ columns.T).numpy()
-
-    def labels_to_original(self, labels: np.ndarray) -> np.ndarray:
-        """Carries (H', W') integer labels to (H, W) by nearest pixel; -1 where the picture was cropped away."""
-        index, seen = [], []
-        for size, scaled, frame, offset in zip(self.original, self.resized, self.frame, self.offset, strict=True):
-            at = np.floor((np.arange(size) + 0.5) * scaled / size).astype(int) - offset
-            index.append(np.clip(at, 0, frame - 1))
-            seen.append((at >= 0) & (at < frame))
-        carried = labels[np.ix_(*index)]
-        return np.where(seen[0][:, None] & seen[1][None, :], carried, -1)
-
-    def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
-        """Carries (H, W) labels to the frame (H', W') by nearest pixel; padding takes the nearest label."""
-        index = []
-        for size, scaled, frame, offset in zip(self.original, self.resized, self.frame, self.offset, strict=True):
-            at = np.clip(np.arange(frame) + offset, 0, scaled - 1)
-            index.append(np.clip(((at + 0.5) * size / scaled).astype(int), 0, size - 1))
-        return labels[np.ix_(*index)]
-
-
-@dataclass(frozen=True, eq=False)
-class BoxGeometry(Geometry):
-    """A frame that is a list of R boxes, R × 1, and where they lie in the picture; they may overlap.
-
-    Attributes:
-        boxes: (R, 4) left, top, right, bottom in pixels of the picture.
-    """
-
-    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
-
-    @classmethod
-    def of(cls, original: tuple[int, int], boxes: np.ndarray) -> "BoxGeometry":
-        """The geometry of these boxes in a picture of `original` (H, W)."""
-        frame = (len(boxes), 1)
-        return cls(original, frame, frame, (0, 0), boxes)
-
-    @property
-    def shares(self) -> np.ndarray:
-        """(R, 4) the boxes as shares of the picture's sides."""
-        height, width = self.original
-        return self.boxes / np.array([width, height, width, height], dtype=float)
-
-    def _slices(self) -> list[tuple[slice, slice]]:
-        """Rows and columns of each box, of at least one pixel within the picture."""
-        found = []
-        for left, top, right, bottom in self.boxes:
-            spans = []
-            for low, high, size in ((top, bottom, self.original[0]), (left, right, self.original[1])):
-                start = int(np.clip(np.floor(low), 0, size - 1))
-                spans.append(slice(start, int(np.clip(np.ceil(high), start + 1, size))))
-            found.append((spans[0], spans[1]))
-        return found
-
-    def to_original(self, values: np.ndarray) -> np.ndarray:
-        """Spreads each box's value evenly over its pixels; where boxes overlap, they add up."""
-        carried = np.zeros(self.original)
-        for value, where in zip(np.asarray(values, dtype=np.float64)[:, 0], self._slices(), strict=True):
-            carried[where] += value / carried[where].size
-        return carried
-
-    def labels_to_original(self, labels: np.ndarray) -> np.ndarray:
-        """The label of the smallest box over each pixel; -1 where there is none."""
-        carried = np.full(self.original, -1)
-        slices = self._slices()
-        for number in np.argsort([-carried[where].size for where in slices], kind="stable"):
-            carried[slices[number]] = labels[number, 0]
-        return carried
-
-    def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
-        """The label that most of each box's pixels have."""
-        most = [np.unique(labels[where], return_counts=True) for where in self._slices()]
-        return np.array([[values[counts.argmax()]] for values, counts in most])
-
-
-def _overlap(size: int, scaled: int, frame: int, offset: int) -> np.ndarray:
-    """(size, frame): the share of each frame pixel's extent that lies on each original pixel; columns sum to 1."""
-    at = np.clip(np.arange(frame) + offset, 0, scaled - 1)
-    low, high = at * size / scaled, (at + 1) * size / scaled
-    edges = np.arange(size)
-    shared = np.minimum(high, edges[:, None] + 1) - np.maximum(low, edges[:, None])
-    shared = np.maximum(shared, 0)
-    return shared / shared.sum(axis=0)
+from vqa_explain.features.geometry import Geometry
 
 
 def _blur(pixels: Tensor, _seed: int) -> Tensor:
@@ -192,9 +78,21 @@ def blank(pixels: Tensor, fill: str, seed: int) -> Tensor:
     return known[key]
 
 
-def baseline(pixels: Tensor, fill: str, seed: int, instead: str = "blur") -> Tensor:
-    """The picture with everything absent; `instead` stands for fills that no such picture can show, such as "drop"."""
-    return BLANKS[fill if fill in BLANKS else instead](pixels, seed)
+def baseline(pixels: Tensor, geometry: Geometry, fill: str, seed: int, instead: str = "blur") -> Tensor:
+    """The frame with the whole picture absent; padding stays as it is.
+
+    Args:
+        pixels: (1, C, H', W').
+        geometry: which of them show the picture.
+        fill: a fill.
+        seed: for fills that draw.
+        instead: what stands for fills that no picture can show, such as "drop".
+    """
+    empty = BLANKS[fill if fill in BLANKS else instead](pixels, seed)
+    if geometry.inside.all():
+        return empty
+    inside = torch.from_numpy(geometry.inside).to(pixels.device)
+    return torch.where(inside, empty, pixels)
 
 
 def fill_in(pixels: Tensor, present: Tensor, fill: str, seed: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,22 +10,50 @@ import torch
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.features.image import Geometry
+from vqa_explain.features.geometry import Geometry
 
 RESTS = ("refuse", "one", "grid")
 OVERLAPS = ("refuse", "smaller")
 
 
+def with_padding(shown: Tensor, owner: np.ndarray) -> Tensor:
+    """(N, …) bool, whether what each element belongs to is present.
+
+    Args:
+        shown: (N, R) bool, the regions present.
+        owner: (…) the region of each element; -1 for padding, which is always present.
+    """
+    always = torch.ones_like(shown[:, :1])
+    return torch.cat([shown, always], dim=1)[:, torch.from_numpy(owner).to(shown.device)]
+
+
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """A division of the model's frame: `labels` (H', W') holds 0 … count-1, each region's number."""
+    """A division of the model's frame: `labels` (H', W') holds 0 … count-1, each region's number.
+
+    Padding belongs to no region and has the label -1: it stays as it is, whatever is absent.
+    """
 
     labels: np.ndarray
     count: int
 
     def pixels(self, shown: Tensor) -> Tensor:
-        """(N, H', W') bool, the pixels present, of the regions present (N, R)."""
-        return shown[:, torch.from_numpy(self.labels).to(shown.device)]
+        """(N, H', W') bool, the pixels present, of the regions present (N, R). Padding always is."""
+        return with_padding(shown, self.labels)
+
+    @cached_property
+    def area(self) -> np.ndarray:
+        """(R,) the number of elements of each region."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=self.count)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """(R,) the sum over each region of values (H', W')."""
+        owned = self.labels >= 0
+        return np.bincount(self.labels[owned], values[owned], minlength=self.count)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """(H', W') the values (R,) of regions, each spread evenly over its elements; 0 in padding."""
+        return np.append(values / self.area, 0.0)[self.labels]
 
     def of_cells(self, grid: tuple[int, int]) -> np.ndarray | None:
         """The region (rows, columns) that holds each cell of a grid, or `None` where one is divided."""
@@ -40,9 +69,10 @@ class Regions:
             InvalidInput: a region would be left without a cell.
         """
         cells = grid_regions(self.labels.shape, grid)
-        held = np.zeros((cells.count, self.count), dtype=np.int64)
+        held = np.zeros((cells.count, self.count + 1), dtype=np.int64)
         np.add.at(held, (cells.labels.ravel(), self.labels.ravel()), 1)
-        owner = held.argmax(axis=1)
+        owner = held[:, :-1].argmax(axis=1)
+        owner[held[:, :-1].sum(axis=1) == 0] = -1  # a cell of nothing but padding
         empty = np.setdiff1d(np.arange(self.count), owner)
         if len(empty):
             raise InvalidInput(
@@ -149,12 +179,32 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
     elif isinstance(asked, str) and asked.split(":")[0] == "slic":
         labels = _superpixels(asked, picture)
     else:
-        return grid_regions(geometry.frame, _grid(asked, own))
-    found, carried = np.unique(geometry.labels_to_frame(labels), return_inverse=True)
-    hidden = np.setdiff1d(labels, found)
+        return _shown_cells(geometry, _grid(asked, own), of_frame=asked is None)
+    carried = geometry.labels_to_frame(labels)
+    hidden = np.setdiff1d(labels, carried)
     if len(hidden) and not isinstance(asked, str):
         raise InvalidInput(f"region {hidden[0]} is cropped away or too small for the model to see; leave it out")
-    return Regions(carried.reshape(geometry.frame), len(found))
+    return _numbered(carried, geometry.inside)
+
+
+def _shown_cells(geometry: Geometry, grid: tuple[int, int], *, of_frame: bool) -> Regions:
+    """The cells of a grid, `of_frame` or of the part of it that shows the picture."""
+    rows, columns = geometry.inside.any(axis=1), geometry.inside.any(axis=0)
+    if of_frame or (rows.all() and columns.all()):
+        return _numbered(grid_regions(geometry.frame, grid).labels, geometry.inside)
+    top, left = int(rows.argmax()), int(columns.argmax())
+    bottom, right = len(rows) - int(rows[::-1].argmax()), len(columns) - int(columns[::-1].argmax())
+    labels = np.full(geometry.frame, -1)
+    labels[top:bottom, left:right] = grid_regions((bottom - top, right - left), grid).labels
+    return _numbered(labels, geometry.inside)
+
+
+def _numbered(labels: np.ndarray, inside: np.ndarray) -> Regions:
+    """Regions of labels (H', W') `inside`, numbered in their order; padding belongs to none."""
+    found, numbers = np.unique(labels[inside], return_inverse=True)
+    owner = np.full(labels.shape, -1)
+    owner[inside] = numbers
+    return Regions(owner, len(found))
 
 
 def _grid(asked: Any, own: tuple[int, int]) -> tuple[int, int]:

@@ -239,8 +239,7 @@ def check_support(method: Method, model: Model) -> None:
 
 def over_regions(task: Task, image: np.ndarray) -> np.ndarray:
     """(R,) sums of (H', W') values over the regions."""
-    regions = task.players.regions
-    return np.bincount(regions.labels.ravel(), image.ravel(), minlength=regions.count)
+    return task.players.regions.sums(image)
 
 
 def over_words(task: Task, tokens: np.ndarray) -> np.ndarray:
@@ -283,9 +282,17 @@ def from_cells(
     `kind` says why it has none.
     """
     encoded = task.encoded
-    own = grid_regions((encoded.pixels.shape[2], encoded.pixels.shape[3]), grid or encoded.grid)
-    image = (cells / np.bincount(own.labels.ravel(), minlength=own.count))[own.labels]
+    own = grid_regions(encoded.geometry.frame, grid or encoded.grid)
+    image = _over_picture(own, cells, encoded.geometry.inside)
     return Attribution(image, tokens, None, kind, task.players.regions, over_regions(task, image))
+
+
+def _over_picture(cells: Regions, values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(H', W') each cell's value spread over its pixels in the picture, or over all if none are."""
+    shown = np.bincount(cells.labels[inside], minlength=cells.count)
+    over = np.where(shown > 0, shown, cells.area)
+    counts = inside | (shown == 0)[cells.labels]
+    return np.where(counts, (values / over)[cells.labels], 0.0)
 
 
 def from_players(
@@ -294,9 +301,8 @@ def from_players(
     """An attribution from one value per player: spread evenly over a region's pixels or a word's tokens."""
     regions = game.players.regions
     in_regions, in_words = np.split(values, [regions.count])
-    area = np.bincount(regions.labels.ravel(), minlength=regions.count)
     return Attribution(
-        image=(in_regions / area)[regions.labels],
+        image=regions.spread(in_regions),
         tokens=over_tokens(task, in_words),
         error=error,
         error_kind=kind,

@@ -1,55 +1,30 @@
 """Class activation maps: a layer's activations weighted by the gradient of the score."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
-from vqa_explain.models.base import open_layers
-from vqa_explain.models.maps import channels_first
+from vqa_explain.models.maps import captured, channels_first
 from vqa_explain.registry import parameter
 
 KIND = "none: activation maps do not add up to a score"
 
 
-@contextmanager
-def captured(module: nn.Module, path: str) -> Iterator[list[Tensor]]:
-    """A list that receives the layer's output (the first, if it gives a tuple) at each forward pass."""
-    names = [name for name, _ in open_layers(module) if name]
-    if path not in names:
-        near = get_close_matches(path, names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the last is {names[-1]!r}" if names else "it has none"
-        raise InvalidInput(f"the model has no layer {path!r}; {hint}")
-    caught: list[Tensor] = []
-
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        caught.append(output[0] if isinstance(output, tuple) else output)
-
-    handle = module.get_submodule(path).register_forward_hook(hook)
-    try:
-        yield caught
-    finally:
-        handle.remove()
-
-
-def _layer(task: Task, path: str | None) -> tuple[Tensor, Tensor]:
-    """Activation and gradient of the score there, of the example: maps (C, h, w) or a sequence (N, D)."""
-    path = path or task.model.default_layer(task.encoded)
+def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
+    """Activation and gradient of the score there, of the example: maps (a, b, c) or a sequence (N, D)."""
     leaves = {name: leaf.requires_grad_(True) for name, leaf in task.leaves().items()}
     with torch.enable_grad(), captured(task.model.module, path) as caught:
         value = task.score(leaves)
-        if len(caught) != 1 or caught[0].ndim not in (3, 4):
-            shapes = [tuple(c.shape) for c in caught]
+        if len(caught) != 1 or not isinstance(caught[0], Tensor) or caught[0].ndim not in (3, 4):
+            shapes = [tuple(getattr(c, "shape", ())) for c in caught]
             raise InvalidInput(
                 f"layer {path!r} gives {shapes}, not one output (B, C, h, w) or (B, N, D); choose another"
             )
@@ -78,19 +53,23 @@ class _Cam:
 
     def _map(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
         """The map enlarged to the frame (H', W'), and the tokens' values (T,), all at least 0."""
-        activation, gradient = _layer(task, self.layer)
-        tokens = np.zeros(len(task.encoded.tokens))
-        activation, gradient = (channels_first(x) if x.ndim == 3 else x for x in (activation, gradient))
-        if activation.ndim == 2:  # a sequence: patches make the map, words have a value each
-            where = task.model.positions(task.encoded, len(activation))
+        model, encoded = task.model, task.encoded
+        path = self.layer or model.default_layer(encoded)
+        activation, gradient = _layer(task, path)
+        tokens = np.zeros(len(encoded.tokens))
+        if activation.ndim == 3:
+            activation = channels_first(model, encoded, path, activation)
+            gradient = channels_first(model, encoded, path, gradient)
+        else:  # a sequence: patches make the map, words have a value each
+            where = model.positions(encoded, len(activation), path)
             if len(where.text):
                 words, slope = activation[where.text].T[:, None], gradient[where.text].T[:, None]
                 tokens = self._weigh(words, slope)[0].double().cpu().numpy()
-            rows, columns = where.grid or task.encoded.grid
+            rows, columns = where.grid or encoded.grid
             activation = activation[where.image].T.unflatten(1, (rows, columns))
             gradient = gradient[where.image].T.unflatten(1, (rows, columns))
         cam = self._weigh(activation, gradient)[None, None].double()
-        size = (task.encoded.pixels.shape[2], task.encoded.pixels.shape[3])
+        size = encoded.geometry.frame
         corners = False if self.interpolate == "bilinear" else None
         return F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)[0, 0].cpu().numpy(), tokens
 

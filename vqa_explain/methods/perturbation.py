@@ -83,7 +83,8 @@ class Occlusion:
                 if task.progress:
                     task.progress(len(scores), variants)
         drops = full - np.array(scores)
-        image, tokens = self._gather(drops, boxes, runs, window, (height, width), owner.cpu().numpy(), words)
+        inside = encoded.geometry.inside
+        image, tokens = self._gather(drops, boxes, runs, window, inside, owner.cpu().numpy(), words)
         gap = abs(image.sum() + tokens.sum() - (full - empty))
         return Attribution(image, tokens, gap, GAP)
 
@@ -93,15 +94,15 @@ class Occlusion:
         boxes: list[tuple[int, int]],
         runs: list[list[int]],
         window: int,
-        frame: tuple[int, int],
+        inside: np.ndarray,
         owner: np.ndarray,
         words: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        image, times = np.zeros(frame), np.zeros(frame)
+        image, times = np.zeros(inside.shape), np.zeros(inside.shape)
         for drop, (top, left) in zip(drops, boxes, strict=False):
-            part = image[top : top + window, left : left + window]
-            part += drop / part.size
-            times[top : top + window, left : left + window] += 1
+            part = (slice(top, top + window), slice(left, left + window))
+            image[part] += inside[part] * drop / max(1, inside[part].sum())  # padding never changes
+            times[part] += 1
         values, seen = np.zeros(words), np.zeros(words)
         for drop, run in zip(drops[len(boxes) :], runs, strict=True):
             values[run] += drop / len(run)

@@ -16,8 +16,8 @@ NEEDS = frozenset({"attention"})
 
 
 def _read(task: Task, found: Attention, flow: Tensor) -> Attribution:
-    """The row of `flow` (N, N) that belongs to the answer's position, on tokens and cells."""
-    row = flow[found.readout].detach().double().cpu().numpy()
+    """The rows of `flow` (N, N) that belong to the answer's positions, their mean, on tokens and cells."""
+    row = flow[list(found.readout)].mean(dim=0).detach().double().cpu().numpy()
     where = task.model.positions(task.encoded, len(flow))
     return from_cells(task, row[where.image], row[where.text], KIND, where.grid)
 

@@ -133,9 +133,8 @@ class _Sums:
 
     def __init__(self, task: Task) -> None:
         self.task, self.count = task, 0
-        self.labels = task.players.regions.labels
-        self.area = np.bincount(self.labels.ravel(), minlength=task.players.regions.count)
-        self.seen, self.scored = np.zeros((2, *self.labels.shape))
+        self.regions = task.players.regions
+        self.seen, self.scored = np.zeros((2, *self.regions.labels.shape))
         self.moments = np.zeros((5, len(task.players)))  # Σm, Σfm, Σm², Σfm², Σf²m²
 
     def add(self, shown: np.ndarray, said: np.ndarray, values: np.ndarray) -> None:
@@ -143,8 +142,7 @@ class _Sums:
         self.count += len(values)
         self.seen += shown.sum(axis=0)
         self.scored += np.tensordot(values, shown, 1)
-        flat = self.labels.ravel()
-        means = [np.bincount(flat, mask.ravel(), minlength=len(self.area)) / self.area for mask in shown]
+        means = [self.regions.sums(mask) / self.regions.area for mask in shown]
         m, f = np.concatenate([np.array(means), said], axis=1), values[:, None]
         self.moments += np.array([m, f * m, m**2, f * m**2, f**2 * m**2]).sum(axis=1)
 
@@ -161,8 +159,9 @@ class _Sums:
     def attribution(self) -> Attribution:
         """The map of the means, so spread that a region's pixels sum to their mean."""
         values, errors = self.players()
-        regions = len(self.area)
-        image = self.scored / np.maximum(self.seen, 1e-12) / self.area[self.labels]
+        regions = self.regions.count
+        share = self.regions.spread(np.ones(regions))  # of a region's pixel; padding has none
+        image = self.scored / np.maximum(self.seen, 1e-12) * share
         tokens = over_tokens(self.task, values[regions:])
         return Attribution(
             image,

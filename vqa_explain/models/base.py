@@ -115,8 +115,13 @@ class Model(Protocol):
         """
         ...
 
-    def positions(self, encoded: Encoded, length: int) -> "Positions":
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> "Positions":
         """Where in a layer's sequence of this length the tokens and the grid's cells are.
+
+        Args:
+            encoded: the example.
+            length: the number of states in the sequence.
+            layer: the layer's path; `None` for the sequence that attention runs over.
 
         Raises:
             InvalidInput: a sequence of this length does not hold them.
@@ -147,12 +152,12 @@ class Attention:
     Attributes:
         scores: (1, K) answer logits.
         maps: each layer's probabilities (1, heads, N, N), from row to column.
-        readout: the position from whose state the answer is read.
+        readout: the positions from whose states the answer is read, equally.
     """
 
     scores: Tensor
     maps: tuple[Tensor, ...]
-    readout: int
+    readout: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, log_probabilities, written
-from vqa_explain.models.transforms import read_frame
+from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 
@@ -42,15 +42,17 @@ class BlipModel:
         self.name, self.device = name, device
         self.module = module.to(device).eval()
         self.processor, self.beams, self.lengths = processor, beams, lengths
+        self._pictures = picture_reader(processor.image_processor, name)
         self.features: tuple[Feature, ...] = (ImageFeature(), text_feature(processor.tokenizer))
 
     def encode(self, example: Example) -> Encoded:
         limit = self.module.config.text_config.max_position_embeddings
         ids, tokens, words = read_question(self.processor.tokenizer, example.question, limit, self.name)
         picture = read_image(example.image)
+        pixels, geometry = self._pictures.read(picture)
+        pixels = pixels.to(self.device, self.module.dtype)
         patch = self.module.config.vision_config.patch_size
-        steps, floats = self.processor.image_processor, self.module.dtype
-        pixels, geometry, grid = read_frame(steps, picture, patch, self.device, floats)
+        grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
         return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, (), _State())
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
@@ -78,7 +80,8 @@ class BlipModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
-        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._embed(ids).detach()}
+        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
+        return {"image": image, "text": self._embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         heard = torch.ones(leaves["text"].shape[:2], dtype=torch.long, device=self.device)
@@ -109,7 +112,7 @@ class BlipModel:
         ).logits
         return candidates.columns(log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many)))
 
-    def positions(self, encoded: Encoded, length: int) -> Positions:
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         where = torch.arange(1, 1 + encoded.grid[0] * encoded.grid[1]).numpy()  # behind the image's own first token
         if length != len(where) + 1:
             raise InvalidInput(

@@ -6,19 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
-from vqa_explain.models.maps import cells_of, last_map
+from vqa_explain.models.maps import last_map, positions_by, sequence_positions
 from vqa_explain.models.quick import Quick
 from vqa_explain.models.transformer import eager_attention
-from vqa_explain.models.transforms import apply_transform, timm_labels, trace_geometry
+from vqa_explain.models.transforms import picture_reader, timm_labels
 
 GRID = (7, 7)  # the regions of a classifier that has no division of its own
 
@@ -46,7 +45,7 @@ class ClassifierModel:
         if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):  # torchvision's weights
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
-        self._prepare = transform
+        self._pictures = picture_reader(transform, name)
         self._checked = False
         self._quick = Quick(self.module, self._logits)
         self.labels: tuple[str, ...] = (
@@ -58,10 +57,9 @@ class ClassifierModel:
 
     def encode(self, example: Example) -> Encoded:
         picture = read_image(example.image)
-        image = Image.fromarray(picture)
-        pixels = apply_transform(self._prepare, image, self.name).to(self.device, _floats(self.module))
-        frame = (pixels.shape[2], pixels.shape[3])
-        geometry = trace_geometry(self._prepare, picture.shape[:2], frame)
+        pixels, geometry = self._pictures.read(picture)
+        pixels = pixels.to(self.device, _floats(self.module))
+        frame = geometry.frame
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
         encoded = Encoded(example, picture, pixels, geometry, grid)
         self._check_output(encoded)
@@ -86,7 +84,7 @@ class ClassifierModel:
         return {"image": encoded.pixels.clone()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        return {"image": baseline(encoded.pixels, fills["image"], seed)}
+        return {"image": baseline(encoded.pixels, encoded.geometry, fills["image"], seed)}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         if len(leaves["image"]) > 1 and not torch.is_grad_enabled():
@@ -105,16 +103,41 @@ class ClassifierModel:
         pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
         return self._quick(encoded, pixels)
 
-    def positions(self, encoded: Encoded, length: int) -> Positions:
-        first, side = cells_of(length)
-        if side < 2:
-            raise InvalidInput(f"a layer of {length} states does not hold a square of patches; choose another")
-        return Positions(np.arange(0), np.arange(first, length), (side, side))
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
+        if layer is not None:
+            return sequence_positions(self, encoded, length, layer)
+        return positions_by(self, encoded, length, self._first_states, "the attention")
+
+    def _first_states(self, pixels: Tensor) -> Tensor:
+        """(B, N, D) the states behind the first layer, where a patch has looked about the least."""
+        found: Tensor = self.module(pixels, output_hidden_states=True).hidden_states[1]
+        return found
 
     def attention(self, encoded: Encoded) -> Attention:
         with eager_attention(self.module), parameters_frozen(self.module), torch.enable_grad():
-            found = self.module(encoded.pixels.clone().requires_grad_(True), output_attentions=True)
-        return Attention(found.logits, tuple(found.attentions), 0)
+            pixels = encoded.pixels.clone().requires_grad_(True)
+            asked = {"output_attentions": True, "output_hidden_states": True}
+            found = self.module(pixels, **asked)
+        return Attention(found.logits, tuple(found.attentions), self._readout(encoded, found))
+
+    def _readout(self, encoded: Encoded, found: Any) -> tuple[int, ...]:
+        """The tokens whose last states the logits depend on: a distilled DeiT has two.
+
+        Raises:
+            Unsupported: they depend on the patches too.
+        """
+        last = found.hidden_states[-1]
+        slope = torch.autograd.grad(found.logits.sum(), last, retain_graph=True, allow_unused=True)[0]
+        if slope is None:
+            raise Unsupported(f"the scores of model {self.name!r} do not depend on its last states")
+        used = np.flatnonzero(slope[0].abs().sum(dim=1).cpu().numpy())
+        patches = self.positions(encoded, last.shape[1]).image
+        if np.isin(used, patches).any():
+            raise Unsupported(
+                f"model {self.name!r} reads its answer from the patches themselves, so no token's "
+                "attention says what it looked at; use another method, such as integrated_gradients"
+            )
+        return tuple(used.tolist())
 
     def default_layer(self, encoded: Encoded) -> str:
         return last_map(self, encoded)

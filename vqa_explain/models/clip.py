@@ -13,7 +13,7 @@ from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.classifier import ClassifierModel
-from vqa_explain.models.transforms import read_frame
+from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 FITS = ("fits",)
@@ -51,6 +51,7 @@ class ClipModel:
         self.name, self.device = name, device
         self.module = module.to(device).eval()
         self.processor = processor
+        self._pictures = picture_reader(processor.image_processor, name)
         self._words: nn.Module = module.text_model.get_input_embeddings()
         self.features: tuple[Feature, ...] = (ImageFeature(), text_feature(processor.tokenizer))
 
@@ -60,9 +61,10 @@ class ClipModel:
         padding = _padding(self.module)
         ids, tokens, words = read_question(tokenizer, example.question, limit, self.name, **padding)
         picture = read_image(example.image)
+        pixels, geometry = self._pictures.read(picture)
+        pixels = pixels.to(self.device, self.module.dtype)
         patch = self.module.config.vision_config.patch_size
-        steps, floats = self.processor.image_processor, self.module.dtype
-        pixels, geometry, grid = read_frame(steps, picture, patch, self.device, floats)
+        grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
         return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS)
 
     def leaves(self, encoded: Encoded) -> Leaves:
@@ -70,7 +72,8 @@ class ClipModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
-        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._words(ids).detach()}
+        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
+        return {"image": image, "text": self._words(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -87,7 +90,7 @@ class ClipModel:
         """Scores (B, 1) from image and text vectors (B, D)."""
         return _scored(self.module, (seen * read).sum(dim=-1, keepdim=True))
 
-    def positions(self, encoded: Encoded, length: int) -> Positions:
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         cells = encoded.grid[0] * encoded.grid[1]
         if length not in (cells, cells + 1):  # CLIP has a first token of its own, SigLIP has none
             raise InvalidInput(

@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, Unsupported
@@ -16,8 +15,8 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token, Word, check_question, group_tokens, split_words
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
 from vqa_explain.models.classifier import GRID
-from vqa_explain.models.maps import last_map
-from vqa_explain.models.transforms import apply_transform, trace_geometry
+from vqa_explain.models.maps import last_map, sequence_positions
+from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
 
 Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -71,7 +70,7 @@ class CustomModel:
         self.module = module.to(self.device).eval()
         self.labels: tuple[str, ...] = tuple(map(str, labels))
         self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
-        self._prepare, self._text = image, text
+        self._pictures, self._text = picture_reader(image, self.name), text
         self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))
         self._embedding = self._find(embedding)
         self._absent = self._stand_in() if absent is None else absent
@@ -97,9 +96,8 @@ class CustomModel:
     def encode(self, example: Example) -> Encoded:
         ids, tokens, words = self._read(example.question)
         picture = read_image(example.image)
-        pixels = apply_transform(self._prepare, Image.fromarray(picture), self.name).to(self.device)
-        frame = (pixels.shape[2], pixels.shape[3])
-        geometry = trace_geometry(self._prepare, picture.shape[:2], frame)
+        pixels, geometry = self._pictures.read(picture)
+        pixels, frame = pixels.to(self.device), geometry.frame
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
         encoded = Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
         if not self._checked:
@@ -164,7 +162,8 @@ class CustomModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         ids = all_absent(encoded.ids, encoded.tokens, self._absent)
-        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._embedding(ids).detach()}
+        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
+        return {"image": image, "text": self._embedding(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         words = leaves["text"]
@@ -174,8 +173,12 @@ class CustomModel:
         with parameters_frozen(self.module), words_replaced(self._embedding, words), fast:
             return self._call(self.module, leaves["image"], encoded.ids.expand(len(words), -1))
 
-    def positions(self, encoded: Encoded, length: int) -> Positions:
-        raise Unsupported(f"model {self.name!r} does not say which of {length} states are words and which are patches")
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
+        if layer is None:
+            raise Unsupported(
+                f"model {self.name!r} does not say which of {length} states are words and which are patches"
+            )
+        return sequence_positions(self, encoded, length, layer)
 
     def default_layer(self, encoded: Encoded) -> str:
         return last_map(self, encoded)

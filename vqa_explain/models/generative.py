@@ -17,22 +17,28 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
+from vqa_explain.features.geometry import Geometry
 from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
-from vqa_explain.features.regions import Regions, grid_regions
+from vqa_explain.features.regions import Regions, grid_regions, with_padding
 from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, written
 from vqa_explain.models.decoding import Decoding, Prompted
-from vqa_explain.models.pixels import Layout, lay_out
+from vqa_explain.models.measuring import PictureReader
+from vqa_explain.models.pixels import Layout, lay_out, showing
+from vqa_explain.models.places import shows_cells
 from vqa_explain.models.prompts import Prompt, read_prompt
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.wording import all_absent, stand_in, text_feature
+
+PLAIN = "what is it?"  # asked where only the picture matters
 
 
 @dataclass
 class _State:
     inputs: dict[str, Any]
     layout: Layout
+    places: tuple[Geometry, ...]
     prompt: Prompt
     candidates: Candidates | None = None
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -59,32 +65,58 @@ class GenerativeModel:
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._language = Decoding(self.module)
+        self._pictures = PictureReader(self._frames, name)
+        self._showing: dict[tuple[int, int], tuple[str, ...]] = {}  # by size: see `pixels.showing`
+        self._places: dict[tuple[int, ...], bool] = {}  # by size: whether tokens are the grid's cells
         text = text_feature(processor.tokenizer)
         text = TextFeature(fills=text.fills, default_fill="pad")  # a mask token means nothing to most decoders
         self.features: tuple[Feature, ...] = (ImageFeature(fills=(*FILLS, "drop")), text)
 
     def encode(self, example: Example) -> Encoded:
         picture = read_image(example.image)
-        shown = Image.fromarray(picture)
-        try:
-            prompt, inputs = read_prompt(self.processor, example.question, shown, self.module.config)
-        except VQAExplainError:
-            raise
-        except (ValueError, ZeroDivisionError, RuntimeError) as error:
-            raise InvalidInput(f"the processor of model {self.name!r} fails on this example: {error}") from error
+        prompt, inputs = self._read(picture, example.question)
         limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and prompt.length > limit:
             raise InvalidInput(
                 f"the question and picture have {prompt.length} tokens and model {self.name!r} takes {limit}; shorten "
                 "the question or give a smaller picture"
             )
-        inputs = {k: v.to(self.device) for k, v in inputs.items() if isinstance(v, Tensor)}
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.module.dtype)
-        layout = lay_out(inputs, self.processor, shown, len(prompt.image))
+        exact = self._layout(picture, inputs, prompt)
+        places = self._pictures.locate(picture, (exact.frame, *exact.others))
+        inputs = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
+        layout = self._layout(picture, inputs, prompt)
         ids = inputs["input_ids"][:, torch.from_numpy(prompt.text).to(self.device)]
-        state = _State(inputs, layout, prompt)
-        where = (layout.frame, layout.geometry, layout.grid)
+        state = _State(inputs, layout, places, prompt)
+        where = (layout.frame, places[0], layout.grid)
         return Encoded(example, picture, *where, ids, prompt.tokens, prompt.words, (), state)
+
+    def _moved(self, value: Tensor) -> Tensor:
+        """A tensor of the processor on the model's device, in its number type if it is of real numbers."""
+        value = value.to(self.device)
+        return value.to(self.module.dtype) if value.is_floating_point() else value
+
+    def _read(self, picture: np.ndarray, question: object) -> tuple[Prompt, dict[str, Any]]:
+        """The prompt and the processor's tensors."""
+        shown = Image.fromarray(picture)
+        try:
+            return read_prompt(self.processor, question, shown, self.module.config)
+        except VQAExplainError:
+            raise
+        except (ValueError, ZeroDivisionError, RuntimeError) as error:
+            raise InvalidInput(f"the processor of model {self.name!r} fails on this example: {error}") from error
+
+    def _layout(self, picture: np.ndarray, inputs: dict[str, Any], prompt: Prompt) -> Layout:
+        size = (picture.shape[0], picture.shape[1])
+        if size not in self._showing:
+            self._showing[size] = showing(lambda other: self._read(other, PLAIN)[1], size)
+        shown = Image.fromarray(picture)
+        return lay_out(inputs, self.processor, shown, len(prompt.image), self._showing[size])
+
+    def _frames(self, picture: np.ndarray) -> tuple[Tensor, ...]:
+        """What shows a picture: its frame, and what follows it."""
+        prompt, inputs = self._read(picture, PLAIN)
+        layout = self._layout(picture, inputs, prompt)
+        return layout.frame, *layout.others
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         state: _State = encoded.state
@@ -109,7 +141,8 @@ class GenerativeModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
-        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": self._language.embed(ids).detach()}
+        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
+        return {"image": image, "text": self._language.embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -120,7 +153,7 @@ class GenerativeModel:
         """What the decoder receives for frames (B, 3, H', W'), the question as it is."""
         state: _State = encoded.state
         inputs = {k: v.repeat(len(frames), *[1] * (v.ndim - 1)) for k, v in state.inputs.items()}
-        return self._language.received({**inputs, "pixel_values": state.layout.values(frames)})
+        return self._language.received({**inputs, **state.layout.values(frames, state.places)})
 
     def _worded(self, encoded: Encoded, given: Prompted, words: Tensor) -> Prompted:
         where = torch.from_numpy(encoded.state.prompt.text).to(self.device)
@@ -140,18 +173,33 @@ class GenerativeModel:
             found = self._language.run(given, output_attentions=True)
             first = self._language.first(found.last_hidden_state, candidates.padded(self.device))
             scores = candidates.columns(first)
-        return Attention(scores, tuple(found.attentions), given.states.shape[1] - 1)
+        return Attention(scores, tuple(found.attentions), (given.states.shape[1] - 1,))
 
-    def positions(self, encoded: Encoded, length: int) -> Positions:
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         state: _State = encoded.state
-        if not state.layout.ordered or len(state.prompt.image) != encoded.grid[0] * encoded.grid[1]:
+        if not self._has_places(encoded):
             raise Unsupported(
-                f"the picture's tokens in model {self.name!r} are of overlapping tiles and have no place of their own; "
-                "use a method over pixels or coalitions, such as integrated_gradients or shapley"
+                f"the picture's tokens in model {self.name!r} have no place of their own, as those of overlapping "
+                "tiles or of a resampler; use a method over pixels or coalitions, such as integrated_gradients"
             )
         if length != state.prompt.length:
             raise InvalidInput(f"a layer of {length} states does not hold one per token and patch; choose another")
         return Positions(state.prompt.text, state.prompt.image)
+
+    def _has_places(self, encoded: Encoded) -> bool:
+        """Whether each picture token shows one cell of the grid, measured once for each size of frame."""
+        state: _State = encoded.state
+        if not state.layout.counted or len(state.prompt.image) != encoded.grid[0] * encoded.grid[1]:
+            return False
+        key = (*encoded.pixels.shape, *encoded.grid)
+        if key not in self._places:
+            where = torch.from_numpy(state.prompt.image).to(self.device)
+
+            def tokens(frames: Tensor) -> Tensor:
+                return self._received(encoded, frames).states[:, where]
+
+            self._places[key] = shows_cells(tokens, encoded.pixels, encoded.grid)
+        return self._places[key]
 
     def default_layer(self, encoded: Encoded) -> str:
         # The answer is read from the last token of the last layer, so pictures matter only up to the one before.
@@ -181,9 +229,9 @@ class GenerativeModel:
         if fills["image"] == "drop":
             cells = grid_regions(regions.labels.shape, encoded.grid).labels
             first = np.unique(cells, return_index=True)[1]  # every cell is whole in one region
-            owner = torch.from_numpy(regions.labels.ravel()[first]).to(self.device)
+            owner = regions.labels.ravel()[first]
             present = torch.ones_like(heard)
-            present[:, torch.from_numpy(where.image).to(self.device)] = shown[:, owner]
+            present[:, torch.from_numpy(where.image).to(self.device)] = with_padding(shown, owner)
             given = given.kept(present)
         assert state.candidates is not None
         return self._language.answer(given, state.candidates)

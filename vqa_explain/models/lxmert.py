@@ -16,8 +16,9 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, BoxGeometry, ImageFeature, baseline
-from vqa_explain.features.regions import Regions
+from vqa_explain.features.geometry import BoxGeometry
+from vqa_explain.features.image import BLANKS, ImageFeature, baseline
+from vqa_explain.features.regions import Regions, with_padding
 from vqa_explain.models.base import (
     CrossLayer,
     Encoded,
@@ -73,7 +74,7 @@ class LxmertModel:
         picture = read_image(example.image)
         features, boxes = self._detected(example, picture)
         pixels = features.T[None, :, :, None].to(self.device, self.module.dtype)
-        geometry = BoxGeometry.of(picture.shape[:2], boxes)
+        geometry = BoxGeometry(picture.shape[:2], boxes)
         grid = (len(boxes), 1)
         return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
 
@@ -105,7 +106,8 @@ class LxmertModel:
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         # An absent box has no value that a leaf could take: the nearest is the mean of all boxes.
         ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.tokenizer, fills["text"]))
-        return {"image": baseline(encoded.pixels, fills["image"], seed, "mean"), "text": self._words(ids).detach()}
+        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed, "mean")
+        return {"image": image, "text": self._words(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -165,7 +167,7 @@ class LxmertModel:
                     undo.enter_context(patch.object(module, "forward", watch(module)))
             yield caught
 
-    def positions(self, encoded: Encoded, length: int) -> Positions:
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         raise Unsupported(f"model {self.name!r} has no layer that holds words and boxes in one sequence")
 
     def default_layer(self, encoded: Encoded) -> str:
@@ -175,7 +177,7 @@ class LxmertModel:
     def coalition_scores(
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
-        present = shown[:, torch.from_numpy(regions.labels[:, 0]).to(self.device)]
+        present = with_padding(shown, regions.labels[:, 0])
         image, seen = encoded.pixels.expand(len(shown), -1, -1, -1), None
         if fills["image"] == "drop":
             seen = present.float()

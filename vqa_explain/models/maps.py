@@ -1,39 +1,181 @@
 """Layers as maps: which of them class activation maps can read, and how."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from vqa_explain.errors import Unsupported
-from vqa_explain.models.base import Encoded, Model, open_layers
+from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.models.base import Encoded, Model, Positions, open_layers
+from vqa_explain.models.places import Grid, States, cells_in_sequence, halvings, turned
+
+# Layers that keep channels on the second axis by their definition.
+CHANNELS_SECOND = (
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.BatchNorm2d,
+    nn.InstanceNorm2d,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+)
+_measured: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
 
 
-def cells_of(length: int) -> tuple[int, int]:
-    """How many tokens come before the patches in a sequence, and the side of the square that these make.
+def first_tensor(output: Any) -> Any:
+    """What a layer gives, or the first of several things."""
+    return output[0] if isinstance(output, tuple) and output else output
 
-    (0, 0) if there is none: vision transformers put up to five tokens of their own first.
+
+@contextmanager
+def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
+    """A list that receives the layer's output (the first, if it gives a tuple) at each forward pass.
+
+    The network goes on with a copy, so that an operation in place behind the layer leaves it alone.
     """
-    for first in range(6):
-        side = math.isqrt(max(0, length - first))
-        if side >= 2 and side * side == length - first:
-            return first, side
-    return 0, 0
+    names = [name for name, _ in open_layers(module) if name]
+    if path not in names:
+        near = get_close_matches(path, names, 1)
+        last = f"the last is {names[-1]!r}" if names else "it has none"
+        hint = f"did you mean {near[0]!r}?" if near else last
+        raise InvalidInput(f"the model has no layer {path!r}; {hint}")
+    caught: list[Any] = []
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        found = first_tensor(output)
+        caught.append(found)
+        if not isinstance(found, Tensor):
+            return output
+        copied = found.clone()
+        return (copied, *output[1:]) if isinstance(output, tuple) else copied
+
+    handle = module.get_submodule(path).register_forward_hook(hook)
+    try:
+        yield caught
+    finally:
+        handle.remove()
 
 
-def channels_first(maps: Tensor) -> Tensor:
-    """Maps (…, C, h, w); those of layers that keep channels last, (…, h, w, C), turned."""
-    rows, columns, last = maps.shape[-3:]
-    return maps.movedim(-1, -3) if rows == columns != last else maps
+def layer_states(model: Model, encoded: Encoded, path: str) -> States:
+    """What a layer gives for frames (B, C, H', W') in place of the example's."""
+
+    def states(pixels: Tensor) -> Tensor:
+        leaves = {
+            name: pixels if name == "image" else leaf.expand(len(pixels), *leaf.shape[1:])
+            for name, leaf in model.leaves(encoded).items()
+        }
+        with captured(model.module, path) as caught:
+            model.scores(encoded, leaves)
+        found: Tensor = caught[0]
+        return found
+
+    return states
+
+
+def channels_first(model: Model, encoded: Encoded, path: str, maps: Tensor) -> Tensor:
+    """A layer's maps (C, h, w), turned if the layer keeps channels last.
+
+    Raises:
+        InvalidInput: no two neighboring axes of them follow the picture.
+    """
+    order = _order(model, encoded, path, maps)
+    if order is None:
+        raise InvalidInput(
+            f"layer {path!r} gives {tuple(maps.shape)}, and no two axes of it follow the picture; "
+            "choose a layer of maps or of patches"
+        )
+    return maps if order == "first" else maps.movedim(-1, -3)
+
+
+def _order(model: Model, encoded: Encoded, path: str, maps: Tensor) -> str | None:
+    if isinstance(model.module.get_submodule(path), CHANNELS_SECOND):
+        return "first"
+    shape = tuple(maps.shape[-3:])
+
+    def measure() -> str | None:
+        return turned(layer_states(model, encoded, path), encoded.pixels, shape)
+
+    return _once(model, encoded, ("order", path, *shape), measure)
+
+
+def sequence_positions(model: Model, encoded: Encoded, length: int, path: str) -> Positions:
+    """Which states of a layer's sequence (B, N, D) are the cells of a grid of patches.
+
+    Raises:
+        InvalidInput: none are, as far as changing the frame shows.
+    """
+    found = _sequence(model, encoded, length, layer_states(model, encoded, path), path)
+    if found is None:
+        raise InvalidInput(
+            f"layer {path!r} gives {length} states, of which none follow a grid of patches of the "
+            "picture; choose another"
+        )
+    return found
+
+
+def positions_by(model: Model, encoded: Encoded, length: int, states: States, what: str) -> Positions:
+    """The same for states that are not one layer's; `what` names them.
+
+    Raises:
+        InvalidInput: none are a grid, as far as changing the frame shows.
+    """
+    found = _sequence(model, encoded, length, states, what)
+    if found is None:
+        raise InvalidInput(
+            f"{what} of model {model.name!r} has {length} states, of which none follow a grid of "
+            "patches of the picture; use a method over pixels, such as integrated_gradients"
+        )
+    return found
+
+
+def _sequence(model: Model, encoded: Encoded, length: int, states: States, path: str) -> Positions | None:
+    def measure() -> tuple[int, Grid] | None:
+        return cells_in_sequence(states, encoded.pixels, length, _grids(model, encoded))
+
+    found = _once(model, encoded, ("sequence", path, length), measure)
+    if found is None:
+        return None
+    first, grid = found
+    where = torch.arange(first, first + grid[0] * grid[1]).numpy()
+    return Positions(where[:0], where, grid)
+
+
+def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
+    """What was measured of the network for frames of this size, once."""
+    known = _measured.setdefault(model.module, {})
+    key = (*key, *encoded.pixels.shape)
+    if key not in known:
+        known[key] = measure()
+    return known[key]
+
+
+def _grids(model: Model, encoded: Encoded) -> list[Grid]:
+    """The sizes of the maps that convolutions give, and of those maps merged 2 × 2 again and again."""
+    found: list[Grid] = []
+
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            found.extend(halvings((output.shape[2], output.shape[3])))
+
+    with ExitStack() as hooks:
+        for _, part in open_layers(model.module):
+            if isinstance(part, nn.Conv2d):
+                hooks.callback(part.register_forward_hook(note).remove)
+        with torch.no_grad():
+            model.scores(encoded, model.leaves(encoded))
+    return list(dict.fromkeys([*found, *halvings(encoded.grid)]))
 
 
 def last_map(model: Model, encoded: Encoded) -> str:
-    """Path of the last layer with maps (B, C, h, w), or a block's sequence of patches, that the answer reads all over.
+    """Path of the last layer with maps, or a block's sequence of patches, that the answer reads all over.
 
-    The last block of a vision transformer that reads its answer from one token is none, since no other token of it
-    matters: the block before is.
+    The last block of a vision transformer that reads its answer from one token is none, since no
+    other token of it matters: the block before is.
 
     Raises:
         Unsupported: there is none.
@@ -41,36 +183,57 @@ def last_map(model: Model, encoded: Encoded) -> str:
     found: dict[str, Tensor] = {}
     twice: set[str] = set()  # a layer that runs again, such as a shared activation, has no one map
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
-            first = output[0] if isinstance(output, tuple) else output
-            if not isinstance(first, Tensor) or len(first) != 1 or isinstance(module, nn.Dropout | nn.Softmax):
-                return
-            maps = first.ndim == 4 and channels_first(first).shape[2:].numel() > 1
-            block = first.ndim == 3 and name[-1].isdigit() and cells_of(first.shape[1])[1] > 1
-            if (maps or block) and first.requires_grad:
-                if found.pop(name, None) is not None:
-                    twice.add(name)
-                found[name] = first
+    def note(name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, _inputs: Any, output: Any) -> Any:
+            first = first_tensor(output)
+            if not isinstance(first, Tensor) or not first.requires_grad:
+                return output
+            if isinstance(module, nn.Dropout | nn.Softmax) or first.ndim not in (3, 4):
+                return output
+            if found.pop(name, None) is not None:
+                twice.add(name)
+            found[name] = first
+            copied = first.clone()  # what follows may work in place
+            return (copied, *output[1:]) if isinstance(output, tuple) else copied
 
         return hook
 
-    handles = [part.register_forward_hook(note(name)) for name, part in open_layers(model.module) if name]
-    try:
+    with ExitStack() as hooks:
+        for name, part in open_layers(model.module):
+            if name:
+                hooks.callback(part.register_forward_hook(note(name)).remove)
         with torch.enable_grad():
-            leaves = {name: leaf.requires_grad_(True) for name, leaf in model.leaves(encoded).items()}
+            leaves = {name: x.requires_grad_(True) for name, x in model.leaves(encoded).items()}
             score = model.scores(encoded, leaves).amax()
-            slopes = torch.autograd.grad(score, list(found.values()), allow_unused=True) if found else ()
-    finally:
-        for handle in handles:
-            handle.remove()
+            layers = list(found.values())
+            slopes = torch.autograd.grad(score, layers, allow_unused=True) if layers else ()
+    grids = set(_grids(model, encoded))
     for (name, layer), slope in reversed(list(zip(found.items(), slopes, strict=True))):
-        if slope is None or name in twice:
-            continue
-        used = channels_first(slope)[0].abs().sum(dim=0) if layer.ndim == 4 else slope[0].abs().sum(dim=1)
-        if float((used > 0).float().mean()) > 0.5:
+        if slope is not None and name not in twice and _readable(model, encoded, name, layer, slope, grids):
             return name
     raise Unsupported(
         f"model {model.name!r} has no layer with maps (B, C, h, w), which class activation maps need; "
         "use another method, such as integrated_gradients or occlusion"
     )
+
+
+def _readable(model: Model, encoded: Encoded, name: str, layer: Tensor, slope: Tensor, grids: set[Grid]) -> bool:
+    """Whether a layer is a map of the picture on more than half of which the score depends."""
+    if len(layer) != 1:
+        return False
+    if layer.ndim == 3:
+        if not name[-1].isdigit():  # a part of a block, such as its norm
+            return False
+        where = _sequence(model, encoded, layer.shape[1], layer_states(model, encoded, name), name)
+        if where is None:
+            return False
+        used = slope[0].abs().sum(dim=1)[torch.from_numpy(where.image)]
+        return len(where.image) > 1 and float((used > 0).float().mean()) > 0.5
+    shapes = {tuple(layer.shape[2:]), tuple(layer.shape[1:3])}
+    if not any(shape in grids and shape != (1, 1) for shape in shapes):
+        return False
+    order = _order(model, encoded, name, layer[0])
+    if order is None:
+        return False
+    used = slope[0].abs().sum(dim=0 if order == "first" else 2)
+    return used.numel() > 1 and float((used > 0).float().mean()) > 0.5

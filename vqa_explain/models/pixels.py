@@ -1,55 +1,81 @@
-"""How one picture becomes the pixel values of a generative model's processor: one frame, tiles, or flat patches.
+"""How one picture becomes the tensors of a generative model's processor: frames, tiles or flat patches.
 
-Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes: linear and differentiable,
-so that gradients come back to the frame, those of overlapping tiles summed.
+Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes: linear and
+differentiable, so that gradients come back to the frame, those of overlapping tiles summed. Every
+further tensor that shows the picture follows the frame by how the two lie in the picture.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from vqa_explain.errors import InvalidInput
-from vqa_explain.features.image import Geometry
-from vqa_explain.models.transforms import trace_geometry
+from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry
+
+MAIN = "pixel_values"
 
 
 class Layout(Protocol):
-    """One picture's frame and where it lies.
+    """One picture's frame.
 
     Attributes:
-        frame: (1, 3, H', W') normalised pixels.
-        geometry: where the frame lies in the picture.
+        frame: (1, 3, H', W') normalized pixels.
         grid: (rows, columns) into which it divides.
-        ordered: whether the model's image tokens are the grid's cells in raster order.
+        counted: whether the model makes one token of each cell of the grid. Which token that is, is
+            measured: see `models.places`.
     """
 
     frame: Tensor
-    geometry: Geometry
     grid: tuple[int, int]
-    ordered: bool
+    counted: bool
 
-    def values(self, frames: Tensor) -> Tensor:
-        """Pixel values as the model takes them, of frames (B, 3, H', W')."""
+    @property
+    def others(self) -> tuple[Tensor, ...]:
+        """What shows the picture besides the frame, (1, 3, h, w) each."""
+        ...
+
+    def values(self, frames: Tensor, places: Sequence[Geometry]) -> dict[str, Tensor]:
+        """The model's tensors by name, of frames (B, 3, H', W').
+
+        Args:
+            frames: what to show.
+            places: where the frame and the `others` lie in the picture.
+        """
         ...
 
 
 @dataclass
 class Single:
-    """The model sees the frame itself, or, `as_tile`, as the only one of several tiles that there might be."""
+    """The model sees the frame itself, and perhaps the picture in other sizes too.
+
+    Attributes:
+        name: the frame's tensor.
+        tile: whether the model takes it as the only one, (B, 1, 3, H', W'), of several tiles.
+        more: further tensors (1, 3, h, w) that show the picture, by name.
+    """
 
     frame: Tensor
-    geometry: Geometry
     grid: tuple[int, int]
-    ordered: bool = True
-    as_tile: bool = False
+    counted: bool
+    name: str
+    tile: bool
+    more: dict[str, Tensor]
 
-    def values(self, frames: Tensor) -> Tensor:
-        """The frames, (B, 3, H', W') or (B, 1, 3, H', W')."""
-        return _not_blank(frames[:, None]) if self.as_tile else frames
+    @property
+    def others(self) -> tuple[Tensor, ...]:
+        return tuple(self.more.values())
+
+    def values(self, frames: Tensor, places: Sequence[Geometry]) -> dict[str, Tensor]:
+        found = {self.name: _not_blank(frames[:, None]) if self.tile else frames}
+        change = frames - self.frame
+        for (name, exact), place in zip(self.more.items(), places[1:], strict=True):
+            found[name] = exact + followed(change, places[0], place)
+        return found
 
 
 @dataclass
@@ -57,44 +83,77 @@ class Patches:
     """Flat patches (patches, 3 · time · side²) in blocks of `merge` × `merge`, as Qwen's processors cut them."""
 
     frame: Tensor
-    geometry: Geometry
     grid: tuple[int, int]
     side: int
     merge: int
     time: int
-    ordered: bool = True
+    counted: bool = True
+    others: tuple[Tensor, ...] = ()
 
-    def values(self, frames: Tensor) -> Tensor:
+    def values(self, frames: Tensor, places: Sequence[Geometry]) -> dict[str, Tensor]:
         """(B · patches, 3 · time · side²), each frame repeated over time."""
-        cut = frames.unflatten(3, (-1, self.merge, self.side)).unflatten(2, (-1, self.merge, self.side))
-        cut = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)  # batch, block row, block column, row, column, channel, y, x
-        return cut[:, :, :, :, :, :, None].expand(*cut.shape[:6], self.time, -1, -1).flatten(5).flatten(0, 4)
+        cut = frames.unflatten(3, (-1, self.merge, self.side))
+        cut = cut.unflatten(2, (-1, self.merge, self.side))
+        # batch, block row, block column, row, column, channel, y, x
+        cut = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)
+        repeated = cut[:, :, :, :, :, :, None].expand(*cut.shape[:6], self.time, -1, -1)
+        return {MAIN: repeated.flatten(5).flatten(0, 4)}
 
 
 @dataclass
 class Tiles:
     """Tiles (B, N, 3, h, w) that the frame divides into, and the whole picture in one tile, first or last.
 
-    The processor resizes the picture twice, in steps of its own. Its values stay as they are, and what the frame
-    differs from the untouched one is added: cut for the tiles, resized for the whole.
+    The processor resizes the picture twice, in steps of its own. Its values stay as they are, and what
+    the frame differs from the untouched one is added: cut for the tiles, resized for the whole.
     """
 
     frame: Tensor
-    geometry: Geometry
     grid: tuple[int, int]
     exact: Tensor
     whole_first: bool
-    ordered: bool = False
+    counted: bool = False
 
-    def values(self, frames: Tensor) -> Tensor:
-        """(B, N, 3, h, w)."""
+    @property
+    def others(self) -> tuple[Tensor, ...]:
+        return (self.exact[:, 0 if self.whole_first else -1],)
+
+    def values(self, frames: Tensor, places: Sequence[Geometry]) -> dict[str, Tensor]:
         height, width = self.exact.shape[-2:]
         change = frames - self.frame
-        tiles = change.unflatten(3, (-1, width)).unflatten(2, (-1, height)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-        (top, left), (h, w) = self.geometry.offset, self.geometry.resized
-        content = change[:, :, -top : h - top, -left : w - left]  # without the padding
-        whole = F.interpolate(content, (height, width), mode="bilinear", antialias=True, align_corners=False)[:, None]
-        return _not_blank(self.exact + torch.cat([whole, tiles] if self.whole_first else [tiles, whole], dim=1))
+        tiles = change.unflatten(3, (-1, width)).unflatten(2, (-1, height))
+        tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+        whole = followed(change, places[0], places[1])[:, None]
+        parts = [whole, tiles] if self.whole_first else [tiles, whole]
+        return {MAIN: _not_blank(self.exact + torch.cat(parts, dim=1))}
+
+
+def followed(change: Tensor, source: Geometry, target: Geometry) -> Tensor:
+    """What a change of one frame (B, C, H', W') is in another (B, C, h, w) of the same picture.
+
+    Raises:
+        Unsupported: the rows of one are not rows of the other.
+    """
+    if not isinstance(source, AlignedGeometry) or not isinstance(target, AlignedGeometry):
+        raise Unsupported(
+            "the model sees the picture several times, turned or warped differently, which no adapter "
+            "can follow; wrap the network in vqa_explain.CustomModel"
+        )
+    rows = _resampling(source.rows, target.rows).to(change)
+    columns = _resampling(source.columns, target.columns).to(change)
+    return rows @ change @ columns.T
+
+
+def _resampling(source: Axis, target: Axis) -> Tensor:
+    """(h, H') weights of the elements of one axis that make those of another: bilinear, smoothed.
+
+    A triangle about the target's center, as wide as the larger of both elements, as Pillow has it.
+    Rows sum to 1, and to 0 for padding.
+    """
+    reach = max(source.extent, target.extent)
+    apart = np.abs(target.centers[:, None] - source.centers[None, :])
+    weights = np.clip(1 - apart / reach, 0, None) * source.inside * target.inside[:, None]
+    return torch.from_numpy(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12))
 
 
 def _not_blank(tiles: Tensor) -> Tensor:
@@ -103,36 +162,94 @@ def _not_blank(tiles: Tensor) -> Tensor:
     return tiles + blank.to(tiles) * 1e-12
 
 
-def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int) -> Layout:
-    """The layout of what a processor gave for one picture (a PIL image), of which the model makes `tokens` tokens.
+def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]) -> tuple[str, ...]:
+    """The tensors of a processor that depend on what a picture (H, W) shows.
+
+    Raises:
+        Unsupported: one of them holds no real numbers, or their shapes depend on it.
+    """
+    rows, columns = np.indices(size)
+    picture = np.repeat(((rows * 3 + columns * 5) % 256).astype(np.uint8)[:, :, None], 3, axis=2)
+    one, other = make(picture), make(255 - picture)
+    found = []
+    for name, value in one.items():
+        if not isinstance(value, Tensor):
+            continue
+        same = value.shape == other[name].shape and torch.equal(value, other[name])
+        if same:
+            continue
+        if not value.is_floating_point() or value.shape != other[name].shape:
+            raise Unsupported(
+                f"the processor's {name} depends on what the picture shows, which no adapter can "
+                "follow; wrap the network in vqa_explain.CustomModel"
+            )
+        found.append(name)
+    return tuple(found)
+
+
+def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, names: tuple[str, ...]) -> Layout:
+    """The layout of what a processor gave for one picture.
+
+    Args:
+        inputs: the processor's tensors.
+        processor: the processor.
+        picture: the PIL image.
+        tokens: how many tokens the model makes of it.
+        names: which of the inputs show the picture: see `showing`.
 
     Raises:
         InvalidInput: pixel values of a form that is not known here.
+        Unsupported: several tensors show the picture, and not all as one frame.
     """
-    values, size = inputs["pixel_values"], (picture.height, picture.width)
+    values, size = inputs[MAIN], (picture.height, picture.width)
     steps = processor.image_processor
+    if len(names) > 1:
+        return _several(inputs, names, tokens)
     if values.ndim == 2 and "image_grid_thw" in inputs:
-        return _patches(values, inputs["image_grid_thw"][0].tolist(), steps, size)
+        return _patches(values, inputs["image_grid_thw"][0].tolist(), steps)
     if values.ndim == 5 and values.shape[1] == 1:
-        frame = (values.shape[3], values.shape[4])
-        return Single(values[:, 0], Geometry(size, frame, frame), _square(tokens, frame), as_tile=True)
+        grid, counted = cells_of(tokens, (values.shape[3], values.shape[4]))
+        return Single(values[:, 0], grid, counted, MAIN, True, {})
     if values.ndim == 5 and "image_sizes" in inputs:
         return _any_resolution(values, steps, size)
     if values.ndim == 5:
         return _split(values, steps, picture)
     if values.ndim == 4 and len(values) == 1:
-        frame = (values.shape[2], values.shape[3])
-        return Single(values, trace_geometry(steps, size, frame), _square(tokens, frame))
+        grid, counted = cells_of(tokens, (values.shape[2], values.shape[3]))
+        return Single(values, grid, counted, MAIN, False, {})
     raise InvalidInput(
         f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not known; wrap the network "
         "in vqa_explain.CustomModel"
     )
 
 
-def _square(tokens: int, frame: tuple[int, int]) -> tuple[int, int]:
-    """The grid of image tokens of a square frame, or about 12 cells along the long side if they make none."""
-    side = math.isqrt(tokens)
-    return (side, side) if side * side == tokens else _cells(frame)
+def _several(inputs: dict[str, Any], names: tuple[str, ...], tokens: int) -> Single:
+    """The picture in several sizes at once: the finest is the frame, and the others follow it."""
+    shown = {name: inputs[name] for name in names}
+    odd = next((n for n, v in shown.items() if v.ndim != 4 or v.shape[:2] != (1, 3)), None)
+    if odd is not None:
+        raise Unsupported(
+            f"the picture is in {', '.join(names)}, and {odd} has shape {tuple(shown[odd].shape)}, which "
+            "no adapter can follow; wrap the network in vqa_explain.CustomModel"
+        )
+    finest = max(shown, key=lambda name: shown[name].shape[2] * shown[name].shape[3])
+    frame = shown.pop(finest)
+    grid, counted = cells_of(tokens, (frame.shape[2], frame.shape[3]))
+    return Single(frame, grid, counted, finest, False, shown)
+
+
+def cells_of(tokens: int, frame: tuple[int, int]) -> tuple[tuple[int, int], bool]:
+    """The grid of as many square cells as there are tokens, and whether the frame has such a grid.
+
+    Where it has not, about 12 cells along the long side.
+
+    >>> cells_of(16, (32, 128)), cells_of(16, (64, 64)), cells_of(17, (64, 64))
+    (((2, 8), True), ((4, 4), True), ((12, 12), False))
+    """
+    rows = math.isqrt(max(1, tokens * frame[0] // frame[1]))
+    if tokens and rows * (tokens // rows) == tokens and rows * frame[1] == tokens // rows * frame[0]:
+        return (rows, tokens // rows), True
+    return _cells(frame), False
 
 
 def _cells(frame: tuple[int, int]) -> tuple[int, int]:
@@ -141,15 +258,14 @@ def _cells(frame: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _patches(values: Tensor, grid: list[int], steps: Any, size: tuple[int, int]) -> Patches:
+def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
     """Puts the patches back together."""
     _, rows, columns = grid
     side, merge, time = steps.patch_size, steps.merge_size, steps.temporal_patch_size
     cut = values.unflatten(1, (3, time, side, side))[:, :, 0]
     cut = cut.unflatten(0, (rows // merge, columns // merge, merge, merge))
     frame = cut.permute(4, 0, 2, 5, 1, 3, 6).flatten(4, 6).flatten(1, 3)[None]
-    shape = (rows * side, columns * side)
-    return Patches(frame, Geometry(size, shape, shape), (rows // merge, columns // merge), side, merge, time)
+    return Patches(frame, (rows // merge, columns // merge), side, merge, time)
 
 
 def _assembled(tiles: Tensor, columns: int) -> Tensor:
@@ -158,18 +274,12 @@ def _assembled(tiles: Tensor, columns: int) -> Tensor:
 
 
 def _any_resolution(values: Tensor, steps: Any, size: tuple[int, int]) -> Tiles:
-    """LLaVA's tiles: the whole first; the picture is resized into the best canvas and padded on both sides."""
+    """LLaVA's tiles: the whole first; the picture is resized into the best canvas and padded."""
     from transformers.image_processing_utils import select_best_resolution
 
     height, width = select_best_resolution(size, steps.image_grid_pinpoints)
     frame = _assembled(values[0, 1:], width // values.shape[-1])
-    if width * size[0] < height * size[1]:  # as wide as the canvas
-        resized = (min(math.ceil(size[0] * width / size[1]), height), width)
-    else:
-        resized = (height, min(math.ceil(size[1] * height / size[0]), width))
-    offset = (-((height - resized[0]) // 2), -((width - resized[1]) // 2))
-    geometry = Geometry(size, resized, (height, width), offset)
-    return Tiles(frame, geometry, _cells((height, width)), values, whole_first=True)
+    return Tiles(frame, _cells((height, width)), values, whole_first=True)
 
 
 def _split(values: Tensor, steps: Any, picture: Any) -> Tiles:
@@ -177,5 +287,4 @@ def _split(values: Tensor, steps: Any, picture: Any) -> Tiles:
     found = steps(picture, return_tensors="pt", return_row_col_info=True)
     columns = int(found["cols"][0][0])
     frame = _assembled(values[0, :-1], columns)
-    shape = (frame.shape[2], frame.shape[3])
-    return Tiles(frame, Geometry((picture.height, picture.width), shape, shape), _cells(shape), values, False)
+    return Tiles(frame, _cells((frame.shape[2], frame.shape[3])), values, whole_first=False)

@@ -15,11 +15,12 @@ from transformers import ViltForQuestionAnswering, ViltProcessor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, baseline, blank, fill_in
-from vqa_explain.features.regions import Regions
+from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, baseline, blank, fill_in
+from vqa_explain.features.regions import Regions, with_padding
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.fused import hooked
 from vqa_explain.models.transformer import to_front
+from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.vilt_readout import answer_scores, chosen_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
@@ -38,6 +39,7 @@ class ViltModel:
         self.device = device
         self.module = module.to(device).eval()  # type: ignore[arg-type]
         self.processor = processor
+        self._pictures = picture_reader(processor.image_processor, name)
         self.labels = own_labels(module)
         self._embeddings = self.module.vilt.embeddings
         text = text_feature(processor.tokenizer, "delete")
@@ -48,15 +50,15 @@ class ViltModel:
         limit = self.module.config.max_position_embeddings
         ids, tokens, words = read_question(self.processor.tokenizer, example.question, limit, self.name)
         picture = read_image(example.image)
-        pixels = self._pixels(picture)
-        frame = (pixels.shape[2], pixels.shape[3])
+        self._check_size(picture)
+        pixels, geometry = self._pictures.read(picture)
+        pixels = pixels.to(self.device)
         patch = self.module.config.patch_size
-        grid = (frame[0] // patch, frame[1] // patch)
-        geometry = Geometry(picture.shape[:2], frame, frame)
+        grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
         return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
 
-    def _pixels(self, picture: np.ndarray) -> Tensor:
-        """The processor's frame (1, 3, H', W'). One picture alone is resized to whole patches, never padded."""
+    def _check_size(self, picture: np.ndarray) -> None:
+        """Refuses a picture that the processor would shrink to less than a patch."""
         patch = self.module.config.patch_size
         steps = self.processor.image_processor
         long, short = max(picture.shape[:2]), min(picture.shape[:2])
@@ -67,9 +69,6 @@ class ViltModel:
                 f"the image of {picture.shape[1]} × {picture.shape[0]} pixels is too long and thin: its short side "
                 f"would be under one patch of {patch} pixels; crop it"
             )
-        # Said outright, since a picture of one row or column makes the place of the channels ambiguous.
-        frame = steps(images=[picture], return_tensors="pt", input_data_format="channels_last")
-        return frame["pixel_values"].to(self.device)
 
     def leaves(self, encoded: Encoded) -> Leaves:
         words = self._embeddings.text_embeddings.word_embeddings(encoded.ids)
@@ -79,7 +78,8 @@ class ViltModel:
         # Dropping and deleting have no value that a leaf could take: the nearest are blur and the pad embedding.
         ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
         words = self._embeddings.text_embeddings.word_embeddings(ids).detach()
-        return {"image": baseline(encoded.pixels, fills["image"], seed), "text": words}
+        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
+        return {"image": image, "text": words}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         patches = self._patches(leaves["image"])
@@ -102,9 +102,9 @@ class ViltModel:
             found = self.module(
                 inputs_embeds=leaves["text"], image_embeds=patches, pixel_mask=seen, output_attentions=True
             )
-        return Attention(scores=found.logits, maps=found.attentions, readout=0)
+        return Attention(scores=found.logits, maps=found.attentions, readout=(0,))
 
-    def positions(self, encoded: Encoded, length: int) -> Positions:
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         words = len(encoded.tokens)  # then the image's own first token, then its patches
         if length != words + 1 + encoded.grid[0] * encoded.grid[1]:
             raise InvalidInput(f"a layer of {length} states does not hold one per token and patch; choose another")
@@ -170,7 +170,7 @@ class ViltModel:
         if whole is None:
             return None
         both = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
-        present = shown[:, torch.from_numpy(whole.ravel()).to(self.device)]
+        present = with_padding(shown, whole.ravel())
         return both, torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
@@ -189,7 +189,7 @@ class ViltModel:
     def _drop(self, encoded: Encoded, regions: Regions, shown: Tensor) -> tuple[Tensor, Tensor]:
         """Image tokens (N, 1 + most kept, D) of the present patches in raster order, and which are no filler."""
         patch = self.module.config.patch_size
-        present = shown[:, torch.from_numpy(regions.labels[::patch, ::patch].ravel()).to(self.device)]
+        present = with_padding(shown, regions.labels[::patch, ::patch].ravel())
         tokens = self._patches(encoded.pixels)[0]
         kept = to_front(present)
         patches = torch.cat([tokens[:1].expand(len(shown), 1, -1), tokens[1:][kept]], dim=1)

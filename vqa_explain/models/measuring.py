@@ -1,0 +1,309 @@
+"""Where the elements of a network's input lie in the picture, found by sending test pictures through.
+
+A processor or transform is called, never read: pictures of waves go through it, and the phase with
+which a wave arrives at an element says which place of the picture the element shows (phase shifting,
+Zuo et al. 2018, doi:10.1016/j.optlaseng.2018.04.019, section 2). Each wave is taken less its
+negative, so that what a transform adds, or multiplies by, cancels. An element at which no wave
+arrives is padding.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from scipy.ndimage import maximum_filter
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry, ScatteredGeometry
+
+# A picture (H, W, 3) uint8 → frames (1, C, H', W'), or whatever else shows it, such as tiles.
+Prepare = Callable[[np.ndarray], Sequence[Tensor]]
+
+# Waves over a side of the picture. Less than one gives every place a phase of its own, and six,
+# of which the coarse wave says which one an element lies on, place it six times as exactly.
+COARSE, FINE = 0.9, 6.0
+# Sides up to this many pixels need no fine wave: eight bits of brightness place an element in
+# them to 0.02 pixels.
+SHORT = 64
+# A wave that arrives with less than this share of its strength is that of padding.
+WEAKEST = 0.5
+# Shares of elements that must show what the geometry says: of a test picture, and of a mark in the
+# picture itself, whose sharpened or rounded edges may differ.
+AGREE, AGREE_ON_PICTURE = 0.98, 0.9
+# Brightness of the marks that are put into a picture.
+MARK = 64
+KEPT = 32  # picture sizes whose geometry is kept
+
+
+class PictureReader:
+    """Reads pictures as a network does, and knows where each element of its input lies.
+
+    Args:
+        prepare: what makes the network's input of a picture (H, W, 3) uint8: frames (1, C, H', W').
+        name: the model, for errors.
+    """
+
+    def __init__(self, prepare: Prepare, name: str) -> None:
+        self._prepare, self._name = prepare, name
+        self._known: OrderedDict[tuple[int, ...], tuple[Geometry, ...]] = OrderedDict()
+
+    def read(self, picture: np.ndarray) -> tuple[Tensor, Geometry]:
+        """The first frame of a picture, and its geometry: see `locate`."""
+        with nothing_drawn(self._name):
+            frames = self._prepare(picture)
+        return frames[0], self.locate(picture, frames)[0]
+
+    def locate(self, picture: np.ndarray, frames: Sequence[Tensor]) -> tuple[Geometry, ...]:
+        """Where the frames of a picture lie in it, measured once for each size.
+
+        Raises:
+            InvalidInput: the transform draws random numbers, does not look at the picture, moves
+                pixels in a way that cannot be followed, or does so after what the picture shows.
+        """
+        size = (picture.shape[0], picture.shape[1])
+        sizes = [tuple(frame.shape[-2:]) for frame in frames]
+        with nothing_drawn(self._name):
+            if size not in self._known:
+                self._known[size] = measure(self._prepare, size, self._name)
+            self._known.move_to_end(size)
+            if len(self._known) > KEPT:
+                self._known.popitem(last=False)
+            geometries = self._known[size]
+            if [geometry.frame for geometry in geometries] != sizes:
+                raise InvalidInput(
+                    f"the transform of model {self._name!r} gives {sizes} for this image and "
+                    f"{[geometry.frame for geometry in geometries]} for others of its size; make its "
+                    "result depend on the size alone"
+                )
+            self._check_on(picture, frames, geometries)
+        return geometries
+
+    def _check_on(self, picture: np.ndarray, frames: Sequence[Tensor], geometries: Sequence[Geometry]) -> None:
+        """Marks put into this picture must arrive where test pictures say, whatever it shows."""
+        code, numbers = _blocks(picture.shape[:2], density=0.3)
+        bright = np.bincount(numbers.ravel(), picture.mean(axis=2).ravel())
+        # One sign for a whole block, so that pixels that are merged do not cancel.
+        signs = np.where(bright < 127.5 * np.bincount(numbers.ravel()), MARK, -MARK)[numbers]
+        marked = np.clip(picture.astype(int) + (signs * code)[:, :, None], 0, 255)
+        strong = np.abs(marked - picture).mean(axis=2) > MARK / 2
+        changed = self._prepare(marked.astype(np.uint8))
+        for before, after, geometry in zip(frames, changed, geometries, strict=True):
+            change = np.abs(_gray(after) - _gray(before))
+            there, clear = _expected(geometry, code)
+            clear &= ~there | (geometry.labels_to_frame(strong.astype(int)) == 1)
+            if not (there & clear).any() or not (~there & clear).any():
+                continue
+            limit = 0.25 * np.median(change[there & clear])
+            found = change > limit
+            agreeing = min(found[there & clear].mean(), (~found[~there & clear]).mean())
+            if limit <= 0 or agreeing < AGREE_ON_PICTURE:
+                raise InvalidInput(
+                    f"the transform of model {self._name!r} moves the pixels of this image otherwise "
+                    "than those of test pictures of its size, so values have no place in it; use a "
+                    "transform whose crop depends on the size alone"
+                )
+
+
+@contextmanager
+def nothing_drawn(name: str) -> Iterator[None]:
+    """Refuses a transform that draws random numbers inside; what it drew is given back.
+
+    Raises:
+        InvalidInput: Python's, numpy's or torch's global random state has moved.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    moved = False
+    try:
+        yield
+        after = np.random.get_state()
+        moved = (
+            random.getstate() != states[0]
+            or not np.array_equal(after[1], states[1][1])
+            or after[2:] != states[1][2:]
+            or not torch.equal(torch.get_rng_state(), states[2])
+        )
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+    if moved:
+        raise InvalidInput(
+            f"the transform of model {name!r} has a random step, so the same image gives another input "
+            "each time; use the transform of evaluation"
+        )
+
+
+def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometry, ...]:
+    """The geometry of each frame of pictures (H, W).
+
+    Raises:
+        InvalidInput: a frame does not depend on the picture, or not in a way that can be followed.
+    """
+    sides = [side for side in (0, 1) if size[side] > 1]
+    waves = {side: _along(prepare, size, side) for side in sides}
+    flat = [] if sides else _difference(prepare, np.full(size, 255.0))
+    found = []
+    for number in range(len(flat or waves[sides[0]])):
+        strengths = [waves[side][number][1] for side in sides] or [np.abs(flat[number])]
+        strength = np.mean(strengths, axis=0)
+        nowhere = np.full(strength.shape, 0.5)  # a side of one pixel has one place
+        places = [waves[side][number][0] if side in waves else nowhere for side in (0, 1)]
+        strongest = float(np.percentile(strength, 98)) if strength.size else 0.0
+        if not np.isfinite(strength).all() or strongest <= 0:
+            raise InvalidInput(f"the transform of model {name!r} gives the same for every image, or no finite numbers")
+        inside = strength >= WEAKEST * strongest
+        found.append(_geometry(size, (places[0], places[1]), inside))
+    geometries = tuple(found)
+    _verify(prepare, size, geometries, name)
+    return geometries
+
+
+def _along(prepare: Prepare, size: tuple[int, int], side: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each frame, where its elements (H', W') lie along one side, in pixels, and how strong."""
+    length = size[side]
+    cycles = min(COARSE, 0.15 * length)  # so that neighboring pixels are less than a quarter apart
+    coarse = _wave(prepare, size, side, cycles)
+    fine = _wave(prepare, size, side, FINE) if length > SHORT else coarse
+    found = []
+    for slow, fast in zip(coarse, fine, strict=True):
+        turns = np.angle(slow) / (2 * np.pi) % 1.0
+        turns = np.where(turns > (1 + cycles) / 2, turns - 1, turns)
+        place = turns / cycles
+        if length > SHORT:
+            turns = np.angle(fast) / (2 * np.pi)
+            place = (np.round(place * FINE - turns) + turns) / FINE
+        found.append((np.clip(place, 0, 1) * length, np.abs(slow)))
+    return found
+
+
+def _wave(prepare: Prepare, size: tuple[int, int], side: int, cycles: float) -> list[np.ndarray]:
+    """Of each frame (H', W') complex: strength and phase with which a wave along one side arrives."""
+    angles = 2 * np.pi * cycles * (np.arange(size[side]) + 0.5) / size[side]
+    across = (slice(None), None) if side == 0 else (None, slice(None))
+    real, imaginary = (
+        _difference(prepare, np.broadcast_to((127.5 + 127.5 * values)[across], size))
+        for values in (np.cos(angles), np.sin(angles))
+    )
+    return [a + 1j * b for a, b in zip(real, imaginary, strict=True)]
+
+
+def _difference(prepare: Prepare, gray: np.ndarray) -> list[np.ndarray]:
+    """Of each frame (H', W'), what a gray picture (H, W) and its negative differ by."""
+    picture = np.repeat(np.rint(gray).astype(np.uint8)[:, :, None], 3, axis=2)
+    both = zip(prepare(picture), prepare(255 - picture), strict=True)
+    return [_gray(one) - _gray(other) for one, other in both]
+
+
+def _gray(frame: Tensor) -> np.ndarray:
+    """(H', W') float64, the mean over channels."""
+    return frame.detach().cpu().double()[0].mean(dim=0).numpy()
+
+
+def _geometry(size: tuple[int, int], places: tuple[np.ndarray, np.ndarray], inside: np.ndarray) -> Geometry:
+    """Rows and columns where the frame has them, and single points where it has not."""
+    rows, columns = inside.any(axis=1), inside.any(axis=0)
+    if np.array_equal(inside, rows[:, None] & columns[None, :]):
+        along_rows = _axis(size[0], places[0], rows, columns)
+        along_columns = _axis(size[1], places[1].T, columns, rows)
+        if along_rows is not None and along_columns is not None:
+            return AlignedGeometry(along_rows, along_columns)
+    return ScatteredGeometry(size, np.stack(places, axis=-1), inside)
+
+
+def _axis(size: int, places: np.ndarray, own: np.ndarray, other: np.ndarray) -> Axis | None:
+    """The axis of places (F, G) that differ along F alone; `None` where they do not.
+
+    `own` (F,) and `other` (G,) say which are inside.
+    """
+    within = places[np.ix_(own, other)]
+    centers = np.full(len(own), np.nan)
+    centers[own] = np.median(within, axis=1)
+    steps = np.abs(np.diff(centers[own]))
+    extent = float(np.median(steps)) if len(steps) else float(size)
+    if np.abs(within - centers[own][:, None]).max() > 0.3 * max(extent, 1.0):
+        return None
+    exact = _resized(size, centers, own)
+    if exact is not None:
+        return exact
+    centers = np.where(own, centers, 0.0)
+    return Axis(size, centers, min(extent, float(size)), own)
+
+
+def _resized(size: int, centers: np.ndarray, inside: np.ndarray) -> Axis | None:
+    """The resizing and crop, in whole pixels, that places these centers (F,); `None` if none does."""
+    length, numbers = len(centers), np.flatnonzero(inside)
+    found = centers[inside]
+    candidates = [(length, 0), (len(found), -int(numbers[0]))]
+    # Near the ends, smoothing bends the line, and enlarging stops at the last pixel's center.
+    middle = (found > 1.5) & (found < size - 1.5)
+    if middle.sum() >= 3:
+        slope = np.polyfit(numbers[middle], found[middle], 1)[0]
+        guess = round(size / slope) if slope > 0 else 0
+        for scaled in range(max(1, guess - 3), guess + 4):
+            offset = np.median(found[middle] * scaled / size - numbers[middle] - 0.5)
+            candidates.append((scaled, round(float(offset))))
+    errors = []
+    for scaled, offset in candidates:
+        axis = Axis.resized(size, scaled, length, offset)
+        expected = np.clip(axis.centers[inside], 0.5, size - 0.5)
+        error = np.abs(expected - np.clip(found, 0.5, size - 0.5))
+        step = max(1.0, axis.extent)
+        fits = error.max() <= 0.35 * step and (axis.inside != inside).sum() <= 2
+        if middle.any():
+            fits = fits and error[middle].max() <= 0.12 * step
+        errors.append((float(error[middle].mean() if middle.any() else error.mean()), axis) if fits
+                      else (np.inf, axis))  # fmt: skip
+    best = min(range(len(errors)), key=lambda i: (round(errors[i][0], 2), i))
+    return None if not np.isfinite(errors[best][0]) else errors[best][1]
+
+
+def _verify(prepare: Prepare, size: tuple[int, int], geometries: tuple[Geometry, ...], name: str) -> None:
+    """A picture of blocks must arrive as the geometries say."""
+    code, _ = _blocks(size, density=0.5)
+    for arrived, geometry in zip(_difference(prepare, code * 255.0), geometries, strict=True):
+        there, clear = _expected(geometry, code)
+        if not clear.any():
+            continue
+        agreeing = float(((arrived > 0) == there)[clear].mean())
+        if agreeing < AGREE:
+            raise InvalidInput(
+                f"the transform of model {name!r} moves pixels in a way that cannot be followed: of a "
+                f"test picture of {size[1]} × {size[0]}, {1 - agreeing:.0%} arrives elsewhere than "
+                "measured; use another transform, such as Resize and CenterCrop"
+            )
+
+
+def _blocks(size: tuple[int, ...], density: float) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W) of random blocks, 0 and 1, and the number of each pixel's block."""
+    counts = [int(np.clip(side // 12, 1, 8)) for side in size]
+    drawn = np.random.default_rng(0).random((counts[0], counts[1])) < density
+    drawn.flat[0], drawn.flat[-1] = True, False
+    rows, columns = (np.arange(side) * count // side
+                     for side, count in zip(size, counts, strict=True))  # fmt: skip
+    numbers = rows[:, None] * counts[1] + columns[None, :]
+    return drawn[np.ix_(rows, columns)].astype(int), numbers
+
+
+def _near_borders(code: np.ndarray, reach: Sequence[int]) -> np.ndarray:
+    """(H, W) bool: which pixels have a pixel of the other kind within `reach` rows or columns."""
+    changes = np.zeros(code.shape, dtype=bool)
+    for axis in (0, 1):
+        differs = np.diff(code, axis=axis) != 0
+        first = [slice(None), slice(None)]
+        second = [slice(None), slice(None)]
+        first[axis], second[axis] = slice(1, None), slice(None, -1)
+        changes[tuple(first)] |= differs
+        changes[tuple(second)] |= differs
+    return maximum_filter(changes, size=[2 * steps - 1 for steps in reach], mode="constant")
+
+
+def _expected(geometry: Geometry, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H', W') bool: where a block shows, and where that is certain."""
+    reach = [int(np.ceil(1.5 * max(1.0, extent))) for extent in geometry.extents]
+    far = (~_near_borders(code, reach)).astype(int)
+    clear = (geometry.labels_to_frame(far) == 1) & geometry.inside
+    return geometry.labels_to_frame(code) == 1, clear
