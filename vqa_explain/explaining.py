@@ -22,6 +22,7 @@ from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
 from vqa_explain.models.base import SCORES, Answer, Encoded, Model, OpenModel, Target, find_answer
 from vqa_explain.models.base import answers as model_answers
+from vqa_explain.models.sharing import network_held
 from vqa_explain.threads import quiet_linear_algebra
 
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
@@ -104,7 +105,7 @@ def explain(
         )
     if model.labels:  # before the picture is read; some models tell their labels only then
         _targets(model.kind, model.labels, asked, contrast, score, None)
-    with must_fit(model), quiet_linear_algebra():
+    with network_held(model.module), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
         players = make_players(encoded, regions, words)
         if model.labels is None:

@@ -20,6 +20,7 @@ from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
 from vqa_explain.metrics.sanity import randomised
 from vqa_explain.models.base import Model, OpenModel, Target, answers, check_fills
+from vqa_explain.models.sharing import network_held
 
 SCHEMA = pa.schema(
     [
@@ -67,6 +68,10 @@ class Judge:
 
     def __call__(self, index: int, example: Example) -> list[Row]:
         """The rows of one example; what fails is a row too, and the rest goes on."""
+        with network_held(self.model.module):  # methods and metrics put hooks on it
+            return self._rows(index, example)
+
+    def _rows(self, index: int, example: Example) -> list[Row]:
         base: Row = dict.fromkeys(SCHEMA.names)
         base |= {"index": index, "id": example.id, "family": example.family, "question": example.question}
         base |= {"answer": example.answer, "method": "", "metric": ERROR}

@@ -16,6 +16,7 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import Geometry
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import Token, Word
+from vqa_explain.models.sharing import network_held
 
 Leaves = dict[str, Tensor]
 
@@ -235,7 +236,7 @@ class OpenModel(Model, Protocol):
 
 def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
     """The most probable answers, best first."""
-    with torch.no_grad():
+    with network_held(model.module), torch.no_grad():
         logits = model.scores(encoded, model.leaves(encoded)).double()
     check_finite(logits, "the model's answer to the whole example")
     found = KINDS[model.kind](logits).exp()[0]

@@ -17,12 +17,14 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.maps import cells_of, last_map
 from vqa_explain.models.quick import Quick
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.transforms import apply_transform, timm_labels, trace_geometry
 
 GRID = (7, 7)  # the regions of a classifier that has no division of its own
 
 
+@holds_network
 class ClassifierModel:
     """Adapter of an image classifier with one feature; see `models.base.Model`.
 
@@ -42,7 +44,7 @@ class ClassifierModel:
     ) -> None:
         self.name = name
         self.device = device
-        self.module = module.to(device).eval()
+        self.module = module.to(device)
         if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):  # torchvision's weights
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()

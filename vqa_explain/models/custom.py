@@ -17,12 +17,14 @@ from vqa_explain.features.text import TextFeature, Token, Word, check_question, 
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
 from vqa_explain.models.classifier import GRID
 from vqa_explain.models.maps import last_map
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import apply_transform, trace_geometry
 from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
 
 Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
+@holds_network
 class CustomModel:
     """Any network that gives answer scores (B, K) for pixels (B, 3, H, W) and token numbers (B, T).
 
@@ -68,7 +70,7 @@ class CustomModel:
             raise InvalidInput("labels must be the list of the network's answers, in the order of its scores")
         self.name = name or type(module).__name__
         self.device = choose_device(device)
-        self.module = module.to(self.device).eval()
+        self.module = module.to(self.device)
         self.labels: tuple[str, ...] = tuple(map(str, labels))
         self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
         self._prepare, self._text = image, text

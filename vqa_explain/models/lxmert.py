@@ -28,11 +28,13 @@ from vqa_explain.models.base import (
     own_labels,
     parameters_frozen,
 )
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
 
 
+@holds_network
 class LxmertModel:
     """Adapter of `transformers.LxmertForQuestionAnswering`; see `models.base.Model`.
 
@@ -57,7 +59,7 @@ class LxmertModel:
         device: torch.device,
     ) -> None:
         self.name, self.device = name, device
-        self.module = module.to(device).eval()
+        self.module = module.to(device)
         self.tokenizer, self._detector = tokenizer, detector
         count = module.config.num_qa_labels
         named = tuple(labels) if labels is not None else own_labels(module)

@@ -19,11 +19,13 @@ from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, ba
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.fused import hooked
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import to_front
 from vqa_explain.models.vilt_readout import answer_scores, chosen_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
 
+@holds_network
 class ViltModel:
     """Adapter of `transformers.ViltForQuestionAnswering`; see `models.base.Model`."""
 
@@ -36,7 +38,7 @@ class ViltModel:
     ) -> None:
         self.name = name
         self.device = device
-        self.module = module.to(device).eval()  # type: ignore[arg-type]
+        self.module = module.to(device)  # type: ignore[arg-type]
         self.processor = processor
         self.labels = own_labels(module)
         self._embeddings = self.module.vilt.embeddings
