@@ -1,7 +1,7 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -57,8 +57,9 @@ class Options:
     device: Any
     processor: Any = None
     transform: Any = None
-    labels: Sequence[str] | None = None
+    labels: Any = None
     boxes: Any = None
+    outputs: str | None = None
     generation: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,32 +102,42 @@ class Family:
 def _vilt(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.vilt import ViltModel
 
-    return ViltModel(module, processor, options.name, options.device)
+    return ViltModel(module, processor, options.name, options.device, options.outputs)
+
+
+def _refuse_outputs(options: Options) -> None:
+    if options.outputs is not None:
+        raise InvalidInput(
+            f"model {options.name!r} says itself what its scores are; leave outputs={options.outputs!r} out"
+        )
 
 
 def _blip(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.blip import BlipModel
 
+    _refuse_outputs(options)
     return BlipModel(module, processor, options.name, options.device, **options.generation)
 
 
 def _lxmert(module: Any, tokenizer: Any, options: Options) -> Model:
     from vqa_explain.models.lxmert import LxmertModel
 
-    return LxmertModel(module, tokenizer, options.boxes, options.labels, options.name, options.device)
+    return LxmertModel(module, tokenizer, options.boxes, options.labels, options.name, options.device, options.outputs)
 
 
 def _clip(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.clip import ClipModel, zero_shot
 
     if options.labels is not None:
-        return zero_shot(module, processor, options.labels, options.name, options.device)
+        return zero_shot(module, processor, options.labels, options.name, options.device, options.outputs)
+    _refuse_outputs(options)
     return ClipModel(module, processor, options.name, options.device)
 
 
 def _generative(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.generative import GenerativeModel
 
+    _refuse_outputs(options)
     return GenerativeModel(module, processor, options.name, options.device, **options.generation)
 
 
@@ -134,7 +145,7 @@ def _classifier(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.classifier import ClassifierModel
 
     transform = options.transform if options.transform is not None else processor
-    return ClassifierModel(module, transform, options.labels, options.name, options.device)
+    return ClassifierModel(module, transform, options.labels, options.name, options.device, options.outputs)
 
 
 # No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
@@ -205,7 +216,8 @@ def load(
     *,
     processor: Any = None,
     transform: Any = None,
-    labels: Sequence[str] | None = None,
+    labels: Any = None,
+    outputs: str | None = None,
     boxes: Any = None,
     beams: int = 1,
     lengths: str = "sum",
@@ -222,8 +234,12 @@ def load(
         processor: the processor of a transformers model given as an object.
         transform: how a picture becomes a classifier's input: torchvision transforms, a weights' preset or the weights
             themselves (which bring their labels), or a transformers image processor. A timm model brings its own.
-        labels: a classifier's class names; taken from its configuration where it has one. Of CLIP and SigLIP, the
-            texts to choose among; without them, the question is a text that fits the picture or not.
+        labels: a classifier's class names, in the order of its outputs, or {0: name, 1: name, …}; taken from its
+            configuration where it has one. Of CLIP and SigLIP, the texts to choose among; without them, the question
+            is a text that fits the picture or not.
+        outputs: what a classifier's outputs are: "softmax", logits of classes that exclude each other; "sigmoid", of
+            each class by itself; or "real", numbers without probabilities, as in regression. By default what the
+            configuration's `problem_type` says; else softmax, and a network with one output must say it.
         boxes: LXMERT's detector: see `models.lxmert`.
         beams: how many answers a model that writes them gives by itself, by beam search; 1 is greedy.
         lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or "mean".
@@ -244,13 +260,14 @@ def load(
     if not isinstance(beams, int) or beams < 1:
         raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
     generation = {"beams": beams, "lengths": lengths}
-    options = Options("", choose_device(device), processor, transform, labels, boxes, generation)
+    options = Options("", choose_device(device), processor, transform, labels, boxes, outputs, generation)
     if isinstance(model, nn.Module):
         return _wrap(model, replace(options, name=type(model).__name__))
     if not isinstance(model, str | Path):
         raise InvalidInput(f"a model is a name, a folder or an nn.Module, not {type(model).__name__}")
     name = str(model)
     if name in _own:
+        _refuse_outputs(replace(options, name=name))
         return _own[name](options.device)
     if name in SHIPPED:
         source = data_folder() / name

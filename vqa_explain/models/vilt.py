@@ -19,6 +19,7 @@ from vqa_explain.features.image import BLANKS, FILLS, Geometry, ImageFeature, ba
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.fused import hooked
+from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import to_front
 from vqa_explain.models.vilt_readout import answer_scores, chosen_scores
@@ -31,16 +32,21 @@ class ViltModel:
 
     family = "vilt"
     capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
-    kind = "logits"
 
     def __init__(
-        self, module: ViltForQuestionAnswering, processor: ViltProcessor, name: str, device: torch.device
+        self,
+        module: ViltForQuestionAnswering,
+        processor: ViltProcessor,
+        name: str,
+        device: torch.device,
+        outputs: str | None = None,
     ) -> None:
         self.name = name
         self.device = device
         self.module = module.to(device)  # type: ignore[arg-type]
         self.processor = processor
         self.labels = own_labels(module)
+        self.kind = kind_of_outputs(outputs, module.config, module.config.num_labels, name)
         self._embeddings = self.module.vilt.embeddings
         text = text_feature(processor.tokenizer, "delete")
         # "drop" costs half, but a blurred patch keeps more answers: see README, defaults.
