@@ -243,3 +243,72 @@ def test_a_copy_of_a_model_is_a_network_of_its_own(picture):
             parameter.zero_()
     assert np.abs(vx.explain(model, picture, method="saliency").image).sum() > 0
     assert np.abs(vx.explain(twin, picture, method="saliency").image).sum() == 0
+
+
+# Weights that a checkpoint lacks
+
+
+def without(folder, target, lost):
+    """A copy of a checkpoint whose weights of these names (or beginnings) are gone; gives their names."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, target)
+    weights = load_file(target / "model.safetensors")
+    gone = sorted(name for name in weights if name.startswith(lost))
+    assert gone, sorted(weights)
+    save_file({k: v for k, v in weights.items() if k not in gone}, target / "model.safetensors", {"format": "pt"})
+    return gone
+
+
+@pytest.mark.parametrize(
+    ("family", "lost"),
+    [
+        ("vit", "classifier"),
+        ("vit", "vit.encoder.layer.1.attention"),
+        ("resnet", "classifier"),
+        ("resnet", "resnet.embedder.embedder.normalization.running_mean"),
+        ("vilt", "classifier.3"),
+        ("lxmert", "answer_head"),
+        ("clip", "visual_projection"),
+        ("clip", "logit_scale"),
+        ("blip", "text_decoder.bert.encoder.layer.2.output"),
+        ("llava", "multi_modal_projector"),
+        ("llava", "language_model"),
+        ("qwen2_vl", "visual.merger"),
+    ],
+)
+def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folders, tmp_path):
+    without(folders(family), tmp_path / "lacks", lost)
+    with pytest.raises(vx.InvalidInput, match="lacks weights, which would be random") as caught:
+        vx.load(tmp_path / "lacks", device="cpu")
+    named = str(caught.value).split("random: ")[1].split(";")[0].split(" and ")[0].split(", ")
+    before = torch.random.get_rng_state()
+    module = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module
+    assert set(named) <= set(module.state_dict())  # as the network calls them, which is not always as the file does
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_head_to_be_trained_may_be_missing_and_nothing_else(folders, tmp_path):
+    without(folders("vit"), tmp_path / "headless", "classifier")
+    for allowed in (["classifier"], "classifier", ("classifier.weight", "classifier.bias"), ["classifier."]):
+        assert vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed).labels == ("cat", "dog", "cup")
+    for allowed in (False, [], ["class"], ["classifier.weight"]):
+        with pytest.raises(vx.InvalidInput, match=r"classifier\.bias"):
+            vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)
+    for allowed in ([3], [""], "."):
+        with pytest.raises(vx.InvalidInput, match="allow_missing"):
+            vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)
+
+
+def test_weights_that_are_tied_are_not_missing(tmp_path):
+    import checkpoints
+
+    module, processor = checkpoints.MAKERS["llava"]()
+    module.config.tie_word_embeddings = module.config.text_config.tie_word_embeddings = True
+    module.tie_weights()
+    module.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    model = vx.load(tmp_path, device="cpu")
+    assert model.module.get_output_embeddings().weight is model.module.get_input_embeddings().weight

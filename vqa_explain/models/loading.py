@@ -1,7 +1,7 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -60,6 +60,7 @@ class Options:
     labels: Any = None
     boxes: Any = None
     outputs: str | None = None
+    allow_missing: bool | tuple[str, ...] = ()
     generation: dict[str, Any] = field(default_factory=dict)
 
 
@@ -225,6 +226,7 @@ def load(
     dtype: Any = None,
     device_map: Any = None,
     trust_remote_code: bool = False,
+    allow_missing: bool | str | Iterable[str] = (),
 ) -> Model:
     """Loads a model that can be explained.
 
@@ -247,9 +249,13 @@ def load(
         dtype: the number type of a checkpoint's weights, such as "bfloat16".
         device_map: as transformers takes it, to spread a checkpoint over devices.
         trust_remote_code: whether a checkpoint's own code may run.
+        allow_missing: weights that a checkpoint may lack, as prefixes of their names such as ["classifier"], or `True`
+            for any: they are drawn at random, for a head that is still to be trained. Otherwise such a checkpoint is
+            refused.
 
     Raises:
-        InvalidInput: nothing of that name, an architecture that no adapter knows, or something is missing.
+        InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are not there, or
+            something is missing.
     """
     from torch import nn
 
@@ -260,7 +266,9 @@ def load(
     if not isinstance(beams, int) or beams < 1:
         raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
     generation = {"beams": beams, "lengths": lengths}
-    options = Options("", choose_device(device), processor, transform, labels, boxes, outputs, generation)
+    options = Options(
+        "", choose_device(device), processor, transform, labels, boxes, outputs, _prefixes(allow_missing), generation
+    )
     if isinstance(model, nn.Module):
         return _wrap(model, replace(options, name=type(model).__name__))
     if not isinstance(model, str | Path):
@@ -279,6 +287,16 @@ def load(
         raise unknown("model", name, (*SHIPPED, *_own)) if name else InvalidInput("the model's name is empty")
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust_remote_code)
+
+
+def _prefixes(allowed: Any) -> bool | tuple[str, ...]:
+    """What `allow_missing` says, a text alone being one prefix."""
+    if isinstance(allowed, bool):
+        return allowed
+    given = (allowed,) if isinstance(allowed, str) else tuple(allowed)
+    if not all(isinstance(prefix, str) and prefix.strip(".") for prefix in given):
+        raise InvalidInput(f"allow_missing is True or the first parts of weights' names, not {allowed!r}")
+    return given
 
 
 def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:
@@ -320,7 +338,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
     with torch.random.fork_rng(devices=[]):  # weights that a checkpoint lacks are drawn
-        module = kind.from_pretrained(source, use_safetensors=True, **settings)
+        module, found = kind.from_pretrained(source, use_safetensors=True, output_loading_info=True, **settings)
+    _check_complete(found["missing_keys"], options)
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -335,6 +354,24 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
             ) from error
         _check_vocabulary(processor, options.name)
     return family.adapter(module, processor, options)
+
+
+def _check_complete(missing: Iterable[str], options: Options) -> None:
+    """Refuses weights that the checkpoint lacks, which are random, but for those that the user allows.
+
+    transformers leaves out of `missing` what is tied to weights that are there, and what is computed.
+    """
+    if options.allow_missing is True:
+        return
+    allowed = tuple(prefix.rstrip(".") for prefix in options.allow_missing or ())
+    lacking = sorted(key for key in missing if not any(key == one or key.startswith(f"{one}.") for one in allowed))
+    if lacking:
+        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+        head = lacking[0].split(".")[0]
+        raise InvalidInput(
+            f"model {options.name!r} lacks weights, which would be random: {', '.join(lacking[:8])}{more}; fetch or "
+            f"save it again, or give allow_missing=[{head!r}] for a head that is still to be trained"
+        )
 
 
 def _check_vocabulary(processor: Any, name: str) -> None:
