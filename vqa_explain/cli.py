@@ -114,8 +114,9 @@ def explain(
         question: the question; leave it out for a classifier.
         model: a shipped model, a hub id or a folder.
         method: see `vqa-explain methods`.
-        target: the answer to explain; by default the predicted one.
-        contrast: explain why the target rather than this answer.
+        target: the answer to explain, by its text or, where no answer is spelled so, its label number; by default the
+            predicted one.
+        contrast: explain why the target rather than this answer, likewise.
         score: logit, log_probability or probability.
         answer: a candidate of a model that writes its answers; may be repeated. By default what it writes.
         target_token: explain only this token of such an answer, from 0.
@@ -138,6 +139,7 @@ def explain(
 
     from vqa_explain.examples import read_image
     from vqa_explain.explaining import explain as explain_answer
+    from vqa_explain.explaining import text_or_number
     from vqa_explain.models.loading import load as load_model
 
     settings = load_settings(load)
@@ -149,8 +151,8 @@ def explain(
             picture,
             question,
             method=method,
-            target=target,
-            contrast=contrast,
+            target=text_or_number(loaded, target),
+            contrast=text_or_number(loaded, contrast),
             score=score,
             answers=answer,
             target_token=target_token,

@@ -20,15 +20,27 @@ from vqa_explain.game import Cost, make_players
 from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
-from vqa_explain.models.base import SCORES, Answer, Encoded, Model, OpenModel, Target, find_answer
+from vqa_explain.models.base import (
+    PLAIN,
+    REAL,
+    SCORES,
+    Answer,
+    Encoded,
+    Model,
+    OpenModel,
+    Target,
+    find_answer,
+    matching_answers,
+)
 from vqa_explain.models.base import answers as model_answers
+from vqa_explain.models.sharing import network_held
 from vqa_explain.threads import quiet_linear_algebra
 
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
 
-AskedTarget = str | Callable[..., Any]
+AskedTarget = str | int | Callable[..., Any]
 
 
 @overload
@@ -46,7 +58,7 @@ def explain(
     *,
     method: str | None = None,
     target: Any = None,
-    contrast: str | None = None,
+    contrast: str | int | None = None,
     score: str = "logit",
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
@@ -64,11 +76,12 @@ def explain(
         image: a path, PIL image or array, or an `Example` (then without a question).
         question: the question; leave it out for a classifier.
         method: a name from `vqa-explain methods`; by default the one that measured best.
-        target: the answer to explain, by default the predicted one; or a function of the scores (B, K) → (B,); or a
-            list of such, which gives a list of explanations, for methods over coalitions at the cost of one.
-        contrast: another answer: explain why the target rather than this one.
+        target: the answer to explain, by its text or its label number (from 0), by default the predicted one; or a
+            function of the scores (B, K) → (B,); or a list of such, which gives a list of explanations, for methods
+            over coalitions at the cost of one. An exact text comes first; a text that several answers have is refused.
+        contrast: another answer, likewise: explain why the target rather than this one.
         score: "logit", "log_probability" or "probability". Of a model whose answers are any texts, "logit" too is the
-            log-probability.
+            log-probability; where outputs are real numbers it is the "value", and there is no other score.
         answers: such a model's candidates; by default what it answers by itself. Targets and contrast join them.
         target_token: explain only this token of such a model's answer, from 0, given those before it.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`, `Masks`, or
@@ -89,7 +102,7 @@ def explain(
         raise InvalidInput(f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it first")
     chosen = create(method, parameters) if method else create(DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters})
     check_support(chosen, model)
-    if score not in SCORES:
+    if score not in (*SCORES, "value"):
         raise unknown("score", score, SCORES)
     if on_interrupt not in ("raise", "return"):
         raise unknown("value of on_interrupt:", on_interrupt, ("raise", "return"))
@@ -103,18 +116,42 @@ def explain(
             "target_token out"
         )
     if model.labels:  # before the picture is read; some models tell their labels only then
+        score = _score(model, score)
         _targets(model.kind, model.labels, asked, contrast, score, None)
-    with must_fit(model), quiet_linear_algebra():
+    with network_held(model.module), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
         players = make_players(encoded, regions, words)
         if model.labels is None:
             encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)
-            score = "log_probability" if score == "logit" else score
+        score = _score(model, score)
         best = model_answers(model, encoded)
         targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
         task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
         explained = [_explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best) for goal in targets]
         return explained if isinstance(target, list | tuple) else explained[0]
+
+
+def text_or_number(model: Model, answer: str | None) -> str | int | None:
+    """An answer typed by a person: a label number where it is written as one and no label is spelled so.
+
+    Of a model whose answers are any texts, a number is a text too.
+    """
+    if answer is None or model.labels is None or not (answer.isascii() and answer.isdigit()):
+        return answer
+    return answer if matching_answers(model.labels, answer) else int(answer)
+
+
+def _score(model: Model, asked: str) -> str:
+    """What the points are of, as this model calls it."""
+    if model.kind == REAL:
+        if asked not in PLAIN:
+            raise InvalidInput(
+                f"model {model.name!r} gives real numbers, which have no {asked.replace('_', ' ')}; leave score= out"
+            )
+        return "value"
+    if asked == "value":
+        raise InvalidInput(f"model {model.name!r} gives no plain values; score= is one of {', '.join(SCORES)}")
+    return "log_probability" if model.labels is None and asked == "logit" else asked
 
 
 def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
@@ -129,22 +166,26 @@ def with_candidates(
     encoded: Encoded,
     texts: Sequence[str] | None,
     asked: list[Any],
-    contrast: str | None,
+    contrast: str | int | None,
     token: int | None,
 ) -> Encoded:
-    """The example with its candidates: those given, or the model's own, and the targets and contrast."""
+    """The example with its candidates: those given, or the model's own, and the targets and contrast.
+
+    Texts that differ in case or blanks are different answers, with tokens of their own.
+    """
     if isinstance(texts, str) or (texts is not None and not texts):
         raise InvalidInput("answers must be a list of at least one text, such as ['yes', 'no']")
+    strange = next((text for text in texts or () if not isinstance(text, str)), None)
+    if strange is not None:
+        raise InvalidInput(f"an answer must be text, not {type(strange).__name__}; answers are such as ['yes', 'no']")
     named = [one for one in [*asked, contrast] if isinstance(one, str)]
-    own = model.generate(encoded) if texts is None and (None in asked or not named) else tuple(texts or ())
-    candidates: dict[str, str] = {}
-    for text in [*own, *named]:
-        candidates.setdefault(str(text).strip().casefold(), text)
-    return model.with_answers(encoded, list(candidates.values()), token)
+    all_named = bool(named) and all(isinstance(one, str) for one in asked)
+    own = model.generate(encoded) if texts is None and not all_named else tuple(texts or ())
+    return model.with_answers(encoded, list(dict.fromkeys([*own, *named])), token)
 
 
 def _targets(
-    kind: str, labels: tuple[str, ...], asked: list[Any], contrast: str | None, score: str, best: Answer | None
+    kind: str, labels: tuple[str, ...], asked: list[Any], contrast: str | int | None, score: str, best: Answer | None
 ) -> tuple[Target, ...]:
     """The targets asked for; where none is, the `best` answer."""
     other = None if contrast is None else find_answer(labels, contrast)
@@ -162,7 +203,9 @@ def _targets(
         else:
             index = find_answer(labels, one)
         if index == other:
-            raise InvalidInput(f"target and contrast are both {labels[index]!r}; choose two different answers")
+            raise InvalidInput(
+                f"target and contrast are both {labels[index]!r}, number {index}; choose two different answers"
+            )
         targets.append(Target(index, other, score, kind=kind))
     return tuple(targets)
 
@@ -249,6 +292,8 @@ def _provenance(task: Task) -> dict[str, Any]:
         "family": task.model.family,
         "seed": task.seed,
         "example": task.encoded.example.id,
+        "target_index": task.target.index,
+        "contrast_index": task.target.contrast,
         "versions": dict(_versions()),
     }
 

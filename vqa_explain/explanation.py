@@ -59,7 +59,8 @@ class Explanation:
         question: the question, `None` for a classifier.
         answers: the most probable answers, best first.
         target, contrast: the explained answer, and the one it is compared with or `None`.
-        score: what the points are: "logit", "log_probability" or "probability" of the target (minus the contrast's).
+        score: what the points are: "logit", "log_probability", "probability" or "value" of the target (minus the
+            contrast's).
         words, tokens: values of the question's words (or of the phrases or tokens asked for) and of all tokens.
         image: (H, W) float64, value per pixel of the original picture.
         regions: values of the regions; `labels` (H, W) int32 holds each pixel's region, -1 where the model saw nothing.
@@ -122,7 +123,7 @@ class Explanation:
         parts = [f"Explanation of {self.unit} by {self.method}"]
         if self.question is not None:
             parts.append(f"  question  {self.question}")
-        parts.append("  answers   " + ", ".join(f"{a.text} {a.probability:.1%}" for a in self.answers))
+        parts.append("  answers   " + ", ".join(f"{a.text} {a.shown}" for a in self.answers))
         if self.words:
             parts.append("  words     " + ", ".join(f"{w.text} {w.value:+.3g}" for w in self.words))
         top = sorted(self.regions, key=lambda r: -abs(r.value))[:3]

@@ -16,6 +16,7 @@ from vqa_explain.features.regions import Regions, divide
 from vqa_explain.features.text import Units, group_words
 from vqa_explain.memory import Fitting, keep_freed_memory
 from vqa_explain.models.base import Encoded, Model, Sized, Target, footprint
+from vqa_explain.models.sharing import network_held
 
 # Bytes that the widest layer of one batch may take. On two cores an example through a full-size ViLT took 0.60 s alone,
 # 0.35 s in fours, 0.30 s in eights and 0.29 s in sixteens, which is 30 MB; one through EfficientNet-Lite0 5.6 ms in
@@ -135,7 +136,7 @@ class Game:
 
         def run(rows: slice) -> list[tuple[float, ...]]:
             part = coalitions[rows]
-            with self._batches.measured(self.model.module, len(part) * longest):
+            with network_held(self.model.module), self._batches.measured(self.model.module, len(part) * longest):
                 logits = self._logits(torch.from_numpy(part).to(self.model.device))
             self.cost.forwards += len(part)
             return self._values(logits, part)

@@ -75,7 +75,7 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     _shares(figure.add_subplot(grid[-1, :]), explanation)
     best = explanation.answers[0]
     question = _plain(explanation.question) if explanation.question else "image classification"
-    figure.suptitle(f"{question}\nanswer: {_plain(best.text)} ({best.probability:.1%})", fontsize=12)
+    figure.suptitle(f"{question}\nanswer: {_plain(best.text)} ({best.shown})", fontsize=12)
     return figure
 
 

@@ -36,7 +36,7 @@ def explanations_table(explained: list[Explanation]) -> Table:
     """One row per explanation: question, answer, probability, share, error."""
     table = Table("question", "answer", "probability", "share", "error", title="Why these answers?")
     for e in explained:
-        probability = next((f"{a.probability:.1%}" for a in e.answers if a.text == e.target), "–")
+        probability = next((a.shown for a in e.answers if a.index == e.provenance.get("target_index")), "–")
         answer = e.target + (f" rather than {e.contrast}" if e.contrast else "")
         share = " ".join(f"{name} {part:.0%}" for name, part in e.share.items())
         table.add_row(question_text(e), Text(answer), probability, share, e.error_text)

@@ -15,6 +15,7 @@ from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.store import EXAMPLES, GRID, PLAN_HASH, as_bytes
 from vqa_explain.examples import Example
 from vqa_explain.metrics.additive import row_of_grid, stacked_scores
+from vqa_explain.metrics.base import right_answers
 from vqa_explain.models.base import Model
 from vqa_explain.threads import one_thread
 
@@ -92,7 +93,7 @@ class Workshop:
                 usable.append((index, example))
             except VQAExplainError:  # counted where the example itself is judged
                 continue
-        labels = [label.strip().casefold() for label in self.model.labels or ()]
+        labels = self.model.labels or ()
         found, columns = [], np.zeros((len(usable), len(labels)))
         for row in job.rows:
             position = next((p for p, (index, _) in enumerate(usable) if index == job.items[row][0]), None)
@@ -101,8 +102,7 @@ class Workshop:
             index, example = usable[position]
             scores = row_of_grid(self.model, example, pictures)
             own = stacked_scores(self.model, pictures[position : position + 1])[0]
-            answer = (example.answer or "").strip().casefold()
-            number = labels.index(answer) if answer in labels else -1
+            number = next(iter(right_answers(labels, example, fixed=True)), -1)
             found.append({"part": "row", "index": index, "answer": number, "values": scores.mean(axis=0).tolist()})
             found.append({"part": "own", "index": index, "answer": number, "values": own.tolist()})
             columns += scores

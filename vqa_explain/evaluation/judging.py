@@ -19,7 +19,8 @@ from vqa_explain.methods.base import Method, Task
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
 from vqa_explain.metrics.sanity import randomised
-from vqa_explain.models.base import Model, OpenModel, Target, answers, check_fills
+from vqa_explain.models.base import REAL, Model, OpenModel, Target, answers, check_fills
+from vqa_explain.models.sharing import network_held
 
 SCHEMA = pa.schema(
     [
@@ -67,6 +68,10 @@ class Judge:
 
     def __call__(self, index: int, example: Example) -> list[Row]:
         """The rows of one example; what fails is a row too, and the rest goes on."""
+        with network_held(self.model.module):  # methods and metrics put hooks on it
+            return self._rows(index, example)
+
+    def _rows(self, index: int, example: Example) -> list[Row]:
         base: Row = dict.fromkeys(SCHEMA.names)
         base |= {"index": index, "id": example.id, "family": example.family, "question": example.question}
         base |= {"answer": example.answer, "method": "", "metric": ERROR}
@@ -86,7 +91,7 @@ class Judge:
         """The example with the model's answer, before anything is explained."""
         encoded = self.model.encode(example)
         players = make_players(encoded, self.plan.regions, self.plan.words)
-        score = "logit"
+        score = "value" if self.model.kind == REAL else "logit"
         if self.model.labels is None:
             own = [None] if example.answer is None else [None, example.answer]
             encoded = with_candidates(cast(OpenModel, self.model), encoded, None, own, None, None)

@@ -18,7 +18,7 @@ from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, check_support
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Emap
-from vqa_explain.metrics.base import LACKS, Metric
+from vqa_explain.metrics.base import LACKS, Metric, holds_probabilities
 from vqa_explain.models.base import Model
 from vqa_explain.models.loading import FAMILIES
 
@@ -181,6 +181,7 @@ def _check_metrics(model: Model, dataset: Iterable[Example], metrics: list[Metri
         "question": "text" in features,
         "pixels": "pixels" in model.capabilities,
         "labels": model.labels is not None,
+        **holds_probabilities(model.kind, model.labels),
         "answer": any(e.answer is not None or e.answers for e in first),
         "truth": any(e.truth is not None for e in first),
         "decisive": any(e.decisive for e in first),

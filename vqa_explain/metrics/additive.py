@@ -66,7 +66,7 @@ class Emap:
     better: ClassVar[str] = NEITHER
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "data set"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "labels", "question"})
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "labels", "question"})
     count: int = parameter(100, "questions and pictures; the cost grows with its square", low=2, high=2000)
 
 

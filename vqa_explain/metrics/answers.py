@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register_metric
+from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register_metric, right_answers
 
 # The official normalisation of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
 # number words, articles, and apostrophes of contractions put back.
@@ -83,17 +83,14 @@ class Accuracy:
     better: ClassVar[str] = HIGHER
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "answer"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer"})
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
 
     def __call__(self, case: Case) -> float:
-        return _score(case, case.best[0].text)
-
-
-def _score(case: Case, text: str) -> float:
-    answer = case.example.answer
-    if answer is None:  # people's answers alone: the soft accuracy
-        return vqa_score(text, case.example.answers)
-    return float(text.strip().casefold() == answer.strip().casefold())
+        if case.example.answer is None:  # people's answers alone: the soft accuracy
+            return vqa_score(case.best[0].text, case.example.answers)
+        task = case.task
+        right = right_answers(task.encoded.labels, case.example, fixed=task.model.labels is not None)
+        return float(case.best[0].index in right)
 
 
 @register_metric
@@ -106,7 +103,7 @@ class VQAAccuracy:
     better: ClassVar[str] = HIGHER
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "answer"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer"})
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
 
     def __call__(self, case: Case) -> float:
         example = case.example
@@ -136,7 +133,7 @@ class AccuracyWithoutImage(_Without):
     """1 where the model still answers right with every region absent: what the question alone gives away."""
 
     name: ClassVar[str] = "accuracy_without_image"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "question"})
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "question"})
 
     def __call__(self, case: Case) -> float:
         return self.score(case, image=False)
@@ -148,7 +145,7 @@ class AccuracyWithoutQuestion(_Without):
     """1 where the model still answers right with every word absent: what the picture alone gives away."""
 
     name: ClassVar[str] = "accuracy_without_question"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "question"})
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "question"})
 
     def __call__(self, case: Case) -> float:
         return self.score(case, image=True)

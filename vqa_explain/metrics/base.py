@@ -1,6 +1,6 @@
 """What a metric is: a frozen dataclass whose fields are its parameters and whose one act is to judge a case."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, cast
@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from vqa_explain import registry
+from vqa_explain.errors import Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
 from vqa_explain.game import Cost, Game
 from vqa_explain.methods.base import Attribution, Method, Task
-from vqa_explain.models.base import Answer, Encoded, Model, Target
+from vqa_explain.models.base import REAL, Answer, Encoded, Model, Target, matching_answers
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
 
@@ -26,6 +27,8 @@ LACKS = {
     "question": "the model takes no question",
     "pixels": "the model sees no pixels",
     "labels": "the model has no fixed set of answers",
+    "probability": "the model gives real numbers, which have no probabilities",
+    "choice": "the model has one output, or real numbers, and so no answer that it chooses",
 }
 
 
@@ -100,7 +103,10 @@ class Case:
     @property
     def probability(self) -> Game:
         """Coalitions → the probability of the explained answer."""
-        return self.game(next(t for t in self.task.targets if t.score == "probability" and t.function is None))
+        found = next((t for t in self.task.targets if t.score == "probability" and t.function is None), None)
+        if found is None:
+            raise Unsupported(f"model {self.task.model.name!r}: {LACKS['probability']}; use case.points")
+        return self.game(found)
 
     @property
     def correct(self) -> Game:
@@ -122,29 +128,49 @@ class Case:
             "question": "text" in features,
             "pixels": "pixels" in self.task.model.capabilities,
             "labels": self.task.model.labels is not None,
+            **holds_probabilities(self.task.model.kind, self.task.encoded.labels),
         }
         return next((LACKS[need] for need in sorted(metric.needs) if not held[need]), "")
 
 
+def holds_probabilities(kind: str, labels: Sequence[str] | None) -> dict[str, bool]:
+    """Whether a model's outputs have probabilities, and whether it chooses among answers: keys of `LACKS`.
+
+    `labels` are `None` for a model whose answers are any texts, and empty where they are not known yet.
+    """
+    several = labels is None or len(labels) != 1 or kind == "log_probabilities"
+    return {"probability": kind != REAL, "choice": kind != REAL and several}
+
+
 @dataclass(frozen=True)
 class IsBest:
-    """Scores (B, K) → (B,): 1 where answer `index` has the highest score, else 0."""
+    """Scores (B, K) → (B,): 1 where one of the answers `indices` has the highest score, else 0."""
 
-    index: int
+    indices: tuple[int, ...]
 
     def __call__(self, scores: torch.Tensor) -> torch.Tensor:
-        return (scores.argmax(-1) == self.index).double()
+        best = scores.argmax(-1)
+        return sum(((best == index).double() for index in self.indices), torch.zeros_like(best).double())
+
+
+def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> tuple[int, ...]:
+    """The label numbers of an example's true answer, without regard to case; () where the model cannot give it.
+
+    Where answers are a `fixed` set that has the text exactly, only that is right: "cardigan" is no "Cardigan".
+    """
+    wanted = (example.answer or "").strip()
+    if fixed:
+        return matching_answers(labels, wanted)
+    return tuple(index for index, label in enumerate(labels) if label.strip().casefold() == wanted.casefold())
 
 
 def targets_of(model: Model, encoded: Encoded, target: Target) -> tuple[Target, ...]:
     """The explained target, its probability, and whether the answer is the true one, where that can be known."""
     found = [target]
-    if target.score != "probability" or target.contrast is not None:
+    if model.kind != REAL and (target.score != "probability" or target.contrast is not None):
         found.append(Target(target.index, None, "probability", kind=model.kind))
-    wanted = (encoded.example.answer or "").strip().casefold()
-    labels = [label.strip().casefold() for label in encoded.labels]
-    index = labels.index(wanted) if wanted in labels else -1  # what the model cannot answer is never the best
-    found.append(Target(None, None, "logit", IsBest(index), model.kind))
+    right = right_answers(encoded.labels, encoded.example, fixed=model.labels is not None)
+    found.append(Target(None, None, "logit", IsBest(right), model.kind))
     return tuple(found)
 
 

@@ -66,7 +66,7 @@ class Deletion(_Even):
     better: ClassVar[str] = LOWER
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     players: str = parameter("all", _SIDE, choices=SIDES)
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
     steps: int = parameter(20, "points of the curve after the first", low=1, high=1000)
@@ -91,7 +91,7 @@ class Insertion(_Even):
     better: ClassVar[str] = HIGHER
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     players: str = parameter("all", "which players come; the others are there", choices=SIDES)
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
     steps: int = parameter(20, "points of the curve after the first", low=1, high=1000)
@@ -110,7 +110,7 @@ class _Perturbation:
     source: ClassVar[str] = "Chefer, Gur & Wolf, ICCV 2021, section 5"
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer"})
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
     players: str = parameter("image", _SIDE, choices=SIDES)
 
     @property
@@ -171,7 +171,7 @@ class Comprehensiveness:
     better: ClassVar[str] = HIGHER
     range: ClassVar[str] = "−1 … 1"
     judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
 
     def __call__(self, case: Case) -> float:
@@ -193,7 +193,7 @@ class Sufficiency:
     better: ClassVar[str] = LOWER
     range: ClassVar[str] = "−1 … 1"
     judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
 
     def __call__(self, case: Case) -> float:
@@ -283,7 +283,7 @@ class Road(_Even):
     better: ClassVar[str] = LOWER
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"pixels"})
+    needs: ClassVar[frozenset[str]] = frozenset({"pixels", "probability"})
     order: str = parameter("absolute", "pixels go by |a|, or by a with the most positive first", choices=ORDERS)
     steps: int = parameter(10, "points of the curve after the first", low=1, high=100)
 

@@ -1,5 +1,6 @@
 """What methods may know of a model: features, leaves, scores, and scores of coalitions."""
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,23 +11,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import Geometry
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import Token, Word
+from vqa_explain.models.labels import read_labels
+from vqa_explain.models.sharing import network_held
 
 Leaves = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer with the model's probability for it (softmax over its answers); `index` is its label number."""
+    """One answer and what the model gives it.
+
+    Attributes:
+        text: its label.
+        probability: the model's probability for it; `None` where the outputs are real numbers and no probabilities.
+        index: its label number, which tells answers of the same text apart.
+        value: the output itself, where there is no probability.
+    """
 
     text: str
-    probability: float
+    probability: float | None
     index: int
+    value: float | None = None
+
+    @property
+    def shown(self) -> str:
+        """The probability in percent, or the value, for people."""
+        return f"{self.value:.4g}" if self.probability is None else f"{self.probability:.1%}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,13 +255,22 @@ class OpenModel(Model, Protocol):
 
 
 def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
-    """The most probable answers, best first."""
-    with torch.no_grad():
+    """The most probable answers, best first; those of the highest values where the outputs are real numbers."""
+    with network_held(model.module), torch.no_grad():
         logits = model.scores(encoded, model.leaves(encoded)).double()
     check_finite(logits, "the model's answer to the whole example")
-    found = KINDS[model.kind](logits).exp()[0]
+    return best_answers(model.kind, encoded.labels, logits, top)
+
+
+def best_answers(kind: str, labels: Sequence[str], scores: Tensor, top: int) -> list[Answer]:
+    """The most probable answers by scores (1, K) of a `kind` of `KINDS`, best first."""
+    real = kind == REAL
+    found = scores[0] if real else KINDS[kind](scores).exp()[0]
     best = found.topk(min(top, len(found)))
-    return [Answer(encoded.labels[i], p, i) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+    pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    if real:
+        return [Answer(labels[i], None, i, value) for value, i in pairs]
+    return [Answer(labels[i], probability, i) for probability, i in pairs]
 
 
 def check_finite(scores: Tensor, what: str) -> None:
@@ -257,11 +282,20 @@ def check_finite(scores: Tensor, what: str) -> None:
 
 
 SCORES = ("logit", "log_probability", "probability")
+PLAIN = ("logit", "value")  # scores that are the network's outputs as they are
+REAL = "real"
+
+
+def _no_probabilities(_scores: Tensor) -> Tensor:
+    raise Unsupported("this model's outputs are real numbers, which have no probabilities; leave score= out")
+
+
 # What a model's scores (B, K) are, and the log-probabilities (B, K) that they stand for.
 KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     "logits": lambda scores: scores.log_softmax(-1),  # of answers that exclude each other
     "log_probabilities": lambda scores: scores,  # of answers among all texts
     "fit": F.logsigmoid,  # of each answer by itself
+    REAL: _no_probabilities,  # of a regression
 }
 
 
@@ -272,7 +306,7 @@ class Target:
     Attributes:
         index: the answer's label number; `None` with a function.
         contrast: the label number of the answer it is compared with, or `None`.
-        score: "logit", "log_probability" or "probability".
+        score: "logit", "log_probability" or "probability"; "value" where the outputs are real numbers.
         function: scores (B, K) → (B,), differentiable for gradient methods.
         kind: what the model's scores are, one of `KINDS`.
     """
@@ -285,7 +319,7 @@ class Target:
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Scores (B,) of what the model gives (B, K)."""
-        if self.score != "logit":
+        if self.score not in PLAIN:
             logits = KINDS[self.kind](logits)
             logits = logits.exp() if self.score == "probability" else logits
         if self.function is not None:
@@ -311,15 +345,51 @@ class Target:
         return labels[self.index]
 
 
-def find_answer(labels: Sequence[str], answer: str) -> int:
-    """The label number of an answer's text; case and surrounding blanks do not matter."""
+def find_answer(labels: Sequence[str], answer: str | int) -> int:
+    """The label number of an answer.
+
+    Args:
+        labels: the K answers.
+        answer: its text or its label number, from 0. The exact text comes first; where there is none, case and blanks
+            do not matter.
+
+    Raises:
+        InvalidInput: there is no such answer, or several have this text.
+    """
     if not isinstance(answer, str):
-        raise InvalidInput(f"an answer must be text, not {type(answer).__name__}")
-    wanted = answer.strip().casefold()
-    for index, label in enumerate(labels):
-        if label.strip().casefold() == wanted:
-            return index
-    raise unknown("answer", answer, labels)
+        return _numbered(labels, answer)
+    found = matching_answers(labels, answer)
+    if not found:
+        raise unknown("answer", answer, labels)
+    if len(found) > 1:
+        listed = ", ".join(f"{labels[i]!r} is number {i}" for i in found[:12])
+        raise InvalidInput(f"the answer {answer!r} could be several: {listed}; give the number, such as {found[0]}")
+    return found[0]
+
+
+def _numbered(labels: Sequence[str], answer: Any) -> int:
+    if isinstance(answer, bool | np.bool_) or not hasattr(answer, "__index__"):
+        raise InvalidInput(f"an answer is its text or its label number, not {type(answer).__name__}")
+    try:
+        number = operator.index(answer)
+    except TypeError as error:  # arrays have the method too
+        raise InvalidInput(f"an answer is its text or its label number, not {type(answer).__name__}") from error
+    if not 0 <= number < len(labels):
+        raise InvalidInput(f"there is no answer number {number}; the answers are numbered 0 to {len(labels) - 1}")
+    return number
+
+
+def matching_answers(labels: Sequence[str], text: str) -> tuple[int, ...]:
+    """The label numbers of a text: where it is exactly a label, of those; else without regard to case and blanks."""
+    exact = tuple(index for index, label in enumerate(labels) if label == text)
+    if exact:
+        return exact
+    wanted = _folded(text)
+    return tuple(index for index, label in enumerate(labels) if _folded(label) == wanted)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def check_fills(model: Model, fills: dict[str, str]) -> dict[str, str]:
@@ -348,8 +418,8 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 def own_labels(module: nn.Module) -> tuple[str, ...]:
     """The answers that a transformers model's configuration names, in the order of its logits; () if none."""
-    names: dict[int, str] = getattr(getattr(module, "config", None), "id2label", None) or {}
-    return tuple(str(names[i]) for i in range(len(names)))
+    names: Any = getattr(getattr(module, "config", None), "id2label", None) or {}
+    return read_labels(names) if names else ()
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Image classifiers: any module that gives logits (B, K) for pixels (B, 3, H, W)."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,34 +13,47 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
+from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, positions_by, sequence_positions
+from vqa_explain.models.outputs import check_count, check_raw, kind_of_outputs
 from vqa_explain.models.quick import Quick
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.transforms import picture_reader, timm_labels
 
 GRID = (7, 7)  # the regions of a classifier that has no division of its own
 
 
+@holds_network
 class ClassifierModel:
     """Adapter of an image classifier with one feature; see `models.base.Model`.
 
     Args:
         module: gives logits (B, K), or an object with `.logits`.
         transform: a torchvision transform (Compose, or a weights' preset) or a transformers image processor.
-        labels: the K class names.
+        labels: the K class names: see `models.labels`.
+        outputs: what the K outputs are, "softmax", "sigmoid" or "real": see `models.outputs`.
+
+    Raises:
+        InvalidInput: labels cannot be used, or there is one output and nobody says what it is.
     """
 
     family = "classifier"
-    kind = "logits"
     features: tuple[Feature, ...] = (ImageFeature(),)
     capabilities = frozenset({"gradients", "pixels"})
 
     def __init__(
-        self, module: nn.Module, transform: Any, labels: Sequence[str] | None, name: str, device: torch.device
+        self,
+        module: nn.Module,
+        transform: Any,
+        labels: Any,
+        name: str,
+        device: torch.device,
+        outputs: str | None = None,
     ) -> None:
         self.name = name
         self.device = device
-        self.module = module.to(device).eval()
+        self.module = module.to(device)
         if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):  # torchvision's weights
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
@@ -49,8 +61,9 @@ class ClassifierModel:
         self._checked = False
         self._quick = Quick(self.module, self._logits)
         self.labels: tuple[str, ...] = (
-            tuple(labels) if labels is not None else own_labels(module) or timm_labels(module)
+            read_labels(labels) if labels is not None else own_labels(module) or timm_labels(module)
         )
+        self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels) or None, name)
         # Their attention runs from the first token, which the answer is read from, to every patch.
         if getattr(getattr(module, "config", None), "model_type", "") in ("vit", "deit"):
             self.capabilities = self.capabilities | {"attention", "flow"}
@@ -68,8 +81,8 @@ class ClassifierModel:
     def _check_output(self, encoded: Encoded) -> None:
         if self._checked:
             return
-        with torch.no_grad():
-            logits = self.scores(encoded, self.leaves(encoded))
+        with torch.enable_grad():  # the graph tells whether the network ends in a softmax
+            logits = self.scores(encoded, {"image": encoded.pixels.clone().requires_grad_(True)})
         if logits.ndim != 2 or len(logits) != 1:
             raise InvalidInput(f"model {self.name!r} gives scores of shape {tuple(logits.shape)}, not (B, K)")
         if not self.labels:
@@ -78,6 +91,8 @@ class ClassifierModel:
             raise InvalidInput(
                 f"model {self.name!r} has {logits.shape[1]} classes and {len(self.labels)} labels were given"
             )
+        check_count(logits.shape[1], self.kind, self.name)
+        check_raw(logits, self.kind, self.name)
         self._checked = True
 
     def leaves(self, encoded: Encoded) -> Leaves:

@@ -1,6 +1,5 @@
 """CLIP and SigLIP: how well a text fits a picture, and classification by texts."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +12,8 @@ from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.labels import read_labels
+from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
@@ -39,6 +40,7 @@ def _padding(module: Any) -> dict[str, Any]:
     return {"padding": "max_length", "max_length": longest} if fixed else {}
 
 
+@holds_network
 class ClipModel:
     """Adapter of `CLIPModel` and `SiglipModel`: the question is a text, the one answer that it fits the picture."""
 
@@ -49,7 +51,7 @@ class ClipModel:
 
     def __init__(self, module: Any, processor: Any, name: str, device: torch.device) -> None:
         self.name, self.device = name, device
-        self.module = module.to(device).eval()
+        self.module = module.to(device)
         self.processor = processor
         self._pictures = picture_reader(processor.image_processor, name)
         self._words: nn.Module = module.text_model.get_input_embeddings()
@@ -134,19 +136,24 @@ class _ByTexts(nn.Module):
         return _scored(self.module, seen @ self.texts.T)
 
 
-def zero_shot(module: Any, processor: Any, labels: Sequence[str], name: str, device: torch.device) -> ClassifierModel:
+def zero_shot(
+    module: Any, processor: Any, labels: Any, name: str, device: torch.device, outputs: str | None = None
+) -> ClassifierModel:
     """A classifier of pictures whose classes are texts, as they are given: "a photo of a cat".
+
+    The texts exclude each other, unless `outputs` is "sigmoid", which judges each by itself, as SigLIP was trained to.
 
     Raises:
         InvalidInput: fewer than two texts, or one that is no text.
     """
-    if isinstance(labels, str) or len(labels) < 2 or not all(isinstance(t, str) and t.strip() for t in labels):
+    texts = () if isinstance(labels, str) or not len(labels) else read_labels(labels)
+    if len(texts) < 2 or not all(text.strip() for text in texts):
         raise InvalidInput("labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']")
-    module = module.to(device).eval()
+    module = module.to(device)
     fixed = _padding(module)
     settings = fixed or {"padding": True}
-    texts = processor.tokenizer(list(labels), return_tensors="pt", truncation=True, **settings).to(device)
-    heard = None if fixed else texts["attention_mask"]
-    with torch.no_grad():
-        vectors = _pooled(module.get_text_features(texts["input_ids"], attention_mask=heard))
-    return ClassifierModel(_ByTexts(module, vectors), processor.image_processor, labels, name, device)
+    tokens = processor.tokenizer(list(texts), return_tensors="pt", truncation=True, **settings).to(device)
+    heard = None if fixed else tokens["attention_mask"]
+    with network_held(module), torch.no_grad():
+        vectors = _pooled(module.get_text_features(tokens["input_ids"], attention_mask=heard))
+    return ClassifierModel(_ByTexts(module, vectors), processor.image_processor, texts, name, device, outputs)

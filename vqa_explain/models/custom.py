@@ -15,13 +15,17 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token, Word, check_question, group_tokens, split_words
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
 from vqa_explain.models.classifier import GRID
+from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, sequence_positions
+from vqa_explain.models.outputs import check_raw, kind_of_outputs
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
 
 Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
+@holds_network
 class CustomModel:
     """Any network that gives answer scores (B, K) for pixels (B, 3, H, W) and token numbers (B, T).
 
@@ -34,7 +38,9 @@ class CustomModel:
         text: how a question becomes numbers: a vocabulary {word: number} for lower-case words, "<unk>" for others and
             "<pad>" for absent ones; a transformers tokenizer; or a function of the question that gives numbers, one
             for each of its words.
-        labels: the K answers.
+        labels: the K answers, in the order of the network's scores: see `models.labels`.
+        outputs: what the scores are: "softmax", logits of answers that exclude each other (the default of several);
+            "sigmoid", of each answer by itself; or "real", numbers without probabilities.
         embedding: path of the word embedding in the network (default: its one `nn.Embedding`).
         call: calls the network where `module(pixels, tokens)` will not do, for example
             `lambda module, pixels, tokens: module(pixels, tokens, lengths)`.
@@ -43,11 +49,11 @@ class CustomModel:
         device: by default the fastest there is.
 
     Raises:
-        InvalidInput: there is not just one embedding and no path, or labels are empty.
+        InvalidInput: there is not just one embedding and no path, labels cannot be used, or there is one and `outputs`
+            does not say what it is.
     """
 
     family = "custom"
-    kind = "logits"
     capabilities = frozenset({"gradients", "pixels"})
 
     def __init__(
@@ -56,23 +62,23 @@ class CustomModel:
         *,
         image: Any,
         text: Mapping[str, int] | Callable[[str], Sequence[int]] | Any,
-        labels: Sequence[str],
+        labels: Any,
         embedding: str | None = None,
         call: Call | None = None,
         absent: int | None = None,
         name: str | None = None,
         device: str | torch.device | None = None,
+        outputs: str | None = None,
     ) -> None:
-        if isinstance(labels, str) or not labels:
-            raise InvalidInput("labels must be the list of the network's answers, in the order of its scores")
+        self.labels: tuple[str, ...] = read_labels(labels)
         self.name = name or type(module).__name__
         self.device = choose_device(device)
-        self.module = module.to(self.device).eval()
-        self.labels: tuple[str, ...] = tuple(map(str, labels))
+        self.module = module.to(self.device)
         self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
         self._pictures, self._text = picture_reader(image, self.name), text
         self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))
         self._embedding = self._find(embedding)
+        self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels), self.name)
         self._absent = self._stand_in() if absent is None else absent
         self._checked = False
 
@@ -135,8 +141,8 @@ class CustomModel:
         calls: list[tuple[int, ...]] = []
         handle = self._embedding.register_forward_hook(lambda _m, _i, output: calls.append(tuple(output.shape)))
         try:
-            with torch.no_grad():
-                scores = self._call(self.module, encoded.pixels, encoded.ids)
+            with torch.enable_grad(), parameters_frozen(self.module):  # the graph tells what the network ends in
+                scores = self._call(self.module, encoded.pixels.clone().requires_grad_(True), encoded.ids)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise InvalidInput(
                 f"model {self.name!r} cannot be called with pixels {tuple(encoded.pixels.shape)} and tokens "
@@ -151,6 +157,7 @@ class CustomModel:
             raise InvalidInput(
                 f"model {self.name!r} has {scores.shape[1]} scores and {len(self.labels)} labels were given"
             )
+        check_raw(scores, self.kind, self.name)
         if len(calls) != 1 or len(calls[0]) != 3 or calls[0][:2] != tuple(encoded.ids.shape):
             raise Unsupported(
                 f"the embedding of model {self.name!r} gave {calls}, not one (B, T, D) for the question; name the "

@@ -28,6 +28,7 @@ from vqa_explain.models.measuring import PictureReader
 from vqa_explain.models.pixels import Layout, lay_out, showing
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.prompts import Prompt, read_prompt
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.wording import all_absent, stand_in, text_feature
 
@@ -44,6 +45,7 @@ class _State:
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
+@holds_network
 class GenerativeModel:
     """Adapter of `AutoModelForImageTextToText` with its processor; see `models.base.OpenModel`.
 
@@ -61,7 +63,7 @@ class GenerativeModel:
         self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
     ) -> None:
         self.name = name
-        self.module = (module if getattr(module, "hf_device_map", None) else module.to(device)).eval()
+        self.module = module if getattr(module, "hf_device_map", None) else module.to(device)
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._language = Decoding(self.module)

@@ -1,7 +1,7 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -57,8 +57,10 @@ class Options:
     device: Any
     processor: Any = None
     transform: Any = None
-    labels: Sequence[str] | None = None
+    labels: Any = None
     boxes: Any = None
+    outputs: str | None = None
+    allow_missing: bool | tuple[str, ...] = ()
     generation: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,32 +103,42 @@ class Family:
 def _vilt(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.vilt import ViltModel
 
-    return ViltModel(module, processor, options.name, options.device)
+    return ViltModel(module, processor, options.name, options.device, options.outputs)
+
+
+def _refuse_outputs(options: Options) -> None:
+    if options.outputs is not None:
+        raise InvalidInput(
+            f"model {options.name!r} says itself what its scores are; leave outputs={options.outputs!r} out"
+        )
 
 
 def _blip(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.blip import BlipModel
 
+    _refuse_outputs(options)
     return BlipModel(module, processor, options.name, options.device, **options.generation)
 
 
 def _lxmert(module: Any, tokenizer: Any, options: Options) -> Model:
     from vqa_explain.models.lxmert import LxmertModel
 
-    return LxmertModel(module, tokenizer, options.boxes, options.labels, options.name, options.device)
+    return LxmertModel(module, tokenizer, options.boxes, options.labels, options.name, options.device, options.outputs)
 
 
 def _clip(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.clip import ClipModel, zero_shot
 
     if options.labels is not None:
-        return zero_shot(module, processor, options.labels, options.name, options.device)
+        return zero_shot(module, processor, options.labels, options.name, options.device, options.outputs)
+    _refuse_outputs(options)
     return ClipModel(module, processor, options.name, options.device)
 
 
 def _generative(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.generative import GenerativeModel
 
+    _refuse_outputs(options)
     return GenerativeModel(module, processor, options.name, options.device, **options.generation)
 
 
@@ -134,7 +146,7 @@ def _classifier(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.classifier import ClassifierModel
 
     transform = options.transform if options.transform is not None else processor
-    return ClassifierModel(module, transform, options.labels, options.name, options.device)
+    return ClassifierModel(module, transform, options.labels, options.name, options.device, options.outputs)
 
 
 # No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
@@ -205,7 +217,8 @@ def load(
     *,
     processor: Any = None,
     transform: Any = None,
-    labels: Sequence[str] | None = None,
+    labels: Any = None,
+    outputs: str | None = None,
     boxes: Any = None,
     beams: int = 1,
     lengths: str = "sum",
@@ -213,6 +226,7 @@ def load(
     dtype: Any = None,
     device_map: Any = None,
     trust_remote_code: bool = False,
+    allow_missing: bool | str | Iterable[str] = (),
 ) -> Model:
     """Loads a model that can be explained.
 
@@ -222,8 +236,12 @@ def load(
         processor: the processor of a transformers model given as an object.
         transform: how a picture becomes a classifier's input: torchvision transforms, a weights' preset or the weights
             themselves (which bring their labels), or a transformers image processor. A timm model brings its own.
-        labels: a classifier's class names; taken from its configuration where it has one. Of CLIP and SigLIP, the
-            texts to choose among; without them, the question is a text that fits the picture or not.
+        labels: a classifier's class names, in the order of its outputs, or {0: name, 1: name, …}; taken from its
+            configuration where it has one. Of CLIP and SigLIP, the texts to choose among; without them, the question
+            is a text that fits the picture or not.
+        outputs: what a classifier's outputs are: "softmax", logits of classes that exclude each other; "sigmoid", of
+            each class by itself; or "real", numbers without probabilities, as in regression. By default what the
+            configuration's `problem_type` says; else softmax, and a network with one output must say it.
         boxes: LXMERT's detector: see `models.lxmert`.
         beams: how many answers a model that writes them gives by itself, by beam search; 1 is greedy.
         lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or "mean".
@@ -231,9 +249,13 @@ def load(
         dtype: the number type of a checkpoint's weights, such as "bfloat16".
         device_map: as transformers takes it, to spread a checkpoint over devices.
         trust_remote_code: whether a checkpoint's own code may run.
+        allow_missing: weights that a checkpoint may lack, as prefixes of their names such as ["classifier"], or `True`
+            for any: they are drawn at random, for a head that is still to be trained. Otherwise such a checkpoint is
+            refused.
 
     Raises:
-        InvalidInput: nothing of that name, an architecture that no adapter knows, or something is missing.
+        InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are not there, or
+            something is missing.
     """
     from torch import nn
 
@@ -244,13 +266,16 @@ def load(
     if not isinstance(beams, int) or beams < 1:
         raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
     generation = {"beams": beams, "lengths": lengths}
-    options = Options("", choose_device(device), processor, transform, labels, boxes, generation)
+    options = Options(
+        "", choose_device(device), processor, transform, labels, boxes, outputs, _prefixes(allow_missing), generation
+    )
     if isinstance(model, nn.Module):
         return _wrap(model, replace(options, name=type(model).__name__))
     if not isinstance(model, str | Path):
         raise InvalidInput(f"a model is a name, a folder or an nn.Module, not {type(model).__name__}")
     name = str(model)
     if name in _own:
+        _refuse_outputs(replace(options, name=name))
         return _own[name](options.device)
     if name in SHIPPED:
         source = data_folder() / name
@@ -262,6 +287,16 @@ def load(
         raise unknown("model", name, (*SHIPPED, *_own)) if name else InvalidInput("the model's name is empty")
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust_remote_code)
+
+
+def _prefixes(allowed: Any) -> bool | tuple[str, ...]:
+    """What `allow_missing` says, a text alone being one prefix."""
+    if isinstance(allowed, bool):
+        return allowed
+    given = (allowed,) if isinstance(allowed, str) else tuple(allowed)
+    if not all(isinstance(prefix, str) and prefix.strip(".") for prefix in given):
+        raise InvalidInput(f"allow_missing is True or the first parts of weights' names, not {allowed!r}")
+    return given
 
 
 def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:
@@ -303,7 +338,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
     with torch.random.fork_rng(devices=[]):  # weights that a checkpoint lacks are drawn
-        module = kind.from_pretrained(source, use_safetensors=True, **settings)
+        module, found = kind.from_pretrained(source, use_safetensors=True, output_loading_info=True, **settings)
+    _check_complete(found["missing_keys"], options)
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -318,6 +354,24 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
             ) from error
         _check_vocabulary(processor, options.name)
     return family.adapter(module, processor, options)
+
+
+def _check_complete(missing: Iterable[str], options: Options) -> None:
+    """Refuses weights that the checkpoint lacks, which are random, but for those that the user allows.
+
+    transformers leaves out of `missing` what is tied to weights that are there, and what is computed.
+    """
+    if options.allow_missing is True:
+        return
+    allowed = tuple(prefix.rstrip(".") for prefix in options.allow_missing or ())
+    lacking = sorted(key for key in missing if not any(key == one or key.startswith(f"{one}.") for one in allowed))
+    if lacking:
+        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+        head = lacking[0].split(".")[0]
+        raise InvalidInput(
+            f"model {options.name!r} lacks weights, which would be random: {', '.join(lacking[:8])}{more}; fetch or "
+            f"save it again, or give allow_missing=[{head!r}] for a head that is still to be trained"
+        )
 
 
 def _check_vocabulary(processor: Any, name: str) -> None:

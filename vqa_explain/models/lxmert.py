@@ -4,7 +4,7 @@ The frame is the list of boxes, R × 1: the image leaf is (1, F, R, 1), so that 
 per box, and `BoxGeometry` carries them to the picture.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -29,11 +29,15 @@ from vqa_explain.models.base import (
     own_labels,
     parameters_frozen,
 )
+from vqa_explain.models.labels import read_labels
+from vqa_explain.models.outputs import kind_of_outputs
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
 
 
+@holds_network
 class LxmertModel:
     """Adapter of `transformers.LxmertForQuestionAnswering`; see `models.base.Model`.
 
@@ -45,7 +49,6 @@ class LxmertModel:
     """
 
     family = "lxmert"
-    kind = "logits"
     capabilities = frozenset({"gradients", "drop", "flow"})
 
     def __init__(
@@ -53,18 +56,20 @@ class LxmertModel:
         module: Any,
         tokenizer: Any,
         detector: Detector | None,
-        labels: Sequence[str] | None,
+        labels: Any,
         name: str,
         device: torch.device,
+        outputs: str | None = None,
     ) -> None:
         self.name, self.device = name, device
-        self.module = module.to(device).eval()
+        self.module = module.to(device)
         self.tokenizer, self._detector = tokenizer, detector
         count = module.config.num_qa_labels
-        named = tuple(labels) if labels is not None else own_labels(module)
+        named = read_labels(labels) if labels is not None else own_labels(module)
         if labels is not None and len(named) != count:
             raise InvalidInput(f"model {name!r} has {count} answers and {len(named)} labels were given")
         self.labels: tuple[str, ...] = named if len(named) == count else tuple(f"answer {i}" for i in range(count))
+        self.kind = kind_of_outputs(outputs, module.config, count, name)
         image = ImageFeature(fills=("drop", "mean", "constant"), default_fill="drop")
         self.features: tuple[Feature, ...] = (image, text_feature(tokenizer))
 

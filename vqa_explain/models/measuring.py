@@ -9,8 +9,7 @@ arrives is padding.
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -36,6 +35,7 @@ WEAKEST = 0.5
 AGREE, AGREE_ON_PICTURE = 0.98, 0.9
 # Brightness of the marks that are put into a picture.
 MARK = 64
+TRIES = 3  # calls that must all move a random state before a transform counts as random
 KEPT = 32  # picture sizes whose geometry is kept
 
 
@@ -53,8 +53,7 @@ class PictureReader:
 
     def read(self, picture: np.ndarray) -> tuple[Tensor, Geometry]:
         """The first frame of a picture, and its geometry: see `locate`."""
-        with nothing_drawn(self._name):
-            frames = self._prepare(picture)
+        frames = self._prepare(picture)
         return frames[0], self.locate(picture, frames)[0]
 
     def locate(self, picture: np.ndarray, frames: Sequence[Tensor]) -> tuple[Geometry, ...]:
@@ -66,20 +65,20 @@ class PictureReader:
         """
         size = (picture.shape[0], picture.shape[1])
         sizes = [tuple(frame.shape[-2:]) for frame in frames]
-        with nothing_drawn(self._name):
-            if size not in self._known:
-                self._known[size] = measure(self._prepare, size, self._name)
-            self._known.move_to_end(size)
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
-            geometries = self._known[size]
-            if [geometry.frame for geometry in geometries] != sizes:
-                raise InvalidInput(
-                    f"the transform of model {self._name!r} gives {sizes} for this image and "
-                    f"{[geometry.frame for geometry in geometries]} for others of its size; make its "
-                    "result depend on the size alone"
-                )
-            self._check_on(picture, frames, geometries)
+        if size not in self._known:
+            _refuse_random(self._prepare, picture, self._name)
+            self._known[size] = measure(self._prepare, size, self._name)
+        self._known.move_to_end(size)
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        geometries = self._known[size]
+        if [geometry.frame for geometry in geometries] != sizes:
+            raise InvalidInput(
+                f"the transform of model {self._name!r} gives {sizes} for this image and "
+                f"{[geometry.frame for geometry in geometries]} for others of its size; make its "
+                "result depend on the size alone"
+            )
+        self._check_on(picture, frames, geometries)
         return geometries
 
     def _check_on(self, picture: np.ndarray, frames: Sequence[Tensor], geometries: Sequence[Geometry]) -> None:
@@ -108,33 +107,44 @@ class PictureReader:
                 )
 
 
-@contextmanager
-def nothing_drawn(name: str) -> Iterator[None]:
-    """Refuses a transform that draws random numbers inside; what it drew is given back.
+def _refuse_random(prepare: Prepare, picture: np.ndarray, name: str) -> None:
+    """Refuses a transform that draws random numbers; what it drew is given back.
+
+    Another thread may draw at the same time, so only what moves the state each time is refused.
 
     Raises:
-        InvalidInput: Python's, numpy's or torch's global random state has moved.
+        InvalidInput: Python's, numpy's or torch's global random state moves with every call.
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    moved = False
-    try:
-        yield
-        after = np.random.get_state()
-        moved = (
-            random.getstate() != states[0]
-            or not np.array_equal(after[1], states[1][1])
-            or after[2:] != states[1][2:]
-            or not torch.equal(torch.get_rng_state(), states[2])
-        )
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-    if moved:
+    if all(_draws(prepare, picture) for _ in range(TRIES)):
         raise InvalidInput(
             f"the transform of model {name!r} has a random step, so the same image gives another input "
             "each time; use the transform of evaluation"
         )
+    first, second = prepare(picture), prepare(picture)
+    if not all(torch.equal(one, other) for one, other in zip(first, second, strict=True)):
+        raise InvalidInput(
+            f"the transform of model {name!r} gives another input each time for the same image; use "
+            "one without random steps"
+        )
+
+
+def _draws(prepare: Prepare, picture: np.ndarray) -> bool:
+    """Whether a global random state moves during one call; it is put back if so."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    prepare(picture)
+    own, arrays, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    moved = {
+        "python": own != before[0],
+        "numpy": not np.array_equal(arrays[1], before[1][1]) or arrays[2:] != before[1][2:],
+        "torch": not torch.equal(tensors, before[2]),
+    }
+    if moved["python"]:
+        random.setstate(before[0])
+    if moved["numpy"]:
+        np.random.set_state(before[1])
+    if moved["torch"]:
+        torch.set_rng_state(before[2])
+    return any(moved.values())
 
 
 def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometry, ...]:

@@ -19,28 +19,36 @@ from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, baseline, bl
 from vqa_explain.features.regions import Regions, with_padding
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.fused import hooked
+from vqa_explain.models.outputs import kind_of_outputs
+from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import to_front
 from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.vilt_readout import answer_scores, chosen_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
 
+@holds_network
 class ViltModel:
     """Adapter of `transformers.ViltForQuestionAnswering`; see `models.base.Model`."""
 
     family = "vilt"
     capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
-    kind = "logits"
 
     def __init__(
-        self, module: ViltForQuestionAnswering, processor: ViltProcessor, name: str, device: torch.device
+        self,
+        module: ViltForQuestionAnswering,
+        processor: ViltProcessor,
+        name: str,
+        device: torch.device,
+        outputs: str | None = None,
     ) -> None:
         self.name = name
         self.device = device
-        self.module = module.to(device).eval()  # type: ignore[arg-type]
+        self.module = module.to(device)  # type: ignore[arg-type]
         self.processor = processor
         self._pictures = picture_reader(processor.image_processor, name)
         self.labels = own_labels(module)
+        self.kind = kind_of_outputs(outputs, module.config, module.config.num_labels, name)
         self._embeddings = self.module.vilt.embeddings
         text = text_feature(processor.tokenizer, "delete")
         # "drop" costs half, but a blurred patch keeps more answers: see README, defaults.

@@ -83,7 +83,7 @@ def fragment(explanation: Explanation) -> str:
 def article(e: Explanation) -> str:
     """An explanation as an HTML element, all its text escaped; `ARTICLE_STYLE` goes with it."""
     heading = html.escape(e.question) if e.question is not None else "Image classification"
-    rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.probability:.1%}</td></tr>" for a in e.answers)
+    rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.shown}</td></tr>" for a in e.answers)
     spent = f"{e.cost.forwards:,} forwards, {e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s"
     origin = f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {spent}"
     height, width = e.picture.shape[:2]

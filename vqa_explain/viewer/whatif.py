@@ -1,6 +1,6 @@
 """What a model answers when words or regions are taken away, or the question is another."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import KINDS, Encoded, Model, Target, answers, find_answer
+from vqa_explain.models.base import Encoded, Model, Target, answers, best_answers, find_answer
 
 TOP = 5
 
@@ -41,13 +41,9 @@ def changed(
     target = Target(find_answer(encoded.labels, explanation.target), contrast, explanation.score, kind=model.kind)
     before, after = target(scores).tolist()
     values = [explanation.words[i].value for i in words] + [explanation.regions[i].value for i in regions]
-    found = KINDS[model.kind](scores).exp()[1]
-    best = found.topk(min(TOP, len(found)))
+    best = best_answers(model.kind, encoded.labels, scores[1:], TOP)
     return {
-        "answers": [
-            {"text": encoded.labels[i], "probability": p}
-            for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ],
+        "answers": [asdict(answer) for answer in best],
         "change": after - before,
         "predicted": -float(sum(values)),
     }
@@ -57,7 +53,7 @@ def asked(model: Model, example: Example, question: str) -> dict[str, Any]:
     """Answers to another question about the same picture."""
     encoded = _encoded(model, replace(example, question=question), None)
     found = answers(model, encoded, TOP)
-    return {"answers": [{"text": a.text, "probability": a.probability} for a in found], "change": None}
+    return {"answers": [asdict(answer) for answer in found], "change": None}
 
 
 def _encoded(model: Model, example: Example, explanation: Explanation | None) -> Encoded:

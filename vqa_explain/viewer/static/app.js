@@ -14,7 +14,7 @@ import { drawingView, entriesView, methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
 import { el, fill } from "./dom.js";
 import { largest, partners, points, zoomed } from "./layout.js";
-import { answersView, detailsView, legendView, sharesView } from "./panels.js";
+import { amount, answersView, detailsView, legendView, sharesView } from "./panels.js";
 import { pictureView } from "./picture.js";
 import { questionView } from "./words.js";
 
@@ -240,7 +240,7 @@ export function mount(root, source) {
     else if (found) {
       const best = found.answers
         .slice(0, 3)
-        .map((a) => `${a.text} ${(100 * a.probability).toFixed(1)} %`)
+        .map((a) => `${a.text} ${amount(a)}`)
         .join(", ");
       lines.push(el("span", { class: "vx-now" }, `now: ${best}`));
       if (found.change !== null && found.change !== undefined) {

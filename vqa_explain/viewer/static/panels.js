@@ -5,6 +5,12 @@ import { points } from "./layout.js";
 
 const SHARES = ["#40566a", "#7a5c12"];
 
+/** An answer's probability in percent; its value where the model gives real numbers. */
+export function amount(answer) {
+  if (answer.probability === null) return Number(answer.value.toPrecision(4)).toString();
+  return `${(100 * answer.probability).toFixed(1)} %`;
+}
+
 /** Answers with probabilities; live, a click explains one, and "why not" makes one the contrast. */
 export function answersView(choose) {
   const node = el("div", { class: "vx-answers", role: "group", "aria-label": "answers" });
@@ -17,7 +23,7 @@ export function answersView(choose) {
       const name = el("bdi", {}, answer.text);
       const mark = right ? el("span", { class: "vx-right", title: "the true answer" }, " ✓") : null;
       const bar = el("i", { class: "vx-part", style: { width: `${100 * answer.probability}%` } });
-      const share = el("span", { class: "vx-number" }, `${(100 * answer.probability).toFixed(1)} %`);
+      const share = el("span", { class: "vx-number" }, amount(answer));
       const main = live
         ? el(
             "button",

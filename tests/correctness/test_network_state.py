@@ -1,0 +1,314 @@
+"""The user's network keeps its modes and buffers, and is explained in evaluation mode whatever they are."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from conftest import Curved, ToTensor
+from custom_net import VOCABULARY, network
+from families import example_for, on_all
+from torch import nn
+
+import vqa_explain as vx
+from vqa_explain.models.base import answers
+
+LABELS = ["a", "b", "c"]
+
+
+class Restless(nn.Module):
+    """A network whose answer, in training mode, is drawn, and whose statistics move with every call."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            self.body = nn.Sequential(
+                nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten()
+            )
+            self.head = nn.Linear(4 * 64, 3)
+            self.body[1].running_mean.normal_()
+            self.body[1].running_var.uniform_(0.5, 2.0)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+class KeepsItsOwnMode(Restless):
+    """`train` and `eval` are the user's own, and count how often they are called."""
+
+    calls = 0
+
+    def train(self, mode=True):
+        type(self).calls += 1
+        return super().train(mode)
+
+
+def everything_trains(module):
+    module.train()
+
+
+def everything_is_evaluated(module):
+    module.eval()
+
+
+def normalisation_is_frozen(module):
+    module.train()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
+            part.eval()
+
+
+def only_the_last_trains(module):
+    module.eval()
+    list(module.modules())[-1].train()
+
+
+MODES = (everything_trains, everything_is_evaluated, normalisation_is_frozen, only_the_last_trains)
+
+
+def state(module):
+    modes = {name: part.training for name, part in module.named_modules()}
+    tensors = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    return modes, tensors
+
+
+def unchanged(module, before):
+    modes, tensors = before
+    assert {name: part.training for name, part in module.named_modules()} == modes
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, tensors[name]), name
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+def loaded(module):
+    return vx.load(module, transform=ToTensor(), labels=LABELS, device="cpu")
+
+
+@pytest.mark.parametrize("set_modes", MODES)
+def test_load_leaves_the_modes_alone(set_modes):
+    module = Restless()
+    set_modes(module)
+    before = state(module)
+    loaded(module)
+    unchanged(module, before)
+
+
+@pytest.mark.parametrize("set_modes", MODES)
+@pytest.mark.parametrize(
+    "method",
+    ["saliency", "integrated_gradients", "shapley", "occlusion", "rise", "lime", "grad_cam", "guided_backprop",
+     "deep_lift", "smoothgrad", "attn_lrp"],
+)  # fmt: skip
+def test_an_explanation_is_of_the_evaluated_network_and_changes_nothing(set_modes, method, picture):
+    evaluated = vx.explain(loaded(Restless().eval()), picture, method=method)
+    module = Restless()
+    model = loaded(module)
+    set_modes(module)
+    before = state(module)
+    drawn = torch.random.get_rng_state()
+    why = vx.explain(model, picture, method=method)
+    unchanged(module, before)
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+    np.testing.assert_array_equal(why.image, evaluated.image)
+    assert why.answers == evaluated.answers
+
+
+@pytest.mark.parametrize("set_modes", MODES)
+def test_every_call_of_a_model_is_of_the_evaluated_network(set_modes, picture):
+    module = Restless()
+    plain = Restless().eval()(ToTensor()(picture)[None])
+    model = loaded(module)
+    set_modes(module)
+    before = state(module)
+    encoded = model.encode(vx.Example(picture))
+    leaves = model.leaves(encoded)
+    torch.testing.assert_close(model.scores(encoded, leaves), plain)
+    several = {name: leaf.repeat(3, 1, 1, 1) for name, leaf in leaves.items()}
+    with torch.no_grad():
+        torch.testing.assert_close(model.scores(encoded, several), plain.repeat(3, 1), rtol=1e-4, atol=1e-5)
+    assert answers(model, encoded)[0].probability == pytest.approx(float(plain.detach().softmax(-1).max()))
+    model.default_layer(encoded)
+    unchanged(module, before)
+
+
+@on_all()
+def test_every_family_keeps_the_modes_of_its_network(family, models, noise_picture):
+    model = models(family)
+    example = example_for(model, noise_picture)
+    given = {} if model.labels is not None else {"answers": ["yes", "red circle"]}
+    evaluated = vx.explain(model, example, method="saliency", **given)
+    parts = list(model.module.modules())
+    modes = [part.training for part in parts]
+    try:
+        for number, part in enumerate(parts):
+            part.training = number % 3 != 0
+        why = vx.explain(model, example, method="saliency", **given)
+        assert [part.training for part in parts] == [number % 3 != 0 for number in range(len(parts))]
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+    np.testing.assert_array_equal(why.image, evaluated.image)
+    assert why.answers == evaluated.answers
+
+
+def test_modes_come_back_after_an_error(picture):
+    module = Restless().train()
+    model = loaded(module)
+
+    def stop(_done, _total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vx.explain(model, picture, method="shapley", budget=3000, progress=stop)
+    with pytest.raises(vx.VQAExplainError):
+        vx.explain(model, picture, method="grad_cam", layer="no such layer")
+    assert all(part.training for part in module.modules())
+
+
+def test_a_network_of_ones_own_in_training_mode(noise_picture):
+    class Drops(type(network())):
+        def forward(self, pixels, tokens):
+            return super().forward(nn.functional.dropout(pixels, 0.5, self.training), tokens)
+
+    module = network()
+    module.__class__ = Drops
+    settings = {"image": vx_transform(), "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
+    model = vx.CustomModel(module.train(), **settings)
+    plain = vx.CustomModel(network().eval(), **settings)
+    asked = (noise_picture, "what color is the circle")
+    why, expected = (vx.explain(one, *asked, method="shapley", budget=300) for one in (model, plain))
+    np.testing.assert_array_equal(why.image, expected.image)
+    assert module.training
+
+
+def vx_transform():
+    from torchvision import transforms
+
+    return transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+
+
+def test_the_users_own_train_and_eval_are_not_called(picture):
+    module = KeepsItsOwnMode()
+    model = loaded(module)
+    KeepsItsOwnMode.calls = 0
+    vx.explain(model, picture, method="shapley")
+    assert KeepsItsOwnMode.calls == 0
+
+
+def test_training_goes_on_between_explanations(picture):
+    """A network that is explained every few steps learns what it learns without."""
+
+    def trained(explained):
+        module = Restless().train()
+        model = loaded(module)
+        optimizer = torch.optim.SGD(module.parameters(), 0.01)
+        torch.manual_seed(0)
+        for _ in range(3):
+            loss = module(torch.randn(4, 3, 8, 8)).square().sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if explained:
+                vx.explain(model, picture, method="saliency")
+        return module.state_dict()
+
+    with torch.random.fork_rng():
+        plain, watched = trained(False), trained(True)
+    for name, tensor in plain.items():
+        assert torch.equal(tensor, watched[name]), name
+
+
+def test_an_evaluation_leaves_the_modes_alone(tmp_path, picture):
+    module = Restless().train()
+    data = [vx.Example(picture, answer="a", id=str(i)) for i in range(2)]
+    before = state(module)
+    report = vx.evaluate(
+        loaded(module), data, ["saliency"], ["accuracy", "deletion:steps=3"], tmp_path / "a", workers=1
+    )
+    unchanged(module, before)
+    plain = vx.evaluate(
+        loaded(Restless().eval()), data, ["saliency"], ["accuracy", "deletion:steps=3"], tmp_path / "b", workers=1
+    )
+    assert report.frame()["value"].tolist() == plain.frame()["value"].tolist()
+
+
+def test_a_copy_of_a_model_is_a_network_of_its_own(picture):
+    module = Curved().train()
+    model = loaded(module)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.module.parameters():
+            parameter.zero_()
+    assert np.abs(vx.explain(model, picture, method="saliency").image).sum() > 0
+    assert np.abs(vx.explain(twin, picture, method="saliency").image).sum() == 0
+
+
+# Weights that a checkpoint lacks
+
+
+def without(folder, target, lost):
+    """A copy of a checkpoint whose weights of these names (or beginnings) are gone; gives their names."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folder, target)
+    weights = load_file(target / "model.safetensors")
+    gone = sorted(name for name in weights if name.startswith(lost))
+    assert gone, sorted(weights)
+    save_file({k: v for k, v in weights.items() if k not in gone}, target / "model.safetensors", {"format": "pt"})
+    return gone
+
+
+@pytest.mark.parametrize(
+    ("family", "lost"),
+    [
+        ("vit", "classifier"),
+        ("vit", "vit.encoder.layer.1.attention"),
+        ("resnet", "classifier"),
+        ("resnet", "resnet.embedder.embedder.normalization.running_mean"),
+        ("vilt", "classifier.3"),
+        ("lxmert", "answer_head"),
+        ("clip", "visual_projection"),
+        ("clip", "logit_scale"),
+        ("blip", "text_decoder.bert.encoder.layer.2.output"),
+        ("llava", "multi_modal_projector"),
+        ("llava", "language_model"),
+        ("qwen2_vl", "visual.merger"),
+    ],
+)
+def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folders, tmp_path):
+    without(folders(family), tmp_path / "lacks", lost)
+    with pytest.raises(vx.InvalidInput, match="lacks weights, which would be random") as caught:
+        vx.load(tmp_path / "lacks", device="cpu")
+    named = str(caught.value).split("random: ")[1].split(";")[0].split(" and ")[0].split(", ")
+    before = torch.random.get_rng_state()
+    module = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module
+    assert set(named) <= set(module.state_dict())  # as the network calls them, which is not always as the file does
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_head_to_be_trained_may_be_missing_and_nothing_else(folders, tmp_path):
+    without(folders("vit"), tmp_path / "headless", "classifier")
+    for allowed in (["classifier"], "classifier", ("classifier.weight", "classifier.bias"), ["classifier."]):
+        assert vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed).labels == ("cat", "dog", "cup")
+    for allowed in (False, [], ["class"], ["classifier.weight"]):
+        with pytest.raises(vx.InvalidInput, match=r"classifier\.bias"):
+            vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)
+    for allowed in ([3], [""], "."):
+        with pytest.raises(vx.InvalidInput, match="allow_missing"):
+            vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)
+
+
+def test_weights_that_are_tied_are_not_missing(tmp_path):
+    import checkpoints
+
+    module, processor = checkpoints.MAKERS["llava"]()
+    module.config.tie_word_embeddings = module.config.text_config.tie_word_embeddings = True
+    module.tie_weights()
+    module.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    model = vx.load(tmp_path, device="cpu")
+    assert model.module.get_output_embeddings().weight is model.module.get_input_embeddings().weight

@@ -1,0 +1,280 @@
+"""One network used from several threads gives the values that it gives alone."""
+
+import gc
+import os
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from conftest import Curved, ToTensor
+from families import example_for, on_all
+from torch import nn
+
+import vqa_explain as vx
+from vqa_explain.models.sharing import network_held
+
+LABELS = ["a", "b", "c"]
+METHODS = ("saliency", "grad_cam", "leave_one_out")
+
+
+def loaded(module):
+    return vx.load(module, transform=ToTensor(), labels=LABELS, device="cpu")
+
+
+def run_all(*calls):
+    """Runs calls at once, each in a thread; raises what any of them raised."""
+    start, raised = threading.Barrier(len(calls)), []
+
+    def work(call):
+        try:
+            start.wait(30)
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=work, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
+    if raised:
+        raise raised[0]
+
+
+def same(found, expected):
+    """Equal up to rounding, which depends on where in memory a thread's tensors begin."""
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def values(why):
+    return np.concatenate([why.image.ravel(), [word.value for word in why.words]])
+
+
+@on_all(("custom", "clip", "blip", "llava", "vilt", "lxmert", "qwen2_vl"))
+def test_two_explainers_at_once_give_what_each_gives_alone(family, models, noise_picture):
+    model = models(family)
+    given = {} if model.labels is not None else {"answers": ["yes", "no"]}
+    methods = [name for name in METHODS if name != "grad_cam" or family not in ("lxmert",)]
+    questions = ("what color is the circle", "is there the square")
+
+    def explained(question, method):
+        return vx.explain(model, example_for(model, noise_picture, question), method=method, **given)
+
+    alone = {(q, m): values(explained(q, m)) for q in questions for m in methods}
+
+    def check(question):
+        def call():
+            for _ in range(2):
+                for method in methods:
+                    same(values(explained(question, method)), alone[question, method])
+
+        return call
+
+    run_all(*(check(question) for question in questions * 2))
+
+
+def test_two_viewers_a_cell_and_an_evaluation_at_once(models, noise_picture, tmp_path):
+    model = models("custom")
+    questions = ("what color is the circle", "what color is the square", "is the circle", "is the square")
+    data = [vx.Example(noise_picture, question, answer="yes", id=question) for question in questions]
+    alone = [vx.explain(model, example, method="shapley", budget=300) for example in data]
+    plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "workers": 1}
+    report = vx.evaluate(model, data, out=tmp_path / "alone", **plan)
+    viewers = [vx.Viewer(model, data, method="shapley", budget=300) for _ in range(2)]
+    reports = []
+
+    def cell():
+        for example, expected in zip(data, alone, strict=True):
+            why = vx.explain(model, example, method="shapley", budget=300)
+            same(values(why), values(expected))
+
+    def look(viewer):
+        for number, expected in enumerate(alone):
+            viewer.selected = number
+            assert viewer.wait(60)
+            assert viewer.entries[number]["state"] == "done", viewer.entries[number]
+            same(values(viewer.explanation), values(expected))
+
+    run_all(
+        cell,
+        lambda: reports.append(vx.evaluate(model, data, out=tmp_path / "beside", **plan)),
+        *(lambda viewer=viewer: look(viewer) for viewer in viewers),
+    )
+    same(reports[0].frame()["value"], report.frame()["value"])
+    for viewer in viewers:
+        viewer.close()
+
+
+def test_two_adapters_of_one_network_share_its_lock(models):
+    """A classifier by texts is made of the encoder that CLIP's own adapter explains."""
+    clip = models("clip")
+    zero_shot = vx.load(clip.module, processor=clip.processor, labels=["a cat", "a dog"], device="cpu")
+    again = vx.load(clip.module, processor=clip.processor, device="cpu")
+    for other in (zero_shot, again):
+        assert waits(other.module, while_held=clip.module)
+        assert waits(clip.module, while_held=other.module)
+
+
+@pytest.mark.parametrize("inner_first", [True, False])
+def test_networks_that_share_a_part_wait_for_each_other(inner_first):
+    part = nn.Linear(2, 2)
+    one, other = nn.Sequential(part), nn.Sequential(part, nn.Linear(2, 2))
+    seen = (one, other) if inner_first else (other, one)
+    for network in seen:
+        with network_held(network):
+            pass
+    assert waits(one, while_held=other)
+    assert waits(other, while_held=one)
+
+
+def test_networks_that_share_nothing_do_not_wait():
+    assert not waits(Curved(), while_held=Curved())
+
+
+def waits(network, *, while_held):
+    """Whether another thread cannot use `network` while this one holds `while_held`."""
+    inside = threading.Event()
+
+    def work():
+        with network_held(network):
+            inside.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    with network_held(while_held):
+        thread.start()
+        blocked = not inside.wait(0.2)
+    assert inside.wait(10)
+    thread.join(10)
+    return blocked
+
+
+def test_a_network_that_is_held_may_be_held_again():
+    network = Curved().train()
+    with network_held(network):
+        with network_held(network), network_held(network.body):
+            assert not network.training
+        assert not network.training
+    assert network.training
+
+
+def test_networks_made_of_each_other_are_all_in_evaluation_mode():
+    part = nn.Linear(2, 2)
+    whole = nn.Sequential(part, nn.Dropout())
+    with network_held(whole):
+        pass
+    with network_held(part), network_held(whole):
+        assert not any(module.training for module in whole.modules())
+    assert all(module.training for module in whole.modules())
+
+
+def test_many_threads_over_shared_parts_never_lock_each_other_out():
+    parts = [nn.Linear(2, 2) for _ in range(4)]
+    for part in parts:
+        with network_held(part):
+            pass
+    networks = [nn.Sequential(*parts[a:b]) for a in range(4) for b in range(a + 1, 5)]
+
+    def call(shift):
+        def work():
+            for step in range(200):
+                with network_held(networks[(7 * step + shift) % len(networks)]):
+                    pass
+
+        return work
+
+    run_all(*(call(shift) for shift in range(6)))
+    assert all(part.training for part in parts)
+
+
+def test_a_stop_frees_the_network(picture):
+    model = loaded(Curved())
+
+    def stop(_done, _total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        vx.explain(model, picture, method="shapley", budget=3000, progress=stop)
+    assert not waits(model.module, while_held=Curved())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have():
+    network = nn.Linear(2, 2).train()
+    entered, leave = threading.Event(), threading.Event()
+
+    def work():
+        with network_held(network):
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert entered.wait(10)
+    child = os.fork()
+    if child == 0:
+        good = network.training  # as the user left it
+        with network_held(network):
+            good = good and not network.training
+        os._exit(0 if good and network.training else 1)
+    deadline = time.monotonic() + 20
+    found = (0, 0)
+    while found[0] == 0 and time.monotonic() < deadline:
+        found = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if found[0] == 0:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    leave.set()
+    thread.join(10)
+    assert found == (child, 0)
+
+
+def test_an_evaluation_in_processes_while_a_viewer_works(models, noise_picture, tmp_path):
+    model = models("custom")
+    data = [vx.Example(noise_picture, "what color is the circle", answer="yes", id=str(i)) for i in range(4)]
+    plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "shard": 2}
+    alone = vx.evaluate(model, data, out=tmp_path / "alone", workers=1, **plan)
+    viewer = vx.Viewer(model, data, method="shapley", budget=300)
+    beside = vx.evaluate(model, data, out=tmp_path / "beside", workers=2, **plan)
+    assert viewer.wait(60)
+    viewer.close()
+    same(beside.frame()["value"], alone.frame()["value"])
+
+
+def test_a_lock_does_not_keep_its_network_alive():
+    network = Curved()
+    with network_held(network):
+        pass
+    gone = weakref.ref(network)
+    del network
+    gc.collect()
+    assert gone() is None
+
+
+def test_holding_a_network_twice_costs_next_to_nothing():
+    """The inner calls of an explanation look at no module."""
+    looked = []
+
+    class Watched(nn.Linear):
+        @property
+        def training(self):
+            looked.append(1)
+            return False
+
+        @training.setter
+        def training(self, mode):
+            pass
+
+    network = nn.Sequential(Watched(2, 2))
+    with network_held(network):
+        first = len(looked)
+        for _ in range(10):
+            with network_held(network):
+                pass
+        assert len(looked) == first
+    assert torch.is_grad_enabled()

@@ -1,0 +1,91 @@
+"""What a network's outputs are: logits of answers that exclude each other, of each by itself, or real numbers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.models.base import REAL
+
+# What users call them, and what `models.base.KINDS` does.
+OUTPUTS = {"softmax": "logits", "sigmoid": "fit", "real": REAL}
+# What transformers' configurations call them.
+PROBLEM_TYPES = {
+    "single_label_classification": "softmax",
+    "multi_label_classification": "sigmoid",
+    "regression": "real",
+}
+# The last step of a network, by autograd's name for it, that has turned logits into probabilities already.
+TURNS = {"SoftmaxBackward": "softmax", "SigmoidBackward": "sigmoid", "LogSigmoidBackward": "log-sigmoid"}
+TURNS["LogSoftmaxBackward"] = "log-softmax"
+# Steps that move values and do not change them.
+MOVES = ("View", "Unsafe", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Permute", "TBackward", "Clone", "Alias")
+
+
+def kind_of_outputs(outputs: str | None, config: Any, count: int | None, name: str) -> str:
+    """The kind of a model's scores, one of `models.base.KINDS`.
+
+    Args:
+        outputs: "softmax", "sigmoid" or "real", as the user said; `None` takes what the configuration says.
+        config: a transformers configuration, whose `problem_type` may say it, or `None`.
+        count: how many outputs there are; `None` where that is not known yet.
+        name: the model's.
+
+    Raises:
+        InvalidInput: `outputs` is none of these, or there is one output, of which a softmax is always 1.
+    """
+    if outputs is None:
+        outputs = PROBLEM_TYPES.get(getattr(config, "problem_type", None) or "", "softmax")
+    if outputs not in OUTPUTS:
+        raise unknown("value of outputs:", outputs, OUTPUTS)
+    kind = OUTPUTS[outputs]
+    if count is not None:
+        check_count(count, kind, name)
+    return kind
+
+
+def check_count(count: int, kind: str, name: str) -> None:
+    """Refuses a softmax over a single output, which is always 1."""
+    if count == 1 and kind == OUTPUTS["softmax"]:
+        raise InvalidInput(
+            f'model {name!r} has one output: say what it is with outputs="sigmoid" (the logit of yes or no) or '
+            'outputs="real" (a number, as in regression)'
+        )
+
+
+def check_raw(scores: Tensor, kind: str, name: str) -> None:
+    """Refuses scores (1, K) that are probabilities already, of which probabilities would be taken once more.
+
+    Args:
+        scores: in the graph of a forward pass, if the network has one.
+        kind: what they are said to be.
+        name: the model's.
+    """
+    if kind == REAL:
+        return
+    step = _last_step(scores) or ("softmax" if _sums_to_one(scores) else None)
+    if step == "log-softmax" and kind == OUTPUTS["softmax"]:
+        return  # a softmax of log-probabilities gives the probabilities
+    if step is not None:
+        raise InvalidInput(
+            f"model {name!r} ends in a {step}, and its outputs are probabilities already: give the network without "
+            'that step, or outputs="real" to explain its numbers as they are'
+        )
+
+
+def _last_step(scores: Tensor) -> str | None:
+    """The softmax or sigmoid that the scores come from, seen in the graph."""
+    node: Any = scores.grad_fn
+    while node is not None and type(node).__name__.startswith(MOVES):
+        node = node.next_functions[0][0]
+    kind = type(node).__name__
+    return next((step for start, step in TURNS.items() if kind.startswith(start)), None)
+
+
+def _sums_to_one(scores: Tensor) -> bool:
+    """Whether they are several, none negative, and sum to 1 as closely as a softmax does in their number type."""
+    if scores.shape[1] < 2 or bool((scores < 0).any()):
+        return False
+    spread = 4 * torch.finfo(scores.dtype).eps * scores.shape[1] ** 0.5
+    return abs(float(scores.detach().double().sum()) - 1) < spread

@@ -1,0 +1,161 @@
+"""How several callers share one network: one at a time, in evaluation mode, and left as it was.
+
+Explaining puts hooks on a network, replaces functions of its layers and freezes its parameters, each for a while. Two
+threads that did so at once would see each other's changes: a viewer at work and a cell that calls `explain` are two
+such threads. So every call of a network holds that network's lock.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from itertools import count
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
+
+from torch import nn
+
+T = TypeVar("T")
+
+# The methods of `models.base.Model` and its kin that run the network, or put hooks on it.
+NETWORK_CALLS = (
+    "encode",
+    "leaves",
+    "baselines",
+    "scores",
+    "coalition_scores",
+    "attention",
+    "answer_steps",
+    "streams",
+    "generate",
+    "default_layer",
+    "positions",
+    "plain_answer",
+)
+
+
+@dataclass(eq=False)
+class _Use:
+    """A network in use: by which thread, and its modules that were in training mode before."""
+
+    thread: int
+    network: nn.Module
+    switched: list[nn.Module]
+
+
+@dataclass(eq=False)
+class _Custody:
+    """The lock of some modules, and the networks made of them that are in use now, all by the lock's holder."""
+
+    number: int = field(default_factory=count().__next__)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    uses: list[_Use] = field(default_factory=list)
+
+
+_registry = threading.RLock()
+_all: WeakSet[_Custody] = WeakSet()
+_of_module: WeakKeyDictionary[nn.Module, _Custody] = WeakKeyDictionary()
+_of_network: WeakKeyDictionary[nn.Module, tuple[_Custody, ...]] = WeakKeyDictionary()
+
+
+def _custodies(network: nn.Module) -> tuple[_Custody, ...]:
+    """The custodies of a network's modules, in the order in which every thread takes their locks.
+
+    Usually there is one. A network that is made of others, such as a classifier around an encoder that is explained
+    too, has theirs, and one more for the modules that it adds.
+    """
+    found = _of_network.get(network)
+    if found is not None:
+        return found
+    with _registry:
+        parts = list(network.modules())
+        known = {one.number: one for part in parts if (one := _of_module.get(part)) is not None}
+        fresh = [part for part in parts if part not in _of_module]
+        if fresh:
+            own = _Custody()
+            _all.add(own)
+            known[own.number] = own
+            _of_module.update((part, own) for part in fresh)
+        found = tuple(known[number] for number in sorted(known))
+        _of_network[network] = found
+        return found
+
+
+@contextmanager
+def network_held(network: nn.Module) -> Iterator[None]:
+    """Inside, no other thread uses the network, and all of its modules are in evaluation mode.
+
+    Afterwards each module has the mode that it had. Calls may be nested, and only the outermost looks at the modules.
+    """
+    custodies = _custodies(network)
+    with ExitStack() as held:
+        for one in custodies:
+            held.enter_context(one.lock)
+        uses = custodies[0].uses
+        if any(use.network is network for use in uses):
+            yield
+            return
+        use = _Use(threading.get_ident(), network, _training(network))
+        uses.append(use)
+        try:
+            _set_training(use.switched, False)
+            yield
+        finally:
+            _set_training(use.switched, True)
+            uses.remove(use)
+
+
+def _training(network: nn.Module) -> list[nn.Module]:
+    """Its modules that are in training mode."""
+    found, waiting, seen = [], [network], set()
+    while waiting:  # `network.modules()`, which makes each one's name, takes five times as long
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if getattr(part, "training", False):  # a frozen scripted module has no mode
+            found.append(part)
+        waiting += [inner for inner in part._modules.values() if inner is not None]
+    return found
+
+
+def _set_training(modules: list[nn.Module], mode: bool) -> None:
+    # The flag alone, since `train` and `eval` may do more in classes of the user's own, and reach every module below.
+    for module in modules:
+        module.training = mode
+
+
+def holds_network(adapter: type[T]) -> type[T]:
+    """A class decorator: the methods of `NETWORK_CALLS` hold the network `module` of the adapter while they run."""
+    for name in NETWORK_CALLS:
+        if name in vars(adapter):
+            setattr(adapter, name, _holding(vars(adapter)[name]))
+    return adapter
+
+
+def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with network_held(self.module):
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+def _forget_other_threads() -> None:
+    """In a forked process: what other threads held is free, as they are gone, and modules get their modes back."""
+    global _registry
+    _registry = threading.RLock()
+    for custody in list(_all):
+        gone = [use for use in custody.uses if use.thread != threading.get_ident()]
+        if len(gone) == len(custody.uses):
+            custody.lock = threading.RLock()
+        for use in gone:
+            _set_training(use.switched, True)
+            custody.uses.remove(use)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget_other_threads)
