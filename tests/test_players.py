@@ -7,7 +7,8 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.features.image import fill_in
-from vqa_explain.features.text import group_words, split_words
+from vqa_explain.features.text import Token, group_words
+from vqa_explain.features.words import split_words
 
 
 def masks_of(labels):
@@ -117,7 +118,7 @@ def test_words_tokens_runs_and_phrases(scenes_model, scene):
     ("words", "message"),
     [
         (["red square"], "is not in the question"),
-        (["ig circle"], "cuts a word"),
+        (["ig circle"], "cuts the token 'big'"),
         (["the big", "big circle"], "shares a word"),
         ("ngrams:0", "are unknown"),
         ("letters", "are unknown"),
@@ -125,8 +126,10 @@ def test_words_tokens_runs_and_phrases(scenes_model, scene):
 )
 def test_phrases_that_cannot_be_are_named(words, message):
     question = "What is the big circle?"
+    found = split_words(question)
+    tokens = tuple(Token(w.text, n, w.start, w.end, n, False) for n, w in enumerate(found))
     with pytest.raises(vx.InvalidInput, match=message):
-        group_words(words, question, split_words(question), ())
+        group_words(words, question, found, tokens)
 
 
 def test_several_targets_cost_one_pass_and_equal_single_ones(scenes_model, scene):

@@ -38,7 +38,8 @@ def test_text_may_be_a_vocabulary_a_tokenizer_or_a_function(noise_picture):
     pieces = tokenizer(["<pad>", "<unk>"], pad_token="<pad>", unk_token="<unk>")
 
     def numbers(question):
-        return [VOCABULARY.get(w.strip("?").lower(), 1) for w in question.split()]
+        pieces = question.strip("?").split()
+        return [(piece, VOCABULARY.get(piece.lower(), 1)) for piece in pieces]
 
     by_function = vx.explain(custom(text=numbers), noise_picture, QUESTION, method="saliency")
     by_vocabulary = vx.explain(custom(), noise_picture, QUESTION, method="saliency")
@@ -85,7 +86,7 @@ def test_other_arguments_go_through_call(noise_picture):
         ({"call": lambda net, pixels, tokens: net.grid(pixels)}, r"not scores \(B, K\)"),
         ({"call": lambda net, pixels, tokens: net(pixels)}, "cannot be called"),
         ({"text": {"what": 1}}, 'no "<unk>"'),
-        ({"text": lambda question: [1, 2]}, "2 numbers for the 5 words"),
+        ({"text": lambda question: [1, 2]}, "gave 2 numbers .* return .piece, number. pairs"),
     ],
 )
 def test_what_does_not_fit_is_named(noise_picture, settings, words):

@@ -1,24 +1,12 @@
 """The text feature: tokens, the words that they belong to, and what an absent word becomes."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vqa_explain.errors import InvalidInput
-
-# A word is letters and digits, with inner apostrophes and hyphens; any other visible mark is a word by itself.
-_WORD = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word of the question with its character span."""
-
-    text: str
-    start: int
-    end: int
+from vqa_explain.features.words import Word
 
 
 @dataclass(frozen=True)
@@ -31,15 +19,6 @@ class Token:
     end: int
     word: int
     special: bool
-
-
-def split_words(question: str) -> tuple[Word, ...]:
-    """The words of a question in order.
-
-    >>> [w.text for w in split_words("What's this?")]
-    ["What's", 'this', '?']
-    """
-    return tuple(Word(m[0], m.start(), m.end()) for m in _WORD.finditer(question))
 
 
 def check_question(question: object) -> str:
@@ -56,22 +35,44 @@ def check_question(question: object) -> str:
 
 
 def group_tokens(
-    question: str, tokens: list[str], ids: list[int], spans: list[tuple[int, int]], special: list[bool]
+    words: Sequence[Word],
+    question: str,
+    tokens: Sequence[str],
+    ids: Sequence[int],
+    spans: Sequence[tuple[int, int]],
+    special: Sequence[bool],
 ) -> tuple[tuple[Token, ...], tuple[Word, ...]]:
-    """Gives every token the word that its characters lie in; words that got no token are left out."""
-    words = split_words(question)
-    owner = {i: number for number, word in enumerate(words) for i in range(word.start, word.end)}
-    found = [
-        -1 if sp else next((owner[i] for i in range(start, max(end, start + 1)) if i in owner), -1)
+    """Gives every token the word that its characters lie in.
+
+    Words that share a token are made one, since the model cannot tell them apart. Words that got no
+    token are left out, since the model does not see them.
+    """
+    owner = np.full(len(question), -1)
+    for number, word in enumerate(words):
+        owner[word.start : word.end] = number
+    touched = [
+        [] if sp else sorted(set(owner[start : max(end, start + 1)].tolist()) - {-1})
         for (start, end), sp in zip(spans, special, strict=True)
     ]
-    kept = sorted({number for number in found if number >= 0})
+    merged = _merged(len(words), touched)
+    of_token = [merged[numbers[0]] if numbers else -1 for numbers in touched]
+    kept = sorted({number for number in of_token if number >= 0})
     renumber = {old: new for new, old in enumerate(kept)}
+    parts = [[w for w, group in zip(words, merged, strict=True) if group == old] for old in kept]
     grouped = tuple(
         Token(text, number, start, end, renumber.get(word, -1), sp)
-        for text, number, (start, end), word, sp in zip(tokens, ids, spans, found, special, strict=True)
+        for text, number, (start, end), word, sp in zip(tokens, ids, spans, of_token, special, strict=True)
     )
-    return grouped, tuple(words[number] for number in kept)
+    return grouped, tuple(Word(question[part[0].start : part[-1].end], part[0].start, part[-1].end) for part in parts)
+
+
+def _merged(count: int, touched: Sequence[Sequence[int]]) -> list[int]:
+    """The first word of the group of each word, where words that one token touches are a group."""
+    group = list(range(count))
+    for numbers in touched:
+        for number in range(numbers[0], numbers[-1]) if numbers else ():
+            group[number + 1] = group[number]
+    return group
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +112,8 @@ def group_words(
         if kind != "ngrams" or not count.isdecimal() or int(count) < 1:
             raise InvalidInput(f"words {asked!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases")
         groups = [range(i, min(i + int(count), len(words))) for i in range(0, len(words), int(count))]
-    elif isinstance(asked, list | tuple) and all(map(_is_phrase, asked)):
-        groups = _phrases(asked, question or "", words)
+    elif isinstance(asked, list | tuple) and asked and all(map(_is_phrase, asked)):
+        return _own_pieces(asked, question or "", words, tokens)
     else:
         raise InvalidInput(
             f"words {str(asked)[:60]!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases: texts, "
@@ -132,22 +133,68 @@ def _is_phrase(one: object) -> bool:
     return isinstance(one, str)
 
 
-def _phrases(asked: Sequence[str | tuple[int, int]], question: str, words: tuple[Word, ...]) -> list[range]:
-    """Runs of words, in order: the phrases asked for, and single words between them."""
-    runs: list[range] = []
+def _own_pieces(
+    asked: Sequence[str | tuple[int, int]],
+    question: str,
+    words: tuple[Word, ...],
+    tokens: tuple[Token, ...],
+) -> Units:
+    """The user's phrases, and every word, or part of one, between them."""
+    phrases = _phrases(asked, question)
+    taken = np.full(len(question), -1)
+    for number, phrase in enumerate(phrases):
+        if (taken[phrase.start : phrase.end] >= 0).any():
+            raise InvalidInput(f"the phrase {phrase.text!r} shares a word with another; a word is in one phrase only")
+        taken[phrase.start : phrase.end] = number
+    rest = len(phrases)
+    for word in words:
+        free = taken[word.start : word.end] < 0
+        # What a phrase leaves of a word on each side of it is a piece of its own.
+        starts = np.flatnonzero(free & ~np.insert(free[:-1], 0, False))
+        for start in starts:
+            stop = start + int(np.argmin(np.append(free[start:], False)))
+            taken[word.start + start : word.start + stop] = rest
+            rest += 1
+    owner = np.array([-1 if t.word < 0 else _piece_of(t, taken, question) for t in tokens], dtype=int)
+    silent = next((p for n, p in enumerate(phrases) if n not in owner), None)
+    if silent is not None:
+        raise InvalidInput(f"the phrase {silent.text!r} has no token of its own that the model sees; make it longer")
+    spans = [np.flatnonzero(taken == number) for number in range(rest)]
+    order = sorted(set(owner[owner >= 0].tolist()), key=lambda number: spans[number][0])
+    renumber = {old: new for new, old in enumerate(order)}
+    ends = [(int(spans[number][0]), int(spans[number][-1]) + 1) for number in order]
+    pieces = tuple(Word(question[start:end], start, end) for start, end in ends)
+    return Units(pieces, np.array([renumber.get(number, -1) for number in owner.tolist()], dtype=int))
+
+
+def _phrases(asked: Sequence[str | tuple[int, int]], question: str) -> list[Word]:
+    """Where each phrase is: behind the one before if it is there, else anywhere."""
+    found: list[Word] = []
+    at = 0
     for phrase in asked:
-        start = question.find(phrase) if isinstance(phrase, str) else phrase[0]
-        end = start + len(phrase) if isinstance(phrase, str) else phrase[1]
-        inside = [i for i, w in enumerate(words) if w.start < end and start < w.end]
-        if start < 0 or not inside:
+        if isinstance(phrase, str):
+            start = question.find(phrase, at) if phrase.strip() else -1
+            start = question.find(phrase) if start < 0 and phrase.strip() else start
+            end = start + len(phrase)
+        else:
+            start, end = phrase
+        if not 0 <= start < end <= len(question) or not question[start:end].strip():
             raise InvalidInput(f"the phrase {phrase!r} is not in the question; copy it as it stands there")
-        if words[inside[0]].start < start or words[inside[-1]].end > end:
-            raise InvalidInput(f"the phrase {phrase!r} cuts a word of the question; give whole words")
-        if any(i in run for i in inside for run in runs):
-            raise InvalidInput(f"the phrase {phrase!r} shares a word with another; a word is in one phrase only")
-        runs.append(range(inside[0], inside[-1] + 1))
-    taken = {i for run in runs for i in run}
-    return sorted([*runs, *(range(i, i + 1) for i in range(len(words)) if i not in taken)], key=lambda run: run[0])
+        found.append(Word(question[start:end], start, end))
+        at = end
+    return found
+
+
+def _piece_of(token: Token, taken: np.ndarray, question: str) -> int:
+    """The piece whose characters a token is made of; blanks do not count."""
+    places = range(token.start, max(token.end, token.start + 1))
+    numbers = {int(taken[i]) for i in places if i < len(taken) and not question[i].isspace()} - {-1}
+    if len(numbers) > 1:
+        raise InvalidInput(
+            f"a phrase cuts the token {question[token.start : token.end]!r}, which the model sees as one; "
+            "give phrases of whole tokens"
+        )
+    return numbers.pop() if numbers else -1
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import Geometry
 from vqa_explain.features.regions import Regions
-from vqa_explain.features.text import Token, Word
+from vqa_explain.features.text import Token
+from vqa_explain.features.words import Word
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import network_held
 

@@ -12,12 +12,14 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.features.text import TextFeature, Token, Word, check_question, group_tokens, split_words
+from vqa_explain.features.text import TextFeature, Token
+from vqa_explain.features.words import Word
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
 from vqa_explain.models.classifier import GRID
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, sequence_positions
 from vqa_explain.models.outputs import check_raw, kind_of_outputs
+from vqa_explain.models.own_text import Split, read_own
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
@@ -36,8 +38,8 @@ class CustomModel:
         module: the network.
         image: how a picture becomes its input: a torchvision transform, weights' preset, or transformers processor.
         text: how a question becomes numbers: a vocabulary {word: number} for lower-case words, "<unk>" for others and
-            "<pad>" for absent ones; a transformers tokenizer; or a function of the question that gives numbers, one
-            for each of its words.
+            "<pad>" for absent ones; a transformers tokenizer; or a function of the question that gives
+            (piece, number) pairs, or numbers alone if `words` says the pieces.
         labels: the K answers, in the order of the network's scores: see `models.labels`.
         outputs: what the scores are: "softmax", logits of answers that exclude each other (the default of several);
             "sigmoid", of each answer by itself; or "real", numbers without probabilities.
@@ -47,6 +49,8 @@ class CustomModel:
         absent: the number that stands for an absent word (default: "<pad>", the tokenizer's mask or pad, or 0).
         name: for lists.
         device: by default the fastest there is.
+        words: a function that splits a question into its pieces, such as `str.split` or `jieba.lcut`;
+            by default Unicode's rules: see `features.words`.
 
     Raises:
         InvalidInput: there is not just one embedding and no path, labels cannot be used, or there is one and `outputs`
@@ -69,13 +73,15 @@ class CustomModel:
         name: str | None = None,
         device: str | torch.device | None = None,
         outputs: str | None = None,
+        words: Split | None = None,
     ) -> None:
         self.labels: tuple[str, ...] = read_labels(labels)
         self.name = name or type(module).__name__
         self.device = choose_device(device)
         self.module = module.to(self.device)
         self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
-        self._pictures, self._text = picture_reader(image, self.name), text
+        self._pictures = picture_reader(image, self.name)
+        self._text, self._split = text, words
         self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))
         self._embedding = self._find(embedding)
         self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels), self.name)
@@ -114,27 +120,7 @@ class CustomModel:
     def _read(self, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
         if hasattr(self._text, "convert_ids_to_tokens"):
             return read_question(self._text, question, None, self.name)
-        asked = check_question(question)
-        words = split_words(asked)
-        if isinstance(self._text, Mapping):
-            words = tuple(w for w in words if any(c.isalnum() for c in w.text) or w.text in self._text)
-            known = [self._text.get(w.text.lower(), self._text.get("<unk>")) for w in words]
-            strange = next((w.text for w, number in zip(words, known, strict=True) if number is None), None)
-            if strange is not None:
-                raise InvalidInput(f'the vocabulary has no word {strange!r} and no "<unk>"; add one of them')
-        else:
-            known = [int(number) for number in self._text(asked)]
-            if len(known) != len(words):  # marks are often left out
-                words = tuple(w for w in words if any(c.isalnum() for c in w.text))
-            if len(known) != len(words):
-                raise InvalidInput(
-                    f"text= gave {len(known)} numbers for the {len(words)} words of {asked[:60]!r}; give one per word, "
-                    "or a transformers tokenizer"
-                )
-        spans = [(w.start, w.end) for w in words]
-        numbers = [int(number) for number in known if number is not None]
-        tokens, grouped = group_tokens(asked, [w.text for w in words], numbers, spans, [False] * len(words))
-        return torch.tensor([numbers]), tokens, grouped
+        return read_own(self._text, self._split, question)
 
     def _check(self, encoded: Encoded) -> None:
         """The network's answer has one score per label, and its words pass through the embedding."""

@@ -1,6 +1,7 @@
 """Questions as tokens: reading them, and what stands for absent ones. Shared by adapters with a plain tokenizer."""
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.text import TextFeature, Token, Word, check_question, group_tokens
+from vqa_explain.features.text import TextFeature, Token, check_question, group_tokens
+from vqa_explain.features.words import Word, split_words
 
 
 def text_feature(tokenizer: Any, *more: str) -> TextFeature:
@@ -26,6 +28,11 @@ def read_question(
         InvalidInput: it is no text with words, or has more than `limit` tokens for model `name`.
     """
     asked = check_question(question)
+    if not getattr(tokenizer, "is_fast", True):
+        raise InvalidInput(
+            f"the tokenizer of model {name!r} cannot say which characters its tokens are of; use the "
+            "fast one (use_fast=True)"
+        )
     # A special token that is spelled out is text like any other.
     asked_for = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "split_special_tokens": True}
     text = tokenizer(asked, **asked_for, **settings)
@@ -33,8 +40,44 @@ def read_question(
     if limit is not None and len(ids) > limit:
         raise InvalidInput(f"the question has {len(ids)} tokens and model {name!r} takes {limit}; shorten the question")
     special = [bool(s) for s in text["special_tokens_mask"]]
-    tokens, words = group_tokens(asked, tokenizer.convert_ids_to_tokens(ids), ids, text["offset_mapping"], special)
+    texts = tokenizer.convert_ids_to_tokens(ids)
+    spans = text["offset_mapping"]
+    tokens, words = group_tokens(split_words(asked), asked, texts, ids, spans, special)
+    check_spelling(tokenizer, tokens, words, name)
     return torch.tensor([ids]), tokens, words
+
+
+def check_spelling(tokenizer: Any, tokens: Sequence[Token], words: Sequence[Word], name: str) -> None:
+    """The tokens of every word, decoded, must spell it, whatever their case and marks.
+
+    Words with an unknown token are left out: it spells nothing.
+
+    Raises:
+        InvalidInput: those of a word spell something else, so its value would be another's.
+    """
+    for number, word in enumerate(words):
+        ids = [token.id for token in tokens if token.word == number]
+        if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+            continue
+        said = tokenizer.decode(ids, clean_up_tokenization_spaces=False).strip()
+        said = said.removeprefix(_continued(tokenizer))  # a word may go on where a mark was dropped
+        if _letters(said) != _letters(word.text):
+            raise InvalidInput(
+                f"the tokens of the word {word.text!r} spell {said!r} in model {name!r}, so the "
+                "word would get the value of another; write the question otherwise"
+            )
+
+
+def _continued(tokenizer: Any) -> str:
+    """What a tokenizer puts before tokens that continue a word, such as "##"."""
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    return getattr(model, "continuing_subword_prefix", None) or ""
+
+
+def _letters(text: str) -> str:
+    """What is left of a text without case, marks and blanks."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Mn", "Cf", "Cc"))
 
 
 def stand_in(tokenizer: Any, fill: str) -> int:

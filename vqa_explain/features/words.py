@@ -1,0 +1,142 @@
+"""How a question divides into words: Unicode's rules, and a library's for scripts without blanks."""
+
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import regex
+
+from vqa_explain.errors import InvalidInput
+
+# Word boundaries of Unicode Standard Annex 29, revision 45, section 4.1: the module `regex` has them.
+_BOUNDARY = regex.compile(r"\b", flags=regex.V1 | regex.WORD)
+# Marks that join two words that they touch on both sides, as in "T-shirt". (A tailoring: UAX 29,
+# section 4.1, notes it as common, and leaves the hyphen out of its default rules.)
+_HYPHENS = "-\u2010\u2011"
+# Runs of text that are written without blanks between words, and that a library divides.
+_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
+_HAN_OR_KANA = r"(?P<han>(?:[\p{Han}\p{Hiragana}\p{Katakana}ー々〆]\p{M}*)+)"
+_RUN = regex.compile(_HAN_OR_KANA + r"|(?P<thai>\p{Thai}+)")
+# Scripts written without blanks for which no library is at hand. Unicode's rules divide them into
+# characters with their marks, and an explanation says so.
+UNDIVIDED = ("Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of the question with its character span."""
+
+    text: str
+    start: int
+    end: int
+
+
+def split_words(question: str) -> tuple[Word, ...]:
+    """The words of a question in order; marks that are no part of a word are words by themselves.
+
+    Words are those of Unicode Standard Annex 29, joined at hyphens. Runs of Chinese, Japanese and Thai
+    are divided by the library `budoux`, Japanese into phrases.
+
+    >>> [w.text for w in split_words("What's this T-shirt, 3.5 or 1,000?")]
+    ["What's", 'this', 'T-shirt', ',', '3.5', 'or', '1,000', '?']
+    """
+    pieces = _joined(question, list(_divided(question)))
+    return tuple(Word(question[a:b], a, b) for a, b in pieces if _visible(question[a:b]))
+
+
+def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
+    """The words of a question as someone else divided it, each found behind the one before.
+
+    Raises:
+        InvalidInput: a piece is empty, or not in the question in this order.
+    """
+    words: list[Word] = []
+    at = 0
+    for piece in pieces:
+        start = question.find(piece, at) if isinstance(piece, str) and piece.strip() else -1
+        if start < 0:
+            raise InvalidInput(
+                f"the piece {piece!r} is not in the question {question[:60]!r} behind the pieces before "
+                "it; give pieces in the order in which they stand there"
+            )
+        at = start + len(piece)
+        words.append(Word(piece, start, at))
+    return tuple(words)
+
+
+def undivided_scripts(question: str) -> tuple[str, ...]:
+    """The scripts in a question whose words cannot be told apart here; their units are characters.
+
+    >>> undivided_scripts("What is មាន?")
+    ('Khmer',)
+    """
+    return tuple(name for name in UNDIVIDED if regex.search(rf"\p{{{name}}}", question))
+
+
+def _divided(question: str) -> Iterator[tuple[int, int]]:
+    """Spans between Unicode's boundaries, and in runs without blanks between a library's."""
+    at = 0
+    for run in _RUN.finditer(question):
+        yield from _spans(_BOUNDARY.split(question[at : run.start()]), at)
+        pieces = _parser(_language(run, question))(run[0])
+        yield from _spans(_with_marks(pieces), run.start())
+        at = run.end()
+    yield from _spans(_BOUNDARY.split(question[at:]), at)
+
+
+def _with_marks(pieces: Sequence[str]) -> list[str]:
+    """The pieces, a combining mark staying with the letter before it."""
+    found: list[str] = []
+    for piece in pieces:
+        if found and unicodedata.combining(piece[0]):
+            found[-1] += piece
+        else:
+            found.append(piece)
+    return found
+
+
+def _spans(pieces: Sequence[str], start: int) -> Iterator[tuple[int, int]]:
+    for piece in pieces:
+        if piece:
+            yield start, start + len(piece)
+        start += len(piece)
+
+
+def _language(run: regex.Match[str], question: str) -> str:
+    """Thai by its script, Japanese by kana anywhere in the question, else Chinese."""
+    if run["thai"]:
+        return "thai"
+    return "japanese" if _KANA.search(question) else "simplified_chinese"
+
+
+@cache
+def _parser(language: str) -> Callable[[str], list[str]]:
+    import budoux
+
+    parse: Callable[[str], list[str]] = getattr(budoux, f"load_default_{language}_parser")().parse
+    return parse
+
+
+def _joined(question: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Spans, those that touch a hyphen on both sides being one."""
+    number = 0
+    while number < len(spans):
+        start, end = spans[number]
+        while number + 2 < len(spans) and _joins(question, spans[number : number + 3]):
+            number += 2
+            end = spans[number][1]
+        yield start, end
+        number += 1
+
+
+def _joins(question: str, three: Sequence[tuple[int, int]]) -> bool:
+    """Whether two words touch a hyphen between them."""
+    before, hyphen, after = (question[start:end] for start, end in three)
+    touching = three[0][1] == three[1][0] and three[1][1] == three[2][0]
+    return touching and hyphen in _HYPHENS and before[0].isalnum() and after[0].isalnum()
+
+
+def _visible(piece: str) -> bool:
+    """Whether a piece holds anything but blanks, controls and marks of format."""
+    return any(not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf") for c in piece)

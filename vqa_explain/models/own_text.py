@@ -1,0 +1,81 @@
+"""How a network of one's own reads a question: by a vocabulary, or by a function that says its pieces."""
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.features.text import Token, check_question, group_tokens
+from vqa_explain.features.words import Word, own_split, split_words
+
+Split = Callable[[str], Sequence[str]]
+
+
+def read_own(text: Any, split: Split | None, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
+    """Token numbers (1, T), tokens and words of a question; each piece is a token and a word.
+
+    Args:
+        text: a vocabulary {word: number}, or a function of the question that gives (piece, number)
+            pairs, or numbers alone, one for each piece of `split`.
+        split: a function of the question that gives its pieces in order; `None` for Unicode's words.
+
+    Raises:
+        InvalidInput: the question is no text with words, a word has no number, or it is not sure which
+            piece a number is of.
+    """
+    asked = check_question(question)
+    own = None if split is None else own_split(asked, list(split(asked)))
+    if isinstance(text, Mapping):
+        words, numbers = _by_vocabulary(text, asked, own)
+    else:
+        words, numbers = _by_function(text, asked, own)
+    texts, spans = [w.text for w in words], [(w.start, w.end) for w in words]
+    tokens, grouped = group_tokens(words, asked, texts, numbers, spans, [False] * len(words))
+    return torch.tensor([numbers], dtype=torch.long), tokens, grouped
+
+
+def _by_vocabulary(
+    vocabulary: Mapping[str, int], question: str, own: tuple[Word, ...] | None
+) -> tuple[tuple[Word, ...], list[int]]:
+    words = split_words(question) if own is None else own
+    # Marks that the vocabulary does not know are left out, as networks of one's own mostly do.
+    words = tuple(w for w in words if any(c.isalnum() for c in w.text) or w.text in vocabulary)
+    numbers: list[int] = []
+    for word in words:
+        number = _looked_up(vocabulary, word.text)
+        if number is None:
+            raise InvalidInput(f'the vocabulary has no word {word.text!r} and no "<unk>"; add one of them')
+        numbers.append(int(number))
+    return words, numbers
+
+
+def _looked_up(vocabulary: Mapping[str, int], word: str) -> int | None:
+    """The number of a word, in lower case or as it is, however its accents are written."""
+    for form in (word.lower(), word):
+        for normal in ("NFC", "NFD"):
+            if (found := vocabulary.get(unicodedata.normalize(normal, form))) is not None:
+                return found
+    return vocabulary.get("<unk>")
+
+
+def _by_function(
+    function: Callable[[str], Any], question: str, own: tuple[Word, ...] | None
+) -> tuple[tuple[Word, ...], list[int]]:
+    given = list(function(question))
+    if given and all(isinstance(one, tuple | list) and len(one) == 2 for one in given):
+        pieces = own_split(question, [piece for piece, _ in given])
+        return pieces, [int(number) for _, number in given]
+    if own is None:
+        raise InvalidInput(
+            f"text= gave {len(given)} numbers for {question[:60]!r} and does not say which words they "
+            "are of; return (piece, number) pairs, or give words=, a function that splits the question"
+        )
+    if len(given) != len(own):
+        raise InvalidInput(
+            f"text= gave {len(given)} numbers and words= {len(own)} pieces for {question[:60]!r}; give "
+            "one number per piece"
+        )
+    return own, [int(number) for number in given]
