@@ -16,6 +16,7 @@ from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
 from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
 from vqa_explain.features.regions import Regions
+from vqa_explain.features.words import undivided_scripts
 from vqa_explain.game import Cost, make_players
 from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
@@ -39,6 +40,8 @@ from vqa_explain.threads import quiet_linear_algebra
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
+
+TOLD_PADDING = 0.005  # share of values on padding from which an explanation tells of it
 
 AskedTarget = str | int | Callable[..., Any]
 
@@ -236,6 +239,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
     totals = {"image": float(np.abs(values).sum()), "text": float(np.abs(in_words).sum())}
     whole = sum(totals.values())
     image = encoded.geometry.to_original(found.image)
+    padding = _on_padding(found.image, encoded.geometry)
     if not np.isfinite(image).all() or not np.isfinite(in_words).all():
         raise Unsupported(f"method {method.name!r} gave values that are not finite; try another method")
     return Explanation(
@@ -269,7 +273,34 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         by_region=found.regions is not None,
         interactions=found.interactions,
         interaction_errors=found.interaction_errors,
+        padding=padding,
+        notes=_notes(encoded, image, padding),
     )
+
+
+def _on_padding(values: np.ndarray, geometry: Geometry) -> float:
+    """The share of the absolute values (H', W') of a frame that lies on padding."""
+    sizes = np.abs(values)
+    whole = float(sizes.sum())
+    return float(sizes[~geometry.inside].sum()) / whole if whole else 0.0
+
+
+def _notes(encoded: Encoded, image: np.ndarray, padding: float) -> tuple[str, ...]:
+    """What a reader must know of the values of this example, one sentence each."""
+    found = []
+    if not image.any():
+        found.append("every value of the picture is 0: the method found nothing in it, not even a little")
+    if padding >= TOLD_PADDING:
+        found.append(
+            f"{padding:.0%} of the picture's values fell on padding around it, which shows nothing, and "
+            "are in no region"
+        )
+    found += [
+        f"words in the script {script.replace('_', ' ')} are divided into characters, since no library here "
+        "knows them; words= takes a division of your own"
+        for script in undivided_scripts(encoded.example.question or "")
+    ]
+    return tuple(found)
 
 
 def _boxes(geometry: Geometry, where: np.ndarray, regions: Regions) -> list[Box]:

@@ -72,6 +72,9 @@ class Explanation:
         picture: (H, W, 3) uint8, the original picture.
         interactions, interaction_errors: (words, regions) float64, what each word and region bring only together, and
             its standard error; `None` from methods that have none.
+        padding: the share of the absolute values of the frame that lies on padding, which shows nothing of the
+            picture; it is in no region and in no pixel of `image`.
+        notes: what else a reader must know, one sentence each.
     """
 
     question: str | None
@@ -95,6 +98,8 @@ class Explanation:
     by_region: bool = True  # whether the method valued regions (else pixels, summed over regions)
     interactions: np.ndarray | None = None
     interaction_errors: np.ndarray | None = None
+    padding: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number`."""
@@ -130,6 +135,7 @@ class Explanation:
         parts.append("  regions   " + ", ".join(f"{r.box} {r.value:+.3g}" for r in top) + ", …")
         parts.append("  share     " + ", ".join(f"{name} {part:.0%}" for name, part in self.share.items()))
         parts.append(f"  error     {self.error_text}")
+        parts += [f"  note      {note}" for note in self.notes]
         spent = f"{self.cost.forwards} forwards, {self.cost.backwards} backwards, {self.cost.seconds:.2f} s"
         return "\n".join([*parts, f"  cost      {spent}"])
 
@@ -260,6 +266,7 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
                 "tokens": tuple(TokenValue(**t) for t in data["tokens"]),
                 "regions": tuple(RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"]),
                 "cost": Cost(**data["cost"]),
+                "notes": tuple(data.get("notes", ())),
             },
             **tensors,
         )

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import maximum_filter, uniform_filter
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry, ScatteredGeometry
+from vqa_explain.features.regions import grid_regions
 
 # A picture (H, W, 3) uint8 → frames (1, C, H', W'), or whatever else shows it, such as tiles.
 Prepare = Callable[[np.ndarray], Sequence[Tensor]]
@@ -36,6 +37,9 @@ AGREE, AGREE_ON_PICTURE = 0.98, 0.9
 # Brightness of the marks that are put into a picture.
 MARK = 64
 TRIES = 3  # calls that must all move a random state before a transform counts as random
+# The least share of a frame's variance over CELLS × CELLS cells that the picture must explain, unless
+# it is plain: no cells differ by more than PLAIN levels of brightness.
+EXPLAINED, CELLS, PLAIN = 0.6, 12, 8
 KEPT = 32  # picture sizes whose geometry is kept
 
 
@@ -53,8 +57,20 @@ class PictureReader:
 
     def read(self, picture: np.ndarray) -> tuple[Tensor, Geometry]:
         """The first frame of a picture, and its geometry: see `locate`."""
+        self._measure(picture)
         frames = self._prepare(picture)
         return frames[0], self.locate(picture, frames)[0]
+
+    def _measure(self, picture: np.ndarray) -> tuple[Geometry, ...]:
+        """The geometry of frames of pictures of this one's size."""
+        size = (picture.shape[0], picture.shape[1])
+        if size not in self._known:
+            _refuse_random(self._prepare, picture, self._name)
+            self._known[size] = measure(self._prepare, size, self._name)
+        self._known.move_to_end(size)
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return self._known[size]
 
     def locate(self, picture: np.ndarray, frames: Sequence[Tensor]) -> tuple[Geometry, ...]:
         """Where the frames of a picture lie in it, measured once for each size.
@@ -63,23 +79,26 @@ class PictureReader:
             InvalidInput: the transform draws random numbers, does not look at the picture, moves
                 pixels in a way that cannot be followed, or does so after what the picture shows.
         """
-        size = (picture.shape[0], picture.shape[1])
+        geometries = self._measure(picture)
         sizes = [tuple(frame.shape[-2:]) for frame in frames]
-        if size not in self._known:
-            _refuse_random(self._prepare, picture, self._name)
-            self._known[size] = measure(self._prepare, size, self._name)
-        self._known.move_to_end(size)
-        if len(self._known) > KEPT:
-            self._known.popitem(last=False)
-        geometries = self._known[size]
         if [geometry.frame for geometry in geometries] != sizes:
             raise InvalidInput(
                 f"the transform of model {self._name!r} gives {sizes} for this image and "
                 f"{[geometry.frame for geometry in geometries]} for others of its size; make its "
                 "result depend on the size alone"
             )
+        for frame, geometry in zip(frames, geometries, strict=True):
+            if _explained(picture, frame, geometry) < EXPLAINED:
+                raise self._moved()
         self._check_on(picture, frames, geometries)
         return geometries
+
+    def _moved(self) -> InvalidInput:
+        return InvalidInput(
+            f"the transform of model {self._name!r} moves the pixels of this image otherwise than those "
+            "of test pictures of its size, so values have no place in it; use a transform whose crop "
+            "depends on the size alone"
+        )
 
     def _check_on(self, picture: np.ndarray, frames: Sequence[Tensor], geometries: Sequence[Geometry]) -> None:
         """Marks put into this picture must arrive where test pictures say, whatever it shows."""
@@ -91,20 +110,51 @@ class PictureReader:
         strong = np.abs(marked - picture).mean(axis=2) > MARK / 2
         changed = self._prepare(marked.astype(np.uint8))
         for before, after, geometry in zip(frames, changed, geometries, strict=True):
-            change = np.abs(_gray(after) - _gray(before))
             there, clear = _expected(geometry, code)
             clear &= ~there | (geometry.labels_to_frame(strong.astype(int)) == 1)
             if not (there & clear).any() or not (~there & clear).any():
                 continue
+            change = _beyond_a_scale(_gray(before), _gray(after), ~there & clear)
             limit = 0.25 * np.median(change[there & clear])
             found = change > limit
             agreeing = min(found[there & clear].mean(), (~found[~there & clear]).mean())
             if limit <= 0 or agreeing < AGREE_ON_PICTURE:
-                raise InvalidInput(
-                    f"the transform of model {self._name!r} moves the pixels of this image otherwise "
-                    "than those of test pictures of its size, so values have no place in it; use a "
-                    "transform whose crop depends on the size alone"
-                )
+                raise self._moved()
+
+
+def _explained(picture: np.ndarray, frame: Tensor, geometry: Geometry) -> float:
+    """The share of a frame's variance, over cells, that the picture at its places explains, 0 to 1.
+
+    One for a picture or a frame that is plain, in which there is nothing to be out of place.
+    """
+    reach = [max(1, round(extent)) for extent in geometry.extents]
+    smooth = uniform_filter(picture.astype(np.float64), size=(*reach, 1), mode="nearest")
+    inside = geometry.inside
+    channels = [geometry.labels_to_frame(smooth[:, :, channel])[inside] for channel in range(3)]
+    sides = zip(geometry.original, geometry.frame, strict=True)
+    # Cells of several pixels and elements, so that how a transform smooths does not matter.
+    rows, columns = (max(1, min(CELLS, size // 8, length // 4)) for size, length in sides)
+    grid = (rows, columns)
+    numbers = np.unique(grid_regions(geometry.frame, grid).labels[inside], return_inverse=True)[1]
+    counts = np.bincount(numbers)
+    causes = np.stack([np.bincount(numbers, c) / counts for c in channels], axis=1)
+    found = np.bincount(numbers, _gray(frame)[inside]) / counts
+    if np.ptp(causes) < PLAIN or len(counts) < 9 or not np.isfinite(found).all():
+        return 1.0
+    design = np.column_stack([causes, np.ones(len(causes))])
+    residual = found - design @ np.linalg.lstsq(design, found, rcond=None)[0]
+    return 1.0 - float(residual.var() / max(found.var(), 1e-300))
+
+
+def _beyond_a_scale(before: np.ndarray, after: np.ndarray, untouched: np.ndarray) -> np.ndarray:
+    """(H', W') how much a frame changed, but for a scale and shift of what was left untouched.
+
+    A transform that standardizes each picture scales and shifts all of it when a part changes.
+    """
+    known, became = before[untouched], after[untouched]
+    spread = known.var()
+    scale = ((known - known.mean()) * became).mean() / spread if spread > 1e-12 else 1.0
+    return np.abs(after - became.mean() - scale * (before - known.mean()))
 
 
 def _refuse_random(prepare: Prepare, picture: np.ndarray, name: str) -> None:
@@ -121,11 +171,15 @@ def _refuse_random(prepare: Prepare, picture: np.ndarray, name: str) -> None:
             "each time; use the transform of evaluation"
         )
     first, second = prepare(picture), prepare(picture)
-    if not all(torch.equal(one, other) for one, other in zip(first, second, strict=True)):
+    if not all(_same(one, other) for one, other in zip(first, second, strict=True)):
         raise InvalidInput(
             f"the transform of model {name!r} gives another input each time for the same image; use "
             "one without random steps"
         )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.isclose(one, other, 0, 0, equal_nan=True).all())
 
 
 def _draws(prepare: Prepare, picture: np.ndarray) -> bool:
@@ -154,7 +208,8 @@ def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometr
         InvalidInput: a frame does not depend on the picture, or not in a way that can be followed.
     """
     sides = [side for side in (0, 1) if size[side] > 1]
-    waves = {side: _along(prepare, size, side) for side in sides}
+    signs = _signs(prepare, size)
+    waves = {side: _along(prepare, size, side, signs) for side in sides}
     flat = [] if sides else _difference(prepare, np.full(size, 255.0))
     found = []
     for number in range(len(flat or waves[sides[0]])):
@@ -162,24 +217,38 @@ def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometr
         strength = np.mean(strengths, axis=0)
         nowhere = np.full(strength.shape, 0.5)  # a side of one pixel has one place
         places = [waves[side][number][0] if side in waves else nowhere for side in (0, 1)]
-        strongest = float(np.percentile(strength, 98)) if strength.size else 0.0
+        strongest = float(strength.max(initial=0.0))
         if not np.isfinite(strength).all() or strongest <= 0:
             raise InvalidInput(f"the transform of model {name!r} gives the same for every image, or no finite numbers")
         inside = strength >= WEAKEST * strongest
         found.append(_geometry(size, (places[0], places[1]), inside))
     geometries = tuple(found)
-    _verify(prepare, size, geometries, name)
+    _verify(prepare, size, geometries, signs, name)
     return geometries
 
 
-def _along(prepare: Prepare, size: tuple[int, int], side: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _signs(prepare: Prepare, size: tuple[int, int]) -> list[int]:
+    """Of each frame, -1 if brighter pictures give lower numbers, else 1."""
+    bright = 200 + 55 * np.random.default_rng(0).random(size)
+    found = []
+    for change in _difference(prepare, bright):
+        # Of a transform that takes the mean off, nothing is left but noise about 0.
+        clear = abs(change.sum()) > 0.5 * np.abs(change).sum()
+        found.append(-1 if clear and change.sum() < 0 else 1)
+    return found
+
+
+def _along(
+    prepare: Prepare, size: tuple[int, int], side: int, signs: Sequence[int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each frame, where its elements (H', W') lie along one side, in pixels, and how strong."""
     length = size[side]
     cycles = min(COARSE, 0.15 * length)  # so that neighboring pixels are less than a quarter apart
     coarse = _wave(prepare, size, side, cycles)
     fine = _wave(prepare, size, side, FINE) if length > SHORT else coarse
     found = []
-    for slow, fast in zip(coarse, fine, strict=True):
+    for slow, fast, sign in zip(coarse, fine, signs, strict=True):
+        slow, fast = sign * slow, sign * fast
         turns = np.angle(slow) / (2 * np.pi) % 1.0
         turns = np.where(turns > (1 + cycles) / 2, turns - 1, turns)
         place = turns / cycles
@@ -215,13 +284,23 @@ def _gray(frame: Tensor) -> np.ndarray:
 
 def _geometry(size: tuple[int, int], places: tuple[np.ndarray, np.ndarray], inside: np.ndarray) -> Geometry:
     """Rows and columns where the frame has them, and single points where it has not."""
-    rows, columns = inside.any(axis=1), inside.any(axis=0)
-    if np.array_equal(inside, rows[:, None] & columns[None, :]):
+    rows = inside.sum(axis=1) > inside.sum(axis=1).max() / 2
+    columns = inside.sum(axis=0) > inside.sum(axis=0).max() / 2
+    # Where a picture was padded before it was resized, its corners are weaker than its sides.
+    odd = inside ^ (rows[:, None] & columns[None, :])
+    odd[np.ix_(~_inner(rows), ~_inner(columns))] = False
+    if not odd.any():
         along_rows = _axis(size[0], places[0], rows, columns)
         along_columns = _axis(size[1], places[1].T, columns, rows)
         if along_rows is not None and along_columns is not None:
             return AlignedGeometry(along_rows, along_columns)
     return ScatteredGeometry(size, np.stack(places, axis=-1), inside)
+
+
+def _inner(inside: np.ndarray) -> np.ndarray:
+    """(F,) bool: which elements are inside with both of their neighbors."""
+    wide = np.pad(inside, 1)
+    return inside & wide[2:] & wide[:-2]
 
 
 def _axis(size: int, places: np.ndarray, own: np.ndarray, other: np.ndarray) -> Axis | None:
@@ -262,7 +341,7 @@ def _resized(size: int, centers: np.ndarray, inside: np.ndarray) -> Axis | None:
         expected = np.clip(axis.centers[inside], 0.5, size - 0.5)
         error = np.abs(expected - np.clip(found, 0.5, size - 0.5))
         step = max(1.0, axis.extent)
-        fits = error.max() <= 0.35 * step and (axis.inside != inside).sum() <= 2
+        fits = error.max() <= 0.35 * step and np.array_equal(axis.inside, inside)
         if middle.any():
             fits = fits and error[middle].max() <= 0.12 * step
         errors.append((float(error[middle].mean() if middle.any() else error.mean()), axis) if fits
@@ -271,14 +350,21 @@ def _resized(size: int, centers: np.ndarray, inside: np.ndarray) -> Axis | None:
     return None if not np.isfinite(errors[best][0]) else errors[best][1]
 
 
-def _verify(prepare: Prepare, size: tuple[int, int], geometries: tuple[Geometry, ...], name: str) -> None:
+def _verify(
+    prepare: Prepare,
+    size: tuple[int, int],
+    geometries: tuple[Geometry, ...],
+    signs: Sequence[int],
+    name: str,
+) -> None:
     """A picture of blocks must arrive as the geometries say."""
     code, _ = _blocks(size, density=0.5)
-    for arrived, geometry in zip(_difference(prepare, code * 255.0), geometries, strict=True):
+    changes = _difference(prepare, code * 255.0)
+    for arrived, geometry, sign in zip(changes, geometries, signs, strict=True):
         there, clear = _expected(geometry, code)
         if not clear.any():
             continue
-        agreeing = float(((arrived > 0) == there)[clear].mean())
+        agreeing = float(((sign * arrived > 0) == there)[clear].mean())
         if agreeing < AGREE:
             raise InvalidInput(
                 f"the transform of model {name!r} moves pixels in a way that cannot be followed: of a "
