@@ -421,6 +421,27 @@ def test_a_network_that_gives_probabilities_is_refused(step, outputs, picture):
     assert vx.explain(real, picture, method="leave_one_out").answers[0].value == pytest.approx(float(expected.max()))
 
 
+class ChangesItsInput(Linear):
+    def forward(self, x):
+        x.sub_(0.5)
+        return super().forward(x)
+
+
+class RunsWithoutGradients(Linear):
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            raise RuntimeError("this network has no backward pass")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [ChangesItsInput, RunsWithoutGradients])
+def test_networks_that_allow_no_graph_are_still_explained(kind, picture):
+    model = vx.load(kind(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    scores = plain(model, picture)
+    why = vx.explain(model, picture, method="leave_one_out", regions=2)
+    assert why.answers[0].probability == pytest.approx(softmax(scores).max(), rel=1e-5)
+
+
 def test_log_probabilities_of_a_network_are_taken_as_logits(picture):
     model = vx.load(Ends(nn.LogSoftmax(-1)), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     with torch.no_grad():
