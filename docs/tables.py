@@ -39,7 +39,8 @@ def methods_of_models() -> str:
     families = describe_models()["families"]
     names = [m["name"] for m in describe_methods(None)]
     rows = [[f"`{n}`", *("yes" if n in f["works"] else "–" for f in families.values())] for n in names]
-    return markdown(["method", *(f"`{name}`" for name in families)], rows)
+    notes = [f"- `{name}`: {family['note']}." for name, family in families.items() if family["note"]]
+    return "\n".join([markdown(["method", *(f"`{name}`" for name in families)], rows), "", *notes])
 
 
 def metrics() -> str:

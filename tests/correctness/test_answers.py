@@ -1,12 +1,15 @@
 """Answers are the ones that were asked for, and their probabilities are what the network's outputs mean."""
 
 import json
+from functools import partial
 
+import checkpoints
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers as tf
 from conftest import Linear, ToTensor
 from custom_net import VOCABULARY, network
 from scipy.special import expit, softmax
@@ -15,7 +18,9 @@ from torchvision import transforms
 
 import vqa_explain as vx
 from vqa_explain.cli import app
+from vqa_explain.methods import METHODS
 from vqa_explain.models.base import answers, find_answer
+from vqa_explain.models.transformer import eager_attention
 
 BIRD_AND_MACHINE = ["crane", "dog", "Cardigan", "crane", "cardigan", "517", "3"]
 
@@ -211,8 +216,6 @@ def test_labels_that_cannot_be_read_are_refused(given, picture):
 
 
 def test_the_numbers_of_a_configuration_may_have_no_gap():
-    import transformers as tf
-
     config = tf.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
                           image_size=8, patch_size=4, num_labels=2)  # fmt: skip
     config.id2label = {1: "cat", 2: "dog"}
@@ -304,8 +307,6 @@ def test_an_unknown_kind_of_output_is_refused():
     ],
 )
 def test_a_configuration_says_what_outputs_are(problem_type, count, expected, picture, tmp_path):
-    import transformers as tf
-
     config = tf.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
                           image_size=8, patch_size=4, num_labels=count, problem_type=problem_type)  # fmt: skip
     with torch.random.fork_rng():
@@ -420,6 +421,27 @@ def test_a_network_that_gives_probabilities_is_refused(step, outputs, picture):
     assert vx.explain(real, picture, method="leave_one_out").answers[0].value == pytest.approx(float(expected.max()))
 
 
+class ChangesItsInput(Linear):
+    def forward(self, x):
+        x.sub_(0.5)
+        return super().forward(x)
+
+
+class RunsWithoutGradients(Linear):
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            raise RuntimeError("this network has no backward pass")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [ChangesItsInput, RunsWithoutGradients])
+def test_networks_that_allow_no_graph_are_still_explained(kind, picture):
+    model = vx.load(kind(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    scores = plain(model, picture)
+    why = vx.explain(model, picture, method="leave_one_out", regions=2)
+    assert why.answers[0].probability == pytest.approx(softmax(scores).max(), rel=1e-5)
+
+
 def test_log_probabilities_of_a_network_are_taken_as_logits(picture):
     model = vx.load(Ends(nn.LogSoftmax(-1)), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     with torch.no_grad():
@@ -460,3 +482,246 @@ def test_answers_of_a_model_that_writes_are_kept_apart(models, noise_picture):
     assert vx.explain(model, *asked, target="yEs", **given).target == "yEs"
     with pytest.raises(vx.InvalidInput, match="must be text"):
         vx.explain(model, *asked, method="saliency", answers=["yes", 3])
+
+
+# Answers of several tokens, by hand
+
+QUESTION = "What color is the circle?"
+
+
+def qwen3_5():
+    """A decoder whose layers attend by turns: 0 and 2 are recurrent, 1 and 3 attend."""
+    names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+    words = checkpoints.tokenizer(["<pad>", "<s>", "</s>", *names], pad_token="<pad>", eos_token="</s>")
+    keys = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    ids = dict(zip(keys, words.convert_tokens_to_ids(names), strict=True))
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 0], "mrope_interleaved": True, "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5}  # fmt: skip
+    text = checkpoints.text_settings(len(words), rope_parameters=rope, head_dim=8)
+    text |= {"num_hidden_layers": 4, "layer_types": ["linear_attention", "full_attention"] * 2,
+             "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
+             "linear_num_value_heads": 4}  # fmt: skip
+    vision = {"depth": 3, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 16,
+              "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 32,
+              "num_position_embeddings": 16}  # fmt: skip
+    size = {"shortest_edge": 64 * 64, "longest_edge": 64 * 128}
+    pictures = tf.Qwen2VLImageProcessor(patch_size=16, merge_size=2, temporal_patch_size=2, size=size)
+    processor = tf.Qwen3VLProcessor(
+        pictures,
+        words,
+        tf.Qwen3VLVideoProcessor(patch_size=16, size=size),
+        chat_template=checkpoints.chat("<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = tf.Qwen3_5ForConditionalGeneration(tf.Qwen3_5Config(text_config=text, vision_config=vision, **ids))
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=0.2)
+    return vx.load(module, processor=processor, device="cpu")
+
+
+WRITES = ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_5")
+
+
+@pytest.fixture(scope="module")
+def writing(models):
+    made = {}
+
+    def model(name):
+        if name not in made:
+            made[name] = qwen3_5() if name == "qwen3_5" else models(name)
+        return made[name]
+
+    return model
+
+
+def tokens_of(model, text):
+    return model.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+class Plain:
+    """A model called by transformers alone, token by token."""
+
+    def __init__(self, model, picture):
+        encoded = model.encode(vx.Example(picture, QUESTION))
+        prompt = encoded.state.prompt
+        self.model, self.inputs = model, dict(encoded.state.inputs)
+        self.length, self.text, self.image = prompt.length, prompt.text, prompt.image
+        self.attends = [
+            number
+            for number, kind in enumerate(getattr(model.module.config.get_text_config(), "layer_types", None) or [])
+            if kind == "full_attention"
+        ]
+
+    def __call__(self, behind, **more):
+        ids = torch.cat([self.inputs["input_ids"], torch.tensor([behind], dtype=torch.long)], dim=1)
+        inputs = {**self.inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if "mm_token_type_ids" in inputs:
+            inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(behind)))
+        with eager_attention(self.model.module):
+            return self.model.module(**inputs, use_cache=False, **more)
+
+    def step(self, before, wanted):
+        """Attention maps (heads, N + A, N + A), and their slopes for Σ weight · log p(token | before)."""
+        found = self(list(before), output_attentions=True)
+        said = found.logits[0, -1].log_softmax(-1)
+        value = sum(weight * said[token] for token, weight in wanted.items())
+        maps = [one for one in found.attentions if one is not None]
+        slopes = torch.autograd.grad(value, maps)
+        return [one[0].detach() for one in maps], [one[0] for one in slopes]
+
+    def relevance(self, before, wanted):
+        maps, slopes = self.step(before, wanted)
+        flow = torch.eye(maps[0].shape[-1])
+        for one, slope in zip(maps, slopes, strict=True):
+            flow = flow + (one * slope).clamp(min=0).mean(0) @ flow
+        return flow[-1, : self.length]
+
+    def rollout(self, before):
+        maps, _ = self.step(before, {0: 1.0})
+        flow = torch.eye(maps[0].shape[-1])
+        for one in maps:
+            flow = (0.5 * one.mean(0) + 0.5 * torch.eye(len(flow))) @ flow
+        return flow[-1, : self.length]
+
+    def attention(self, layer, before):
+        return self.step(before, {0: 1.0})[0][layer].mean(0)[-1, : self.length]
+
+    def same(self, why, row):
+        row = row.detach().double().numpy()
+        np.testing.assert_allclose([t.value for t in why.tokens], row[self.text], rtol=2e-3, atol=2e-6)
+        np.testing.assert_allclose([r.value for r in why.regions], row[self.image], rtol=2e-3, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_relevance_of_an_answer_is_the_sum_over_its_tokens(name, writing, noise_picture):
+    model = writing(name)
+    plain = Plain(model, noise_picture)
+    ids = tokens_of(model, "red circle")
+    assert len(ids) > 1
+    explained = partial(vx.explain, model, noise_picture, QUESTION, method="relevance", answers=["red circle", "no"])
+    by_hand = [plain.relevance(ids[:place], {ids[place]: 1.0}) for place in range(len(ids))]
+    plain.same(explained(target="red circle"), torch.stack(by_hand).sum(0))
+    for place, row in enumerate(by_hand[: len(tokens_of(model, "no"))]):
+        plain.same(explained(target="red circle", target_token=place), row)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_relevance_of_a_contrast_shares_what_both_answers_begin_with(name, writing, noise_picture):
+    model = writing(name)
+    plain = Plain(model, noise_picture)
+    ours, theirs = tokens_of(model, "red circle"), tokens_of(model, "red square")
+    wanted = {}
+    for ids, sign in ((ours, 1.0), (theirs, -1.0)):
+        for place, token in enumerate(ids):
+            at = wanted.setdefault(tuple(ids[:place]), {})
+            at[token] = at.get(token, 0.0) + sign
+    assert any(set(at.values()) == {0.0} for at in wanted.values())  # what both begin with
+    row = torch.stack([plain.relevance(before, at) for before, at in wanted.items()]).sum(0)
+    why = vx.explain(
+        model, noise_picture, QUESTION, method="relevance", answers=["red circle", "red square"], target="red circle",
+        contrast="red square",
+    )  # fmt: skip
+    plain.same(why, row)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_attention_of_an_answer_is_the_mean_over_its_positions(name, writing, noise_picture):
+    model = writing(name)
+    plain = Plain(model, noise_picture)
+    ids = tokens_of(model, "red circle")
+    given = {"answers": ["red circle", "no"], "target": "red circle"}
+    why = vx.explain(model, noise_picture, QUESTION, method="attention_rollout", **given)
+    plain.same(why, torch.stack([plain.rollout(ids[:place]) for place in range(len(ids))]).mean(0))
+    why = vx.explain(model, noise_picture, QUESTION, method="attention", layer=-1, **given)
+    plain.same(why, torch.stack([plain.attention(-1, ids[:place]) for place in range(len(ids))]).mean(0))
+    one = vx.explain(model, noise_picture, QUESTION, method="attention", target_token=1, answers=["red circle"])
+    plain.same(one, plain.attention(-1, ids[:1]))
+
+
+def state_and_slope(plain, path, ids, token):
+    """A layer's states (N + A, D), and the slopes of Σ log p of the answer's tokens, or of one's, in them."""
+    caught = []
+
+    def note(_module, _inputs, output):
+        caught.append(output[0] if isinstance(output, tuple) else output)
+
+    handle = plain.model.module.get_submodule(path).register_forward_hook(note)
+    said = plain(ids[:-1]).logits[0, plain.length - 1 :].log_softmax(-1)
+    handle.remove()
+    steps = said.gather(1, torch.tensor(ids)[:, None])[:, 0]
+    (slope,) = torch.autograd.grad(steps.sum() if token is None else steps[token], caught[0])
+    return caught[0][0].detach(), slope[0]
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("token", [None, 1])
+def test_grad_cam_explains_the_sum_over_tokens(name, token, writing, noise_picture):
+    model = writing(name)
+    plain = Plain(model, noise_picture)
+    path = model.default_layer(model.encode(vx.Example(noise_picture, QUESTION)))
+    state, slope = state_and_slope(plain, path, tokens_of(model, "red circle"), token)
+
+    def weighed(at):
+        at = torch.from_numpy(at)
+        return (state[at] * slope[at].mean(0)).sum(1).clamp(min=0).double().numpy()
+
+    # The longer answer is second, where answers have rows of their own.
+    answers = ["no", "red circle"] if token is None else ["red circle"]
+    why = vx.explain(
+        model, noise_picture, QUESTION, method="grad_cam", answers=answers, target="red circle", target_token=token,
+        interpolate="nearest",
+    )  # fmt: skip
+    cells, words = weighed(plain.image), weighed(plain.text)
+    assert cells.any() or words.any()
+    found = np.array([region.value for region in why.regions])
+    area = found.sum() / cells.sum() if cells.any() else 1.0  # pixels of a cell
+    scale = max(cells.max(), words.max())
+    np.testing.assert_allclose(found / area, cells, rtol=5e-3, atol=1e-4 * scale)
+    np.testing.assert_allclose([t.value for t in why.tokens], words, rtol=5e-3, atol=1e-4 * scale)
+
+
+def test_an_answers_score_is_that_of_the_network_called_plainly(writing, noise_picture):
+    """A decoder with recurrent layers cannot share its memory among answers, and reads each whole."""
+    model = writing("qwen3_5")
+    plain = Plain(model, noise_picture)
+    texts = ("red circle", "no", "a green square")
+    why = vx.explain(model, noise_picture, QUESTION, method="saliency", answers=list(texts))
+    for answer in why.answers:
+        ids = tokens_of(model, answer.text)
+        with torch.no_grad():
+            said = plain(ids[:-1]).logits[0, plain.length - 1 :].log_softmax(-1)
+        expected = float(said.gather(1, torch.tensor(ids)[:, None]).sum())
+        assert np.log(answer.probability) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["attention", "attention_rollout", "relevance"])
+def test_layers_without_attention_are_named(method, writing, models, noise_picture):
+    given = {"method": method, "answers": ["red circle"]}
+    why = vx.explain(writing("qwen3_5"), noise_picture, QUESTION, **given)
+    assert "of layers 0 to 3 only 1, 3 attend" in why.error_text
+    assert "layers" not in vx.explain(models("llava"), noise_picture, QUESTION, **given).error_text
+    if method == "attention":
+        by_number = [vx.explain(writing("qwen3_5"), noise_picture, QUESTION, layer=n, **given) for n in (3, -1, 1, -2)]
+        np.testing.assert_array_equal(by_number[0].image, by_number[1].image)
+        np.testing.assert_array_equal(by_number[2].image, by_number[3].image)
+        for missing in (0, 2, 4, -3):
+            with pytest.raises(vx.InvalidInput, match="has no attention"):
+                vx.explain(writing("qwen3_5"), noise_picture, QUESTION, layer=missing, **given)
+
+
+def test_the_mean_of_lengths_divides_by_the_tokens(folders, noise_picture):
+    given = {"method": "relevance", "answers": ["red circle"]}
+    total, mean = (
+        vx.explain(vx.load(folders("llava"), device="cpu", lengths=lengths), noise_picture, QUESTION, **given)
+        for lengths in ("sum", "mean")
+    )
+    model = vx.load(folders("llava"), device="cpu")
+    assert np.abs(mean.image).sum() < np.abs(total.image).sum()
+    assert mean.image.shape == total.image.shape
+    assert len(tokens_of(model, "red circle")) > 1
+
+
+def test_the_list_of_methods_says_which_cost_more_for_longer_answers():
+    assert "each token of the answer" in METHODS["relevance"].cost

@@ -101,9 +101,7 @@ def test_a_block_comes_back_to_its_place(name, size):
             continue  # cropped away
         seen += 1
         margin = int(np.ceil(1.5 * max(1, *geometry.extents)))
-        inside = carried[
-            max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin
-        ]
+        inside = carried[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin]
         assert inside.sum() > 0.97 * carried.sum(), "values lie elsewhere than the block"
         shown = geometry.labels_to_original(np.zeros(geometry.frame, int))
         shown = shown[top - margin : top + height + margin, left - margin : left + width + margin]
@@ -122,9 +120,7 @@ def test_a_convnext_crop_is_the_one_that_the_network_sees():
     reader = picture_reader(TRANSFORMS["ConvNeXt"], "net")
     _, geometry = reader.read(np.zeros((480, 640, 3), np.uint8))
     assert geometry.columns.centers[0] - geometry.columns.extent / 2 == pytest.approx(58 * 640 / 341, abs=0.6)
-    assert geometry.columns.centers[-1] + geometry.columns.extent / 2 == pytest.approx(
-        (58 + 224) * 640 / 341, abs=0.6
-    )
+    assert geometry.columns.centers[-1] + geometry.columns.extent / 2 == pytest.approx((58 + 224) * 640 / 341, abs=0.6)
     assert geometry.rows.centers[0] - geometry.rows.extent / 2 == pytest.approx(16 * 480 / 256, abs=0.6)
 
 

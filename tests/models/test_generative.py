@@ -212,8 +212,6 @@ def test_bad_answers_are_named(models, noise_picture):
         vx.explain(model, noise_picture, QUESTION, answers=["yes"], target_token=7, method="saliency")
     with pytest.raises(vx.InvalidInput, match="chooses among 4 answers"):
         vx.explain(models("vilt"), noise_picture, QUESTION, answers=["yes"])
-    with pytest.raises(vx.Unsupported, match="one token each"):
-        vx.explain(model, noise_picture, QUESTION, answers=["red circle"], method="relevance")
     with pytest.raises(vx.InvalidInput, match="tokens and model"):
         vx.explain(model, noise_picture, "is " * 3000 + "it?", answers=["yes"])
 

@@ -20,6 +20,7 @@ from vqa_explain.models.base import (
     Encoded,
     Leaves,
     Model,
+    Stepwise,
     Streaming,
     Streams,
     Target,
@@ -105,6 +106,35 @@ class Task:
         found = cast(Attentive, self.model).attention(self.encoded)
         check_finite(found.scores, "the model's answer")
         return found
+
+    def answer_steps(self) -> Iterator[tuple[Attention, torch.Tensor]]:
+        """The model's attention at each place where the answer is read, with the scalar that it adds to the target.
+
+        One for most models. A model that writes its answer reads it once for each of its tokens: the scalars are the
+        terms of the target, linear in the answers' scores with the slopes that it has there.
+        """
+        model, target = self.model, self.target
+        if not isinstance(model, Stepwise):
+            found = self.attention()
+            yield found, target(found.scores).sum()
+            return
+        named = [one for one in (target.index, target.contrast) if one is not None]
+        places = model.answer_steps(self.encoded, named or range(len(self.encoded.labels)))
+        slopes = None if len(places) == 1 else self._slopes()
+        for before in places:
+            self.cost.forwards += 1
+            found = model.attention(self.encoded, before)
+            check_finite(found.scores, "the model's answer")
+            yield found, (target(found.scores) if slopes is None else found.scores @ slopes).sum()
+
+    def _slopes(self) -> torch.Tensor:
+        """(K,) the target's derivative in each answer's score, at the whole example."""
+        with torch.no_grad():
+            scores = self.model.scores(self.encoded, self.leaves())
+        self.cost.forwards += 1
+        with torch.enable_grad():
+            scores = scores.detach().requires_grad_(True)
+            return torch.autograd.grad(self.target(scores).sum(), scores)[0][0]
 
     def streams(self) -> Streams:
         """The model's attention for this example (capability "flow", two streams), counted."""

@@ -12,6 +12,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
+from vqa_explain.models.base import Stepwise
 from vqa_explain.models.maps import captured, channels_first
 from vqa_explain.registry import parameter
 
@@ -23,6 +24,9 @@ def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
     leaves = {name: leaf.requires_grad_(True) for name, leaf in task.leaves().items()}
     with torch.enable_grad(), captured(task.model.module, path) as caught:
         value = task.score(leaves)
+        if len(caught) == 2 and isinstance(task.model, Stepwise):
+            # The prompt runs first, and then the answer's tokens, which have no place in the picture or question.
+            del caught[1]
         if len(caught) != 1 or not isinstance(caught[0], Tensor) or caught[0].ndim not in (3, 4):
             shapes = [tuple(getattr(c, "shape", ())) for c in caught]
             raise InvalidInput(
@@ -32,7 +36,12 @@ def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
     task.cost.backwards += 1
     if gradient is None:
         raise InvalidInput(f"the score does not depend on layer {path!r}; choose one that it passes through")
-    return caught[0][0].detach(), gradient[0]
+    activation = caught[0][0].detach()
+    if not isinstance(task.model, Stepwise) or activation.ndim != 2:
+        return activation, gradient[0]
+    # Where answers are read in rows of their own, the prompt is the same in each, and what stands behind it is theirs.
+    length = task.model.prompt_length(task.encoded)
+    return activation[:length], gradient.sum(dim=0)[:length]
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ class _Cam:
 class GradCam(_Cam):
     """relu(Σ_c mean(∂f/∂A_c) · A_c): channels weighted by their mean gradient. Never negative.
 
-    In a transformer the map is over the patches' states of a layer; words get the same sum over their own states.
+    In a transformer the map is over the patches' states of a layer; words get the same sum over their own states. An
+    answer of several tokens is explained by the gradient of the sum of their log-probabilities.
     """
 
     name: ClassVar[str] = "grad_cam"

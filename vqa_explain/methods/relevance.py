@@ -1,10 +1,12 @@
 """Methods that read a transformer's attention: raw, rolled out, and weighted by its gradient."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_cells, register_method
@@ -15,17 +17,60 @@ KIND = "none: attention does not add up to a score"
 NEEDS = frozenset({"attention"})
 
 
-def _read(task: Task, found: Attention, flow: Tensor) -> Attribution:
-    """The rows of `flow` (N, N) that belong to the answer's positions, their mean, on tokens and cells."""
-    row = flow[list(found.readout)].mean(dim=0).detach().double().cpu().numpy()
-    where = task.model.positions(task.encoded, len(flow))
-    return from_cells(task, row[where.image], row[where.text], KIND, where.grid)
+Flow = Callable[[list[Tensor]], Tensor]
+
+
+def _whole(maps: Sequence[Tensor], written: Sequence[Tensor]) -> list[Tensor]:
+    """Maps (heads, N + A, N + A) of the prompt, which sees nothing behind it, and of the answer's A tokens so far."""
+    if not written:
+        return [one[0] for one in maps]
+    found = []
+    for prompt, behind in zip(maps, written, strict=True):
+        more = behind.shape[-2]
+        whole = prompt.shape[-1] + more
+        # Layers with a sliding window keep the last positions only.
+        behind = F.pad(behind[0], (whole - behind.shape[-1], 0))
+        found.append(torch.cat([F.pad(prompt[0], (0, more)), behind], dim=-2))
+    return found
+
+
+def _row(found: Attention, flow: Tensor) -> Tensor:
+    """(N,) what the place where the answer is read has of each of the prompt's positions, of `flow` (N + A, N + A)."""
+    return flow[list(found.readout), : found.length].mean(dim=0).detach().double()
+
+
+def _read(task: Task, found: Attention, row: Tensor) -> Attribution:
+    """A row (N,) on tokens and cells."""
+    values = row.cpu().numpy()
+    where = task.model.positions(task.encoded, len(values))
+    kind = KIND + _covered(found)
+    return from_cells(task, values[where.image], values[where.text], kind, where.grid)
+
+
+def _covered(found: Attention) -> str:
+    """Which layers were read, where some of the network's have no attention."""
+    if found.layers is None:
+        return ""
+    listed = ", ".join(map(str, found.layers))
+    return f"; of layers 0 to {found.depth - 1} only {listed} attend and are read, the others count as passing through"
+
+
+def _mean_flow(task: Task, flow_of: Flow) -> Attribution:
+    """The row of the place where the answer is read; the mean over those of its tokens, where it is written."""
+    rows = []
+    for found, _ in task.answer_steps():
+        with torch.no_grad():
+            rows.append(_row(found, flow_of(_whole(found.maps, found.written))))
+    return _read(task, found, torch.stack(rows).mean(dim=0))
 
 
 @register_method
 @dataclass(frozen=True)
 class RawAttention:
-    """How much the answer's position looks at each token and patch in one layer, the mean over heads. No target."""
+    """How much the answer's position looks at each token and patch in one layer, the mean over heads. No target.
+
+    An answer of several tokens is read at several positions: values are the mean over them.
+    """
 
     name: ClassVar[str] = "attention"
     source: ClassVar[str] = "Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1"
@@ -36,11 +81,23 @@ class RawAttention:
     layer: int = parameter(-1, "which layer, from 0, or from the last with -1", low=-1000, high=1000)
 
     def __call__(self, task: Task) -> Attribution:
-        found = task.attention()
-        layers = len(found.maps)
-        if not -layers <= self.layer < layers:
-            raise InvalidInput(f"layer {self.layer} does not exist: the model has layers 0 to {layers - 1}")
-        return _read(task, found, found.maps[self.layer][0].mean(dim=0))
+        rows = []
+        for found, _ in task.answer_steps():
+            place = self._place(found)
+            with torch.no_grad():
+                rows.append(_row(found, _whole(found.maps, found.written)[place].mean(dim=0)))
+        return _read(task, found, torch.stack(rows).mean(dim=0))
+
+    def _place(self, found: Attention) -> int:
+        """Which of the maps is this layer's."""
+        numbers = found.layers or tuple(range(len(found.maps)))
+        if -len(numbers) <= self.layer < 0:
+            return self.layer
+        if self.layer in numbers:
+            return numbers.index(self.layer)
+        if found.layers is None:
+            raise InvalidInput(f"layer {self.layer} does not exist: the model has layers 0 to {len(numbers) - 1}")
+        raise InvalidInput(f"layer {self.layer} has no attention: layers {', '.join(map(str, numbers))} have")
 
 
 def rollout(maps: list[Tensor], residual: float) -> Tensor:
@@ -55,7 +112,11 @@ def rollout(maps: list[Tensor], residual: float) -> Tensor:
 @register_method
 @dataclass(frozen=True)
 class AttentionRollout:
-    """Attention followed through all layers, with the residual path counted as looking at oneself. No target."""
+    """Attention followed through all layers, with the residual path counted as looking at oneself. No target.
+
+    An answer of several tokens is read at several positions: values are the mean over them, each followed through the
+    tokens before it. Layers without attention, which some decoders have, count as passing through and are named.
+    """
 
     name: ClassVar[str] = "attention_rollout"
     source: ClassVar[str] = "Abnar & Zuidema 2020, arXiv:2005.00928, section 3"
@@ -66,8 +127,7 @@ class AttentionRollout:
     residual: float = parameter(0.5, "weight of the residual path", low=0.0, high=1.0)
 
     def __call__(self, task: Task) -> Attribution:
-        found = task.attention()
-        return _read(task, found, rollout([a[0].detach() for a in found.maps], self.residual))
+        return _mean_flow(task, lambda maps: rollout(maps, self.residual))
 
 
 def relevance(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
@@ -122,22 +182,33 @@ def _normalised(flow: Tensor) -> Tensor:
 @register_method
 @dataclass(frozen=True)
 class Relevance:
-    """Attention that raises the target's score, carried through all layers with the residual path. Never negative."""
+    """Attention that raises the target's score, carried through all layers with the residual path. Never negative.
+
+    Of an answer of several tokens, each token's log-probability is explained given those before it, and values are the
+    sum over tokens: with `target_token` it is one of these terms. Layers without attention, which some decoders have,
+    count as passing through and are named.
+    """
 
     name: ClassVar[str] = "relevance"
     source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 to 11"
     needs: ClassVar[frozenset[str]] = frozenset({"flow", "gradients"})
     error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward, 1 backward"
+    cost: ClassVar[str] = "1 forward, 1 backward for each token of the answer"
 
     def __call__(self, task: Task) -> Attribution:
         if "attention" not in task.model.capabilities:
             return self._of_streams(task)
-        found = task.attention()
-        gradients = torch.autograd.grad(task.target(found.scores).sum(), found.maps)
-        task.cost.backwards += 1
-        flow = relevance([a[0].detach() for a in found.maps], [g[0] for g in gradients])
-        return _read(task, found, flow)
+        rows = []
+        for found, value in task.answer_steps():
+            maps = [*found.maps, *found.written]
+            # The last layer's map of the prompt has no part in a token behind it.
+            slopes = torch.autograd.grad(value, maps, allow_unused=True, materialize_grads=True)
+            task.cost.backwards += 1
+            prompt, written = slopes[: len(found.maps)], slopes[len(found.maps) :]
+            with torch.no_grad():
+                flow = relevance(_whole(found.maps, found.written), _whole(prompt, written))
+            rows.append(_row(found, flow))
+        return _read(task, found, torch.stack(rows).sum(dim=0))
 
     def _of_streams(self, task: Task) -> Attribution:
         found = task.streams()

@@ -170,11 +170,24 @@ class Attention:
         scores: (1, K) answer logits.
         maps: each layer's probabilities (1, heads, N, N), from row to column.
         readout: the positions from whose states the answer is read, equally.
+        written: each layer's probabilities (1, heads, A, N + A) from the A tokens of the answer that are written
+            already and stand behind the N positions; () where nothing is. Then `readout` is the last of them.
+        layers: the numbers of the network's layers that the maps are of, and `depth`, how many it has; `None` for all.
+        prompt: how many of the maps' positions are not the answer's; `None` for all.
     """
 
     scores: Tensor
     maps: tuple[Tensor, ...]
     readout: tuple[int, ...]
+    written: tuple[Tensor, ...] = ()
+    layers: tuple[int, ...] | None = None
+    depth: int = 0
+    prompt: int | None = None
+
+    @property
+    def length(self) -> int:
+        """The positions of the prompt, which come first."""
+        return self.maps[0].shape[-1] if self.prompt is None else self.prompt
 
 
 @dataclass(frozen=True)
@@ -222,6 +235,27 @@ class Attentive(Model, Protocol):
 
     def attention(self, encoded: Encoded) -> Attention:
         """One forward pass whose attention can be seen and differentiated through."""
+        ...
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A model with the capability "attention" that writes its answer token by token.
+
+    Column k of `Attention.scores` is what the token at this place adds to the score of answer k; 0 for answers that
+    begin otherwise.
+    """
+
+    def answer_steps(self, encoded: Encoded, columns: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """The tokens that stand before each scored token of these answers; those that begin alike share theirs."""
+        ...
+
+    def prompt_length(self, encoded: Encoded) -> int:
+        """How many positions come before the answer in the sequence."""
+        ...
+
+    def attention(self, encoded: Encoded, before: tuple[int, ...] = ()) -> Attention:
+        """One forward pass up to where the token behind `before` is chosen."""
         ...
 
 

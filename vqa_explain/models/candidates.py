@@ -59,14 +59,41 @@ class Candidates:
         longest = max(map(len, self.ids))
         return torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in self.ids], device=device)
 
+    def weight(self, answer: int, token: int) -> float:
+        """How often a token's log-probability counts in the score of an answer."""
+        if self.token is not None:
+            return float(token == self.token)
+        return 1.0 / len(self.ids[answer]) if self.lengths == "mean" else 1.0
+
+    def steps(self, answers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """The tokens before each scored token of these answers, each such beginning once."""
+        scored = [
+            self.ids[answer][:token]
+            for answer in answers
+            for token in range(len(self.ids[answer]))
+            if self.weight(answer, token)
+        ]
+        return tuple(dict.fromkeys(scored))
+
+    def added(self, before: tuple[int, ...], found: Tensor) -> Tensor:
+        """(1, K) what the token behind `before` adds to each score, from log-probabilities (1, K) of their tokens."""
+        place = len(before)
+        counted = [
+            self.weight(k, place) if len(ids) > place and ids[:place] == before else 0.0
+            for k, ids in enumerate(self.ids)
+        ]
+        return found * found.new_tensor(counted)
+
+    def nexts(self, place: int) -> tuple[int, ...]:
+        """Each answer's token at a place; 0 behind its end."""
+        return tuple(ids[place] if len(ids) > place else 0 for ids in self.ids)
+
     def columns(self, steps: Tensor) -> Tensor:
         """Scores (B, K) from the log-probability (B, K, longest) of each token given those before it."""
         counted = torch.zeros(steps.shape[1:], dtype=steps.dtype, device=steps.device)
-        for row, ids in zip(counted, self.ids, strict=True):
-            if self.token is not None:
-                row[self.token] = 1.0
-            else:
-                row[: len(ids)] = 1.0 / (len(ids) if self.lengths == "mean" else 1)
+        for answer, ids in enumerate(self.ids):
+            for token in range(len(ids)):
+                counted[answer, token] = self.weight(answer, token)
         return (steps * counted).sum(dim=2)
 
 

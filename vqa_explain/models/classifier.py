@@ -15,7 +15,7 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, positions_by, sequence_positions
-from vqa_explain.models.outputs import check_count, check_raw, kind_of_outputs
+from vqa_explain.models.outputs import check_count, check_raw, in_graph, kind_of_outputs
 from vqa_explain.models.quick import Quick
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
@@ -81,8 +81,7 @@ class ClassifierModel:
     def _check_output(self, encoded: Encoded) -> None:
         if self._checked:
             return
-        with torch.enable_grad():  # the graph tells whether the network ends in a softmax
-            logits = self.scores(encoded, {"image": encoded.pixels.clone().requires_grad_(True)})
+        logits = in_graph(lambda pixels: self.scores(encoded, {"image": pixels}), encoded.pixels)
         if logits.ndim != 2 or len(logits) != 1:
             raise InvalidInput(f"model {self.name!r} gives scores of shape {tuple(logits.shape)}, not (B, K)")
         if not self.labels:

@@ -18,7 +18,7 @@ from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, p
 from vqa_explain.models.classifier import GRID
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, sequence_positions
-from vqa_explain.models.outputs import check_raw, kind_of_outputs
+from vqa_explain.models.outputs import check_raw, in_graph, kind_of_outputs
 from vqa_explain.models.own_text import Split, read_own
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader
@@ -126,9 +126,14 @@ class CustomModel:
         """The network's answer has one score per label, and its words pass through the embedding."""
         calls: list[tuple[int, ...]] = []
         handle = self._embedding.register_forward_hook(lambda _m, _i, output: calls.append(tuple(output.shape)))
+
+        def once(pixels: Tensor) -> Tensor:
+            calls.clear()
+            return self._call(self.module, pixels, encoded.ids)
+
         try:
-            with torch.enable_grad(), parameters_frozen(self.module):  # the graph tells what the network ends in
-                scores = self._call(self.module, encoded.pixels.clone().requires_grad_(True), encoded.ids)
+            with parameters_frozen(self.module):
+                scores = in_graph(once, encoded.pixels)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise InvalidInput(
                 f"model {self.name!r} cannot be called with pixels {tuple(encoded.pixels.shape)} and tokens "

@@ -138,15 +138,53 @@ class Decoding:
         last = self.logits(states[:, -1])[:, None].expand(-1, len(ids), -1)
         return log_probabilities(last, ids[:, 0].expand(len(states), -1))[..., None]
 
+    def written(self, given: Prompted, ids: tuple[int, ...]) -> tuple[Any, Any]:
+        """The decoder's outputs, attention with them, for a sequence (1, N, D), and for tokens (A,) behind it.
+
+        A decoder whose memory cannot be shared among answers reads both at once, and the second is `None`.
+        """
+        if not ids:
+            return self.run(given, output_attentions=True), None
+        tokens, cache = torch.tensor([ids], device=given.states.device), self._new_cache()
+        if cache is None:
+            return self.run(self._continued(given, tokens), output_attentions=True), None
+        prompt = self.run(given, cache, output_attentions=True)
+        heard = torch.cat([given.heard, torch.ones_like(tokens).bool()], dim=1)
+        behind = Prompted(self.embed(tokens), self._after(given, 1, len(ids)), heard, None)
+        return prompt, self.run(behind, cache, output_attentions=True)
+
+    def attending(self, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
+        """The maps of the layers that attend, and their numbers; `None` where all layers do.
+
+        Some decoders mix attention with recurrent or convolutional layers, which have no map.
+
+        Raises:
+            Unsupported: there are no maps, or they cannot be told apart.
+        """
+        depth, given = len(self.decoder.layers), tuple(maps or ())
+        found = tuple(one for one in given if isinstance(one, Tensor) and one.ndim == 4)
+        kinds = getattr(self.decoder.config, "layer_types", None) or ()
+        if len(given) == depth:
+            numbers = tuple(n for n, one in enumerate(given) if isinstance(one, Tensor) and one.ndim == 4)
+        else:
+            numbers = tuple(n for n, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind)
+        if not found or len(numbers) != len(found):
+            raise Unsupported(
+                f"{type(self.module).__name__} gives {len(found)} maps of attention for {depth} layers, and does not "
+                "say of which; use attn_lrp or integrated_gradients"
+            )
+        return found, None if len(numbers) == depth else numbers
+
     def answer(self, given: Prompted, candidates: Candidates) -> Tensor:
         """Scores (B, K): each candidate after the sequence, whose keys and values are computed once for all."""
         ids = candidates.padded(given.states.device)
         batch, many = len(given.states), len(candidates)
-        cache = None
-        if ids.shape[1] > 1:
-            from transformers import DynamicCache
-
-            cache = DynamicCache(config=self.decoder.config)
+        cache = self._new_cache() if ids.shape[1] > 1 else None
+        if cache is None and ids.shape[1] > 1:
+            rows = torch.arange(batch, device=ids.device).repeat_interleave(many)
+            whole = self._continued(given.times(rows), ids[:, :-1].repeat(batch, 1))
+            said = self.logits(self.run(whole).last_hidden_state[:, given.states.shape[1] - 1 :])
+            return candidates.columns(log_probabilities(said, ids.repeat(batch, 1)).unflatten(0, (batch, many)))
         first = self.first(self.run(given, cache).last_hidden_state, ids)
         if cache is None:
             return candidates.columns(first)
@@ -160,6 +198,31 @@ class Decoding:
         logits = self.logits(self.run(continued, cache).last_hidden_state)
         rest = log_probabilities(logits, ids[:, 1:].repeat(batch, 1)).unflatten(0, (batch, many))
         return candidates.columns(torch.cat([first, rest], dim=2))
+
+    def _new_cache(self) -> Any:
+        """Room for keys and values that can be repeated for each answer; `None` where a layer keeps something else."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.decoder.config)
+        return cache if all(hasattr(layer, "batch_repeat_interleave") for layer in cache.layers) else None
+
+    def _continued(self, given: Prompted, tokens: Tensor) -> Prompted:
+        """The sequence with an answer's tokens (B, A) behind it.
+
+        Raises:
+            Unsupported: the model has a mask of its own, which does not say what these tokens see.
+        """
+        if given.mask is not None:
+            raise Unsupported(
+                f"{type(self.module).__name__} masks its prompt in a way that says nothing of an answer's tokens; give "
+                "answers= of one token each"
+            )
+        batch = len(given.states)
+        behind = self._after(given, 1, tokens.shape[1])
+        before = given.positions.expand(*given.positions.shape[:-2], batch, -1)
+        heard = torch.cat([given.heard, torch.ones_like(tokens).bool()], dim=1)
+        states = torch.cat([given.states, self.embed(tokens).to(given.states.dtype)], dim=1)
+        return Prompted(states, torch.cat([before, behind.to(before.dtype)], dim=-1), heard, None)
 
     def _after(self, given: Prompted, many: int, count: int) -> Tensor:
         """Positions (…, B · many, count) of an answer: they go on from the largest of the prompt on any axis."""

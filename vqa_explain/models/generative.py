@@ -162,20 +162,28 @@ class GenerativeModel:
         words = words.to(given.states.dtype).expand(len(given.states), -1, -1)
         return replace(given, states=given.states.index_copy(1, where, words))
 
-    def attention(self, encoded: Encoded) -> Attention:
+    def answer_steps(self, encoded: Encoded, columns: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        return encoded.state.candidates.steps(columns)
+
+    def prompt_length(self, encoded: Encoded) -> int:
+        state: _State = encoded.state
+        return state.prompt.length
+
+    def attention(self, encoded: Encoded, before: tuple[int, ...] = ()) -> Attention:
         candidates: Candidates = encoded.state.candidates
-        if max(map(len, candidates.ids)) > 1:
-            raise Unsupported(
-                "attention is read where the answer's one token is chosen, and some of these answers have several: "
-                "give answers= of one token each, or use attn_lrp"
-            )
         with eager_attention(self.module), parameters_frozen(self.module), torch.enable_grad():
             leaves = {name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()}
             given = self._worded(encoded, self._received(encoded, leaves["image"]), leaves["text"])
-            found = self._language.run(given, output_attentions=True)
-            first = self._language.first(found.last_hidden_state, candidates.padded(self.device))
-            scores = candidates.columns(first)
-        return Attention(scores, tuple(found.attentions), (given.states.shape[1] - 1,))
+            prompt, behind = self._language.written(given, before)
+            last = prompt if behind is None else behind
+            tokens = torch.tensor([[token] for token in candidates.nexts(len(before))], device=self.device)
+            found = self._language.first(last.last_hidden_state, tokens)[..., 0]
+            scores = candidates.added(before, found)
+        maps, layers = self._language.attending(prompt.attentions)
+        written = () if behind is None else self._language.attending(behind.attentions)[0]
+        readout = (given.states.shape[1] + len(before) - 1,)
+        depth, length = len(self._language.decoder.layers), given.states.shape[1]
+        return Attention(scores, maps, readout, written, layers, depth, length)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         state: _State = encoded.state

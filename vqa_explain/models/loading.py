@@ -181,7 +181,8 @@ FAMILIES = {
         "generative:GenerativeModel",
         auto="AutoModelForImageTextToText",
         refuses=TRANSFORMERS,
-        note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, attention and maps",
+        note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, attention and maps; "
+        "where only some layers of the decoder attend (Qwen3.5), attention, rollout and relevance read and name those",
     ),
     "classifier": Family(
         "image classifiers of torchvision, timm and transformers, or any nn.Module",

@@ -1,5 +1,6 @@
 """What a network's outputs are: logits of answers that exclude each other, of each by itself, or real numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -52,6 +53,16 @@ def check_count(count: int, kind: str, name: str) -> None:
             f'model {name!r} has one output: say what it is with outputs="sigmoid" (the logit of yes or no) or '
             'outputs="real" (a number, as in regression)'
         )
+
+
+def in_graph(call: Callable[[Tensor], Any], pixels: Tensor) -> Any:
+    """What `call` gives for pixels, in the graph of its forward pass where the network and memory allow one."""
+    try:
+        with torch.enable_grad():
+            return call(pixels.clone().requires_grad_(True).clone())  # no leaf, which may not be changed in place
+    except RuntimeError:
+        with torch.no_grad():
+            return call(pixels.clone())
 
 
 def check_raw(scores: Tensor, kind: str, name: str) -> None:

@@ -27,7 +27,6 @@ NETWORK_CALLS = (
     "scores",
     "coalition_scores",
     "attention",
-    "answer_steps",
     "streams",
     "generate",
     "default_layer",
