@@ -71,6 +71,8 @@ class Explanation:
         picture: (H, W, 3) uint8, the original picture.
         interactions, interaction_errors: (words, regions) float64, what each word and region bring only together, and
             its standard error; `None` from methods that have none.
+        answer_without_inputs: what the model answers with every region and word absent, under the method's fill or
+            baseline; `None` from methods that have none.
     """
 
     question: str | None
@@ -94,6 +96,14 @@ class Explanation:
     by_region: bool = True  # whether the method valued regions (else pixels, summed over regions)
     interactions: np.ndarray | None = None
     interaction_errors: np.ndarray | None = None
+    answer_without_inputs: str | None = None
+
+    @property
+    def survives_without_inputs(self) -> bool | None:
+        """Whether the predicted answer stays with everything absent: then the fill leaks, or no input is needed."""
+        if self.answer_without_inputs is None:
+            return None
+        return self.answer_without_inputs == self.answers[0].text
 
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number`."""
@@ -129,6 +139,11 @@ class Explanation:
         parts.append("  regions   " + ", ".join(f"{r.box} {r.value:+.3g}" for r in top) + ", …")
         parts.append("  share     " + ", ".join(f"{name} {part:.0%}" for name, part in self.share.items()))
         parts.append(f"  error     {self.error_text}")
+        if self.survives_without_inputs:
+            parts.append(
+                f"  absent    still answers {self.answers[0].text!r} with everything absent: the fill shows too much, "
+                "or the answer needs no input"
+            )
         spent = f"{self.cost.forwards} forwards, {self.cost.backwards} backwards, {self.cost.seconds:.2f} s"
         return "\n".join([*parts, f"  cost      {spent}"])
 

@@ -12,14 +12,13 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example
-from vqa_explain.explaining import with_candidates
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, Task
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
 from vqa_explain.metrics.sanity import randomised
-from vqa_explain.models.base import Model, OpenModel, Target, answers, check_fills
+from vqa_explain.models.base import Answer, Encoded, Model, OpenModel, Target, answers, check_fills
 
 SCHEMA = pa.schema(
     [
@@ -86,18 +85,33 @@ class Judge:
         """The example with the model's answer, before anything is explained."""
         encoded = self.model.encode(example)
         players = make_players(encoded, self.plan.regions, self.plan.words)
-        score = "logit"
         if self.model.labels is None:
-            own = [None] if example.answer is None else [None, example.answer]
-            encoded = with_candidates(cast(OpenModel, self.model), encoded, None, own, None, None)
+            encoded, best = self._written(encoded)
             score = "log_probability"
-        best = answers(self.model, encoded)
+        else:
+            best, score = answers(self.model, encoded), "logit"
         target = Target(best[0].index, None, score, kind=self.model.kind)
         targets = targets_of(self.model, encoded, target)
         task = Task(self.model, encoded, target, players, targets, self.plan.seed)
         asked = {"image": self.plan.image_fill, "text": self.plan.text_fill}
         fills = check_fills(self.model, {k: v for k, v in asked.items() if v is not None})
         return Case(task, best, fills, twin=self._twin)
+
+    def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:
+        """The example with candidates, and the answers best first, of a model that writes them.
+
+        The true answer is a candidate too, for metrics that compare. It is never taken for the model's own answer,
+        even where its probability is higher: the model did not write it.
+        """
+        model, true = cast(OpenModel, self.model), encoded.example.answer
+        own = {text.strip().casefold(): text for text in reversed(model.generate(encoded))}
+        texts = list(reversed(own.values()))
+        written = len(texts)
+        if true is not None and true.strip().casefold() not in own:
+            texts.append(true)
+        encoded = model.with_answers(encoded, texts)
+        found = answers(model, encoded, top=len(texts))
+        return encoded, sorted(found, key=lambda answer: answer.index >= written)
 
     def _twin(self, share: float) -> Model:
         if share not in self._twins:

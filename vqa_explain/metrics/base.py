@@ -14,6 +14,7 @@ from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
 from vqa_explain.game import Cost, Game
 from vqa_explain.methods.base import Attribution, Method, Task
+from vqa_explain.metrics.official import credit
 from vqa_explain.models.base import Answer, Encoded, Model, Target
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
@@ -104,8 +105,8 @@ class Case:
 
     @property
     def correct(self) -> Game:
-        """Coalitions → 1 where the model's answer is the true one, else 0."""
-        return self.game(next(t for t in self.task.targets if isinstance(t.function, IsBest)))
+        """Coalitions → what the model's answer is worth: 1 where it is the true one, else 0 (see `official.credit`)."""
+        return self.game(next(t for t in self.task.targets if isinstance(t.function, CreditOfBest)))
 
     def again(self, encoded: Encoded | None = None, model: Model | None = None) -> Attribution:
         """The same method on a changed example, or of a changed model."""
@@ -127,24 +128,27 @@ class Case:
 
 
 @dataclass(frozen=True)
-class IsBest:
-    """Scores (B, K) → (B,): 1 where answer `index` has the highest score, else 0."""
+class CreditOfBest:
+    """Scores (B, K) → (B,): what the answer with the highest score is worth.
 
-    index: int
+    Attributes:
+        credits: (K,) what each answer is worth, from 0 to 1.
+    """
+
+    credits: tuple[float, ...]
 
     def __call__(self, scores: torch.Tensor) -> torch.Tensor:
-        return (scores.argmax(-1) == self.index).double()
+        return torch.tensor(self.credits, dtype=torch.float64, device="cpu")[scores.argmax(-1).cpu()].to(scores.device)
 
 
 def targets_of(model: Model, encoded: Encoded, target: Target) -> tuple[Target, ...]:
-    """The explained target, its probability, and whether the answer is the true one, where that can be known."""
+    """The explained target, its probability, and what the model's answer is worth, where that can be known."""
     found = [target]
     if target.score != "probability" or target.contrast is not None:
         found.append(Target(target.index, None, "probability", kind=model.kind))
-    wanted = (encoded.example.answer or "").strip().casefold()
-    labels = [label.strip().casefold() for label in encoded.labels]
-    index = labels.index(wanted) if wanted in labels else -1  # what the model cannot answer is never the best
-    found.append(Target(None, None, "logit", IsBest(index), model.kind))
+    known = encoded.example.answer is not None or encoded.example.answers
+    credits = tuple(credit(encoded.example, label) if known else 0.0 for label in encoded.labels)
+    found.append(Target(None, None, "logit", CreditOfBest(credits), model.kind))
     return tuple(found)
 
 
