@@ -66,6 +66,37 @@ class Judge:
 
     def __call__(self, index: int, example: Example) -> list[Row]:
         """The rows of one example; what fails is a row too, and the rest goes on."""
+        return self._judge(index, example, None, frozenset())
+
+    def again(
+        self, index: int, example: Example, known: list[Row], methods: frozenset[str], metrics: frozenset[str]
+    ) -> list[Row]:
+        """The rows of an example of which those by some methods, and of some metrics, no longer hold."""
+        if not methods and not metrics:
+            return known
+        kept = [r for r in known if r["method"] not in methods and self.metric_of(r) not in metrics]
+        if all(self.metric_of(row) == ERROR and not row["method"] for row in known):
+            return self(index, example)  # the example itself failed
+        rows = [*kept, *self._judge(index, example, methods, metrics)]
+        order = ["", *self.plan.methods, RandomValues.name]
+        texts = ["", *self.plan.metrics, ERROR]
+        return sorted(rows, key=lambda row: (order.index(row["method"]), texts.index(self.metric_of(row))))
+
+    def metric_of(self, row: Row) -> str:
+        """The metric that a row is of, also where it tells of an error; "error" where that is of no metric."""
+        if row["metric"] != ERROR:
+            return str(row["metric"])
+        return next((text for text in self.plan.metrics if str(row["note"]).startswith(f"{text}: ")), ERROR)
+
+    def _judge(
+        self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]
+    ) -> list[Row]:
+        """The rows by these methods (`None` for all, and of the answer), and of these metrics by any method."""
+
+        def wanted(method: str) -> list[tuple[str, Metric]]:
+            every = methods is None or method in methods
+            return [(text, metric) for text, metric in self.metrics if every or text in metrics]
+
         base: Row = dict.fromkeys(SCHEMA.names)
         base |= {"index": index, "id": example.id, "family": example.family, "question": example.question}
         base |= {"answer": example.answer, "method": "", "metric": ERROR}
@@ -74,11 +105,15 @@ class Judge:
         except Exception as error:  # of any kind: one bad example must not end the run
             return [{**base, "note": said(error)}]
         base |= {"predicted": case.best[0].text, "probability": case.best[0].probability}
-        rows = self._values(case, base, "answer")
+        rows = self._values(case, base, "answer", wanted(""))
         if all(metric.judges == "answer" for _, metric in self.metrics):
             return rows
         for text, method in [*self.methods, (RandomValues.name, cast(Method, RandomValues(index)))]:
-            rows += self._explained(case, method, {**base, "method": text}, index)
+            chosen = [(t, m) for t, m in wanted(text) if m.judges == "explanation"]
+            every = methods is None or text in methods
+            if chosen or every:
+                found = self._explained(case, method, {**base, "method": text}, index, chosen)
+                rows += [row for row in found if every or row["metric"] != ""]  # the cost stays as it was measured
         return rows
 
     def case(self, example: Example) -> Case:
@@ -118,7 +153,9 @@ class Judge:
             self._twins[share] = randomised(self.model, share, self.plan.seed)
         return self._twins[share]
 
-    def _explained(self, case: Case, method: Method, base: Row, index: int) -> list[Row]:
+    def _explained(
+        self, case: Case, method: Method, base: Row, index: int, metrics: list[tuple[str, Metric]]
+    ) -> list[Row]:
         cost, began = Cost(), time.perf_counter()
         try:
             # A game of its own, so that the cost is what the method costs alone.
@@ -130,11 +167,11 @@ class Judge:
         except Exception as error:  # of any kind, as above
             return [{**base, "note": said(error)}]
         spent = {"forwards": cost.forwards, "backwards": cost.backwards, "seconds": cost.seconds}
-        return [{**base, "metric": "", **spent}, *self._values(explained, base, "explanation")]
+        return [{**base, "metric": "", **spent}, *self._values(explained, base, "explanation", metrics)]
 
-    def _values(self, case: Case, base: Row, judges: str) -> list[Row]:
+    def _values(self, case: Case, base: Row, judges: str, metrics: list[tuple[str, Metric]]) -> list[Row]:
         rows = []
-        for text, metric in self.metrics:
+        for text, metric in metrics:
             if metric.judges != judges:
                 continue
             row = {**base, "metric": text, "note": case.lacks(metric) or None}

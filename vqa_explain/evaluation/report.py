@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from vqa_explain.evaluation.intervals import UNBOUNDED, Bounds, Interval, mean_i
 from vqa_explain.evaluation.judging import ERROR
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import NAME as RANDOM
+from vqa_explain.evaluation.stamps import digest
 from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
@@ -40,6 +41,7 @@ VALUES = [
     "value",
     "note",
 ]
+RUN = "run"  # in a gallery file's provenance: which results it belongs to
 SHOWN = 4  # examples of each kind in the gallery
 SUSPICIOUS, BEST, WORST = "suspicious", "best", "worst"
 # By which metric examples are best and worst: the first of these that was asked for.
@@ -258,7 +260,7 @@ class Report:
     def notes(self) -> list[str]:
         """What a reader must know: what was skipped and why, and what failed."""
         frame = self.frame()
-        found = []
+        found = [f"{text}: {how}" for text, how in self.plan.hiding.items() if how]
         skipped = frame[frame["note"].notna()].drop_duplicates(["metric", "index"]).groupby(["metric", "note"]).size()
         for (metric, note), count in skipped.items():  # type: ignore[misc]
             found.append(f"{metric}: left out for {count:,} of {self.count:,} examples, since {note}")
@@ -318,6 +320,9 @@ class Report:
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
         """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""
         wanted = {shown.index: shown for shown in self.gallery()}
+        for path in self._place(None).glob("*.vqax"):
+            if path.name not in {shown.file for shown in self.gallery()}:
+                path.unlink()  # of results that no longer hold
         missing = self._unwritten()
         if not missing:
             return
@@ -333,18 +338,39 @@ class Report:
                 seed=self.plan.seed,
                 **registry.parameters_of(method),
             )
-            why.save(self._place(shown))
+            provenance = {**why.provenance, RUN: self._run_of(shown)}
+            replace(why, provenance=provenance).save(self._place(shown))
 
     def _unwritten(self) -> list[Shown]:
-        return [shown for shown in self.gallery() if not self._place(shown).is_file()]
+        return [shown for shown in self.gallery() if self._kept(shown) is None]
 
-    def _place(self, shown: Shown) -> Path:
-        return self.folder / "gallery" / shown.file
+    def _place(self, shown: Shown | None) -> Path:
+        return self.folder / "gallery" / (shown.file if shown else "")
+
+    def _run_of(self, shown: Shown) -> str:
+        """A hash of the plan and of what the example's rows depend on, which a gallery's file is known by."""
+        of_shard = self._stamps.get(shown.index // self.plan.shard, {})
+        row = of_shard.get("rows", {}).get(str(shown.index))
+        return digest(self.plan.hash, shown.method, json.dumps([row, of_shard.get("versions"), of_shard.get("code")]))
+
+    @cached_property
+    def _stamps(self) -> dict[int, dict[str, Any]]:
+        return {number: stamps for number, (_, stamps) in self.store.stamped(EXAMPLES, self.plan).items()}
+
+    def _kept(self, shown: Shown) -> Explanation | None:
+        """The explanation that belongs to the results, if it is there."""
+        if not self._place(shown).is_file():
+            return None
+        try:
+            found = load_explanation(self._place(shown))
+        except InvalidInput:  # damaged: it is made again
+            return None
+        return found if found.provenance.get(RUN) == self._run_of(shown) else None
 
     def shown(self) -> list[tuple[Shown, Explanation]]:
         """The gallery's examples whose explanations were kept."""
-        paths = [(shown, self._place(shown)) for shown in self.gallery()]
-        return [(shown, load_explanation(path)) for shown, path in paths if path.is_file()]
+        kept = [(shown, self._kept(shown)) for shown in self.gallery()]
+        return [(shown, why) for shown, why in kept if why is not None]
 
     def to_html(self, path: str | Path) -> Path:
         """Writes one page that needs no network."""

@@ -123,10 +123,6 @@ class AccuracyWithoutImage:
         fills = check_fills(model, {**case.fills, "image": self.fill or hiding_fill(model)})
         return credit(case.example, _best_without(case, "image", fills))
 
-    def hides_by(self, model: Model) -> str:
-        """What stands for the absent picture, for reports."""
-        return "a gray picture" if model.labels is None else f"fill {self.fill or hiding_fill(model)!r}"
-
 
 @register_metric
 @dataclass(frozen=True)
@@ -145,3 +141,16 @@ class AccuracyWithoutQuestion:
 
     def __call__(self, case: Case) -> float:
         return credit(case.example, _best_without(case, "text", case.fills))
+
+
+WITHOUT = (AccuracyWithoutImage, AccuracyWithoutQuestion)
+
+
+def hidden_by(metric: AccuracyWithoutImage | AccuracyWithoutQuestion, model: Model, text_fill: str | None) -> str:
+    """What stands for the modality that a metric takes away, in words for reports."""
+    features = {feature.name: feature for feature in model.features}
+    if isinstance(metric, AccuracyWithoutQuestion):
+        return f"every word absent, fill {text_fill or features['text'].default_fill!r}" if "text" in features else ""
+    if model.labels is None:
+        return "a gray picture in its place"
+    return f"every region absent, fill {metric.fill or hiding_fill(model)!r}"
