@@ -248,7 +248,8 @@ def _describe_class(cls: type[Any], home: str, seen: set[int], parts: list[str])
             parts.append(f"{entry.name} {entry.type} {_value(entry.default)} {_value(dict(entry.metadata))}")
     for name, value in sorted(vars(cls).items()):
         written = getattr(getattr(value, "__code__", None), "co_filename", "")
-        if name in ("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__dataclass_fields__"):
+        is_code = isinstance(value, FunctionType | staticmethod | classmethod | property)
+        if name.startswith("__") and not is_code:  # Python's own notes, some of them made when a class is pickled
             continue
         if name in _BY_DATACLASS and written == "<string>":
             continue
