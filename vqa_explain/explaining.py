@@ -20,7 +20,16 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.game import Cost, make_players
 from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
-from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
+from vqa_explain.methods.base import (
+    Attribution,
+    Method,
+    Progress,
+    Task,
+    check_support,
+    for_players,
+    over_regions,
+    over_words,
+)
 from vqa_explain.models.base import SCORES, Answer, Encoded, Model, OpenModel, Target, find_answer
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.threads import quiet_linear_algebra
@@ -119,7 +128,7 @@ def explain(
 
 
 def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
-    began = time.perf_counter()
+    began, method = time.perf_counter(), for_players(method, len(task.players))
     found = method(task)
     task.cost.seconds = time.perf_counter() - began
     return dataclasses.replace(finish(task, method, found, best), answer_without_inputs=_without_inputs(task, method))

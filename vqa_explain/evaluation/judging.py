@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import METHODS
-from vqa_explain.methods.base import Method, Task
+from vqa_explain.methods.base import Method, Task, for_players
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
 from vqa_explain.metrics.sanity import randomised
@@ -130,7 +130,7 @@ class Judge:
         task = Task(self.model, encoded, target, players, targets, self.plan.seed)
         asked = {"image": self.plan.image_fill, "text": self.plan.text_fill}
         fills = check_fills(self.model, {k: v for k, v in asked.items() if v is not None})
-        return Case(task, best, fills, twin=self._twin)
+        return Case(task, best, fills, twin=partial(self._twin, example))
 
     def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:
         """The example with candidates, and the answers best first, of a model that writes them.
@@ -148,15 +148,16 @@ class Judge:
         found = answers(model, encoded, top=len(texts))
         return encoded, sorted(found, key=lambda answer: answer.index >= written)
 
-    def _twin(self, share: float) -> Model:
+    def _twin(self, example: Example, share: float) -> Model:
         if share not in self._twins:
-            self._twins[share] = randomised(self.model, share, self.plan.seed)
+            self._twins[share] = randomised(self.model, share, self.plan.seed, example)
         return self._twins[share]
 
     def _explained(
         self, case: Case, method: Method, base: Row, index: int, metrics: list[tuple[str, Metric]]
     ) -> list[Row]:
         cost, began = Cost(), time.perf_counter()
+        method = for_players(method, len(case.task.players))
         try:
             # A game of its own, so that the cost is what the method costs alone.
             task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
