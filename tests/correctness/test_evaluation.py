@@ -89,21 +89,23 @@ def test_a_fill_that_shows_the_picture_is_refused(fill):
         read_metric(f"accuracy_without_image:fill={fill}")
 
 
-@pytest.mark.parametrize("people", [("red",) * 10, ("red",) * 4 + ("pink",) * 6, ("red", "pink", "blue") * 3])
-def test_accuracy_without_a_modality_counts_people_as_accuracy_does(scenes_model, people):
+@pytest.mark.parametrize("matches", [0, 1, 2, 3, 10])
+@pytest.mark.parametrize("metric", ["accuracy_without_image", "accuracy_without_question"])
+def test_accuracy_without_a_modality_counts_people_as_accuracy_does(scenes_model, matches, metric):
     example = vx.load_dataset(DATA)[0]
-    picture = np.zeros_like(example.image)
-    both = {}
-    for answers in (people, ()):
-        one = vx.Example(picture, example.question, answer=None if answers else "red", answers=answers)
-        both[answers] = values(scenes_model, one, "accuracy_without_image")
-    said = said_of_nothing(scenes_model, scenes_model.encode(vx.Example(picture, example.question)).example)
-    matches = people.count(said)
-    # Of ten people n say so: left out one by one, n times n − 1 of them match and 10 − n times n.
-    n, total = matches, len(people)
-    expected = (n * min((n - 1) / 3, 1) + (total - n) * min(n / 3, 1)) / total
-    assert both[people] == [pytest.approx(expected)]
-    assert both[()] == [float(said == "red")]
+    encoded = scenes_model.encode(example)
+    leaves, fills = scenes_model.leaves(encoded), {"image": "constant", "text": "mask"}
+    nothing = scenes_model.baselines(encoded, fills, 0)
+    absent = "image" if metric == "accuracy_without_image" else "text"
+    with torch.no_grad():
+        said = scenes_model.labels[int(scenes_model.scores(encoded, {**leaves, absent: nothing[absent]}).argmax())]
+    people = (said,) * matches + tuple(f"other {i}" for i in range(10 - matches))
+    one = vx.Example(example.image, example.question, answers=people)
+    # Left out one by one: `matches` times one of them is missing, the other times none.
+    expected = (matches * min((matches - 1) / 3, 1) + (10 - matches) * min(matches / 3, 1)) / 10
+    assert values(scenes_model, one, metric) == [pytest.approx(expected)]
+    alone = vx.Example(example.image, example.question, answer=said)
+    assert values(scenes_model, alone, metric) == [1.0]
 
 
 @pytest.mark.parametrize("family", ["llava", "blip"])
