@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any, cast, overload
 
 import numpy as np
+import torch
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -20,7 +21,16 @@ from vqa_explain.features.words import undivided_scripts
 from vqa_explain.game import Cost, make_players
 from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
-from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_support, over_regions, over_words
+from vqa_explain.methods.base import (
+    Attribution,
+    Method,
+    Progress,
+    Task,
+    check_support,
+    for_players,
+    over_regions,
+    over_words,
+)
 from vqa_explain.models.base import (
     PLAIN,
     REAL,
@@ -158,10 +168,40 @@ def _score(model: Model, asked: str) -> str:
 
 
 def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
-    began = time.perf_counter()
+    began, method = time.perf_counter(), for_players(method, len(task.players))
     found = method(task)
     task.cost.seconds = time.perf_counter() - began
-    return finish(task, method, found, best)
+    explained = finish(task, method, found, best)
+    left = _without_inputs(task, method)
+    notes = explained.notes
+    if left == best[0].text:
+        notes += (
+            f"the model still answers “{left}” with everything absent: the fill shows too much, or the "
+            "answer needs no input",
+        )
+    return dataclasses.replace(explained, answer_without_inputs=left, notes=notes)
+
+
+@torch.no_grad()
+def _without_inputs(task: Task, method: Method) -> str | None:
+    """What the model answers with everything absent, under the method's own fill or baseline if it has one."""
+    model, encoded, labels = task.model, task.encoded, task.encoded.labels
+    if len(labels) < 2 or model.kind == REAL:  # the only candidate is always the answer
+        return None
+    game = next(iter(task.games.values()), None)
+    if game is not None:
+        shown = torch.zeros(1, game.players.regions.count, dtype=torch.bool, device=model.device)
+        special = [[token.special for token in encoded.tokens]]
+        said = torch.tensor(special, dtype=torch.bool, device=model.device)
+        scores = model.coalition_scores(encoded, game.players.regions, shown, said, game.fills, task.seed)
+        return labels[int(scores[0].argmax())]
+    asked = registry.parameters_of(method)
+    image = asked.get("image_baseline", asked.get("image_fill"))
+    if not {"image_baseline", "image_fill"} & set(asked) or not isinstance(image, str | None) or image == "any":
+        return None  # it has none, or several
+    fills = task.fills(image, asked.get("text_baseline", asked.get("text_fill")))
+    scores = model.scores(encoded, model.baselines(encoded, fills, task.seed))
+    return labels[int(scores[0].argmax())]
 
 
 def with_candidates(

@@ -75,6 +75,8 @@ class Explanation:
         padding: the share of the absolute values of the frame that lies on padding, which shows nothing of the
             picture; it is in no region and in no pixel of `image`.
         notes: what else a reader must know, one sentence each.
+        answer_without_inputs: what the model answers with every region and word absent, under the method's fill or
+            baseline; `None` from methods that have none.
     """
 
     question: str | None
@@ -100,6 +102,14 @@ class Explanation:
     interaction_errors: np.ndarray | None = None
     padding: float = 0.0
     notes: tuple[str, ...] = ()
+    answer_without_inputs: str | None = None
+
+    @property
+    def survives_without_inputs(self) -> bool | None:
+        """Whether the predicted answer stays with everything absent: then the fill leaks, or no input is needed."""
+        if self.answer_without_inputs is None:
+            return None
+        return self.answer_without_inputs == self.answers[0].text
 
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number`."""

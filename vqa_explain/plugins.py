@@ -61,5 +61,5 @@ def own() -> tuple[type[Any], ...]:
 
 def adopt(classes: tuple[type[Any], ...]) -> None:
     """Makes classes that another process registered known in this one."""
-    for cls in classes:
-        (METRICS if hasattr(cls, "judges") else METHODS).setdefault(cls.name, cls)
+    for cls in classes:  # a worker may know an older class of that name
+        (METRICS if hasattr(cls, "judges") else METHODS)[cls.name] = cls

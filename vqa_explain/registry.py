@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import json
 import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
@@ -23,12 +24,14 @@ def parameter(
     high: float | None = None,
     choices: tuple[Any, ...] = (),
     several: bool = False,
+    per_player: bool = False,
 ) -> Any:
     """A dataclass field that says what it means and which values it takes (`None` only where it is the default).
 
-    With `several` a list of choices does as well as one.
+    With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does as well as a
+    number: so many for each player of the example.
     """
-    data = {"help": about, "low": low, "high": high, "choices": choices, "several": several}
+    data = {"help": about, "low": low, "high": high, "choices": choices, "several": several, "per_player": per_player}
     return field(default=default, metadata=data)
 
 
@@ -83,6 +86,10 @@ def _check(owner: str, entry: Any, value: Any) -> None:
     if data["low"] is None and data["high"] is None:
         if "str" in str(entry.type) and not isinstance(value, str):
             raise InvalidInput(f"{what} must be text, not {value!r}")
+        return
+    if data["per_player"] and isinstance(value, str):
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?n", value) or float(value[:-1]) <= 0:
+            raise InvalidInput(f"{what} must be a number, or a number for each player such as '4n', not {value!r}")
         return
     whole = "int" in str(entry.type)
     good = isinstance(value, numbers.Integral if whole else numbers.Real)

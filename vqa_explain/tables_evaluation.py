@@ -12,10 +12,9 @@ from vqa_explain.evaluation.report import Report, better_text
 from vqa_explain.tables import parameters_table
 
 
-def _cell(one: Interval, sign: str = "") -> str:
-    if not one.count:
-        return "–"
-    return f"{one.mean:{sign}.3g}" + (f"\n[{one.low:{sign}.3g}, {one.high:{sign}.3g}]" if one.low == one.low else "")
+def _cell(one: Interval, sign: str = "", failed: int = 0) -> str:
+    lines = [f"{one.mean:{sign}.3g}", one.span(f"{sign}.3g")] if one.count else ["–"]
+    return "\n".join([*lines, *([f"{failed:,} failed"] if failed else [])])
 
 
 def report_tables(report: Report) -> list[Table]:
@@ -25,22 +24,27 @@ def report_tables(report: Report) -> list[Table]:
     if answers:
         table = Table("questions", "number", *answers, title=f"{report.plan.model} on {report.plan.data}")
         for row in report.families().to_dict("records"):
-            table.add_row(row["family"] or "all", f"{row['count']:,}", *(_cell(row[text]) for text in answers))
+            number = f"{row['count']:,}" if row["judged"] == row["count"] else f"{row['judged']:,} of {row['count']:,}"
+            table.add_row(row["family"] or "all", number, *(_cell(row[text]) for text in answers))
         tables.append(table)
     if (emap := report.emap()) is not None:
         table = Table("questions", "accuracy", "additive (EMAP)", "gap", title="Words and picture together")
         table.add_row(str(emap.count), f"{emap.accuracy:.3f}", f"{emap.emap:.3f}", f"{emap.gap:+.3f}")
         tables.append(table)
     if report.methods:
-        table = Table("metric", *map(escape, report.methods), title="Methods × metrics, means with 95 % intervals")
+        title = "Methods × metrics, means with 95 % intervals over the examples that all methods have"
+        table = Table("metric", "examples", *map(escape, report.methods), title=title)
         for text, metric in report.metrics.items():
             if metric.judges == "explanation":
-                cells = [_cell(report.interval(text, method)) for method in report.methods]
-                table.add_row(f"{text} {better_text(metric)}", *map(Text, cells))
+                cells = [_cell(report.interval(text, m), failed=report.failed(text, m)) for m in report.methods]
+                table.add_row(f"{text} {better_text(metric)}", f"{len(report.common(text)):,}", *map(Text, cells))
         tables.append(table)
-        costs = Table("method", "forwards", "backwards", "seconds", title="Cost of an explanation, one thread")
+        costs = Table(
+            "method", "examples", "forwards", "backwards", "seconds", title="Cost of an explanation, one thread"
+        )
         for row in report.costs().to_dict("records"):
-            costs.add_row(row["method"], *(f"{row[k]:.3g}" for k in ("forwards", "backwards", "seconds")))
+            spent = (f"{row[k]:.3g}" for k in ("forwards", "backwards", "seconds"))
+            costs.add_row(row["method"], f"{row['count']:,}", *spent)
         tables.append(costs)
     return tables
 
@@ -51,8 +55,7 @@ def comparison_table(found: Comparison) -> Table:
     table = Table("metric", "method", "A", "B", "B − A, paired", "examples", title=Text(title))
     for row in found.rows:
         d = row.difference
-        told = d.low > 0 or d.high < 0
-        cell = Text(_cell(d, "+"), style="bold" if told else "")
+        cell = Text(_cell(d, "+"), style="bold" if d.tells_from_zero else "")
         table.add_row(row.metric, Text(row.method), Text(_cell(row.a)), Text(_cell(row.b)), cell, f"{d.count:,}")
     return table
 

@@ -29,7 +29,7 @@ def test_the_regression_is_that_of_scikit_learn():
     rows = rng.random((80, 6)) < 0.5
     values = rng.normal(size=80)
     distance = 1 - np.sqrt(rows.sum(axis=1) / 6)
-    theirs = Ridge(alpha=0.7).fit(rows, values, sample_weight=np.exp(-(distance**2) / 0.25**2))
+    theirs = Ridge(alpha=0.7).fit(rows, values, sample_weight=np.sqrt(np.exp(-(distance**2) / 0.25**2)))
     np.testing.assert_allclose(ridge(rows, values, 0.25, 0.7)[0], theirs.coef_, atol=1e-10)
 
 

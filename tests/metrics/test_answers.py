@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vqa_explain.metrics.additive import additive, project
-from vqa_explain.metrics.answers import normalized, vqa_score
+from vqa_explain.metrics.official import normalized, vqa_score
 
 
 # What the official evaluation's code makes of answers, traced through by hand.

@@ -1,5 +1,6 @@
-"""Examples from tables: which column holds what, kept as data; by the library `datasets`, streaming."""
+"""Examples from tables: which column holds what, kept as data; rows are read one by one."""
 
+import csv
 import hashlib
 import json
 import re
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from vqa_explain.datasets.rows import as_written, csv_columns, csv_rows, json_columns, json_rows, read_json
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 
 # The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
 FIELDS = ("image", "question", "answer", "answers", "id", "family", "mask", "boxes", "decisive")
 FILES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+TEXTS = ("question", "answer", "answers", "id", "family")  # fields that hold a text as it is written
 
 
 @dataclass(frozen=True)
@@ -142,28 +145,64 @@ class Table:
             yield example
 
     def _rows(self) -> Iterator[dict[str, Any]]:
+        try:
+            columns, rows = self._read()
+            self._check(columns)
+            yield from rows
+        except (OSError, ValueError, csv.Error) as error:
+            if isinstance(error, InvalidInput):
+                raise
+            raise InvalidInput(f"data set {self.name!r} cannot be read from {self.source!r}: {error}") from error
+
+    def _read(self) -> tuple[list[str], Iterator[dict[str, Any]]]:
+        """The names of the columns, and the rows."""
+        path = Path(self.source)
+        if self.kind == "csv":
+            return csv_columns(path), csv_rows(path)
+        if self.kind == "json":
+            return self._keys, json_rows(path, self.rows_under)
+        return self._typed_rows()
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        """The keys of a JSON file's rows; the file is read through once for them, since a row may lack some."""
+        return json_columns(Path(self.source), self.rows_under)
+
+    def _typed_rows(self) -> tuple[list[str], Iterator[dict[str, Any]]]:
+        """Rows of Parquet files and of the hub, which keep each column's type."""
         import datasets
 
         options: dict[str, Any] = {"split": self.split, "streaming": True}
         if self.kind is not None:
             options |= {"data_files": {self.split: self.source}}
-            if self.rows_under is not None:
-                options["field"] = self.rows_under
         try:
             rows = datasets.load_dataset(self.kind or self.source, self.config, **options)
             known = rows.column_names
             if known is None:
                 known = list(next(iter(rows.take(1)), {}))
-            self._check(known)
-            yield from rows
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            if isinstance(error, InvalidInput):
-                raise
+        except datasets.exceptions.DatasetsError as error:
             raise InvalidInput(f"data set {self.name!r} cannot be read from {self.source!r}: {error}") from error
+        self._check_types(rows.features or {})
+        return known, iter(rows)
+
+    def _check_types(self, types: Mapping[str, Any]) -> None:
+        """Raises where a text's column has a type that does not keep how a text was written."""
+        for what in TEXTS:
+            column = self.fields.get(what, "")
+            kind = getattr(types.get(column), "dtype", "")
+            if isinstance(kind, str) and kind.startswith(("float", "double", "decimal", "bool", "date", "time")):
+                raise InvalidInput(
+                    f"column {column!r} of data set {self.name!r} holds {kind}, so how each {what} was written is not "
+                    "known (1 or 1.0?); store the column as text"
+                )
 
     def _check(self, known: list[str]) -> None:
         for what, path in self.fields.items():
             for column in re.findall(r"\{(\w+)\}", path) or [path.split(".")[0]]:
+                if known.count(column) > 1:
+                    raise InvalidInput(
+                        f"data set {self.name!r} has several columns named {column!r}; give each its own name"
+                    )
                 if column not in (*known, "split"):
                     raise InvalidInput(
                         f"data set {self.name!r} has no column {column!r} for the {what}; there are: {', '.join(known)}"
@@ -197,14 +236,14 @@ class Table:
         masks = self._masks(found, image)
         return Example(
             image=image,
-            question=_text(found.get("question")),
-            answer=_text(found.get("answer")),
-            answers=tuple(map(str, answers)),
-            id=_text(found.get("id")) or f"{self.name}/{number}",
-            family=_text(found.get("family")) or "",
+            question=as_written(found.get("question"), "question"),
+            answer=as_written(found.get("answer"), "answer"),
+            answers=tuple(as_written(one, "answer") or "" for one in answers),
+            id=as_written(found.get("id"), "id") or f"{self.name}/{number}",
+            family=as_written(found.get("family"), "family") or "",
             masks=masks,
             about=() if masks is None else tuple(range(len(masks))),
-            decisive=tuple((int(a), int(b)) for a, b in _listed(found.get("decisive") or ())),
+            decisive=tuple((int(float(a)), int(float(b))) for a, b in _listed(found.get("decisive") or ())),
         )
 
     def _value(self, row: Any, path: str) -> Any:
@@ -234,15 +273,11 @@ class Table:
         return masks
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
 def _listed(value: Any) -> Any:
     """A list, which a CSV file keeps as JSON."""
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            return read_json(value)
         except ValueError as error:
             raise InvalidInput(f"{value[:60]!r} should be a list written as JSON, such as [[0, 4]]") from error
     return value
@@ -301,7 +336,12 @@ def _columns(path: Path) -> list[str]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(FILES[path.suffix], data_files=str(path), split="train", streaming=True)
+        kind = FILES[path.suffix]
+        if kind == "csv":
+            return csv_columns(path)
+        if kind == "json":
+            return json_columns(path)
+        rows = datasets.load_dataset(kind, data_files=str(path), split="train", streaming=True)
         return list(rows.column_names or next(iter(rows.take(1)), {}))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, csv.Error, datasets.exceptions.DatasetsError) as error:
         raise InvalidInput(f"{str(path)!r} cannot be read as a table: {error}") from error

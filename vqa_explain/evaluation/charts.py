@@ -53,7 +53,8 @@ def intervals_chart(report: Report) -> str:
             one = report.interval(text, method)
             if one.count:
                 color = color_of(report, method)
-                axis.plot([one.low, one.high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
+                if one.is_known:
+                    axis.plot([one.low, one.high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
                 axis.plot(one.mean, row, "o", color=color, markersize=5)
         axis.set_title(f"{text} {better_text(report.metrics[text])}", fontsize=9.5)
         axis.set_yticks(range(len(report.methods)), report.methods, fontsize=7.5)

@@ -1,51 +1,133 @@
-"""Means with bootstrap intervals."""
+"""Means with 95 % intervals that hold the true mean about that often, from few values too.
+
+| values | interval |
+| --- | --- |
+| 0 or 1, and shares that are mostly 0 or 1 | Wilson 1927 |
+| pairs of 0 or 1, their difference | Agresti & Min 2005, section 5 |
+| any other | studentized bootstrap, Efron & Tibshirani 1993, section 12.5 |
+
+The bootstrap needs `LEAST` values, the most common one counted once; below that they are said to be too few. In
+simulations of normal, exponential, beta and mixed values it then holds the true mean 93 to 98 % of the time, of
+lognormal values 91 % (`tests/correctness/test_evaluation.py`).
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 LEVEL = 0.95
+Z = 1.959963984540054  # the normal distribution's quantile at (1 + LEVEL) / 2
+LEAST = 8  # values that a bootstrap interval needs, those equal to the most common one counted once
 RESAMPLES = 2000
-AT_ONCE = 50_000_000  # numbers drawn into memory together
+AT_ONCE = 20_000_000  # numbers drawn into memory together
+TOO_FEW = "too few"
+NOTHING = float("nan")
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `count` values with its 95 % interval; NaN where there are too few."""
+    """A mean over `count` values with its 95 % interval; NaN where there are too few (see `is_known`)."""
 
     mean: float
     low: float
     high: float
     count: int
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is an interval."""
+        return bool(np.isfinite(self.low))
+
+    @property
+    def tells_from_zero(self) -> bool:
+        """Whether the interval is on one side of 0."""
+        return self.is_known and (self.low > 0 or self.high < 0)
+
+    def span(self, digits: str = ".3f") -> str:
+        """The interval alone, in words where there is none."""
+        if not self.is_known:
+            return f"{TOO_FEW} for an interval"
+        return f"[{self.low:{digits}}, {self.high:{digits}}]"
+
     def __str__(self) -> str:
-        if not self.count:
-            return "–"
-        if np.isnan(self.low):
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:.3f} {self.span()}" if self.count else "–"
 
 
-def mean_interval(values: np.ndarray) -> Interval:
-    """The mean of the values that are numbers, with its percentile bootstrap interval (Efron & Tibshirani 1993)."""
-    from scipy.stats import bootstrap
+def mean_interval(values: np.ndarray, bounds: Bounds = UNBOUNDED) -> Interval:
+    """The mean of the values that are numbers, with its interval.
 
-    values = np.asarray(values, dtype=float)
-    values = values[np.isfinite(values)]
+    Args:
+        values: (N,) of a metric; NaN where it has none.
+        bounds: what the metric can be.
+    """
+    values = _numbers(values)
     if not len(values):
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, float("nan"), float("nan"), len(values))
-    if values.std() == 0:
-        return Interval(mean, mean, mean, len(values))
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=max(1, AT_ONCE // len(values)),
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), len(values))
+        return Interval(NOTHING, NOTHING, NOTHING, 0)
+    if _is_share(values, bounds):
+        return _wilson(values)
+    return _studentized(values, bounds)
+
+
+def paired_interval(base: np.ndarray, other: np.ndarray) -> Interval:
+    """The mean of other − base over the pairs (N,), (N,) of which both are numbers, with its interval."""
+    base, other = np.asarray(base, dtype=float), np.asarray(other, dtype=float)
+    both = np.isfinite(base) & np.isfinite(other)
+    differences = (other - base)[both]
+    if not len(differences):
+        return Interval(NOTHING, NOTHING, NOTHING, 0)
+    if np.isin(base[both], (0, 1)).all() and np.isin(other[both], (0, 1)).all():
+        return _difference_of_shares(differences)
+    return _studentized(differences, UNBOUNDED)
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    return values[np.isfinite(values)]
+
+
+def _is_share(values: np.ndarray, bounds: Bounds) -> bool:
+    """Whether the values are 0 or 1, or lie in 0 … 1 by definition and are so at least half of the time.
+
+    A bootstrap knows too little of such values. Their variance is at most that of zeros and ones with the same mean,
+    so Wilson's interval is wide enough for them.
+    """
+    ends = np.isin(values, (0, 1)).mean()
+    return bool(ends >= 0.5) if bounds == (0, 1) else bool(ends == 1) and bounds == UNBOUNDED
+
+
+def _wilson(values: np.ndarray) -> Interval:
+    count, mean = len(values), float(values.mean())
+    center = (mean + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    half = Z / (1 + Z**2 / count) * np.sqrt(mean * (1 - mean) / count + Z**2 / (4 * count**2))
+    # At 0 and 1 an end is the mean itself, less what rounding leaves.
+    return Interval(mean, min(mean, max(0.0, float(center - half))), max(mean, min(1.0, float(center + half))), count)
+
+
+def _difference_of_shares(differences: np.ndarray) -> Interval:
+    """Of −1, 0 and 1: half an observation is added to each of the four cells of the pairs."""
+    count, total = len(differences), len(differences) + 2
+    better, worse = (differences > 0).sum() + 0.5, (differences < 0).sum() + 0.5
+    center = (better - worse) / total
+    half = Z * np.sqrt((better + worse) / total - center**2) / np.sqrt(total)
+    mean = float(differences.mean())
+    return Interval(mean, min(mean, max(-1.0, float(center - half))), max(mean, min(1.0, float(center + half))), count)
+
+
+def _studentized(values: np.ndarray, bounds: Bounds) -> Interval:
+    count, mean = len(values), float(values.mean())
+    unlike = count + 1 - int(np.unique(values, return_counts=True)[1].max())  # the most common value counts once
+    if unlike < LEAST:
+        return Interval(mean, NOTHING, NOTHING, count)
+    error = values.std(ddof=1) / np.sqrt(count)
+    rng, ratios = np.random.default_rng(0), list[np.ndarray]()
+    at_once = max(1, AT_ONCE // count)
+    for start in range(0, RESAMPLES, at_once):
+        drawn = values[rng.integers(count, size=(min(at_once, RESAMPLES - start), count))]
+        errors = drawn.std(axis=1, ddof=1) / np.sqrt(count)
+        usable = errors > 1e-9 * error  # a resample of one value alone says nothing
+        ratios.append((drawn.mean(axis=1)[usable] - mean) / errors[usable])
+    low, high = np.quantile(np.concatenate(ratios), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    ends = np.clip([mean - high * error, mean - low * error], *bounds)
+    return Interval(mean, float(ends[0]), float(ends[1]), count)

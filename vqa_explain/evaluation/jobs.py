@@ -1,18 +1,22 @@
 """Pieces of an evaluation that can be done anywhere: a shard of examples, or some rows of EMAP's grid."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from vqa_explain import plugins
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.evaluation.judging import ERROR, Judge, table_of
+from vqa_explain.evaluation.judging import ERROR, Judge, Row, table_of
 from vqa_explain.evaluation.plan import Plan
-from vqa_explain.evaluation.store import EXAMPLES, GRID, PLAN_HASH, as_bytes
+from vqa_explain.evaluation.stamps import row_stamp
+from vqa_explain.evaluation.store import EXAMPLES, GRID, PLAN_HASH, STAMPS, as_bytes
 from vqa_explain.examples import Example
 from vqa_explain.metrics.additive import row_of_grid, stacked_scores
 from vqa_explain.metrics.base import right_answers
@@ -26,18 +30,46 @@ GRID_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
+class Redo:
+    """What of a finished shard no longer holds.
+
+    Attributes:
+        table: the shard's file; `None` until it is read.
+        examples: the indices of the rows that changed.
+        methods, metrics: the texts of those whose code changed.
+    """
+
+    table: bytes | None = None
+    examples: frozenset[int] = frozenset()
+    methods: frozenset[str] = frozenset()
+    metrics: frozenset[str] = frozenset()
+
+
+@dataclass
+class Resumed:
+    """The finished shards that hold as they are; and files of those of which some rows are computed again."""
+
+    finished: set[int] = field(default_factory=set)
+    redo: dict[int, tuple[Path, Redo]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Job:
     """One piece of work: a shard's number and its examples.
 
     Attributes:
         items: (index, example) to judge; with an indexed data set, the index alone and `None`.
         rows: of a grid: the positions in `items` whose questions are this piece's.
+        redo: where only a part of the shard is to be computed again.
+        stamp: of a grid: what all its rows are.
     """
 
     kind: str
     number: int
     items: tuple[tuple[int, Example | None], ...]
     rows: tuple[int, ...] = ()
+    redo: Redo | None = None
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,10 +110,18 @@ class Workshop:
             yield index, self.dataset[index] if example is None else example
 
     def _examples(self, job: Job, judge: Judge) -> Done:
-        rows = [row for index, example in self._items(job) for row in judge(index, example)]
+        stamps: dict[int, dict[str, str]] = {}
+        rows: list[Row] = []
+        known = _by_index(job.redo)
+        for index, example in self._items(job):
+            stamps[index] = row_stamp(example, self.plan.pictures)  # before the picture is read
+            if job.redo is None or index in job.redo.examples or index not in known:
+                rows += judge(index, example)
+            else:
+                rows += judge.again(index, example, known[index], job.redo.methods, job.redo.metrics)
         wrong = {row["index"]: f"example {row['index']}: {row['note']}" for row in rows if row["metric"] == ERROR}
         kept, judge.kept = judge.kept, {}
-        table = table_of(rows, {PLAN_HASH.decode(): self.plan.hash})
+        table = table_of(rows, self._about(stamps))
         return Done(EXAMPLES, job.number, as_bytes(table), kept, len(job.items), tuple(wrong.values()))
 
     def _grid(self, job: Job) -> Done:
@@ -108,29 +148,57 @@ class Workshop:
             columns += scores
         for (index, _), values in zip(usable, columns, strict=True):
             found.append({"part": "column", "index": index, "answer": None, "values": values.tolist()})
-        about = GRID_SCHEMA.with_metadata({PLAN_HASH.decode(): self.plan.hash})
-        table = pa.Table.from_pylist(found, schema=about)
+        table = pa.Table.from_pylist(found, schema=GRID_SCHEMA.with_metadata(self._about(job.stamp)))
         return Done(GRID, job.number, as_bytes(table), {}, 0, ())
 
+    def _about(self, rows: Any) -> dict[str, str]:
+        """A shard's metadata: whose it is, and what its rows depend on."""
+        stamps = {"rows": rows, "versions": self.plan.versions, "code": self.plan.code}
+        return {PLAN_HASH.decode(): self.plan.hash, STAMPS.decode(): json.dumps(stamps)}
 
-def example_jobs(dataset: Iterable[Example], plan: Plan, finished: set[int]) -> Iterator[Job]:
-    """The shards that are not there yet. A data set that has an order and a length is not read here."""
-    indexed = can_be_indexed(dataset)
-    if indexed:
+
+def _by_index(redo: Redo | None) -> dict[int, list[Row]]:
+    """The rows of a finished shard, by their example."""
+    found: dict[int, list[Row]] = {}
+    if redo is not None and redo.table is not None:
+        for row in pq.read_table(pa.BufferReader(redo.table), page_checksum_verification=True).to_pylist():
+            found.setdefault(row["index"], []).append(row)
+    return found
+
+
+def example_jobs(dataset: Iterable[Example], plan: Plan, resumed: Resumed) -> Iterator[Job]:
+    """The shards that are not there yet, or not as they should be.
+
+    A data set that has an order and a length is not read here.
+    """
+    if can_be_indexed(dataset):
         total = len(dataset) if plan.limit is None else min(plan.limit, len(dataset))  # type: ignore[arg-type]
-        for number, start in enumerate(range(0, total, plan.shard)):
-            if number not in finished:
-                yield Job(EXAMPLES, number, tuple((i, None) for i in range(start, min(start + plan.shard, total))))
-        return
-    reader = enumerate(islice(iter(dataset), plan.limit))
-    number = 0
-    while part := tuple(islice(reader, plan.shard)):
-        if number not in finished:
-            yield Job(EXAMPLES, number, part)
-        number += 1
+        parts: Iterator[tuple[tuple[int, Example | None], ...]] = (
+            tuple((i, None) for i in range(start, min(start + plan.shard, total)))
+            for start in range(0, total, plan.shard)
+        )
+    else:
+        reader = enumerate(islice(iter(dataset), plan.limit))
+        parts = iter(lambda: tuple(islice(reader, plan.shard)), ())
+    for number, part in enumerate(parts):
+        if number not in resumed.finished:
+            yield Job(EXAMPLES, number, part, redo=_read(resumed, number))
 
 
-def grid_jobs(dataset: Iterable[Example], plan: Plan, count: int, finished: set[int]) -> Iterator[Job]:
+def _read(resumed: Resumed, number: int) -> Redo | None:
+    """What is to be done again of a shard, with its file; everything where the file is damaged."""
+    if number not in resumed.redo:
+        return None
+    path, redo = resumed.redo[number]
+    content = path.read_bytes()
+    try:
+        pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return None
+    return replace(redo, table=content)
+
+
+def grid_jobs(dataset: Iterable[Example], plan: Plan, count: int, finished: set[int], stamp: str) -> Iterator[Job]:
     """The pieces of the grid over the first `count` examples that are not there yet."""
     most = count if plan.limit is None else min(count, plan.limit)
     items: tuple[tuple[int, Example | None], ...]
@@ -140,7 +208,7 @@ def grid_jobs(dataset: Iterable[Example], plan: Plan, count: int, finished: set[
         items = tuple(enumerate(islice(iter(dataset), most)))
     for number, start in enumerate(range(0, len(items), GRID_ROWS)):
         if number not in finished:
-            yield Job(GRID, number, items, tuple(range(start, min(start + GRID_ROWS, len(items)))))
+            yield Job(GRID, number, items, tuple(range(start, min(start + GRID_ROWS, len(items)))), stamp=stamp)
 
 
 def can_be_indexed(dataset: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import pyarrow as pa
@@ -12,14 +12,13 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example
-from vqa_explain.explaining import with_candidates
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import METHODS
-from vqa_explain.methods.base import Method, Task
+from vqa_explain.methods.base import Method, Task, for_players
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
 from vqa_explain.metrics.sanity import randomised
-from vqa_explain.models.base import REAL, Model, OpenModel, Target, answers, check_fills
+from vqa_explain.models.base import REAL, Answer, Encoded, Model, OpenModel, Target, answers, check_fills
 from vqa_explain.models.sharing import network_held
 
 SCHEMA = pa.schema(
@@ -68,10 +67,40 @@ class Judge:
 
     def __call__(self, index: int, example: Example) -> list[Row]:
         """The rows of one example; what fails is a row too, and the rest goes on."""
-        with network_held(self.model.module):  # methods and metrics put hooks on it
-            return self._rows(index, example)
+        return self._judge(index, example, None, frozenset())
 
-    def _rows(self, index: int, example: Example) -> list[Row]:
+    def again(
+        self, index: int, example: Example, known: list[Row], methods: frozenset[str], metrics: frozenset[str]
+    ) -> list[Row]:
+        """The rows of an example of which those by some methods, and of some metrics, no longer hold."""
+        if not methods and not metrics:
+            return known
+        kept = [r for r in known if r["method"] not in methods and self.metric_of(r) not in metrics]
+        if all(self.metric_of(row) == ERROR and not row["method"] for row in known):
+            return self(index, example)  # the example itself failed
+        rows = [*kept, *self._judge(index, example, methods, metrics)]
+        order = ["", *self.plan.methods, RandomValues.name]
+        texts = ["", *self.plan.metrics, ERROR]
+        return sorted(rows, key=lambda row: (order.index(row["method"]), texts.index(self.metric_of(row))))
+
+    def metric_of(self, row: Row) -> str:
+        """The metric that a row is of, also where it tells of an error; "error" where that is of no metric."""
+        if row["metric"] != ERROR:
+            return str(row["metric"])
+        return next((text for text in self.plan.metrics if str(row["note"]).startswith(f"{text}: ")), ERROR)
+
+    def _judge(
+        self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]
+    ) -> list[Row]:
+        """The rows by these methods (`None` for all, and of the answer), and of these metrics by any method."""
+        with network_held(self.model.module):  # methods and metrics put hooks on it
+            return self._rows(index, example, methods, metrics)
+
+    def _rows(self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]) -> list[Row]:
+        def wanted(method: str) -> list[tuple[str, Metric]]:
+            every = methods is None or method in methods
+            return [(text, metric) for text, metric in self.metrics if every or text in metrics]
+
         base: Row = dict.fromkeys(SCHEMA.names)
         base |= {"index": index, "id": example.id, "family": example.family, "question": example.question}
         base |= {"answer": example.answer, "method": "", "metric": ERROR}
@@ -80,37 +109,60 @@ class Judge:
         except Exception as error:  # of any kind: one bad example must not end the run
             return [{**base, "note": said(error)}]
         base |= {"predicted": case.best[0].text, "probability": case.best[0].probability}
-        rows = self._values(case, base, "answer")
+        rows = self._values(case, base, "answer", wanted(""))
         if all(metric.judges == "answer" for _, metric in self.metrics):
             return rows
         for text, method in [*self.methods, (RandomValues.name, cast(Method, RandomValues(index)))]:
-            rows += self._explained(case, method, {**base, "method": text}, index)
+            chosen = [(t, m) for t, m in wanted(text) if m.judges == "explanation"]
+            every = methods is None or text in methods
+            if chosen or every:
+                found = self._explained(case, method, {**base, "method": text}, index, chosen)
+                rows += [row for row in found if every or row["metric"] != ""]  # the cost stays as it was measured
         return rows
 
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
         encoded = self.model.encode(example)
         players = make_players(encoded, self.plan.regions, self.plan.words)
-        score = "value" if self.model.kind == REAL else "logit"
         if self.model.labels is None:
-            own = [None] if example.answer is None else [None, example.answer]
-            encoded = with_candidates(cast(OpenModel, self.model), encoded, None, own, None, None)
+            encoded, best = self._written(encoded)
             score = "log_probability"
-        best = answers(self.model, encoded)
+        else:
+            best = answers(self.model, encoded)
+            score = "value" if self.model.kind == REAL else "logit"
         target = Target(best[0].index, None, score, kind=self.model.kind)
         targets = targets_of(self.model, encoded, target)
         task = Task(self.model, encoded, target, players, targets, self.plan.seed)
         asked = {"image": self.plan.image_fill, "text": self.plan.text_fill}
         fills = check_fills(self.model, {k: v for k, v in asked.items() if v is not None})
-        return Case(task, best, fills, twin=self._twin)
+        return Case(task, best, fills, twin=partial(self._twin, example))
 
-    def _twin(self, share: float) -> Model:
+    def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:
+        """The example with candidates, and the answers best first, of a model that writes them.
+
+        The true answer is a candidate too, for metrics that compare. It is never taken for the model's own answer,
+        even where its probability is higher: the model did not write it.
+        """
+        model, true = cast(OpenModel, self.model), encoded.example.answer
+        own = {text.strip().casefold(): text for text in reversed(model.generate(encoded))}
+        texts = list(reversed(own.values()))
+        written = len(texts)
+        if true is not None and true.strip().casefold() not in own:
+            texts.append(true)
+        encoded = model.with_answers(encoded, texts)
+        found = answers(model, encoded, top=len(texts))
+        return encoded, sorted(found, key=lambda answer: answer.index >= written)
+
+    def _twin(self, example: Example, share: float) -> Model:
         if share not in self._twins:
-            self._twins[share] = randomised(self.model, share, self.plan.seed)
+            self._twins[share] = randomised(self.model, share, self.plan.seed, example)
         return self._twins[share]
 
-    def _explained(self, case: Case, method: Method, base: Row, index: int) -> list[Row]:
+    def _explained(
+        self, case: Case, method: Method, base: Row, index: int, metrics: list[tuple[str, Metric]]
+    ) -> list[Row]:
         cost, began = Cost(), time.perf_counter()
+        method = for_players(method, len(case.task.players))
         try:
             # A game of its own, so that the cost is what the method costs alone.
             task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
@@ -121,11 +173,11 @@ class Judge:
         except Exception as error:  # of any kind, as above
             return [{**base, "note": said(error)}]
         spent = {"forwards": cost.forwards, "backwards": cost.backwards, "seconds": cost.seconds}
-        return [{**base, "metric": "", **spent}, *self._values(explained, base, "explanation")]
+        return [{**base, "metric": "", **spent}, *self._values(explained, base, "explanation", metrics)]
 
-    def _values(self, case: Case, base: Row, judges: str) -> list[Row]:
+    def _values(self, case: Case, base: Row, judges: str, metrics: list[tuple[str, Metric]]) -> list[Row]:
         rows = []
-        for text, metric in self.metrics:
+        for text, metric in metrics:
             if metric.judges != judges:
                 continue
             row = {**base, "metric": text, "note": case.lacks(metric) or None}

@@ -3,19 +3,18 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
-from itertools import islice
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
 
-FORMAT = 1
+FORMAT = 2
+CHANGING = ("data_fingerprint", "versions", "code", "hiding")  # fields that may change between two calls of a run
 SHARD = 20  # examples: a minute or less of work, which is all that a kill can cost
 
 
@@ -23,15 +22,22 @@ SHARD = 20  # examples: a minute or less of work, which is all that a kill can c
 class Plan:
     """Everything that the results depend on.
 
+    What is asked for makes the plan's hash: another plan needs another folder. Data, code and versions may change in
+    between; then what depends on them is computed again (see `resuming`).
+
     Attributes:
         model, model_fingerprint: its name, and a hash of its weights.
-        data, data_fingerprint: the data set's name, and a hash of its content as far as that can be had at once.
+        data, data_fingerprint: the data set's name, and its own fingerprint if it has one; each shard knows its rows.
         limit: how many of the first examples are taken; `None` for all.
         methods, metrics: as `registry.read` takes them.
         regions, words, image_fill, text_fill: of the players, and of the game that metrics are over.
         seed: of whatever draws.
         keep: what else is kept: "explanations".
         shard: how many examples go into one file.
+        pictures: what picture files are known by: "time" (path, size and time of change) or "content".
+        versions: package → version.
+        code: "package", "model", "method …" and "metric …" → hash of its code (see `stamps`).
+        hiding: metric of answers → what stands for the modality that it takes away.
     """
 
     model: str
@@ -48,17 +54,24 @@ class Plan:
     seed: int = 0
     keep: tuple[str, ...] = ()
     shard: int = SHARD
+    pictures: str = "time"
+    versions: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    hiding: dict[str, str] = field(default_factory=dict)
 
     @property
     def hash(self) -> str:
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in CHANGING}
+        text = json.dumps({"format": FORMAT, **asked}, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, ensure_ascii=False)
 
     def differences(self, other: "Plan") -> list[str]:
-        """One line for every field in which the other plan differs."""
-        pairs = [(f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
+        """One line for everything that was asked for and that the other plan asks for differently."""
+        asked = [f.name for f in fields(self) if f.name not in CHANGING]
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in asked]
         return [f"{name}: {here!r} there, {now!r} now" for name, here, now in pairs if here != now]
 
 
@@ -70,12 +83,18 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or int(data.pop("format")) > FORMAT:
+        written = int(data.pop("format"))
+        if written > FORMAT:
             raise InvalidInput(f"plan {str(path)!r} is from a newer version of vqa_explain; upgrade to read it")
+        if written < FORMAT:
+            raise InvalidInput(
+                f"plan {str(path)!r} is from an older version of vqa_explain, which did not note what results depend "
+                "on; evaluate into another folder"
+            )
         lists = {k: tuple(data[k]) for k in ("methods", "metrics", "keep")}
         regions = data.get("regions")
         return Plan(**{**data, **lists, "regions": tuple(regions) if isinstance(regions, list) else regions})
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"plan {str(path)!r} is damaged ({error}); evaluate into another folder") from error
@@ -91,23 +110,9 @@ def model_fingerprint(model: Model) -> str:
 
 
 def data_fingerprint(dataset: Any) -> str:
-    """The data set's own `fingerprint`, or a hash of its examples: all of a list's, else the first 64 and how many."""
-    own = getattr(dataset, "fingerprint", None)
-    if isinstance(own, str):
-        return own
-    whole = isinstance(dataset, list | tuple)
-    digest = hashlib.sha256(b"" if whole else repr(type(dataset)).encode())
-    if hasattr(dataset, "__dataclass_fields__"):
-        digest.update(repr(dataset).encode())
-    if hasattr(dataset, "__len__"):
-        digest.update(str(len(dataset)).encode())
-    for example in dataset if whole else islice(iter(dataset), 64):
-        image = example.image
-        seen: Any = str(image)
-        if isinstance(image, np.ndarray) or hasattr(image, "tobytes"):
-            seen = hashlib.sha256(image.tobytes()).hexdigest()
-        digest.update(repr([seen, example.question, example.answer, example.answers, example.decisive]).encode())
-    return digest.hexdigest()[:16]
+    """The data set's own `fingerprint`, or ""."""
+    own = getattr(dataset, "fingerprint", "")
+    return own if isinstance(own, str) else ""
 
 
 def data_name(dataset: Iterable[Example]) -> str:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.jobs import Done, Job, Workshop
@@ -10,7 +11,7 @@ from vqa_explain.evaluation.local_engine import AHEAD
 
 RETRIES = 5  # times that Ray does a job again whose worker was lost
 
-_workshops: dict[str, Workshop] = {}  # of a worker process, by plan
+_workshops: dict[str, Workshop] = {}  # of a worker process, by run
 
 
 def run_on_ray(workshop: Workshop, jobs: Iterator[Job], workers: int | None, address: str | None) -> Iterator[Done]:
@@ -39,6 +40,7 @@ def run_on_ray(workshop: Workshop, jobs: Iterator[Job], workers: int | None, add
             )
         except ConnectionError as error:
             raise InvalidInput(f"no Ray cluster answers at {address!r}: {error}") from error
+    run = uuid4().hex  # a worker may outlive the run, and the next one's code or data may differ
     packed = ray.put(cloudpickle.dumps(workshop))
     task = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
     most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -47,7 +49,7 @@ def run_on_ray(workshop: Workshop, jobs: Iterator[Job], workers: int | None, add
         while True:
             while len(running) < most and (job := next(jobs, None)) is not None:
                 # Within a list the model stays a reference, and a worker fetches it once.
-                running.append(task.remote([packed], workshop.plan.hash, job))
+                running.append(task.remote([packed], run, job))
             if not running:
                 return
             ready, running = ray.wait(running)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,10 +13,11 @@ import pandas as pd
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput
-from vqa_explain.evaluation.intervals import Interval, mean_interval
+from vqa_explain.evaluation.intervals import UNBOUNDED, Bounds, Interval, mean_interval, paired_interval
 from vqa_explain.evaluation.judging import ERROR
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import NAME as RANDOM
+from vqa_explain.evaluation.stamps import digest
 from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
@@ -40,6 +41,7 @@ VALUES = [
     "value",
     "note",
 ]
+RUN = "run"  # in a gallery file's provenance: which results it belongs to
 SHOWN = 4  # examples of each kind in the gallery
 SUSPICIOUS, BEST, WORST = "suspicious", "best", "worst"
 # By which metric examples are best and worst: the first of these that was asked for.
@@ -134,47 +136,80 @@ class Report:
         ids = self._rows.drop_duplicates("index").set_index("index")["id"]
         return values.rename(ids) if ids.is_unique and (ids != "").all() else values
 
+    def common(self, metric: str) -> pd.DataFrame:
+        """The examples × methods that means are over: those examples for which every method has a value.
+
+        Else a method that fails for hard examples would look better than one that does not. A method without any
+        value is left out. Metrics of answers have one method, "", and share their examples with each other.
+        """
+        if self.metrics[metric].judges == "answer":
+            texts = [text for text, one in self.metrics.items() if one.judges == "answer"]
+            values = pd.DataFrame({text: self.values(text) for text in texts}).dropna(axis=1, how="all").dropna()
+            return values[[metric]].set_axis([""], axis=1) if metric in values else pd.DataFrame()
+        return self._wide.get(metric, pd.DataFrame()).dropna(axis=1, how="all").dropna()
+
+    def _common_values(self, metric: str, method: str) -> pd.Series:
+        values = self.common(metric)
+        return values[method] if method in values else pd.Series(dtype=float)
+
+    def failed(self, metric: str, method: str = "") -> int:
+        """The examples for which the method, the metric or the model raised an error."""
+        found = self._failures
+        concerned = found["method"].isin(["", method]) & found["metric"].isin(["", metric])
+        return int(found[concerned]["index"].nunique())
+
+    @cached_property
+    def _failures(self) -> pd.DataFrame:
+        """index, method and metric of every error; "" where it is of all of them."""
+        errors = self.errors()
+        of_metric = [next((t for t in self.metrics if str(n).startswith(f"{t}: ")), "") for n in errors["note"]]
+        return errors.assign(metric=of_metric)
+
     def summary(self) -> pd.DataFrame:
-        """Methods × metrics: mean, 95 % interval, how many examples, direction, range."""
+        """Methods × metrics: mean and 95 % interval over the examples that all methods have (see `common`).
+
+        `count` is the number of these examples, `failed` how many the method, metric or model failed for.
+        """
         rows: list[dict[str, Any]] = []
         for text, metric in self.metrics.items():
-            told = {"better": metric.better, "range": metric.range}
             for method in {"answer": [""], "explanation": self.methods}.get(metric.judges, []):
-                found = mean_interval(self.values(text, method).to_numpy())
-                rows.append({"metric": text, "method": method, **asdict(found), **told})
+                told = {"failed": self.failed(text, method), "better": metric.better, "range": metric.range}
+                rows.append({"metric": text, "method": method, **asdict(self.interval(text, method)), **told})
         if (emap := self.emap()) is not None:
             text = next(t for t, m in self.metrics.items() if m.judges == "data set")
-            nothing = {"low": np.nan, "high": np.nan, "better": NEITHER, "range": "0 … 1"}
+            nothing = {"low": np.nan, "high": np.nan, "failed": 0, "better": NEITHER, "range": "0 … 1"}
             rows.append({"metric": text, "method": "", "mean": emap.emap, "count": emap.count, **nothing})
         return pd.DataFrame(rows)
 
     def interval(self, metric: str, method: str) -> Interval:
         """One cell of the summary."""
-        return mean_interval(self.values(metric, method).to_numpy())
+        return mean_interval(self._common_values(metric, method).to_numpy(), bounds(self.metrics[metric]))
 
     def differences(self, metric: str, reference: str = RANDOM) -> dict[str, Interval]:
         """Method → the mean of its paired differences from the reference's values, with its interval."""
-        base = self.values(metric, reference)
-        return {
-            method: mean_interval((self.values(metric, method) - base).to_numpy())
-            for method in self.methods
-            if method != reference
-        }
+        base = self._common_values(metric, reference).to_numpy()
+        nothing = np.full(len(base), np.nan)
+        values = {m: self._common_values(metric, m).to_numpy() for m in self.methods if m != reference}
+        return {m: paired_interval(base, found if len(found) else nothing) for m, found in values.items()}
 
     def families(self) -> pd.DataFrame:
-        """Accuracies of each kind of question, "all" first: mean and interval of every metric of answers."""
+        """Accuracies of each kind of question, "all" first: mean and interval of every metric of answers.
+
+        `count` is the number of questions, `judged` how many of them every metric has a value of.
+        """
         texts = [text for text, metric in self.metrics.items() if metric.judges == "answer"]
         kinds = self._rows.drop_duplicates("index").set_index("index")["family"].fillna("")
         rows = []
         named = sorted(set(kinds) - {""})
         for family in ["all", *named] if len(named) > 1 else ["all"]:
             row: dict[str, Any] = {"family": family}
+            members = kinds.index if family == "all" else kinds.index[kinds == family]
             for text in texts:
-                values = self.values(text)
-                row[text] = mean_interval(
-                    (values if family == "all" else values[kinds[values.index] == family]).to_numpy()
-                )
-            row["count"] = int(len(kinds) if family == "all" else (kinds == family).sum())
+                values = self._common_values(text, "")
+                one = values[values.index.isin(members)].to_numpy()
+                row[text] = mean_interval(one, bounds(self.metrics[text]))
+            row["count"] = len(members)
+            row["judged"] = max((row[text].count for text in texts), default=0)
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -193,29 +228,39 @@ class Report:
         return additive(np.stack(own["values"]), np.stack(rows["values"]), means, rows["answer"].to_numpy(dtype=int))
 
     def curves(self) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Metric → method → (shares of players, mean score there)."""
-        table = self.store.read(EXAMPLES, self.plan, ["method", "metric", "curve"])
+        """Metric → method → (shares of players, mean score there over the examples that all methods have)."""
+        table = self.store.read(EXAMPLES, self.plan, ["index", "method", "metric", "curve"])
         if table is None:
             return {}
         frame = table.to_pandas().dropna(subset=["curve"])
         found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
         for text, metric in self.metrics.items():
-            for method in self.methods:
-                part = frame[(frame["metric"] == text) & (frame["method"] == method)]["curve"]
+            if not (frame["metric"] == text).any():
+                continue
+            shared = self.common(text)
+            of_metric = frame[(frame["metric"] == text) & frame["index"].isin(shared.index)]
+            for method in [m for m in self.methods if m in shared]:
+                part = of_metric[of_metric["method"] == method]["curve"]
                 if len(part):
                     found.setdefault(text, {})[method] = (metric.at, np.stack(part.to_numpy()).mean(axis=0))  # type: ignore[attr-defined]
         return found
 
     def costs(self) -> pd.DataFrame:
-        """What an explanation cost on the average: forwards, backwards, seconds with one thread."""
+        """What an explanation cost on the average: forwards, backwards, seconds with one thread.
+
+        `count` is the number of examples, those that every method explained.
+        """
         rows = self._rows[(self._rows["metric"] == "") & (self._rows["method"] != RANDOM)]
-        means = rows.groupby("method", sort=False)[["forwards", "backwards", "seconds"]].mean()
+        methods = rows["method"].nunique()
+        shared = rows.groupby("index")["method"].transform("nunique") == methods
+        grouped = rows[shared].groupby("method", sort=False)
+        means = grouped[["forwards", "backwards", "seconds"]].mean().assign(count=grouped.size())
         return means.reindex([m for m in self.methods if m in means.index]).reset_index()
 
     def notes(self) -> list[str]:
         """What a reader must know: what was skipped and why, and what failed."""
         frame = self.frame()
-        found = []
+        found = [f"{text}: {how}" for text, how in self.plan.hiding.items() if how]
         skipped = frame[frame["note"].notna()].drop_duplicates(["metric", "index"]).groupby(["metric", "note"]).size()
         for (metric, note), count in skipped.items():  # type: ignore[misc]
             found.append(f"{metric}: left out for {count:,} of {self.count:,} examples, since {note}")
@@ -226,8 +271,23 @@ class Report:
             found.append(
                 f"{len(part):,} failed {whose}; the first: example {part['index'].iloc[0]}: {part['note'].iloc[0]}"
             )
+        found += self._unequal()
         if self._unwritten():
             found.append("the run has not ended; best and worst examples are explained then: give its command again")
+        return found
+
+    def _unequal(self) -> list[str]:
+        """Where methods have values of different examples, which their means then leave out."""
+        found = []
+        for text, metric in self.metrics.items():
+            counts = {m: self.values(text, m).notna().sum() for m in self.methods}
+            if metric.judges != "explanation" or not any(counts.values()):
+                continue
+            shared, most = len(self.common(text)), max(counts.values())
+            if shared < most:
+                lacking = ", ".join(f"{m} lacks {most - n:,}" for m, n in counts.items() if 0 < n < most)
+                lacking = lacking or "each lacks others"
+                found.append(f"{text}: means are over the {shared:,} examples that every method has ({lacking})")
         return found
 
     def gallery(self) -> list[Shown]:
@@ -260,6 +320,9 @@ class Report:
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
         """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""
         wanted = {shown.index: shown for shown in self.gallery()}
+        for path in self._place(None).glob("*.vqax"):
+            if path.name not in {shown.file for shown in self.gallery()}:
+                path.unlink()  # of results that no longer hold
         missing = self._unwritten()
         if not missing:
             return
@@ -275,18 +338,39 @@ class Report:
                 seed=self.plan.seed,
                 **registry.parameters_of(method),
             )
-            why.save(self._place(shown))
+            provenance = {**why.provenance, RUN: self._run_of(shown)}
+            replace(why, provenance=provenance).save(self._place(shown))
 
     def _unwritten(self) -> list[Shown]:
-        return [shown for shown in self.gallery() if not self._place(shown).is_file()]
+        return [shown for shown in self.gallery() if self._kept(shown) is None]
 
-    def _place(self, shown: Shown) -> Path:
-        return self.folder / "gallery" / shown.file
+    def _place(self, shown: Shown | None) -> Path:
+        return self.folder / "gallery" / (shown.file if shown else "")
+
+    def _run_of(self, shown: Shown) -> str:
+        """A hash of the plan and of what the example's rows depend on, which a gallery's file is known by."""
+        of_shard = self._stamps.get(shown.index // self.plan.shard, {})
+        row = of_shard.get("rows", {}).get(str(shown.index))
+        return digest(self.plan.hash, shown.method, json.dumps([row, of_shard.get("versions"), of_shard.get("code")]))
+
+    @cached_property
+    def _stamps(self) -> dict[int, dict[str, Any]]:
+        return {number: stamps for number, (_, stamps) in self.store.stamped(EXAMPLES, self.plan).items()}
+
+    def _kept(self, shown: Shown) -> Explanation | None:
+        """The explanation that belongs to the results, if it is there."""
+        if not self._place(shown).is_file():
+            return None
+        try:
+            found = load_explanation(self._place(shown))
+        except InvalidInput:  # damaged: it is made again
+            return None
+        return found if found.provenance.get(RUN) == self._run_of(shown) else None
 
     def shown(self) -> list[tuple[Shown, Explanation]]:
         """The gallery's examples whose explanations were kept."""
-        paths = [(shown, self._place(shown)) for shown in self.gallery()]
-        return [(shown, load_explanation(path)) for shown, path in paths if path.is_file()]
+        kept = [(shown, self._kept(shown)) for shown in self.gallery()]
+        return [(shown, why) for shown, why in kept if why is not None]
 
     def to_html(self, path: str | Path) -> Path:
         """Writes one page that needs no network."""
@@ -321,6 +405,16 @@ class Report:
 def better_text(metric: Metric) -> str:
     """An arrow towards what is better."""
     return {HIGHER: "↑", LOWER: "↓", NEITHER: ""}[metric.better]
+
+
+def bounds(metric: Metric) -> Bounds:
+    """The least and the largest value that a metric says it can take."""
+    ends = [end.strip().replace("−", "-") for end in metric.range.split("…")]
+    try:
+        low, high = (float(end) if end else default for end, default in zip(ends, UNBOUNDED, strict=True))
+    except ValueError:  # a range in words
+        return UNBOUNDED
+    return low, high
 
 
 def _at(dataset: Any, indices: set[int]) -> dict[int, Example]:

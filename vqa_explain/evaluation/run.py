@@ -7,17 +7,20 @@ from typing import Any, cast
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.evaluation.jobs import Done, Job, Workshop, can_be_indexed, example_jobs, grid_jobs
+from vqa_explain.evaluation.jobs import Done, Job, Resumed, Workshop, can_be_indexed, example_jobs, grid_jobs
 from vqa_explain.evaluation.local_engine import default_workers, run_here, run_in_processes
 from vqa_explain.evaluation.plan import SHARD, Plan, data_fingerprint, data_name, model_fingerprint
 from vqa_explain.evaluation.report import Report
-from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.evaluation.resuming import grid_stamp, resume, resume_grid
+from vqa_explain.evaluation.stamps import PICTURES, code_stamps, versions
+from vqa_explain.evaluation.store import EXAMPLES, Store
 from vqa_explain.examples import Example
 from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS, explain
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, check_support
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Emap
+from vqa_explain.metrics.answers import WITHOUT, hidden_by
 from vqa_explain.metrics.base import LACKS, Metric, holds_probabilities
 from vqa_explain.models.base import Model
 from vqa_explain.models.loading import FAMILIES
@@ -61,12 +64,15 @@ def evaluate(
     address: str | None = None,
     shard: int = SHARD,
     name: str | None = None,
+    pictures: str = "time",
     progress: Callable[[int, int | None, int], None] | None = None,
 ) -> Report:
     """How good are the answers, which modality do they need, how faithful and well placed are the explanations?
 
     Finished shards are kept in `out`, and the same call again does only what is missing; the tables of a run that was
-    interrupted are those of one that was not, bit for bit. A random explanation is judged beside the methods.
+    interrupted are those of one that was not, bit for bit. What changed since a shard was written is named in the log
+    and computed again, and nothing else: rows and their pictures, the code of a method, a metric or the model, and
+    the versions of the packages. A random explanation is judged beside the methods.
 
     Args:
         model: what `vqa_explain.load` gave.
@@ -84,6 +90,8 @@ def evaluate(
         address: of a Ray cluster.
         shard: examples in a file.
         name: what the data set is called.
+        pictures: what picture files are known by when a run is resumed: "time" (path, size and time of change), or
+            "content", which reads every file.
         progress: called with (examples done, in all or `None`, failed).
 
     Raises:
@@ -97,6 +105,8 @@ def evaluate(
     for one in keep:
         if one not in KEPT:
             raise unknown("thing to keep", one, KEPT)
+    if pictures not in PICTURES:
+        raise unknown("way to know pictures", pictures, PICTURES)
     for what, number in (("limit", limit), ("workers", workers), ("shard", shard)):
         if number is not None and number < 1:
             raise InvalidInput(f"{what} must be at least 1, not {number}")
@@ -119,12 +129,18 @@ def evaluate(
         seed,
         tuple(keep),
         shard,
+        pictures,
+        versions(),
+        code_stamps(model, _by_text(asked), _by_text(judged)),
+        {registry.text_of(one): hidden_by(one, model, text_fill) for one in judged if isinstance(one, WITHOUT)},
     )
     store = Store(Path(out))
     store.begin(plan)
     with store.locked():
+        resumed = resume(store, plan, dataset)
+        store.write_plan(plan)
         workshop = Workshop(model, plan, dataset if can_be_indexed(dataset) else None)
-        jobs = _jobs(dataset, plan, store, judged)
+        jobs = _jobs(dataset, plan, store, judged, resumed)
         if engine == "ray":
             from vqa_explain.evaluation.ray_engine import run_on_ray
 
@@ -196,13 +212,20 @@ def _check_metrics(model: Model, dataset: Iterable[Example], metrics: list[Metri
         raise InvalidInput(f"none of the metrics can be computed ({told}); ask for others")
 
 
-def _jobs(dataset: Iterable[Example], plan: Plan, store: Store, metrics: list[Metric]) -> Iterator[Job]:
+def _by_text(things: list[Any]) -> dict[str, Any]:
+    return {registry.text_of(thing): thing for thing in things}
+
+
+def _jobs(
+    dataset: Iterable[Example], plan: Plan, store: Store, metrics: list[Metric], resumed: Resumed
+) -> Iterator[Job]:
     parts: list[Iterator[Job]] = []
     if any(metric.judges != "data set" for metric in metrics):
-        parts.append(example_jobs(dataset, plan, store.finished(EXAMPLES, plan)))
+        parts.append(example_jobs(dataset, plan, resumed))
     for metric in metrics:
         if isinstance(metric, Emap):
-            parts.append(grid_jobs(dataset, plan, metric.count, store.finished(GRID, plan)))
+            stamp = grid_stamp(dataset, plan, metric.count)
+            parts.append(grid_jobs(dataset, plan, metric.count, resume_grid(store, plan, stamp), stamp))
     return chain(*parts)
 
 

@@ -1,6 +1,7 @@
 """The folder of a run: its plan, and one Parquet file for every finished shard."""
 
 import fcntl
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from vqa_explain.explanation import write_atomically
 
 EXAMPLES, GRID = "examples", "grid"
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
+STAMPS = b"stamps"  # and what its rows depend on, as JSON
+ASIDE = "old-"  # before the name of a shard of which some rows no longer hold
 
 
 class Store:
@@ -59,7 +62,11 @@ class Store:
         except (OSError, ValueError) as error:
             raise unwritable(self.folder, error) from error
         if not self.plan_path.exists():
-            write_atomically(self.plan_path, plan.to_json().encode())
+            self.write_plan(plan)
+
+    def write_plan(self, plan: Plan) -> None:
+        """Notes the plan with its code and versions."""
+        write_atomically(self.plan_path, plan.to_json().encode())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -90,6 +97,37 @@ class Store:
     def shard_path(self, kind: str, number: int) -> Path:
         return self.folder / "shards" / f"{kind}-{number:06d}.parquet"
 
+    def aside(self, kind: str, number: int) -> Path:
+        """Where a shard is kept while it is mended."""
+        path = self.shard_path(kind, number)
+        return path.with_name(ASIDE + path.name)
+
+    def set_aside(self, kind: str, number: int) -> None:
+        """From now on the shard counts as missing, and is kept for the rows that still hold."""
+        if self.shard_path(kind, number).exists():
+            os.replace(self.shard_path(kind, number), self.aside(kind, number))
+
+    def remove(self, kind: str, number: int) -> None:
+        """The shard is gone."""
+        for path in (self.shard_path(kind, number), self.aside(kind, number)):
+            path.unlink(missing_ok=True)
+
+    def remove_explanations(self, index: int) -> None:
+        """The kept explanations of an example are gone."""
+        for path in (self.folder / "explanations").glob(f"{index:07d}-*"):
+            path.unlink()
+
+    def stamped(self, kind: str, plan: Plan) -> dict[int, tuple[Path, dict[str, Any]]]:
+        """Number → file and stamps of every whole shard of the plan, also of those that were set aside."""
+        found = {}
+        for prefix in (ASIDE, ""):  # a shard that is there replaces the one set aside
+            for path in (self.folder / "shards").glob(f"{prefix}{kind}-*.parquet"):
+                number = re.fullmatch(rf"{prefix}{kind}-(\d+)\.parquet", path.name)
+                about = self._about(path)
+                if number and about.get(PLAN_HASH) == plan.hash.encode():
+                    found[int(number[1])] = path, json.loads(about.get(STAMPS, b"{}"))
+        return found
+
     def finished(self, kind: str, plan: Plan) -> set[int]:
         """The numbers of the shards that are there, whole, and of this plan."""
         found = set()
@@ -100,11 +138,13 @@ class Store:
         return found
 
     def _belongs(self, path: Path, plan: Plan) -> bool:
+        return self._about(path).get(PLAN_HASH) == plan.hash.encode()
+
+    def _about(self, path: Path) -> dict[bytes, bytes]:
         try:
-            about = pq.read_schema(path).metadata or {}
+            return pq.read_schema(path).metadata or {}
         except (OSError, pa.ArrowException):
-            return False  # damaged: it is computed again
-        return about.get(PLAN_HASH) == plan.hash.encode()
+            return {}  # damaged: it is computed again
 
     def write_shard(self, kind: str, number: int, content: bytes, kept: dict[str, bytes]) -> None:
         """Writes a shard whole or not at all, after the explanations that belong to it.
@@ -116,6 +156,7 @@ class Store:
             for name, explanation in kept.items():
                 write_atomically(self.folder / "explanations" / name, explanation)
             write_atomically(self.shard_path(kind, number), content)
+            self.aside(kind, number).unlink(missing_ok=True)
         except InvalidInput as error:
             raise InvalidInput(
                 f"shard {number} cannot be written: {error}; finished ones are kept, and the same command goes on"

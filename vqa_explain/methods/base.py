@@ -1,8 +1,9 @@
 """What a method is: a frozen dataclass whose fields are its parameters and whose one act is a call."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import numpy as np
@@ -256,6 +257,14 @@ def register_method(cls: type[Any]) -> type[Any]:
 def create(name: str, parameters: dict[str, Any]) -> Method:
     """The method of that name with these parameters, each checked against its type and range."""
     return cast(Method, registry.create("method", METHODS, name, parameters))
+
+
+def for_players(method: Method, players: int) -> Method:
+    """The method with a budget per player ("4n") made a number for this many players."""
+    budget = getattr(method, "budget", None)
+    if not isinstance(budget, str):
+        return method
+    return cast(Method, replace(cast(Any, method), budget=math.ceil(float(budget.removesuffix("n")) * players)))
 
 
 def check_support(method: Method, model: Model) -> None:

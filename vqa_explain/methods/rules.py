@@ -1,19 +1,19 @@
 """Gradients with other rules at the nonlinearities: guided backpropagation, deconvolution and DeepLift."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from vqa_explain.errors import Unsupported
 from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
-from vqa_explain.models.base import Leaves
+from vqa_explain.models.base import Leaves, check_finite
 from vqa_explain.registry import parameter
 
 KIND = "none: rectified gradients do not add up to a score"
@@ -41,10 +41,17 @@ Rule = Callable[[Tensor], Tensor]
 @contextmanager
 def replaced(rules: dict[nn.Module, Rule]) -> Iterator[None]:
     """These modules compute by these functions inside."""
-    with ExitStack() as undo:
+    before = {module: vars(module).get("forward") for module in rules}
+    try:
         for module, rule in rules.items():
-            undo.enter_context(patch.object(module, "forward", rule))
+            vars(module)["forward"] = rule
         yield
+    finally:
+        for module, own in before.items():
+            if own is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = own
 
 
 class _Rectified(torch.autograd.Function):
@@ -52,37 +59,130 @@ class _Rectified(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, ceiling: float, keep_negative_inputs: bool) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.ceiling, ctx.keep = ceiling, keep_negative_inputs
+        # Not the input itself, which the network may change in place afterwards.
+        ctx.passed = None if keep_negative_inputs else (x > 0) & (x < ceiling)
         return x.clamp(0, ceiling)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (x,) = ctx.saved_tensors
-        passed = gradients[0].clamp(min=0)
-        return passed if ctx.keep else passed * ((x > 0) & (x < ctx.ceiling)), None, None
+        positive = gradients[0].clamp(min=0)
+        return positive if ctx.passed is None else positive * ctx.passed, None, None
+
+
+# Everything by which a network can rectify, module or function, and the ceiling. Those that end in "_" work in place.
+_RELU = (torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu, F.relu_)
+_CLAMP = (torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_, torch.clip, torch.clip_, Tensor.clip, Tensor.clip_)
+_CLAMP_MIN = (torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_)
+_HARDTANH = (F.hardtanh, F.hardtanh_)
+_MAXIMUM = (torch.maximum, Tensor.maximum, torch.max, Tensor.max, torch.fmax, Tensor.fmax)
+_CEILINGS = (None, 6, float("inf"))  # of ReLU and ReLU6; a clamp to any other range is no rectifier
+
+
+def _ceiling(function: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> float | None:
+    """The ceiling of a rectifier, infinity for a plain one; `None` where the call is no rectifier."""
+    if function in _RELU:
+        return float("inf")
+    if function is F.relu6:
+        return 6.0
+    bounds = dict(zip(("min", "max"), args[1:], strict=False)) | settings
+    low, high = bounds.get("min"), bounds.get("max")
+    if function in _HARDTANH:
+        named = dict(zip(("min_val", "max_val"), args[1:], strict=False)) | settings
+        low, high = named.get("min_val", -1.0), named.get("max_val", 1.0)
+    elif function in _MAXIMUM:
+        # The larger of a tensor and a tensor of zeros.
+        low, high = args[1] if len(args) > 1 else settings.get("other"), None
+        if not isinstance(low, Tensor):
+            return None
+    elif function is F.threshold:
+        named = dict(zip(("threshold", "value"), args[1:], strict=False)) | settings
+        low, high = (0, None) if (named["threshold"], named["value"]) == (0, 0) else (None, None)
+    elif function not in (*_CLAMP, *_CLAMP_MIN):
+        return None
+    if low is None or not _is_zero(low) or isinstance(high, Tensor) or high not in _CEILINGS:
+        return None
+    return float("inf") if high is None else float(high)
+
+
+def _is_zero(value: Any) -> bool:
+    return bool((value == 0).all()) if isinstance(value, Tensor) else value == 0
+
+
+class _RectifierRule(TorchFunctionMode):
+    """Inside, every rectifier of a network follows the rule, whether it is a module or a function.
+
+    Attributes:
+        count: how many calls followed it.
+    """
+
+    def __init__(self, keep_negative_inputs: bool) -> None:
+        super().__init__()
+        self.keep_negative_inputs = keep_negative_inputs
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        settings = dict(kwargs or {})
+        args = args or (settings.pop("input", settings.pop("self", None)),)
+        x = args[0]
+        ceiling = _ceiling(func, args, settings) if isinstance(x, Tensor) else None
+        if ceiling is None or not x.requires_grad:
+            return func(*args, **settings) if args[0] is not None else func(**(kwargs or {}))
+        self.count += 1
+        y = _Rectified.apply(x, ceiling, self.keep_negative_inputs)
+        in_place = getattr(func, "__name__", "").endswith("_") or settings.get("inplace", False)
+        return x.copy_(y) if in_place else y
+
+
+# Nodes of autograd's graph that rectify, and what they keep of a bound.
+_RECTIFYING = {"ReluBackward0": None, "HardtanhBackward0": "_saved_min_val", "ThresholdBackward0": "_saved_threshold"}
+_RECTIFYING |= {"ClampMinBackward0": "_saved_min", "ClampBackward1": "_saved_min"}
+
+
+def _left_alone(values: Tensor) -> str | None:
+    """The name of a rectifier in the graph of these values that does not follow the rule."""
+    waiting, seen = [values.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() in _RECTIFYING:
+            bound = _RECTIFYING[node.name()]
+            if bound is None or getattr(node, bound, None) == 0:
+                return node.name().removesuffix("Backward0")
+        waiting += [following for following, _ in node.next_functions]
+    return None
 
 
 def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
     """Gradients of the leaves with only positive ones passed by every ReLU, also where its input was negative or not.
 
+    A ReLU is any of torch's rectifiers, as a module or a function: `relu`, `relu6`, `clamp(min=0)`, `maximum` with
+    zeros, `hardtanh` and `threshold` where they are the same. One written out by hand, such as `x * (x > 0)`, is not
+    seen and keeps its gradient.
+
     Raises:
-        Unsupported: the network has no ReLU module, so the rule would change nothing.
+        Unsupported: the network has no ReLU, so the rule would change nothing; or it has one that cannot follow it.
     """
-    found = [m for m in task.model.module.modules() if isinstance(m, RECTIFIERS)]
-    if not found:
+    leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in task.leaves().items()}
+    with torch.enable_grad(), _RectifierRule(keep_negative_inputs) as rule:
+        values = task.score(leaves)
+    left = _left_alone(values)
+    if left is not None:
+        raise Unsupported(
+            f"model {task.model.name!r} has a rectifier ({left}) within compiled code, which cannot follow the rule; "
+            "use saliency or integrated_gradients, or load the network uncompiled"
+        )
+    if rule.count == 0:
         kinds = sorted({type(m).__name__ for m in task.model.module.modules() if "activation" in type(m).__module__})
         raise Unsupported(
-            f"the rule is about ReLU modules and model {task.model.name!r} has none (its activations: "
+            f"the rule is about ReLU and model {task.model.name!r} has none (its activations: "
             f"{', '.join(kinds) or 'functions inside forward'}); use saliency or integrated_gradients"
         )
-
-    def ruled(module: nn.Module) -> Rule:
-        ceiling = 6.0 if isinstance(module, nn.ReLU6) else float("inf")
-        return lambda x: _Rectified.apply(x, ceiling, keep_negative_inputs)
-
-    with replaced({module: ruled(module) for module in found}):
-        return task.gradients(task.leaves())[1]
+    found = torch.autograd.grad(values.sum(), list(leaves.values()))
+    task.cost.backwards += len(values)
+    check_finite(torch.stack([g.abs().sum() for g in found]), "the gradient")
+    return dict(zip(leaves, found, strict=True))
 
 
 @register_method

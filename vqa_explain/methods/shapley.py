@@ -28,7 +28,9 @@ EXACT_PLAYERS = 14  # 16,384 coalitions
 class OverPlayers:
     """The parameters of every method that plays the game of regions and words."""
 
-    budget: int = parameter(2000, "most evaluations of the model", low=1, high=100_000_000)
+    budget: int = parameter(
+        2000, "most evaluations of the model; '4n' for four a player", low=1, high=100_000_000, per_player=True
+    )
     tolerance: float | None = parameter(
         None, "stop at this largest standard error, as a share of the score's change", low=0.0, high=1.0
     )

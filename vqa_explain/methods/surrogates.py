@@ -1,7 +1,7 @@
 """Methods that draw random coalitions and fit or average something simple: RISE and LIME."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -174,20 +174,25 @@ class _Sums:
 
 
 def ridge(coalitions: np.ndarray, values: np.ndarray, width: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients (P,) of the local linear model with intercept, and their standard errors.
+    """Coefficients (P,) of the local linear model with intercept, and their errors.
 
-    Weights exp(−d² / width²), d the cosine distance to the coalition of all: 1 − √(s/p).
+    Weights √exp(−d² / width²), d the cosine distance to the coalition of all, 1 − √(s/p), as in the authors'
+    `lime_image`. An error is the root of the squared standard error plus the squared bias: what the penalty moves the
+    coefficient away from the same fit without it.
     """
     size, players = coalitions.sum(axis=1), coalitions.shape[1]
-    weight = np.exp(-((1 - np.sqrt(size / players)) ** 2) / width**2)
+    weight = np.sqrt(np.exp(-((1 - np.sqrt(size / players)) ** 2) / width**2))
     design = np.column_stack([np.ones(len(coalitions)), coalitions])
     shrink = penalty * np.eye(players + 1)
     shrink[0, 0] = 0  # the intercept is free
-    inverse = np.linalg.pinv((design * weight[:, None]).T @ design + shrink, hermitian=True)
-    beta = inverse @ ((design * weight[:, None]).T @ values)
+    gram, moments = (design * weight[:, None]).T @ design, (design * weight[:, None]).T @ values
+    inverse = np.linalg.pinv(gram + shrink, hermitian=True)
+    beta = inverse @ moments
     influence = (design * (weight * (values - design @ beta))[:, None]) @ inverse
     freedom = len(values) / max(1, len(values) - players - 1)
-    return beta[1:], np.sqrt((influence**2).sum(axis=0) * freedom)[1:]
+    variance = (influence**2).sum(axis=0) * freedom
+    bias = beta - np.linalg.pinv(gram, hermitian=True) @ moments
+    return beta[1:], np.sqrt(variance + bias**2)[1:]
 
 
 def lime(
@@ -209,12 +214,17 @@ def lime(
 @register_method
 @dataclass(frozen=True)
 class Lime(OverPlayers):
-    """Coefficients of a linear model fitted to the scores of random coalitions, those near the whole weighted most."""
+    """Coefficients of a linear model fitted to the scores of random coalitions, those near the whole weighted most.
+
+    Ridge regression with the weights √exp(−d² / width²) of the authors' `lime_image`, d being the cosine distance to
+    the whole (the paper has them without the root). The penalty draws coefficients towards zero; the stated errors
+    count that bias as well as the chance of the draw.
+    """
 
     name: ClassVar[str] = "lime"
     source: ClassVar[str] = "Ribeiro et al. 2016, arXiv:1602.04938, section 3.4 and its code's cosine kernel"
     needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = STANDARD_ERROR + " per coefficient"
+    error: ClassVar[str] = STANDARD_ERROR + " per coefficient, the penalty's bias included"
     cost: ClassVar[str] = "budget forwards"
 
     width: float = parameter(0.25, "width of the exponential kernel over cosine distance", low=0.01, high=100.0)
@@ -224,4 +234,5 @@ class Lime(OverPlayers):
         game = self.game(task)
         check_budget(self.budget, 2 * len(game), f"the coefficients of {len(game)} players")
         rng = np.random.default_rng(task.seed)
-        return self.estimated(task, game, lime(game, len(game), rng, self.budget, self.width, self.penalty))
+        found = self.estimated(task, game, lime(game, len(game), rng, self.budget, self.width, self.penalty))
+        return replace(found, error_kind=f"{STANDARD_ERROR}, the penalty's bias included")

@@ -1,76 +1,18 @@
 """How good are the answers, and do they need the picture and the question?"""
 
-import re
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 import numpy as np
+import torch
 
-from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register_metric, right_answers
+from vqa_explain.errors import Unsupported
+from vqa_explain.metrics.base import HIGHER, NEITHER, Case, credits_of, register_metric
+from vqa_explain.metrics.official import credit, vqa_score
+from vqa_explain.models.base import Model, OpenModel, check_fills, check_finite
+from vqa_explain.registry import parameter
 
-# The official normalisation of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
-# number words, articles, and apostrophes of contractions put back.
-_NUMBERS = {word: str(n) for n, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven"))}
-_NUMBERS |= {"eight": "8", "nine": "9", "ten": "10"}
-_NUMBERS["none"] = "0"
-_ARTICLES = {"a", "an", "the"}
-_PUNCTUATION = [*';/[]"{}()=+\\_-><@`,?!']
-# Contractions whose spellings without one apostrophe are mended. Those that begin with "I" are not, nor are "let's",
-# "she's" and "it's": the official table has no lower-case entry for them.
-_CONTRACTIONS = """
-ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
-how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock
-oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd
-someone'd've someone'll someone's something'd something'd've something'll that's there'd there'd've there're there's
-they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's
-where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've wouldn't wouldn't've
-y'all y'all'll y'all'd've you'd you'd've you'll you're you've
-"""
-_RESTORED = {
-    word[:at] + word[at + 1 :]: word
-    for word in _CONTRACTIONS.split()
-    for at, letter in enumerate(word)
-    if letter == "'"
-}
-
-
-def normalized(answer: str) -> str:
-    """The answer as the official evaluation compares it.
-
-    >>> normalized("The two dogs, isnt it?")
-    "2 dogs isn't it"
-    """
-    text = answer.replace("\n", " ").replace("\t", " ").strip()
-    text = _without_punctuation(text)
-    words = [_NUMBERS.get(word, word) for word in text.lower().split()]
-    return " ".join(_RESTORED.get(word, word) for word in words if word not in _ARTICLES)
-
-
-def _without_punctuation(text: str) -> str:
-    commas = re.search(r"\d,\d", text) is not None
-    out = text
-    for mark in _PUNCTUATION:
-        # A mark beside a blank, and every mark of an answer with a comma between digits, goes; others become blanks.
-        gone = f"{mark} " in text or f" {mark}" in text or commas
-        out = out.replace(mark, "" if gone else " ")
-    return re.sub(r"\.(?!\d)", "", out)
-
-
-def vqa_score(answer: str, given: tuple[str, ...]) -> float:
-    """The mean over the leave-one-out subsets of the given answers of min(matches / 3, 1).
-
-    Antol et al. 2015, with the normalisation of the official code where people did not all answer alike.
-
-    >>> vqa_score("red", ("red",) * 2 + ("pink",) * 8)
-    0.6
-    """
-    answer, given = answer.strip(), tuple(g.strip() for g in given)
-    if len(set(given)) > 1:
-        answer, given = normalized(answer), tuple(map(normalized, given))
-    matches = np.array([g == answer for g in given], dtype=float)
-    if len(given) == 1:
-        return float(matches[0])
-    return float(np.minimum((matches.sum() - matches) / 3, 1).mean())
+GRAY = 127  # of 255
 
 
 @register_metric
@@ -86,11 +28,7 @@ class Accuracy:
     needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
 
     def __call__(self, case: Case) -> float:
-        if case.example.answer is None:  # people's answers alone: the soft accuracy
-            return vqa_score(case.best[0].text, case.example.answers)
-        task = case.task
-        right = right_answers(task.encoded.labels, case.example, fixed=task.model.labels is not None)
-        return float(case.best[0].index in right)
+        return credits_of(case.task)[case.best[0].index]
 
 
 @register_metric
@@ -110,42 +48,109 @@ class VQAAccuracy:
         return vqa_score(case.best[0].text, example.answers or (str(example.answer),))
 
 
-@dataclass(frozen=True)
-class _Without:
-    """Accuracy with the players of one modality absent."""
+# Fills under which an absent picture shows nothing of itself. Not "blur", "mean" or "noise", which still show the
+# picture's colors, nor "inpaint", which with everything absent is the mean.
+SHOWS_NOTHING = ("constant", "drop")
 
+
+def hiding_fill(model: Model) -> str:
+    """The fill that shows nothing of the picture: one color for all pictures, or no boxes at all.
+
+    Raises:
+        Unsupported: the model has no such fill.
+    """
+    feature = next(one for one in model.features if one.name == "image")
+    # Boxes whose features are constant still say where something is.
+    wanted = SHOWS_NOTHING if "pixels" in model.capabilities else SHOWS_NOTHING[::-1]
+    found = next((fill for fill in wanted if fill in feature.fills), None)
+    if found is None:
+        raise Unsupported(
+            f"model {model.name!r} has no fill that shows nothing of the picture (it has {', '.join(feature.fills)}); "
+            "leave accuracy_without_image out"
+        )
+    return found
+
+
+def _credit_without(case: Case, feature: str, fills: dict[str, str]) -> float:
+    """What the model's answer is worth with every player of a modality absent."""
+    model, encoded, regions = case.task.model, case.task.encoded, case.task.players.regions
+    if fills["image"] == "drop":
+        regions = regions.snapped(encoded.grid)
+    shown = torch.full((1, regions.count), feature != "image", device=model.device)
+    special = [token.special or feature != "text" for token in encoded.tokens]
+    said = torch.tensor([special], dtype=torch.bool, device=model.device)
+    with torch.no_grad():
+        scores = model.coalition_scores(encoded, regions, shown, said, fills, case.task.seed)
+    check_finite(scores, f"the model's answer without the {feature}")
+    return credits_of(case.task)[int(scores[0].argmax())]
+
+
+def _written_without_image(case: Case) -> str:
+    """What a model that writes its answers writes about a gray picture of the same size."""
+    model = cast(OpenModel, case.task.model)
+    gray = np.full_like(case.task.encoded.picture, GRAY)
+    return model.generate(model.encode(replace(case.example, image=gray)))[0]
+
+
+@register_metric
+@dataclass(frozen=True)
+class AccuracyWithoutImage:
+    """1 where the model still answers right without the picture: what the question alone gives away.
+
+    Every region is absent under a fill that shows nothing of the picture, whatever fill the other metrics use: one
+    color for all pictures ("constant"), or with "drop" no patches or boxes at all. A model that writes its answers
+    is asked about a gray picture.
+    """
+
+    name: ClassVar[str] = "accuracy_without_image"
     source: ClassVar[str] = "after Goyal et al. 2017, section 4"
     better: ClassVar[str] = NEITHER
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "answer"
-
-    def score(self, case: Case, image: bool) -> float:
-        regions = case.task.players.regions.count
-        present = np.ones((1, len(case.task.players)), dtype=bool)
-        present[:, :regions] = image
-        present[:, regions:] = not image
-        return float(case.correct(present)[0])
-
-
-@register_metric
-@dataclass(frozen=True)
-class AccuracyWithoutImage(_Without):
-    """1 where the model still answers right with every region absent: what the question alone gives away."""
-
-    name: ClassVar[str] = "accuracy_without_image"
     needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "question"})
+    fill: str | None = parameter(
+        None, "what absent regions become (default: what shows nothing)", choices=SHOWS_NOTHING
+    )
 
     def __call__(self, case: Case) -> float:
-        return self.score(case, image=False)
+        model = case.task.model
+        if model.labels is None and self.fill is None:
+            return credit(case.example, _written_without_image(case))
+        if model.labels is None:
+            raise Unsupported(
+                f"model {model.name!r} writes its answers and is asked about a gray picture; leave the fill out"
+            )
+        fills = check_fills(model, {**case.fills, "image": self.fill or hiding_fill(model)})
+        return _credit_without(case, "image", fills)
 
 
 @register_metric
 @dataclass(frozen=True)
-class AccuracyWithoutQuestion(_Without):
-    """1 where the model still answers right with every word absent: what the picture alone gives away."""
+class AccuracyWithoutQuestion:
+    """1 where the model still answers right with every word absent: what the picture alone gives away.
+
+    Under "mask" and "pad" the number of the question's tokens stays to be seen.
+    """
 
     name: ClassVar[str] = "accuracy_without_question"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "question"})
+    source: ClassVar[str] = "after Goyal et al. 2017, section 4"
+    better: ClassVar[str] = NEITHER
+    range: ClassVar[str] = "0 … 1"
+    judges: ClassVar[str] = "answer"
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "labels", "question"})
 
     def __call__(self, case: Case) -> float:
-        return self.score(case, image=True)
+        return _credit_without(case, "text", case.fills)
+
+
+WITHOUT = (AccuracyWithoutImage, AccuracyWithoutQuestion)
+
+
+def hidden_by(metric: AccuracyWithoutImage | AccuracyWithoutQuestion, model: Model, text_fill: str | None) -> str:
+    """What stands for the modality that a metric takes away, in words for reports."""
+    features = {feature.name: feature for feature in model.features}
+    if isinstance(metric, AccuracyWithoutQuestion):
+        return f"every word absent, fill {text_fill or features['text'].default_fill!r}" if "text" in features else ""
+    if model.labels is None:
+        return "a gray picture in its place"
+    return f"every region absent, fill {metric.fill or hiding_fill(model)!r}"

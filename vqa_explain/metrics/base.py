@@ -15,6 +15,7 @@ from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
 from vqa_explain.game import Cost, Game
 from vqa_explain.methods.base import Attribution, Method, Task
+from vqa_explain.metrics.official import vqa_score
 from vqa_explain.models.base import REAL, Answer, Encoded, Model, Target, matching_answers
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
@@ -110,8 +111,8 @@ class Case:
 
     @property
     def correct(self) -> Game:
-        """Coalitions → 1 where the model's answer is the true one, else 0."""
-        return self.game(next(t for t in self.task.targets if isinstance(t.function, IsBest)))
+        """Coalitions → what the model's answer is worth: 1 where it is the true one, else 0 (see `official.credit`)."""
+        return self.game(next(t for t in self.task.targets if isinstance(t.function, CreditOfBest)))
 
     def again(self, encoded: Encoded | None = None, model: Model | None = None) -> Attribution:
         """The same method on a changed example, or of a changed model."""
@@ -143,14 +144,17 @@ def holds_probabilities(kind: str, labels: Sequence[str] | None) -> dict[str, bo
 
 
 @dataclass(frozen=True)
-class IsBest:
-    """Scores (B, K) → (B,): 1 where one of the answers `indices` has the highest score, else 0."""
+class CreditOfBest:
+    """Scores (B, K) → (B,): what the answer with the highest score is worth.
 
-    indices: tuple[int, ...]
+    Attributes:
+        credits: (K,) what each answer is worth, from 0 to 1.
+    """
+
+    credits: tuple[float, ...]
 
     def __call__(self, scores: torch.Tensor) -> torch.Tensor:
-        best = scores.argmax(-1)
-        return sum(((best == index).double() for index in self.indices), torch.zeros_like(best).double())
+        return torch.tensor(self.credits, dtype=torch.float64, device="cpu")[scores.argmax(-1).cpu()].to(scores.device)
 
 
 def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> tuple[int, ...]:
@@ -164,13 +168,25 @@ def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> tuple
     return tuple(index for index, label in enumerate(labels) if label.strip().casefold() == wanted.casefold())
 
 
+def credits_of(task: Task) -> tuple[float, ...]:
+    """(K,) what each of the model's answers is worth for an example, from 0 to 1."""
+    return _credits(task.model, task.encoded)
+
+
+def _credits(model: Model, encoded: Encoded) -> tuple[float, ...]:
+    example = encoded.example
+    if example.answer is None and example.answers:  # the soft accuracy of what people answered
+        return tuple(vqa_score(label, example.answers) for label in encoded.labels)
+    right = right_answers(encoded.labels, example, fixed=model.labels is not None)
+    return tuple(float(index in right) for index in range(len(encoded.labels)))
+
+
 def targets_of(model: Model, encoded: Encoded, target: Target) -> tuple[Target, ...]:
-    """The explained target, its probability, and whether the answer is the true one, where that can be known."""
+    """The explained target, its probability, and what the model's answer is worth, where that can be known."""
     found = [target]
     if model.kind != REAL and (target.score != "probability" or target.contrast is not None):
         found.append(Target(target.index, None, "probability", kind=model.kind))
-    right = right_answers(encoded.labels, encoded.example, fixed=model.labels is not None)
-    found.append(Target(None, None, "logit", IsBest(right), model.kind))
+    found.append(Target(None, None, "logit", CreditOfBest(_credits(model, encoded)), model.kind))
     return tuple(found)
 
 

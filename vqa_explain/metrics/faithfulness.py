@@ -110,7 +110,7 @@ class _Perturbation:
     source: ClassVar[str] = "Chefer, Gur & Wolf, ICCV 2021, section 5"
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
+    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "labels"})
     players: str = parameter("image", _SIDE, choices=SIDES)
 
     @property

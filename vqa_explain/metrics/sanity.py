@@ -1,13 +1,18 @@
 """Does the explanation depend on the model at all?"""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.overrides import TorchFunctionMode
 
 from vqa_explain.errors import VQAExplainError
+from vqa_explain.examples import Example
 from vqa_explain.metrics.base import LOWER, Case, register_metric
 from vqa_explain.models.base import Model
 from vqa_explain.registry import parameter
@@ -15,21 +20,87 @@ from vqa_explain.registry import parameter
 STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomised, from the answer downwards
 
 
-def randomised(model: Model, share: float, seed: int) -> Model:
+def randomised(model: Model, share: float, seed: int, example: Example | None = None) -> Model:
     """A copy of the model whose last layers, this share of its tensors of weights, are drawn anew.
 
-    Each tensor becomes normal with its own mean and deviation, so that activations keep their size. Nothing of the
+    The last are those that a forward pass uses last, as measured, whatever order the network lists them in. Each
+    tensor becomes normal with its own mean and deviation, so that activations keep their size. Batch normalization
+    among them forgets the statistics of training, which are no parameters but learned all the same. Nothing of the
     model itself changes, and no global random state moves.
+
+    Args:
+        model: the model.
+        share: of its tensors, from 0 to 1.
+        seed: of the new weights.
+        example: what is put through the network to see the order; by default a gray picture.
     """
     twin = copy.deepcopy(model)
-    named = list(twin.module.named_parameters())
+    uses = order_of_use(twin, example or Example(np.full((64, 64, 3), 127, np.uint8), _question(model)))
+    named = dict(twin.module.named_parameters())
+    order = sorted(named, key=lambda name: uses.get(name, -1))  # what is never used comes first, as it is listed
+    chosen = order[len(order) - round(share * len(order)) :]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, tensor in named[len(named) - round(share * len(named)) :]:
+        for tensor in (named[name] for name in chosen):
             drawn = torch.randn(tensor.shape, generator=generator).to(tensor)
             spread = tensor.std() if tensor.numel() > 1 else tensor.abs().mean()
             tensor.copy_(tensor.mean() + spread * drawn)
+    first = min((uses.get(name, -1) for name in chosen), default=len(uses))
+    for path, module in twin.module.named_modules():
+        statistics = uses.get(f"{path}.running_mean".removeprefix("."), -1)
+        if isinstance(module, _BatchNorm | _InstanceNorm) and module.track_running_stats and statistics >= first:
+            module.reset_running_stats()
     return twin
+
+
+def _question(model: Model) -> str | None:
+    return "What is this?" if any(feature.name == "text" for feature in model.features) else None
+
+
+def order_of_use(model: Model, example: Example) -> dict[str, int]:
+    """Name of each tensor of the network → the number of the last call in a forward pass that takes it in."""
+    names = {id(tensor): name for name, tensor in (*model.module.named_parameters(), *model.module.named_buffers())}
+    watched = _Watch(names)
+    with torch.no_grad():
+        encoded = model.encode(example)
+        if model.labels is None:
+            encoded = model.with_answers(encoded, ["yes"])  # type: ignore[attr-defined]
+        with watched:
+            model.scores(encoded, model.leaves(encoded))
+    return watched.uses
+
+
+class _Watch(TorchFunctionMode):
+    """Notes the calls that take in the tensors of a network, as modules and as functions alike."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self.names, self.uses, self.calls = names, dict[str, int](), 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if name == "__get__":  # of an attribute
+            name = getattr(getattr(func, "__self__", None), "__name__", "")
+        if name in _LOOKING:
+            return found
+        self.calls += 1
+        for tensor in _tensors([*args, *(kwargs or {}).values()]):
+            if id(tensor) in self.names:
+                self.uses[self.names[id(tensor)]] = self.calls
+        return found
+
+
+# What looks at a tensor without computing with it.
+_LOOKING = ("shape", "dtype", "device", "requires_grad", "is_leaf", "ndim", "grad_fn", "layout", "size", "dim", "numel")
+
+
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 @register_metric
@@ -37,7 +108,8 @@ def randomised(model: Model, share: float, seed: int) -> Model:
 class ParameterRandomization:
     """How alike |a| stays, over pixels and words, when the model's layers are drawn anew from the answer downwards.
 
-    Adebayo et al. 2018, section 3.1 (cascading), the mean over a third, two thirds and all of the tensors of weights:
+    Adebayo et al. 2018, section 3.1 (cascading), the mean over a third, two thirds and all of the tensors of weights,
+    in the order in which a forward pass uses them, batch normalization's statistics with them:
     Spearman's correlation of players, or SSIM of pixels. Near 1, the explanation does not depend on the model.
     """
 

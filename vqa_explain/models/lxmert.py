@@ -124,12 +124,14 @@ class LxmertModel:
         """Logits (B, K) of features (B, F, R, 1), embeddings (B, T, D), and which of them there are (B, R), (B, T)."""
         batch = len(words)
         assert isinstance(encoded.geometry, BoxGeometry)
-        places = torch.from_numpy(encoded.geometry.shares).to(image)
+        places = torch.from_numpy(encoded.geometry.shares).to(image).expand(batch, -1, -1)
+        if seen is not None:
+            places = places * seen[:, :, None]
         with words_replaced(self.module.lxmert.embeddings.word_embeddings, words):
             return self.module(
                 input_ids=encoded.ids.expand(batch, -1),
                 visual_feats=image[..., 0].transpose(1, 2).expand(batch, -1, -1),
-                visual_pos=places.expand(batch, -1, -1),
+                visual_pos=places,
                 attention_mask=heard,
                 visual_attention_mask=seen,
             ).question_answering_score
@@ -186,6 +188,8 @@ class LxmertModel:
         image, seen = encoded.pixels.expand(len(shown), -1, -1, -1), None
         if fills["image"] == "drop":
             seen = present.float()
+            # With no box left, attention has nowhere to go and falls on all of them evenly: they must show nothing.
+            image = image * seen[:, None, :, None]
         else:
             blank = BLANKS[fills["image"]](encoded.pixels, seed)
             image = torch.where(present[:, None, :, None], encoded.pixels, blank)

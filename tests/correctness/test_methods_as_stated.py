@@ -1,0 +1,249 @@
+"""LIME, the ReLU rules, parameter randomization and budgets are what they say. The truth is Captum, scikit-learn, a hand."""
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from conftest import ToTensor
+from sklearn.linear_model import Ridge
+from sklearn.metrics import pairwise_distances
+from torch import nn
+from torch.nn import functional as F
+
+import vqa_explain as vx
+from vqa_explain.methods import create
+from vqa_explain.methods.base import for_players
+from vqa_explain.methods.surrogates import lime, ridge
+from vqa_explain.metrics.sanity import randomised
+
+
+# LIME
+def lime_image(rows, values, width, penalty):
+    """The authors' code: `LimeBase.explain_instance_with_data` with the kernel of `LimeImageExplainer`."""
+    distances = pairwise_distances(rows, rows[:1], metric="cosine").ravel()
+    weights = np.sqrt(np.exp(-(distances**2) / width**2))
+    return Ridge(alpha=penalty, fit_intercept=True).fit(rows, values, sample_weight=weights).coef_
+
+
+@pytest.mark.parametrize("width", [0.1, 0.25, 1.0])
+@pytest.mark.parametrize("players", [3, 9, 40])
+def test_lime_is_the_authors_regression(width, players):
+    rng = np.random.default_rng(players)
+    rows = rng.random((200, players)) < 0.5
+    rows[0] = True
+    rows[1] = False
+    values = rng.normal(size=200)
+    theirs = lime_image(rows.astype(float), values, width, 1.0)
+    np.testing.assert_allclose(ridge(rows, values, width, 1.0)[0], theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 20.0])
+@pytest.mark.parametrize("scale", [0.01, 10.0])
+def test_limes_errors_count_the_bias_of_the_penalty(penalty, scale):
+    players, rng = 6, np.random.default_rng(0)
+    every = (np.arange(2**players)[:, None] >> np.arange(players) & 1).astype(bool)
+    worth, pair = scale * rng.normal(size=players), scale
+
+    def score(rows):
+        return rows @ worth + pair * (rows[:, 0] & rows[:, 1])
+
+    # The fit over all coalitions, and without a penalty: what the coefficients are estimates of.
+    truth = ridge(every, score(every), 0.25, 0.0)[0]
+    inside = []
+    for seed in range(60):
+        *_, last = lime(score, players, np.random.default_rng(seed), 40, 0.25, penalty)
+        found = last.estimate()
+        inside += (np.abs(found.values - truth) <= 1.96 * found.errors + 1e-9).tolist()
+    assert np.mean(inside) >= 0.88
+
+
+def test_lime_says_what_its_error_is_of(linear, picture):
+    why = vx.explain(linear, picture, method="lime", regions=2, budget=64)
+    assert "bias included" in why.error_kind
+
+
+# Guided backpropagation and deconvolution
+RELUS = {
+    "F.relu": F.relu,
+    "F.relu in place": lambda x: F.relu(x, inplace=True),
+    "torch.relu": torch.relu,
+    "torch.relu_": torch.relu_,
+    "Tensor.relu": lambda x: x.relu(),
+    "Tensor.relu_": lambda x: x.relu_(),
+    "relu_ whose result is not used": lambda x: (x.relu_(), x)[1],
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp by position": lambda x: torch.clamp(x, 0),
+    "clamp_": lambda x: x.clamp_(min=0.0),
+    "clamp_min": lambda x: torch.clamp_min(x, 0),
+    "clamp_min_": lambda x: x.clamp_min_(0),
+    "clip": lambda x: torch.clip(x, min=0),
+    "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "max": lambda x: torch.max(x, torch.tensor(0.0)),
+    "threshold": lambda x: F.threshold(x, 0.0, 0.0),
+    "keywords": lambda x: F.relu(input=x),
+}
+RELUS6 = {
+    "F.relu6": F.relu6,
+    "hardtanh": lambda x: F.hardtanh(x, 0.0, 6.0),
+    "nn.Hardtanh": nn.Hardtanh(0.0, 6.0),
+    "clamp": lambda x: x.clamp(0, 6),
+}
+
+
+class Rectifies(nn.Module):
+    """Two convolutions and a linear layer, rectified by one module between the first and by a function after."""
+
+    def __init__(self, function, scale=1.0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            self.one, self.two = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+            self.head = nn.Linear(6 * 64, 3)
+        self.act, self.function, self.scale = nn.ReLU(), function, scale
+
+    def forward(self, x):
+        x = self.act(self.one(x * self.scale))
+        return self.head(self.function(self.two(x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("method", "theirs"), [("guided_backprop", "GuidedBackprop"), ("deconvolution", "Deconvolution")]
+)
+@pytest.mark.parametrize("form", RELUS)
+def test_functional_relus_follow_the_rule(picture, method, theirs, form):
+    truth = vx.load(Rectifies(nn.ReLU()), transform=ToTensor(), device="cpu")
+    pixels = truth.encode(vx.Example(picture)).pixels
+    # Captum needs a module for each rectifier.
+    expected = getattr(captum.attr, theirs)(truth.module).attribute(pixels.clone().requires_grad_(True), target=1)
+    model = vx.load(Rectifies(RELUS[form]), transform=ToTensor(), device="cpu")
+    why = vx.explain(model, picture, method=method, target="class 1")
+    np.testing.assert_allclose(why.image, expected.sum(1)[0].detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvolution"])
+@pytest.mark.parametrize("form", RELUS6)
+def test_functional_relus_with_a_ceiling_follow_the_rule(picture, method, form):
+    scale = 40.0  # so that the ceiling is met
+    maps = [
+        vx.explain(vx.load(Rectifies(f, scale), transform=ToTensor()), picture, method=method, target="class 1").image
+        for f in (nn.ReLU6(), RELUS6[form])
+    ]
+    np.testing.assert_allclose(*maps, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [lambda x: x.clamp(min=1e-3), lambda x: x.clamp(-1, 1), nn.GELU()])
+def test_what_is_no_relu_keeps_its_gradient(picture, function):
+    net = Rectifies(function)
+    why = vx.explain(vx.load(net, transform=ToTensor()), picture, method="guided_backprop", target="class 1")
+    pixels = ToTensor()(picture)[None].requires_grad_(True)
+    first = net.one(pixels)
+    inner = torch.relu(first.detach()).requires_grad_(True)
+    (above,) = torch.autograd.grad(net.head(function(net.two(inner)).flatten(1))[0, 1], inner)
+    (expected,) = torch.autograd.grad(first, pixels, above.clamp(min=0) * (first > 0))
+    np.testing.assert_allclose(why.image, expected.sum(1)[0].detach().numpy(), atol=1e-6)
+
+
+def test_a_relu_in_compiled_code_is_refused(picture):
+    class Scripted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            net = Rectifies(nn.ReLU())
+            self.body = torch.jit.trace(nn.Sequential(net.two, nn.ReLU()), torch.rand(1, 6, 8, 8))
+            self.one, self.head = net.one, net.head
+
+        def forward(self, x):
+            return self.head(self.body(torch.relu(self.one(x))).flatten(1))
+
+    model = vx.load(Scripted(), transform=ToTensor())
+    with pytest.raises(vx.Unsupported, match="within compiled code"):
+        vx.explain(model, picture, method="guided_backprop")
+
+
+def test_a_network_without_relu_is_refused(curved, picture):
+    with pytest.raises(vx.Unsupported, match="the rule is about ReLU"):
+        vx.explain(curved, picture, method="deconvolution")
+
+
+# Parameter randomization
+class Backwards(nn.Module):
+    """Lists its layers in the opposite order of their work."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.head = nn.Linear(4, 3)
+            self.norm_after = nn.BatchNorm2d(4)
+            self.loose = nn.Parameter(torch.randn(4, 4, 3, 3))
+            self.norm_before = nn.BatchNorm2d(4, affine=False)
+            self.first = nn.Conv2d(3, 4, 3)
+            for norm in (self.norm_after, self.norm_before):
+                norm.running_mean.normal_()
+                norm.running_var.uniform_(2, 3)
+        self.eval()
+
+    def forward(self, x):
+        x = self.norm_before(self.first(x))
+        x = self.norm_after(F.conv2d(x.relu(), self.loose))
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("share", "changed"),
+    [
+        (2 / 7, {"head"}),
+        (4 / 7, {"head", "norm_after"}),
+        (5 / 7, {"head", "norm_after", "loose"}),
+        (1.0, {"head", "norm_after", "loose", "norm_before", "first"}),
+    ],
+)
+def test_layers_are_randomized_in_the_order_of_their_work(share, changed):
+    model = vx.load(Backwards(), transform=ToTensor(), device="cpu")
+    twin = randomised(model, share, seed=0)
+    before, after = model.module.state_dict(), twin.module.state_dict()
+    differing = {
+        name.split(".")[0]
+        for name in before
+        if "num_batches" not in name and not torch.equal(before[name], after[name])
+    }
+    assert differing == changed
+    for norm in ("norm_after", "norm_before"):
+        if norm in changed:
+            assert torch.equal(after[f"{norm}.running_mean"], torch.zeros(4))
+            assert torch.equal(after[f"{norm}.running_var"], torch.ones(4))
+
+
+# Budgets for each player
+@pytest.mark.parametrize(("budget", "players", "expected"), [("4n", 10, 40), ("2.5n", 3, 8), ("1n", 1, 1), (7, 10, 7)])
+def test_a_budget_for_each_player_is_a_number(budget, players, expected):
+    assert for_players(create("shapley", {"budget": budget}), players).budget == expected
+
+
+@pytest.mark.parametrize("budget", ["4", "n", "-4n", "0n", "4m", "4n4", "", "1e3n"])
+def test_other_texts_are_no_budget(budget):
+    with pytest.raises(vx.InvalidInput, match="such as '4n'"):
+        create("shapley", {"budget": budget})
+
+
+@pytest.mark.parametrize("method", ["shapley", "owen", "banzhaf", "lime", "interactions"])
+def test_a_budget_for_each_player_works_everywhere(scenes_model, scene, tmp_path, method):
+    why = vx.explain(scenes_model, scene, method=method, budget="20n", regions=3)
+    players = len(why.regions) + len(why.words)
+    assert why.parameters["budget"] == 20 * players
+    assert why.cost.forwards <= 20 * players
+    data = vx.load_dataset("scenes:test")
+    report = vx.evaluate(
+        scenes_model, data, [f"{method}:budget=20n"], ["sparseness"], tmp_path, limit=2, regions=3, workers=1
+    )
+    assert len(report.errors()) == 0
+    assert report.methods[0] == f"{method}:budget=20n"
+
+
+# The official accuracy
+@pytest.mark.parametrize("given", ["dark\nred", "dark\tred", " dark red\n", "dark red"])
+@pytest.mark.parametrize("answer", ["dark red", "dark\nred", "dark\tred "])
+def test_line_breaks_and_tabs_are_blanks_where_all_agree(given, answer):
+    from vqa_explain.metrics.official import vqa_score
+
+    assert vqa_score(answer, (given,) * 10) == 1.0
+    assert vqa_score(answer, ("dark red", given) * 5) == 1.0

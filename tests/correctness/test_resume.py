@@ -1,0 +1,381 @@
+"""A run that is resumed after something changed has the numbers of a run made anew, and computes only what changed."""
+
+import logging
+import os
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Linear, ToTensor
+from PIL import Image
+
+import vqa_explain as vx
+from vqa_explain.evaluation import stamps
+from vqa_explain.evaluation.stamps import code_of, row_stamp
+from vqa_explain.methods import METHODS
+from vqa_explain.metrics import METRICS
+
+SETTINGS = {"shard": 3, "workers": 1, "regions": 2, "image_fill": "constant"}
+METHODS_ASKED, METRICS_ASKED = ["saliency", "leave_one_out"], ["accuracy", "relevance_mass", "sparseness"]
+
+PLUGIN = textwrap.dedent(
+    '''
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    import numpy as np
+
+    import vqa_explain as vx
+
+    FACTOR = 1.0
+
+
+    def scaled(value):
+        return FACTOR * value
+
+
+    @vx.register_metric
+    @dataclass(frozen=True)
+    class Told:
+        """A metric of one's own."""
+
+        name: ClassVar[str] = "told"
+        source: ClassVar[str] = "-"
+        better: ClassVar[str] = "neither"
+        range: ClassVar[str] = "any"
+        judges: ClassVar[str] = "explanation"
+        needs: ClassVar[frozenset[str]] = frozenset()
+
+        def __call__(self, case):
+            return scaled(float(case.values[0]))
+
+
+    @vx.register_method
+    @dataclass(frozen=True)
+    class Flat:
+        """A method of one's own."""
+
+        name: ClassVar[str] = "flat"
+        source: ClassVar[str] = "-"
+        needs: ClassVar[frozenset[str]] = frozenset()
+        error: ClassVar[str] = "-"
+        cost: ClassVar[str] = "-"
+
+        def __call__(self, task):
+            image = np.full(task.encoded.pixels.shape[2:], 1.0 / 64)
+            return vx.Attribution(image, np.zeros(0), None, "none")
+    '''
+)
+EDITS = {
+    "the metric's call": ("float(case.values[0])", "float(case.values[1]) + 1", "metric told"),
+    "a function that the metric names": ("return FACTOR * value", "return FACTOR * value + 3", "metric told"),
+    "a value that the function names": ("FACTOR = 1.0", "FACTOR = 2.0", "metric told"),
+    "the method's call": ("1.0 / 64", "2.0 / 64", "method flat"),
+}
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """Writes the plugin's file with an edit and uses it, as a new session would."""
+    path = tmp_path / "own.py"
+
+    def use(old="", new=""):
+        for known, name in ((METRICS, "told"), (METHODS, "flat")):
+            known.pop(name, None)
+        path.write_text(PLUGIN.replace(old, new))
+        vx.use(path)
+
+    yield use
+    METRICS.pop("told", None)
+    METHODS.pop("flat", None)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Seven pictures in files."""
+    rng = np.random.default_rng(0)
+    for i in range(7):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def rows(folder, count=7):
+    mask = np.zeros((1, 8, 8), bool)
+    mask[0, :4, :4] = True
+    return [vx.Example(folder / f"{i % 7}.png", answer="a", id=str(i), masks=mask, about=(0,)) for i in range(count)]
+
+
+class Network(Linear):
+    """Counts the pictures that it sees one by one: each example's first look."""
+
+    def __init__(self):
+        super().__init__()
+        self.looks = 0
+
+    def forward(self, x):
+        self.looks += len(x)
+        return super().forward(x)
+
+
+@pytest.fixture
+def model():
+    return vx.load(Network(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+
+
+def run(model, data, out, methods=METHODS_ASKED, metrics=METRICS_ASKED, **more):
+    return vx.evaluate(model, data, methods, metrics, out, **{**SETTINGS, **more})
+
+
+def assert_as_made_anew(found, fresh):
+    pd.testing.assert_frame_equal(found.frame(), fresh.frame(), check_exact=True)
+    left, right = found.to_json(), fresh.to_json()
+    for one in (left, right):
+        for row in one["costs"]:
+            del row["seconds"]
+    assert left["summary"] == right["summary"]
+    assert left["costs"] == right["costs"]
+    assert [(s, w.image.tolist()) for s, w in found.shown()] == [(s, w.image.tolist()) for s, w in fresh.shown()]
+
+
+def encoded_of(model, monkeypatch):
+    """The ids of the examples that are judged from now on."""
+    ids, real = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda e: ids.append(e.id) or real(e))
+    return ids
+
+
+class Rereadable:
+    """An iterable without a length."""
+
+    def __init__(self, examples):
+        self.examples = examples
+
+    def __iter__(self):
+        return iter(self.examples)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_code_that_changed_is_named_and_computed_again_alone(
+    plugin, folder, model, tmp_path, caplog, edit, workers, monkeypatch
+):
+    if workers == 2 and edit != "the metric's call":
+        pytest.skip("once is enough")
+    old, new, what = EDITS[edit]
+    methods, metrics = ["saliency", "flat"], ["accuracy", "told", "sparseness"]
+    plugin()
+    run(model, rows(folder), tmp_path / "run", methods, metrics)
+    plugin(old, new)
+    with caplog.at_level(logging.WARNING, "vqa_explain"):
+        found = run(model, rows(folder), tmp_path / "run", methods, metrics, workers=workers)
+    assert [f"the code of {what} changed" in record.message for record in caplog.records] == [True]
+    fresh = run(model, rows(folder), tmp_path / "fresh", methods, metrics)
+    assert_as_made_anew(found, fresh)
+    ids = encoded_of(model, monkeypatch)
+    run(model, rows(folder), tmp_path / "run", methods, metrics)
+    assert ids == []  # nothing is left to do
+
+
+def test_a_changed_method_does_not_run_the_others_again(plugin, folder, model, tmp_path, monkeypatch):
+    plugin()
+    run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
+    plugin("1.0 / 64", "2.0 / 64")
+    model.module.looks = 0
+    run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
+    assert model.module.looks == 7  # each example's answer, and no coalition of leave one out
+
+
+def test_a_picture_that_was_replaced_is_read_again_alone(folder, model, tmp_path, monkeypatch, caplog):
+    run(model, rows(folder), tmp_path / "run")
+    Image.fromarray(np.random.default_rng(9).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "4.png")
+    ids = encoded_of(model, monkeypatch)
+    found = run(model, rows(folder), tmp_path / "run")
+    assert set(ids[:1]) == {"4"}
+    judged = [i for i in ids if i != "4"]
+    assert len(judged) <= len(found.gallery())  # only figures of the gallery are drawn anew
+    assert "the picture of 1 rows changed (the first: example 4)" in caplog.text
+    assert_as_made_anew(found, run(model, rows(folder), tmp_path / "fresh"))
+
+
+def test_content_of_pictures_on_request(folder, model, tmp_path, caplog):
+    def replaced_within_a_moment():
+        path = folder / "2.png"
+        about = path.stat()
+        changed = bytearray(path.read_bytes())
+        Image.fromarray(np.asarray(Image.open(path))[::-1]).save(path)
+        padded = path.read_bytes()[: about.st_size].ljust(about.st_size, b"\0")
+        path.write_bytes(padded)
+        os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+        assert path.read_bytes() != bytes(changed)
+
+    run(model, rows(folder), tmp_path / "run", pictures="content")
+    replaced_within_a_moment()
+    run(model, rows(folder), tmp_path / "run", pictures="content")
+    assert "the picture of 1 rows changed (the first: example 2)" in caplog.text
+    with pytest.raises(vx.InvalidInput, match="choose one of: time, content"):
+        run(model, rows(folder), tmp_path / "other", pictures="size")
+
+
+CHANGES = {
+    "text": lambda e: {"answer": "b"},
+    "question": lambda e: {"family": "other"},
+    "truth": lambda e: {"masks": ~e.masks},
+    "picture": lambda e: {"image": np.asarray(Image.open(e.image))[::-1].copy()},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("as_list", [True, False])
+@pytest.mark.parametrize("at", [0, 6, 70])
+def test_any_changed_row_is_computed_again_wherever_it_is(folder, model, tmp_path, change, as_list, at):
+    kind = list if as_list else Rereadable
+    examples = rows(folder, 72)
+    settings = {"methods": ["saliency"], "metrics": ["accuracy", "relevance_mass"], "shard": 20}
+    run(model, kind(examples), tmp_path / "run", **settings)
+    examples[at] = vx.Example(**{**vars(examples[at]), **CHANGES[change](examples[at])})
+    found = run(model, kind(examples), tmp_path / "run", **settings)
+    assert_as_made_anew(found, run(model, kind(examples), tmp_path / "fresh", **settings))
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+@pytest.mark.parametrize(("before", "after"), [(4, 7), (7, 4), (6, 7), (7, 3), (3, 7)])
+def test_data_that_grew_or_shrank(folder, model, tmp_path, before, after, as_list):
+    kind = list if as_list else Rereadable
+    run(model, kind(rows(folder, before)), tmp_path / "run", keep=["explanations"])
+    found = run(model, kind(rows(folder, after)), tmp_path / "run", keep=["explanations"])
+    assert found.count == after
+    assert_as_made_anew(found, run(model, kind(rows(folder, after)), tmp_path / "fresh", keep=["explanations"]))
+    kept = {p.name for p in (tmp_path / "run" / "explanations").iterdir()}
+    assert kept == {p.name for p in (tmp_path / "fresh" / "explanations").iterdir()}
+
+
+def test_versions_that_changed_are_named_and_everything_is_computed_again(folder, model, tmp_path, monkeypatch, caplog):
+    run(model, rows(folder), tmp_path / "run")
+    monkeypatch.setattr("vqa_explain.evaluation.run.versions", lambda: {**stamps.versions(), "torch": "99.0"})
+    ids = encoded_of(model, monkeypatch)
+    run(model, rows(folder), tmp_path / "run")
+    assert set(ids) == {str(i) for i in range(7)}
+    assert "became 99.0" in caplog.text
+    assert vx.Report(tmp_path / "run").plan.versions["torch"] == "99.0"
+
+
+def test_a_network_whose_code_changed_with_the_same_weights(folder, tmp_path, caplog):
+    def network(double):
+        class Net(Linear):
+            if double:
+
+                def forward(self, x):
+                    return super().forward(x) * 2 - x.sum((1, 2, 3))[:, None]
+
+        return vx.load(Net(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+
+    run(network(False), rows(folder), tmp_path / "run")
+    found = run(network(True), rows(folder), tmp_path / "run")
+    assert "the code of the model changed" in caplog.text
+    assert_as_made_anew(found, run(network(True), rows(folder), tmp_path / "fresh"))
+
+
+def test_a_report_reads_no_row_that_no_longer_holds(plugin, folder, model, tmp_path):
+    plugin()
+    data = rows(folder)
+    run(model, data, tmp_path / "run", ["flat"], ["told"])
+    plugin("FACTOR = 1.0", "FACTOR = 2.0")
+
+    def stop(done, total, failed):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(model, data, tmp_path / "run", ["flat"], ["told"], progress=stop)
+    report = vx.Report(tmp_path / "run")
+    assert report.count == 3  # one shard of three was mended
+    assert report.values("told", "flat").unique().tolist() == [2 * 0.25]
+    found = run(model, data, tmp_path / "run", ["flat"], ["told"])
+    assert_as_made_anew(found, run(model, data, tmp_path / "fresh", ["flat"], ["told"]))
+
+
+def test_other_data_is_refused_and_the_results_stay(folder, model, tmp_path):
+    run(model, rows(folder), tmp_path / "run")
+    other = [vx.Example(e.image, answer="b", id=f"other {e.id}") for e in rows(folder)]
+    with pytest.raises(vx.InvalidInput, match="none of the 7 rows evaluated there"):
+        run(model, other, tmp_path / "run")
+    assert vx.Report(tmp_path / "run").count == 7
+
+
+def test_emap_is_over_the_rows_of_now(scenes_model, tmp_path):
+    examples = list(vx.load_dataset("scenes:test")[:6])
+    settings = {"workers": 1, "shard": 3}
+    vx.evaluate(scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings)
+    examples[5] = vx.Example(**{**vars(examples[5]), "image": examples[0].image})
+    found = vx.evaluate(scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings)
+    fresh = vx.evaluate(scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "fresh", **settings)
+    assert found.emap() == fresh.emap()
+
+
+def test_a_gallery_file_of_other_results_is_not_shown(folder, model, tmp_path):
+    found = run(model, rows(folder), tmp_path / "run")
+    shown = found.shown()
+    assert shown
+    path = tmp_path / "run" / "gallery" / shown[0][0].file
+    stranger = vx.explain(model, rows(folder)[0], method="leave_one_out")
+    stranger.save(path)
+    assert len(vx.Report(tmp_path / "run").shown()) == len(shown) - 1
+    again = run(model, rows(folder), tmp_path / "run")
+    assert [w.method for _, w in again.shown()] == ["saliency"] * len(shown)
+
+
+def test_the_code_of_this_package_is_known_by_what_a_method_imports():
+    lime, saliency = (set(stamps_modules(METHODS[name])) for name in ("lime", "saliency"))
+    assert "vqa_explain.methods.surrogates" in lime - saliency
+    assert "vqa_explain.game" in lime & saliency
+    assert not any("viewer" in one or "plotting" in one for one in lime)
+    assert code_of(METHODS["lime"]) != code_of(METHODS["saliency"])
+    assert code_of(METHODS["saliency"]) == code_of(METHODS["input_x_gradient"])  # one module
+
+
+def stamps_modules(cls):
+    found, waiting = set(), [cls.__module__]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += stamps._imports(name)
+    return found
+
+
+def test_the_hash_of_code_is_the_same_in_every_process(plugin, tmp_path):
+    import subprocess
+    import sys
+
+    plugin()
+    (tmp_path / "sets.py").write_text("def f(x):\n    return x in {'a', 'b', 'c', 'd', 'e'}\n")
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import sets, vqa_explain as vx; "
+        "from vqa_explain.evaluation.stamps import code_of; from vqa_explain.metrics import METRICS; "
+        f"vx.use({str(tmp_path / 'own.py')!r}); print(code_of(sets.f), code_of(METRICS['told']))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }
+    assert len(told) == 1
+    assert code_of(METRICS["told"]).encode() in told.pop()
+
+
+def test_what_a_row_is_known_by(tmp_path):
+    picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    base = row_stamp(vx.Example(picture, "What?", answer="a"))
+    assert row_stamp(vx.Example(picture.copy(), "What?", answer="a")) == base
+    assert row_stamp(vx.Example(torch.from_numpy(picture), "What?", answer="a")) == base
+    assert row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["text"] == base["text"]
+    for other in ({"question": "Who?"}, {"answer": "b"}, {"answers": ("a",)}, {"decisive": ((0, 4),)}):
+        assert row_stamp(vx.Example(**{"image": picture, "question": "What?", "answer": "a", **other})) != base
+    assert row_stamp(vx.Example(picture.reshape(4, 16, 3), "What?", answer="a"))["picture"] != base["picture"]
+    assert row_stamp(vx.Example(Path("missing.png"), "What?", answer="a"))["picture"] != base["picture"]

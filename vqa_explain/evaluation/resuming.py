@@ -1,0 +1,133 @@
+"""What of a run's finished shards still holds, and what must be computed again because something changed."""
+
+import json
+import logging
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.evaluation.jobs import Redo, Resumed, can_be_indexed
+from vqa_explain.evaluation.plan import Plan
+from vqa_explain.evaluation.stamps import Stamp, digest, row_stamp
+from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.examples import Example
+
+log = logging.getLogger("vqa_explain")
+Stamps = dict[str, Any]
+
+
+def grid_stamp(dataset: Iterable[Example], plan: Plan, count: int) -> str:
+    """One hash of the rows that EMAP's grid is over, since each of its numbers depends on all of them."""
+    most = count if plan.limit is None else min(count, plan.limit)
+    return digest(*(json.dumps(row_stamp(e, plan.pictures)) for e in islice(iter(dataset), most)))
+
+
+def resume(store: Store, plan: Plan, dataset: Iterable[Example]) -> Resumed:
+    """Compares the finished shards with the data, the code and the versions of now; says what changed.
+
+    Shards of which a row does not hold are set aside, so that no report reads them before they are mended.
+
+    Raises:
+        InvalidInput: not one row is the same: it is another data set.
+    """
+    known = store.stamped(EXAMPLES, plan)
+    if not known:
+        return Resumed()
+    rows = _rows_now(dataset, plan, (max(known) + 1) * plan.shard)
+    before = {int(i): stamp for _, about in known.values() for i, stamp in about.get("rows", {}).items()}
+    _check_same_data(store, plan, before, rows)
+    said = _changed_rows(before, rows)
+    found = Resumed()
+    for number, (path, about) in sorted(known.items()):
+        expected = [i for i in range(number * plan.shard, (number + 1) * plan.shard) if i in rows]
+        old = {int(i): stamp for i, stamp in about.get("rows", {}).items()}
+        for index in sorted(set(old) - set(expected)):
+            store.remove_explanations(index)
+        if not expected:
+            store.remove(EXAMPLES, number)
+            continue
+        redo = _redo(plan, about, {i for i in expected if old.get(i) != rows[i]}, expected)
+        said |= dict.fromkeys(_changed_code(plan, about))
+        if redo == Redo() and set(old) == set(expected) and not path.name.startswith("old-"):
+            found.finished.add(number)
+            continue
+        store.set_aside(EXAMPLES, number)
+        found.redo[number] = (path if path.exists() else store.aside(EXAMPLES, number)), redo
+    for line in said:
+        log.warning("%s: %s, so what depends on it is computed again", store.folder, line)
+    return found
+
+
+def resume_grid(store: Store, plan: Plan, stamp: str) -> set[int]:
+    """The pieces of EMAP's grid that still hold; others are removed."""
+    found = set()
+    for number, (_, about) in store.stamped(GRID, plan).items():
+        concerned = {k: v for k, v in plan.code.items() if not k.startswith("method ")}
+        code = {k: v for k, v in about.get("code", {}).items() if not k.startswith("method ")}
+        same = about.get("rows") == stamp and about.get("versions") == plan.versions
+        if same and _of_emap(code) == _of_emap(concerned):
+            found.add(number)
+        else:
+            store.remove(GRID, number)
+    return found
+
+
+def _of_emap(code: Stamp) -> Stamp:
+    return {k: v for k, v in code.items() if k in ("package", "model") or k.startswith("metric emap")}
+
+
+def _rows_now(dataset: Any, plan: Plan, most: int) -> dict[int, Stamp]:
+    """Index → stamp of the first `most` rows, fewer where there are no more."""
+    most = most if plan.limit is None else min(most, plan.limit)
+    if can_be_indexed(dataset):
+        return {i: row_stamp(dataset[i], plan.pictures) for i in range(min(most, len(dataset)))}
+    return {i: row_stamp(e, plan.pictures) for i, e in enumerate(islice(iter(dataset), most))}
+
+
+def _check_same_data(store: Store, plan: Plan, before: dict[int, Stamp], rows: dict[int, Stamp]) -> None:
+    texts = {stamp["text"] for stamp in rows.values()}
+    if before and not any(stamp["text"] in texts for stamp in before.values()):
+        raise InvalidInput(
+            f"{str(store.folder)!r} holds the evaluation of another plan; choose another folder, or ask for the "
+            f"same:\n  data: none of the {len(before)} rows evaluated there is in {plan.data!r} now"
+        )
+
+
+def _redo(plan: Plan, about: Stamps, changed: set[int], expected: list[int]) -> Redo:
+    code = about.get("code", {})
+    shared = ("package", "model")
+    if about.get("versions") != plan.versions or any(code.get(k) != plan.code.get(k) for k in shared):
+        changed = set(expected)
+    stale = {k for k, v in plan.code.items() if code.get(k) != v}
+    methods = frozenset(k.removeprefix("method ") for k in stale if k.startswith("method "))
+    metrics = frozenset(k.removeprefix("metric ") for k in stale if k.startswith("metric "))
+    return Redo(None, frozenset(changed), methods, metrics)
+
+
+def _changed_code(plan: Plan, about: Stamps) -> list[str]:
+    old = about.get("versions", {})
+    names = sorted(set(old) | set(plan.versions))
+    lines = [
+        f"{name} {old.get(name, 'none')} became {plan.versions.get(name, 'none')}"
+        for name in names
+        if old.get(name) != plan.versions.get(name)
+    ]
+    code = about.get("code", {})
+    words = {"package": "the code of vqa_explain", "model": "the code of the model"}
+    return lines + [
+        f"{words.get(k) or f'the code of {k}'} changed" for k, v in sorted(plan.code.items()) if code.get(k) != v
+    ]
+
+
+def _changed_rows(before: dict[int, Stamp], rows: dict[int, Stamp]) -> dict[str, None]:
+    """Lines on what is no longer as it was."""
+    lines = []
+    for what in ("text", "picture", "truth"):
+        changed = sorted(i for i in before.keys() & rows.keys() if before[i].get(what) != rows[i][what])
+        if changed:
+            lines.append(f"the {what} of {len(changed):,} rows changed (the first: example {changed[0]})")
+    gone = before.keys() - rows.keys()
+    if gone:
+        lines.append(f"{len(gone):,} rows are gone (the first: example {min(gone)})")
+    return dict.fromkeys(lines)

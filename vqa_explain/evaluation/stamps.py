@@ -1,0 +1,276 @@
+"""What results depend on besides the plan's words, as hashes: rows of data, code, and versions of packages."""
+
+import ast
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from vqa_explain.examples import Example
+from vqa_explain.models.base import Model
+
+Stamp = dict[str, str]
+PICTURES = ("time", "content")  # what a picture file is known by: its size and time, or its bytes
+PACKAGES = ("vqa_explain", "torch", "torchvision", "transformers", "timm", "numpy", "scipy", "pillow")
+# Parts of this package that only show results, so that a change of them changes no number.
+_SHOWING = ("viewer", "training", "plotting", "colors", "cli", "tables", "demo", "evaluation.page", "evaluation.charts")
+# These register everything; what one method needs is in its own module's imports.
+_REGISTERING = ("vqa_explain", "vqa_explain.methods", "vqa_explain.metrics")
+# What `dataclass` writes follows from the fields.
+_BY_DATACLASS = ("__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__replace__")
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of texts and bytes."""
+    found = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode(errors="surrogatepass")
+        found.update(len(data).to_bytes(8, "little") + data)
+    return found.hexdigest()[:16]
+
+
+def versions() -> Stamp:
+    """The versions of the packages that compute; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def row_stamp(example: Example, pictures: str = "time") -> Stamp:
+    """Hashes of a row's text, picture and truth, so that one can say which of them changed.
+
+    Args:
+        example: the row.
+        pictures: "time" knows a picture file by its path, size and time of change; "content" by its bytes.
+    """
+    e = example
+    return {
+        "text": digest(repr((e.question, e.answer, tuple(e.answers), e.id, e.family))),
+        "picture": digest(_picture(e.image, pictures), _array(e.features), _array(e.boxes)),
+        "truth": digest(_array(e.masks), repr((tuple(e.about), tuple(map(tuple, e.decisive))))),
+    }
+
+
+def _picture(image: Any, pictures: str) -> str:
+    if isinstance(image, Exception):
+        return f"error {image}"
+    if isinstance(image, str | os.PathLike):
+        return _file(Path(image), pictures)
+    if hasattr(image, "getbands"):  # of Pillow: its profile and its turn count too, since they are applied
+        info = image.info.get("icc_profile") or b""
+        return digest(image.mode, image.size, image.tobytes(), info, image.getexif().get(0x0112, 1))
+    return _array(image)
+
+
+def _file(path: Path, pictures: str) -> str:
+    try:
+        if pictures == "content":
+            return digest("file", path.read_bytes())
+        about = path.stat()
+    except (OSError, ValueError) as error:
+        return f"{path} {type(error).__name__}"
+    return f"{path} {about.st_size} {about.st_mtime_ns}"
+
+
+def _array(values: Any) -> str:
+    if values is None:
+        return ""
+    array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    return digest(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
+
+
+def code_stamps(model: Model, methods: dict[str, Any], metrics: dict[str, Any]) -> Stamp:
+    """Hashes of the code that judges ("package"), of the model's, and of every method's and metric's by its text."""
+    found = {"package": _of_modules(["vqa_explain.evaluation.judging"]), "model": model_code(model)}
+    found |= {f"method {text}": code_of(type(thing)) for text, thing in methods.items()}
+    return found | {f"metric {text}": code_of(type(thing)) for text, thing in metrics.items()}
+
+
+def model_code(model: Model) -> str:
+    """A hash of the adapter's code, of the network's own classes, and of how pictures are prepared."""
+    parts = [code_of(type(model))]
+    classes = {type(module) for module in model.module.modules()}
+    parts += sorted(code_of(cls) for cls in classes if _is_own(cls.__module__))
+    for name, value in sorted(vars(model).items()):
+        if hasattr(type(model), name):  # a method that someone watches; the adapter's code is known already
+            continue
+        if isinstance(value, FunctionType) or _is_own(type(value).__module__):
+            parts.append(f"{name} {code_of(value if isinstance(value, FunctionType) else type(value))}")
+        elif type(value).__module__.startswith("torchvision."):
+            parts.append(f"{name} {_without_addresses(repr(value))}")
+        elif hasattr(value, "image_processor"):
+            parts.append(f"{name} {json.dumps(value.image_processor.to_dict(), sort_keys=True, default=str)}")
+    return digest(*parts)
+
+
+def code_of(thing: Any) -> str:
+    """A hash of a class's or function's code: for this package's, of its module and what that imports.
+
+    For others, of the code itself, its parameters, and the functions, classes and values that it names, as far as
+    they are not an installed package's.
+    """
+    home = thing.__module__.split(".")[0]
+    if home == "vqa_explain":
+        return _of_modules([thing.__module__])
+    parts: list[str] = []
+    _describe(thing, home, set(), parts)
+    return digest(*parts)
+
+
+def _of_modules(names: Iterable[str]) -> str:
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += _imports(name)
+    return digest(*(f"{name} {_source(name)}" for name in sorted(found)))
+
+
+@cache
+def _source(name: str) -> str:
+    spec = importlib.util.find_spec(name)
+    path = None if spec is None or spec.origin is None else Path(spec.origin)
+    return path.read_text(encoding="utf-8") if path is not None and path.suffix == ".py" else ""
+
+
+@cache
+def _imports(name: str) -> tuple[str, ...]:
+    """The modules of this package that a module imports, but for those that only show results."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(_source(name))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vqa_explain":
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    inner = {one.removeprefix("vqa_explain."): one for one in found - set(_REGISTERING)}
+    counted = [one for rest, one in inner.items() if not rest.startswith(_SHOWING)]
+    return tuple(sorted(one for one in counted if _is_module(one)))
+
+
+@cache
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # a name within a module
+        return False
+
+
+@cache
+def _is_own(module: str) -> bool:
+    """Whether a module is the user's: not Python's, not installed, not this package's."""
+    top = module.split(".")[0]
+    if top in sys.stdlib_module_names and top != "__main__":
+        return False
+    path = getattr(sys.modules.get(module), "__file__", None) or ""
+    return top != "vqa_explain" and not {"site-packages", "dist-packages"} & set(Path(path).parts)
+
+
+def _describe(thing: Any, home: str, seen: set[int], parts: list[str]) -> None:
+    """Adds to `parts` what a value is, and what its code names."""
+    if isinstance(thing, staticmethod | classmethod):
+        thing = thing.__func__
+    if isinstance(thing, property):
+        for function in (thing.fget, thing.fset):
+            _describe(function, home, seen, parts)
+        return
+    if isinstance(thing, ModuleType):
+        path = thing.__file__ if _counts(thing.__name__, home) else None
+        parts.append(thing.__name__ + (digest(Path(path).read_bytes()) if path else ""))
+        return
+    if isinstance(thing, FunctionType | type):
+        parts.append(thing.__qualname__)
+        if id(thing) in seen or not _counts(thing.__module__, home):
+            return
+        seen.add(id(thing))
+        if isinstance(thing, type):
+            _describe_class(thing, home, seen, parts)
+        else:
+            _describe_function(thing, home, seen, parts)
+        return
+    parts.append(_value(thing))
+
+
+def _counts(module: str | None, home: str) -> bool:
+    return module is None or module.split(".")[0] == home or _is_own(module)
+
+
+def _describe_function(function: FunctionType, home: str, seen: set[int], parts: list[str]) -> None:
+    names = _describe_code(function.__code__, parts)
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    keywords = sorted((function.__kwdefaults__ or {}).items())
+    for value in [*(function.__defaults__ or ()), *keywords, *cells]:
+        _describe(value, home, seen, parts)
+    for name in sorted(names & set(function.__globals__)):
+        parts.append(name)
+        _describe(function.__globals__[name], home, seen, parts)
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:  # a name that is not set yet
+        return False
+
+
+def _describe_code(code: CodeType, parts: list[str]) -> set[str]:
+    """Adds the instructions and constants; gives the names that they use, functions within included."""
+    names = set(code.co_names)
+    parts += [digest(code.co_code), repr(code.co_names), repr(code.co_varnames)]
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _describe_code(constant, parts)
+        else:
+            parts.append(_value(constant))
+    return names
+
+
+def _describe_class(cls: type[Any], home: str, seen: set[int], parts: list[str]) -> None:
+    for base in cls.__bases__:
+        _describe(base, home, seen, parts)
+    if dataclasses.is_dataclass(cls):
+        for entry in dataclasses.fields(cls):
+            parts.append(f"{entry.name} {entry.type} {_value(entry.default)} {_value(dict(entry.metadata))}")
+    for name, value in sorted(vars(cls).items()):
+        written = getattr(getattr(value, "__code__", None), "co_filename", "")
+        is_code = isinstance(value, FunctionType | staticmethod | classmethod | property)
+        if name.startswith("__") and not is_code:  # Python's own notes, some of them made when a class is pickled
+            continue
+        if name in _BY_DATACLASS and written == "<string>":
+            continue
+        parts.append(name)
+        _describe(value, home, seen, parts)
+
+
+def _value(value: Any) -> str:
+    """A value in words that are the same in every process."""
+    if isinstance(value, set | frozenset):
+        return f"set {sorted(map(_value, value))}"
+    if isinstance(value, dict):
+        return f"dict {sorted((_value(k), _value(v)) for k, v in value.items())}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__} {[_value(one) for one in value]}"
+    if isinstance(value, np.ndarray) or hasattr(value, "detach"):
+        return _array(value)
+    if isinstance(value, bool | int | float | complex | str | bytes | Path | type(None)):
+        return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
