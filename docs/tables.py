@@ -29,9 +29,9 @@ def first_sentence(text: str) -> str:
 
 
 def methods() -> str:
-    """Every method: what its values are, and their error."""
-    rows = [[f"`{m['name']}`", first_sentence(m["about"]), m["error"]] for m in describe_methods(None)]
-    return markdown(["method", "what a value is", "its error"], rows)
+    """Every method: what its values are, their unit and their error."""
+    rows = [[f"`{m['name']}`", first_sentence(m["about"]), m["unit"], m["error"]] for m in describe_methods(None)]
+    return markdown(["method", "what a value is", "its unit", "its error"], rows)
 
 
 def methods_of_models() -> str:

@@ -23,12 +23,13 @@ from vqa_explain.methods.base import Attribution, Method, Progress, Task, check_
 from vqa_explain.models.base import SCORES, Answer, Encoded, Model, OpenModel, Target, find_answer
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.threads import quiet_linear_algebra
+from vqa_explain.units import unit_of
 
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
 
-AskedTarget = str | Callable[..., Any]
+AskedTarget = str | int | Callable[..., Any]
 
 
 @overload
@@ -46,7 +47,7 @@ def explain(
     *,
     method: str | None = None,
     target: Any = None,
-    contrast: str | None = None,
+    contrast: str | int | None = None,
     score: str = "logit",
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
@@ -129,7 +130,7 @@ def with_candidates(
     encoded: Encoded,
     texts: Sequence[str] | None,
     asked: list[Any],
-    contrast: str | None,
+    contrast: str | int | None,
     token: int | None,
 ) -> Encoded:
     """The example with its candidates: those given, or the model's own, and the targets and contrast."""
@@ -144,10 +145,10 @@ def with_candidates(
 
 
 def _targets(
-    kind: str, labels: tuple[str, ...], asked: list[Any], contrast: str | None, score: str, best: Answer | None
+    kind: str, labels: tuple[str, ...], asked: list[Any], contrast: str | int | None, score: str, best: Answer | None
 ) -> tuple[Target, ...]:
     """The targets asked for; where none is, the `best` answer."""
-    other = None if contrast is None else find_answer(labels, contrast)
+    other = None if contrast is None else _label_number(labels, contrast)
     targets = []
     for one in asked:
         if one is None:
@@ -160,11 +161,20 @@ def _targets(
             targets.append(Target(None, None, score, one, kind))
             continue
         else:
-            index = find_answer(labels, one)
+            index = _label_number(labels, one)
         if index == other:
             raise InvalidInput(f"target and contrast are both {labels[index]!r}; choose two different answers")
         targets.append(Target(index, other, score, kind=kind))
     return tuple(targets)
+
+
+def _label_number(labels: tuple[str, ...], asked: Any) -> int:
+    """The label number that is asked for, by itself or by its text."""
+    if isinstance(asked, int) and not isinstance(asked, bool):
+        if 0 <= asked < len(labels):
+            return asked
+        raise InvalidInput(f"there is no answer number {asked}; the model has {len(labels)}, from 0")
+    return find_answer(labels, cast(str, asked))
 
 
 def _example(model: Model, image: Any, question: str | None) -> Example:
@@ -226,6 +236,9 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         by_region=found.regions is not None,
         interactions=found.interactions,
         interaction_errors=found.interaction_errors,
+        unit=unit_of(method),
+        target_index=task.target.index,
+        contrast_index=task.target.contrast,
     )
 
 

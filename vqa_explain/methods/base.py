@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 import numpy as np
 import torch
 
-from vqa_explain import registry
+from vqa_explain import registry, units
 from vqa_explain.errors import Unsupported
 from vqa_explain.features.image import BLANKS, FILLS
 from vqa_explain.features.regions import Regions, grid_regions
@@ -165,7 +165,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Attribution:
-    """What a method found, in the model's frame and tokens, in points of the target's score.
+    """What a method found, in the model's frame and tokens, in the method's unit.
 
     Attributes:
         image: (H', W') per pixel.
@@ -195,6 +195,8 @@ class Method(Protocol):
 
     Attributes:
         name: how it is asked for.
+        unit: what its values are, a name of `vqa_explain.units` or a text of one's own; a class without one has
+            values "no unit", of which nothing is claimed.
         source: the paper and equation.
         needs: the capabilities that a model must have.
         error: the error that it states of its values.
@@ -202,6 +204,7 @@ class Method(Protocol):
     """
 
     name: ClassVar[str]
+    unit: ClassVar[str]
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     error: ClassVar[str]
@@ -226,6 +229,16 @@ def register_method(cls: type[Any]) -> type[Any]:
 def create(name: str, parameters: dict[str, Any]) -> Method:
     """The method of that name with these parameters, each checked against its type and range."""
     return cast(Method, registry.create("method", METHODS, name, parameters))
+
+
+def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
+    """The unit of what the method of that name gives with these parameters; `NO_UNIT` of an unknown one."""
+    cls = METHODS.get(name)
+    if cls is None:
+        return units.NO_UNIT
+    if not hasattr(cls, "unit_of_values"):
+        return units.unit_of(cls)
+    return units.unit_of(cls(**{key: value for key, value in parameters.items() if key in cls.__dataclass_fields__}))
 
 
 def check_support(method: Method, model: Model) -> None:

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_cells, register_method
 from vqa_explain.models.base import Attention, CrossLayer, SelfLayer
@@ -28,6 +29,7 @@ class RawAttention:
     """How much the answer's position looks at each token and patch in one layer, the mean over heads. No target."""
 
     name: ClassVar[str] = "attention"
+    unit: ClassVar[str] = units.ATTENTION
     source: ClassVar[str] = "Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1"
     needs: ClassVar[frozenset[str]] = NEEDS
     error: ClassVar[str] = KIND
@@ -58,6 +60,7 @@ class AttentionRollout:
     """Attention followed through all layers, with the residual path counted as looking at oneself. No target."""
 
     name: ClassVar[str] = "attention_rollout"
+    unit: ClassVar[str] = units.ATTENTION
     source: ClassVar[str] = "Abnar & Zuidema 2020, arXiv:2005.00928, section 3"
     needs: ClassVar[frozenset[str]] = NEEDS
     error: ClassVar[str] = KIND
@@ -125,6 +128,7 @@ class Relevance:
     """Attention that raises the target's score, carried through all layers with the residual path. Never negative."""
 
     name: ClassVar[str] = "relevance"
+    unit: ClassVar[str] = units.RELEVANCE
     source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 to 11"
     needs: ClassVar[frozenset[str]] = frozenset({"flow", "gradients"})
     error: ClassVar[str] = KIND

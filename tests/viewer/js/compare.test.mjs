@@ -10,8 +10,15 @@ function columns(values, more = {}) {
     question: "Which?",
     method: "shapley",
     model: "scenes",
-    unit: "logit of “red”",
-    scale: 2,
+    target: "red",
+    contrast: null,
+    score: "logit",
+    explained: "logit of “red”",
+    unit: "points",
+    signed: true,
+    shared: true,
+    pictureId: "one",
+    regionScale: 2,
     size: [4, 4],
     labels: { shape: [4, 4], data },
     regions: values.map((value, i) => ({ value, box: [i * wide, 0, (i + 1) * wide, 4] })),
@@ -32,7 +39,7 @@ test("a region matches the one in its middle", () => {
 });
 
 test("differences are in shares of each scale", () => {
-  assert.deepEqual(differences(columns([2, -1]), columns([1, 1], { scale: 1 })), [0, -1.5]);
+  assert.deepEqual(differences(columns([2, -1]), columns([1, 1], { regionScale: 1 })), [0, -1.5]);
 });
 
 test("agreement counts words only of one question, and names what differs", () => {
@@ -42,5 +49,5 @@ test("agreement counts words only of one question, and names what differs", () =
   assert.equal(agreementOf(one, { ...other, question: "Who?" }), "Rank correlation with “Who?”: -1.00");
   assert.match(agreementOf(one, columns([1, 2])), /different ways/);
   assert.equal(headingOf(one, other), "lime: logit of “red”");
-  assert.equal(headingOf(one, { ...one, unit: "logit of “blue”" }), "logit of “blue”");
+  assert.equal(headingOf(one, { ...one, explained: "logit of “blue”" }), "logit of “blue”");
 });
