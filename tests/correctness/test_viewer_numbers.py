@@ -140,7 +140,7 @@ def gated(rng, dark):
 
 
 FILLED = {"method": "leave_one_out", "image_fill": "mean"}
-SILENT = {"method": "input_x_gradient"}  # it tells no progress, so that it cannot be stopped half way
+SILENT = {"method": "saliency"}  # it tells no progress, so that it cannot be stopped half way
 
 
 @pytest.fixture(params=[FILLED])
