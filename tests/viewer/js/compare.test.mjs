@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { agreementOf, differences, headingOf, matching } from "../../../vqa_explain/viewer/static/compare.js";
+import {
+  agreementOf,
+  differences,
+  headingOf,
+  matching,
+  partnerText,
+  refusal,
+} from "../../../vqa_explain/viewer/static/compare.js";
 
 /** An explanation over a square of 4 × 4 pixels in equal columns. */
 function columns(values, more = {}) {
@@ -50,4 +57,39 @@ test("agreement counts words only of one question, and names what differs", () =
   assert.match(agreementOf(one, columns([1, 2])), /different ways/);
   assert.equal(headingOf(one, other), "lime: logit of “red”");
   assert.equal(headingOf(one, { ...one, explained: "logit of “blue”" }), "logit of “blue”");
+});
+
+test("what has no meaning is refused in one sentence", () => {
+  const one = columns([1, 2, 3]);
+  const numbers = { targetIndex: 0, contrastIndex: null };
+  const cases = [
+    [{ pictureId: "two" }, /different pictures/],
+    [{ target: "blue" }, /different answers/],
+    [{ contrast: "blue" }, /different answers/],
+    [{ targetIndex: 1, contrastIndex: null }, /different answers/],
+    [{ score: "probability" }, /different scores \(logit; probability\)/],
+    [{ signed: false, unit: "gradient size" }, /signs/],
+    [{ unit: "mean score" }, /different units \(points; mean score\)/],
+  ];
+  assert.equal(refusal({ ...one, ...numbers }, { ...columns([3, 2, 1]), ...numbers, method: "lime" }), "");
+  for (const [change, said] of cases) {
+    const text = agreementOf({ ...one, ...numbers }, { ...columns([3, 2, 1]), ...numbers, ...change });
+    assert.match(text, said);
+    assert.match(text, /no difference is drawn and no correlation given\.$/);
+    assert.doesNotMatch(text, /Rank/);
+  }
+  assert.match(refusal(one, columns([1, 2])), /different ways/);
+});
+
+test("words that cannot be compared with regions are left out of the correlation", () => {
+  const unshared = { signed: false, unit: "gradient size", shared: false };
+  const one = columns([1, 2, 3], { words: [{ value: 9 }], ...unshared });
+  const other = columns([3, 2, 1], { words: [{ value: 9 }], ...unshared });
+  assert.match(agreementOf(one, other), /: -1\.00$/);
+});
+
+test("a value of another unit says its unit", () => {
+  const [one, other] = [columns([1, 2]), columns([0.5, 0.25], { unit: "share of attention", signed: false })];
+  assert.equal(partnerText(one, other, { what: "region", index: 0 }), "; compared: 0.5 (share of attention)");
+  assert.equal(partnerText(one, one, { what: "region", index: 1 }), "; compared: +2");
 });
