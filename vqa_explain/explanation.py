@@ -168,7 +168,7 @@ class Explanation:
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """Every pair of a word and a region, by |value| / standard error; () from methods without interactions."""
+        """Every pair of a word and a region, by size over standard error; () from methods without interactions."""
         return () if self.interactions is None else ranked(self.interactions, self.interaction_errors)
 
     @property
