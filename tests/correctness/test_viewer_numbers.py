@@ -277,3 +277,22 @@ def test_a_click_on_a_candidate_of_a_model_that_writes_explains_its_text(models,
     assert viewer.explanation.target == first.text
     viewer._on_message(viewer, {**message, "target": 99, "explanation": viewer.shown.get("id")}, [])
     assert "no answer number 99" in viewer.problem
+
+
+def test_a_clicked_answer_is_found_by_its_text_in_another_model():
+    """Label numbers belong to one model: "b" is 1 here and 0 there."""
+    one, other = (
+        vx.load(Linear(3, SIDE), transform=ToTensor(), labels=labels, device="cpu")
+        for labels in (["a", "b", "c"], ["b", "c", "a"])
+    )
+    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    viewer = vx.Viewer(one, [vx.Example(picture)], method="saliency", others=[other])
+    assert viewer.wait(60)
+    message = {"action": "target", "target": 1, "contrast": 2, "explanation": viewer.shown["id"]}
+    viewer._on_message(viewer, message, [])
+    viewer._on_message(viewer, {"action": "compare", "what": "model", "which": 1}, [])
+    assert viewer.wait(60)
+    assert viewer.problem == ""
+    assert (viewer.shown["targetIndex"], viewer.shown["contrastIndex"]) == (1, 2)
+    assert (viewer.compared["targetIndex"], viewer.compared["contrastIndex"]) == (0, 1)
+    assert (viewer.compared["target"], viewer.compared["contrast"]) == ("b", "c")

@@ -316,10 +316,20 @@ class Viewer(_View):
         beside: _Wanted = {
             "method": lambda: of(index, (which, {}), self._target),
             "answer": lambda: of(index, self._method, (which, None)),
-            "model": lambda: of(index, self._method, self._target, which),
+            "model": lambda: of(index, self._method, self._target_text(), which),
             "example": lambda: of(min(which, len(self.examples) - 1), self._method, (None, None)),
         }[what]()
         return [found, beside]
+
+    def _target_text(self) -> tuple[AskedAnswer, AskedAnswer]:
+        """Target and contrast as texts, since another model numbers its labels in its own way."""
+
+        def text(answer: AskedAnswer) -> AskedAnswer:
+            labels = self.model.labels
+            return labels[answer] if isinstance(answer, int) and labels is not None else answer
+
+        target, contrast = self._target
+        return text(target), text(contrast)
 
     def _compute(self, wanted: list[_Wanted], cancelled: Callable[[], bool]) -> None:
         fetch, index = wanted[0].fetch, wanted[0].index
