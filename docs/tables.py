@@ -44,8 +44,8 @@ def units() -> str:
         said = ["yes" if fact else "no" for fact in facts]
         text = unit.text.replace("{score}", "the score")
         found.append([unit.name, text, *said, ", ".join(names) or "–"])
-    head = ["unit", "what a value is", "a change of the score", "below zero too", "words and regions comparable", "methods"]
-    return markdown(head, found)
+    facts_asked = ["a change of the score", "below zero too", "words and regions comparable"]
+    return markdown(["unit", "what a value is", *facts_asked, "methods"], found)
 
 
 def methods_of_models() -> str:

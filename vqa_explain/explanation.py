@@ -22,7 +22,7 @@ from vqa_explain.methods.base import unit_of_values
 from vqa_explain.models.base import Answer
 from vqa_explain.units import Unit, unit_named
 
-FORMAT = 2  # 1 had no unit and no label numbers of the target; it is still read
+FORMAT = 1
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def test_sizes_of_words_and_of_pixels_have_scales_of_their_own(explained):
 
 
 def older(why):
-    """The bytes of a file as the first format wrote it: without a unit and without label numbers."""
+    """The bytes of a file as older versions wrote it: without a unit and without label numbers."""
     from safetensors.numpy import save
 
     left_out = ("unit", "target_index", "contrast_index")

@@ -254,7 +254,9 @@ export function mount(root, source) {
     if (refusal(shown, compared)) return;
     const apart = differences(shown, compared);
     difference.draw(drawingOf(shown, { values: apart, scale: largest(apart), hidden: new Set() }));
-    legends.get(difference).show({ signed: true }, largest(apart), "difference, in shares of each one's largest value", look.map);
+    legends
+      .get(difference)
+      .show({ signed: true }, largest(apart), "difference, in shares of each one's largest value", look.map);
   }
 
   function showWhatif(found) {
