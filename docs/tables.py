@@ -14,6 +14,7 @@ from pathlib import Path
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.metrics.describing import describe_metrics
 from vqa_explain.tables import describe_models
+from vqa_explain.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md", "docs/methods_and_metrics.md", "docs/hostile.md")
@@ -29,9 +30,22 @@ def first_sentence(text: str) -> str:
 
 
 def methods() -> str:
-    """Every method: what its values are, and their error."""
-    rows = [[f"`{m['name']}`", first_sentence(m["about"]), m["error"]] for m in describe_methods(None)]
-    return markdown(["method", "what a value is", "its error"], rows)
+    """Every method: what its values are, their unit and their error."""
+    rows = [[f"`{m['name']}`", first_sentence(m["about"]), m["unit"], m["error"]] for m in describe_methods(None)]
+    return markdown(["method", "what a value is", "its unit", "its error"], rows)
+
+
+def units() -> str:
+    """Every unit: what a value is, what may be said of it, and the methods that have it."""
+    found = []
+    for unit in UNITS.values():
+        names = [f"`{m['name']}`" for m in describe_methods(None) if m["unit"] == unit.name]
+        facts = [unit.adds_up, unit.signed, unit.shared]
+        said = ["yes" if fact else "no" for fact in facts]
+        text = unit.text.replace("{score}", "the score")
+        found.append([unit.name, text, *said, ", ".join(names) or "–"])
+    facts_asked = ["a change of the score", "below zero too", "words and regions comparable"]
+    return markdown(["unit", "what a value is", *facts_asked, "methods"], found)
 
 
 def methods_of_models() -> str:
@@ -62,7 +76,13 @@ def hostile() -> str:
     return markdown(["what is hostile", "cases"], [*rows, ["all", f"{sum(kinds.values()):,}"]])
 
 
-TABLES = {"hostile": hostile, "methods": methods, "methods of models": methods_of_models, "metrics": metrics}
+TABLES = {
+    "hostile": hostile,
+    "methods": methods,
+    "units": units,
+    "methods of models": methods_of_models,
+    "metrics": metrics,
+}
 
 
 def filled(text: str) -> str:

@@ -16,6 +16,7 @@ class GradientTimesContrast:
     """|∂f/∂x| where a pixel differs from the picture's mean by more than `least` deviations, else 0."""
 
     name: ClassVar[str] = "contrasted_saliency"
+    unit: ClassVar[str] = "gradient size"
     source: ClassVar[str] = "ours"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients", "pixels"})
     error: ClassVar[str] = "none: it does not add up"

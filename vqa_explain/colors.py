@@ -1,35 +1,51 @@
-"""The one home of colours: signed values to red (for the answer) and blue (against it), safe for the colour-blind."""
+"""The one home of colors: signed values to red (for the answer) and blue (against it), sizes to violet."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-FOR = np.array([178, 24, 43])  # ends of ColorBrewer's RdBu, which keeps its order for colour-blind readers
-AGAINST = np.array([33, 102, 172])
+FOR = (178, 24, 43)  # ends of ColorBrewer's RdBu, which keeps its order for color-blind readers
+AGAINST = (33, 102, 172)
+SIZE = (84, 39, 143)  # the end of ColorBrewer's Purples: neither for nor against
 
 
-def signed_rgba(values: np.ndarray, scale: float, strength: float = 0.8) -> np.ndarray:
-    """(…,) values to (…, 4) uint8: the colour says the sign, the opacity |value| / scale, at most `strength`."""
+@dataclass(frozen=True)
+class Palette:
+    """The colors of values above and below zero, and where a legend begins, as a share of the scale."""
+
+    above: tuple[int, int, int]
+    below: tuple[int, int, int]
+    low: float
+
+
+SIGNED = Palette(FOR, AGAINST, -1.0)
+SIZES = Palette(SIZE, SIZE, 0.0)  # for values that are never below zero
+
+
+def signed_rgba(values: np.ndarray, scale: float, palette: Palette = SIGNED, strength: float = 0.8) -> np.ndarray:
+    """(…,) values to (…, 4) uint8: the color says the sign, the opacity |value| / scale, at most `strength`."""
     values = np.asarray(values, dtype=np.float64)
     rgba = np.empty((*values.shape, 4), dtype=np.uint8)
-    rgba[..., :3] = np.where(values[..., None] >= 0, FOR, AGAINST)
+    rgba[..., :3] = np.where(values[..., None] >= 0, palette.above, palette.below)
     size = np.clip(np.abs(values) / scale, 0, 1) if scale > 0 else np.zeros_like(values)
     rgba[..., 3] = np.rint(255 * strength * size)
     return rgba
 
 
-def over_white(value: float, scale: float) -> tuple[int, int, int]:
-    """The colour of a word: `signed_rgba` laid over white."""
-    red, green, blue = (int(c) for c in on_white(np.array(value), scale))
+def over_white(value: float, scale: float, palette: Palette = SIGNED) -> tuple[int, int, int]:
+    """The color of a word: `signed_rgba` laid over white."""
+    red, green, blue = (int(c) for c in on_white(np.array(value), scale, palette))
     return red, green, blue
 
 
-def on_white(values: np.ndarray, scale: float) -> np.ndarray:
-    """(…,) signed values in colour over white, (…, 3) uint8."""
-    rgba = signed_rgba(values, scale).astype(np.float64)
+def on_white(values: np.ndarray, scale: float, palette: Palette = SIGNED) -> np.ndarray:
+    """(…,) values in color over white, (…, 3) uint8."""
+    rgba = signed_rgba(values, scale, palette).astype(np.float64)
     return np.rint(255 + (rgba[..., :3] - 255) * rgba[..., 3:] / 255).astype(np.uint8)
 
 
 def ink(color: tuple[float, float, float]) -> str:
-    """ "white" or "black", whichever is told apart better from a colour of 0 … 255 (WCAG 2.2, contrast ratio).
+    """ "white" or "black", whichever is told apart better from a color of 0 … 255 (WCAG 2.2, contrast ratio).
 
     >>> ink((255, 255, 0)), ink((20, 20, 90))
     ('black', 'white')
@@ -40,11 +56,11 @@ def ink(color: tuple[float, float, float]) -> str:
     return "white" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "black"
 
 
-def overlay(picture: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
-    """The picture (H, W, 3) in grey with signed values (H, W) laid over it, uint8."""
-    grey = picture.astype(np.float64) @ [0.299, 0.587, 0.114]
-    faded = np.repeat((0.6 * grey + 0.4 * 255)[:, :, None], 3, axis=2)
-    rgba = signed_rgba(values, scale).astype(np.float64)
+def overlay(picture: np.ndarray, values: np.ndarray, scale: float, palette: Palette = SIGNED) -> np.ndarray:
+    """The picture (H, W, 3) in gray with values (H, W) laid over it, uint8."""
+    gray = picture.astype(np.float64) @ [0.299, 0.587, 0.114]
+    faded = np.repeat((0.6 * gray + 0.4 * 255)[:, :, None], 3, axis=2)
+    rgba = signed_rgba(values, scale, palette).astype(np.float64)
     alpha = rgba[:, :, 3:] / 255
     return np.rint(faded * (1 - alpha) + rgba[:, :, :3] * alpha).astype(np.uint8)
 

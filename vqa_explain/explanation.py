@@ -14,16 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, unwritable
+from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.game import Cost
+from vqa_explain.methods.base import unit_of_values
 from vqa_explain.models.base import Answer
+from vqa_explain.units import Unit, unit_named
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class WordValue:
-    """A word, its character span in the question, its value in points of the score, and its standard error."""
+    """A word, its character span in the question, its value in the explanation's unit, and its standard error."""
 
     text: str
     start: int
@@ -59,7 +63,7 @@ class Explanation:
         question: the question, `None` for a classifier.
         answers: the most probable answers, best first.
         target, contrast: the explained answer, and the one it is compared with or `None`.
-        score: what the points are: "logit", "log_probability", "probability" or "value" of the target (minus the
+        score: what is explained: "logit", "log_probability", "probability" or "value" of the target (minus the
             contrast's).
         words, tokens: values of the question's words (or of the phrases or tokens asked for) and of all tokens.
         image: (H, W) float64, value per pixel of the original picture.
@@ -77,6 +81,10 @@ class Explanation:
         notes: what else a reader must know, one sentence each.
         answer_without_inputs: what the model answers with every region and word absent, under the method's fill or
             baseline; `None` from methods that have none.
+        unit: what the values are, a name of `vqa_explain.units`; where it is left out, that of the method of this
+            name.
+        target_index, contrast_index: their label numbers, which tell two labels of one text apart; `None` where the
+            target is a function, and in files of older versions.
     """
 
     question: str | None
@@ -103,6 +111,13 @@ class Explanation:
     padding: float = 0.0
     notes: tuple[str, ...] = ()
     answer_without_inputs: str | None = None
+    unit: str = ""
+    target_index: int | None = None
+    contrast_index: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.unit:
+            object.__setattr__(self, "unit", unit_of_values(self.method, self.parameters))
 
     @property
     def survives_without_inputs(self) -> bool | None:
@@ -116,38 +131,128 @@ class Explanation:
         return self.labels == number
 
     @property
-    def unit(self) -> str:
-        """What one point is, in words."""
+    def explained(self) -> str:
+        """The score that is explained, in words."""
         name = self.score.replace("_", " ")
-        return f"{name} of “{self.target}”" + (f" minus “{self.contrast}”" if self.contrast else "")
+        target = self._answer_text(self.target, self.target_index)
+        if not self.contrast:
+            return f"{name} of {target}"
+        return f"{name} of {target} minus {self._answer_text(self.contrast, self.contrast_index)}"
+
+    def _answer_text(self, text: str, index: int | None) -> str:
+        """An answer in quotes; with its label number where another of the answers has the same text."""
+        others = [a for a in self.answers if a.text == text and a.index != index]
+        return f"“{text}” (label {index})" if others and index is not None else f"“{text}”"
+
+    @property
+    def values_unit(self) -> Unit:
+        """What may be said of the values: whether they add up, have signs, and are comparable across features."""
+        return unit_named(self.unit)
+
+    @property
+    def unit_text(self) -> str:
+        """What one value is, in words, such as “points of logit of “red””."""
+        return self.values_unit.text.replace("{score}", self.explained)
+
+    @property
+    def palette(self) -> colors.Palette:
+        """The colors of the values: two hues from zero, or one where no value is below zero."""
+        return colors.SIGNED if self.values_unit.signed else colors.SIZES
 
     @cached_property
-    def scale(self) -> float:
-        """The largest absolute value of a word or region: the one scale that words and regions share."""
-        return max([*(abs(w.value) for w in self.words), *(abs(r.value) for r in self.regions)], default=0.0)
+    def word_scale(self) -> float:
+        """The value of full color for words: the largest absolute one, with regions where the two can be compared."""
+        words = max((abs(w.value) for w in self.words), default=0.0)
+        return max(words, self._largest_region) if self.values_unit.shared else words
+
+    @cached_property
+    def region_scale(self) -> float:
+        """The value of full color for regions; the words' own where the two can be compared."""
+        return self.word_scale if self.values_unit.shared else self._largest_region
+
+    @cached_property
+    def _largest_region(self) -> float:
+        return max((abs(r.value) for r in self.regions), default=0.0)
 
     @cached_property
     def heat(self) -> tuple[np.ndarray, float]:
-        """(H, W) values to draw and the value of full colour: regions on the words' scale, or single pixels."""
+        """(H, W) values to draw and the value of full color: regions on their scale, or single pixels."""
         if self.by_region:
             values = np.array([r.value for r in self.regions] + [0.0])  # the last stands for label -1
-            return values[self.labels], self.scale
+            return values[self.labels], self.region_scale
         return self.image, float(np.quantile(np.abs(self.image), 0.995))
 
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Every pair of a word and a region, by size over standard error; () from methods without interactions."""
+        return () if self.interactions is None else ranked(self.interactions, self.interaction_errors)
+
+    @property
+    def evaluations(self) -> int:
+        """What the estimate spent of its budget."""
+        budget = self.parameters.get("budget")
+        early = self.parameters.get("tolerance") is not None or "stopped" in self.error_kind
+        return self.cost.forwards if budget is None or (early and self.cost.forwards) else int(budget)
+
+    def pair_text(self, pair: Pair) -> str:
+        """A pair with its value and standard error, for people."""
+        word, box = self.words[pair.word].text, self.regions[pair.region].box
+        return f"“{word}” × {box} {value_text(pair.value, pair.error)}"
+
+    def findings(self, most: int = 3) -> tuple[list[Pair], str]:
+        """The pairs that stand out most from their errors, at most so many, and what is to be known of them all.
+
+        A pair is named only beyond two standard errors. Chance alone puts one pair in twenty there, so none is named
+        where no more are there than chance would put, and the text says which budget would tell more.
+        """
+        found = [pair for pair in self.pairs if pair.found]
+        count = len(self.pairs)
+        if not count:
+            return [], ""
+        if self.interaction_errors is None:
+            return [], f"the method states no error of its {count} pairs, so none is named"
+        said = f"{len(found) or 'none'} of {count} pairs beyond {ENOUGH:.0f} standard errors"
+        chance = expected_by_chance(self.pairs)
+        if found and chance >= 0.5:
+            said += f", where chance alone would put about {chance:.0f}"
+        sure = sure_ratio(count)
+        if self.pairs[0].ratio < sure and (budget := self._budget_to_tell(sure)):
+            said += f"; to be sure of the strongest, raise the budget to about {budget:,}"
+        return (found[:most] if len(found) > chance else []), said
+
+    def _budget_to_tell(self, ratio: float) -> int | None:
+        """Evaluations that would put the largest pair this many errors from zero."""
+        largest = max(self.pairs, key=lambda pair: abs(pair.value))
+        return needed_budget(largest, self.evaluations, ratio)
+
     def __repr__(self) -> str:
-        parts = [f"Explanation of {self.unit} by {self.method}"]
+        signed = self.values_unit.signed
+        parts = [f"Explanation of {self.explained} by {self.method}"]
         if self.question is not None:
             parts.append(f"  question  {self.question}")
         parts.append("  answers   " + ", ".join(f"{a.text} {a.shown}" for a in self.answers))
+        parts.append(f"  unit      {self.unit_text}")
         if self.words:
-            parts.append("  words     " + ", ".join(f"{w.text} {w.value:+.3g}" for w in self.words))
+            words = (f"{w.text} {value_text(w.value, w.error, signed)}" for w in self.words)
+            parts.append("  words     " + ", ".join(words))
         top = sorted(self.regions, key=lambda r: -abs(r.value))[:3]
-        parts.append("  regions   " + ", ".join(f"{r.box} {r.value:+.3g}" for r in top) + ", …")
-        parts.append("  share     " + ", ".join(f"{name} {part:.0%}" for name, part in self.share.items()))
+        regions = (f"{r.box} {value_text(r.value, r.error, signed)}" for r in top)
+        parts.append("  regions   " + ", ".join(regions) + ", …")
+        if self.pairs:
+            found, said = self.findings()
+            parts.append("  pairs     " + "; ".join([*map(self.pair_text, found), said]))
+        parts.append(f"  share     {self.share_text}")
         parts.append(f"  error     {self.error_text}")
         parts += [f"  note      {note}" for note in self.notes]
         spent = f"{self.cost.forwards} forwards, {self.cost.backwards} backwards, {self.cost.seconds:.2f} s"
         return "\n".join([*parts, f"  cost      {spent}"])
+
+    @property
+    def share_text(self) -> str:
+        """The features' shares, for people; where words and regions have no common unit, that they have none."""
+        if len(self.share) > 1 and not self.values_unit.shared:
+            return "none: values of words and regions cannot be compared"
+        return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
 
     @property
     def error_text(self) -> str:
@@ -171,7 +276,7 @@ class Explanation:
         return bundle
 
     def plot(self, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Any:
-        """A matplotlib figure: the picture in several views, coloured words, modality bar: see `plotting.plot`."""
+        """A matplotlib figure: the picture in several views, colored words, modality bar: see `plotting.plot`."""
         from vqa_explain.plotting import plot
 
         return plot(self, views, cmap)
@@ -206,6 +311,16 @@ class Explanation:
                 tensors[name] = np.ascontiguousarray(values, dtype=np.float64)
         text = json.dumps(self.summary())
         return save(tensors, {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, tensors)})
+
+
+def value_text(value: float, error: float | None, signed: bool = True) -> str:
+    """A value and its standard error; the sign is written where there are two.
+
+    >>> value_text(1.2345, 0.0171), value_text(0.5, None, signed=False)
+    ('+1.23 ± 0.017', '0.5')
+    """
+    text = f"{value:+.3g}" if signed else f"{value:.3g}"
+    return f"{text} ± {error:.2g}" if error else text
 
 
 def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:

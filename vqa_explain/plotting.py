@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.explanation import Explanation
+from vqa_explain.explanation import Explanation, value_text
 
 _LINE = 46  # characters of the question in a line of the figure
 
@@ -28,9 +28,9 @@ VIEWS: dict[str, Any] = {
 }
 
 
-def colormap(low: float = -1, high: float = 1) -> LinearSegmentedColormap:
-    """The colours of `colors.signed_rgba` over white from `low` to `high`, for colour bars."""
-    ends = [np.array(colors.over_white(at, 1)) / 255 for at in (low, (low + high) / 2, high)]
+def colormap(low: float = -1, high: float = 1, palette: colors.Palette = colors.SIGNED) -> LinearSegmentedColormap:
+    """The colors of `colors.signed_rgba` over white from `low` to `high`, for color bars."""
+    ends = [np.array(colors.over_white(at, 1, palette)) / 255 for at in (low, (low + high) / 2, high)]
     return LinearSegmentedColormap.from_list("signed", ends)
 
 
@@ -44,34 +44,45 @@ class Shown(Figure):
 
 
 def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Figure:
-    """The picture in several views side by side, the coloured words, each modality's share, and bars with units.
+    """The picture in several views side by side, the colored words, each modality's share, and bars with units.
+
+    The bar of a method whose values are never below zero begins at 0. Pairs of words and regions are named with their
+    standard errors, those that stand out most from them.
 
     The figure is not registered with pyplot, so it needs no closing; notebooks show it, `savefig` writes it.
 
     Args:
         views: of `VIEWS`: the "picture"; the values laid "overlay" it, or alone as "signed", "positive", "negative" or
             "absolute"; or the picture "masked", seen only as far as values speak for the answer.
-        cmap: a matplotlib colour map, by name or itself, in place of our own.
+        cmap: a matplotlib color map, by name or itself, in place of our own.
 
     Raises:
-        InvalidInput: there is no such view or colour map.
+        InvalidInput: there is no such view or color map, or no negative values to show.
     """
     for view in views:
         if view not in VIEWS:
             raise unknown("view", view, VIEWS)
     if not views:
         raise InvalidInput("no view is asked for; name at least one")
+    if "negative" in views and not explanation.values_unit.signed:
+        raise InvalidInput(
+            f"view 'negative' has nothing to show: values of {explanation.method!r} ({explanation.unit}) are never "
+            "below zero; leave it out"
+        )
     if isinstance(cmap, str) and cmap not in matplotlib.colormaps:
         raise unknown("colour map", cmap, matplotlib.colormaps)
     has_words = bool(explanation.words)
-    figure = Shown(figsize=(max(2, len(views)) * 4.2, 5.2 if has_words else 4.4), layout="constrained")
-    heights = [5, 1.3, 0.35] if has_words else [5, 0.35]
+    heights = [5.0, *([1.3] if has_words else []), *([1.0] if explanation.pairs else []), 0.35]
+    size = (max(2, len(views)) * 4.2, 3.6 + 0.8 * (len(heights) - 1))
+    figure = Shown(figsize=size, layout="constrained")
     grid = figure.add_gridspec(len(heights), len(views), height_ratios=heights)
     last = max((column for column, view in enumerate(views) if VIEWS[view] is not None), default=None)
     for column, view in enumerate(views):
         _view(figure, figure.add_subplot(grid[0, column]), explanation, view, cmap, column == last)
     if has_words:
         _words(figure.add_subplot(grid[1, :]), explanation)
+    if explanation.pairs:
+        _pairs(figure.add_subplot(grid[-2, :]), explanation)
     _shares(figure.add_subplot(grid[-1, :]), explanation)
     best = explanation.answers[0]
     question = _plain(explanation.question) if explanation.question else "image classification"
@@ -85,7 +96,7 @@ def _plain(text: str) -> str:
 
 
 def _view(figure: Figure, axes: Any, explanation: Explanation, view: str, cmap: Any, last: bool) -> None:
-    """One view; the last one that has colours says their unit."""
+    """One view; the last one that has colors says their unit."""
     values, scale = explanation.heat
     what = "regions" if explanation.by_region else "pixels"
     axes.set_axis_off()
@@ -97,20 +108,30 @@ def _view(figure: Figure, axes: Any, explanation: Explanation, view: str, cmap: 
         axes.imshow(colors.masked(explanation.picture, values, scale))
         return
     part, low, high = VIEWS[view]
+    palette = explanation.palette
+    low = max(low, palette.low)
     values, ends = part(values), {"vmin": low * (scale or 1), "vmax": high * (scale or 1)}
     if cmap is not None:
         axes.imshow(explanation.picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
         axes.imshow(values, cmap=cmap, alpha=0.7 if view == "overlay" else 1, **ends)
     elif view == "overlay":
-        axes.imshow(colors.overlay(explanation.picture, values, scale))
+        axes.imshow(colors.overlay(explanation.picture, values, scale, palette))
     else:
-        axes.imshow(colors.on_white(values, scale))
-    shown = matplotlib.cm.ScalarMappable(Normalize(**ends), cmap or colormap(low, high))
+        axes.imshow(colors.on_white(values, scale, palette))
+    shown = matplotlib.cm.ScalarMappable(Normalize(**ends), cmap or colormap(low, high, palette))
     bar = figure.colorbar(shown, ax=axes, shrink=0.9)
     bar.ax.tick_params(labelsize=7)
     if last:
-        unit = "a region or word" if explanation.by_region else "a pixel"
-        bar.set_label(_plain(f"{explanation.unit},\npoints {unit}"), fontsize=8)
+        bar.set_label(_plain(_bar_label(explanation)), fontsize=8)
+
+
+def _bar_label(explanation: Explanation) -> str:
+    """The unit, and what has one such value."""
+    what = "per pixel"
+    if explanation.by_region:
+        shared = explanation.words and explanation.values_unit.shared
+        what = "per region or word" if shared else "per region"
+    return f"{explanation.unit_text},\n{what}"
 
 
 def _words(axes: Any, explanation: Explanation) -> None:
@@ -126,18 +147,29 @@ def _words(axes: Any, explanation: Explanation) -> None:
         at = (axes.get_xlim()[1] - sum(len(w.text) + 3 for w in line)) / 2
         for word in line:
             middle = at + (len(word.text) + 3) / 2
-            color = np.array(colors.over_white(word.value, explanation.scale)) / 255
+            color = np.array(colors.over_white(word.value, explanation.word_scale, explanation.palette)) / 255
             ink = colors.ink(tuple(255 * color))
             box = {"facecolor": color, "edgecolor": "none", "boxstyle": "round,pad=0.3"}
             axes.text(middle, -2.2 * row - 0.7, _plain(word.text), ha="center", va="center", bbox=box, color=ink)
-            error = "" if not word.error else f"±{word.error:.2f}"
-            axes.text(middle, -2.2 * row - 1.65, f"{word.value:+.2f}{error}", ha="center", fontsize=6.5)
+            said = value_text(word.value, word.error, explanation.values_unit.signed)
+            axes.text(middle, -2.2 * row - 1.65, said, ha="center", fontsize=6.5)
             at += len(word.text) + 3
+
+
+def _pairs(axes: Any, explanation: Explanation) -> None:
+    """The pairs of words and regions that stand out from their errors, with what is to be known of all of them."""
+    found, said = explanation.findings()
+    lines = ["words × regions, by value / standard error:", *map(explanation.pair_text, found), said]
+    axes.set_axis_off()
+    axes.text(0, 1, _plain("\n".join(lines)), transform=axes.transAxes, va="top", fontsize=7)
 
 
 def _shares(axes: Any, explanation: Explanation) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
+    if len(explanation.share) > 1 and not explanation.values_unit.shared:
+        axes.set_title(f"share {explanation.share_text}; error {explanation.error_text}", fontsize=8, loc="left")
+        return
     start = 0.0
     for number, (name, share) in enumerate(explanation.share.items()):
         axes.barh(0, share, left=start, height=0.9, color=("#5b7083", "#c2a34f")[number % 2])

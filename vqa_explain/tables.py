@@ -7,14 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation
+from vqa_explain.explanation import Explanation, value_text
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.loading import FAMILIES, SHIPPED, own_models
 
 
-def _colored(text: str, value: float, scale: float) -> Text:
-    red, green, blue = colors.over_white(value, scale)
+def _colored(text: str, value: float, scale: float, palette: colors.Palette) -> Text:
+    red, green, blue = colors.over_white(value, scale, palette)
     return Text(text, Style(color=colors.ink((red, green, blue)), bgcolor=f"rgb({red},{green},{blue})"))
 
 
@@ -26,7 +26,7 @@ def question_text(e: Explanation) -> Text:
     largest = max([abs(w.value) for w in e.words], default=0.0)
     for word in e.words:
         text.append(e.question[at : word.start])
-        text.append_text(_colored(word.text, word.value, largest))
+        text.append_text(_colored(word.text, word.value, largest, e.palette))
         at = word.end
     text.append(e.question[at:])
     return text
@@ -38,38 +38,56 @@ def explanations_table(explained: list[Explanation]) -> Table:
     for e in explained:
         probability = next((a.shown for a in e.answers if a.index == e.provenance.get("target_index")), "–")
         answer = e.target + (f" rather than {e.contrast}" if e.contrast else "")
-        share = " ".join(f"{name} {part:.0%}" for name, part in e.share.items())
-        table.add_row(question_text(e), Text(answer), probability, share, e.error_text)
+        table.add_row(question_text(e), Text(answer), probability, e.share_text, e.error_text)
     return table
 
 
 def explanation_tables(e: Explanation) -> list[Table]:
-    """The summary, the words and the strongest regions of one explanation."""
-    words = Table("word", "value", "± error", title=f"Words: points of {e.unit}")
+    """The summary, the words, the strongest regions and the pairs that stand out, of one explanation."""
+    words = Table("word", "value", "± error", title=f"Words: {e.unit_text}")
     for w in e.words:
-        words.add_row(_colored(w.text, w.value, e.scale), f"{w.value:+.4f}", _plus_minus(w.error))
-    regions = Table("left, top, right, bottom", "value", "± error", title="Strongest regions")
+        colored = _colored(w.text, w.value, e.word_scale, e.palette)
+        words.add_row(colored, _number(e, w.value), _plus_minus(w.error))
+    regions = Table("left, top, right, bottom", "value", "± error", title=f"Strongest regions: {e.unit_text}")
     for r in sorted(e.regions, key=lambda r: -abs(r.value))[:8]:
-        regions.add_row(", ".join(map(str, r.box)), _colored(f"{r.value:+.4f}", r.value, e.scale), _plus_minus(r.error))
-    return [explanations_table([e]), *([words] if e.words else []), regions]
+        colored = _colored(_number(e, r.value), r.value, e.region_scale, e.palette)
+        regions.add_row(", ".join(map(str, r.box)), colored, _plus_minus(r.error))
+    tables = [explanations_table([e]), *([words] if e.words else []), regions]
+    return [*tables, _pairs_table(e)] if e.pairs else tables
+
+
+def _pairs_table(e: Explanation) -> Table:
+    """The pairs of words and regions that stand out from their errors."""
+    found, said = e.findings(8)
+    table = Table("word", "region", "value ± error", "errors from zero", title="Words × regions", caption=said)
+    for pair in found:
+        box = ", ".join(map(str, e.regions[pair.region].box))
+        table.add_row(Text(e.words[pair.word].text), box, value_text(pair.value, pair.error), f"{pair.ratio:.1f}")
+    return table
+
+
+def _number(e: Explanation, value: float) -> str:
+    return f"{value:+.4g}" if e.values_unit.signed else f"{value:.4g}"
 
 
 def _plus_minus(error: float | None) -> str:
-    return "–" if error is None else f"{error:.4f}"
+    return "–" if error is None else f"{error:.2g}"
 
 
 def methods_tables(name: str | None) -> list[Table]:
     """All methods, or one with all that is known of it."""
     rows = describe_methods(name)
     if name is None:
-        table = Table("method", "what it is", "source", "needs", title="Methods", show_lines=True)
+        table = Table("method", "what it is", "unit", "source", "needs", title="Methods", show_lines=True)
         for row in rows:
-            table.add_row(row["name"], " ".join(row["about"].split()), row["source"], ", ".join(row["needs"]) or "–")
+            needs = ", ".join(row["needs"]) or "–"
+            table.add_row(row["name"], " ".join(row["about"].split()), row["unit"], row["source"], needs)
         return [table]
     row = rows[0]
     card = Table(show_header=False, title=name)
     paragraphs = [" ".join(paragraph.split()) for paragraph in row["definition"].split("\n\n")]
     card.add_row("definition", "\n\n".join(paragraphs))
+    card.add_row("unit of its values", row["unit"])
     card.add_row("source", row["source"])
     card.add_row("a model must have", ", ".join(row["needs"]) or "nothing but scores")
     card.add_row("error", row["error"])

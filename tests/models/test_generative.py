@@ -150,7 +150,7 @@ def test_contrast_explains_the_difference_of_two_texts(models, noise_picture):
     parts = {"method": "shapley", "regions": 2, "budget": 160, "answers": ["yes", "red circle"]}
     why = vx.explain(model, noise_picture, QUESTION, target="red circle", contrast="yes", **parts)
     both = [vx.explain(model, noise_picture, QUESTION, target=t, **parts) for t in ("red circle", "yes")]
-    assert why.unit == "log probability of “red circle” minus “yes”"
+    assert why.explained == "log probability of “red circle” minus “yes”"
     totals = [sum(w.value for w in e.words) + sum(r.value for r in e.regions) for e in (why, *both)]
     assert totals[0] == pytest.approx(totals[1] - totals[2], abs=1e-5)
 

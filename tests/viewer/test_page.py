@@ -64,7 +64,7 @@ def made(question="What color is the circle?", side=60, grid=6, words=None, inte
         method="interactions",
         parameters={"budget": 10},
         provenance={"model": "made", "seed": 0},
-        picture=rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        picture=np.random.default_rng(99).integers(0, 256, (height, width, 3), dtype=np.uint8),  # one for all seeds
         interactions=rng.normal(size=(len(said), grid * grid)) if interactions else None,
         interaction_errors=np.full((len(said), grid * grid), 0.01) if interactions else None,
     )  # fmt: skip

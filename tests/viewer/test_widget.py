@@ -190,6 +190,7 @@ def test_it_composes_with_other_widgets(scenes_model, data):
     [
         ("method", "leave_one_out", 0, "leave_one_out", None),
         ("answer", "yes", 0, "saliency", "yes"),
+        ("answer", 1, 0, "saliency", 1),
         ("example", 2, 2, "saliency", None),
         ("model", 1, 0, "saliency", None),
     ],

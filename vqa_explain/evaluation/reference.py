@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vqa_explain import units
 from vqa_explain.methods.base import Attribution, Task, over_tokens
 
 NAME = "random"
@@ -15,6 +16,7 @@ class RandomValues:
     """Each region and word has a value drawn evenly from 0 … 1, anew for every example."""
 
     name: ClassVar[str] = NAME
+    unit: ClassVar[str] = units.NO_UNIT
     source: ClassVar[str] = "–"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = "–"

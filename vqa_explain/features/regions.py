@@ -184,23 +184,23 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
     hidden = np.setdiff1d(labels, carried)
     if len(hidden) and not isinstance(asked, str):
         raise InvalidInput(f"region {hidden[0]} is cropped away or too small for the model to see; leave it out")
-    return _numbered(carried, geometry.inside)
+    return numbered(carried, geometry.inside)
 
 
 def _shown_cells(geometry: Geometry, grid: tuple[int, int], *, of_frame: bool) -> Regions:
     """The cells of a grid, `of_frame` or of the part of it that shows the picture."""
     rows, columns = geometry.inside.any(axis=1), geometry.inside.any(axis=0)
     if of_frame or (rows.all() and columns.all()):
-        return _numbered(grid_regions(geometry.frame, grid).labels, geometry.inside)
+        return numbered(grid_regions(geometry.frame, grid).labels, geometry.inside)
     top, left = int(rows.argmax()), int(columns.argmax())
     bottom, right = len(rows) - int(rows[::-1].argmax()), len(columns) - int(columns[::-1].argmax())
     labels = np.full(geometry.frame, -1)
     labels[top:bottom, left:right] = grid_regions((bottom - top, right - left), grid).labels
-    return _numbered(labels, geometry.inside)
+    return numbered(labels, geometry.inside)
 
 
-def _numbered(labels: np.ndarray, inside: np.ndarray) -> Regions:
-    """Regions of labels (H', W') `inside`, numbered in their order; padding belongs to none."""
+def numbered(labels: np.ndarray, inside: np.ndarray) -> Regions:
+    """Regions of the labels (H', W') that are `inside`, numbered in their order; the rest belongs to none."""
     found, numbers = np.unique(labels[inside], return_inverse=True)
     owner = np.full(labels.shape, -1)
     owner[inside] = numbers

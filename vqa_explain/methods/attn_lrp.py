@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from vqa_explain import units
 from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 
@@ -145,6 +146,7 @@ class AttnLrp:
     """
 
     name: ClassVar[str] = "attn_lrp"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Achtibat et al. 2024, arXiv:2402.05602, section 3.3"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = KIND

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast
 import numpy as np
 import torch
 
-from vqa_explain import registry
+from vqa_explain import registry, units
 from vqa_explain.errors import Unsupported
 from vqa_explain.features.image import BLANKS, FILLS
 from vqa_explain.features.regions import Regions, grid_regions
@@ -196,7 +196,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Attribution:
-    """What a method found, in the model's frame and tokens, in points of the target's score.
+    """What a method found, in the model's frame and tokens, in the method's unit.
 
     Attributes:
         image: (H', W') per pixel.
@@ -226,6 +226,8 @@ class Method(Protocol):
 
     Attributes:
         name: how it is asked for.
+        unit: what its values are, a name of `vqa_explain.units` or a text of one's own; a class without one has
+            values "no unit", of which nothing is claimed.
         source: the paper and equation.
         needs: the capabilities that a model must have.
         error: the error that it states of its values.
@@ -233,6 +235,7 @@ class Method(Protocol):
     """
 
     name: ClassVar[str]
+    unit: ClassVar[str]
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     error: ClassVar[str]
@@ -265,6 +268,16 @@ def for_players(method: Method, players: int) -> Method:
     if not isinstance(budget, str):
         return method
     return cast(Method, replace(cast(Any, method), budget=math.ceil(float(budget.removesuffix("n")) * players)))
+
+
+def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
+    """The unit of what the method of that name gives with these parameters; `NO_UNIT` of an unknown one."""
+    cls = METHODS.get(name)
+    if cls is None:
+        return units.NO_UNIT
+    if not hasattr(cls, "unit_of_values"):
+        return units.unit_of(cls)
+    return units.unit_of(cls(**{key: value for key, value in parameters.items() if key in cls.__dataclass_fields__}))
 
 
 def check_support(method: Method, model: Model) -> None:

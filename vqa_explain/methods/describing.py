@@ -2,16 +2,22 @@
 
 from typing import Any
 
-from vqa_explain import registry
+from vqa_explain import registry, units
 from vqa_explain.errors import unknown
 from vqa_explain.methods import METHODS
 
 
 def describe_methods(name: str | None) -> list[dict[str, Any]]:
-    """Methods with their parameters."""
+    """Methods with their unit, needs, error, cost and parameters."""
     if name is not None and name not in METHODS:
         raise unknown("method", name, METHODS)
     return [
-        {**registry.describe(cls), "needs": sorted(cls.needs), "error": cls.error, "cost": cls.cost}
+        {
+            **registry.describe(cls),
+            "unit": units.unit_of(cls),
+            "needs": sorted(cls.needs),
+            "error": cls.error,
+            "cost": cls.cost,
+        }
         for cls in ([METHODS[name]] if name else METHODS.values())
     ]

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from vqa_explain import units
 from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
 from vqa_explain.methods.quadrature import gauss, refined
 from vqa_explain.models.base import Leaves
@@ -34,6 +35,7 @@ class Saliency:
     """
 
     name: ClassVar[str] = "saliency"
+    unit: ClassVar[str] = units.GRADIENT_SIZE
     source: ClassVar[str] = "Simonyan et al. 2013, arXiv:1312.6034, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = "none: gradients do not add up to a score"
@@ -56,6 +58,7 @@ class InputXGradient:
     """x · ∂f/∂x, the first-order guess of what each input adds over an input of zero."""
 
     name: ClassVar[str] = "input_x_gradient"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Shrikumar et al. 2016, arXiv:1605.01713"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = GAP
@@ -82,6 +85,7 @@ class IntegratedGradients:
     """
 
     name: ClassVar[str] = "integrated_gradients"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Sundararajan et al. 2017, arXiv:1703.01365, equation 1"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = GAP

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vqa_explain import units
 from vqa_explain.errors import Unsupported
 from vqa_explain.game import Game
 from vqa_explain.methods import estimators, pairs
@@ -26,6 +27,7 @@ class Interactions(OverPlayers):
     """
 
     name: ClassVar[str] = "interactions"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Grabisch & Roubens 1999; Tsai et al. 2023, arXiv:2203.00870; Hammer & Holzman 1992"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per pair and value; 0 when exact"

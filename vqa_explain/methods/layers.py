@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
@@ -50,6 +51,7 @@ class _Cam:
 
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]] = frozenset({"gradients", "pixels"})
+    unit: ClassVar[str] = units.ACTIVATION
     error: ClassVar[str] = KIND
     cost: ClassVar[str] = "1 forward, 1 backward"
 
@@ -137,6 +139,7 @@ class GuidedGradCam(GradCam):
     """Grad-CAM's map times guided backpropagation: where, and which pixels there. Needs a network with ReLUs."""
 
     name: ClassVar[str] = "guided_grad_cam"
+    unit: ClassVar[str] = units.GUIDED_ACTIVATION
     source: ClassVar[str] = "Selvaraju et al. 2017, arXiv:1610.02391, section 3.2"
     cost: ClassVar[str] = "2 forwards, 2 backwards"
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from vqa_explain import units
 from vqa_explain.methods.base import (
     BASELINES,
     METHODS,
@@ -80,6 +81,7 @@ class SmoothGrad:
     """The mean of a gradient method over noisy copies of picture and words."""
 
     name: ClassVar[str] = "smoothgrad"
+    unit: ClassVar[str] = units.GRADIENT_SIZE  # of the default; see `unit_of_values`
     source: ClassVar[str] = "Smilkov et al. 2017, arXiv:1706.03825, section 2.2"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = ERROR
@@ -93,13 +95,22 @@ class SmoothGrad:
         spread = _noisy(task, self.of, self.samples, self.noise)
         return Attribution(spread.mean[0], spread.mean[1], spread.error(), ERROR)
 
+    def unit_of_values(self) -> str:
+        """That of the method that is averaged."""
+        return units.unit_of(METHODS[self.of])
+
 
 @register_method
 @dataclass(frozen=True)
 class VarGrad:
-    """The variance of a gradient method over noisy copies of picture and words, in squared points. Never negative."""
+    """The variance of a gradient method over noisy copies of picture and words. Never negative.
+
+    Of saliency it is in squared sizes of the gradient, of the other methods in squared points. Over a region the
+    variances of its pixels are summed.
+    """
 
     name: ClassVar[str] = "vargrad"
+    unit: ClassVar[str] = units.SQUARED_GRADIENT  # of the default; see `unit_of_values`
     source: ClassVar[str] = "Adebayo et al. 2018, arXiv:1810.03307, section 3"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = "none: variances do not add up to a score"
@@ -113,6 +124,10 @@ class VarGrad:
         image, tokens, _ = _noisy(task, self.of, self.samples, self.noise).variance()
         return Attribution(image, tokens, None, self.error)
 
+    def unit_of_values(self) -> str:
+        """The square of that of the method whose variance is taken."""
+        return units.of_variance(units.unit_of(METHODS[self.of]))
+
 
 @register_method
 @dataclass(frozen=True)
@@ -124,6 +139,7 @@ class GradientShap:
     """
 
     name: ClassVar[str] = "gradient_shap"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Erion et al. 2021, arXiv:1906.10670, equation 3; Lundberg & Lee 2017"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = ERROR

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import (
     BASELINES,
@@ -38,6 +39,7 @@ class Occlusion:
     """
 
     name: ClassVar[str] = "occlusion"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2"
     needs: ClassVar[frozenset[str]] = frozenset({"pixels"})
     error: ClassVar[str] = GAP
@@ -123,6 +125,7 @@ class LeaveOneOut:
     """
 
     name: ClassVar[str] = "leave_one_out"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Li et al. 2016, arXiv:1612.08220; Covert et al. 2021, arXiv:2011.14878"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = GAP

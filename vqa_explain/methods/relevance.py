@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_cells, register_method
 from vqa_explain.models.base import Attention, CrossLayer, SelfLayer
@@ -73,6 +74,7 @@ class RawAttention:
     """
 
     name: ClassVar[str] = "attention"
+    unit: ClassVar[str] = units.ATTENTION
     source: ClassVar[str] = "Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1"
     needs: ClassVar[frozenset[str]] = NEEDS
     error: ClassVar[str] = KIND
@@ -119,6 +121,7 @@ class AttentionRollout:
     """
 
     name: ClassVar[str] = "attention_rollout"
+    unit: ClassVar[str] = units.ATTENTION
     source: ClassVar[str] = "Abnar & Zuidema 2020, arXiv:2005.00928, section 3"
     needs: ClassVar[frozenset[str]] = NEEDS
     error: ClassVar[str] = KIND
@@ -190,6 +193,7 @@ class Relevance:
     """
 
     name: ClassVar[str] = "relevance"
+    unit: ClassVar[str] = units.RELEVANCE
     source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 to 11"
     needs: ClassVar[frozenset[str]] = frozenset({"flow", "gradients"})
     error: ClassVar[str] = KIND

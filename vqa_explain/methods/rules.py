@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from vqa_explain import units
 from vqa_explain.errors import Unsupported
 from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
@@ -191,6 +192,7 @@ class GuidedBackprop:
     """The gradient with every ReLU passing only what is positive both ways: input forward, gradient backward."""
 
     name: ClassVar[str] = "guided_backprop"
+    unit: ClassVar[str] = units.GRADIENT
     source: ClassVar[str] = "Springenberg et al. 2015, arXiv:1412.6806, section 3.4"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = KIND
@@ -206,6 +208,7 @@ class Deconvolution:
     """The gradient with every ReLU passing what is positive on the way back, whatever its input was."""
 
     name: ClassVar[str] = "deconvolution"
+    unit: ClassVar[str] = units.GRADIENT
     source: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = KIND
@@ -274,6 +277,7 @@ class DeepLift:
     """
 
     name: ClassVar[str] = "deep_lift"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Shrikumar et al. 2017, arXiv:1704.02685, section 3.5.1"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = GAP

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.game import Game
 from vqa_explain.methods import estimators, pairs
@@ -101,6 +102,7 @@ class Shapley(OverPlayers):
     """
 
     name: ClassVar[str] = "shapley"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = (
         "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874; Mitchell et al. 2022, JMLR 23; Witter et al. 2025"
     )
@@ -136,6 +138,7 @@ class Owen(OverPlayers):
     """
 
     name: ClassVar[str] = "owen"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Owen 1977, Values of games with a priori unions, equation 4"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
@@ -165,6 +168,7 @@ class Banzhaf(OverPlayers):
     """
 
     name: ClassVar[str] = "banzhaf"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Banzhaf 1965; Wang & Jia 2023, arXiv:2205.15466, section 4.2"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"

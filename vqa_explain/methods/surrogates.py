@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.image import BLANKS
 from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, over_tokens, register_method, until_stopped
@@ -55,6 +56,7 @@ class Rise(OverPlayers):
     """
 
     name: ClassVar[str] = "rise"
+    unit: ClassVar[str] = units.MEAN_SCORE
     source: ClassVar[str] = "Petsiuk et al. 2018, arXiv:1806.07421, equation 6 and section 3.2"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per value"
@@ -222,6 +224,7 @@ class Lime(OverPlayers):
     """
 
     name: ClassVar[str] = "lime"
+    unit: ClassVar[str] = units.POINTS
     source: ClassVar[str] = "Ribeiro et al. 2016, arXiv:1602.04938, section 3.4 and its code's cosine kernel"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per coefficient, the penalty's bias included"

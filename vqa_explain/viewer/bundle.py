@@ -6,7 +6,21 @@ from pathlib import Path
 
 STATIC = Path(__file__).resolve().parent / "static"
 # Each imports only from those before it.
-MODULES = ("color", "layout", "data", "dom", "words", "picture", "panels", "controls", "compare", "app")
+MODULES = (
+    "color",
+    "layout",
+    "data",
+    "dom",
+    "findings",
+    "words",
+    "picture",
+    "panels",
+    "controls",
+    "compare",
+    "telling",
+    "whatif",
+    "app",
+)
 
 
 @cache

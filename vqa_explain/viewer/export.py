@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, WordValue
+from vqa_explain.explanation import Explanation, WordValue, value_text
 from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.payload import packed, payload
 
@@ -40,6 +40,7 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax rect:hover{stroke:#111;stroke-width:1%;}
 .vqax table{border-collapse:collapse;font-size:.85rem}
 .vqax td{padding:.1rem .6rem .1rem 0;overflow-wrap:anywhere}
+.vqax .pairs{font-size:.85rem;margin-top:.6rem;overflow-wrap:anywhere}
 .vqax .bar{display:flex;height:1.35rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem;font-size:.78rem}
 .vqax .bar{color:#fff}
 .vqax .bar div{display:flex;align-items:center;justify-content:center;white-space:nowrap;overflow:hidden}
@@ -66,13 +67,25 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{html.escape(title)}</title><style>{_PAGE}{style()}</style></head>
 <body><main><h1>{html.escape(title)}</h1>
-<p>One colour speaks for the explained answer, the other against it. Words and regions share one scale: points of the
-score. Point at a word or a region for its value.</p>
+<p>{_intro(explanations)} Point at a word or a region for its value.</p>
 <div id="viewer"></div>
 <noscript>This page draws with a script of its own, which is turned off.</noscript>
 </main><script type="application/json" id="explanations">{data}</script>
 <script type="module">{code}</script></body></html>
 """
+
+
+def _intro(explanations: Sequence[Explanation]) -> str:
+    """What the colors mean: one sentence of all explanations where all are alike, else that each says it."""
+    units = [e.values_unit for e in explanations]
+    if units and all(unit.adds_up for unit in units):
+        return (
+            "One color speaks for the explained answer, the other against it. Words and regions share one scale: "
+            "points of the score."
+        )
+    if units and not any(unit.signed for unit in units):
+        return "The deeper the color, the larger the value. No value is below zero, and none is a change of the score."
+    return "Each explanation says the unit of its values; only points are changes of the score."
 
 
 def fragment(explanation: Explanation) -> str:
@@ -85,34 +98,39 @@ def article(e: Explanation) -> str:
     heading = html.escape(e.question) if e.question is not None else "Image classification"
     rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.shown}</td></tr>" for a in e.answers)
     spent = f"{e.cost.forwards:,} forwards, {e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s"
+    pairs = "".join(f"<div>{html.escape(line)}</div>" for line in _pair_lines(e))
     origin = f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {spent}"
     height, width = e.picture.shape[:2]
     return f"""<article class="vqax">
 <h2 dir="auto">{heading}</h2>
-<div class="soft">explained: {html.escape(e.unit)}</div>
-<div class="words">{"".join(_word(w, e.scale) for w in e.words)}</div>
+<div class="soft">explained: {html.escape(e.explained)}; values: {html.escape(e.unit_text)}</div>
+<div class="words">{"".join(_word(w, e) for w in e.words)}</div>
 <div class="pictures">
 <figure><img src="{_picture(e.picture)}" width="{width}" height="{height}" alt="the picture">
 <figcaption>picture</figcaption></figure>
 <figure>{_overlay(e)}<figcaption>{"regions" if e.by_region else "pixels"}</figcaption>{_scale(e)}</figure>
 <table>{rows}</table></div>
-<div class="bar">{_shares(e)}</div>
+<div class="pairs">{pairs}</div>
+{_shares(e)}
 <div class="soft">error: {html.escape(e.error_text)}</div>
 <div class="soft">{html.escape(origin)}</div>
 </article>"""
 
 
-def _value(value: float, error: float | None) -> str:
-    return f"{value:+.3f}" + (f" ± {error:.3f}" if error else "")
+def _pair_lines(e: Explanation) -> list[str]:
+    """The pairs of words and regions that stand out from their errors, and what is to be known of all."""
+    found, said = e.findings()
+    return [*map(e.pair_text, found), *([f"words × regions: {said}"] if said else [])]
 
 
-def _word(word: WordValue, scale: float) -> str:
-    red, green, blue = colors.over_white(word.value, scale)
+def _word(word: WordValue, e: Explanation) -> str:
+    red, green, blue = colors.over_white(word.value, e.word_scale, e.palette)
     ink = colors.ink((red, green, blue))
     text = html.escape(word.text)
+    value = value_text(word.value, word.error, e.values_unit.signed)
     return (
         f'<span class="word" dir="auto" style="background:rgb({red},{green},{blue});color:{ink}">'
-        f"{text}<small>{_value(word.value, word.error)}</small></span>"
+        f"{text}<small>{value}</small></span>"
     )
 
 
@@ -122,12 +140,12 @@ def _overlay(e: Explanation) -> str:
     height, width = e.picture.shape[:2]
     boxes = "".join(
         f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}">'
-        f"<title>{_value(r.value, r.error)}</title></rect>"
+        f"<title>{value_text(r.value, r.error, e.values_unit.signed)}</title></rect>"
         for r in e.regions
         for left, top, right, bottom in [r.box]
         if right > left
     )
-    picture = _picture(colors.overlay(e.picture, values, scale))
+    picture = _picture(colors.overlay(e.picture, values, scale, e.palette))
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="overlay of the explanation">'
         f'<image href="{picture}" width="{width}" height="{height}"/>{boxes}</svg>'
@@ -135,20 +153,25 @@ def _overlay(e: Explanation) -> str:
 
 
 def _scale(e: Explanation) -> str:
+    """The legend: from the least value that the method can give to the one of full color."""
     _, scale = e.heat
-    low, high = (",".join(map(str, colors.over_white(v, 1))) for v in (-1, 1))
-    unit = "points" if e.by_region else "points a pixel"
-    return (
-        f'<div class="scale">{-scale:.2g}<i style="background:linear-gradient(90deg,rgb({low}),#fff,rgb({high}))"></i>'
-        f"{scale:+.2g} {unit}</div>"
+    low, middle, high = (
+        ",".join(map(str, colors.over_white(at, 1, e.palette))) for at in (e.palette.low, (e.palette.low + 1) / 2, 1)
     )
+    ramp = f"linear-gradient(90deg,rgb({low}),rgb({middle}),rgb({high}))"
+    ends = [value_text(end * scale, None, e.values_unit.signed) if end else "0" for end in (e.palette.low, 1.0)]
+    each = "" if e.by_region else " per pixel"
+    return f'<div class="scale">{ends[0]}<i style="background:{ramp}"></i>{ends[1]} {html.escape(e.unit)}{each}</div>'
 
 
 def _shares(e: Explanation) -> str:
-    return "".join(
+    if len(e.share) > 1 and not e.values_unit.shared:
+        return f'<div class="soft">share: {html.escape(e.share_text)}</div>'
+    parts = "".join(
         f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % 2]}">{html.escape(name)} {share:.0%}</div>'
         for i, (name, share) in enumerate(e.share.items())
     )
+    return f'<div class="bar">{parts}</div>'
 
 
 def _picture(pixels: np.ndarray) -> str:

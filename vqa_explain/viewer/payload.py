@@ -1,6 +1,7 @@
 """What the viewer draws: an explanation as plain values and arrays of bytes, for a widget or for a page."""
 
 import base64
+import hashlib
 import io
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from PIL import Image
 
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
+from vqa_explain.findings import sure_ratio
 
 NOWHERE = 65535  # the label of pixels that the model did not see
 LONGEST = 1024  # pixels, the longer side of a picture that is sent
@@ -52,13 +54,22 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "answers": [asdict(a) for a in e.answers],
         "target": e.target,
         "contrast": e.contrast,
+        "targetIndex": e.target_index,
+        "contrastIndex": e.contrast_index,
+        "score": e.score,
+        "explained": e.explained,
         "unit": e.unit,
+        "unitText": e.unit_text,
+        "signed": e.values_unit.signed,
+        "addsUp": e.values_unit.adds_up,
+        "shared": e.values_unit.shared,
         "words": [
             {"text": w.text, "start": w.start, "end": w.end, "value": w.value, "error": w.error} for w in e.words
         ],
         "regions": [asdict(r) for r in e.regions],
         "share": e.share,
-        "scale": e.scale,
+        "wordScale": e.word_scale,
+        "regionScale": e.region_scale,
         "heatScale": full_color,
         "byRegion": e.by_region,
         "errorText": e.error_text,
@@ -69,14 +80,29 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         f"{e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s",
         "label": None if example is None else example.answer,
         "size": [height, width],
+        "pictureId": picture_id(e.picture),
         "labels": pack(np.where(labels < 0, NOWHERE, labels).astype(np.uint16)),
         "heat": pack(heat),
         "picture": pack(np.frombuffer(encoded_picture(e.picture, size), dtype=np.uint8)),
         "interactions": None if e.interactions is None else pack(e.interactions.astype(np.float32)),
         "interactionErrors": None if e.interaction_errors is None else pack(e.interaction_errors.astype(np.float32)),
+        "pairs": _pairs(e),
         "truth": None if truth is None else pack(truth[np.ix_(rows, columns)].astype(np.uint8)),
     }
     return found
+
+
+def _pairs(e: Explanation) -> dict[str, Any] | None:
+    """What is to be known of all interactions: how many evaluations they cost, and when the strongest is sure."""
+    if not e.pairs:
+        return None
+    return {"spent": e.evaluations, "sure": sure_ratio(len(e.pairs)), "text": e.findings()[1]}
+
+
+def picture_id(picture: np.ndarray) -> str:
+    """The same for the same pixels, so that values of different pictures are not subtracted."""
+    content = np.ascontiguousarray(picture)
+    return hashlib.sha256(f"{content.shape} {content.dtype}".encode() + content.tobytes()).hexdigest()[:16]
 
 
 def encoded_picture(picture: np.ndarray, size: tuple[int, int]) -> bytes:

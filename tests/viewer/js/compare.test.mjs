@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { agreementOf, differences, headingOf, matching } from "../../../vqa_explain/viewer/static/compare.js";
+import {
+  agreementOf,
+  differences,
+  headingOf,
+  matching,
+  partnerText,
+  refusal,
+} from "../../../vqa_explain/viewer/static/compare.js";
 
 /** An explanation over a square of 4 × 4 pixels in equal columns. */
 function columns(values, more = {}) {
@@ -10,8 +17,15 @@ function columns(values, more = {}) {
     question: "Which?",
     method: "shapley",
     model: "scenes",
-    unit: "logit of “red”",
-    scale: 2,
+    target: "red",
+    contrast: null,
+    score: "logit",
+    explained: "logit of “red”",
+    unit: "points",
+    signed: true,
+    shared: true,
+    pictureId: "one",
+    regionScale: 2,
     size: [4, 4],
     labels: { shape: [4, 4], data },
     regions: values.map((value, i) => ({ value, box: [i * wide, 0, (i + 1) * wide, 4] })),
@@ -32,7 +46,7 @@ test("a region matches the one in its middle", () => {
 });
 
 test("differences are in shares of each scale", () => {
-  assert.deepEqual(differences(columns([2, -1]), columns([1, 1], { scale: 1 })), [0, -1.5]);
+  assert.deepEqual(differences(columns([2, -1]), columns([1, 1], { regionScale: 1 })), [0, -1.5]);
 });
 
 test("agreement counts words only of one question, and names what differs", () => {
@@ -42,5 +56,40 @@ test("agreement counts words only of one question, and names what differs", () =
   assert.equal(agreementOf(one, { ...other, question: "Who?" }), "Rank correlation with “Who?”: -1.00");
   assert.match(agreementOf(one, columns([1, 2])), /different ways/);
   assert.equal(headingOf(one, other), "lime: logit of “red”");
-  assert.equal(headingOf(one, { ...one, unit: "logit of “blue”" }), "logit of “blue”");
+  assert.equal(headingOf(one, { ...one, explained: "logit of “blue”" }), "logit of “blue”");
+});
+
+test("what has no meaning is refused in one sentence", () => {
+  const one = columns([1, 2, 3]);
+  const numbers = { targetIndex: 0, contrastIndex: null };
+  const cases = [
+    [{ pictureId: "two" }, /different pictures/],
+    [{ target: "blue" }, /different answers/],
+    [{ contrast: "blue" }, /different answers/],
+    [{ targetIndex: 1, contrastIndex: null }, /different answers/],
+    [{ score: "probability" }, /different scores \(logit; probability\)/],
+    [{ signed: false, unit: "gradient size" }, /signs/],
+    [{ unit: "mean score" }, /different units \(points; mean score\)/],
+  ];
+  assert.equal(refusal({ ...one, ...numbers }, { ...columns([3, 2, 1]), ...numbers, method: "lime" }), "");
+  for (const [change, said] of cases) {
+    const text = agreementOf({ ...one, ...numbers }, { ...columns([3, 2, 1]), ...numbers, ...change });
+    assert.match(text, said);
+    assert.match(text, /no difference is drawn and no correlation given\.$/);
+    assert.doesNotMatch(text, /Rank/);
+  }
+  assert.match(refusal(one, columns([1, 2])), /different ways/);
+});
+
+test("words that cannot be compared with regions are left out of the correlation", () => {
+  const unshared = { signed: false, unit: "gradient size", shared: false };
+  const one = columns([1, 2, 3], { words: [{ value: 9 }], ...unshared });
+  const other = columns([3, 2, 1], { words: [{ value: 9 }], ...unshared });
+  assert.match(agreementOf(one, other), /: -1\.00$/);
+});
+
+test("a value of another unit says its unit", () => {
+  const [one, other] = [columns([1, 2]), columns([0.5, 0.25], { unit: "share of attention", signed: false })];
+  assert.equal(partnerText(one, other, { what: "region", index: 0 }), "; compared: 0.5 (share of attention)");
+  assert.equal(partnerText(one, one, { what: "region", index: 1 }), "; compared: +2");
 });

@@ -8,15 +8,30 @@ import {
   headingOf,
   matching,
   matchingWord,
-  partnerText,
+  refusal,
 } from "./compare.js";
 import { drawingView, entriesView, methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
 import { el, fill } from "./dom.js";
-import { largest, partners, points, zoomed } from "./layout.js";
-import { amount, answersView, detailsView, legendView, sharesView } from "./panels.js";
+import { pairScale, partnersOf } from "./findings.js";
+import { largest, zoomed } from "./layout.js";
+import { answersView, detailsView, legendView, sharesView } from "./panels.js";
 import { pictureView } from "./picture.js";
+import { hoverText } from "./telling.js";
+import { whatifView } from "./whatif.js";
 import { questionView } from "./words.js";
+
+const PAIRS_UNIT = "points of interaction; hatched: within 2 standard errors";
+
+/** What a color of the map stands for. */
+function mapUnit(explanation) {
+  return explanation.byRegion ? explanation.unitText : `${explanation.unitText}, per pixel`;
+}
+
+/** Whether two explanations are of one picture, question and division, so that what is taken away is in both. */
+function sameExample(one, other) {
+  return one.pictureId === other.pictureId && one.question === other.question && alike(one, other);
+}
 
 const WHOLE = { zoom: 1, x: 0, y: 0 };
 
@@ -30,7 +45,7 @@ export function mount(root, source) {
     dropped: new Set(),
     hidden: new Set(),
     past: [],
-    serial: 0,
+    serial: "",
     asked: null,
   };
   const said = el("div", { class: "vx-said", role: "status", "aria-live": "polite" });
@@ -41,15 +56,18 @@ export function mount(root, source) {
   const heat = pictureView("explanation", onRegion, onView);
   const second = pictureView("compared", onOther, onView);
   const difference = pictureView("difference", onRegion, onView);
-  const answers = answersView((target, contrast) => source.send({ action: "target", target, contrast }));
+  const answers = answersView((target, contrast) => tellKernel({ action: "target", target, contrast }));
   const shares = sharesView();
-  const legend = legendView();
+  // Each map has a scale of its own, so each has its own legend.
+  const legends = new Map([heat, second, difference].map((view) => [view, legendView()]));
+  for (const [view, legend] of legends) view.node.append(legend.node);
   const details = detailsView();
   const entries = entriesView(
     (index) => source.select(index),
     (index) => source.send({ action: "cancel", index }),
   );
-  const whatif = el("div", { class: "vx-whatif" });
+  const whatif = whatifView(undo, reset);
+  const pairsNote = el("div", { class: "vx-soft vx-pairs" });
   const agreement = el("div", { class: "vx-soft vx-agreement" });
   const pictures = el("div", { class: "vx-pictures" }, plain.node, heat.node);
   const form = el("div", { class: "vx-side" });
@@ -67,11 +85,11 @@ export function mount(root, source) {
     question.node,
     source.live ? edit : null,
     pictures,
-    legend.node,
+    pairsNote,
     otherWords.node,
     agreement,
     said,
-    whatif,
+    whatif.node,
     answers.node,
     shares.node,
     details.node,
@@ -93,8 +111,22 @@ export function mount(root, source) {
     waiting = setTimeout(call, 150);
   }
 
+  /** A message about the explanation on the screen, whatever the kernel is computing. */
+  function tellKernel(message) {
+    source.send({ ...message, explanation: state.shown?.id });
+  }
+
+  // Another view of the same kernel asks too: a number of this view's own tells its answers from theirs.
+  const me = Math.random().toString(36).slice(2);
+  let questions = 0;
+  function nextSerial() {
+    questions += 1;
+    state.serial = `${me} ${questions}`;
+    return state.serial;
+  }
+
   function ask() {
-    source.send({ action: "question", question: edit.value, serial: ++state.serial });
+    tellKernel({ action: "question", question: edit.value, serial: nextSerial() });
   }
 
   function onLook(name, value) {
@@ -142,7 +174,12 @@ export function mount(root, source) {
   function changed() {
     showWhatif(null);
     later(() =>
-      source.send({ action: "whatif", words: [...state.dropped], regions: [...state.hidden], serial: ++state.serial }),
+      tellKernel({
+        action: "whatif",
+        words: [...state.dropped],
+        regions: [...state.hidden],
+        serial: nextSerial(),
+      }),
     );
   }
 
@@ -167,24 +204,15 @@ export function mount(root, source) {
       said.textContent = "Point at a word or a region for its value.";
       return;
     }
-    const thing = hover.what === "word" ? shown.words[hover.index] : shown.regions[hover.index];
-    const name = hover.what === "word" ? `“${thing.text}”` : `region ${hover.index}`;
-    let text = `${name}: ${points(thing.value, thing.error)} points of ${shown.unit}`;
-    if (shown.interactions) {
-      const values = partners(shown.interactions, hover.what, hover.index);
-      const best = values.reduce((b, v, i) => (Math.abs(v) > Math.abs(values[b]) ? i : b), 0);
-      const partner = hover.what === "word" ? `region ${best}` : `“${shown.words[best].text}”`;
-      text += `; works most with ${partner} (${points(values[best])})`;
-    } else if (shown.words.length) text += "; this method has no interactions";
-    if (compared) text += partnerText(shown, compared, hover);
-    said.textContent = text;
+    said.textContent = hoverText(shown, compared, hover);
   }
 
   function drawingOf(explanation, extra) {
     return {
       ...look,
       values: null,
-      scale: explanation.scale,
+      scale: explanation.regionScale,
+      unsure: new Set(),
       hidden: state.hidden,
       focused: state.hover?.what === "region" ? state.hover.index : -1,
       plain: false,
@@ -196,64 +224,45 @@ export function mount(root, source) {
     const { shown, compared, hover } = state;
     if (!shown) return;
     const began = performance.now();
-    let [regions, words] = [{}, { values: shown.words.map((w) => w.value), scale: shown.scale || 1 }];
+    let [regions, words] = [{}, { values: shown.words.map((w) => w.value), scale: shown.wordScale || 1 }];
     if (shown.interactions && hover) {
-      const values = partners(shown.interactions, hover.what, hover.index);
-      const scale = largest(shown.interactions.data);
-      if (hover.what === "word") regions = { values, scale };
-      else words = { values, scale };
+      const { values, unsure } = partnersOf(shown, hover.what, hover.index);
+      const found = { values, unsure, scale: state.pairScale };
+      if (hover.what === "word") regions = found;
+      else words = found;
     }
     plain.draw(
       drawingOf(shown, { plain: state.hidden.size === 0, values: new Array(shown.regions.length).fill(0), scale: 1 }),
     );
     heat.draw(drawingOf(shown, regions));
-    question.color(words.values, words.scale, look.map, state.dropped, hover?.what === "word" ? hover.index : -1);
-    legend.show(
-      regions.scale ?? (shown.byRegion ? shown.scale : shown.heatScale),
-      regions.scale ? "points of interaction" : shown.byRegion ? "points of the score" : "points a pixel",
-      look.map,
-    );
-    if (compared) {
-      const focused = hover?.what === "region" ? matching(shown, compared, hover.index) : -1;
-      second.draw(drawingOf(compared, { hidden: new Set(), focused }));
-      const word = hover?.what === "word" ? matchingWord(shown, compared, hover.index) : -1;
-      const values = compared.words.map((w) => w.value);
-      otherWords.color(values, compared.scale || 1, look.map, new Set(), word);
-      if (alike(shown, compared)) {
-        const values = differences(shown, compared);
-        difference.draw(drawingOf(shown, { values, scale: largest(values), hidden: new Set() }));
-      }
-    }
+    const focus = hover?.what === "word" ? hover.index : -1;
+    question.color(words.values, words.scale, look.map, state.dropped, focus, words.unsure);
+    const scale = regions.scale ?? (shown.byRegion ? shown.regionScale : shown.heatScale);
+    legends.get(heat).show(shown, scale, regions.values ? PAIRS_UNIT : mapUnit(shown), look.map);
+    if (compared) drawCompared(shown, compared, hover);
     root.dataset.frame = (performance.now() - began).toFixed(2);
+  }
+
+  function drawCompared(shown, compared, hover) {
+    const focused = hover?.what === "region" ? matching(shown, compared, hover.index) : -1;
+    second.draw(drawingOf(compared, { hidden: new Set(), focused }));
+    const scale = compared.byRegion ? compared.regionScale : compared.heatScale;
+    legends.get(second).show(compared, scale, mapUnit(compared), look.map);
+    const word = hover?.what === "word" ? matchingWord(shown, compared, hover.index) : -1;
+    const values = compared.words.map((w) => w.value);
+    otherWords.color(values, compared.wordScale || 1, look.map, new Set(), word);
+    if (refusal(shown, compared)) return;
+    const apart = differences(shown, compared);
+    difference.draw(drawingOf(shown, { values: apart, scale: largest(apart), hidden: new Set() }));
+    legends
+      .get(difference)
+      .show({ signed: true }, largest(apart), "difference, in shares of each one's largest value", look.map);
   }
 
   function showWhatif(found) {
     if (!source.live) return;
     const any = state.dropped.size + state.hidden.size > 0;
-    const buttons = [
-      el("button", { type: "button", onclick: undo, disabled: !state.past.length }, "Undo"),
-      el("button", { type: "button", onclick: reset, disabled: !any }, "Reset"),
-    ];
-    const lines = [el("span", { class: "vx-soft" }, any || found ? "" : "Click words or regions to take them away. ")];
-    if (any && !found) lines.push(el("span", { class: "vx-soft" }, "asking the model…"));
-    if (found?.error) lines.push(el("span", { class: "vx-bad" }, found.error));
-    else if (found) {
-      const best = found.answers
-        .slice(0, 3)
-        .map((a) => `${a.text} ${amount(a)}`)
-        .join(", ");
-      lines.push(el("span", { class: "vx-now" }, `now: ${best}`));
-      if (found.change !== null && found.change !== undefined) {
-        lines.push(
-          el(
-            "span",
-            { class: "vx-change" },
-            `measured ${points(found.change)}, the explanation foretold ${points(found.predicted)}`,
-          ),
-        );
-      }
-    }
-    fill(whatif, ...buttons, ...lines);
+    whatif.show(found, state.shown, any, state.past.length > 0);
   }
 
   /** The list and the problem, without touching what is drawn: they change with every step of progress. */
@@ -279,12 +288,14 @@ export function mount(root, source) {
       source.compared() ? unpacked(source.compared()) : null,
     ]);
     if (state.asked !== turn) return; // a newer one has come since
-    const same = state.shown && state.shown.question === shown.question && alike(state.shown, shown);
+    const same = state.shown && sameExample(state.shown, shown);
     if (!same) {
       [state.dropped, state.hidden, state.past] = [new Set(), new Set(), []];
       look.view = WHOLE;
+      clearTimeout(waiting);
+      nextSerial(); // an answer that comes late is of what was here before
     }
-    Object.assign(state, { shown, compared, hover: null });
+    Object.assign(state, { shown, compared, hover: null, pairScale: pairScale(shown) });
     stage.classList.remove("vx-empty");
     question.show(shown, source.live);
     if (source.live) comparison.show(source.options(), source.entries(), shown);
@@ -297,20 +308,23 @@ export function mount(root, source) {
       plain.node,
       heat.node,
       compared ? second.node : null,
-      compared && alike(shown, compared) ? difference.node : null,
+      compared && !refusal(shown, compared) ? difference.node : null,
     );
     if (compared) {
       second.show(compared);
       second.say(headingOf(shown, compared));
-      difference.show(shown);
+      difference.show({ ...shown, signed: true }); // a difference of sizes has two signs
       otherWords.show(compared, false);
     }
     otherWords.node.hidden = !compared;
     agreement.textContent = compared ? agreementOf(shown, compared) : "";
+    pairsNote.textContent = shown.pairs ? `Words × regions: ${shown.pairs.text}.` : "";
     answers.show(shown, source.live);
     shares.show(shown);
     details.show(shown);
-    showWhatif(null);
+    // What is taken away stays away, and the model is asked anew about the explanation that is shown now.
+    if (source.live && state.dropped.size + state.hidden.size > 0) changed();
+    else showWhatif(null);
     draw();
     tell();
     root.dataset.ready = String(source.selected());

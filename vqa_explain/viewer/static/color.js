@@ -1,4 +1,4 @@
-// The one home of colours in the viewer: values from -1 to 1 become red, green, blue and opacity.
+// The one home of colors in the viewer: values from -1 to 1 become red, green, blue and opacity.
 
 const ENDS = {
   "red-blue": [
@@ -15,12 +15,29 @@ const ENDS = {
   ],
 };
 
-/** Names of the colour maps; the first is the default. All keep their order for colour-blind readers. */
+/** Names of the color maps; the first is the default. All keep their order for color-blind readers. */
 export const MAPS = Object.keys(ENDS);
+
+// For values that are never below zero: one hue, which is neither for the answer nor against it.
+const SIZES = { "red-blue": [84, 39, 143], "orange-purple": [0, 109, 44], "brown-teal": [84, 39, 143] };
+
+/** The ends of a map: [above zero, below zero]. A name with "sizes of " before it has one hue. */
+function ends(map) {
+  if (!map.startsWith(ONE_HUE)) return ENDS[map];
+  const hue = SIZES[map.slice(ONE_HUE.length)];
+  return [hue, hue];
+}
+
+const ONE_HUE = "sizes of ";
+
+/** The map that an explanation's values are drawn in: one hue where none is below zero. */
+export function mapOf(explanation, map) {
+  return explanation.signed === false ? ONE_HUE + map : map;
+}
 
 /** Red, green, blue and opacity (0 … 255) of a value from -1 to 1: the hue says the sign, the opacity the size. */
 export function tint(value, map = MAPS[0], strength = 0.8) {
-  const [positive, negative] = ENDS[map];
+  const [positive, negative] = ends(map);
   const size = Math.min(1, Math.abs(value));
   return [...(value >= 0 ? positive : negative), Math.round(255 * strength * size)];
 }
@@ -46,7 +63,7 @@ function luminance(rgb) {
   return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
 }
 
-/** The contrast of two colours by WCAG 2, from 1 to 21. */
+/** The contrast of two colors by WCAG 2, from 1 to 21. */
 export function contrast(one, other) {
   const [light, dark] = [luminance(one), luminance(other)].sort((a, b) => b - a);
   return (light + 0.05) / (dark + 0.05);

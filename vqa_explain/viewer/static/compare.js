@@ -1,6 +1,7 @@
 // Two explanations beside each other: what may be chosen, where one's region lies in the other, how far they agree.
 import { el, field, select } from "./dom.js";
-import { points, rankCorrelation, regionAt } from "./layout.js";
+import { amount, rankCorrelation, regionAt } from "./layout.js";
+import { answerName } from "./panels.js";
 
 /** Whether both divide pictures of one size into as many regions, so that region i is at one place in both. */
 export function alike(one, other) {
@@ -17,23 +18,46 @@ export function matching(from, to, region) {
   return regionAt(to.labels, [Math.min(x, width - 1), Math.min(y, height - 1)]);
 }
 
+/** Why no difference and no correlation of two explanations has a meaning, in one sentence; "" where they have. */
+export function refusal(one, other) {
+  const why = (reason) => `${reason}, so no difference is drawn and no correlation given.`;
+  if (one.pictureId !== other.pictureId) return why("They are of different pictures");
+  if (one.score !== other.score) return why(`They explain different scores (${one.score}; ${other.score})`);
+  if (otherAnswer(one, other)) return why("They explain different answers");
+  if (one.signed !== other.signed) return why("One has values of two signs and the other only sizes");
+  if (one.unit !== other.unit) return why(`Their values have different units (${one.unit}; ${other.unit})`);
+  return alike(one, other) ? "" : why("They divide the picture in different ways");
+}
+
+/** Whether the targets or contrasts differ; label numbers tell two labels of one text apart, within one model. */
+function otherAnswer(one, other) {
+  if (one.target !== other.target || one.contrast !== other.contrast) return true;
+  if (one.model !== other.model) return false;
+  const numbers = (e) => [e.targetIndex ?? null, e.contrastIndex ?? null].join();
+  return one.question === other.question && numbers(one) !== numbers(other);
+}
+
 /** The value of a word or region of `from` in the other explanation, as text; "" where it has no partner there. */
 export function partnerText(from, to, hover) {
   const index = (hover.what === "word" ? matchingWord : matching)(from, to, hover.index);
   if (index < 0) return "";
   const thing = hover.what === "word" ? to.words[index] : to.regions[index];
-  return `; compared: ${points(thing.value, thing.error)}`;
+  const unit = from.unit === to.unit ? "" : ` (${to.unit})`;
+  return `; compared: ${amount(to, thing.value, thing.error)}${unit}`;
 }
 
 /** Region by region, each in shares of its own scale. */
 export function differences(one, other) {
-  return one.regions.map((r, i) => r.value / (one.scale || 1) - other.regions[i].value / (other.scale || 1));
+  return one.regions.map(
+    (r, i) => r.value / (one.regionScale || 1) - other.regions[i].value / (other.regionScale || 1),
+  );
 }
 
-/** How far the order of the values agrees. */
+/** How far the order of the values agrees, over regions and, where they can be compared with them, words. */
 export function agreementOf(one, other) {
-  if (!alike(one, other)) return "They divide the picture in different ways, so no difference is drawn.";
-  const words = matchingWord(one, other, 0) === 0;
+  const refused = refusal(one, other);
+  if (refused) return refused;
+  const words = one.shared !== false && matchingWord(one, other, 0) === 0;
   const values = (e) => [...e.regions, ...(words ? e.words : [])].map((part) => part.value);
   const rank = rankCorrelation(values(one), values(other));
   return rank === null ? "" : `Rank correlation with ${nameOf(one, other)}: ${rank.toFixed(2)}`;
@@ -44,13 +68,13 @@ export function nameOf(one, other) {
   if (one.question !== other.question) return `“${other.question}”`;
   if (one.model !== other.model) return other.model;
   if (one.method !== other.method) return other.method;
-  return other.unit;
+  return other.explained;
 }
 
 /** A line over the compared explanation. */
 export function headingOf(one, other) {
   const name = nameOf(one, other);
-  return name === other.unit ? name : `${name}: ${other.unit}`;
+  return name === other.explained ? name : `${name}: ${other.explained}`;
 }
 
 /** The word of the other question that a word stands for, or -1. */
@@ -62,7 +86,8 @@ export function matchingWord(one, other, word) {
 function choices(options, entries, shown) {
   const named = (what, names, first = 0) => names.map((text, i) => [JSON.stringify([what, i + first]), text]);
   const byText = (what, names) => names.map((text) => [JSON.stringify([what, text]), text]);
-  const answers = (shown?.answers ?? []).map((a) => a.text).filter((text) => text !== shown.target);
+  const others = (shown?.answers ?? []).filter((a) => a.index !== shown.targetIndex);
+  const answers = others.map((a) => [JSON.stringify(["answer", a.index]), answerName(shown, a)]);
   return [
     [
       "method",
@@ -71,7 +96,7 @@ function choices(options, entries, shown) {
         options.methods.map((m) => m.name),
       ),
     ],
-    ["answer", byText("answer", answers)],
+    ["answer", answers],
     ["model", named("model", options.models, 1)],
     [
       "example",

@@ -54,6 +54,12 @@ export function points(value, error) {
   return error ? `${text} ± ${digits(error)}` : text;
 }
 
+/** A value of an explanation; the sign is written where there are two. */
+export function amount(explanation, value, error) {
+  const text = points(value, error);
+  return explanation.signed === false && value >= 0 ? text.slice(1) : text;
+}
+
 function digits(value) {
   if (value !== 0 && (value < 1e-3 || value >= 1e5)) return value.toExponential(1);
   return String(Number(value.toPrecision(3)));

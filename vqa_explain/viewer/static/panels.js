@@ -1,29 +1,42 @@
-// What stands beside the picture: answers, shares of the modalities, the colour scale, where it all comes from.
-import { css, over, tint } from "./color.js";
+// What stands beside the picture: answers, shares of the modalities, the color scale, where it all comes from.
+import { css, mapOf, over, tint } from "./color.js";
 import { el, fill } from "./dom.js";
-import { points } from "./layout.js";
+import { amount } from "./layout.js";
 
 const SHARES = ["#40566a", "#7a5c12"];
 
 /** An answer's probability in percent; its value where the model gives real numbers. */
-export function amount(answer) {
+export function likelihood(answer) {
   if (answer.probability === null) return Number(answer.value.toPrecision(4)).toString();
   return `${(100 * answer.probability).toFixed(1)} %`;
 }
 
 /** Answers with probabilities; live, a click explains one, and "why not" makes one the contrast. */
+/** Whether an answer is the one of this label number, or of this text where no number is known. */
+function isAnswer(answer, index, text) {
+  return index === null || index === undefined ? answer.text === text : answer.index === index;
+}
+
+/** An answer's text, with its label number where another answer has the same text. */
+export function answerName(explanation, answer) {
+  const same = explanation.answers.filter((other) => other.text === answer.text);
+  return same.length > 1 ? `${answer.text} (label ${answer.index})` : answer.text;
+}
+
+/** Answers with probabilities; live, a click explains one by its number, "why not" makes one the contrast. */
 export function answersView(choose) {
   const node = el("div", { class: "vx-answers", role: "group", "aria-label": "answers" });
 
   function show(explanation, live) {
     const rows = explanation.answers.map((answer) => {
-      const chosen = answer.text === explanation.target;
-      const other = answer.text === explanation.contrast;
+      const chosen = isAnswer(answer, explanation.targetIndex, explanation.target);
+      const other = explanation.contrast !== null && isAnswer(answer, explanation.contrastIndex, explanation.contrast);
       const right = explanation.label !== null && answer.text === explanation.label;
-      const name = el("bdi", {}, answer.text);
+      const text = answerName(explanation, answer);
+      const name = el("bdi", {}, text);
       const mark = right ? el("span", { class: "vx-right", title: "the true answer" }, " ✓") : null;
       const bar = el("i", { class: "vx-part", style: { width: `${100 * answer.probability}%` } });
-      const share = el("span", { class: "vx-number" }, amount(answer));
+      const share = el("span", { class: "vx-number" }, likelihood(answer));
       const main = live
         ? el(
             "button",
@@ -32,7 +45,7 @@ export function answersView(choose) {
               class: "vx-answer",
               "aria-pressed": String(chosen),
               title: "explain this answer",
-              onclick: () => choose(answer.text, null),
+              onclick: () => choose(answer.index, null),
             },
             name,
             mark,
@@ -46,8 +59,8 @@ export function answersView(choose) {
                 type: "button",
                 class: "vx-why",
                 "aria-pressed": String(other),
-                "aria-label": `why not ${answer.text}`,
-                onclick: () => choose(explanation.target, other ? null : answer.text),
+                "aria-label": `why not ${text}`,
+                onclick: () => choose(explanation.targetIndex ?? explanation.target, other ? null : answer.index),
               },
               "why not?",
             )
@@ -67,11 +80,18 @@ export function answersView(choose) {
   return { node, show };
 }
 
-/** Each modality's share of the absolute total. */
+/** Each modality's share of the absolute total, where their values can be compared. */
 export function sharesView() {
   const node = el("div", { class: "vx-shares" });
 
   function show(explanation) {
+    const several = Object.keys(explanation.share).length > 1;
+    if (several && explanation.shared === false) {
+      node.className = "vx-soft";
+      fill(node, "Share: none, since values of words and regions cannot be compared.");
+      return;
+    }
+    node.className = "vx-shares";
     const parts = Object.entries(explanation.share).map(([name, share], i) =>
       el(
         "div",
@@ -88,19 +108,21 @@ export function sharesView() {
   return { node, show };
 }
 
-/** The colour scale in points of the score. */
+/** A map's own color scale: from the least value that there can be to the one of full color. */
 export function legendView() {
   const node = el("div", { class: "vx-legend" });
 
-  function show(scale, unit, map) {
-    const ends = [-1, -0.5, 0, 0.5, 1].map((value) => css(over(tint(value, map), [255, 255, 255])));
+  function show(explanation, scale, unit, map) {
+    const low = explanation.signed === false ? 0 : -1;
+    const at = [0, 0.25, 0.5, 0.75, 1].map((part) => low + part * (1 - low));
+    const ends = at.map((value) => css(over(tint(value, mapOf(explanation, map)), [255, 255, 255])));
     const ramp = el("i", { class: "vx-ramp", style: { background: `linear-gradient(90deg, ${ends.join(", ")})` } });
     fill(
       node,
-      el("span", {}, points(-scale)),
+      el("span", {}, low === 0 ? "0" : amount(explanation, -scale)),
       ramp,
-      el("span", {}, points(scale)),
-      el("span", { class: "vx-soft" }, unit),
+      el("span", {}, amount(explanation, scale)),
+      el("span", { class: "vx-soft vx-unit" }, unit),
     );
   }
 
@@ -117,7 +139,7 @@ export function detailsView() {
       .join(", ");
     fill(
       node,
-      el("div", {}, `Explained: ${explanation.unit}`),
+      el("div", {}, `Explained: ${explanation.explained}. Values: ${explanation.unitText}`),
       el("div", {}, `By ${explanation.method}${parameters ? ` (${parameters})` : ""}. Error: ${explanation.errorText}`),
       el("div", {}, explanation.origin),
     );

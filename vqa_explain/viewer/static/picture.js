@@ -1,5 +1,5 @@
 // The picture with its heat map on a canvas: zoom, pan, pointing at regions. Nothing here waits for the kernel.
-import { table } from "./color.js";
+import { mapOf, table } from "./color.js";
 import { el } from "./dom.js";
 import { moved, NOWHERE, outline, regionAt, toPicture, zoomed } from "./layout.js";
 
@@ -29,7 +29,7 @@ export function pictureView(name, act, turn) {
     contour = null; // drawn around the true region when it is asked for
   }
 
-  /** Draws by {view, map, strength, threshold, values, scale, hidden, focused, truth, plain, smooth}. */
+  /** Draws by {view, map, strength, threshold, values, scale, hidden, unsure, focused, truth, plain, smooth}. */
   function draw(next) {
     look = next;
     if (!explanation) return;
@@ -65,7 +65,7 @@ export function pictureView(name, act, turn) {
   function paint(width, height) {
     const image = new ImageData(width, height);
     const out = new Uint32Array(image.data.buffer);
-    const tints = new Uint32Array(table(look.map, look.strength, look.threshold).buffer);
+    const tints = new Uint32Array(table(mapOf(explanation, look.map), look.strength, look.threshold).buffer);
     const { labels, heat } = explanation;
     if (look.values) {
       const levels = look.values.map(
@@ -75,8 +75,17 @@ export function pictureView(name, act, turn) {
     } else {
       for (let i = 0; i < out.length; i++) out[i] = tints[heat.data[i] + 127];
     }
+    if (look.unsure?.size) doubt(out, labels.data, width);
     if (look.hidden.size) hatch(out, labels.data, width);
     sheet.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  /** Regions whose value is not told from zero: thin lines over the picture, and no color. */
+  function doubt(out, labels, width) {
+    const step = Math.max(3, Math.round(width / 40));
+    for (let i = 0; i < out.length; i++) {
+      if (look.unsure.has(labels[i])) out[i] = ((i % width) + Math.floor(i / width)) % step === 0 ? 0x90707070 : 0;
+    }
   }
 
   function hatch(out, labels, width) {

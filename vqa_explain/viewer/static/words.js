@@ -1,7 +1,7 @@
-// The question: each word a button on the colour of its value.
-import { css, ink, over, tint } from "./color.js";
+// The question: each word a button on the color of its value.
+import { css, ink, mapOf, over, tint } from "./color.js";
 import { el, fill } from "./dom.js";
-import { pieces, points } from "./layout.js";
+import { amount, pieces } from "./layout.js";
 
 const PAPER = [255, 255, 255];
 
@@ -9,8 +9,10 @@ const PAPER = [255, 255, 255];
 export function questionView(name, act, kind = "vx-question") {
   const node = el("div", { class: kind, dir: "auto", role: "group", "aria-label": name });
   let buttons = [];
+  let shown = null;
 
   function show(explanation, live) {
+    shown = explanation;
     if (explanation.question === null) {
       buttons = [];
       fill(node, el("span", { class: "vx-soft" }, "Image classification: no question"));
@@ -34,7 +36,7 @@ export function questionView(name, act, kind = "vx-question") {
           onclick: () => act("toggle", piece.word),
         },
         el("bdi", {}, piece.text),
-        el("small", { dir: "ltr" }, points(word.value, word.error)),
+        el("small", { dir: "ltr" }, amount(explanation, word.value, word.error)),
       );
       buttons.push(button);
       return button;
@@ -42,10 +44,12 @@ export function questionView(name, act, kind = "vx-question") {
     fill(node, ...parts);
   }
 
-  /** Colours the words by values over a scale, and marks those that are dropped and the one in focus. */
-  function color(values, scale, map, dropped, focused) {
+  /** Colors the words by values over a scale; marks those dropped, the one in focus, and those not told from zero. */
+  function color(values, scale, map, dropped, focused, unsure = new Set()) {
     buttons.forEach((button, index) => {
-      const ground = over(tint(values[index] / scale, map), PAPER);
+      const value = unsure.has(index) ? 0 : values[index] / scale;
+      const ground = over(tint(value, mapOf(shown, map)), PAPER);
+      button.classList.toggle("vx-unsure", unsure.has(index));
       button.style.backgroundColor = css(ground);
       button.style.color = ink(ground);
       button.classList.toggle("vx-dropped", dropped.has(index));

@@ -1,0 +1,276 @@
+"""What the viewer draws and asks for, in a real browser, with a kernel whose every message is seen."""
+
+import base64
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vqa_explain as vx
+from vqa_explain.explanation import Explanation
+from vqa_explain.models.base import Answer
+from vqa_explain.viewer.bundle import script, style
+from vqa_explain.viewer.export import page as page_of
+from vqa_explain.viewer.payload import packed, payload
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "viewer"))
+from browser import keep_screenshot, opened_browser, watched_page
+from test_page import made
+
+# A model as anywidget gives it to a view: traits in Python, here in the page.
+KERNEL = """async ([code, traits]) => {
+  const { default: widget } = await import("data:text/javascript;base64," + code);
+  const listeners = {};
+  window.sent = [];
+  window.model = {
+    get: (name) => traits[name],
+    set: (name, value) => { traits[name] = value; (listeners["change:" + name] ?? []).forEach((call) => call()); },
+    on: (name, call) => (listeners[name] ??= []).push(call),
+    off: () => undefined,
+    send: (message) => window.sent.push(message),
+    save_changes: () => undefined,
+  };
+  for (const el of document.querySelectorAll(".view")) widget.render({ model: window.model, el });
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with opened_browser() as opened:
+        yield opened
+
+
+def with_fields(why, **changes):
+    return Explanation(**{**{name: getattr(why, name) for name in why.__dataclass_fields__}, **changes})
+
+
+def sent_of(why, key):
+    return {**payload(why, packed), "id": key}
+
+
+def traits_of(why, **more):
+    entries = [{"title": "one", "state": "done", "answer": why.target, "correct": None}] * 2
+    options = {
+        "methods": [{"name": "interactions", "about": "", "parameters": []}],
+        "method": "interactions",
+        "parameters": {},
+        "filter": "all",
+        "classes": [],
+        "count": 2,
+        "models": [],
+    }
+    empty = {"compared": {}, "progress": {}, "problem": "", "whatif": {}, "heard": 10**9, "selected": 0, "live": True}
+    return {**empty, "entries": entries, "options": options, "shown": sent_of(why, "first"), **more}
+
+
+def live(page, why, views=1, **more):
+    """The viewer over a kernel of the page's own; gives the traits' setter."""
+    page.set_content(f"<style>{style()}</style>" + '<div class="view"></div>' * views)
+    code = base64.b64encode(script("widget").encode()).decode()
+    page.evaluate(KERNEL, [code, traits_of(why, **more)])
+    page.wait_for_selector("[data-ready]")
+
+    def put(name, value):
+        page.evaluate("([name, value]) => window.model.set(name, value)", [name, value])
+        page.wait_for_timeout(120)
+
+    return put
+
+
+def messages(page, action):
+    page.wait_for_timeout(300)
+    return [m for m in page.evaluate("window.sent") if m["action"] == action]
+
+
+@pytest.mark.parametrize(("row", "button"), [(0, ".vx-answer"), (1, ".vx-answer"), (1, ".vx-why"), (2, ".vx-why")])
+def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(browser, row, button):
+    answers = (Answer("crane", 0.5, 7), Answer("crane", 0.3, 4), Answer("dog", 0.2, 0))
+    why = with_fields(made(), answers=answers, target="crane", target_index=7)
+    with watched_page(browser) as (page, wrong):
+        live(page, why)
+        rows = page.locator(".vx-row")
+        assert rows.nth(0).inner_text().startswith("crane (label 7)")
+        assert rows.nth(1).inner_text().startswith("crane (label 4)")
+        assert rows.nth(2).inner_text().startswith("dog")
+        assert [rows.nth(i).locator(".vx-answer").get_attribute("aria-pressed") for i in range(3)] == [
+            "true",
+            "false",
+            "false",
+        ]
+        rows.nth(row).locator(button).click()
+        (message,) = messages(page, "target")
+        index = answers[row].index
+        expected = (index, None) if button == ".vx-answer" else (7, index)
+        assert (message["target"], message["contrast"]) == expected
+        assert message["explanation"] == "first"
+        assert wrong == []
+
+
+def test_a_what_if_is_asked_about_what_is_on_the_screen(browser):
+    why = made()
+    with watched_page(browser) as (page, wrong):
+        put = live(page, why)
+        page.locator('[data-word="1"]').click()
+        put("selected", 1)  # another example is chosen and not shown yet
+        message = messages(page, "whatif")[-1]
+        assert (message["words"], message["explanation"]) == ([1], "first")
+        found = {"answers": [{"text": "red", "probability": 0.5}], "change": -0.174, "predicted": 1.012}
+        put("whatif", {"serial": message["serial"], **found, "fills": "regions: constant; words: mask"})
+        text = page.locator(".vx-change").inner_text()
+        assert text.startswith("measured change of logit of “red”: −0.174, predicted +1.01")
+        assert "regions: constant" in text
+        assert wrong == []
+
+
+def test_a_late_answer_is_not_shown_beside_another_example(browser):
+    why = made()
+    other = with_fields(made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8))  # the same question
+    with watched_page(browser) as (page, wrong):
+        put = live(page, why)
+        page.locator('[data-word="1"]').click()
+        message = messages(page, "whatif")[-1]
+        put("shown", sent_of(other, "second"))
+        put("whatif", {"serial": message["serial"], "answers": [], "change": 1.0, "predicted": 1.0})
+        assert page.locator(".vx-change").count() == 0
+        assert page.locator(".vx-dropped").count() == 0
+        assert wrong == []
+
+
+def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_example(browser):
+    why = made()
+    with watched_page(browser) as (page, wrong):
+        put = live(page, why)
+        page.locator('[data-word="1"]').click()
+        first = messages(page, "whatif")[-1]
+        put("shown", sent_of(with_fields(made(seed=3), method="saliency", unit="gradient size"), "second"))
+        again = messages(page, "whatif")[-1]
+        assert page.locator(".vx-dropped").count() == 1
+        assert (again["explanation"], again["words"]) == ("second", [1])
+        assert again["serial"] != first["serial"]
+        found = {"answers": [], "change": 0.5, "predicted": None, "fills": "regions: blur; words: mask"}
+        put("whatif", {"serial": again["serial"], **found})
+        text = page.locator(".vx-change").inner_text()
+        assert "values in gradient size predict none" in text
+        assert "predicted" not in text
+        assert wrong == []
+
+
+def test_two_views_do_not_take_each_others_answers(browser):
+    with watched_page(browser) as (page, wrong):
+        put = live(page, made(), views=2)
+        page.wait_for_function("document.querySelectorAll('[data-ready]').length === 2")
+        for view in (0, 1):
+            page.locator(".view").nth(view).locator('[data-word="1"]').click()
+            page.wait_for_timeout(300)
+        one, other = messages(page, "whatif")
+        assert one["serial"] != other["serial"]
+        put("whatif", {"serial": one["serial"], "answers": [], "change": 1.0, "predicted": 1.0})
+        assert page.locator(".view").nth(0).locator(".vx-change").count() == 1
+        assert page.locator(".view").nth(1).locator(".vx-change").count() == 0
+        assert wrong == []
+
+
+def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser):
+    why = made()
+    values = np.zeros_like(why.interactions)
+    values[1, 7], values[1, 8] = 2.0, 1.5
+    errors = np.full_like(values, 0.1)
+    errors[1, 8] = 1.0
+    why = with_fields(why, interactions=values, interaction_errors=errors, parameters={"budget": 500})
+    pixel = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
+      return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 20, 20).data]; }"""
+    with watched_page(browser) as (page, wrong):
+        live(page, why)
+        page.locator('[data-word="1"]').hover()
+        said = page.locator(".vx-said").inner_text()
+        assert "works most with region 7 (+2 ± 0.1)" in said
+        seen = {}
+        for region in (7, 8):
+            left, top, _, _ = why.regions[region].box
+            data = np.array(page.evaluate(pixel, [(left + 2) / 60, (top + 2) / 60])).reshape(-1, 4)
+            seen[region] = float((data[:, 0] - data[:, 2]).mean())  # red above blue
+        assert seen[7] > 40
+        assert abs(seen[8]) < 5
+        assert "hatched" in page.locator(".vx-legend").first.inner_text()
+        page.locator('[data-word="0"]').hover()
+        assert "no pair with it is beyond 2 standard errors" in page.locator(".vx-said").inner_text()
+        note = page.locator(".vx-pairs").inner_text()
+        assert note == f"Words × regions: {why.findings()[1]}."
+        keep_screenshot(page, "pairs")
+        assert wrong == []
+
+
+UNSIGNED = {"method": "saliency", "unit": "gradient size", "interactions": None, "interaction_errors": None}
+POSITIVE = [abs(v) + 0.1 for v in np.random.default_rng(6).normal(size=36)]
+
+
+def positive(why):
+    """The explanation with sizes in place of signed values."""
+    regions = tuple(type(r)(r.box, v, None) for r, v in zip(why.regions, POSITIVE, strict=True))
+    words = tuple(type(w)(w.text, w.start, w.end, abs(w.value), None) for w in why.words)
+    return with_fields(why, regions=regions, words=words, **UNSIGNED)
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (lambda why: with_fields(why, method="lime"), None),
+        (lambda why: with_fields(why, picture=255 - why.picture), "different pictures"),
+        (lambda why: with_fields(why, target="blue"), "different answers"),
+        (lambda why: with_fields(why, contrast="blue"), "different answers"),
+        (lambda why: with_fields(why, target_index=5), "different answers"),
+        (lambda why: with_fields(why, score="probability"), "different scores"),
+        (positive, "values of two signs and the other only sizes"),
+        (lambda why: with_fields(why, method="rise", unit="mean score"), "different units"),
+    ],
+)
+def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(browser, tmp_path, change, refused):
+    one = with_fields(made(), target_index=0)
+    other = change(with_fields(made(seed=1), target_index=0))
+    (tmp_path / "a.html").write_text(page_of([one, other]))
+    with watched_page(browser) as (page, wrong):
+        page.goto((tmp_path / "a.html").as_uri())
+        page.wait_for_selector("[data-ready]")
+        page.get_by_label("compare with").select_option("1")
+        page.wait_for_selector("figure:nth-of-type(3)")
+        page.wait_for_timeout(200)
+        agreement = page.locator(".vx-agreement").inner_text()
+        legends = page.locator(".vx-legend").all_inner_texts()
+        assert ("Rank correlation" in agreement) == (refused is None)
+        assert page.locator("figure").count() == len(legends) + 1 == (4 if refused is None else 3)
+        if refused:
+            assert refused in agreement
+        for why, legend in zip((one, other), legends, strict=False):
+            top = float(re.search(r"\n\+?([\d.]+)\n", legend)[1])
+            assert top == pytest.approx(why.region_scale, rel=6e-3)
+            assert why.unit_text in legend
+            assert legend.startswith("0\n") == (not why.values_unit.signed)
+        assert wrong == []
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_page_says_one_scale_only_where_it_holds(browser, tmp_path, mixed):
+    explained = [made(), positive(made(seed=1))] if mixed else [made()]
+    (tmp_path / "a.html").write_text(page_of(explained))
+    with watched_page(browser) as (page, wrong):
+        page.goto((tmp_path / "a.html").as_uri())
+        page.wait_for_selector("[data-ready]")
+        text = page.locator("main > p").inner_text()
+        assert ("share one scale" in text) == (not mixed)
+        if mixed:
+            page.locator(".vx-entry").nth(1).click()
+            page.wait_for_selector('[data-ready="1"]')
+            page.locator('[data-word="0"]').hover()
+            assert "gradient size" in page.locator(".vx-said").inner_text()
+            assert "points" not in page.locator(".vx-body").inner_text()
+            assert "+" not in page.locator(".vx-question").inner_text()
+            assert "cannot be compared" in page.locator(".vx-body").inner_text()
+        assert wrong == []
+
+
+def test_what_python_sends_is_json(scenes_model):
+    why = vx.explain(scenes_model, vx.load_dataset("scenes:test")[0], method="attention")
+    json.dumps(sent_of(why, "a"), allow_nan=False)

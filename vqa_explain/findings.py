@@ -1,0 +1,77 @@
+"""Which interactions of words and regions stand out from their standard errors, and what it takes for others to."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+ENOUGH = 2.0  # standard errors below which a value is not told from zero
+_BEYOND = 2 * NormalDist().cdf(-ENOUGH)  # how often chance alone goes beyond them
+_ROUNDING = 1e-9  # of the largest value: what an exact sum leaves where nothing should be
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A word and a region, what they bring only together, and its standard error (`None`: not stated)."""
+
+    word: int
+    region: int
+    value: float
+    error: float | None
+    ratio: float  # |value| / error: infinite where exact, 0 where nothing is told from zero
+
+    @property
+    def found(self) -> bool:
+        """Whether it is told from zero by itself: beyond two standard errors."""
+        return self.ratio >= ENOUGH
+
+
+def ranked(values: np.ndarray, errors: np.ndarray | None) -> tuple[Pair, ...]:
+    """Every pair of (words, regions), first those that stand out most from their error, then by size."""
+    least = _ROUNDING * float(np.nanmax(np.abs(values), initial=0.0))
+    found = []
+    for (word, region), value in np.ndenumerate(values):
+        error = None if errors is None else float(errors[word, region])
+        found.append(Pair(word, region, float(value), error, _ratio(float(value), error, least)))
+    return tuple(sorted(found, key=lambda pair: (-pair.ratio, -abs(pair.value))))
+
+
+def _ratio(value: float, error: float | None, least: float) -> float:
+    if error is None or not math.isfinite(value) or not math.isfinite(error) or abs(value) <= least:
+        return 0.0
+    return abs(value) / error if error > 0 else math.inf
+
+
+def sure_ratio(count: int) -> float:
+    """How many standard errors the strongest of `count` pairs must have, so that chance gives none in 19 of 20.
+
+    Bonferroni's bound: of 343 pairs of no interaction, about 16 are beyond two errors, and one often beyond three.
+
+    >>> round(sure_ratio(1), 2), round(sure_ratio(343), 2)
+    (1.96, 3.8)
+    """
+    return NormalDist().inv_cdf(1 - 0.025 / max(1, count))
+
+
+def expected_by_chance(pairs: Sequence[Pair]) -> float:
+    """How many pairs would be beyond two standard errors if no pair interacted."""
+    return _BEYOND * sum(1 for pair in pairs if pair.error)
+
+
+def needed_budget(pair: Pair, spent: int, ratio: float = ENOUGH) -> int | None:
+    """Evaluations after which this value would be `ratio` errors from zero, in two digits; errors shrink as 1/√N.
+
+    `None` where no budget can be told, since the value is zero or its error is not stated.
+
+    >>> needed_budget(Pair(0, 0, 1.32, 1.69, 1.32 / 1.69), 1000)
+    6600
+    """
+    if pair.error is None or not pair.value or not math.isfinite(pair.value) or not math.isfinite(pair.error):
+        return None
+    exact = spent * (ratio * pair.error / pair.value) ** 2
+    if not math.isfinite(exact):
+        return None
+    step = 10.0 ** (math.floor(math.log10(max(exact, 1.0))) - 1)
+    return max(1, round(math.ceil(exact / step - 1e-9) * step))
