@@ -126,6 +126,18 @@ class Explanation:
             return None
         return self.answer_without_inputs == self.answers[0].text
 
+    @property
+    def without_inputs_text(self) -> str:
+        """What the model answers with everything absent, as a clause; "" where that is not known."""
+        if self.answer_without_inputs is None:
+            return ""
+        return f"with everything absent, the model answers “{self.answer_without_inputs}”"
+
+    @property
+    def padding_text(self) -> str:
+        """The share of the values that fell on padding, as a clause; "" where none did."""
+        return f"on padding around the picture: {self.padding:.1%} of its values" if self.padding else ""
+
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number`."""
         return self.labels == number
@@ -243,6 +255,8 @@ class Explanation:
             parts.append("  pairs     " + "; ".join([*map(self.pair_text, found), said]))
         parts.append(f"  share     {self.share_text}")
         parts.append(f"  error     {self.error_text}")
+        if self.without_inputs_text:
+            parts.append(f"  absent    {self.without_inputs_text}")
         parts += [f"  note      {note}" for note in self.notes]
         spent = f"{self.cost.forwards} forwards, {self.cost.backwards} backwards, {self.cost.seconds:.2f} s"
         return "\n".join([*parts, f"  cost      {spent}"])

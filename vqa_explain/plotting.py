@@ -1,5 +1,6 @@
 """Static figures with matplotlib."""
 
+import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -14,6 +15,8 @@ from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explanation import Explanation, value_text
 
 _LINE = 46  # characters of the question in a line of the figure
+_NOTE_SIZE = 7.5  # points; the type of notes
+_NOTE_CHARACTERS = 17  # of a note in one inch of that size, with room to spare for wide letters
 
 
 # View → what of the values it shows, and the ends of its scale; `None` for those without a scale.
@@ -47,7 +50,7 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     """The picture in several views side by side, the colored words, each modality's share, and bars with units.
 
     The bar of a method whose values are never below zero begins at 0. Pairs of words and regions are named with their
-    standard errors, those that stand out most from them.
+    standard errors, those that stand out most from them. Notes stand at the bottom.
 
     The figure is not registered with pyplot, so it needs no closing; notebooks show it, `savefig` writes it.
 
@@ -73,8 +76,10 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
         raise unknown("colour map", cmap, matplotlib.colormaps)
     has_words = bool(explanation.words)
     heights = [5.0, *([1.3] if has_words else []), *([1.0] if explanation.pairs else []), 0.35]
-    size = (max(2, len(views)) * 4.2, 3.6 + 0.8 * (len(heights) - 1))
-    figure = Shown(figsize=size, layout="constrained")
+    width, height = max(2, len(views)) * 4.2, 3.6 + 0.8 * (len(heights) - 1)
+    notes = _note_lines(explanation, int(width * _NOTE_CHARACTERS))
+    below = (len(notes) + 1) * 1.3 * _NOTE_SIZE / 72 if notes else 0.0  # inches
+    figure = Shown(figsize=(width, height + below), layout="constrained")
     grid = figure.add_gridspec(len(heights), len(views), height_ratios=heights)
     last = max((column for column, view in enumerate(views) if VIEWS[view] is not None), default=None)
     for column, view in enumerate(views):
@@ -86,6 +91,8 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     _shares(figure.add_subplot(grid[-1, :]), explanation)
     best = explanation.answers[0]
     question = _plain(explanation.question) if explanation.question else "image classification"
+    if notes:
+        _notes(figure, notes, below)
     figure.suptitle(f"{question}\nanswer: {_plain(best.text)} ({best.shown})", fontsize=12)
     return figure
 
@@ -162,6 +169,20 @@ def _pairs(axes: Any, explanation: Explanation) -> None:
     lines = ["words × regions, by value / standard error:", *map(explanation.pair_text, found), said]
     axes.set_axis_off()
     axes.text(0, 1, _plain("\n".join(lines)), transform=axes.transAxes, va="top", fontsize=7)
+
+
+def _note_lines(explanation: Explanation, characters: int) -> list[str]:
+    """The notes as lines of at most so many characters; each note begins a line."""
+    notes = [f"note: {note}" for note in explanation.notes]
+    return [line for note in notes for line in textwrap.wrap(note, characters, subsequent_indent="   ")]
+
+
+def _notes(figure: Figure, lines: list[str], below: float) -> None:
+    """Writes the notes at the bottom of the figure, in `below` inches that nothing else uses."""
+    share = below / figure.get_size_inches()[1]
+    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    text = _plain("\n".join(lines))
+    figure.text(0.02, share, text, va="top", fontsize=_NOTE_SIZE, linespacing=1.3)
 
 
 def _shares(axes: Any, explanation: Explanation) -> None:

@@ -53,7 +53,16 @@ def explanation_tables(e: Explanation) -> list[Table]:
         colored = _colored(_number(e, r.value), r.value, e.region_scale, e.palette)
         regions.add_row(", ".join(map(str, r.box)), colored, _plus_minus(r.error))
     tables = [explanations_table([e]), *([words] if e.words else []), regions]
-    return [*tables, _pairs_table(e)] if e.pairs else tables
+    tables += [_pairs_table(e)] if e.pairs else []
+    return [*tables, _notes_table(e)] if e.notes else tables
+
+
+def _notes_table(e: Explanation) -> Table:
+    """What a reader must know of the values."""
+    table = Table("note", title="Notes", show_lines=True)
+    for note in e.notes:
+        table.add_row(Text(note))
+    return table
 
 
 def _pairs_table(e: Explanation) -> Table:

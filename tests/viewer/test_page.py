@@ -1,5 +1,6 @@
 """The exported page in a real browser: what is drawn and said, against the Python values."""
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -174,6 +175,25 @@ def test_drawing_controls_change_the_picture(browser, tmp_path):
         assert wrong == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_notes_are_on_the_screen_with_those_of_a_compared_one(browser, tmp_path, scheme):
+    one, other = (dataclasses.replace(made(seed=i), notes=notes) for i, notes in enumerate([(), ("it is <b>0</b>",)]))
+    one = dataclasses.replace(one, padding=0.125, answer_without_inputs="blue")
+    with watched_page(browser, color_scheme=scheme) as (page, wrong):
+        opened(page, tmp_path / "a.html", [one, other])
+        notes = page.get_by_role("note")
+        assert notes.count() == 0
+        assert "On padding around the picture: 12.5% of its values." in page.locator(".vx-details").inner_text()
+        assert "the model answers “blue”." in page.locator(".vx-details").inner_text()
+        page.get_by_label("compare with").select_option("1")
+        page.wait_for_selector(".vx-notes:not([hidden])")
+        assert notes.inner_text() == "Compared explanation: it is <b>0</b>."
+        page.locator(".vx-entry").nth(1).click()
+        page.wait_for_selector('#viewer[data-ready="1"]')
+        assert notes.inner_text().startswith("It is <b>0</b>.")
+        assert wrong == []
+
+
 def test_two_explanations_are_compared(browser, tmp_path):
     one, other = made(), made(seed=1)
     with watched_page(browser) as (page, wrong):
@@ -257,7 +277,8 @@ def test_axe_finds_nothing(browser, tmp_path, scheme, wide):
         page,
         _,
     ):
-        opened(page, tmp_path / "a.html", [made(), made(seed=1)])
+        noted = dataclasses.replace(made(), notes=("it is 0", "half of it fell on padding"))
+        opened(page, tmp_path / "a.html", [noted, made(seed=1)])
         assert axe_problems(page, tmp_path) == []
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

@@ -40,6 +40,8 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax rect:hover{stroke:#111;stroke-width:1%;}
 .vqax table{border-collapse:collapse;font-size:.85rem}
 .vqax td{padding:.1rem .6rem .1rem 0;overflow-wrap:anywhere}
+.vqax .notes{margin:.6rem 0;padding:.1rem 0 .1rem .8rem;border-inline-start:3px solid var(--note,#b7791f);
+overflow-wrap:anywhere}
 .vqax .pairs{font-size:.85rem;margin-top:.6rem;overflow-wrap:anywhere}
 .vqax .bar{display:flex;height:1.35rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem;font-size:.78rem}
 .vqax .bar{color:#fff}
@@ -112,7 +114,9 @@ def article(e: Explanation) -> str:
 <table>{rows}</table></div>
 <div class="pairs">{pairs}</div>
 {_shares(e)}
+{_notes(e)}
 <div class="soft">error: {html.escape(e.error_text)}</div>
+{_facts(e)}
 <div class="soft">{html.escape(origin)}</div>
 </article>"""
 
@@ -121,6 +125,23 @@ def _pair_lines(e: Explanation) -> list[str]:
     """The pairs of words and regions that stand out from their errors, and what is to be known of all."""
     found, said = e.findings()
     return [*map(e.pair_text, found), *([f"words × regions: {said}"] if said else [])]
+
+
+def _notes(e: Explanation) -> str:
+    """What a reader must know of the values, one line each."""
+    lines = "".join(f"<div>{html.escape(_sentence(note))}</div>" for note in e.notes)
+    return f'<div class="notes" role="note">{lines}</div>' if lines else ""
+
+
+def _facts(e: Explanation) -> str:
+    """What fell on padding, and what the model answers with everything absent, where they are known."""
+    facts = [text for text in (e.padding_text, e.without_inputs_text) if text]
+    return "".join(f'<div class="soft">{html.escape(text)}</div>' for text in facts)
+
+
+def _sentence(clause: str) -> str:
+    """A clause with a capital and a full stop."""
+    return f"{clause[:1].upper()}{clause[1:]}."
 
 
 def _word(word: WordValue, e: Explanation) -> str:

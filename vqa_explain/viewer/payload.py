@@ -73,6 +73,8 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "heatScale": full_color,
         "byRegion": e.by_region,
         "errorText": e.error_text,
+        "notes": list(e.notes),
+        "facts": [text for text in (e.padding_text, e.without_inputs_text) if text],
         "method": e.method,
         "model": e.provenance["model"],
         "parameters": {k: v for k, v in e.parameters.items() if v is not None},

@@ -57,6 +57,7 @@ test("agreement counts words only of one question, and names what differs", () =
   assert.match(agreementOf(one, columns([1, 2])), /different ways/);
   assert.equal(headingOf(one, other), "lime: logit of “red”");
   assert.equal(headingOf(one, { ...one, explained: "logit of “blue”" }), "logit of “blue”");
+  assert.equal(headingOf(one, { ...one, question: null }), "image classification: logit of “red”");
 });
 
 test("what has no meaning is refused in one sentence", () => {

@@ -15,7 +15,7 @@ import { unpacked } from "./data.js";
 import { el, fill } from "./dom.js";
 import { pairScale, partnersOf } from "./findings.js";
 import { largest, zoomed } from "./layout.js";
-import { answersView, detailsView, legendView, sharesView } from "./panels.js";
+import { answersView, detailsView, legendView, notesView, sharesView } from "./panels.js";
 import { pictureView } from "./picture.js";
 import { hoverText } from "./telling.js";
 import { whatifView } from "./whatif.js";
@@ -61,6 +61,7 @@ export function mount(root, source) {
   // Each map has a scale of its own, so each has its own legend.
   const legends = new Map([heat, second, difference].map((view) => [view, legendView()]));
   for (const [view, legend] of legends) view.node.append(legend.node);
+  const notes = notesView();
   const details = detailsView();
   const entries = entriesView(
     (index) => source.select(index),
@@ -92,6 +93,7 @@ export function mount(root, source) {
     whatif.node,
     answers.node,
     shares.node,
+    notes.node,
     details.node,
   );
   const drawing = drawingView(look, onLook);
@@ -321,6 +323,7 @@ export function mount(root, source) {
     pairsNote.textContent = shown.pairs ? `Words × regions: ${shown.pairs.text}.` : "";
     answers.show(shown, source.live);
     shares.show(shown);
+    notes.show(shown, compared);
     details.show(shown);
     // What is taken away stays away, and the model is asked anew about the explanation that is shown now.
     if (source.live && state.dropped.size + state.hidden.size > 0) changed();

@@ -65,7 +65,7 @@ export function agreementOf(one, other) {
 
 /** What sets the other explanation apart from this one. */
 export function nameOf(one, other) {
-  if (one.question !== other.question) return `“${other.question}”`;
+  if (one.question !== other.question) return other.question === null ? "image classification" : `“${other.question}”`;
   if (one.model !== other.model) return other.model;
   if (one.method !== other.method) return other.method;
   return other.explained;

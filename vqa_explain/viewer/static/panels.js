@@ -11,7 +11,6 @@ export function likelihood(answer) {
   return `${(100 * answer.probability).toFixed(1)} %`;
 }
 
-/** Answers with probabilities; live, a click explains one, and "why not" makes one the contrast. */
 /** Whether an answer is the one of this label number, or of this text where no number is known. */
 function isAnswer(answer, index, text) {
   return index === null || index === undefined ? answer.text === text : answer.index === index;
@@ -129,6 +128,25 @@ export function legendView() {
   return { node, show };
 }
 
+/** A clause with a capital and a full stop. */
+export function sentence(clause) {
+  return `${clause.slice(0, 1).toUpperCase()}${clause.slice(1)}.`;
+}
+
+/** What a reader must know of the values, and of those of a compared explanation; hidden where there is nothing. */
+export function notesView() {
+  const node = el("div", { class: "vx-notes", role: "note", "aria-label": "notes" });
+
+  function show(explanation, compared) {
+    const own = explanation.notes.map(sentence);
+    const others = (compared?.notes ?? []).map((note) => `Compared explanation: ${note}.`);
+    fill(node, ...[...own, ...others].map((text) => el("div", {}, text)));
+    node.hidden = node.childElementCount === 0;
+  }
+
+  return { node, show };
+}
+
 /** Method, parameters, error and origin. */
 export function detailsView() {
   const node = el("div", { class: "vx-details vx-soft" });
@@ -141,6 +159,7 @@ export function detailsView() {
       node,
       el("div", {}, `Explained: ${explanation.explained}. Values: ${explanation.unitText}`),
       el("div", {}, `By ${explanation.method}${parameters ? ` (${parameters})` : ""}. Error: ${explanation.errorText}`),
+      ...explanation.facts.map((fact) => el("div", {}, sentence(fact))),
       el("div", {}, explanation.origin),
     );
   }

@@ -1,0 +1,199 @@
+"""What a reader must know of an explanation stands in every place that shows one."""
+
+import dataclasses
+import html
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from custom_net import VOCABULARY, custom
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from rich.console import Console
+from safetensors.numpy import save
+from torch import nn
+from torchvision import transforms
+
+import vqa_explain as vx
+from vqa_explain.explanation import _checksum
+from vqa_explain.tables import explanation_tables
+from vqa_explain.viewer.export import article, page
+from vqa_explain.viewer.payload import payload, raw
+
+NEWER_KEYS = ("padding", "notes", "answer_without_inputs")  # fields that older files lack
+
+
+class Indifferent(nn.Module):
+    """Answers "b" whatever it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+
+    def forward(self, pixels):
+        return pixels.flatten(1).sum(1, keepdim=True) * self.weight + torch.tensor([0.0, 2.0, 1.0])
+
+
+class Bright(nn.Module):
+    """The score of "a" is how bright the picture is; "b" has no score."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 0.0]))
+
+    def forward(self, pixels):
+        return pixels.mean((1, 2, 3))[:, None] * self.weight
+
+
+def wide_crop():
+    """A crop that is taller than the picture, so that most of the frame is padding."""
+    return transforms.Compose([transforms.ToTensor(), transforms.CenterCrop(32)])
+
+
+def all_zero():
+    model = vx.load(Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu")
+    return vx.explain(model, np.full((8, 8, 3), 90, dtype=np.uint8), method="saliency")
+
+
+def padded():
+    model = vx.load(Bright(), transform=wide_crop(), labels=["a", "b"], device="cpu")
+    picture = np.full((16, 32, 3), 200, dtype=np.uint8)
+    return vx.explain(model, picture, method="saliency", target="a")
+
+
+def characters():
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    lao = "ສີຫຍັງ"
+    model = custom(text={**VOCABULARY, **dict.fromkeys(lao, 2)})
+    return vx.explain(model, picture, lao, method="saliency")
+
+
+def survives():
+    model = vx.load(Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu")
+    return vx.explain(model, np.full((8, 8, 3), 90, dtype=np.uint8), method="leave_one_out", regions=4)
+
+
+# Case → an explanation, and what its note says. Truth by hand: the networks' weights are known.
+CASES = {
+    "all zero": (all_zero, "every value of the picture is 0"),
+    "padding": (padded, "50% of the picture's values fell on padding"),
+    "characters": (characters, "the script Lao are divided into characters"),
+    "survives": (survives, "still answers “b” with everything absent"),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def told(request):
+    """An explanation with a note, and what the note says."""
+    make, said = CASES[request.param]
+    return make(), said
+
+
+def printed(tables):
+    console = Console(width=400, record=True, file=io.StringIO())
+    for table in tables:
+        console.print(table)
+    return console.export_text()
+
+
+def texts_of(figure):
+    """All that stands in a figure, on one line."""
+    found = figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    return " ".join(" ".join(artist.get_text() for artist in found).split())
+
+
+def places(why):
+    """Every place that shows an explanation → what it says."""
+    return {
+        "repr": repr(why),
+        "notebook": html.unescape(why._repr_html_()),
+        "figure": texts_of(why.plot()),
+        "page": json.loads(re.search(r'id="explanations">(.*?)</script>', page([why]))[1])[0]["notes"][-1],
+        "viewer": " ".join(payload(why, raw)["notes"]),
+        "terminal": printed(explanation_tables(why)),
+        "summary": " ".join(why.summary()["notes"]),
+    }
+
+
+def test_every_place_shows_the_note(told):
+    why, said = told
+    for place, text in places(why).items():
+        assert said.lower() in text.lower(), place
+
+
+def test_what_needs_no_note_has_none_anywhere(linear, picture):
+    why = vx.explain(linear, picture, method="saliency")
+    assert why.notes == ()
+    assert "note" not in repr(why)
+    assert 'class="notes"' not in article(why)
+    assert "note:" not in texts_of(why.plot())
+    assert payload(why, raw)["notes"] == []
+    assert "Notes" not in printed(explanation_tables(why))
+
+
+def test_the_share_on_padding_is_half_of_the_frame():
+    why = padded()  # 16 of 32 rows of the frame are padding, and every pixel has the same gradient
+    assert why.padding == pytest.approx(0.5, abs=1e-6)
+    assert "50.0%" in article(why)
+    assert "50.0%" in " ".join(payload(why, raw)["facts"])
+
+
+def test_what_the_model_answers_without_inputs_is_said_where_it_is_another(linear):
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    best = [vx.explain(linear, picture + level, method="leave_one_out", regions=4) for level in (0, 255)]
+    for why in best:
+        said = f"with everything absent, the model answers “{why.answer_without_inputs}”"
+        assert why.answer_without_inputs in ("a", "b", "c")
+        assert said in repr(why)
+        assert said in article(why)
+        assert said in payload(why, raw)["facts"]
+
+
+def test_a_note_stays_inside_the_figure_and_off_the_rest():
+    why = padded()
+    long = "a sentence that goes on and on " * 12
+    why = dataclasses.replace(why, notes=(*why.notes, long, "$x_1$ is no mathematics"))
+    figure = why.plot()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    room = figure.bbox
+    note = next(text for text in figure.texts if "note:" in text.get_text())
+    box = note.get_window_extent(renderer)
+    assert room.x0 <= box.x0
+    assert box.x1 <= room.x1
+    assert room.y0 <= box.y0
+    assert all(axes.get_tightbbox(renderer).y0 >= box.y1 - 1 for axes in figure.axes)
+
+
+def test_files_keep_notes_and_older_files_have_none(told, tmp_path):
+    why, said = told
+    again = vx.load_explanation(why.save(tmp_path / "new.vqax"))
+    assert (again.notes, again.padding) == (why.notes, why.padding)
+    assert again.answer_without_inputs == why.answer_without_inputs
+    (tmp_path / "old.vqax").write_bytes(without_newer_keys(why))
+    old = vx.load_explanation(tmp_path / "old.vqax")
+    assert (old.notes, old.padding, old.answer_without_inputs) == ((), 0.0, None)
+    assert said not in repr(old)
+    assert 'class="notes"' not in article(old)
+
+
+def without_newer_keys(why):
+    """The bytes of a file as versions without notes wrote it."""
+    summary = {name: value for name, value in why.summary().items() if name not in NEWER_KEYS}
+    text = json.dumps(summary)
+    arrays = {
+        "image": np.ascontiguousarray(why.image, dtype=np.float64),
+        "labels": np.ascontiguousarray(why.labels, dtype=np.int32),
+        "picture": np.ascontiguousarray(why.picture, dtype=np.uint8),
+    }
+    return save(arrays, {"format": "1", "explanation": text, "checksum": _checksum(text, arrays)})
+
+
+def test_hostile_notes_are_text(linear, picture):
+    why = vx.explain(linear, picture, method="saliency")
+    why = dataclasses.replace(why, notes=("</script><script>alert(1)</script>",))
+    assert "<script>alert" not in article(why)
+    assert "<script>alert" not in page([why])
