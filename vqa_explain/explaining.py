@@ -17,7 +17,7 @@ from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
 from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
 from vqa_explain.features.regions import Regions
-from vqa_explain.features.words import undivided_scripts
+from vqa_explain.features.words import Word, in_characters, in_one_run
 from vqa_explain.game import Cost, make_players
 from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
@@ -281,6 +281,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
 def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -> Explanation:
     """Carries an attribution to the original picture and to words, and gathers what belongs to it."""
     encoded, units, labels = task.encoded, task.players.units, task.encoded.labels
+    pieces = units.words if units.by_user else encoded.words
     regions = found.regions or task.players.regions
     values = over_regions(task, found.image) if found.region_values is None else found.region_values
     where = encoded.geometry.labels_to_original(regions.labels).astype(np.int32)
@@ -324,7 +325,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         interactions=found.interactions,
         interaction_errors=found.interaction_errors,
         padding=padding,
-        notes=_notes(encoded, image, padding),
+        notes=_notes(image, padding) + _notes_of_words(encoded.example.question or "", pieces),
         unit=unit_of(method),
         target_index=task.target.index,
         contrast_index=task.target.contrast,
@@ -338,8 +339,8 @@ def _on_padding(values: np.ndarray, geometry: Geometry) -> float:
     return float(sizes[~geometry.inside].sum()) / whole if whole else 0.0
 
 
-def _notes(encoded: Encoded, image: np.ndarray, padding: float) -> tuple[str, ...]:
-    """What a reader must know of the values of this example, one sentence each."""
+def _notes(image: np.ndarray, padding: float) -> tuple[str, ...]:
+    """What a reader must know of the values of a picture (H, W), one sentence each."""
     found = []
     if not image.any():
         found.append("every value of the picture is 0: the method found nothing in it, not even a little")
@@ -348,12 +349,18 @@ def _notes(encoded: Encoded, image: np.ndarray, padding: float) -> tuple[str, ..
             f"{padding:.0%} of the picture's values fell on padding around it, which shows nothing, and "
             "are in no region"
         )
-    found += [
-        f"words in the script {script.replace('_', ' ')} are divided into characters, since no library here "
-        "knows them; words= takes a division of your own"
-        for script in undivided_scripts(encoded.example.question or "")
-    ]
     return tuple(found)
+
+
+def _notes_of_words(question: str, pieces: Sequence[Word]) -> tuple[str, ...]:
+    """What a reader must know of how a question was divided into pieces, one sentence each."""
+    found = [("are divided into characters", script) for script in in_characters(question, pieces)]
+    found += [("are not told apart, so that a whole run is one word", s) for s in in_one_run(question, pieces)]
+    return tuple(
+        f"words in the script {script.replace('_', ' ')} {what}, since no library here knows them; words= "
+        "takes a division of your own"
+        for what, script in found
+    )
 
 
 def _boxes(geometry: Geometry, where: np.ndarray, regions: Regions) -> list[Box]:

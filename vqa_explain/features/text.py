@@ -77,10 +77,14 @@ def _merged(count: int, touched: Sequence[Sequence[int]]) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """A division of the question: its pieces, and the piece of each token, `owner` (T,), -1 for special tokens."""
+    """A division of the question: its pieces, and the piece of each token, `owner` (T,), -1 for special tokens.
+
+    `by_user` says whether the user gave phrases, so that pieces need not be made of the model's words.
+    """
 
     words: tuple[Word, ...]
     owner: np.ndarray
+    by_user: bool = False
 
 
 def group_words(
@@ -164,7 +168,8 @@ def _own_pieces(
     renumber = {old: new for new, old in enumerate(order)}
     ends = [(int(spans[number][0]), int(spans[number][-1]) + 1) for number in order]
     pieces = tuple(Word(question[start:end], start, end) for start, end in ends)
-    return Units(pieces, np.array([renumber.get(number, -1) for number in owner.tolist()], dtype=int))
+    numbers = np.array([renumber.get(number, -1) for number in owner.tolist()], dtype=int)
+    return Units(pieces, numbers, by_user=True)
 
 
 def _phrases(asked: Sequence[str | tuple[int, int]], question: str) -> list[Word]:

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import regex
 
@@ -18,9 +19,11 @@ _HYPHENS = "-\u2010\u2011"
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 _HAN_OR_KANA = r"(?P<han>(?:[\p{Han}\p{Hiragana}\p{Katakana}ー々〆]\p{M}*)+)"
 _RUN = regex.compile(_HAN_OR_KANA + r"|(?P<thai>\p{Thai}+)")
-# Scripts written without blanks for which no library is at hand. Unicode's rules divide them into
-# characters with their marks, and an explanation says so.
-UNDIVIDED = ("Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham")
+# Scripts written without blanks for which no library is at hand. Unicode's rules divide these into
+# characters with their marks (line breaking class SA), and an explanation says so.
+UNDIVIDED = ("Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom")
+# And of these they make one word of a whole run, which an explanation says too.
+ONE_RUN = ("Javanese", "Balinese")
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,36 @@ def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def undivided_scripts(question: str) -> tuple[str, ...]:
-    """The scripts in a question whose words cannot be told apart here; their units are characters.
+def in_characters(question: str, words: Sequence[Word]) -> tuple[str, ...]:
+    """The scripts of a question whose words are not told apart: each character is a word.
 
-    >>> undivided_scripts("What is មាន?")
+    They are told apart where a model or user brings a division, `words`, that is another. A boundary
+    is one of ours where words of one character touch.
+
+    >>> in_characters("What is មាន?", split_words("What is មាន?"))
     ('Khmer',)
+    >>> in_characters("What is មាន?", own_split("What is មាន?", ["What", "is", "មាន"]))
+    ()
     """
-    return tuple(name for name in UNDIVIDED if regex.search(rf"\p{{{name}}}", question))
+    characters = set(_divided(question))
+    ours = [word for word in words if (word.start, word.end) in characters]
+    touching = "".join(a.text + b.text for a, b in pairwise(ours) if a.end == b.start)
+    return _scripts(UNDIVIDED, touching)
+
+
+def in_one_run(question: str, words: Sequence[Word]) -> tuple[str, ...]:
+    """The scripts of a question whose words are not told apart: all of a run is one word.
+
+    >>> in_one_run("ꦲꦏ꧀ꦱꦫ?", split_words("ꦲꦏ꧀ꦱꦫ?"))
+    ('Javanese',)
+    """
+    runs = set(_divided(question))
+    return _scripts(ONE_RUN, "".join(word.text for word in words if (word.start, word.end) in runs))
+
+
+def _scripts(names: Sequence[str], text: str) -> tuple[str, ...]:
+    """Those of the scripts that a text has letters of."""
+    return tuple(name for name in names if regex.search(rf"\p{{{name}}}", text))
 
 
 def _divided(question: str) -> Iterator[tuple[int, int]]:
