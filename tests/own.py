@@ -56,7 +56,7 @@ class Blind(torch.nn.Module):
         torch.nn.init.eye_(self.words.weight)
 
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return self.words(tokens).mean(dim=1) + 0 * pixels.mean(dim=(1, 2, 3))[:, None]
+        return 3 * self.words(tokens).mean(dim=1) + 0 * pixels.mean(dim=(1, 2, 3))[:, None]
 
 
 @vx.register_model("blind")

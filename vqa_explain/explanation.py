@@ -80,7 +80,7 @@ class Explanation:
             picture; it is in no region and in no pixel of `image`.
         notes: what else a reader must know, one sentence each.
         answer_without_inputs: what the model answers with every region and word absent, under the method's fill or
-            baseline; `None` from methods that have none.
+            baseline; `None` from methods that have none, and where the user stopped the estimate.
         unit: what the values are, a name of `vqa_explain.units`; where it is left out, that of the method of this
             name.
         target_index, contrast_index: their label numbers, which tell two labels of one text apart; `None` where the

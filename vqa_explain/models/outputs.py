@@ -75,13 +75,14 @@ def check_raw(scores: Tensor, kind: str, name: str) -> None:
     """
     if kind == REAL:
         return
-    step = _last_step(scores) or ("softmax" if _sums_to_one(scores) else None)
+    step = _last_step(scores)
     if step == "log-softmax" and kind == OUTPUTS["softmax"]:
         return  # a softmax of log-probabilities gives the probabilities
-    if step is not None:
+    seen = f"ends in a {step}" if step else "gives numbers from 0 up that sum to 1"
+    if step or _sums_to_one(scores):
         raise InvalidInput(
-            f"model {name!r} ends in a {step}, and its outputs are probabilities already: give the network without "
-            'that step, or outputs="real" to explain its numbers as they are'
+            f"model {name!r} {seen}, so its outputs are probabilities already: give the network without its last "
+            'step, or outputs="real" to explain its numbers as they are'
         )
 
 
