@@ -232,7 +232,7 @@ def _targets(
     kind: str, labels: tuple[str, ...], asked: list[Any], contrast: str | int | None, score: str, best: Answer | None
 ) -> tuple[Target, ...]:
     """The targets asked for; where none is, the `best` answer."""
-    other = None if contrast is None else _label_number(labels, contrast)
+    other = None if contrast is None else find_answer(labels, contrast)
     targets = []
     for one in asked:
         if one is None:
@@ -245,22 +245,13 @@ def _targets(
             targets.append(Target(None, None, score, one, kind))
             continue
         else:
-            index = _label_number(labels, one)
+            index = find_answer(labels, one)
         if index == other:
             raise InvalidInput(
                 f"target and contrast are both {labels[index]!r}, number {index}; choose two different answers"
             )
         targets.append(Target(index, other, score, kind=kind))
     return tuple(targets)
-
-
-def _label_number(labels: tuple[str, ...], asked: Any) -> int:
-    """The label number that is asked for, by itself or by its text."""
-    if isinstance(asked, int) and not isinstance(asked, bool):
-        if 0 <= asked < len(labels):
-            return asked
-        raise InvalidInput(f"there is no answer number {asked}; the model has {len(labels)}, from 0")
-    return find_answer(labels, cast(str, asked))
 
 
 def _example(model: Model, image: Any, question: str | None) -> Example:
