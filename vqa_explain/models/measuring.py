@@ -7,6 +7,7 @@ negative, so that what a transform adds, or multiplies by, cancels. An element a
 arrives is padding.
 """
 
+import pickle
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -184,21 +185,19 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _draws(prepare: Prepare, picture: np.ndarray) -> bool:
     """Whether a global random state moves during one call; it is put back if so."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    prepare(picture)
     own, arrays, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    moved = {
-        "python": own != before[0],
-        "numpy": not np.array_equal(arrays[1], before[1][1]) or arrays[2:] != before[1][2:],
-        "torch": not torch.equal(tensors, before[2]),
-    }
-    if moved["python"]:
-        random.setstate(before[0])
-    if moved["numpy"]:
-        np.random.set_state(before[1])
-    if moved["torch"]:
-        torch.set_rng_state(before[2])
-    return any(moved.values())
+    prepare(picture)
+    moved = False
+    if random.getstate() != own:
+        random.setstate(own)
+        moved = True
+    if pickle.dumps(np.random.get_state()) != pickle.dumps(arrays):
+        np.random.set_state(arrays)
+        moved = True
+    if not torch.equal(torch.get_rng_state(), tensors):
+        torch.set_rng_state(tensors)
+        moved = True
+    return moved
 
 
 def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometry, ...]:
