@@ -25,7 +25,7 @@ from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, param
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, written
 from vqa_explain.models.decoding import Decoding, Prompted
 from vqa_explain.models.measuring import PictureReader
-from vqa_explain.models.pixels import Layout, lay_out, showing
+from vqa_explain.models.pixels import Layout, Shown, lay_out, showing
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.prompts import Prompt, read_prompt
 from vqa_explain.models.sharing import holds_network
@@ -68,7 +68,7 @@ class GenerativeModel:
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._language = Decoding(self.module)
         self._pictures = PictureReader(self._frames, name)
-        self._showing: dict[tuple[int, int], tuple[str, ...]] = {}  # by size: see `pixels.showing`
+        self._showing: dict[tuple[int, int], Shown] = {}  # by size: see `pixels.showing`
         self._places: dict[tuple[int, ...], bool] = {}  # by size: whether tokens are the grid's cells
         text = text_feature(processor.tokenizer)
         text = TextFeature(fills=text.fills, default_fill="pad")  # a mask token means nothing to most decoders
