@@ -22,7 +22,7 @@ from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions, grid_regions, with_padding
 from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
-from vqa_explain.models.candidates import NEW_TOKENS, Candidates, written
+from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
 from vqa_explain.models.decoding import Decoding, Prompted
 from vqa_explain.models.measuring import PictureReader
 from vqa_explain.models.pixels import Layout, Shown, lay_out, showing
@@ -132,6 +132,13 @@ class GenerativeModel:
             )[:, state.prompt.length :]
         state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        state: _State = encoded.state
+        assert state.candidates is not None
+        firsts = [ids[0] for ids in state.candidates.ids]
+        found = self.module.generate(**state.inputs, generation_config=one_token())
+        return found.logits[0].log_softmax(-1)[:, firsts]
 
     def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
         state: _State = encoded.state

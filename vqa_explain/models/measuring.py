@@ -317,8 +317,15 @@ def _axis(size: int, places: np.ndarray, own: np.ndarray, other: np.ndarray) -> 
     exact = _resized(size, centers, own)
     if exact is not None:
         return exact
-    centers = np.where(own, centers, 0.0)
-    return Axis(size, centers, min(extent, float(size)), own)
+    return Axis(size, _continued(centers, own), min(extent, float(size)), own)
+
+
+def _continued(centers: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The centers (F,), those of padding going on in steps as large as between the others."""
+    numbers = np.flatnonzero(own)
+    step = float(np.median(np.diff(centers[own]))) if len(numbers) > 1 else 0.0
+    nearest = numbers[np.abs(np.arange(len(own))[:, None] - numbers).argmin(axis=1)]
+    return centers[nearest] + (np.arange(len(own)) - nearest) * step
 
 
 def _resized(size: int, centers: np.ndarray, inside: np.ndarray) -> Axis | None:

@@ -151,12 +151,13 @@ def _resampling(source: Axis, target: Axis) -> Tensor:
     """(h, H') weights of the elements of one axis that make those of another: bilinear, smoothed.
 
     A triangle about the target's center, as wide as the larger of both elements, as Pillow has it.
-    Rows sum to 1, and to 0 for padding.
+    Rows sum to 1; to less at the edge of padding, which never changes.
     """
     reach = max(source.extent, target.extent)
     apart = np.abs(target.centers[:, None] - source.centers[None, :])
-    weights = np.clip(1 - apart / reach, 0, None) * source.inside * target.inside[:, None]
-    return torch.from_numpy(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12))
+    weights = np.clip(1 - apart / max(reach, 1e-9), 0, None)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return torch.from_numpy(weights * source.inside)
 
 
 def _not_blank(tiles: Tensor) -> Tensor:
