@@ -224,7 +224,11 @@ def _check_scores(
         name: torch.cat([encoded.pixels, other.pixels]) if name == "image" else leaf.repeat(2, 1, 1)
         for name, leaf in model.leaves(encoded).items()
     }
-    ours = model.scores(encoded, leaves).double().cpu()
+    try:
+        ours = model.scores(encoded, leaves).double().cpu()
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        seen = f"a batch of two fails: {error}"
+        raise _fail(model, "two in a batch score as one by one", seen) from error
     if model.labels is None:
         other = cast(OpenModel, model).with_answers(other, ANSWERS, 0)
     changed = _plain(model, other)
