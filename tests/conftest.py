@@ -24,6 +24,14 @@ def linear_algebra_threads():
     return [library["num_threads"] for library in LINEAR_ALGEBRA.info()]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    """What the package keeps for the user goes to a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def scenes_model():
     return vx.load("scenes", device="cpu")

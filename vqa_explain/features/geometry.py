@@ -230,7 +230,8 @@ class ScatteredGeometry(Geometry):
         from scipy.spatial import cKDTree
 
         numbers = np.flatnonzero(self.shown.ravel())
-        pixels = np.stack(np.indices(self.original), axis=-1).reshape(-1, 2) + 0.5
+        rows, columns = np.indices(self.original)
+        pixels = np.stack([rows.ravel(), columns.ravel()], axis=-1) + 0.5
         distance, chosen = cKDTree(self.points[self.shown]).query(pixels)
         near = distance <= REACH * max(self.extent, 1.0)
         return numbers[chosen].reshape(self.original), near.reshape(self.original)

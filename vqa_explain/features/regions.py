@@ -189,11 +189,11 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
 
 def _shown_cells(geometry: Geometry, grid: tuple[int, int], *, of_frame: bool) -> Regions:
     """The cells of a grid, `of_frame` or of the part of it that shows the picture."""
-    rows, columns = geometry.inside.any(axis=1), geometry.inside.any(axis=0)
-    if of_frame or (rows.all() and columns.all()):
+    if of_frame or geometry.inside.all():
         return numbered(grid_regions(geometry.frame, grid).labels, geometry.inside)
-    top, left = int(rows.argmax()), int(columns.argmax())
-    bottom, right = len(rows) - int(rows[::-1].argmax()), len(columns) - int(columns[::-1].argmax())
+    rows, columns = np.nonzero(geometry.inside)
+    top, left = int(rows.min()), int(columns.min())
+    bottom, right = int(rows.max()) + 1, int(columns.max()) + 1
     labels = np.full(geometry.frame, -1)
     labels[top:bottom, left:right] = grid_regions((bottom - top, right - left), grid).labels
     return numbered(labels, geometry.inside)

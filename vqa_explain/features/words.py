@@ -12,6 +12,7 @@ from vqa_explain.errors import InvalidInput
 
 # Word boundaries of Unicode Standard Annex 29, revision 45, section 4.1: the module `regex` has them.
 _BOUNDARY = regex.compile(r"\b", flags=regex.V1 | regex.WORD)
+_UNSEEN = ("Cc", "Cf", "Mn", "Me")  # Unicode's categories of what has no body of its own
 # Marks that join two words that they touch on both sides, as in "T-shirt". (A tailoring: UAX 29,
 # section 4.1, notes it as common, and leaves the hyphen out of its default rules.)
 _HYPHENS = "-\u2010\u2011"
@@ -164,5 +165,5 @@ def _joins(question: str, three: Sequence[tuple[int, int]]) -> bool:
 
 
 def _visible(piece: str) -> bool:
-    """Whether a piece holds anything but blanks, controls and marks of format."""
-    return any(not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf") for c in piece)
+    """Whether a piece holds anything but blanks, controls, marks of format and stray accents."""
+    return any(not c.isspace() and unicodedata.category(c) not in _UNSEEN for c in piece)

@@ -13,7 +13,7 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
-from vqa_explain.models.candidates import NEW_TOKENS, Candidates, log_probabilities, written
+from vqa_explain.models.candidates import NEW_TOKENS, Candidates, log_probabilities, one_token, written
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
@@ -73,6 +73,11 @@ class BlipModel:
     def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, encoded.state.written)
         return replace(encoded, labels=candidates.texts, state=replace(encoded.state, candidates=candidates))
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        firsts = [ids[0] for ids in encoded.state.candidates.ids]
+        found = self.module.generate(encoded.ids, encoded.pixels, generation_config=one_token())
+        return found.logits[0].log_softmax(-1)[:, firsts]
 
     def _embed(self, ids: Tensor) -> Tensor:
         return self.module.text_encoder.embeddings.word_embeddings(ids)

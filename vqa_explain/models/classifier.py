@@ -13,6 +13,7 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
+from vqa_explain.models.checking import check_first
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, positions_by, sequence_positions
 from vqa_explain.models.outputs import check_count, check_raw, in_graph, kind_of_outputs
@@ -59,6 +60,7 @@ class ClassifierModel:
             transform = transform.transforms()
         self._pictures = picture_reader(transform, name)
         self._checked = False
+        self.unchecked = False  # whether the self-check waits for the first example
         self._quick = Quick(self.module, self._logits)
         self.labels: tuple[str, ...] = (
             read_labels(labels) if labels is not None else own_labels(module) or timm_labels(module)
@@ -76,6 +78,9 @@ class ClassifierModel:
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
         encoded = Encoded(example, picture, pixels, geometry, grid)
         self._check_output(encoded)
+        if self.unchecked:
+            self.unchecked = False
+            check_first(self, picture)
         return replace(encoded, labels=self.labels)
 
     def _check_output(self, encoded: Encoded) -> None:
@@ -93,6 +98,9 @@ class ClassifierModel:
         check_count(logits.shape[1], self.kind, self.name)
         check_raw(logits, self.kind, self.name)
         self._checked = True
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        return self._logits(encoded.pixels)
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone()}

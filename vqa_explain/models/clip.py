@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput
@@ -68,6 +69,16 @@ class ClipModel:
         patch = self.module.config.vision_config.patch_size
         grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
         return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS)
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        picture, text = Image.fromarray(encoded.picture), encoded.example.question
+        padding = _padding(self.module)
+        inputs = self.processor(text=[text], images=[picture], return_tensors="pt", **padding)
+        inputs = inputs.to(self.device)
+        if padding:  # SigLIP's authors call it without a mask: it was trained to read its padding
+            inputs.pop("attention_mask", None)
+        inputs["pixel_values"] = inputs["pixel_values"].to(self.module.dtype)
+        return self.module(**inputs).logits_per_image
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone(), "text": self._words(encoded.ids).detach()}

@@ -15,6 +15,7 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token
 from vqa_explain.features.words import Word
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
+from vqa_explain.models.checking import check_first, checked, warn_unchecked
 from vqa_explain.models.classifier import GRID
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, sequence_positions
@@ -51,6 +52,7 @@ class CustomModel:
         device: by default the fastest there is.
         words: a function that splits a question into its pieces, such as `str.split` or `jieba.lcut`;
             by default Unicode's rules: see `features.words`.
+        check: whether to try at once what explanations rely on: see `models.checking`.
 
     Raises:
         InvalidInput: there is not just one embedding and no path, labels cannot be used, or there is one and `outputs`
@@ -74,6 +76,7 @@ class CustomModel:
         device: str | torch.device | None = None,
         outputs: str | None = None,
         words: Split | None = None,
+        check: bool = True,
     ) -> None:
         self.labels: tuple[str, ...] = read_labels(labels)
         self.name = name or type(module).__name__
@@ -87,6 +90,11 @@ class CustomModel:
         self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels), self.name)
         self._absent = self._stand_in() if absent is None else absent
         self._checked = False
+        self.unchecked = False  # whether the self-check waits for the first example
+        if check:
+            checked(self, image)
+        else:
+            warn_unchecked(self.name)
 
     def _find(self, path: str | None) -> nn.Module:
         found = [name for name, part in self.module.named_modules() if isinstance(part, nn.Embedding)]
@@ -115,6 +123,9 @@ class CustomModel:
         if not self._checked:
             self._check(encoded)
             self._checked = True
+        if self.unchecked:
+            self.unchecked = False
+            check_first(self, picture)
         return encoded
 
     def _read(self, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
@@ -154,6 +165,17 @@ class CustomModel:
                 f"the embedding of model {self.name!r} gave {calls}, not one (B, T, D) for the question; name the "
                 "right one with embedding="
             )
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        return self._call(self.module, encoded.pixels, encoded.ids)
+
+    @property
+    def known_question(self) -> str | None:
+        """A question of words that the vocabulary knows; `None` where the usual one will do."""
+        if not isinstance(self._text, Mapping) or "<unk>" in self._text:
+            return None
+        known = [w for w in self._text if isinstance(w, str) and w.isalpha() and w == w.lower()]
+        return " ".join(known[:5]) or None
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone(), "text": self._embedding(encoded.ids).detach()}

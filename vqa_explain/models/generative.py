@@ -22,10 +22,10 @@ from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions, grid_regions, with_padding
 from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
-from vqa_explain.models.candidates import NEW_TOKENS, Candidates, written
+from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
 from vqa_explain.models.decoding import Decoding, Prompted
 from vqa_explain.models.measuring import PictureReader
-from vqa_explain.models.pixels import Layout, lay_out, showing
+from vqa_explain.models.pixels import Layout, Shown, lay_out, showing
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.prompts import Prompt, read_prompt
 from vqa_explain.models.sharing import holds_network
@@ -68,7 +68,7 @@ class GenerativeModel:
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._language = Decoding(self.module)
         self._pictures = PictureReader(self._frames, name)
-        self._showing: dict[tuple[int, int], tuple[str, ...]] = {}  # by size: see `pixels.showing`
+        self._showing: dict[tuple[int, int], Shown] = {}  # by size: see `pixels.showing`
         self._places: dict[tuple[int, ...], bool] = {}  # by size: whether tokens are the grid's cells
         text = text_feature(processor.tokenizer)
         text = TextFeature(fills=text.fills, default_fill="pad")  # a mask token means nothing to most decoders
@@ -132,6 +132,13 @@ class GenerativeModel:
             )[:, state.prompt.length :]
         state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        state: _State = encoded.state
+        assert state.candidates is not None
+        firsts = [ids[0] for ids in state.candidates.ids]
+        found = self.module.generate(**state.inputs, generation_config=one_token())
+        return found.logits[0].log_softmax(-1)[:, firsts]
 
     def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
         state: _State = encoded.state

@@ -9,6 +9,7 @@ from typing import Any
 
 from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.models.base import Model, choose_device
+from vqa_explain.models.checking import checked, warn_unchecked
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Options:
     outputs: str | None = None
     allow_missing: bool | tuple[str, ...] = ()
     generation: dict[str, Any] = field(default_factory=dict)
+    check: bool = True
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,7 @@ def load(
     device_map: Any = None,
     trust_remote_code: bool = False,
     allow_missing: bool | str | Iterable[str] = (),
+    check: bool = True,
 ) -> Model:
     """Loads a model that can be explained.
 
@@ -253,6 +256,8 @@ def load(
         allow_missing: weights that a checkpoint may lack, as prefixes of their names such as ["classifier"], or `True`
             for any: they are drawn at random, for a head that is still to be trained. Otherwise such a checkpoint is
             refused.
+        check: whether to try at once, on tiny pictures, what explanations rely on: see `models.checking`. It takes
+            three forward passes, once for a checkpoint; the result is kept in the user's cache folder.
 
     Raises:
         InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are not there, or
@@ -268,7 +273,16 @@ def load(
         raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
     generation = {"beams": beams, "lengths": lengths}
     options = Options(
-        "", choose_device(device), processor, transform, labels, boxes, outputs, _prefixes(allow_missing), generation
+        "",
+        choose_device(device),
+        processor,
+        transform,
+        labels,
+        boxes,
+        outputs,
+        _prefixes(allow_missing),
+        generation,
+        check,
     )
     if isinstance(model, nn.Module):
         return _wrap(model, replace(options, name=type(model).__name__))
@@ -354,7 +368,18 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
                 "save_pretrained, or give processor="
             ) from error
         _check_vocabulary(processor, options.name)
-    return family.adapter(module, processor, options)
+    kept = Path(source) if options.processor is None else None
+    return _tried(family.adapter(module, processor, options), processor, options, kept)
+
+
+def _tried(
+    model: Model, processor: Any, options: Options, source: Path | None = None
+) -> Model:
+    """The model, checked, or said not to be."""
+    if options.check:
+        return checked(model, processor, source)
+    warn_unchecked(options.name)
+    return model
 
 
 def _check_complete(missing: Iterable[str], options: Options) -> None:
@@ -434,7 +459,7 @@ def _wrap(module: Any, options: Options) -> Model:
     if family is not FAMILIES["classifier"]:
         if options.processor is None:
             raise InvalidInput(f"{options.name} needs its processor: load(model, processor=…)")
-        return family.adapter(module, options.processor, options)
+        return _tried(family.adapter(module, options.processor, options), options.processor, options)
     transform = options.transform if options.transform is not None else options.processor
     if transform is None:
         from vqa_explain.models.transforms import timm_transform
@@ -444,4 +469,4 @@ def _wrap(module: Any, options: Options) -> Model:
         raise InvalidInput(
             f"how does a picture become the input of {options.name}? Give transform=, for example weights.transforms()"
         )
-    return family.adapter(module, transform, options)
+    return _tried(family.adapter(module, transform, options), transform, options)

@@ -222,7 +222,7 @@ def _readable(model: Model, encoded: Encoded, name: str, layer: Tensor, slope: T
     if len(layer) != 1:
         return False
     if layer.ndim == 3:
-        if not name[-1].isdigit():  # a part of a block, such as its norm
+        if not name.rpartition(".")[2].isdigit():  # a part of a block, such as its norm
             return False
         where = _sequence(model, encoded, layer.shape[1], layer_states(model, encoded, name), name)
         if where is None:

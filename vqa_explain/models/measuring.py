@@ -7,6 +7,7 @@ negative, so that what a transform adds, or multiplies by, cancels. An element a
 arrives is padding.
 """
 
+import pickle
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -184,21 +185,19 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 def _draws(prepare: Prepare, picture: np.ndarray) -> bool:
     """Whether a global random state moves during one call; it is put back if so."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    prepare(picture)
     own, arrays, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    moved = {
-        "python": own != before[0],
-        "numpy": not np.array_equal(arrays[1], before[1][1]) or arrays[2:] != before[1][2:],
-        "torch": not torch.equal(tensors, before[2]),
-    }
-    if moved["python"]:
-        random.setstate(before[0])
-    if moved["numpy"]:
-        np.random.set_state(before[1])
-    if moved["torch"]:
-        torch.set_rng_state(before[2])
-    return any(moved.values())
+    prepare(picture)
+    moved = False
+    if random.getstate() != own:
+        random.setstate(own)
+        moved = True
+    if pickle.dumps(np.random.get_state()) != pickle.dumps(arrays):
+        np.random.set_state(arrays)
+        moved = True
+    if not torch.equal(torch.get_rng_state(), tensors):
+        torch.set_rng_state(tensors)
+        moved = True
+    return moved
 
 
 def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometry, ...]:
@@ -318,8 +317,15 @@ def _axis(size: int, places: np.ndarray, own: np.ndarray, other: np.ndarray) -> 
     exact = _resized(size, centers, own)
     if exact is not None:
         return exact
-    centers = np.where(own, centers, 0.0)
-    return Axis(size, centers, min(extent, float(size)), own)
+    return Axis(size, _continued(centers, own), min(extent, float(size)), own)
+
+
+def _continued(centers: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The centers (F,), those of padding going on in steps as large as between the others."""
+    numbers = np.flatnonzero(own)
+    step = float(np.median(np.diff(centers[own]))) if len(numbers) > 1 else 0.0
+    nearest = numbers[np.abs(np.arange(len(own))[:, None] - numbers).argmin(axis=1)]
+    return centers[nearest] + (np.arange(len(own)) - nearest) * step
 
 
 def _resized(size: int, centers: np.ndarray, inside: np.ndarray) -> Axis | None:

@@ -57,6 +57,7 @@ class Single:
         name: the frame's tensor.
         tile: whether the model takes it as the only one, (B, 1, 3, H', W'), of several tiles.
         more: further tensors (1, 3, h, w) that show the picture, by name.
+        gains: how many times as much as the frame each of those answers to a change, (3,) by channel.
     """
 
     frame: Tensor
@@ -65,6 +66,7 @@ class Single:
     name: str
     tile: bool
     more: dict[str, Tensor]
+    gains: dict[str, Tensor]
 
     @property
     def others(self) -> tuple[Tensor, ...]:
@@ -74,7 +76,8 @@ class Single:
         found = {self.name: _not_blank(frames[:, None]) if self.tile else frames}
         change = frames - self.frame
         for (name, exact), place in zip(self.more.items(), places[1:], strict=True):
-            found[name] = exact + followed(change, places[0], place)
+            gain = self.gains[name].to(change)[:, None, None]
+            found[name] = exact + gain * followed(change, places[0], place)
         return found
 
 
@@ -148,12 +151,13 @@ def _resampling(source: Axis, target: Axis) -> Tensor:
     """(h, H') weights of the elements of one axis that make those of another: bilinear, smoothed.
 
     A triangle about the target's center, as wide as the larger of both elements, as Pillow has it.
-    Rows sum to 1, and to 0 for padding.
+    Rows sum to 1; to less at the edge of padding, which never changes.
     """
     reach = max(source.extent, target.extent)
     apart = np.abs(target.centers[:, None] - source.centers[None, :])
-    weights = np.clip(1 - apart / reach, 0, None) * source.inside * target.inside[:, None]
-    return torch.from_numpy(weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12))
+    weights = np.clip(1 - apart / max(reach, 1e-9), 0, None)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+    return torch.from_numpy(weights * source.inside)
 
 
 def _not_blank(tiles: Tensor) -> Tensor:
@@ -162,8 +166,14 @@ def _not_blank(tiles: Tensor) -> Tensor:
     return tiles + blank.to(tiles) * 1e-12
 
 
-def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]) -> tuple[str, ...]:
+Shown = dict[str, Tensor]  # the tensors that show the picture → their gains (3,): see `showing`
+
+
+def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]) -> Shown:
     """The tensors of a processor that depend on what a picture (H, W) shows.
+
+    Returns:
+        By name, how much black and white differ in it, (3,) by channel, where several show it; else 1.
 
     Raises:
         Unsupported: one of them holds no real numbers, or their shapes depend on it.
@@ -184,10 +194,20 @@ def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int])
                 "follow; wrap the network in vqa_explain.CustomModel"
             )
         found.append(name)
-    return tuple(found)
+    if len(found) == 1:
+        return {found[0]: torch.ones(3)}
+    white, black = (make(np.full_like(picture, level)) for level in (255, 0))
+    return {name: _most(white[name] - black[name]) for name in found}
 
 
-def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, names: tuple[str, ...]) -> Layout:
+def _most(difference: Tensor) -> Tensor:
+    """(3,) the largest of each channel of (…, 3, h, w)."""
+    return difference.movedim(-3, 0).flatten(1).amax(dim=1)
+
+
+def lay_out(
+    inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, shown: Shown
+) -> Layout:
     """The layout of what a processor gave for one picture.
 
     Args:
@@ -195,7 +215,7 @@ def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, n
         processor: the processor.
         picture: the PIL image.
         tokens: how many tokens the model makes of it.
-        names: which of the inputs show the picture: see `showing`.
+        shown: which of the inputs show the picture: see `showing`.
 
     Raises:
         InvalidInput: pixel values of a form that is not known here.
@@ -203,39 +223,40 @@ def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, n
     """
     values, size = inputs[MAIN], (picture.height, picture.width)
     steps = processor.image_processor
-    if len(names) > 1:
-        return _several(inputs, names, tokens)
+    if len(shown) > 1:
+        return _several(inputs, shown, tokens)
     if values.ndim == 2 and "image_grid_thw" in inputs:
         return _patches(values, inputs["image_grid_thw"][0].tolist(), steps)
     if values.ndim == 5 and values.shape[1] == 1:
         grid, counted = cells_of(tokens, (values.shape[3], values.shape[4]))
-        return Single(values[:, 0], grid, counted, MAIN, True, {})
+        return Single(values[:, 0], grid, counted, MAIN, True, {}, {})
     if values.ndim == 5 and "image_sizes" in inputs:
         return _any_resolution(values, steps, size)
     if values.ndim == 5:
         return _split(values, steps, picture)
     if values.ndim == 4 and len(values) == 1:
         grid, counted = cells_of(tokens, (values.shape[2], values.shape[3]))
-        return Single(values, grid, counted, MAIN, False, {})
+        return Single(values, grid, counted, MAIN, False, {}, {})
     raise InvalidInput(
         f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not known; wrap the network "
         "in vqa_explain.CustomModel"
     )
 
 
-def _several(inputs: dict[str, Any], names: tuple[str, ...], tokens: int) -> Single:
+def _several(inputs: dict[str, Any], gains: Shown, tokens: int) -> Single:
     """The picture in several sizes at once: the finest is the frame, and the others follow it."""
-    shown = {name: inputs[name] for name in names}
+    shown = {name: inputs[name] for name in gains}
     odd = next((n for n, v in shown.items() if v.ndim != 4 or v.shape[:2] != (1, 3)), None)
     if odd is not None:
         raise Unsupported(
-            f"the picture is in {', '.join(names)}, and {odd} has shape {tuple(shown[odd].shape)}, which "
+            f"the picture is in {', '.join(gains)}, and {odd} has shape {tuple(shown[odd].shape)}, which "
             "no adapter can follow; wrap the network in vqa_explain.CustomModel"
         )
     finest = max(shown, key=lambda name: shown[name].shape[2] * shown[name].shape[3])
     frame = shown.pop(finest)
     grid, counted = cells_of(tokens, (frame.shape[2], frame.shape[3]))
-    return Single(frame, grid, counted, finest, False, shown)
+    relative = {name: gains[name] / gains[finest] for name in shown}
+    return Single(frame, grid, counted, finest, False, shown, relative)
 
 
 def cells_of(tokens: int, frame: tuple[int, int]) -> tuple[tuple[int, int], bool]:

@@ -87,6 +87,11 @@ def _prompted(processor: Any, question: str) -> tuple[str, int, str]:
         Unsupported: the template changes the question, or uses it more than once.
     """
     around = _template(processor, _MARK).split(_MARK)
+    if len(around) == 1:
+        raise Unsupported(
+            "the chat template changes the question, in its case or its letters, so its words have no sure "
+            "place in the prompt; give a processor with another chat template"
+        )
     if len(around) != 2:
         raise Unsupported(
             f"the chat template uses the question {len(around) - 1} times instead of once, so its words "

@@ -32,6 +32,7 @@ NETWORK_CALLS = (
     "default_layer",
     "positions",
     "plain_answer",
+    "plain_scores",
 )
 
 

@@ -8,6 +8,7 @@ belongs to a known patch, nothing is drawn, and a coalition can leave patches ou
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import ViltForQuestionAnswering, ViltProcessor
@@ -77,6 +78,12 @@ class ViltModel:
                 f"the image of {picture.shape[1]} × {picture.shape[0]} pixels is too long and thin: its short side "
                 f"would be under one patch of {patch} pixels; crop it"
             )
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        picture, question = Image.fromarray(encoded.picture), encoded.example.question
+        inputs = self.processor(images=picture, text=question, return_tensors="pt").to(self.device)
+        with torch.random.fork_rng(devices=[]):  # it draws the order of its patches
+            return self.module(**inputs).logits
 
     def leaves(self, encoded: Encoded) -> Leaves:
         words = self._embeddings.text_embeddings.word_embeddings(encoded.ids)

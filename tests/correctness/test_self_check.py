@@ -1,0 +1,226 @@
+"""The self-check at load finds what would make explanations wrong (issue's section H, and A 4).
+
+Truth is the network's own forward, and networks that are broken on purpose.
+"""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import MAKERS, checkpoint
+from custom_net import IMAGE, VOCABULARY, AttendsToGrid
+from more_checkpoints import MORE, made
+from torch import nn
+
+import vqa_explain as vx
+from vqa_explain.features.geometry import AlignedGeometry
+from vqa_explain.models import checking, pixels
+from vqa_explain.models.checking import check_model
+
+LABELS = ["yes", "no", "red", "blue"]
+QUESTION = "What color is the circle?"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def custom(net=None, **settings):
+    named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
+    return vx.CustomModel(net or AttendsToGrid(), **{**named, **settings})
+
+
+@pytest.mark.parametrize("family", MAKERS)
+def test_every_family_passes(family, tmp_path):
+    model = vx.load(checkpoint(family, tmp_path), device="cpu")
+    assert not getattr(model, "unchecked", False)
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_models_with_other_pictures_and_prompts_pass(name):
+    module, processor = made(name)
+    vx.load(module, processor=processor, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "llava_onevision", "paligemma"])
+def test_it_takes_at_most_three_forward_passes(name, tmp_path):
+    model = vx.load(checkpoint(name, tmp_path), device="cpu", check=False)
+    passes = []
+    handle = model.module.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
+    check_model(model)
+    handle.remove()
+    assert 1 <= len(passes) <= 3
+
+
+class Adds(AttendsToGrid):
+    """Scores a batch otherwise than one by one."""
+
+    def forward(self, seen, tokens):
+        return super().forward(seen, tokens) + 0.1 * (len(seen) - 1)
+
+
+class Remembers(AttendsToGrid):
+    """Answers about the first picture that it saw in a batch."""
+
+    def forward(self, seen, tokens):
+        return super().forward(seen[:1].expand_as(seen), tokens)
+
+
+class Hooks(AttendsToGrid):
+    def forward(self, seen, tokens):
+        self.register_forward_hook(lambda *_: None)
+        return super().forward(seen, tokens)
+
+
+class Draws(AttendsToGrid):
+    def forward(self, seen, tokens):
+        torch.rand(1)
+        return super().forward(seen, tokens)
+
+
+class DrawsWithNumpy(AttendsToGrid):
+    def forward(self, seen, tokens):
+        np.random.rand()
+        return super().forward(seen, tokens)
+
+
+class Counts(AttendsToGrid):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, seen, tokens):
+        self.calls += 1
+        return super().forward(seen, tokens)
+
+
+class Trains(AttendsToGrid):
+    def forward(self, seen, tokens):
+        self.grid.train()
+        return super().forward(seen, tokens)
+
+
+@pytest.mark.parametrize(
+    ("net", "check"),
+    [
+        (Adds, "scores equal the plain call"),
+        (Remembers, "a changed frame scores as the changed picture"),
+        (Hooks, "hooks stay as they were"),
+        (Draws, "random states stay as they were"),
+        (DrawsWithNumpy, "random states stay as they were"),
+        (Counts, "weights and buffers stay as they were"),
+        (Trains, "modes stay as they were"),
+    ],
+)
+def test_a_broken_network_is_refused_by_the_check_that_it_fails(net, check, caplog):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = net()
+        for part in module.parameters():
+            nn.init.normal_(part, std=0.3)
+    with pytest.raises(vx.InvalidInput, match=check):
+        custom(module)
+    with caplog.at_level(logging.WARNING, "vqa_explain"):
+        custom(module, check=False)
+    assert "is not checked" in caplog.text
+
+
+def test_a_map_that_lies_elsewhere_is_refused(monkeypatch):
+    carried = AlignedGeometry.to_original
+    monkeypatch.setattr(
+        AlignedGeometry, "to_original", lambda self, values: np.roll(carried(self, values), 20, axis=1)
+    )
+    with pytest.raises(vx.InvalidInput, match="a block returns to its place.*elsewhere in the picture"):
+        custom()
+
+
+def test_a_second_tensor_that_does_not_follow_is_refused(monkeypatch):
+    module, processor = made("deepseek_vl_hybrid")
+    monkeypatch.setattr(
+        pixels, "followed", lambda change, _, target: change.new_zeros(len(change), 3, *target.frame)
+    )
+    with pytest.raises(vx.InvalidInput, match="a changed frame scores as the changed picture"):
+        vx.load(module, processor=processor, device="cpu")
+
+
+def log_probabilities(model, encoded, text):
+    """Of a text's first token, by transformers' own generation."""
+    found = model.module.generate(
+        **encoded.state.inputs,
+        max_new_tokens=1,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    first = model.processor.tokenizer(text, add_special_tokens=False)["input_ids"][0]
+    return float(found.logits[0].log_softmax(-1)[0, first])
+
+
+@pytest.mark.parametrize("size", [(40, 96), (100, 60)])
+@pytest.mark.parametrize("name", MORE)
+def test_every_tensor_that_shows_the_picture_follows_the_frame(name, size):
+    module, processor = made(name)
+    model = vx.load(module, processor=processor, device="cpu", check=False)
+    rows, columns = np.indices(size) / np.array(size).reshape(2, 1, 1)
+    first = np.stack([255 * rows, 255 * columns, 90 + 0 * rows], axis=2).astype(np.uint8)
+    second = np.stack([255 * columns**2, 128 + 0 * rows, 255 * rows * columns], axis=2).astype(np.uint8)
+    encoded, other = (
+        model.with_answers(model.encode(vx.Example(picture, QUESTION)), ["yes"], 0)
+        for picture in (first, second)
+    )
+    with torch.no_grad():
+        leaves = {**model.leaves(encoded), "image": other.pixels}
+        found = float(model.scores(encoded, leaves)[0, 0])
+        before, after = (log_probabilities(model, one, "yes") for one in (encoded, other))
+    assert abs(after - before) > 1e-3, "the test itself shows nothing"
+    # The smaller of two sizes follows the larger by another smoothing than the processor's.
+    share = 0.25 if name == "deepseek_vl_hybrid" else 0.03
+    assert found == pytest.approx(after, abs=share * abs(after - before) + 1e-4)
+
+
+def test_a_network_of_one_picture_size_is_checked_on_its_first_example(caplog):
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(3 * 20 * 30, 3)
+
+        def forward(self, seen):
+            return self.last(seen.flatten(1)) + (0.5 if len(seen) > 1 else 0.0)
+
+    def whole(picture):
+        return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
+
+    model = vx.load(Fixed(), transform=whole, labels=["a", "b", "c"], device="cpu")
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    with pytest.raises(vx.InvalidInput, match="scores equal the plain call"):
+        vx.explain(model, picture, method="saliency")
+
+
+def test_a_pass_is_kept_for_a_network_and_for_a_checkpoint(monkeypatch, tmp_path):
+    tried = []
+    monkeypatch.setattr(checking, "check_model", lambda model: tried.append(model.name))
+    net = AttendsToGrid()
+    custom(net)
+    custom(net)
+    assert len(tried) == 1
+    custom(net, image=lambda picture: IMAGE(picture))  # another transform is another model
+    assert len(tried) == 2
+    folder = checkpoint("llava", tmp_path)
+    vx.load(folder, device="cpu")
+    vx.load(folder, device="cpu")
+    assert len(tried) == 3
+    config = folder / "preprocessor_config.json"
+    if not config.exists():
+        config = folder / "processor_config.json"
+    config.write_text(config.read_text() + " ")
+    vx.load(folder, device="cpu")
+    assert len(tried) == 4, "the files changed"
+
+
+def test_a_pass_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    vx.load(checkpoint("clip", tmp_path), device="cpu")

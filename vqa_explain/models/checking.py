@@ -1,0 +1,332 @@
+"""A self-check at load: what explanations rely on is tried on tiny pictures, before anybody relies on it."""
+
+import hashlib
+import logging
+import os
+import pickle
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vqa_explain.errors import InvalidInput, OutOfMemory, Unsupported, VQAExplainError
+from vqa_explain.examples import Example
+from vqa_explain.models.base import Encoded, Model, OpenModel
+from vqa_explain.models.sharing import network_held
+
+LOGGER = logging.getLogger("vqa_explain")
+SIZES = ((48, 72), (80, 56))  # (H, W) of the pictures that are tried; neither is square
+PLACES = ((0.3, 0.3), (0.5, 0.6), (0.65, 0.35))  # of a block's middle, as shares of the sides
+QUESTION = "What color is the circle?"
+# The same in other scripts. A tokenizer need not know them, but must not put values on other words.
+SCRIPTS = (QUESTION, "यह गोला किस रंग का है?", "这个圆是什么颜色的?", "ما لون هذه الدائرة؟")
+ANSWERS = ("yes", "no")
+INSIDE = 0.9  # share of a block's change that must come back to its place
+# How far scores may be from the network's own, relative to the largest: what rounding does in many
+# layers, by number type; and as a share of the change between two pictures, where one tensor follows
+# another.
+ROUNDING = {torch.float64: 1e-8, torch.float32: 2e-4, torch.float16: 2e-2, torch.bfloat16: 0.15}
+OF_CHANGE = 0.25
+
+_passed: WeakKeyDictionary[nn.Module, set[int]] = WeakKeyDictionary()
+
+
+@runtime_checkable
+class Plain(Protocol):
+    """A model that can be called as its authors call it."""
+
+    def plain_scores(self, encoded: Encoded) -> Tensor:
+        """(1, K) the scores of an example by the network's own forward, from its processor's output."""
+        ...
+
+
+class Untried(Exception):
+    """The network does not take pictures of the check's sizes, so nothing could be tried."""
+
+
+def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
+    """The model, after it has passed the self-check; one that has passed before is not tried again.
+
+    Args:
+        model: what was loaded.
+        processor: what reads its pictures; a network with another one is tried again.
+        source: the folder that it was loaded from, under which a pass is kept on disk.
+
+    Raises:
+        InvalidInput: a check failed; the message names it and says what was seen.
+    """
+    known = _passed.setdefault(model.module, set())
+    mark = None if source is None else _mark(source, model)
+    if id(processor) in known or (mark is not None and mark.exists()):
+        return model
+    try:
+        check_model(model)
+    except Untried as error:
+        LOGGER.info("model %r is checked on its first example: %s", model.name, error)
+        cast(Any, model).unchecked = True
+        return model
+    known.add(id(processor))
+    if mark is not None:
+        _keep(mark)
+    return model
+
+
+def check_model(model: Model, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+    """Tries what explanations rely on, at three forward passes.
+
+    Blocks return to their places; scores are the network's own, of a changed frame too, in a batch as
+    one by one; the tokens of words spell them; hooks, modes and random states stay as they were.
+
+    Raises:
+        InvalidInput: a check failed.
+        Untried: the network does not take these pictures.
+    """
+    if "pixels" not in model.capabilities:  # it sees boxes, which only its user has
+        return
+    pictures = [_picture(size) for size in sizes]
+    with network_held(model.module), torch.no_grad():
+        before = _state(model.module)
+        encoded = _encoded(model, pictures[0])
+        theirs = _plain(model, encoded)
+        before["hooks"] = _hooks(model.module)  # a network may put some on itself when it first runs
+        with _left_alone(model, before):
+            for picture in pictures:
+                for place in PLACES:
+                    _check_block(model, picture, place)
+            _check_scores(model, encoded, pictures[0], theirs)
+            _check_words(model)
+
+
+def check_first(model: Model, picture: np.ndarray) -> None:
+    """The check with pictures of the size of the first example, where no other could be tried.
+
+    Raises:
+        InvalidInput: a check failed.
+    """
+    size = (picture.shape[0], picture.shape[1])
+    try:
+        check_model(model, (size,))
+    except Untried as error:
+        LOGGER.warning("model %r could not be checked: %s", model.name, error)
+
+
+def warn_unchecked(name: str) -> None:
+    """Says that a model is used without the self-check."""
+    LOGGER.warning("model %r is not checked, as check=False asks; its values may be wrong", name)
+
+
+def _fail(model: Model, check: str, seen: str) -> InvalidInput:
+    return InvalidInput(
+        f"model {model.name!r} fails the self-check {check!r}: {seen}; its explanations would be wrong. "
+        "check=False loads it all the same"
+    )
+
+
+def _picture(size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 smooth colors."""
+    rows, columns = np.indices(size) / np.array(size).reshape(2, 1, 1)
+    waves = [60 + 50 * rows, 90 + 40 * np.sin(5 * columns), 80 + 50 * rows * columns]
+    return np.stack(waves, axis=2).astype(np.uint8)
+
+
+def _block(picture: np.ndarray, place: tuple[float, float]) -> tuple[slice, slice]:
+    """Rows and columns of a block about a place."""
+    spans = []
+    for side, middle in zip(picture.shape[:2], place, strict=True):
+        length = max(2, side // 5)
+        start = int(middle * side - length / 2)
+        spans.append(slice(start, start + length))
+    return spans[0], spans[1]
+
+
+def _marked(picture: np.ndarray, place: tuple[float, float]) -> np.ndarray:
+    marked = picture.copy()
+    where = _block(picture, place)
+    marked[where] = 255 - marked[where]
+    return marked
+
+
+def _question(model: Model) -> str | None:
+    """A question that the model can read: a vocabulary may know other words than ours."""
+    if not any(feature.name == "text" for feature in model.features):
+        return None
+    return getattr(model, "known_question", None) or QUESTION
+
+
+def _encoded(model: Model, picture: np.ndarray) -> Encoded:
+    """The example, with candidates; the first token alone where answers are written.
+
+    Raises:
+        Untried: the network does not take such a picture or question.
+    """
+    try:
+        encoded = model.encode(Example(picture, _question(model)))
+        if model.labels is None:
+            encoded = cast(OpenModel, model).with_answers(encoded, ANSWERS, 0)
+    except OutOfMemory:
+        raise
+    except (VQAExplainError, RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise Untried(str(error)) from error
+    return encoded
+
+
+def _plain(model: Model, encoded: Encoded) -> Tensor | None:
+    """The network's own scores; `None` of a model that cannot be called so.
+
+    Raises:
+        Untried: it does not take such a picture.
+    """
+    if not isinstance(model, Plain):
+        return None
+    try:
+        return model.plain_scores(encoded).double().cpu()
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise Untried(str(error)) from error
+
+
+def _check_block(model: Model, picture: np.ndarray, place: tuple[float, float]) -> None:
+    """A block's change, carried to the picture, lies on the block."""
+    encoded = model.encode(Example(picture, _question(model)))
+    changed = model.encode(Example(_marked(picture, place), _question(model)))
+    change = (changed.pixels - encoded.pixels).abs().double().sum(dim=1)[0].cpu().numpy()
+    carried = encoded.geometry.to_original(np.where(change > 0.3 * change.max(), change, 0.0))
+    if not carried.any():  # cropped away
+        return
+    margins = [int(np.ceil(1.5 * max(1.0, extent))) for extent in encoded.geometry.extents]
+    around = tuple(
+        slice(max(0, span.start - margin), span.stop + margin)
+        for span, margin in zip(_block(picture, place), margins, strict=True)
+    )
+    share = carried[around].sum() / carried.sum()
+    if share < INSIDE:
+        raise _fail(
+            model,
+            "a block returns to its place",
+            f"{1 - share:.0%} of the change of a block came back elsewhere in the picture",
+        )
+
+
+def _check_scores(
+    model: Model, encoded: Encoded, picture: np.ndarray, plain: Tensor | None
+) -> None:
+    """Two frames in one batch score as the network itself scores the two pictures, one by one."""
+    if plain is None:
+        return
+    other = model.encode(Example(_marked(picture, PLACES[1]), _question(model)))
+    leaves = {
+        name: torch.cat([encoded.pixels, other.pixels]) if name == "image" else leaf.repeat(2, 1, 1)
+        for name, leaf in model.leaves(encoded).items()
+    }
+    try:
+        ours = model.scores(encoded, leaves).double().cpu()
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        seen = f"a batch of two fails: {error}"
+        raise _fail(model, "two in a batch score as one by one", seen) from error
+    if model.labels is None:
+        other = cast(OpenModel, model).with_answers(other, ANSWERS, 0)
+    changed = _plain(model, other)
+    assert changed is not None
+    theirs = torch.cat([plain, changed])
+    allowed = ROUNDING[encoded.pixels.dtype] * max(1.0, float(theirs.abs().max()))
+    off = float((ours[0] - theirs[0]).abs().max())
+    if not off <= allowed:
+        raise _fail(
+            model,
+            "scores equal the plain call",
+            f"they differ by {off:.3g} from {float(theirs[0].abs().max()):.3g}",
+        )
+    moved = float((theirs[1] - theirs[0]).abs().max())
+    off = float((ours[1] - theirs[1]).abs().max())
+    if not off <= allowed + OF_CHANGE * moved:
+        raise _fail(
+            model,
+            "a changed frame scores as the changed picture",
+            f"a block moves the scores by {moved:.3g}, and its frame leads {off:.3g} away from that",
+        )
+
+
+def _check_words(model: Model) -> None:
+    """The tokens of every word spell it, or the question is refused."""
+    if _question(model) is None:
+        return
+    picture = _picture(SIZES[0])
+    for question in SCRIPTS:
+        try:
+            encoded = model.encode(Example(picture, question))
+        except (InvalidInput, Unsupported) as error:
+            if question == _question(model):
+                raise _fail(model, "the tokens of words spell them", str(error)) from error
+            LOGGER.debug("model %r refuses %r: %s", model.name, question, error)
+            continue
+        written = "".join(word.text for word in encoded.words)
+        letters = [c for c in question if c.isalnum()]
+        missing = [c for c in letters if c not in written]
+        if missing:
+            raise _fail(
+                model,
+                "the tokens of words spell them",
+                f"{missing[0]!r} of {question!r} is in no word",
+            )
+
+
+@contextmanager
+def _left_alone(model: Model, before: dict[str, Any]) -> Iterator[None]:
+    """Refuses a model that leaves hooks, modes, weights or random states otherwise than `before`."""
+    yield
+    after = _state(model.module)
+    odd = next((name for name, value in before.items() if after[name] != value), None)
+    if odd is not None:
+        raise _fail(model, f"{odd} stay as they were", "an explanation changed them")
+
+
+def _state(module: nn.Module) -> dict[str, Any]:
+    parts = list(module.modules())
+    tensors = [t for t in (*module.parameters(), *module.buffers()) if not t.is_inference()]
+    return {
+        "hooks": _hooks(module),
+        "modes": [p.training for p in parts],
+        "weights and buffers": [(t.data_ptr(), t._version) for t in tensors],
+        "gradients wanted": [t.requires_grad for t in tensors],
+        "random states": (
+            random.getstate(),
+            pickle.dumps(np.random.get_state()),
+            torch.get_rng_state().numpy().tobytes(),
+        ),
+    }
+
+
+def _hooks(module: nn.Module) -> list[tuple[int, int, int]]:
+    """How many hooks each part has."""
+    return [
+        (len(part._forward_hooks), len(part._forward_pre_hooks), len(part._backward_hooks))
+        for part in module.modules()
+    ]
+
+
+def _mark(source: Path, model: Model) -> Path | None:
+    """The file that says that this checkpoint passed; `None` where nothing tells one from another."""
+    told = [model.name, model.family, str(model.module.dtype), *map(version, ("vqa_explain", "transformers"))]
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if path.is_file())
+        told += [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    elif commit := getattr(getattr(model.module, "config", None), "_commit_hash", None):
+        told.append(commit)
+    else:
+        return None
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder / "vqa_explain" / "checked" / hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def _keep(mark: Path) -> None:
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError as error:  # it will be checked again next time
+        LOGGER.info("the result of the self-check cannot be kept: %s", error)
