@@ -421,6 +421,20 @@ def test_a_network_that_gives_probabilities_is_refused(step, outputs, picture):
     assert vx.explain(real, picture, method="leave_one_out").answers[0].value == pytest.approx(float(expected.max()))
 
 
+class OneOrNothing(nn.Module):
+    """Scores 1 and 0, which sum to 1 and are no probabilities: a softmax gives no 0."""
+
+    def forward(self, x):
+        first = x.mean((1, 2, 3)) > 0
+        return torch.stack([first, ~first], dim=1).float()
+
+
+def test_scores_of_one_and_nothing_are_no_probabilities(picture):
+    model = vx.load(OneOrNothing(), transform=ToTensor(), labels=["a", "b"], device="cpu")
+    best = vx.explain(model, picture, method="leave_one_out", regions=2).answers[0]
+    assert best.probability == pytest.approx(np.e / (1 + np.e))
+
+
 class ChangesItsInput(Linear):
     def forward(self, x):
         x.sub_(0.5)

@@ -78,7 +78,7 @@ def check_raw(scores: Tensor, kind: str, name: str) -> None:
     step = _last_step(scores)
     if step == "log-softmax" and kind == OUTPUTS["softmax"]:
         return  # a softmax of log-probabilities gives the probabilities
-    seen = f"ends in a {step}" if step else "gives numbers from 0 up that sum to 1"
+    seen = f"ends in a {step}" if step else "gives positive numbers that sum to 1"
     if step or _sums_to_one(scores):
         raise InvalidInput(
             f"model {name!r} {seen}, so its outputs are probabilities already: give the network without its last "
@@ -96,8 +96,10 @@ def _last_step(scores: Tensor) -> str | None:
 
 
 def _sums_to_one(scores: Tensor) -> bool:
-    """Whether they are several, none negative, and sum to 1 as closely as a softmax does in their number type."""
-    if scores.shape[1] < 2 or bool((scores < 0).any()):
+    """Whether they are several, and as positive and as close to a sum of 1 as a softmax is in their number type."""
+    half = torch.finfo(scores.dtype).bits == 16  # where a softmax gives 0 for what is merely unlikely
+    lowest = float(scores.detach().min())
+    if scores.shape[1] < 2 or lowest < 0 or (lowest == 0 and not half):
         return False
     spread = 4 * torch.finfo(scores.dtype).eps * scores.shape[1] ** 0.5
     return abs(float(scores.detach().double().sum()) - 1) < spread
