@@ -173,7 +173,7 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     found = method(task)
     task.cost.seconds = time.perf_counter() - began
     explained = finish(task, method, found, best)
-    left = _without_inputs(task, method)
+    left = None if task.interrupted else _without_inputs(task, method)
     notes = explained.notes
     if left == best[0].text:
         notes += (
