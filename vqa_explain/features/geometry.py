@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.ndimage import uniform_filter
 
 # A picture's pixel is seen by the nearest element of the frame if it lies within this many of the
 # elements' spacings (or pixels, where elements are closer). One half is an element's own cell.
@@ -50,6 +51,10 @@ class Geometry(ABC):
     @abstractmethod
     def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
         """Carries (H, W) labels to the frame (H', W') by nearest pixel; -1 in padding."""
+
+    def sampled(self, values: np.ndarray) -> np.ndarray:
+        """Carries (H, W) values to the frame (H', W'): the mean over what each element covers."""
+        return self.labels_to_frame(values.astype(np.float64))
 
     @abstractmethod
     def box(self, mask: np.ndarray) -> Box:
@@ -172,6 +177,11 @@ class AlignedGeometry(Geometry):
     def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
         return np.where(self.inside, labels[np.ix_(self.rows.nearest, self.columns.nearest)], -1)
 
+    def sampled(self, values: np.ndarray) -> np.ndarray:
+        rows, columns = torch.from_numpy(self.rows.shares), torch.from_numpy(self.columns.shares)
+        given = torch.from_numpy(values.astype(np.float64))
+        return (rows.T @ given @ columns).numpy()
+
     def box(self, mask: np.ndarray) -> Box:
         within = mask & self.inside
         left, right = _span(self.columns, within.any(axis=0))
@@ -261,6 +271,10 @@ class ScatteredGeometry(Geometry):
     def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
         rows, columns = np.moveaxis(self._nearest, -1, 0)
         return np.where(self.shown, labels[rows, columns], -1)
+
+    def sampled(self, values: np.ndarray) -> np.ndarray:
+        reach = max(1, round(self.extent))
+        return self.labels_to_frame(uniform_filter(values.astype(np.float64), reach, mode="nearest"))
 
     def box(self, mask: np.ndarray) -> Box:
         points = self.points[mask & self.shown]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter, uniform_filter
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
@@ -40,7 +40,7 @@ MARK = 64
 TRIES = 3  # calls that must all move a random state before a transform counts as random
 # The least share of a frame's variance over CELLS × CELLS cells that the picture must explain, unless
 # it is plain: no cells differ by more than PLAIN levels of brightness.
-EXPLAINED, CELLS, PLAIN = 0.6, 12, 8
+EXPLAINED, CELLS, PLAIN = 0.45, 12, 8
 KEPT = 32  # picture sizes whose geometry is kept
 
 
@@ -128,10 +128,8 @@ def _explained(picture: np.ndarray, frame: Tensor, geometry: Geometry) -> float:
 
     One for a picture or a frame that is plain, in which there is nothing to be out of place.
     """
-    reach = [max(1, round(extent)) for extent in geometry.extents]
-    smooth = uniform_filter(picture.astype(np.float64), size=(*reach, 1), mode="nearest")
     inside = geometry.inside
-    channels = [geometry.labels_to_frame(smooth[:, :, channel])[inside] for channel in range(3)]
+    channels = [geometry.sampled(picture[:, :, channel])[inside] for channel in range(3)]
     sides = zip(geometry.original, geometry.frame, strict=True)
     # Cells of several pixels and elements, so that how a transform smooths does not matter.
     rows, columns = (max(1, min(CELLS, size // 8, length // 4)) for size, length in sides)

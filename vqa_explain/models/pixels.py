@@ -151,13 +151,15 @@ def _resampling(source: Axis, target: Axis) -> Tensor:
     """(h, H') weights of the elements of one axis that make those of another: bilinear, smoothed.
 
     A triangle about the target's center, as wide as the larger of both elements, as Pillow has it.
-    Rows sum to 1; to less at the edge of padding, which never changes.
+    Rows sum to 1; to less in padding, which may show a little of the picture at its edge.
     """
     reach = max(source.extent, target.extent)
     apart = np.abs(target.centers[:, None] - source.centers[None, :])
     weights = np.clip(1 - apart / max(reach, 1e-9), 0, None)
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-    return torch.from_numpy(weights * source.inside)
+    shown = weights * source.inside
+    # An element that shows nothing but the picture is made of the picture alone.
+    whole = np.where(target.inside, shown.sum(axis=1), weights.sum(axis=1))
+    return torch.from_numpy(shown / np.maximum(whole[:, None], 1e-12))
 
 
 def _not_blank(tiles: Tensor) -> Tensor:
