@@ -132,7 +132,7 @@ def test_a_map_that_lies_elsewhere_is_refused(monkeypatch):
     monkeypatch.setattr(
         AlignedGeometry, "to_original", lambda self, values: np.roll(carried(self, values), 20, axis=1)
     )
-    with pytest.raises(vx.InvalidInput, match="a block returns to its place.*elsewhere in the picture"):
+    with pytest.raises(vx.InvalidInput, match=r"a block returns to its place.*elsewhere in the picture"):
         custom()
 
 

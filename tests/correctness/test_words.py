@@ -46,9 +46,17 @@ def test_words_are_as_people_write_them(question):
 
 
 LETTERS = st.sampled_from(
-    list("ab Z'.,:;!?_09")
-    + ["\u0301", "\u0308", "\u200d", "é", "ß"]  # combining marks and a joiner
-    + list("कखगािी्ं।") + list("அஆக்ா") + list("ابتَُّ") + list("אב״") + list("한국어") + ["👍", "🏽", "👩", "🇩", "🇪", "️"]
+    [
+        *"ab Z'.,:;!?_09",
+        *"\u0301\u0308\u200d\ufe0f",  # combining marks, a joiner and a mark of emoji
+        *"éß",
+        *"कखगािी्ं।",
+        *"அஆக்ா",
+        *"ابتَُّ",
+        *"אב״",
+        *"한국어",
+        *"👍🏽👩🇩🇪",
+    ]
 )
 
 
@@ -130,9 +138,7 @@ def test_a_function_must_say_which_words_its_numbers_are_of(noise_picture):
         why = vx.explain(model, noise_picture, question, method="leave_one_out")
         assert [word.text for word in why.words] == ["Is", "it", "3.5", "cm", "?"]
     with pytest.raises(vx.InvalidInput, match="4 numbers and words= 5 pieces"):
-        vx.explain(
-            own(text=lambda q: numbers_of(q)[1:], words=split_on_blanks), noise_picture, question
-        )
+        vx.explain(own(text=lambda q: numbers_of(q)[1:], words=split_on_blanks), noise_picture, question)
     with pytest.raises(vx.InvalidInput, match="is not in the question"):
         vx.explain(own(text=lambda q: [("whatever", 1)]), noise_picture, question)
 
@@ -220,9 +226,7 @@ def test_a_tokenizer_whose_tokens_spell_other_words_is_refused(noise_picture):
 
     words.__class__ = Shifted
     net = AttendsToGrid(words=len(words))
-    model = vx.CustomModel(
-        net, image=IMAGE, text=words, labels=["a", "b", "c", "d"], device="cpu", check=False
-    )
+    model = vx.CustomModel(net, image=IMAGE, text=words, labels=["a", "b", "c", "d"], device="cpu", check=False)
     with pytest.raises(vx.InvalidInput, match="spell"):
         model.encode(vx.Example(noise_picture, "What color is the circle?"))
 
@@ -237,16 +241,23 @@ SCRIPTS = [
 ]
 
 
+def too_long(model, question):
+    """Whether a question has more tokens than the model has positions."""
+    config = model.module.config
+    limit = getattr(config, "text_config", config).max_position_embeddings
+    return len(model.processor.tokenizer(question)["input_ids"]) > limit
+
+
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "paligemma", "vilt", "clip", "siglip", "blip"])
 @pytest.mark.parametrize("question", SCRIPTS)
 def test_the_tokens_of_every_word_spell_it_or_it_is_refused(models, family, question, noise_picture):
     model = models(family)
     words = model.processor.tokenizer
-    try:
-        encoded = model.encode(vx.Example(noise_picture, question))
-    except vx.InvalidInput as error:
-        assert "shorten the question" in str(error)
+    if too_long(model, question):
+        with pytest.raises(vx.InvalidInput, match="shorten the question"):
+            model.encode(vx.Example(noise_picture, question))
         return
+    encoded = model.encode(vx.Example(noise_picture, question))
     for number, word in enumerate(encoded.words):
         ids = [token.id for token in encoded.tokens if token.word == number]
         if words.unk_token_id in ids and words.unk_token_id is not None:
@@ -319,9 +330,7 @@ def test_values_of_ones_own_pieces_are_those_of_their_tokens(models, noise_pictu
 def test_scripts_without_blanks_that_no_library_knows_are_said_to_be_characters(models, noise_picture):
     why = vx.explain(models("llava"), noise_picture, "តើនេះជាអ្វី red?", method="saliency", answers=["yes"])
     assert any("Khmer" in note and "characters" in note for note in why.notes)
-    assert not vx.explain(
-        models("llava"), noise_picture, "ที่นี่มีแมวกี่ตัว", method="saliency", answers=["yes"]
-    ).notes
+    assert not vx.explain(models("llava"), noise_picture, "ที่นี่มีแมวกี่ตัว", method="saliency", answers=["yes"]).notes
 
 
 def test_words_that_share_a_token_are_one(models, noise_picture):
