@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import vqa_explain as vx
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -56,6 +58,20 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     assert "Explains one answer of a model" in page
     for target in re.findall(r'(?:href|src)="([^"#:]+)["#]', (tmp_path / "index.html").read_text(encoding="utf-8")):
         assert (tmp_path / target.split("?")[0]).exists(), target
+
+
+def test_the_readmes_python_runs_in_its_order(tmp_path, monkeypatch):
+    """All but the block of other models, whose checkpoints are not here; over six questions."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "dandelin/" not in block]
+    assert len(blocks) == 3
+    said = {"dataset": vx.load_dataset("scenes:test")[:2]}
+    for block in blocks:
+        exec(block.replace('vx.load_dataset("scenes:test"),', 'vx.load_dataset("scenes:test")[:6],'), said)
+    assert said["why"].unit == "points"
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+    assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])

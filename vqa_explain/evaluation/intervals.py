@@ -6,9 +6,10 @@
 | pairs of 0 or 1, their difference | Agresti & Min 2005, section 5 |
 | any other | studentized bootstrap, Efron & Tibshirani 1993, section 12.5 |
 
-The bootstrap needs `LEAST` values, the most common one counted once; below that they are said to be too few. In
-simulations of normal, exponential, beta and mixed values it then holds the true mean 93 to 98 % of the time, of
-lognormal values 91 % (`tests/correctness/test_evaluation.py`).
+The bootstrap needs `LEAST` values, the most common one counted once; below that they are said to be too few. In 1,500
+simulations each with 8 to 60 values it held the true mean 93 to 99 % of the time for normal, exponential, beta, mixed
+and stepped values, and 89 to 92 % of the time for lognormal ones. `tests/correctness/test_evaluation.py` asks for 90 %
+of 250, and for 85 % of lognormal ones.
 """
 
 from dataclasses import dataclass
