@@ -178,9 +178,9 @@ class AlignedGeometry(Geometry):
         return np.where(self.inside, labels[np.ix_(self.rows.nearest, self.columns.nearest)], -1)
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
-        rows, columns = torch.from_numpy(self.rows.shares), torch.from_numpy(self.columns.shares)
-        given = torch.from_numpy(values.astype(np.float64))
-        return (rows.T @ given @ columns).numpy()
+        rows, columns = (torch.from_numpy(axis.shares).float() for axis in (self.rows, self.columns))
+        given = torch.from_numpy(values.astype(np.float32))
+        return (rows.T @ given @ columns).double().numpy()
 
     def box(self, mask: np.ndarray) -> Box:
         within = mask & self.inside

@@ -99,8 +99,7 @@ def check_model(model: Model, sizes: tuple[tuple[int, int], ...] = SIZES) -> Non
         before["hooks"] = _hooks(model.module)  # a network may put some on itself when it first runs
         with _left_alone(model, before):
             for picture in pictures:
-                for place in PLACES:
-                    _check_block(model, picture, place)
+                _check_blocks(model, picture)
             _check_scores(model, encoded, pictures[0], theirs)
             _check_words(model)
 
@@ -194,26 +193,27 @@ def _plain(model: Model, encoded: Encoded) -> Tensor | None:
         raise Untried(str(error)) from error
 
 
-def _check_block(model: Model, picture: np.ndarray, place: tuple[float, float]) -> None:
-    """A block's change, carried to the picture, lies on the block."""
+def _check_blocks(model: Model, picture: np.ndarray) -> None:
+    """The change of a block, carried to the picture, lies on the block."""
     encoded = model.encode(Example(picture, _question(model)))
-    changed = model.encode(Example(_marked(picture, place), _question(model)))
-    change = (changed.pixels - encoded.pixels).abs().double().sum(dim=1)[0].cpu().numpy()
-    carried = encoded.geometry.to_original(np.where(change > 0.3 * change.max(), change, 0.0))
-    if not carried.any():  # cropped away
-        return
     margins = [int(np.ceil(1.5 * max(1.0, extent))) for extent in encoded.geometry.extents]
-    around = tuple(
-        slice(max(0, span.start - margin), span.stop + margin)
-        for span, margin in zip(_block(picture, place), margins, strict=True)
-    )
-    share = carried[around].sum() / carried.sum()
-    if share < INSIDE:
-        raise _fail(
-            model,
-            "a block returns to its place",
-            f"{1 - share:.0%} of the change of a block came back elsewhere in the picture",
+    for place in PLACES:
+        changed = model.encode(Example(_marked(picture, place), _question(model)))
+        change = (changed.pixels - encoded.pixels).abs().sum(dim=1)[0].cpu().double().numpy()
+        carried = encoded.geometry.to_original(np.where(change > 0.3 * change.max(), change, 0.0))
+        if not carried.any():  # cropped away
+            continue
+        around = tuple(
+            slice(max(0, span.start - margin), span.stop + margin)
+            for span, margin in zip(_block(picture, place), margins, strict=True)
         )
+        share = carried[around].sum() / carried.sum()
+        if share < INSIDE:
+            raise _fail(
+                model,
+                "a block returns to its place",
+                f"{1 - share:.0%} of the change of a block came back elsewhere in the picture",
+            )
 
 
 def _check_scores(

@@ -10,11 +10,11 @@ arrives is padding.
 import pickle
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
@@ -54,7 +54,7 @@ class PictureReader:
 
     def __init__(self, prepare: Prepare, name: str) -> None:
         self._prepare, self._name = prepare, name
-        self._known: OrderedDict[tuple[int, ...], tuple[Geometry, ...]] = OrderedDict()
+        self._known: OrderedDict[tuple[int, int], _Measured] = OrderedDict()
 
     def read(self, picture: np.ndarray) -> tuple[Tensor, Geometry]:
         """The first frame of a picture, and its geometry: see `locate`."""
@@ -62,12 +62,15 @@ class PictureReader:
         frames = self._prepare(picture)
         return frames[0], self.locate(picture, frames)[0]
 
-    def _measure(self, picture: np.ndarray) -> tuple[Geometry, ...]:
-        """The geometry of frames of pictures of this one's size."""
+    def _measure(self, picture: np.ndarray) -> "_Measured":
+        """What is known of pictures of this one's size."""
         size = (picture.shape[0], picture.shape[1])
         if size not in self._known:
             _refuse_random(self._prepare, picture, self._name)
-            self._known[size] = measure(self._prepare, size, self._name)
+            geometries = measure(self._prepare, size, self._name)
+            marks = Blocks.of(size, geometries, density=0.3)
+            arrive = tuple(marks.expected(geometry) for geometry in geometries)
+            self._known[size] = _Measured(geometries, marks, arrive)
         self._known.move_to_end(size)
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
@@ -80,19 +83,19 @@ class PictureReader:
             InvalidInput: the transform draws random numbers, does not look at the picture, moves
                 pixels in a way that cannot be followed, or does so after what the picture shows.
         """
-        geometries = self._measure(picture)
+        known = self._measure(picture)
         sizes = [tuple(frame.shape[-2:]) for frame in frames]
-        if [geometry.frame for geometry in geometries] != sizes:
+        if [geometry.frame for geometry in known.geometries] != sizes:
             raise InvalidInput(
                 f"the transform of model {self._name!r} gives {sizes} for this image and "
-                f"{[geometry.frame for geometry in geometries]} for others of its size; make its "
+                f"{[geometry.frame for geometry in known.geometries]} for others of its size; make its "
                 "result depend on the size alone"
             )
-        for frame, geometry in zip(frames, geometries, strict=True):
+        for frame, geometry in zip(frames, known.geometries, strict=True):
             if _explained(picture, frame, geometry) < EXPLAINED:
                 raise self._moved()
-        self._check_on(picture, frames, geometries)
-        return geometries
+        self._check_on(picture, frames, known)
+        return known.geometries
 
     def _moved(self) -> InvalidInput:
         return InvalidInput(
@@ -101,18 +104,12 @@ class PictureReader:
             "depends on the size alone"
         )
 
-    def _check_on(self, picture: np.ndarray, frames: Sequence[Tensor], geometries: Sequence[Geometry]) -> None:
+    def _check_on(self, picture: np.ndarray, frames: Sequence[Tensor], known: "_Measured") -> None:
         """Marks put into this picture must arrive where test pictures say, whatever it shows."""
-        code, numbers = _blocks(picture.shape[:2], density=0.3)
-        bright = np.bincount(numbers.ravel(), picture.mean(axis=2).ravel())
-        # One sign for a whole block, so that pixels that are merged do not cancel.
-        signs = np.where(bright < 127.5 * np.bincount(numbers.ravel()), MARK, -MARK)[numbers]
-        marked = np.clip(picture.astype(int) + (signs * code)[:, :, None], 0, 255)
-        strong = np.abs(marked - picture).mean(axis=2) > MARK / 2
-        changed = self._prepare(marked.astype(np.uint8))
-        for before, after, geometry in zip(frames, changed, geometries, strict=True):
-            there, clear = _expected(geometry, code)
-            clear &= ~there | (geometry.labels_to_frame(strong.astype(int)) == 1)
+        marked, strong = _marked(picture, known.marks)
+        together = zip(frames, self._prepare(marked), known.geometries, known.arrive, strict=True)
+        for before, after, geometry, (there, certain) in together:
+            clear = certain & (~there | (geometry.labels_to_frame(strong.view(np.int8)) == 1))
             if not (there & clear).any() or not (~there & clear).any():
                 continue
             change = _beyond_a_scale(_gray(before), _gray(after), ~there & clear)
@@ -362,10 +359,10 @@ def _verify(
     name: str,
 ) -> None:
     """A picture of blocks must arrive as the geometries say."""
-    code, _ = _blocks(size, density=0.5)
-    changes = _difference(prepare, code * 255.0)
+    blocks = Blocks.of(size, geometries, density=0.5)
+    changes = _difference(prepare, blocks.picture())
     for arrived, geometry, sign in zip(changes, geometries, signs, strict=True):
-        there, clear = _expected(geometry, code)
+        there, clear = blocks.expected(geometry)
         if not clear.any():
             continue
         agreeing = float(((sign * arrived > 0) == there)[clear].mean())
@@ -377,33 +374,91 @@ def _verify(
             )
 
 
-def _blocks(size: tuple[int, ...], density: float) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (H, W) of random blocks, 0 and 1, and the number of each pixel's block."""
-    counts = [int(np.clip(side // 12, 1, 8)) for side in size]
-    drawn = np.random.default_rng(0).random((counts[0], counts[1])) < density
-    drawn.flat[0], drawn.flat[-1] = True, False
-    rows, columns = (np.arange(side) * count // side
-                     for side, count in zip(size, counts, strict=True))  # fmt: skip
-    numbers = rows[:, None] * counts[1] + columns[None, :]
-    return drawn[np.ix_(rows, columns)].astype(int), numbers
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Random blocks of a picture.
+
+    Attributes:
+        rows, columns: (n + 1,) and (m + 1,), the pixels at which blocks begin, and the picture's ends.
+        drawn: (n, m) bool, the blocks.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    drawn: np.ndarray
+
+    @classmethod
+    def of(
+        cls, size: tuple[int, int], geometries: Sequence[Geometry], density: float
+    ) -> "Blocks":
+        """Blocks of a picture (H, W) that are some elements wide in every frame."""
+        counts = []
+        for axis, side in enumerate(size):
+            elements = min(int(g.inside.any(axis=1 - axis).sum()) for g in geometries)
+            counts.append(int(np.clip(min(side // 12, elements // 8), 1, 8)))
+        drawn = np.random.default_rng(0).random((counts[0], counts[1])) < density
+        drawn.flat[0], drawn.flat[-1] = True, False
+        rows, columns = (
+            np.arange(count + 1) * side // count for count, side in zip(counts, size, strict=True)
+        )
+        return cls(rows, columns, drawn)
+
+    def spans(self) -> Iterator[tuple[slice, slice]]:
+        """Rows and columns of each block that is drawn."""
+        for row, column in np.argwhere(self.drawn):
+            yield (
+                slice(int(self.rows[row]), int(self.rows[row + 1])),
+                slice(int(self.columns[column]), int(self.columns[column + 1])),
+            )
+
+    def picture(self) -> np.ndarray:
+        """(H, W) 255 in blocks, else 0."""
+        gray = np.zeros((int(self.rows[-1]), int(self.columns[-1])))
+        for span in self.spans():
+            gray[span] = 255
+        return gray
+
+    def expected(self, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+        """(H', W') bool: where a block shows, and where that is certain."""
+        near = [
+            _near(edges, max(1.0, extent))
+            for edges, extent in zip((self.rows, self.columns), geometry.extents, strict=True)
+        ]
+        far = ~(near[0][:, None] | near[1][None, :])
+        clear = (geometry.labels_to_frame(far.astype(np.int8)) == 1) & geometry.inside
+        return geometry.labels_to_frame(self.picture()) == 255, clear
 
 
-def _near_borders(code: np.ndarray, reach: Sequence[int]) -> np.ndarray:
-    """(H, W) bool: which pixels have a pixel of the other kind within `reach` rows or columns."""
-    changes = np.zeros(code.shape, dtype=bool)
-    for axis in (0, 1):
-        differs = np.diff(code, axis=axis) != 0
-        first = [slice(None), slice(None)]
-        second = [slice(None), slice(None)]
-        first[axis], second[axis] = slice(1, None), slice(None, -1)
-        changes[tuple(first)] |= differs
-        changes[tuple(second)] |= differs
-    return maximum_filter(changes, size=[2 * steps - 1 for steps in reach], mode="constant")
+def _near(edges: np.ndarray, extent: float) -> np.ndarray:
+    """(size,) bool: which pixels of a side are within one and a half elements of an inner edge."""
+    pixels = np.arange(edges[-1]) + 0.5
+    inner = edges[1:-1]
+    if not len(inner):
+        return np.zeros(len(pixels), dtype=bool)
+    near: np.ndarray = np.abs(pixels[:, None] - inner).min(axis=1) < 1.5 * extent + 0.5
+    return near
 
 
-def _expected(geometry: Geometry, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(H', W') bool: where a block shows, and where that is certain."""
-    reach = [int(np.ceil(1.5 * max(1.0, extent))) for extent in geometry.extents]
-    far = (~_near_borders(code, reach)).astype(int)
-    clear = (geometry.labels_to_frame(far) == 1) & geometry.inside
-    return geometry.labels_to_frame(code) == 1, clear
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What is known of one picture size: geometries, marks, and where these arrive in each frame."""
+
+    geometries: tuple[Geometry, ...]
+    marks: Blocks
+    arrive: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+
+def _marked(picture: np.ndarray, marks: Blocks) -> tuple[np.ndarray, np.ndarray]:
+    """The picture with marks, and (H, W) bool where they change its brightness much.
+
+    A block is made brighter or darker as a whole, so that pixels that are merged do not cancel.
+    """
+    marked = picture.copy()
+    strong = np.zeros(picture.shape[:2], dtype=bool)
+    for span in marks.spans():
+        block = picture[span]
+        brighter, darker = np.minimum(block, 255 - MARK) + MARK, np.maximum(block, MARK) - MARK
+        changed = brighter if block.mean() < 127.5 else darker
+        marked[span] = changed
+        strong[span] = np.abs(changed.astype(np.int16) - block).mean(axis=2) > MARK / 2
+    return marked, strong

@@ -1,5 +1,6 @@
 """How a picture becomes pixels: calling a transform or a processor."""
 
+import sys
 from functools import partial
 from typing import Any
 
@@ -52,9 +53,9 @@ def _apply(transform: Any, picture: np.ndarray) -> Tensor:
 
 
 def _is_processor(transform: Any) -> bool:
-    from transformers.image_processing_base import ImageProcessingMixin
-
-    return isinstance(transform, ImageProcessingMixin)
+    # Importing transformers takes longer than a small model; who has a processor has imported it.
+    home = sys.modules.get("transformers.image_processing_base")
+    return home is not None and isinstance(transform, home.ImageProcessingMixin)
 
 
 def _shape(value: Any) -> str:
