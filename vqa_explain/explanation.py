@@ -128,8 +128,8 @@ class Explanation:
 
     @property
     def without_inputs_text(self) -> str:
-        """What the model answers with everything absent, as a clause; "" where that is not known."""
-        if self.answer_without_inputs is None:
+        """What the model answers with everything absent, as a clause; "" where it is not known, or a note says it."""
+        if self.answer_without_inputs is None or self.survives_without_inputs:
             return ""
         return f"with everything absent, the model answers “{self.answer_without_inputs}”"
 

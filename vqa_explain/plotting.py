@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, unknown
@@ -79,7 +80,9 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     width, height = max(2, len(views)) * 4.2, 3.6 + 0.8 * (len(heights) - 1)
     notes = _note_lines(explanation, int(width * _NOTE_CHARACTERS))
     below = (len(notes) + 1) * 1.3 * _NOTE_SIZE / 72 if notes else 0.0  # inches
-    figure = Shown(figsize=(width, height + below), layout="constrained")
+    share = below / (height + below)  # of the figure, which the notes have to themselves
+    layout = ConstrainedLayoutEngine(rect=(0, share, 1, 1 - share))
+    figure = Shown(figsize=(width, height + below), layout=layout)
     grid = figure.add_gridspec(len(heights), len(views), height_ratios=heights)
     last = max((column for column, view in enumerate(views) if VIEWS[view] is not None), default=None)
     for column, view in enumerate(views):
@@ -92,7 +95,7 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     best = explanation.answers[0]
     question = _plain(explanation.question) if explanation.question else "image classification"
     if notes:
-        _notes(figure, notes, below)
+        figure.text(0.02, share, _plain("\n".join(notes)), va="top", fontsize=_NOTE_SIZE, linespacing=1.3)
     figure.suptitle(f"{question}\nanswer: {_plain(best.text)} ({best.shown})", fontsize=12)
     return figure
 
@@ -175,14 +178,6 @@ def _note_lines(explanation: Explanation, characters: int) -> list[str]:
     """The notes as lines of at most so many characters; each note begins a line."""
     notes = [f"note: {note}" for note in explanation.notes]
     return [line for note in notes for line in textwrap.wrap(note, characters, subsequent_indent="   ")]
-
-
-def _notes(figure: Figure, lines: list[str], below: float) -> None:
-    """Writes the notes at the bottom of the figure, in `below` inches that nothing else uses."""
-    share = below / figure.get_size_inches()[1]
-    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
-    text = _plain("\n".join(lines))
-    figure.text(0.02, share, text, va="top", fontsize=_NOTE_SIZE, linespacing=1.3)
 
 
 def _shares(axes: Any, explanation: Explanation) -> None:

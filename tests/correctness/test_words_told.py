@@ -102,9 +102,9 @@ def _prompt(processor, question):
 
 
 @pytest.mark.parametrize(("template", "message"), [
-    ("{{ c['text'] | upper }}", "changes the letters of the question or leaves it out"),
+    ("{{ c['text'] | upper }}", "changes the question or leaves it out"),
     ("{{ c['text'] }} again: {{ c['text'] }}", "uses the question 2 times"),
-    ("What is it?", "changes the letters of the question or leaves it out"),
+    ("What is it?", "changes the question or leaves it out"),
     ("{{ c['text'] | replace('color', 'colour') }}", "changes the question"),
     ("{{ c['text'][:9] }}", "uses the question 1 times|changes the question"),
 ])  # fmt: skip

@@ -89,8 +89,8 @@ def _prompted(processor: Any, question: str) -> tuple[str, int, str]:
     around = _template(processor, _MARK).split(_MARK)
     if len(around) == 1:
         raise Unsupported(
-            "the chat template changes the letters of the question or leaves it out, so its words have no "
-            "sure place in the prompt; give a processor with another chat template"
+            "the chat template changes the question or leaves it out, so its words have no sure place in the "
+            "prompt; give a processor with another chat template"
         )
     if len(around) != 2:
         raise Unsupported(
