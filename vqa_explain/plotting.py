@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, unknown
@@ -180,7 +181,9 @@ def _note_lines(explanation: Explanation, characters: int) -> list[str]:
 def _notes(figure: Figure, lines: list[str], below: float) -> None:
     """Writes the notes at the bottom of the figure, in `below` inches that nothing else uses."""
     share = below / figure.get_size_inches()[1]
-    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # `plot` asked for it
+    engine.set(rect=(0, share, 1, 1 - share))
     text = _plain("\n".join(lines))
     figure.text(0.02, share, text, va="top", fontsize=_NOTE_SIZE, linespacing=1.3)
 

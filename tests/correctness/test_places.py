@@ -199,7 +199,7 @@ def test_a_crop_that_depends_on_what_the_picture_shows_is_refused():
     model = vx.load(net, transform=trimmed, labels=["a", "b", "c"])
     scan = np.zeros((120, 160, 3), np.uint8)
     scan[70:110, 90:150] = np.random.default_rng(0).integers(40, 256, (40, 60, 3))
-    with pytest.raises(vx.InvalidInput, match="moves (the )?pixels"):
+    with pytest.raises(vx.InvalidInput, match=r"moves (the )?pixels"):
         vx.explain(model, scan, method="saliency")
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry, ScatteredGeometry
 from vqa_explain.features.regions import grid_regions
+from vqa_explain.precision import in_float64
 
 # A picture (H, W, 3) uint8 → frames (1, C, H', W'), or whatever else shows it, such as tiles.
 Prepare = Callable[[np.ndarray], Sequence[Tensor]]
@@ -273,7 +274,7 @@ def _difference(prepare: Prepare, gray: np.ndarray) -> list[np.ndarray]:
 
 def _gray(frame: Tensor) -> np.ndarray:
     """(H', W') float64, the mean over channels."""
-    return frame.detach().cpu().double()[0].mean(dim=0).numpy()
+    return in_float64(frame.detach())[0].mean(dim=0).numpy()
 
 
 def _geometry(size: tuple[int, int], places: tuple[np.ndarray, np.ndarray], inside: np.ndarray) -> Geometry:
