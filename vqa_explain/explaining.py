@@ -134,6 +134,7 @@ def explain(
         _targets(model.kind, model.labels, asked, contrast, score, None)
     with network_held(model.module), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
+        check_support(chosen, model)  # what a network of one's own can do is known once it has seen an example
         players = make_players(encoded, regions, words)
         if model.labels is None:
             encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)

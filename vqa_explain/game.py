@@ -17,6 +17,7 @@ from vqa_explain.features.text import Units, group_words
 from vqa_explain.memory import Fitting, keep_freed_memory
 from vqa_explain.models.base import Encoded, Model, Sized, Target, footprint
 from vqa_explain.models.sharing import network_held
+from vqa_explain.precision import in_float64
 
 # Bytes that the widest layer of one batch may take. On two cores an example through a full-size ViLT took 0.60 s alone,
 # 0.35 s in fours, 0.30 s in eights and 0.29 s in sixteens, which is 30 MB; one through EfficientNet-Lite0 5.6 ms in
@@ -145,7 +146,7 @@ class Game:
 
     def _values(self, logits: Tensor, coalitions: np.ndarray) -> list[tuple[float, ...]]:
         """Every target's score of each coalition."""
-        values = torch.stack([target(logits.double()) for target in self.targets], dim=1).cpu().numpy()
+        values = torch.stack([in_float64(target(in_float64(logits))) for target in self.targets], dim=1).numpy()
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(wrong):
             absent = np.flatnonzero(~coalitions[wrong[0]])[:8].tolist()

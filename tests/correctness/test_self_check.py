@@ -54,18 +54,41 @@ def test_it_takes_at_most_three_forward_passes(name, tmp_path):
     assert 1 <= len(passes) <= 3
 
 
-class Adds(AttendsToGrid):
-    """Scores a batch otherwise than one by one."""
+class AddsToABatch(vx.CustomModel):
+    """An adapter that scores a batch otherwise than one by one."""
 
-    def forward(self, seen, tokens):
-        return super().forward(seen, tokens) + 0.1 * (len(seen) - 1)
+    def scores(self, encoded, leaves):
+        return super().scores(encoded, leaves) + 0.1 * (len(leaves["image"]) - 1)
 
 
-class Remembers(AttendsToGrid):
-    """Answers about the first picture that it saw in a batch."""
+class Remembers(vx.CustomModel):
+    """An adapter that answers about the first picture of a batch."""
 
-    def forward(self, seen, tokens):
-        return super().forward(seen[:1].expand_as(seen), tokens)
+    def scores(self, encoded, leaves):
+        return super().scores(encoded, {**leaves, "image": encoded.pixels.expand_as(leaves["image"])})
+
+
+@pytest.mark.parametrize(
+    ("adapter", "check"),
+    [
+        (AddsToABatch, "scores equal the plain call"),
+        (Remembers, "a changed frame scores as the changed picture"),
+    ],
+)
+def test_a_broken_adapter_is_refused_by_the_check_that_it_fails(adapter, check):
+    named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
+    with pytest.raises(vx.InvalidInput, match=check):
+        adapter(wide_awake(AttendsToGrid), **named)
+
+
+def wide_awake(make):
+    """A network whose answer depends on everything."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = make()
+        for part in module.parameters():
+            nn.init.normal_(part, std=0.3)
+    return module
 
 
 class Hooks(AttendsToGrid):
@@ -105,8 +128,6 @@ class Trains(AttendsToGrid):
 @pytest.mark.parametrize(
     ("net", "check"),
     [
-        (Adds, "scores equal the plain call"),
-        (Remembers, "a changed frame scores as the changed picture"),
         (Hooks, "hooks stay as they were"),
         (Draws, "random states stay as they were"),
         (DrawsWithNumpy, "random states stay as they were"),
@@ -115,11 +136,7 @@ class Trains(AttendsToGrid):
     ],
 )
 def test_a_broken_network_is_refused_by_the_check_that_it_fails(net, check, caplog):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = net()
-        for part in module.parameters():
-            nn.init.normal_(part, std=0.3)
+    module = wide_awake(net)
     with pytest.raises(vx.InvalidInput, match=check):
         custom(module)
     with caplog.at_level(logging.WARNING, "vqa_explain"):
@@ -187,14 +204,15 @@ def test_a_network_of_one_picture_size_is_checked_on_its_first_example(caplog):
             self.last = nn.Linear(3 * 20 * 30, 3)
 
         def forward(self, seen):
-            return self.last(seen.flatten(1)) + (0.5 if len(seen) > 1 else 0.0)
+            self.last.register_forward_hook(lambda *_: None)
+            return self.last(seen.flatten(1))
 
     def whole(picture):
         return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
 
     model = vx.load(Fixed(), transform=whole, labels=["a", "b", "c"], device="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    with pytest.raises(vx.InvalidInput, match="scores equal the plain call"):
+    with pytest.raises(vx.InvalidInput, match="hooks stay as they were"):
         vx.explain(model, picture, method="saliency")
 
 

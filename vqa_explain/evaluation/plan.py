@@ -105,8 +105,20 @@ def model_fingerprint(model: Model) -> str:
     digest = hashlib.sha256(json.dumps([model.family, model.kind, model.labels]).encode())
     for name, tensor in sorted(model.module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
+
+
+def _bytes(value: Any) -> bytes:
+    """The numbers of an entry of a network's state, which quantized layers pack with their scales."""
+    if isinstance(value, tuple | list):
+        return b"".join(_bytes(one) for one in value)
+    if not isinstance(value, torch.Tensor):
+        return repr(value).encode()
+    values = value.detach().cpu()
+    if not values.is_quantized:
+        return values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return _bytes(values.int_repr()) + repr(values).encode()  # the text has its scales
 
 
 def data_fingerprint(dataset: Any) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeVar, cast
 
@@ -29,6 +29,7 @@ from vqa_explain.models.base import (
     check_finite,
     footprint,
 )
+from vqa_explain.precision import in_float64
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, in all
@@ -38,7 +39,7 @@ GRADIENT_BYTES = 2 * 2**30  # that the states of all layers of such a batch may 
 
 # Why a method refuses a model, by the capability that it needs.
 LACKS = {
-    "gradients": "it needs gradients, and this model gives scores only",
+    "gradients": "it needs gradients, and this model gives scores only: it has none, or they are zero everywhere",
     "pixels": "it needs pixels, and this model sees features of boxes",
     "flow": "it needs attention that the answer is reached through, which this model does not give",
     "attention": "it needs attention from the answer to every token and patch, which this model does not give",
@@ -156,7 +157,7 @@ class Task:
         return torch.cat(found)
 
     def _score(self, leaves: Leaves) -> torch.Tensor:
-        values = self.target(self.model.scores(self.encoded, leaves)).double()
+        values = in_float64(self.target(self.model.scores(self.encoded, leaves)))
         self.cost.forwards += len(values)
         check_finite(values, "the target's score")
         return values
@@ -188,10 +189,36 @@ class Task:
         leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in leaves.items()}
         with torch.enable_grad():
             values = self._score(leaves)
-            found = torch.autograd.grad(values.sum(), list(leaves.values()))
+            found = self.slopes(values, leaves)
         self.cost.backwards += len(values)
-        check_finite(torch.stack([g.abs().sum() for g in found]), "the gradient")
+        for slope in found:
+            check_finite(slope, "the gradient")
         return values.detach(), dict(zip(leaves, found, strict=True))
+
+    def slopes(self, values: torch.Tensor, leaves: Leaves) -> tuple[torch.Tensor, ...]:
+        """The gradient of the sum of values (B,) in each leaf; zeros where they do not depend on it.
+
+        Raises:
+            Unsupported: they depend on it, and the network gives no gradient.
+        """
+        given = list(leaves.values())
+        found: Sequence[torch.Tensor | None] = [None] * len(given)
+        if values.requires_grad:
+            found = torch.autograd.grad(values.sum(), given, allow_unused=True)
+        for name, slope in zip(leaves, found, strict=True):
+            if slope is None and self._depends(leaves, name):
+                raise Unsupported(
+                    f"the network of model {self.model.name!r} gives no gradient of its score in its {name}, as where "
+                    "layers are quantized or run under torch.no_grad; use a method over coalitions, such as shapley"
+                )
+        return tuple(torch.zeros_like(x) if slope is None else slope for x, slope in zip(given, found, strict=True))
+
+    @torch.no_grad()
+    def _depends(self, leaves: Leaves, name: str) -> bool:
+        """Whether the score changes when a leaf does."""
+        noise = torch.randn(leaves[name].shape, generator=torch.Generator().manual_seed(0)).to(leaves[name])
+        moved = {**leaves, name: leaves[name] + (leaves[name].std(correction=0) + 0.1) * noise}
+        return not torch.equal(self._score(leaves), self._score(moved))
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from vqa_explain import units
 from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
 from vqa_explain.methods.quadrature import gauss, refined
 from vqa_explain.models.base import Leaves
+from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 
 def summed(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
     """Channels and embedding dimensions summed: images (B, H', W') and tokens (B, T), float64."""
-    image = values["image"].sum(dim=1).double().cpu().numpy()
+    image = in_float64(values["image"]).sum(dim=1).numpy()
     text = values.get("text")
-    return image, np.zeros((len(image), 0)) if text is None else text.sum(dim=2).double().cpu().numpy()
+    return image, np.zeros((len(image), 0)) if text is None else in_float64(text).sum(dim=2).numpy()
 
 
 def sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +49,7 @@ class Saliency:
         sizes = {name: g.abs() for name, g in gradient.items()}
         image, tokens = sums(sizes)
         if self.channels == "max":
-            image = sizes["image"].amax(dim=1)[0].double().cpu().numpy()
+            image = in_float64(sizes["image"]).amax(dim=1)[0].numpy()
         return Attribution(image, tokens, None, self.error)
 
 

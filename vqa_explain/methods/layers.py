@@ -15,6 +15,7 @@ from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
 from vqa_explain.models.base import Stepwise
 from vqa_explain.models.maps import captured, channels_first
+from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 KIND = "none: activation maps do not add up to a score"
@@ -75,14 +76,14 @@ class _Cam:
             where = model.positions(encoded, len(activation), path)
             if len(where.text):
                 words, slope = activation[where.text].T[:, None], gradient[where.text].T[:, None]
-                tokens = self._weigh(words, slope)[0].double().cpu().numpy()
+                tokens = in_float64(self._weigh(words, slope)[0]).numpy()
             rows, columns = where.grid or encoded.grid
             activation = activation[where.image].T.unflatten(1, (rows, columns))
             gradient = gradient[where.image].T.unflatten(1, (rows, columns))
-        cam = self._weigh(activation, gradient)[None, None].double()
+        cam = in_float64(self._weigh(activation, gradient))[None, None]
         size = encoded.geometry.frame
         corners = False if self.interpolate == "bilinear" else None
-        return F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)[0, 0].cpu().numpy(), tokens
+        return F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)[0, 0].numpy(), tokens
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(h, w) from (C, h, w)."""

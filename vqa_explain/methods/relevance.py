@@ -12,6 +12,7 @@ from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_cells, register_method
 from vqa_explain.models.base import Attention, CrossLayer, SelfLayer
+from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 KIND = "none: attention does not add up to a score"
@@ -37,12 +38,12 @@ def _whole(maps: Sequence[Tensor], written: Sequence[Tensor]) -> list[Tensor]:
 
 def _row(found: Attention, flow: Tensor) -> Tensor:
     """(N,) what the place where the answer is read has of each of the prompt's positions, of `flow` (N + A, N + A)."""
-    return flow[list(found.readout), : found.length].mean(dim=0).detach().double()
+    return in_float64(flow[list(found.readout), : found.length].mean(dim=0).detach())
 
 
 def _read(task: Task, found: Attention, row: Tensor) -> Attribution:
     """A row (N,) on tokens and cells."""
-    values = row.cpu().numpy()
+    values = row.numpy()
     where = task.model.positions(task.encoded, len(values))
     kind = KIND + _covered(found)
     return from_cells(task, values[where.image], values[where.text], kind, where.grid)
@@ -228,7 +229,7 @@ class Relevance:
             else:
                 flow.attend_across({key: next(weighted) for key in layer.maps})
         stream, place = found.readout
-        rows = {q: flow.maps[stream, q][place].double().cpu().numpy() for q in found.sizes}
+        rows = {q: in_float64(flow.maps[stream, q][place]).numpy() for q in found.sizes}
         return from_cells(task, rows["image"], rows["text"], KIND)
 
 

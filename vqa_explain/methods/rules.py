@@ -14,7 +14,7 @@ from vqa_explain import units
 from vqa_explain.errors import Unsupported
 from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
-from vqa_explain.models.base import Leaves, check_finite
+from vqa_explain.models.base import Leaves, Limited, check_finite
 from vqa_explain.registry import parameter
 
 KIND = "none: rectified gradients do not add up to a score"
@@ -180,9 +180,10 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
             f"the rule is about ReLU and model {task.model.name!r} has none (its activations: "
             f"{', '.join(kinds) or 'functions inside forward'}); use saliency or integrated_gradients"
         )
-    found = torch.autograd.grad(values.sum(), list(leaves.values()))
+    found = task.slopes(values, leaves)
     task.cost.backwards += len(values)
-    check_finite(torch.stack([g.abs().sum() for g in found]), "the gradient")
+    for slope in found:
+        check_finite(slope, "the gradient")
     return dict(zip(leaves, found, strict=True))
 
 
@@ -287,6 +288,11 @@ class DeepLift:
     text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
 
     def __call__(self, task: Task) -> Attribution:
+        if isinstance(task.model, Limited) and task.model.at_once is not None:
+            raise Unsupported(
+                f"the rescale rule compares two pictures in one call, and model {task.model.name!r} takes "
+                f"{task.model.at_once} at a time; use integrated_gradients"
+            )
         rules = _rescale_rules(task)
         leaves = task.leaves()
         start = task.model.baselines(task.encoded, task.fills(self.image_baseline, self.text_baseline), task.seed)

@@ -12,6 +12,7 @@ from vqa_explain.examples import Example
 from vqa_explain.memory import Fitting
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Encoded, Model
+from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 AT_ONCE = 32  # examples in a batch
@@ -33,7 +34,7 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
         part = numbers[rows]
         leaves = [model.leaves(encoded[number]) for number in part]
         together = {name: torch.cat([leaf[name] for leaf in leaves]) for name in leaves[0]}
-        return dict(zip(part, model.scores(encoded[part[0]], together).double().cpu().numpy(), strict=True))
+        return dict(zip(part, in_float64(model.scores(encoded[part[0]], together)).numpy(), strict=True))
 
     with torch.no_grad():
         for numbers in groups.values():

@@ -154,7 +154,7 @@ class CreditOfBest:
     credits: tuple[float, ...]
 
     def __call__(self, scores: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(self.credits, dtype=torch.float64, device="cpu")[scores.argmax(-1).cpu()].to(scores.device)
+        return torch.tensor(self.credits, dtype=torch.float64, device="cpu")[scores.argmax(-1).cpu()]
 
 
 def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import torch
 
 from vqa_explain.metrics.base import HIGHER, LOWER, Case, Curve, register_metric
 from vqa_explain.metrics.imputation import imputed
+from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 ORDERS = ("absolute", "signed")
@@ -292,7 +293,7 @@ class Road(_Even):
         assert found is not None
         order = ranking(found.image.ravel(), self.order)
         rng = np.random.default_rng((task.seed, 11))
-        whole = task.encoded.pixels[0].cpu().numpy()
+        whole = in_float64(task.encoded.pixels[0]).numpy()
         frames = []
         for count in _steps(len(order), self.steps):
             gone = np.zeros(found.image.size, dtype=bool)
@@ -304,7 +305,7 @@ class Road(_Even):
         with torch.no_grad():
             for frame in frames:
                 leaves["image"] = torch.from_numpy(frame)[None].to(task.encoded.pixels)
-                scores.append(float(target(task.model.scores(task.encoded, leaves))))
+                scores.append(float(target(in_float64(task.model.scores(task.encoded, leaves)))))
         return Curve(self.at, np.array(scores))
 
 

@@ -20,6 +20,7 @@ from vqa_explain.features.text import Token
 from vqa_explain.features.words import Word
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import network_held
+from vqa_explain.precision import in_float64
 
 Leaves = dict[str, Tensor]
 
@@ -268,6 +269,18 @@ class Sized(Protocol):
         ...
 
 
+@runtime_checkable
+class Limited(Protocol):
+    """A model whose network may take only a certain number of examples in one call.
+
+    Attributes:
+        at_once: that number; `None` for any.
+    """
+
+    @property
+    def at_once(self) -> int | None: ...
+
+
 class OpenModel(Model, Protocol):
     """A model whose answers are any texts: `labels` is `None`, and each example has its own candidates."""
 
@@ -292,7 +305,7 @@ class OpenModel(Model, Protocol):
 def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
     """The most probable answers, best first; those of the highest values where the outputs are real numbers."""
     with network_held(model.module), torch.no_grad():
-        logits = model.scores(encoded, model.leaves(encoded)).double()
+        logits = in_float64(model.scores(encoded, model.leaves(encoded)))
     check_finite(logits, "the model's answer to the whole example")
     return best_answers(model.kind, encoded.labels, logits, top)
 

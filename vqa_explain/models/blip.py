@@ -16,6 +16,7 @@ from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_froze
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, log_probabilities, one_token, written
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader
+from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 
@@ -42,7 +43,7 @@ class BlipModel:
         self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
     ) -> None:
         self.name, self.device = name, device
-        self.module = module.to(device)
+        self.module = placed(module, device, name)
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._pictures = picture_reader(processor.image_processor, name)
         self.features: tuple[Feature, ...] = (ImageFeature(), text_feature(processor.tokenizer))

@@ -13,6 +13,14 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
+from vqa_explain.models.calling import (
+    Call,
+    NetworkCall,
+    check_arguments,
+    has_gradients,
+    quantized_layer,
+    without_gradients,
+)
 from vqa_explain.models.checking import check_first
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, positions_by, sequence_positions
@@ -21,6 +29,7 @@ from vqa_explain.models.quick import Quick
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.transforms import picture_reader, timm_labels
+from vqa_explain.models.unwrapping import placed
 
 GRID = (7, 7)  # the regions of a classifier that has no division of its own
 
@@ -30,18 +39,20 @@ class ClassifierModel:
     """Adapter of an image classifier with one feature; see `models.base.Model`.
 
     Args:
-        module: gives logits (B, K), or an object with `.logits`.
+        module: gives logits (B, K), or holds them in an object, tuple or dict: see `models.calling`.
         transform: a torchvision transform (Compose, or a weights' preset) or a transformers image processor.
         labels: the K class names: see `models.labels`.
         outputs: what the K outputs are, "softmax", "sigmoid" or "real": see `models.outputs`.
+        call: calls the module with pixels (B, C, H, W) where `module(pixels)` will not do, and returns the logits.
 
     Raises:
-        InvalidInput: labels cannot be used, or there is one output and nobody says what it is.
+        InvalidInput: labels cannot be used, there is one output and nobody says what it is, or the module needs more
+            than a picture and there is no `call`.
     """
 
     family = "classifier"
     features: tuple[Feature, ...] = (ImageFeature(),)
-    capabilities = frozenset({"gradients", "pixels"})
+    capabilities: frozenset[str] = frozenset({"gradients", "pixels"})
 
     def __init__(
         self,
@@ -51,17 +62,21 @@ class ClassifierModel:
         name: str,
         device: torch.device,
         outputs: str | None = None,
+        call: Call | None = None,
     ) -> None:
+        check_arguments(module, ("a picture",), name, call)
         self.name = name
         self.device = device
-        self.module = module.to(device)
+        self.module = placed(module, device, name)
         if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):  # torchvision's weights
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
         self._pictures = picture_reader(transform, name)
         self._checked = False
         self.unchecked = False  # whether the self-check waits for the first example
-        self._quick = Quick(self.module, self._logits)
+        self._call = call
+        self._network = NetworkCall(self.module, self._raw, name)
+        self._quick = Quick(self.module, self._network.once)
         self.labels: tuple[str, ...] = (
             read_labels(labels) if labels is not None else own_labels(module) or timm_labels(module)
         )
@@ -69,11 +84,20 @@ class ClassifierModel:
         # Their attention runs from the first token, which the answer is read from, to every patch.
         if getattr(getattr(module, "config", None), "model_type", "") in ("vit", "deit"):
             self.capabilities = self.capabilities | {"attention", "flow"}
+        if quantized_layer(self.module) is not None:
+            self.capabilities = without_gradients(self.capabilities)
+
+    @property
+    def at_once(self) -> int | None:
+        """How many pictures the network takes in one call, exactly; `None` for any number."""
+        return self._network.at_once
 
     def encode(self, example: Example) -> Encoded:
         picture = read_image(example.image)
         pixels, geometry = self._pictures.read(picture)
-        pixels = pixels.to(self.device, _floats(self.module))
+        pixels = pixels.to(self.device, self._network.number_type)
+        if not self._checked:
+            pixels = self._network.measure(len(self.labels) or None, pixels)
         frame = geometry.frame
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
         encoded = Encoded(example, picture, pixels, geometry, grid)
@@ -97,10 +121,12 @@ class ClassifierModel:
             )
         check_count(logits.shape[1], self.kind, self.name)
         check_raw(logits, self.kind, self.name)
+        if not has_gradients(self.module, self._differentiable, [encoded.pixels]):
+            self.capabilities = without_gradients(self.capabilities)
         self._checked = True
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        return self._logits(encoded.pixels)
+        return self._network(encoded.pixels)
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone()}
@@ -110,20 +136,26 @@ class ClassifierModel:
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         if len(leaves["image"]) > 1 and not torch.is_grad_enabled():
-            return self._quick(encoded, leaves["image"])
-        with parameters_frozen(self.module):
-            return self._logits(leaves["image"])
+            return self._many(encoded, leaves["image"])
+        return self._differentiable(leaves["image"])
 
-    def _logits(self, pixels: Tensor) -> Tensor:
-        output = self.module(pixels)
-        return output if isinstance(output, Tensor) else output.logits
+    def _differentiable(self, pixels: Tensor) -> Tensor:
+        with parameters_frozen(self.module):
+            return self._network(pixels)
+
+    def _many(self, encoded: Encoded, pixels: Tensor) -> Tensor:
+        """Logits (B, K) without gradients."""
+        return self._quick(encoded, pixels) if self.at_once is None else self._network(pixels)
+
+    def _raw(self, pixels: Tensor) -> Any:
+        return self.module(pixels) if self._call is None else self._call(self.module, pixels)
 
     @torch.no_grad()
     def coalition_scores(
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
         pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
-        return self._quick(encoded, pixels)
+        return self._many(encoded, pixels)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         if layer is not None:
@@ -163,8 +195,3 @@ class ClassifierModel:
 
     def default_layer(self, encoded: Encoded) -> str:
         return last_map(self, encoded)
-
-
-def _floats(module: nn.Module) -> torch.dtype:
-    """The number type that the network computes in."""
-    return next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), torch.float32)

@@ -16,6 +16,7 @@ from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transforms import picture_reader
+from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 FITS = ("fits",)
@@ -52,7 +53,7 @@ class ClipModel:
 
     def __init__(self, module: Any, processor: Any, name: str, device: torch.device) -> None:
         self.name, self.device = name, device
-        self.module = module.to(device)
+        self.module = placed(module, device, name)
         self.processor = processor
         self._pictures = picture_reader(processor.image_processor, name)
         self._words: nn.Module = module.text_model.get_input_embeddings()
@@ -160,7 +161,7 @@ def zero_shot(
     texts = () if isinstance(labels, str) or not len(labels) else read_labels(labels)
     if len(texts) < 2 or not all(text.strip() for text in texts):
         raise InvalidInput("labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']")
-    module = module.to(device)
+    module = placed(module, device, name)
     fixed = _padding(module)
     settings = fixed or {"padding": True}
     tokens = processor.tokenizer(list(texts), return_tensors="pt", truncation=True, **settings).to(device)

@@ -15,6 +15,13 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token
 from vqa_explain.features.words import Word
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
+from vqa_explain.models.calling import (
+    NetworkCall,
+    check_arguments,
+    has_gradients,
+    quantized_layer,
+    without_gradients,
+)
 from vqa_explain.models.checking import check_first, checked, warn_unchecked
 from vqa_explain.models.classifier import GRID
 from vqa_explain.models.labels import read_labels
@@ -23,14 +30,17 @@ from vqa_explain.models.outputs import check_raw, in_graph, kind_of_outputs
 from vqa_explain.models.own_text import Split, read_own
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader
+from vqa_explain.models.unwrapping import home_of, placed, unwrapped
 from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
 
-Call = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Call = Callable[[nn.Module, Tensor, Tensor], Any]
 
 
 @holds_network
 class CustomModel:
-    """Any network that gives answer scores (B, K) for pixels (B, 3, H, W) and token numbers (B, T).
+    """Any network that gives answer scores (B, K) for pixels (B, C, H, W) and token numbers (B, T).
+
+    Its scores may be in a tuple or dict, and it may take one picture at a time: see `models.calling`.
 
     The word embeddings become a leaf by a hook on the network's embedding layer, so that gradients reach words and
     pixels in one backward pass and the network's own code need not change.
@@ -60,7 +70,7 @@ class CustomModel:
     """
 
     family = "custom"
-    capabilities = frozenset({"gradients", "pixels"})
+    capabilities: frozenset[str] = frozenset({"gradients", "pixels"})
 
     def __init__(
         self,
@@ -79,9 +89,11 @@ class CustomModel:
         check: bool = True,
     ) -> None:
         self.labels: tuple[str, ...] = read_labels(labels)
+        module = unwrapped(module)
         self.name = name or type(module).__name__
-        self.device = choose_device(device)
-        self.module = module.to(self.device)
+        self.device = home_of(module, choose_device(device))
+        check_arguments(module, ("a picture", "a question"), self.name, call)
+        self.module = placed(module, self.device, self.name)
         self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
         self._pictures = picture_reader(image, self.name)
         self._text, self._split = text, words
@@ -90,11 +102,19 @@ class CustomModel:
         self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels), self.name)
         self._absent = self._stand_in() if absent is None else absent
         self._checked = False
+        self._network = NetworkCall(self.module, self._raw, self.name)
+        if quantized_layer(self.module) is not None:
+            self.capabilities = without_gradients(self.capabilities)
         self.unchecked = False  # whether the self-check waits for the first example
         if check:
             checked(self, image)
         else:
             warn_unchecked(self.name)
+
+    @property
+    def at_once(self) -> int | None:
+        """How many pictures the network takes in one call, exactly; `None` for any number."""
+        return self._network.at_once
 
     def _find(self, path: str | None) -> nn.Module:
         found = [name for name, part in self.module.named_modules() if isinstance(part, nn.Embedding)]
@@ -117,9 +137,12 @@ class CustomModel:
         ids, tokens, words = self._read(example.question)
         picture = read_image(example.image)
         pixels, geometry = self._pictures.read(picture)
-        pixels, frame = pixels.to(self.device), geometry.frame
+        pixels, frame = pixels.to(self.device, self._network.number_type), geometry.frame
+        ids = ids.to(self.device)
+        if not self._checked:
+            pixels = self._network.measure(len(self.labels), pixels, ids)
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
-        encoded = Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
+        encoded = Encoded(example, picture, pixels, geometry, grid, ids, tokens, words, self.labels)
         if not self._checked:
             self._check(encoded)
             self._checked = True
@@ -140,34 +163,43 @@ class CustomModel:
 
         def once(pixels: Tensor) -> Tensor:
             calls.clear()
-            return self._call(self.module, pixels, encoded.ids)
+            return self._network(pixels, encoded.ids)
 
         try:
             with parameters_frozen(self.module):
                 scores = in_graph(once, encoded.pixels)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise InvalidInput(
-                f"model {self.name!r} cannot be called with pixels {tuple(encoded.pixels.shape)} and tokens "
-                f"{tuple(encoded.ids.shape)}: {error}; give call= if its arguments differ"
-            ) from error
         finally:
             handle.remove()
-        if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 1:
-            got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise InvalidInput(f"model {self.name!r} gives {got}, not scores (B, K); give call= that returns them")
+        if scores.ndim != 2 or len(scores) != 1:
+            raise InvalidInput(
+                f"model {self.name!r} gives {tuple(scores.shape)}, not scores (B, K); give call= that returns them"
+            )
         if scores.shape[1] != len(self.labels):
             raise InvalidInput(
                 f"model {self.name!r} has {scores.shape[1]} scores and {len(self.labels)} labels were given"
             )
         check_raw(scores, self.kind, self.name)
-        if len(calls) != 1 or len(calls[0]) != 3 or calls[0][:2] != tuple(encoded.ids.shape):
+        rows = self.at_once or 1
+        if len(calls) != 1 or len(calls[0]) != 3 or calls[0][:2] != (rows, encoded.ids.shape[1]):
             raise Unsupported(
                 f"the embedding of model {self.name!r} gave {calls}, not one (B, T, D) for the question; name the "
                 "right one with embedding="
             )
+        leaves = self.leaves(encoded)
+
+        def differentiable(*values: Tensor) -> Tensor:
+            return self.scores(encoded, dict(zip(leaves, values, strict=True)))
+
+        if not has_gradients(self.module, differentiable, list(leaves.values())):
+            self.capabilities = without_gradients(self.capabilities)
+
+    def _raw(self, pixels: Tensor, ids: Tensor, *words: Tensor) -> Any:
+        """What the network gives, with word embeddings (B, T, D) in place of its own if they are given."""
+        with words_replaced(self._embedding, words[0]) if words else nullcontext():
+            return self._call(self.module, pixels, ids)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        return self._call(self.module, encoded.pixels, encoded.ids)
+        return self._network(encoded.pixels, encoded.ids)
 
     @property
     def known_question(self) -> str | None:
@@ -190,8 +222,8 @@ class CustomModel:
         # cuDNN's recurrent layers have no backward pass in evaluation.
         plain = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
         fast = torch.backends.cudnn.flags(enabled=False) if plain else nullcontext()
-        with parameters_frozen(self.module), words_replaced(self._embedding, words), fast:
-            return self._call(self.module, leaves["image"], encoded.ids.expand(len(words), -1))
+        with parameters_frozen(self.module), fast:
+            return self._network(leaves["image"], encoded.ids.expand(len(words), -1), words)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         if layer is None:
@@ -208,4 +240,4 @@ class CustomModel:
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
         pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
-        return self._call(self.module, pixels, torch.where(said, encoded.ids, self._absent))
+        return self._network(pixels, torch.where(said, encoded.ids, self._absent))

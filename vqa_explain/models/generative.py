@@ -30,6 +30,7 @@ from vqa_explain.models.places import shows_cells
 from vqa_explain.models.prompts import Prompt, read_prompt
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
+from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import all_absent, stand_in, text_feature
 
 PLAIN = "what is it?"  # asked where only the picture matters
@@ -63,7 +64,7 @@ class GenerativeModel:
         self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
     ) -> None:
         self.name = name
-        self.module = module if getattr(module, "hf_device_map", None) else module.to(device)
+        self.module = placed(module, device, name)
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._language = Decoding(self.module)

@@ -9,7 +9,10 @@ from typing import Any
 
 from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.models.base import Model, choose_device
+from vqa_explain.models.calling import Call
 from vqa_explain.models.checking import checked, warn_unchecked
+from vqa_explain.models.recognizing import CLASSIFIER, family_of
+from vqa_explain.models.unwrapping import home_of, outside_inference_mode, unwrapped
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Options:
     labels: Any = None
     boxes: Any = None
     outputs: str | None = None
+    call: Call | None = None
     allow_missing: bool | tuple[str, ...] = ()
     generation: dict[str, Any] = field(default_factory=dict)
     check: bool = True
@@ -148,11 +152,14 @@ def _classifier(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.classifier import ClassifierModel
 
     transform = options.transform if options.transform is not None else processor
-    return ClassifierModel(module, transform, options.labels, options.name, options.device, options.outputs)
+    return ClassifierModel(
+        module, transform, options.labels, options.name, options.device, options.outputs, options.call
+    )
 
 
 # No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
 TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
+PERCEIVERS = tuple(f"PerceiverForImageClassification{kind}" for kind in ("Learned", "Fourier", "ConvProcessing"))
 FAMILIES = {
     "vilt": Family(
         "ViLT: answers from a closed set", ("ViltForQuestionAnswering",), _vilt, "vilt:ViltModel", refuses=TRANSFORMERS
@@ -188,7 +195,7 @@ FAMILIES = {
     ),
     "classifier": Family(
         "image classifiers of torchvision, timm and transformers, or any nn.Module",
-        ("*ForImageClassification",),
+        ("*ForImageClassification", "*ForImageClassificationWithTeacher", *PERCEIVERS),
         _classifier,
         "classifier:ClassifierModel",
         refuses=("interactions",),
@@ -222,6 +229,7 @@ def load(
     transform: Any = None,
     labels: Any = None,
     outputs: str | None = None,
+    call: Call | None = None,
     boxes: Any = None,
     beams: int = 1,
     lengths: str = "sum",
@@ -236,7 +244,8 @@ def load(
 
     Args:
         model: "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub id or folder with safetensors
-            weights, a transformers model, or any `nn.Module` image classifier.
+            weights, a transformers model, or any `nn.Module` image classifier. What `torch.compile`, `DataParallel`
+            or PEFT's LoRA wrapped is taken out, with the same weights and active adapters.
         processor: the processor of a transformers model given as an object.
         transform: how a picture becomes a classifier's input: torchvision transforms, a weights' preset or the weights
             themselves (which bring their labels), or a transformers image processor. A timm model brings its own.
@@ -246,6 +255,8 @@ def load(
         outputs: what a classifier's outputs are: "softmax", logits of classes that exclude each other; "sigmoid", of
             each class by itself; or "real", numbers without probabilities, as in regression. By default what the
             configuration's `problem_type` says; else softmax, and a network with one output must say it.
+        call: calls a classifier where `module(pixels)` will not do, and returns its scores (B, K): for example
+            `lambda module, pixels: module(pixels, scale)["age"]`.
         boxes: LXMERT's detector: see `models.lxmert`.
         beams: how many answers a model that writes them gives by itself, by beam search; 1 is greedy.
         lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or "mean".
@@ -263,8 +274,6 @@ def load(
         InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are not there, or
             something is missing.
     """
-    from torch import nn
-
     from vqa_explain.models.candidates import LENGTHS
 
     if lengths not in LENGTHS:
@@ -280,12 +289,22 @@ def load(
         labels,
         boxes,
         outputs,
+        call,
         _prefixes(allow_missing),
         generation,
         check,
     )
+    with outside_inference_mode():
+        return _loaded(model, options, dtype, device_map, trust_remote_code)
+
+
+def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bool) -> Model:
+    from torch import nn
+
     if isinstance(model, nn.Module):
-        return _wrap(model, replace(options, name=type(model).__name__))
+        module = unwrapped(model)
+        device = home_of(module, options.device)
+        return _wrap(module, replace(options, name=type(module).__name__, device=device))
     if not isinstance(model, str | Path):
         raise InvalidInput(f"a model is a name, a folder or an nn.Module, not {type(model).__name__}")
     name = str(model)
@@ -301,7 +320,7 @@ def load(
     else:
         raise unknown("model", name, (*SHIPPED, *_own)) if name else InvalidInput("the model's name is empty")
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
-    return _from_pretrained(source, replace(options, name=name), settings, trust_remote_code)
+    return _from_pretrained(source, replace(options, name=name), settings, trust)
 
 
 def _prefixes(allowed: Any) -> bool | tuple[str, ...]:
@@ -349,6 +368,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
     architecture = (getattr(config, "architectures", None) or ["?"])[0]
     family = _family(architecture, options.name)
+    if options.call is not None and family is not FAMILIES[CLASSIFIER]:
+        raise InvalidInput(f"call= is for image classifiers, and model {options.name!r} is none; leave it out")
     kind = getattr(transformers, family.auto or architecture)
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
@@ -455,8 +476,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _wrap(module: Any, options: Options) -> Model:
-    family = next((f for f in FAMILIES.values() if f.serves(options.name)), FAMILIES["classifier"])
-    if family is not FAMILIES["classifier"]:
+    # With call=, the user says how pictures alone make its scores.
+    family = FAMILIES[CLASSIFIER if options.call is not None else family_of(module, options.name, FAMILIES)]
+    if family is not FAMILIES[CLASSIFIER]:
         if options.processor is None:
             raise InvalidInput(f"{options.name} needs its processor: load(model, processor=…)")
         return _tried(family.adapter(module, options.processor, options), options.processor, options)

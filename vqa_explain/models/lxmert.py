@@ -32,6 +32,7 @@ from vqa_explain.models.base import (
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
+from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
 
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
@@ -62,7 +63,7 @@ class LxmertModel:
         outputs: str | None = None,
     ) -> None:
         self.name, self.device = name, device
-        self.module = module.to(device)
+        self.module = placed(module, device, name)
         self.tokenizer, self._detector = tokenizer, detector
         count = module.config.num_qa_labels
         named = read_labels(labels) if labels is not None else own_labels(module)

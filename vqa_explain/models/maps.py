@@ -71,8 +71,9 @@ def layer_states(model: Model, encoded: Encoded, path: str) -> States:
         }
         with captured(model.module, path) as caught:
             model.scores(encoded, leaves)
-        found: Tensor = caught[0]
-        return found
+        # A network that takes few pictures at once ran several times, perhaps with more rows than were asked for.
+        found: Tensor = caught[0] if len(caught[0]) >= len(pixels) else torch.cat(caught)
+        return found[: len(pixels)]
 
     return states
 
@@ -219,7 +220,7 @@ def last_map(model: Model, encoded: Encoded) -> str:
 
 def _readable(model: Model, encoded: Encoded, name: str, layer: Tensor, slope: Tensor, grids: set[Grid]) -> bool:
     """Whether a layer is a map of the picture on more than half of which the score depends."""
-    if len(layer) != 1:
+    if len(layer) != (getattr(model, "at_once", None) or 1):
         return False
     if layer.ndim == 3:
         if not name.rpartition(".")[2].isdigit():  # a part of a block, such as its norm

@@ -20,6 +20,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry, ScatteredGeometry
 from vqa_explain.features.regions import grid_regions
+from vqa_explain.precision import in_float64
 
 # A picture (H, W, 3) uint8 → frames (1, C, H', W'), or whatever else shows it, such as tiles.
 Prepare = Callable[[np.ndarray], Sequence[Tensor]]
@@ -135,7 +136,7 @@ def _explained(picture: np.ndarray, frame: Tensor, geometry: Geometry) -> float:
     counts = np.bincount(numbers)
     causes = np.stack([np.bincount(numbers, c) / counts for c in channels], axis=1)
     found = np.bincount(numbers, _gray(frame)[inside]) / counts
-    if np.ptp(causes) < PLAIN or len(counts) < 9 or not np.isfinite(found).all():
+    if np.ptp(causes, axis=0).max() < PLAIN or len(counts) < 9 or not np.isfinite(found).all():
         return 1.0
     design = np.column_stack([causes, np.ones(len(causes))])
     residual = found - design @ np.linalg.lstsq(design, found, rcond=None)[0]
@@ -273,7 +274,7 @@ def _difference(prepare: Prepare, gray: np.ndarray) -> list[np.ndarray]:
 
 def _gray(frame: Tensor) -> np.ndarray:
     """(H', W') float64, the mean over channels."""
-    return frame.detach().cpu().double()[0].mean(dim=0).numpy()
+    return in_float64(frame.detach())[0].mean(dim=0).numpy()
 
 
 def _geometry(size: tuple[int, int], places: tuple[np.ndarray, np.ndarray], inside: np.ndarray) -> Geometry:

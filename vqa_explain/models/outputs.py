@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.models.base import REAL
+from vqa_explain.precision import in_float64
 
 # What users call them, and what `models.base.KINDS` does.
 OUTPUTS = {"softmax": "logits", "sigmoid": "fit", "real": REAL}
@@ -102,4 +103,4 @@ def _sums_to_one(scores: Tensor) -> bool:
     if scores.shape[1] < 2 or lowest < 0 or (lowest == 0 and not half):
         return False
     spread = 4 * torch.finfo(scores.dtype).eps * scores.shape[1] ** 0.5
-    return abs(float(scores.detach().double().sum()) - 1) < spread
+    return abs(float(in_float64(scores.detach()).sum()) - 1) < spread

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vqa_explain.features.regions import grid_regions
+from vqa_explain.precision import in_float64
 
 States = Callable[[Tensor], Tensor]  # pixels (B, C, H', W') → states (B, N, …) or maps
 
@@ -59,7 +60,7 @@ def standing_out(changes: np.ndarray, chosen: np.ndarray) -> float:
 
 def sizes(states: Tensor) -> np.ndarray:
     """(PROBES, N) how much each state (1 + PROBES, N, …) differs from that of the frame itself."""
-    values = states.detach().double().flatten(2).cpu()
+    values = in_float64(states.detach()).flatten(2)
     return (values[1:] - values[:1]).abs().sum(dim=2).numpy()
 
 
@@ -117,7 +118,7 @@ def turned(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:
             continue
         frames = _with_each_changed(pixels, coarse)
         with torch.no_grad():
-            found = states(frames).detach().double().movedim(channels, -1).cpu()
+            found = in_float64(states(frames).detach()).movedim(channels, -1)
         change = (found[1:] - found[:1]).abs().sum(dim=-1).numpy()
         cells = grid_regions(grid, coarse)
         sums = [np.bincount(cells.labels.ravel(), row.ravel(), cells.count) for row in change]

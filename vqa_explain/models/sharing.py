@@ -17,6 +17,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from torch import nn
 
+from vqa_explain.models.unwrapping import outside_inference_mode, uncompiled
+
 T = TypeVar("T")
 
 # The methods of `models.base.Model` and its kin that run the network, or put hooks on it.
@@ -85,9 +87,9 @@ def _custodies(network: nn.Module) -> tuple[_Custody, ...]:
 
 @contextmanager
 def network_held(network: nn.Module) -> Iterator[None]:
-    """Inside, no other thread uses the network, and all of its modules are in evaluation mode.
+    """Inside, no other thread uses the network, all of its modules are in evaluation mode, and none is compiled.
 
-    Afterwards each module has the mode that it had. Calls may be nested, and only the outermost looks at the modules.
+    Afterwards each module is as it was. Calls may be nested, and only the outermost looks at the modules.
     """
     custodies = _custodies(network)
     with ExitStack() as held:
@@ -101,7 +103,8 @@ def network_held(network: nn.Module) -> Iterator[None]:
         uses.append(use)
         try:
             _set_training(use.switched, False)
-            yield
+            with uncompiled(network), outside_inference_mode():
+                yield
         finally:
             _set_training(use.switched, True)
             uses.remove(use)

@@ -29,7 +29,9 @@ def apply_transform(transform: Any, picture: np.ndarray, name: str) -> tuple[Ten
         InvalidInput: the transform fails, or gives something else.
     """
     try:
-        return (_apply(transform, picture),)
+        pixels = _apply(transform, picture)
+        # What a transform passes on from torch.inference_mode could not be differentiated.
+        return (pixels.clone() if pixels.is_inference() else pixels,)
     except InvalidInput:
         raise
     except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:

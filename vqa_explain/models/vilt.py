@@ -24,7 +24,8 @@ from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import to_front
 from vqa_explain.models.transforms import picture_reader
-from vqa_explain.models.vilt_readout import answer_scores, chosen_scores
+from vqa_explain.models.unwrapping import placed
+from vqa_explain.models.vilt_readout import answer_scores, as_built, chosen_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
 
@@ -45,7 +46,7 @@ class ViltModel:
     ) -> None:
         self.name = name
         self.device = device
-        self.module = module.to(device)  # type: ignore[arg-type]
+        self.module = placed(module, device, name)
         self.processor = processor
         self._pictures = picture_reader(processor.image_processor, name)
         self.labels = own_labels(module)
@@ -131,9 +132,13 @@ class ViltModel:
 
     def _answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
         """Answer logits (B, K), by the quick way where nobody looks inside."""
-        if not torch.is_grad_enabled() and not hooked(self.module):
+        if not torch.is_grad_enabled() and self._is_quick():
             return answer_scores(self.module, text, heard, patches, seen)
         return self.plain_answer(text, heard, patches, seen)
+
+    def _is_quick(self) -> bool:
+        """Whether the quick way gives what the network gives: nobody looks inside, and no layer is replaced."""
+        return not hooked(self.module) and as_built(self.module)
 
     def plain_answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
         """Answer logits (B, K) by `transformers`' own forward; the arguments are those of `answer_scores`."""
@@ -158,7 +163,7 @@ class ViltModel:
         self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
     ) -> Tensor:
         blanks = self._there_and_gone(encoded, regions, shown, fills["image"], seed)
-        if blanks is not None and fills["text"] == "mask" and not hooked(self.module):
+        if blanks is not None and fills["text"] == "mask" and self._is_quick():
             both, present = blanks
             text, _ = self._hear(encoded, torch.stack([torch.ones_like(said[0]), torch.zeros_like(said[0])]), "mask")
             return chosen_scores(self.module, text, both, torch.cat([said, present], dim=1))

@@ -18,6 +18,7 @@ from vqa_explain.features.regions import Regions, numbered
 from vqa_explain.game import make_players
 from vqa_explain.methods.base import BASELINES
 from vqa_explain.models.base import Encoded, Model, Target, answers, best_answers, find_answer
+from vqa_explain.precision import in_float64
 
 TOP = 5
 
@@ -62,7 +63,8 @@ def changed(
     for fills in explained_fills(model, explanation):
         away = _absence(model, encoded, explanation, words, regions, fills, divided)
         with torch.no_grad():
-            scores = model.coalition_scores(encoded, away.division, away.shown, away.said, away.fills, seed).double()
+            scores = model.coalition_scores(encoded, away.division, away.shown, away.said, away.fills, seed)
+        scores = in_float64(scores)
         before, after = target(scores).tolist()
         changes.append(after - before)
         after_all.append(scores[1])
