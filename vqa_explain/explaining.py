@@ -132,7 +132,8 @@ def explain(
     if model.labels:  # before the picture is read; some models tell their labels only then
         score = _score(model, score)
         _targets(model.kind, model.labels, asked, contrast, score, None)
-    with network_held(model.module), must_fit(model), quiet_linear_algebra():
+    # Whatever the caller does with gradients: methods ask for them, or not, themselves.
+    with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
         check_support(chosen, model)  # what a network of one's own can do is known once it has seen an example
         players = make_players(encoded, regions, words)

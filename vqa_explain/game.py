@@ -144,9 +144,12 @@ class Game:
 
         return [values for part in self._batches.fitting.parts(len(coalitions), run) for values in part]
 
+    @torch.no_grad()
     def _values(self, logits: Tensor, coalitions: np.ndarray) -> list[tuple[float, ...]]:
         """Every target's score of each coalition."""
-        values = torch.stack([in_float64(target(in_float64(logits))) for target in self.targets], dim=1).numpy()
+        values = torch.stack(
+            [in_float64(target(in_float64(logits.detach()))) for target in self.targets], dim=1
+        ).numpy()
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(wrong):
             absent = np.flatnonzero(~coalitions[wrong[0]])[:8].tolist()

@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 import pyarrow as pa
+import torch
 
 from vqa_explain import registry
 from vqa_explain.errors import VQAExplainError
@@ -14,7 +15,7 @@ from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import METHODS
-from vqa_explain.methods.base import Method, Task, for_players
+from vqa_explain.methods.base import Method, Task, check_support, for_players
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
 from vqa_explain.metrics.sanity import randomised
@@ -93,7 +94,7 @@ class Judge:
         self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]
     ) -> list[Row]:
         """The rows by these methods (`None` for all, and of the answer), and of these metrics by any method."""
-        with network_held(self.model.module):  # methods and metrics put hooks on it
+        with network_held(self.model.module), torch.enable_grad():  # methods and metrics put hooks on it
             return self._rows(index, example, methods, metrics)
 
     def _rows(self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]) -> list[Row]:
@@ -166,6 +167,8 @@ class Judge:
         try:
             # A game of its own, so that the cost is what the method costs alone.
             task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
+            if not isinstance(method, RandomValues):
+                check_support(method, task.model)  # some models know what they can do only from their first example
             explained = case.of(method, method(task), cost)
             cost.seconds = time.perf_counter() - began
             if "explanations" in self.plan.keep and not isinstance(method, RandomValues):

@@ -17,7 +17,9 @@ def _blur(pixels: Tensor, _seed: int) -> Tensor:
     sigma = max(pixels.shape[-2:]) / 12
     # The kernel reaches 2 sigma but never past what reflection padding allows.
     size = [2 * max(0, min(int(2 * sigma), side - 1)) + 1 for side in pixels.shape[-1:-3:-1]]
-    return gaussian_blur(pixels, size, [sigma, sigma])
+    # In half precision a wide kernel takes minutes on a CPU, and loses digits.
+    wide = pixels.float() if pixels.dtype in (torch.float16, torch.bfloat16) else pixels
+    return gaussian_blur(wide, size, [sigma, sigma]).to(pixels)
 
 
 def _mean(pixels: Tensor, _seed: int) -> Tensor:
