@@ -99,9 +99,7 @@ def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name):
     pixels = model.encode(vx.Example(picture)).pixels
     for target in range(5):
         why = vx.explain(model, picture, method="grad_cam", target=f"class {target}")
-        cam = cam_by_hand(
-            net, pixels, net.blocks[number], target, lambda s: s[own:].T.reshape(-1, rows, columns)
-        )
+        cam = cam_by_hand(net, pixels, net.blocks[number], target, lambda s: s[own:].T.reshape(-1, rows, columns))
         if float(cam.abs().sum()) == 0:
             assert any("0" in note for note in why.notes)
             continue
@@ -270,9 +268,7 @@ def test_relevance_reads_every_token_that_the_answer_is_read_from(distilled, siz
     for part in net.parameters():
         if part.ndim > 1:
             nn.init.normal_(part, std=0.3, generator=torch.Generator().manual_seed(part.numel()))
-    processor = tf.DeiTImageProcessor(
-        size={"height": size[0], "width": size[1]}, do_center_crop=False
-    )
+    processor = tf.DeiTImageProcessor(size={"height": size[0], "width": size[1]}, do_center_crop=False)
     model = vx.load(net, processor=processor, device="cpu")
     picture = picture_of(2 * size[0], 2 * size[1])
     encoded = model.encode(vx.Example(picture))

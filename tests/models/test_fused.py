@@ -334,9 +334,7 @@ def test_a_path_that_depends_on_the_picture(way, first, picture):
     """What was followed with bright pictures must not answer for dark ones, nor the other way round."""
     network = seeded(lambda: Forked(way))
     # The self-check would refuse some: their scale is made of the whole batch.
-    model = vx.load(
-        network, transform=ToTensor(), labels=list("abc"), device="cpu", check=False
-    )
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu", check=False)
     encoded = model.encode(vx.Example(picture))
     for light in (first, 1 / 9 / first, first):
         given = pixels(2, 8) * light

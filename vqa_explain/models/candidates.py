@@ -17,9 +17,7 @@ def one_token() -> Any:
     """How `generate` is asked for the logits of the first token, and nothing else."""
     from transformers import GenerationConfig
 
-    return GenerationConfig(
-        max_new_tokens=1, do_sample=False, return_dict_in_generate=True, output_logits=True
-    )
+    return GenerationConfig(max_new_tokens=1, do_sample=False, return_dict_in_generate=True, output_logits=True)
 
 
 @dataclass(frozen=True)

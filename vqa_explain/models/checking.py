@@ -216,9 +216,7 @@ def _check_blocks(model: Model, picture: np.ndarray) -> None:
             )
 
 
-def _check_scores(
-    model: Model, encoded: Encoded, picture: np.ndarray, plain: Tensor | None
-) -> None:
+def _check_scores(model: Model, encoded: Encoded, picture: np.ndarray, plain: Tensor | None) -> None:
     """Two frames in one batch score as the network itself scores the two pictures, one by one."""
     if plain is None:
         return
@@ -310,8 +308,7 @@ def _state(module: nn.Module) -> dict[str, Any]:
 def _hooks(module: nn.Module) -> list[tuple[int, int, int]]:
     """How many hooks each part has."""
     return [
-        (len(part._forward_hooks), len(part._forward_pre_hooks), len(part._backward_hooks))
-        for part in module.modules()
+        (len(part._forward_hooks), len(part._forward_pre_hooks), len(part._backward_hooks)) for part in module.modules()
     ]
 
 

@@ -393,9 +393,7 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     return _tried(family.adapter(module, processor, options), processor, options, kept)
 
 
-def _tried(
-    model: Model, processor: Any, options: Options, source: Path | None = None
-) -> Model:
+def _tried(model: Model, processor: Any, options: Options, source: Path | None = None) -> Model:
     """The model, checked, or said not to be."""
     if options.check:
         return checked(model, processor, source)

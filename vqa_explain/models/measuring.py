@@ -389,9 +389,7 @@ class Blocks:
     drawn: np.ndarray
 
     @classmethod
-    def of(
-        cls, size: tuple[int, int], geometries: Sequence[Geometry], density: float
-    ) -> "Blocks":
+    def of(cls, size: tuple[int, int], geometries: Sequence[Geometry], density: float) -> "Blocks":
         """Blocks of a picture (H, W) that are some elements wide in every frame."""
         counts = []
         for axis, side in enumerate(size):
@@ -399,9 +397,7 @@ class Blocks:
             counts.append(int(np.clip(min(side // 12, elements // 8), 1, 8)))
         drawn = np.random.default_rng(0).random((counts[0], counts[1])) < density
         drawn.flat[0], drawn.flat[-1] = True, False
-        rows, columns = (
-            np.arange(count + 1) * side // count for count, side in zip(counts, size, strict=True)
-        )
+        rows, columns = (np.arange(count + 1) * side // count for count, side in zip(counts, size, strict=True))
         return cls(rows, columns, drawn)
 
     def spans(self) -> Iterator[tuple[slice, slice]]:

@@ -207,9 +207,7 @@ def _most(difference: Tensor) -> Tensor:
     return difference.movedim(-3, 0).flatten(1).amax(dim=1)
 
 
-def lay_out(
-    inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, shown: Shown
-) -> Layout:
+def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, shown: Shown) -> Layout:
     """The layout of what a processor gave for one picture.
 
     Args:
