@@ -126,7 +126,7 @@ class ClassifierModel:
         self._checked = True
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        return self._network(encoded.pixels)
+        return self._network(encoded.pixels.clone())  # some networks work on it in place
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone()}

@@ -199,7 +199,13 @@ class CustomModel:
             return self._call(self.module, pixels, ids)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        return self._network(encoded.pixels, encoded.ids)
+        return self._network(encoded.pixels.clone(), encoded.ids)
+
+    @property
+    def says_pieces(self) -> bool:
+        """Whether a function of the user's says the question's pieces."""
+        reads = hasattr(self._text, "convert_ids_to_tokens")
+        return not isinstance(self._text, Mapping) and not reads
 
     @property
     def known_question(self) -> str | None:

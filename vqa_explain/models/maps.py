@@ -218,12 +218,19 @@ def last_map(model: Model, encoded: Encoded) -> str:
     )
 
 
+def _is_block(module: nn.Module, path: str) -> bool:
+    """Whether a layer is one of a list of layers, and has layers itself: no norm, and no part of a block."""
+    home = module.get_submodule(path.rpartition(".")[0])
+    listed = type(home) in (nn.Sequential, nn.ModuleList) or path.rpartition(".")[2].isdigit()
+    return listed and any(True for _ in module.get_submodule(path).children())
+
+
 def _readable(model: Model, encoded: Encoded, name: str, layer: Tensor, slope: Tensor, grids: set[Grid]) -> bool:
     """Whether a layer is a map of the picture on more than half of which the score depends."""
     if len(layer) != (getattr(model, "at_once", None) or 1):
         return False
     if layer.ndim == 3:
-        if not name.rpartition(".")[2].isdigit():  # a part of a block, such as its norm
+        if not _is_block(model.module, name):
             return False
         where = _sequence(model, encoded, layer.shape[1], layer_states(model, encoded, name), name)
         if where is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_erosion
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
@@ -41,7 +42,7 @@ MARK = 64
 TRIES = 3  # calls that must all move a random state before a transform counts as random
 # The least share of a frame's variance over CELLS × CELLS cells that the picture must explain, unless
 # it is plain: no cells differ by more than PLAIN levels of brightness.
-EXPLAINED, CELLS, PLAIN = 0.45, 12, 8
+EXPLAINED, CELLS, PLAIN = 0.45, 12, 32
 KEPT = 32  # picture sizes whose geometry is kept
 
 
@@ -126,7 +127,9 @@ def _explained(picture: np.ndarray, frame: Tensor, geometry: Geometry) -> float:
 
     One for a picture or a frame that is plain, in which there is nothing to be out of place.
     """
-    inside = geometry.inside
+    inside = binary_erosion(geometry.inside, border_value=1)  # at its edge, padding shines through
+    if not inside.any():
+        return 1.0
     channels = [geometry.sampled(picture[:, :, channel])[inside] for channel in range(3)]
     sides = zip(geometry.original, geometry.frame, strict=True)
     # Cells of several pixels and elements, so that how a transform smooths does not matter.
@@ -164,8 +167,8 @@ def _refuse_random(prepare: Prepare, picture: np.ndarray, name: str) -> None:
     """
     if all(_draws(prepare, picture) for _ in range(TRIES)):
         raise InvalidInput(
-            f"the transform of model {name!r} has a random step, so the same image gives another input "
-            "each time; use the transform of evaluation"
+            f"the transform of model {name!r} has a random step: it draws random numbers, so the same image may "
+            "give another input each time; use the transform of evaluation"
         )
     first, second = prepare(picture), prepare(picture)
     if not all(_same(one, other) for one, other in zip(first, second, strict=True)):

@@ -22,7 +22,10 @@ PROBLEM_TYPES = {
 TURNS = {"SoftmaxBackward": "softmax", "SigmoidBackward": "sigmoid", "LogSigmoidBackward": "log-sigmoid"}
 TURNS["LogSoftmaxBackward"] = "log-softmax"
 # Steps that move values and do not change them.
-MOVES = ("View", "Unsafe", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Permute", "TBackward", "Clone", "Alias")
+MOVES = (
+    *("View", "Unsafe", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Permute", "TBackward", "Clone", "Alias"),
+    *("ToCopy", "Slice", "Select", "Index", "Stack", "Cat", "Expand", "Flip", "Split", "Unbind", "Contiguous"),
+)
 
 
 def kind_of_outputs(outputs: str | None, config: Any, count: int | None, name: str) -> str:

@@ -21,6 +21,7 @@ States = Callable[[Tensor], Tensor]  # pixels (B, C, H', W') â†’ states (B, N, â
 # each of them changes more than every other, one half if they are like the others.
 CLEAR = 0.9
 PROBES = 2  # changed frames beside the frame itself: three forward passes of what is looked at
+BALANCED = 20  # times that rows and columns are brought to sum to 1
 ROOM = 5  # tokens of its own that a vision transformer may have before or behind its patches
 
 Grid = tuple[int, int]
@@ -138,11 +139,19 @@ def _with_each_changed(pixels: Tensor, grid: Grid) -> Tensor:
 
 
 def _own_quarter(change: np.ndarray) -> float:
-    """How many times as much a quarter changes by its own change (rows) as by another, at the least."""
-    share = change / np.maximum(change.sum(axis=0), 1e-300)  # quarters may differ in contrast
+    """How many times as much a quarter changes by its own change as by another, at the least.
+
+    Quarters differ in contrast, and places in how much they answer. So rows (what was changed) and
+    columns (where) are first brought to sum to 1, again and again (Sinkhorn & Knopp 1967).
+    """
+    share = change + 1e-12 * change.max(initial=1e-300)
+    for _ in range(BALANCED):
+        share = share / share.sum(axis=1, keepdims=True)
+        share = share / share.sum(axis=0, keepdims=True)
     own = np.diag(share)
-    others = np.where(np.eye(len(share), dtype=bool), -np.inf, share).max(axis=0)
-    return float((own / np.maximum(others, 1e-300)).min())
+    others = np.where(np.eye(len(share), dtype=bool), -np.inf, share)
+    largest = np.maximum(others.max(axis=0), others.max(axis=1))
+    return float((own / np.maximum(largest, 1e-300)).min())
 
 
 def halvings(grid: Grid) -> Iterator[Grid]:
