@@ -10,6 +10,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -40,6 +41,7 @@ from vqa_explain.models.base import (
     Model,
     OpenModel,
     Target,
+    check_finite,
     find_answer,
     matching_answers,
 )
@@ -176,20 +178,27 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     task.cost.seconds = time.perf_counter() - began
     explained = finish(task, method, found, best)
     left = None if task.interrupted else _without_inputs(task, method)  # whoever stops wants no more work
+    if left is None:
+        return explained
     notes = explained.notes
-    if left == best[0].text:
+    text = task.encoded.labels[left]
+    if left == best[0].index:
         notes += (
-            f"the model still answers “{left}” with everything absent: the fill shows too much, or the "
+            f"the model still answers “{text}” with everything absent: the fill shows too much, or the "
             "answer needs no input",
         )
-    return dataclasses.replace(explained, answer_without_inputs=left, notes=notes)
+    return dataclasses.replace(explained, answer_without_inputs=text, without_inputs_index=left, notes=notes)
 
 
 @torch.no_grad()
-def _without_inputs(task: Task, method: Method) -> str | None:
-    """What the model answers with everything absent, under the method's own fill or baseline if it has one."""
-    model, encoded, labels = task.model, task.encoded, task.encoded.labels
-    if len(labels) < 2 or model.kind == REAL:  # the only candidate is always the answer
+def _without_inputs(task: Task, method: Method) -> int | None:
+    """The label number that the model answers with everything absent, under the method's fill or baseline if any.
+
+    Raises:
+        NonFiniteScore: the model answers NaN or infinity to that.
+    """
+    model, encoded = task.model, task.encoded
+    if len(encoded.labels) < 2 or model.kind == REAL:  # the only candidate is always the answer
         return None
     game = next(iter(task.games.values()), None)
     if game is not None:
@@ -197,14 +206,19 @@ def _without_inputs(task: Task, method: Method) -> str | None:
         special = [[token.special for token in encoded.tokens]]
         said = torch.tensor(special, dtype=torch.bool, device=model.device)
         scores = model.coalition_scores(encoded, game.players.regions, shown, said, game.fills, task.seed)
-        return labels[int(scores[0].argmax())]
+        return _highest(scores)
     asked = registry.parameters_of(method)
     image = asked.get("image_baseline", asked.get("image_fill"))
     if not {"image_baseline", "image_fill"} & set(asked) or not isinstance(image, str | None) or image == "any":
         return None  # it has none, or several
     fills = task.fills(image, asked.get("text_baseline", asked.get("text_fill")))
-    scores = model.scores(encoded, model.baselines(encoded, fills, task.seed))
-    return labels[int(scores[0].argmax())]
+    return _highest(model.scores(encoded, model.baselines(encoded, fills, task.seed)))
+
+
+def _highest(scores: Tensor) -> int:
+    """The label number of the highest of scores (1, K)."""
+    check_finite(scores, "the model's answer with everything absent")
+    return int(scores[0].argmax())
 
 
 def with_candidates(

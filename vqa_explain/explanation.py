@@ -83,8 +83,9 @@ class Explanation:
             baseline; `None` from methods that have none, and where the user stopped the estimate.
         unit: what the values are, a name of `vqa_explain.units`; where it is left out, that of the method of this
             name.
-        target_index, contrast_index: their label numbers, which tell two labels of one text apart; `None` where the
-            target is a function, and in files of older versions.
+        target_index, contrast_index, without_inputs_index: the label numbers of target, contrast and
+            `answer_without_inputs`, which tell two labels of one text apart; `None` where there is none, and in files
+            of older versions.
     """
 
     question: str | None
@@ -114,6 +115,7 @@ class Explanation:
     unit: str = ""
     target_index: int | None = None
     contrast_index: int | None = None
+    without_inputs_index: int | None = None
 
     def __post_init__(self) -> None:
         if not self.unit:
@@ -124,14 +126,17 @@ class Explanation:
         """Whether the predicted answer stays with everything absent: then the fill leaks, or no input is needed."""
         if self.answer_without_inputs is None:
             return None
+        if self.without_inputs_index is not None:
+            return self.without_inputs_index == self.answers[0].index
         return self.answer_without_inputs == self.answers[0].text
 
     @property
     def without_inputs_text(self) -> str:
         """What the model answers with everything absent, as a clause; "" where it is not known, or a note says it."""
-        if self.answer_without_inputs is None or self.survives_without_inputs:
+        text = self.answer_without_inputs
+        if text is None or self.survives_without_inputs:
             return ""
-        return f"with everything absent, the model answers “{self.answer_without_inputs}”"
+        return f"with everything absent, the model answers {self._answer_text(text, self.without_inputs_index)}"
 
     @property
     def padding_text(self) -> str:

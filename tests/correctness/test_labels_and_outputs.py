@@ -456,6 +456,25 @@ def test_networks_that_allow_no_graph_are_still_explained(kind, picture):
     assert why.answers[0].probability == pytest.approx(softmax(scores).max(), rel=1e-5)
 
 
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "leave_one_out", "shapley"])
+def test_a_network_that_changes_its_input_is_explained_as_one_that_does_not(method, picture):
+    """Each call gets a copy, else the second call of one example would see another picture."""
+
+    class LeavesIt(Linear):
+        def forward(self, x):
+            return super().forward(x - 0.5)
+
+    found = [
+        vx.explain(
+            vx.load(kind(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu"),
+            picture, method=method, target="b", **({"regions": 2} if method != "saliency" else {}),
+        )
+        for kind in (ChangesItsInput, LeavesIt)
+    ]  # fmt: skip
+    np.testing.assert_allclose(found[0].image, found[1].image, rtol=1e-5, atol=1e-6)
+    assert found[0].answers[0].probability == pytest.approx(found[1].answers[0].probability, rel=1e-6)
+
+
 def test_log_probabilities_of_a_network_are_taken_as_logits(picture):
     model = vx.load(Ends(nn.LogSoftmax(-1)), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     with torch.no_grad():

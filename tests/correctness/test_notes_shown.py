@@ -22,7 +22,7 @@ from vqa_explain.tables import explanation_tables
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
 
-NEWER_KEYS = ("padding", "notes", "answer_without_inputs")  # fields that older files lack
+NEWER_KEYS = ("padding", "notes", "answer_without_inputs", "without_inputs_index")  # fields that older files lack
 
 
 class Indifferent(nn.Module):
@@ -151,6 +151,52 @@ def test_what_the_model_answers_without_inputs_is_said_once(linear):
         for text in (repr(why), article(why), " ".join(payload(why, raw)["facts"])):
             assert (said in text) != why.survives_without_inputs
         assert any("still answers" in note for note in why.notes) == why.survives_without_inputs
+
+
+class BirdOrMachine(nn.Module):
+    """The bird in a bright picture, the machine in the dark."""
+
+    def forward(self, pixels):
+        bright = pixels.mean((1, 2, 3))
+        return torch.stack([4 * bright, 0 * bright, 2 - 4 * bright], dim=1)
+
+
+def test_another_label_of_the_same_text_is_another_answer():
+    labels = ["crane", "dog", "crane"]
+    model = vx.load(BirdOrMachine(), transform=transforms.ToTensor(), labels=labels, device="cpu")
+    bright = np.full((8, 8, 3), 250, dtype=np.uint8)
+    for method in ("leave_one_out", "integrated_gradients"):
+        fill = "image_fill" if method == "leave_one_out" else "image_baseline"
+        why = vx.explain(model, bright, method=method, **{fill: "constant"})  # zeros: the machine
+        assert (why.answers[0].index, why.without_inputs_index) == (0, 2)
+        assert not why.survives_without_inputs
+        assert why.notes == ()
+        assert "the model answers “crane” (label 2)" in repr(why)
+        assert vx.explain(model, bright, method=method, **{fill: "mean"}).survives_without_inputs
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("method", ["leave_one_out", "integrated_gradients"])
+def test_no_answer_is_made_up_of_numbers_that_are_none(bad, method, linear, picture, monkeypatch):
+    """A word taken from NaN would be a plausible wrong one."""
+    name = "coalition_scores" if method == "leave_one_out" else "scores"
+    plain = getattr(linear, name)
+    whole = vx.explain(linear, picture, method=method)
+    calls = []
+
+    def counted(*arguments):
+        calls.append(None)
+        scores = plain(*arguments)
+        return scores if len(calls) < last else scores * bad
+
+    last = 10**9
+    monkeypatch.setattr(linear, name, counted)
+    vx.explain(linear, picture, method=method)
+    last = len(calls)
+    calls.clear()
+    with pytest.raises(vx.NonFiniteScore, match="with everything absent"):
+        vx.explain(linear, picture, method=method)
+    assert whole.answer_without_inputs is not None
 
 
 def test_a_note_stays_inside_the_figure_and_off_the_rest():

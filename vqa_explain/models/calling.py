@@ -170,6 +170,7 @@ class NetworkCall:
         self.number_type = number_types(module)[0]
         self.at_once: int | None = None
         self._path: Path | None = None
+        self._changes_input = False  # by operations in place, so that it must get copies
 
     def __call__(self, pixels: Tensor, *more: Tensor) -> Tensor:
         """Scores (B, K)."""
@@ -189,7 +190,8 @@ class NetworkCall:
 
     def once(self, *given: Tensor) -> Tensor:
         """Scores (B, K) of one call of the network, whatever number of rows it takes."""
-        output = self._function(*given)
+        own = tuple(one.clone() for one in given) if self._changes_input else given
+        output = self._function(*own)
         return taken(output, self._path or (), self._name)
 
     def measure(self, count: int | None, pixels: Tensor, *more: Tensor) -> Tensor:
@@ -228,9 +230,12 @@ class NetworkCall:
 
     def _tried(self, given: list[Tensor], errors: list[Exception]) -> Any:
         """What the network gives, or `None` where it fails."""
+        copies = [one.clone() for one in given]
         try:
             with torch.no_grad():
-                return self._function(*(one.clone() for one in given))
+                output = self._function(*copies)
+            self._changes_input |= any(not _same(one, copy) for one, copy in zip(given, copies, strict=True))
+            return output
         except VQAExplainError:
             raise
         except FAILURES as error:
@@ -295,6 +300,10 @@ class NetworkCall:
                 f"the transform of model {self._name!r} gives pictures of {pixels.shape[1]} channels, and its layer "
                 f"{path!r} takes {wanted}; use a transform that gives {wanted}"
             )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.isclose(one, other, 0, 0, equal_nan=True).all())
 
 
 def _ripple(pixels: Tensor) -> Tensor:
