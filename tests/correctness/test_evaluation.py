@@ -231,6 +231,7 @@ def uneven(tmp_path_factory):
         vx.Example(rng.integers(0, c, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i)) for i, c in enumerate(ceilings)
     ]
     model = vx.load(Cautious(), transform=ToTensor(), labels=["a", "b"], device="cpu")
+    model.encode(examples[-1])  # a bright one, at which the network shows that it has gradients
     methods, metrics = ["saliency", "leave_one_out:image_fill=constant"], ["accuracy", "deletion:steps=4", "sparseness"]
 
     def run(folder, keep=slice(None)):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.words import Word
+from vqa_explain.features.words import Word, place_of
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,8 @@ def _phrases(asked: Sequence[str | tuple[int, int]], question: str) -> list[Word
     at = 0
     for phrase in asked:
         if isinstance(phrase, str):
-            start = question.find(phrase, at) if phrase.strip() else -1
-            start = question.find(phrase) if start < 0 and phrase.strip() else start
+            start = place_of(phrase, question, at) if phrase.strip() else -1
+            start = place_of(phrase, question) if start < 0 and phrase.strip() else start
             end = start + len(phrase)
         else:
             start, end = phrase

@@ -58,7 +58,7 @@ def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
     words: list[Word] = []
     at = 0
     for piece in pieces:
-        start = question.find(piece, at) if isinstance(piece, str) and piece.strip() else -1
+        start = place_of(piece, question, at) if isinstance(piece, str) and piece.strip() else -1
         if start < 0:
             raise InvalidInput(
                 f"the piece {piece!r} is not in the question {question[:60]!r} behind the pieces before "
@@ -67,6 +67,33 @@ def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
         at = start + len(piece)
         words.append(Word(piece, start, at))
     return tuple(words)
+
+
+def place_of(piece: str, question: str, at: int = 0) -> int:
+    """Where a piece stands in a question from `at` on; -1 if it does not.
+
+    At `at` itself, blanks aside; else where it is no part of a longer word; else anywhere.
+
+    >>> place_of("his", "this is his"), place_of("ab", "xaby")
+    (8, 1)
+    """
+    following = at + len(question[at:]) - len(question[at:].lstrip())
+    if question.startswith(piece, following) and _stands_alone(question, following, len(piece)):
+        return following
+    start = question.find(piece, at)
+    while start >= 0 and not _stands_alone(question, start, len(piece)):
+        start = question.find(piece, start + 1)
+    if start >= 0:
+        return start
+    return following if question.startswith(piece, following) else question.find(piece, at)
+
+
+def _stands_alone(question: str, start: int, length: int) -> bool:
+    """Whether a piece is not in the middle of letters or digits on either side."""
+    end = start + length
+    before = start > 0 and question[start - 1].isalnum() and question[start].isalnum()
+    after = end < len(question) and question[end].isalnum() and question[end - 1].isalnum()
+    return not before and not after
 
 
 def in_characters(question: str, words: Sequence[Word]) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class CustomModel:
         self.module = placed(module, self.device, self.name)
         self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
         self._pictures = picture_reader(image, self.name)
-        self._text, self._split = text, words
+        self._text, self._split = _numbered_vocabulary(text), words
         self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))
         self._embedding = self._find(embedding)
         self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels), self.name)
@@ -247,3 +247,19 @@ class CustomModel:
     ) -> Tensor:
         pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
         return self._network(pixels, torch.where(said, encoded.ids, self._absent))
+
+
+def _numbered_vocabulary(text: Any) -> Any:
+    """A vocabulary that is a list of words as {word: place}; anything else as it is.
+
+    Raises:
+        InvalidInput: it is neither a vocabulary, nor a tokenizer, nor a function.
+    """
+    if isinstance(text, list | tuple) and text and all(isinstance(word, str) for word in text):
+        return {word: place for place, word in enumerate(text)}
+    if not isinstance(text, Mapping) and not callable(text):
+        raise InvalidInput(
+            f"text= must be a vocabulary {{word: number}}, a transformers tokenizer or a function, not "
+            f"{type(text).__name__}"
+        )
+    return text
