@@ -332,7 +332,9 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         interactions=found.interactions,
         interaction_errors=found.interaction_errors,
         padding=padding,
-        notes=_notes(image, padding) + _notes_of_words(encoded.example.question or "", pieces),
+        notes=_notes(image, padding)
+        + _notes_of_words(encoded.example.question or "", pieces)
+        + _notes_of_weights(task.model),
         unit=unit_of(method),
         target_index=task.target.index,
         contrast_index=task.target.contrast,
@@ -357,6 +359,15 @@ def _notes(image: np.ndarray, padding: float) -> tuple[str, ...]:
             "are in no region"
         )
     return tuple(found)
+
+
+def _notes_of_weights(model: Model) -> tuple[str, ...]:
+    """That some weights were drawn at random, as `allow_missing` permits."""
+    drawn = getattr(model, "drawn_weights", ())
+    if not drawn:
+        return ()
+    more = f" and {len(drawn) - 3} more" if len(drawn) > 3 else ""
+    return (f"weights of the model are random, since its checkpoint lacks them: {', '.join(drawn[:3])}{more}",)
 
 
 def _notes_of_words(question: str, pieces: Sequence[Word]) -> tuple[str, ...]:

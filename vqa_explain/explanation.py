@@ -269,7 +269,7 @@ class Explanation:
     @property
     def share_text(self) -> str:
         """The features' shares, for people; where words and regions have no common unit, that they have none."""
-        if len(self.share) > 1 and not self.values_unit.shared:
+        if len(self.share) > 1 and not self.values_unit.has_shares:
             return "none: values of words and regions cannot be compared"
         return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
 

@@ -183,7 +183,7 @@ def _note_lines(explanation: Explanation, characters: int) -> list[str]:
 def _shares(axes: Any, explanation: Explanation) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
-    if len(explanation.share) > 1 and not explanation.values_unit.shared:
+    if len(explanation.share) > 1 and not explanation.values_unit.has_shares:
         axes.set_title(f"share {explanation.share_text}; error {explanation.error_text}", fontsize=8, loc="left")
         return
     start = 0.0

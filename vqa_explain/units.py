@@ -37,6 +37,11 @@ class Unit:
     signed: bool = True
     shared: bool = False
 
+    @property
+    def has_shares(self) -> bool:
+        """Whether words and regions divide something between them; a mean score is no part of one."""
+        return self.shared and self.name != MEAN_SCORE
+
 
 # The table "Units of values" of the methods' definitions. Gradients in pixels and in word embeddings are per
 # different inputs, and class activation maps have no common scale, so words and regions are not compared there.

@@ -312,3 +312,28 @@ class Pooled(nn.Module):
 
     def forward(self, _first):
         return self.head(self.states.mean(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "path"),
+    [
+        (lambda: torchvision.models.maxvit_t(num_classes=3), (224, 224), "blocks.3"),
+        (
+            lambda: torchvision.models.VisionTransformer(64, 16, 3, 2, 32, 64, num_classes=3),
+            (64, 64),
+            "encoder.layers.encoder_layer_1",
+        ),
+        (
+            lambda: torchvision.models.inception_v3(num_classes=3, init_weights=False),
+            (128, 160),
+            "Mixed_7c",
+        ),
+    ],
+)
+def test_the_default_layer_is_no_part_of_a_block(make, size, path):
+    """What the classifier pools, or the last block that its first token looks at."""
+    net = made(make)
+    if isinstance(net, torchvision.models.VisionTransformer):
+        nn.init.normal_(net.heads.head.weight, std=0.05, generator=torch.Generator().manual_seed(0))
+    model = loaded(net, size, 3)
+    assert model.default_layer(model.encode(vx.Example(picture_of(*size)))) == path

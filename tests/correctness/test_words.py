@@ -342,3 +342,24 @@ def test_words_that_share_a_token_are_one(models, noise_picture):
     encoded = model.encode(vx.Example(noise_picture, "这是什么颜色的圆？"))
     assert "什么颜色" in [word.text for word in encoded.words]
     assert np.all([t.word >= 0 for t in encoded.tokens])
+
+
+@pytest.mark.parametrize(
+    ("question", "asked", "pieces"),
+    [
+        ("Is this his red hat?", ["his"], ["Is", "this", "his", "red", "hat", "?"]),
+        ("Is the blurred red one left?", ["red one"], ["Is", "the", "blurred", "red one", "left", "?"]),
+        ("is this this?", ["this", "is"], ["is", "this", "this", "?"]),
+    ],
+)
+def test_a_phrase_is_found_where_it_is_a_word(models, noise_picture, question, asked, pieces):
+    assert pieces_of(models("llava"), noise_picture, question, asked) == pieces
+
+
+def test_pieces_of_a_function_stand_where_they_are_words(noise_picture):
+    def text(question):
+        return [(word, 2) for word in ("his", "red", "hat")]
+
+    model = own(text=text)
+    encoded = model.encode(vx.Example(noise_picture, "Is this his red hat?"))
+    assert [(w.start, w.end) for w in encoded.words] == [(8, 11), (12, 15), (16, 19)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.words import Word, place_of
+from vqa_explain.features.words import Word, word_place
 
 
 @dataclass(frozen=True)
@@ -178,8 +178,13 @@ def _phrases(asked: Sequence[str | tuple[int, int]], question: str) -> list[Word
     at = 0
     for phrase in asked:
         if isinstance(phrase, str):
-            start = place_of(phrase, question, at) if phrase.strip() else -1
-            start = place_of(phrase, question) if start < 0 and phrase.strip() else start
+            places = (
+                word_place(phrase, question, at),
+                word_place(phrase, question),
+                question.find(phrase, at),
+                question.find(phrase),
+            )
+            start = next((place for place in places if place >= 0), -1) if phrase.strip() else -1
             end = start + len(phrase)
         else:
             start, end = phrase

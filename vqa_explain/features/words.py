@@ -58,7 +58,7 @@ def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
     words: list[Word] = []
     at = 0
     for piece in pieces:
-        start = place_of(piece, question, at) if isinstance(piece, str) and piece.strip() else -1
+        start = next_place(piece, question, at) if isinstance(piece, str) and piece.strip() else -1
         if start < 0:
             raise InvalidInput(
                 f"the piece {piece!r} is not in the question {question[:60]!r} behind the pieces before "
@@ -69,23 +69,29 @@ def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def place_of(piece: str, question: str, at: int = 0) -> int:
-    """Where a piece stands in a question from `at` on; -1 if it does not.
+def word_place(piece: str, question: str, at: int = 0) -> int:
+    """Where a piece stands from `at` on and is no part of a longer word; -1 if it does not.
 
-    At `at` itself, blanks aside; else where it is no part of a longer word; else anywhere.
-
-    >>> place_of("his", "this is his"), place_of("ab", "xaby")
-    (8, 1)
+    >>> word_place("his", "this is his")
+    8
     """
-    following = at + len(question[at:]) - len(question[at:].lstrip())
-    if question.startswith(piece, following) and _stands_alone(question, following, len(piece)):
-        return following
     start = question.find(piece, at)
     while start >= 0 and not _stands_alone(question, start, len(piece)):
         start = question.find(piece, start + 1)
-    if start >= 0:
-        return start
-    return following if question.startswith(piece, following) else question.find(piece, at)
+    return start
+
+
+def next_place(piece: str, question: str, at: int) -> int:
+    """Where a piece stands from `at` on: as a word, else anywhere; -1 if it does not.
+
+    Where it follows at once, blanks aside, it is taken there: scripts without blanks have no words
+    that stand alone.
+    """
+    following = len(question) - len(question[at:].lstrip())
+    start = word_place(piece, question, at)
+    if question.startswith(piece, following) and (start < 0 or start == following):
+        return following
+    return start if start >= 0 else question.find(piece, at)
 
 
 def _stands_alone(question: str, start: int, length: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.models.base import Model, choose_device
@@ -390,7 +390,10 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
             ) from error
         _check_vocabulary(processor, options.name)
     kept = Path(source) if options.processor is None else None
-    return _tried(family.adapter(module, processor, options), processor, options, kept)
+    model = _tried(family.adapter(module, processor, options), processor, options, kept)
+    if found["missing_keys"]:  # which were allowed
+        cast(Any, model).drawn_weights = tuple(sorted(found["missing_keys"]))
+    return model
 
 
 def _tried(model: Model, processor: Any, options: Options, source: Path | None = None) -> Model:

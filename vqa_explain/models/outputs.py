@@ -54,8 +54,8 @@ def check_count(count: int, kind: str, name: str) -> None:
     """Refuses a softmax over a single output, which is always 1."""
     if count == 1 and kind == OUTPUTS["softmax"]:
         raise InvalidInput(
-            f'model {name!r} has one output: say what it is with outputs="sigmoid" (the logit of yes or no) or '
-            'outputs="real" (a number, as in regression)'
+            f'model {name!r} has one output, or one label was given: say what it is with outputs="sigmoid" (the logit '
+            'of yes or no) or outputs="real" (a number, as in regression), or give a label for each output'
         )
 
 

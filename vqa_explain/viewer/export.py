@@ -186,7 +186,7 @@ def _scale(e: Explanation) -> str:
 
 
 def _shares(e: Explanation) -> str:
-    if len(e.share) > 1 and not e.values_unit.shared:
+    if len(e.share) > 1 and not e.values_unit.has_shares:
         return f'<div class="soft">share: {html.escape(e.share_text)}</div>'
     parts = "".join(
         f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % 2]}">{html.escape(name)} {share:.0%}</div>'

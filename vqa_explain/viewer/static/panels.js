@@ -85,7 +85,7 @@ export function sharesView() {
 
   function show(explanation) {
     const several = Object.keys(explanation.share).length > 1;
-    if (several && explanation.shared === false) {
+    if (several && explanation.hasShares === false) {
       node.className = "vx-soft";
       fill(node, "Share: none, since values of words and regions cannot be compared.");
       return;
