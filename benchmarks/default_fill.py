@@ -34,7 +34,10 @@ def main() -> None:
     for family in FAMILIES:
         for example in Scenes("test", each, families=(family,)):
             encoded = model.encode(example)
-            players, index = make_players(encoded), find_answer(model.labels or (), str(example.answer))
+            players, index = (
+                make_players(encoded),
+                find_answer(model.labels or (), str(example.answer)),
+            )
             truth = example.truth
             assert truth is not None
             # Whatever holds the objects in question stays; counting and comparing need all objects to stay.
@@ -48,10 +51,15 @@ def main() -> None:
             rows = stays | (rng.random((draws, len(players))) < rng.random((draws, 1)))
             for image in asked.pictures:
                 for text in asked.words:
-                    targets = Target(index, None, "log_probability"), Target(None, function=_right(index))
+                    targets = (
+                        Target(index, None, "log_probability"),
+                        Target(None, function=_right(index)),
+                    )
                     game = Game(model, encoded, players, {"image": image, "text": text}, targets)
                     scores, right = (game.facing(target, game.cost)(rows) for target in targets)
-                    found.setdefault((image, text), []).append((float(right.mean()), float(scores.mean())))
+                    found.setdefault((image, text), []).append(
+                        (float(right.mean()), float(scores.mean()))
+                    )
     print(f"{10 * each} questions, {draws} coalitions each\n")
     print("| picture | words | accuracy | less than the first | log-probability |")
     print("| --- | --- | --- | --- | --- |")
@@ -62,7 +70,9 @@ def main() -> None:
         accuracy, score = np.mean(values, axis=0)
         less = first - np.array(values)[:, 0]
         low, high = np.quantile(less[drawn].mean(axis=1), [0.025, 0.975])
-        print(f"| {image} | {text} | {accuracy:.3f} | {less.mean():.3f} [{low:.3f}, {high:.3f}] | {score:.3f} |")
+        print(
+            f"| {image} | {text} | {accuracy:.3f} | {less.mean():.3f} [{low:.3f}, {high:.3f}] | {score:.3f} |"
+        )
 
 
 def _right(index: int):  # noqa: ANN202

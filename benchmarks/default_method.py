@@ -42,7 +42,9 @@ def chosen(model: Model, each: int) -> list[Example]:
         usable = (
             e
             for e in Scenes("test", 500, families=(family,))
-            if e.masks is not None and len(e.masks) >= 3 and answers(model, model.encode(e))[0].text == e.answer
+            if e.masks is not None
+            and len(e.masks) >= 3
+            and answers(model, model.encode(e))[0].text == e.answer
         )
         found += [e for _, e in zip(range(each), usable, strict=False)]
     return found
@@ -63,7 +65,9 @@ def deletion(game: Game, values: np.ndarray, steps: int = 20) -> float:
     return float(np.trapezoid(game(place >= gone[:, None]), dx=1 / steps))
 
 
-def measure(model: Model, examples: list[Example], method: str | None, parameters: dict[str, object]) -> np.ndarray:
+def measure(
+    model: Model, examples: list[Example], method: str | None, parameters: dict[str, object]
+) -> np.ndarray:
     """(examples, 4): region mass, word mass, deletion, seconds. No method: random values."""
     rng = np.random.default_rng(0)
     rows = []
@@ -99,7 +103,9 @@ def main() -> None:
     model = vx.load("scenes", device="cpu")
     examples = chosen(model, parser.parse_args().each)
     print(f"{len(examples)} questions\n")
-    print("| method | region mass | word mass | deletion | seconds |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| method | region mass | word mass | deletion | seconds |\n| --- | --- | --- | --- | --- |"
+    )
     for name, (method, parameters) in {"random": (None, {}), **CANDIDATES}.items():
         rows, rng = measure(model, examples, method, parameters), np.random.default_rng(0)
         print(

@@ -59,7 +59,9 @@ class AnswerOfPixels(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         if not isinstance(self.model, ViltModel):
             return self.module(pixels)
-        return by_itself(self.model, pixels, self.model.leaves(self.encoded)["text"].expand(len(pixels), -1, -1))
+        return by_itself(
+            self.model, pixels, self.model.leaves(self.encoded)["text"].expand(len(pixels), -1, -1)
+        )
 
 
 def by_itself(model: ViltModel, pixels: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
@@ -71,22 +73,44 @@ def by_itself(model: ViltModel, pixels: torch.Tensor, text: torch.Tensor) -> tor
 
 def row(what: str, against: str, theirs: float, ours: float, unit: str) -> None:
     """One line of the README's table."""
-    print(f"| {what} | {against} | {theirs / ours:.2f} × | {ours:.3f} against {theirs:.3f} {unit} |")
+    print(
+        f"| {what} | {against} | {theirs / ours:.2f} × | {ours:.3f} against {theirs:.3f} {unit} |"
+    )
 
 
 def against_quantus(count: int) -> None:
     for name in SUBJECTS:
         # Each side in a process of its own: what one does to memory is the other's gain or loss.
-        seconds = {side: own_process(side, name, count) for side in SIDES if (name, side) != ("scenes", "stacked")}
+        seconds = {
+            side: own_process(side, name, count)
+            for side in SIDES
+            if (name, side) != ("scenes", "stacked")
+        }
         ours = seconds.pop("ours")
         for side, theirs in seconds.items():
             against = f"Quantus, {SIDES[side]}"
-            row(f"deletion + insertion, {count} pictures, {name}", against, theirs / count, ours / count, "s each")
+            row(
+                f"deletion + insertion, {count} pictures, {name}",
+                against,
+                theirs / count,
+                ours / count,
+                "s each",
+            )
 
 
 def own_process(side: str, subject: str, count: int) -> float:
     """Seconds of `one_side` in a new process."""
-    command = [sys.executable, __file__, "side", "--side", side, "--subject", subject, "--count", str(count)]
+    command = [
+        sys.executable,
+        __file__,
+        "side",
+        "--side",
+        side,
+        "--subject",
+        subject,
+        "--count",
+        str(count),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
@@ -133,7 +157,9 @@ def flip(model: Model, cases: list[Case]) -> None:
 
 def photographs(count: int) -> tuple[Model, list[vx.Example]]:
     sources = [pictures.chelsea(), pictures.coffee(), pictures.rocket(), pictures.astronaut()]
-    return efficientnet(), [vx.Example(np.roll(sources[i % 4], 10 * i, axis=1)) for i in range(count)]
+    return efficientnet(), [
+        vx.Example(np.roll(sources[i % 4], 10 * i, axis=1)) for i in range(count)
+    ]
 
 
 def scenes(count: int) -> tuple[Model, list[vx.Example]]:
@@ -195,7 +221,9 @@ def ray_workers(count: int) -> None:
                 f"vx.evaluate(model, data, *heavy, limit={count}, **given)\n"
                 "print(time.perf_counter() - began)\n"
             )
-            done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-c", script], capture_output=True, text=True, check=True
+            )
             times[workers] = float(done.stdout.split()[-1])
     row(f"two Ray workers, {count} heavy examples", "one", times[1], times[2], "s")
 
@@ -217,10 +245,19 @@ def memory() -> None:
     found = {}
     for count in (1_000, 100_000):
         done = subprocess.run(
-            [sys.executable, __file__, "grow", "--count", str(count)], capture_output=True, text=True, check=True
+            [sys.executable, __file__, "grow", "--count", str(count)],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         found[count] = int(done.stdout.split()[-1])
-    row("memory at 100,000 streamed examples", "at 1,000", found[1_000] / 1024, found[100_000] / 1024, "MiB")
+    row(
+        "memory at 100,000 streamed examples",
+        "at 1,000",
+        found[1_000] / 1024,
+        found[100_000] / 1024,
+        "MiB",
+    )
 
 
 def grow(count: int) -> None:
@@ -234,7 +271,9 @@ def grow(count: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("row", choices=("quantus", "loop", "ray", "memory", "grow", "side"))
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--side", choices=SIDES, help="whose time the row side takes")

@@ -48,12 +48,18 @@ def one(model: Model, example: vx.Example, method: str) -> Explanation | None:
 
 
 def numbers(why: Explanation) -> list[np.ndarray]:
-    return [why.image, np.array([r.value for r in why.regions]), np.array([w.value for w in why.words])]
+    return [
+        why.image,
+        np.array([r.value for r in why.regions]),
+        np.array([w.value for w in why.words]),
+    ]
 
 
 def main(minutes: float) -> None:
     model, data = vx.load("scenes", device="cpu"), vx.load_dataset("scenes:test")
-    before = {name: numbers(why) for name in METHODS if (why := one(model, data[0], name)) is not None}
+    before = {
+        name: numbers(why) for name in METHODS if (why := one(model, data[0], name)) is not None
+    }
     names = list(before)
     process, began = psutil.Process(), time.monotonic()
     sizes, files, count = [], [], 0
@@ -74,7 +80,11 @@ def main(minutes: float) -> None:
         )
     shutil.rmtree(folder)
     after = {name: numbers(one(model, data[0], name)) for name in names}
-    same = all(np.array_equal(a, b) for name in names for a, b in zip(before[name], after[name], strict=True))
+    same = all(
+        np.array_equal(a, b)
+        for name in names
+        for a, b in zip(before[name], after[name], strict=True)
+    )
     rounds = sizes[1:]
     early, late = np.median(rounds[: len(rounds) // 4]), np.median(rounds[-(len(rounds) // 4) :])
     print(
@@ -85,6 +95,8 @@ def main(minutes: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=60)
     main(parser.parse_args().minutes)

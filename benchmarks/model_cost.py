@@ -43,7 +43,10 @@ def row(name: str, model: object, picture: np.ndarray, **changed: dict) -> None:
         vx.explain(model, example, method=method, **own, **parts, **changed.get(method, parameters))
         seconds.append(time.perf_counter() - began)
     size = sum(p.numel() for p in model.module.parameters())
-    print(f"| {name} | {size / 1e6:.2f} | " + " | ".join(f"{s:.2f}" for s in seconds) + " |", flush=True)
+    print(
+        f"| {name} | {size / 1e6:.2f} | " + " | ".join(f"{s:.2f}" for s in seconds) + " |",
+        flush=True,
+    )
 
 
 def smolvlm() -> object:
@@ -62,7 +65,10 @@ def smolvlm() -> object:
     vision = {**checkpoints.vision_settings(512, 16), "hidden_size": 768, "intermediate_size": 3072}
     vision |= {"num_hidden_layers": 12, "num_attention_heads": 12}
     config = tf.SmolVLMConfig(
-        vision_config=vision, text_config=text, image_token_id=small.config.image_token_id, scale_factor=4
+        vision_config=vision,
+        text_config=text,
+        image_token_id=small.config.image_token_id,
+        scale_factor=4,
     )
     sizes = {"size": {"longest_edge": 512}, "max_image_size": {"longest_edge": 512}}
     processor = tf.SmolVLMProcessor(
@@ -78,11 +84,15 @@ def smolvlm() -> object:
 def main() -> None:
     """Prints the table."""
     warnings.filterwarnings("ignore")
-    print("| model | M parameters | integrated gradients | leave one out | Shapley |\n| --- | --- | --- | --- | --- |")
+    print(
+        "| model | M parameters | integrated gradients | leave one out | Shapley |\n| --- | --- | --- | --- | --- |"
+    )
     picture = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         for family in checkpoints.MAKERS:
-            row(family, vx.load(checkpoints.checkpoint(family, Path(folder)), device="cpu"), picture)
+            row(
+                family, vx.load(checkpoints.checkpoint(family, Path(folder)), device="cpu"), picture
+            )
     row("custom", custom(), picture)
     if sys.argv[1:] == ["tiny"]:
         return

@@ -67,7 +67,11 @@ def by_method(who: tuple[Model, Example], name: str, **parameters: object) -> Ca
     """The method alone on an example that is encoded, as the peers get it."""
     model, example = who
     encoded = model.encode(example)
-    target, players, method = Target(answers(model, encoded)[0].index), make_players(encoded), create(name, parameters)
+    target, players, method = (
+        Target(answers(model, encoded)[0].index),
+        make_players(encoded),
+        create(name, parameters),
+    )
     return lambda: method(Task(model, encoded, target, players))
 
 
@@ -92,7 +96,9 @@ def step(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
         for _ in range(4):
             inputs = tuple(b.detach().requires_grad_() for b in batch)
             torch.autograd.grad(forward(*inputs).sum(), inputs)
-        torch.autograd.grad(forward(*(x := tuple(leaf.requires_grad_() for leaf in leaves))).sum(), x)
+        torch.autograd.grad(
+            forward(*(x := tuple(leaf.requires_grad_() for leaf in leaves))).sum(), x
+        )
         with torch.no_grad():
             forward(*leaves), forward(*leaves), forward(*leaves)
 
@@ -112,7 +118,10 @@ def ig(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> None:
     """
     questions = [(scenes[0], vx.load_dataset("scenes:test")[i]) for i in range(5, 1000, 100)]
     pictures = [(full[0], picture_of(seed)) for seed in range(3)]
-    for name, asked, repeats in (("scenes, ten questions", questions, 5), ("full size, three pictures", pictures, 1)):
+    for name, asked, repeats in (
+        ("scenes, ten questions", questions, 5),
+        ("full size, three pictures", pictures, 1),
+    ):
 
         def ours(asked: list = asked) -> None:
             for who in asked:
@@ -140,13 +149,18 @@ def doubling(leaves: tuple, start: tuple, forward: Callable) -> None:
 
 def occlusion(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> None:
     """Windows over the picture and words one by one; Captum's default of one at a time, and batches."""
-    for name, who, window, stride, repeats in (("scenes", scenes, 12, 12, 9), ("full size", full, 64, 32, 1)):
+    for name, who, window, stride, repeats in (
+        ("scenes", scenes, 12, 12, 9),
+        ("full size", full, 64, 32, 1),
+    ):
         (image, text), (blank, mask), forward = leaves_of(*who, "blur")
         players = make_players(who[0].encode(who[1]))
         # Whole words as Captum's features; the special tokens share one more, which ours leaves in.
         feature = torch.from_numpy(players.units.owner)[None, :, None].clamp(min=-1) + 1
         for batch in (1, 64):
-            theirs = ablation(forward, (image, text), (blank, mask), feature, (window, stride), batch)
+            theirs = ablation(
+                forward, (image, text), (blank, mask), feature, (window, stride), batch
+            )
             row(
                 f"occlusion, window {window} stride {stride}, {name}; Captum, {batch} at a time",
                 by_method(who, "occlusion", window=window, stride=stride),
@@ -167,18 +181,34 @@ def photograph(_scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> 
         def call() -> None:
             with torch.no_grad():
                 captum.attr.Occlusion(model.module).attribute(
-                    encoded.pixels, (3, 32, 32), (3, 16, 16), blank, target, perturbations_per_eval=batch
+                    encoded.pixels,
+                    (3, 32, 32),
+                    (3, 16, 16),
+                    blank,
+                    target,
+                    perturbations_per_eval=batch,
                 )
 
         return call
 
     for batch in (1, 64):
         name = f"occlusion, window 32 stride 16, EfficientNet-Lite0; Captum, {batch} at a time"
-        row(name, by_method((model, example), "occlusion", window=32, stride=16), theirs(batch), "–", 3)
+        row(
+            name,
+            by_method((model, example), "occlusion", window=32, stride=16),
+            theirs(batch),
+            "–",
+            3,
+        )
 
 
 def ablation(
-    forward: Callable, leaves: tuple, blanks: tuple, feature: torch.Tensor, size: tuple[int, int], batch: int
+    forward: Callable,
+    leaves: tuple,
+    blanks: tuple,
+    feature: torch.Tensor,
+    size: tuple[int, int],
+    batch: int,
 ) -> Call:
     """Captum's occlusion of the picture by windows of `size` (side, stride), and its ablation of the words."""
     (image, text), (blank, mask), (window, stride) = leaves, blanks, size
@@ -192,7 +222,11 @@ def ablation(
     def call() -> None:
         with torch.no_grad():
             captum.attr.Occlusion(of_image).attribute(
-                image, (3, window, window), (3, stride, stride), baselines=blank, perturbations_per_eval=batch
+                image,
+                (3, window, window),
+                (3, stride, stride),
+                baselines=blank,
+                perturbations_per_eval=batch,
             )
             captum.attr.FeatureAblation(of_words).attribute(
                 text, baselines=mask, feature_mask=feature, perturbations_per_eval=batch
@@ -209,7 +243,14 @@ def new_game(model: Model, example: Example, grid: int = 7) -> Game:
     return Game(model, encoded, make_players(encoded, grid), fills, target, cost=Cost())
 
 
-def race(title: str, truth: np.ndarray, ours: Callable, budget: int, peers: dict[str, Callable], goal: str) -> None:
+def race(
+    title: str,
+    truth: np.ndarray,
+    ours: Callable,
+    budget: int,
+    peers: dict[str, Callable],
+    goal: str,
+) -> None:
     """Prints, for each peer, the seconds that it takes to our error at `budget`, doubling its own budget."""
 
     def run(call: Callable, budget: int) -> tuple[float, float]:
@@ -235,7 +276,9 @@ def race(title: str, truth: np.ndarray, ours: Callable, budget: int, peers: dict
         )
 
 
-def long_run(model: Model, example: Example, budget: int = 200_000) -> tuple[np.ndarray, np.ndarray]:
+def long_run(
+    model: Model, example: Example, budget: int = 200_000
+) -> tuple[np.ndarray, np.ndarray]:
     """Shapley values and interactions from many evaluations, with a largest standard error printed."""
     game = new_game(model, example)
     rng = np.random.default_rng(99)
@@ -246,7 +289,9 @@ def long_run(model: Model, example: Example, budget: int = 200_000) -> tuple[np.
     return found.values, found.pairs
 
 
-def shapley(scenes: tuple[Model, Example], _full: tuple[Model, Example], truth: tuple | None = None) -> None:
+def shapley(
+    scenes: tuple[Model, Example], _full: tuple[Model, Example], truth: tuple | None = None
+) -> None:
     """Shapley values at equal error."""
     values, _ = truth or long_run(*scenes)
     players = len(values)
@@ -308,13 +353,17 @@ def shapley(scenes: tuple[Model, Example], _full: tuple[Model, Example], truth: 
             "Captum KernelShap": of_captum(captum.attr.KernelShap),
             "Captum ShapleyValueSampling": of_captum(captum.attr.ShapleyValueSampling),
             "shapiq KernelSHAP": of_shapiq(lambda s: shapiq.KernelSHAP(players, random_state=s)),
-            "shapiq kADD-SHAP": of_shapiq(lambda s: shapiq.kADDSHAP(players, max_order=2, random_state=s)),
+            "shapiq kADD-SHAP": of_shapiq(
+                lambda s: shapiq.kADDSHAP(players, max_order=2, random_state=s)
+            ),
         },
         "≥ 5",
     )
 
 
-def interactions(scenes: tuple[Model, Example], _full: tuple[Model, Example], truth: tuple | None = None) -> None:
+def interactions(
+    scenes: tuple[Model, Example], _full: tuple[Model, Example], truth: tuple | None = None
+) -> None:
     """Word × region interactions at equal error."""
     values, mixed = truth or long_run(*scenes)
     players = len(values)
@@ -322,7 +371,9 @@ def interactions(scenes: tuple[Model, Example], _full: tuple[Model, Example], tr
 
     def ours(budget: int, seed: int) -> np.ndarray:
         game = new_game(*scenes)
-        return settle(pairs.adjusted(game, players, np.random.default_rng(seed), budget, cross)).pairs
+        return settle(
+            pairs.adjusted(game, players, np.random.default_rng(seed), budget, cross)
+        ).pairs
 
     def of_shapiq(kind: Callable) -> Callable:
         def call(budget: int, seed: int) -> np.ndarray:
@@ -337,8 +388,12 @@ def interactions(scenes: tuple[Model, Example], _full: tuple[Model, Example], tr
         ours,
         8000,
         {
-            "shapiq KernelSHAP-IQ": of_shapiq(lambda s: shapiq.KernelSHAPIQ(players, 2, index="SII", random_state=s)),
-            "shapiq PermutationSII": of_shapiq(lambda s: shapiq.PermutationSamplingSII(players, 2, random_state=s)),
+            "shapiq KernelSHAP-IQ": of_shapiq(
+                lambda s: shapiq.KernelSHAPIQ(players, 2, index="SII", random_state=s)
+            ),
+            "shapiq PermutationSII": of_shapiq(
+                lambda s: shapiq.PermutationSamplingSII(players, 2, random_state=s)
+            ),
         },
         "≥ 3",
     )
@@ -351,15 +406,28 @@ def faithful(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> Non
     couples = np.column_stack(np.triu_indices(players, 1)).tolist()
 
     def ours(budget: int, seed: int) -> np.ndarray:
-        found = settle(pairs.faithful_interactions(new_game(*scenes, 5), players, np.random.default_rng(seed), budget))
+        found = settle(
+            pairs.faithful_interactions(
+                new_game(*scenes, 5), players, np.random.default_rng(seed), budget
+            )
+        )
         assert found.pairs is not None
         return found.pairs
 
     def theirs(budget: int, seed: int) -> np.ndarray:
-        found = shapiq.RegressionFSII(players, 2, random_state=seed).approximate(budget, new_game(*scenes, 5))
+        found = shapiq.RegressionFSII(players, 2, random_state=seed).approximate(
+            budget, new_game(*scenes, 5)
+        )
         return np.array([found[(i, j)] for i, j in couples])
 
-    race("faithful interactions", ours(100_000, 99), ours, 4000, {"shapiq RegressionFSII": theirs}, "≥ 3")
+    race(
+        "faithful interactions",
+        ours(100_000, 99),
+        ours,
+        4000,
+        {"shapiq RegressionFSII": theirs},
+        "≥ 3",
+    )
 
 
 def rules(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
@@ -374,7 +442,9 @@ def rules(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
     def authors() -> torch.Tensor:
         flow = torch.eye(maps[0].shape[-1])
         for attention, slope in zip(maps, slopes, strict=True):
-            weighted = torch.stack([(s * a).clamp(min=0) for s, a in zip(slope, attention, strict=True)]).mean(0)
+            weighted = torch.stack(
+                [(s * a).clamp(min=0) for s, a in zip(slope, attention, strict=True)]
+            ).mean(0)
             flow = flow + weighted @ flow
         return flow
 
@@ -404,7 +474,10 @@ def main() -> None:
     wanted = sys.argv[1:] or [*ROWS, "shapley", "interactions"]
     scenes = vx.load("scenes", device="cpu"), vx.load_dataset("scenes:test")[5]
     full = full_size()
-    print("| row; peer | ours, s | peer, s | ratio | goal |\n| --- | --- | --- | --- | --- |", flush=True)
+    print(
+        "| row; peer | ours, s | peer, s | ratio | goal |\n| --- | --- | --- | --- | --- |",
+        flush=True,
+    )
     for name in wanted:
         if name in ROWS:
             ROWS[name](scenes, full)

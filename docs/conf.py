@@ -10,7 +10,13 @@ shutil.copytree(HERE.parent / "notebooks", HERE / "guides", dirs_exist_ok=True)
 
 project = "vqa_explain"
 version = release = installed("vqa_explain")
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_build", "guides/.ipynb_checkpoints"]
 nb_execution_mode = "off"

@@ -22,7 +22,9 @@ FILES = ("README.md", "docs/methods_and_metrics.md", "docs/hostile.md")
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def first_sentence(text: str) -> str:
@@ -31,7 +33,10 @@ def first_sentence(text: str) -> str:
 
 def methods() -> str:
     """Every method: what its values are, their unit and their error."""
-    rows = [[f"`{m['name']}`", first_sentence(m["about"]), m["unit"], m["error"]] for m in describe_methods(None)]
+    rows = [
+        [f"`{m['name']}`", first_sentence(m["about"]), m["unit"], m["error"]]
+        for m in describe_methods(None)
+    ]
     return markdown(["method", "what a value is", "its unit", "its error"], rows)
 
 
@@ -52,8 +57,12 @@ def methods_of_models() -> str:
     """Every method on every family."""
     families = describe_models()["families"]
     names = [m["name"] for m in describe_methods(None)]
-    rows = [[f"`{n}`", *("yes" if n in f["works"] else "–" for f in families.values())] for n in names]
-    notes = [f"- `{name}`: {family['note']}." for name, family in families.items() if family["note"]]
+    rows = [
+        [f"`{n}`", *("yes" if n in f["works"] else "–" for f in families.values())] for n in names
+    ]
+    notes = [
+        f"- `{name}`: {family['note']}." for name, family in families.items() if family["note"]
+    ]
     return "\n".join([markdown(["method", *(f"`{name}`" for name in families)], rows), "", *notes])
 
 
@@ -61,7 +70,14 @@ def metrics() -> str:
     """Every metric: what it judges, what it says, and which way is better."""
     arrows = {"higher": "↑", "lower": "↓", "neither": ""}
     rows = [
-        [f"`{m['name']}`", m["judges"], first_sentence(m["about"]), arrows[m["better"]], m["range"], m["source"]]
+        [
+            f"`{m['name']}`",
+            m["judges"],
+            first_sentence(m["about"]),
+            arrows[m["better"]],
+            m["range"],
+            m["source"],
+        ]
         for m in describe_metrics(None)
     ]
     return markdown(["metric", "judges", "what it says", "better", "range", "source"], rows)
@@ -70,8 +86,14 @@ def metrics() -> str:
 def hostile() -> str:
     """How many cases of each kind the hostile suite has, as pytest collects them."""
     run = [sys.executable, "-m", "pytest", "--collect-only", "-o", "addopts=-qq", "tests/hostile"]
-    listed = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    kinds = {m[1]: int(m[2]) for line in listed if (m := re.match(r"tests/hostile/test_(\w+)\.py: (\d+)", line))}
+    listed = subprocess.run(
+        run, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    kinds = {
+        m[1]: int(m[2])
+        for line in listed
+        if (m := re.match(r"tests/hostile/test_(\w+)\.py: (\d+)", line))
+    }
     rows = [[kind, f"{count:,}"] for kind, count in sorted(kinds.items())]
     return markdown(["what is hostile", "cases"], [*rows, ["all", f"{sum(kinds.values()):,}"]])
 

@@ -21,7 +21,9 @@ def executed(path: Path) -> nbformat.NotebookNode:
         cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in cell.outputs:
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-            for kind, text in output.get("data", {}).items():  # addresses in memory change with every run
+            for kind, text in output.get(
+                "data", {}
+            ).items():  # addresses in memory change with every run
                 if kind.startswith("text/"):
                     output["data"][kind] = re.sub(r" at 0x[0-9a-f]+", "", text)
     return book

@@ -62,7 +62,9 @@ class Curved(nn.Module):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(5)
-            self.body = nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, 24), nn.Tanh(), nn.Linear(24, classes))
+            self.body = nn.Sequential(
+                nn.Flatten(), nn.Linear(3 * side * side, 24), nn.Tanh(), nn.Linear(24, classes)
+            )
 
     def forward(self, x):
         return self.body(x)
@@ -118,7 +120,9 @@ def models(folders):
 
     def model(family):
         if family not in loaded:
-            loaded[family] = custom() if family == "custom" else vx.load(folders(family), device="cpu")
+            loaded[family] = (
+                custom() if family == "custom" else vx.load(folders(family), device="cpu")
+            )
         return loaded[family]
 
     return model
@@ -134,9 +138,14 @@ def finished(tmp_path_factory):
     """The report of a finished run over a small network, and the call that does the same in another folder."""
     folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
-    data = [vx.Example(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i)) for i in range(6)]
+    data = [
+        vx.Example(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i))
+        for i in range(6)
+    ]
 
     def again(out):
-        return vx.evaluate(model, data, ["saliency"], ["accuracy", "deletion:steps=4"], out, shard=2, workers=1)
+        return vx.evaluate(
+            model, data, ["saliency"], ["accuracy", "deletion:steps=4"], out, shard=2, workers=1
+        )
 
     return again(folder / "whole"), again

@@ -62,4 +62,6 @@ class Blind(torch.nn.Module):
 @vx.register_model("blind")
 def blind(device: torch.device) -> vx.CustomModel:
     text = {"<unk>": 0, "<pad>": 0, "circle": 1}
-    return vx.CustomModel(Blind(), image=ToTensor(), text=text, labels=["yes", "no"], name="blind", device=device)
+    return vx.CustomModel(
+        Blind(), image=ToTensor(), text=text, labels=["yes", "no"], name="blind", device=device
+    )

@@ -30,7 +30,9 @@ def test_there_are_five_notebooks():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs_from_a_clean_kernel(path):
     book = module(ROOT / "notebooks" / "run.py").executed(path)
-    assert all(output.output_type != "error" for cell in book.cells for output in cell.get("outputs", []))
+    assert all(
+        output.output_type != "error" for cell in book.cells for output in cell.get("outputs", [])
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -46,7 +48,9 @@ def test_a_notebook_is_kept_with_its_outputs_and_small(path):
 
 
 def test_tables_are_those_of_the_code():
-    done = subprocess.run([sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -56,7 +60,9 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "reference.html").read_text(encoding="utf-8")
     assert "Explains one answer of a model" in page
-    for target in re.findall(r'(?:href|src)="([^"#:]+)["#]', (tmp_path / "index.html").read_text(encoding="utf-8")):
+    for target in re.findall(
+        r'(?:href|src)="([^"#:]+)["#]', (tmp_path / "index.html").read_text(encoding="utf-8")
+    ):
         assert (tmp_path / target.split("?")[0]).exists(), target
 
 
@@ -64,11 +70,18 @@ def test_the_readmes_python_runs_in_its_order(tmp_path, monkeypatch):
     """All but the block of other models, whose checkpoints are not here; over six questions."""
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "dandelin/" not in block]
+    blocks = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        if "dandelin/" not in block
+    ]
     assert len(blocks) == 3
     said = {"dataset": vx.load_dataset("scenes:test")[:2]}
     for block in blocks:
-        exec(block.replace('vx.load_dataset("scenes:test"),', 'vx.load_dataset("scenes:test")[:6],'), said)
+        exec(
+            block.replace('vx.load_dataset("scenes:test"),', 'vx.load_dataset("scenes:test")[:6],'),
+            said,
+        )
     assert said["why"].unit == "points"
     assert (tmp_path / "page.html").stat().st_size > 10_000
     assert (tmp_path / "report.html").stat().st_size > 10_000
@@ -79,7 +92,9 @@ def test_links_to_files_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (ROOT / target).exists(), target
-    for target in set(re.findall(r"`((?:data|docs|tests|benchmarks|notebooks|vqa_explain)/[\w./-]+)`", text)):
+    for target in set(
+        re.findall(r"`((?:data|docs|tests|benchmarks|notebooks|vqa_explain)/[\w./-]+)`", text)
+    ):
         assert (ROOT / target).exists(), target
 
 

@@ -15,7 +15,16 @@ RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dty
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path, orientation):
-    undo = {1: [], 2: [5], 3: [3], 4: [6], 5: [0], 6: [4], 7: [1], 8: [2]}  # PIL transposes that store it sideways
+    undo = {
+        1: [],
+        2: [5],
+        3: [3],
+        4: [6],
+        5: [0],
+        6: [4],
+        7: [1],
+        8: [2],
+    }  # PIL transposes that store it sideways
     transposes = [Image.Transpose(i) for i in range(7)]
     by_value = {t.value: t for t in transposes}
     store = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
@@ -58,14 +67,21 @@ def test_grey_float_bool_and_one_pixel_arrays():
 
 
 def test_a_one_pixel_picture_is_explained(scenes_model):
-    why = vx.explain(scenes_model, np.full((1, 1, 3), 200, np.uint8), "What color is the circle?", method="saliency")
+    why = vx.explain(
+        scenes_model,
+        np.full((1, 1, 3), 200, np.uint8),
+        "What color is the circle?",
+        method="saliency",
+    )
     assert why.image.shape == (1, 1)
     assert np.isfinite(why.image).all()
 
 
 def png() -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(
+        buffer, "PNG"
+    )
     return buffer.getvalue()
 
 

@@ -39,7 +39,9 @@ def test_scores_are_logit_log_probability_and_probability(scenes_model, scene):
     assert Target(3, None, "probability")(logits[None]).item() == pytest.approx(
         (logits.exp() / logits.exp().sum())[3].item()
     )
-    assert Target(3, 4, "log_probability")(logits[None]).item() == pytest.approx((logits[3] - logits[4]).item())
+    assert Target(3, 4, "log_probability")(logits[None]).item() == pytest.approx(
+        (logits[3] - logits[4]).item()
+    )
 
 
 def test_what_an_explanation_carries(why, scene):
@@ -90,7 +92,9 @@ class Links(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(scenes_model, scene, tmp_path):
+def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(
+    scenes_model, scene, tmp_path
+):
     question = '<script>x()</script> "><img src=x> red?'
     why = vx.explain(scenes_model, scene.image, question, method="saliency")
     text = why.to_html(tmp_path / "why.html").read_text()
@@ -122,10 +126,14 @@ def test_the_views_of_a_figure_show_their_part_of_the_values(why):
         return [axes.get_images()[-1] for axes in figure.axes if axes.get_images()]
 
     values, scale = why.heat
-    picture, positive, negative, masked = shown(why.plot(views=["picture", "positive", "negative", "masked"]))
+    picture, positive, negative, masked = shown(
+        why.plot(views=["picture", "positive", "negative", "masked"])
+    )
     np.testing.assert_array_equal(picture.get_array(), why.picture)
     for view, visible in ((positive, values > 0.02 * scale), (negative, values < -0.02 * scale)):
-        np.testing.assert_array_equal((view.get_array() != 255).any(axis=2) & (np.abs(values) > 0.02 * scale), visible)
+        np.testing.assert_array_equal(
+            (view.get_array() != 255).any(axis=2) & (np.abs(values) > 0.02 * scale), visible
+        )
     assert (masked.get_array()[values <= 0] == 255).all()
     strongest = np.unravel_index(values.argmax(), values.shape)
     if values[strongest] == scale:
@@ -185,7 +193,9 @@ def test_unknown_models_and_explanations_of_no_model_are_refused(scene):
 
 def test_nan_scores_are_refused(scenes_model, scene, monkeypatch):
     monkeypatch.setattr(
-        scenes_model, "scores", lambda encoded, leaves: torch.full((len(leaves["image"]), 23), torch.nan)
+        scenes_model,
+        "scores",
+        lambda encoded, leaves: torch.full((len(leaves["image"]), 23), torch.nan),
     )
     with pytest.raises(vx.NonFiniteScore, match="NaN"):
         vx.explain(scenes_model, scene)
@@ -193,13 +203,22 @@ def test_nan_scores_are_refused(scenes_model, scene, monkeypatch):
 
 def accuracy(model, examples):
     encoded = [(model.encode(x), x.answer) for x in examples]
-    return np.mean([model.labels[int(model.scores(e, model.leaves(e)).argmax())] == answer for e, answer in encoded])
+    return np.mean(
+        [
+            model.labels[int(model.scores(e, model.leaves(e)).argmax())] == answer
+            for e, answer in encoded
+        ]
+    )
 
 
 @pytest.mark.parametrize("name", ["scenes", "easy-vqa"])
 def test_the_shipped_models_answer_as_their_cards_say(name):
     model = vx.load(name, device="cpu")
-    examples = Scenes("test", 400) if name == "scenes" else [EasyVQA("test")[i] for i in range(0, 9673, 24)]
+    examples = (
+        Scenes("test", 400)
+        if name == "scenes"
+        else [EasyVQA("test")[i] for i in range(0, 9673, 24)]
+    )
     card = (vx.models.loading.data_folder() / name / "README.md").read_text()
     stated = float(re.search(r"^\| all \| ([\d.]+)", card, re.M)[1])
     assert accuracy(model, examples) == pytest.approx(stated, abs=0.05)
@@ -215,7 +234,9 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(scene
                 continue
             encoded = scenes_model.encode(example)
             if (
-                scenes_model.labels[int(scenes_model.scores(encoded, scenes_model.leaves(encoded)).argmax())]
+                scenes_model.labels[
+                    int(scenes_model.scores(encoded, scenes_model.leaves(encoded)).argmax())
+                ]
                 != example.answer
             ):
                 continue
@@ -227,7 +248,9 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(scene
             chance.append((example.truth.mean(), noise[words].sum() / noise.sum()))
     ours, chance = np.mean(ours, axis=0), np.mean(chance, axis=0)
     with capsys.disabled():
-        print(f"\nregion mass {ours[0]:.2f} (random {chance[0]:.2f}), word mass {ours[1]:.2f} (random {chance[1]:.2f})")
+        print(
+            f"\nregion mass {ours[0]:.2f} (random {chance[0]:.2f}), word mass {ours[1]:.2f} (random {chance[1]:.2f})"
+        )
     assert ours[0] > 2 * chance[0]
     assert ours[1] > chance[1] + 0.1
 

@@ -14,7 +14,14 @@ from vqa_explain.models.base import Target
 
 def new_game(model, example, fill="drop", **options):
     encoded = model.encode(example)
-    return Game(model, encoded, make_players(encoded), {"image": fill, "text": "mask"}, Target(16), **options)
+    return Game(
+        model,
+        encoded,
+        make_players(encoded),
+        {"image": fill, "text": "mask"},
+        Target(16),
+        **options,
+    )
 
 
 def coalitions_of(game, count, seed=0):
@@ -52,7 +59,9 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(scenes_model, 
     assert len([s for s in sizes if s > 5]) <= 6, "the smaller size is kept"
 
     def no_memory(*_):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
+        )
 
     monkeypatch.setattr(scenes_model, "coalition_scores", no_memory)
     with pytest.raises(vx.OutOfMemory, match="another device"):
@@ -83,7 +92,9 @@ def test_nan_names_the_coalition(scenes_model, scene, monkeypatch):
 
 
 @pytest.mark.parametrize("estimator", ["permutation", "kernel", "adjusted"])
-def test_a_stopped_run_returns_what_it_has_when_asked_to(scenes_model, scene, monkeypatch, estimator):
+def test_a_stopped_run_returns_what_it_has_when_asked_to(
+    scenes_model, scene, monkeypatch, estimator
+):
     plain, calls = scenes_model.coalition_scores, []
 
     def stopped(*arguments):
@@ -113,7 +124,9 @@ def test_100_000_coalitions_of_60_players_fit_in_500_megabytes(scenes_model, sce
     monkeypatch.setattr(scenes_model, "coalition_scores", quick)
     tracemalloc.start()
     game = new_game(scenes_model, scene)
-    found = estimators.settle(pairs.adjusted(game, len(game), np.random.default_rng(0), 100_000, game.players.cross))
+    found = estimators.settle(
+        pairs.adjusted(game, len(game), np.random.default_rng(0), 100_000, game.players.cross)
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(game) >= 60

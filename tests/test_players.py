@@ -17,10 +17,19 @@ def masks_of(labels):
 
 @pytest.mark.parametrize(
     ("regions", "count"),
-    [(3, 9), ("3", 9), ((2, 4), 8), ("2x4", 8), (None, 64), (vx.Boxes([(0, 0, 48, 96), (48, 0, 96, 96)]), 2)],
+    [
+        (3, 9),
+        ("3", 9),
+        ((2, 4), 8),
+        ("2x4", 8),
+        (None, 64),
+        (vx.Boxes([(0, 0, 48, 96), (48, 0, 96, 96)]), 2),
+    ],
 )
 def test_regions_divide_the_whole_picture(scenes_model, scene, regions, count):
-    why = vx.explain(scenes_model, scene, method="leave_one_out", regions=regions, image_fill="blur")
+    why = vx.explain(
+        scenes_model, scene, method="leave_one_out", regions=regions, image_fill="blur"
+    )
     assert len(why.regions) == count
     assert set(np.unique(why.labels)) == set(range(count))
     assert why.image.sum() == pytest.approx(sum(r.value for r in why.regions))
@@ -38,7 +47,11 @@ def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(s
 def test_a_mask_is_the_player_that_the_network_misses(scenes_model, scene):
     """Hiding one object's mask by hand gives what leave one out says of it."""
     why = vx.explain(
-        scenes_model, scene, method="leave_one_out", image_fill="mean", regions=vx.Masks(scene.masks, rest="one")
+        scenes_model,
+        scene,
+        method="leave_one_out",
+        image_fill="mean",
+        regions=vx.Masks(scene.masks, rest="one"),
     )
     encoded = scenes_model.encode(scene)
     hidden = encoded.pixels.clone()
@@ -62,11 +75,17 @@ def test_the_rest_can_be_a_grid(scenes_model, scene):
 @pytest.mark.parametrize(
     ("regions", "message"),
     [
-        (vx.Boxes([(0, 0, 50, 96), (40, 0, 96, 96)]), r"regions 0 and 1 overlap at pixel \(40, 0\)"),
+        (
+            vx.Boxes([(0, 0, 50, 96), (40, 0, 96, 96)]),
+            r"regions 0 and 1 overlap at pixel \(40, 0\)",
+        ),
         (vx.Boxes([(0, 0, 48, 96)]), "leave out 50% of the picture"),
         (vx.Boxes([(0, 0, 48, 96), (200, 0, 300, 10)], rest="one"), "region 1 holds no pixel"),
         (vx.Boxes([(0, 0, 48)]), r"boxes must be \(R, 4\)"),
-        (vx.Boxes([(0, 0, 96, 96), (0, 0, 96, 96)], overlap="smaller"), "region 0 is wholly covered"),
+        (
+            vx.Boxes([(0, 0, 96, 96), (0, 0, 96, 96)], overlap="smaller"),
+            "region 0 is wholly covered",
+        ),
         (vx.Boxes([(0, 0, 48, 96)], rest="none"), "unknown rest of regions"),
         (vx.Masks(np.zeros((1, 5, 5), bool)), r"masks must be \(R, 96, 96\)"),
         ("slic:none", "number of superpixels"),
@@ -86,15 +105,24 @@ def test_a_segmenters_labels_on_a_photograph_that_is_cropped():
     from conftest import Linear
     from torchvision import transforms
 
-    steps = transforms.Compose([transforms.Resize(16), transforms.CenterCrop(8), transforms.ToTensor()])
+    steps = transforms.Compose(
+        [transforms.Resize(16), transforms.CenterCrop(8), transforms.ToTensor()]
+    )
     model = vx.load(Linear(), transform=steps, device="cpu")
     image = skimage.data.chelsea()
-    labels = (np.arange(image.shape[1]) > image.shape[1] // 2).astype(int) + np.zeros(image.shape[:2], int)
+    labels = (np.arange(image.shape[1]) > image.shape[1] // 2).astype(int) + np.zeros(
+        image.shape[:2], int
+    )
     why = vx.explain(model, image, method="leave_one_out", regions=labels)
     seen = why.labels >= 0
     assert (why.labels[seen] == labels[seen]).mean() > 0.9
     with pytest.raises(vx.InvalidInput, match="cropped away"):
-        vx.explain(model, image, method="leave_one_out", regions=labels + (np.arange(300) < 20)[:, None] * 5)
+        vx.explain(
+            model,
+            image,
+            method="leave_one_out",
+            regions=labels + (np.arange(300) < 20)[:, None] * 5,
+        )
 
 
 def test_words_tokens_runs_and_phrases(scenes_model, scene):
@@ -173,7 +201,14 @@ def test_inpainting_continues_a_gradient_and_fills_nothing_with_the_mean():
 
 def test_a_deleted_word_is_the_question_without_it(scenes_model, scene):
     question = "What color is the large circle?"
-    why = vx.explain(scenes_model, scene.image, question, method="leave_one_out", text_fill="delete", target="red")
+    why = vx.explain(
+        scenes_model,
+        scene.image,
+        question,
+        method="leave_one_out",
+        text_fill="delete",
+        target="red",
+    )
 
     def score(text):
         encoded = scenes_model.encode(vx.Example(scene.image, text))
@@ -186,10 +221,17 @@ def test_a_deleted_word_is_the_question_without_it(scenes_model, scene):
 
 def test_several_baselines_are_averaged(curved, picture):
     each = [
-        vx.explain(curved, picture, method="integrated_gradients", target="a", image_baseline=b, steps=32).image
+        vx.explain(
+            curved, picture, method="integrated_gradients", target="a", image_baseline=b, steps=32
+        ).image
         for b in ("mean", "constant")
     ]
     both = vx.explain(
-        curved, picture, method="integrated_gradients", target="a", image_baseline=["mean", "constant"], steps=32
+        curved,
+        picture,
+        method="integrated_gradients",
+        target="a",
+        image_baseline=["mean", "constant"],
+        steps=32,
     )
     np.testing.assert_allclose(both.image, np.mean(each, axis=0), atol=1e-6)

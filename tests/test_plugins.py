@@ -38,18 +38,44 @@ def test_a_run_by_names_in_worker_processes_equals_plain_calls(own, tmp_path):
 
 def test_the_shell_uses_a_file(tmp_path):
     shell = [sys.executable, "-m", "vqa_explain.cli", "--use", str(OWN)]
-    run = ["evaluate", "--model", "blind", "--data", "scenes:test", "--limit", "2", "--workers", "1", "--json"]
-    run += ["--methods", "contrasted_saliency", "--metrics", "top_share", "accuracy", "--out", str(tmp_path / "run")]
+    run = [
+        "evaluate",
+        "--model",
+        "blind",
+        "--data",
+        "scenes:test",
+        "--limit",
+        "2",
+        "--workers",
+        "1",
+        "--json",
+    ]
+    run += [
+        "--methods",
+        "contrasted_saliency",
+        "--metrics",
+        "top_share",
+        "accuracy",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run([*shell, *run], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert {row["metric"] for row in json.loads(done.stdout)["summary"]} >= {"top_share", "accuracy"}
-    listed = subprocess.run([*shell, "methods", "contrasted_saliency"], capture_output=True, text=True).stdout
+    assert {row["metric"] for row in json.loads(done.stdout)["summary"]} >= {
+        "top_share",
+        "accuracy",
+    }
+    listed = subprocess.run(
+        [*shell, "methods", "contrasted_saliency"], capture_output=True, text=True
+    ).stdout
     assert "deviations from the mean" in listed
     assert "blind" in subprocess.run([*shell, "models"], capture_output=True, text=True).stdout
 
 
 def test_the_viewer_offers_it(own, scenes_model):
-    viewer = vx.Viewer(scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency")
+    viewer = vx.Viewer(
+        scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency"
+    )
     offered = {method["name"]: method for method in viewer.options["methods"]}
     assert [p["name"] for p in offered["contrasted_saliency"]["parameters"]] == ["least"]
     assert viewer.wait(60)
@@ -64,7 +90,10 @@ def test_the_viewer_offers_it(own, scenes_model):
         ("import nothing_of_that_name", "ModuleNotFoundError"),
         ("def x(:", "SyntaxError"),
         ("import vqa_explain as vx\n@vx.register_method\nclass A: pass", "must be a dataclass"),
-        ("import vqa_explain as vx\nvx.register_model('scenes')(print)", "there is a shipped model"),
+        (
+            "import vqa_explain as vx\nvx.register_model('scenes')(print)",
+            "there is a shipped model",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path, text, said):

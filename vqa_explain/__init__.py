@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vqa_explain.datasets.loading import load_dataset
-    from vqa_explain.errors import InvalidInput, NonFiniteScore, OutOfMemory, Unsupported, VQAExplainError
+    from vqa_explain.errors import (
+        InvalidInput,
+        NonFiniteScore,
+        OutOfMemory,
+        Unsupported,
+        VQAExplainError,
+    )
     from vqa_explain.evaluation.report import Report
     from vqa_explain.evaluation.run import evaluate
     from vqa_explain.examples import Example

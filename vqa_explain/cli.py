@@ -82,7 +82,9 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
 
     console = Console()
     console.print(explanations_table(explained))
-    console.print("Red speaks for the answer, blue against it; share is each modality's part of the absolute total.")
+    console.print(
+        "Red speaks for the answer, blue against it; share is each modality's part of the absolute total."
+    )
     console.print(f"Open {out / 'index.html'} to see the regions.", highlight=False)
 
 

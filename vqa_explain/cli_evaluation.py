@@ -16,7 +16,9 @@ from vqa_explain.errors import InvalidInput, unknown
 if TYPE_CHECKING:
     from vqa_explain.evaluation.report import Report
 
-Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON for machines instead of tables.")]
+Json = Annotated[
+    bool, Parameter(name="--json", negative=(), help="Print JSON for machines instead of tables.")
+]
 Several = Parameter(consume_multiple=True, negative=())
 Told = Callable[[int, int | None, int], None]
 
@@ -51,13 +53,24 @@ def _progress() -> Iterator[Told | None]:
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda done, total, failed: print(
-            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, {failed:,} failed", file=sys.stderr
+            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, {failed:,} failed",
+            file=sys.stderr,
         )
         return
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[failed]} failed"), console=console, transient=True) as bar:
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, TextColumn("{task.fields[failed]} failed"), console=console, transient=True
+    ) as bar:
         job = bar.add_task("evaluating", total=None, failed=0)
-        yield lambda done, total, failed: bar.update(job, completed=done, total=total, failed=failed)
+        yield lambda done, total, failed: bar.update(
+            job, completed=done, total=total, failed=failed
+        )
 
 
 def evaluate(
@@ -113,7 +126,9 @@ def evaluate(
     fields = registry.values(field, "--field") if field else None
     dataset = load_dataset(data, source=source, fields=fields)
     loaded = load_model(model, **load_settings(load))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way of stopping is as clean as Ctrl-C
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # a batch system's way of stopping is as clean as Ctrl-C
     try:
         with _progress() as progress:
             report = run(
@@ -138,7 +153,8 @@ def evaluate(
             )
     except KeyboardInterrupt:
         print(
-            f"vqa-explain: stopped; finished shards are in {str(out)!r}, and the same command goes on", file=sys.stderr
+            f"vqa-explain: stopped; finished shards are in {str(out)!r}, and the same command goes on",
+            file=sys.stderr,
         )
         sys.exit(130)
     _show(report, None, json_)
@@ -173,7 +189,11 @@ def _show(report: "Report", html: Path | None, as_json: bool) -> None:
         console.print(table)
     for note in report.notes():
         console.print(f"• {note}", highlight=False, markup=False)
-    where = f"Page: {html}" if html else f"vqa-explain report {report.folder} prints this again and writes a page."
+    where = (
+        f"Page: {html}"
+        if html
+        else f"vqa-explain report {report.folder} prints this again and writes a page."
+    )
     console.print(where, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -22,7 +22,9 @@ SIGNED = Palette(FOR, AGAINST, -1.0)
 SIZES = Palette(SIZE, SIZE, 0.0)  # for values that are never below zero
 
 
-def signed_rgba(values: np.ndarray, scale: float, palette: Palette = SIGNED, strength: float = 0.8) -> np.ndarray:
+def signed_rgba(
+    values: np.ndarray, scale: float, palette: Palette = SIGNED, strength: float = 0.8
+) -> np.ndarray:
     """(…,) values to (…, 4) uint8: the color says the sign, the opacity |value| / scale, at most `strength`."""
     values = np.asarray(values, dtype=np.float64)
     rgba = np.empty((*values.shape, 4), dtype=np.uint8)
@@ -56,7 +58,9 @@ def ink(color: tuple[float, float, float]) -> str:
     return "white" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "black"
 
 
-def overlay(picture: np.ndarray, values: np.ndarray, scale: float, palette: Palette = SIGNED) -> np.ndarray:
+def overlay(
+    picture: np.ndarray, values: np.ndarray, scale: float, palette: Palette = SIGNED
+) -> np.ndarray:
     """The picture (H, W, 3) in gray with values (H, W) laid over it, uint8."""
     gray = picture.astype(np.float64) @ [0.299, 0.587, 0.114]
     faded = np.repeat((0.6 * gray + 0.4 * 255)[:, :, None], 3, axis=2)

@@ -19,7 +19,11 @@ EASY = 3  # questions of easy-VQA, one of each kind
 def _chosen() -> list[Example]:
     """The first test scene of each family with at least three objects, so that there is something to confuse."""
     return [
-        next(e for e in Scenes("test", 1000, families=(family,)) if e.masks is not None and len(e.masks) >= 3)
+        next(
+            e
+            for e in Scenes("test", 1000, families=(family,))
+            if e.masks is not None and len(e.masks) >= 3
+        )
         for family in FAMILIES
     ]
 
@@ -32,7 +36,9 @@ def run_demo(out: Path, progress: Progress | None = None) -> list[Explanation]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidInput(f"the folder {str(out)!r} cannot be made: {error.strerror}; choose another") from error
+        raise InvalidInput(
+            f"the folder {str(out)!r} cannot be made: {error.strerror}; choose another"
+        ) from error
     scenes, easy = load("scenes"), load("easy-vqa")
     asked = _chosen()
     easy_examples = {e.family: e for e in reversed([EasyVQA("test")[i] for i in range(200)])}

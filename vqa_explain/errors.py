@@ -28,7 +28,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
     """An error for a name that is not in `known`, with the nearest names or, failing that, the first ones."""
     known = list(known)
     lowered = {k.lower(): k for k in known}
-    near = [lowered[n] for n in difflib.get_close_matches(str(name).lower(), lowered, n=3, cutoff=0.6)]
+    near = [
+        lowered[n] for n in difflib.get_close_matches(str(name).lower(), lowered, n=3, cutoff=0.6)
+    ]
     if near:
         remedy = f"did you mean {' or '.join(repr(n) for n in near)}?"
     else:

@@ -71,7 +71,9 @@ def read_image(source: Any) -> np.ndarray:
         return _from_pil(source, "the image")
     if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
         return _from_array(np.asarray(source))
-    raise InvalidInput(f"an image must be a path, a PIL image or an array, not {type(source).__name__}")
+    raise InvalidInput(
+        f"an image must be a path, a PIL image or an array, not {type(source).__name__}"
+    )
 
 
 def _read_file(path: Path) -> np.ndarray:
@@ -80,7 +82,9 @@ def _read_file(path: Path) -> np.ndarray:
     try:
         there = path.exists()
     except OSError as error:  # a name that no file can have
-        raise InvalidInput(f"image {str(path)[:200]!r} cannot be read: {error.strerror}; check the path") from error
+        raise InvalidInput(
+            f"image {str(path)[:200]!r} cannot be read: {error.strerror}; check the path"
+        ) from error
     if not there:
         raise InvalidInput(f"image {str(path)!r} does not exist; check the path")
     if not path.is_file():
@@ -93,13 +97,19 @@ def _read_file(path: Path) -> np.ndarray:
             with Image.open(path) as image:
                 return _from_pil(image, f"image {str(path)!r}")
     except UnidentifiedImageError as error:
-        raise InvalidInput(f"image {str(path)!r} is not a picture that Pillow can read; convert it to PNG") from error
+        raise InvalidInput(
+            f"image {str(path)!r} is not a picture that Pillow can read; convert it to PNG"
+        ) from error
     except Image.DecompressionBombError as error:
-        raise InvalidInput(f"image {str(path)!r} is above {MAX_PIXELS:,} pixels; make it smaller first") from error
+        raise InvalidInput(
+            f"image {str(path)!r} is above {MAX_PIXELS:,} pixels; make it smaller first"
+        ) from error
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"image {str(path)!r} is corrupt or truncated ({error}); save or fetch it again") from error
+        raise InvalidInput(
+            f"image {str(path)!r} is corrupt or truncated ({error}); save or fetch it again"
+        ) from error
 
 
 def _from_pil(image: Any, name: str) -> np.ndarray:
@@ -126,7 +136,9 @@ def _to_srgb(image: Any, profile: bytes | None) -> Any:
     if profile and image.mode in ("RGB", "CMYK", "L"):
         try:
             own = ImageCms.ImageCmsProfile(BytesIO(profile))
-            return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return ImageCms.profileToProfile(
+                image, own, ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
         except (ImageCms.PyCMSError, OSError):
             pass
     return image.convert("RGB")
@@ -153,17 +165,23 @@ def _from_array(values: np.ndarray) -> np.ndarray:
     if 0 in values.shape:
         raise InvalidInput(f"the image array is empty: shape {values.shape}")
     if values.shape[0] * values.shape[1] > MAX_PIXELS:
-        raise InvalidInput(f"the image has {values.shape[1]} × {values.shape[0]} pixels, above {MAX_PIXELS:,}")
+        raise InvalidInput(
+            f"the image has {values.shape[1]} × {values.shape[0]} pixels, above {MAX_PIXELS:,}"
+        )
     if values.dtype == np.uint16:
         values = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif values.dtype == bool:
         values = values.astype(np.uint8) * 255
     elif np.issubdtype(values.dtype, np.floating):
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise InvalidInput("a float image array must be finite and within 0 … 1; divide by 255 if it is not")
+            raise InvalidInput(
+                "a float image array must be finite and within 0 … 1; divide by 255 if it is not"
+            )
         values = np.rint(values * 255).astype(np.uint8)
     elif values.dtype != np.uint8:
-        raise InvalidInput(f"an image array must be uint8, uint16, bool or float, not {values.dtype}")
+        raise InvalidInput(
+            f"an image array must be uint8, uint16, bool or float, not {values.dtype}"
+        )
     if values.ndim == 2:
         return np.repeat(values[:, :, None], 3, axis=2)
     if values.shape[2] == 4:

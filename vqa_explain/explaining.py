@@ -61,11 +61,21 @@ AskedTarget = str | int | Callable[..., Any]
 
 @overload
 def explain(
-    model: Model, image: Any, question: str | None = None, *, target: AskedTarget | None = None, **options: Any
+    model: Model,
+    image: Any,
+    question: str | None = None,
+    *,
+    target: AskedTarget | None = None,
+    **options: Any,
 ) -> Explanation: ...
 @overload
 def explain(
-    model: Model, image: Any, question: str | None = None, *, target: Sequence[AskedTarget], **options: Any
+    model: Model,
+    image: Any,
+    question: str | None = None,
+    *,
+    target: Sequence[AskedTarget],
+    **options: Any,
 ) -> list[Explanation]: ...
 def explain(
     model: Model,
@@ -115,8 +125,14 @@ def explain(
         OutOfMemory: not even one example fits.
     """
     if not hasattr(model, "capabilities"):
-        raise InvalidInput(f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it first")
-    chosen = create(method, parameters) if method else create(DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters})
+        raise InvalidInput(
+            f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it first"
+        )
+    chosen = (
+        create(method, parameters)
+        if method
+        else create(DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters})
+    )
     check_support(chosen, model)
     if score not in (*SCORES, "value"):
         raise unknown("score", score, SCORES)
@@ -137,15 +153,22 @@ def explain(
     # Whatever the caller does with gradients: methods ask for them, or not, themselves.
     with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
-        check_support(chosen, model)  # what a network of one's own can do is known once it has seen an example
+        check_support(
+            chosen, model
+        )  # what a network of one's own can do is known once it has seen an example
         players = make_players(encoded, regions, words)
         if model.labels is None:
-            encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast, target_token)
+            encoded = with_candidates(
+                cast(OpenModel, model), encoded, answers, asked, contrast, target_token
+            )
         score = _score(model, score)
         best = model_answers(model, encoded)
         targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
         task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
-        explained = [_explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best) for goal in targets]
+        explained = [
+            _explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best)
+            for goal in targets
+        ]
         return explained if isinstance(target, list | tuple) else explained[0]
 
 
@@ -168,7 +191,9 @@ def _score(model: Model, asked: str) -> str:
             )
         return "value"
     if asked == "value":
-        raise InvalidInput(f"model {model.name!r} gives no plain values; score= is one of {', '.join(SCORES)}")
+        raise InvalidInput(
+            f"model {model.name!r} gives no plain values; score= is one of {', '.join(SCORES)}"
+        )
     return "log_probability" if model.labels is None and asked == "logit" else asked
 
 
@@ -177,7 +202,9 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     found = method(task)
     task.cost.seconds = time.perf_counter() - began
     explained = finish(task, method, found, best)
-    left = None if task.interrupted else _without_inputs(task, method)  # whoever stops wants no more work
+    left = (
+        None if task.interrupted else _without_inputs(task, method)
+    )  # whoever stops wants no more work
     if left is None:
         return explained
     notes = explained.notes
@@ -187,7 +214,9 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
             f"the model still answers “{text}” with everything absent: the fill shows too much, or the "
             "answer needs no input",
         )
-    return dataclasses.replace(explained, answer_without_inputs=text, without_inputs_index=left, notes=notes)
+    return dataclasses.replace(
+        explained, answer_without_inputs=text, without_inputs_index=left, notes=notes
+    )
 
 
 @torch.no_grad()
@@ -205,11 +234,17 @@ def _without_inputs(task: Task, method: Method) -> int | None:
         shown = torch.zeros(1, game.players.regions.count, dtype=torch.bool, device=model.device)
         special = [[token.special for token in encoded.tokens]]
         said = torch.tensor(special, dtype=torch.bool, device=model.device)
-        scores = model.coalition_scores(encoded, game.players.regions, shown, said, game.fills, task.seed)
+        scores = model.coalition_scores(
+            encoded, game.players.regions, shown, said, game.fills, task.seed
+        )
         return _highest(scores)
     asked = registry.parameters_of(method)
     image = asked.get("image_baseline", asked.get("image_fill"))
-    if not {"image_baseline", "image_fill"} & set(asked) or not isinstance(image, str | None) or image == "any":
+    if (
+        not {"image_baseline", "image_fill"} & set(asked)
+        or not isinstance(image, str | None)
+        or image == "any"
+    ):
         return None  # it has none, or several
     fills = task.fills(image, asked.get("text_baseline", asked.get("text_fill")))
     return _highest(model.scores(encoded, model.baselines(encoded, fills, task.seed)))
@@ -237,7 +272,9 @@ def with_candidates(
         raise InvalidInput("answers must be a list of at least one text, such as ['yes', 'no']")
     strange = next((text for text in texts or () if not isinstance(text, str)), None)
     if strange is not None:
-        raise InvalidInput(f"an answer must be text, not {type(strange).__name__}; answers are such as ['yes', 'no']")
+        raise InvalidInput(
+            f"an answer must be text, not {type(strange).__name__}; answers are such as ['yes', 'no']"
+        )
     named = [one for one in [*asked, contrast] if isinstance(one, str)]
     all_named = bool(named) and all(isinstance(one, str) for one in asked)
     own = model.generate(encoded) if texts is None and not all_named else tuple(texts or ())
@@ -245,7 +282,12 @@ def with_candidates(
 
 
 def _targets(
-    kind: str, labels: tuple[str, ...], asked: list[Any], contrast: str | int | None, score: str, best: Answer | None
+    kind: str,
+    labels: tuple[str, ...],
+    asked: list[Any],
+    contrast: str | int | None,
+    score: str,
+    best: Answer | None,
 ) -> tuple[Target, ...]:
     """The targets asked for; where none is, the `best` answer."""
     other = None if contrast is None else find_answer(labels, contrast)
@@ -281,7 +323,9 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
     if asks and example.question is None:
         raise InvalidInput(f"model {model.name!r} answers questions; give one")
     if not asks and example.question is not None:
-        raise InvalidInput(f"model {model.name!r} classifies images and takes no question; leave it out")
+        raise InvalidInput(
+            f"model {model.name!r} classifies images and takes no question; leave it out"
+        )
     return example
 
 
@@ -299,7 +343,9 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
     image = encoded.geometry.to_original(found.image)
     padding = _on_padding(found.image, encoded.geometry)
     if not np.isfinite(image).all() or not np.isfinite(in_words).all():
-        raise Unsupported(f"method {method.name!r} gave values that are not finite; try another method")
+        raise Unsupported(
+            f"method {method.name!r} gave values that are not finite; try another method"
+        )
     return Explanation(
         question=encoded.example.question,
         answers=tuple(best),
@@ -307,7 +353,13 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         contrast=None if task.target.contrast is None else labels[task.target.contrast],
         score=task.target.score,
         words=tuple(
-            WordValue(w.text, w.start, w.end, float(v), None if word_errors is None else float(word_errors[i]))
+            WordValue(
+                w.text,
+                w.start,
+                w.end,
+                float(v),
+                None if word_errors is None else float(word_errors[i]),
+            )
             for i, (w, v) in enumerate(zip(units.words, in_words, strict=True))
         ),
         tokens=tuple(
@@ -352,7 +404,9 @@ def _notes(image: np.ndarray, padding: float) -> tuple[str, ...]:
     """What a reader must know of the values of a picture (H, W), one sentence each."""
     found = []
     if not image.any():
-        found.append("every value of the picture is 0: the method found nothing in it, not even a little")
+        found.append(
+            "every value of the picture is 0: the method found nothing in it, not even a little"
+        )
     if padding >= TOLD_PADDING:
         found.append(
             f"{padding:.0%} of the picture's values fell on padding around it, which shows nothing, and "
@@ -367,13 +421,18 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
     if not drawn:
         return ()
     more = f" and {len(drawn) - 3} more" if len(drawn) > 3 else ""
-    return (f"weights of the model are random, since its checkpoint lacks them: {', '.join(drawn[:3])}{more}",)
+    return (
+        f"weights of the model are random, since its checkpoint lacks them: {', '.join(drawn[:3])}{more}",
+    )
 
 
 def _notes_of_words(question: str, pieces: Sequence[Word]) -> tuple[str, ...]:
     """What a reader must know of how a question was divided into pieces, one sentence each."""
     found = [("are divided into characters", script) for script in in_characters(question, pieces)]
-    found += [("are not told apart, so that a whole run is one word", s) for s in in_one_run(question, pieces)]
+    found += [
+        ("are not told apart, so that a whole run is one word", s)
+        for s in in_one_run(question, pieces)
+    ]
     return tuple(
         f"words in the script {script.replace('_', ' ')} {what}, since no library here knows them; words= "
         "takes a division of your own"

@@ -141,7 +141,11 @@ class Explanation:
     @property
     def padding_text(self) -> str:
         """The share of the values that fell on padding, as a clause; "" where none did."""
-        return f"on padding around the picture: {self.padding:.1%} of its values" if self.padding else ""
+        return (
+            f"on padding around the picture: {self.padding:.1%} of its values"
+            if self.padding
+            else ""
+        )
 
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number`."""
@@ -195,21 +199,27 @@ class Explanation:
     def heat(self) -> tuple[np.ndarray, float]:
         """(H, W) values to draw and the value of full color: regions on their scale, or single pixels."""
         if self.by_region:
-            values = np.array([r.value for r in self.regions] + [0.0])  # the last stands for label -1
+            values = np.array(
+                [r.value for r in self.regions] + [0.0]
+            )  # the last stands for label -1
             return values[self.labels], self.region_scale
         return self.image, float(np.quantile(np.abs(self.image), 0.995))
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """Every pair of a word and a region, by size over standard error; () from methods without interactions."""
-        return () if self.interactions is None else ranked(self.interactions, self.interaction_errors)
+        return (
+            () if self.interactions is None else ranked(self.interactions, self.interaction_errors)
+        )
 
     @property
     def evaluations(self) -> int:
         """What the estimate spent of its budget."""
         budget = self.parameters.get("budget")
         early = self.parameters.get("tolerance") is not None or "stopped" in self.error_kind
-        return self.cost.forwards if budget is None or (early and self.cost.forwards) else int(budget)
+        return (
+            self.cost.forwards if budget is None or (early and self.cost.forwards) else int(budget)
+        )
 
     def pair_text(self, pair: Pair) -> str:
         """A pair with its value and standard error, for people."""
@@ -309,7 +319,9 @@ class Explanation:
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
         arrays = ("image", "labels", "picture", "interactions", "interaction_errors")
-        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays}
+        data = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays
+        }
         return json.loads(json.dumps(data, default=_as_json))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -329,7 +341,10 @@ class Explanation:
             if (values := getattr(self, name)) is not None:
                 tensors[name] = np.ascontiguousarray(values, dtype=np.float64)
         text = json.dumps(self.summary())
-        return save(tensors, {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, tensors)})
+        return save(
+            tensors,
+            {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, tensors)},
+        )
 
 
 def value_text(value: float, error: float | None, signed: bool = True) -> str:
@@ -398,9 +413,13 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         if int(header["format"]) > FORMAT:
-            raise InvalidInput(f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to read it")
+            raise InvalidInput(
+                f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to read it"
+            )
         if header["checksum"] != _checksum(header["explanation"], tensors):
-            raise InvalidInput(f"explanation {str(path)!r} is damaged: its checksum is wrong; compute it again")
+            raise InvalidInput(
+                f"explanation {str(path)!r} is damaged: its checksum is wrong; compute it again"
+            )
         data = json.loads(header["explanation"])
         return Explanation(
             **{
@@ -408,7 +427,9 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
                 "answers": tuple(Answer(**a) for a in data["answers"]),
                 "words": tuple(WordValue(**w) for w in data["words"]),
                 "tokens": tuple(TokenValue(**t) for t in data["tokens"]),
-                "regions": tuple(RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"]),
+                "regions": tuple(
+                    RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"]
+                ),
                 "cost": Cost(**data["cost"]),
                 "notes": tuple(data.get("notes", ())),
             },
@@ -417,12 +438,19 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"{str(path)!r} is damaged or is no explanation ({error}); compute it again") from error
+        raise InvalidInput(
+            f"{str(path)!r} is damaged or is no explanation ({error}); compute it again"
+        ) from error
 
 
 def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:
     """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; (0, 0, 0, 0) for one without pixels."""
     from scipy.ndimage import find_objects
 
-    found = find_objects(np.asarray(labels, dtype=np.int64) + 1, max_label=count)  # one pass for all of them
-    return [(0, 0, 0, 0) if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop) for at in found]
+    found = find_objects(
+        np.asarray(labels, dtype=np.int64) + 1, max_label=count
+    )  # one pass for all of them
+    return [
+        (0, 0, 0, 0) if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop)
+        for at in found
+    ]

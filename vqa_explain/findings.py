@@ -68,7 +68,12 @@ def needed_budget(pair: Pair, spent: int, ratio: float = ENOUGH) -> int | None:
     >>> needed_budget(Pair(0, 0, 1.32, 1.69, 1.32 / 1.69), 1000)
     6600
     """
-    if pair.error is None or not pair.value or not math.isfinite(pair.value) or not math.isfinite(pair.error):
+    if (
+        pair.error is None
+        or not pair.value
+        or not math.isfinite(pair.value)
+        or not math.isfinite(pair.error)
+    ):
         return None
     exact = spent * (ratio * pair.error / pair.value) ** 2
     if not math.isfinite(exact):

@@ -97,7 +97,11 @@ class Game:
         area = players.regions.area
         # The share of the whole sequence that each present player keeps, where absent patches leave it.
         image, words = encoded.grid[0] * encoded.grid[1], len(encoded.tokens)
-        self._length = area / area.sum() * image / (image + words) if fills["image"] == "drop" else np.zeros(len(area))
+        self._length = (
+            area / area.sum() * image / (image + words)
+            if fills["image"] == "drop"
+            else np.zeros(len(area))
+        )
 
     def __len__(self) -> int:
         """The number of players P."""
@@ -109,7 +113,9 @@ class Game:
         other._column, other.cost = self.targets.index(target), cost
         return other
 
-    def __call__(self, coalitions: np.ndarray, progress: Callable[[int], None] | None = None) -> np.ndarray:
+    def __call__(
+        self, coalitions: np.ndarray, progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
         """Scores (N,) of coalitions (N, P).
 
         Raises:
@@ -137,12 +143,17 @@ class Game:
 
         def run(rows: slice) -> list[tuple[float, ...]]:
             part = coalitions[rows]
-            with network_held(self.model.module), self._batches.measured(self.model.module, len(part) * longest):
+            with (
+                network_held(self.model.module),
+                self._batches.measured(self.model.module, len(part) * longest),
+            ):
                 logits = self._logits(torch.from_numpy(part).to(self.model.device))
             self.cost.forwards += len(part)
             return self._values(logits, part)
 
-        return [values for part in self._batches.fitting.parts(len(coalitions), run) for values in part]
+        return [
+            values for part in self._batches.fitting.parts(len(coalitions), run) for values in part
+        ]
 
     @torch.no_grad()
     def _values(self, logits: Tensor, coalitions: np.ndarray) -> list[tuple[float, ...]]:
@@ -160,11 +171,15 @@ class Game:
         return [tuple(row) for row in values.tolist()]
 
     def _logits(self, present: Tensor) -> Tensor:
-        shown, spoken = present.split([self.players.regions.count, len(self.players.units.words)], dim=1)
+        shown, spoken = present.split(
+            [self.players.regions.count, len(self.players.units.words)], dim=1
+        )
         owner = torch.from_numpy(self.players.units.owner).to(present.device)
         # A column that is always there stands for the special tokens.
         said = torch.cat([spoken, torch.ones_like(present[:, :1])], dim=1)[:, owner]
-        return self.model.coalition_scores(self.encoded, self.players.regions, shown, said, self.fills, self.seed)
+        return self.model.coalition_scores(
+            self.encoded, self.players.regions, shown, said, self.fills, self.seed
+        )
 
     def ends(self) -> tuple[float, float]:
         """v(∅) and v(P): the score with nobody and with everybody present."""
@@ -195,9 +210,13 @@ class Batches:
                 size = min(self.first, self.fitting.most)
             else:  # the longest of the batch decides, and it is the last
                 some = lengths[start : start + self.fitting.most]
-                size = max(1, int((some * np.arange(1, len(some) + 1) * self.bytes <= self.limit).sum()))
+                size = max(
+                    1, int((some * np.arange(1, len(some) + 1) * self.bytes <= self.limit).sum())
+                )
             left = len(lengths) - start
-            size = math.ceil(left / math.ceil(left / size))  # 47 are 24 and 23 rather than 32 and 15
+            size = math.ceil(
+                left / math.ceil(left / size)
+            )  # 47 are 24 and 23 rather than 32 and 15
             yield slice(start, start + size)
             start += size
 

@@ -32,9 +32,13 @@ VIEWS: dict[str, Any] = {
 }
 
 
-def colormap(low: float = -1, high: float = 1, palette: colors.Palette = colors.SIGNED) -> LinearSegmentedColormap:
+def colormap(
+    low: float = -1, high: float = 1, palette: colors.Palette = colors.SIGNED
+) -> LinearSegmentedColormap:
     """The colors of `colors.signed_rgba` over white from `low` to `high`, for color bars."""
-    ends = [np.array(colors.over_white(at, 1, palette)) / 255 for at in (low, (low + high) / 2, high)]
+    ends = [
+        np.array(colors.over_white(at, 1, palette)) / 255 for at in (low, (low + high) / 2, high)
+    ]
     return LinearSegmentedColormap.from_list("signed", ends)
 
 
@@ -47,7 +51,9 @@ class Shown(Figure):
         return sink.getvalue()
 
 
-def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Figure:
+def plot(
+    explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None
+) -> Figure:
     """The picture in several views side by side, the colored words, each modality's share, and bars with units.
 
     The bar of a method whose values are never below zero begins at 0. Pairs of words and regions are named with their
@@ -84,7 +90,9 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     layout = ConstrainedLayoutEngine(rect=(0, share, 1, 1 - share))
     figure = Shown(figsize=(width, height + below), layout=layout)
     grid = figure.add_gridspec(len(heights), len(views), height_ratios=heights)
-    last = max((column for column, view in enumerate(views) if VIEWS[view] is not None), default=None)
+    last = max(
+        (column for column, view in enumerate(views) if VIEWS[view] is not None), default=None
+    )
     for column, view in enumerate(views):
         _view(figure, figure.add_subplot(grid[0, column]), explanation, view, cmap, column == last)
     if has_words:
@@ -95,7 +103,9 @@ def plot(explanation: Explanation, views: Sequence[str] = ("picture", "overlay")
     best = explanation.answers[0]
     question = _plain(explanation.question) if explanation.question else "image classification"
     if notes:
-        figure.text(0.02, share, _plain("\n".join(notes)), va="top", fontsize=_NOTE_SIZE, linespacing=1.3)
+        figure.text(
+            0.02, share, _plain("\n".join(notes)), va="top", fontsize=_NOTE_SIZE, linespacing=1.3
+        )
     figure.suptitle(f"{question}\nanswer: {_plain(best.text)} ({best.shown})", fontsize=12)
     return figure
 
@@ -105,12 +115,16 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _view(figure: Figure, axes: Any, explanation: Explanation, view: str, cmap: Any, last: bool) -> None:
+def _view(
+    figure: Figure, axes: Any, explanation: Explanation, view: str, cmap: Any, last: bool
+) -> None:
     """One view; the last one that has colors says their unit."""
     values, scale = explanation.heat
     what = "regions" if explanation.by_region else "pixels"
     axes.set_axis_off()
-    axes.set_title("picture" if view == "picture" else f"{view}: {what}, {explanation.method}", fontsize=9)
+    axes.set_title(
+        "picture" if view == "picture" else f"{view}: {what}, {explanation.method}", fontsize=9
+    )
     if view == "picture":
         axes.imshow(explanation.picture)
         return
@@ -157,10 +171,21 @@ def _words(axes: Any, explanation: Explanation) -> None:
         at = (axes.get_xlim()[1] - sum(len(w.text) + 3 for w in line)) / 2
         for word in line:
             middle = at + (len(word.text) + 3) / 2
-            color = np.array(colors.over_white(word.value, explanation.word_scale, explanation.palette)) / 255
+            color = (
+                np.array(colors.over_white(word.value, explanation.word_scale, explanation.palette))
+                / 255
+            )
             ink = colors.ink(tuple(255 * color))
             box = {"facecolor": color, "edgecolor": "none", "boxstyle": "round,pad=0.3"}
-            axes.text(middle, -2.2 * row - 0.7, _plain(word.text), ha="center", va="center", bbox=box, color=ink)
+            axes.text(
+                middle,
+                -2.2 * row - 0.7,
+                _plain(word.text),
+                ha="center",
+                va="center",
+                bbox=box,
+                color=ink,
+            )
             said = value_text(word.value, word.error, explanation.values_unit.signed)
             axes.text(middle, -2.2 * row - 1.65, said, ha="center", fontsize=6.5)
             at += len(word.text) + 3
@@ -169,7 +194,11 @@ def _words(axes: Any, explanation: Explanation) -> None:
 def _pairs(axes: Any, explanation: Explanation) -> None:
     """The pairs of words and regions that stand out from their errors, with what is to be known of all of them."""
     found, said = explanation.findings()
-    lines = ["words × regions, by value / standard error:", *map(explanation.pair_text, found), said]
+    lines = [
+        "words × regions, by value / standard error:",
+        *map(explanation.pair_text, found),
+        said,
+    ]
     axes.set_axis_off()
     axes.text(0, 1, _plain("\n".join(lines)), transform=axes.transAxes, va="top", fontsize=7)
 
@@ -177,19 +206,35 @@ def _pairs(axes: Any, explanation: Explanation) -> None:
 def _note_lines(explanation: Explanation, characters: int) -> list[str]:
     """The notes as lines of at most so many characters; each note begins a line."""
     notes = [f"note: {note}" for note in explanation.notes]
-    return [line for note in notes for line in textwrap.wrap(note, characters, subsequent_indent="   ")]
+    return [
+        line for note in notes for line in textwrap.wrap(note, characters, subsequent_indent="   ")
+    ]
 
 
 def _shares(axes: Any, explanation: Explanation) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     if len(explanation.share) > 1 and not explanation.values_unit.has_shares:
-        axes.set_title(f"share {explanation.share_text}; error {explanation.error_text}", fontsize=8, loc="left")
+        axes.set_title(
+            f"share {explanation.share_text}; error {explanation.error_text}",
+            fontsize=8,
+            loc="left",
+        )
         return
     start = 0.0
     for number, (name, share) in enumerate(explanation.share.items()):
         axes.barh(0, share, left=start, height=0.9, color=("#5b7083", "#c2a34f")[number % 2])
         if share > 0.08:
-            axes.text(start + share / 2, 0, f"{name} {share:.0%}", ha="center", va="center", color="white", fontsize=9)
+            axes.text(
+                start + share / 2,
+                0,
+                f"{name} {share:.0%}",
+                ha="center",
+                va="center",
+                color="white",
+                fontsize=9,
+            )
         start += share
-    axes.set_title(f"share of the absolute total; error {explanation.error_text}", fontsize=8, loc="left")
+    axes.set_title(
+        f"share of the absolute total; error {explanation.error_text}", fontsize=8, loc="left"
+    )

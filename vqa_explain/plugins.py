@@ -31,7 +31,9 @@ def use(source: str | Path) -> ModuleType:
     except VQAExplainError:
         raise
     except Exception as error:  # a stranger's code may raise anything
-        raise InvalidInput(f"{text!r} cannot be used: {type(error).__name__}: {error}; mend it") from error
+        raise InvalidInput(
+            f"{text!r} cannot be used: {type(error).__name__}: {error}; mend it"
+        ) from error
 
 
 def _import_file(path: Path) -> ModuleType:

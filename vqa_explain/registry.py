@@ -31,25 +31,41 @@ def parameter(
     With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does as well as a
     number: so many for each player of the example.
     """
-    data = {"help": about, "low": low, "high": high, "choices": choices, "several": several, "per_player": per_player}
+    data = {
+        "help": about,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "several": several,
+        "per_player": per_player,
+    }
     return field(default=default, metadata=data)
 
 
-def registered(kind: str, known: dict[str, type[Any]], needed: tuple[str, ...], cls: type[Any]) -> type[Any]:
+def registered(
+    kind: str, known: dict[str, type[Any]], needed: tuple[str, ...], cls: type[Any]
+) -> type[Any]:
     """Puts a class among the known ones of its kind.
 
     Raises:
         InvalidInput: it is no dataclass, lacks something, or its name is another's.
     """
     if not dataclasses.is_dataclass(cls):
-        raise InvalidInput(f"{kind} class {cls.__name__} must be a dataclass; write @dataclass(frozen=True) below")
+        raise InvalidInput(
+            f"{kind} class {cls.__name__} must be a dataclass; write @dataclass(frozen=True) below"
+        )
     missing = [name for name in needed if not hasattr(cls, name)]
     if missing:
-        raise InvalidInput(f"{kind} class {cls.__name__} does not say its {', '.join(missing)}; add class attributes")
+        raise InvalidInput(
+            f"{kind} class {cls.__name__} does not say its {', '.join(missing)}; add class attributes"
+        )
     given: Any = cls
     name = given.name  # its own, or its base's, which then is taken
     before = known.get(name)
-    if before is not None and (before.__module__, before.__qualname__) != (cls.__module__, cls.__qualname__):
+    if before is not None and (before.__module__, before.__qualname__) != (
+        cls.__module__,
+        cls.__qualname__,
+    ):
         raise InvalidInput(f"there is a {kind} named {name!r} already; choose another name")
     known[name] = cls
     return cls
@@ -64,7 +80,9 @@ def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dic
     for key, value in parameters.items():
         if key not in fields:
             if not fields:
-                raise InvalidInput(f"{kind} {name!r} takes no parameters, but {key!r} was given; leave it out")
+                raise InvalidInput(
+                    f"{kind} {name!r} takes no parameters, but {key!r} was given; leave it out"
+                )
             raise unknown(f"parameter of {kind} {name!r}", key, fields)
         _check(f"{kind} {name!r}", fields[key], value)
     return cls(**parameters)
@@ -76,7 +94,11 @@ def _check(owner: str, entry: Any, value: Any) -> None:
         return
     what = f"parameter {entry.name!r} of {owner}"
     if data["choices"]:
-        listed = list(value) if data["several"] and isinstance(value, list | tuple) and value else [value]
+        listed = (
+            list(value)
+            if data["several"] and isinstance(value, list | tuple) and value
+            else [value]
+        )
         for one in listed:
             if one not in data["choices"]:
                 raise unknown(f"value of {what}:", one, [str(c) for c in data["choices"]])
@@ -89,7 +111,9 @@ def _check(owner: str, entry: Any, value: Any) -> None:
         return
     if data["per_player"] and isinstance(value, str):
         if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?n", value) or float(value[:-1]) <= 0:
-            raise InvalidInput(f"{what} must be a number, or a number for each player such as '4n', not {value!r}")
+            raise InvalidInput(
+                f"{what} must be a number, or a number for each player such as '4n', not {value!r}"
+            )
         return
     whole = "int" in str(entry.type)
     good = isinstance(value, numbers.Integral if whole else numbers.Real)
@@ -109,12 +133,16 @@ def read(kind: str, known: Mapping[str, type[Any]], asked: Any) -> Any:
     """
     if isinstance(asked, str):
         name, _, rest = asked.partition(":")
-        return create(kind, known, name.strip(), values(rest.split(",") if rest else [], f"{kind} {asked!r}:"))
+        return create(
+            kind, known, name.strip(), values(rest.split(",") if rest else [], f"{kind} {asked!r}:")
+        )
     if isinstance(asked, list | tuple) and len(asked) == 2 and isinstance(asked[1], Mapping):
         return create(kind, known, asked[0], dict(asked[1]))
     if dataclasses.is_dataclass(asked) and not isinstance(asked, type) and hasattr(asked, "name"):
         return asked
-    raise InvalidInput(f"a {kind} is a name such as {next(iter(known))!r}, or (name, parameters); not {asked!r}")
+    raise InvalidInput(
+        f"a {kind} is a name such as {next(iter(known))!r}, or (name, parameters); not {asked!r}"
+    )
 
 
 def values(pairs: list[str], option: str) -> dict[str, Any]:
@@ -142,7 +170,11 @@ def parameters_of(thing: Any) -> dict[str, Any]:
 
 def text_of(thing: Any) -> str:
     """What a thing is called: its name, and the parameters that are not the default, as `read` takes them."""
-    changed = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if getattr(thing, f.name) != f.default}
+    changed = {
+        f.name: getattr(thing, f.name)
+        for f in dataclasses.fields(thing)
+        if getattr(thing, f.name) != f.default
+    }
     parts = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in changed.items()]
     return thing.name + (":" + ",".join(parts) if parts else "")
 
@@ -158,7 +190,11 @@ def describe(cls: type[Any]) -> dict[str, Any]:
             {
                 "name": f.name,
                 "default": f.default,
-                **{k: v for k, v in f.metadata.items() if v is not None and v != () and v is not False},  # 0 is a bound
+                **{
+                    k: v
+                    for k, v in f.metadata.items()
+                    if v is not None and v != () and v is not False
+                },  # 0 is a bound
             }
             for f in dataclasses.fields(cls)
         ],

@@ -15,7 +15,9 @@ from vqa_explain.models.loading import FAMILIES, SHIPPED, own_models
 
 def _colored(text: str, value: float, scale: float, palette: colors.Palette) -> Text:
     red, green, blue = colors.over_white(value, scale, palette)
-    return Text(text, Style(color=colors.ink((red, green, blue)), bgcolor=f"rgb({red},{green},{blue})"))
+    return Text(
+        text, Style(color=colors.ink((red, green, blue)), bgcolor=f"rgb({red},{green},{blue})")
+    )
 
 
 def question_text(e: Explanation) -> Text:
@@ -36,7 +38,9 @@ def explanations_table(explained: list[Explanation]) -> Table:
     """One row per explanation: question, answer, probability, share, error."""
     table = Table("question", "answer", "probability", "share", "error", title="Why these answers?")
     for e in explained:
-        probability = next((a.shown for a in e.answers if a.index == e.provenance.get("target_index")), "–")
+        probability = next(
+            (a.shown for a in e.answers if a.index == e.provenance.get("target_index")), "–"
+        )
         answer = e.target + (f" rather than {e.contrast}" if e.contrast else "")
         table.add_row(question_text(e), Text(answer), probability, e.share_text, e.error_text)
     return table
@@ -48,7 +52,9 @@ def explanation_tables(e: Explanation) -> list[Table]:
     for w in e.words:
         colored = _colored(w.text, w.value, e.word_scale, e.palette)
         words.add_row(colored, _number(e, w.value), _plus_minus(w.error))
-    regions = Table("left, top, right, bottom", "value", "± error", title=f"Strongest regions: {e.unit_text}")
+    regions = Table(
+        "left, top, right, bottom", "value", "± error", title=f"Strongest regions: {e.unit_text}"
+    )
     for r in sorted(e.regions, key=lambda r: -abs(r.value))[:8]:
         colored = _colored(_number(e, r.value), r.value, e.region_scale, e.palette)
         regions.add_row(", ".join(map(str, r.box)), colored, _plus_minus(r.error))
@@ -68,10 +74,17 @@ def _notes_table(e: Explanation) -> Table:
 def _pairs_table(e: Explanation) -> Table:
     """The pairs of words and regions that stand out from their errors."""
     found, said = e.findings(8)
-    table = Table("word", "region", "value ± error", "errors from zero", title="Words × regions", caption=said)
+    table = Table(
+        "word", "region", "value ± error", "errors from zero", title="Words × regions", caption=said
+    )
     for pair in found:
         box = ", ".join(map(str, e.regions[pair.region].box))
-        table.add_row(Text(e.words[pair.word].text), box, value_text(pair.value, pair.error), f"{pair.ratio:.1f}")
+        table.add_row(
+            Text(e.words[pair.word].text),
+            box,
+            value_text(pair.value, pair.error),
+            f"{pair.ratio:.1f}",
+        )
     return table
 
 
@@ -87,10 +100,14 @@ def methods_tables(name: str | None) -> list[Table]:
     """All methods, or one with all that is known of it."""
     rows = describe_methods(name)
     if name is None:
-        table = Table("method", "what it is", "unit", "source", "needs", title="Methods", show_lines=True)
+        table = Table(
+            "method", "what it is", "unit", "source", "needs", title="Methods", show_lines=True
+        )
         for row in rows:
             needs = ", ".join(row["needs"]) or "–"
-            table.add_row(row["name"], " ".join(row["about"].split()), row["unit"], row["source"], needs)
+            table.add_row(
+                row["name"], " ".join(row["about"].split()), row["unit"], row["source"], needs
+            )
         return [table]
     row = rows[0]
     card = Table(show_header=False, title=name)
@@ -146,5 +163,7 @@ def models_tables() -> list[Table]:
         families.add_row(name, family["about"] + note, ", ".join(family["capabilities"]))
     matrix = Table("method", *found["families"], title="Methods")
     for method in METHODS:
-        matrix.add_row(method, *("yes" if method in f["works"] else "–" for f in found["families"].values()))
+        matrix.add_row(
+            method, *("yes" if method in f["works"] else "–" for f in found["families"].values())
+        )
     return [shipped, families, matrix]

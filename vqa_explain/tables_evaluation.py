@@ -22,25 +22,49 @@ def report_tables(report: Report) -> list[Table]:
     tables = []
     answers = [text for text, metric in report.metrics.items() if metric.judges == "answer"]
     if answers:
-        table = Table("questions", "number", *answers, title=f"{report.plan.model} on {report.plan.data}")
+        table = Table(
+            "questions", "number", *answers, title=f"{report.plan.model} on {report.plan.data}"
+        )
         for row in report.families().to_dict("records"):
-            number = f"{row['count']:,}" if row["judged"] == row["count"] else f"{row['judged']:,} of {row['count']:,}"
+            number = (
+                f"{row['count']:,}"
+                if row["judged"] == row["count"]
+                else f"{row['judged']:,} of {row['count']:,}"
+            )
             table.add_row(row["family"] or "all", number, *(_cell(row[text]) for text in answers))
         tables.append(table)
     if (emap := report.emap()) is not None:
-        table = Table("questions", "accuracy", "additive (EMAP)", "gap", title="Words and picture together")
-        table.add_row(str(emap.count), f"{emap.accuracy:.3f}", f"{emap.emap:.3f}", f"{emap.gap:+.3f}")
+        table = Table(
+            "questions", "accuracy", "additive (EMAP)", "gap", title="Words and picture together"
+        )
+        table.add_row(
+            str(emap.count), f"{emap.accuracy:.3f}", f"{emap.emap:.3f}", f"{emap.gap:+.3f}"
+        )
         tables.append(table)
     if report.methods:
-        title = "Methods × metrics, means with 95 % intervals over the examples that all methods have"
+        title = (
+            "Methods × metrics, means with 95 % intervals over the examples that all methods have"
+        )
         table = Table("metric", "examples", *map(escape, report.methods), title=title)
         for text, metric in report.metrics.items():
             if metric.judges == "explanation":
-                cells = [_cell(report.interval(text, m), failed=report.failed(text, m)) for m in report.methods]
-                table.add_row(f"{text} {better_text(metric)}", f"{len(report.common(text)):,}", *map(Text, cells))
+                cells = [
+                    _cell(report.interval(text, m), failed=report.failed(text, m))
+                    for m in report.methods
+                ]
+                table.add_row(
+                    f"{text} {better_text(metric)}",
+                    f"{len(report.common(text)):,}",
+                    *map(Text, cells),
+                )
         tables.append(table)
         costs = Table(
-            "method", "examples", "forwards", "backwards", "seconds", title="Cost of an explanation, one thread"
+            "method",
+            "examples",
+            "forwards",
+            "backwards",
+            "seconds",
+            title="Cost of an explanation, one thread",
         )
         for row in report.costs().to_dict("records"):
             spent = (f"{row[k]:.3g}" for k in ("forwards", "backwards", "seconds"))
@@ -56,17 +80,35 @@ def comparison_table(found: Comparison) -> Table:
     for row in found.rows:
         d = row.difference
         cell = Text(_cell(d, "+"), style="bold" if d.tells_from_zero else "")
-        table.add_row(row.metric, Text(row.method), Text(_cell(row.a)), Text(_cell(row.b)), cell, f"{d.count:,}")
+        table.add_row(
+            row.metric,
+            Text(row.method),
+            Text(_cell(row.a)),
+            Text(_cell(row.b)),
+            cell,
+            f"{d.count:,}",
+        )
     return table
 
 
 def metrics_tables(rows: list[dict[str, Any]], name: str | None) -> list[Table]:
     """All metrics, or one with all that is known of it."""
     if name is None:
-        table = Table("metric", "what it is", "better", "range", "judges", "source", title="Metrics", show_lines=True)
+        table = Table(
+            "metric",
+            "what it is",
+            "better",
+            "range",
+            "judges",
+            "source",
+            title="Metrics",
+            show_lines=True,
+        )
         for row in rows:
             about = " ".join(row["about"].split())
-            table.add_row(row["name"], Text(about), row["better"], row["range"], row["judges"], row["source"])
+            table.add_row(
+                row["name"], Text(about), row["better"], row["range"], row["judges"], row["source"]
+            )
         return [table]
     row = rows[0]
     card = Table(show_header=False, title=name)

@@ -50,7 +50,11 @@ UNITS: dict[str, Unit] = {
     for unit in (
         Unit(POINTS, "points of {score}", adds_up=True, shared=True),
         Unit(SQUARED_POINTS, "squared points of {score}", signed=False, shared=True),
-        Unit(MEAN_SCORE, "mean score, {score}, under masks that show the part; not a change", shared=True),
+        Unit(
+            MEAN_SCORE,
+            "mean score, {score}, under masks that show the part; not a change",
+            shared=True,
+        ),
         Unit(GRADIENT_SIZE, "gradient size: score per unit of input", signed=False),
         Unit(SQUARED_GRADIENT, "squared gradient size: (score per unit of input)²", signed=False),
         Unit(GRADIENT, "gradient: score per unit of input"),

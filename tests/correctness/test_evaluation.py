@@ -38,7 +38,9 @@ def test_without_the_picture_every_picture_is_worth_the_same(models, family):
     model = models(family)
     examples = [example_for(model, picture) for picture in pictures()]
     if family == "lxmert":  # its pictures are features of boxes and their places
-        features = [np.random.default_rng(seed).normal(size=(5, 16)).astype(np.float32) for seed in range(3)]
+        features = [
+            np.random.default_rng(seed).normal(size=(5, 16)).astype(np.float32) for seed in range(3)
+        ]
         boxes = [e.boxes + shift for shift, e in enumerate(examples)]
         examples = [
             vx.Example(**{**vars(e), "features": f, "boxes": b})
@@ -46,7 +48,10 @@ def test_without_the_picture_every_picture_is_worth_the_same(models, family):
         ]
     # The answer to be hit: what is said of a gray picture, by a plain call where the network takes pixels.
     answer = said_of_nothing(model, examples[0])
-    found = [values(model, vx.Example(**{**vars(e), "answer": answer}), "accuracy_without_image") for e in examples]
+    found = [
+        values(model, vx.Example(**{**vars(e), "answer": answer}), "accuracy_without_image")
+        for e in examples
+    ]
     assert found == [[1.0]] * len(examples)
 
 
@@ -58,7 +63,10 @@ def said_of_nothing(model, example):
     if model.family == "lxmert":  # no box is to be seen
         with torch.no_grad():
             found = model.module(
-                encoded.ids, torch.zeros(1, 5, 16), torch.zeros(1, 5, 4), visual_attention_mask=torch.zeros(1, 5)
+                encoded.ids,
+                torch.zeros(1, 5, 16),
+                torch.zeros(1, 5, 4),
+                visual_attention_mask=torch.zeros(1, 5),
             )
         return model.labels[int(found.question_answering_score.argmax())]
     leaves = model.leaves(encoded)
@@ -67,16 +75,28 @@ def said_of_nothing(model, example):
     return model.labels[int(scores.argmax())]
 
 
-def test_without_the_picture_the_scenes_model_is_right_where_its_plain_call_is(scenes_model, tmp_path):
+def test_without_the_picture_the_scenes_model_is_right_where_its_plain_call_is(
+    scenes_model, tmp_path
+):
     examples = [vx.load_dataset(DATA)[i] for i in range(60)]
     right = []
     for example in examples:
         encoded = scenes_model.encode(example)
         leaves = scenes_model.leaves(encoded)
         with torch.no_grad():
-            scores = scenes_model.scores(encoded, {**leaves, "image": torch.zeros_like(leaves["image"])})
+            scores = scenes_model.scores(
+                encoded, {**leaves, "image": torch.zeros_like(leaves["image"])}
+            )
         right.append(scenes_model.labels[int(scores.argmax())] == example.answer)
-    report = vx.evaluate(scenes_model, examples, [], ["accuracy_without_image"], tmp_path, workers=1, image_fill="blur")
+    report = vx.evaluate(
+        scenes_model,
+        examples,
+        [],
+        ["accuracy_without_image"],
+        tmp_path,
+        workers=1,
+        image_fill="blur",
+    )
     assert report.values("accuracy_without_image").tolist() == right
     colors = [r for r, e in zip(right, examples, strict=True) if e.family == "color"]
     assert np.mean(colors) < 0.3  # five colors; blurred pictures gave half of them away
@@ -98,7 +118,9 @@ def test_accuracy_without_a_modality_counts_people_as_accuracy_does(scenes_model
     nothing = scenes_model.baselines(encoded, fills, 0)
     absent = "image" if metric == "accuracy_without_image" else "text"
     with torch.no_grad():
-        said = scenes_model.labels[int(scenes_model.scores(encoded, {**leaves, absent: nothing[absent]}).argmax())]
+        said = scenes_model.labels[
+            int(scenes_model.scores(encoded, {**leaves, absent: nothing[absent]}).argmax())
+        ]
     people = (said,) * matches + tuple(f"other {i}" for i in range(10 - matches))
     one = vx.Example(example.image, example.question, answers=people)
     # Left out one by one: `matches` times one of them is missing, the other times none.
@@ -169,7 +191,9 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say(name, count):
         assert held >= (0.85 if name == "lognormal" else 0.9)
 
 
-@pytest.mark.parametrize(("right", "of"), [(4, 4), (0, 4), (1, 1), (0, 1), (7, 10), (120, 120), (1, 300)])
+@pytest.mark.parametrize(
+    ("right", "of"), [(4, 4), (0, 4), (1, 1), (0, 1), (7, 10), (120, 120), (1, 300)]
+)
 def test_shares_have_the_score_interval_of_scipy(right, of):
     from scipy.stats import binomtest
 
@@ -180,7 +204,9 @@ def test_shares_have_the_score_interval_of_scipy(right, of):
     assert "nan" not in str(found)
 
 
-@pytest.mark.parametrize("values", [[0.3], [0.3, 0.3], [0.2, 0.4, 0.1], [0.25] * 100, [0.3] * 40 + [0.2] * 3])
+@pytest.mark.parametrize(
+    "values", [[0.3], [0.3, 0.3], [0.2, 0.4, 0.1], [0.25] * 100, [0.3] * 40 + [0.2] * 3]
+)
 def test_too_few_values_are_said_to_be(values):
     found = mean_interval(np.array(values))
     assert found.mean == pytest.approx(np.mean(values))
@@ -228,14 +254,27 @@ def uneven(tmp_path_factory):
     rng = np.random.default_rng(0)
     ceilings = np.repeat([60, 256], 12)
     examples = [
-        vx.Example(rng.integers(0, c, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i)) for i, c in enumerate(ceilings)
+        vx.Example(rng.integers(0, c, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i))
+        for i, c in enumerate(ceilings)
     ]
     model = vx.load(Cautious(), transform=ToTensor(), labels=["a", "b"], device="cpu")
     model.encode(examples[-1])  # a bright one, at which the network shows that it has gradients
-    methods, metrics = ["saliency", "leave_one_out:image_fill=constant"], ["accuracy", "deletion:steps=4", "sparseness"]
+    methods, metrics = (
+        ["saliency", "leave_one_out:image_fill=constant"],
+        ["accuracy", "deletion:steps=4", "sparseness"],
+    )
 
     def run(folder, keep=slice(None)):
-        return vx.evaluate(model, examples[keep], methods, metrics, folder, regions=2, image_fill="constant", workers=1)
+        return vx.evaluate(
+            model,
+            examples[keep],
+            methods,
+            metrics,
+            folder,
+            regions=2,
+            image_fill="constant",
+            workers=1,
+        )
 
     folder = tmp_path_factory.mktemp("uneven")
     return run(folder / "all"), run(folder / "bright", slice(12, None))
@@ -248,14 +287,21 @@ def test_methods_are_compared_over_the_examples_that_all_of_them_have(uneven):
         for method in report.methods:
             # Random values are drawn by the example's number, so only the methods' own can be those of the other run.
             if method != "random":
-                assert table.loc[(metric, method), "mean"] == pytest.approx(bright.interval(metric, method).mean)
+                assert table.loc[(metric, method), "mean"] == pytest.approx(
+                    bright.interval(metric, method).mean
+                )
             assert table.loc[(metric, method), "count"] == 12
     assert table.loc[("sparseness", "saliency"), "failed"] == 12
     assert table.loc[("sparseness", "random"), "failed"] == 0
     assert report.interval("accuracy", "").count == 24
-    assert any("means are over the 12 examples that every method has (saliency lacks 12)" in n for n in report.notes())
+    assert any(
+        "means are over the 12 examples that every method has (saliency lacks 12)" in n
+        for n in report.notes()
+    )
     at, scores = report.curves()["deletion:steps=4"]["random"]
-    assert np.trapezoid(scores, at) == pytest.approx(table.loc[("deletion:steps=4", "random"), "mean"])
+    assert np.trapezoid(scores, at) == pytest.approx(
+        table.loc[("deletion:steps=4", "random"), "mean"]
+    )
     assert report.costs()["count"].tolist() == [12, 12]
 
 

@@ -57,7 +57,9 @@ def explained(model, picture, **settings):
 
 
 def same(one, other):
-    np.testing.assert_allclose([a.probability for a in one.answers], [a.probability for a in other.answers], rtol=1e-4)
+    np.testing.assert_allclose(
+        [a.probability for a in one.answers], [a.probability for a in other.answers], rtol=1e-4
+    )
     assert [a.text for a in one.answers] == [a.text for a in other.answers]
     np.testing.assert_allclose(one.image, other.image, atol=1e-4 * (1 + np.abs(other.image).max()))
 
@@ -72,7 +74,9 @@ def with_lora(module):
     chosen = sorted(layers & {"query", "value", "q_proj", "v_proj", "qkv"})
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        wrapped = peft.get_peft_model(module, peft.LoraConfig(r=4, target_modules=chosen, init_lora_weights=False))
+        wrapped = peft.get_peft_model(
+            module, peft.LoraConfig(r=4, target_modules=chosen, init_lora_weights=False)
+        )
     return wrapped.eval()
 
 
@@ -118,7 +122,9 @@ def test_adapters_of_peft_stay_active(family, compiled, made, picture):
     held = torch.compile(wrapped, backend="eager") if compiled else wrapped
     model = vx.load(held, processor=processor, device="cpu")
     assert (
-        model.family == family if family in ("vilt", "blip", "clip") else model.family in ("generative", "classifier")
+        model.family == family
+        if family in ("vilt", "blip", "clip")
+        else model.family in ("generative", "classifier")
     )
     found = explained(model, picture)
     same(found, explained(merged, picture))
@@ -141,7 +147,11 @@ def test_adapters_that_are_no_layers_are_refused(made):
     peft = pytest.importorskip("peft")
     module, processor = made("llava")
     learned = peft.PromptTuningConfig(
-        num_virtual_tokens=2, task_type="CAUSAL_LM", token_dim=32, num_layers=3, num_attention_heads=4
+        num_virtual_tokens=2,
+        task_type="CAUSAL_LM",
+        token_dim=32,
+        num_layers=3,
+        num_attention_heads=4,
     )
     wrapped = peft.PeftModel(module, learned)
     with pytest.raises(vx.InvalidInput, match=r"PROMPT_TUNING.*merge_and_unload"):
@@ -157,7 +167,10 @@ def test_distributed_data_parallel(made, picture):
         module, processor = made("vilt")
         plain = vx.load(copy.deepcopy(module), processor=processor, device="cpu")
         wrapped = nn.parallel.DistributedDataParallel(module)
-        same(explained(vx.load(wrapped, processor=processor, device="cpu"), picture), explained(plain, picture))
+        same(
+            explained(vx.load(wrapped, processor=processor, device="cpu"), picture),
+            explained(plain, picture),
+        )
     finally:
         torch.distributed.destroy_process_group()
 
@@ -197,7 +210,9 @@ def test_words_reach_a_network_that_was_compiled_in_place(picture):
     model = vx.CustomModel(module, image=custom()._pictures._prepare.args[0], text=custom()._text,
                            labels=["yes", "no", "red", "blue"], device="cpu")  # fmt: skip
     found = vx.explain(model, picture, "what color is the circle", method="saliency")
-    np.testing.assert_allclose([w.value for w in found.words], [w.value for w in expected.words], rtol=1e-4)
+    np.testing.assert_allclose(
+        [w.value for w in found.words], [w.value for w in expected.words], rtol=1e-4
+    )
 
 
 # What is no image classifier
@@ -242,10 +257,17 @@ def test_networks_that_take_text_are_no_classifiers(family, hold, made):
     [
         (lambda: tf.LlavaModel(MAKERS["llava"]()[0].config), "processor="),
         (lambda: tf.ViltModel(MAKERS["vilt"]()[0].config), "processor="),
-        (lambda: tf.BertModel(tf.BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)), "processor="),
+        (
+            lambda: tf.BertModel(
+                tf.BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+            ),
+            "processor=",
+        ),
         (lambda: tf.ViTModel(MAKERS["vit"]()[0].config), "no head"),
         (
-            lambda: tf.T5ForConditionalGeneration(tf.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
+            lambda: tf.T5ForConditionalGeneration(
+                tf.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+            ),
             "takes no picture",
         ),
     ],
@@ -288,7 +310,9 @@ class OwnVqa(nn.Module):
         self.see = see or small()
 
     def forward(self, pixels, tokens, dtype=None):
-        asked = torch.tanh(self.mix(self.words(tokens).to(dtype or self.words.weight.dtype))).mean(1)
+        asked = torch.tanh(self.mix(self.words(tokens).to(dtype or self.words.weight.dtype))).mean(
+            1
+        )
         if dtype is not None:
             asked = asked.to(dtype)
         seen = self.see(pixels)
@@ -301,7 +325,12 @@ def own_vqa(module=None, form=None, **settings):
         inner, module = module, module
         settings["call"] = None
         module = Formed(inner, form)
-    named = {"image": ToTensor(), "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
+    named = {
+        "image": ToTensor(),
+        "text": VOCABULARY,
+        "labels": ["yes", "no", "red", "blue"],
+        "device": "cpu",
+    }
     return vx.CustomModel(module, **{**named, **settings})
 
 
@@ -328,7 +357,9 @@ def small(channels=3, classes=3):
 
 
 def loaded(network, **settings):
-    return vx.load(network, **{"transform": ToTensor(), "labels": LABELS, "device": "cpu", **settings})
+    return vx.load(
+        network, **{"transform": ToTensor(), "labels": LABELS, "device": "cpu", **settings}
+    )
 
 
 class Giving(nn.Module):
@@ -362,7 +393,9 @@ FORMS = {
     "within two": lambda y: {"head": {"class": y, "count": y[:, 0].long()}},
     "named tuple": lambda y: Pair(y * 3, y),
     "data class": lambda y: Boxed(y * 3, y),
-    "transformers' output": lambda y: tf.modeling_outputs.ImageClassifierOutput(logits=y, loss=y.sum()),
+    "transformers' output": lambda y: tf.modeling_outputs.ImageClassifierOutput(
+        logits=y, loss=y.sum()
+    ),
 }
 
 
@@ -370,7 +403,11 @@ FORMS = {
 def test_scores_are_found_in_what_a_network_gives(form, picture):
     expected = loaded(small())
     model = loaded(Giving(FORMS[form]))
-    for settings in ({"regions": 3}, {"method": "saliency"}, {"method": "grad_cam", "layer": "network.0"}):
+    for settings in (
+        {"regions": 3},
+        {"method": "saliency"},
+        {"method": "grad_cam", "layer": "network.0"},
+    ):
         named = {k: v.replace("network.", "") if k == "layer" else v for k, v in settings.items()}
         same(explained(model, picture, **settings), explained(expected, picture, **named))
 
@@ -381,7 +418,9 @@ def test_scores_of_custom_models_are_found(form, picture):
     for method in ("leave_one_out", "saliency"):
         one, other = (explained(m, picture, method=method) for m in (model, expected))
         same(one, other)
-        np.testing.assert_allclose([w.value for w in one.words], [w.value for w in other.words], atol=1e-5)
+        np.testing.assert_allclose(
+            [w.value for w in one.words], [w.value for w in other.words], atol=1e-5
+        )
 
 
 UNCLEAR = {
@@ -486,8 +525,16 @@ def test_networks_of_any_number_of_channels(channels, method, picture):
         settings["samples"] = 4
     found = vx.explain(model, picture, **settings)
     assert found.image.shape == picture.shape[:2]
-    if method in ("leave_one_out", "occlusion", "shapley", "input_x_gradient", "integrated_gradients"):
-        settings |= {"image_fill": "mean"} if "image_fill" in METHODS[method].__dataclass_fields__ else {}
+    if method in (
+        "leave_one_out",
+        "occlusion",
+        "shapley",
+        "input_x_gradient",
+        "integrated_gradients",
+    ):
+        settings |= (
+            {"image_fill": "mean"} if "image_fill" in METHODS[method].__dataclass_fields__ else {}
+        )
         one, other = vx.explain(model, picture, **settings), vx.explain(joint, picture, **settings)
         values = np.array([[r.value for r in e.regions] for e in (one, other)])
         np.testing.assert_allclose(values[0], values[1], atol=2e-5 * (1 + np.abs(values).max()))
@@ -495,7 +542,9 @@ def test_networks_of_any_number_of_channels(channels, method, picture):
 
 def rows_of(folder):
     """What a run wrote, of which nothing may be an error."""
-    rows = [row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
     assert [row["note"] for row in rows if row["metric"] == "error"] == []
     return rows
 
@@ -506,7 +555,12 @@ def test_metrics_and_viewer_of_other_channels(channels, picture, tmp_path):
     rows = [vx.Example(picture, answer="red"), vx.Example(255 - picture, answer="blue")]
     metrics = ["deletion", "insertion", "road", "sensitivity_max", "parameter_randomization"]
     vx.evaluate(model, rows, ["saliency", "leave_one_out"], metrics, tmp_path, regions=2, workers=1)
-    assert {row["metric"] for row in rows_of(tmp_path)} >= {"deletion", "insertion", "road", "sensitivity_max"}
+    assert {row["metric"] for row in rows_of(tmp_path)} >= {
+        "deletion",
+        "insertion",
+        "road",
+        "sensitivity_max",
+    }
     viewer = vx.Viewer(model, rows, method="leave_one_out", count=2)
     viewer.wait() if hasattr(viewer, "wait") else None
     assert viewer.problem == ""
@@ -517,7 +571,9 @@ def test_a_wrong_number_of_channels_names_both(given, wanted, picture):
     told = rf"{given} channels, and its layer '0' takes {wanted}"
     with pytest.raises(vx.InvalidInput, match=told):
         explained(loaded(small(wanted), transform=as_channels(given)), picture)
-    with pytest.raises(vx.InvalidInput, match=rf"{given} channels, and its layer 'see.0' takes {wanted}"):
+    with pytest.raises(
+        vx.InvalidInput, match=rf"{given} channels, and its layer 'see.0' takes {wanted}"
+    ):
         explained(own_vqa(OwnVqa(see=small(wanted)), image=as_channels(given)), picture)
 
 
@@ -537,13 +593,17 @@ class One(nn.Module):
         maps = self.network[:3](pixels)
         if self.way == "view":
             maps = maps.reshape(self.rows, 4, 3, -1)
-        if self.way == "mean":  # rows influence each other, as in batch normalization without statistics
+        if (
+            self.way == "mean"
+        ):  # rows influence each other, as in batch normalization without statistics
             maps = maps - maps.mean(dim=0, keepdim=True) + maps.mean()
         return self.network[3:](maps)
 
 
 @pytest.mark.parametrize("way", ["refuses", "view", "mean"])
-@pytest.mark.parametrize("method", ["shapley", "saliency", "integrated_gradients", "grad_cam", "rise", "occlusion"])
+@pytest.mark.parametrize(
+    "method", ["shapley", "saliency", "integrated_gradients", "grad_cam", "rise", "occlusion"]
+)
 def test_networks_that_take_one_picture(way, method, picture, caplog):
     """The truth is a game of single calls, which a network that takes any number is made to be."""
     budget = {"budget": 100} if method in ("shapley", "rise") else {}
@@ -580,22 +640,30 @@ def test_custom_models_of_a_fixed_batch(rows, picture):
             return super().forward(pixels, tokens)
 
     for method in ("leave_one_out", "integrated_gradients"):
-        found, expected = (explained(m, picture, method=method) for m in (own_vqa(Fixed()), own_vqa()))
+        found, expected = (
+            explained(m, picture, method=method) for m in (own_vqa(Fixed()), own_vqa())
+        )
         same(found, expected)
-        np.testing.assert_allclose([w.value for w in found.words], [w.value for w in expected.words], atol=1e-5)
+        np.testing.assert_allclose(
+            [w.value for w in found.words], [w.value for w in expected.words], atol=1e-5
+        )
 
 
 # Number types and where weights are
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("method", ["leave_one_out", "saliency", "integrated_gradients", "smoothgrad"])
+@pytest.mark.parametrize(
+    "method", ["leave_one_out", "saliency", "integrated_gradients", "smoothgrad"]
+)
 def test_number_types(dtype, method, picture):
     """Values are those of the network in single precision, as closely as the number type can have them."""
     fill = {"image_fill": "constant"} if method == "leave_one_out" else {}
     for make in (lambda d: loaded(small().to(d)), lambda d: own_vqa(OwnVqa().to(d))):
         settings = {"method": method, "target": 1, **fill}
-        found, expected = (explained(make(d), picture, **settings).image for d in (dtype, torch.float32))
+        found, expected = (
+            explained(make(d), picture, **settings).image for d in (dtype, torch.float32)
+        )
         assert expected.any()
         if dtype == torch.float64:
             np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
@@ -612,7 +680,9 @@ def test_a_network_of_two_number_types(picture):
     same(found, expected)
 
 
-@pytest.mark.parametrize("method", ["leave_one_out", "saliency", "integrated_gradients", "grad_cam", "guided_backprop"])
+@pytest.mark.parametrize(
+    "method", ["leave_one_out", "saliency", "integrated_gradients", "grad_cam", "guided_backprop"]
+)
 def test_inference_mode_anywhere(method, picture, made):
     expected = explained(loaded(small()), picture, method=method)
     with torch.inference_mode():
@@ -628,7 +698,11 @@ def test_inference_mode_anywhere(method, picture, made):
 @pytest.mark.parametrize("family", ["vilt", "llava", "vit"])
 def test_transformers_made_under_inference_mode(family, made, picture):
     module, processor = made(family)
-    plain = explained(vx.load(copy.deepcopy(module), processor=processor, device="cpu"), picture, method="saliency")
+    plain = explained(
+        vx.load(copy.deepcopy(module), processor=processor, device="cpu"),
+        picture,
+        method="saliency",
+    )
     with torch.inference_mode():
         for p in module.parameters():
             p.data = p.data.clone()
@@ -664,7 +738,12 @@ def test_networks_without_parameters(picture):
     model = loaded(NoWeights())
     found = explained(model, picture, method="input_x_gradient", target="blue")
     assert found.image.sum() == pytest.approx(3 * (picture[:, :, 2] / 255).mean(), rel=1e-4)
-    same(found, explained(model, picture, method="integrated_gradients", target="blue", image_baseline="constant"))
+    same(
+        found,
+        explained(
+            model, picture, method="integrated_gradients", target="blue", image_baseline="constant"
+        ),
+    )
 
 
 # Gradients that are not there
@@ -795,12 +874,21 @@ class Device(torch.Tensor):
 
 
 def _flat(found):
-    return [part for one in found for part in _flat(one)] if isinstance(found, list | tuple) else [found]
+    return (
+        [part for one in found for part in _flat(one)]
+        if isinstance(found, list | tuple)
+        else [found]
+    )
 
 
 def test_the_device_refuses_float64():
     x = torch.ones(3).as_subclass(Device)
-    for wrong in (x.double, lambda: x.to(torch.float64), lambda: x * torch.ones(3).double(), x.numpy):
+    for wrong in (
+        x.double,
+        lambda: x.to(torch.float64),
+        lambda: x * torch.ones(3).double(),
+        x.numpy,
+    ):
         with pytest.raises(TypeError):
             wrong()
     (slope,) = torch.autograd.grad((x.requires_grad_(True) ** 2).sum().cpu().double(), x)
@@ -824,7 +912,11 @@ HELD = {
     "classifier": lambda made: loaded(small()),
     "custom": lambda made: own_vqa(),
     **{
-        family: (lambda made, family=family: vx.load(made(family)[0], processor=made(family)[1], device="cpu"))
+        family: (
+            lambda made, family=family: vx.load(
+                made(family)[0], processor=made(family)[1], device="cpu"
+            )
+        )
         for family in ("vilt", "blip", "lxmert", "clip", "llava", "qwen2_vl", "vit")
     },
 }
@@ -837,7 +929,10 @@ def test_no_method_needs_float64_of_a_device(kind, made, picture):
     assert isinstance(model.leaves(model.encode(example_for(model, picture)))["image"], Device)
     tried = 0
     for method, cls in METHODS.items():
-        settings = {"method": method, "regions": None if kind == "lxmert" else 2}  # its regions are its boxes
+        settings = {
+            "method": method,
+            "regions": None if kind == "lxmert" else 2,
+        }  # its regions are its boxes
         settings |= {"budget": 100} if "budget" in cls.__dataclass_fields__ else {}
         settings |= {"samples": 3} if "samples" in cls.__dataclass_fields__ else {}
         try:
@@ -852,7 +947,10 @@ def test_no_method_needs_float64_of_a_device(kind, made, picture):
 @pytest.mark.parametrize("kind", ["classifier", "custom", "vilt"])
 def test_no_metric_needs_float64_of_a_device(kind, made, picture, tmp_path):
     model = on_device(HELD[kind](made))
-    rows = [dataclasses.replace(example_for(model, p), answer=str(model.labels[0])) for p in (picture, 255 - picture)]
+    rows = [
+        dataclasses.replace(example_for(model, p), answer=str(model.labels[0]))
+        for p in (picture, 255 - picture)
+    ]
     of_one = [name for name, metric in METRICS.items() if metric.judges != "data set"]
     vx.evaluate(model, rows, ["saliency"], of_one, tmp_path, regions=2, workers=1)
     assert len({row["metric"] for row in rows_of(tmp_path)}) > 6

@@ -34,7 +34,10 @@ def made(values, errors, budget=1000, **more):
         "target": "red",
         "contrast": None,
         "score": "logit",
-        "words": tuple(WordValue(t, int(a), int(a) + len(t), 7.0, 0.1) for t, a in zip(text, starts, strict=False)),
+        "words": tuple(
+            WordValue(t, int(a), int(a) + len(t), 7.0, 0.1)
+            for t, a in zip(text, starts, strict=False)
+        ),
         "tokens": (),
         "image": np.ones(labels.shape),
         "regions": tuple(RegionValue((i, 0, i + 1, 4), 7.0, 0.1) for i in range(regions)),
@@ -60,7 +63,12 @@ def everywhere(why):
         console.print(table)
     figure = why.plot()
     drawn = " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
-    return {"repr": repr(why), "article": article(why), "figure": drawn, "table": console.export_text()}
+    return {
+        "repr": repr(why),
+        "article": article(why),
+        "figure": drawn,
+        "table": console.export_text(),
+    }
 
 
 def test_the_issues_case_is_no_finding_and_says_the_budget():
@@ -70,7 +78,9 @@ def test_the_issues_case_is_no_finding_and_says_the_budget():
     found, said = why.findings()
     assert found == []
     assert said.startswith("none of 4 pairs beyond 2 standard errors")
-    assert "raise the budget to about 11,000" in said  # 1,000 · (2.4977 · 1.69 / 1.32)² = 10,226, in two digits
+    assert (
+        "raise the budget to about 11,000" in said
+    )  # 1,000 · (2.4977 · 1.69 / 1.32)² = 10,226, in two digits
     for place, text in everywhere(why).items():
         assert "1.32" not in text, place
         assert "none of 4 pairs beyond 2 standard errors" in " ".join(text.split()), place
@@ -158,7 +168,9 @@ def test_errors_shrink_as_the_advice_supposes():
     """By Banzhaf interactions, drawn anew: eight times the budget, errors less by √8."""
     cross, score = np.array([(8, 0), (9, 1), (10, 2)]), noisy_game(2)
     errors = [
-        settle(pairs.banzhaf_interactions(score, 12, cross, np.random.default_rng(3), budget)).pair_errors.mean()
+        settle(
+            pairs.banzhaf_interactions(score, 12, cross, np.random.default_rng(3), budget)
+        ).pair_errors.mean()
         for budget in (400, 3200)
     ]
     assert errors[0] / errors[1] == pytest.approx(sqrt(8), rel=0.15)

@@ -38,7 +38,9 @@ def plain(model, picture):
 
 def rows_of(folder, metric, method="saliency"):
     """What a run wrote of one metric, with its curves."""
-    rows = [row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    rows = [
+        row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
     return [row for row in rows if row["metric"] == metric and row["method"] == method]
 
 
@@ -78,14 +80,22 @@ def test_the_answer_that_is_asked_for_is_explained(asked, index, picture):
         (expected * ToTensor()(picture).double().numpy()).sum(axis=0),
         atol=1e-6,
     )
-    other = vx.explain(model, picture, method="saliency", target=1 if index != 1 else 0, contrast=asked)
+    other = vx.explain(
+        model, picture, method="saliency", target=1 if index != 1 else 0, contrast=asked
+    )
     assert other.provenance["contrast_index"] == index
 
 
-@pytest.mark.parametrize(("asked", "both"), [("crane", (0, 3)), ("CRANE", (0, 3)), ("CARDIGAN", (2, 4))])
+@pytest.mark.parametrize(
+    ("asked", "both"), [("crane", (0, 3)), ("CRANE", (0, 3)), ("CARDIGAN", (2, 4))]
+)
 def test_a_text_of_several_answers_is_refused_with_their_numbers(asked, both, picture):
     model = loaded(BIRD_AND_MACHINE)
-    for given in ({"target": asked}, {"target": "dog", "contrast": asked}, {"target": ["dog", asked]}):
+    for given in (
+        {"target": asked},
+        {"target": "dog", "contrast": asked},
+        {"target": ["dog", asked]},
+    ):
         with pytest.raises(vx.InvalidInput) as caught:
             vx.explain(model, picture, method="saliency", **given)
         assert all(f"number {index}" in str(caught.value) for index in both)
@@ -97,7 +107,9 @@ def test_a_number_of_no_answer_is_refused(asked, picture):
         vx.explain(loaded(BIRD_AND_MACHINE), picture, target=asked)
 
 
-@pytest.mark.parametrize("asked", [True, np.True_, 1.0, np.float32(1), b"dog", np.array([1, 2]), {"dog": 1}])
+@pytest.mark.parametrize(
+    "asked", [True, np.True_, 1.0, np.float32(1), b"dog", np.array([1, 2]), {"dog": 1}]
+)
 def test_what_is_neither_text_nor_number_is_refused(asked, picture):
     with pytest.raises(vx.InvalidInput, match="text or its label number"):
         vx.explain(loaded(BIRD_AND_MACHINE), picture, target=asked)
@@ -118,12 +130,16 @@ def test_both_of_two_answers_of_one_name_can_be_explained_and_compared(picture):
         vx.explain(model, picture, target=1, contrast=1)
 
 
-def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are_not(picture, tmp_path):
+def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are_not(
+    picture, tmp_path
+):
     model = loaded(["Cardigan", "cardigan", "crane", "crane"])
     best = int(np.argmax(plain(model, picture)))
     other = {0: 1, 1: 0}.get(best)
     with torch.no_grad():  # so that each is predicted once
-        orders = [model.module.weight[torch.tensor([best, *[i for i in range(4) if i != best]])].clone()]
+        orders = [
+            model.module.weight[torch.tensor([best, *[i for i in range(4) if i != best]])].clone()
+        ]
         orders += [orders[0].roll(shift, dims=0) for shift in (1, 2, 3)]
     assert other is None or other != best
     for weight in orders:
@@ -132,11 +148,18 @@ def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are
         truths = ["Cardigan", "cardigan", "crane"]
         data = [vx.Example(picture, answer=truth, id=truth) for truth in truths]
         report = vx.evaluate(
-            model, data, ["saliency"], ["accuracy", "perturbation_positive"], tmp_path / str(predicted), workers=1
+            model,
+            data,
+            ["saliency"],
+            ["accuracy", "perturbation_positive"],
+            tmp_path / str(predicted),
+            workers=1,
         )
         frame = report.frame()
         found = frame[frame["metric"] == "accuracy"].set_index("id")["value"]
-        assert found.to_dict() == {truth: float(model.labels[predicted] == truth) for truth in truths}
+        assert found.to_dict() == {
+            truth: float(model.labels[predicted] == truth) for truth in truths
+        }
         curves = rows_of(tmp_path / str(predicted), "perturbation_positive")
         assert {row["id"]: row["curve"][0] for row in curves} == found.to_dict()
 
@@ -144,12 +167,26 @@ def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are
 @pytest.mark.parametrize(
     ("typed", "index"), [("517", 5), ("3", 6), ("4", 4), ("0", 0), ("cardigan", 4)]
 )  # fmt: skip
-def test_the_shell_takes_a_number_where_no_answer_is_spelled_so(typed, index, picture, tmp_path, monkeypatch, capsys):
+def test_the_shell_takes_a_number_where_no_answer_is_spelled_so(
+    typed, index, picture, tmp_path, monkeypatch, capsys
+):
     from PIL import Image
 
-    monkeypatch.setattr("vqa_explain.models.loading.load", lambda _name, **_: loaded(BIRD_AND_MACHINE))
+    monkeypatch.setattr(
+        "vqa_explain.models.loading.load", lambda _name, **_: loaded(BIRD_AND_MACHINE)
+    )
     Image.fromarray(picture).save(tmp_path / "p.png")
-    asked = ["explain", str(tmp_path / "p.png"), "--model", "x", "--method", "saliency", "--target", typed, "--json"]
+    asked = [
+        "explain",
+        str(tmp_path / "p.png"),
+        "--model",
+        "x",
+        "--method",
+        "saliency",
+        "--target",
+        typed,
+        "--json",
+    ]
     app(asked, exit_on_error=False, result_action="return_value")
     assert json.loads(capsys.readouterr().out)["provenance"]["target_index"] == index
 
@@ -171,7 +208,10 @@ NAMED = ("one", "two", "three")
         (np.array(["one", "two", "three"]), NAMED),
         (np.array(["one", "two", "three"], dtype=object), NAMED),
         (pd.Series(["one", "two", "three"], index=[7, 8, 9]), NAMED),
-        (dict.fromkeys(["one", "two", "three"]).keys() | set() and iter(["one", "two", "three"]), NAMED),
+        (
+            dict.fromkeys(["one", "two", "three"]).keys() | set() and iter(["one", "two", "three"]),
+            NAMED,
+        ),
         ([0, 1, 2], ("0", "1", "2")),
         (range(3), ("0", "1", "2")),
         (np.arange(3), ("0", "1", "2")),
@@ -185,7 +225,9 @@ def test_labels_are_read_in_the_order_of_the_scores(given, expected, picture):
     scores = plain(model, picture)
     why = vx.explain(model, picture, method="saliency")
     assert [answer.text for answer in why.answers] == [expected[i] for i in np.argsort(-scores)]
-    np.testing.assert_allclose([a.probability for a in why.answers], np.sort(softmax(scores))[::-1], rtol=1e-5)
+    np.testing.assert_allclose(
+        [a.probability for a in why.answers], np.sort(softmax(scores))[::-1], rtol=1e-5
+    )
     settings = {"image": transforms.ToTensor(), "text": VOCABULARY, "device": "cpu"}
     if not hasattr(given, "__next__"):
         assert vx.CustomModel(network(), labels=given, **settings).labels == expected
@@ -221,19 +263,27 @@ def test_the_numbers_of_a_configuration_may_have_no_gap():
     config.id2label = {1: "cat", 2: "dog"}
     module = tf.ViTForImageClassification(config)
     with pytest.raises(vx.InvalidInput, match="number 0 is missing"):
-        vx.load(module, transform=tf.ViTImageProcessor(size={"height": 8, "width": 8}), device="cpu")
+        vx.load(
+            module, transform=tf.ViTImageProcessor(size={"height": 8, "width": 8}), device="cpu"
+        )
 
 
 def test_find_answer_agrees_with_a_plain_search():
     from hypothesis import given
     from hypothesis import strategies as st
 
-    names = st.lists(st.sampled_from(["a", "A", " a", "b", "B b", "b  B", "ß", "SS"]), min_size=1, max_size=6)
+    names = st.lists(
+        st.sampled_from(["a", "A", " a", "b", "B b", "b  B", "ß", "SS"]), min_size=1, max_size=6
+    )
 
     @given(names, st.sampled_from(["a", "A", "b b", "B b", "ss", "ß", "c"]))
     def check(labels, asked):
         exact = [i for i, label in enumerate(labels) if label == asked]
-        alike = [i for i, label in enumerate(labels) if label.casefold().split() == asked.casefold().split()]
+        alike = [
+            i
+            for i, label in enumerate(labels)
+            if label.casefold().split() == asked.casefold().split()
+        ]
         meant = exact or alike
         if len(meant) == 1:
             assert find_answer(labels, asked) == meant[0]
@@ -248,7 +298,9 @@ def test_find_answer_agrees_with_a_plain_search():
 
 
 def outputs_of(model, picture):
-    return {answer.index: answer for answer in answers(model, model.encode(vx.Example(picture)), 10)}
+    return {
+        answer.index: answer for answer in answers(model, model.encode(vx.Example(picture)), 10)
+    }
 
 
 def test_sigmoid_outputs_have_probabilities_of_their_own(picture):
@@ -259,14 +311,22 @@ def test_sigmoid_outputs_have_probabilities_of_their_own(picture):
 
 
 @pytest.mark.parametrize("classes", [1, 3])
-@pytest.mark.parametrize("method", ["occlusion", "leave_one_out", "shapley", "integrated_gradients"])
+@pytest.mark.parametrize(
+    "method", ["occlusion", "leave_one_out", "shapley", "integrated_gradients"]
+)
 def test_a_score_of_probability_is_a_sigmoids(classes, method, picture):
     """Values that add up add up to the difference of two sigmoids, taken of the network by itself."""
     model = loaded([f"c{i}" for i in range(classes)], outputs="sigmoid")
     model.module.weight.data /= 20  # away from the flat ends of the curve
     regions = {"regions": 2} if method in ("leave_one_out", "shapley") else {}
-    fill = {"image_baseline": "constant"} if method == "integrated_gradients" else {"image_fill": "constant"}
-    why = vx.explain(model, picture, method=method, target=0, score="probability", **regions, **fill)
+    fill = (
+        {"image_baseline": "constant"}
+        if method == "integrated_gradients"
+        else {"image_fill": "constant"}
+    )
+    why = vx.explain(
+        model, picture, method=method, target=0, score="probability", **regions, **fill
+    )
     assert np.abs(why.image).max() > 1e-4
     if method in ("shapley", "integrated_gradients"):
         whole = expit(plain(model, picture)[0])
@@ -283,7 +343,11 @@ def test_one_logit_asks_what_it_is(picture):
         lambda: loaded(["defect"], outputs="softmax"),
         lambda: vx.explain(vx.load(Linear(1), transform=ToTensor(), device="cpu"), picture),
         lambda: vx.CustomModel(
-            network(), image=transforms.ToTensor(), text=VOCABULARY, labels=["defect"], embedding="embedding"
+            network(),
+            image=transforms.ToTensor(),
+            text=VOCABULARY,
+            labels=["defect"],
+            embedding="embedding",
         ),
     ):
         with pytest.raises(vx.InvalidInput, match=r'outputs="sigmoid".*outputs="real"'):
@@ -365,15 +429,21 @@ def test_metrics_of_probabilities_use_the_sigmoid(picture, tmp_path):
     model = loaded(["defect"], outputs="sigmoid")
     model.module.weight.data /= 20
     data = [vx.Example(picture, answer="defect", id="0")]
-    report = vx.evaluate(model, data, ["saliency"], METRICS, tmp_path, workers=1, image_fill="constant")
+    report = vx.evaluate(
+        model, data, ["saliency"], METRICS, tmp_path, workers=1, image_fill="constant"
+    )
     frame = report.frame()
     curve = rows_of(tmp_path, "deletion:steps=4")[0]["curve"]
     blank = model.baselines(model.encode(data[0]), {"image": "constant"}, 0)["image"]
     with torch.no_grad():
         ends = [plain(model, picture)[0], float(model.module(blank)[0, 0])]
     np.testing.assert_allclose([curve[0], curve[-1]], expit(ends), rtol=1e-5)
-    assert rows_of(tmp_path, "road:steps=3")[0]["curve"][0] == pytest.approx(expit(ends[0]), rel=1e-5)
-    assert "accuracy" not in frame.dropna(subset=["value"])["metric"].tolist()  # nothing is chosen among
+    assert rows_of(tmp_path, "road:steps=3")[0]["curve"][0] == pytest.approx(
+        expit(ends[0]), rel=1e-5
+    )
+    assert (
+        "accuracy" not in frame.dropna(subset=["value"])["metric"].tolist()
+    )  # nothing is chosen among
 
 
 def test_metrics_of_probabilities_are_refused_for_real_numbers(picture, tmp_path):
@@ -413,12 +483,18 @@ class Ends(nn.Module):
 )
 def test_a_network_that_gives_probabilities_is_refused(step, outputs, picture):
     """A softmax of a softmax, or a sigmoid of a sigmoid, is a plausible wrong number."""
-    model = vx.load(Ends(step), transform=ToTensor(), labels=["a", "b", "c"], outputs=outputs, device="cpu")
+    model = vx.load(
+        Ends(step), transform=ToTensor(), labels=["a", "b", "c"], outputs=outputs, device="cpu"
+    )
     with pytest.raises(vx.InvalidInput, match="probabilities already"):
         vx.explain(model, picture, method="leave_one_out")
-    real = vx.load(Ends(step), transform=ToTensor(), labels=["a", "b", "c"], outputs="real", device="cpu")
+    real = vx.load(
+        Ends(step), transform=ToTensor(), labels=["a", "b", "c"], outputs="real", device="cpu"
+    )
     expected = Ends(step)(ToTensor()(picture)[None])[0].detach()
-    assert vx.explain(real, picture, method="leave_one_out").answers[0].value == pytest.approx(float(expected.max()))
+    assert vx.explain(real, picture, method="leave_one_out").answers[0].value == pytest.approx(
+        float(expected.max())
+    )
 
 
 class OneOrNothing(nn.Module):
@@ -472,11 +548,15 @@ def test_a_network_that_changes_its_input_is_explained_as_one_that_does_not(meth
         for kind in (ChangesItsInput, LeavesIt)
     ]  # fmt: skip
     np.testing.assert_allclose(found[0].image, found[1].image, rtol=1e-5, atol=1e-6)
-    assert found[0].answers[0].probability == pytest.approx(found[1].answers[0].probability, rel=1e-6)
+    assert found[0].answers[0].probability == pytest.approx(
+        found[1].answers[0].probability, rel=1e-6
+    )
 
 
 def test_log_probabilities_of_a_network_are_taken_as_logits(picture):
-    model = vx.load(Ends(nn.LogSoftmax(-1)), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    model = vx.load(
+        Ends(nn.LogSoftmax(-1)), transform=ToTensor(), labels=["a", "b", "c"], device="cpu"
+    )
     with torch.no_grad():
         expected = model.module(ToTensor()(picture)[None])[0].exp()
     for index, answer in outputs_of(model, picture).items():
@@ -485,7 +565,12 @@ def test_log_probabilities_of_a_network_are_taken_as_logits(picture):
 
 def test_a_network_of_ones_own_with_sigmoid_outputs(noise_picture):
     steps = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
-    settings = {"image": steps, "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
+    settings = {
+        "image": steps,
+        "text": VOCABULARY,
+        "labels": ["yes", "no", "red", "blue"],
+        "device": "cpu",
+    }
     for outputs, function in (("softmax", softmax), ("sigmoid", expit)):
         model = vx.CustomModel(network(), outputs=outputs, **settings)
         encoded = model.encode(vx.Example(noise_picture, "what color is the circle"))
@@ -525,7 +610,9 @@ QUESTION = "What color is the circle?"
 def qwen3_5():
     """A decoder whose layers attend by turns: 0 and 2 are recurrent, 1 and 3 attend."""
     names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    words = checkpoints.tokenizer(["<pad>", "<s>", "</s>", *names], pad_token="<pad>", eos_token="</s>")
+    words = checkpoints.tokenizer(
+        ["<pad>", "<s>", "</s>", *names], pad_token="<pad>", eos_token="</s>"
+    )
     keys = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
     ids = dict(zip(keys, words.convert_tokens_to_ids(names), strict=True))
     rope = {"rope_type": "default", "mrope_section": [1, 1, 0], "mrope_interleaved": True, "rope_theta": 10000.0,
@@ -538,7 +625,9 @@ def qwen3_5():
               "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 32,
               "num_position_embeddings": 16}  # fmt: skip
     size = {"shortest_edge": 64 * 64, "longest_edge": 64 * 128}
-    pictures = tf.Qwen2VLImageProcessor(patch_size=16, merge_size=2, temporal_patch_size=2, size=size)
+    pictures = tf.Qwen2VLImageProcessor(
+        patch_size=16, merge_size=2, temporal_patch_size=2, size=size
+    )
     processor = tf.Qwen3VLProcessor(
         pictures,
         words,
@@ -547,7 +636,9 @@ def qwen3_5():
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = tf.Qwen3_5ForConditionalGeneration(tf.Qwen3_5Config(text_config=text, vision_config=vision, **ids))
+        module = tf.Qwen3_5ForConditionalGeneration(
+            tf.Qwen3_5Config(text_config=text, vision_config=vision, **ids)
+        )
         for parameter in module.parameters():
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.2)
@@ -583,7 +674,9 @@ class Plain:
         self.length, self.text, self.image = prompt.length, prompt.text, prompt.image
         self.attends = [
             number
-            for number, kind in enumerate(getattr(model.module.config.get_text_config(), "layer_types", None) or [])
+            for number, kind in enumerate(
+                getattr(model.module.config.get_text_config(), "layer_types", None) or []
+            )
             if kind == "full_attention"
         ]
 
@@ -591,7 +684,9 @@ class Plain:
         ids = torch.cat([self.inputs["input_ids"], torch.tensor([behind], dtype=torch.long)], dim=1)
         inputs = {**self.inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if "mm_token_type_ids" in inputs:
-            inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(behind)))
+            inputs["mm_token_type_ids"] = torch.nn.functional.pad(
+                inputs["mm_token_type_ids"], (0, len(behind))
+            )
         with eager_attention(self.model.module):
             return self.model.module(**inputs, use_cache=False, **more)
 
@@ -623,8 +718,12 @@ class Plain:
 
     def same(self, why, row):
         row = row.detach().double().numpy()
-        np.testing.assert_allclose([t.value for t in why.tokens], row[self.text], rtol=2e-3, atol=2e-6)
-        np.testing.assert_allclose([r.value for r in why.regions], row[self.image], rtol=2e-3, atol=2e-6)
+        np.testing.assert_allclose(
+            [t.value for t in why.tokens], row[self.text], rtol=2e-3, atol=2e-6
+        )
+        np.testing.assert_allclose(
+            [r.value for r in why.regions], row[self.image], rtol=2e-3, atol=2e-6
+        )
 
 
 @pytest.mark.parametrize("name", WRITES)
@@ -633,7 +732,9 @@ def test_relevance_of_an_answer_is_the_sum_over_its_tokens(name, writing, noise_
     plain = Plain(model, noise_picture)
     ids = tokens_of(model, "red circle")
     assert len(ids) > 1
-    explained = partial(vx.explain, model, noise_picture, QUESTION, method="relevance", answers=["red circle", "no"])
+    explained = partial(
+        vx.explain, model, noise_picture, QUESTION, method="relevance", answers=["red circle", "no"]
+    )
     by_hand = [plain.relevance(ids[:place], {ids[place]: 1.0}) for place in range(len(ids))]
     plain.same(explained(target="red circle"), torch.stack(by_hand).sum(0))
     for place, row in enumerate(by_hand[: len(tokens_of(model, "no"))]):
@@ -668,8 +769,12 @@ def test_attention_of_an_answer_is_the_mean_over_its_positions(name, writing, no
     why = vx.explain(model, noise_picture, QUESTION, method="attention_rollout", **given)
     plain.same(why, torch.stack([plain.rollout(ids[:place]) for place in range(len(ids))]).mean(0))
     why = vx.explain(model, noise_picture, QUESTION, method="attention", layer=-1, **given)
-    plain.same(why, torch.stack([plain.attention(-1, ids[:place]) for place in range(len(ids))]).mean(0))
-    one = vx.explain(model, noise_picture, QUESTION, method="attention", target_token=1, answers=["red circle"])
+    plain.same(
+        why, torch.stack([plain.attention(-1, ids[:place]) for place in range(len(ids))]).mean(0)
+    )
+    one = vx.explain(
+        model, noise_picture, QUESTION, method="attention", target_token=1, answers=["red circle"]
+    )
     plain.same(one, plain.attention(-1, ids[:1]))
 
 
@@ -736,7 +841,10 @@ def test_layers_without_attention_are_named(method, writing, models, noise_pictu
     assert "of layers 0 to 3 only 1, 3 attend" in why.error_text
     assert "layers" not in vx.explain(models("llava"), noise_picture, QUESTION, **given).error_text
     if method == "attention":
-        by_number = [vx.explain(writing("qwen3_5"), noise_picture, QUESTION, layer=n, **given) for n in (3, -1, 1, -2)]
+        by_number = [
+            vx.explain(writing("qwen3_5"), noise_picture, QUESTION, layer=n, **given)
+            for n in (3, -1, 1, -2)
+        ]
         np.testing.assert_array_equal(by_number[0].image, by_number[1].image)
         np.testing.assert_array_equal(by_number[2].image, by_number[3].image)
         for missing in (0, 2, 4, -3):
@@ -747,7 +855,12 @@ def test_layers_without_attention_are_named(method, writing, models, noise_pictu
 def test_the_mean_of_lengths_divides_by_the_tokens(folders, noise_picture):
     given = {"method": "relevance", "answers": ["red circle"]}
     total, mean = (
-        vx.explain(vx.load(folders("llava"), device="cpu", lengths=lengths), noise_picture, QUESTION, **given)
+        vx.explain(
+            vx.load(folders("llava"), device="cpu", lengths=lengths),
+            noise_picture,
+            QUESTION,
+            **given,
+        )
         for lengths in ("sum", "mean")
     )
     model = vx.load(folders("llava"), device="cpu")

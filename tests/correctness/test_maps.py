@@ -33,7 +33,9 @@ def plain(size):
 
 def picture_of(height, width, seed=0):
     """Blobs of color, so that each place differs."""
-    small = np.random.default_rng(seed).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
+    small = np.random.default_rng(seed).integers(
+        0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8
+    )
     large = np.kron(small, np.ones((16, 16, 1), dtype=np.uint8))
     return large[:height, :width]
 
@@ -99,11 +101,15 @@ def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name):
     pixels = model.encode(vx.Example(picture)).pixels
     for target in range(5):
         why = vx.explain(model, picture, method="grad_cam", target=f"class {target}")
-        cam = cam_by_hand(net, pixels, net.blocks[number], target, lambda s: s[own:].T.reshape(-1, rows, columns))
+        cam = cam_by_hand(
+            net, pixels, net.blocks[number], target, lambda s: s[own:].T.reshape(-1, rows, columns)
+        )
         if float(cam.abs().sum()) == 0:
             assert any("0" in note for note in why.notes)
             continue
-        np.testing.assert_allclose(why.image, enlarged(cam, size), atol=1e-6 + 1e-5 * float(cam.max()))
+        np.testing.assert_allclose(
+            why.image, enlarged(cam, size), atol=1e-6 + 1e-5 * float(cam.max())
+        )
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (64, 64)])
@@ -115,10 +121,14 @@ def test_maps_that_keep_channels_last_are_turned(size):
     for path in ("features.1", "features.3", "features.1.0.norm1"):
         why = vx.explain(model, picture, method="grad_cam", target="class 1", layer=path)
         cam = cam_by_hand(net, pixels, net.get_submodule(path), 1, lambda s: s.movedim(-1, 0))
-        np.testing.assert_allclose(why.image, enlarged(cam, size), atol=1e-5 * float(cam.max()) + 1e-9)
+        np.testing.assert_allclose(
+            why.image, enlarged(cam, size), atol=1e-5 * float(cam.max()) + 1e-9
+        )
 
 
-@pytest.mark.parametrize(("size", "path"), [((256, 384), "layer1"), ((384, 256), "layer1"), ((64, 128), "layer2.0")])
+@pytest.mark.parametrize(
+    ("size", "path"), [((256, 384), "layer1"), ((384, 256), "layer1"), ((64, 128), "layer2.0")]
+)
 def test_maps_as_high_as_they_have_channels_are_not_turned(size, path):
     """resnet18's layer1 gives 64 × 64 × 96 for 256 × 384."""
     net = made(lambda: torchvision.models.resnet18(weights=None, num_classes=3))
@@ -268,7 +278,9 @@ def test_relevance_reads_every_token_that_the_answer_is_read_from(distilled, siz
     for part in net.parameters():
         if part.ndim > 1:
             nn.init.normal_(part, std=0.3, generator=torch.Generator().manual_seed(part.numel()))
-    processor = tf.DeiTImageProcessor(size={"height": size[0], "width": size[1]}, do_center_crop=False)
+    processor = tf.DeiTImageProcessor(
+        size={"height": size[0], "width": size[1]}, do_center_crop=False
+    )
     model = vx.load(net, processor=processor, device="cpu")
     picture = picture_of(2 * size[0], 2 * size[1])
     encoded = model.encode(vx.Example(picture))
@@ -283,7 +295,9 @@ def test_relevance_reads_every_token_that_the_answer_is_read_from(distilled, siz
         maps = with_attention(net, encoded.pixels).attentions[layer][0].mean(dim=0).detach()
         row = maps[list(readouts)].mean(dim=0)[2:].reshape(rows, columns)
         found = vx.explain(model, picture, method="attention", layer=layer).image
-        np.testing.assert_allclose(found.reshape(rows, 16, columns, 16).sum(axis=(1, 3)), row, atol=1e-6)
+        np.testing.assert_allclose(
+            found.reshape(rows, 16, columns, 16).sum(axis=(1, 3)), row, atol=1e-6
+        )
 
 
 def test_a_vit_that_reads_its_patches_has_no_readout():
@@ -293,7 +307,9 @@ def test_a_vit_that_reads_its_patches_has_no_readout():
     head = net.classifier
     net.classifier = nn.Identity()
     net.classifier = Pooled(net, head)
-    model = vx.load(net, processor=tf.ViTImageProcessor(size={"height": 32, "width": 32}), device="cpu")
+    model = vx.load(
+        net, processor=tf.ViTImageProcessor(size={"height": 32, "width": 32}), device="cpu"
+    )
     with pytest.raises(vx.Unsupported, match="reads its answer from the patches"):
         vx.explain(model, picture_of(32, 32), method="attention")
 

@@ -107,14 +107,17 @@ class Rectifies(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("method", "theirs"), [("guided_backprop", "GuidedBackprop"), ("deconvolution", "Deconvolution")]
+    ("method", "theirs"),
+    [("guided_backprop", "GuidedBackprop"), ("deconvolution", "Deconvolution")],
 )
 @pytest.mark.parametrize("form", RELUS)
 def test_functional_relus_follow_the_rule(picture, method, theirs, form):
     truth = vx.load(Rectifies(nn.ReLU()), transform=ToTensor(), device="cpu")
     pixels = truth.encode(vx.Example(picture)).pixels
     # Captum needs a module for each rectifier.
-    expected = getattr(captum.attr, theirs)(truth.module).attribute(pixels.clone().requires_grad_(True), target=1)
+    expected = getattr(captum.attr, theirs)(truth.module).attribute(
+        pixels.clone().requires_grad_(True), target=1
+    )
     model = vx.load(Rectifies(RELUS[form]), transform=ToTensor(), device="cpu")
     why = vx.explain(model, picture, method=method, target="class 1")
     np.testing.assert_allclose(why.image, expected.sum(1)[0].detach().numpy(), atol=1e-6)
@@ -125,16 +128,25 @@ def test_functional_relus_follow_the_rule(picture, method, theirs, form):
 def test_functional_relus_with_a_ceiling_follow_the_rule(picture, method, form):
     scale = 40.0  # so that the ceiling is met
     maps = [
-        vx.explain(vx.load(Rectifies(f, scale), transform=ToTensor()), picture, method=method, target="class 1").image
+        vx.explain(
+            vx.load(Rectifies(f, scale), transform=ToTensor()),
+            picture,
+            method=method,
+            target="class 1",
+        ).image
         for f in (nn.ReLU6(), RELUS6[form])
     ]
     np.testing.assert_allclose(*maps, atol=1e-6)
 
 
-@pytest.mark.parametrize("function", [lambda x: x.clamp(min=1e-3), lambda x: x.clamp(-1, 1), nn.GELU()])
+@pytest.mark.parametrize(
+    "function", [lambda x: x.clamp(min=1e-3), lambda x: x.clamp(-1, 1), nn.GELU()]
+)
 def test_what_is_no_relu_keeps_its_gradient(picture, function):
     net = Rectifies(function)
-    why = vx.explain(vx.load(net, transform=ToTensor()), picture, method="guided_backprop", target="class 1")
+    why = vx.explain(
+        vx.load(net, transform=ToTensor()), picture, method="guided_backprop", target="class 1"
+    )
     pixels = ToTensor()(picture)[None].requires_grad_(True)
     first = net.one(pixels)
     inner = torch.relu(first.detach()).requires_grad_(True)
@@ -214,7 +226,9 @@ def test_layers_are_randomized_in_the_order_of_their_work(share, changed):
 
 
 # Budgets for each player
-@pytest.mark.parametrize(("budget", "players", "expected"), [("4n", 10, 40), ("2.5n", 3, 8), ("1n", 1, 1), (7, 10, 7)])
+@pytest.mark.parametrize(
+    ("budget", "players", "expected"), [("4n", 10, 40), ("2.5n", 3, 8), ("1n", 1, 1), (7, 10, 7)]
+)
 def test_a_budget_for_each_player_is_a_number(budget, players, expected):
     assert for_players(create("shapley", {"budget": budget}), players).budget == expected
 
@@ -233,7 +247,14 @@ def test_a_budget_for_each_player_works_everywhere(scenes_model, scene, tmp_path
     assert why.cost.forwards <= 20 * players
     data = vx.load_dataset("scenes:test")
     report = vx.evaluate(
-        scenes_model, data, [f"{method}:budget=20n"], ["sparseness"], tmp_path, limit=2, regions=3, workers=1
+        scenes_model,
+        data,
+        [f"{method}:budget=20n"],
+        ["sparseness"],
+        tmp_path,
+        limit=2,
+        regions=3,
+        workers=1,
     )
     assert len(report.errors()) == 0
     assert report.methods[0] == f"{method}:budget=20n"

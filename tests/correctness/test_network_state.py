@@ -24,7 +24,11 @@ class Restless(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(1)
             self.body = nn.Sequential(
-                nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten()
+                nn.Conv2d(3, 4, 3, padding=1),
+                nn.BatchNorm2d(4),
+                nn.ReLU(),
+                nn.Dropout(0.5),
+                nn.Flatten(),
             )
             self.head = nn.Linear(4 * 64, 3)
             self.body[1].running_mean.normal_()
@@ -127,8 +131,12 @@ def test_every_call_of_a_model_is_of_the_evaluated_network(set_modes, picture):
     torch.testing.assert_close(model.scores(encoded, leaves), plain)
     several = {name: leaf.repeat(3, 1, 1, 1) for name, leaf in leaves.items()}
     with torch.no_grad():
-        torch.testing.assert_close(model.scores(encoded, several), plain.repeat(3, 1), rtol=1e-4, atol=1e-5)
-    assert answers(model, encoded)[0].probability == pytest.approx(float(plain.detach().softmax(-1).max()))
+        torch.testing.assert_close(
+            model.scores(encoded, several), plain.repeat(3, 1), rtol=1e-4, atol=1e-5
+        )
+    assert answers(model, encoded)[0].probability == pytest.approx(
+        float(plain.detach().softmax(-1).max())
+    )
     model.default_layer(encoded)
     unchanged(module, before)
 
@@ -145,7 +153,9 @@ def test_every_family_keeps_the_modes_of_its_network(family, models, noise_pictu
         for number, part in enumerate(parts):
             part.training = number % 3 != 0
         why = vx.explain(model, example, method="saliency", **given)
-        assert [part.training for part in parts] == [number % 3 != 0 for number in range(len(parts))]
+        assert [part.training for part in parts] == [
+            number % 3 != 0 for number in range(len(parts))
+        ]
     finally:
         for part, mode in zip(parts, modes, strict=True):
             part.training = mode
@@ -174,11 +184,18 @@ def test_a_network_of_ones_own_in_training_mode(noise_picture):
 
     module = network()
     module.__class__ = Drops
-    settings = {"image": vx_transform(), "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
+    settings = {
+        "image": vx_transform(),
+        "text": VOCABULARY,
+        "labels": ["yes", "no", "red", "blue"],
+        "device": "cpu",
+    }
     model = vx.CustomModel(module.train(), **settings)
     plain = vx.CustomModel(network().eval(), **settings)
     asked = (noise_picture, "what color is the circle")
-    why, expected = (vx.explain(one, *asked, method="shapley", budget=300) for one in (model, plain))
+    why, expected = (
+        vx.explain(one, *asked, method="shapley", budget=300) for one in (model, plain)
+    )
     np.testing.assert_array_equal(why.image, expected.image)
     assert module.training
 
@@ -225,11 +242,21 @@ def test_an_evaluation_leaves_the_modes_alone(tmp_path, picture):
     data = [vx.Example(picture, answer="a", id=str(i)) for i in range(2)]
     before = state(module)
     report = vx.evaluate(
-        loaded(module), data, ["saliency"], ["accuracy", "deletion:steps=3"], tmp_path / "a", workers=1
+        loaded(module),
+        data,
+        ["saliency"],
+        ["accuracy", "deletion:steps=3"],
+        tmp_path / "a",
+        workers=1,
     )
     unchanged(module, before)
     plain = vx.evaluate(
-        loaded(Restless().eval()), data, ["saliency"], ["accuracy", "deletion:steps=3"], tmp_path / "b", workers=1
+        loaded(Restless().eval()),
+        data,
+        ["saliency"],
+        ["accuracy", "deletion:steps=3"],
+        tmp_path / "b",
+        workers=1,
     )
     assert report.frame()["value"].tolist() == plain.frame()["value"].tolist()
 
@@ -258,7 +285,11 @@ def without(folder, target, lost):
     weights = load_file(target / "model.safetensors")
     gone = sorted(name for name in weights if name.startswith(lost))
     assert gone, sorted(weights)
-    save_file({k: v for k, v in weights.items() if k not in gone}, target / "model.safetensors", {"format": "pt"})
+    save_file(
+        {k: v for k, v in weights.items() if k not in gone},
+        target / "model.safetensors",
+        {"format": "pt"},
+    )
     return gone
 
 
@@ -286,14 +317,25 @@ def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folder
     named = str(caught.value).split("random: ")[1].split(";")[0].split(" and ")[0].split(", ")
     before = torch.random.get_rng_state()
     module = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module
-    assert set(named) <= set(module.state_dict())  # as the network calls them, which is not always as the file does
+    assert set(named) <= set(
+        module.state_dict()
+    )  # as the network calls them, which is not always as the file does
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_a_head_to_be_trained_may_be_missing_and_nothing_else(folders, tmp_path):
     without(folders("vit"), tmp_path / "headless", "classifier")
-    for allowed in (["classifier"], "classifier", ("classifier.weight", "classifier.bias"), ["classifier."]):
-        assert vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed).labels == ("cat", "dog", "cup")
+    for allowed in (
+        ["classifier"],
+        "classifier",
+        ("classifier.weight", "classifier.bias"),
+        ["classifier."],
+    ):
+        assert vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed).labels == (
+            "cat",
+            "dog",
+            "cup",
+        )
     for allowed in (False, [], ["class"], ["classifier.weight"]):
         with pytest.raises(vx.InvalidInput, match=r"classifier\.bias"):
             vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)

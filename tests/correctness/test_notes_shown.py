@@ -22,7 +22,12 @@ from vqa_explain.tables import explanation_tables
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
 
-NEWER_KEYS = ("padding", "notes", "answer_without_inputs", "without_inputs_index")  # fields that older files lack
+NEWER_KEYS = (
+    "padding",
+    "notes",
+    "answer_without_inputs",
+    "without_inputs_index",
+)  # fields that older files lack
 
 
 class Indifferent(nn.Module):
@@ -53,7 +58,9 @@ def wide_crop():
 
 
 def all_zero():
-    model = vx.load(Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu")
+    model = vx.load(
+        Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu"
+    )
     return vx.explain(model, np.full((8, 8, 3), 90, dtype=np.uint8), method="saliency")
 
 
@@ -71,8 +78,12 @@ def characters():
 
 
 def survives():
-    model = vx.load(Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu")
-    return vx.explain(model, np.full((8, 8, 3), 90, dtype=np.uint8), method="leave_one_out", regions=4)
+    model = vx.load(
+        Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu"
+    )
+    return vx.explain(
+        model, np.full((8, 8, 3), 90, dtype=np.uint8), method="leave_one_out", regions=4
+    )
 
 
 # Case → an explanation, and what its note says. Truth by hand: the networks' weights are known.
@@ -110,7 +121,9 @@ def places(why):
         "repr": repr(why),
         "notebook": html.unescape(why._repr_html_()),
         "figure": texts_of(why.plot()),
-        "page": json.loads(re.search(r'id="explanations">(.*?)</script>', page([why]))[1])[0]["notes"][-1],
+        "page": json.loads(re.search(r'id="explanations">(.*?)</script>', page([why]))[1])[0][
+            "notes"
+        ][-1],
         "viewer": " ".join(payload(why, raw)["notes"]),
         "terminal": printed(explanation_tables(why)),
         "summary": " ".join(why.summary()["notes"]),
@@ -143,7 +156,10 @@ def test_the_share_on_padding_is_half_of_the_frame():
 def test_what_the_model_answers_without_inputs_is_said_once(linear):
     """Where it is the answer itself, a note says so; else a line of its own does."""
     pictures = [np.full((8, 8, 3), level, dtype=np.uint8) for level in (0, 255)]
-    found = [vx.explain(linear, one, method="leave_one_out", regions=4, image_fill="constant") for one in pictures]
+    found = [
+        vx.explain(linear, one, method="leave_one_out", regions=4, image_fill="constant")
+        for one in pictures
+    ]
     found.append(survives())
     assert {why.survives_without_inputs for why in found} == {True, False}
     for why in found:

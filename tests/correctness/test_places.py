@@ -77,7 +77,9 @@ TRANSFORMS = {
 def response(reader, picture, top, left, height, width):
     """(H', W') how much a block of a picture changes each element of the frame, by the transform itself."""
     marked = picture.copy()
-    marked[top : top + height, left : left + width] = 255 - marked[top : top + height, left : left + width]
+    marked[top : top + height, left : left + width] = (
+        255 - marked[top : top + height, left : left + width]
+    )
     before, geometry = reader.read(picture)
     after, _ = reader.read(marked)
     return (after - before).abs().mean(dim=1)[0].double().numpy(), geometry
@@ -101,7 +103,10 @@ def test_a_block_comes_back_to_its_place(name, size):
             continue  # cropped away
         seen += 1
         margin = int(np.ceil(1.5 * max(1, *geometry.extents)))
-        inside = carried[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin]
+        inside = carried[
+            max(0, top - margin) : top + height + margin,
+            max(0, left - margin) : left + width + margin,
+        ]
         assert inside.sum() > 0.97 * carried.sum(), "values lie elsewhere than the block"
         shown = geometry.labels_to_original(np.zeros(geometry.frame, int))
         shown = shown[top - margin : top + height + margin, left - margin : left + width + margin]
@@ -119,9 +124,15 @@ def test_a_convnext_crop_is_the_one_that_the_network_sees():
     """640 × 480 at size 224 and crop_pct 0.875: resized to 341 × 256, then the middle 224."""
     reader = picture_reader(TRANSFORMS["ConvNeXt"], "net")
     _, geometry = reader.read(np.zeros((480, 640, 3), np.uint8))
-    assert geometry.columns.centers[0] - geometry.columns.extent / 2 == pytest.approx(58 * 640 / 341, abs=0.6)
-    assert geometry.columns.centers[-1] + geometry.columns.extent / 2 == pytest.approx((58 + 224) * 640 / 341, abs=0.6)
-    assert geometry.rows.centers[0] - geometry.rows.extent / 2 == pytest.approx(16 * 480 / 256, abs=0.6)
+    assert geometry.columns.centers[0] - geometry.columns.extent / 2 == pytest.approx(
+        58 * 640 / 341, abs=0.6
+    )
+    assert geometry.columns.centers[-1] + geometry.columns.extent / 2 == pytest.approx(
+        (58 + 224) * 640 / 341, abs=0.6
+    )
+    assert geometry.rows.centers[0] - geometry.rows.extent / 2 == pytest.approx(
+        16 * 480 / 256, abs=0.6
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -236,7 +247,9 @@ def test_padding_lights_up_nothing(size):
         assert all(r.box[2] > r.box[0] and r.box[3] > r.box[1] for r in why.regions)
         # A linear network's effects add up to f(x) − f(x with the picture, not its padding, blurred).
         blank = model.baselines(encoded, {"image": "blur"}, 0)["image"]
-        assert torch.equal(blank[0, :, torch.from_numpy(padded)], encoded.pixels[0, :, torch.from_numpy(padded)])
+        assert torch.equal(
+            blank[0, :, torch.from_numpy(padded)], encoded.pixels[0, :, torch.from_numpy(padded)]
+        )
         with torch.no_grad():
             change = float((net(encoded.pixels) - net(blank))[0, 0])
         if method == "leave_one_out":

@@ -19,7 +19,10 @@ from vqa_explain.methods import METHODS
 from vqa_explain.metrics import METRICS
 
 SETTINGS = {"shard": 3, "workers": 1, "regions": 2, "image_fill": "constant"}
-METHODS_ASKED, METRICS_ASKED = ["saliency", "leave_one_out"], ["accuracy", "relevance_mass", "sparseness"]
+METHODS_ASKED, METRICS_ASKED = (
+    ["saliency", "leave_one_out"],
+    ["accuracy", "relevance_mass", "sparseness"],
+)
 
 PLUGIN = textwrap.dedent(
     '''
@@ -71,7 +74,11 @@ PLUGIN = textwrap.dedent(
 )
 EDITS = {
     "the metric's call": ("float(case.values[0])", "float(case.values[1]) + 1", "metric told"),
-    "a function that the metric names": ("return FACTOR * value", "return FACTOR * value + 3", "metric told"),
+    "a function that the metric names": (
+        "return FACTOR * value",
+        "return FACTOR * value + 3",
+        "metric told",
+    ),
     "a value that the function names": ("FACTOR = 1.0", "FACTOR = 2.0", "metric told"),
     "the method's call": ("1.0 / 64", "2.0 / 64", "method flat"),
 }
@@ -105,7 +112,10 @@ def folder(tmp_path):
 def rows(folder, count=7):
     mask = np.zeros((1, 8, 8), bool)
     mask[0, :4, :4] = True
-    return [vx.Example(folder / f"{i % 7}.png", answer="a", id=str(i), masks=mask, about=(0,)) for i in range(count)]
+    return [
+        vx.Example(folder / f"{i % 7}.png", answer="a", id=str(i), masks=mask, about=(0,))
+        for i in range(count)
+    ]
 
 
 class Network(Linear):
@@ -137,7 +147,9 @@ def assert_as_made_anew(found, fresh):
             del row["seconds"]
     assert left["summary"] == right["summary"]
     assert left["costs"] == right["costs"]
-    assert [(s, w.image.tolist()) for s, w in found.shown()] == [(s, w.image.tolist()) for s, w in fresh.shown()]
+    assert [(s, w.image.tolist()) for s, w in found.shown()] == [
+        (s, w.image.tolist()) for s, w in fresh.shown()
+    ]
 
 
 def encoded_of(model, monkeypatch):
@@ -179,7 +191,9 @@ def test_code_that_changed_is_named_and_computed_again_alone(
     assert ids == []  # nothing is left to do
 
 
-def test_a_changed_method_does_not_run_the_others_again(plugin, folder, model, tmp_path, monkeypatch):
+def test_a_changed_method_does_not_run_the_others_again(
+    plugin, folder, model, tmp_path, monkeypatch
+):
     plugin()
     run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
     plugin("1.0 / 64", "2.0 / 64")
@@ -188,9 +202,13 @@ def test_a_changed_method_does_not_run_the_others_again(plugin, folder, model, t
     assert model.module.looks == 7  # each example's answer, and no coalition of leave one out
 
 
-def test_a_picture_that_was_replaced_is_read_again_alone(folder, model, tmp_path, monkeypatch, caplog):
+def test_a_picture_that_was_replaced_is_read_again_alone(
+    folder, model, tmp_path, monkeypatch, caplog
+):
     run(model, rows(folder), tmp_path / "run")
-    Image.fromarray(np.random.default_rng(9).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / "4.png")
+    Image.fromarray(np.random.default_rng(9).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+        folder / "4.png"
+    )
     ids = encoded_of(model, monkeypatch)
     found = run(model, rows(folder), tmp_path / "run")
     assert set(ids[:1]) == {"4"}
@@ -230,7 +248,9 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("as_list", [True, False])
 @pytest.mark.parametrize("at", [0, 6, 70])
-def test_any_changed_row_is_computed_again_wherever_it_is(folder, model, tmp_path, change, as_list, at):
+def test_any_changed_row_is_computed_again_wherever_it_is(
+    folder, model, tmp_path, change, as_list, at
+):
     kind = list if as_list else Rereadable
     examples = rows(folder, 72)
     settings = {"methods": ["saliency"], "metrics": ["accuracy", "relevance_mass"], "shard": 20}
@@ -247,14 +267,20 @@ def test_data_that_grew_or_shrank(folder, model, tmp_path, before, after, as_lis
     run(model, kind(rows(folder, before)), tmp_path / "run", keep=["explanations"])
     found = run(model, kind(rows(folder, after)), tmp_path / "run", keep=["explanations"])
     assert found.count == after
-    assert_as_made_anew(found, run(model, kind(rows(folder, after)), tmp_path / "fresh", keep=["explanations"]))
+    assert_as_made_anew(
+        found, run(model, kind(rows(folder, after)), tmp_path / "fresh", keep=["explanations"])
+    )
     kept = {p.name for p in (tmp_path / "run" / "explanations").iterdir()}
     assert kept == {p.name for p in (tmp_path / "fresh" / "explanations").iterdir()}
 
 
-def test_versions_that_changed_are_named_and_everything_is_computed_again(folder, model, tmp_path, monkeypatch, caplog):
+def test_versions_that_changed_are_named_and_everything_is_computed_again(
+    folder, model, tmp_path, monkeypatch, caplog
+):
     run(model, rows(folder), tmp_path / "run")
-    monkeypatch.setattr("vqa_explain.evaluation.run.versions", lambda: {**stamps.versions(), "torch": "99.0"})
+    monkeypatch.setattr(
+        "vqa_explain.evaluation.run.versions", lambda: {**stamps.versions(), "torch": "99.0"}
+    )
     ids = encoded_of(model, monkeypatch)
     run(model, rows(folder), tmp_path / "run")
     assert set(ids) == {str(i) for i in range(7)}
@@ -307,10 +333,16 @@ def test_other_data_is_refused_and_the_results_stay(folder, model, tmp_path):
 def test_emap_is_over_the_rows_of_now(scenes_model, tmp_path):
     examples = list(vx.load_dataset("scenes:test")[:6])
     settings = {"workers": 1, "shard": 3}
-    vx.evaluate(scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings)
+    vx.evaluate(
+        scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings
+    )
     examples[5] = vx.Example(**{**vars(examples[5]), "image": examples[0].image})
-    found = vx.evaluate(scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings)
-    fresh = vx.evaluate(scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "fresh", **settings)
+    found = vx.evaluate(
+        scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings
+    )
+    fresh = vx.evaluate(
+        scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "fresh", **settings
+    )
     assert found.emap() == fresh.emap()
 
 
@@ -374,8 +406,24 @@ def test_what_a_row_is_known_by(tmp_path):
     base = row_stamp(vx.Example(picture, "What?", answer="a"))
     assert row_stamp(vx.Example(picture.copy(), "What?", answer="a")) == base
     assert row_stamp(vx.Example(torch.from_numpy(picture), "What?", answer="a")) == base
-    assert row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["text"] == base["text"]
-    for other in ({"question": "Who?"}, {"answer": "b"}, {"answers": ("a",)}, {"decisive": ((0, 4),)}):
-        assert row_stamp(vx.Example(**{"image": picture, "question": "What?", "answer": "a", **other})) != base
-    assert row_stamp(vx.Example(picture.reshape(4, 16, 3), "What?", answer="a"))["picture"] != base["picture"]
-    assert row_stamp(vx.Example(Path("missing.png"), "What?", answer="a"))["picture"] != base["picture"]
+    assert (
+        row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["text"] == base["text"]
+    )
+    for other in (
+        {"question": "Who?"},
+        {"answer": "b"},
+        {"answers": ("a",)},
+        {"decisive": ((0, 4),)},
+    ):
+        assert (
+            row_stamp(vx.Example(**{"image": picture, "question": "What?", "answer": "a", **other}))
+            != base
+        )
+    assert (
+        row_stamp(vx.Example(picture.reshape(4, 16, 3), "What?", answer="a"))["picture"]
+        != base["picture"]
+    )
+    assert (
+        row_stamp(vx.Example(Path("missing.png"), "What?", answer="a"))["picture"]
+        != base["picture"]
+    )

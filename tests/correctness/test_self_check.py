@@ -65,7 +65,9 @@ class Remembers(vx.CustomModel):
     """An adapter that answers about the first picture of a batch."""
 
     def scores(self, encoded, leaves):
-        return super().scores(encoded, {**leaves, "image": encoded.pixels.expand_as(leaves["image"])})
+        return super().scores(
+            encoded, {**leaves, "image": encoded.pixels.expand_as(leaves["image"])}
+        )
 
 
 @pytest.mark.parametrize(
@@ -146,14 +148,24 @@ def test_a_broken_network_is_refused_by_the_check_that_it_fails(net, check, capl
 
 def test_a_map_that_lies_elsewhere_is_refused(monkeypatch):
     carried = AlignedGeometry.to_original
-    monkeypatch.setattr(AlignedGeometry, "to_original", lambda self, values: np.roll(carried(self, values), 20, axis=1))
-    with pytest.raises(vx.InvalidInput, match=r"a block returns to its place.*elsewhere in the picture"):
+    monkeypatch.setattr(
+        AlignedGeometry,
+        "to_original",
+        lambda self, values: np.roll(carried(self, values), 20, axis=1),
+    )
+    with pytest.raises(
+        vx.InvalidInput, match=r"a block returns to its place.*elsewhere in the picture"
+    ):
         custom()
 
 
 def test_a_second_tensor_that_does_not_follow_is_refused(monkeypatch):
     module, processor = made("deepseek_vl_hybrid")
-    monkeypatch.setattr(pixels, "followed", lambda change, _, target: change.new_zeros(len(change), 3, *target.frame))
+    monkeypatch.setattr(
+        pixels,
+        "followed",
+        lambda change, _, target: change.new_zeros(len(change), 3, *target.frame),
+    )
     with pytest.raises(vx.InvalidInput, match="a changed frame scores as the changed picture"):
         vx.load(module, processor=processor, device="cpu")
 
@@ -178,9 +190,12 @@ def test_every_tensor_that_shows_the_picture_follows_the_frame(name, size):
     model = vx.load(module, processor=processor, device="cpu", check=False)
     rows, columns = np.indices(size) / np.array(size).reshape(2, 1, 1)
     first = np.stack([255 * rows, 255 * columns, 90 + 0 * rows], axis=2).astype(np.uint8)
-    second = np.stack([255 * columns**2, 128 + 0 * rows, 255 * rows * columns], axis=2).astype(np.uint8)
+    second = np.stack([255 * columns**2, 128 + 0 * rows, 255 * rows * columns], axis=2).astype(
+        np.uint8
+    )
     encoded, other = (
-        model.with_answers(model.encode(vx.Example(picture, QUESTION)), ["yes"], 0) for picture in (first, second)
+        model.with_answers(model.encode(vx.Example(picture, QUESTION)), ["yes"], 0)
+        for picture in (first, second)
     )
     with torch.no_grad():
         leaves = {**model.leaves(encoded), "image": other.pixels}

@@ -49,24 +49,39 @@ WRITERS = {"csv": as_csv, "jsonl": as_jsonl, "json": as_json, "parquet": as_parq
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_text_comes_back_as_it_was_written(tmp_path, kind):
-    rows = [{"image": "a.png", "question": text, "answer": text, "id": text, "family": text} for text in HOSTILE]
+    rows = [
+        {"image": "a.png", "question": text, "answer": text, "id": text, "family": text}
+        for text in HOSTILE
+    ]
     data = vx.load_dataset(WRITERS[kind](tmp_path / f"rows.{kind}", rows))
     for field in ("question", "answer", "id", "family"):
         assert [getattr(example, field) for example in data] == HOSTILE
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-@pytest.mark.parametrize("answers", [["1", "1", "", "1"], ["007", "7"], ["1", "1.0"], ["2020-01-01", ""], ["NA", "x"]])
+@pytest.mark.parametrize(
+    "answers", [["1", "1", "", "1"], ["007", "7"], ["1", "1.0"], ["2020-01-01", ""], ["NA", "x"]]
+)
 def test_what_other_rows_hold_changes_no_answer(tmp_path, kind, answers):
     rows = [{"image": "a.png", "answer": answer} for answer in answers]
     found = list(vx.load_dataset(WRITERS[kind](tmp_path / f"rows.{kind}", rows)))
     assert [example.answer for example in found] == [answer or None for answer in answers]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), min_size=1), min_size=1, max_size=5))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), min_size=1),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_any_text_survives_a_csv_file(tmp_path, texts):
-    path = as_csv(tmp_path / "rows.csv", [{"image": "a.png", "answer": text, "id": "1"} for text in texts])
+    path = as_csv(
+        tmp_path / "rows.csv", [{"image": "a.png", "answer": text, "id": "1"} for text in texts]
+    )
     assert [example.answer for example in vx.load_dataset(path)] == texts
 
 
@@ -79,20 +94,26 @@ def test_numbers_in_json_keep_their_digits(tmp_path):
 
 @pytest.mark.parametrize("values", [[1.0, None, 1.0], [True, False], [1.5]])
 def test_a_typed_column_that_lost_the_text_is_refused(tmp_path, values):
-    path = as_parquet(tmp_path / "rows.parquet", [{"image": "a.png", "answer": value} for value in values])
+    path = as_parquet(
+        tmp_path / "rows.parquet", [{"image": "a.png", "answer": value} for value in values]
+    )
     with pytest.raises(vx.InvalidInput, match=r"column 'answer' .* store the column as text"):
         list(vx.load_dataset(path))
 
 
 def test_lists_of_answers_keep_their_texts(tmp_path):
-    path = as_csv(tmp_path / "rows.csv", [{"image": "a.png", "answers": '["1.0", "None", 1.50, 7]'}])
+    path = as_csv(
+        tmp_path / "rows.csv", [{"image": "a.png", "answers": '["1.0", "None", 1.50, 7]'}]
+    )
     (example,) = vx.load_dataset(path)
     assert example.answers == ("1.0", "None", "1.50", "7")
 
 
 def test_a_line_with_a_cell_too_many_is_refused(tmp_path):
     (tmp_path / "rows.csv").write_text("image,answer\na.png,red,white\n")
-    with pytest.raises(vx.InvalidInput, match=r"line 2 of .rows\.csv. has 3 cells and the first line 2"):
+    with pytest.raises(
+        vx.InvalidInput, match=r"line 2 of .rows\.csv. has 3 cells and the first line 2"
+    ):
         list(vx.load_dataset(tmp_path / "rows.csv"))
 
 
@@ -103,7 +124,9 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
 
 
 def test_a_row_without_a_key_does_not_hide_the_column(tmp_path):
-    path = as_jsonl(tmp_path / "rows.jsonl", [{"image": "a.png"}, {"image": "a.png", "answer": "7"}])
+    path = as_jsonl(
+        tmp_path / "rows.jsonl", [{"image": "a.png"}, {"image": "a.png", "answer": "7"}]
+    )
     assert [example.answer for example in vx.load_dataset(path)] == [None, "7"]
 
 
@@ -116,8 +139,13 @@ class Ones(nn.Module):
 
 def test_accuracy_over_a_table_with_a_row_without_answer(tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
-    path = as_csv(tmp_path / "rows.csv", [{"image": "a.png", "answer": answer} for answer in ("1", "", "1", "1")])
+    path = as_csv(
+        tmp_path / "rows.csv",
+        [{"image": "a.png", "answer": answer} for answer in ("1", "", "1", "1")],
+    )
     model = vx.load(Ones(), transform=ToTensor(), labels=["1", "2"], device="cpu")
-    report = vx.evaluate(model, vx.load_dataset(path), [], ["accuracy"], tmp_path / "run", workers=1)
+    report = vx.evaluate(
+        model, vx.load_dataset(path), [], ["accuracy"], tmp_path / "run", workers=1
+    )
     assert report.interval("accuracy", "").mean == 1.0
     assert report.interval("accuracy", "").count == 3

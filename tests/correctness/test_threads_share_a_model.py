@@ -62,7 +62,9 @@ def test_two_explainers_at_once_give_what_each_gives_alone(family, models, noise
     questions = ("what color is the circle", "is there the square")
 
     def explained(question, method):
-        return vx.explain(model, example_for(model, noise_picture, question), method=method, **given)
+        return vx.explain(
+            model, example_for(model, noise_picture, question), method=method, **given
+        )
 
     alone = {(q, m): values(explained(q, m)) for q in questions for m in methods}
 
@@ -79,8 +81,15 @@ def test_two_explainers_at_once_give_what_each_gives_alone(family, models, noise
 
 def test_two_viewers_a_cell_and_an_evaluation_at_once(models, noise_picture, tmp_path):
     model = models("custom")
-    questions = ("what color is the circle", "what color is the square", "is the circle", "is the square")
-    data = [vx.Example(noise_picture, question, answer="yes", id=question) for question in questions]
+    questions = (
+        "what color is the circle",
+        "what color is the square",
+        "is the circle",
+        "is the square",
+    )
+    data = [
+        vx.Example(noise_picture, question, answer="yes", id=question) for question in questions
+    ]
     alone = [vx.explain(model, example, method="shapley", budget=300) for example in data]
     plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "workers": 1}
     report = vx.evaluate(model, data, out=tmp_path / "alone", **plan)
@@ -112,7 +121,9 @@ def test_two_viewers_a_cell_and_an_evaluation_at_once(models, noise_picture, tmp
 def test_two_adapters_of_one_network_share_its_lock(models):
     """A classifier by texts is made of the encoder that CLIP's own adapter explains."""
     clip = models("clip")
-    zero_shot = vx.load(clip.module, processor=clip.processor, labels=["a cat", "a dog"], device="cpu")
+    zero_shot = vx.load(
+        clip.module, processor=clip.processor, labels=["a cat", "a dog"], device="cpu"
+    )
     again = vx.load(clip.module, processor=clip.processor, device="cpu")
     for other in (zero_shot, again):
         assert waits(other.module, while_held=clip.module)
@@ -236,7 +247,10 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have():
 
 def test_an_evaluation_in_processes_while_a_viewer_works(models, noise_picture, tmp_path):
     model = models("custom")
-    data = [vx.Example(noise_picture, "what color is the circle", answer="yes", id=str(i)) for i in range(4)]
+    data = [
+        vx.Example(noise_picture, "what color is the circle", answer="yes", id=str(i))
+        for i in range(4)
+    ]
     plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "shard": 2}
     alone = vx.evaluate(model, data, out=tmp_path / "alone", workers=1, **plan)
     viewer = vx.Viewer(model, data, method="shapley", budget=300)

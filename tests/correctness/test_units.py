@@ -63,9 +63,17 @@ CHEAP = {
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},
-    **{name: {"budget": 400} for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")},
+    **{
+        name: {"budget": 400}
+        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")
+    },
 }
-OF_RELUS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")  # of networks with ReLU
+OF_RELUS = (
+    "guided_backprop",
+    "deconvolution",
+    "guided_grad_cam",
+    "deep_lift",
+)  # of networks with ReLU
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +87,10 @@ def explained(scenes_model, scene, models, noise_picture):
             target = None if factor is None else (lambda scores: factor * scores[:, 1])
             model, example = scenes_model, scene
             if method in OF_RELUS:
-                model, example = models("custom"), vx.Example(noise_picture, "what color is the circle")
+                model, example = (
+                    models("custom"),
+                    vx.Example(noise_picture, "what color is the circle"),
+                )
             few = {**CHEAP.get(method, {}), **parameters}
             made[key] = vx.explain(model, example, method=method, regions=4, target=target, **few)
         return made[key]
@@ -109,7 +120,9 @@ def printed(tables):
 def test_the_table_of_units_names_every_method():
     shipped = {name for name, cls in METHODS.items() if cls.__module__.startswith("vqa_explain.")}
     assert {name: METHODS[name].unit for name in shipped} == EXPECTED
-    assert {m["name"]: m["unit"] for m in describe_methods(None) if m["name"] in shipped} == EXPECTED
+    assert {
+        m["name"]: m["unit"] for m in describe_methods(None) if m["name"] in shipped
+    } == EXPECTED
     assert set(EXPECTED.values()) <= set(UNITS)
     for name in shipped:
         assert EXPECTED[name] in printed(methods_tables(name))
@@ -161,7 +174,9 @@ def test_the_legend_begins_at_zero_where_no_value_is_below(explained, method):
 
 
 # Relevance multiplies layers and Grad-CAM++ divides powers of gradients: neither grows by a power.
-@pytest.mark.parametrize("method", [m for m in EXPECTED if EXPECTED[m] in POWER and m != "grad_cam_plus_plus"])
+@pytest.mark.parametrize(
+    "method", [m for m in EXPECTED if EXPECTED[m] in POWER and m != "grad_cam_plus_plus"]
+)
 def test_values_grow_with_the_score_as_their_unit_says(explained, method):
     """Dimensional analysis: an explanation of 3 f against one of f."""
     if method == "lime":  # its ridge penalty pulls to zero by another share
@@ -169,7 +184,9 @@ def test_values_grow_with_the_score_as_their_unit_says(explained, method):
     else:
         one, three = (explained(method, factor) for factor in (1.0, 3.0))
     grown = 3.0 ** POWER[EXPECTED[method]]
-    np.testing.assert_allclose(values_of(three), grown * values_of(one), rtol=2e-2, atol=1e-3 * grown)
+    np.testing.assert_allclose(
+        values_of(three), grown * values_of(one), rtol=2e-2, atol=1e-3 * grown
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,14 +198,18 @@ def test_values_grow_with_the_score_as_their_unit_says(explained, method):
         ("vargrad", "input_x_gradient", "squared points", 2),
     ],
 )
-def test_a_mean_and_a_variance_take_the_unit_of_their_method(explained, tmp_path, method, of, unit, power):
+def test_a_mean_and_a_variance_take_the_unit_of_their_method(
+    explained, tmp_path, method, of, unit, power
+):
     one, three = (explained(method, factor, of=of) for factor in (1.0, 3.0))
     assert one.unit == unit
     np.testing.assert_allclose(values_of(three), 3.0**power * values_of(one), rtol=1e-2, atol=1e-6)
     assert vx.load_explanation(one.save(tmp_path / "a.vqax")).unit == unit
 
 
-@pytest.mark.parametrize("method", [m for m in EXPECTED if EXPECTED[m] == "points" and m != "interactions"])
+@pytest.mark.parametrize(
+    "method", [m for m in EXPECTED if EXPECTED[m] == "points" and m != "interactions"]
+)
 def test_points_add_up_to_the_change_of_a_linear_score(linear, picture, method):
     """f = w · x: what all regions add is f(x) − f(0), by hand. LIME's penalty is left out."""
     given = {
@@ -199,7 +220,9 @@ def test_points_add_up_to_the_change_of_a_linear_score(linear, picture, method):
     fields = METHODS[method].__dataclass_fields__
     given |= {name: "constant" for name in ("image_fill", "image_baseline") if name in fields}
     why = vx.explain(linear, picture, method=method, regions=3, target="b", **given)
-    expected = float((linear.module.weight[1].detach().numpy() * picture.transpose(2, 0, 1) / 255).sum())
+    expected = float(
+        (linear.module.weight[1].detach().numpy() * picture.transpose(2, 0, 1) / 255).sum()
+    )
     assert sum(r.value for r in why.regions) == pytest.approx(expected, abs=2e-2)
 
 
@@ -218,7 +241,9 @@ def older(why):
     from safetensors.numpy import save
 
     left_out = ("unit", "target_index", "contrast_index")
-    text = json.dumps({name: value for name, value in why.summary().items() if name not in left_out})
+    text = json.dumps(
+        {name: value for name, value in why.summary().items() if name not in left_out}
+    )
     tensors = {
         "image": np.ascontiguousarray(why.image, dtype=np.float64),
         "labels": np.ascontiguousarray(why.labels, dtype=np.int32),

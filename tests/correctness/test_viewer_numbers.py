@@ -28,31 +28,47 @@ def scores_by_hand(network, picture, regions, fill):
     changed_pixels = pixels.clone()
     for number in regions:
         rows, columns = cell(number)
-        instead = pixels.mean(dim=(-2, -1), keepdim=True) if fill == "mean" else torch.zeros(1, 3, 1, 1)
-        changed_pixels[:, :, rows, columns] = instead.expand(1, 3, rows.stop - rows.start, columns.stop - columns.start)
+        instead = (
+            pixels.mean(dim=(-2, -1), keepdim=True) if fill == "mean" else torch.zeros(1, 3, 1, 1)
+        )
+        changed_pixels[:, :, rows, columns] = instead.expand(
+            1, 3, rows.stop - rows.start, columns.stop - columns.start
+        )
     with torch.no_grad():
         return network(pixels)[0], network(changed_pixels)[0]
 
 
 @pytest.mark.parametrize("fill", ["mean", "constant"])
 @pytest.mark.parametrize("regions", [[0], [5, 6], [15, 0, 3]])
-@pytest.mark.parametrize("method", ["leave_one_out", "shapley", "integrated_gradients", "occlusion"])
-def test_the_measured_change_is_that_of_the_explanations_fill(linear, picture, fill, regions, method):
+@pytest.mark.parametrize(
+    "method", ["leave_one_out", "shapley", "integrated_gradients", "occlusion"]
+)
+def test_the_measured_change_is_that_of_the_explanations_fill(
+    linear, picture, fill, regions, method
+):
     given = {"image_baseline": fill} if method == "integrated_gradients" else {"image_fill": fill}
-    why = vx.explain(linear, picture, method=method, regions=CELLS, target="b", contrast="c", **given)
+    why = vx.explain(
+        linear, picture, method=method, regions=CELLS, target="b", contrast="c", **given
+    )
     found = changed(linear, vx.Example(picture), why, [], regions)
     before, after = scores_by_hand(linear.module, picture, regions, fill)
     expected = (after[1] - after[2]) - (before[1] - before[2])
     assert found["change"] == pytest.approx(float(expected), abs=1e-4)
     assert fill in found["fills"]
-    assert found["answers"][0]["probability"] == pytest.approx(float(after.softmax(0).max()), abs=1e-5)
+    assert found["answers"][0]["probability"] == pytest.approx(
+        float(after.softmax(0).max()), abs=1e-5
+    )
     if method != "occlusion":  # which spreads overlapping windows over their pixels
-        assert found["predicted"] == pytest.approx(found["change"], abs=1e-3)  # the network is linear
+        assert found["predicted"] == pytest.approx(
+            found["change"], abs=1e-3
+        )  # the network is linear
 
 
 def test_several_baselines_are_averaged(linear, picture):
     baselines = ("mean", "constant")
-    why = vx.explain(linear, picture, method="integrated_gradients", regions=CELLS, image_baseline=baselines)
+    why = vx.explain(
+        linear, picture, method="integrated_gradients", regions=CELLS, image_baseline=baselines
+    )
     found = changed(linear, vx.Example(picture), why, [], [3, 9])
     index = why.answers[0].index
     pairs = [scores_by_hand(linear.module, picture, [3, 9], fill) for fill in baselines]
@@ -106,7 +122,9 @@ def test_target_score_division_and_seed_are_the_explanations(scenes_model, scene
         assert found["change"] == pytest.approx(-why.words[word].value, abs=1e-4)
 
 
-@pytest.mark.parametrize("method", ["saliency", "attention", "relevance", "vargrad", "rise", "grad_cam"])
+@pytest.mark.parametrize(
+    "method", ["saliency", "attention", "relevance", "vargrad", "rise", "grad_cam"]
+)
 def test_values_that_are_no_points_predict_nothing(scenes_model, scene, method):
     few = {"samples": 3} if method == "vargrad" else {"budget": 300} if method == "rise" else {}
     why = vx.explain(scenes_model, scene, method=method, **few)
@@ -114,7 +132,9 @@ def test_values_that_are_no_points_predict_nothing(scenes_model, scene, method):
 
 
 def test_the_linear_part_of_a_polynomial_predicts_nothing(scenes_model, scene):
-    why = vx.explain(scenes_model, scene, method="interactions", index="fsii", regions=2, budget=300)
+    why = vx.explain(
+        scenes_model, scene, method="interactions", index="fsii", regions=2, budget=300
+    )
     assert changed(scenes_model, scene, why, [0], [3])["predicted"] is None
 
 
@@ -185,7 +205,12 @@ def test_a_what_if_is_of_the_example_on_the_screen_while_another_is_computed(slo
 
 def test_an_answer_of_the_example_on_the_screen_is_not_explained_for_another(slow):
     viewer, network, _, _ = slow
-    message = {"action": "target", "target": 2, "contrast": None, "explanation": viewer.shown.get("id")}
+    message = {
+        "action": "target",
+        "target": 2,
+        "contrast": None,
+        "explanation": viewer.shown.get("id"),
+    }
     viewer.selected = 1
     viewer._on_message(viewer, message, [])
     assert "that answer is of example 1" in viewer.problem
@@ -210,7 +235,9 @@ def test_an_old_explanation_is_not_kept_under_a_new_example(slow):
         name, parameters = viewer._method
         expected = vx.explain(viewer.model, example, method=name, regions=CELLS, **parameters)
         assert [r.value for r in viewer.explanation.regions] == [r.value for r in expected.regions]
-    assert all(not np.array_equal(one.explanation.picture, dark.image) for one in viewer._kept.values())
+    assert all(
+        not np.array_equal(one.explanation.picture, dark.image) for one in viewer._kept.values()
+    )
     assert [e["state"] for e in viewer.entries] == ["done", "done"]
     message = {"action": "whatif", "words": [], "regions": [1], "serial": "y", "explanation": old}
     viewer._on_message(viewer, message, [])
@@ -243,20 +270,31 @@ def test_a_click_explains_the_clicked_answer_by_its_number(labels, index):
     network = Linear(3, SIDE)
     model = vx.load(network, transform=ToTensor(), labels=labels, device="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    viewer = vx.Viewer(model, [vx.Example(picture)], method="leave_one_out", image_fill="constant", regions=CELLS)
+    viewer = vx.Viewer(
+        model, [vx.Example(picture)], method="leave_one_out", image_fill="constant", regions=CELLS
+    )
     assert viewer.wait(60)
-    message = {"action": "target", "target": index, "contrast": None, "explanation": viewer.shown.get("id")}
+    message = {
+        "action": "target",
+        "target": index,
+        "contrast": None,
+        "explanation": viewer.shown.get("id"),
+    }
     viewer._on_message(viewer, message, [])
     assert viewer.wait(60)
     assert viewer.problem == ""
     assert viewer.explanation.target_index == viewer.shown["targetIndex"] == index
     for region in (0, 7):
         before, after = scores_by_hand(network, picture, [region], "constant")
-        assert viewer.explanation.regions[region].value == pytest.approx(float(before[index] - after[index]), abs=1e-4)
+        assert viewer.explanation.regions[region].value == pytest.approx(
+            float(before[index] - after[index]), abs=1e-4
+        )
     found = changed(model, vx.Example(picture), viewer.explanation, [], [7])
     assert found["change"] == pytest.approx(-viewer.explanation.regions[7].value, abs=1e-4)
     other = (index + 1) % 3
-    viewer._on_message(viewer, {**message, "contrast": other, "explanation": viewer.shown.get("id")}, [])
+    viewer._on_message(
+        viewer, {**message, "contrast": other, "explanation": viewer.shown.get("id")}, []
+    )
     assert viewer.wait(60)
     before, after = scores_by_hand(network, picture, [7], "constant")
     expected = float((before[index] - before[other]) - (after[index] - after[other]))
@@ -264,13 +302,20 @@ def test_a_click_explains_the_clicked_answer_by_its_number(labels, index):
 
 
 @pytest.mark.parametrize("family", ["blip", "llava"])
-def test_a_click_on_a_candidate_of_a_model_that_writes_explains_its_text(models, noise_picture, family):
+def test_a_click_on_a_candidate_of_a_model_that_writes_explains_its_text(
+    models, noise_picture, family
+):
     model = models(family)
     example = example_for(model, noise_picture)
     viewer = vx.Viewer(model, [example], method="leave_one_out", regions=2)
     assert viewer.wait(120)
     first = viewer.explanation.answers[0]
-    message = {"action": "target", "target": first.index, "contrast": None, "explanation": viewer.shown.get("id")}
+    message = {
+        "action": "target",
+        "target": first.index,
+        "contrast": None,
+        "explanation": viewer.shown.get("id"),
+    }
     viewer._on_message(viewer, message, [])
     assert viewer.wait(120)
     assert viewer.problem == ""

@@ -44,7 +44,9 @@ def browser():
 
 
 def with_fields(why, **changes):
-    return Explanation(**{**{name: getattr(why, name) for name in why.__dataclass_fields__}, **changes})
+    return Explanation(
+        **{**{name: getattr(why, name) for name in why.__dataclass_fields__}, **changes}
+    )
 
 
 def sent_of(why, key):
@@ -62,7 +64,15 @@ def traits_of(why, **more):
         "count": 2,
         "models": [],
     }
-    empty = {"compared": {}, "progress": {}, "problem": "", "whatif": {}, "heard": 10**9, "selected": 0, "live": True}
+    empty = {
+        "compared": {},
+        "progress": {},
+        "problem": "",
+        "whatif": {},
+        "heard": 10**9,
+        "selected": 0,
+        "live": True,
+    }
     return {**empty, "entries": entries, "options": options, "shown": sent_of(why, "first"), **more}
 
 
@@ -85,7 +95,9 @@ def messages(page, action):
     return [m for m in page.evaluate("window.sent") if m["action"] == action]
 
 
-@pytest.mark.parametrize(("row", "button"), [(0, ".vx-answer"), (1, ".vx-answer"), (1, ".vx-why"), (2, ".vx-why")])
+@pytest.mark.parametrize(
+    ("row", "button"), [(0, ".vx-answer"), (1, ".vx-answer"), (1, ".vx-why"), (2, ".vx-why")]
+)
 def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(browser, row, button):
     answers = (Answer("crane", 0.5, 7), Answer("crane", 0.3, 4), Answer("dog", 0.2, 0))
     why = with_fields(made(), answers=answers, target="crane", target_index=7)
@@ -95,7 +107,9 @@ def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(bro
         assert rows.nth(0).inner_text().startswith("crane (label 7)")
         assert rows.nth(1).inner_text().startswith("crane (label 4)")
         assert rows.nth(2).inner_text().startswith("dog")
-        assert [rows.nth(i).locator(".vx-answer").get_attribute("aria-pressed") for i in range(3)] == [
+        assert [
+            rows.nth(i).locator(".vx-answer").get_attribute("aria-pressed") for i in range(3)
+        ] == [
             "true",
             "false",
             "false",
@@ -117,8 +131,15 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser):
         put("selected", 1)  # another example is chosen and not shown yet
         message = messages(page, "whatif")[-1]
         assert (message["words"], message["explanation"]) == ([1], "first")
-        found = {"answers": [{"text": "red", "probability": 0.5}], "change": -0.174, "predicted": 1.012}
-        put("whatif", {"serial": message["serial"], **found, "fills": "regions: constant; words: mask"})
+        found = {
+            "answers": [{"text": "red", "probability": 0.5}],
+            "change": -0.174,
+            "predicted": 1.012,
+        }
+        put(
+            "whatif",
+            {"serial": message["serial"], **found, "fills": "regions: constant; words: mask"},
+        )
         text = page.locator(".vx-change").inner_text()
         assert text.startswith("measured change of logit of “red”: −0.174, predicted +1.01")
         assert "regions: constant" in text
@@ -127,7 +148,9 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser):
 
 def test_a_late_answer_is_not_shown_beside_another_example(browser):
     why = made()
-    other = with_fields(made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8))  # the same question
+    other = with_fields(
+        made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8)
+    )  # the same question
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
         page.locator('[data-word="1"]').click()
@@ -145,12 +168,20 @@ def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_examp
         put = live(page, why)
         page.locator('[data-word="1"]').click()
         first = messages(page, "whatif")[-1]
-        put("shown", sent_of(with_fields(made(seed=3), method="saliency", unit="gradient size"), "second"))
+        put(
+            "shown",
+            sent_of(with_fields(made(seed=3), method="saliency", unit="gradient size"), "second"),
+        )
         again = messages(page, "whatif")[-1]
         assert page.locator(".vx-dropped").count() == 1
         assert (again["explanation"], again["words"]) == ("second", [1])
         assert again["serial"] != first["serial"]
-        found = {"answers": [], "change": 0.5, "predicted": None, "fills": "regions: blur; words: mask"}
+        found = {
+            "answers": [],
+            "change": 0.5,
+            "predicted": None,
+            "fills": "regions: blur; words: mask",
+        }
         put("whatif", {"serial": again["serial"], **found})
         text = page.locator(".vx-change").inner_text()
         assert "values in gradient size predict none" in text
@@ -179,7 +210,9 @@ def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser):
     values[1, 7], values[1, 8] = 2.0, 1.5
     errors = np.full_like(values, 0.1)
     errors[1, 8] = 1.0
-    why = with_fields(why, interactions=values, interaction_errors=errors, parameters={"budget": 500})
+    why = with_fields(
+        why, interactions=values, interaction_errors=errors, parameters={"budget": 500}
+    )
     pixel = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
       return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 20, 20).data]; }"""
     with watched_page(browser) as (page, wrong):
@@ -196,14 +229,21 @@ def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser):
         assert abs(seen[8]) < 5
         assert "hatched" in page.locator(".vx-legend").first.inner_text()
         page.locator('[data-word="0"]').hover()
-        assert "no pair with it is beyond 2 standard errors" in page.locator(".vx-said").inner_text()
+        assert (
+            "no pair with it is beyond 2 standard errors" in page.locator(".vx-said").inner_text()
+        )
         note = page.locator(".vx-pairs").inner_text()
         assert note == f"Words × regions: {why.findings()[1]}."
         keep_screenshot(page, "pairs")
         assert wrong == []
 
 
-UNSIGNED = {"method": "saliency", "unit": "gradient size", "interactions": None, "interaction_errors": None}
+UNSIGNED = {
+    "method": "saliency",
+    "unit": "gradient size",
+    "interactions": None,
+    "interaction_errors": None,
+}
 POSITIVE = [abs(v) + 0.1 for v in np.random.default_rng(6).normal(size=36)]
 
 
@@ -227,7 +267,9 @@ def positive(why):
         (lambda why: with_fields(why, method="rise", unit="mean score"), "different units"),
     ],
 )
-def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(browser, tmp_path, change, refused):
+def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
+    browser, tmp_path, change, refused
+):
     one = with_fields(made(), target_index=0)
     other = change(with_fields(made(seed=1), target_index=0))
     (tmp_path / "a.html").write_text(page_of([one, other]))

@@ -19,8 +19,27 @@ import vqa_explain as vx
 from vqa_explain.features.words import split_words
 
 BY_HAND = {
-    "Is it 3.5 cm, 1,000 km or −2?": ["Is", "it", "3.5", "cm", ",", "1,000", "km", "or", "−", "2", "?"],
-    "What's the T-shirt's top-left color?": ["What's", "the", "T-shirt's", "top-left", "color", "?"],
+    "Is it 3.5 cm, 1,000 km or −2?": [
+        "Is",
+        "it",
+        "3.5",
+        "cm",
+        ",",
+        "1,000",
+        "km",
+        "or",
+        "−",
+        "2",
+        "?",
+    ],
+    "What's the T-shirt's top-left color?": [
+        "What's",
+        "the",
+        "T-shirt's",
+        "top-left",
+        "color",
+        "?",
+    ],
     "क्या यह लाल है?": ["क्या", "यह", "लाल", "है", "?"],
     "இது என்ன நிறம்?": ["இது", "என்ன", "நிறம்", "?"],
     "এটা কি রঙ?": ["এটা", "কি", "রঙ", "?"],
@@ -91,7 +110,12 @@ def own(**settings):
         net = AttendsToGrid()
         for part in net.parameters():
             torch.nn.init.normal_(part, std=0.3)
-    named = {"image": IMAGE, "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
+    named = {
+        "image": IMAGE,
+        "text": VOCABULARY,
+        "labels": ["yes", "no", "red", "blue"],
+        "device": "cpu",
+    }
     return vx.CustomModel(net, **{**named, **settings})
 
 
@@ -138,7 +162,9 @@ def test_a_function_must_say_which_words_its_numbers_are_of(noise_picture):
         why = vx.explain(model, noise_picture, question, method="leave_one_out")
         assert [word.text for word in why.words] == ["Is", "it", "3.5", "cm", "?"]
     with pytest.raises(vx.InvalidInput, match="4 numbers and words= 5 pieces"):
-        vx.explain(own(text=lambda q: numbers_of(q)[1:], words=split_on_blanks), noise_picture, question)
+        vx.explain(
+            own(text=lambda q: numbers_of(q)[1:], words=split_on_blanks), noise_picture, question
+        )
     with pytest.raises(vx.InvalidInput, match="is not in the question"):
         vx.explain(own(text=lambda q: [("whatever", 1)]), noise_picture, question)
 
@@ -156,7 +182,12 @@ def test_a_split_of_ones_own_makes_the_pieces_of_a_vocabulary(noise_picture):
 
 
 # ---- prompts
-TRIMMED = ["What color is the circle?\n", "  What color is the circle?", "\tWhat color?  \n\n", "red?"]
+TRIMMED = [
+    "What color is the circle?\n",
+    "  What color is the circle?",
+    "\tWhat color?  \n\n",
+    "red?",
+]
 
 
 def spelled(encoded, processor):
@@ -164,7 +195,9 @@ def spelled(encoded, processor):
     prompt = encoded.state.inputs["input_ids"][0]
     found = []
     for number, _ in enumerate(encoded.words):
-        places = [encoded.state.prompt.text[i] for i, t in enumerate(encoded.tokens) if t.word == number]
+        places = [
+            encoded.state.prompt.text[i] for i, t in enumerate(encoded.tokens) if t.word == number
+        ]
         found.append(processor.tokenizer.decode(prompt[places]).strip())
     return found
 
@@ -184,8 +217,12 @@ def test_a_question_that_the_template_trims_keeps_its_words(trimming, question, 
     assert all(question[w.start : w.end] == w.text for w in encoded.words)
 
 
-@pytest.mark.parametrize("question", ["USER: what?", "ASSISTANT", "the USER: the ASSISTANT: the", "a a a a"])
-def test_a_question_of_the_templates_own_words_is_found_where_it_stands(trimming, question, noise_picture):
+@pytest.mark.parametrize(
+    "question", ["USER: what?", "ASSISTANT", "the USER: the ASSISTANT: the", "a a a a"]
+)
+def test_a_question_of_the_templates_own_words_is_found_where_it_stands(
+    trimming, question, noise_picture
+):
     model, processor = trimming
     encoded = model.encode(vx.Example(noise_picture, question))
     assert [word.text for word in encoded.words] == spelled(encoded, processor)
@@ -226,7 +263,9 @@ def test_a_tokenizer_whose_tokens_spell_other_words_is_refused(noise_picture):
 
     words.__class__ = Shifted
     net = AttendsToGrid(words=len(words))
-    model = vx.CustomModel(net, image=IMAGE, text=words, labels=["a", "b", "c", "d"], device="cpu", check=False)
+    model = vx.CustomModel(
+        net, image=IMAGE, text=words, labels=["a", "b", "c", "d"], device="cpu", check=False
+    )
     with pytest.raises(vx.InvalidInput, match="spell"):
         model.encode(vx.Example(noise_picture, "What color is the circle?"))
 
@@ -248,9 +287,13 @@ def too_long(model, question):
     return len(model.processor.tokenizer(question)["input_ids"]) > limit
 
 
-@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "paligemma", "vilt", "clip", "siglip", "blip"])
+@pytest.mark.parametrize(
+    "family", ["llava", "qwen2_vl", "paligemma", "vilt", "clip", "siglip", "blip"]
+)
 @pytest.mark.parametrize("question", SCRIPTS)
-def test_the_tokens_of_every_word_spell_it_or_it_is_refused(models, family, question, noise_picture):
+def test_the_tokens_of_every_word_spell_it_or_it_is_refused(
+    models, family, question, noise_picture
+):
     model = models(family)
     words = model.processor.tokenizer
     if too_long(model, question):
@@ -265,7 +308,12 @@ def test_the_tokens_of_every_word_spell_it_or_it_is_refused(models, family, ques
         plain = words.decode(ids).replace("##", "").replace(" ", "").lower()
         letters = "".join(c for c in word.text.replace(" ", "").lower())
         assert plain == letters or not plain.isascii() or not letters.isascii()
-        assert words.decode(ids).strip() == word.text or family in ("vilt", "blip", "clip", "siglip")
+        assert words.decode(ids).strip() == word.text or family in (
+            "vilt",
+            "blip",
+            "clip",
+            "siglip",
+        )
 
 
 # ---- words=
@@ -299,7 +347,13 @@ def test_values_of_ones_own_pieces_are_those_of_their_tokens(models, noise_pictu
     question = "What color is the circle?"
     asked = ["What color", "is", "the", "circle?"]
     why = vx.explain(
-        model, noise_picture, question, method="leave_one_out", words=asked, answers=["yes", "no"], target="yes"
+        model,
+        noise_picture,
+        question,
+        method="leave_one_out",
+        words=asked,
+        answers=["yes", "no"],
+        target="yes",
     )
     encoded = model.with_answers(model.encode(vx.Example(noise_picture, question)), ["yes"])
     inputs = encoded.state.inputs
@@ -312,7 +366,10 @@ def test_values_of_ones_own_pieces_are_those_of_their_tokens(models, noise_pictu
             # Positions are said outright, since hidden tokens must not move the others.
             places = torch.arange(ids.shape[1])[None]
             logits = model.module(
-                input_ids=ids, attention_mask=seen, pixel_values=inputs["pixel_values"], position_ids=places
+                input_ids=ids,
+                attention_mask=seen,
+                pixel_values=inputs["pixel_values"],
+                position_ids=places,
             ).logits
             chosen = logits[0, -len(yes) - 1 : -1].log_softmax(-1)
             return float(chosen.gather(1, torch.tensor(yes)[:, None]).sum())
@@ -327,10 +384,16 @@ def test_values_of_ones_own_pieces_are_those_of_their_tokens(models, noise_pictu
             assert word.value == pytest.approx(full - score(heard), abs=2e-4)
 
 
-def test_scripts_without_blanks_that_no_library_knows_are_said_to_be_characters(models, noise_picture):
-    why = vx.explain(models("llava"), noise_picture, "តើនេះជាអ្វី red?", method="saliency", answers=["yes"])
+def test_scripts_without_blanks_that_no_library_knows_are_said_to_be_characters(
+    models, noise_picture
+):
+    why = vx.explain(
+        models("llava"), noise_picture, "តើនេះជាអ្វី red?", method="saliency", answers=["yes"]
+    )
     assert any("Khmer" in note and "characters" in note for note in why.notes)
-    assert not vx.explain(models("llava"), noise_picture, "ที่นี่มีแมวกี่ตัว", method="saliency", answers=["yes"]).notes
+    assert not vx.explain(
+        models("llava"), noise_picture, "ที่นี่มีแมวกี่ตัว", method="saliency", answers=["yes"]
+    ).notes
 
 
 def test_words_that_share_a_token_are_one(models, noise_picture):
@@ -348,7 +411,11 @@ def test_words_that_share_a_token_are_one(models, noise_picture):
     ("question", "asked", "pieces"),
     [
         ("Is this his red hat?", ["his"], ["Is", "this", "his", "red", "hat", "?"]),
-        ("Is the blurred red one left?", ["red one"], ["Is", "the", "blurred", "red one", "left", "?"]),
+        (
+            "Is the blurred red one left?",
+            ["red one"],
+            ["Is", "the", "blurred", "red one", "left", "?"],
+        ),
         ("is this this?", ["this", "is"], ["is", "this", "this", "?"]),
     ],
 )

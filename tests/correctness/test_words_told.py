@@ -22,7 +22,10 @@ def test_scripts_that_nothing_divides_are_named(script):
     question, own = CHARACTERS[script]
     assert in_characters(question, split_words(question)) == (script,)
     assert in_characters(question, own_split(question, own)) == ()
-    assert in_characters("What color is it? क्या แมว 猫", split_words("What color is it? क्या แมว 猫")) == ()
+    assert (
+        in_characters("What color is it? क्या แมว 猫", split_words("What color is it? क्या แมว 猫"))
+        == ()
+    )
 
 
 @pytest.mark.parametrize(("script", "question", "own"), [
@@ -75,9 +78,13 @@ def llava(models):
     model.processor.chat_template = kept
 
 
-@pytest.mark.parametrize("question", [QUESTION, f"{QUESTION}\n", f"  {QUESTION}", f"\n{QUESTION}  \n"])
+@pytest.mark.parametrize(
+    "question", [QUESTION, f"{QUESTION}\n", f"  {QUESTION}", f"\n{QUESTION}  \n"]
+)
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_words_have_the_tokens_that_stand_for_them_in_the_prompt(llava, noise_picture, name, question):
+def test_words_have_the_tokens_that_stand_for_them_in_the_prompt(
+    llava, noise_picture, name, question
+):
     """Truth: the plain tokenizer's offsets in the prompt, whose beginning is written down here."""
     template, before, change = TEMPLATES[name]
     llava.processor.chat_template = BODY + template + END
@@ -86,13 +93,19 @@ def test_words_have_the_tokens_that_stand_for_them_in_the_prompt(llava, noise_pi
     assert _prompt(llava.processor, question).startswith(text)
     tokenizer = llava.processor.tokenizer
     plain = tokenizer(_prompt(llava.processor, question), return_offsets_mapping=True)
-    kept = [i for i, number in enumerate(plain["input_ids"]) if number != tokenizer.convert_tokens_to_ids("<image>")]
+    kept = [
+        i
+        for i, number in enumerate(plain["input_ids"])
+        if number != tokenizer.convert_tokens_to_ids("<image>")
+    ]
     start = len("<image>" + before) - (question.index(change(question)))
     assert [word.text for word in encoded.words] == ["What", "color", "is", "the", "circle", "?"]
     for number, word in enumerate(encoded.words):
         ours = [i for i, token in enumerate(encoded.tokens) if token.word == number]
         spans = [plain["offset_mapping"][i] for i in kept]
-        theirs = [i for i, (a, b) in enumerate(spans) if a < start + word.end and b > start + word.start]
+        theirs = [
+            i for i, (a, b) in enumerate(spans) if a < start + word.end and b > start + word.start
+        ]
         assert ours == theirs, word.text
 
 

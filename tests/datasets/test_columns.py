@@ -41,25 +41,54 @@ def test_vqav2(tmp_path):
     }  # fmt: skip
     card(tmp_path, [parquet(tmp_path, [row], "validation")])
     (example,) = vx.load_dataset("vqav2", source=tmp_path)
-    assert (example.question, example.answer, example.id, example.family) == ("What color?", "red", "77", "other")
+    assert (example.question, example.answer, example.id, example.family) == (
+        "What color?",
+        "red",
+        "77",
+        "other",
+    )
     assert example.answers == tuple(people)
     np.testing.assert_array_equal(np.asarray(example.image), PICTURE)
 
 
 @pytest.mark.parametrize(
-    ("name", "split", "kind"), [("ok-vqa", "val2014", "question_type"), ("vizwiz", "val", "category")]
+    ("name", "split", "kind"),
+    [("ok-vqa", "val2014", "question_type"), ("vizwiz", "val", "category")],
 )
 def test_answers_of_several_people_alone(tmp_path, name, split, kind):
-    row = {"question_id": "q1", "image": Image.fromarray(PICTURE), "question": "Why?", "answers": ["a", "b"], kind: "k"}
+    row = {
+        "question_id": "q1",
+        "image": Image.fromarray(PICTURE),
+        "question": "Why?",
+        "answers": ["a", "b"],
+        kind: "k",
+    }
     card(tmp_path, [parquet(tmp_path, [row], split)])
     (example,) = vx.load_dataset(name, source=tmp_path)
-    assert (example.answer, example.answers, example.family, example.id) == (None, ("a", "b"), "k", "q1")
+    assert (example.answer, example.answers, example.family, example.id) == (
+        None,
+        ("a", "b"),
+        "k",
+        "q1",
+    )
 
 
 def test_gqa_joins_its_pictures(tmp_path):
     rows = [
-        {"id": "1", "imageId": "n2", "question": "Is it?", "answer": "yes", "types": {"structural": "verify"}},
-        {"id": "2", "imageId": "n1", "question": "What?", "answer": "cup", "types": {"structural": "query"}},
+        {
+            "id": "1",
+            "imageId": "n2",
+            "question": "Is it?",
+            "answer": "yes",
+            "types": {"structural": "verify"},
+        },
+        {
+            "id": "2",
+            "imageId": "n1",
+            "question": "What?",
+            "answer": "cup",
+            "types": {"structural": "query"},
+        },
     ]
     pictures = [{"id": f"n{i}", "image": Image.fromarray(PICTURE + np.uint8(i))} for i in (1, 2)]
     configs = [
@@ -92,7 +121,16 @@ def test_clevr_in_its_release(tmp_path):
         vx.load_dataset("clevr:test", source=tmp_path)
 
 
-ROWS = [{"image": "a.png", "question": "What?", "answer": "cup", "mask": "m.png", "decisive": [[0, 4]], "family": "f"}]
+ROWS = [
+    {
+        "image": "a.png",
+        "question": "What?",
+        "answer": "cup",
+        "mask": "m.png",
+        "decisive": [[0, 4]],
+        "family": "f",
+    }
+]
 
 
 @pytest.fixture
@@ -141,12 +179,16 @@ def test_boxes_are_true_regions(folder):
 
 def test_columns_by_other_names(folder):
     (folder / "rows.jsonl").write_text(json.dumps({"file": "a.png", "text": "What?", "n": 3}))
-    (example,) = vx.load_dataset(folder / "rows.jsonl", fields={"image": "file", "question": "text", "answer": "n"})
+    (example,) = vx.load_dataset(
+        folder / "rows.jsonl", fields={"image": "file", "question": "text", "answer": "n"}
+    )
     assert (example.question, example.answer) == ("What?", "3")
     with pytest.raises(vx.InvalidInput, match="no column 'image'; there are: file, text, n"):
         vx.load_dataset(folder / "rows.jsonl")
     data = vx.load_dataset(folder / "rows.jsonl", fields={"image": "file", "question": "words"})
-    with pytest.raises(vx.InvalidInput, match="no column 'words' for the question; there are: file, text, n"):
+    with pytest.raises(
+        vx.InvalidInput, match="no column 'words' for the question; there are: file, text, n"
+    ):
         next(iter(data))
     with pytest.raises(vx.InvalidInput, match="did you mean 'question'"):
         vx.load_dataset(folder / "rows.jsonl", fields={"image": "file", "questions": "text"})
@@ -169,7 +211,9 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(folder, linea
     Image.fromarray(picture).save(folder / "a.png")
     rows = [{"image": "a.png"}, {"image": "a.png", "decisive": "0-4"}, {"image": "a.png", "mask": "no.png"},
             {"image": "a.png", "decisive": "[[0, 1e999]]"}]  # fmt: skip
-    (folder / "rows.jsonl").write_text("\n".join(json.dumps({"answer": "a", **row}) for row in rows))
+    (folder / "rows.jsonl").write_text(
+        "\n".join(json.dumps({"answer": "a", **row}) for row in rows)
+    )
     data = vx.load_dataset(folder / "rows.jsonl")
     report = vx.evaluate(linear, data, [], ["accuracy"], folder / "run", workers=1)
     assert report.interval("accuracy", "").count == 1
@@ -177,7 +221,9 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(folder, linea
     assert "row 1 of data set 'rows' cannot be read: '0-4' should be a list" in wrong[1]
     assert "no.png' does not exist" in wrong[2]
     assert "infinity" in wrong[3]
-    with pytest.raises(vx.InvalidInput, match=r"row 1 of data set 'rows' cannot be read: '0-4' .* written as JSON"):
+    with pytest.raises(
+        vx.InvalidInput, match=r"row 1 of data set 'rows' cannot be read: '0-4' .* written as JSON"
+    ):
         vx.explain(linear, list(data)[1], method="saliency")
 
 
@@ -186,10 +232,22 @@ def test_a_table_can_be_evaluated(folder, scenes_model, tmp_path):
     Image.fromarray(example.image).save(folder / "a.png")
     Image.fromarray((example.truth * 255).astype(np.uint8)).save(folder / "m.png")
     (folder / "rows.jsonl").write_text(
-        json.dumps({"image": "a.png", "mask": "m.png", "question": example.question, "answer": example.answer})
+        json.dumps(
+            {
+                "image": "a.png",
+                "mask": "m.png",
+                "question": example.question,
+                "answer": example.answer,
+            }
+        )
     )
     report = vx.evaluate(
-        scenes_model, vx.load_dataset(folder), ["saliency"], ["accuracy", "relevance_mass"], folder / "run", workers=1
+        scenes_model,
+        vx.load_dataset(folder),
+        ["saliency"],
+        ["accuracy", "relevance_mass"],
+        folder / "run",
+        workers=1,
     )
     assert report.interval("accuracy", "").mean == 1.0
     assert report.interval("relevance_mass", "saliency").count == 1

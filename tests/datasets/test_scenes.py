@@ -18,8 +18,13 @@ def answer_from_objects(scene: scenes.Scene) -> str:
     words = re.findall(r"\w+", text)
 
     def find(phrase):
-        named = [w.removesuffix("s") if w not in ("cross",) else w for w in phrase.replace("crosses", "cross").split()]
-        return [i for i in items if all(w in (i.shape, i.color, i.size) or w == "object" for w in named)]
+        named = [
+            w.removesuffix("s") if w not in ("cross",) else w
+            for w in phrase.replace("crosses", "cross").split()
+        ]
+        return [
+            i for i in items if all(w in (i.shape, i.color, i.size) or w == "object" for w in named)
+        ]
 
     def one(phrase):
         (item,) = find(phrase)
@@ -59,10 +64,14 @@ def test_the_same_number_gives_the_same_bytes_and_splits_differ():
     assert first.image.tobytes() == again.image.tobytes()
     assert first.image.tobytes() != other.image.tobytes()
     digest = hashlib.sha256(b"".join(make("test", i).image.tobytes() for i in range(3))).hexdigest()
-    assert digest == hashlib.sha256(b"".join(e.image.tobytes() for e in Scenes("test", 3))).hexdigest()
+    assert (
+        digest == hashlib.sha256(b"".join(e.image.tobytes() for e in Scenes("test", 3))).hexdigest()
+    )
 
 
-@pytest.mark.parametrize(("name", "stem"), [("scenes", "scenes/test/0"), ("easy-vqa", "easy-vqa/test")])
+@pytest.mark.parametrize(
+    ("name", "stem"), [("scenes", "scenes/test/0"), ("easy-vqa", "easy-vqa/test")]
+)
 def test_examples_by_number_and_by_slice(name, stem):
     data = vx.load_dataset(name)
     assert [e.id for e in data[:3]] == [f"{stem}/{i}" for i in range(3)]
@@ -81,7 +90,10 @@ def test_masks_and_spans():
         assert all(mask.sum() > 30 for mask in example.masks)
         assert example.about
         assert all(0 <= i < len(example.masks) for i in example.about)
-        assert all(example.question[a:b].strip() == example.question[a:b] != "" for a, b in example.decisive)
+        assert all(
+            example.question[a:b].strip() == example.question[a:b] != ""
+            for a, b in example.decisive
+        )
 
 
 def test_an_object_has_its_colour_inside_its_mask():

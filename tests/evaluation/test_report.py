@@ -13,14 +13,23 @@ import vqa_explain as vx
 from vqa_explain.evaluation.comparison import compare
 from vqa_explain.evaluation.intervals import mean_interval
 
-METRICS = ["accuracy", "accuracy_without_image", "emap:count=6", "deletion", "relevance_mass", "text_share"]
+METRICS = [
+    "accuracy",
+    "accuracy_without_image",
+    "emap:count=6",
+    "deletion",
+    "relevance_mass",
+    "text_share",
+]
 
 
 @pytest.fixture(scope="module")
 def report(scenes_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     data = vx.load_dataset("scenes:test")
-    return vx.evaluate(scenes_model, data, ["saliency", "leave_one_out"], METRICS, folder, limit=12, workers=1)
+    return vx.evaluate(
+        scenes_model, data, ["saliency", "leave_one_out"], METRICS, folder, limit=12, workers=1
+    )
 
 
 def test_intervals_hold_the_mean_and_cover_it():
@@ -30,7 +39,9 @@ def test_intervals_hold_the_mean_and_cover_it():
         found = mean_interval(rng.exponential(size=60))
         assert found.low <= found.mean <= found.high
         held += found.low <= 1.0 <= found.high
-    assert 0.88 <= held / 200 <= 0.99  # percentile intervals of skewed values cover a little less than they say
+    assert (
+        0.88 <= held / 200 <= 0.99
+    )  # percentile intervals of skewed values cover a little less than they say
     assert mean_interval(np.array([np.nan, 2.0])).count == 1
     assert str(mean_interval(np.array([]))) == "–"
     assert mean_interval(np.array([3.0, 3.0])) == mean_interval(np.array([3.0, 3.0]))
@@ -53,7 +64,11 @@ def test_the_summary_is_the_mean_of_the_frame(report):
 
 
 def test_differences_are_paired(report):
-    wide = report.frame().query("metric == 'deletion'").pivot(index="index", columns="method", values="value")
+    wide = (
+        report.frame()
+        .query("metric == 'deletion'")
+        .pivot(index="index", columns="method", values="value")
+    )
     found = report.differences("deletion")
     assert set(found) == {"saliency", "leave_one_out"}
     expected = mean_interval((wide["saliency"] - wide["random"]).to_numpy())
@@ -64,7 +79,9 @@ def test_differences_are_paired(report):
 def test_families_add_up(report):
     table = report.families()
     assert table["count"][0] == 12 == table["count"][1:].sum()
-    total = sum(row["accuracy_without_image"].mean * row["count"] for _, row in table[1:].iterrows())
+    total = sum(
+        row["accuracy_without_image"].mean * row["count"] for _, row in table[1:].iterrows()
+    )
     assert table["accuracy_without_image"][0].mean == pytest.approx(total / 12)
 
 
@@ -86,7 +103,9 @@ def test_emap_is_the_projection_of_the_whole_grid(report, scenes_model):
     answers = np.array([scenes_model.labels.index(e.answer) for e in examples])
     expected = (additive[np.arange(6), np.arange(6)].argmax(1) == answers).mean()
     assert report.emap().emap == pytest.approx(expected)
-    assert report.emap().accuracy == pytest.approx((grid[np.arange(6), np.arange(6)].argmax(1) == answers).mean())
+    assert report.emap().accuracy == pytest.approx(
+        (grid[np.arange(6), np.arange(6)].argmax(1) == answers).mean()
+    )
 
 
 def test_the_gallery_has_the_extremes(report):
@@ -106,7 +125,9 @@ def test_a_run_compared_with_itself_differs_by_nothing(report):
 
 def test_runs_with_nothing_in_common_are_refused(report, scenes_model, tmp_path):
     data = vx.load_dataset("scenes:validation")
-    other = vx.evaluate(scenes_model, data, ["saliency"], ["deletion"], tmp_path, limit=2, workers=1)
+    other = vx.evaluate(
+        scenes_model, data, ["saliency"], ["deletion"], tmp_path, limit=2, workers=1
+    )
     with pytest.raises(vx.InvalidInput, match="no metric of the same examples"):
         compare(report, other)
 
@@ -165,7 +186,10 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path):
 def test_metrics_are_listed():
     found = json.loads(shell("metrics", "--json").stdout)
     assert len(found) == 23
-    assert all(row["source"] and row["range"] and row["better"] in ("higher", "lower", "neither") for row in found)
+    assert all(
+        row["source"] and row["range"] and row["better"] in ("higher", "lower", "neither")
+        for row in found
+    )
     one = shell("metrics", "deletion").stdout
     assert "players" in one
     assert "lower" in one
@@ -195,7 +219,9 @@ def test_hostile_names_are_text(scenes_model, tmp_path):
     first = vx.load_dataset("scenes:test")[0]
     evil = "<script>document.title='owned'</script>"
     example = vx.Example(first.image, evil, answer=evil, id=evil, family=evil)
-    report = vx.evaluate(scenes_model, [example], ["saliency"], ["deletion"], tmp_path / "a", name=evil, workers=1)
+    report = vx.evaluate(
+        scenes_model, [example], ["saliency"], ["deletion"], tmp_path / "a", name=evil, workers=1
+    )
     text = report.to_html(tmp_path / "r.html").read_text()
     assert "<script" not in text
     assert isinstance(report.frame(), pd.DataFrame)

@@ -23,7 +23,13 @@ DATA = "scenes:test"
 
 
 def run(model, folder, **settings):
-    given = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "limit": 4, "shard": 2, "workers": 1}
+    given = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "deletion:steps=4"],
+        "limit": 4,
+        "shard": 2,
+        "workers": 1,
+    }
     return vx.evaluate(model, vx.load_dataset(DATA), out=folder, **{**given, **settings})
 
 
@@ -40,13 +46,20 @@ def same(one, other):
 def test_fifty_kills_lose_nothing(scenes_model, tmp_path):
     script = Path(__file__).with_name("crash.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "killed"), "50"], capture_output=True, text=True, timeout=280
+        [sys.executable, str(script), str(tmp_path / "killed"), "50"],
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     kills, shards = map(int, done.stdout.split())
-    print(f"{kills} of 50 were killed at work, {shards} of {crash.EXAMPLES} shards were finished by then")
+    print(
+        f"{kills} of 50 were killed at work, {shards} of {crash.EXAMPLES} shards were finished by then"
+    )
     assert kills >= 25
-    assert list((tmp_path / "killed" / "shards").glob(".*")) == [] or kills  # what a kill leaves is never read
+    assert (
+        list((tmp_path / "killed" / "shards").glob(".*")) == [] or kills
+    )  # what a kill leaves is never read
     whole = crash.work(scenes_model, tmp_path / "whole")
     same(vx.Report(tmp_path / "killed"), whole)
 
@@ -69,7 +82,10 @@ def test_a_damaged_shard_is_computed_again(scenes_model, tmp_path):
 
 
 def test_two_processes_give_the_bits_of_one(scenes_model, tmp_path):
-    settings = {"methods": ["saliency", "leave_one_out"], "metrics": ["deletion", "relevance_mass", "emap:count=4"]}
+    settings = {
+        "methods": ["saliency", "leave_one_out"],
+        "metrics": ["deletion", "relevance_mass", "emap:count=4"],
+    }
     one = run(scenes_model, tmp_path / "one", **settings)
     two = run(scenes_model, tmp_path / "two", workers=2, **settings)
     same(one, two)
@@ -95,7 +111,9 @@ def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(scenes_mo
                     return
 
     settings = {"limit": 12, "shard": 1}
-    found = run(scenes_model, tmp_path / "ray", engine="ray", workers=2, progress=progress, **settings)
+    found = run(
+        scenes_model, tmp_path / "ray", engine="ray", workers=2, progress=progress, **settings
+    )
     assert killed
     assert len(found.errors()) == 0
     same(run(scenes_model, tmp_path / "one", **settings), found)
@@ -103,7 +121,9 @@ def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(scenes_mo
 
 def test_a_lost_local_worker_is_replaced(scenes_model, tmp_path):
     data = Fatal(tmp_path / "once")
-    found = vx.evaluate(scenes_model, data, ["saliency"], ["accuracy"], tmp_path / "run", shard=1, workers=2)
+    found = vx.evaluate(
+        scenes_model, data, ["saliency"], ["accuracy"], tmp_path / "run", shard=1, workers=2
+    )
     assert (tmp_path / "once").exists()
     assert found.count == 3
     assert len(found.errors()) == 0
@@ -138,14 +158,20 @@ def test_the_thread_count_and_the_random_state_stay(scenes_model, tmp_path):
 
 
 def test_values_are_those_of_explain(scenes_model, tmp_path):
-    report = run(scenes_model, tmp_path, metrics=["relevance_mass", "text_share"], keep=["explanations"])
+    report = run(
+        scenes_model, tmp_path, metrics=["relevance_mass", "text_share"], keep=["explanations"]
+    )
     for index in range(4):
         example = vx.load_dataset(DATA)[index]
         why = vx.explain(scenes_model, example, method="saliency")
         positive = np.maximum(why.image, 0)
         expected = positive[example.truth].sum() / positive.sum()
-        assert report.values("relevance_mass", "saliency")[index] == pytest.approx(expected, abs=1e-6)
-        assert report.values("text_share", "saliency")[index] == pytest.approx(why.share["text"], abs=1e-6)
+        assert report.values("relevance_mass", "saliency")[index] == pytest.approx(
+            expected, abs=1e-6
+        )
+        assert report.values("text_share", "saliency")[index] == pytest.approx(
+            why.share["text"], abs=1e-6
+        )
         kept = vx.load_explanation(tmp_path / "explanations" / f"{index:07d}-saliency.vqax")
         np.testing.assert_allclose(kept.image, why.image, rtol=1e-4, atol=1e-7)
 
@@ -163,7 +189,10 @@ def test_another_plan_in_the_folder_is_refused_with_the_difference(scenes_model,
 
 def test_a_second_run_at_the_same_time_is_told(scenes_model, tmp_path):
     run(scenes_model, tmp_path)
-    with Store(tmp_path).locked(), pytest.raises(vx.InvalidInput, match=f"at work in .*process {os.getpid()}"):
+    with (
+        Store(tmp_path).locked(),
+        pytest.raises(vx.InvalidInput, match=f"at work in .*process {os.getpid()}"),
+    ):
         run(scenes_model, tmp_path)
     run(scenes_model, tmp_path)
 
@@ -210,7 +239,12 @@ def mixed():
 
 def test_bad_examples_are_counted_and_the_rest_goes_on(tmp_path):
     model = vx.load(Failing(), transform=ToTensor(), labels=["a", "b"], device="cpu")
-    settings = {"methods": ["saliency"], "metrics": ["accuracy", "sparseness"], "workers": 1, "shard": 1}
+    settings = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "sparseness"],
+        "workers": 1,
+        "shard": 1,
+    }
     report = vx.evaluate(model, mixed(), out=tmp_path / "a", **settings)
     errors = report.errors()
     assert errors["id"].tolist() == ["e1", "e2"]
@@ -288,9 +322,20 @@ def test_what_is_no_data_set_is_said(scenes_model, tmp_path, data, words):
 def test_metrics_without_their_truth(scenes_model, tmp_path):
     first = vx.load_dataset(DATA)[0]
     bare = [vx.Example(first.image, first.question)]
-    with pytest.raises(vx.InvalidInput, match="relevance_mass: the example has no mask of the true region"):
-        vx.evaluate(scenes_model, bare, ["saliency"], ["relevance_mass", "accuracy"], tmp_path / "a")
-    report = vx.evaluate(scenes_model, bare, ["saliency"], ["relevance_mass", "text_share"], tmp_path / "b", workers=1)
+    with pytest.raises(
+        vx.InvalidInput, match="relevance_mass: the example has no mask of the true region"
+    ):
+        vx.evaluate(
+            scenes_model, bare, ["saliency"], ["relevance_mass", "accuracy"], tmp_path / "a"
+        )
+    report = vx.evaluate(
+        scenes_model,
+        bare,
+        ["saliency"],
+        ["relevance_mass", "text_share"],
+        tmp_path / "b",
+        workers=1,
+    )
     assert report.notes() == [
         "relevance_mass: left out for 1 of 1 examples, since the example has no mask of the true region"
     ]

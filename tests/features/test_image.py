@@ -15,7 +15,16 @@ sizes = st.integers(1, 60)
 
 
 @settings(max_examples=60, deadline=None)
-@given(sizes, sizes, sizes, sizes, st.integers(-5, 5), st.integers(-5, 5), st.integers(1, 40), st.integers(1, 40))
+@given(
+    sizes,
+    sizes,
+    sizes,
+    sizes,
+    st.integers(-5, 5),
+    st.integers(-5, 5),
+    st.integers(1, 40),
+    st.integers(1, 40),
+)
 def test_sum_is_conserved_on_odd_sizes(height, width, rh, rw, top, left, fh, fw):
     geometry = AlignedGeometry.resized((height, width), (rh, rw), (fh, fw), (top, left))
     values = np.random.default_rng(0).normal(size=(fh, fw))

@@ -26,7 +26,11 @@ drawn = settings(
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+    ],
 )
 QUESTION = "What color is the large circle?"
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -40,7 +44,19 @@ single = st.one_of(
     st.floats(),
     st.text(max_size=12),
     st.binary(max_size=8),
-    st.sampled_from([object(), int, ..., 1j, np.float32(2), np.int64(3), np.array(4), np.zeros(3), np.zeros((2, 4))]),
+    st.sampled_from(
+        [
+            object(),
+            int,
+            ...,
+            1j,
+            np.float32(2),
+            np.int64(3),
+            np.array(4),
+            np.zeros(3),
+            np.zeros((2, 4)),
+        ]
+    ),
 )
 anything = st.recursive(
     single,
@@ -72,7 +88,12 @@ def pictured(kind):
 
 
 def is_picture(found):
-    return found.ndim == 3 and found.shape[2] == 3 and found.dtype == np.uint8 and found.flags.writeable
+    return (
+        found.ndim == 3
+        and found.shape[2] == 3
+        and found.dtype == np.uint8
+        and found.flags.writeable
+    )
 
 
 @drawn
@@ -97,7 +118,9 @@ KINDS = st.one_of(
 
 
 @drawn
-@given(values=arrays.arrays(KINDS, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)))
+@given(
+    values=arrays.arrays(KINDS, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
+)
 def test_arrays_as_pictures(values):
     before = values.copy()
     with unchanged():
@@ -122,7 +145,9 @@ def test_anything_as_a_picture(thing):
 @example(question="\ud800 red?")
 def test_any_text_as_a_question(scenes_model, tmp_path, question):
     with unchanged(scenes_model.module, tmp_path, may_add=("why.vqax", "why.html")):
-        why = answered_or_refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "question")
+        why = answered_or_refused(
+            lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "question"
+        )
         if why is None:
             return
         assert why.question == question
@@ -142,7 +167,9 @@ def test_anything_as_a_question(scenes_model, question):
 @given(target=anything, contrast=anything)
 def test_anything_as_target_and_contrast(scenes_model, target, contrast):
     def call():
-        return vx.explain(scenes_model, PICTURE, QUESTION, method="saliency", target=target, contrast=contrast)
+        return vx.explain(
+            scenes_model, PICTURE, QUESTION, method="saliency", target=target, contrast=contrast
+        )
 
     with unchanged(scenes_model.module):
         found = answered_or_refused(call, "answer|target|contrast")
@@ -151,22 +178,33 @@ def test_anything_as_target_and_contrast(scenes_model, target, contrast):
         assert why.contrast is None or why.contrast in scenes_model.labels
 
 
-boxes = st.lists(st.lists(st.one_of(st.integers(-9, 80), st.floats()), min_size=3, max_size=5), max_size=4)
+boxes = st.lists(
+    st.lists(st.one_of(st.integers(-9, 80), st.floats()), min_size=3, max_size=5), max_size=4
+)
 divisions = st.one_of(
     anything,
     st.tuples(st.integers(-1, 70), st.integers(-1, 70)),
     st.text("0123456789x²,-. ", max_size=5),
     st.text("0123456789²٣-: ", max_size=4).map("slic:".__add__),
-    st.builds(vx.Boxes, boxes, st.sampled_from(["refuse", "one", "grid", "?"]), st.sampled_from(["refuse", "smaller"])),
+    st.builds(
+        vx.Boxes,
+        boxes,
+        st.sampled_from(["refuse", "one", "grid", "?"]),
+        st.sampled_from(["refuse", "smaller"]),
+    ),
     st.builds(vx.Boxes, anything, st.just("one"), st.just("smaller")),
     st.builds(vx.Masks, anything, st.just("one"), st.just("smaller")),
     st.builds(
         vx.Masks,
-        arrays.arrays(st.sampled_from([bool, np.uint8, float]), (2, 64, 64), fill=st.sampled_from([0, 1])),
+        arrays.arrays(
+            st.sampled_from([bool, np.uint8, float]), (2, 64, 64), fill=st.sampled_from([0, 1])
+        ),
         st.just("one"),
         st.just("smaller"),
     ),
-    arrays.arrays(st.sampled_from([np.int64, np.uint8, np.int32]), (64, 64), fill=st.integers(0, 5)),
+    arrays.arrays(
+        st.sampled_from([np.int64, np.uint8, np.int32]), (64, 64), fill=st.integers(0, 5)
+    ),
     arrays.arrays(float, (64, 64), fill=st.just(1.0)),
 )
 
@@ -176,10 +214,14 @@ divisions = st.one_of(
 def test_anything_as_regions(scenes_model, asked):
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     with unchanged(scenes_model.module):
-        players = answered_or_refused(lambda: make_players(encoded, asked, None), "region|box|mask|grid|superpixel")
+        players = answered_or_refused(
+            lambda: make_players(encoded, asked, None), "region|box|mask|grid|superpixel"
+        )
     if players is not None:
         assert players.regions.labels.shape == encoded.pixels.shape[2:]
-        np.testing.assert_array_equal(np.unique(players.regions.labels), np.arange(players.regions.count))
+        np.testing.assert_array_equal(
+            np.unique(players.regions.labels), np.arange(players.regions.count)
+        )
 
 
 @drawn
@@ -187,7 +229,10 @@ def test_anything_as_regions(scenes_model, asked):
     asked=st.one_of(
         anything,
         st.text("0123456789²٣- ", max_size=3).map("ngrams:".__add__),
-        st.lists(st.sampled_from([*QUESTION.split(), "the large", "circle?", "olor", "", " "]), max_size=4),
+        st.lists(
+            st.sampled_from([*QUESTION.split(), "the large", "circle?", "olor", "", " "]),
+            max_size=4,
+        ),
         st.lists(st.tuples(st.integers(-3, 40), st.integers(-3, 40)), max_size=3),
     )
 )
@@ -195,7 +240,9 @@ def test_anything_as_words(scenes_model, asked):
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     units = answered_or_refused(lambda: make_players(encoded, None, asked).units, "words|phrase")
     if units is not None:
-        assert "".join(word.text for word in units.words).replace(" ", "") == QUESTION.replace(" ", "")
+        assert "".join(word.text for word in units.words).replace(" ", "") == QUESTION.replace(
+            " ", ""
+        )
         assert sorted(set(units.owner.tolist()) - {-1}) == list(range(len(units.words)))
 
 
@@ -241,7 +288,12 @@ def test_spoiled_explanation_files(saved, tmp_path, data):
 
 
 cells = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.text(), max_size=2)
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.text(), max_size=2),
 )
 rows = st.fixed_dictionaries(
     {"image": st.sampled_from(["picture.png", "nothing.png", ""]) | cells},
@@ -254,7 +306,9 @@ rows = st.fixed_dictionaries(
         "boxes": cells
         | st.lists(st.lists(st.integers(-5, 90), max_size=5))
         | st.sampled_from(["[[0, 0, 4, 4]]", "[[", "7"]),
-        "decisive": cells | st.lists(st.lists(st.integers(), max_size=3)) | st.sampled_from(["[[0, 4]]", "[0]", "{}"]),
+        "decisive": cells
+        | st.lists(st.lists(st.integers(), max_size=3))
+        | st.sampled_from(["[[0, 4]]", "[0]", "{}"]),
     },
 )
 
@@ -264,7 +318,9 @@ def folder_of_tables(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     Image.fromarray(PICTURE).save(folder / "picture.png")
     (folder / "first.json").write_text('[{"image": "picture.png"}]')
-    assert len(list(vx.load_dataset(folder / "first.json"))) == 1  # starts a thread of `datasets`, for good
+    assert (
+        len(list(vx.load_dataset(folder / "first.json"))) == 1
+    )  # starts a thread of `datasets`, for good
     return folder
 
 
@@ -278,7 +334,9 @@ def test_tables_of_anything(folder_of_tables, rows):
         found = answered_or_refused(lambda: list(vx.load_dataset(path)), "table.json|'table'")
         assert found is None or len(found) == len(rows)
         for number, one in enumerate(found or []):
-            picture = answered_or_refused(lambda one=one: read_image(one.image), f"row {number}|image|picture|URL")
+            picture = answered_or_refused(
+                lambda one=one: read_image(one.image), f"row {number}|image|picture|URL"
+            )
             if picture is not None and one.masks is not None:
                 assert one.masks.shape[1:] == picture.shape[:2] or "mask" in rows[number]
 

@@ -63,7 +63,9 @@ def out_of_memory(scores):
 
 
 def host_memory(scores):
-    raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+    raise RuntimeError(
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+    )
 
 
 def broken(scores):
@@ -107,7 +109,9 @@ def test_a_model_that_fails_at_its_nth_call(method, act, at):
             with pytest.raises(vx.OutOfMemory, match="load the model on another device"):
                 call()
         else:
-            refused(call, "nan|inf|NaN|infin|no layer with maps")  # the last: no map's gradient is finite
+            refused(
+                call, "nan|inf|NaN|infin|no layer with maps"
+            )  # the last: no map's gradient is finite
     model.module.act, model.module.calls = None, 0
     np.testing.assert_array_equal(call().image, whole.image)  # the model is as it was
 
@@ -164,7 +168,9 @@ def small_disk(tmp_path):
     """A real file system of 256 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True
+    )
     if done.returncode:
         pytest.skip("no file system may be mounted here")
     yield folder
@@ -174,13 +180,25 @@ def small_disk(tmp_path):
 def linear_run(out, **more):
     model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     rng = np.random.default_rng(0)
-    data = [vx.Example(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i)) for i in range(40)]
-    given = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "shard": 1, "workers": 1, **more}
+    data = [
+        vx.Example(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), answer="a", id=str(i))
+        for i in range(40)
+    ]
+    given = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "deletion:steps=4"],
+        "shard": 1,
+        "workers": 1,
+        **more,
+    }
     return vx.evaluate(model, data, out=out, **given)
 
 
 def test_a_full_disk_names_the_shard_and_keeps_the_others(small_disk, tmp_path):
-    said = refused(lambda: linear_run(small_disk / "run", keep=["explanations"]), r"shard \d+ cannot be written")
+    said = refused(
+        lambda: linear_run(small_disk / "run", keep=["explanations"]),
+        r"shard \d+ cannot be written",
+    )
     assert "the same command goes on" in said
     kept = vx.Report(small_disk / "run").frame()
     whole = linear_run(tmp_path / "whole").frame()
@@ -194,7 +212,9 @@ def test_a_folder_that_cannot_be_written(tmp_path, out):
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "link").symlink_to(tmp_path / "link")
     with unchanged(folder=tmp_path):
-        refused(lambda: linear_run(tmp_path / out), "cannot be written|no folder|not a folder|is a file")
+        refused(
+            lambda: linear_run(tmp_path / out), "cannot be written|no folder|not a folder|is a file"
+        )
 
 
 def test_two_runs_in_one_folder(tmp_path):
@@ -202,7 +222,9 @@ def test_two_runs_in_one_folder(tmp_path):
     code += "from vqa_explain.evaluation import run\nreal = run._collect\n"
     code += "def slow(*a, **k):\n    print('at work', flush=True); time.sleep(60)\nrun._collect = slow\n"
     code += f"test_faults.linear_run({str(tmp_path / 'run')!r})"
-    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+    first = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    )
     try:
         assert first.stdout.readline() == "at work\n"
         refused(lambda: linear_run(tmp_path / "run"), rf"another run is at work .*{first.pid}")
@@ -225,15 +247,36 @@ def test_a_clock_that_goes_astray(scenes_model, scene, monkeypatch, tmp_path, st
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
 @pytest.mark.parametrize("after", [0.0, 0.7, 1.9])
 def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
-    shell = [sys.executable, "-m", "vqa_explain.cli", "evaluate", "--model", "scenes", "--data", "scenes:test"]
-    shell += ["--methods", "saliency", "--metrics", "accuracy", "deletion:steps=4", "--limit", "400", "--workers", "1"]
+    shell = [
+        sys.executable,
+        "-m",
+        "vqa_explain.cli",
+        "evaluate",
+        "--model",
+        "scenes",
+        "--data",
+        "scenes:test",
+    ]
+    shell += [
+        "--methods",
+        "saliency",
+        "--metrics",
+        "accuracy",
+        "deletion:steps=4",
+        "--limit",
+        "400",
+        "--workers",
+        "1",
+    ]
     out = tmp_path / "run"
     running = subprocess.Popen(
         [*shell, "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background jobs ignore it
     )
     try:
         while not (out / "plan.json").exists():
@@ -258,7 +301,9 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
     code = "import os, signal, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
     before = state(scenes_model.module)
-    old = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    old = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs ignore it
     killer = subprocess.Popen(
         [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
     )
@@ -275,4 +320,6 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
         killer.wait()
         signal.signal(signal.SIGINT, old)
     assert state(scenes_model.module) == before
-    np.testing.assert_array_equal(vx.explain(scenes_model, scene, method="saliency").image, wanted.image)
+    np.testing.assert_array_equal(
+        vx.explain(scenes_model, scene, method="saliency").image, wanted.image
+    )

@@ -53,7 +53,8 @@ def test_an_explanation_file_with_something_behind(file, tmp_path, tail):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"PK\x03\x04", b"\x80\x04\x95pickle", b"\xff" * 8, b"\0" * 64, b"<html>"]
+    "content",
+    [b"", b"{}", b"PK\x03\x04", b"\x80\x04\x95pickle", b"\xff" * 8, b"\0" * 64, b"<html>"],
 )
 def test_no_explanation_file(tmp_path, content):
     path = tmp_path / "thing.vqax"
@@ -92,7 +93,12 @@ def test_hostile_names_inside_a_file_stay_text(scenes_model, scene, tmp_path, te
     answer = dataclasses.replace(why.answers[0], text=text)
     words = (dataclasses.replace(why.words[0], text=text), *why.words[1:])
     marked = dataclasses.replace(
-        why, method=text, target=text, question=text, words=words, answers=(answer, *why.answers[1:])
+        why,
+        method=text,
+        target=text,
+        question=text,
+        words=words,
+        answers=(answer, *why.answers[1:]),
     )
     with unchanged(folder=tmp_path, may_add=("a.vqax", "a.html", "a.png")):
         found = vx.load_explanation(marked.save(tmp_path / "a.vqax"))
@@ -103,19 +109,26 @@ def test_hostile_names_inside_a_file_stay_text(scenes_model, scene, tmp_path, te
             found.plot().savefig(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("name", ["a b.vqax", "ä.vqax", "a\nb.vqax", "-o.vqax", "<img>.vqax", "🟥.vqax", "a" * 200])
+@pytest.mark.parametrize(
+    "name", ["a b.vqax", "ä.vqax", "a\nb.vqax", "-o.vqax", "<img>.vqax", "🟥.vqax", "a" * 200]
+)
 def test_any_name_of_a_file(file, tmp_path, name):
     with unchanged(folder=tmp_path, may_add=(name,)):
         vx.load_explanation(file).save(tmp_path / name)
         assert vx.load_explanation(tmp_path / name).target
 
 
-@pytest.mark.parametrize("target", ["missing/why", "file/why", "", "why\0", "a" * 300, "/proc/why", "/dev/full/why"])
+@pytest.mark.parametrize(
+    "target", ["missing/why", "file/why", "", "why\0", "a" * 300, "/proc/why", "/dev/full/why"]
+)
 @pytest.mark.parametrize("what", ["save", "to_html"])
 def test_a_place_that_cannot_be_written(file, tmp_path, what, target):
     (tmp_path / "file").write_text("no folder")
     with unchanged(folder=tmp_path):
-        refused(lambda: getattr(vx.load_explanation(file), what)(tmp_path / target), "cannot be written|is a folder")
+        refused(
+            lambda: getattr(vx.load_explanation(file), what)(tmp_path / target),
+            "cannot be written|is a folder",
+        )
 
 
 def copied(finished, tmp_path):
@@ -268,6 +281,8 @@ def test_names_of_no_model(name):
     refused(lambda: vx.load(name, device="cpu"), "model|cannot be loaded")
 
 
-@pytest.mark.parametrize("thing", [None, 7, 3.5, b"scenes", ["scenes"], object(), print, Linear], ids=str)
+@pytest.mark.parametrize(
+    "thing", [None, 7, 3.5, b"scenes", ["scenes"], object(), print, Linear], ids=str
+)
 def test_what_is_no_model(thing):
     refused(lambda: vx.load(thing, device="cpu"), "a model is a name, a folder or an nn.Module")

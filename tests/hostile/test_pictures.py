@@ -20,7 +20,15 @@ NOISE = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
 QUARTERS = np.zeros((32, 48, 3), np.uint8)
 QUARTERS[:16, :24], QUARTERS[16:, :24] = (120, 0, 0), (240, 0, 0)
 QUARTERS[:16, 24:], QUARTERS[16:, 24:] = (0, 0, 120), (0, 0, 240)
-FORMATS = {"png": "PNG", "jpg": "JPEG", "bmp": "BMP", "gif": "GIF", "webp": "WEBP", "tif": "TIFF", "ppm": "PPM"}
+FORMATS = {
+    "png": "PNG",
+    "jpg": "JPEG",
+    "bmp": "BMP",
+    "gif": "GIF",
+    "webp": "WEBP",
+    "tif": "TIFF",
+    "ppm": "PPM",
+}
 
 
 def encoded(image, kind, **settings):
@@ -72,7 +80,10 @@ def test_the_content_says_the_format_whatever_the_name(tmp_path, kind, name):
     ],
 )
 def test_no_picture(tmp_path, content):
-    refused(lambda: read_image(put(tmp_path, content, "thing.png")), "corrupt or truncated|not a picture|pixels")
+    refused(
+        lambda: read_image(put(tmp_path, content, "thing.png")),
+        "corrupt or truncated|not a picture|pixels",
+    )
 
 
 def chunk(kind, data):
@@ -80,13 +91,19 @@ def chunk(kind, data):
 
 
 @pytest.mark.parametrize(
-    "size", [(12_000, 12_000), (50_000, 50_000), (2_000_000, 30), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)]
+    "size",
+    [(12_000, 12_000), (50_000, 50_000), (2_000_000, 30), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)],
 )
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, size):
     header = struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    body = (
+        chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    )
     with unchanged(folder=tmp_path, may_add=("bomb.png",)):
-        refused(lambda: read_image(put(tmp_path, b"\x89PNG\r\n\x1a\n" + body, "bomb.png")), "above|corrupt")
+        refused(
+            lambda: read_image(put(tmp_path, b"\x89PNG\r\n\x1a\n" + body, "bomb.png")),
+            "above|corrupt",
+        )
 
 
 def test_a_bomb_in_the_text_of_a_png(tmp_path):
@@ -103,10 +120,14 @@ def test_a_picture_of_a_hundred_and_forty_four_million_pixels_in_memory():
     assert MAX_PIXELS == 50_000_000
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 2), (1, 5000), (5000, 1), (3, 7), (700, 700)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 2), (2, 2), (1, 5000), (5000, 1), (3, 7), (700, 700)]
+)
 def test_any_size_is_read(tmp_path, shape):
     values = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(read_image(put(tmp_path, encoded(Image.fromarray(values), "png"), "a.png")), values)
+    np.testing.assert_array_equal(
+        read_image(put(tmp_path, encoded(Image.fromarray(values), "png"), "a.png")), values
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 5000), (5000, 1), (300, 20), (97, 31)])
@@ -127,11 +148,17 @@ def grey(value):
 MODES = {
     "1": (Image.fromarray(grey(True)), (255, 255, 255)),
     "L": (Image.fromarray(grey(77).astype(np.uint8)), (77, 77, 77)),
-    "LA half": (Image.merge("LA", [Image.new("L", (6, 6), 0), Image.new("L", (6, 6), 128)]), (127, 127, 127)),
+    "LA half": (
+        Image.merge("LA", [Image.new("L", (6, 6), 0), Image.new("L", (6, 6), 128)]),
+        (127, 127, 127),
+    ),
     "RGB": (Image.new("RGB", (6, 6), (1, 2, 3)), (1, 2, 3)),
     "RGBA half": (Image.new("RGBA", (6, 6), (0, 0, 0, 128)), (127, 127, 127)),
     "RGBA clear": (Image.new("RGBA", (6, 6), (9, 9, 9, 0)), (255, 255, 255)),
-    "P": (Image.new("RGB", (6, 6), (200, 10, 20)).convert("P", palette=Image.Palette.ADAPTIVE), (200, 10, 20)),
+    "P": (
+        Image.new("RGB", (6, 6), (200, 10, 20)).convert("P", palette=Image.Palette.ADAPTIVE),
+        (200, 10, 20),
+    ),
     "CMYK": (Image.new("CMYK", (6, 6), (0, 255, 255, 0)), (255, 0, 0)),
     "YCbCr": (Image.new("RGB", (6, 6), (250, 5, 5)).convert("YCbCr"), (250, 5, 5)),
     "HSV": (Image.new("RGB", (6, 6), (0, 255, 0)).convert("HSV"), (0, 255, 0)),
@@ -153,12 +180,16 @@ def test_modes(mode):
 @pytest.mark.parametrize("mode", [m for m in MODES if m not in ("YCbCr", "HSV")])
 def test_modes_in_a_tiff(tmp_path, mode):
     image, color = MODES[mode]
-    np.testing.assert_allclose(read_image(put(tmp_path, encoded(image, "tif"), "a.tif"))[3, 3], color, atol=3)
+    np.testing.assert_allclose(
+        read_image(put(tmp_path, encoded(image, "tif"), "a.tif"))[3, 3], color, atol=3
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 70_000.0])
 def test_a_float_tiff_of_no_picture(tmp_path, value):
-    path = put(tmp_path, encoded(Image.fromarray(np.full((5, 5), value, np.float32)), "tif"), "a.tif")
+    path = put(
+        tmp_path, encoded(Image.fromarray(np.full((5, 5), value, np.float32)), "tif"), "a.tif"
+    )
     refused(lambda: read_image(path), "outside 0 … 65535")
 
 
@@ -173,7 +204,9 @@ def test_a_palette_with_a_transparent_colour(tmp_path):
 @pytest.mark.parametrize("kind", ["gif", "webp", "png", "tif"])
 def test_of_a_moving_picture_the_first_frame(tmp_path, kind):
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue", "white")]
-    path = put(tmp_path, encoded(frames[0], kind, save_all=True, append_images=frames[1:]), f"a.{kind}")
+    path = put(
+        tmp_path, encoded(frames[0], kind, save_all=True, append_images=frames[1:]), f"a.{kind}"
+    )
     np.testing.assert_allclose(read_image(path)[8, 8], (255, 0, 0), atol=8)
 
 
@@ -222,7 +255,13 @@ def test_a_colour_profile_is_followed(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "profile", [b"", b"nothing", b"\0" * 4000, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()]
+    "profile",
+    [
+        b"",
+        b"nothing",
+        b"\0" * 4000,
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
+    ],
 )
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
 def test_a_profile_that_does_not_fit_is_left_aside(tmp_path, profile, mode):
@@ -233,7 +272,18 @@ def test_a_profile_that_does_not_fit_is_left_aside(tmp_path, profile, mode):
 
 
 GOOD_TYPES = ("bool", "uint8", "uint16", "float16", "float32", "float64")
-BAD_TYPES = ("int8", "int16", "int32", "int64", "uint32", "uint64", "complex64", "object", "U1", "datetime64[s]")
+BAD_TYPES = (
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint32",
+    "uint64",
+    "complex64",
+    "object",
+    "U1",
+    "datetime64[s]",
+)
 GOOD_SHAPES = ((4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4))
 BAD_SHAPES = ((3, 4, 5), (4, 5, 2), (4, 5, 5), (), (4,), (0, 5, 3), (4, 0), (4, 5, 3, 1))
 
@@ -275,8 +325,12 @@ LAYOUTS = {
     "memory-mapped": lambda a: a.view(np.memmap),
     "masked": np.ma.masked_array,
     "tensor": lambda a: torch.from_numpy(a.copy()),
-    "tensor, transposed": lambda a: torch.from_numpy(a.copy()).permute(2, 0, 1).contiguous().permute(1, 2, 0),
-    "has __array__": lambda a: type("Array", (), {"__array__": lambda self, dtype=None, copy=None: a})(),
+    "tensor, transposed": lambda a: (
+        torch.from_numpy(a.copy()).permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    ),
+    "has __array__": lambda a: type(
+        "Array", (), {"__array__": lambda self, dtype=None, copy=None: a}
+    )(),
 }
 
 
@@ -337,11 +391,16 @@ def test_names_are_only_names(tmp_path, name):
     ],
 )
 def test_paths_of_no_picture(source):
-    refused(lambda: read_image(source), "does not exist|not a file|not a picture|empty|corrupt|cannot be read|URL")
+    refused(
+        lambda: read_image(source),
+        "does not exist|not a file|not a picture|empty|corrupt|cannot be read|URL",
+    )
 
 
 @pytest.mark.parametrize(
-    "thing", [None, 7, 3.5, b"bytes", [1, 2], {"a": 1}, object(), type, lambda: 0, iter(())], ids=str
+    "thing",
+    [None, 7, 3.5, b"bytes", [1, 2], {"a": 1}, object(), type, lambda: 0, iter(())],
+    ids=str,
 )
 def test_no_picture_at_all(thing):
     refused(lambda: read_image(thing), "an image must be a path, a PIL image or an array")
@@ -356,5 +415,7 @@ def test_a_folder_a_pipe_and_links(tmp_path):
         refused(lambda name=name: read_image(tmp_path / name), "not a file")
     for name in ("loop.png", "lost.png"):
         refused(lambda name=name: read_image(tmp_path / name), "does not exist|cannot be read")
-    (tmp_path / "good.png").symlink_to(put(tmp_path, encoded(Image.fromarray(NOISE), "png"), "real.png"))
+    (tmp_path / "good.png").symlink_to(
+        put(tmp_path, encoded(Image.fromarray(NOISE), "png"), "real.png")
+    )
     np.testing.assert_array_equal(read_image(tmp_path / "good.png"), NOISE)

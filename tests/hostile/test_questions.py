@@ -12,18 +12,33 @@ from vqa_explain.features.text import check_question
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 BLANKS = {
-    f"U+{ord(c):04X}": c for c in "\t\n\v\f\r \x85\xa0\u1680\u2000\u2003\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+    f"U+{ord(c):04X}": c
+    for c in "\t\n\v\f\r \x85\xa0\u1680\u2000\u2003\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 }
 
 
-@pytest.mark.parametrize("question", ["", *BLANKS.values(), " \n\t ", *(3 * b for b in BLANKS.values())], ids=repr)
+@pytest.mark.parametrize(
+    "question", ["", *BLANKS.values(), " \n\t ", *(3 * b for b in BLANKS.values())], ids=repr
+)
 def test_nothing_is_asked(question):
     refused(lambda: check_question(question), "the question is empty")
 
 
 @pytest.mark.parametrize(
     "question",
-    ["?", "?!…", "🟥🔵", "👩‍👩‍👧‍👦", "\u0301\u0302", "\u200f\u200f", "\0\0", "—", "^_~"[0:1], "<>", "☃"],
+    [
+        "?",
+        "?!…",
+        "🟥🔵",
+        "👩‍👩‍👧‍👦",
+        "\u0301\u0302",
+        "\u200f\u200f",
+        "\0\0",
+        "—",
+        "^_~"[0:1],
+        "<>",
+        "☃",
+    ],
     ids=repr,
 )
 def test_marks_without_words(question):
@@ -32,7 +47,19 @@ def test_marks_without_words(question):
 
 @pytest.mark.parametrize(
     "question",
-    [7, 3.5, float("nan"), b"What?", ["What?"], ("What?",), {"q": "What?"}, True, object(), str, np.array("What?")],
+    [
+        7,
+        3.5,
+        float("nan"),
+        b"What?",
+        ["What?"],
+        ("What?",),
+        {"q": "What?"},
+        True,
+        object(),
+        str,
+        np.array("What?"),
+    ],
     ids=repr,
 )
 def test_what_is_no_text(scenes_model, question):
@@ -126,7 +153,9 @@ MARKS = [
 
 
 @pytest.mark.parametrize("mark", MARKS)
-@pytest.mark.parametrize("family", ["vilt", "blip", "lxmert", "clip", "llava", "qwen2_vl", "idefics3", "paligemma"])
+@pytest.mark.parametrize(
+    "family", ["vilt", "blip", "lxmert", "clip", "llava", "qwen2_vl", "idefics3", "paligemma"]
+)
 def test_special_tokens_spelled_out_are_text_or_refused(models, family, mark):
     """The tokens of the question itself never have a special token's number."""
     model = models(family)

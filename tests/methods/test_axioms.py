@@ -22,7 +22,11 @@ def values(kind, table):
     score = as_score(table)
     if kind == "exact":
         return estimators.exact_shapley(score, PLAYERS)
-    estimate = {"permutation": estimators.permutation, "kernel": estimators.kernel, "adjusted": pairs.adjusted}[kind]
+    estimate = {
+        "permutation": estimators.permutation,
+        "kernel": estimators.kernel,
+        "adjusted": pairs.adjusted,
+    }[kind]
     return settle(estimate(score, PLAYERS, np.random.default_rng(0), 120)).values
 
 
@@ -67,9 +71,13 @@ def test_exact_values_equal_those_of_shap_and_shapiq(table):
     ours = estimators.exact_shapley(score, PLAYERS)
     explainer = shap.explainers.Exact(lambda z: score(z > 0.5), shap.maskers.Independent(nobody))
     np.testing.assert_allclose(ours, explainer(everybody).values[0], atol=1e-6)
-    theirs = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(index="SV", order=1)
+    theirs = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(
+        index="SV", order=1
+    )
     np.testing.assert_allclose(ours, [theirs[(i,)] for i in range(PLAYERS)], atol=1e-6)
-    banzhaf = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(index="BV", order=1)
+    banzhaf = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(
+        index="BV", order=1
+    )
     np.testing.assert_allclose(
         estimators.exact_banzhaf(score, PLAYERS), [banzhaf[(i,)] for i in range(PLAYERS)], atol=1e-6
     )

@@ -22,7 +22,9 @@ def leaves_and_forward(model, example, target):
 
 def test_saliency_equals_captum(scenes_model, scene):
     _, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
-    image, text = captum.attr.Saliency(forward).attribute(tuple(leaf.requires_grad_() for leaf in leaves.values()))
+    image, text = captum.attr.Saliency(forward).attribute(
+        tuple(leaf.requires_grad_() for leaf in leaves.values())
+    )
     ours = vx.explain(scenes_model, scene, method="saliency", target="yes", channels="sum")
     np.testing.assert_allclose(ours.image, image.sum(1)[0].numpy(), atol=1e-5)
     np.testing.assert_allclose([t.value for t in ours.tokens], text.sum(2)[0].numpy(), atol=1e-4)
@@ -36,7 +38,9 @@ def test_input_x_gradient_equals_captum(scenes_model, scene):
     image, text = method.attribute(tuple(leaf.requires_grad_() for leaf in leaves.values()))
     ours = vx.explain(scenes_model, scene, method="input_x_gradient", target="no")
     np.testing.assert_allclose(ours.image, image.sum(1)[0].detach().numpy(), atol=1e-5)
-    np.testing.assert_allclose([t.value for t in ours.tokens], text.sum(2)[0].detach().numpy(), atol=1e-4)
+    np.testing.assert_allclose(
+        [t.value for t in ours.tokens], text.sum(2)[0].detach().numpy(), atol=1e-4
+    )
 
 
 def test_integrated_gradients_agree_with_captum_of_many_steps(scenes_model, scene):
@@ -48,18 +52,29 @@ def test_integrated_gradients_agree_with_captum_of_many_steps(scenes_model, scen
     ours = vx.explain(scenes_model, scene, method="integrated_gradients", target="yes", steps=256)
     assert ours.error < 1e-2
     np.testing.assert_allclose(ours.image, image.sum(1)[0].detach().numpy(), atol=2e-3)
-    np.testing.assert_allclose([t.value for t in ours.tokens], text.sum(2)[0].detach().numpy(), atol=1e-2)
+    np.testing.assert_allclose(
+        [t.value for t in ours.tokens], text.sum(2)[0].detach().numpy(), atol=1e-2
+    )
 
 
 def test_integrated_gradients_of_a_linear_model_are_its_terms(linear, picture):
-    ours = vx.explain(linear, picture, method="integrated_gradients", target="b", steps=2, image_baseline="constant")
+    ours = vx.explain(
+        linear,
+        picture,
+        method="integrated_gradients",
+        target="b",
+        steps=2,
+        image_baseline="constant",
+    )
     terms = linear.module.weight[1].detach().numpy() * picture.transpose(2, 0, 1) / 255
     np.testing.assert_allclose(ours.image, terms.sum(0), atol=1e-5)
     assert ours.error < 1e-4
 
 
 def test_integrated_gradients_stop_within_tolerance(scenes_model, scene):
-    ours = vx.explain(scenes_model, scene, method="integrated_gradients", tolerance=0.01, steps=1024)
+    ours = vx.explain(
+        scenes_model, scene, method="integrated_gradients", tolerance=0.01, steps=1024
+    )
     encoded = scenes_model.encode(scene)
     index = scenes_model.labels.index(ours.target)
     with torch.no_grad():
@@ -90,13 +105,20 @@ def test_nested_rules_are_exact_for_polynomials_of_their_degree(count):
 
 def test_the_second_rule_is_kronrods_as_published():
     published = [0.0, 0.434243749346802558, 0.774596669241483377, 0.960491268708020283]
-    weights = [0.450916538658474142, 0.401397414775962223, 0.268488089868333441, 0.104656226026467265]
+    weights = [
+        0.450916538658474142,
+        0.401397414775962223,
+        0.268488089868333441,
+        0.104656226026467265,
+    ]
     ours = patterson(7)
     np.testing.assert_allclose(2 * ours[0][3:] - 1, published, atol=1e-14)
     np.testing.assert_allclose(2 * ours[1][3:], weights, atol=1e-14)
 
 
-@pytest.mark.parametrize(("most", "counts"), [(2, [2]), (20, [7, 15]), (300, [7, 15, 31, 63, 127, 254])])
+@pytest.mark.parametrize(
+    ("most", "counts"), [(2, [2]), (20, [7, 15]), (300, [7, 15, 31, 63, 127, 254])]
+)
 def test_refined_rules_stay_within_their_nodes(most, counts):
     rules = list(refined(most))
     assert [len(nodes) for nodes, _ in rules] == counts

@@ -53,13 +53,17 @@ def by_definition(score, index):
 def test_exact_interactions_equal_the_definition(index):
     score = random_game(0)
     np.testing.assert_allclose(
-        estimators.exact_interactions(score, PLAYERS, CROSS, index), by_definition(score, index), atol=1e-12
+        estimators.exact_interactions(score, PLAYERS, CROSS, index),
+        by_definition(score, index),
+        atol=1e-12,
     )
 
 
 def shapiq_values(score, index):
     """All values of order 1 and 2 from shapiq's exact computer."""
-    found = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(index=index, order=2)
+    found = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(
+        index=index, order=2
+    )
     return {key: found[key] for order in (1, 2) for key in combinations(range(PLAYERS), order)}
 
 
@@ -76,7 +80,9 @@ def test_faithful_interactions_equal_those_of_shapiq_and_sum_to_the_change():
     single, double = estimators.exact_faithful(score, PLAYERS)
     # shapiq weights the two ends with 1e6 or so instead of a constraint.
     np.testing.assert_allclose(single, [theirs[(i,)] for i in range(PLAYERS)], atol=1e-3)
-    np.testing.assert_allclose(double, [theirs[p] for p in combinations(range(PLAYERS), 2)], atol=1e-3)
+    np.testing.assert_allclose(
+        double, [theirs[p] for p in combinations(range(PLAYERS), 2)], atol=1e-3
+    )
     ends = score(np.stack([np.zeros(PLAYERS, bool), np.ones(PLAYERS, bool)]))
     assert single.sum() + double.sum() == pytest.approx(ends[1] - ends[0])
 
@@ -84,7 +90,11 @@ def test_faithful_interactions_equal_those_of_shapiq_and_sum_to_the_change():
 @pytest.mark.parametrize("index", ["banzhaf", "fsii"])
 def test_intervals_cover_the_truth_as_often_as_they_say(index):
     score = random_game(3)
-    truth = estimators.exact_faithful(score, PLAYERS)[1] if index == "fsii" else by_definition(score, index)
+    truth = (
+        estimators.exact_faithful(score, PLAYERS)[1]
+        if index == "fsii"
+        else by_definition(score, index)
+    )
     covered, deviations = [], []
     for seed in range(200):
         rng = np.random.default_rng(seed)
@@ -106,12 +116,16 @@ def test_a_polynomial_is_found_exactly():
         x = np.asarray(coalitions, dtype=float)
         return 2 * x[:, 5] * x[:, 0] - x[:, 6] * x[:, 1] + x[:, 2]
 
-    truth = np.array([{(5, 0): 2.0, (6, 1): -1.0}.get(pair, 0.0) for pair in map(tuple, CROSS.tolist())])
+    truth = np.array(
+        [{(5, 0): 2.0, (6, 1): -1.0}.get(pair, 0.0) for pair in map(tuple, CROSS.tolist())]
+    )
     rng = np.random.default_rng(0)
     found = settle(ESTIMATORS["banzhaf"](score, rng))
     np.testing.assert_allclose(found.pairs, truth, atol=1e-8)
     found = settle(ESTIMATORS["shapley"](score, rng))
-    np.testing.assert_allclose(found.pairs, truth, atol=0.01)  # the proxy shrinks what it finds a little
+    np.testing.assert_allclose(
+        found.pairs, truth, atol=0.01
+    )  # the proxy shrinks what it finds a little
     assert np.all(np.abs(found.pairs - truth) <= 4 * found.pair_errors + 1e-3)
     np.testing.assert_allclose(found.values, [1, -0.5, 1, 0, 0, 1, -0.5, 0], atol=1e-3)
 

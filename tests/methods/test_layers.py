@@ -67,7 +67,9 @@ def test_grad_cam_equals_captum(net, photo, layer, mode):
     theirs = captum.attr.LayerGradCam(net.module, net.module.get_submodule(layer)).attribute(
         x, target=1, relu_attributions=True
     )
-    theirs = captum.attr.LayerAttribution.interpolate(theirs, (SIDE, SIDE), interpolate_mode=mode)[0, 0]
+    theirs = captum.attr.LayerAttribution.interpolate(theirs, (SIDE, SIDE), interpolate_mode=mode)[
+        0, 0
+    ]
     why = vx.explain(net, photo, method="grad_cam", target="b", layer=layer, interpolate=mode)
     np.testing.assert_allclose(why.image, theirs.detach().numpy(), atol=1e-6)
 
@@ -101,12 +103,18 @@ def test_maps_equal_those_of_pytorch_grad_cam(steep, photo, method, theirs):
 )
 def test_relu_rules_equal_captum_and_leave_the_network_as_it_was(net, photo, method, theirs):
     with pytest.warns(UserWarning, match="backward hooks"):
-        expected = theirs(Net().eval()).attribute(pixels(photo).requires_grad_(), target=2).sum(1)[0]
+        expected = (
+            theirs(Net().eval()).attribute(pixels(photo).requires_grad_(), target=2).sum(1)[0]
+        )
     why = vx.explain(net, photo, method=method, target="c")
     np.testing.assert_allclose(why.image, expected.detach().numpy(), atol=1e-6)
     assert "forward" not in vars(net.module.relu)
     plain = vx.explain(net, photo, method="saliency", target="c")
-    expected = captum.attr.Saliency(net.module).attribute(pixels(photo).requires_grad_(), target=2).amax(1)[0]
+    expected = (
+        captum.attr.Saliency(net.module)
+        .attribute(pixels(photo).requires_grad_(), target=2)
+        .amax(1)[0]
+    )
     np.testing.assert_allclose(plain.image, expected.detach().numpy(), atol=1e-6)
 
 
@@ -143,10 +151,19 @@ def test_hires_cam_over_patches_and_words_by_hand(scenes_model, scene):
     product = (state * gradient)[0].sum(1).clamp(min=0).detach().numpy()
     tokens = inputs["input_ids"].shape[1]
     why = vx.explain(
-        scenes_model, scene, method="hires_cam", target="yes", layer="vilt.encoder.layer.2", interpolate="nearest"
+        scenes_model,
+        scene,
+        method="hires_cam",
+        target="yes",
+        layer="vilt.encoder.layer.2",
+        interpolate="nearest",
     )
-    np.testing.assert_allclose([t.value for t in why.tokens], product[:tokens], rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(why.image[6::12, 6::12].ravel(), product[tokens + 1 :], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        [t.value for t in why.tokens], product[:tokens], rtol=1e-3, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        why.image[6::12, 6::12].ravel(), product[tokens + 1 :], rtol=1e-3, atol=1e-6
+    )
 
 
 def test_a_layer_that_is_not_there_is_refused_with_a_near_name(net, photo):

@@ -16,14 +16,22 @@ def test_occlusion_equals_captum(scenes_model, scene, window, stride):
 
     def forward(image):
         text = leaves["text"].expand(len(image), -1, -1)
-        return scenes_model.scores(encoded, {"image": image, "text": text})[:, scenes_model.labels.index("yes")]
+        return scenes_model.scores(encoded, {"image": image, "text": text})[
+            :, scenes_model.labels.index("yes")
+        ]
 
     with torch.no_grad():
         theirs = captum.attr.Occlusion(forward).attribute(
             leaves["image"], (3, window, window), (3, stride, stride), baselines=start["image"]
         )
     ours = vx.explain(
-        scenes_model, scene, method="occlusion", target="yes", window=window, stride=stride, image_fill="mean"
+        scenes_model,
+        scene,
+        method="occlusion",
+        target="yes",
+        window=window,
+        stride=stride,
+        image_fill="mean",
     )
     # Captum gives a window's whole difference to each of its pixels and channels; ours is spread over the pixels.
     np.testing.assert_allclose(ours.image, theirs[0, 0].numpy() / window**2, atol=1e-6)
@@ -37,7 +45,9 @@ def test_occlusion_of_words_equals_captum_feature_ablation(scenes_model, scene):
 
     def forward(text):
         image = leaves["image"].expand(len(text), -1, -1, -1)
-        return scenes_model.scores(encoded, {"image": image, "text": text})[:, scenes_model.labels.index("no")]
+        return scenes_model.scores(encoded, {"image": image, "text": text})[
+            :, scenes_model.labels.index("no")
+        ]
 
     groups = owner[None, :, None].expand_as(leaves["text"])
     with torch.no_grad():
@@ -45,12 +55,16 @@ def test_occlusion_of_words_equals_captum_feature_ablation(scenes_model, scene):
             leaves["text"], baselines=start["text"], feature_mask=groups
         )
     ours = vx.explain(scenes_model, scene, method="occlusion", target="no")
-    expected = [float(theirs[0, (owner == w + 1).nonzero()[0, 0], 0]) for w in range(len(encoded.words))]
+    expected = [
+        float(theirs[0, (owner == w + 1).nonzero()[0, 0], 0]) for w in range(len(encoded.words))
+    ]
     np.testing.assert_allclose([w.value for w in ours.words], expected, atol=1e-4)
 
 
 def test_occlusion_of_a_linear_model_gives_each_window_its_terms(linear, picture):
-    ours = vx.explain(linear, picture, method="occlusion", target="c", window=1, stride=1, image_fill="constant")
+    ours = vx.explain(
+        linear, picture, method="occlusion", target="c", window=1, stride=1, image_fill="constant"
+    )
     terms = linear.module.weight[2].detach().numpy() * picture.transpose(2, 0, 1) / 255
     np.testing.assert_allclose(ours.image, terms.sum(0), atol=1e-4)
     assert ours.error < 1e-3
@@ -58,7 +72,9 @@ def test_occlusion_of_a_linear_model_gives_each_window_its_terms(linear, picture
 
 def test_ngrams_share_the_loss_of_their_words(scenes_model, scene):
     encoded = scenes_model.encode(scene)
-    all_at_once = vx.explain(scenes_model, scene, method="occlusion", ngram=len(encoded.words), target="yes")
+    all_at_once = vx.explain(
+        scenes_model, scene, method="occlusion", ngram=len(encoded.words), target="yes"
+    )
     assert len({round(w.value, 9) for w in all_at_once.words}) == 1
     said = torch.tensor([[t.special for t in encoded.tokens]])
     regions = torch.ones(1, 64, dtype=torch.bool)
@@ -67,7 +83,9 @@ def test_ngrams_share_the_loss_of_their_words(scenes_model, scene):
     division = grid_regions((96, 96), (8, 8))
     fills = {"image": "mean", "text": "mask"}
     silent = scenes_model.coalition_scores(encoded, division, regions, said, fills, 0)
-    full = scenes_model.coalition_scores(encoded, division, regions, torch.ones_like(said), fills, 0)
+    full = scenes_model.coalition_scores(
+        encoded, division, regions, torch.ones_like(said), fills, 0
+    )
     expected = float((full - silent)[0, scenes_model.labels.index("yes")])
     assert sum(w.value for w in all_at_once.words) == pytest.approx(expected, abs=1e-4)
 
@@ -80,7 +98,9 @@ def test_leave_one_out_is_the_loss_of_each_word_asked_of_the_plain_network(scene
     def plain(ids):
         with torch.no_grad(), torch.random.fork_rng():
             return float(
-                scenes_model.module(**{**inputs, "input_ids": ids}).logits[0, scenes_model.labels.index("yes")]
+                scenes_model.module(**{**inputs, "input_ids": ids}).logits[
+                    0, scenes_model.labels.index("yes")
+                ]
             )
 
     full = plain(inputs["input_ids"])

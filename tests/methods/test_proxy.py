@@ -33,7 +33,9 @@ def test_interactions_of_the_even_proxy_are_those_by_enumeration_and_it_has_no_v
     found = fitted(proxy.EVEN)
     score = as_game(found)
     every = np.column_stack(np.triu_indices(8, 1))
-    np.testing.assert_allclose(found.interactions(every), exact_interactions(score, 8, every, "shapley"), atol=1e-10)
+    np.testing.assert_allclose(
+        found.interactions(every), exact_interactions(score, 8, every, "shapley"), atol=1e-10
+    )
     np.testing.assert_allclose(exact_shapley(score, 8), 0, atol=1e-10)
 
 
@@ -45,7 +47,9 @@ def test_what_is_left_out_is_not_seen():
     kernel = prior.kernel(x, x)
     _, unseen, _ = proxy._solve(kernel, y, 0.1)
     rest = np.arange(1, 30)
-    by_the_others = kernel[0, rest] @ np.linalg.solve(kernel[np.ix_(rest, rest)] + 0.1 * np.eye(29), y[rest])
+    by_the_others = kernel[0, rest] @ np.linalg.solve(
+        kernel[np.ix_(rest, rest)] + 0.1 * np.eye(29), y[rest]
+    )
     assert unseen[0] == pytest.approx(y[0] - by_the_others)
 
 
@@ -54,7 +58,10 @@ def test_adjusted_intervals_cover_the_truth_as_often_as_they_say():
     """A saturating game of 12 players, pairs and triples with noise of every order; 200 seeds."""
     rng, players = np.random.default_rng(3), 12
     rows = every_coalition(players)
-    own, mixed = rng.normal(size=players), rng.normal(size=(players, players)) * 2 / np.sqrt(players)
+    own, mixed = (
+        rng.normal(size=players),
+        rng.normal(size=(players, players)) * 2 / np.sqrt(players),
+    )
     table = rows @ own + np.einsum("ni,ij,nj->n", rows, np.triu(mixed, 1), rows)
     for _ in range(players):
         table = table + rng.normal() * rows[:, rng.choice(players, 3, replace=False)].all(axis=1)
@@ -64,7 +71,9 @@ def test_adjusted_intervals_cover_the_truth_as_often_as_they_say():
     def score(coalitions):
         return table[np.asarray(coalitions) @ (1 << np.arange(players))]
 
-    found = [settle(adjusted(score, players, np.random.default_rng(s), 600, cross)) for s in range(200)]
+    found = [
+        settle(adjusted(score, players, np.random.default_rng(s), 600, cross)) for s in range(200)
+    ]
     for truth, values, errors in (
         (exact_shapley(score, players), [f.values for f in found], [f.errors for f in found]),
         (
@@ -77,4 +86,6 @@ def test_adjusted_intervals_cover_the_truth_as_often_as_they_say():
         assert 0.92 <= np.mean(np.abs(off) <= 1.96 * np.array(errors)) <= 0.98
         bias = off.mean(axis=0) / (off.std(axis=0, ddof=1) / np.sqrt(len(off)))
         assert np.abs(bias).max() < 4.2  # of 12 and 32
-    np.testing.assert_allclose([f.values.sum() for f in found], score(rows[-1:])[0] - score(rows[:1])[0])
+    np.testing.assert_allclose(
+        [f.values.sum() for f in found], score(rows[-1:])[0] - score(rows[:1])[0]
+    )

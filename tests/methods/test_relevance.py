@@ -34,12 +34,18 @@ def seen(scenes_model, scene):
     )
     score = output.logits[0, scenes_model.labels.index("yes")]
     gradients = torch.autograd.grad(score, output.attentions)
-    return [a.detach()[0] for a in output.attentions], [g[0] for g in gradients], inputs["input_ids"].shape[1]
+    return (
+        [a.detach()[0] for a in output.attentions],
+        [g[0] for g in gradients],
+        inputs["input_ids"].shape[1],
+    )
 
 
 def compare(why, row, tokens):
     np.testing.assert_allclose([t.value for t in why.tokens], row[:tokens], rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose([r.value for r in why.regions], row[tokens + 1 :], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        [r.value for r in why.regions], row[tokens + 1 :], rtol=1e-4, atol=1e-7
+    )
 
 
 def test_raw_attention_is_the_layers_own(scenes_model, scene, seen):
@@ -76,7 +82,9 @@ def test_a_layer_that_is_not_there_is_refused(scenes_model, scene):
 
 
 def test_a_classifier_without_attention_is_told_what_works(linear, picture):
-    with pytest.raises(vx.Unsupported, match=r"needs attention.*these work: .*integrated_gradients"):
+    with pytest.raises(
+        vx.Unsupported, match=r"needs attention.*these work: .*integrated_gradients"
+    ):
         vx.explain(linear, picture, method="attention")
 
 

@@ -47,7 +47,9 @@ def test_deep_lift_equals_captum(picture):
 def test_deep_lift_adds_up_through_max_pooling(picture, pool, inplace):
     """Captum's rule for it does not: its sum is off by more than the change of the score on this network."""
     model = vx.load(Pooled(pool, inplace), transform=ToTensor())
-    why = vx.explain(model, picture, method="deep_lift", image_baseline="constant", target="class 1")
+    why = vx.explain(
+        model, picture, method="deep_lift", image_baseline="constant", target="class 1"
+    )
     encoded = model.encode(vx.Example(picture))
     with torch.no_grad():
         both = model.module(torch.cat([encoded.pixels, torch.zeros_like(encoded.pixels)]))[:, 1]
@@ -74,7 +76,9 @@ class Attends(nn.Module):
             self.head = nn.Linear(8, 3, bias=False)
 
     def forward(self, x):
-        tokens = self.embed(x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2))
+        tokens = self.embed(
+            x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2)
+        )
         h = self.norm(tokens)
         if self.written_out:
             weights = (self.q(h) @ self.k(h).transpose(1, 2) / 8**0.5).softmax(-1)
@@ -88,7 +92,9 @@ class Attends(nn.Module):
 def by_the_authors_rules(net, x, target):
     """Relevance layer by layer with the paper's formulas on explicit relevances, not gradients."""
     with torch.no_grad():
-        patches = x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2)[0]
+        patches = (
+            x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2)[0]
+        )
         tokens = patches @ net.embed.weight.T
         h = net.norm(tokens)
         q, k, v = h @ net.q.weight.T, h @ net.k.weight.T, h @ net.v.weight.T
@@ -101,7 +107,9 @@ def by_the_authors_rules(net, x, target):
         def linear(inputs, weight, outputs, relevance):  # the ε rule, equation 8, ε → 0
             return inputs * ((relevance / outputs) @ weight)
 
-        r = (final.mean(0) * net.head.weight[target])[None] * final / final.sum(0)  # mean over tokens
+        r = (
+            (final.mean(0) * net.head.weight[target])[None] * final / final.sum(0)
+        )  # mean over tokens
         r_t2 = r * t2 / final
         r_u = r * nn.functional.gelu(u) / final  # equation 9: the curve passes relevance unchanged
         r_t2 = r_t2 + linear(t2, net.up.weight, u, r_u)
@@ -111,7 +119,10 @@ def by_the_authors_rules(net, x, target):
         r_s = s * (r_a - a * r_a.sum(-1, keepdim=True))  # equation 13
         share = r_s / (2 * s)
         r_q, r_k = q * (share @ k) / 8**0.5, k * (share.T @ q) / 8**0.5
-        r_h = sum(linear(h, m.weight, o, part) for m, o, part in ((net.q, q, r_q), (net.k, k, r_k), (net.v, v, r_v)))
+        r_h = sum(
+            linear(h, m.weight, o, part)
+            for m, o, part in ((net.q, q, r_q), (net.k, k, r_k), (net.v, v, r_v))
+        )
         # Section 3.3.3: the scale is fixed and the rest of the normalisation linear: (x − mean) · weight / std.
         scale = net.norm.weight / tokens.std(-1, correction=0, keepdim=True)
         per_input = r_h / h * scale
@@ -133,7 +144,9 @@ def test_attn_lrp_equals_the_authors_package(picture):
     model = vx.load(Attends(True), transform=ToTensor())
     why = vx.explain(model, picture, method="attn_lrp", target="class 2")
     net, x = model.module, model.encode(vx.Example(picture)).pixels
-    patches = x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2).detach()
+    patches = (
+        x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2).detach()
+    )
     patches.requires_grad_(True)
 
     def linear(layer, inputs):
@@ -144,11 +157,15 @@ def test_attn_lrp_equals_the_authors_package(picture):
     weights = lf.matmul(linear(net.q, h), linear(net.k, h).transpose(1, 2), False, 1e-9)
     weights = lf.softmax(lf.mul2(weights, 8**-0.5), -1)
     tokens = lf.add2(tokens, lf.matmul(weights, linear(net.v, h), False, 1e-9), False, 1e-9)
-    tokens = lf.add2(tokens, rules.identity(nn.functional.gelu, linear(net.up, tokens)), False, 1e-9)
+    tokens = lf.add2(
+        tokens, rules.identity(nn.functional.gelu, linear(net.up, tokens)), False, 1e-9
+    )
     score = linear(net.head, lf.mean(tokens, 1, False, 1e-9))[0, 2]
     (theirs,) = torch.autograd.grad(score, patches, score.detach())
     ours = why.image.reshape(2, 4, 2, 4).swapaxes(1, 2).reshape(4, 4, 4)
-    np.testing.assert_allclose(ours, theirs[0].unflatten(1, (3, 4, 4)).sum(1).numpy(), rtol=2e-3, atol=2e-5)
+    np.testing.assert_allclose(
+        ours, theirs[0].unflatten(1, (3, 4, 4)).sum(1).numpy(), rtol=2e-3, atol=2e-5
+    )
 
 
 def test_attn_lrp_conserves_the_score_without_biases(picture):
@@ -158,7 +175,10 @@ def test_attn_lrp_conserves_the_score_without_biases(picture):
             with torch.random.fork_rng():
                 torch.manual_seed(1)
                 self.body = nn.Sequential(
-                    nn.Flatten(), nn.Linear(192, 16, bias=False), nn.GELU(), nn.Linear(16, 3, bias=False)
+                    nn.Flatten(),
+                    nn.Linear(192, 16, bias=False),
+                    nn.GELU(),
+                    nn.Linear(16, 3, bias=False),
                 )
 
         def forward(self, x):
@@ -175,4 +195,6 @@ def test_attn_lrp_conserves_the_score_without_biases(picture):
 def test_the_rules_leave_no_trace(scenes_model, scene):
     before = vx.explain(scenes_model, scene, method="input_x_gradient").image
     vx.explain(scenes_model, scene, method="attn_lrp")
-    np.testing.assert_array_equal(vx.explain(scenes_model, scene, method="input_x_gradient").image, before)
+    np.testing.assert_array_equal(
+        vx.explain(scenes_model, scene, method="input_x_gradient").image, before
+    )

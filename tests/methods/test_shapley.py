@@ -33,7 +33,9 @@ def by_definition(value, players):
 
 
 def game(value):
-    return lambda coalitions: np.array([value(frozenset(np.flatnonzero(row).tolist())) for row in coalitions])
+    return lambda coalitions: np.array(
+        [value(frozenset(np.flatnonzero(row).tolist())) for row in coalitions]
+    )
 
 
 def test_glove_game_has_its_textbook_values():
@@ -52,13 +54,18 @@ def test_exact_equals_the_definition_on_random_games():
 
 
 def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(curved, picture):
-    ours = vx.explain(curved, picture, method="shapley", target="a", regions=2, image_fill="constant", budget=16)
+    ours = vx.explain(
+        curved, picture, method="shapley", target="a", regions=2, image_fill="constant", budget=16
+    )
     x = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float() / 255
 
     def value(present):
         shown = torch.zeros_like(x)
         for cell in present:
-            rows, columns = slice(4 * (cell // 2), 4 * (cell // 2) + 4), slice(4 * (cell % 2), 4 * (cell % 2) + 4)
+            rows, columns = (
+                slice(4 * (cell // 2), 4 * (cell // 2) + 4),
+                slice(4 * (cell % 2), 4 * (cell % 2) + 4),
+            )
             shown[:, rows, columns] = x[:, rows, columns]
         with torch.no_grad():
             return float(curved.module(shown[None])[0, 0])
@@ -69,12 +76,17 @@ def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(curved, pi
 
 def random_table(players, seed):
     rng = np.random.default_rng(seed)
-    return {frozenset(np.flatnonzero(row).tolist()): rng.normal() for row in np.ndindex(*[2] * players)}
+    return {
+        frozenset(np.flatnonzero(row).tolist()): rng.normal() for row in np.ndindex(*[2] * players)
+    }
 
 
 def banzhaf_by_definition(value, players):
     everybody = [frozenset(np.flatnonzero(row).tolist()) for row in np.ndindex(*[2] * players)]
-    return [np.mean([value(s | {i}) - value(s) for s in everybody if i not in s]) for i in range(players)]
+    return [
+        np.mean([value(s | {i}) - value(s) for s in everybody if i not in s])
+        for i in range(players)
+    ]
 
 
 def owen_by_definition(value, unions):
@@ -93,7 +105,9 @@ def owen_by_definition(value, unions):
 def test_exact_banzhaf_and_owen_equal_their_definitions():
     table = random_table(6, 3)
     np.testing.assert_allclose(
-        exact_banzhaf(game(table.__getitem__), 6), banzhaf_by_definition(table.__getitem__, 6), atol=1e-12
+        exact_banzhaf(game(table.__getitem__), 6),
+        banzhaf_by_definition(table.__getitem__, 6),
+        atol=1e-12,
     )
     unions = [[0, 1], [2, 3, 4], [5]]
     np.testing.assert_allclose(
@@ -108,7 +122,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name):
     """Over 200 seeds, 95 % intervals hold the value by the definition in 92 to 98 % of the cases; no bias."""
     players = 8
     # A smooth part, as models have, and pure noise on top.
-    table = {s: sum(s) / 4 + 0.2 * len(s) ** 2 / 8 + 0.3 * v for s, v in random_table(players, 2).items()}
+    table = {
+        s: sum(s) / 4 + 0.2 * len(s) ** 2 / 8 + 0.3 * v for s, v in random_table(players, 2).items()
+    }
     value, score = table.__getitem__, game(table.__getitem__)
     unions = [[0, 1, 2], [3, 4, 5, 6, 7]]
     order = union_order([np.array(u) for u in unions])
@@ -118,14 +134,18 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name):
         "owen": (lambda *a: permutation(*a, order), owen_by_definition(value, unions)),
         "banzhaf": (banzhaf, np.array(banzhaf_by_definition(value, players))),
     }[name]
-    found = [settle(estimate(score, players, np.random.default_rng(seed), 600)) for seed in range(200)]
+    found = [
+        settle(estimate(score, players, np.random.default_rng(seed), 600)) for seed in range(200)
+    ]
     values, errors = np.array([e.values for e in found]), np.array([e.errors for e in found])
     covered = np.mean(np.abs(values - truth) <= 1.96 * errors)
     bias = (values.mean(0) - truth) / (values.std(0, ddof=1) / np.sqrt(len(values)))
     assert 0.92 <= covered <= 0.98
     assert np.abs(bias).max() < 4  # of eight players, so a little above three
     if name != "banzhaf":
-        np.testing.assert_allclose(values.sum(1), value(frozenset(range(players))) - value(frozenset()))
+        np.testing.assert_allclose(
+            values.sum(1), value(frozenset(range(players))) - value(frozenset())
+        )
 
 
 @pytest.mark.parametrize("estimate", [permutation, kernel])
@@ -137,7 +157,15 @@ def test_additive_games_are_exact_at_once(estimate):
 
 
 def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
-    ours = vx.explain(scenes_model, scene, method="shapley", target="yes", regions=4, budget=200, image_fill="drop")
+    ours = vx.explain(
+        scenes_model,
+        scene,
+        method="shapley",
+        target="yes",
+        regions=4,
+        budget=200,
+        image_fill="drop",
+    )
     encoded = scenes_model.encode(scene)
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     with torch.no_grad(), torch.random.fork_rng():
@@ -162,7 +190,13 @@ def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
 
 def test_tolerance_stops_early(scenes_model, scene):
     loose = vx.explain(
-        scenes_model, scene, method="shapley", regions=2, estimator="permutation", budget=4000, tolerance=0.5
+        scenes_model,
+        scene,
+        method="shapley",
+        regions=2,
+        estimator="permutation",
+        budget=4000,
+        tolerance=0.5,
     )
     assert loose.cost.forwards < 500
 

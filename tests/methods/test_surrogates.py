@@ -19,7 +19,14 @@ def worth(linear, picture):
 
 def test_lime_finds_the_weights_of_a_linear_game(linear, picture):
     why = vx.explain(
-        linear, picture, method="lime", target="a", regions=2, image_fill="constant", penalty=1e-9, budget=64
+        linear,
+        picture,
+        method="lime",
+        target="a",
+        regions=2,
+        image_fill="constant",
+        penalty=1e-9,
+        budget=64,
     )
     np.testing.assert_allclose([r.value for r in why.regions], worth(linear, picture), atol=1e-4)
 
@@ -29,16 +36,27 @@ def test_the_regression_is_that_of_scikit_learn():
     rows = rng.random((80, 6)) < 0.5
     values = rng.normal(size=80)
     distance = 1 - np.sqrt(rows.sum(axis=1) / 6)
-    theirs = Ridge(alpha=0.7).fit(rows, values, sample_weight=np.sqrt(np.exp(-(distance**2) / 0.25**2)))
+    theirs = Ridge(alpha=0.7).fit(
+        rows, values, sample_weight=np.sqrt(np.exp(-(distance**2) / 0.25**2))
+    )
     np.testing.assert_allclose(ridge(rows, values, 0.25, 0.7)[0], theirs.coef_, atol=1e-10)
 
 
 def test_rise_of_a_linear_game_is_the_own_worth_plus_half_of_the_others(linear, picture):
     why = vx.explain(
-        linear, picture, method="rise", masks="regions", target="a", regions=2, image_fill="constant", budget=4000
+        linear,
+        picture,
+        method="rise",
+        masks="regions",
+        target="a",
+        regions=2,
+        image_fill="constant",
+        budget=4000,
     )
     own = worth(linear, picture)
-    values, errors = (np.array([getattr(r, name) for r in why.regions]) for name in ("value", "error"))
+    values, errors = (
+        np.array([getattr(r, name) for r in why.regions]) for name in ("value", "error")
+    )
     assert np.all(np.abs(values - (own / 2 + own.sum() / 2)) < 4 * errors)
     assert errors.max() < 0.1 * np.ptp(values)
 
@@ -51,9 +69,13 @@ def authors_rise(score, picture, count, cells, probability, rng):
     masks = np.empty((count, *size))
     for i, grid in enumerate((rng.random((count, cells, cells)) < probability).astype(float)):
         x, y = rng.integers(0, cell[0]), rng.integers(0, cell[1])
-        masks[i] = resize(grid, up, order=1, mode="reflect", anti_aliasing=False)[x : x + size[0], y : y + size[1]]
+        masks[i] = resize(grid, up, order=1, mode="reflect", anti_aliasing=False)[
+            x : x + size[0], y : y + size[1]
+        ]
     scores = score(masks[..., None] * picture)
-    return np.tensordot(scores, masks, 1) / count / probability, np.tensordot(scores**2, masks**2, 1) / count
+    return np.tensordot(scores, masks, 1) / count / probability, np.tensordot(
+        scores**2, masks**2, 1
+    ) / count
 
 
 def test_smooth_rise_is_the_authors(linear, picture):
@@ -64,7 +86,14 @@ def test_smooth_rise_is_the_authors(linear, picture):
 
     theirs, squares = authors_rise(score, picture, 40_000, 4, 0.5, np.random.default_rng(1))
     why = vx.explain(
-        linear, picture, method="rise", target="a", regions=4, image_fill="constant", budget=40_000, cells=4
+        linear,
+        picture,
+        method="rise",
+        target="a",
+        regions=4,
+        image_fill="constant",
+        budget=40_000,
+        cells=4,
     )
     noise = np.sqrt(squares / 40_000) / 0.5
     assert np.abs(why.image * 4 - theirs).max() < 5 * np.sqrt(2) * noise.max()
@@ -77,7 +106,10 @@ def test_smooth_rise_states_its_errors(linear, picture):
     inside = []
     for seed in range(60):
         why = vx.explain(linear, picture, budget=300, seed=seed, **parts)
-        inside += [abs(a.value - b.value) < 1.96 * a.error for a, b in zip(why.regions, truth.regions, strict=True)]
+        inside += [
+            abs(a.value - b.value) < 1.96 * a.error
+            for a, b in zip(why.regions, truth.regions, strict=True)
+        ]
     assert 0.88 < np.mean(inside) <= 1
 
 
@@ -89,7 +121,9 @@ def test_smooth_rise_values_words_too(scenes_model, scene):
         vx.explain(scenes_model, scene, method="rise", budget=400, image_fill="drop")
 
 
-@pytest.mark.parametrize(("method", "message"), [("lime", r"coefficients of \d+ players"), ("rise", "too small")])
+@pytest.mark.parametrize(
+    ("method", "message"), [("lime", r"coefficients of \d+ players"), ("rise", "too small")]
+)
 def test_budgets_that_cannot_do_are_refused(scenes_model, scene, method, message):
     with pytest.raises(vx.InvalidInput, match=message):
         vx.explain(scenes_model, scene, method=method, budget=4)

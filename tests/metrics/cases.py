@@ -28,7 +28,9 @@ class Table(nn.Module):
 
 def table_case(table, values, shape, answer="a"):
     """A case of one player per pixel with these values (P,), on a white picture of `shape`, absent pixels black."""
-    return network_case(Table(table), np.full((*shape, 3), 255, np.uint8), values, shape, answer=answer)
+    return network_case(
+        Table(table), np.full((*shape, 3), 255, np.uint8), values, shape, answer=answer
+    )
 
 
 def network_case(network, picture, values, grid, answer="a", labels=("a", "b"), truth=None, seed=0):

@@ -39,7 +39,9 @@ def test_deletion_of_three_players_by_hand():
     np.testing.assert_allclose(found.scores, [0.90, 0.60, 0.20, 0.10], atol=1e-6)
     assert found.value == pytest.approx((0.45 + 0.60 + 0.20 + 0.05) / 3, abs=1e-6)
     # Signed, the most positive first: 0, 1, 2: 0.90, v(23) = 0.40, v(3) = 0.15, 0.10.
-    np.testing.assert_allclose(Deletion(steps=3, order="signed")(case).scores, [0.90, 0.40, 0.15, 0.10], atol=1e-6)
+    np.testing.assert_allclose(
+        Deletion(steps=3, order="signed")(case).scores, [0.90, 0.40, 0.15, 0.10], atol=1e-6
+    )
 
 
 def test_insertion_of_three_players_by_hand():
@@ -119,7 +121,9 @@ def test_sensitivity_is_captums():
     case = case.of(method, method(case.task), case.task.cost)
     ours = SensitivityMax(draws=6, radius=0.05)(case)
     rng = np.random.default_rng((0, 13))
-    noise = torch.from_numpy(np.stack([rng.uniform(-0.05, 0.05, (1, 3, 8, 8)) for _ in range(6)])).float()[:, 0]
+    noise = torch.from_numpy(
+        np.stack([rng.uniform(-0.05, 0.05, (1, 3, 8, 8)) for _ in range(6)])
+    ).float()[:, 0]
     x = case.task.encoded.pixels
 
     def explained(inputs):
@@ -180,7 +184,9 @@ def test_faithfulness_correlation_is_quantus(grey, monkeypatch):
     case, given = grey
     ours = FaithfulnessCorrelation(draws=80, share=0.25)(case)
     rng = np.random.default_rng((0, 7))
-    monkeypatch.setattr(np.random, "choice", lambda n, size, replace: rng.choice(n, size, replace=replace))
+    monkeypatch.setattr(
+        np.random, "choice", lambda n, size, replace: rng.choice(n, size, replace=replace)
+    )
     metric = QuantusCorrelation(
         nr_runs=80, subset_size=16, perturb_baseline=0.0, normalise=False, disable_warnings=True,
         return_aggregate=False,
@@ -192,8 +198,12 @@ def test_faithfulness_correlation_is_quantus(grey, monkeypatch):
 def test_correlation_of_a_linear_game_with_its_own_values_is_one():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
     picture = np.random.default_rng(0).integers(0, 256, (2, 2, 3), dtype=np.uint8)
-    own = (network[1].weight[0].detach().numpy().reshape(3, 4) * (picture.reshape(4, 3).T / 255)).sum(0)
-    assert FaithfulnessCorrelation(share=0.5)(network_case(network, picture, own, (2, 2))) == pytest.approx(1, abs=1e-5)
+    own = (
+        network[1].weight[0].detach().numpy().reshape(3, 4) * (picture.reshape(4, 3).T / 255)
+    ).sum(0)
+    assert FaithfulnessCorrelation(share=0.5)(
+        network_case(network, picture, own, (2, 2))
+    ) == pytest.approx(1, abs=1e-5)
     assert Infidelity()(network_case(network, picture, own, (2, 2))) == pytest.approx(0, abs=1e-9)
     assert np.isnan(FaithfulnessCorrelation()(network_case(network, picture, np.zeros(4), (2, 2))))
 
@@ -220,5 +230,7 @@ def test_road_follows_the_definition(grey):
         noise = 0.01 * rng.standard_normal((3, count))
         filled = noisy_linear_imputation(whole.astype(float), np.sort(order[:count]), noise=0.0)
         filled.reshape(3, 64)[:, np.sort(order[:count])] += noise
-        scores.append(float(given["model"](torch.from_numpy(filled)[None].float()).softmax(1)[0, 0]))
+        scores.append(
+            float(given["model"](torch.from_numpy(filled)[None].float()).softmax(1)[0, 0])
+        )
     np.testing.assert_allclose(found.scores[:4], scores, atol=1e-5)

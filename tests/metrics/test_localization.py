@@ -32,19 +32,28 @@ def located():
 
 
 def theirs(metric, given, truth):
-    settings = {"abs": False, "normalise": False, "disable_warnings": True, "return_aggregate": False}
+    settings = {
+        "abs": False,
+        "normalise": False,
+        "disable_warnings": True,
+        "return_aggregate": False,
+    }
     return float(np.ravel(metric(**settings)(**given, s_batch=truth, channel_first=True))[0])
 
 
 def test_rank_is_quantus(located):
     case, given, truth = located
-    assert RelevanceRank()(case) == pytest.approx(theirs(quantus.RelevanceRankAccuracy, given, truth))
+    assert RelevanceRank()(case) == pytest.approx(
+        theirs(quantus.RelevanceRankAccuracy, given, truth)
+    )
 
 
 def test_mass_is_quantus_of_the_positive_part(located):
     case, given, truth = located
     given = {**given, "a_batch": np.maximum(given["a_batch"], 0)}
-    assert RelevanceMass()(case) == pytest.approx(theirs(quantus.RelevanceMassAccuracy, given, truth))
+    assert RelevanceMass()(case) == pytest.approx(
+        theirs(quantus.RelevanceMassAccuracy, given, truth)
+    )
 
 
 def test_pointing_game_is_quantus(located):
@@ -58,9 +67,13 @@ def test_pointing_game_is_quantus(located):
 
 def test_sparseness_is_quantus(located):
     case, given, _ = located
-    metric = quantus.Sparseness(abs=True, normalise=False, disable_warnings=True, return_aggregate=False)
+    metric = quantus.Sparseness(
+        abs=True, normalise=False, disable_warnings=True, return_aggregate=False
+    )
     # Quantus adds 1e-7 to every value.
-    assert Sparseness()(case) == pytest.approx(float(metric(**given, channel_first=True)[0]), abs=1e-5)
+    assert Sparseness()(case) == pytest.approx(
+        float(metric(**given, channel_first=True)[0]), abs=1e-5
+    )
 
 
 def test_equal_values_are_drawn_by_lot():

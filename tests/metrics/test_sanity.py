@@ -18,7 +18,9 @@ from vqa_explain.metrics.sanity import randomised
 
 
 def digest(module):
-    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in module.parameters())).hexdigest()
+    return hashlib.sha256(
+        b"".join(p.detach().numpy().tobytes() for p in module.parameters())
+    ).hexdigest()
 
 
 def test_the_model_itself_stays_and_no_random_state_moves(scenes_model):
@@ -27,13 +29,24 @@ def test_the_model_itself_stays_and_no_random_state_moves(scenes_model):
     assert digest(scenes_model.module) == before
     assert torch.equal(torch.get_rng_state(), state)
     changed = [
-        [not torch.equal(a, b) for a, b in zip(scenes_model.module.parameters(), t.module.parameters(), strict=True)]
+        [
+            not torch.equal(a, b)
+            for a, b in zip(scenes_model.module.parameters(), t.module.parameters(), strict=True)
+        ]
         for t in twins
     ]
     names = [name for name, _ in scenes_model.module.named_parameters()]
     lowest = ("embeddings", "layer.0.", "layer.1.", "layer.2.", "layer.3.")
-    below = [change for name, change in zip(names, changed[0], strict=True) if any(part in name for part in lowest)]
-    above = [change for name, change in zip(names, changed[0], strict=True) if "classifier" in name or "pooler" in name]
+    below = [
+        change
+        for name, change in zip(names, changed[0], strict=True)
+        if any(part in name for part in lowest)
+    ]
+    above = [
+        change
+        for name, change in zip(names, changed[0], strict=True)
+        if "classifier" in name or "pooler" in name
+    ]
     assert not any(below)
     assert np.mean(above) > 0.9
     assert sum(changed[0]) <= round(0.3 * len(names))
@@ -60,7 +73,9 @@ def edges():
             grey = task.encoded.pixels[0].mean(0).numpy()
             steps = np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])
             rows, columns = task.encoded.grid
-            cells = steps.reshape(rows, steps.shape[0] // rows, columns, -1).sum(axis=(1, 3)).ravel()
+            cells = (
+                steps.reshape(rows, steps.shape[0] // rows, columns, -1).sum(axis=(1, 3)).ravel()
+            )
             return from_cells(task, cells, np.ones(len(task.encoded.tokens)), "none")
 
     yield Edges
@@ -98,7 +113,11 @@ def blind(model):
 
 
 def test_a_model_that_ignores_the_picture_is_exposed(scenes_model, tmp_path):
-    examples = [e for e in (vx.load_dataset("scenes:test")[i] for i in range(60)) if e.family in ("color", "shape")]
+    examples = [
+        e
+        for e in (vx.load_dataset("scenes:test")[i] for i in range(60))
+        if e.family in ("color", "shape")
+    ]
     metrics = ["text_share", "accuracy", "accuracy_without_image", "emap:count=10"]
     reports = {
         name: vx.evaluate(model, examples, ["leave_one_out"], metrics, tmp_path / name, workers=1)
@@ -137,5 +156,10 @@ def test_examples_without_truth_leave_localisation_out(scenes_model):
     example = replace(vx.load_dataset("scenes:test")[0], masks=None, about=())
     plan = Plan("m", "", "d", "", None, ("saliency",), ("relevance_mass", "word_mass"))
     rows = Judge(scenes_model, plan)(0, example)
-    notes = {row["metric"]: row["note"] for row in rows if row["method"] == "saliency" and row["metric"]}
-    assert notes == {"relevance_mass": "the example has no mask of the true region", "word_mass": None}
+    notes = {
+        row["metric"]: row["note"] for row in rows if row["method"] == "saliency" and row["metric"]
+    }
+    assert notes == {
+        "relevance_mass": "the example has no mask of the true region",
+        "word_mass": None,
+    }

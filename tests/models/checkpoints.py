@@ -33,7 +33,12 @@ def chat(image: str) -> str:
     )
 
 
-SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
 
 
 def text_settings(size: int, **more: object) -> dict:
@@ -55,13 +60,17 @@ def vision_settings(image: int, patch: int) -> dict:
 
 
 def llava() -> tuple:
-    words = tokenizer(["<pad>", "<s>", "</s>", "<image>"], pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    words = tokenizer(
+        ["<pad>", "<s>", "</s>", "<image>"], pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
     config = tf.LlavaConfig(
         vision_config=tf.CLIPVisionConfig(**vision_settings(32, 8)),
         text_config=tf.LlamaConfig(**text_settings(len(words))),
         image_token_index=words.convert_tokens_to_ids("<image>"),
     )
-    pictures = tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    pictures = tf.CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
     processor = tf.LlavaProcessor(
         pictures,
         words,
@@ -88,7 +97,9 @@ def llava_onevision() -> tuple:
         video_token_index=words.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=points,
     )
-    pictures = tf.LlavaOnevisionImageProcessor(size={"height": 32, "width": 32}, image_grid_pinpoints=points)
+    pictures = tf.LlavaOnevisionImageProcessor(
+        size={"height": 32, "width": 32}, image_grid_pinpoints=points
+    )
     processor = tf.LlavaOnevisionProcessor(
         pictures,
         words,
@@ -110,11 +121,23 @@ def _qwen(version: str) -> tuple:
             strict=True,
         )
     )
-    rope = {"rope_type": "default", "type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    rope = {
+        "rope_type": "default",
+        "type": "default",
+        "mrope_section": [1, 1, 2],
+        "rope_theta": 10000.0,
+    }
     text = text_settings(len(words), rope_parameters=rope)
     sizes = {"min_pixels": 56 * 56, "max_pixels": 56 * 112}
     if version == "2":
-        vision = {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 14, "mlp_ratio": 2}
+        vision = {
+            "depth": 2,
+            "embed_dim": 32,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "patch_size": 14,
+            "mlp_ratio": 2,
+        }
         config = tf.Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
         module = tf.Qwen2VLForConditionalGeneration(config)
         kind = tf.Qwen2VLProcessor
@@ -149,7 +172,15 @@ def qwen2_5_vl() -> tuple:
 def _idefics(kind: str) -> tuple:
     marks = [f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5)]
     words = tokenizer(
-        ["<pad>", "</s>", "<fake_token_around_image>", "<image>", "<global-img>", "<end_of_utterance>", *marks],
+        [
+            "<pad>",
+            "</s>",
+            "<fake_token_around_image>",
+            "<image>",
+            "<global-img>",
+            "<end_of_utterance>",
+            *marks,
+        ],
         pad_token="<pad>",
         eos_token="</s>",
         extra_special_tokens={
@@ -166,7 +197,10 @@ def _idefics(kind: str) -> tuple:
     if kind == "idefics3":
         config = tf.Idefics3Config(vision_config=vision, text_config=text, **common)
         processor = tf.Idefics3Processor(
-            tf.Idefics3ImageProcessor(**sizes), words, image_seq_len=4, chat_template=chat("<image>")
+            tf.Idefics3ImageProcessor(**sizes),
+            words,
+            image_seq_len=4,
+            chat_template=chat("<image>"),
         )
         return tf.Idefics3ForConditionalGeneration(config), processor
     config = tf.SmolVLMConfig(vision_config=vision, text_config=text, **common)
@@ -189,7 +223,12 @@ def smolvlm() -> tuple:
 
 
 def paligemma() -> tuple:
-    words = tokenizer(["<pad>", "<bos>", "<eos>", "<image>"], pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
+    words = tokenizer(
+        ["<pad>", "<bos>", "<eos>", "<image>"],
+        pad_token="<pad>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+    )
     vision = tf.SiglipVisionConfig(**vision_settings(32, 8), projection_dim=32)
     text = tf.GemmaConfig(**text_settings(len(words)), head_dim=8, pad_token_id=0)
     config = tf.PaliGemmaConfig(
@@ -208,8 +247,21 @@ def word_pieces() -> tf.BertTokenizer:
     from vqa_explain.training.scenes import question_words
 
     letters = "abcdefghijklmnopqrstuvwxyz'?.,"
-    words = sorted({w.lower() for w in question_words()} | {w.strip("?.,;").lower() for t in TEXTS for w in t.split()})
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *words, *letters, *(f"##{c}" for c in letters)]
+    words = sorted(
+        {w.lower() for w in question_words()}
+        | {w.strip("?.,;").lower() for t in TEXTS for w in t.split()}
+    )
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "[DEC]",
+        *words,
+        *letters,
+        *(f"##{c}" for c in letters),
+    ]
     return tf.BertTokenizer(vocab={piece: i for i, piece in enumerate(dict.fromkeys(pieces))})
 
 
@@ -231,7 +283,13 @@ def vilt() -> tuple:
 
 def blip() -> tuple:
     words = word_pieces()
-    marks = {"bos_token_id": 5, "pad_token_id": 0, "sep_token_id": 3, "eos_token_id": 3, "encoder_hidden_size": 32}
+    marks = {
+        "bos_token_id": 5,
+        "pad_token_id": 0,
+        "sep_token_id": 3,
+        "eos_token_id": 3,
+        "encoder_hidden_size": 32,
+    }
     config = tf.BlipConfig(
         text_config={**bert_settings(len(words)), **marks},
         vision_config=vision_settings(32, 8),
@@ -261,13 +319,20 @@ def lxmert() -> tuple:
 
 
 def clip() -> tuple:
-    words = tokenizer(["<pad>", "<|startoftext|>", "<|endoftext|>"], pad_token="<pad>", eos_token="<|endoftext|>")
+    words = tokenizer(
+        ["<pad>", "<|startoftext|>", "<|endoftext|>"], pad_token="<pad>", eos_token="<|endoftext|>"
+    )
     words.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|startoftext|> $A <|endoftext|>", special_tokens=[("<|startoftext|>", 1), ("<|endoftext|>", 2)]
+        single="<|startoftext|> $A <|endoftext|>",
+        special_tokens=[("<|startoftext|>", 1), ("<|endoftext|>", 2)],
     )
     text = {**bert_settings(len(words)), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = tf.CLIPConfig(text_config=text, vision_config=vision_settings(32, 8), projection_dim=16)
-    pictures = tf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    config = tf.CLIPConfig(
+        text_config=text, vision_config=vision_settings(32, 8), projection_dim=16
+    )
+    pictures = tf.CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
     return tf.CLIPModel(config), tf.CLIPProcessor(pictures, words)
 
 
@@ -276,7 +341,12 @@ def siglip() -> tuple:
     words.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
-    text = {**bert_settings(len(words)), "pad_token_id": 0, "eos_token_id": 1, "projection_size": 32}
+    text = {
+        **bert_settings(len(words)),
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "projection_size": 32,
+    }
     config = tf.SiglipConfig(text_config=text, vision_config=vision_settings(32, 8))
     pictures = tf.SiglipImageProcessor(size={"height": 32, "width": 32})
     return tf.SiglipModel(config), tf.SiglipProcessor(pictures, words)
@@ -285,19 +355,33 @@ def siglip() -> tuple:
 def vit() -> tuple:
     config = tf.ViTConfig(**vision_settings(32, 8), num_labels=3)
     config.id2label = dict(enumerate(["cat", "dog", "cup"]))
-    return tf.ViTForImageClassification(config), tf.ViTImageProcessor(size={"height": 32, "width": 32})
+    return tf.ViTForImageClassification(config), tf.ViTImageProcessor(
+        size={"height": 32, "width": 32}
+    )
 
 
 def swin() -> tuple:
     config = tf.SwinConfig(
-        image_size=32, patch_size=2, embed_dim=16, depths=[1, 2], num_heads=[2, 2], window_size=4, num_labels=3
+        image_size=32,
+        patch_size=2,
+        embed_dim=16,
+        depths=[1, 2],
+        num_heads=[2, 2],
+        window_size=4,
+        num_labels=3,
     )
-    return tf.SwinForImageClassification(config), tf.ViTImageProcessor(size={"height": 32, "width": 32})
+    return tf.SwinForImageClassification(config), tf.ViTImageProcessor(
+        size={"height": 32, "width": 32}
+    )
 
 
 def resnet() -> tuple:
-    config = tf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3)
-    return tf.ResNetForImageClassification(config), tf.ViTImageProcessor(size={"height": 32, "width": 32})
+    config = tf.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3
+    )
+    return tf.ResNetForImageClassification(config), tf.ViTImageProcessor(
+        size={"height": 32, "width": 32}
+    )
 
 
 GENERATIVE = {

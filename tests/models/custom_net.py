@@ -7,7 +7,16 @@ from torchvision import transforms
 
 import vqa_explain as vx
 
-VOCABULARY = {"<pad>": 0, "<unk>": 1, "what": 2, "color": 3, "is": 4, "the": 5, "circle": 6, "square": 7}
+VOCABULARY = {
+    "<pad>": 0,
+    "<unk>": 1,
+    "what": 2,
+    "color": 3,
+    "is": 4,
+    "the": 5,
+    "circle": 6,
+    "square": 7,
+}
 
 
 class AttendsToGrid(nn.Module):
@@ -45,5 +54,10 @@ IMAGE = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
 
 def custom(**settings):
-    named = {"image": IMAGE, "text": VOCABULARY, "labels": ["yes", "no", "red", "blue"], "device": "cpu"}
+    named = {
+        "image": IMAGE,
+        "text": VOCABULARY,
+        "labels": ["yes", "no", "red", "blue"],
+        "device": "cpu",
+    }
     return vx.CustomModel(network(), **{**named, **settings})

@@ -7,7 +7,9 @@ from checkpoints import MAKERS
 import vqa_explain as vx
 
 QUESTION = "What color is the circle?"
-BOXES = np.array([[0, 0, 30, 30], [20, 20, 60, 60], [10, 10, 15, 15], [50, 0, 90, 40], [0, 40, 90, 60]])
+BOXES = np.array(
+    [[0, 0, 30, 30], [20, 20, 60, 60], [10, 10, 15, 15], [50, 0, 90, 40], [0, 40, 90, 60]]
+)
 
 
 def example_for(model, picture, question=QUESTION):

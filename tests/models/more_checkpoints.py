@@ -59,12 +59,16 @@ def deepseek_vl_hybrid():
         min_size=8,
     )
     template = chat("<image_placeholder>")
-    processor = tf.DeepseekVLHybridProcessor(pictures, words, num_image_tokens=16, chat_template=template)
+    processor = tf.DeepseekVLHybridProcessor(
+        pictures, words, num_image_tokens=16, chat_template=template
+    )
     return tf.DeepseekVLHybridForConditionalGeneration(config), processor
 
 
 def janus():
-    words = pieces(image_token="<image_placeholder>", boi_token="<begin_of_image>", eoi_token="<end_of_image>")
+    words = pieces(
+        image_token="<image_placeholder>", boi_token="<begin_of_image>", eoi_token="<end_of_image>"
+    )
     vision = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -117,14 +121,20 @@ def idefics2(latents=16):
         perceiver_config=resampler,
         image_token_id=number(words, "<image>"),
     )
-    pictures = tf.Idefics2ImageProcessor(size={"longest_edge": 64, "shortest_edge": 64}, do_image_splitting=False)
-    processor = tf.Idefics2Processor(pictures, words, image_seq_len=latents, chat_template=chat("<image>"))
+    pictures = tf.Idefics2ImageProcessor(
+        size={"longest_edge": 64, "shortest_edge": 64}, do_image_splitting=False
+    )
+    processor = tf.Idefics2Processor(
+        pictures, words, image_seq_len=latents, chat_template=chat("<image>")
+    )
     return tf.Idefics2ForConditionalGeneration(config), processor
 
 
 def gemma3():
     """A chat template that trims the question, and attention with a window."""
-    words = pieces(image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>")
+    words = pieces(
+        image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>"
+    )
     text = text_settings(
         len(words),
         head_dim=8,
@@ -159,7 +169,9 @@ def llava_padded():
         text_config=tf.LlamaConfig(**text_settings(len(words))),
         image_token_index=number(words, "<image>"),
     )
-    pictures = tf.LlavaImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_pad=True)
+    pictures = tf.LlavaImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_pad=True
+    )
     processor = tf.LlavaProcessor(
         pictures,
         words,

@@ -21,10 +21,14 @@ def test_scores_are_the_teacher_forced_log_probabilities(models, shape):
         ours = model.scores(encoded, model.leaves(encoded))[0].numpy()
     inputs = model.processor(images=Image.fromarray(picture), text=QUESTION, return_tensors="pt")
     caught = []
-    handle = model.module.text_decoder.register_forward_hook(lambda _m, _i, out: caught.append(out.logits))
+    handle = model.module.text_decoder.register_forward_hook(
+        lambda _m, _i, out: caught.append(out.logits)
+    )
     try:
         for column, answer in zip(ours, ANSWERS, strict=True):
-            ids = model.processor.tokenizer(answer, add_special_tokens=False, return_tensors="pt")["input_ids"]
+            ids = model.processor.tokenizer(answer, add_special_tokens=False, return_tensors="pt")[
+                "input_ids"
+            ]
             start = torch.full((1, 1), model.module.config.text_config.bos_token_id)
             with torch.no_grad():
                 model.module(**inputs, decoder_input_ids=torch.cat([start, ids[:, :-1]], dim=1))
@@ -36,7 +40,9 @@ def test_scores_are_the_teacher_forced_log_probabilities(models, shape):
 
 def test_its_own_answer_is_what_generate_writes(models, noise_picture):
     model = models("blip")
-    inputs = model.processor(images=Image.fromarray(noise_picture), text=QUESTION, return_tensors="pt")
+    inputs = model.processor(
+        images=Image.fromarray(noise_picture), text=QUESTION, return_tensors="pt"
+    )
     with torch.no_grad():
         ids = model.module.generate(**inputs, max_new_tokens=12, do_sample=False, num_beams=1)[
             0, 1:
@@ -52,14 +58,23 @@ def test_an_absent_word_is_one_that_attention_does_not_see(models, noise_picture
     said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
     said[0, 3] = False
     regions = grid_regions(encoded.geometry.frame, (1, 1))
-    ours = model.coalition_scores(encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "text": "pad"}, 0)
-    inputs = model.processor(images=Image.fromarray(noise_picture), text=QUESTION, return_tensors="pt")
+    ours = model.coalition_scores(
+        encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "text": "pad"}, 0
+    )
+    inputs = model.processor(
+        images=Image.fromarray(noise_picture), text=QUESTION, return_tensors="pt"
+    )
     inputs["attention_mask"][0, 3] = 0
     caught = []
-    handle = model.module.text_decoder.register_forward_hook(lambda _m, _i, out: caught.append(out.logits))
+    handle = model.module.text_decoder.register_forward_hook(
+        lambda _m, _i, out: caught.append(out.logits)
+    )
     try:
         with torch.no_grad():
-            model.module(**inputs, decoder_input_ids=torch.full((1, 1), model.module.config.text_config.bos_token_id))
+            model.module(
+                **inputs,
+                decoder_input_ids=torch.full((1, 1), model.module.config.text_config.bos_token_id),
+            )
     finally:
         handle.remove()
     red = model.processor.tokenizer.convert_tokens_to_ids("red")

@@ -27,7 +27,10 @@ def lite0():
         transforms.Normalize([0.5] * 3, [0.5] * 3),
     ]
     return vx.load(
-        module, transform=transforms.Compose(steps), labels=[f"class {i}" for i in range(1000)], device="cpu"
+        module,
+        transform=transforms.Compose(steps),
+        labels=[f"class {i}" for i in range(1000)],
+        device="cpu",
     )
 
 
@@ -52,7 +55,14 @@ def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0):
 
 
 def test_occlusion_finds_the_cat_and_not_the_background(lite0):
-    why = vx.explain(lite0, skimage.data.chelsea(), method="occlusion", window=64, stride=32, score="log_probability")
+    why = vx.explain(
+        lite0,
+        skimage.data.chelsea(),
+        method="occlusion",
+        window=64,
+        stride=32,
+        score="log_probability",
+    )
     face = np.zeros(why.image.shape, bool)
     face[20:280, 90:360] = True
     positive = np.maximum(why.image, 0)
@@ -96,7 +106,10 @@ def test_torchvision_presets_are_traced():
 
 
 def test_transforms_with_random_steps_are_refused(picture):
-    model = vx.load(Linear(), transform=transforms.Compose([transforms.RandomRotation(9), transforms.ToTensor()]))
+    model = vx.load(
+        Linear(),
+        transform=transforms.Compose([transforms.RandomRotation(9), transforms.ToTensor()]),
+    )
     with pytest.raises(vx.InvalidInput, match="random step"):
         vx.explain(model, picture, method="saliency")
 
@@ -178,8 +191,12 @@ def test_a_network_that_refuses_a_layout_keeps_its_own(picture):
             return pixels.mean(dim=(2, 3))
 
     model = vx.load(Particular(), transform=ToTensor(), labels=list("abc"), device="cpu")
-    why = vx.explain(model, picture, method="leave_one_out", image_fill="constant", regions=2, target="a")
-    assert sum(region.value for region in why.regions) == pytest.approx(picture[..., 0].mean() / 255, abs=1e-6)
+    why = vx.explain(
+        model, picture, method="leave_one_out", image_fill="constant", regions=2, target="a"
+    )
+    assert sum(region.value for region in why.regions) == pytest.approx(
+        picture[..., 0].mean() / 255, abs=1e-6
+    )
 
 
 def test_other_errors_of_a_network_are_its_own(picture):
@@ -195,13 +212,17 @@ def test_other_errors_of_a_network_are_its_own(picture):
 
 
 def test_a_scripted_network(picture):
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AvgPool2d(6), torch.nn.Flatten())
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AvgPool2d(6), torch.nn.Flatten()
+    )
     model, scripted = (
         vx.load(net, transform=ToTensor(), labels=list("abcd"), device="cpu")
         for net in (network, torch.jit.script(network))
     )
     for method in ("leave_one_out", "integrated_gradients"):
-        wanted, found = (vx.explain(m, picture, method=method, target="a") for m in (model, scripted))
+        wanted, found = (
+            vx.explain(m, picture, method=method, target="a") for m in (model, scripted)
+        )
         np.testing.assert_allclose(found.image, wanted.image, atol=1e-6)
     with pytest.raises(vx.Unsupported, match="no layer with maps"):
         vx.explain(scripted, picture, method="grad_cam")

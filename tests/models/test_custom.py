@@ -13,19 +13,25 @@ import vqa_explain as vx
 
 def test_scores_and_gradients_are_the_networks_own(noise_picture):
     model = custom()
-    why = vx.explain(model, noise_picture, QUESTION, method="saliency", target="red", channels="sum")
+    why = vx.explain(
+        model, noise_picture, QUESTION, method="saliency", target="red", channels="sum"
+    )
     net = network().eval()
     pixels = model.encode(vx.Example(noise_picture, QUESTION)).pixels.requires_grad_(True)
     embedded = net.embedding(torch.tensor([[2, 3, 4, 5, 6]])).detach().requires_grad_(True)
     handle = net.embedding.register_forward_hook(lambda *_: embedded)
-    slopes = torch.autograd.grad(net(pixels, torch.tensor([[2, 3, 4, 5, 6]]))[0, 2], [pixels, embedded])
+    slopes = torch.autograd.grad(
+        net(pixels, torch.tensor([[2, 3, 4, 5, 6]]))[0, 2], [pixels, embedded]
+    )
     handle.remove()
     np.testing.assert_allclose([t.value for t in why.tokens], slopes[1].abs().sum(2)[0], atol=1e-6)
     assert why.image.sum() == pytest.approx(float(slopes[0].abs().sum()), rel=1e-5)
     assert [w.text for w in why.words] == ["What", "color", "is", "the", "circle"]
 
 
-@pytest.mark.parametrize("method", ["integrated_gradients", "shapley", "interactions", "grad_cam", "deep_lift"])
+@pytest.mark.parametrize(
+    "method", ["integrated_gradients", "shapley", "interactions", "grad_cam", "deep_lift"]
+)
 def test_methods_work_on_it(noise_picture, method):
     budget = {"budget": 300, "regions": 2} if method in ("shapley", "interactions") else {}
     why = vx.explain(custom(), noise_picture, QUESTION, method=method, **budget)
@@ -47,7 +53,12 @@ def test_text_may_be_a_vocabulary_a_tokenizer_or_a_function(noise_picture):
     net = network()
     net.embedding = nn.Embedding(len(pieces), 16)
     model = vx.CustomModel(
-        net, image=IMAGE, text=pieces, labels=["a", "b", "c", "d"], embedding="embedding", device="cpu"
+        net,
+        image=IMAGE,
+        text=pieces,
+        labels=["a", "b", "c", "d"],
+        embedding="embedding",
+        device="cpu",
     )
     assert len(vx.explain(model, noise_picture, QUESTION, method="saliency").words) == 6
 

@@ -14,14 +14,24 @@ from vqa_explain.models.loading import FAMILIES
 from vqa_explain.tables import describe_models
 
 TILED = ("llava_onevision", "idefics3", "smolvlm")
-OVER_TOKENS = {"grad_cam", "grad_cam_plus_plus", "hires_cam", "attention", "attention_rollout", "relevance"}
+OVER_TOKENS = {
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "hires_cam",
+    "attention",
+    "attention_rollout",
+    "relevance",
+}
 CHEAP = {
     "integrated_gradients": {"steps": 4},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},
     "occlusion": {"window": 16, "stride": 16},
-    **{name: {"budget": 160} for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")},
+    **{
+        name: {"budget": 160}
+        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")
+    },
 }
 
 
@@ -51,7 +61,9 @@ def test_every_method_works_or_refuses_as_the_table_says(models, noise_picture, 
     why = vx.explain(model, example, method=method, **own, **parts, **CHEAP.get(method, {}))
     assert why.image.shape == noise_picture.shape[:2]
     assert np.isfinite(why.image).all()
-    assert np.abs(why.image).sum() > 0 or method.startswith("grad_cam")  # which shows only what raises the score
+    assert np.abs(why.image).sum() > 0 or method.startswith(
+        "grad_cam"
+    )  # which shows only what raises the score
     assert len(why.words) == (0 if len(model.features) == 1 else 6 if family != "custom" else 5)
     listed = describe_models()["families"][model.family]["works"]
     assert method in listed or family == "vit"
@@ -77,7 +89,9 @@ def test_a_batch_of_coalitions_is_as_one_by_one(models, noise_picture, family):
     model = models(family)
     encoded = encoded_for(model, noise_picture)
     for image in model.features[0].fills:
-        if image in ("noise", "inpaint", "mean", "constant") or (image == "drop" and family in TILED):
+        if image in ("noise", "inpaint", "mean", "constant") or (
+            image == "drop" and family in TILED
+        ):
             continue
         players = game(model, encoded, image=image)
         coalitions = np.random.default_rng(2).random((12, len(players))) < 0.6
@@ -99,7 +113,9 @@ def test_gradients_are_those_of_finite_differences(models, noise_picture, family
         size = 2e-3 * float(leaf.detach().norm() / way.norm())
         with torch.no_grad():
             ends = [
-                model.scores(encoded, {**leaves, name: leaf + sign * size * way})[0, 1 if scores.shape[1] > 1 else 0]
+                model.scores(encoded, {**leaves, name: leaf + sign * size * way})[
+                    0, 1 if scores.shape[1] > 1 else 0
+                ]
                 for sign in (1, -1)
             ]
         measured = float(ends[0] - ends[1]) / (2 * size)
@@ -116,7 +132,9 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(models, noise_pic
     parts = {} if model.family == "lxmert" else {"regions": 2}
 
     def hooks():
-        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.module.modules())
+        return sum(
+            len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.module.modules()
+        )
 
     def call():
         return vx.explain(model, example, method="shapley", seed=5, budget=160, **own, **parts)
@@ -158,7 +176,10 @@ def test_values_return_to_the_place_they_came_from(models, family, shape):
     assert carried.shape == shape
     assert carried.sum() == pytest.approx(difference.sum())
     down, across = np.indices(shape)
-    middle = ((carried * (down + 0.5)).sum() / carried.sum(), (carried * (across + 0.5)).sum() / carried.sum())
+    middle = (
+        (carried * (down + 0.5)).sum() / carried.sum(),
+        (carried * (across + 0.5)).sum() / carried.sum(),
+    )
     aim = ((rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2)
     reach = [max(1.5, 0.06 * side) for side in shape]
     assert abs(middle[0] - aim[0]) < reach[0]
@@ -188,5 +209,7 @@ def test_words_stand_where_the_question_has_them(models, noise_picture, family, 
             assert word.start < token.end
     letters = {w.text for w in encoded.words if any(c.isalnum() for c in w.text)}
     assert letters == {
-        w for w in question.replace("—", " ").replace("…", " ").replace("?", " ").split() if w[0].isalnum()
+        w
+        for w in question.replace("—", " ").replace("…", " ").replace("?", " ").split()
+        if w[0].isalnum()
     }

@@ -49,7 +49,10 @@ def both(network, given):
 @pytest.mark.parametrize(
     ("name", "sums"),
     [
-        ("resnet18", 7),  # of 8: the first block's input is max pooling's, which is not ours to overwrite
+        (
+            "resnet18",
+            7,
+        ),  # of 8: the first block's input is max pooling's, which is not ours to overwrite
         ("mobilenet_v2", 10),
         ("mobilenet_v3_small", 6),
         ("efficientnet_b0", 9),
@@ -83,7 +86,9 @@ class Padded(nn.Module):
 
 
 @pytest.mark.parametrize("side", [16, 17])
-@pytest.mark.parametrize("zeros", [(0, 1, 0, 1), (1, 1, 1, 1), (1, 2, 0, 3), (2, 1, 1, 2), (0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "zeros", [(0, 1, 0, 1), (1, 1, 1, 1), (1, 2, 0, 3), (2, 1, 1, 2), (0, 0, 0, 0)]
+)
 @pytest.mark.parametrize("given", [{}, {"kernel": 5, "padding": 1}, {"dilation": 2}, {"kernel": 1}])
 def test_zeros_laid_round_the_input(side, zeros, given):
     plain, found, _ = both(seeded(lambda: Padded(zeros, **given)), pixels(2, side))
@@ -180,7 +185,11 @@ class Forked(nn.Module):
     def __init__(self, way="an activation"):
         super().__init__()
         self.way, self.see, self.other = way, nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
-        self.scale, self.rescale, self.answer = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Linear(4, 3)
+        self.scale, self.rescale, self.answer = (
+            nn.BatchNorm2d(4),
+            nn.BatchNorm2d(4),
+            nn.Linear(4, 3),
+        )
 
     def forward(self, x):
         dark = float(x.mean()) < 0.4
@@ -204,7 +213,9 @@ class Forked(nn.Module):
                 maps = self.scale(F.conv2d(x, self.see.weight * x.mean()))
             case "a scale made of the picture":
                 scale = self.scale.weight * x.mean()
-                maps = F.batch_norm(self.see(x), self.scale.running_mean, self.scale.running_var, scale)
+                maps = F.batch_norm(
+                    self.see(x), self.scale.running_mean, self.scale.running_var, scale
+                )
         return self.answer(maps.mean((2, 3)))
 
 
@@ -240,14 +251,19 @@ def small():
 
 
 def explained(model, picture):
-    return vx.explain(model, picture, method="leave_one_out", image_fill="constant", regions=4, target="b")
+    return vx.explain(
+        model, picture, method="leave_one_out", image_fill="constant", regions=4, target="b"
+    )
 
 
 def by_hand(network, picture, why):
     """The same differences, by the network alone."""
     with torch.no_grad():
         given = ToTensor()(picture)[None]
-        gone = [torch.where(torch.from_numpy(why.labels == n), torch.zeros(()), given) for n in range(len(why.regions))]
+        gone = [
+            torch.where(torch.from_numpy(why.labels == n), torch.zeros(()), given)
+            for n in range(len(why.regions))
+        ]
         return [float(network(given)[0, 1] - network(without)[0, 1]) for without in gone]
 
 
@@ -276,7 +292,9 @@ def test_hooks_see_what_a_layer_gives_by_itself(picture):
     explained(model, picture)
     assert not hooked(network)
     seen = []
-    handle = network[0].register_forward_hook(lambda _layer, given, output: seen.append((given[0], output)))
+    handle = network[0].register_forward_hook(
+        lambda _layer, given, output: seen.append((given[0], output))
+    )
     assert hooked(network)
     explained(model, picture)
     handle.remove()
@@ -314,7 +332,12 @@ class Particular(nn.Module):
 @pytest.mark.parametrize(
     ("make", "way"),
     [
-        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(4, 3)), SIDE_BY_SIDE),
+        (
+            lambda: nn.Sequential(
+                nn.Conv2d(3, 4, 3), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(4, 3)
+            ),
+            SIDE_BY_SIDE,
+        ),
         (lambda: nn.Sequential(Twisted("a script"), nn.Linear(8, 3)), SIDE_BY_SIDE),
         (Particular, PLAIN),
     ],
@@ -329,7 +352,9 @@ def test_the_next_way_is_taken_where_one_does_not_work(make, way, picture):
 
 
 @pytest.mark.parametrize("first", [1, 1 / 9])
-@pytest.mark.parametrize("way", [*STRAYING, "weights made of the picture", "a scale made of the picture"])
+@pytest.mark.parametrize(
+    "way", [*STRAYING, "weights made of the picture", "a scale made of the picture"]
+)
 def test_a_path_that_depends_on_the_picture(way, first, picture):
     """What was followed with bright pictures must not answer for dark ones, nor the other way round."""
     network = seeded(lambda: Forked(way))
@@ -339,7 +364,9 @@ def test_a_path_that_depends_on_the_picture(way, first, picture):
     for light in (first, 1 / 9 / first, first):
         given = pixels(2, 8) * light
         with torch.no_grad():
-            torch.testing.assert_close(model._quick(encoded, given), network(given), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(
+                model._quick(encoded, given), network(given), rtol=1e-5, atol=1e-6
+            )
 
 
 def test_pictures_of_another_size():

@@ -73,12 +73,16 @@ def test_an_absent_word_is_one_that_attention_does_not_see(models, noise_picture
     gone = [i for i, token in enumerate(encoded.tokens) if token.word in (1, 4)]
     said[0, gone] = False
     regions = grid_regions(encoded.geometry.frame, (1, 1))
-    ours = model.coalition_scores(encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "text": "pad"}, 0)
+    ours = model.coalition_scores(
+        encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "text": "pad"}, 0
+    )
     inputs = plain_inputs(model, noise_picture)
     where = encoded.state.prompt.text[gone]
     more = {}
     if family.startswith("qwen"):  # which counts positions from the mask: give those of the whole
-        ids = torch.tensor([model.processor.tokenizer("yes", add_special_tokens=False)["input_ids"]])
+        ids = torch.tensor(
+            [model.processor.tokenizer("yes", add_special_tokens=False)["input_ids"]]
+        )
         length = inputs["input_ids"].shape[1]
         kinds = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(ids)], dim=1)
         whole = torch.cat([inputs["input_ids"], ids], dim=1)
@@ -87,7 +91,9 @@ def test_an_absent_word_is_one_that_attention_does_not_see(models, noise_picture
         )
         assert more["position_ids"].shape[-1] == length + ids.shape[1]
     inputs["attention_mask"][0, where] = 0
-    assert float(ours[0, 0]) == pytest.approx(plain_steps(model, inputs, "yes", **more).sum(), abs=1e-5)
+    assert float(ours[0, 0]) == pytest.approx(
+        plain_steps(model, inputs, "yes", **more).sum(), abs=1e-5
+    )
 
 
 @on_all(("llava", "qwen2_vl", "qwen2_5_vl", "paligemma"))
@@ -99,7 +105,9 @@ def test_dropping_is_as_hiding_from_attention(models, noise_picture, family):
     shown = torch.from_numpy(np.random.default_rng(1).random((5, regions.count)) < 0.5)
     said = torch.from_numpy(np.random.default_rng(2).random((5, len(encoded.tokens))) < 0.7)
     said[:, [i for i, token in enumerate(encoded.tokens) if token.word < 0]] = True
-    dropped = model.coalition_scores(encoded, regions, shown, said, {"image": "drop", "text": "pad"}, 0)
+    dropped = model.coalition_scores(
+        encoded, regions, shown, said, {"image": "drop", "text": "pad"}, 0
+    )
     with torch.no_grad():
         given = model._received(encoded, encoded.pixels).times(torch.zeros(5, dtype=torch.long))
         heard = torch.ones_like(given.heard)
@@ -115,7 +123,9 @@ def test_its_own_answer_is_what_generate_writes(models, noise_picture, family):
     encoded = model.encode(vx.Example(noise_picture, QUESTION))
     inputs = plain_inputs(model, noise_picture)
     with torch.no_grad():
-        ids = model.module.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        ids = model.module.generate(**inputs, max_new_tokens=12, do_sample=False)[
+            0, inputs["input_ids"].shape[1] :
+        ]
     written = model.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
     if not written:  # this random one stops at once
         with pytest.raises(vx.InvalidInput, match="answers nothing"):
@@ -149,7 +159,9 @@ def test_contrast_explains_the_difference_of_two_texts(models, noise_picture):
     model = models("llava")
     parts = {"method": "shapley", "regions": 2, "budget": 160, "answers": ["yes", "red circle"]}
     why = vx.explain(model, noise_picture, QUESTION, target="red circle", contrast="yes", **parts)
-    both = [vx.explain(model, noise_picture, QUESTION, target=t, **parts) for t in ("red circle", "yes")]
+    both = [
+        vx.explain(model, noise_picture, QUESTION, target=t, **parts) for t in ("red circle", "yes")
+    ]
     assert why.explained == "log probability of “red circle” minus “yes”"
     totals = [sum(w.value for w in e.words) + sum(r.value for r in e.regions) for e in (why, *both)]
     assert totals[0] == pytest.approx(totals[1] - totals[2], abs=1e-5)
@@ -159,9 +171,18 @@ def test_one_token_of_an_answer_can_be_explained(models, noise_picture):
     model = models("llava")
     steps = plain_steps(model, plain_inputs(model, noise_picture), "red circle")
     why = vx.explain(
-        model, noise_picture, QUESTION, target="red circle", target_token=1, method="shapley", regions=2, budget=160
+        model,
+        noise_picture,
+        QUESTION,
+        target="red circle",
+        target_token=1,
+        method="shapley",
+        regions=2,
+        budget=160,
     )
-    encoded = model.with_answers(model.encode(vx.Example(noise_picture, QUESTION)), ["red circle"], 1)
+    encoded = model.with_answers(
+        model.encode(vx.Example(noise_picture, QUESTION)), ["red circle"], 1
+    )
     with torch.no_grad():
         start = model.coalition_scores(
             encoded,
@@ -179,7 +200,9 @@ def test_one_token_of_an_answer_can_be_explained(models, noise_picture):
 def test_the_vision_encoder_runs_once_for_a_picture(models, noise_picture, family):
     model = models(family)
     encoded = encoded_for(model, noise_picture, answers=["yes"])
-    vision = next(m for n, m in model.module.named_modules() if n.endswith(("vision_tower", "vision_model")))
+    vision = next(
+        m for n, m in model.module.named_modules() if n.endswith(("vision_tower", "vision_model"))
+    )
     seen = []
     handle = vision.register_forward_hook(lambda _m, _i, out: seen.append(len(out[0])))
     try:
@@ -205,11 +228,18 @@ def test_a_question_that_spells_a_special_token_is_refused(models, noise_picture
 
 def test_bad_answers_are_named(models, noise_picture):
     model = models("llava")
-    for answers, words in (([], "at least one"), ("yes", "list"), ([""], "no tokens"), ([3], "must be text")):
+    for answers, words in (
+        ([], "at least one"),
+        ("yes", "list"),
+        ([""], "no tokens"),
+        ([3], "must be text"),
+    ):
         with pytest.raises(vx.InvalidInput, match=words):
             vx.explain(model, noise_picture, QUESTION, answers=answers, method="saliency")
     with pytest.raises(vx.InvalidInput, match="no token 7"):
-        vx.explain(model, noise_picture, QUESTION, answers=["yes"], target_token=7, method="saliency")
+        vx.explain(
+            model, noise_picture, QUESTION, answers=["yes"], target_token=7, method="saliency"
+        )
     with pytest.raises(vx.InvalidInput, match="chooses among 4 answers"):
         vx.explain(models("vilt"), noise_picture, QUESTION, answers=["yes"])
     with pytest.raises(vx.InvalidInput, match="tokens and model"):

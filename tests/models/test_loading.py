@@ -27,7 +27,10 @@ def refused(words, *args, **settings):
 
 
 def test_a_folder_without_a_processor(folders, tmp_path):
-    refused("no processor beside", copied(folders("llava"), tmp_path, "processor*", "token*", "preproc*", "chat*"))
+    refused(
+        "no processor beside",
+        copied(folders("llava"), tmp_path, "processor*", "token*", "preproc*", "chat*"),
+    )
 
 
 def test_a_folder_with_pickled_weights_only(folders, tmp_path):
@@ -61,7 +64,11 @@ def test_truncated_weights(folders, tmp_path):
 def test_a_checkpoint_with_code_of_its_own(folders, tmp_path):
     folder = copied(folders("vit"), tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    own = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}, "architectures": ["Mine"]}
+    own = {
+        "model_type": "mine",
+        "auto_map": {"AutoConfig": "mine.Config"},
+        "architectures": ["Mine"],
+    }
     (folder / "config.json").write_text(json.dumps({**config, **own}))
     (folder / "mine.py").write_text("raise SystemExit('this must not run')")
     refused("trust_remote_code=True", folder)
@@ -70,7 +77,9 @@ def test_a_checkpoint_with_code_of_its_own(folders, tmp_path):
 def test_an_unknown_architecture_lists_what_is_known(folders, tmp_path):
     folder = copied(folders("vit"), tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["ViTForMaskedImageModeling"]}))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "architectures": ["ViTForMaskedImageModeling"]})
+    )
     said = refused("ViTForMaskedImageModeling, which no adapter knows", folder)
     assert all(name in said for name in ("vilt", "lxmert", "generative", "CustomModel"))
 
@@ -93,7 +102,9 @@ def test_a_module_with_its_processor_is_as_its_folder(models, noise_picture):
     model = vx.load(folder.module, processor=folder.processor, device="cpu")
     parts = {"method": "saliency", "answers": ["yes"]}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
-    np.testing.assert_array_equal(ours.image, vx.explain(folder, noise_picture, QUESTION, **parts).image)
+    np.testing.assert_array_equal(
+        ours.image, vx.explain(folder, noise_picture, QUESTION, **parts).image
+    )
 
 
 @pytest.mark.parametrize("family", ["llava", "vilt", "vit"])
@@ -102,9 +113,18 @@ def test_the_number_type_passes_through(folders, models, noise_picture, family):
     assert model.module.dtype == torch.bfloat16
     asked = {"question": QUESTION} if family != "vit" else {}
     own = {"answers": ["yes", "no"]} if family == "llava" else {}
-    rough = vx.explain(model, noise_picture, method="shapley", regions=2, budget=160, target=None, **asked, **own)
+    rough = vx.explain(
+        model, noise_picture, method="shapley", regions=2, budget=160, target=None, **asked, **own
+    )
     exact = vx.explain(
-        models(family), noise_picture, method="shapley", regions=2, budget=160, target=rough.target, **asked, **own
+        models(family),
+        noise_picture,
+        method="shapley",
+        regions=2,
+        budget=160,
+        target=rough.target,
+        **asked,
+        **own,
     )
     values = [np.array([r.value for r in why.regions]) for why in (rough, exact)]
     np.testing.assert_allclose(values[0], values[1], atol=0.25 * np.abs(values[1]).max() + 0.05)
@@ -115,7 +135,9 @@ def test_a_device_map_passes_through(folders, models, noise_picture):
     assert model.device == torch.device("cpu")
     parts = {"method": "saliency", "answers": ["yes"]}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
-    np.testing.assert_array_equal(ours.image, vx.explain(models("llava"), noise_picture, QUESTION, **parts).image)
+    np.testing.assert_array_equal(
+        ours.image, vx.explain(models("llava"), noise_picture, QUESTION, **parts).image
+    )
 
 
 def test_a_timm_model_brings_its_transform(noise_picture):

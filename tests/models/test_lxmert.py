@@ -39,15 +39,25 @@ def test_a_dropped_box_is_one_that_attention_does_not_see(models, noise_picture)
     said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
     said[0, 2] = False
     regions = grid_regions((5, 1), (5, 1))
-    ours = model.coalition_scores(encoded, regions, shown, said, {"image": "drop", "text": "pad"}, 0)
+    ours = model.coalition_scores(
+        encoded, regions, shown, said, {"image": "drop", "text": "pad"}, 0
+    )
     with torch.no_grad():
-        theirs = plain(model, example, visual_attention_mask=shown.float(), attention_mask=said.float())
+        theirs = plain(
+            model, example, visual_attention_mask=shown.float(), attention_mask=said.float()
+        )
     np.testing.assert_allclose(ours, theirs.question_answering_score, atol=1e-5)
 
 
 def authors_relevance(found, maps, target):
     """Chefer et al. 2021, the rules for LXMERT, written out: equations 5 to 11 in the order of its layers."""
-    slopes = dict(zip(maps, torch.autograd.grad(found[0, target], list(maps.values()), allow_unused=True), strict=True))
+    slopes = dict(
+        zip(
+            maps,
+            torch.autograd.grad(found[0, target], list(maps.values()), allow_unused=True),
+            strict=True,
+        )
+    )
 
     def mean(key):
         slope = slopes[key]
@@ -93,7 +103,9 @@ def test_relevance_follows_the_authors_rules(models, noise_picture):
     running = []
 
     def watched(scores, dim):
-        maps[named[running[-1]][sum(k in maps for k in named[running[-1]])]] = found = softmax(scores, dim=dim)
+        maps[named[running[-1]][sum(k in maps for k in named[running[-1]])]] = found = softmax(
+            scores, dim=dim
+        )
         return found
 
     handles = [m.register_forward_pre_hook(lambda m, _: running.append(m)) for m in named]
@@ -149,12 +161,15 @@ def test_a_detector_can_be_given_instead(folders, models, noise_picture):
 )
 def test_wrong_features_and_boxes_are_named(models, noise_picture, features, boxes, words):
     with pytest.raises(vx.InvalidInput, match=words):
-        vx.explain(models("lxmert"), vx.Example(noise_picture, QUESTION, features=features, boxes=boxes))
+        vx.explain(
+            models("lxmert"), vx.Example(noise_picture, QUESTION, features=features, boxes=boxes)
+        )
 
 
 def test_pixel_methods_refuse_with_the_reason(models, noise_picture):
     model = models("lxmert")
     with pytest.raises(
-        vx.Unsupported, match=r"needs pixels, and this model sees features of boxes; these work: .*shapley"
+        vx.Unsupported,
+        match=r"needs pixels, and this model sees features of boxes; these work: .*shapley",
     ):
         vx.explain(model, example_for(model, noise_picture), method="occlusion")

@@ -77,9 +77,14 @@ def test_hooks_on_a_layers_parts_see_what_they_give(scenes_model, scene):
     said = torch.ones(3, len(encoded.tokens), dtype=torch.bool)
     given = (encoded, regions, shown, said, {"image": "mean", "text": "mask"}, 0)
     wanted, caught = scenes_model.coalition_scores(*given), []
-    for layer in (scenes_model.module.vilt.encoder.layer[0], scenes_model.module.vilt.encoder.layer[-1]):
+    for layer in (
+        scenes_model.module.vilt.encoder.layer[0],
+        scenes_model.module.vilt.encoder.layer[-1],
+    ):
         for part in (layer.attention.attention.key, layer.intermediate.dense):
-            handle = part.register_forward_hook(lambda p, x, output: caught.append((p, x[0], output)))
+            handle = part.register_forward_hook(
+                lambda p, x, output: caught.append((p, x[0], output))
+            )
             found = scenes_model.coalition_scores(*given)
             handle.remove()
             torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
@@ -107,9 +112,19 @@ def test_a_batch_of_coalitions_equals_one_by_one(scenes_model, scene):
 
 
 @pytest.mark.parametrize(
-    "method", ["saliency", "input_x_gradient", "integrated_gradients", "occlusion", "leave_one_out", "shapley"]
+    "method",
+    [
+        "saliency",
+        "input_x_gradient",
+        "integrated_gradients",
+        "occlusion",
+        "leave_one_out",
+        "shapley",
+    ],
 )
-def test_every_method_is_deterministic_and_leaves_the_global_random_state(scenes_model, scene, method):
+def test_every_method_is_deterministic_and_leaves_the_global_random_state(
+    scenes_model, scene, method
+):
     few = {"budget": 400, "regions": 4} if method == "shapley" else {}
     torch.manual_seed(11)
     np.random.seed(11)
@@ -128,7 +143,9 @@ def test_the_training_forward_equals_the_plain_call(scenes_model, scene):
     pixels = torch.from_numpy(scene.image.transpose(2, 0, 1).copy())[None]
     with torch.no_grad(), torch.random.fork_rng():
         theirs = scenes_model.module(**inputs).logits
-        states = training.hidden_states(scenes_model.module, training.normalise(pixels), inputs["input_ids"], None)
+        states = training.hidden_states(
+            scenes_model.module, training.normalise(pixels), inputs["input_ids"], None
+        )
         ours = training.logits(scenes_model.module, states[-1])
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
@@ -160,7 +177,9 @@ def test_words_of_several_tokens_and_unicode_keep_their_spans(scenes_model, scen
     why = vx.explain(scenes_model, scene.image, question, method="saliency")
     assert [question[w.start : w.end] for w in why.words] == [w.text for w in why.words]
     assert "What's" in [w.text for w in why.words]
-    assert sum(w.value for w in why.words) == pytest.approx(sum(t.value for t in why.tokens if not t.special))
+    assert sum(w.value for w in why.words) == pytest.approx(
+        sum(t.value for t in why.tokens if not t.special)
+    )
 
 
 @pytest.mark.parametrize("text", ["pad", "mask"])
@@ -172,19 +191,33 @@ def test_coalitions_are_answered_as_transformers_does(scenes_model, scene, fill,
     players = make_players(encoded)
     present = torch.from_numpy(np.random.default_rng(0).random((6, len(players))) < 0.5)
     shown, spoken = present.split([players.regions.count, len(players.units.words)], dim=1)
-    said = torch.cat([spoken, torch.ones(6, 1, dtype=torch.bool)], dim=1)[:, torch.from_numpy(players.units.owner)]
-    found = model.coalition_scores(encoded, players.regions, shown, said, {"image": fill, "text": text}, 0)
+    said = torch.cat([spoken, torch.ones(6, 1, dtype=torch.bool)], dim=1)[
+        :, torch.from_numpy(players.units.owner)
+    ]
+    found = model.coalition_scores(
+        encoded, players.regions, shown, said, {"image": fill, "text": text}, 0
+    )
     with torch.no_grad():
         if fill == "drop":
             patches, seen = model._drop(encoded, players.regions, shown)
         else:
-            patches = model._patches(fill_in(encoded.pixels, players.regions.pixels(shown), fill, 0))
+            patches = model._patches(
+                fill_in(encoded.pixels, players.regions.pixels(shown), fill, 0)
+            )
             seen = torch.ones(patches.shape[:2], dtype=torch.long)
         ids, heard = encoded.ids.expand(6, -1), said.long()
         if text == "mask":
-            ids, heard = ids.where(said, torch.tensor(model.processor.tokenizer.mask_token_id)), torch.ones_like(heard)
+            ids, heard = (
+                ids.where(said, torch.tensor(model.processor.tokenizer.mask_token_id)),
+                torch.ones_like(heard),
+            )
         words = model.module.vilt.embeddings.text_embeddings.word_embeddings(ids)
-        given = {"inputs_embeds": words, "attention_mask": heard, "image_embeds": patches, "pixel_mask": seen}
+        given = {
+            "inputs_embeds": words,
+            "attention_mask": heard,
+            "image_embeds": patches,
+            "pixel_mask": seen,
+        }
         wanted = model.module(**given).logits
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
     assert (found[0] - found[1]).abs().max() > 1e-3

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 REQUIRED = os.environ.get("VQA_EXPLAIN_REQUIRE_BROWSER") == "1"
 
 
@@ -24,7 +26,9 @@ def opened_browser():
     if CHROMIUM is None:
         if REQUIRED:
             pytest.fail("VQA_EXPLAIN_REQUIRE_BROWSER=1 and there is no chromium; install it")
-        pytest.skip("no chromium on this machine; VQA_EXPLAIN_REQUIRE_BROWSER=1 makes that a failure")
+        pytest.skip(
+            "no chromium on this machine; VQA_EXPLAIN_REQUIRE_BROWSER=1 makes that a failure"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
@@ -61,7 +65,9 @@ def keep_screenshot(page, part=""):
     """A picture of the page, named by the running test, in the folder that VQA_EXPLAIN_SCREENSHOTS names, if it does."""
     folder = os.environ.get("VQA_EXPLAIN_SCREENSHOTS")
     if folder:
-        name = re.sub(r"\W+", "-", os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0] + part)[:100]
+        name = re.sub(
+            r"\W+", "-", os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0] + part
+        )[:100]
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
@@ -105,7 +111,9 @@ def notebook_server(application, folder):
     ]  # fmt: skip
     paths = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     with open(folder / "server.log", "wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env={**os.environ, **own, "PATH": paths}, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **own, "PATH": paths}, stdout=log, stderr=log
+        )
     try:
         for _ in range(240):
             try:
@@ -124,17 +132,32 @@ def notebook_server(application, folder):
 def write_notebook(path, *cells):
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     body = [
-        {"cell_type": "code", "execution_count": None, "id": f"c{i}", "metadata": {}, "outputs": [], "source": cell}
+        {
+            "cell_type": "code",
+            "execution_count": None,
+            "id": f"c{i}",
+            "metadata": {},
+            "outputs": [],
+            "source": cell,
+        }
         for i, cell in enumerate(cells)
     ]
-    path.write_text(json.dumps({"cells": body, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}))
+    path.write_text(
+        json.dumps(
+            {"cells": body, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+        )
+    )
 
 
 def run_all(page, address, application, name):
     """Opens a notebook, waits for its kernel, and runs all cells without waiting for them."""
-    where = {"lab": f"{address}/lab/tree/{name}", "notebook": f"{address}/notebooks/{name}"}[application]
+    where = {"lab": f"{address}/lab/tree/{name}", "notebook": f"{address}/notebooks/{name}"}[
+        application
+    ]
     page.goto(where)
-    page.wait_for_function("window.jupyterapp && window.jupyterapp.shell.currentWidget", timeout=60000)
+    page.wait_for_function(
+        "window.jupyterapp && window.jupyterapp.shell.currentWidget", timeout=60000
+    )
     page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.connectionStatus === 'connected'",
         timeout=90000,

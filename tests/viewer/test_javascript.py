@@ -14,7 +14,9 @@ HERE = Path(__file__).parent
 def node(*arguments):
     if shutil.which("node") is None:
         pytest.skip("no node on this machine")
-    return subprocess.run(["node", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        ["node", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
 
 
 def test_pure_modules_pass_their_own_tests():

@@ -24,7 +24,13 @@ model_2 = vx.load("easy-vqa", device="cpu")
 viewer = vx.Viewer(model, data, count=6, method="interactions", budget=700, others=[model_2])
 viewer
 """
-CALM = ("Failed to load resource", "favicon", "jupyterlab.announcements", "news", "reading 'schema'")  # their own
+CALM = (
+    "Failed to load resource",
+    "favicon",
+    "jupyterlab.announcements",
+    "news",
+    "reading 'schema'",
+)  # their own
 
 
 @pytest.fixture(scope="module", params=["lab", "notebook"])
@@ -167,13 +173,18 @@ def test_the_form_sets_the_method_and_its_parameters(live):
     form.get_by_label("parameter steps").fill("8")
     form.get_by_role("button", name="Explain").click()
     settled(page, python)
-    assert python("[viewer.explanation.method, viewer.explanation.parameters['steps']]") == ["integrated_gradients", 8]
+    assert python("[viewer.explanation.method, viewer.explanation.parameters['steps']]") == [
+        "integrated_gradients",
+        8,
+    ]
     first(page, '[data-word="0"]').hover()
     assert "no interactions" in first(page, ".vx-said").inner_text()
     form = first(page, ".vx-form")
     form.get_by_label("parameter steps").fill("-5")
     form.get_by_role("button", name="Explain").click()
-    page.wait_for_function("() => document.querySelector('.vx-problem').textContent.includes('from 2 to 4096')")
+    page.wait_for_function(
+        "() => document.querySelector('.vx-problem').textContent.includes('from 2 to 4096')"
+    )
     page.screenshot(path=str(folder / "viewer.png"))
 
 
@@ -276,7 +287,9 @@ def test_long_work_can_be_cancelled(live):
     page, _, python, _ = live
     python("viewer._set_method('shapley', {'budget': 1000000})")
     first(page, ".vx-cancel").first.click(timeout=30_000)
-    page.wait_for_function("() => document.querySelector('.vx-entry').innerText.includes('cancelled')", timeout=30_000)
+    page.wait_for_function(
+        "() => document.querySelector('.vx-entry').innerText.includes('cancelled')", timeout=30_000
+    )
     python("viewer._worker.clear()")
 
 
@@ -290,10 +303,14 @@ def test_an_explanation_shows_itself(live):
 def test_a_kernel_that_ended_or_began_again_is_said_and_the_rest_stays(live):
     page, wrong, _, folder = live
     end = "restartKernel" if folder.name.startswith("lab") else "shutdown"
-    page.evaluate(f"() => {{ window.jupyterapp.shell.currentWidget.context.sessionContext.{end}(); }}")
+    page.evaluate(
+        f"() => {{ window.jupyterapp.shell.currentWidget.context.sessionContext.{end}(); }}"
+    )
     page.wait_for_timeout(3000)
     first(page, ".vx-form").get_by_role("button", name="Explain").click()
-    page.wait_for_function("() => document.querySelector('.vx-problem').textContent.includes('does not answer')")
+    page.wait_for_function(
+        "() => document.querySelector('.vx-problem').textContent.includes('does not answer')"
+    )
     first(page, '[data-word="0"]').hover()
     assert "“" in first(page, ".vx-said").inner_text()
     assert [w for w in wrong if not any(calm in w for calm in CALM)] == []

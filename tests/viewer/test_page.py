@@ -25,7 +25,15 @@ HOSTILE = [
 ]
 
 
-def made(question="What color is the circle?", side=60, grid=6, words=None, interactions=True, seed=0, size=None):
+def made(
+    question="What color is the circle?",
+    side=60,
+    grid=6,
+    words=None,
+    interactions=True,
+    seed=0,
+    size=None,
+):
     """An explanation of known values."""
     rng = np.random.default_rng(seed)
     height, width = size or (side, side)
@@ -98,7 +106,8 @@ def at_region(page, canvas, explanation, region):
     left, top, right, bottom = explanation.regions[region].box
     height, width = explanation.picture.shape[:2]
     page.mouse.move(
-        box["x"] + (left + right) / 2 / width * box["width"], box["y"] + (top + bottom) / 2 / height * box["height"]
+        box["x"] + (left + right) / 2 / width * box["width"],
+        box["y"] + (top + bottom) / 2 / height * box["height"],
     )
 
 
@@ -109,7 +118,9 @@ def test_pointing_says_the_values_of_python(browser, tmp_path):
         canvas = page.locator("canvas").nth(1)
         for region in (0, 7, 35):
             at_region(page, canvas, why, region)
-            found = re.match(r"region (\d+): ([+−][\d.e-]+) ± ([\d.]+) points of logit of “red”", said(page))
+            found = re.match(
+                r"region (\d+): ([+−][\d.e-]+) ± ([\d.]+) points of logit of “red”", said(page)
+            )
             assert int(found[1]) == region
             assert number(found[2]) == pytest.approx(why.regions[region].value, rel=6e-3)
             assert number(found[3]) == pytest.approx(0.02)
@@ -144,7 +155,13 @@ def test_keys_reach_every_region_word_and_view(browser, tmp_path):
         opened(page, tmp_path / "a.html", [why])
         canvas = page.locator("canvas").nth(1)
         canvas.focus()
-        for key, region in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowDown", 7), ("ArrowLeft", 6), ("ArrowUp", 0)):
+        for key, region in (
+            ("ArrowRight", 0),
+            ("ArrowRight", 1),
+            ("ArrowDown", 7),
+            ("ArrowLeft", 6),
+            ("ArrowUp", 0),
+        ):
             page.keyboard.press(key)
             assert said(page).startswith(f"region {region}:")
         page.keyboard.press("+")
@@ -177,13 +194,19 @@ def test_drawing_controls_change_the_picture(browser, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_notes_are_on_the_screen_with_those_of_a_compared_one(browser, tmp_path, scheme):
-    one, other = (dataclasses.replace(made(seed=i), notes=notes) for i, notes in enumerate([(), ("it is <b>0</b>",)]))
+    one, other = (
+        dataclasses.replace(made(seed=i), notes=notes)
+        for i, notes in enumerate([(), ("it is <b>0</b>",)])
+    )
     one = dataclasses.replace(one, padding=0.125, answer_without_inputs="blue")
     with watched_page(browser, color_scheme=scheme) as (page, wrong):
         opened(page, tmp_path / "a.html", [one, other])
         notes = page.get_by_role("note")
         assert notes.count() == 0
-        assert "On padding around the picture: 12.5% of its values." in page.locator(".vx-details").inner_text()
+        assert (
+            "On padding around the picture: 12.5% of its values."
+            in page.locator(".vx-details").inner_text()
+        )
         assert "the model answers “blue”." in page.locator(".vx-details").inner_text()
         page.get_by_label("compare with").select_option("1")
         page.wait_for_selector(".vx-notes:not([hidden])")
@@ -200,7 +223,10 @@ def test_two_explanations_are_compared(browser, tmp_path):
         opened(page, tmp_path / "a.html", [one, other])
         page.get_by_label("compare with").select_option("1")
         page.wait_for_selector("figure:nth-of-type(4)")
-        values = [np.array([r.value for r in e.regions] + [w.value for w in e.words]) for e in (one, other)]
+        values = [
+            np.array([r.value for r in e.regions] + [w.value for w in e.words])
+            for e in (one, other)
+        ]
         ranks = [v.argsort().argsort() for v in values]
         expected = np.corrcoef(*ranks)[0, 1]
         text = page.locator(".vx-agreement").inner_text()
@@ -214,7 +240,9 @@ def test_two_explanations_are_compared(browser, tmp_path):
 def test_hostile_text_is_text(browser, tmp_path, question):
     why = made(question)
     label = Answer(question[:300], 0.75, 0)
-    why = Explanation(**{**vars(why), "answers": (label,), "target": label.text, "method": question[:50]})
+    why = Explanation(
+        **{**vars(why), "answers": (label,), "target": label.text, "method": question[:50]}
+    )
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
         assert page.title() == "Why this answer?"
@@ -250,9 +278,9 @@ def test_the_cursor_is_linked_where_pictures_are_divided_differently(browser, tm
         found = number(re.search(r"; compared: ([+−][\d.e-]+)", said(page))[1])
         assert found == pytest.approx(other.regions[8].value, rel=6e-3)
         words = page.get_by_role("group", name="words of the compared explanation")
-        assert [number(v.split(" ")[0]) for v in words.locator("small").all_inner_texts()] == pytest.approx(
-            [w.value for w in other.words], rel=6e-3
-        )
+        assert [
+            number(v.split(" ")[0]) for v in words.locator("small").all_inner_texts()
+        ] == pytest.approx([w.value for w in other.words], rel=6e-3)
         words.locator("button").nth(2).hover()
         assert said(page).startswith("“is”:")
         at_region(page, page.locator("canvas").nth(2), other, 4)
@@ -262,7 +290,9 @@ def test_the_cursor_is_linked_where_pictures_are_divided_differently(browser, tm
 
 def test_a_page_cannot_be_made_to_run_another_script(browser, tmp_path):
     path = tmp_path / "a.html"
-    path.write_text(page_of([made()]).replace("</main>", "</main><script>document.title='owned'</script>"))
+    path.write_text(
+        page_of([made()]).replace("</main>", "</main><script>document.title='owned'</script>")
+    )
     with watched_page(browser) as (page, wrong):
         page.goto(path.as_uri())
         page.wait_for_selector("#viewer[data-ready]")
@@ -273,7 +303,9 @@ def test_a_page_cannot_be_made_to_run_another_script(browser, tmp_path):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("wide", [420, 1280])
 def test_axe_finds_nothing(browser, tmp_path, scheme, wide):
-    with watched_page(browser, color_scheme=scheme, viewport={"width": wide, "height": 900}, bypass_csp=True) as (
+    with watched_page(
+        browser, color_scheme=scheme, viewport={"width": wide, "height": 900}, bypass_csp=True
+    ) as (
         page,
         _,
     ):

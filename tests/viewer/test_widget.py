@@ -35,7 +35,9 @@ def test_what_is_sent_is_the_explanation(scenes_model, data):
 
     np.testing.assert_array_equal(array("labels"), np.where(why.labels < 0, NOWHERE, why.labels))
     values, limit = why.heat
-    np.testing.assert_allclose(array("heat") / 127 * limit, np.clip(values, -limit, limit), atol=limit / 250)
+    np.testing.assert_allclose(
+        array("heat") / 127 * limit, np.clip(values, -limit, limit), atol=limit / 250
+    )
     np.testing.assert_allclose(array("interactions"), why.interactions, rtol=1e-6)
     np.testing.assert_array_equal(array("truth").astype(bool), data[0].truth)
     assert [w["value"] for w in sent["words"]] == [w.value for w in why.words]
@@ -51,7 +53,11 @@ def test_packing_is_deflated_base64():
 
     values = np.arange(12, dtype=np.float32).reshape(3, 4)
     found = packed(values)
-    assert zlib.decompress(base64.b64decode(found["data64"]), -15) == values.tobytes() == raw(values)["data"]
+    assert (
+        zlib.decompress(base64.b64decode(found["data64"]), -15)
+        == values.tobytes()
+        == raw(values)["data"]
+    )
     assert (found["type"], found["shape"]) == ("float32", [3, 4])
 
 
@@ -109,7 +115,9 @@ def test_a_wrong_message_is_said_and_changes_nothing(scenes_model, data):
     viewer = made(scenes_model, data)
     viewer._on_message(viewer, {"action": "method", "method": "shapely", "parameters": {}}, [])
     assert "did you mean 'shapley'" in viewer.problem
-    viewer._on_message(viewer, {"action": "method", "method": "shapley", "parameters": {"budget": 3}}, [])
+    viewer._on_message(
+        viewer, {"action": "method", "method": "shapley", "parameters": {"budget": 3}}, []
+    )
     assert viewer.wait(60)
     assert "budget 3" in viewer.entries[0]["message"]
 
@@ -163,7 +171,9 @@ viewer = vx.Viewer(vx.load("scenes", device="cpu"), vx.load_dataset("scenes:test
 while all(entry["state"] == "waiting" for entry in viewer.entries):
     pass
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -195,7 +205,9 @@ def test_it_composes_with_other_widgets(scenes_model, data):
         ("model", 1, 0, "saliency", None),
     ],
 )
-def test_what_is_set_beside_is_what_was_asked(scenes_model, data, what, which, question, method, target):
+def test_what_is_set_beside_is_what_was_asked(
+    scenes_model, data, what, which, question, method, target
+):
     other = vx.load("easy-vqa", device="cpu")
     viewer = made(scenes_model, data, others=[other])
     viewer._on_message(viewer, {"action": "compare", "what": what, "which": which}, [])

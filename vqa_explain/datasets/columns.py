@@ -12,14 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from vqa_explain.datasets.rows import as_written, csv_columns, csv_rows, json_columns, json_rows, read_json
+from vqa_explain.datasets.rows import (
+    as_written,
+    csv_columns,
+    csv_rows,
+    json_columns,
+    json_rows,
+    read_json,
+)
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 
 # The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
 FIELDS = ("image", "question", "answer", "answers", "id", "family", "mask", "boxes", "decisive")
 FILES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-TEXTS = ("question", "answer", "answers", "id", "family")  # fields that hold a text as it is written
+TEXTS = (
+    "question",
+    "answer",
+    "answers",
+    "id",
+    "family",
+)  # fields that hold a text as it is written
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,13 @@ SCHEMAS: dict[str, Schema] = {
     "vizwiz": Schema(
         "VizWiz (Gurari et al. 2018), photographs and questions of blind people",
         "lmms-lab/VizWiz-VQA",
-        {"image": "image", "question": "question", "answers": "answers", "id": "question_id", "family": "category"},
+        {
+            "image": "image",
+            "question": "question",
+            "answers": "answers",
+            "id": "question_id",
+            "family": "category",
+        },
         "val",
     ),
     "gqa": Schema(
@@ -127,12 +146,18 @@ class Table:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the table's file; of data on the hub, of its name and its first rows' questions."""
-        digest = hashlib.sha256(json.dumps([self.name, self.source, self.split, dict(self.fields)]).encode())
+        digest = hashlib.sha256(
+            json.dumps([self.name, self.source, self.split, dict(self.fields)]).encode()
+        )
         if self.kind is not None:
             digest.update(Path(self.source).read_bytes())
         else:
             for _, row in zip(range(64), self._rows(), strict=False):
-                digest.update(repr([row.get(c) for c in sorted(row) if isinstance(row[c], str | int)]).encode())
+                digest.update(
+                    repr(
+                        [row.get(c) for c in sorted(row) if isinstance(row[c], str | int)]
+                    ).encode()
+                )
         return digest.hexdigest()[:16]
 
     def __iter__(self) -> Iterator[Example]:
@@ -140,7 +165,9 @@ class Table:
             try:
                 example = self._example(row, number)
             except Exception as error:  # of any kind: one bad row must not end the run
-                wrong = InvalidInput(f"row {number} of data set {self.name!r} cannot be read: {error}; mend it")
+                wrong = InvalidInput(
+                    f"row {number} of data set {self.name!r} cannot be read: {error}; mend it"
+                )
                 example = Example(image=wrong, id=f"{self.name}/{number}")
             yield example
 
@@ -152,7 +179,9 @@ class Table:
         except (OSError, ValueError, csv.Error) as error:
             if isinstance(error, InvalidInput):
                 raise
-            raise InvalidInput(f"data set {self.name!r} cannot be read from {self.source!r}: {error}") from error
+            raise InvalidInput(
+                f"data set {self.name!r} cannot be read from {self.source!r}: {error}"
+            ) from error
 
     def _read(self) -> tuple[list[str], Iterator[dict[str, Any]]]:
         """The names of the columns, and the rows."""
@@ -181,7 +210,9 @@ class Table:
             if known is None:
                 known = list(next(iter(rows.take(1)), {}))
         except datasets.exceptions.DatasetsError as error:
-            raise InvalidInput(f"data set {self.name!r} cannot be read from {self.source!r}: {error}") from error
+            raise InvalidInput(
+                f"data set {self.name!r} cannot be read from {self.source!r}: {error}"
+            ) from error
         self._check_types(rows.features or {})
         return known, iter(rows)
 
@@ -190,7 +221,9 @@ class Table:
         for what in TEXTS:
             column = self.fields.get(what, "")
             kind = getattr(types.get(column), "dtype", "")
-            if isinstance(kind, str) and kind.startswith(("float", "double", "decimal", "bool", "date", "time")):
+            if isinstance(kind, str) and kind.startswith(
+                ("float", "double", "decimal", "bool", "date", "time")
+            ):
                 raise InvalidInput(
                     f"column {column!r} of data set {self.name!r} holds {kind}, so how each {what} was written is not "
                     "known (1 or 1.0?); store the column as text"
@@ -243,7 +276,9 @@ class Table:
             family=as_written(found.get("family"), "family") or "",
             masks=masks,
             about=() if masks is None else tuple(range(len(masks))),
-            decisive=tuple((int(float(a)), int(float(b))) for a, b in _listed(found.get("decisive") or ())),
+            decisive=tuple(
+                (int(float(a)), int(float(b))) for a, b in _listed(found.get("decisive") or ())
+            ),
         )
 
     def _value(self, row: Any, path: str) -> Any:
@@ -279,7 +314,9 @@ def _listed(value: Any) -> Any:
         try:
             return read_json(value)
         except ValueError as error:
-            raise InvalidInput(f"{value[:60]!r} should be a list written as JSON, such as [[0, 4]]") from error
+            raise InvalidInput(
+                f"{value[:60]!r} should be a list written as JSON, such as [[0, 4]]"
+            ) from error
     return value
 
 
@@ -289,17 +326,40 @@ def open_schema(name: str, split: str, source: Path | None) -> Table:
     split = split or schema.split
     if schema.files is not None:
         if source is None:
-            raise InvalidInput(f"data set {name!r} is read from its official release; give its folder as source")
+            raise InvalidInput(
+                f"data set {name!r} is read from its official release; give its folder as source"
+            )
         path, rows_under = schema.files
         file = source / path.format(split=split)
         if not file.is_file():
-            raise InvalidInput(f"data set {name!r} has no file {str(file)!r}; check the folder and the split")
-        return Table(name, schema.fields, str(file), split, None, FILES[file.suffix], rows_under, folder=source)
+            raise InvalidInput(
+                f"data set {name!r} has no file {str(file)!r}; check the folder and the split"
+            )
+        return Table(
+            name,
+            schema.fields,
+            str(file),
+            split,
+            None,
+            FILES[file.suffix],
+            rows_under,
+            folder=source,
+        )
     if source is not None and not source.is_dir():
-        raise InvalidInput(f"the folder {str(source)!r} of data set {name!r} does not exist; check the path")
+        raise InvalidInput(
+            f"the folder {str(source)!r} of data set {name!r} does not exist; check the path"
+        )
     config = None if schema.config is None else schema.config.format(split=split)
     join = schema.join and (schema.join[0].format(split=split), *schema.join[1:])
-    return Table(name, schema.fields, str(source or schema.hub), split, config, join=join, folder=source or Path())
+    return Table(
+        name,
+        schema.fields,
+        str(source or schema.hub),
+        split,
+        config,
+        join=join,
+        folder=source or Path(),
+    )
 
 
 def open_file(path: Path, fields: Mapping[str, str] | None) -> Table:
@@ -312,10 +372,14 @@ def open_file(path: Path, fields: Mapping[str, str] | None) -> Table:
         tables = sorted(p for p in path.iterdir() if p.suffix in FILES)
         if len(tables) != 1:
             found = ", ".join(p.name for p in tables[:5]) or "none"
-            raise InvalidInput(f"folder {str(path)!r} must hold one table ({', '.join(FILES)}); found: {found}")
+            raise InvalidInput(
+                f"folder {str(path)!r} must hold one table ({', '.join(FILES)}); found: {found}"
+            )
         path = tables[0]
     if path.suffix not in FILES:
-        raise InvalidInput(f"{str(path)!r} is no table that can be read; give one of: {', '.join(FILES)}")
+        raise InvalidInput(
+            f"{str(path)!r} is no table that can be read; give one of: {', '.join(FILES)}"
+        )
     if fields is not None:
         strange = next((f for f in fields if f not in FIELDS), None)
         if strange is not None:

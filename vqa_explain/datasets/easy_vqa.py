@@ -41,7 +41,9 @@ class EasyVQA(Indexed):
 
     @cached_property
     def _rows(self) -> list[tuple[str, str, int]]:
-        return json.loads((package_folder() / self.split / "questions.json").read_text(encoding="utf-8"))
+        return json.loads(
+            (package_folder() / self.split / "questions.json").read_text(encoding="utf-8")
+        )
 
     def __len__(self) -> int:
         return len(self._rows)

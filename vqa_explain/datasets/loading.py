@@ -20,7 +20,9 @@ class Dataset(Protocol):
     def __iter__(self) -> Iterator[Example]: ...
 
 
-def load_dataset(name: str | Path, *, source: str | Path | None = None, fields: Mapping[str, str] | None = None) -> Any:
+def load_dataset(
+    name: str | Path, *, source: str | Path | None = None, fields: Mapping[str, str] | None = None
+) -> Any:
     """The examples of a data set.
 
     Args:
@@ -43,5 +45,7 @@ def load_dataset(name: str | Path, *, source: str | Path | None = None, fields: 
     if path.exists():
         return open_file(path, fields)
     if path.suffix or "/" in text:
-        raise InvalidInput(f"data set {text!r} does not exist; check the path, or choose one of: {', '.join(DATASETS)}")
+        raise InvalidInput(
+            f"data set {text!r} does not exist; check the path, or choose one of: {', '.join(DATASETS)}"
+        )
     raise unknown("data set", base, DATASETS)

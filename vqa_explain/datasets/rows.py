@@ -59,7 +59,9 @@ def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
             raise InvalidInput(f"{path.name!r} has no list under {under!r}; check the file")
         content = content[under]
     if isinstance(content, dict):
-        content = _by_column(content) if all(isinstance(v, list) for v in content.values()) else [content]
+        content = (
+            _by_column(content) if all(isinstance(v, list) for v in content.values()) else [content]
+        )
     yield from (_row(path, number, one) for number, one in enumerate(content))
 
 
@@ -84,12 +86,16 @@ def _lines(path: Path) -> Iterator[Row]:
 
 
 def _by_column(columns: dict[str, list[Any]]) -> list[Row]:
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def _row(path: Path, number: int, value: Any) -> Row:
     if not isinstance(value, dict):
-        raise InvalidInput(f"row {number} of {path.name!r} is no JSON object but {str(value)[:40]!r}; mend it")
+        raise InvalidInput(
+            f"row {number} of {path.name!r} is no JSON object but {str(value)[:40]!r}; mend it"
+        )
     return value
 
 
@@ -99,7 +105,9 @@ def as_written(value: Any, what: str) -> str | None:
     Raises:
         InvalidInput: the file keeps it as a number or date whose written form is lost.
     """
-    if value is None or value == "" or value != value:  # JSON of other tools writes NaN for what is missing
+    if (
+        value is None or value == "" or value != value
+    ):  # JSON of other tools writes NaN for what is missing
         return None
     if isinstance(value, str):
         return value

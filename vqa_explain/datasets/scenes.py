@@ -59,7 +59,9 @@ class Scene:
     items: tuple[Item, ...]
     about: tuple[int, ...]
     decisive: tuple[tuple[int, int], ...]
-    named: tuple[tuple[int, int, int], ...]  # (object, start, end): the phrase that names one particular object
+    named: tuple[
+        tuple[int, int, int], ...
+    ]  # (object, start, end): the phrase that names one particular object
 
 
 class _Draft:
@@ -71,7 +73,9 @@ class _Draft:
         self.items: list[Item] = []
         self.about: tuple[int, ...] = ()
         self.answer = ""
-        self.order: tuple[int, int, str] | None = None  # (first, second, axis): first has the smaller coordinate
+        self.order: tuple[int, int, str] | None = (
+            None  # (first, second, axis): first has the smaller coordinate
+        )
         self._text = ""
         self._decisive: list[tuple[int, int]] = []
         self._named: list[tuple[int, int, int]] = []
@@ -102,7 +106,15 @@ class _Draft:
     def finish(self, family: str) -> Scene:
         self.say("?")
         items = _place(self.items, self.order, self.rng)
-        return Scene(family, self._text, self.answer, items, self.about, tuple(self._decisive), tuple(self._named))
+        return Scene(
+            family,
+            self._text,
+            self.answer,
+            items,
+            self.about,
+            tuple(self._decisive),
+            tuple(self._named),
+        )
 
 
 def _color(d: _Draft) -> None:
@@ -165,7 +177,9 @@ def _existence(d: _Draft) -> None:
     d.stress(f"{asked.color} {asked.shape}", 0 if d.answer == "yes" else None)
 
 
-def _count(d: _Draft, plural: str, matching: Callable[[Item], bool], match: Callable[[Item], Item]) -> None:
+def _count(
+    d: _Draft, plural: str, matching: Callable[[Item], bool], match: Callable[[Item], Item]
+) -> None:
     counts = COUNTS[: d.most + 1]
     number = d.rng.randrange(len(counts))
     d.answer = counts[number]
@@ -223,7 +237,12 @@ def _same_shape(d: _Draft) -> None:
 
 def _more(d: _Draft) -> None:
     d.answer = d.rng.choice(("yes", "no"))
-    pairs = [(a, b) for a in range(d.most + 1) for b in range(d.most + 1 - a) if (a > b) == (d.answer == "yes")]
+    pairs = [
+        (a, b)
+        for a in range(d.most + 1)
+        for b in range(d.most + 1 - a)
+        if (a > b) == (d.answer == "yes")
+    ]
     first, second = d.rng.choice([p for p in pairs if sum(p)] or pairs)
     if d.rng.random() < 0.5:
         kinds = d.rng.sample(SHAPES, 2)
@@ -248,7 +267,12 @@ def _more(d: _Draft) -> None:
 def _relation(d: _Draft) -> None:
     d.answer = d.rng.choice(("yes", "no"))
     words, axis, first_is_smaller = d.rng.choice(
-        (("left of", "x", True), ("right of", "x", False), ("above", "y", True), ("below", "y", False))
+        (
+            ("left of", "x", True),
+            ("right of", "x", False),
+            ("above", "y", True),
+            ("below", "y", False),
+        )
     )
     first, second = d.any_item(), d.any_item()
     while (first.shape, first.color) == (second.shape, second.color):
@@ -280,7 +304,9 @@ _BUILDERS: dict[str, Callable[[_Draft], None]] = {
 FAMILIES = tuple(_BUILDERS)
 
 
-def _place(items: list[Item], order: tuple[int, int, str] | None, rng: random.Random) -> tuple[Item, ...]:
+def _place(
+    items: list[Item], order: tuple[int, int, str] | None, rng: random.Random
+) -> tuple[Item, ...]:
     """Random positions without overlap, inside the picture; `order` holds for the two objects it names."""
     shuffled = list(range(len(items)))
     while True:
@@ -293,7 +319,9 @@ def _place(items: list[Item], order: tuple[int, int, str] | None, rng: random.Ra
                 reach = radius + 1.5
                 x = rng.uniform(reach, SIZE - reach)
                 y = rng.uniform(reach, SIZE - reach)
-                if all(math.hypot(o.x - x, o.y - y) > o.radius + radius + 2.5 for o in placed.values()):
+                if all(
+                    math.hypot(o.x - x, o.y - y) > o.radius + radius + 2.5 for o in placed.values()
+                ):
                     placed[index] = replace(items[index], x=x, y=y, radius=radius)
                     break
             else:
@@ -306,7 +334,9 @@ def _place(items: list[Item], order: tuple[int, int, str] | None, rng: random.Ra
             if abs(getattr(a, axis) - getattr(b, axis)) < _MARGIN:
                 continue
             if getattr(a, axis) > getattr(b, axis):
-                if abs(a.radius - b.radius) > 3:  # the sizes differ, so the places cannot be exchanged
+                if (
+                    abs(a.radius - b.radius) > 3
+                ):  # the sizes differ, so the places cannot be exchanged
                     continue
                 ax, ay, ar = a.x, a.y, a.radius
                 placed[low] = replace(a, x=b.x, y=b.y, radius=b.radius)
@@ -314,11 +344,15 @@ def _place(items: list[Item], order: tuple[int, int, str] | None, rng: random.Ra
         return tuple(placed[i] for i in range(len(items)))
 
 
-def plan(split: str, index: int, *, seed: int = 0, most: int = 5, families: tuple[str, ...] = FAMILIES) -> Scene:
+def plan(
+    split: str, index: int, *, seed: int = 0, most: int = 5, families: tuple[str, ...] = FAMILIES
+) -> Scene:
     """The scene and question with this number, not yet drawn. At most `most` objects (families may need two)."""
     rng = random.Random(f"scenes/{split}/{seed}/{index}")
     family = rng.choice(families)
-    draft = _Draft(rng, max(most, 2) if family in ("same_color", "same_shape", "relation", "more") else most)
+    draft = _Draft(
+        rng, max(most, 2) if family in ("same_color", "same_shape", "relation", "more") else most
+    )
     _BUILDERS[family](draft)
     return draft.finish(family)
 
@@ -374,8 +408,12 @@ def draw(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
         angle = rng.uniform(-0.2, 0.2)
         dx, dy = _GRID[None, x0:x1] - np.float32(item.x), _GRID[y0:y1, None] - np.float32(item.y)
         cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
-        inside = np.clip(0.5 - _distance(item.shape, dx * cos + dy * sin, dy * cos - dx * sin, item.radius), 0, 1)
-        color = _PALETTE[item.color] * np.float32(rng.uniform(0.88, 1.05)) + rng.uniform(-10, 10, 3).astype(np.float32)
+        inside = np.clip(
+            0.5 - _distance(item.shape, dx * cos + dy * sin, dy * cos - dx * sin, item.radius), 0, 1
+        )
+        color = _PALETTE[item.color] * np.float32(rng.uniform(0.88, 1.05)) + rng.uniform(
+            -10, 10, 3
+        ).astype(np.float32)
         patch = canvas[y0:y1, x0:x1]
         patch += inside[:, :, None] * (color - patch)
         masks[index, y0:y1, x0:x1] = inside >= 0.5
@@ -383,7 +421,9 @@ def draw(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     return np.clip(canvas, 0, 255).astype(np.uint8), masks
 
 
-def make(split: str, index: int, *, seed: int = 0, families: tuple[str, ...] = FAMILIES, most: int = 5) -> Example:
+def make(
+    split: str, index: int, *, seed: int = 0, families: tuple[str, ...] = FAMILIES, most: int = 5
+) -> Example:
     """One example of scenes, drawn from its number alone."""
     scene = plan(split, index, seed=seed, most=most, families=families)
     image, masks = draw(scene, np.random.default_rng([SPLITS.index(split), seed, index]))
@@ -419,7 +459,9 @@ class Scenes(Indexed):
             if family not in FAMILIES:
                 raise unknown("family of scenes", family, FAMILIES)
         if self.count < 0 or not self.families:
-            raise InvalidInput(f"scenes needs a count of at least 0 and a family; got {self.count}, {self.families}")
+            raise InvalidInput(
+                f"scenes needs a count of at least 0 and a family; got {self.count}, {self.families}"
+            )
 
     def __len__(self) -> int:
         return self.count

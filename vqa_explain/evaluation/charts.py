@@ -32,7 +32,9 @@ def curves_chart(report: Report) -> str:
     for axis, (metric, of_methods) in zip(axes, curves.items(), strict=False):
         for number, (method, (at, scores)) in enumerate(of_methods.items()):
             style = _STYLES[number // len(_COLORS) % len(_STYLES)]
-            axis.plot(at, scores, style, color=color_of(report, method), linewidth=1.8, label=method)
+            axis.plot(
+                at, scores, style, color=color_of(report, method), linewidth=1.8, label=method
+            )
         axis.set_title(f"{metric} {better_text(report.metrics[metric])}", fontsize=9.5)
         axis.set_xlim(0, 1)
         axis.set_ylim(-0.03, 1.03)
@@ -44,7 +46,11 @@ def curves_chart(report: Report) -> str:
 
 def intervals_chart(report: Report) -> str:
     """Each method's mean with its interval, a panel for each metric with a direction; "" where there is none."""
-    texts = [t for t, m in report.metrics.items() if m.judges == "explanation" and m.better in (HIGHER, LOWER)]
+    texts = [
+        t
+        for t, m in report.metrics.items()
+        if m.judges == "explanation" and m.better in (HIGHER, LOWER)
+    ]
     if not texts:
         return ""
     figure, axes = _panels(len(texts), 0.55 + 0.24 * len(report.methods))
@@ -54,7 +60,13 @@ def intervals_chart(report: Report) -> str:
             if one.count:
                 color = color_of(report, method)
                 if one.is_known:
-                    axis.plot([one.low, one.high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
+                    axis.plot(
+                        [one.low, one.high],
+                        [row, row],
+                        color=color,
+                        linewidth=2.2,
+                        solid_capstyle="butt",
+                    )
                 axis.plot(one.mean, row, "o", color=color, markersize=5)
         axis.set_title(f"{text} {better_text(report.metrics[text])}", fontsize=9.5)
         axis.set_yticks(range(len(report.methods)), report.methods, fontsize=7.5)
@@ -87,7 +99,9 @@ def _svg(figure: Any) -> str:
     import matplotlib
 
     sink = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vqa_explain", "font.family": "sans-serif"}):
+    with matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "vqa_explain", "font.family": "sans-serif"}
+    ):
         figure.savefig(sink, format="svg", metadata={"Date": None}, transparent=True)
     text = sink.getvalue()
     return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)

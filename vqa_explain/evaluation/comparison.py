@@ -49,7 +49,10 @@ def compare(one: Report, other: Report) -> Comparison:
     for text, metric in one.metrics.items():
         if text not in other.metrics:
             continue
-        methods = {"answer": [""], "explanation": [m for m in one.methods if m in other.methods]}.get(metric.judges, [])
+        methods = {
+            "answer": [""],
+            "explanation": [m for m in one.methods if m in other.methods],
+        }.get(metric.judges, [])
         a, b = _shared(one, other, text, methods)
         for method in a:
             ours, theirs = a[method].to_numpy(), b[method].to_numpy()
@@ -65,9 +68,13 @@ def compare(one: Report, other: Report) -> Comparison:
     return Comparison((names[0], names[1]), tuple(rows))
 
 
-def _shared(one: Report, other: Report, metric: str, methods: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _shared(
+    one: Report, other: Report, metric: str, methods: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Examples × methods of both runs: the examples for which both have a value by every method that has any."""
-    frames = [pd.DataFrame({m: report.by_id(metric, m) for m in methods}) for report in (one, other)]
+    frames = [
+        pd.DataFrame({m: report.by_id(metric, m) for m in methods}) for report in (one, other)
+    ]
     some = [m for m in methods if all(frame[m].notna().any() for frame in frames)]
     kept = [frame[some].dropna() for frame in frames]
     both = kept[0].index.intersection(kept[1].index)

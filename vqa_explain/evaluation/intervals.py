@@ -103,7 +103,12 @@ def _wilson(values: np.ndarray) -> Interval:
     center = (mean + Z**2 / (2 * count)) / (1 + Z**2 / count)
     half = Z / (1 + Z**2 / count) * np.sqrt(mean * (1 - mean) / count + Z**2 / (4 * count**2))
     # At 0 and 1 an end is the mean itself, less what rounding leaves.
-    return Interval(mean, min(mean, max(0.0, float(center - half))), max(mean, min(1.0, float(center + half))), count)
+    return Interval(
+        mean,
+        min(mean, max(0.0, float(center - half))),
+        max(mean, min(1.0, float(center + half))),
+        count,
+    )
 
 
 def _difference_of_shares(differences: np.ndarray) -> Interval:
@@ -113,12 +118,19 @@ def _difference_of_shares(differences: np.ndarray) -> Interval:
     center = (better - worse) / total
     half = Z * np.sqrt((better + worse) / total - center**2) / np.sqrt(total)
     mean = float(differences.mean())
-    return Interval(mean, min(mean, max(-1.0, float(center - half))), max(mean, min(1.0, float(center + half))), count)
+    return Interval(
+        mean,
+        min(mean, max(-1.0, float(center - half))),
+        max(mean, min(1.0, float(center + half))),
+        count,
+    )
 
 
 def _studentized(values: np.ndarray, bounds: Bounds) -> Interval:
     count, mean = len(values), float(values.mean())
-    unlike = count + 1 - int(np.unique(values, return_counts=True)[1].max())  # the most common value counts once
+    unlike = (
+        count + 1 - int(np.unique(values, return_counts=True)[1].max())
+    )  # the most common value counts once
     if unlike < LEAST:
         return Interval(mean, NOTHING, NOTHING, count)
     error = values.std(ddof=1) / np.sqrt(count)

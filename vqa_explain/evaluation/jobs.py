@@ -25,7 +25,12 @@ from vqa_explain.threads import one_thread
 
 GRID_ROWS = 10  # questions in one piece of the grid
 GRID_SCHEMA = pa.schema(
-    {"part": pa.string(), "index": pa.int64(), "answer": pa.int64(), "values": pa.list_(pa.float64())}
+    {
+        "part": pa.string(),
+        "index": pa.int64(),
+        "answer": pa.int64(),
+        "values": pa.list_(pa.float64()),
+    }
 )
 
 
@@ -118,11 +123,19 @@ class Workshop:
             if job.redo is None or index in job.redo.examples or index not in known:
                 rows += judge(index, example)
             else:
-                rows += judge.again(index, example, known[index], job.redo.methods, job.redo.metrics)
-        wrong = {row["index"]: f"example {row['index']}: {row['note']}" for row in rows if row["metric"] == ERROR}
+                rows += judge.again(
+                    index, example, known[index], job.redo.methods, job.redo.metrics
+                )
+        wrong = {
+            row["index"]: f"example {row['index']}: {row['note']}"
+            for row in rows
+            if row["metric"] == ERROR
+        }
         kept, judge.kept = judge.kept, {}
         table = table_of(rows, self._about(stamps))
-        return Done(EXAMPLES, job.number, as_bytes(table), kept, len(job.items), tuple(wrong.values()))
+        return Done(
+            EXAMPLES, job.number, as_bytes(table), kept, len(job.items), tuple(wrong.values())
+        )
 
     def _grid(self, job: Job) -> Done:
         """Means over pictures for this piece's questions, and sums over them for every picture."""
@@ -136,19 +149,32 @@ class Workshop:
         labels = self.model.labels or ()
         found, columns = [], np.zeros((len(usable), len(labels)))
         for row in job.rows:
-            position = next((p for p, (index, _) in enumerate(usable) if index == job.items[row][0]), None)
+            position = next(
+                (p for p, (index, _) in enumerate(usable) if index == job.items[row][0]), None
+            )
             if position is None:
                 continue
             index, example = usable[position]
             scores = row_of_grid(self.model, example, pictures)
             own = stacked_scores(self.model, pictures[position : position + 1])[0]
             number = next(iter(right_answers(labels, example, fixed=True)), -1)
-            found.append({"part": "row", "index": index, "answer": number, "values": scores.mean(axis=0).tolist()})
+            found.append(
+                {
+                    "part": "row",
+                    "index": index,
+                    "answer": number,
+                    "values": scores.mean(axis=0).tolist(),
+                }
+            )
             found.append({"part": "own", "index": index, "answer": number, "values": own.tolist()})
             columns += scores
         for (index, _), values in zip(usable, columns, strict=True):
-            found.append({"part": "column", "index": index, "answer": None, "values": values.tolist()})
-        table = pa.Table.from_pylist(found, schema=GRID_SCHEMA.with_metadata(self._about(job.stamp)))
+            found.append(
+                {"part": "column", "index": index, "answer": None, "values": values.tolist()}
+            )
+        table = pa.Table.from_pylist(
+            found, schema=GRID_SCHEMA.with_metadata(self._about(job.stamp))
+        )
         return Done(GRID, job.number, as_bytes(table), {}, 0, ())
 
     def _about(self, rows: Any) -> dict[str, str]:
@@ -161,7 +187,9 @@ def _by_index(redo: Redo | None) -> dict[int, list[Row]]:
     """The rows of a finished shard, by their example."""
     found: dict[int, list[Row]] = {}
     if redo is not None and redo.table is not None:
-        for row in pq.read_table(pa.BufferReader(redo.table), page_checksum_verification=True).to_pylist():
+        for row in pq.read_table(
+            pa.BufferReader(redo.table), page_checksum_verification=True
+        ).to_pylist():
             found.setdefault(row["index"], []).append(row)
     return found
 
@@ -198,7 +226,9 @@ def _read(resumed: Resumed, number: int) -> Redo | None:
     return replace(redo, table=content)
 
 
-def grid_jobs(dataset: Iterable[Example], plan: Plan, count: int, finished: set[int], stamp: str) -> Iterator[Job]:
+def grid_jobs(
+    dataset: Iterable[Example], plan: Plan, count: int, finished: set[int], stamp: str
+) -> Iterator[Job]:
     """The pieces of the grid over the first `count` examples that are not there yet."""
     most = count if plan.limit is None else min(count, plan.limit)
     items: tuple[tuple[int, Example | None], ...]
@@ -208,9 +238,17 @@ def grid_jobs(dataset: Iterable[Example], plan: Plan, count: int, finished: set[
         items = tuple(enumerate(islice(iter(dataset), most)))
     for number, start in enumerate(range(0, len(items), GRID_ROWS)):
         if number not in finished:
-            yield Job(GRID, number, items, tuple(range(start, min(start + GRID_ROWS, len(items)))), stamp=stamp)
+            yield Job(
+                GRID,
+                number,
+                items,
+                tuple(range(start, min(start + GRID_ROWS, len(items)))),
+                stamp=stamp,
+            )
 
 
 def can_be_indexed(dataset: Any) -> bool:
     """Whether workers can take examples from it by number."""
-    return isinstance(dataset, Sequence) or (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"))
+    return isinstance(dataset, Sequence) or (
+        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    )

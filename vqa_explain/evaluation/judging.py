@@ -19,7 +19,16 @@ from vqa_explain.methods.base import Method, Task, check_support, for_players
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
 from vqa_explain.metrics.sanity import randomised
-from vqa_explain.models.base import REAL, Answer, Encoded, Model, OpenModel, Target, answers, check_fills
+from vqa_explain.models.base import (
+    REAL,
+    Answer,
+    Encoded,
+    Model,
+    OpenModel,
+    Target,
+    answers,
+    check_fills,
+)
 from vqa_explain.models.sharing import network_held
 
 SCHEMA = pa.schema(
@@ -60,7 +69,10 @@ class Judge:
 
     @cached_property
     def methods(self) -> list[tuple[str, Method]]:
-        return [(text, cast(Method, registry.read("method", METHODS, text))) for text in self.plan.methods]
+        return [
+            (text, cast(Method, registry.read("method", METHODS, text)))
+            for text in self.plan.methods
+        ]
 
     @cached_property
     def metrics(self) -> list[tuple[str, Metric]]:
@@ -71,7 +83,12 @@ class Judge:
         return self._judge(index, example, None, frozenset())
 
     def again(
-        self, index: int, example: Example, known: list[Row], methods: frozenset[str], metrics: frozenset[str]
+        self,
+        index: int,
+        example: Example,
+        known: list[Row],
+        methods: frozenset[str],
+        metrics: frozenset[str],
     ) -> list[Row]:
         """The rows of an example of which those by some methods, and of some metrics, no longer hold."""
         if not methods and not metrics:
@@ -82,28 +99,42 @@ class Judge:
         rows = [*kept, *self._judge(index, example, methods, metrics)]
         order = ["", *self.plan.methods, RandomValues.name]
         texts = ["", *self.plan.metrics, ERROR]
-        return sorted(rows, key=lambda row: (order.index(row["method"]), texts.index(self.metric_of(row))))
+        return sorted(
+            rows, key=lambda row: (order.index(row["method"]), texts.index(self.metric_of(row)))
+        )
 
     def metric_of(self, row: Row) -> str:
         """The metric that a row is of, also where it tells of an error; "error" where that is of no metric."""
         if row["metric"] != ERROR:
             return str(row["metric"])
-        return next((text for text in self.plan.metrics if str(row["note"]).startswith(f"{text}: ")), ERROR)
+        return next(
+            (text for text in self.plan.metrics if str(row["note"]).startswith(f"{text}: ")), ERROR
+        )
 
     def _judge(
         self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]
     ) -> list[Row]:
         """The rows by these methods (`None` for all, and of the answer), and of these metrics by any method."""
-        with network_held(self.model.module), torch.enable_grad():  # methods and metrics put hooks on it
+        with (
+            network_held(self.model.module),
+            torch.enable_grad(),
+        ):  # methods and metrics put hooks on it
             return self._rows(index, example, methods, metrics)
 
-    def _rows(self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]) -> list[Row]:
+    def _rows(
+        self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]
+    ) -> list[Row]:
         def wanted(method: str) -> list[tuple[str, Metric]]:
             every = methods is None or method in methods
             return [(text, metric) for text, metric in self.metrics if every or text in metrics]
 
         base: Row = dict.fromkeys(SCHEMA.names)
-        base |= {"index": index, "id": example.id, "family": example.family, "question": example.question}
+        base |= {
+            "index": index,
+            "id": example.id,
+            "family": example.family,
+            "question": example.question,
+        }
         base |= {"answer": example.answer, "method": "", "metric": ERROR}
         try:
             case = self.case(example)
@@ -118,7 +149,9 @@ class Judge:
             every = methods is None or text in methods
             if chosen or every:
                 found = self._explained(case, method, {**base, "method": text}, index, chosen)
-                rows += [row for row in found if every or row["metric"] != ""]  # the cost stays as it was measured
+                rows += [
+                    row for row in found if every or row["metric"] != ""
+                ]  # the cost stays as it was measured
         return rows
 
     def case(self, example: Example) -> Case:
@@ -168,17 +201,26 @@ class Judge:
             # A game of its own, so that the cost is what the method costs alone.
             task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
             if not isinstance(method, RandomValues):
-                check_support(method, task.model)  # some models know what they can do only from their first example
+                check_support(
+                    method, task.model
+                )  # some models know what they can do only from their first example
             explained = case.of(method, method(task), cost)
             cost.seconds = time.perf_counter() - began
             if "explanations" in self.plan.keep and not isinstance(method, RandomValues):
-                self.kept[f"{index:07d}-{file_name(base['method'])}.vqax"] = explained.explanation.to_bytes()
+                self.kept[f"{index:07d}-{file_name(base['method'])}.vqax"] = (
+                    explained.explanation.to_bytes()
+                )
         except Exception as error:  # of any kind, as above
             return [{**base, "note": said(error)}]
         spent = {"forwards": cost.forwards, "backwards": cost.backwards, "seconds": cost.seconds}
-        return [{**base, "metric": "", **spent}, *self._values(explained, base, "explanation", metrics)]
+        return [
+            {**base, "metric": "", **spent},
+            *self._values(explained, base, "explanation", metrics),
+        ]
 
-    def _values(self, case: Case, base: Row, judges: str, metrics: list[tuple[str, Metric]]) -> list[Row]:
+    def _values(
+        self, case: Case, base: Row, judges: str, metrics: list[tuple[str, Metric]]
+    ) -> list[Row]:
         rows = []
         for text, metric in metrics:
             if metric.judges != judges:

@@ -47,7 +47,11 @@ def run_in_processes(workshop: Workshop, jobs: Iterator[Job], workers: int) -> I
     from loky import ProcessPoolExecutor
 
     packed, waiting, lost = cloudpickle.dumps(workshop), list[Job](), 0
-    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
 
     def start() -> Any:
         return ProcessPoolExecutor(workers, initializer=_open, initargs=(packed,), env=environment)
@@ -65,7 +69,9 @@ def run_in_processes(workshop: Workshop, jobs: Iterator[Job], workers: int) -> I
             ready, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in sorted(ready, key=lambda f: running[f].number):
                 job = running.pop(future)
-                if isinstance(future.exception(), RuntimeError | OSError) and _is_lost(future.exception()):
+                if isinstance(future.exception(), RuntimeError | OSError) and _is_lost(
+                    future.exception()
+                ):
                     waiting.append(job)
                 else:
                     yield future.result()

@@ -23,11 +23,15 @@ def write_page(report: Report, path: Path) -> Path:
     """Writes the report's page."""
     template = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return write_atomically(path, environment.from_string(template).render(**_content(report)).encode())
+    return write_atomically(
+        path, environment.from_string(template).render(**_content(report)).encode()
+    )
 
 
 def _content(report: Report) -> dict[str, Any]:
-    explained = {text: metric for text, metric in report.metrics.items() if metric.judges == "explanation"}
+    explained = {
+        text: metric for text, metric in report.metrics.items() if metric.judges == "explanation"
+    }
     methods = [m for m in report.methods if m != RANDOM]
     return {
         "report": report,

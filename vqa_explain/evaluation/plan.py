@@ -14,7 +14,12 @@ from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
 
 FORMAT = 2
-CHANGING = ("data_fingerprint", "versions", "code", "hiding")  # fields that may change between two calls of a run
+CHANGING = (
+    "data_fingerprint",
+    "versions",
+    "code",
+    "hiding",
+)  # fields that may change between two calls of a run
 SHARD = 20  # examples: a minute or less of work, which is all that a kill can cost
 
 
@@ -66,7 +71,9 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, ensure_ascii=False)
+        return json.dumps(
+            {"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, ensure_ascii=False
+        )
 
     def differences(self, other: "Plan") -> list[str]:
         """One line for everything that was asked for and that the other plan asks for differently."""
@@ -85,7 +92,9 @@ def read_plan(path: Path) -> Plan:
         data = json.loads(path.read_text(encoding="utf-8"))
         written = int(data.pop("format"))
         if written > FORMAT:
-            raise InvalidInput(f"plan {str(path)!r} is from a newer version of vqa_explain; upgrade to read it")
+            raise InvalidInput(
+                f"plan {str(path)!r} is from a newer version of vqa_explain; upgrade to read it"
+            )
         if written < FORMAT:
             raise InvalidInput(
                 f"plan {str(path)!r} is from an older version of vqa_explain, which did not note what results depend "
@@ -93,11 +102,15 @@ def read_plan(path: Path) -> Plan:
             )
         lists = {k: tuple(data[k]) for k in ("methods", "metrics", "keep")}
         regions = data.get("regions")
-        return Plan(**{**data, **lists, "regions": tuple(regions) if isinstance(regions, list) else regions})
+        return Plan(
+            **{**data, **lists, "regions": tuple(regions) if isinstance(regions, list) else regions}
+        )
     except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"plan {str(path)!r} is damaged ({error}); evaluate into another folder") from error
+        raise InvalidInput(
+            f"plan {str(path)!r} is damaged ({error}); evaluate into another folder"
+        ) from error
 
 
 def model_fingerprint(model: Model) -> str:

@@ -14,7 +14,9 @@ RETRIES = 5  # times that Ray does a job again whose worker was lost
 _workshops: dict[str, Workshop] = {}  # of a worker process, by run
 
 
-def run_on_ray(workshop: Workshop, jobs: Iterator[Job], workers: int | None, address: str | None) -> Iterator[Done]:
+def run_on_ray(
+    workshop: Workshop, jobs: Iterator[Job], workers: int | None, address: str | None
+) -> Iterator[Done]:
     """On a cluster's address, or on a Ray of this machine's own with `workers` processes.
 
     Raises:
@@ -29,13 +31,17 @@ def run_on_ray(workshop: Workshop, jobs: Iterator[Job], workers: int | None, add
     ours = not ray.is_initialized()
     if ours:
         options: dict[str, Any] = (
-            {"num_cpus": workers, "include_dashboard": False} if address is None else {"address": address}
+            {"num_cpus": workers, "include_dashboard": False}
+            if address is None
+            else {"address": address}
         )
         try:
             ray.init(
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
+                runtime_env={
+                    "env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+                },
                 **options,
             )
         except ConnectionError as error:

@@ -13,7 +13,13 @@ import pandas as pd
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput
-from vqa_explain.evaluation.intervals import UNBOUNDED, Bounds, Interval, mean_interval, paired_interval
+from vqa_explain.evaluation.intervals import (
+    UNBOUNDED,
+    Bounds,
+    Interval,
+    mean_interval,
+    paired_interval,
+)
 from vqa_explain.evaluation.judging import ERROR
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import NAME as RANDOM
@@ -96,7 +102,9 @@ class Report:
     def _rows(self) -> pd.DataFrame:
         table = self.store.read(EXAMPLES, self.plan, [*VALUES, "forwards", "backwards", "seconds"])
         if table is None:
-            raise InvalidInput(f"{str(self.folder)!r} has no finished shard yet; run the evaluation again")
+            raise InvalidInput(
+                f"{str(self.folder)!r} has no finished shard yet; run the evaluation again"
+            )
         return table.to_pandas()
 
     def frame(self) -> pd.DataFrame:
@@ -144,7 +152,11 @@ class Report:
         """
         if self.metrics[metric].judges == "answer":
             texts = [text for text, one in self.metrics.items() if one.judges == "answer"]
-            values = pd.DataFrame({text: self.values(text) for text in texts}).dropna(axis=1, how="all").dropna()
+            values = (
+                pd.DataFrame({text: self.values(text) for text in texts})
+                .dropna(axis=1, how="all")
+                .dropna()
+            )
             return values[[metric]].set_axis([""], axis=1) if metric in values else pd.DataFrame()
         return self._wide.get(metric, pd.DataFrame()).dropna(axis=1, how="all").dropna()
 
@@ -162,7 +174,10 @@ class Report:
     def _failures(self) -> pd.DataFrame:
         """index, method and metric of every error; "" where it is of all of them."""
         errors = self.errors()
-        of_metric = [next((t for t in self.metrics if str(n).startswith(f"{t}: ")), "") for n in errors["note"]]
+        of_metric = [
+            next((t for t in self.metrics if str(n).startswith(f"{t}: ")), "")
+            for n in errors["note"]
+        ]
         return errors.assign(metric=of_metric)
 
     def summary(self) -> pd.DataFrame:
@@ -173,24 +188,50 @@ class Report:
         rows: list[dict[str, Any]] = []
         for text, metric in self.metrics.items():
             for method in {"answer": [""], "explanation": self.methods}.get(metric.judges, []):
-                told = {"failed": self.failed(text, method), "better": metric.better, "range": metric.range}
-                rows.append({"metric": text, "method": method, **asdict(self.interval(text, method)), **told})
+                told = {
+                    "failed": self.failed(text, method),
+                    "better": metric.better,
+                    "range": metric.range,
+                }
+                rows.append(
+                    {
+                        "metric": text,
+                        "method": method,
+                        **asdict(self.interval(text, method)),
+                        **told,
+                    }
+                )
         if (emap := self.emap()) is not None:
             text = next(t for t, m in self.metrics.items() if m.judges == "data set")
-            nothing = {"low": np.nan, "high": np.nan, "failed": 0, "better": NEITHER, "range": "0 … 1"}
-            rows.append({"metric": text, "method": "", "mean": emap.emap, "count": emap.count, **nothing})
+            nothing = {
+                "low": np.nan,
+                "high": np.nan,
+                "failed": 0,
+                "better": NEITHER,
+                "range": "0 … 1",
+            }
+            rows.append(
+                {"metric": text, "method": "", "mean": emap.emap, "count": emap.count, **nothing}
+            )
         return pd.DataFrame(rows)
 
     def interval(self, metric: str, method: str) -> Interval:
         """One cell of the summary."""
-        return mean_interval(self._common_values(metric, method).to_numpy(), bounds(self.metrics[metric]))
+        return mean_interval(
+            self._common_values(metric, method).to_numpy(), bounds(self.metrics[metric])
+        )
 
     def differences(self, metric: str, reference: str = RANDOM) -> dict[str, Interval]:
         """Method → the mean of its paired differences from the reference's values, with its interval."""
         base = self._common_values(metric, reference).to_numpy()
         nothing = np.full(len(base), np.nan)
-        values = {m: self._common_values(metric, m).to_numpy() for m in self.methods if m != reference}
-        return {m: paired_interval(base, found if len(found) else nothing) for m, found in values.items()}
+        values = {
+            m: self._common_values(metric, m).to_numpy() for m in self.methods if m != reference
+        }
+        return {
+            m: paired_interval(base, found if len(found) else nothing)
+            for m, found in values.items()
+        }
 
     def families(self) -> pd.DataFrame:
         """Accuracies of each kind of question, "all" first: mean and interval of every metric of answers.
@@ -215,7 +256,11 @@ class Report:
 
     def emap(self) -> Additive | None:
         """Accuracy of the best additive projection, where it was asked for and its whole grid is there."""
-        table = self.store.read(GRID, self.plan) if any(m.judges == "data set" for m in self.metrics.values()) else None
+        table = (
+            self.store.read(GRID, self.plan)
+            if any(m.judges == "data set" for m in self.metrics.values())
+            else None
+        )
         if table is None:
             return None
         frame = table.to_pandas()
@@ -225,7 +270,12 @@ class Report:
         if len(rows) != len(columns):
             return None  # some of the grid is still missing
         means = np.stack(columns.to_numpy()) / len(rows)
-        return additive(np.stack(own["values"]), np.stack(rows["values"]), means, rows["answer"].to_numpy(dtype=int))
+        return additive(
+            np.stack(own["values"]),
+            np.stack(rows["values"]),
+            means,
+            rows["answer"].to_numpy(dtype=int),
+        )
 
     def curves(self) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Metric → method → (shares of players, mean score there over the examples that all methods have)."""
@@ -242,7 +292,10 @@ class Report:
             for method in [m for m in self.methods if m in shared]:
                 part = of_metric[of_metric["method"] == method]["curve"]
                 if len(part):
-                    found.setdefault(text, {})[method] = (metric.at, np.stack(part.to_numpy()).mean(axis=0))  # type: ignore[attr-defined]
+                    found.setdefault(text, {})[method] = (
+                        metric.at,
+                        np.stack(part.to_numpy()).mean(axis=0),
+                    )  # type: ignore[attr-defined]
         return found
 
     def costs(self) -> pd.DataFrame:
@@ -261,9 +314,16 @@ class Report:
         """What a reader must know: what was skipped and why, and what failed."""
         frame = self.frame()
         found = [f"{text}: {how}" for text, how in self.plan.hiding.items() if how]
-        skipped = frame[frame["note"].notna()].drop_duplicates(["metric", "index"]).groupby(["metric", "note"]).size()
+        skipped = (
+            frame[frame["note"].notna()]
+            .drop_duplicates(["metric", "index"])
+            .groupby(["metric", "note"])
+            .size()
+        )
         for (metric, note), count in skipped.items():  # type: ignore[misc]
-            found.append(f"{metric}: left out for {count:,} of {self.count:,} examples, since {note}")
+            found.append(
+                f"{metric}: left out for {count:,} of {self.count:,} examples, since {note}"
+            )
         errors = self.errors()
         for method in errors["method"].unique():
             part = errors[errors["method"] == method]
@@ -273,7 +333,9 @@ class Report:
             )
         found += self._unequal()
         if self._unwritten():
-            found.append("the run has not ended; best and worst examples are explained then: give its command again")
+            found.append(
+                "the run has not ended; best and worst examples are explained then: give its command again"
+            )
         return found
 
     def _unequal(self) -> list[str]:
@@ -285,9 +347,13 @@ class Report:
                 continue
             shared, most = len(self.common(text)), max(counts.values())
             if shared < most:
-                lacking = ", ".join(f"{m} lacks {most - n:,}" for m, n in counts.items() if 0 < n < most)
+                lacking = ", ".join(
+                    f"{m} lacks {most - n:,}" for m, n in counts.items() if 0 < n < most
+                )
                 lacking = lacking or "each lacks others"
-                found.append(f"{text}: means are over the {shared:,} examples that every method has ({lacking})")
+                found.append(
+                    f"{text}: means are over the {shared:,} examples that every method has ({lacking})"
+                )
         return found
 
     def gallery(self) -> list[Shown]:
@@ -314,7 +380,10 @@ class Report:
     def _right(self) -> set[int]:
         """The examples that were answered right."""
         rows = self._rows.drop_duplicates("index").dropna(subset=["answer", "predicted"])
-        same = rows["answer"].str.strip().str.casefold() == rows["predicted"].str.strip().str.casefold()
+        same = (
+            rows["answer"].str.strip().str.casefold()
+            == rows["predicted"].str.strip().str.casefold()
+        )
         return set(rows.loc[same, "index"])
 
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
@@ -351,11 +420,18 @@ class Report:
         """A hash of the plan and of what the example's rows depend on, which a gallery's file is known by."""
         of_shard = self._stamps.get(shown.index // self.plan.shard, {})
         row = of_shard.get("rows", {}).get(str(shown.index))
-        return digest(self.plan.hash, shown.method, json.dumps([row, of_shard.get("versions"), of_shard.get("code")]))
+        return digest(
+            self.plan.hash,
+            shown.method,
+            json.dumps([row, of_shard.get("versions"), of_shard.get("code")]),
+        )
 
     @cached_property
     def _stamps(self) -> dict[int, dict[str, Any]]:
-        return {number: stamps for number, (_, stamps) in self.store.stamped(EXAMPLES, self.plan).items()}
+        return {
+            number: stamps
+            for number, (_, stamps) in self.store.stamped(EXAMPLES, self.plan).items()
+        }
 
     def _kept(self, shown: Shown) -> Explanation | None:
         """The explanation that belongs to the results, if it is there."""
@@ -411,7 +487,9 @@ def bounds(metric: Metric) -> Bounds:
     """The least and the largest value that a metric says it can take."""
     ends = [end.strip().replace("−", "-") for end in metric.range.split("…")]
     try:
-        low, high = (float(end) if end else default for end, default in zip(ends, UNBOUNDED, strict=True))
+        low, high = (
+            float(end) if end else default for end, default in zip(ends, UNBOUNDED, strict=True)
+        )
     except ValueError:  # a range in words
         return UNBOUNDED
     return low, high
@@ -422,7 +500,11 @@ def _at(dataset: Any, indices: set[int]) -> dict[int, Example]:
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         return {index: dataset[index] for index in indices}
     last = max(indices, default=-1)
-    return {index: example for index, example in enumerate(islice(iter(dataset), last + 1)) if index in indices}
+    return {
+        index: example
+        for index, example in enumerate(islice(iter(dataset), last + 1))
+        if index in indices
+    }
 
 
 def plain(value: Any) -> Any:

@@ -35,7 +35,9 @@ def resume(store: Store, plan: Plan, dataset: Iterable[Example]) -> Resumed:
     if not known:
         return Resumed()
     rows = _rows_now(dataset, plan, (max(known) + 1) * plan.shard)
-    before = {int(i): stamp for _, about in known.values() for i, stamp in about.get("rows", {}).items()}
+    before = {
+        int(i): stamp for _, about in known.values() for i, stamp in about.get("rows", {}).items()
+    }
     _check_same_data(store, plan, before, rows)
     said = _changed_rows(before, rows)
     found = Resumed()
@@ -74,7 +76,9 @@ def resume_grid(store: Store, plan: Plan, stamp: str) -> set[int]:
 
 
 def _of_emap(code: Stamp) -> Stamp:
-    return {k: v for k, v in code.items() if k in ("package", "model") or k.startswith("metric emap")}
+    return {
+        k: v for k, v in code.items() if k in ("package", "model") or k.startswith("metric emap")
+    }
 
 
 def _rows_now(dataset: Any, plan: Plan, most: int) -> dict[int, Stamp]:
@@ -85,7 +89,9 @@ def _rows_now(dataset: Any, plan: Plan, most: int) -> dict[int, Stamp]:
     return {i: row_stamp(e, plan.pictures) for i, e in enumerate(islice(iter(dataset), most))}
 
 
-def _check_same_data(store: Store, plan: Plan, before: dict[int, Stamp], rows: dict[int, Stamp]) -> None:
+def _check_same_data(
+    store: Store, plan: Plan, before: dict[int, Stamp], rows: dict[int, Stamp]
+) -> None:
     texts = {stamp["text"] for stamp in rows.values()}
     if before and not any(stamp["text"] in texts for stamp in before.values()):
         raise InvalidInput(
@@ -97,7 +103,9 @@ def _check_same_data(store: Store, plan: Plan, before: dict[int, Stamp], rows: d
 def _redo(plan: Plan, about: Stamps, changed: set[int], expected: list[int]) -> Redo:
     code = about.get("code", {})
     shared = ("package", "model")
-    if about.get("versions") != plan.versions or any(code.get(k) != plan.code.get(k) for k in shared):
+    if about.get("versions") != plan.versions or any(
+        code.get(k) != plan.code.get(k) for k in shared
+    ):
         changed = set(expected)
     stale = {k for k, v in plan.code.items() if code.get(k) != v}
     methods = frozenset(k.removeprefix("method ") for k in stale if k.startswith("method "))
@@ -116,7 +124,9 @@ def _changed_code(plan: Plan, about: Stamps) -> list[str]:
     code = about.get("code", {})
     words = {"package": "the code of vqa_explain", "model": "the code of the model"}
     return lines + [
-        f"{words.get(k) or f'the code of {k}'} changed" for k, v in sorted(plan.code.items()) if code.get(k) != v
+        f"{words.get(k) or f'the code of {k}'} changed"
+        for k, v in sorted(plan.code.items())
+        if code.get(k) != v
     ]
 
 
@@ -124,9 +134,13 @@ def _changed_rows(before: dict[int, Stamp], rows: dict[int, Stamp]) -> dict[str,
     """Lines on what is no longer as it was."""
     lines = []
     for what in ("text", "picture", "truth"):
-        changed = sorted(i for i in before.keys() & rows.keys() if before[i].get(what) != rows[i][what])
+        changed = sorted(
+            i for i in before.keys() & rows.keys() if before[i].get(what) != rows[i][what]
+        )
         if changed:
-            lines.append(f"the {what} of {len(changed):,} rows changed (the first: example {changed[0]})")
+            lines.append(
+                f"the {what} of {len(changed):,} rows changed (the first: example {changed[0]})"
+            )
     gone = before.keys() - rows.keys()
     if gone:
         lines.append(f"{len(gone):,} rows are gone (the first: example {min(gone)})")

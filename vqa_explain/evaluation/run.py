@@ -7,7 +7,15 @@ from typing import Any, cast
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.evaluation.jobs import Done, Job, Resumed, Workshop, can_be_indexed, example_jobs, grid_jobs
+from vqa_explain.evaluation.jobs import (
+    Done,
+    Job,
+    Resumed,
+    Workshop,
+    can_be_indexed,
+    example_jobs,
+    grid_jobs,
+)
 from vqa_explain.evaluation.local_engine import default_workers, run_here, run_in_processes
 from vqa_explain.evaluation.plan import SHARD, Plan, data_fingerprint, data_name, model_fingerprint
 from vqa_explain.evaluation.report import Report
@@ -132,7 +140,11 @@ def evaluate(
         pictures,
         versions(),
         code_stamps(model, _by_text(asked), _by_text(judged)),
-        {registry.text_of(one): hidden_by(one, model, text_fill) for one in judged if isinstance(one, WITHOUT)},
+        {
+            registry.text_of(one): hidden_by(one, model, text_fill)
+            for one in judged
+            if isinstance(one, WITHOUT)
+        },
     )
     store = Store(Path(out))
     store.begin(plan)
@@ -147,7 +159,9 @@ def evaluate(
             done = run_on_ray(workshop, jobs, workers, address)
         else:
             count = workers or default_workers(model.device.type)
-            done = run_here(workshop, jobs) if count == 1 else run_in_processes(workshop, jobs, count)
+            done = (
+                run_here(workshop, jobs) if count == 1 else run_in_processes(workshop, jobs, count)
+            )
         _collect(done, store, plan, _total(dataset, plan), max_errors, progress)
         report = Report(store.folder)
         report.write_gallery(model, dataset)
@@ -183,7 +197,9 @@ def _readable_again(dataset: Any) -> Iterable[Example]:
     if first is None:
         raise InvalidInput("the data set is empty; there is nothing to evaluate")
     if not isinstance(first, Example):
-        raise InvalidInput(f"a data set is a sequence of Examples; its first item is of type {type(first).__name__}")
+        raise InvalidInput(
+            f"a data set is a sequence of Examples; its first item is of type {type(first).__name__}"
+        )
     return dataset
 
 
@@ -225,7 +241,9 @@ def _jobs(
     for metric in metrics:
         if isinstance(metric, Emap):
             stamp = grid_stamp(dataset, plan, metric.count)
-            parts.append(grid_jobs(dataset, plan, metric.count, resume_grid(store, plan, stamp), stamp))
+            parts.append(
+                grid_jobs(dataset, plan, metric.count, resume_grid(store, plan, stamp), stamp)
+            )
     return chain(*parts)
 
 
@@ -236,7 +254,12 @@ def _total(dataset: Any, plan: Plan) -> int | None:
 
 
 def _collect(
-    done: Iterator[Done], store: Store, plan: Plan, total: int | None, max_errors: int | None, progress: Any
+    done: Iterator[Done],
+    store: Store,
+    plan: Plan,
+    total: int | None,
+    max_errors: int | None,
+    progress: Any,
 ) -> None:
     """Writes each shard as it comes."""
     before = len(store.finished(EXAMPLES, plan)) * plan.shard

@@ -23,13 +23,40 @@ from vqa_explain.models.base import Model
 
 Stamp = dict[str, str]
 PICTURES = ("time", "content")  # what a picture file is known by: its size and time, or its bytes
-PACKAGES = ("vqa_explain", "torch", "torchvision", "transformers", "timm", "numpy", "scipy", "pillow")
+PACKAGES = (
+    "vqa_explain",
+    "torch",
+    "torchvision",
+    "transformers",
+    "timm",
+    "numpy",
+    "scipy",
+    "pillow",
+)
 # Parts of this package that only show results, so that a change of them changes no number.
-_SHOWING = ("viewer", "training", "plotting", "colors", "cli", "tables", "demo", "evaluation.page", "evaluation.charts")
+_SHOWING = (
+    "viewer",
+    "training",
+    "plotting",
+    "colors",
+    "cli",
+    "tables",
+    "demo",
+    "evaluation.page",
+    "evaluation.charts",
+)
 # These register everything; what one method needs is in its own module's imports.
 _REGISTERING = ("vqa_explain", "vqa_explain.methods", "vqa_explain.metrics")
 # What `dataclass` writes follows from the fields.
-_BY_DATACLASS = ("__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__replace__")
+_BY_DATACLASS = (
+    "__init__",
+    "__repr__",
+    "__eq__",
+    "__hash__",
+    "__setattr__",
+    "__delattr__",
+    "__replace__",
+)
 
 
 def digest(*parts: Any) -> str:
@@ -72,7 +99,9 @@ def _picture(image: Any, pictures: str) -> str:
         return f"error {image}"
     if isinstance(image, str | os.PathLike):
         return _file(Path(image), pictures)
-    if hasattr(image, "getbands"):  # of Pillow: its profile and its turn count too, since they are applied
+    if hasattr(
+        image, "getbands"
+    ):  # of Pillow: its profile and its turn count too, since they are applied
         info = image.info.get("icc_profile") or b""
         return digest(image.mode, image.size, image.tobytes(), info, image.getexif().get(0x0112, 1))
     return _array(image)
@@ -108,14 +137,20 @@ def model_code(model: Model) -> str:
     classes = {type(module) for module in model.module.modules()}
     parts += sorted(code_of(cls) for cls in classes if _is_own(cls.__module__))
     for name, value in sorted(vars(model).items()):
-        if hasattr(type(model), name):  # a method that someone watches; the adapter's code is known already
+        if hasattr(
+            type(model), name
+        ):  # a method that someone watches; the adapter's code is known already
             continue
         if isinstance(value, FunctionType) or _is_own(type(value).__module__):
-            parts.append(f"{name} {code_of(value if isinstance(value, FunctionType) else type(value))}")
+            parts.append(
+                f"{name} {code_of(value if isinstance(value, FunctionType) else type(value))}"
+            )
         elif type(value).__module__.startswith("torchvision."):
             parts.append(f"{name} {_without_addresses(repr(value))}")
         elif hasattr(value, "image_processor"):
-            parts.append(f"{name} {json.dumps(value.image_processor.to_dict(), sort_keys=True, default=str)}")
+            parts.append(
+                f"{name} {json.dumps(value.image_processor.to_dict(), sort_keys=True, default=str)}"
+            )
     return digest(*parts)
 
 
@@ -156,7 +191,11 @@ def _imports(name: str) -> tuple[str, ...]:
     """The modules of this package that a module imports, but for those that only show results."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(_source(name))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vqa_explain":
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.split(".")[0] == "vqa_explain"
+        ):
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     inner = {one.removeprefix("vqa_explain."): one for one in found - set(_REGISTERING)}
     counted = [one for rest, one in inner.items() if not rest.startswith(_SHOWING)]
@@ -245,11 +284,15 @@ def _describe_class(cls: type[Any], home: str, seen: set[int], parts: list[str])
         _describe(base, home, seen, parts)
     if dataclasses.is_dataclass(cls):
         for entry in dataclasses.fields(cls):
-            parts.append(f"{entry.name} {entry.type} {_value(entry.default)} {_value(dict(entry.metadata))}")
+            parts.append(
+                f"{entry.name} {entry.type} {_value(entry.default)} {_value(dict(entry.metadata))}"
+            )
     for name, value in sorted(vars(cls).items()):
         written = getattr(getattr(value, "__code__", None), "co_filename", "")
         is_code = isinstance(value, FunctionType | staticmethod | classmethod | property)
-        if name.startswith("__") and not is_code:  # Python's own notes, some of them made when a class is pickled
+        if (
+            name.startswith("__") and not is_code
+        ):  # Python's own notes, some of them made when a class is pickled
             continue
         if name in _BY_DATACLASS and written == "<string>":
             continue

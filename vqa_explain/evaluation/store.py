@@ -39,7 +39,9 @@ class Store:
     def plan(self) -> Plan:
         """The plan of this run. Raises `InvalidInput` where there is none."""
         if not self.plan_path.is_file():
-            raise InvalidInput(f"{str(self.folder)!r} holds no evaluation; run `vqa-explain evaluate --out` first")
+            raise InvalidInput(
+                f"{str(self.folder)!r} holds no evaluation; run `vqa-explain evaluate --out` first"
+            )
         return read_plan(self.plan_path)
 
     def begin(self, plan: Plan) -> None:

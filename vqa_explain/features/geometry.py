@@ -178,7 +178,9 @@ class AlignedGeometry(Geometry):
         return np.where(self.inside, labels[np.ix_(self.rows.nearest, self.columns.nearest)], -1)
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
-        rows, columns = (torch.from_numpy(axis.shares).float() for axis in (self.rows, self.columns))
+        rows, columns = (
+            torch.from_numpy(axis.shares).float() for axis in (self.rows, self.columns)
+        )
         given = torch.from_numpy(values.astype(np.float32))
         return (rows.T @ given @ columns).double().numpy()
 
@@ -274,7 +276,9 @@ class ScatteredGeometry(Geometry):
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
         reach = max(1, round(self.extent))
-        return self.labels_to_frame(uniform_filter(values.astype(np.float64), reach, mode="nearest"))
+        return self.labels_to_frame(
+            uniform_filter(values.astype(np.float64), reach, mode="nearest")
+        )
 
     def box(self, mask: np.ndarray) -> Box:
         points = self.points[mask & self.shown]
@@ -330,7 +334,9 @@ class BoxGeometry(Geometry):
     def to_original(self, values: np.ndarray) -> np.ndarray:
         """Spreads each box's value evenly over its pixels; where boxes overlap, they add up."""
         carried = np.zeros(self.original)
-        for value, where in zip(np.asarray(values, dtype=np.float64)[:, 0], self._slices(), strict=True):
+        for value, where in zip(
+            np.asarray(values, dtype=np.float64)[:, 0], self._slices(), strict=True
+        ):
             carried[where] += value / carried[where].size
         return carried
 

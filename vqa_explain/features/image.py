@@ -44,7 +44,9 @@ def _inpaint(pixels: Tensor, present: Tensor) -> Tensor:
     known, weight = pixels * present, present.to(pixels)
     levels = [(known, weight)]
     while max(known.shape[-2:]) > 1:
-        known, weight = (F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (known, weight))
+        known, weight = (
+            F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False) for x in (known, weight)
+        )
         levels.append((known, weight))
     guess = pixels.mean(dim=(-2, -1), keepdim=True).expand_as(known)
     for known, weight in reversed(levels):
@@ -80,7 +82,9 @@ def blank(pixels: Tensor, fill: str, seed: int) -> Tensor:
     return known[key]
 
 
-def baseline(pixels: Tensor, geometry: Geometry, fill: str, seed: int, instead: str = "blur") -> Tensor:
+def baseline(
+    pixels: Tensor, geometry: Geometry, fill: str, seed: int, instead: str = "blur"
+) -> Tensor:
     """The frame with the whole picture absent; padding stays as it is.
 
     Args:

@@ -103,9 +103,13 @@ class Boxes:
         Raises:
             InvalidInput: a box is not four numbers, or holds no pixel of the picture.
         """
-        boxes = _numbers(self.boxes, "boxes must be (R, 4): left, top, right, bottom in pixels").astype(float)
+        boxes = _numbers(
+            self.boxes, "boxes must be (R, 4): left, top, right, bottom in pixels"
+        ).astype(float)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or not np.isfinite(boxes).all():
-            raise InvalidInput(f"boxes must be (R, 4): left, top, right, bottom in pixels; got shape {boxes.shape}")
+            raise InvalidInput(
+                f"boxes must be (R, 4): left, top, right, bottom in pixels; got shape {boxes.shape}"
+            )
         masks = np.zeros((len(boxes), *size), dtype=bool)
         for mask, box in zip(masks, np.rint(boxes).astype(int), strict=True):
             left, top, right, bottom = np.maximum(box, 0)
@@ -129,7 +133,9 @@ class Masks:
         """
         masks = _numbers(self.values, f"masks must be (R, {size[0]}, {size[1]}), as the picture is")
         if masks.ndim != 3 or masks.shape[1:] != size or not len(masks):
-            raise InvalidInput(f"masks must be (R, {size[0]}, {size[1]}), as the picture is; got {masks.shape}")
+            raise InvalidInput(
+                f"masks must be (R, {size[0]}, {size[1]}), as the picture is; got {masks.shape}"
+            )
         if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
             raise InvalidInput("masks must be bool, or 0 and 1")
         return masks.astype(bool)
@@ -153,7 +159,9 @@ def grid_regions(frame: tuple[int, ...], grid: tuple[int, int]) -> Regions:
     [[0, 0, 1, 1], [0, 0, 1, 1]]
     """
     if not all(1 <= cells <= size for cells, size in zip(grid, frame, strict=True)):
-        raise InvalidInput(f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} pixels")
+        raise InvalidInput(
+            f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} pixels"
+        )
     rows = np.arange(frame[0]) * grid[0] // frame[0]
     columns = np.arange(frame[1]) * grid[1] // frame[1]
     return Regions(rows[:, None] * grid[1] + columns[None, :], grid[0] * grid[1])
@@ -174,7 +182,11 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
     """
     if isinstance(asked, Boxes | Masks):
         labels = _from_masks(asked, geometry.original, geometry, own)
-    elif isinstance(asked, np.ndarray) and asked.shape == geometry.original and np.issubdtype(asked.dtype, np.integer):
+    elif (
+        isinstance(asked, np.ndarray)
+        and asked.shape == geometry.original
+        and np.issubdtype(asked.dtype, np.integer)
+    ):
         labels = asked
     elif isinstance(asked, str) and asked.split(":")[0] == "slic":
         labels = _superpixels(asked, picture)
@@ -183,7 +195,9 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
     carried = geometry.labels_to_frame(labels)
     hidden = np.setdiff1d(labels, carried)
     if len(hidden) and not isinstance(asked, str):
-        raise InvalidInput(f"region {hidden[0]} is cropped away or too small for the model to see; leave it out")
+        raise InvalidInput(
+            f"region {hidden[0]} is cropped away or too small for the model to see; leave it out"
+        )
     return numbered(carried, geometry.inside)
 
 
@@ -211,7 +225,13 @@ def _grid(asked: Any, own: tuple[int, int]) -> tuple[int, int]:
     if asked is None:
         return own
     try:
-        parts = asked.lower().split("x") if isinstance(asked, str) else [asked] if np.isscalar(asked) else list(asked)
+        parts = (
+            asked.lower().split("x")
+            if isinstance(asked, str)
+            else [asked]
+            if np.isscalar(asked)
+            else list(asked)
+        )
         numbers = [int(str(part)) for part in parts]
     except (TypeError, ValueError):
         numbers = []
@@ -233,7 +253,9 @@ def _superpixels(asked: str, picture: np.ndarray) -> np.ndarray:
     return slic(picture, n_segments=int(count), compactness=10, start_label=0)
 
 
-def _from_masks(asked: Boxes | Masks, size: tuple[int, int], geometry: Geometry, own: tuple[int, int]) -> np.ndarray:
+def _from_masks(
+    asked: Boxes | Masks, size: tuple[int, int], geometry: Geometry, own: tuple[int, int]
+) -> np.ndarray:
     """Labels (H, W) of masks, and of what they leave."""
     if asked.rest not in RESTS:
         raise unknown("rest of regions", asked.rest, RESTS)
@@ -242,7 +264,9 @@ def _from_masks(asked: Boxes | Masks, size: tuple[int, int], geometry: Geometry,
     masks = asked.masks(size)
     for number, mask in enumerate(masks):
         if not mask.any():
-            raise InvalidInput(f"region {number} holds no pixel of the picture of {size[1]} × {size[0]}; leave it out")
+            raise InvalidInput(
+                f"region {number} holds no pixel of the picture of {size[1]} × {size[0]}; leave it out"
+            )
     labels = np.full(size, -1)
     if asked.overlap == "refuse" and (masks.sum(axis=0) > 1).any():
         row, column = np.argwhere(masks.sum(axis=0) > 1)[0]

@@ -24,13 +24,19 @@ class Token:
 def check_question(question: object) -> str:
     """The question as it is, or an error: it must be text with at least one letter or digit."""
     if not isinstance(question, str):
-        raise InvalidInput(f"the question must be text, not {type(question).__name__}; write it as a string")
+        raise InvalidInput(
+            f"the question must be text, not {type(question).__name__}; write it as a string"
+        )
     if not question.strip():
         raise InvalidInput("the question is empty; write what you want to know about the image")
     if any("\ud800" <= c <= "\udfff" for c in question):
-        raise InvalidInput("the question holds half of a character (a lone surrogate); decode its bytes as UTF-8")
+        raise InvalidInput(
+            "the question holds half of a character (a lone surrogate); decode its bytes as UTF-8"
+        )
     if not any(c.isalnum() for c in question):
-        raise InvalidInput(f"the question {question[:40]!r} has no words, only marks; write it in words")
+        raise InvalidInput(
+            f"the question {question[:40]!r} has no words, only marks; write it in words"
+        )
     return question
 
 
@@ -61,9 +67,13 @@ def group_tokens(
     parts = [[w for w, group in zip(words, merged, strict=True) if group == old] for old in kept]
     grouped = tuple(
         Token(text, number, start, end, renumber.get(word, -1), sp)
-        for text, number, (start, end), word, sp in zip(tokens, ids, spans, of_token, special, strict=True)
+        for text, number, (start, end), word, sp in zip(
+            tokens, ids, spans, of_token, special, strict=True
+        )
     )
-    return grouped, tuple(Word(question[part[0].start : part[-1].end], part[0].start, part[-1].end) for part in parts)
+    return grouped, tuple(
+        Word(question[part[0].start : part[-1].end], part[0].start, part[-1].end) for part in parts
+    )
 
 
 def _merged(count: int, touched: Sequence[Sequence[int]]) -> list[int]:
@@ -109,13 +119,19 @@ def group_words(
     if asked == "tokens":
         own = [t for t in tokens if t.word >= 0]
         numbers = np.cumsum(owner >= 0) - 1
-        pieces = tuple(Word((question or "")[t.start : t.end] or t.text, t.start, t.end) for t in own)
+        pieces = tuple(
+            Word((question or "")[t.start : t.end] or t.text, t.start, t.end) for t in own
+        )
         return Units(pieces, np.where(owner >= 0, numbers, -1))
     if isinstance(asked, str):
         kind, _, count = asked.partition(":")
         if kind != "ngrams" or not count.isdecimal() or int(count) < 1:
-            raise InvalidInput(f"words {asked!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases")
-        groups = [range(i, min(i + int(count), len(words))) for i in range(0, len(words), int(count))]
+            raise InvalidInput(
+                f"words {asked!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases"
+            )
+        groups = [
+            range(i, min(i + int(count), len(words))) for i in range(0, len(words), int(count))
+        ]
     elif isinstance(asked, list | tuple) and asked and all(map(_is_phrase, asked)):
         return _own_pieces(asked, question or "", words, tokens)
     else:
@@ -148,7 +164,9 @@ def _own_pieces(
     taken = np.full(len(question), -1)
     for number, phrase in enumerate(phrases):
         if (taken[phrase.start : phrase.end] >= 0).any():
-            raise InvalidInput(f"the phrase {phrase.text!r} shares a word with another; a word is in one phrase only")
+            raise InvalidInput(
+                f"the phrase {phrase.text!r} shares a word with another; a word is in one phrase only"
+            )
         taken[phrase.start : phrase.end] = number
     rest = len(phrases)
     for word in words:
@@ -159,10 +177,14 @@ def _own_pieces(
             stop = start + int(np.argmin(np.append(free[start:], False)))
             taken[word.start + start : word.start + stop] = rest
             rest += 1
-    owner = np.array([-1 if t.word < 0 else _piece_of(t, taken, question) for t in tokens], dtype=int)
+    owner = np.array(
+        [-1 if t.word < 0 else _piece_of(t, taken, question) for t in tokens], dtype=int
+    )
     silent = next((p for n, p in enumerate(phrases) if n not in owner), None)
     if silent is not None:
-        raise InvalidInput(f"the phrase {silent.text!r} has no token of its own that the model sees; make it longer")
+        raise InvalidInput(
+            f"the phrase {silent.text!r} has no token of its own that the model sees; make it longer"
+        )
     spans = [np.flatnonzero(taken == number) for number in range(rest)]
     order = sorted(set(owner[owner >= 0].tolist()), key=lambda number: spans[number][0])
     renumber = {old: new for new, old in enumerate(order)}
@@ -189,7 +211,9 @@ def _phrases(asked: Sequence[str | tuple[int, int]], question: str) -> list[Word
         else:
             start, end = phrase
         if not 0 <= start < end <= len(question) or not question[start:end].strip():
-            raise InvalidInput(f"the phrase {phrase!r} is not in the question; copy it as it stands there")
+            raise InvalidInput(
+                f"the phrase {phrase!r} is not in the question; copy it as it stands there"
+            )
         found.append(Word(question[start:end], start, end))
         at = end
     return found

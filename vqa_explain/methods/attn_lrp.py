@@ -80,7 +80,11 @@ class Rules(TorchFunctionMode):
     """
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
@@ -95,7 +99,11 @@ class Rules(TorchFunctionMode):
             with torch.no_grad():
                 y = func(*args, **kwargs)
             return _Identity.apply(x, y)
-        if func in PRODUCTS and len(args) == 2 and all(isinstance(a, Tensor) and a.requires_grad for a in args):
+        if (
+            func in PRODUCTS
+            and len(args) == 2
+            and all(isinstance(a, Tensor) and a.requires_grad for a in args)
+        ):
             return _Halved.apply(func(*args, **kwargs))
         return func(*args, **kwargs)
 
@@ -111,7 +119,9 @@ def _layer_norm(
     centred = x - x.mean(dim=axes, keepdim=True)
     y = centred * (centred.detach().square().mean(dim=axes, keepdim=True) + eps).rsqrt()
     y = y if weight is None else y * weight
-    return (y if bias is None else y + bias).contiguous()  # as torch gives it: some networks go on with a view
+    return (
+        y if bias is None else y + bias
+    ).contiguous()  # as torch gives it: some networks go on with a view
 
 
 def _attention(
@@ -130,9 +140,15 @@ def _attention(
         key, value = key.repeat_interleave(times, -3), value.repeat_interleave(times, -3)
     scores = _Halved.apply(query @ key.transpose(-2, -1)) * (scale or query.shape[-1] ** -0.5)
     if is_causal:
-        scores = scores.masked_fill(scores.new_ones(scores.shape[-2:]).triu(1).bool(), float("-inf"))
+        scores = scores.masked_fill(
+            scores.new_ones(scores.shape[-2:]).triu(1).bool(), float("-inf")
+        )
     if attn_mask is not None:
-        scores = scores.masked_fill(~attn_mask, float("-inf")) if attn_mask.dtype == torch.bool else scores + attn_mask
+        scores = (
+            scores.masked_fill(~attn_mask, float("-inf"))
+            if attn_mask.dtype == torch.bool
+            else scores + attn_mask
+        )
     return _Halved.apply(scores.softmax(dim=-1) @ value)
 
 

@@ -35,7 +35,9 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, in all
 
 NODES_AT_ONCE = 16  # examples through the model in one forward and backward pass, at most
-GRADIENT_BYTES = 2 * 2**30  # that the states of all layers of such a batch may take: the outputs and as much again
+GRADIENT_BYTES = (
+    2 * 2**30
+)  # that the states of all layers of such a batch may take: the outputs and as much again
 
 # Why a method refuses a model, by the capability that it needs.
 LACKS = {
@@ -85,13 +87,19 @@ class Task:
     def leaves(self) -> Leaves:
         """The example's leaves, shifted where a shift is set."""
         leaves = self.model.leaves(self.encoded)
-        return leaves if self.shift is None else {name: leaf + self.shift[name] for name, leaf in leaves.items()}
+        return (
+            leaves
+            if self.shift is None
+            else {name: leaf + self.shift[name] for name, leaf in leaves.items()}
+        )
 
     def fills(self, image: str | None, text: str | None) -> dict[str, str]:
         """Every feature's fill, with the model's default where `None`."""
         asked = {"image": image, "text": text}
         names = {feature.name for feature in self.model.features}
-        return check_fills(self.model, {k: v for k, v in asked.items() if v is not None and k in names})
+        return check_fills(
+            self.model, {k: v for k, v in asked.items() if v is not None and k in names}
+        )
 
     def game(self, image: str | None = None, text: str | None = None) -> Game:
         """The game of regions and words; an absent one becomes the fill, the model's default where `None`."""
@@ -99,7 +107,9 @@ class Task:
         key = tuple(fills.values())
         if key not in self.games:
             targets = self.targets or (self.target,)
-            self.games[key] = Game(self.model, self.encoded, self.players, fills, targets, seed=self.seed)
+            self.games[key] = Game(
+                self.model, self.encoded, self.players, fills, targets, seed=self.seed
+            )
         return self.games[key].facing(self.target, self.cost)
 
     def attention(self) -> Attention:
@@ -211,12 +221,17 @@ class Task:
                     f"the network of model {self.model.name!r} gives no gradient of its score in its {name}, as where "
                     "layers are quantized or run under torch.no_grad; use a method over coalitions, such as shapley"
                 )
-        return tuple(torch.zeros_like(x) if slope is None else slope for x, slope in zip(given, found, strict=True))
+        return tuple(
+            torch.zeros_like(x) if slope is None else slope
+            for x, slope in zip(given, found, strict=True)
+        )
 
     @torch.no_grad()
     def _depends(self, leaves: Leaves, name: str) -> bool:
         """Whether the score changes when a leaf does."""
-        noise = torch.randn(leaves[name].shape, generator=torch.Generator().manual_seed(0)).to(leaves[name])
+        noise = torch.randn(leaves[name].shape, generator=torch.Generator().manual_seed(0)).to(
+            leaves[name]
+        )
         moved = {**leaves, name: leaves[name] + (leaves[name].std(correction=0) + 0.1) * noise}
         return not torch.equal(self._score(leaves), self._score(moved))
 
@@ -294,7 +309,10 @@ def for_players(method: Method, players: int) -> Method:
     budget = getattr(method, "budget", None)
     if not isinstance(budget, str):
         return method
-    return cast(Method, replace(cast(Any, method), budget=math.ceil(float(budget.removesuffix("n")) * players)))
+    return cast(
+        Method,
+        replace(cast(Any, method), budget=math.ceil(float(budget.removesuffix("n")) * players)),
+    )
 
 
 def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
@@ -304,7 +322,9 @@ def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
         return units.NO_UNIT
     if not hasattr(cls, "unit_of_values"):
         return units.unit_of(cls)
-    return units.unit_of(cls(**{key: value for key, value in parameters.items() if key in cls.__dataclass_fields__}))
+    return units.unit_of(
+        cls(**{key: value for key, value in parameters.items() if key in cls.__dataclass_fields__})
+    )
 
 
 def check_support(method: Method, model: Model) -> None:
@@ -313,7 +333,9 @@ def check_support(method: Method, model: Model) -> None:
     if missing:
         able = ", ".join(name for name, cls in METHODS.items() if cls.needs <= model.capabilities)
         why = "; ".join(LACKS[what] for what in sorted(missing))
-        raise Unsupported(f"method {method.name!r} cannot explain model {model.name!r}: {why}; these work: {able}")
+        raise Unsupported(
+            f"method {method.name!r} cannot explain model {model.name!r}: {why}; these work: {able}"
+        )
 
 
 def over_regions(task: Task, image: np.ndarray) -> np.ndarray:
@@ -324,7 +346,9 @@ def over_regions(task: Task, image: np.ndarray) -> np.ndarray:
 def over_words(task: Task, tokens: np.ndarray) -> np.ndarray:
     """(W,) sums of (T,) values over the pieces of the question; special tokens belong to none."""
     owner = task.players.units.owner
-    return np.bincount(owner[owner >= 0], tokens[owner >= 0], minlength=len(task.players.units.words))
+    return np.bincount(
+        owner[owner >= 0], tokens[owner >= 0], minlength=len(task.players.units.words)
+    )
 
 
 def over_tokens(task: Task, in_words: np.ndarray) -> np.ndarray:
@@ -354,7 +378,11 @@ def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
 
 
 def from_cells(
-    task: Task, cells: np.ndarray, tokens: np.ndarray, kind: str, grid: tuple[int, int] | None = None
+    task: Task,
+    cells: np.ndarray,
+    tokens: np.ndarray,
+    kind: str,
+    grid: tuple[int, int] | None = None,
 ) -> Attribution:
     """An attribution without an error from values of a grid, or the model's own, and of tokens.
 

@@ -41,7 +41,12 @@ class Estimate:
     @property
     def error(self) -> float:
         """The largest standard error."""
-        return float(max(self.errors.max(), 0 if self.pair_errors is None else self.pair_errors.max(initial=0)))
+        return float(
+            max(
+                self.errors.max(),
+                0 if self.pair_errors is None else self.pair_errors.max(initial=0),
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,9 @@ def exact_owen(score: Score, unions: list[np.ndarray]) -> np.ndarray:
                 base[other] = present
             weight = 1.0 / (count * comb(count - 1, int(whole.sum())))
 
-            def inside(coalitions: np.ndarray, base: np.ndarray = base, union: np.ndarray = union) -> np.ndarray:
+            def inside(
+                coalitions: np.ndarray, base: np.ndarray = base, union: np.ndarray = union
+            ) -> np.ndarray:
                 full = np.repeat(base[None], len(coalitions), axis=0)
                 full[:, union] = coalitions
                 return score(full)
@@ -156,13 +163,17 @@ def permutation(
         gains = np.empty((len(walks), players))
         for gain, walk, row in zip(gains, walks, values, strict=True):
             gain[walk] = np.diff(row)
-        for draw_of_pair in gains.reshape(-1, 2, players).mean(axis=1):  # Welford's running mean and sum of squares
+        for draw_of_pair in gains.reshape(-1, 2, players).mean(
+            axis=1
+        ):  # Welford's running mean and sum of squares
             count += 1
             step = draw_of_pair - mean
             mean = mean + step / count
             spread = spread + step * (draw_of_pair - mean)
 
-        def estimate(count: int = count, mean: np.ndarray = mean, spread: np.ndarray = spread) -> Estimate:
+        def estimate(
+            count: int = count, mean: np.ndarray = mean, spread: np.ndarray = spread
+        ) -> Estimate:
             return Estimate(mean, np.sqrt(spread / max(1, count - 1) / count))
 
         if count >= 2:
@@ -251,13 +262,17 @@ class Draws:
         return beta, np.sqrt(square / draws / max(1, draws - len(beta) + 1))
 
 
-def constrained(gram: np.ndarray, moment: np.ndarray, total: float) -> tuple[np.ndarray, np.ndarray]:
+def constrained(
+    gram: np.ndarray, moment: np.ndarray, total: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The least-squares coefficients that sum to `total`, and the matrix that carries a moment's change to theirs."""
     inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
     ones = inverse.sum(axis=1)
     free = inverse @ moment
     # Every feature is 1 for the coalition of all, so the coefficients must sum to its score.
-    return free - ones * (free.sum() - total) / ones.sum(), inverse - np.outer(ones, ones) / ones.sum()
+    return free - ones * (free.sum() - total) / ones.sum(), inverse - np.outer(
+        ones, ones
+    ) / ones.sum()
 
 
 def shapley_kernel(rows: np.ndarray) -> np.ndarray:
@@ -278,7 +293,9 @@ def paired_draws(
     while done < pairs:
         count = min(max(DRAWS_AT_ONCE, done), MOST_DRAWS_AT_ONCE, pairs - done)
         first = of_sizes(rng, rng.integers(1, players, count), players)
-        rows = np.stack([first, ~first], axis=1).reshape(-1, players)  # a coalition, then its complement
+        rows = np.stack([first, ~first], axis=1).reshape(
+            -1, players
+        )  # a coalition, then its complement
         parts.append((rows, score(rows) - nothing))
         done += len(first)
         if done >= least:
@@ -292,14 +309,19 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
     so every evaluation serves every player.
     """
     change = ends(score, players)[1]
-    sums = np.zeros((3, 2, players))  # number, total and squares of the scores without and with each player
+    sums = np.zeros(
+        (3, 2, players)
+    )  # number, total and squares of the scores without and with each player
     drawn = 0
     while drawn < budget - 2:
         coalitions = rng.random((min(DRAWS_AT_ONCE, budget - 2 - drawn), players)) < 0.5
         values = score(coalitions) - change / 2  # near their mean, so that squares lose no digits
         drawn += len(coalitions)
         sums = sums + np.array(
-            [[rows.sum(axis=0), values @ rows, values**2 @ rows] for rows in (~coalitions, coalitions)]
+            [
+                [rows.sum(axis=0), values @ rows, values**2 @ rows]
+                for rows in (~coalitions, coalitions)
+            ]
         ).swapaxes(0, 1)
 
         def estimate(sums: np.ndarray = sums) -> Estimate:

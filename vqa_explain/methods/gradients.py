@@ -104,7 +104,9 @@ class IntegratedGradients:
         choices=BASELINES,
         several=True,
     )
-    text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
+    text_baseline: str | None = parameter(
+        None, "where the words start (default: the model's)", choices=TEXT_FILLS
+    )
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
@@ -113,13 +115,17 @@ class IntegratedGradients:
         names = tuple(asked) if isinstance(asked, list | tuple) else (asked,)
         images, tokens, gaps = [], [], []
         for number, name in enumerate(names):
-            start = task.model.baselines(task.encoded, task.fills(name, self.text_baseline), task.seed)
+            start = task.model.baselines(
+                task.encoded, task.fills(name, self.text_baseline), task.seed
+            )
             path = _Path(task, leaves, start, at_once, number * self.steps, len(names) * self.steps)
             image, words, gap = self._along(path, whole)
             images.append(image)
             tokens.append(words)
             gaps.append(gap)
-        return Attribution(np.mean(images, axis=0), np.mean(tokens, axis=0), abs(float(np.mean(gaps))), GAP)
+        return Attribution(
+            np.mean(images, axis=0), np.mean(tokens, axis=0), abs(float(np.mean(gaps))), GAP
+        )
 
     def _along(self, path: "_Path", whole: float) -> tuple[np.ndarray, np.ndarray, float]:
         """Image (H', W'), tokens (T,) and completeness gap of one baseline."""
@@ -163,9 +169,13 @@ class _Path:
         points = {}
         for name, difference in away.items():
             alpha = torch.tensor(nodes, device=difference.device, dtype=difference.dtype)
-            points[name] = self.start[name] + alpha.view(-1, *[1] * (difference.ndim - 1)) * difference
+            points[name] = (
+                self.start[name] + alpha.view(-1, *[1] * (difference.ndim - 1)) * difference
+            )
         _, gradient = self.task.gradients(points)
         images, tokens = summed({name: away[name] * g for name, g in gradient.items()})
-        self.known.update(zip(nodes, zip(images.astype(np.float32), tokens, strict=True), strict=True))
+        self.known.update(
+            zip(nodes, zip(images.astype(np.float32), tokens, strict=True), strict=True)
+        )
         if self.task.progress:
             self.task.progress(self.before + len(self.known), self.total)

@@ -9,7 +9,13 @@ from vqa_explain import units
 from vqa_explain.errors import Unsupported
 from vqa_explain.game import Game
 from vqa_explain.methods import estimators, pairs
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, from_players, register_method
+from vqa_explain.methods.base import (
+    STANDARD_ERROR,
+    Attribution,
+    Task,
+    from_players,
+    register_method,
+)
 from vqa_explain.methods.estimators import Estimate
 from vqa_explain.methods.shapley import EXACT_PLAYERS, OverPlayers, check_budget
 from vqa_explain.registry import parameter
@@ -28,16 +34,24 @@ class Interactions(OverPlayers):
 
     name: ClassVar[str] = "interactions"
     unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Grabisch & Roubens 1999; Tsai et al. 2023, arXiv:2203.00870; Hammer & Holzman 1992"
+    source: ClassVar[str] = (
+        "Grabisch & Roubens 1999; Tsai et al. 2023, arXiv:2203.00870; Hammer & Holzman 1992"
+    )
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per pair and value; 0 when exact"
     cost: ClassVar[str] = "budget forwards; 2^P when exact"
 
-    index: str = parameter("shapley", "which interaction index", choices=("shapley", "banzhaf", "fsii"))
+    index: str = parameter(
+        "shapley", "which interaction index", choices=("shapley", "banzhaf", "fsii")
+    )
 
     def __call__(self, task: Task) -> Attribution:
         game = self.game(task)
-        words, regions, cross = len(game.players.units.words), game.players.regions.count, game.players.cross
+        words, regions, cross = (
+            len(game.players.units.words),
+            game.players.regions.count,
+            game.players.cross,
+        )
         if words == 0:
             raise Unsupported(
                 f"interactions pair words with regions, and model {task.model.name!r} takes no question; "
@@ -47,7 +61,14 @@ class Interactions(OverPlayers):
         found = self._exact(game, cross) if exact else self._estimate(task, game, cross)
         assert found.pairs is not None
         assert found.pair_errors is not None
-        single = from_players(task, game, found.values, found.errors, found.error, "exact" if exact else STANDARD_ERROR)
+        single = from_players(
+            task,
+            game,
+            found.values,
+            found.errors,
+            found.error,
+            "exact" if exact else STANDARD_ERROR,
+        )
         return replace(
             single,
             interactions=found.pairs.reshape(words, regions),
@@ -60,8 +81,13 @@ class Interactions(OverPlayers):
             single, double = pairs.exact_faithful(game, count)
             double = _chosen(double, cross, count)
         else:
-            of_players = estimators.exact_shapley if self.index == "shapley" else estimators.exact_banzhaf
-            single, double = of_players(game, count), pairs.exact_interactions(game, count, cross, self.index)
+            of_players = (
+                estimators.exact_shapley if self.index == "shapley" else estimators.exact_banzhaf
+            )
+            single, double = (
+                of_players(game, count),
+                pairs.exact_interactions(game, count, cross, self.index),
+            )
         return Estimate(single, np.zeros(count), double, np.zeros(len(cross)))
 
     def _estimate(self, task: Task, game: Game, cross: np.ndarray) -> Estimate:
@@ -73,7 +99,9 @@ class Interactions(OverPlayers):
             assert found.pairs is not None
             assert found.pair_errors is not None
             return replace(
-                found, pairs=_chosen(found.pairs, cross, count), pair_errors=_chosen(found.pair_errors, cross, count)
+                found,
+                pairs=_chosen(found.pairs, cross, count),
+                pair_errors=_chosen(found.pair_errors, cross, count),
             )
         if self.index == "shapley":
             return self.settled(task, pairs.adjusted(game, count, rng, self.budget, cross))

@@ -37,7 +37,9 @@ def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(value.sum(), caught[0], allow_unused=True)
     task.cost.backwards += 1
     if gradient is None:
-        raise InvalidInput(f"the score does not depend on layer {path!r}; choose one that it passes through")
+        raise InvalidInput(
+            f"the score does not depend on layer {path!r}; choose one that it passes through"
+        )
     activation = caught[0][0].detach()
     if not isinstance(task.model, Stepwise) or activation.ndim != 2:
         return activation, gradient[0]
@@ -57,7 +59,9 @@ class _Cam:
     cost: ClassVar[str] = "1 forward, 1 backward"
 
     layer: str | None = parameter(None, "path of the layer in the network (default: the model's)")
-    interpolate: str = parameter("bilinear", "how the map is enlarged to the picture", choices=("bilinear", "nearest"))
+    interpolate: str = parameter(
+        "bilinear", "how the map is enlarged to the picture", choices=("bilinear", "nearest")
+    )
 
     def __call__(self, task: Task) -> Attribution:
         frame, tokens = self._map(task)
@@ -83,7 +87,9 @@ class _Cam:
         cam = in_float64(self._weigh(activation, gradient))[None, None]
         size = encoded.geometry.frame
         corners = False if self.interpolate == "bilinear" else None
-        return F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)[0, 0].numpy(), tokens
+        return F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)[
+            0, 0
+        ].numpy(), tokens
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(h, w) from (C, h, w)."""
@@ -117,7 +123,9 @@ class GradCamPlusPlus(_Cam):
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         square = gradient**2
         below = 2 * square + activation.sum(dim=(1, 2))[:, None, None] * gradient**3
-        alpha = torch.where(gradient != 0, square / torch.where(below != 0, below, torch.ones_like(below)), 0.0)
+        alpha = torch.where(
+            gradient != 0, square / torch.where(below != 0, below, torch.ones_like(below)), 0.0
+        )
         weights = (alpha * gradient.clamp(min=0)).sum(dim=(1, 2))
         return (weights[:, None, None] * activation).sum(dim=0).clamp(min=0)
 

@@ -57,13 +57,18 @@ class _Spread:
 
 def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
     """The method's values at `samples` points x + ε, ε normal with deviation `noise` times each leaf's range."""
-    leaves, generator, method = task.leaves(), torch.Generator().manual_seed(task.seed), METHODS[of]()
+    leaves, generator, method = (
+        task.leaves(),
+        torch.Generator().manual_seed(task.seed),
+        METHODS[of](),
+    )
     spread = _Spread(task)
 
     def found() -> Iterator[Attribution]:
         for _ in range(samples):
             shift = {
-                name: (torch.randn(leaf.shape, generator=generator) * noise).to(leaf) * (leaf.max() - leaf.min())
+                name: (torch.randn(leaf.shape, generator=generator) * noise).to(leaf)
+                * (leaf.max() - leaf.min())
                 for name, leaf in leaves.items()
             }
             yield method(replace(task, shift=shift, progress=None))
@@ -89,7 +94,9 @@ class SmoothGrad:
 
     of: str = parameter("saliency", "the method that is averaged", choices=OF)
     samples: int = parameter(32, "noisy copies", low=2, high=100_000)
-    noise: float = parameter(0.1, "standard deviation, as a share of the range of pixels and of embeddings", low=0.0)
+    noise: float = parameter(
+        0.1, "standard deviation, as a share of the range of pixels and of embeddings", low=0.0
+    )
 
     def __call__(self, task: Task) -> Attribution:
         spread = _noisy(task, self.of, self.samples, self.noise)
@@ -118,7 +125,9 @@ class VarGrad:
 
     of: str = parameter("saliency", "the method whose variance is taken", choices=OF)
     samples: int = parameter(32, "noisy copies", low=2, high=100_000)
-    noise: float = parameter(0.1, "standard deviation, as a share of the range of pixels and of embeddings", low=0.0)
+    noise: float = parameter(
+        0.1, "standard deviation, as a share of the range of pixels and of embeddings", low=0.0
+    )
 
     def __call__(self, task: Task) -> Attribution:
         image, tokens, _ = _noisy(task, self.of, self.samples, self.noise).variance()
@@ -147,9 +156,13 @@ class GradientShap:
 
     samples: int = parameter(64, "draws of a baseline and a point between", low=2, high=1_000_000)
     image_baseline: str = parameter(
-        "any", "where the picture starts: a fill, or any of them at random", choices=("any", *BASELINES)
+        "any",
+        "where the picture starts: a fill, or any of them at random",
+        choices=("any", *BASELINES),
     )
-    text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
+    text_baseline: str | None = parameter(
+        None, "where the words start (default: the model's)", choices=TEXT_FILLS
+    )
 
     def __call__(self, task: Task) -> Attribution:
         leaves, spread = task.leaves(), _Spread(task)
@@ -165,7 +178,11 @@ class GradientShap:
         rng = np.random.default_rng(task.seed)
         _, at_once = task.whole(leaves)
         known = next(feature.fills for feature in task.model.features if feature.name == "image")
-        names = [b for b in BASELINES if b in known] if self.image_baseline == "any" else [self.image_baseline]
+        names = (
+            [b for b in BASELINES if b in known]
+            if self.image_baseline == "any"
+            else [self.image_baseline]
+        )
         for first in range(0, self.samples, at_once):
             some = min(at_once, self.samples - first)
             fills = [str(f) for f in rng.choice(names, some)]

@@ -31,11 +31,18 @@ def exact_interactions(score: Score, players: int, pairs: np.ndarray, index: str
     for m, (i, j) in enumerate(pairs.tolist()):
         without = numbers[~coalitions[:, i] & ~coalitions[:, j]]
         both = (1 << i) | (1 << j)
-        gain = values[without | both] - values[without | (1 << i)] - values[without | (1 << j)] + values[without]
+        gain = (
+            values[without | both]
+            - values[without | (1 << i)]
+            - values[without | (1 << j)]
+            + values[without]
+        )
         if index == "banzhaf":
             found[m] = gain.mean()
         else:
-            found[m] = gain @ (1.0 / ((players - 1) * np.array([comb(players - 2, int(s)) for s in size[without]])))
+            found[m] = gain @ (
+                1.0 / ((players - 1) * np.array([comb(players - 2, int(s)) for s in size[without]]))
+            )
     return found
 
 
@@ -53,7 +60,11 @@ def exact_faithful(score: Score, players: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def adjusted(
-    score: Score, players: int, rng: np.random.Generator, budget: int, pairs: np.ndarray | None = None
+    score: Score,
+    players: int,
+    rng: np.random.Generator,
+    budget: int,
+    pairs: np.ndarray | None = None,
 ) -> Iterator[Round]:
     """Shapley values, and the Shapley interactions of `pairs` (M, 2) if given, with a proxy as control variate.
 
@@ -79,13 +90,17 @@ def _adjusted(draws: Draws, pairs: np.ndarray | None) -> Estimate:
     odd = proxy.fit(x, (with_it - without) / 2, half, own, proxy.ODD)
     known = odd.shapley()
     left = draws.change - known.sum()
-    more, errors = draws.replaced(odd.rest + left / 2, left / 2 - odd.rest, left).regression(NO_PAIRS)
+    more, errors = draws.replaced(odd.rest + left / 2, left / 2 - odd.rest, left).regression(
+        NO_PAIRS
+    )
     if pairs is None:
         return Estimate(known + more, errors)
     even = proxy.fit(x, (with_it + without) / 2, half, own, proxy.EVEN)
     total, square = np.zeros((2, len(pairs)))
     several = len(draws.parts)  # for memory's sake
-    for rows, rest in zip(np.array_split(first, several), np.array_split(even.rest, several), strict=True):
+    for rows, rest in zip(
+        np.array_split(first, several), np.array_split(even.rest, several), strict=True
+    ):
         term = _weights(rows, pairs) * rest[:, None]
         total += term.sum(axis=0)
         square += (term**2).sum(axis=0)
@@ -94,7 +109,9 @@ def _adjusted(draws: Draws, pairs: np.ndarray | None) -> Estimate:
     variance = (square / count - (total / count) ** 2) / max(1, count - 1) * (1 + even.freedom)
     # The ends are never drawn: each counts with 1/(p−1) in every interaction.
     at_ends = 2 * even.rest_of_all / (draws.players - 1)
-    return Estimate(known + more, errors, even.interactions(pairs) + total / count + at_ends, np.sqrt(variance))
+    return Estimate(
+        known + more, errors, even.interactions(pairs) + total / count + at_ends, np.sqrt(variance)
+    )
 
 
 def _weights(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -112,7 +129,9 @@ def _weights(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return np.choose(present, [neither[:, None], one[:, None], both[:, None]])
 
 
-def faithful_interactions(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:
+def faithful_interactions(
+    score: Score, players: int, rng: np.random.Generator, budget: int
+) -> Iterator[Round]:
     """The faithful Shapley interactions of order 2, of players and all pairs (i < j, row by row).
 
     They are the polynomial of order 2 nearest to the game in the Shapley kernel and exact at both ends (Tsai et al.
@@ -146,7 +165,10 @@ def banzhaf_interactions(
         done += len(rows)
 
         def estimate(parts: tuple[tuple[np.ndarray, np.ndarray], ...] = tuple(parts)) -> Estimate:
-            halves = [tuple(np.concatenate(column) for column in zip(*parts[k::2], strict=True)) for k in (0, 1)]
+            halves = [
+                tuple(np.concatenate(column) for column in zip(*parts[k::2], strict=True))
+                for k in (0, 1)
+            ]
             found = [_orthonormal(seen, unseen, pairs) for seen, unseen in (halves, halves[::-1])]
             value = (found[0][0] + found[1][0]) / 2
             error = np.sqrt(found[0][1] + found[1][1]) / 2

@@ -45,11 +45,15 @@ class Occlusion:
     error: ClassVar[str] = GAP
     cost: ClassVar[str] = "one forward a window and a word: about 225 + W by default"
 
-    window: int | None = parameter(None, "side in pixels of the model's frame (default: an eighth of it)", low=1)
+    window: int | None = parameter(
+        None, "side in pixels of the model's frame (default: an eighth of it)", low=1
+    )
     stride: int | None = parameter(None, "pixels between windows (default: half a window)", low=1)
     ngram: int = parameter(1, "words replaced together", low=1, high=64)
     image_fill: str = parameter("blur", "what a window becomes", choices=BASELINES)
-    text_fill: str | None = parameter(None, "what a word becomes (default: the model's)", choices=TEXT_FILLS)
+    text_fill: str | None = parameter(
+        None, "what a word becomes (default: the model's)", choices=TEXT_FILLS
+    )
 
     def __call__(self, task: Task) -> Attribution:
         encoded, model = task.encoded, task.model
@@ -57,10 +61,16 @@ class Occlusion:
         window = self.window or max(1, round(max(height, width) / 8))
         stride = self.stride or max(1, window // 2)
         if stride > window:
-            raise InvalidInput(f"stride {stride} is above window {window}, so pixels would be left out; lower it")
+            raise InvalidInput(
+                f"stride {stride} is above window {window}, so pixels would be left out; lower it"
+            )
         fills = task.fills(self.image_fill, self.text_fill)
         leaves, blank = model.leaves(encoded), model.baselines(encoded, fills, task.seed)
-        boxes = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
+        boxes = [
+            (top, left)
+            for top in _starts(height, window, stride)
+            for left in _starts(width, window, stride)
+        ]
         words = len(task.players.units.words)
         last = max(1, words - self.ngram + 1)
         runs = [list(range(i, min(i + self.ngram, words))) for i in range(last)] if words else []
@@ -72,14 +82,19 @@ class Occlusion:
             empty = float(task.score(blank))
             for first in range(0, variants, WINDOWS_AT_ONCE):
                 batch = range(first, min(first + WINDOWS_AT_ONCE, variants))
-                changed = {name: leaf.expand(len(batch), *leaf.shape[1:]).clone() for name, leaf in leaves.items()}
+                changed = {
+                    name: leaf.expand(len(batch), *leaf.shape[1:]).clone()
+                    for name, leaf in leaves.items()
+                }
                 for row, number in enumerate(batch):
                     if number < len(boxes):
                         top, left = boxes[number]
                         part = (slice(None), slice(top, top + window), slice(left, left + window))
                         changed["image"][row][part] = blank["image"][0][part]
                     else:
-                        mine = torch.isin(owner, torch.tensor(runs[number - len(boxes)], device=model.device))
+                        mine = torch.isin(
+                            owner, torch.tensor(runs[number - len(boxes)], device=model.device)
+                        )
                         changed["text"][row, mine] = blank["text"][0, mine]
                 scores += task.score(changed).tolist()
                 if task.progress:
@@ -134,7 +149,9 @@ class LeaveOneOut:
     image_fill: str | None = parameter(
         None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
     )
-    text_fill: str | None = parameter(None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS)
+    text_fill: str | None = parameter(
+        None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
+    )
 
     def __call__(self, task: Task) -> Attribution:
         game = task.game(self.image_fill, self.text_fill)

@@ -34,7 +34,10 @@ class _Prior:
     @staticmethod
     def of(degrees: tuple[int, ...], shares: tuple[float, ...], scale: np.ndarray) -> "_Prior":
         whole = _symmetric([(scale**k).sum() for k in range(1, 6)])
-        weights = [share / whole[d] if whole[d] > 1e-300 else 0.0 for d, share in zip(degrees, shares, strict=True)]
+        weights = [
+            share / whole[d] if whole[d] > 1e-300 else 0.0
+            for d, share in zip(degrees, shares, strict=True)
+        ]
         return _Prior(degrees, scale, np.array(weights))
 
     def kernel(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -102,7 +105,9 @@ class Proxy:
             first, second = z[some][:, pairs[:, 0]], z[some][:, pairs[:, 1]]
             left = [e[some, None] if np.ndim(e) else e for e in whole]
             left = _without(_without(left, first), second)
-            found += self.mean[some] @ (first * second * (4 * weights[2] + 4 / 3 * weights[4] * left[2]))
+            found += self.mean[some] @ (
+                first * second * (4 * weights[2] + 4 / 3 * weights[4] * left[2])
+            )
         return found
 
     @staticmethod
@@ -110,7 +115,9 @@ class Proxy:
         return _symmetric([(z**k).sum(axis=1) for k in range(1, 6)])
 
 
-def fit(x: np.ndarray, values: np.ndarray, end: float, own: np.ndarray, degrees: tuple[int, ...]) -> Proxy:
+def fit(
+    x: np.ndarray, values: np.ndarray, end: float, own: np.ndarray, degrees: tuple[int, ...]
+) -> Proxy:
     """The process that has seen the scores of draws and the end.
 
     Args:
@@ -122,7 +129,10 @@ def fit(x: np.ndarray, values: np.ndarray, end: float, own: np.ndarray, degrees:
     """
     size = np.abs(own) / max(np.abs(own).max(), 1e-300) + FLOOR
     seen = min(len(x), MOST)
-    x_seen, y = np.concatenate([np.ones_like(x[:1]), x[:seen]]), np.concatenate([[end], values[:seen]])
+    x_seen, y = (
+        np.concatenate([np.ones_like(x[:1]), x[:seen]]),
+        np.concatenate([[end], values[:seen]]),
+    )
     spread = max(float(np.sqrt(np.mean(y**2))), 1e-300)
     y = y / spread
     few = slice(0, FEW + 1)
@@ -142,7 +152,8 @@ def fit(x: np.ndarray, values: np.ndarray, end: float, own: np.ndarray, degrees:
     mean = coefficients - inverse @ hidden / len(x)
     # … and the draws beyond, which the process has not seen anyway.
     beyond = [
-        values[seen:][i : i + 512] / spread - chosen.kernel(x[seen:][i : i + 512], x_seen) @ coefficients
+        values[seen:][i : i + 512] / spread
+        - chosen.kernel(x[seen:][i : i + 512], x_seen) @ coefficients
         for i in range(0, len(x) - seen, 512)
     ]
     of_all = y[0] - float(chosen.kernel(x_seen[:1], x_seen)[0] @ mean)
@@ -151,7 +162,9 @@ def fit(x: np.ndarray, values: np.ndarray, end: float, own: np.ndarray, degrees:
     return Proxy(chosen, x_seen, mean * spread, rest * spread, of_all * spread, freedom)
 
 
-def _solve(kernel: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _solve(
+    kernel: np.ndarray, y: np.ndarray, noise: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coefficients, the residual of each observation by the others, and the inverse (Rasmussen & Williams, 5.12)."""
     inverse = np.linalg.inv(kernel + noise * np.eye(len(kernel)))
     coefficients = inverse @ y

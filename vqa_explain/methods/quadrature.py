@@ -8,7 +8,9 @@ from numpy.polynomial import legendre
 
 Rule = tuple[np.ndarray, np.ndarray]  # nodes (N,), ascending, and weights (N,)
 
-NESTED = 63  # nodes of the last nested rule: the next extension's polynomial is beyond double precision
+NESTED = (
+    63  # nodes of the last nested rule: the next extension's polynomial is beyond double precision
+)
 
 
 def gauss(count: int) -> Rule:

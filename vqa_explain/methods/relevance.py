@@ -81,7 +81,9 @@ class RawAttention:
     error: ClassVar[str] = KIND
     cost: ClassVar[str] = "1 forward"
 
-    layer: int = parameter(-1, "which layer, from 0, or from the last with -1", low=-1000, high=1000)
+    layer: int = parameter(
+        -1, "which layer, from 0, or from the last with -1", low=-1000, high=1000
+    )
 
     def __call__(self, task: Task) -> Attribution:
         rows = []
@@ -99,8 +101,12 @@ class RawAttention:
         if self.layer in numbers:
             return numbers.index(self.layer)
         if found.layers is None:
-            raise InvalidInput(f"layer {self.layer} does not exist: the model has layers 0 to {len(numbers) - 1}")
-        raise InvalidInput(f"layer {self.layer} has no attention: layers {', '.join(map(str, numbers))} have")
+            raise InvalidInput(
+                f"layer {self.layer} does not exist: the model has layers 0 to {len(numbers) - 1}"
+            )
+        raise InvalidInput(
+            f"layer {self.layer} has no attention: layers {', '.join(map(str, numbers))} have"
+        )
 
 
 def rollout(maps: list[Tensor], residual: float) -> Tensor:
@@ -171,7 +177,9 @@ class TwoStreams:
         """
         old = dict(self.maps)
         for (s, q), weights in attention.items():
-            self.maps[s, q] = old[s, q] + _normalised(old[s, s]).T @ weights @ _normalised(old[q, q])
+            self.maps[s, q] = old[s, q] + _normalised(old[s, s]).T @ weights @ _normalised(
+                old[q, q]
+            )
             self.maps[s, s] = old[s, s] + weights @ old[q, s]
 
 
@@ -240,4 +248,8 @@ def _maps(layer: SelfLayer | CrossLayer) -> dict[tuple[str, str], Tensor]:
 def _positive(attention: Tensor, slope: Tensor | None) -> Tensor:
     """The mean over heads of the positive part of ∇A ⊙ A, of (1, heads, N, M)."""
     attention = attention[0].detach()
-    return torch.zeros_like(attention[0]) if slope is None else (slope[0] * attention).clamp(min=0).mean(dim=0)
+    return (
+        torch.zeros_like(attention[0])
+        if slope is None
+        else (slope[0] * attention).clamp(min=0).mean(dim=0)
+    )

@@ -72,7 +72,16 @@ class _Rectified(torch.autograd.Function):
 
 # Everything by which a network can rectify, module or function, and the ceiling. Those that end in "_" work in place.
 _RELU = (torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu, F.relu_)
-_CLAMP = (torch.clamp, torch.clamp_, Tensor.clamp, Tensor.clamp_, torch.clip, torch.clip_, Tensor.clip, Tensor.clip_)
+_CLAMP = (
+    torch.clamp,
+    torch.clamp_,
+    Tensor.clamp,
+    Tensor.clamp_,
+    torch.clip,
+    torch.clip_,
+    Tensor.clip,
+    Tensor.clip_,
+)
 _CLAMP_MIN = (torch.clamp_min, torch.clamp_min_, Tensor.clamp_min, Tensor.clamp_min_)
 _HARDTANH = (F.hardtanh, F.hardtanh_)
 _MAXIMUM = (torch.maximum, Tensor.maximum, torch.max, Tensor.max, torch.fmax, Tensor.fmax)
@@ -135,7 +144,11 @@ class _RectifierRule(TorchFunctionMode):
 
 
 # Nodes of autograd's graph that rectify, and what they keep of a bound.
-_RECTIFYING = {"ReluBackward0": None, "HardtanhBackward0": "_saved_min_val", "ThresholdBackward0": "_saved_threshold"}
+_RECTIFYING = {
+    "ReluBackward0": None,
+    "HardtanhBackward0": "_saved_min_val",
+    "ThresholdBackward0": "_saved_threshold",
+}
 _RECTIFYING |= {"ClampMinBackward0": "_saved_min", "ClampBackward1": "_saved_min"}
 
 
@@ -175,7 +188,13 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
             "use saliency or integrated_gradients, or load the network uncompiled"
         )
     if rule.count == 0:
-        kinds = sorted({type(m).__name__ for m in task.model.module.modules() if "activation" in type(m).__module__})
+        kinds = sorted(
+            {
+                type(m).__name__
+                for m in task.model.module.modules()
+                if "activation" in type(m).__module__
+            }
+        )
         raise Unsupported(
             f"the rule is about ReLU and model {task.model.name!r} has none (its activations: "
             f"{', '.join(kinds) or 'functions inside forward'}); use saliency or integrated_gradients"
@@ -233,7 +252,10 @@ class _Rescaled(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         x, y = ctx.saved_tensors
         slope = (y.chunk(2)[0] - y.chunk(2)[1]) / (run := x.chunk(2)[0] - x.chunk(2)[1])
-        slope, flat = slope.repeat(2, *[1] * (x.ndim - 1)), (run.abs() < 1e-7).repeat(2, *[1] * (x.ndim - 1))
+        slope, flat = (
+            slope.repeat(2, *[1] * (x.ndim - 1)),
+            (run.abs() < 1e-7).repeat(2, *[1] * (x.ndim - 1)),
+        )
         with torch.enable_grad():  # where x and x' meet, the slope is the derivative
             here = x.detach().requires_grad_(True)
             (derivative,) = torch.autograd.grad(ctx.curve(here).sum(), here)
@@ -250,7 +272,13 @@ class _RescaledMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, pool: nn.MaxPool2d) -> Tensor:
         y, places = F.max_pool2d(
-            x, pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, return_indices=True
+            x,
+            pool.kernel_size,
+            pool.stride,
+            pool.padding,
+            pool.dilation,
+            pool.ceil_mode,
+            return_indices=True,
         )
         ctx.save_for_backward(x, y, places)
         return y
@@ -261,7 +289,12 @@ class _RescaledMax(torch.autograd.Function):
         ours, theirs = y.chunk(2)
         larger = torch.maximum(ours, theirs)
         change = gradients[0] * torch.cat([larger - theirs, ours - larger])
-        landed = torch.zeros_like(x).flatten(2).scatter_add(2, places.flatten(2), change.flatten(2)).view_as(x)
+        landed = (
+            torch.zeros_like(x)
+            .flatten(2)
+            .scatter_add(2, places.flatten(2), change.flatten(2))
+            .view_as(x)
+        )
         total = landed.chunk(2)[0] + landed.chunk(2)[1]
         run = x.chunk(2)[0] - x.chunk(2)[1]
         ratio = torch.where(run.abs() < 1e-7, torch.zeros_like(run), total / run)
@@ -284,8 +317,12 @@ class DeepLift:
     error: ClassVar[str] = GAP
     cost: ClassVar[str] = "2 forwards, 2 backwards"
 
-    image_baseline: str | None = parameter(None, "where the picture starts (default: blur)", choices=BASELINES)
-    text_baseline: str | None = parameter(None, "where the words start (default: the model's)", choices=TEXT_FILLS)
+    image_baseline: str | None = parameter(
+        None, "where the picture starts (default: blur)", choices=BASELINES
+    )
+    text_baseline: str | None = parameter(
+        None, "where the words start (default: the model's)", choices=TEXT_FILLS
+    )
 
     def __call__(self, task: Task) -> Attribution:
         if isinstance(task.model, Limited) and task.model.at_once is not None:
@@ -295,11 +332,15 @@ class DeepLift:
             )
         rules = _rescale_rules(task)
         leaves = task.leaves()
-        start = task.model.baselines(task.encoded, task.fills(self.image_baseline, self.text_baseline), task.seed)
+        start = task.model.baselines(
+            task.encoded, task.fills(self.image_baseline, self.text_baseline), task.seed
+        )
         with replaced(rules):
             pairs = {name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()}
             scores, slopes = task.gradients(pairs, whole=True)
-        image, tokens = sums({name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()})
+        image, tokens = sums(
+            {name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()}
+        )
         gap = abs(image.sum() + tokens.sum() - float(scores[0] - scores[1]))
         return Attribution(image, tokens, gap, GAP)
 

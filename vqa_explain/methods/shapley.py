@@ -30,15 +30,24 @@ class OverPlayers:
     """The parameters of every method that plays the game of regions and words."""
 
     budget: int = parameter(
-        2000, "most evaluations of the model; '4n' for four a player", low=1, high=100_000_000, per_player=True
+        2000,
+        "most evaluations of the model; '4n' for four a player",
+        low=1,
+        high=100_000_000,
+        per_player=True,
     )
     tolerance: float | None = parameter(
-        None, "stop at this largest standard error, as a share of the score's change", low=0.0, high=1.0
+        None,
+        "stop at this largest standard error, as a share of the score's change",
+        low=0.0,
+        high=1.0,
     )
     image_fill: str | None = parameter(
         None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
     )
-    text_fill: str | None = parameter(None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS)
+    text_fill: str | None = parameter(
+        None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
+    )
 
     def game(self, task: Task) -> Game:
         """The game with these fills."""
@@ -53,10 +62,14 @@ class OverPlayers:
     def estimated(self, task: Task, game: Game, rounds: Iterator[Round]) -> Attribution:
         """An attribution with standard errors."""
         found = self.settled(task, rounds)
-        return from_players(task, game, found.values, found.errors, float(found.errors.max()), STANDARD_ERROR)
+        return from_players(
+            task, game, found.values, found.errors, float(found.errors.max()), STANDARD_ERROR
+        )
 
 
-def _exactly(task: Task, game: Game, total: int, values: Callable[[Score], np.ndarray]) -> Attribution:
+def _exactly(
+    task: Task, game: Game, total: int, values: Callable[[Score], np.ndarray]
+) -> Attribution:
     """An attribution from an exact sum over `total` coalitions."""
     done = 0
 
@@ -118,7 +131,9 @@ class Shapley(OverPlayers):
         game = self.game(task)
         players = len(game)
         if _check_exact(self.estimator, players, 2.0**players, self.budget):
-            return _exactly(task, game, 2**players, lambda score: estimators.exact_shapley(score, players))
+            return _exactly(
+                task, game, 2**players, lambda score: estimators.exact_shapley(score, players)
+            )
         check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
         rng = np.random.default_rng(task.seed)
         rounds = {
@@ -144,7 +159,9 @@ class Owen(OverPlayers):
     error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
     cost: ClassVar[str] = "budget forwards; 2^(regions + 1) + 2^(words + 1) when exact"
 
-    estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "permutation"))
+    estimator: str = parameter(
+        "auto", "how it is computed", choices=("auto", "exact", "permutation")
+    )
 
     def __call__(self, task: Task) -> Attribution:
         game = self.game(task)
@@ -152,10 +169,14 @@ class Owen(OverPlayers):
         unions = [u for u in (np.arange(regions), np.arange(regions, players)) if len(u)]
         needed = sum(2.0 ** len(u) for u in unions) * 2 ** (len(unions) - 1)
         if _check_exact(self.estimator, max(map(len, unions)), needed, self.budget):
-            return _exactly(task, game, int(needed), lambda score: estimators.exact_owen(score, unions))
+            return _exactly(
+                task, game, int(needed), lambda score: estimators.exact_owen(score, unions)
+            )
         check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
         rng, order = np.random.default_rng(task.seed), estimators.union_order(unions)
-        return self.estimated(task, game, estimators.permutation(game, players, rng, self.budget, order))
+        return self.estimated(
+            task, game, estimators.permutation(game, players, rng, self.budget, order)
+        )
 
 
 @register_method
@@ -180,7 +201,9 @@ class Banzhaf(OverPlayers):
         game = self.game(task)
         players = len(game)
         if _check_exact(self.estimator, players, 2.0**players, self.budget):
-            return _exactly(task, game, 2**players, lambda score: estimators.exact_banzhaf(score, players))
+            return _exactly(
+                task, game, 2**players, lambda score: estimators.exact_banzhaf(score, players)
+            )
         check_budget(self.budget, 34, f"{players} players")
         rng = np.random.default_rng(task.seed)
         return self.estimated(task, game, estimators.banzhaf(game, players, rng, self.budget))

@@ -11,7 +11,14 @@ from torch.nn import functional as F
 from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.image import BLANKS
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Task, over_tokens, register_method, until_stopped
+from vqa_explain.methods.base import (
+    STANDARD_ERROR,
+    Attribution,
+    Task,
+    over_tokens,
+    register_method,
+    until_stopped,
+)
 from vqa_explain.methods.estimators import DRAWS_AT_ONCE, Estimate, Round, Score, ends
 from vqa_explain.methods.shapley import OverPlayers, check_budget
 from vqa_explain.models.base import Leaves
@@ -29,17 +36,24 @@ def _draws(
         yield coalitions, score(coalitions)
 
 
-def rise(score: Score, players: int, rng: np.random.Generator, budget: int, probability: float) -> Iterator[Round]:
+def rise(
+    score: Score, players: int, rng: np.random.Generator, budget: int, probability: float
+) -> Iterator[Round]:
     """(P,) E[v(S) · 1(i ∈ S)] / E[1(i ∈ S)], errors compared with v(P)."""
     nothing, change = ends(score, players)
-    done, sums = 0, np.zeros((3, players))  # number, total and squares of the scores with each player
+    done, sums = (
+        0,
+        np.zeros((3, players)),
+    )  # number, total and squares of the scores with each player
     for rows, values in _draws(score, players, rng, budget - 2, probability):
         done += len(rows)
         sums = sums + np.array([rows.sum(axis=0), values @ rows, values**2 @ rows])
 
         def estimate(sums: np.ndarray = sums) -> Estimate:
             mean = sums[1] / sums[0]
-            return Estimate(mean, np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0) / (sums[0] - 1)))
+            return Estimate(
+                mean, np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0) / (sums[0] - 1))
+            )
 
         if sums[0].min() >= 2:
             yield Round(done, budget - 2, nothing + change, estimate)
@@ -63,7 +77,9 @@ class Rise(OverPlayers):
     cost: ClassVar[str] = "budget forwards"
 
     masks: str = parameter(
-        "smooth", "what is hidden: smooth parts of the picture, or regions", choices=("smooth", "regions")
+        "smooth",
+        "what is hidden: smooth parts of the picture, or regions",
+        choices=("smooth", "regions"),
     )
     cells: int = parameter(7, "rows and columns of the coarse grid of smooth masks", low=2, high=64)
     probability: float = parameter(0.5, "how often a player is present", low=0.01, high=0.99)
@@ -86,7 +102,9 @@ class Rise(OverPlayers):
                 f"{', '.join(BLANKS)}, or masks='regions'"
             )
         leaves = task.leaves()
-        blank = task.model.baselines(task.encoded, task.fills(self.image_fill, self.text_fill), task.seed)
+        blank = task.model.baselines(
+            task.encoded, task.fills(self.image_fill, self.text_fill), task.seed
+        )
         whole = abs(float(task.score(leaves)))
         sums = _Sums(task)
         for shown, said, values in until_stopped(task, self._looks(task, rng, leaves, blank)):
@@ -112,10 +130,18 @@ class Rise(OverPlayers):
             count = min(MASKS_AT_ONCE, self.budget - start)
             shown = smooth_masks(rng, count, frame, self.cells, self.probability)
             said = rng.random((count, words)) < self.probability
-            points = {"image": torch.lerp(blank["image"], leaves["image"], shown[:, None].to(leaves["image"]))}
+            points = {
+                "image": torch.lerp(
+                    blank["image"], leaves["image"], shown[:, None].to(leaves["image"])
+                )
+            }
             if "text" in leaves:
-                own = torch.from_numpy(np.concatenate([said, np.ones((count, 1), dtype=bool)], axis=1))[:, owner]
-                points["text"] = torch.where(own[:, :, None].to(leaves["text"].device), leaves["text"], blank["text"])
+                own = torch.from_numpy(
+                    np.concatenate([said, np.ones((count, 1), dtype=bool)], axis=1)
+                )[:, owner]
+                points["text"] = torch.where(
+                    own[:, :, None].to(leaves["text"].device), leaves["text"], blank["text"]
+                )
             yield shown.numpy(), said, task.score(points).cpu().numpy()
 
 
@@ -124,10 +150,16 @@ def smooth_masks(
 ) -> torch.Tensor:
     """(N, H', W') from 0 to 1: grids of `cells` × `cells`, each cell there with `probability`, enlarged and shifted."""
     tall, wide = (-(-side // cells) for side in frame)
-    grids = torch.from_numpy((rng.random((count, 1, cells, cells)) < probability).astype(np.float32))
-    large = F.interpolate(grids, ((cells + 1) * tall, (cells + 1) * wide), mode="bilinear", align_corners=False)[:, 0]
+    grids = torch.from_numpy(
+        (rng.random((count, 1, cells, cells)) < probability).astype(np.float32)
+    )
+    large = F.interpolate(
+        grids, ((cells + 1) * tall, (cells + 1) * wide), mode="bilinear", align_corners=False
+    )[:, 0]
     tops, lefts = rng.integers(tall, size=count), rng.integers(wide, size=count)
-    return torch.stack([m[t : t + frame[0], e : e + frame[1]] for m, t, e in zip(large, tops, lefts, strict=True)])
+    return torch.stack(
+        [m[t : t + frame[0], e : e + frame[1]] for m, t, e in zip(large, tops, lefts, strict=True)]
+    )
 
 
 class _Sums:
@@ -152,7 +184,9 @@ class _Sums:
         """(P,) values Σfm / Σm, and their standard errors as ratios of means."""
         m, fm, mm, fmm, ffmm = self.moments
         value = fm / np.maximum(m, 1e-12)
-        return value, np.sqrt(np.maximum(ffmm - 2 * value * fmm + value**2 * mm, 0)) / np.maximum(m, 1e-12)
+        return value, np.sqrt(np.maximum(ffmm - 2 * value * fmm + value**2 * mm, 0)) / np.maximum(
+            m, 1e-12
+        )
 
     def error(self) -> float:
         """The largest standard error."""
@@ -175,7 +209,9 @@ class _Sums:
         )
 
 
-def ridge(coalitions: np.ndarray, values: np.ndarray, width: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+def ridge(
+    coalitions: np.ndarray, values: np.ndarray, width: float, penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients (P,) of the local linear model with intercept, and their errors.
 
     Weights √exp(−d² / width²), d the cosine distance to the coalition of all, 1 − √(s/p), as in the authors'
@@ -225,17 +261,23 @@ class Lime(OverPlayers):
 
     name: ClassVar[str] = "lime"
     unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Ribeiro et al. 2016, arXiv:1602.04938, section 3.4 and its code's cosine kernel"
+    source: ClassVar[str] = (
+        "Ribeiro et al. 2016, arXiv:1602.04938, section 3.4 and its code's cosine kernel"
+    )
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = STANDARD_ERROR + " per coefficient, the penalty's bias included"
     cost: ClassVar[str] = "budget forwards"
 
-    width: float = parameter(0.25, "width of the exponential kernel over cosine distance", low=0.01, high=100.0)
+    width: float = parameter(
+        0.25, "width of the exponential kernel over cosine distance", low=0.01, high=100.0
+    )
     penalty: float = parameter(1.0, "ridge penalty", low=0.0, high=1e6)
 
     def __call__(self, task: Task) -> Attribution:
         game = self.game(task)
         check_budget(self.budget, 2 * len(game), f"the coefficients of {len(game)} players")
         rng = np.random.default_rng(task.seed)
-        found = self.estimated(task, game, lime(game, len(game), rng, self.budget, self.width, self.penalty))
+        found = self.estimated(
+            task, game, lime(game, len(game), rng, self.budget, self.width, self.penalty)
+        )
         return replace(found, error_kind=f"{STANDARD_ERROR}, the penalty's bias included")

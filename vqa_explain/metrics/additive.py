@@ -34,7 +34,9 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
         part = numbers[rows]
         leaves = [model.leaves(encoded[number]) for number in part]
         together = {name: torch.cat([leaf[name] for leaf in leaves]) for name in leaves[0]}
-        return dict(zip(part, in_float64(model.scores(encoded[part[0]], together)).numpy(), strict=True))
+        return dict(
+            zip(part, in_float64(model.scores(encoded[part[0]], together)).numpy(), strict=True)
+        )
 
     with torch.no_grad():
         for numbers in groups.values():
@@ -47,9 +49,15 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
     """(N, K) the scores of one example's question about every picture."""
     first = model.encode(question)
     if first.state is not None:  # what the adapter keeps may hang on the picture
-        return stacked_scores(model, [model.encode(replace(p.example, question=question.question)) for p in pictures])
+        return stacked_scores(
+            model, [model.encode(replace(p.example, question=question.question)) for p in pictures]
+        )
     return stacked_scores(
-        model, [replace(first, picture=p.picture, pixels=p.pixels, geometry=p.geometry, grid=p.grid) for p in pictures]
+        model,
+        [
+            replace(first, picture=p.picture, pixels=p.pixels, geometry=p.geometry, grid=p.grid)
+            for p in pictures
+        ],
     )
 
 
@@ -68,7 +76,9 @@ class Emap:
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "data set"
     needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "labels", "question"})
-    count: int = parameter(100, "questions and pictures; the cost grows with its square", low=2, high=2000)
+    count: int = parameter(
+        100, "questions and pictures; the cost grows with its square", low=2, high=2000
+    )
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,9 @@ def project(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return rows + columns - rows.mean(axis=0)
 
 
-def additive(diagonal: np.ndarray, rows: np.ndarray, columns: np.ndarray, answers: np.ndarray) -> Additive:
+def additive(
+    diagonal: np.ndarray, rows: np.ndarray, columns: np.ndarray, answers: np.ndarray
+) -> Additive:
     """The accuracies, given the label number (N,) of each true answer, -1 where the model cannot give it."""
 
     def accuracy(scores: np.ndarray) -> float:

@@ -146,11 +146,17 @@ class AccuracyWithoutQuestion:
 WITHOUT = (AccuracyWithoutImage, AccuracyWithoutQuestion)
 
 
-def hidden_by(metric: AccuracyWithoutImage | AccuracyWithoutQuestion, model: Model, text_fill: str | None) -> str:
+def hidden_by(
+    metric: AccuracyWithoutImage | AccuracyWithoutQuestion, model: Model, text_fill: str | None
+) -> str:
     """What stands for the modality that a metric takes away, in words for reports."""
     features = {feature.name: feature for feature in model.features}
     if isinstance(metric, AccuracyWithoutQuestion):
-        return f"every word absent, fill {text_fill or features['text'].default_fill!r}" if "text" in features else ""
+        return (
+            f"every word absent, fill {text_fill or features['text'].default_fill!r}"
+            if "text" in features
+            else ""
+        )
     if model.labels is None:
         return "a gray picture in its place"
     return f"every region absent, fill {metric.fill or hiding_fill(model)!r}"

@@ -72,11 +72,15 @@ class Case:
 
     def of(self, method: Method, attribution: Attribution, cost: Cost) -> "Case":
         """The same example with an explanation of it, which cost this much."""
-        return replace(self, method=method, attribution=attribution, task=replace(self.task, cost=cost))
+        return replace(
+            self, method=method, attribution=attribution, task=replace(self.task, cost=cost)
+        )
 
     @cached_property
     def explanation(self) -> Explanation:
-        return finish(self.task, cast(Method, self.method), cast(Attribution, self.attribution), self.best)
+        return finish(
+            self.task, cast(Method, self.method), cast(Attribution, self.attribution), self.best
+        )
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -93,7 +97,11 @@ class Case:
         """The example's game as this one of its targets sees it."""
         if not self.games:
             task = self.task
-            self.games.append(Game(task.model, task.encoded, task.players, self.fills, task.targets, seed=task.seed))
+            self.games.append(
+                Game(
+                    task.model, task.encoded, task.players, self.fills, task.targets, seed=task.seed
+                )
+            )
         return self.games[0].facing(target, Cost())
 
     @property
@@ -104,9 +112,13 @@ class Case:
     @property
     def probability(self) -> Game:
         """Coalitions → the probability of the explained answer."""
-        found = next((t for t in self.task.targets if t.score == "probability" and t.function is None), None)
+        found = next(
+            (t for t in self.task.targets if t.score == "probability" and t.function is None), None
+        )
         if found is None:
-            raise Unsupported(f"model {self.task.model.name!r}: {LACKS['probability']}; use case.points")
+            raise Unsupported(
+                f"model {self.task.model.name!r}: {LACKS['probability']}; use case.points"
+            )
         return self.game(found)
 
     @property
@@ -117,7 +129,9 @@ class Case:
     def again(self, encoded: Encoded | None = None, model: Model | None = None) -> Attribution:
         """The same method on a changed example, or of a changed model."""
         encoded, model = encoded or self.task.encoded, model or self.task.model
-        return cast(Method, self.method)(replace(self.task, model=model, encoded=encoded, cost=Cost(), games={}))
+        return cast(Method, self.method)(
+            replace(self.task, model=model, encoded=encoded, cost=Cost(), games={})
+        )
 
     def lacks(self, metric: "Metric") -> str:
         """Why this metric means nothing here, or ""."""
@@ -154,7 +168,9 @@ class CreditOfBest:
     credits: tuple[float, ...]
 
     def __call__(self, scores: torch.Tensor) -> torch.Tensor:
-        return torch.tensor(self.credits, dtype=torch.float64, device="cpu")[scores.argmax(-1).cpu()]
+        return torch.tensor(self.credits, dtype=torch.float64, device="cpu")[
+            scores.argmax(-1).cpu()
+        ]
 
 
 def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> tuple[int, ...]:
@@ -165,7 +181,9 @@ def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> tuple
     wanted = (example.answer or "").strip()
     if fixed:
         return matching_answers(labels, wanted)
-    return tuple(index for index, label in enumerate(labels) if label.strip().casefold() == wanted.casefold())
+    return tuple(
+        index for index, label in enumerate(labels) if label.strip().casefold() == wanted.casefold()
+    )
 
 
 def credits_of(task: Task) -> tuple[float, ...]:
@@ -222,7 +240,9 @@ def register_metric(cls: type[Any]) -> type[Any]:
     Raises:
         InvalidInput: it is no dataclass, lacks something, or its name is another's.
     """
-    return registry.registered("metric", METRICS, ("name", "source", "better", "range", "judges", "needs"), cls)
+    return registry.registered(
+        "metric", METRICS, ("name", "source", "better", "range", "judges", "needs"), cls
+    )
 
 
 def read_metric(asked: Any) -> Metric:

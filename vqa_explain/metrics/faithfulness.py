@@ -27,7 +27,9 @@ def ranking(values: np.ndarray, order: str) -> np.ndarray:
 def side(case: Case, players: str) -> np.ndarray:
     """The numbers of the players of a modality."""
     numbers = np.arange(len(case.values))
-    return {"all": numbers, "image": numbers[: case.regions], "text": numbers[case.regions :]}[players]
+    return {"all": numbers, "image": numbers[: case.regions], "text": numbers[case.regions :]}[
+        players
+    ]
 
 
 def absent(case: Case, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -285,7 +287,9 @@ class Road(_Even):
     range: ClassVar[str] = "0 … 1"
     judges: ClassVar[str] = "explanation"
     needs: ClassVar[frozenset[str]] = frozenset({"pixels", "probability"})
-    order: str = parameter("absolute", "pixels go by |a|, or by a with the most positive first", choices=ORDERS)
+    order: str = parameter(
+        "absolute", "pixels go by |a|, or by a with the most positive first", choices=ORDERS
+    )
     steps: int = parameter(10, "points of the curve after the first", low=1, high=100)
 
     def __call__(self, case: Case) -> Curve:
@@ -336,7 +340,9 @@ class SensitivityMax:
         rng, most = np.random.default_rng((case.task.seed, 13)), 0.0
         for _ in range(self.draws):
             noise = rng.uniform(-self.radius, self.radius, encoded.pixels.shape)
-            near = case.again(replace(encoded, pixels=encoded.pixels + torch.from_numpy(noise).to(encoded.pixels)))
+            near = case.again(
+                replace(encoded, pixels=encoded.pixels + torch.from_numpy(noise).to(encoded.pixels))
+            )
             there = np.concatenate([near.image.ravel(), near.tokens])
             most = max(most, float(np.linalg.norm(there - here) / size))
         return most

@@ -5,7 +5,10 @@ import numpy as np
 NOISE = 0.01
 BESIDE, ACROSS = 1 / 6, 1 / 12
 _NEIGHBOURS = [
-    (dy, dx, BESIDE if 0 in (dy, dx) else ACROSS) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)
+    (dy, dx, BESIDE if 0 in (dy, dx) else ACROSS)
+    for dy in (-1, 0, 1)
+    for dx in (-1, 0, 1)
+    if (dy, dx) != (0, 0)
 ]
 
 
@@ -22,7 +25,9 @@ def imputed(frame: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np
         return frame
     noise = NOISE * rng.standard_normal((len(frame), int(gone.sum())))
     if gone.all():
-        return (frame.mean(axis=(1, 2), keepdims=True) + noise.reshape(frame.shape)).astype(frame.dtype)
+        return (frame.mean(axis=(1, 2), keepdims=True) + noise.reshape(frame.shape)).astype(
+            frame.dtype
+        )
     height, width = gone.shape
     number = np.full(gone.shape, -1)
     number[gone] = np.arange(gone.sum())

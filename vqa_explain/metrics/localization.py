@@ -34,14 +34,18 @@ def true_region(case: Case) -> np.ndarray:
     truth, image = case.example.truth, case.explanation.image
     assert truth is not None
     if truth.shape != image.shape:
-        raise InvalidInput(f"the true mask is {truth.shape} and the picture {image.shape}; they must agree")
+        raise InvalidInput(
+            f"the true mask is {truth.shape} and the picture {image.shape}; they must agree"
+        )
     return truth
 
 
 def decisive_words(explanation: Explanation, example: Example) -> np.ndarray:
     """(W,) bool: the words that touch a decisive character span."""
     spans, words = example.decisive, explanation.words
-    return np.array([any(w.start < end and start < w.end for start, end in spans) for w in words], bool)
+    return np.array(
+        [any(w.start < end and start < w.end for start, end in spans) for w in words], bool
+    )
 
 
 def _words(case: Case) -> np.ndarray:

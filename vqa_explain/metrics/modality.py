@@ -26,7 +26,9 @@ class TextShare:
 
     def __call__(self, case: Case) -> float:
         whole = np.abs(case.values).sum()
-        return float(np.abs(case.values[case.regions :]).sum() / whole) if whole > 0 else float("nan")
+        return (
+            float(np.abs(case.values[case.regions :]).sum() / whole) if whole > 0 else float("nan")
+        )
 
 
 @register_metric
@@ -49,4 +51,6 @@ class Sparseness:
         if values.sum() == 0:
             return float("nan")
         count = len(values)
-        return float(((2 * np.arange(1, count + 1) - count - 1) * values).sum() / (count * values.sum()))
+        return float(
+            ((2 * np.arange(1, count + 1) - count - 1) * values).sum() / (count * values.sum())
+        )

@@ -8,7 +8,10 @@ from vqa_explain.examples import Example
 
 # The official normalisation of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
 # number words, articles, and apostrophes of contractions put back.
-_NUMBERS = {word: str(n) for n, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven"))}
+_NUMBERS = {
+    word: str(n)
+    for n, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven"))
+}
 _NUMBERS |= {"eight": "8", "nine": "9", "ten": "10"}
 _NUMBERS["none"] = "0"
 _ARTICLES = {"a", "an", "the"}

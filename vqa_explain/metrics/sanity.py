@@ -35,9 +35,13 @@ def randomised(model: Model, share: float, seed: int, example: Example | None = 
         example: what is put through the network to see the order; by default a gray picture.
     """
     twin = copy.deepcopy(model)
-    uses = order_of_use(twin, example or Example(np.full((64, 64, 3), 127, np.uint8), _question(model)))
+    uses = order_of_use(
+        twin, example or Example(np.full((64, 64, 3), 127, np.uint8), _question(model))
+    )
     named = dict(twin.module.named_parameters())
-    order = sorted(named, key=lambda name: uses.get(name, -1))  # what is never used comes first, as it is listed
+    order = sorted(
+        named, key=lambda name: uses.get(name, -1)
+    )  # what is never used comes first, as it is listed
     chosen = order[len(order) - round(share * len(order)) :]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -48,7 +52,11 @@ def randomised(model: Model, share: float, seed: int, example: Example | None = 
     first = min((uses.get(name, -1) for name in chosen), default=len(uses))
     for path, module in twin.module.named_modules():
         statistics = uses.get(f"{path}.running_mean".removeprefix("."), -1)
-        if isinstance(module, _BatchNorm | _InstanceNorm) and module.track_running_stats and statistics >= first:
+        if (
+            isinstance(module, _BatchNorm | _InstanceNorm)
+            and module.track_running_stats
+            and statistics >= first
+        ):
             module.reset_running_stats()
     return twin
 
@@ -59,7 +67,10 @@ def _question(model: Model) -> str | None:
 
 def order_of_use(model: Model, example: Example) -> dict[str, int]:
     """Name of each tensor of the network → the number of the last call in a forward pass that takes it in."""
-    names = {id(tensor): name for name, tensor in (*model.module.named_parameters(), *model.module.named_buffers())}
+    names = {
+        id(tensor): name
+        for name, tensor in (*model.module.named_parameters(), *model.module.named_buffers())
+    }
     watched = _Watch(names)
     with torch.no_grad():
         encoded = model.encode(example)
@@ -92,7 +103,19 @@ class _Watch(TorchFunctionMode):
 
 
 # What looks at a tensor without computing with it.
-_LOOKING = ("shape", "dtype", "device", "requires_grad", "is_leaf", "ndim", "grad_fn", "layout", "size", "dim", "numel")
+_LOOKING = (
+    "shape",
+    "dtype",
+    "device",
+    "requires_grad",
+    "is_leaf",
+    "ndim",
+    "grad_fn",
+    "layout",
+    "size",
+    "dim",
+    "numel",
+)
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:
@@ -143,7 +166,9 @@ class ParameterRandomization:
             maps = [np.abs(c.explanation.image) for c in (one, other)]
             maps = [m / m.max() if m.max() > 0 else m for m in maps]
             side = min(7, *maps[0].shape)
-            return float(structural_similarity(*maps, data_range=1.0, win_size=side - (side + 1) % 2))
+            return float(
+                structural_similarity(*maps, data_range=1.0, win_size=side - (side + 1) % 2)
+            )
         from scipy.stats import rankdata
 
         ranks = [rankdata(np.abs(c.values)) for c in (one, other)]

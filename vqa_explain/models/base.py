@@ -119,7 +119,13 @@ class Model(Protocol):
         ...
 
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
         """Answer logits (N, K) with only some players present.
 
@@ -288,7 +294,9 @@ class OpenModel(Model, Protocol):
         """What the model answers by itself, best first."""
         ...
 
-    def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
+    def with_answers(
+        self, encoded: Encoded, texts: Sequence[str], token: int | None = None
+    ) -> Encoded:
         """The example with these candidates as its labels.
 
         Args:
@@ -326,7 +334,9 @@ def check_finite(scores: Tensor, what: str) -> None:
     from vqa_explain.errors import NonFiniteScore
 
     if not bool(torch.isfinite(scores).all()):
-        raise NonFiniteScore(f"{what} is NaN or infinite; check the model's weights and number type")
+        raise NonFiniteScore(
+            f"{what} is NaN or infinite; check the model's weights and number type"
+        )
 
 
 SCORES = ("logit", "log_probability", "probability")
@@ -335,7 +345,9 @@ REAL = "real"
 
 
 def _no_probabilities(_scores: Tensor) -> Tensor:
-    raise Unsupported("this model's outputs are real numbers, which have no probabilities; leave score= out")
+    raise Unsupported(
+        "this model's outputs are real numbers, which have no probabilities; leave score= out"
+    )
 
 
 # What a model's scores (B, K) are, and the log-probabilities (B, K) that they stand for.
@@ -411,19 +423,27 @@ def find_answer(labels: Sequence[str], answer: str | int) -> int:
         raise unknown("answer", answer, labels)
     if len(found) > 1:
         listed = ", ".join(f"{labels[i]!r} is number {i}" for i in found[:12])
-        raise InvalidInput(f"the answer {answer!r} could be several: {listed}; give the number, such as {found[0]}")
+        raise InvalidInput(
+            f"the answer {answer!r} could be several: {listed}; give the number, such as {found[0]}"
+        )
     return found[0]
 
 
 def _numbered(labels: Sequence[str], answer: Any) -> int:
     if isinstance(answer, bool | np.bool_) or not hasattr(answer, "__index__"):
-        raise InvalidInput(f"an answer is its text or its label number, not {type(answer).__name__}")
+        raise InvalidInput(
+            f"an answer is its text or its label number, not {type(answer).__name__}"
+        )
     try:
         number = operator.index(answer)
     except TypeError as error:  # arrays have the method too
-        raise InvalidInput(f"an answer is its text or its label number, not {type(answer).__name__}") from error
+        raise InvalidInput(
+            f"an answer is its text or its label number, not {type(answer).__name__}"
+        ) from error
     if not 0 <= number < len(labels):
-        raise InvalidInput(f"there is no answer number {number}; the answers are numbered 0 to {len(labels) - 1}")
+        raise InvalidInput(
+            f"there is no answer number {number}; the answers are numbered 0 to {len(labels) - 1}"
+        )
     return number
 
 
@@ -480,7 +500,11 @@ class Footprint:
 
 def open_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """The network and its layers by path, less those of TorchScript, which take no hooks."""
-    return [(path, layer) for path, layer in module.named_modules() if not isinstance(layer, torch.jit.ScriptModule)]
+    return [
+        (path, layer)
+        for path, layer in module.named_modules()
+        if not isinstance(layer, torch.jit.ScriptModule)
+    ]
 
 
 @contextmanager

@@ -13,11 +13,23 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
-from vqa_explain.models.candidates import NEW_TOKENS, Candidates, log_probabilities, one_token, written
+from vqa_explain.models.candidates import (
+    NEW_TOKENS,
+    Candidates,
+    log_probabilities,
+    one_token,
+    written,
+)
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.unwrapping import placed
-from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
+from vqa_explain.models.wording import (
+    all_absent,
+    read_question,
+    stand_in,
+    text_feature,
+    words_replaced,
+)
 
 
 @dataclass
@@ -40,7 +52,14 @@ class BlipModel:
     capabilities = frozenset({"gradients", "pixels"})
 
     def __init__(
-        self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
+        self,
+        module: Any,
+        processor: Any,
+        name: str,
+        device: torch.device,
+        *,
+        beams: int = 1,
+        lengths: str = "sum",
     ) -> None:
         self.name, self.device = name, device
         self.module = placed(module, device, name)
@@ -50,13 +69,26 @@ class BlipModel:
 
     def encode(self, example: Example) -> Encoded:
         limit = self.module.config.text_config.max_position_embeddings
-        ids, tokens, words = read_question(self.processor.tokenizer, example.question, limit, self.name)
+        ids, tokens, words = read_question(
+            self.processor.tokenizer, example.question, limit, self.name
+        )
         picture = read_image(example.image)
         pixels, geometry = self._pictures.read(picture)
         pixels = pixels.to(self.device, self.module.dtype)
         patch = self.module.config.vision_config.patch_size
         grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
-        return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, (), _State())
+        return Encoded(
+            example,
+            picture,
+            pixels,
+            geometry,
+            grid,
+            ids.to(self.device),
+            tokens,
+            words,
+            (),
+            _State(),
+        )
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         found = self.module.generate(
@@ -71,9 +103,15 @@ class BlipModel:
         encoded.state.written.update(written(self.processor.tokenizer, found[:, 1:], self.name))
         return tuple(encoded.state.written)
 
-    def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
-        candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, encoded.state.written)
-        return replace(encoded, labels=candidates.texts, state=replace(encoded.state, candidates=candidates))
+    def with_answers(
+        self, encoded: Encoded, texts: Sequence[str], token: int | None = None
+    ) -> Encoded:
+        candidates = Candidates.of(
+            texts, self.processor.tokenizer, token, self.lengths, encoded.state.written
+        )
+        return replace(
+            encoded, labels=candidates.texts, state=replace(encoded.state, candidates=candidates)
+        )
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         firsts = [ids[0] for ids in encoded.state.candidates.ids]
@@ -87,7 +125,9 @@ class BlipModel:
         return {"image": encoded.pixels.clone(), "text": self._embed(encoded.ids).detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
+        ids = all_absent(
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+        )
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
         return {"image": image, "text": self._embed(ids).detach()}
 
@@ -108,7 +148,9 @@ class BlipModel:
                 input_ids=encoded.ids.expand(batch, -1),
                 attention_mask=heard,
                 encoder_hidden_states=seen.expand(batch, -1, -1),
-                encoder_attention_mask=torch.ones(batch, seen.shape[1], dtype=torch.long, device=self.device),
+                encoder_attention_mask=torch.ones(
+                    batch, seen.shape[1], dtype=torch.long, device=self.device
+                ),
             )[0]
         ids = candidates.padded(self.device)
         start = torch.full_like(ids[:, :1], self.module.config.text_config.bos_token_id)
@@ -118,10 +160,14 @@ class BlipModel:
             encoder_attention_mask=heard.repeat_interleave(many, dim=0),
             use_cache=False,
         ).logits
-        return candidates.columns(log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many)))
+        return candidates.columns(
+            log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many))
+        )
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
-        where = torch.arange(1, 1 + encoded.grid[0] * encoded.grid[1]).numpy()  # behind the image's own first token
+        where = torch.arange(
+            1, 1 + encoded.grid[0] * encoded.grid[1]
+        ).numpy()  # behind the image's own first token
         if length != len(where) + 1:
             raise InvalidInput(
                 f"a layer of {length} states does not hold one per patch; choose one of the vision model"
@@ -134,10 +180,20 @@ class BlipModel:
 
     @torch.no_grad()
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
-        pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision model once
-        seen = self._see(fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed))[which]
+        pictures, which = shown.unique(
+            dim=0, return_inverse=True
+        )  # each through the vision model once
+        seen = self._see(fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed))[
+            which
+        ]
         ids, heard = encoded.ids.expand(len(said), -1), torch.ones_like(said, dtype=torch.long)
         if fills["text"] == "mask":
             ids = torch.where(said, ids, stand_in(self.processor.tokenizer, "mask"))

@@ -71,7 +71,11 @@ def _children(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _child(value: Any, key: Any) -> Any:
-    return value[key] if isinstance(value, Mapping | list) or isinstance(key, int) else getattr(value, key)
+    return (
+        value[key]
+        if isinstance(value, Mapping | list) or isinstance(key, int)
+        else getattr(value, key)
+    )
 
 
 def tensors_in(output: Any, path: Path = ()) -> Iterator[Found]:
@@ -104,7 +108,11 @@ def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     sure = [one for one in found if one.path == (SURE,)]
     if sure:
         return sure[0].path
-    flat = [one for one in found if one.values.ndim == 2 and len(one.values) == rows and _is_real(one.values)]
+    flat = [
+        one
+        for one in found
+        if one.values.ndim == 2 and len(one.values) == rows and _is_real(one.values)
+    ]
     suited = [one for one in flat if one.values.shape[1] == count] if count is not None else flat
     named = [one for one in suited if one.path and one.path[-1] in (SURE, *NAMED)]
     for choice in (suited, named, flat if count is not None and not suited else []):
@@ -148,7 +156,9 @@ def number_types(module: nn.Module) -> tuple[torch.dtype, ...]:
     """The types of real numbers of a network's weights, else of its buffers, the first one first."""
     weights = [p.dtype for p in module.parameters() if p.is_floating_point()]
     found = weights or [b.dtype for b in module.buffers() if b.is_floating_point()]
-    wide = [dtype for dtype in found if torch.finfo(dtype).bits >= 16]  # no network computes in eight bits throughout
+    wide = [
+        dtype for dtype in found if torch.finfo(dtype).bits >= 16
+    ]  # no network computes in eight bits throughout
     return tuple(dict.fromkeys(wide)) or (torch.float32,)
 
 
@@ -177,7 +187,10 @@ class NetworkCall:
         if self.at_once is None:
             return self.once(pixels, *more)
         given = (pixels, *more)
-        parts = [self._part(*(one[i : i + self.at_once] for one in given)) for i in range(0, len(pixels), self.at_once)]
+        parts = [
+            self._part(*(one[i : i + self.at_once] for one in given))
+            for i in range(0, len(pixels), self.at_once)
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _part(self, *given: Tensor) -> Tensor:
@@ -185,7 +198,10 @@ class NetworkCall:
         assert self.at_once is not None
         rows = len(given[0])
         if rows < self.at_once:
-            given = tuple(torch.cat([one, one[-1:].expand(self.at_once - rows, *one.shape[1:])]) for one in given)
+            given = tuple(
+                torch.cat([one, one[-1:].expand(self.at_once - rows, *one.shape[1:])])
+                for one in given
+            )
         return self.once(*given)[:rows]
 
     def once(self, *given: Tensor) -> Tensor:
@@ -209,7 +225,9 @@ class NetworkCall:
         for rows in (1, *FIXED):
             for number_type in number_types(self._module):
                 given = pixels.to(number_type)
-                output = self._tried([one.expand(rows, *one.shape[1:]) for one in (given, *more)], errors)
+                output = self._tried(
+                    [one.expand(rows, *one.shape[1:]) for one in (given, *more)], errors
+                )
                 if output is None:
                     continue
                 self._path = find_scores(output, rows, count, self._name)
@@ -218,7 +236,11 @@ class NetworkCall:
                 if scores.ndim == 2 and len(scores) == rows:
                     self._choose_rows(rows, scores, given, *more)
                 if self.at_once not in (None, 1):
-                    log.warning("model %r takes %s pictures at once, and is slower so", self._name, self.at_once)
+                    log.warning(
+                        "model %r takes %s pictures at once, and is slower so",
+                        self._name,
+                        self.at_once,
+                    )
                 return given
             if rows == 1:
                 self._check_channels(pixels, *more)
@@ -234,7 +256,9 @@ class NetworkCall:
         try:
             with torch.no_grad():
                 output = self._function(*copies)
-            self._changes_input |= any(not _same(one, copy) for one, copy in zip(given, copies, strict=True))
+            self._changes_input |= any(
+                not _same(one, copy) for one, copy in zip(given, copies, strict=True)
+            )
             return output
         except VQAExplainError:
             raise
@@ -258,7 +282,9 @@ class NetworkCall:
             return
         if single is None or together is None or not self._agree(scores, single, together):
             self.at_once = 1
-            log.warning("model %r takes one picture at a time, so explaining it is slower", self._name)
+            log.warning(
+                "model %r takes one picture at a time, so explaining it is slower", self._name
+            )
 
     def _agree(self, first: Tensor, second: Any, together: Any) -> bool:
         try:
@@ -269,7 +295,9 @@ class NetworkCall:
         if found.shape != expected.shape:
             return False
         # Rounding differs with the size of the batch.
-        near = torch.finfo(expected.dtype).eps ** 0.5 * float(expected.abs().nan_to_num(0, 0, 0).max())
+        near = torch.finfo(expected.dtype).eps ** 0.5 * float(
+            expected.abs().nan_to_num(0, 0, 0).max()
+        )
         return torch.allclose(found, expected, rtol=0, atol=near, equal_nan=True)
 
     def _check_channels(self, pixels: Tensor, *more: Tensor) -> None:
@@ -365,7 +393,10 @@ def _has_slope(scores: Callable[..., Tensor], at: list[Tensor], number: int) -> 
 def quantized_layer(module: nn.Module) -> str | None:
     """The path of a layer of torch.ao's quantized kinds, which have no derivative; `None` if there is none."""
     homes = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
-    return next((path for path, part in module.named_modules() if type(part).__module__.startswith(homes)), None)
+    return next(
+        (path for path, part in module.named_modules() if type(part).__module__.startswith(homes)),
+        None,
+    )
 
 
 def without_gradients(capabilities: frozenset[str]) -> frozenset[str]:

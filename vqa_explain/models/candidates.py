@@ -17,7 +17,9 @@ def one_token() -> Any:
     """How `generate` is asked for the logits of the first token, and nothing else."""
     from transformers import GenerationConfig
 
-    return GenerationConfig(max_new_tokens=1, do_sample=False, return_dict_in_generate=True, output_logits=True)
+    return GenerationConfig(
+        max_new_tokens=1, do_sample=False, return_dict_in_generate=True, output_logits=True
+    )
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,12 @@ class Candidates:
 
     @classmethod
     def of(
-        cls, texts: Sequence[str], tokenizer: Any, token: int | None, lengths: str, known: dict[str, tuple[int, ...]]
+        cls,
+        texts: Sequence[str],
+        tokenizer: Any,
+        token: int | None,
+        lengths: str,
+        known: dict[str, tuple[int, ...]],
     ) -> "Candidates":
         """Tokenizes texts; those in `known`, which the model wrote itself, keep its tokens.
 
@@ -54,7 +61,9 @@ class Candidates:
             if not found or not text.strip():
                 raise InvalidInput(f"the answer {text!r} has no tokens; give a text")
             if token is not None and not 0 <= token < len(found):
-                raise InvalidInput(f"answer {text!r} has tokens 0 to {len(found) - 1}, no token {token}")
+                raise InvalidInput(
+                    f"answer {text!r} has tokens 0 to {len(found) - 1}, no token {token}"
+                )
             ids.append(found)
         return cls(tuple(texts), tuple(ids), token, lengths)
 
@@ -64,7 +73,9 @@ class Candidates:
     def padded(self, device: torch.device) -> Tensor:
         """(K, longest) the tokens, zeros after the end."""
         longest = max(map(len, self.ids))
-        return torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in self.ids], device=device)
+        return torch.tensor(
+            [[*ids, *[0] * (longest - len(ids))] for ids in self.ids], device=device
+        )
 
     def weight(self, answer: int, token: int) -> float:
         """How often a token's log-probability counts in the score of an answer."""
@@ -122,5 +133,7 @@ def written(tokenizer: Any, rows: Tensor, name: str) -> dict[str, tuple[int, ...
         if text := tokenizer.decode(own).strip():
             found.setdefault(text, own)
     if not found:
-        raise InvalidInput(f"model {name!r} answers nothing here; give answers=['yes', 'no'] or the like")
+        raise InvalidInput(
+            f"model {name!r} answers nothing here; give answers=['yes', 'no'] or the like"
+        )
     return found

@@ -220,7 +220,9 @@ def _check_blocks(model: Model, picture: np.ndarray) -> None:
             )
 
 
-def _check_scores(model: Model, encoded: Encoded, picture: np.ndarray, plain: Tensor | None) -> None:
+def _check_scores(
+    model: Model, encoded: Encoded, picture: np.ndarray, plain: Tensor | None
+) -> None:
     """Two frames in one batch score as the network itself scores the two pictures, one by one."""
     if plain is None:
         return
@@ -321,7 +323,8 @@ def _versions(module: nn.Module) -> list[tuple[int, int]]:
 def _hooks(module: nn.Module) -> list[tuple[int, int, int]]:
     """How many hooks each part has."""
     return [
-        (len(part._forward_hooks), len(part._forward_pre_hooks), len(part._backward_hooks)) for part in module.modules()
+        (len(part._forward_hooks), len(part._forward_pre_hooks), len(part._backward_hooks))
+        for part in module.modules()
     ]
 
 
@@ -331,7 +334,9 @@ def _mark(source: Path, model: Model) -> Path | None:
     told += sorted({str(part.dtype) for part in model.module.parameters()})
     if source.is_dir():
         files = sorted(path for path in source.iterdir() if path.is_file())
-        told += [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+        told += [
+            f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files
+        ]
     elif commit := getattr(getattr(model.module, "config", None), "_commit_hash", None):
         told.append(commit)
     else:

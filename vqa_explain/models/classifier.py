@@ -12,7 +12,14 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
+from vqa_explain.models.base import (
+    Attention,
+    Encoded,
+    Leaves,
+    Positions,
+    own_labels,
+    parameters_frozen,
+)
 from vqa_explain.models.calling import (
     Call,
     NetworkCall,
@@ -68,7 +75,9 @@ class ClassifierModel:
         self.name = name
         self.device = device
         self.module = placed(module, device, name)
-        if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):  # torchvision's weights
+        if hasattr(transform, "meta") and callable(
+            getattr(transform, "transforms", None)
+        ):  # torchvision's weights
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
         self._pictures = picture_reader(transform, name)
@@ -80,7 +89,9 @@ class ClassifierModel:
         self.labels: tuple[str, ...] = (
             read_labels(labels) if labels is not None else own_labels(module) or timm_labels(module)
         )
-        self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels) or None, name)
+        self.kind = kind_of_outputs(
+            outputs, getattr(module, "config", None), len(self.labels) or None, name
+        )
         # Their attention runs from the first token, which the answer is read from, to every patch.
         if getattr(getattr(module, "config", None), "model_type", "") in ("vit", "deit"):
             self.capabilities = self.capabilities | {"attention", "flow"}
@@ -112,7 +123,9 @@ class ClassifierModel:
             return
         logits = in_graph(lambda pixels: self.scores(encoded, {"image": pixels}), encoded.pixels)
         if logits.ndim != 2 or len(logits) != 1:
-            raise InvalidInput(f"model {self.name!r} gives scores of shape {tuple(logits.shape)}, not (B, K)")
+            raise InvalidInput(
+                f"model {self.name!r} gives scores of shape {tuple(logits.shape)}, not (B, K)"
+            )
         if not self.labels:
             self.labels = tuple(f"class {i}" for i in range(logits.shape[1]))
         if len(self.labels) != logits.shape[1]:
@@ -152,7 +165,13 @@ class ClassifierModel:
 
     @torch.no_grad()
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
         pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
         return self._many(encoded, pixels)
@@ -181,7 +200,9 @@ class ClassifierModel:
             Unsupported: they depend on the patches too.
         """
         last = found.hidden_states[-1]
-        slope = torch.autograd.grad(found.logits.sum(), last, retain_graph=True, allow_unused=True)[0]
+        slope = torch.autograd.grad(found.logits.sum(), last, retain_graph=True, allow_unused=True)[
+            0
+        ]
         if slope is None:
             raise Unsupported(f"the scores of model {self.name!r} do not depend on its last states")
         used = np.flatnonzero(slope[0].abs().sum(dim=1).cpu().numpy())

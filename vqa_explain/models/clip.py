@@ -17,7 +17,13 @@ from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transforms import picture_reader
 from vqa_explain.models.unwrapping import placed
-from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
+from vqa_explain.models.wording import (
+    all_absent,
+    read_question,
+    stand_in,
+    text_feature,
+    words_replaced,
+)
 
 FITS = ("fits",)
 
@@ -69,7 +75,9 @@ class ClipModel:
         pixels = pixels.to(self.device, self.module.dtype)
         patch = self.module.config.vision_config.patch_size
         grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
-        return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS)
+        return Encoded(
+            example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS
+        )
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         picture, text = Image.fromarray(encoded.picture), encoded.example.question
@@ -85,7 +93,9 @@ class ClipModel:
         return {"image": encoded.pixels.clone(), "text": self._words(encoded.ids).detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
+        ids = all_absent(
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+        )
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
         return {"image": image, "text": self._words(ids).detach()}
 
@@ -115,14 +125,26 @@ class ClipModel:
 
     def default_layer(self, encoded: Encoded) -> str:
         # CLIP reads its vector from the first token of the last layer, so patches matter only up to the one before.
-        path = next(n for n, _ in self.module.named_modules() if n.startswith("vision_model") and n.endswith("layers"))
+        path = next(
+            n
+            for n, _ in self.module.named_modules()
+            if n.startswith("vision_model") and n.endswith("layers")
+        )
         return f"{path}.{max(0, len(self.module.get_submodule(path)) - 2)}"
 
     @torch.no_grad()
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
-        pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision model once
+        pictures, which = shown.unique(
+            dim=0, return_inverse=True
+        )  # each through the vision model once
         frames = fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed)
         seen = _pooled(self.module.get_image_features(pixel_values=frames))[which]
         texts, spoken = said.unique(dim=0, return_inverse=True)
@@ -149,7 +171,12 @@ class _ByTexts(nn.Module):
 
 
 def zero_shot(
-    module: Any, processor: Any, labels: Any, name: str, device: torch.device, outputs: str | None = None
+    module: Any,
+    processor: Any,
+    labels: Any,
+    name: str,
+    device: torch.device,
+    outputs: str | None = None,
 ) -> ClassifierModel:
     """A classifier of pictures whose classes are texts, as they are given: "a photo of a cat".
 
@@ -160,12 +187,18 @@ def zero_shot(
     """
     texts = () if isinstance(labels, str) or not len(labels) else read_labels(labels)
     if len(texts) < 2 or not all(text.strip() for text in texts):
-        raise InvalidInput("labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']")
+        raise InvalidInput(
+            "labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']"
+        )
     module = placed(module, device, name)
     fixed = _padding(module)
     settings = fixed or {"padding": True}
-    tokens = processor.tokenizer(list(texts), return_tensors="pt", truncation=True, **settings).to(device)
+    tokens = processor.tokenizer(list(texts), return_tensors="pt", truncation=True, **settings).to(
+        device
+    )
     heard = None if fixed else tokens["attention_mask"]
     with network_held(module), torch.no_grad():
         vectors = _pooled(module.get_text_features(tokens["input_ids"], attention_mask=heard))
-    return ClassifierModel(_ByTexts(module, vectors), processor.image_processor, texts, name, device, outputs)
+    return ClassifierModel(
+        _ByTexts(module, vectors), processor.image_processor, texts, name, device, outputs
+    )

@@ -94,12 +94,17 @@ class CustomModel:
         self.device = home_of(module, choose_device(device))
         check_arguments(module, ("a picture", "a question"), self.name, call)
         self.module = placed(module, self.device, self.name)
-        self.features: tuple[Feature, ...] = (ImageFeature(), TextFeature(fills=("mask",), default_fill="mask"))
+        self.features: tuple[Feature, ...] = (
+            ImageFeature(),
+            TextFeature(fills=("mask",), default_fill="mask"),
+        )
         self._pictures = picture_reader(image, self.name)
         self._text, self._split = _numbered_vocabulary(text), words
         self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))
         self._embedding = self._find(embedding)
-        self.kind = kind_of_outputs(outputs, getattr(module, "config", None), len(self.labels), self.name)
+        self.kind = kind_of_outputs(
+            outputs, getattr(module, "config", None), len(self.labels), self.name
+        )
         self._absent = self._stand_in() if absent is None else absent
         self._checked = False
         self._network = NetworkCall(self.module, self._raw, self.name)
@@ -117,7 +122,9 @@ class CustomModel:
         return self._network.at_once
 
     def _find(self, path: str | None) -> nn.Module:
-        found = [name for name, part in self.module.named_modules() if isinstance(part, nn.Embedding)]
+        found = [
+            name for name, part in self.module.named_modules() if isinstance(part, nn.Embedding)
+        ]
         if path is None and len(found) != 1:
             raise InvalidInput(
                 f"model {self.name!r} has {len(found)} embedding layers ({', '.join(found) or 'none'}); name that of "
@@ -126,7 +133,9 @@ class CustomModel:
         try:
             return self.module.get_submodule(path if path is not None else found[0])
         except AttributeError as error:
-            raise InvalidInput(f"model {self.name!r} has no layer {path!r}; its embeddings: {found}") from error
+            raise InvalidInput(
+                f"model {self.name!r} has no layer {path!r}; its embeddings: {found}"
+            ) from error
 
     def _stand_in(self) -> int:
         if isinstance(self._text, Mapping):
@@ -159,7 +168,9 @@ class CustomModel:
     def _check(self, encoded: Encoded) -> None:
         """The network's answer has one score per label, and its words pass through the embedding."""
         calls: list[tuple[int, ...]] = []
-        handle = self._embedding.register_forward_hook(lambda _m, _i, output: calls.append(tuple(output.shape)))
+        handle = self._embedding.register_forward_hook(
+            lambda _m, _i, output: calls.append(tuple(output.shape))
+        )
 
         def once(pixels: Tensor) -> Tensor:
             calls.clear()
@@ -243,7 +254,13 @@ class CustomModel:
 
     @torch.no_grad()
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
         pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
         return self._network(pixels, torch.where(said, encoded.ids, self._absent))

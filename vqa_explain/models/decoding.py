@@ -47,7 +47,9 @@ class Prompted:
         order = to_back(present)
         states = self.states.gather(1, order[..., None].expand(-1, -1, self.states.shape[2]))
         wide = order.expand(*self.positions.shape[:-2], *order.shape)
-        positions = self.positions.expand(*wide.shape[:-1], self.positions.shape[-1]).gather(-1, wide)
+        positions = self.positions.expand(*wide.shape[:-1], self.positions.shape[-1]).gather(
+            -1, wide
+        )
 
         def smaller(mask: Tensor) -> Tensor:
             rows = mask.expand(len(order), -1, -1, -1).gather(
@@ -94,7 +96,9 @@ class Decoding:
 
         with patch.object(self.decoder, "forward", catch):
             self.module.base_model(**inputs, use_cache=False)
-        more = [k for k, v in caught.items() if k not in KNOWN and isinstance(v, Tensor | list | tuple)]
+        more = [
+            k for k, v in caught.items() if k not in KNOWN and isinstance(v, Tensor | list | tuple)
+        ]
         if more:
             raise Unsupported(
                 f"{type(self.module).__name__} hands its decoder {', '.join(more)} besides one sequence, which no "
@@ -102,11 +106,18 @@ class Decoding:
             )
         states, mask = caught["inputs_embeds"], caught.get("attention_mask")
         positions = caught.get("position_ids")
-        if positions is None:  # said outright, since tokens that leave must not move those that stay
+        if (
+            positions is None
+        ):  # said outright, since tokens that leave must not move those that stay
             positions = torch.arange(states.shape[1], device=states.device)[None]
         if isinstance(mask, Tensor) and mask.ndim == 2:
             return Prompted(states, positions, mask.bool(), None)
-        return Prompted(states, positions, torch.ones(states.shape[:2], dtype=torch.bool, device=states.device), mask)
+        return Prompted(
+            states,
+            positions,
+            torch.ones(states.shape[:2], dtype=torch.bool, device=states.device),
+            mask,
+        )
 
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:
         """The decoder's output for a sequence."""
@@ -115,7 +126,11 @@ class Decoding:
 
             def without(own: Tensor) -> Tensor:
                 seen = heard[:, None, None]
-                return own & seen if own.dtype == torch.bool else own.masked_fill(~seen, torch.finfo(own.dtype).min)
+                return (
+                    own & seen
+                    if own.dtype == torch.bool
+                    else own.masked_fill(~seen, torch.finfo(own.dtype).min)
+                )
 
             mask = _each(given.mask, without)
         keep = {self._cache: cache} if cache is not None else {}
@@ -165,9 +180,13 @@ class Decoding:
         found = tuple(one for one in given if isinstance(one, Tensor) and one.ndim == 4)
         kinds = getattr(self.decoder.config, "layer_types", None) or ()
         if len(given) == depth:
-            numbers = tuple(n for n, one in enumerate(given) if isinstance(one, Tensor) and one.ndim == 4)
+            numbers = tuple(
+                n for n, one in enumerate(given) if isinstance(one, Tensor) and one.ndim == 4
+            )
         else:
-            numbers = tuple(n for n, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind)
+            numbers = tuple(
+                n for n, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind
+            )
         if not found or len(numbers) != len(found):
             raise Unsupported(
                 f"{type(self.module).__name__} gives {len(found)} maps of attention for {depth} layers, and does not "
@@ -184,7 +203,9 @@ class Decoding:
             rows = torch.arange(batch, device=ids.device).repeat_interleave(many)
             whole = self._continued(given.times(rows), ids[:, :-1].repeat(batch, 1))
             said = self.logits(self.run(whole).last_hidden_state[:, given.states.shape[1] - 1 :])
-            return candidates.columns(log_probabilities(said, ids.repeat(batch, 1)).unflatten(0, (batch, many)))
+            return candidates.columns(
+                log_probabilities(said, ids.repeat(batch, 1)).unflatten(0, (batch, many))
+            )
         first = self.first(self.run(given, cache).last_hidden_state, ids)
         if cache is None:
             return candidates.columns(first)
@@ -192,7 +213,13 @@ class Decoding:
         continued = Prompted(
             self.embed(ids[:, :-1]).repeat(batch, 1, 1),
             self._after(given, many, ids.shape[1] - 1),
-            torch.cat([given.heard.repeat_interleave(many, 0), torch.ones_like(ids[:, 1:]).bool().repeat(batch, 1)], 1),
+            torch.cat(
+                [
+                    given.heard.repeat_interleave(many, 0),
+                    torch.ones_like(ids[:, 1:]).bool().repeat(batch, 1),
+                ],
+                1,
+            ),
             None,
         )
         logits = self.logits(self.run(continued, cache).last_hidden_state)
@@ -204,7 +231,11 @@ class Decoding:
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.decoder.config)
-        return cache if all(hasattr(layer, "batch_repeat_interleave") for layer in cache.layers) else None
+        return (
+            cache
+            if all(hasattr(layer, "batch_repeat_interleave") for layer in cache.layers)
+            else None
+        )
 
     def _continued(self, given: Prompted, tokens: Tensor) -> Prompted:
         """The sequence with an answer's tokens (B, A) behind it.

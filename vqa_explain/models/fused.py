@@ -19,7 +19,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 def available() -> bool:
     """Whether this build of torch has oneDNN's calls."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    return torch.backends.mkldnn.is_available() and hasattr(
+        torch.ops.mkldnn, "_convolution_pointwise"
+    )
 
 
 def hooked(module: nn.Module) -> bool:
@@ -45,7 +47,9 @@ class Activation:
     numbers: tuple[float, ...] = ()
 
 
-def _bounded(_x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Activation:
+def _bounded(
+    _x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Activation:
     return Activation("hardtanh", (min_val, max_val))
 
 
@@ -72,7 +76,9 @@ class _Operation:
     """One call of a function of `KNOWN`: which calls made its tensors, and which take its output."""
 
     func: Any
-    args: tuple[Any, ...]  # of the tensors only the network's own; what the run made would be kept alive
+    args: tuple[
+        Any, ...
+    ]  # of the tensors only the network's own; what the run made would be kept alive
     options: Mapping[str, Any]
     sources: list[int | None]
     settled: bool  # all tensors but the first are the network's own
@@ -89,7 +95,9 @@ class _Notes(TorchFunctionMode):
         super().__init__()
         self.operations: list[_Operation] = []
         self._weights = {id(tensor) for tensor in weights}
-        self._made = WeakTensorKeyDictionary()  # tensor → the number of the operation that gave its values
+        self._made = (
+            WeakTensorKeyDictionary()
+        )  # tensor → the number of the operation that gave its values
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -98,9 +106,14 @@ class _Notes(TorchFunctionMode):
         output = func(*args, **kwargs)
         if known:
             number = len(self.operations)
-            own, options = tuple(map(self._own, args)), {name: self._own(given) for name, given in kwargs.items()}
+            own, options = (
+                tuple(map(self._own, args)),
+                {name: self._own(given) for name, given in kwargs.items()},
+            )
             settled = all(id(tensor) in self._weights for tensor in _tensors((args[1:], kwargs)))
-            self.operations.append(_Operation(func, own, options, taken, settled, output.shape, output.dtype))
+            self.operations.append(
+                _Operation(func, own, options, taken, settled, output.shape, output.dtype)
+            )
             for source in taken:
                 if source is not None:
                     self.operations[source].uses.append(number)
@@ -137,10 +150,16 @@ class _Convolution:
     other: int | None = None  # the operation whose output is added
 
     def __call__(self, x: Tensor, other: Tensor | None) -> Tensor:
-        library, name, numbers = torch.ops.mkldnn, self.activation.name, list(self.activation.numbers)
+        library, name, numbers = (
+            torch.ops.mkldnn,
+            self.activation.name,
+            list(self.activation.numbers),
+        )
         weight = self.weight
         if not weight.is_mkldnn:  # laid out once as the library wants it
-            self.weight = weight = library._reorder_convolution_weight(weight, *self.geometry, list(x.shape))
+            self.weight = weight = library._reorder_convolution_weight(
+                weight, *self.geometry, list(x.shape)
+            )
         given = (x, weight, self.bias, *self.geometry)
         if other is None:
             return library._convolution_pointwise(*given, name, numbers, "")
@@ -154,7 +173,9 @@ class Plan:
 
     operations: list[_Operation] = field(default_factory=list)
     convolutions: dict[int, _Convolution] = field(default_factory=dict)
-    done: dict[int, int] = field(default_factory=dict)  # operation done before → which argument is its output already
+    done: dict[int, int] = field(
+        default_factory=dict
+    )  # operation done before → which argument is its output already
     added: set[int] = field(default_factory=set)  # operations whose output a convolution adds
 
 
@@ -228,7 +249,9 @@ def _extend(plan: Plan, number: int, made: _Convolution) -> None:
         and operations[after].settled
         and (scale := _normalisation(*operations[after].args, **operations[after].options))
     ):
-        made.weight, made.bias = (w.detach() for w in fuse_conv_bn_weights(made.weight, made.bias, *scale))  # type: ignore[arg-type]
+        made.weight, made.bias = (
+            w.detach() for w in fuse_conv_bn_weights(made.weight, made.bias, *scale)
+        )  # type: ignore[arg-type]
         plan.done[after], last = 0, after
     after = follower(*SUMS)
     if after is not None and (other := _addend(operations, number, last, after)) is not None:
@@ -269,7 +292,9 @@ def _convolution(
     """The arguments of `F.conv2d`; None for what oneDNN's call does not take."""
     if isinstance(padding, str):
         return None
-    padding, stride, dilation = ([v, v] if isinstance(v, int) else list(v) for v in (padding, stride, dilation))
+    padding, stride, dilation = (
+        [v, v] if isinstance(v, int) else list(v) for v in (padding, stride, dilation)
+    )
     given = None if bias is None else bias.detach()
     return _Convolution(weight.detach(), given, (padding, stride, dilation, groups))
 
@@ -305,7 +330,9 @@ class Followed(TorchFunctionMode):
             return func(*args, **kwargs)
         plan, number = self._plan, self._at
         self._at += 1
-        if number >= len(plan.operations) or not _as_noted(plan.operations[number], func, args, kwargs):
+        if number >= len(plan.operations) or not _as_noted(
+            plan.operations[number], func, args, kwargs
+        ):
             raise Strayed(f"operation {number} is {func}")
         if number in plan.done:
             output = args[plan.done[number]]
@@ -323,9 +350,17 @@ class Followed(TorchFunctionMode):
             raise Strayed(f"only {self._at} operations of {len(self._plan.operations)}")
 
 
-def _as_noted(noted: _Operation, func: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+def _as_noted(
+    noted: _Operation, func: Any, args: tuple[Any, ...], options: Mapping[str, Any]
+) -> bool:
     """Whether a call is the same function with the same weights and numbers as when the network was followed."""
     if func != noted.func or len(args) != len(noted.args) or options.keys() != noted.options.keys():
         return False
-    pairs = [*zip(args, noted.args, strict=True), *((options[name], noted.options[name]) for name in options)]
-    return all(given is was or (was is None if isinstance(given, Tensor) else given == was) for given, was in pairs)
+    pairs = [
+        *zip(args, noted.args, strict=True),
+        *((options[name], noted.options[name]) for name in options),
+    ]
+    return all(
+        given is was or (was is None if isinstance(given, Tensor) else given == was)
+        for given, was in pairs
+    )

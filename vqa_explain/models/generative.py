@@ -61,7 +61,14 @@ class GenerativeModel:
     capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
 
     def __init__(
-        self, module: Any, processor: Any, name: str, device: torch.device, *, beams: int = 1, lengths: str = "sum"
+        self,
+        module: Any,
+        processor: Any,
+        name: str,
+        device: torch.device,
+        *,
+        beams: int = 1,
+        lengths: str = "sum",
     ) -> None:
         self.name = name
         self.module = placed(module, device, name)
@@ -70,9 +77,13 @@ class GenerativeModel:
         self._language = Decoding(self.module)
         self._pictures = PictureReader(self._frames, name)
         self._showing: dict[tuple[int, int], Shown] = {}  # by size: see `pixels.showing`
-        self._places: dict[tuple[int, ...], bool] = {}  # by size: whether tokens are the grid's cells
+        self._places: dict[
+            tuple[int, ...], bool
+        ] = {}  # by size: whether tokens are the grid's cells
         text = text_feature(processor.tokenizer)
-        text = TextFeature(fills=text.fills, default_fill="pad")  # a mask token means nothing to most decoders
+        text = TextFeature(
+            fills=text.fills, default_fill="pad"
+        )  # a mask token means nothing to most decoders
         self.features: tuple[Feature, ...] = (ImageFeature(fills=(*FILLS, "drop")), text)
 
     def encode(self, example: Example) -> Encoded:
@@ -106,7 +117,9 @@ class GenerativeModel:
         except VQAExplainError:
             raise
         except (ValueError, ZeroDivisionError, RuntimeError) as error:
-            raise InvalidInput(f"the processor of model {self.name!r} fails on this example: {error}") from error
+            raise InvalidInput(
+                f"the processor of model {self.name!r} fails on this example: {error}"
+            ) from error
 
     def _layout(self, picture: np.ndarray, inputs: dict[str, Any], prompt: Prompt) -> Layout:
         size = (picture.shape[0], picture.shape[1])
@@ -141,23 +154,33 @@ class GenerativeModel:
         found = self.module.generate(**state.inputs, generation_config=one_token())
         return found.logits[0].log_softmax(-1)[:, firsts]
 
-    def with_answers(self, encoded: Encoded, texts: Sequence[str], token: int | None = None) -> Encoded:
+    def with_answers(
+        self, encoded: Encoded, texts: Sequence[str], token: int | None = None
+    ) -> Encoded:
         state: _State = encoded.state
-        candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, state.written)
-        return replace(encoded, labels=candidates.texts, state=replace(state, candidates=candidates))
+        candidates = Candidates.of(
+            texts, self.processor.tokenizer, token, self.lengths, state.written
+        )
+        return replace(
+            encoded, labels=candidates.texts, state=replace(state, candidates=candidates)
+        )
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone(), "text": self._language.embed(encoded.ids).detach()}
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
+        ids = all_absent(
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+        )
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
         return {"image": image, "text": self._language.embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             given = self._received(encoded, leaves["image"])
-            return self._language.answer(self._worded(encoded, given, leaves["text"]), encoded.state.candidates)
+            return self._language.answer(
+                self._worded(encoded, given, leaves["text"]), encoded.state.candidates
+            )
 
     def _received(self, encoded: Encoded, frames: Tensor) -> Prompted:
         """What the decoder receives for frames (B, 3, H', W'), the question as it is."""
@@ -180,11 +203,15 @@ class GenerativeModel:
     def attention(self, encoded: Encoded, before: tuple[int, ...] = ()) -> Attention:
         candidates: Candidates = encoded.state.candidates
         with eager_attention(self.module), parameters_frozen(self.module), torch.enable_grad():
-            leaves = {name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()}
+            leaves = {
+                name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
+            }
             given = self._worded(encoded, self._received(encoded, leaves["image"]), leaves["text"])
             prompt, behind = self._language.written(given, before)
             last = prompt if behind is None else behind
-            tokens = torch.tensor([[token] for token in candidates.nexts(len(before))], device=self.device)
+            tokens = torch.tensor(
+                [[token] for token in candidates.nexts(len(before))], device=self.device
+            )
             found = self._language.first(last.last_hidden_state, tokens)[..., 0]
             scores = candidates.added(before, found)
         maps, layers = self._language.attending(prompt.attentions)
@@ -201,7 +228,9 @@ class GenerativeModel:
                 "tiles or of a resampler; use a method over pixels or coalitions, such as integrated_gradients"
             )
         if length != state.prompt.length:
-            raise InvalidInput(f"a layer of {length} states does not hold one per token and patch; choose another")
+            raise InvalidInput(
+                f"a layer of {length} states does not hold one per token and patch; choose another"
+            )
         return Positions(state.prompt.text, state.prompt.image)
 
     def _has_places(self, encoded: Encoded) -> bool:
@@ -221,20 +250,34 @@ class GenerativeModel:
 
     def default_layer(self, encoded: Encoded) -> str:
         # The answer is read from the last token of the last layer, so pictures matter only up to the one before.
-        path = next(name for name, part in self.module.named_modules() if part is self._language.decoder)
+        path = next(
+            name for name, part in self.module.named_modules() if part is self._language.decoder
+        )
         return f"{path}.layers.{max(0, len(self._language.decoder.layers) - 2)}"
 
     @torch.no_grad()
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
         state: _State = encoded.state
         if fills["image"] == "drop":
             where = self.positions(encoded, state.prompt.length)
-            given = self._received(encoded, encoded.pixels).times(torch.zeros(len(shown), dtype=torch.long))
+            given = self._received(encoded, encoded.pixels).times(
+                torch.zeros(len(shown), dtype=torch.long)
+            )
         else:
-            pictures, which = shown.unique(dim=0, return_inverse=True)  # each through the vision encoder once
-            given = self._received(encoded, fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed))
+            pictures, which = shown.unique(
+                dim=0, return_inverse=True
+            )  # each through the vision encoder once
+            given = self._received(
+                encoded, fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed)
+            )
             given = given.times(which)
         heard = torch.ones_like(given.heard)
         text = torch.from_numpy(state.prompt.text).to(self.device)

@@ -44,7 +44,9 @@ def _in_order(labels: Mapping[Any, Any]) -> list[Any]:
         ) from error
     missing = next((number for number in range(len(labels)) if number not in by_number), None)
     if missing is not None:
-        raise InvalidInput(f"labels as a mapping must name 0 to {len(labels) - 1}; number {missing} is missing")
+        raise InvalidInput(
+            f"labels as a mapping must name 0 to {len(labels) - 1}; number {missing} is missing"
+        )
     return [by_number[number] for number in range(len(labels))]
 
 

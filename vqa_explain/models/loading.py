@@ -98,12 +98,17 @@ class Family:
     def capabilities(self) -> frozenset[str]:
         """What the adapter can do: see `models.base.Model`."""
         module, _, name = self.home.partition(":")
-        found: frozenset[str] = getattr(import_module(f"vqa_explain.models.{module}"), name).capabilities
+        found: frozenset[str] = getattr(
+            import_module(f"vqa_explain.models.{module}"), name
+        ).capabilities
         return found
 
     def serves(self, architecture: str) -> bool:
         """Whether this is one of its classes."""
-        return any(architecture == a or (a[0] == "*" and architecture.endswith(a[1:])) for a in self.architectures)
+        return any(
+            architecture == a or (a[0] == "*" and architecture.endswith(a[1:]))
+            for a in self.architectures
+        )
 
 
 def _vilt(module: Any, processor: Any, options: Options) -> Model:
@@ -129,14 +134,24 @@ def _blip(module: Any, processor: Any, options: Options) -> Model:
 def _lxmert(module: Any, tokenizer: Any, options: Options) -> Model:
     from vqa_explain.models.lxmert import LxmertModel
 
-    return LxmertModel(module, tokenizer, options.boxes, options.labels, options.name, options.device, options.outputs)
+    return LxmertModel(
+        module,
+        tokenizer,
+        options.boxes,
+        options.labels,
+        options.name,
+        options.device,
+        options.outputs,
+    )
 
 
 def _clip(module: Any, processor: Any, options: Options) -> Model:
     from vqa_explain.models.clip import ClipModel, zero_shot
 
     if options.labels is not None:
-        return zero_shot(module, processor, options.labels, options.name, options.device, options.outputs)
+        return zero_shot(
+            module, processor, options.labels, options.name, options.device, options.outputs
+        )
     _refuse_outputs(options)
     return ClipModel(module, processor, options.name, options.device)
 
@@ -153,19 +168,35 @@ def _classifier(module: Any, processor: Any, options: Options) -> Model:
 
     transform = options.transform if options.transform is not None else processor
     return ClassifierModel(
-        module, transform, options.labels, options.name, options.device, options.outputs, options.call
+        module,
+        transform,
+        options.labels,
+        options.name,
+        options.device,
+        options.outputs,
+        options.call,
     )
 
 
 # No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
 TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
-PERCEIVERS = tuple(f"PerceiverForImageClassification{kind}" for kind in ("Learned", "Fourier", "ConvProcessing"))
+PERCEIVERS = tuple(
+    f"PerceiverForImageClassification{kind}" for kind in ("Learned", "Fourier", "ConvProcessing")
+)
 FAMILIES = {
     "vilt": Family(
-        "ViLT: answers from a closed set", ("ViltForQuestionAnswering",), _vilt, "vilt:ViltModel", refuses=TRANSFORMERS
+        "ViLT: answers from a closed set",
+        ("ViltForQuestionAnswering",),
+        _vilt,
+        "vilt:ViltModel",
+        refuses=TRANSFORMERS,
     ),
     "blip": Family(
-        "BLIP: writes its answer", ("BlipForQuestionAnswering",), _blip, "blip:BlipModel", refuses=TRANSFORMERS
+        "BLIP: writes its answer",
+        ("BlipForQuestionAnswering",),
+        _blip,
+        "blip:BlipModel",
+        refuses=TRANSFORMERS,
     ),
     "lxmert": Family(
         "LXMERT: regions are the boxes of a detector that you give",
@@ -306,7 +337,9 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
         device = home_of(module, options.device)
         return _wrap(module, replace(options, name=type(module).__name__, device=device))
     if not isinstance(model, str | Path):
-        raise InvalidInput(f"a model is a name, a folder or an nn.Module, not {type(model).__name__}")
+        raise InvalidInput(
+            f"a model is a name, a folder or an nn.Module, not {type(model).__name__}"
+        )
     name = str(model)
     if name in _own:
         _refuse_outputs(replace(options, name=name))
@@ -314,11 +347,17 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
     if name in SHIPPED:
         source = data_folder() / name
         if not source.is_dir():
-            raise InvalidInput(f"the shipped model {name!r} is missing from this installation; install it again")
+            raise InvalidInput(
+                f"the shipped model {name!r} is missing from this installation; install it again"
+            )
     elif os.path.isdir(name) or ("/" in name and not name.startswith((".", "/"))):
         source = Path(name)
     else:
-        raise unknown("model", name, (*SHIPPED, *_own)) if name else InvalidInput("the model's name is empty")
+        raise (
+            unknown("model", name, (*SHIPPED, *_own))
+            if name
+            else InvalidInput("the model's name is empty")
+        )
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust)
 
@@ -329,15 +368,21 @@ def _prefixes(allowed: Any) -> bool | tuple[str, ...]:
         return allowed
     given = (allowed,) if isinstance(allowed, str) else tuple(allowed)
     if not all(isinstance(prefix, str) and prefix.strip(".") for prefix in given):
-        raise InvalidInput(f"allow_missing is True or the first parts of weights' names, not {allowed!r}")
+        raise InvalidInput(
+            f"allow_missing is True or the first parts of weights' names, not {allowed!r}"
+        )
     return given
 
 
-def _from_pretrained(source: Path, options: Options, settings: dict[str, Any], trust: bool) -> Model:
+def _from_pretrained(
+    source: Path, options: Options, settings: dict[str, Any], trust: bool
+) -> Model:
     from safetensors import SafetensorError
     from transformers.utils import logging
 
-    if source.is_dir() and logging.is_progress_bar_enabled():  # reading a folder takes no time worth a bar
+    if (
+        source.is_dir() and logging.is_progress_bar_enabled()
+    ):  # reading a folder takes no time worth a bar
         logging.disable_progress_bar()
         try:
             return _from_pretrained(source, options, settings, trust)
@@ -369,12 +414,16 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     architecture = (getattr(config, "architectures", None) or ["?"])[0]
     family = _family(architecture, options.name)
     if options.call is not None and family is not FAMILIES[CLASSIFIER]:
-        raise InvalidInput(f"call= is for image classifiers, and model {options.name!r} is none; leave it out")
+        raise InvalidInput(
+            f"call= is for image classifiers, and model {options.name!r} is none; leave it out"
+        )
     kind = getattr(transformers, family.auto or architecture)
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
     with torch.random.fork_rng(devices=[]):  # weights that a checkpoint lacks are drawn
-        module, found = kind.from_pretrained(source, use_safetensors=True, output_loading_info=True, **settings)
+        module, found = kind.from_pretrained(
+            source, use_safetensors=True, output_loading_info=True, **settings
+        )
     _check_complete(found["missing_keys"], options)
     _align(module)
     if "device_map" in settings:
@@ -382,7 +431,9 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     processor = options.processor
     if processor is None and family.processor:
         try:
-            processor = getattr(transformers, family.processor).from_pretrained(source, trust_remote_code=trust)
+            processor = getattr(transformers, family.processor).from_pretrained(
+                source, trust_remote_code=trust
+            )
         except (OSError, ValueError) as error:
             raise InvalidInput(
                 f"model {options.name!r} has no processor beside its weights ({_reason(error)}); save it there with "
@@ -412,7 +463,11 @@ def _check_complete(missing: Iterable[str], options: Options) -> None:
     if options.allow_missing is True:
         return
     allowed = tuple(prefix.rstrip(".") for prefix in options.allow_missing or ())
-    lacking = sorted(key for key in missing if not any(key == one or key.startswith(f"{one}.") for one in allowed))
+    lacking = sorted(
+        key
+        for key in missing
+        if not any(key == one or key.startswith(f"{one}.") for one in allowed)
+    )
     if lacking:
         more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
         head = lacking[0].split(".")[0]
@@ -425,7 +480,9 @@ def _check_complete(missing: Iterable[str], options: Options) -> None:
 def _check_vocabulary(processor: Any, name: str) -> None:
     """Refuses the empty tokenizer that transformers makes where a checkpoint's files are missing."""
     tokenizer = getattr(processor, "tokenizer", processor)
-    if hasattr(tokenizer, "all_special_ids") and len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+    if hasattr(tokenizer, "all_special_ids") and len(tokenizer) <= len(
+        set(tokenizer.all_special_ids)
+    ):
         raise InvalidInput(
             f"the tokenizer of model {name!r} knows no word: its files are missing beside the weights; save it there "
             "with save_pretrained, or give processor="
@@ -447,7 +504,10 @@ def _check_weights(source: Path, name: str) -> None:
     """Refuses a folder whose weights are pickled, which could run any code when read."""
     if not source.is_dir() or any(source.glob("*.safetensors")):
         return
-    pickled = next((p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in source.glob(pattern)), None)
+    pickled = next(
+        (p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in source.glob(pattern)),
+        None,
+    )
     if pickled:
         raise InvalidInput(
             f"model {name!r} has its weights in {pickled!r}, a pickle, which may run any code when it is read; save "
@@ -464,25 +524,34 @@ def _reason(error: BaseException) -> str:
     if "GatedRepoError" in kinds or "gated repo" in text:
         return "its weights are gated; ask for access on the hub and log in with `hf auth login`"
     if "ignore_mismatched_sizes" in text:
-        return "its weights do not have the shapes that its config.json says; fetch or save it again"
+        return (
+            "its weights do not have the shapes that its config.json says; fetch or save it again"
+        )
     if "trust_remote_code" in text:
         return "it brings code of its own; give trust_remote_code=True if you trust its author"
     if "RepositoryNotFoundError" in kinds or "not a valid model identifier" in text:
         return "the hub has no model of this name, or it is private; check the spelling or log in with `hf auth login`"
-    if kinds & {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectionError"} or (
-        "couldn't connect" in text.lower() or "offline" in text.lower()
-    ):
+    if kinds & {
+        "OfflineModeIsEnabled",
+        "LocalEntryNotFoundError",
+        "ConnectError",
+        "ConnectionError",
+    } or ("couldn't connect" in text.lower() or "offline" in text.lower()):
         return "the hub cannot be reached and no copy is kept here; connect, or give the folder of a copy"
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
 
 
 def _wrap(module: Any, options: Options) -> Model:
     # With call=, the user says how pictures alone make its scores.
-    family = FAMILIES[CLASSIFIER if options.call is not None else family_of(module, options.name, FAMILIES)]
+    family = FAMILIES[
+        CLASSIFIER if options.call is not None else family_of(module, options.name, FAMILIES)
+    ]
     if family is not FAMILIES[CLASSIFIER]:
         if options.processor is None:
             raise InvalidInput(f"{options.name} needs its processor: load(model, processor=…)")
-        return _tried(family.adapter(module, options.processor, options), options.processor, options)
+        return _tried(
+            family.adapter(module, options.processor, options), options.processor, options
+        )
     transform = options.transform if options.transform is not None else options.processor
     if transform is None:
         from vqa_explain.models.transforms import timm_transform

@@ -33,7 +33,13 @@ from vqa_explain.models.labels import read_labels
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.unwrapping import placed
-from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature, words_replaced
+from vqa_explain.models.wording import (
+    all_absent,
+    read_question,
+    stand_in,
+    text_feature,
+    words_replaced,
+)
 
 Detector = Callable[[np.ndarray], tuple[Any, Any]]
 
@@ -68,8 +74,12 @@ class LxmertModel:
         count = module.config.num_qa_labels
         named = read_labels(labels) if labels is not None else own_labels(module)
         if labels is not None and len(named) != count:
-            raise InvalidInput(f"model {name!r} has {count} answers and {len(named)} labels were given")
-        self.labels: tuple[str, ...] = named if len(named) == count else tuple(f"answer {i}" for i in range(count))
+            raise InvalidInput(
+                f"model {name!r} has {count} answers and {len(named)} labels were given"
+            )
+        self.labels: tuple[str, ...] = (
+            named if len(named) == count else tuple(f"answer {i}" for i in range(count))
+        )
         self.kind = kind_of_outputs(outputs, module.config, count, name)
         image = ImageFeature(fills=("drop", "mean", "constant"), default_fill="drop")
         self.features: tuple[Feature, ...] = (image, text_feature(tokenizer))
@@ -82,7 +92,17 @@ class LxmertModel:
         pixels = features.T[None, :, :, None].to(self.device, self.module.dtype)
         geometry = BoxGeometry(picture.shape[:2], boxes)
         grid = (len(boxes), 1)
-        return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
+        return Encoded(
+            example,
+            picture,
+            pixels,
+            geometry,
+            grid,
+            ids.to(self.device),
+            tokens,
+            words,
+            self.labels,
+        )
 
     def _detected(self, example: Example, picture: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Features (R, F) and boxes (R, 4) of the picture."""
@@ -98,9 +118,13 @@ class LxmertModel:
         features, boxes = torch.as_tensor(np.asarray(found[0])), np.asarray(found[1], dtype=float)
         wide = self.module.config.visual_feat_dim
         if features.ndim != 2 or features.shape[1] != wide or not len(features):
-            raise InvalidInput(f"features of boxes must be (R, {wide}), not {tuple(features.shape)}")
+            raise InvalidInput(
+                f"features of boxes must be (R, {wide}), not {tuple(features.shape)}"
+            )
         if boxes.shape != (len(features), 4) or not np.isfinite(boxes).all():
-            raise InvalidInput(f"boxes must be ({len(features)}, 4), as there are features; got {boxes.shape}")
+            raise InvalidInput(
+                f"boxes must be ({len(features)}, 4), as there are features; got {boxes.shape}"
+            )
         return features, boxes
 
     def leaves(self, encoded: Encoded) -> Leaves:
@@ -120,7 +144,12 @@ class LxmertModel:
             return self._answer(encoded, leaves["image"], leaves["text"], None, None)
 
     def _answer(
-        self, encoded: Encoded, image: Tensor, words: Tensor, seen: Tensor | None, heard: Tensor | None
+        self,
+        encoded: Encoded,
+        image: Tensor,
+        words: Tensor,
+        seen: Tensor | None,
+        heard: Tensor | None,
     ) -> Tensor:
         """Logits (B, K) of features (B, F, R, 1), embeddings (B, T, D), and which of them there are (B, R), (B, T)."""
         batch = len(words)
@@ -140,14 +169,20 @@ class LxmertModel:
     def streams(self, encoded: Encoded) -> Streams:
         """One forward pass whose attention can be differentiated, layer by layer."""
         with self._watched() as caught, parameters_frozen(self.module), torch.enable_grad():
-            leaves = {name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()}
+            leaves = {
+                name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
+            }
             scores = self._answer(encoded, leaves["image"], leaves["text"], None, None)
         encoder = self.module.lxmert.encoder
         layers: list[SelfLayer | CrossLayer] = []
         layers += [SelfLayer("text", caught[block.attention.self][0]) for block in encoder.layer]
-        layers += [SelfLayer("image", caught[block.attention.self][0]) for block in encoder.r_layers]
+        layers += [
+            SelfLayer("image", caught[block.attention.self][0]) for block in encoder.r_layers
+        ]
         for block in encoder.x_layers:
-            both = caught[block.visual_attention.att]  # one module for both directions: words look first
+            both = caught[
+                block.visual_attention.att
+            ]  # one module for both directions: words look first
             layers.append(CrossLayer({("text", "image"): both[0], ("image", "text"): both[1]}))
             layers.append(SelfLayer("text", caught[block.lang_self_att.self][0]))
             layers.append(SelfLayer("image", caught[block.visn_self_att.self][0]))
@@ -176,14 +211,24 @@ class LxmertModel:
             yield caught
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
-        raise Unsupported(f"model {self.name!r} has no layer that holds words and boxes in one sequence")
+        raise Unsupported(
+            f"model {self.name!r} has no layer that holds words and boxes in one sequence"
+        )
 
     def default_layer(self, encoded: Encoded) -> str:
-        raise Unsupported(f"model {self.name!r} sees features of boxes, so none of its layers has a map")
+        raise Unsupported(
+            f"model {self.name!r} sees features of boxes, so none of its layers has a map"
+        )
 
     @torch.no_grad()
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
         present = with_padding(shown, regions.labels[:, 0])
         image, seen = encoded.pixels.expand(len(shown), -1, -1, -1), None

@@ -119,7 +119,9 @@ def sequence_positions(model: Model, encoded: Encoded, length: int, path: str) -
     return found
 
 
-def positions_by(model: Model, encoded: Encoded, length: int, states: States, what: str) -> Positions:
+def positions_by(
+    model: Model, encoded: Encoded, length: int, states: States, what: str
+) -> Positions:
     """The same for states that are not one layer's; `what` names them.
 
     Raises:
@@ -134,7 +136,9 @@ def positions_by(model: Model, encoded: Encoded, length: int, states: States, wh
     return found
 
 
-def _sequence(model: Model, encoded: Encoded, length: int, states: States, path: str) -> Positions | None:
+def _sequence(
+    model: Model, encoded: Encoded, length: int, states: States, path: str
+) -> Positions | None:
     def measure() -> tuple[int, Grid] | None:
         return cells_in_sequence(states, encoded.pixels, length, _grids(model, encoded))
 
@@ -175,8 +179,8 @@ def _grids(model: Model, encoded: Encoded) -> list[Grid]:
 def last_map(model: Model, encoded: Encoded) -> str:
     """Path of the last layer with maps, or a block's sequence of patches, that the answer reads all over.
 
-    The last block of a vision transformer that reads its answer from one token is none, since no
-    other token of it matters: the block before is.
+    The last block of a vision transformer that reads its answer from one token does not count, since
+    no other token of it matters. The block before it does.
 
     Raises:
         Unsupported: there is none.
@@ -210,7 +214,11 @@ def last_map(model: Model, encoded: Encoded) -> str:
             slopes = torch.autograd.grad(score, layers, allow_unused=True) if layers else ()
     grids = set(_grids(model, encoded))
     for (name, layer), slope in reversed(list(zip(found.items(), slopes, strict=True))):
-        if slope is not None and name not in twice and _readable(model, encoded, name, layer, slope, grids):
+        if (
+            slope is not None
+            and name not in twice
+            and _readable(model, encoded, name, layer, slope, grids)
+        ):
             return name
     raise Unsupported(
         f"model {model.name!r} has no layer with maps (B, C, h, w), which class activation maps need; "
@@ -225,7 +233,9 @@ def _is_block(module: nn.Module, path: str) -> bool:
     return listed and any(True for _ in module.get_submodule(path).children())
 
 
-def _readable(model: Model, encoded: Encoded, name: str, layer: Tensor, slope: Tensor, grids: set[Grid]) -> bool:
+def _readable(
+    model: Model, encoded: Encoded, name: str, layer: Tensor, slope: Tensor, grids: set[Grid]
+) -> bool:
     """Whether a layer is a map of the picture on more than half of which the score depends."""
     if len(layer) != (getattr(model, "at_once", None) or 1):
         return False

@@ -217,7 +217,9 @@ def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometr
         places = [waves[side][number][0] if side in waves else nowhere for side in (0, 1)]
         strongest = float(strength.max(initial=0.0))
         if not np.isfinite(strength).all() or strongest <= 0:
-            raise InvalidInput(f"the transform of model {name!r} gives the same for every image, or no finite numbers")
+            raise InvalidInput(
+                f"the transform of model {name!r} gives the same for every image, or no finite numbers"
+            )
         inside = strength >= WEAKEST * strongest
         found.append(_geometry(size, (places[0], places[1]), inside))
     geometries = tuple(found)
@@ -280,7 +282,9 @@ def _gray(frame: Tensor) -> np.ndarray:
     return in_float64(frame.detach())[0].mean(dim=0).numpy()
 
 
-def _geometry(size: tuple[int, int], places: tuple[np.ndarray, np.ndarray], inside: np.ndarray) -> Geometry:
+def _geometry(
+    size: tuple[int, int], places: tuple[np.ndarray, np.ndarray], inside: np.ndarray
+) -> Geometry:
     """Rows and columns where the frame has them, and single points where it has not."""
     rows = inside.sum(axis=1) > inside.sum(axis=1).max() / 2
     columns = inside.sum(axis=0) > inside.sum(axis=0).max() / 2
@@ -400,7 +404,9 @@ class Blocks:
             counts.append(int(np.clip(min(side // 12, elements // 8), 1, 8)))
         drawn = np.random.default_rng(0).random((counts[0], counts[1])) < density
         drawn.flat[0], drawn.flat[-1] = True, False
-        rows, columns = (np.arange(count + 1) * side // count for count, side in zip(counts, size, strict=True))
+        rows, columns = (
+            np.arange(count + 1) * side // count for count, side in zip(counts, size, strict=True)
+        )
         return cls(rows, columns, drawn)
 
     def spans(self) -> Iterator[tuple[slice, slice]]:

@@ -14,7 +14,9 @@ from vqa_explain.features.words import Word, own_split, split_words
 Split = Callable[[str], Sequence[str]]
 
 
-def read_own(text: Any, split: Split | None, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
+def read_own(
+    text: Any, split: Split | None, question: object
+) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
     """Token numbers (1, T), tokens and words of a question; each piece is a token and a word.
 
     Args:
@@ -47,7 +49,9 @@ def _by_vocabulary(
     for word in words:
         number = _looked_up(vocabulary, word.text)
         if number is None:
-            raise InvalidInput(f'the vocabulary has no word {word.text!r} and no "<unk>"; add one of them')
+            raise InvalidInput(
+                f'the vocabulary has no word {word.text!r} and no "<unk>"; add one of them'
+            )
         numbers.append(int(number))
     return words, numbers
 

@@ -207,7 +207,9 @@ def _most(difference: Tensor) -> Tensor:
     return difference.movedim(-3, 0).flatten(1).amax(dim=1)
 
 
-def lay_out(inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, shown: Shown) -> Layout:
+def lay_out(
+    inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, shown: Shown
+) -> Layout:
     """The layout of what a processor gave for one picture.
 
     Args:
@@ -268,7 +270,11 @@ def cells_of(tokens: int, frame: tuple[int, int]) -> tuple[tuple[int, int], bool
     (((2, 8), True), ((4, 4), True), ((12, 12), False))
     """
     rows = math.isqrt(max(1, tokens * frame[0] // frame[1]))
-    if tokens and rows * (tokens // rows) == tokens and rows * frame[1] == tokens // rows * frame[0]:
+    if (
+        tokens
+        and rows * (tokens // rows) == tokens
+        and rows * frame[1] == tokens // rows * frame[0]
+    ):
         return (rows, tokens // rows), True
     return _cells(frame), False
 
@@ -291,7 +297,9 @@ def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
 
 def _assembled(tiles: Tensor, columns: int) -> Tensor:
     """The frame (1, 3, rows · h, columns · w) of tiles (N, 3, h, w) in raster order."""
-    return tiles.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[None]
+    return (
+        tiles.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[None]
+    )
 
 
 def _any_resolution(values: Tensor, steps: Any, size: tuple[int, int]) -> Tiles:

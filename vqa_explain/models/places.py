@@ -75,7 +75,9 @@ def shows_cells(states: States, pixels: Tensor, grid: Grid) -> bool:
     return chosen.shape[1] == 1 or standing_out(found, chosen) >= CLEAR
 
 
-def cells_in_sequence(states: States, pixels: Tensor, length: int, grids: Sequence[Grid]) -> tuple[int, Grid] | None:
+def cells_in_sequence(
+    states: States, pixels: Tensor, length: int, grids: Sequence[Grid]
+) -> tuple[int, Grid] | None:
     """The first patch, and the grid, of a sequence (B, N, D); `None` if it holds no grid.
 
     Args:

@@ -30,7 +30,9 @@ class Prompt:
     words: tuple[Word, ...]
 
 
-def read_prompt(processor: Any, question: object, picture: Any, config: Any) -> tuple[Prompt, dict[str, Any]]:
+def read_prompt(
+    processor: Any, question: object, picture: Any, config: Any
+) -> tuple[Prompt, dict[str, Any]]:
     """The prompt, and what the processor makes of it and the picture (a PIL image).
 
     Raises:
@@ -39,10 +41,16 @@ def read_prompt(processor: Any, question: object, picture: Any, config: Any) -> 
     """
     asked = check_question(question)
     tokenizer = processor.tokenizer
-    marks = {str(mark) for mark in [*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()] if mark.strip()}
+    marks = {
+        str(mark)
+        for mark in [*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()]
+        if mark.strip()
+    }
     spelled = next((mark for mark in sorted(marks, key=len, reverse=True) if mark in asked), None)
     if spelled is not None:
-        raise InvalidInput(f"the question contains {spelled!r}, which the model takes for a command; leave it out")
+        raise InvalidInput(
+            f"the question contains {spelled!r}, which the model takes for a command; leave it out"
+        )
     text, start, kept = _prompted(processor, asked)
     inputs = dict(processor(text=text, images=picture, return_tensors="pt"))
     inputs.pop("labels", None)
@@ -117,7 +125,11 @@ def _check_whole(question: str, words: tuple[Word, ...], kept: str) -> None:
     covered = {i for word in words for i in range(word.start, word.end)}
     start = question.index(kept)
     missing = next(
-        (question[i] for i in range(start, start + len(kept)) if question[i].isalnum() and i not in covered),
+        (
+            question[i]
+            for i in range(start, start + len(kept))
+            if question[i].isalnum() and i not in covered
+        ),
         None,
     )
     if missing is not None:
@@ -137,7 +149,9 @@ def _template(processor: Any, question: str) -> str:
     return f"{getattr(mark, 'content', mark)}{question}"
 
 
-def _aligned(plain: list[int], spans: list[tuple[int, int]], ids: list[int]) -> list[tuple[int, int] | None]:
+def _aligned(
+    plain: list[int], spans: list[tuple[int, int]], ids: list[int]
+) -> list[tuple[int, int] | None]:
     """The characters of each token of `ids`, where processors multiply and add tokens; `None` for theirs."""
     found: list[tuple[int, int] | None] = [None] * len(ids)
     for block in SequenceMatcher(None, plain, ids, autojunk=False).get_matching_blocks():

@@ -29,8 +29,12 @@ class Quick:
         self._module, self._logits = module, logits
         self._ways: tuple[str, ...] = ((FUSED,) if available() else ()) + (SIDE_BY_SIDE, PLAIN)
         self._plan: Plan | None = None
-        self._weights: list[Any] | None = None  # the pictures' size and a sum of each tensor, when the way was chosen
-        self._example: Any = None  # a reference to the example that the weights were last looked at for
+        self._weights: list[Any] | None = (
+            None  # the pictures' size and a sum of each tensor, when the way was chosen
+        )
+        self._example: Any = (
+            None  # a reference to the example that the weights were last looked at for
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies choose for themselves: theirs may be other weights, and oneDNN's layouts cannot be written down."""
@@ -91,4 +95,6 @@ class Quick:
 def _close(found: Tensor, plain: Tensor) -> bool:
     if found.shape != plain.shape:
         return False
-    return torch.allclose(found, plain, rtol=0, atol=CLOSE * float(plain.abs().nan_to_num(0).max()), equal_nan=True)
+    return torch.allclose(
+        found, plain, rtol=0, atol=CLOSE * float(plain.abs().nan_to_num(0).max()), equal_nan=True
+    )

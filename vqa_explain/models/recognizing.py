@@ -52,7 +52,9 @@ def _by_class(module: Any, families: Mapping[str, Serving]) -> str | None:
     from transformers import PreTrainedModel
 
     kinds = [kind for kind in type(module).__mro__ if issubclass(kind, PreTrainedModel)]
-    kinds.sort(key=lambda kind: not kind.__module__.startswith("transformers."))  # the order is kept otherwise
+    kinds.sort(
+        key=lambda kind: not kind.__module__.startswith("transformers.")
+    )  # the order is kept otherwise
     for kind in kinds:
         for key, family in families.items():
             if family.serves(kind.__name__):
@@ -62,9 +64,15 @@ def _by_class(module: Any, families: Mapping[str, Serving]) -> str | None:
 
 def _check_sees(module: Any, family: str, name: str) -> None:
     """Refuses networks that write about text or sound alone."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as SEE
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as SEE,
+    )
 
-    if family != WRITES or module.config.model_type in SEE or hasattr(module.config, "vision_config"):
+    if (
+        family != WRITES
+        or module.config.model_type in SEE
+        or hasattr(module.config, "vision_config")
+    ):
         return
     raise InvalidInput(
         f"{name} writes, and takes no picture as far as its configuration says ({module.config.model_type}); give a "
@@ -106,7 +114,9 @@ def _text_model(module: nn.Module) -> nn.Module | None:
         known = getattr(part, "config", None)
         if known is None or not (part is module or isinstance(part, PreTrainedModel)):
             continue
-        if any(getattr(known, key, None) is not None for key in TEXT_CONFIGS) or TEXT_INPUT in _arguments(part):
+        if any(
+            getattr(known, key, None) is not None for key in TEXT_CONFIGS
+        ) or TEXT_INPUT in _arguments(part):
             return part
     return None
 
@@ -125,5 +135,6 @@ def needed(module: nn.Module) -> list[str]:
     return [
         name
         for name, one in _arguments(module).items()
-        if one.default is inspect.Parameter.empty and one.kind in (*positional, inspect.Parameter.KEYWORD_ONLY)
+        if one.default is inspect.Parameter.empty
+        and one.kind in (*positional, inspect.Parameter.KEYWORD_ONLY)
     ]

@@ -22,8 +22,12 @@ def to_back(present: Tensor) -> Tensor:
 @contextmanager
 def eager_attention(module: Any) -> Iterator[None]:
     """Attention is written out inside, so that its probabilities can be seen and differentiated."""
-    configs = {id(c): c for part in module.modules() if (c := getattr(part, "config", None)) is not None}
-    before = [(c, c._attn_implementation) for c in configs.values() if hasattr(c, "_attn_implementation")]
+    configs = {
+        id(c): c for part in module.modules() if (c := getattr(part, "config", None)) is not None
+    }
+    before = [
+        (c, c._attn_implementation) for c in configs.values() if hasattr(c, "_attn_implementation")
+    ]
     for config, _ in before:
         config._attn_implementation = "eager"
     try:

@@ -35,7 +35,9 @@ def apply_transform(transform: Any, picture: np.ndarray, name: str) -> tuple[Ten
     except InvalidInput:
         raise
     except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
-        raise InvalidInput(f"the transform of model {name!r} fails on this image: {error}") from error
+        raise InvalidInput(
+            f"the transform of model {name!r} fails on this image: {error}"
+        ) from error
 
 
 def _apply(transform: Any, picture: np.ndarray) -> Tensor:
@@ -45,11 +47,15 @@ def _apply(transform: Any, picture: np.ndarray) -> Tensor:
         given = {"return_tensors": "pt", "input_data_format": "channels_last"}
         pixels = transform(images=[picture], **given)["pixel_values"]
         if not isinstance(pixels, Tensor) or pixels.ndim != 4 or len(pixels) != 1:
-            raise ValueError(f"it gives pixel values {_shape(pixels)}, not one picture (1, C, H, W)")
+            raise ValueError(
+                f"it gives pixel values {_shape(pixels)}, not one picture (1, C, H, W)"
+            )
         return pixels
     pixels = transform(Image.fromarray(picture))
     if not isinstance(pixels, Tensor) or pixels.ndim != 3:
-        raise ValueError(f"it gives {_shape(pixels)}, not a tensor (C, H, W); end it with ToTensor()")
+        raise ValueError(
+            f"it gives {_shape(pixels)}, not a tensor (C, H, W); end it with ToTensor()"
+        )
     # Some networks `view` what a permuted picture leads to, and fail.
     return pixels[None].float().contiguous()
 
@@ -70,7 +76,9 @@ def timm_transform(module: nn.Module) -> Any:
         return None
     import timm
 
-    return timm.data.create_transform(**timm.data.resolve_model_data_config(module), is_training=False)
+    return timm.data.create_transform(
+        **timm.data.resolve_model_data_config(module), is_training=False
+    )
 
 
 def timm_labels(module: nn.Module) -> tuple[str, ...]:
@@ -84,4 +92,8 @@ def timm_labels(module: nn.Module) -> tuple[str, ...]:
 
     names = timm.data.ImageNetInfo()
     count = getattr(module, "num_classes", 0)
-    return tuple(names.index_to_description(i) for i in range(count)) if count == names.num_classes() else ()
+    return (
+        tuple(names.index_to_description(i) for i in range(count))
+        if count == names.num_classes()
+        else ()
+    )

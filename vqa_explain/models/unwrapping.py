@@ -70,10 +70,17 @@ def _inner(module: nn.Module) -> nn.Module | None:
 
 
 def _without_peft(module: Any) -> nn.Module:
-    kinds = {str(getattr(c.peft_type, "value", c.peft_type)): c for c in module.peft_config.values()}
-    learned = next((kind for kind, config in kinds.items() if getattr(config, "is_prompt_learning", False)), None)
+    kinds = {
+        str(getattr(c.peft_type, "value", c.peft_type)): c for c in module.peft_config.values()
+    }
+    learned = next(
+        (kind for kind, config in kinds.items() if getattr(config, "is_prompt_learning", False)),
+        None,
+    )
     coded = next((kind for kind in kinds if kind in WITH_CODE), None)
-    waiting = next((k for k, c in kinds.items() if getattr(c, "alora_invocation_tokens", None)), None)
+    waiting = next(
+        (k for k, c in kinds.items() if getattr(c, "alora_invocation_tokens", None)), None
+    )
     found = learned or coded or waiting
     if found is not None:
         raise InvalidInput(
@@ -138,7 +145,10 @@ def outside_inference_mode() -> Iterator[None]:
     if not torch.is_inference_mode_enabled():
         yield
         return
-    with torch.inference_mode(False), torch.no_grad():  # leaving the mode alone would turn gradients on
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+    ):  # leaving the mode alone would turn gradients on
         yield
 
 
@@ -170,7 +180,9 @@ def _moved(module: nn.Module, device: torch.device, name: str) -> nn.Module:
         if lacks_memory(error):
             raise
         reason = str(error).strip().splitlines()[0]
-        raise InvalidInput(f"{name} cannot be moved to {device}: {reason}; give another device=") from error
+        raise InvalidInput(
+            f"{name} cannot be moved to {device}: {reason}; give another device="
+        ) from error
 
 
 def _with_gradients(module: nn.Module, name: str) -> nn.Module:
@@ -180,7 +192,9 @@ def _with_gradients(module: nn.Module, name: str) -> nn.Module:
     """
     if not any(tensor.is_inference() for tensor in chain(module.parameters(), module.buffers())):
         return module
-    log.warning("the weights of %s were made under torch.inference_mode; a copy of them is explained", name)
+    log.warning(
+        "the weights of %s were made under torch.inference_mode; a copy of them is explained", name
+    )
     with torch.inference_mode(False):
         return copy.deepcopy(module)
 
@@ -200,4 +214,6 @@ def home_of(module: nn.Module, device: torch.device) -> torch.device:
         where = getattr(part.__dict__.get("_hf_hook"), "execution_device", None)
         if where is not None:
             return torch.device(where)
-    return next((tensor.device for tensor in module.parameters() if tensor.device.type != "meta"), device)
+    return next(
+        (tensor.device for tensor in module.parameters() if tensor.device.type != "meta"), device
+    )

@@ -18,7 +18,14 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, baseline, blank, fill_in
 from vqa_explain.features.regions import Regions, with_padding
-from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, own_labels, parameters_frozen
+from vqa_explain.models.base import (
+    Attention,
+    Encoded,
+    Leaves,
+    Positions,
+    own_labels,
+    parameters_frozen,
+)
 from vqa_explain.models.fused import hooked
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
@@ -54,18 +61,33 @@ class ViltModel:
         self._embeddings = self.module.vilt.embeddings
         text = text_feature(processor.tokenizer, "delete")
         # "drop" costs half, but a blurred patch keeps more answers: see README, defaults.
-        self.features: tuple[Feature, ...] = (ImageFeature(fills=("drop", *FILLS), default_fill="blur"), text)
+        self.features: tuple[Feature, ...] = (
+            ImageFeature(fills=("drop", *FILLS), default_fill="blur"),
+            text,
+        )
 
     def encode(self, example: Example) -> Encoded:
         limit = self.module.config.max_position_embeddings
-        ids, tokens, words = read_question(self.processor.tokenizer, example.question, limit, self.name)
+        ids, tokens, words = read_question(
+            self.processor.tokenizer, example.question, limit, self.name
+        )
         picture = read_image(example.image)
         self._check_size(picture)
         pixels, geometry = self._pictures.read(picture)
         pixels = pixels.to(self.device)
         patch = self.module.config.patch_size
         grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
-        return Encoded(example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, self.labels)
+        return Encoded(
+            example,
+            picture,
+            pixels,
+            geometry,
+            grid,
+            ids.to(self.device),
+            tokens,
+            words,
+            self.labels,
+        )
 
     def _check_size(self, picture: np.ndarray) -> None:
         """Refuses a picture that the processor would shrink to less than a patch."""
@@ -92,7 +114,9 @@ class ViltModel:
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
         # Dropping and deleting have no value that a leaf could take: the nearest are blur and the pad embedding.
-        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"]))
+        ids = all_absent(
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+        )
         words = self._embeddings.text_embeddings.word_embeddings(ids).detach()
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
         return {"image": image, "text": words}
@@ -107,7 +131,9 @@ class ViltModel:
     def widest(self, encoded: Encoded) -> int:
         config = self.module.config
         states = len(encoded.tokens) + 1 + encoded.grid[0] * encoded.grid[1]
-        of_one = max(config.intermediate_size, config.hidden_size, config.num_attention_heads * states)
+        of_one = max(
+            config.intermediate_size, config.hidden_size, config.num_attention_heads * states
+        )
         return states * of_one * self._embeddings.cls_token.element_size()
 
     def attention(self, encoded: Encoded) -> Attention:
@@ -116,14 +142,19 @@ class ViltModel:
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
         with parameters_frozen(self.module), torch.enable_grad():
             found = self.module(
-                inputs_embeds=leaves["text"], image_embeds=patches, pixel_mask=seen, output_attentions=True
+                inputs_embeds=leaves["text"],
+                image_embeds=patches,
+                pixel_mask=seen,
+                output_attentions=True,
             )
         return Attention(scores=found.logits, maps=found.attentions, readout=(0,))
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         words = len(encoded.tokens)  # then the image's own first token, then its patches
         if length != words + 1 + encoded.grid[0] * encoded.grid[1]:
-            raise InvalidInput(f"a layer of {length} states does not hold one per token and patch; choose another")
+            raise InvalidInput(
+                f"a layer of {length} states does not hold one per token and patch; choose another"
+            )
         return Positions(np.arange(words), words + 1 + np.arange(encoded.grid[0] * encoded.grid[1]))
 
     def default_layer(self, encoded: Encoded) -> str:
@@ -143,7 +174,9 @@ class ViltModel:
     def plain_answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
         """Answer logits (B, K) by `transformers`' own forward; the arguments are those of `answer_scores`."""
         with parameters_frozen(self.module):
-            return self.module(inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen).logits
+            return self.module(
+                inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen
+            ).logits
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """Image tokens (B, 1 + patches, D) in raster order behind the image's own first token."""
@@ -151,28 +184,42 @@ class ViltModel:
         with parameters_frozen(self.module):
             x = embeddings.patch_embeddings(pixels)
             side = config.image_size // config.patch_size
-            places = embeddings.position_embeddings[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+            places = (
+                embeddings.position_embeddings[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+            )
             if x.shape[2:] != places.shape[2:]:
-                places = F.interpolate(places, size=x.shape[2:], mode="bilinear", align_corners=True)
+                places = F.interpolate(
+                    places, size=x.shape[2:], mode="bilinear", align_corners=True
+                )
             x = (x + places).flatten(2).transpose(1, 2)
             first = embeddings.cls_token + embeddings.position_embeddings[:, :1]
             return torch.cat([first.expand(len(x), -1, -1), x], dim=1)
 
     @torch.no_grad()
     def coalition_scores(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, said: Tensor, fills: dict[str, str], seed: int
+        self,
+        encoded: Encoded,
+        regions: Regions,
+        shown: Tensor,
+        said: Tensor,
+        fills: dict[str, str],
+        seed: int,
     ) -> Tensor:
         blanks = self._there_and_gone(encoded, regions, shown, fills["image"], seed)
         if blanks is not None and fills["text"] == "mask" and self._is_quick():
             both, present = blanks
-            text, _ = self._hear(encoded, torch.stack([torch.ones_like(said[0]), torch.zeros_like(said[0])]), "mask")
+            text, _ = self._hear(
+                encoded, torch.stack([torch.ones_like(said[0]), torch.zeros_like(said[0])]), "mask"
+            )
             return chosen_scores(self.module, text, both, torch.cat([said, present], dim=1))
         text, heard = self._hear(encoded, said, fills["text"])
         if fills["image"] == "drop":
             patches, seen = self._drop(encoded, regions, shown)
             return self._answer(text, heard, patches, seen)
         if blanks is None:
-            patches = self._patches(fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed))
+            patches = self._patches(
+                fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
+            )
         else:
             both, present = blanks
             patches = torch.where(present[:, :, None], both[0], both[1])

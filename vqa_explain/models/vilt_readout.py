@@ -35,7 +35,9 @@ def as_built(module: nn.Module) -> bool:
     waiting = [module]
     while waiting:  # `module.modules()`, which makes each one's name, takes five times as long
         part = waiting.pop()
-        if "forward" in part.__dict__ or (part is not module and not type(part).__module__.startswith(HOMES)):
+        if "forward" in part.__dict__ or (
+            part is not module and not type(part).__module__.startswith(HOMES)
+        ):
             return False
         waiting += [inner for inner in part._modules.values() if inner is not None]
     return True
@@ -57,7 +59,9 @@ def answer_scores(
     states, there = vilt.embeddings(None, heard, None, None, seen, text, patches)
     mask = None
     if not bool(there.all()):
-        mask = torch.zeros(len(there), 1, 1, there.shape[1], dtype=states.dtype, device=states.device)
+        mask = torch.zeros(
+            len(there), 1, 1, there.shape[1], dtype=states.dtype, device=states.device
+        )
         mask.masked_fill_(there[:, None, None] == 0, torch.finfo(states.dtype).min)
     *layers, last = vilt.encoder.layer
     for layer in layers:
@@ -66,7 +70,9 @@ def answer_scores(
 
 
 @torch.no_grad()
-def chosen_scores(module: ViltForQuestionAnswering, text: Tensor, patches: Tensor, here: Tensor) -> Tensor:
+def chosen_scores(
+    module: ViltForQuestionAnswering, text: Tensor, patches: Tensor, here: Tensor
+) -> Tensor:
     """Answer logits (N, K) where every token is one of two, at its place: with it there, or as it is where absent.
 
     What is computed of a token alone, up to the first layer's queries, keys and values, is computed of the two and
@@ -78,14 +84,18 @@ def chosen_scores(module: ViltForQuestionAnswering, text: Tensor, patches: Tenso
         here: (N, T + 1 + M) which tokens are there.
     """
     vilt: Any = module.vilt
-    heard, seen = (torch.ones(part.shape[:2], dtype=torch.long, device=part.device) for part in (text, patches))
+    heard, seen = (
+        torch.ones(part.shape[:2], dtype=torch.long, device=part.device) for part in (text, patches)
+    )
     both, _ = vilt.embeddings(None, heard, None, None, seen, text, patches)
     here = here[:, :, None]
     states = torch.where(here, both[0], both[1])
     *layers, last = vilt.encoder.layer
     for number, layer in enumerate(layers):
         read = _read(layer, both if number == 0 else states)
-        states = _block(layer, states, None, torch.where(here, read[0], read[1]) if number == 0 else read)
+        states = _block(
+            layer, states, None, torch.where(here, read[0], read[1]) if number == 0 else read
+        )
     return _answer(module, _first(last, states, None))
 
 
@@ -106,7 +116,9 @@ def _read(layer: Any, states: Tensor) -> Tensor:
 def _block(layer: Any, states: Tensor, mask: Tensor | None, read: Tensor | None = None) -> Tensor:
     """The states (B, S, D) after a layer; `read` is what it reads of them, if that is known."""
     query, key, value = (_read(layer, states) if read is None else read).chunk(3, dim=-1)
-    own = layer.attention.output(_attend(layer.attention.attention, query, key, value, mask), states).add_(states)
+    own = layer.attention.output(
+        _attend(layer.attention.attention, query, key, value, mask), states
+    ).add_(states)
     return layer.output(_widened(layer.intermediate, layer.layernorm_after(own)), own)
 
 
@@ -123,7 +135,9 @@ def _first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
     sought = torch.einsum("bhd,hde->bhe", query, attend.key.weight.unflatten(0, (count, width)))
     scores = sought @ normed.transpose(1, 2) / math.sqrt(width)  # (B, heads, S)
     shares = (scores if mask is None else scores + mask[:, 0]).softmax(dim=-1)
-    mixed = torch.einsum("bhe,hde->bhd", shares @ normed, attend.value.weight.unflatten(0, (count, width))).flatten(1)
+    mixed = torch.einsum(
+        "bhe,hde->bhd", shares @ normed, attend.value.weight.unflatten(0, (count, width))
+    ).flatten(1)
     if attend.value.bias is not None:
         mixed = mixed + attend.value.bias
     own = layer.attention.output(mixed[:, None], states[:, :1]) + states[:, :1]
@@ -133,13 +147,26 @@ def _first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
 def _attend(attend: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """(B, count, D) mixed states for queries (B, count, D), keys and values (B, S, D)."""
     count, width = attend.num_attention_heads, attend.attention_head_size
-    query, key, value = (part.unflatten(-1, (count, width)).transpose(1, 2) for part in (query, key, value))
+    query, key, value = (
+        part.unflatten(-1, (count, width)).transpose(1, 2) for part in (query, key, value)
+    )
     if width > NARROW or query.device.type != "cpu":
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).flatten(2)
+        return (
+            F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            .transpose(1, 2)
+            .flatten(2)
+        )
     query, key, value = (part.flatten(0, 1) for part in (query, key, value))
     added = query.new_zeros(1, 1, 1) if mask is None else mask[:, 0].repeat_interleave(count, dim=0)
-    scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=1 / math.sqrt(width), beta=float(mask is not None))
-    return torch.bmm(scores.softmax(dim=-1), value).unflatten(0, (-1, count)).transpose(1, 2).flatten(2)
+    scores = torch.baddbmm(
+        added, query, key.transpose(1, 2), alpha=1 / math.sqrt(width), beta=float(mask is not None)
+    )
+    return (
+        torch.bmm(scores.softmax(dim=-1), value)
+        .unflatten(0, (-1, count))
+        .transpose(1, 2)
+        .flatten(2)
+    )
 
 
 def _widened(layer: Any, given: Tensor) -> Tensor:

@@ -34,11 +34,17 @@ def read_question(
             "fast one (use_fast=True)"
         )
     # A special token that is spelled out is text like any other.
-    asked_for = {"return_offsets_mapping": True, "return_special_tokens_mask": True, "split_special_tokens": True}
+    asked_for = {
+        "return_offsets_mapping": True,
+        "return_special_tokens_mask": True,
+        "split_special_tokens": True,
+    }
     text = tokenizer(asked, **asked_for, **settings)
     ids = text["input_ids"]
     if limit is not None and len(ids) > limit:
-        raise InvalidInput(f"the question has {len(ids)} tokens and model {name!r} takes {limit}; shorten the question")
+        raise InvalidInput(
+            f"the question has {len(ids)} tokens and model {name!r} takes {limit}; shorten the question"
+        )
     special = [bool(s) for s in text["special_tokens_mask"]]
     texts = tokenizer.convert_ids_to_tokens(ids)
     spans = text["offset_mapping"]
@@ -47,7 +53,9 @@ def read_question(
     return torch.tensor([ids]), tokens, words
 
 
-def check_spelling(tokenizer: Any, tokens: Sequence[Token], words: Sequence[Word], name: str) -> None:
+def check_spelling(
+    tokenizer: Any, tokens: Sequence[Token], words: Sequence[Word], name: str
+) -> None:
     """The tokens of every word, decoded, must spell it, whatever their case and marks.
 
     Words with an unknown token are left out: it spells nothing.
@@ -77,7 +85,9 @@ def _continued(tokenizer: Any) -> str:
 def _letters(text: str) -> str:
     """What is left of a text without case, marks and blanks."""
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return "".join(c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Mn", "Cf", "Cc"))
+    return "".join(
+        c for c in plain if not c.isspace() and unicodedata.category(c) not in ("Mn", "Cf", "Cc")
+    )
 
 
 def stand_in(tokenizer: Any, fill: str) -> int:

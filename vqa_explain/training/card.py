@@ -68,7 +68,9 @@ app = cyclopts.App(help="Measure a shipped model and write its card.")
 
 
 @app.default
-def write_card(name: str, *, count: int = 4000, out: Path | None = None, training: Path | None = None) -> None:
+def write_card(
+    name: str, *, count: int = 4000, out: Path | None = None, training: Path | None = None
+) -> None:
     """Writes README.md into the checkpoint's folder.
 
     Args:
@@ -81,7 +83,14 @@ def write_card(name: str, *, count: int = 4000, out: Path | None = None, trainin
     examples = scenes.Scenes("test", count) if name == "scenes" else load_dataset(name)
     right = measure(load(name), examples)
     record = json.loads(training.read_text()) if training else {}
-    lines = ["---", "license: mit", "pipeline_tag: visual-question-answering", "---", f"# {name}", ""]
+    lines = [
+        "---",
+        "license: mit",
+        "pipeline_tag: visual-question-answering",
+        "---",
+        f"# {name}",
+        "",
+    ]
     lines += [
         _ABOUT[name],
         "",

@@ -38,27 +38,42 @@ def start_from(folder: Path, seed: int) -> tuple[ViltForQuestionAnswering, ViltP
     processor = ViltProcessor.from_pretrained(folder)
     parent = ViltForQuestionAnswering.from_pretrained(folder)
     model = vilt.make_model(processor, ANSWERS, parent.config.num_hidden_layers, seed)
-    weights = {name: w for name, w in parent.state_dict().items() if not name.startswith("classifier.3")}
+    weights = {
+        name: w for name, w in parent.state_dict().items() if not name.startswith("classifier.3")
+    }
     missing = model.load_state_dict(weights, strict=False).missing_keys
     if {name.rsplit(".", 1)[0] for name in missing} != {"classifier.3"}:
         raise ValueError(f"the scenes model has another shape: {missing}")
     return model, processor
 
 
-def read(split: str, processor: ViltProcessor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def read(
+    split: str, processor: ViltProcessor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Pictures (I, 3, 96, 96) uint8, and for each question its picture, token ids and answer."""
     rows = EasyVQA(split)._rows
     count = 1 + max(image for _, _, image in rows)
     folder = package_folder() / split / "images"
     pictures = np.stack(
         [
-            np.asarray(Image.open(folder / f"{i}.png").convert("RGB").resize((96, 96), Image.Resampling.BICUBIC))
+            np.asarray(
+                Image.open(folder / f"{i}.png")
+                .convert("RGB")
+                .resize((96, 96), Image.Resampling.BICUBIC)
+            )
             for i in range(count)
         ]
     )
-    ids = processor.tokenizer([q for q, _, _ in rows], padding=True, return_tensors="pt")["input_ids"]
+    ids = processor.tokenizer([q for q, _, _ in rows], padding=True, return_tensors="pt")[
+        "input_ids"
+    ]
     answer = torch.tensor([ANSWERS.index(a) for _, a, _ in rows])
-    return torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()), torch.tensor([i for _, _, i in rows]), ids, answer
+    return (
+        torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()),
+        torch.tensor([i for _, _, i in rows]),
+        ids,
+        answer,
+    )
 
 
 app = cyclopts.App(help="Train the easy-VQA model.")
@@ -108,7 +123,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = vilt.learning_rate(step, steps, rate)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            states = vilt.hidden_states(model, vilt.normalise(pixels), asked, kept if hide else None)
+            states = vilt.hidden_states(
+                model, vilt.normalise(pixels), asked, kept if hide else None
+            )
             scores = vilt.logits(model, states[-1])
             loss = F.cross_entropy(scores, answer[rows])
         optimizer.zero_grad(set_to_none=True)
@@ -124,7 +141,11 @@ def train(
                 flush=True,
             )
             right = []
-            state = {"weights": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            state = {
+                "weights": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+            }
             torch.save({**state, "seconds": seconds}, work / "next.pt")
             (work / "next.pt").replace(latest)
     vilt.save(model, processor, out)

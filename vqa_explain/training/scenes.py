@@ -38,7 +38,13 @@ class _Stream(Dataset):
     """Batches by number: the n-th batch is the same in every run, so a resumed run sees what it would have seen."""
 
     def __init__(
-        self, processor: ViltProcessor, steps: int, size: int, seed: int, first: int, families: tuple[str, ...]
+        self,
+        processor: ViltProcessor,
+        steps: int,
+        size: int,
+        seed: int,
+        first: int,
+        families: tuple[str, ...],
     ) -> None:
         vocabulary = processor.tokenizer.get_vocab()
         self.vocabulary, self.steps, self.size, self.seed = vocabulary, steps, size, seed
@@ -53,13 +59,17 @@ class _Stream(Dataset):
         return make_batch([_drawn(n, self.seed, self.families) for n in numbers], self.vocabulary)
 
 
-def _drawn(number: int, seed: int, families: tuple[str, ...]) -> tuple[scenes.Scene, np.ndarray, np.ndarray]:
+def _drawn(
+    number: int, seed: int, families: tuple[str, ...]
+) -> tuple[scenes.Scene, np.ndarray, np.ndarray]:
     most = min(5, 1 + number // 7_500)  # 1 object at first, all 5 after 30,000 examples
     scene = scenes.plan("train", number, seed=seed, most=most, families=families)
     return scene, *scenes.draw(scene, np.random.default_rng([0, seed, number]))
 
 
-def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabulary: dict[str, int]) -> Batch:
+def make_batch(
+    drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabulary: dict[str, int]
+) -> Batch:
     """Tensors and the labels of the helping heads for drawn scenes."""
     rows, named, owned, compared = [], [], [], []
     shape = np.full((len(drawn), GRID * GRID), len(scenes.SHAPES))
@@ -70,24 +80,38 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
     around = np.zeros((len(drawn), GRID * GRID, vilt.AROUND), dtype=np.float32)
     cell = scenes.SIZE // GRID
     for b, (scene, _, masks) in enumerate(drawn):
-        found = [(m.start(), m.end(), vocabulary[m[0].lower()]) for m in re.finditer(r"\w+|\?", scene.question)]
+        found = [
+            (m.start(), m.end(), vocabulary[m[0].lower()])
+            for m in re.finditer(r"\w+|\?", scene.question)
+        ]
         rows.append([vocabulary["[CLS]"], *(word for _, _, word in found), vocabulary["[SEP]"]])
         fine = masks.any(axis=0)[1::2, 1::2].reshape(GRID, cell // 2, GRID, cell // 2)
         outline[b] = fine.swapaxes(1, 2).reshape(GRID * GRID, vilt.CELLS)
-        area = masks.reshape(len(masks), GRID, cell, GRID, cell).sum(axis=(2, 4)).reshape(len(masks), -1)
+        area = (
+            masks.reshape(len(masks), GRID, cell, GRID, cell)
+            .sum(axis=(2, 4))
+            .reshape(len(masks), -1)
+        )
         for index, item in enumerate(scene.items):
             mine = (area[index] == area.max(axis=0)) & (area[index] > 0)
             solid = mine & (area[index] >= 14)  # a tenth of the patch: enough to tell what it is
             shape[b, mine], color[b, mine] = -100, -100
             around[b, solid] = _windows(masks[index])[solid]
-            shape[b, solid], color[b, solid] = scenes.SHAPES.index(item.shape), colors.index(item.color)
+            shape[b, solid], color[b, solid] = (
+                scenes.SHAPES.index(item.shape),
+                colors.index(item.color),
+            )
             if index in scene.about:
                 ground[b, area[index] >= 14] = 1
         before = None
         for index, _, end in scene.named:
             token = 1 + next(i for i, (_, stop, _) in enumerate(found) if stop == end)
             item = scene.items[index]
-            kind = scenes.SHAPES.index(item.shape), colors.index(item.color), tuple(scenes.RADII).index(item.size)
+            kind = (
+                scenes.SHAPES.index(item.shape),
+                colors.index(item.color),
+                tuple(scenes.RADII).index(item.size),
+            )
             named.append((b, token, int(item.x) // cell, int(item.y) // cell, *kind))
             owned.append(area[index] >= 14)
             compared.append(_compare(item, before))
@@ -96,7 +120,9 @@ def make_batch(drawn: list[tuple[scenes.Scene, np.ndarray, np.ndarray]], vocabul
     for b, row in enumerate(rows):
         ids[b, : len(row)] = row
     return Batch(
-        pixels=torch.from_numpy(np.stack([image for _, image, _ in drawn]).transpose(0, 3, 1, 2).copy()),
+        pixels=torch.from_numpy(
+            np.stack([image for _, image, _ in drawn]).transpose(0, 3, 1, 2).copy()
+        ),
         ids=torch.from_numpy(ids),
         answer=torch.tensor([scenes.ANSWERS.index(scene.answer) for scene, _, _ in drawn]),
         outline=torch.from_numpy(outline),
@@ -121,11 +147,15 @@ def _compare(item: scenes.Item, before: scenes.Item | None) -> tuple[float, floa
     """Is it right of, below, as coloured and as shaped as the one before: 1 or 0, NaN where that cannot be said."""
     if before is None:
         return math.nan, math.nan, math.nan, math.nan
-    right, below = (float(d > 0) if abs(d) > 6 else math.nan for d in (item.x - before.x, item.y - before.y))
+    right, below = (
+        float(d > 0) if abs(d) > 6 else math.nan for d in (item.x - before.x, item.y - before.y)
+    )
     return right, below, float(item.color == before.color), float(item.shape == before.shape)
 
 
-def _absence(step: int, steps: int, size: int, g: torch.Generator) -> tuple[torch.Tensor, int, bool]:
+def _absence(
+    step: int, steps: int, size: int, g: torch.Generator
+) -> tuple[torch.Tensor, int, bool]:
     """What is hidden in this batch: word rates (B,), patches kept, and whether objects are spared.
 
     Three batches of four lose background patches at most (36 patches hold nearly always all objects, and the shorter
@@ -172,12 +202,16 @@ def train(
     processor = vilt.make_processor(question_words(), scenes.SIZE, 12)
     model = vilt.make_model(processor, scenes.ANSWERS, layers, seed)
     if start_from is not None:
-        model.load_state_dict(vilt.ViltForQuestionAnswering.from_pretrained(start_from).state_dict())
+        model.load_state_dict(
+            vilt.ViltForQuestionAnswering.from_pretrained(start_from).state_dict()
+        )
     with torch.random.fork_rng():
         torch.manual_seed(seed + 1)
         heads = vilt.Heads(128, len(scenes.SHAPES), len(scenes.COLORS), GRID)
     trained = torch.nn.ModuleDict({"model": model, "heads": heads})
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        trained.parameters(), lr=rate, weight_decay=0.01, betas=(0.9, 0.98)
+    )
     work.mkdir(parents=True, exist_ok=True)
     latest, start, spent = work / "latest.pt", 0, 0.0
     if latest.exists():
@@ -187,7 +221,9 @@ def train(
         start, spent = state["step"], state["seconds"]
     families = (*CURRICULUM, *["relation"] * (relations - 1))
     stream = _Stream(processor, steps, batch, seed, 0 if start_from is None else LATER, families)
-    loader = DataLoader(stream, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4)
+    loader = DataLoader(
+        stream, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4
+    )
     mask_id = processor.tokenizer.mask_token_id
     began, right = time.monotonic() - spent, []
     model.train()
@@ -212,11 +248,21 @@ def train(
                 flush=True,
             )
             right = []
-            state = {"weights": trained.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
+            state = {
+                "weights": trained.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+            }
             torch.save({**state, "seconds": seconds}, work / "next.pt")
             (work / "next.pt").replace(latest)
     vilt.save(model, processor, out)
-    record = {"steps": steps, "batch": batch, "seed": seed, "seconds": round(time.monotonic() - began), "rate": rate}
+    record = {
+        "steps": steps,
+        "batch": batch,
+        "seed": seed,
+        "seconds": round(time.monotonic() - began),
+        "rate": rate,
+    }
     (work / "training.json").write_text(json.dumps(record))
 
 

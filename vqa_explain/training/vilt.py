@@ -13,7 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import BertTokenizer, ViltConfig, ViltForQuestionAnswering, ViltImageProcessor, ViltProcessor
+from transformers import (
+    BertTokenizer,
+    ViltConfig,
+    ViltForQuestionAnswering,
+    ViltImageProcessor,
+    ViltProcessor,
+)
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CELLS = 36  # 6 x 6 cells of 2 px in a patch
@@ -28,12 +34,17 @@ def make_processor(words: list[str], size: int, divisor: int) -> ViltProcessor:
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=40)
     images = ViltImageProcessor(
-        size={"shortest_edge": size}, size_divisor=divisor, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        size={"shortest_edge": size},
+        size_divisor=divisor,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
     )
     return ViltProcessor(images, tokenizer)
 
 
-def make_model(processor: ViltProcessor, answers: tuple[str, ...], layers: int, seed: int) -> ViltForQuestionAnswering:
+def make_model(
+    processor: ViltProcessor, answers: tuple[str, ...], layers: int, seed: int
+) -> ViltForQuestionAnswering:
     """A ViLT of hidden size 128 on 96 px pictures with patches of 12 px, randomly initialised.
 
     Places start as sines and cosines of column and row. ViLT's own start of zeros left every patch without a place
@@ -79,8 +90,12 @@ def look_aside(attention: nn.Module, offsets: tuple[tuple[int, int], ...]) -> No
     """
     width = attention.query.in_features
     head = attention.attention_head_size
-    count = width // 4  # frequencies of an axis; its sines lie before its cosines, columns before rows
-    used = torch.arange(0, 2 * (head // 4), 2)  # every second one, short waves first: they tell neighbours apart
+    count = (
+        width // 4
+    )  # frequencies of an axis; its sines lie before its cosines, columns before rows
+    used = torch.arange(
+        0, 2 * (head // 4), 2
+    )  # every second one, short waves first: they tell neighbours apart
     for h, offset in enumerate(offsets):
         for axis, step in enumerate(offset):
             sine, cosine = 2 * axis * count + used, (2 * axis + 1) * count + used
@@ -109,15 +124,21 @@ class Heads(nn.Module):
     def __init__(self, hidden: int, shapes: int, colors: int, cells: int) -> None:
         super().__init__()
         self.outline = nn.Linear(hidden, CELLS)  # which cells of this patch an object covers
-        self.around = nn.Linear(hidden, AROUND)  # which cells of this patch and the eight about it its object covers
+        self.around = nn.Linear(
+            hidden, AROUND
+        )  # which cells of this patch and the eight about it its object covers
         self.shape = nn.Linear(hidden, shapes + 1)  # the shape on this patch, or none
         self.color = nn.Linear(hidden, colors + 1)
-        self.ground = nn.Linear(hidden, 1)  # is this patch part of an object that the question is about
+        self.ground = nn.Linear(
+            hidden, 1
+        )  # is this patch part of an object that the question is about
         # The object that this word names: its column, row, shape, colour and size.
         self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
         # Is the object that this word names right of, below, of the colour and of the shape of the one named before.
         self.compare = nn.Linear(hidden, 4)
-        self.pair = nn.Linear(hidden, 4)  # the same of the question's two objects, from where the answer is read
+        self.pair = nn.Linear(
+            hidden, 4
+        )  # the same of the question's two objects, from where the answer is read
 
 
 @dataclass
@@ -137,7 +158,9 @@ class Batch:
     compared: Tensor  # (N, 4) 1 if right of, below, as coloured, as shaped as the object named before, else 0, or NaN
 
 
-def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None) -> list[Tensor]:
+def hidden_states(
+    model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None
+) -> list[Tensor]:
     """The states after the embeddings and after each layer, (B, T + 1 + kept patches, D), patches in raster order.
 
     The same sums as transformers' own forward (a test says so) without its random order of patches.
@@ -149,16 +172,21 @@ def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, 
     patches = patches + embeddings.position_embeddings[:, 1:] + kinds[1]
     if kept is not None:
         patches = patches.gather(1, kept[:, :, None].expand(-1, -1, patches.shape[2]))
-    first = (embeddings.cls_token + embeddings.position_embeddings[:, :1] + kinds[1]).expand(len(ids), -1, -1)
+    first = (embeddings.cls_token + embeddings.position_embeddings[:, :1] + kinds[1]).expand(
+        len(ids), -1, -1
+    )
     x = torch.cat([text, first, patches], dim=1)
-    visible = torch.cat([ids != 0, torch.ones(x.shape[0], x.shape[1] - ids.shape[1], dtype=torch.bool)], dim=1)
+    visible = torch.cat(
+        [ids != 0, torch.ones(x.shape[0], x.shape[1] - ids.shape[1], dtype=torch.bool)], dim=1
+    )
     states = [x]
     heads = model.config.num_attention_heads
     for layer in model.vilt.encoder.layer:
         h = layer.layernorm_before(x)
         attention = layer.attention.attention
         q, k, v = (
-            f(h).unflatten(2, (heads, -1)).transpose(1, 2) for f in (attention.query, attention.key, attention.value)
+            f(h).unflatten(2, (heads, -1)).transpose(1, 2)
+            for f in (attention.query, attention.key, attention.value)
         )
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None, None, :])
         x = x + layer.attention.output.dense(mixed.transpose(1, 2).flatten(2))
@@ -168,7 +196,9 @@ def hidden_states(model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, 
     return states
 
 
-def looked_at(model: ViltForQuestionAnswering, state: Tensor, layer: int, named: Tensor, owned: Tensor) -> Tensor:
+def looked_at(
+    model: ViltForQuestionAnswering, state: Tensor, layer: int, named: Tensor, owned: Tensor
+) -> Tensor:
     """(N,) how much of the first head's attention in `layer` goes from each naming word to its object's patches.
 
     `state` (B, tokens, D) enters the layer; `owned` (N, kept patches) marks the object; the patches come last.
@@ -222,7 +252,12 @@ def loss(
 
 
 def help_loss(
-    model: ViltForQuestionAnswering, heads: Heads, batch: Batch, states: list[Tensor], tokens: int, kept: Tensor
+    model: ViltForQuestionAnswering,
+    heads: Heads,
+    batch: Batch,
+    states: list[Tensor],
+    tokens: int,
+    kept: Tensor,
 ) -> Tensor:
     """What the helping heads add.
 
@@ -232,15 +267,23 @@ def help_loss(
     early, found, later = states[FOUND - 1], states[FOUND], states[FOUND + 1]
     outline = batch.outline.gather(1, kept[:, :, None].expand(-1, -1, CELLS))
     drawn = F.binary_cross_entropy_with_logits(heads.outline(states[1][:, tokens + 1 :]), outline)
-    solid = (batch.shape.gather(1, kept) >= 0) & (batch.shape.gather(1, kept) < heads.shape.out_features - 1)
+    solid = (batch.shape.gather(1, kept) >= 0) & (
+        batch.shape.gather(1, kept) < heads.shape.out_features - 1
+    )
     near = batch.around.gather(1, kept[:, :, None].expand(-1, -1, AROUND))[solid]
     if len(near):
-        drawn = drawn + 0.5 * F.binary_cross_entropy_with_logits(heads.around(states[2][:, tokens + 1 :][solid]), near)
+        drawn = drawn + 0.5 * F.binary_cross_entropy_with_logits(
+            heads.around(states[2][:, tokens + 1 :][solid]), near
+        )
     seen = early[:, tokens + 1 :].flatten(0, 1)
     dense = F.cross_entropy(heads.shape(seen), batch.shape.gather(1, kept).flatten())
     dense = dense + F.cross_entropy(heads.color(seen), batch.color.gather(1, kept).flatten())
     ground = heads.ground(found[:, tokens + 1 :])[:, :, 0]
-    total = 2.0 * drawn + dense + 3.0 * F.binary_cross_entropy_with_logits(ground, batch.ground.gather(1, kept))
+    total = (
+        2.0 * drawn
+        + dense
+        + 3.0 * F.binary_cross_entropy_with_logits(ground, batch.ground.gather(1, kept))
+    )
     owned = batch.owned.gather(1, kept[batch.named[:, 0]])
     whole = owned.sum(1) > 0.5 * batch.owned.sum(1)  # what is not there cannot be found
     named, owned, truth = batch.named[whole], owned[whole], batch.compared[whole]

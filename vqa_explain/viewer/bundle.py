@@ -30,7 +30,9 @@ def script(entry: str) -> str:
     for name in (*MODULES, entry):
         text = (STATIC / f"{name}.js").read_text(encoding="utf-8")
         text = re.sub(r'^import\s+\{[^}]*\}\s+from\s+"\./\w+\.js";\n', "", text, flags=re.MULTILINE)
-        parts.append(re.sub(r"^export (?=(?:async )?(?:function|const|class))", "", text, flags=re.MULTILINE))
+        parts.append(
+            re.sub(r"^export (?=(?:async )?(?:function|const|class))", "", text, flags=re.MULTILINE)
+        )
     return "\n".join(parts)
 
 

@@ -177,10 +177,14 @@ def _scale(e: Explanation) -> str:
     """The legend: from the least value that the method can give to the one of full color."""
     _, scale = e.heat
     low, middle, high = (
-        ",".join(map(str, colors.over_white(at, 1, e.palette))) for at in (e.palette.low, (e.palette.low + 1) / 2, 1)
+        ",".join(map(str, colors.over_white(at, 1, e.palette)))
+        for at in (e.palette.low, (e.palette.low + 1) / 2, 1)
     )
     ramp = f"linear-gradient(90deg,rgb({low}),rgb({middle}),rgb({high}))"
-    ends = [value_text(end * scale, None, e.values_unit.signed) if end else "0" for end in (e.palette.low, 1.0)]
+    ends = [
+        value_text(end * scale, None, e.values_unit.signed) if end else "0"
+        for end in (e.palette.low, 1.0)
+    ]
     each = "" if e.by_region else " per pixel"
     return f'<div class="scale">{ends[0]}<i style="background:{ramp}"></i>{ends[1]} {html.escape(e.unit)}{each}</div>'
 

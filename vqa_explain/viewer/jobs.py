@@ -30,8 +30,12 @@ class Worker:
                 self._stop.set()
             self._waiting.insert(0 if first else len(self._waiting), (name, job))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="vqa_explain viewer", daemon=True)
-                atexit.register(self._leave)  # a thread inside torch when Python ends aborts the process
+                self._thread = threading.Thread(
+                    target=self._work, name="vqa_explain viewer", daemon=True
+                )
+                atexit.register(
+                    self._leave
+                )  # a thread inside torch when Python ends aborts the process
                 self._thread.start()
 
     def cancel(self, name: str) -> None:

@@ -31,7 +31,11 @@ def packed(values: np.ndarray) -> dict[str, Any]:
     values = np.ascontiguousarray(values)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = deflate.compress(values.tobytes()) + deflate.flush()
-    return {"type": values.dtype.name, "shape": list(values.shape), "data64": base64.b64encode(data).decode()}
+    return {
+        "type": values.dtype.name,
+        "shape": list(values.shape),
+        "data64": base64.b64encode(data).decode(),
+    }
 
 
 def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[str, Any]:
@@ -65,7 +69,8 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "shared": e.values_unit.shared,
         "hasShares": e.values_unit.has_shares,
         "words": [
-            {"text": w.text, "start": w.start, "end": w.end, "value": w.value, "error": w.error} for w in e.words
+            {"text": w.text, "start": w.start, "end": w.end, "value": w.value, "error": w.error}
+            for w in e.words
         ],
         "regions": [asdict(r) for r in e.regions],
         "share": e.share,
@@ -88,7 +93,9 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "heat": pack(heat),
         "picture": pack(np.frombuffer(encoded_picture(e.picture, size), dtype=np.uint8)),
         "interactions": None if e.interactions is None else pack(e.interactions.astype(np.float32)),
-        "interactionErrors": None if e.interaction_errors is None else pack(e.interaction_errors.astype(np.float32)),
+        "interactionErrors": None
+        if e.interaction_errors is None
+        else pack(e.interaction_errors.astype(np.float32)),
         "pairs": _pairs(e),
         "truth": None if truth is None else pack(truth[np.ix_(rows, columns)].astype(np.uint8)),
     }
@@ -105,7 +112,9 @@ def _pairs(e: Explanation) -> dict[str, Any] | None:
 def picture_id(picture: np.ndarray) -> str:
     """The same for the same pixels, so that values of different pictures are not subtracted."""
     content = np.ascontiguousarray(picture)
-    return hashlib.sha256(f"{content.shape} {content.dtype}".encode() + content.tobytes()).hexdigest()[:16]
+    return hashlib.sha256(
+        f"{content.shape} {content.dtype}".encode() + content.tobytes()
+    ).hexdigest()[:16]
 
 
 def encoded_picture(picture: np.ndarray, size: tuple[int, int]) -> bytes:

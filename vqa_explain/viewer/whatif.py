@@ -50,7 +50,7 @@ def changed(
         divided: how the picture was divided, as `explain` takes it.
 
     Returns:
-        "answers"; "change" of the explained score, named by "score"; "predicted", what the values foretold, or `None`
+        "answers"; "change" of the explained score, named by "score"; "predicted", what the values predict, or `None`
         where they are no points; "fills", what stood for absent parts, in words.
 
     Raises:
@@ -63,7 +63,9 @@ def changed(
     for fills in explained_fills(model, explanation):
         away = _absence(model, encoded, explanation, words, regions, fills, divided)
         with torch.no_grad():
-            scores = model.coalition_scores(encoded, away.division, away.shown, away.said, away.fills, seed)
+            scores = model.coalition_scores(
+                encoded, away.division, away.shown, away.said, away.fills, seed
+            )
         scores = in_float64(scores)
         before, after = target(scores).tolist()
         changes.append(after - before)
@@ -124,14 +126,20 @@ def _absence(
         InvalidInput: the example's tokens or the division are not the explanation's.
     """
     if len(encoded.tokens) != len(explanation.tokens):
-        raise InvalidInput("the explanation is of another question than this example; choose the example again")
+        raise InvalidInput(
+            "the explanation is of another question than this example; choose the example again"
+        )
     division, numbers = _division(encoded, explanation, fills["image"], divided)
     lost = sorted(set(regions) - set(numbers.tolist()))
     if lost:
-        raise InvalidInput(f"region {lost[0]} is smaller than a pixel of the model's frame; choose larger regions")
+        raise InvalidInput(
+            f"region {lost[0]} is smaller than a pixel of the model's frame; choose larger regions"
+        )
     if fills["image"] == "drop":
         whole_patches = _snapped(division, encoded)
-        if whole_patches is None:  # what is smaller than patches cannot leave the sequence; the answer says the fill
+        if (
+            whole_patches is None
+        ):  # what is smaller than patches cannot leave the sequence; the answer says the fill
             fills = {**fills, "image": "blur"}
         division = whole_patches or division
     shown = torch.ones(2, division.count, dtype=torch.bool, device=model.device)
@@ -142,7 +150,9 @@ def _absence(
     return _Absence(division, shown, said, fills)
 
 
-def _division(encoded: Encoded, explanation: Explanation, fill: str, divided: Any) -> tuple[Regions, np.ndarray]:
+def _division(
+    encoded: Encoded, explanation: Explanation, fill: str, divided: Any
+) -> tuple[Regions, np.ndarray]:
     """The division that was explained, and the explanation's number of each of its regions.
 
     The one that was asked for, where it shows the explanation's labels; else these carried to the frame, which may
@@ -152,7 +162,9 @@ def _division(encoded: Encoded, explanation: Explanation, fill: str, divided: An
     whole_patches = _snapped(own, encoded) if fill == "drop" else None
     for division in (own,) if whole_patches is None else (whole_patches, own):
         same = division.count == len(explanation.regions)
-        if same and np.array_equal(encoded.geometry.labels_to_original(division.labels), explanation.labels):
+        if same and np.array_equal(
+            encoded.geometry.labels_to_original(division.labels), explanation.labels
+        ):
             return division, np.arange(division.count)
     labels = encoded.geometry.labels_to_frame(explanation.labels)
     seen = labels >= 0
@@ -188,7 +200,9 @@ def _predicted(explanation: Explanation, words: list[int], regions: list[int]) -
     partial = explanation.parameters.get("index") == "fsii"
     if not explanation.values_unit.adds_up or partial:
         return None
-    values = [explanation.words[i].value for i in words] + [explanation.regions[i].value for i in regions]
+    values = [explanation.words[i].value for i in words] + [
+        explanation.regions[i].value for i in regions
+    ]
     return -float(sum(values))
 
 

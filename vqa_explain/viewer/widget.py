@@ -26,7 +26,9 @@ from vqa_explain.viewer.whatif import asked, changed
 
 LOOKED_AT = 5000  # examples that a filter passes over before it gives up
 
-AskedAnswer = int | str | None  # by label number, or by text where the model's answers are any texts
+AskedAnswer = (
+    int | str | None
+)  # by label number, or by text where the model's answers are any texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,16 @@ class _Wanted:
     def key(self) -> str:
         """The same for the same explanation."""
         name, parameters = self.method
-        return repr((self.fetch, self.index, self.model, name, sorted(parameters.items(), key=str), self.target))
+        return repr(
+            (
+                self.fetch,
+                self.index,
+                self.model,
+                name,
+                sorted(parameters.items(), key=str),
+                self.target,
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +84,9 @@ class _View(anywidget.AnyWidget):
     progress = traitlets.Dict().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
     whatif = traitlets.Dict().tag(sync=True)
-    heard = traitlets.Int(0).tag(sync=True)  # the number of the last message, so that a view knows of a dead kernel
+    heard = traitlets.Int(0).tag(
+        sync=True
+    )  # the number of the last message, so that a view knows of a dead kernel
 
 
 class Viewer(_View):
@@ -118,7 +131,9 @@ class Viewer(_View):
         **parameters: Any,
     ) -> None:
         if not isinstance(dataset, Iterable) or isinstance(dataset, str | bytes | dict):
-            raise InvalidInput(f"a data set is a sequence of Examples, not {type(dataset).__name__}")
+            raise InvalidInput(
+                f"a data set is a sequence of Examples, not {type(dataset).__name__}"
+            )
         if method is None:
             method, parameters = DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters}
         check_support(create(method, parameters), model)
@@ -141,7 +156,9 @@ class Viewer(_View):
         self._fetch("all", count)
 
     def _show_options(self, filter_: str, count: int) -> None:
-        able = [m for m in describe_methods(None) if METHODS[m["name"]].needs <= self.model.capabilities]
+        able = [
+            m for m in describe_methods(None) if METHODS[m["name"]].needs <= self.model.capabilities
+        ]
         name, parameters = self._method
         self.options = {
             "methods": able,
@@ -178,7 +195,9 @@ class Viewer(_View):
         self._show_options(self.options["filter"], self.options["count"])
         self._explain_all()
 
-    def _set_target(self, target: AskedAnswer, contrast: AskedAnswer, about: str | None = None) -> None:
+    def _set_target(
+        self, target: AskedAnswer, contrast: AskedAnswer, about: str | None = None
+    ) -> None:
         """Explains an answer that was clicked in the explanation of that id, by default the one on the screen."""
         kept = self._about(about)
         if kept.wanted.index != self.selected:
@@ -198,7 +217,9 @@ class Viewer(_View):
         with self._changing:
             found = self._kept.get(str(self.shown.get("id", "") if key is None else key))
         if found is None:
-            raise InvalidInput("that explanation is no longer kept; wait until the new one is shown, and ask again")
+            raise InvalidInput(
+                "that explanation is no longer kept; wait until the new one is shown, and ask again"
+            )
         return found
 
     def _answer_of(self, kept: _Kept, answer: AskedAnswer) -> AskedAnswer:
@@ -208,7 +229,9 @@ class Viewer(_View):
         for one in kept.explanation.answers:
             if one.index == answer:
                 return one.text
-        raise InvalidInput(f"the explanation has no answer number {answer}; choose one that is shown")
+        raise InvalidInput(
+            f"the explanation has no answer number {answer}; choose one that is shown"
+        )
 
     def _compare(self, what: str | None, which: Any) -> None:
         """Sets beside what is shown: another "method", "answer", "model" (from 1) or "example" (from 0)."""
@@ -230,7 +253,13 @@ class Viewer(_View):
             fetch = self._fetches
             self._kept.clear()
             self._target = (None, None)
-            self.examples, self.entries, self.shown, self.compared, self.explanation = [], [], {}, {}, None
+            self.examples, self.entries, self.shown, self.compared, self.explanation = (
+                [],
+                [],
+                {},
+                {},
+                None,
+            )
             self._show_options(filter_, count)
             if self.selected:
                 self.selected = 0
@@ -239,7 +268,9 @@ class Viewer(_View):
                 self._add(fetch, example)
             self._explain_all()
         else:
-            self._worker.put("fetch", lambda cancelled: self._filter(fetch, filter_, count, cancelled))
+            self._worker.put(
+                "fetch", lambda cancelled: self._filter(fetch, filter_, count, cancelled)
+            )
 
     def _filter(self, fetch: int, filter_: str, count: int, cancelled: Callable[[], bool]) -> None:
         for example in islice(iter(self._dataset), LOOKED_AT):
@@ -248,14 +279,22 @@ class Viewer(_View):
             if len(self.examples) == count:
                 break
             found = answers(self.model, self.model.encode(example))[0].text
-            outcome = None if example.answer is None else "correct" if found == example.answer else "incorrect"
+            outcome = (
+                None
+                if example.answer is None
+                else "correct"
+                if found == example.answer
+                else "incorrect"
+            )
             if filter_ in (outcome, f"answer: {found}"):
                 self._add(fetch, example)
         with self._changing:
             if fetch != self._fetches:
                 return
             if not self.examples:
-                self.problem = f"none of the first {LOOKED_AT:,} examples is {filter_}; choose another filter"
+                self.problem = (
+                    f"none of the first {LOOKED_AT:,} examples is {filter_}; choose another filter"
+                )
             self._explain_all()
 
     def _add(self, fetch: int, example: Example) -> None:
@@ -264,7 +303,10 @@ class Viewer(_View):
                 return
             self.examples.append(example)
             title = example.question or example.id or f"example {len(self.examples)}"
-            self.entries = [*self.entries, {"title": title[:300], "state": "waiting", "answer": "", "correct": None}]
+            self.entries = [
+                *self.entries,
+                {"title": title[:300], "state": "waiting", "answer": "", "correct": None},
+            ]
 
     def _explain_all(self) -> None:
         order = [self.selected, *(i for i in range(len(self.examples)) if i != self.selected)]
@@ -296,14 +338,19 @@ class Viewer(_View):
                 return
             self._set_entry(wanted[0].fetch, index, state="waiting")
             self._worker.put(
-                f"explain {index}", lambda cancelled: self._compute(wanted, cancelled), first=index == self.selected
+                f"explain {index}",
+                lambda cancelled: self._compute(wanted, cancelled),
+                first=index == self.selected,
             )
 
     def _wanted(self, index: int) -> list[_Wanted]:
         """What is to be seen of an example: its explanation and, for the one shown, what it is compared with."""
 
         def of(
-            index: int, method: tuple[str, dict[str, Any]], target: tuple[AskedAnswer, AskedAnswer], model: int = 0
+            index: int,
+            method: tuple[str, dict[str, Any]],
+            target: tuple[AskedAnswer, AskedAnswer],
+            model: int = 0,
         ) -> _Wanted:
             return _Wanted(self._fetches, index, self.examples[index], model, method, target)
 
@@ -348,8 +395,14 @@ class Viewer(_View):
             except Cancelled:
                 self._set_entry(fetch, index, state="cancelled")
                 return
-            except Exception as error:  # a model's own failure too is shown in its place, and the rest go on
-                said = str(error) if isinstance(error, VQAExplainError) else f"{type(error).__name__}: {error}"
+            except (
+                Exception
+            ) as error:  # a model's own failure too is shown in its place, and the rest go on
+                said = (
+                    str(error)
+                    if isinstance(error, VQAExplainError)
+                    else f"{type(error).__name__}: {error}"
+                )
                 if count == 0:
                     self._set_entry(fetch, index, state="error", message=said)
                     return
@@ -385,11 +438,16 @@ class Viewer(_View):
             kept = [self._kept[one.key] for one in wanted if one.key in self._kept]
             if len(kept) != len(wanted):  # another Fetch came in between
                 return
-            sent = [{**payload(one.explanation, raw, one.wanted.example), "id": one.wanted.key} for one in kept]
+            sent = [
+                {**payload(one.explanation, raw, one.wanted.example), "id": one.wanted.key}
+                for one in kept
+            ]
             index, best = wanted[0].index, kept[0].explanation.answers[0].text
             answer = wanted[0].example.answer
             correct = None if answer is None else best == answer
-            self._set_entry(wanted[0].fetch, index, state="done", answer=best, correct=correct, message="")
+            self._set_entry(
+                wanted[0].fetch, index, state="done", answer=best, correct=correct, message=""
+            )
             if index == self.selected:
                 self.explanation = kept[0].explanation
                 with self.hold_sync():
@@ -402,13 +460,22 @@ class Viewer(_View):
         words, regions = list(map(int, message["words"])), list(map(int, message["regions"]))
 
         def call() -> dict[str, Any]:
-            return changed(kept.model, kept.wanted.example, kept.explanation, words, regions, self._divided["regions"])
+            return changed(
+                kept.model,
+                kept.wanted.example,
+                kept.explanation,
+                words,
+                regions,
+                self._divided["regions"],
+            )
 
         self._answer(message["serial"], call)
 
     def _ask(self, message: dict[str, Any]) -> None:
         kept = self._about(message.get("explanation"))
-        self._answer(message["serial"], lambda: asked(kept.model, kept.wanted.example, message["question"]))
+        self._answer(
+            message["serial"], lambda: asked(kept.model, kept.wanted.example, message["question"])
+        )
 
     def _answer(self, serial: Any, call: Callable[[], dict[str, Any]]) -> None:
         def work(_: Any) -> None:
@@ -417,7 +484,9 @@ class Viewer(_View):
             except Exception as error:  # shown beside the picture
                 self.whatif = {"serial": serial, "error": str(error)}
 
-        self._worker.put("what if", work, first=True)  # the latest takes the place of one that waits
+        self._worker.put(
+            "what if", work, first=True
+        )  # the latest takes the place of one that waits
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until nothing is left to compute, at most `timeout` seconds; says whether that is so."""
@@ -438,7 +507,9 @@ class Viewer(_View):
         with self._changing:
             kept: Sequence[Explanation] = [one.explanation for one in self._kept.values()]
         if not kept:
-            raise InvalidInput("nothing is explained yet; wait for the viewer, or call viewer.wait()")
+            raise InvalidInput(
+                "nothing is explained yet; wait for the viewer, or call viewer.wait()"
+            )
         return write_atomically(Path(path), page(kept).encode())
 
     def __repr__(self) -> str:
@@ -449,5 +520,9 @@ class Viewer(_View):
 
 def shown_alone(explanation: Explanation) -> _View:
     """A viewer of one explanation, without a model behind it."""
-    entry = {"title": explanation.question or "Image classification", "state": "done", "answer": explanation.target}
+    entry = {
+        "title": explanation.question or "Image classification",
+        "state": "done",
+        "answer": explanation.target,
+    }
     return _View(live=False, entries=[entry], shown=payload(explanation, raw))

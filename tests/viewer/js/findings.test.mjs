@@ -56,7 +56,7 @@ test("what stands out among all pairs works, what only two errors tell may work"
   assert.match(pairText({ ...one, interactions: null }, { what: "word", index: 0 }), /no interactions/);
 });
 
-test("sizes have no sign and one hue, and their unit stands beside them", () => {
+test("sizes have no sign and one hue, and their unit is shown with them", () => {
   const sizes = explained([1, 0, 0, 0, 0, 0], null, {
     interactions: null,
     signed: false,

@@ -1,4 +1,4 @@
-// What stands beside the picture: answers, shares of the modalities, the color scale, where it all comes from.
+// What is shown next to the picture: answers, shares of the modalities, the color scale, where it all comes from.
 import { css, mapOf, over, tint } from "./color.js";
 import { el, fill } from "./dom.js";
 import { amount } from "./layout.js";

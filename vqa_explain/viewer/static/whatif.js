@@ -1,4 +1,4 @@
-// What the model answers without some words and regions, beside what the values foretold.
+// What the model answers without some words and regions, next to what the values predict.
 import { el, fill } from "./dom.js";
 import { points } from "./layout.js";
 import { likelihood } from "./panels.js";
@@ -7,11 +7,11 @@ import { likelihood } from "./panels.js";
 export function changeText(found, explanation) {
   if (found.change === null || found.change === undefined) return "";
   const measured = `measured change of ${explanation.explained}: ${points(found.change)}`;
-  const foretold =
+  const predicted =
     found.predicted === null || found.predicted === undefined
       ? `values in ${explanation.unit} predict none`
       : `predicted ${points(found.predicted)}`;
-  return `${measured}, ${foretold}${found.fills ? ` (absent ${found.fills})` : ""}`;
+  return `${measured}, ${predicted}${found.fills ? ` (absent ${found.fills})` : ""}`;
 }
 
 /** The answer to a what-if, with buttons to go back. */
