@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -292,10 +292,9 @@ class Report:
             for method in [m for m in self.methods if m in shared]:
                 part = of_metric[of_metric["method"] == method]["curve"]
                 if len(part):
-                    found.setdefault(text, {})[method] = (
-                        metric.at,
-                        np.stack(part.to_numpy()).mean(axis=0),
-                    )  # type: ignore[attr-defined]
+                    at = cast(Any, metric).at  # metrics that give curves say where
+                    scores = np.stack(part.to_numpy()).mean(axis=0)
+                    found.setdefault(text, {})[method] = (at, scores)
         return found
 
     def costs(self) -> pd.DataFrame:
