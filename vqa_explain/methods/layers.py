@@ -64,11 +64,11 @@ class _Cam:
     )
 
     def __call__(self, task: Task) -> Attribution:
-        frame, tokens = self._map(task)
-        return Attribution(frame, tokens, None, KIND)
+        frame, tokens, kind = self._map(task)
+        return Attribution(frame, tokens, None, kind)
 
-    def _map(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
-        """The map enlarged to the frame (H', W'), and the tokens' values (T,), all at least 0."""
+    def _map(self, task: Task) -> tuple[np.ndarray, np.ndarray, str]:
+        """The map enlarged to the frame (H', W'), the tokens' values (T,), and which layer was read."""
         model, encoded = task.model, task.encoded
         path = self.layer or model.default_layer(encoded)
         activation, gradient = _layer(task, path)
@@ -87,9 +87,8 @@ class _Cam:
         cam = in_float64(self._weigh(activation, gradient))[None, None]
         size = encoded.geometry.frame
         corners = False if self.interpolate == "bilinear" else None
-        return F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)[
-            0, 0
-        ].numpy(), tokens
+        enlarged = F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)
+        return enlarged[0, 0].numpy(), tokens, f"{KIND}; read at layer {path!r}"
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(h, w) from (C, h, w)."""
@@ -153,6 +152,6 @@ class GuidedGradCam(GradCam):
     cost: ClassVar[str] = "2 forwards, 2 backwards"
 
     def __call__(self, task: Task) -> Attribution:
-        frame, tokens = self._map(task)
+        frame, tokens, kind = self._map(task)
         image, words = sums(guided(task, keep_negative_inputs=False))
-        return Attribution(frame * image, tokens * words, None, KIND)
+        return Attribution(frame * image, tokens * words, None, kind)

@@ -86,19 +86,40 @@ def cells_in_sequence(
         length: N.
         grids: grids that the network is known to make, to choose among.
     """
+    fitting = [grid for grid in dict.fromkeys(grids) if 0 <= length - grid[0] * grid[1] <= ROOM]
     best: tuple[float, int, Grid] | None = None
-    for grid in dict.fromkeys(grids):
-        spare = length - grid[0] * grid[1]
-        if not 0 <= spare <= ROOM or grid[0] * grid[1] < 2:
+    for grid in fitting:
+        if grid[0] * grid[1] < 2:
             continue
         frames, chosen = changed(pixels, grid)
         with torch.no_grad():
             found = sizes(states(frames))
-        for first in range(spare + 1):
+        for first in range(length - grid[0] * grid[1] + 1):
             clear = standing_out(found[:, first : first + chosen.shape[1]], chosen)
             if clear >= CLEAR and (best is None or clear > best[0]):
                 best = clear, first, grid
-    return None if best is None else best[1:]
+    if best is not None:
+        return best[1:]
+    return _mixed_sequence(states, pixels, length, fitting)
+
+
+def _mixed_sequence(
+    states: States, pixels: Tensor, length: int, grids: Sequence[Grid]
+) -> tuple[int, Grid] | None:
+    """The same of states that have mixed so much that single cells do not stand out, but quarters do.
+
+    Quarters cannot tell grids of several shapes apart, so there must be one alone that fits exactly.
+    """
+    exact = [grid for grid in grids if grid[0] * grid[1] == length and min(grid) > 1]
+    if len(exact) != 1:
+        return None
+    frames = _with_each_changed(pixels, (2, 2))
+    with torch.no_grad():
+        change = sizes(states(frames)).reshape(4, *exact[0])
+    cells = grid_regions(exact[0], (2, 2))
+    sums = [np.bincount(cells.labels.ravel(), row.ravel(), cells.count) for row in change]
+    clear = _own_quarter(np.stack(sums) / cells.area)
+    return (0, exact[0]) if clear > 1 else None
 
 
 def turned(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:
