@@ -147,7 +147,7 @@ def test_words_tokens_runs_and_phrases(scenes_model, scene):
     [
         (["red square"], "is not in the question"),
         (["ig circle"], "cuts the token 'big'"),
-        (["the big", "big circle"], "shares a word"),
+        (["the big", "big circle"], "overlaps another phrase"),
         ("ngrams:0", "are unknown"),
         ("letters", "are unknown"),
     ],

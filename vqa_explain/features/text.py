@@ -111,7 +111,8 @@ def group_words(
         question: the question; words and tokens are its own.
 
     Raises:
-        InvalidInput: it is none of these; a phrase is not in the question, cuts a word, or shares one with another.
+        InvalidInput: it is none of these; a phrase is not in the question, overlaps another, cuts a token,
+            or has no token.
     """
     owner = np.array([t.word for t in tokens], dtype=int)
     if asked is None or asked == "words":
@@ -165,7 +166,7 @@ def _own_pieces(
     for number, phrase in enumerate(phrases):
         if (taken[phrase.start : phrase.end] >= 0).any():
             raise InvalidInput(
-                f"the phrase {phrase.text!r} shares a word with another; a word is in one phrase only"
+                f"the phrase {phrase.text!r} overlaps another phrase; use each part of the question once"
             )
         taken[phrase.start : phrase.end] = number
     rest = len(phrases)

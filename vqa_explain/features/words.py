@@ -149,7 +149,7 @@ def _with_marks(pieces: Sequence[str]) -> list[str]:
     """The pieces, a combining mark staying with the letter before it."""
     found: list[str] = []
     for piece in pieces:
-        if found and unicodedata.combining(piece[0]):
+        if found and unicodedata.category(piece[0]).startswith("M"):
             found[-1] += piece
         else:
             found.append(piece)
@@ -194,7 +194,12 @@ def _joins(question: str, three: Sequence[tuple[int, int]]) -> bool:
     """Whether two words touch a hyphen between them."""
     before, hyphen, after = (question[start:end] for start, end in three)
     touching = three[0][1] == three[1][0] and three[1][1] == three[2][0]
-    return touching and hyphen in _HYPHENS and before[0].isalnum() and after[0].isalnum()
+    return touching and hyphen in _HYPHENS and _is_letter(before[-1]) and _is_letter(after[0])
+
+
+def _is_letter(character: str) -> bool:
+    """A letter or digit, or a mark that one carries."""
+    return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _visible(piece: str) -> bool:

@@ -263,7 +263,7 @@ class NetworkCall:
         except VQAExplainError:
             raise
         except FAILURES as error:
-            if isinstance(error, Exception) and lacks_memory(error):
+            if lacks_memory(error):
                 raise
             errors.append(error)
             return None

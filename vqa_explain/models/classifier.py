@@ -114,8 +114,12 @@ class ClassifierModel:
         encoded = Encoded(example, picture, pixels, geometry, grid)
         self._check_output(encoded)
         if self.unchecked:
-            self.unchecked = False
-            check_first(self, picture)
+            self.unchecked = False  # the check encodes too
+            try:
+                check_first(self, picture)
+            except InvalidInput:
+                self.unchecked = True
+                raise
         return replace(encoded, labels=self.labels)
 
     def _check_output(self, encoded: Encoded) -> None:

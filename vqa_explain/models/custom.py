@@ -156,8 +156,12 @@ class CustomModel:
             self._check(encoded)
             self._checked = True
         if self.unchecked:
-            self.unchecked = False
-            check_first(self, picture)
+            self.unchecked = False  # the check encodes too
+            try:
+                check_first(self, picture)
+            except InvalidInput:
+                self.unchecked = True
+                raise
         return encoded
 
     def _read(self, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:

@@ -154,9 +154,12 @@ def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callabl
     """What was measured of the network for frames of this size, once."""
     known = _measured.setdefault(model.module, {})
     key = (*key, *encoded.pixels.shape)
-    if key not in known:
-        known[key] = measure()
-    return known[key]
+    if key in known:
+        return known[key]
+    found = measure()
+    if found is not None:  # another picture may show it
+        known[key] = found
+    return found
 
 
 def _grids(model: Model, encoded: Encoded) -> list[Grid]:

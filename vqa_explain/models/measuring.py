@@ -273,8 +273,13 @@ def _wave(prepare: Prepare, size: tuple[int, int], side: int, cycles: float) -> 
 def _difference(prepare: Prepare, gray: np.ndarray) -> list[np.ndarray]:
     """Of each frame (H', W'), what a gray picture (H, W) and its negative differ by."""
     picture = np.repeat(np.rint(gray).astype(np.uint8)[:, :, None], 3, axis=2)
-    both = zip(prepare(picture), prepare(255 - picture), strict=True)
-    return [_gray(one) - _gray(other) for one, other in both]
+    light, dark = prepare(picture), prepare(255 - picture)
+    if [frame.shape for frame in light] != [frame.shape for frame in dark]:
+        raise InvalidInput(
+            "the transform gives frames whose number or size depends on what the image shows; make them "
+            "depend on its size alone"
+        )
+    return [_gray(one) - _gray(other) for one, other in zip(light, dark, strict=True)]
 
 
 def _gray(frame: Tensor) -> np.ndarray:

@@ -57,8 +57,8 @@ def _by_vocabulary(
 
 
 def _looked_up(vocabulary: Mapping[str, int], word: str) -> int | None:
-    """The number of a word, in lower case or as it is, however its accents are written."""
-    for form in (word.lower(), word):
+    """The number of a word: as written, else in lower case, however its accents are written."""
+    for form in (word, word.lower()):
         for normal in ("NFC", "NFD"):
             if (found := vocabulary.get(unicodedata.normalize(normal, form))) is not None:
                 return found

@@ -203,8 +203,11 @@ def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int])
 
 
 def _most(difference: Tensor) -> Tensor:
-    """(3,) the largest of each channel of (…, 3, h, w)."""
-    return difference.movedim(-3, 0).flatten(1).amax(dim=1)
+    """(3,) of each channel of (…, 3, h, w), the number that is farthest from 0."""
+    if difference.ndim < 3:
+        return torch.ones(3)
+    flat = difference.movedim(-3, 0).flatten(1)
+    return flat.gather(1, flat.abs().argmax(dim=1, keepdim=True))[:, 0]
 
 
 def lay_out(

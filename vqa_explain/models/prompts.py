@@ -62,6 +62,10 @@ def read_prompt(
     inside = [s is not None and s[0] < start + len(kept) and s[1] > start for s in spans]
     if not any(inside):
         raise Unsupported("the question's tokens cannot be found in the prompt of this processor")
+    if kept not in asked:
+        raise Unsupported(
+            f"the chat template adds blanks to the question {asked[:60]!r}, so its words have no sure place"
+        )
     shift = asked.index(kept) - start  # the template may have trimmed the question
     local = [
         (max(0, s[0] + shift), min(len(asked), s[1] + shift)) if own and s else (0, 0)
