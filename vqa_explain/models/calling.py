@@ -256,6 +256,10 @@ class NetworkCall:
         try:
             with torch.no_grad():
                 output = self._function(*copies)
+            if output is None:
+                raise InvalidInput(
+                    f"model {self._name!r} returned nothing; return its scores (B, K) from call="
+                )
             self._changes_input |= any(
                 not _same(one, copy) for one, copy in zip(given, copies, strict=True)
             )

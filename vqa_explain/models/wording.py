@@ -94,7 +94,13 @@ def stand_in(tokenizer: Any, fill: str) -> int:
     """The token that stands for an absent one."""
     mask = tokenizer.mask_token_id if fill == "mask" else None
     known = (mask, tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
-    return next((number for number in known if number is not None), 0)
+    found = next((number for number in known if number is not None), None)
+    if found is None:
+        raise InvalidInput(
+            f"the tokenizer has no token that could stand for an absent word (fill {fill!r}): no mask, pad, "
+            "end or unknown token; give it one of them"
+        )
+    return found
 
 
 def all_absent(ids: Tensor, tokens: tuple[Token, ...], absent: int) -> Tensor:
