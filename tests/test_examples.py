@@ -15,6 +15,7 @@ RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dty
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path, orientation):
+    # PIL transposes that store it sideways.
     undo = {
         1: [],
         2: [5],
@@ -24,7 +25,7 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
         6: [4],
         7: [1],
         8: [2],
-    }  # PIL transposes that store it sideways
+    }
     transposes = [Image.Transpose(i) for i in range(7)]
     by_value = {t.value: t for t in transposes}
     store = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]

@@ -126,9 +126,8 @@ def evaluate(
     fields = registry.values(field, "--field") if field else None
     dataset = load_dataset(data, source=source, fields=fields)
     loaded = load_model(model, **load_settings(load))
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a batch system's way of stopping is as clean as Ctrl-C
+    # A batch system's way of stopping is as clean as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _progress() as progress:
             report = run(

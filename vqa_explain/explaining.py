@@ -153,9 +153,8 @@ def explain(
     # Whatever the caller does with gradients: methods ask for them, or not, themselves.
     with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
-        check_support(
-            chosen, model
-        )  # what a network of one's own can do is known once it has seen an example
+        # What a network of one's own can do is known once it has seen an example.
+        check_support(chosen, model)
         players = make_players(encoded, regions, words)
         if model.labels is None:
             encoded = with_candidates(
@@ -202,9 +201,8 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     found = method(task)
     task.cost.seconds = time.perf_counter() - began
     explained = finish(task, method, found, best)
-    left = (
-        None if task.interrupted else _without_inputs(task, method)
-    )  # whoever stops wants no more work
+    # Whoever stops wants no more work.
+    left = None if task.interrupted else _without_inputs(task, method)
     if left is None:
         return explained
     notes = explained.notes
@@ -231,13 +229,8 @@ def _without_inputs(task: Task, method: Method) -> int | None:
         return None
     game = next(iter(task.games.values()), None)
     if game is not None:
-        shown = torch.zeros(1, game.players.regions.count, dtype=torch.bool, device=model.device)
-        special = [[token.special for token in encoded.tokens]]
-        said = torch.tensor(special, dtype=torch.bool, device=model.device)
-        scores = model.coalition_scores(
-            encoded, game.players.regions, shown, said, game.fills, task.seed
-        )
-        return _highest(scores)
+        nobody = torch.zeros(1, len(game), dtype=torch.bool, device=model.device)
+        return _highest(game.logits(nobody))
     asked = registry.parameters_of(method)
     image = asked.get("image_baseline", asked.get("image_fill"))
     if (

@@ -84,8 +84,8 @@ class Explanation:
         unit: what the values are, a name of `vqa_explain.units`; where it is left out, that of the method of this
             name.
         target_index, contrast_index, without_inputs_index: the label numbers of target, contrast and
-            `answer_without_inputs`, which tell two labels of one text apart; `None` where there is none, and in files
-            of older versions.
+            `answer_without_inputs`, which tell two labels of one text apart; `None` where there is no
+            label, and in files of older versions.
     """
 
     question: str | None
@@ -199,9 +199,8 @@ class Explanation:
     def heat(self) -> tuple[np.ndarray, float]:
         """(H, W) values to draw and the value of full color: regions on their scale, or single pixels."""
         if self.by_region:
-            values = np.array(
-                [r.value for r in self.regions] + [0.0]
-            )  # the last stands for label -1
+            # The last stands for label -1.
+            values = np.array([r.value for r in self.regions] + [0.0])
             return values[self.labels], self.region_scale
         return self.image, float(np.quantile(np.abs(self.image), 0.995))
 
@@ -447,9 +446,8 @@ def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, in
     """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; (0, 0, 0, 0) for one without pixels."""
     from scipy.ndimage import find_objects
 
-    found = find_objects(
-        np.asarray(labels, dtype=np.int64) + 1, max_label=count
-    )  # one pass for all of them
+    # One pass for all of them.
+    found = find_objects(np.asarray(labels, dtype=np.int64) + 1, max_label=count)
     return [
         (0, 0, 0, 0) if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop)
         for at in found

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import NonFiniteScore
-from vqa_explain.features.regions import Regions, divide
+from vqa_explain.features.regions import Regions, divide, present_elements
 from vqa_explain.features.text import Units, group_words
 from vqa_explain.memory import Fitting, keep_freed_memory
 from vqa_explain.models.base import Encoded, Model, Sized, Target, footprint
@@ -147,7 +147,7 @@ class Game:
                 network_held(self.model.module),
                 self._batches.measured(self.model.module, len(part) * longest),
             ):
-                logits = self._logits(torch.from_numpy(part).to(self.model.device))
+                logits = self.logits(torch.from_numpy(part).to(self.model.device))
             self.cost.forwards += len(part)
             return self._values(logits, part)
 
@@ -170,13 +170,12 @@ class Game:
             )
         return [tuple(row) for row in values.tolist()]
 
-    def _logits(self, present: Tensor) -> Tensor:
+    def logits(self, present: Tensor) -> Tensor:
+        """Answer scores (N, K) of coalitions (N, P) bool; they are neither kept nor counted."""
         shown, spoken = present.split(
             [self.players.regions.count, len(self.players.units.words)], dim=1
         )
-        owner = torch.from_numpy(self.players.units.owner).to(present.device)
-        # A column that is always there stands for the special tokens.
-        said = torch.cat([spoken, torch.ones_like(present[:, :1])], dim=1)[:, owner]
+        said = present_elements(spoken, self.players.units.owner)
         return self.model.coalition_scores(
             self.encoded, self.players.regions, shown, said, self.fills, self.seed
         )
@@ -214,9 +213,8 @@ class Batches:
                     1, int((some * np.arange(1, len(some) + 1) * self.bytes <= self.limit).sum())
                 )
             left = len(lengths) - start
-            size = math.ceil(
-                left / math.ceil(left / size)
-            )  # 47 are 24 and 23 rather than 32 and 15
+            # 47 are 24 and 23 rather than 32 and 15.
+            size = math.ceil(left / math.ceil(left / size))
             yield slice(start, start + size)
             start += size
 

@@ -190,11 +190,12 @@ def describe(cls: type[Any]) -> dict[str, Any]:
             {
                 "name": f.name,
                 "default": f.default,
+                # 0 is a bound.
                 **{
                     k: v
                     for k, v in f.metadata.items()
                     if v is not None and v != () and v is not False
-                },  # 0 is a bound
+                },
             }
             for f in dataclasses.fields(cls)
         ],

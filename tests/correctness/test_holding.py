@@ -593,9 +593,8 @@ class One(nn.Module):
         maps = self.network[:3](pixels)
         if self.way == "view":
             maps = maps.reshape(self.rows, 4, 3, -1)
-        if (
-            self.way == "mean"
-        ):  # rows influence each other, as in batch normalization without statistics
+        # Rows influence each other, as in batch normalization without statistics.
+        if self.way == "mean":
             maps = maps - maps.mean(dim=0, keepdim=True) + maps.mean()
         return self.network[3:](maps)
 
@@ -929,10 +928,11 @@ def test_no_method_needs_float64_of_a_device(kind, made, picture):
     assert isinstance(model.leaves(model.encode(example_for(model, picture)))["image"], Device)
     tried = 0
     for method, cls in METHODS.items():
+        # Its regions are its boxes.
         settings = {
             "method": method,
             "regions": None if kind == "lxmert" else 2,
-        }  # its regions are its boxes
+        }
         settings |= {"budget": 100} if "budget" in cls.__dataclass_fields__ else {}
         settings |= {"samples": 3} if "samples" in cls.__dataclass_fields__ else {}
         try:

@@ -1,4 +1,4 @@
-"""Interactions stand beside their standard errors; what is within them is no finding."""
+"""Interactions are shown with their standard errors; a value within them is not a finding."""
 
 import io
 from math import erfc, sqrt
@@ -78,9 +78,8 @@ def test_the_issues_case_is_no_finding_and_says_the_budget():
     found, said = why.findings()
     assert found == []
     assert said.startswith("none of 4 pairs beyond 2 standard errors")
-    assert (
-        "raise the budget to about 11,000" in said
-    )  # 1,000 · (2.4977 · 1.69 / 1.32)² = 10,226, in two digits
+    # 1,000 · (2.4977 · 1.69 / 1.32)² = 10,226, in two digits.
+    assert "raise the budget to about 11,000" in said
     for place, text in everywhere(why).items():
         assert "1.32" not in text, place
         assert "none of 4 pairs beyond 2 standard errors" in " ".join(text.split()), place

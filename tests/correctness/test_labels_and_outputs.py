@@ -441,9 +441,8 @@ def test_metrics_of_probabilities_use_the_sigmoid(picture, tmp_path):
     assert rows_of(tmp_path, "road:steps=3")[0]["curve"][0] == pytest.approx(
         expit(ends[0]), rel=1e-5
     )
-    assert (
-        "accuracy" not in frame.dropna(subset=["value"])["metric"].tolist()
-    )  # nothing is chosen among
+    # Nothing is chosen among.
+    assert "accuracy" not in frame.dropna(subset=["value"])["metric"].tolist()
 
 
 def test_metrics_of_probabilities_are_refused_for_real_numbers(picture, tmp_path):

@@ -317,9 +317,8 @@ def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folder
     named = str(caught.value).split("random: ")[1].split(";")[0].split(" and ")[0].split(", ")
     before = torch.random.get_rng_state()
     module = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module
-    assert set(named) <= set(
-        module.state_dict()
-    )  # as the network calls them, which is not always as the file does
+    # As the network calls them, which is not always as the file does.
+    assert set(named) <= set(module.state_dict())
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

@@ -22,12 +22,13 @@ from vqa_explain.tables import explanation_tables
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
 
+# Fields that older files lack.
 NEWER_KEYS = (
     "padding",
     "notes",
     "answer_without_inputs",
     "without_inputs_index",
-)  # fields that older files lack
+)
 
 
 class Indifferent(nn.Module):

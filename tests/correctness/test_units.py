@@ -68,12 +68,13 @@ CHEAP = {
         for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")
     },
 }
+# Of networks with ReLU.
 OF_RELUS = (
     "guided_backprop",
     "deconvolution",
     "guided_grad_cam",
     "deep_lift",
-)  # of networks with ReLU
+)
 
 
 @pytest.fixture(scope="module")

@@ -59,9 +59,8 @@ def test_the_measured_change_is_that_of_the_explanations_fill(
         float(after.softmax(0).max()), abs=1e-5
     )
     if method != "occlusion":  # which spreads overlapping windows over their pixels
-        assert found["predicted"] == pytest.approx(
-            found["change"], abs=1e-3
-        )  # the network is linear
+        # The network is linear.
+        assert found["predicted"] == pytest.approx(found["change"], abs=1e-3)
 
 
 def test_several_baselines_are_averaged(linear, picture):

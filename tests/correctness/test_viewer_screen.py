@@ -148,9 +148,8 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser):
 
 def test_a_late_answer_is_not_shown_beside_another_example(browser):
     why = made()
-    other = with_fields(
-        made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8)
-    )  # the same question
+    # The same question.
+    other = with_fields(made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8))
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
         page.locator('[data-word="1"]').click()

@@ -39,9 +39,8 @@ def test_intervals_hold_the_mean_and_cover_it():
         found = mean_interval(rng.exponential(size=60))
         assert found.low <= found.mean <= found.high
         held += found.low <= 1.0 <= found.high
-    assert (
-        0.88 <= held / 200 <= 0.99
-    )  # percentile intervals of skewed values cover a little less than they say
+    # Percentile intervals of skewed values cover a little less than they say.
+    assert 0.88 <= held / 200 <= 0.99
     assert mean_interval(np.array([np.nan, 2.0])).count == 1
     assert str(mean_interval(np.array([]))) == "–"
     assert mean_interval(np.array([3.0, 3.0])) == mean_interval(np.array([3.0, 3.0]))

@@ -57,9 +57,8 @@ def test_fifty_kills_lose_nothing(scenes_model, tmp_path):
         f"{kills} of 50 were killed at work, {shards} of {crash.EXAMPLES} shards were finished by then"
     )
     assert kills >= 25
-    assert (
-        list((tmp_path / "killed" / "shards").glob(".*")) == [] or kills
-    )  # what a kill leaves is never read
+    # What a kill leaves is never read.
+    assert list((tmp_path / "killed" / "shards").glob(".*")) == [] or kills
     whole = crash.work(scenes_model, tmp_path / "whole")
     same(vx.Report(tmp_path / "killed"), whole)
 

@@ -318,9 +318,8 @@ def folder_of_tables(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tables")
     Image.fromarray(PICTURE).save(folder / "picture.png")
     (folder / "first.json").write_text('[{"image": "picture.png"}]')
-    assert (
-        len(list(vx.load_dataset(folder / "first.json"))) == 1
-    )  # starts a thread of `datasets`, for good
+    # Starts a thread of `datasets`, for good.
+    assert len(list(vx.load_dataset(folder / "first.json"))) == 1
     return folder
 
 

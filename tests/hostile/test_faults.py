@@ -109,9 +109,8 @@ def test_a_model_that_fails_at_its_nth_call(method, act, at):
             with pytest.raises(vx.OutOfMemory, match="load the model on another device"):
                 call()
         else:
-            refused(
-                call, "nan|inf|NaN|infin|no layer with maps"
-            )  # the last: no map's gradient is finite
+            # The last: no map's gradient is finite.
+            refused(call, "nan|inf|NaN|infin|no layer with maps")
     model.module.act, model.module.calls = None, 0
     np.testing.assert_array_equal(call().image, whole.image)  # the model is as it was
 
@@ -274,9 +273,8 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # a shell's background jobs ignore it
+        # A shell's background jobs ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         while not (out / "plan.json").exists():
@@ -301,9 +299,8 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
     code = "import os, signal, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
     before = state(scenes_model.module)
-    old = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background jobs ignore it
+    # A shell's background jobs ignore it.
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
     killer = subprocess.Popen(
         [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
     )

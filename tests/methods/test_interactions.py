@@ -123,9 +123,8 @@ def test_a_polynomial_is_found_exactly():
     found = settle(ESTIMATORS["banzhaf"](score, rng))
     np.testing.assert_allclose(found.pairs, truth, atol=1e-8)
     found = settle(ESTIMATORS["shapley"](score, rng))
-    np.testing.assert_allclose(
-        found.pairs, truth, atol=0.01
-    )  # the proxy shrinks what it finds a little
+    # The proxy shrinks what it finds a little.
+    np.testing.assert_allclose(found.pairs, truth, atol=0.01)
     assert np.all(np.abs(found.pairs - truth) <= 4 * found.pair_errors + 1e-3)
     np.testing.assert_allclose(found.values, [1, -0.5, 1, 0, 0, 1, -0.5, 0], atol=1e-3)
 

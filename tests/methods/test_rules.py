@@ -107,9 +107,8 @@ def by_the_authors_rules(net, x, target):
         def linear(inputs, weight, outputs, relevance):  # the ε rule, equation 8, ε → 0
             return inputs * ((relevance / outputs) @ weight)
 
-        r = (
-            (final.mean(0) * net.head.weight[target])[None] * final / final.sum(0)
-        )  # mean over tokens
+        # Mean over tokens.
+        r = (final.mean(0) * net.head.weight[target])[None] * final / final.sum(0)
         r_t2 = r * t2 / final
         r_u = r * nn.functional.gelu(u) / final  # equation 9: the curve passes relevance unchanged
         r_t2 = r_t2 + linear(t2, net.up.weight, u, r_u)

@@ -44,9 +44,10 @@ def test_its_own_answer_is_what_generate_writes(models, noise_picture):
         images=Image.fromarray(noise_picture), text=QUESTION, return_tensors="pt"
     )
     with torch.no_grad():
+        # The first starts every answer.
         ids = model.module.generate(**inputs, max_new_tokens=12, do_sample=False, num_beams=1)[
             0, 1:
-        ]  # the first starts every answer
+        ]
     text = model.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
     why = vx.explain(model, noise_picture, QUESTION, method="saliency")
     assert why.target == text

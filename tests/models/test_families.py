@@ -61,9 +61,8 @@ def test_every_method_works_or_refuses_as_the_table_says(models, noise_picture, 
     why = vx.explain(model, example, method=method, **own, **parts, **CHEAP.get(method, {}))
     assert why.image.shape == noise_picture.shape[:2]
     assert np.isfinite(why.image).all()
-    assert np.abs(why.image).sum() > 0 or method.startswith(
-        "grad_cam"
-    )  # which shows only what raises the score
+    # Which shows only what raises the score.
+    assert np.abs(why.image).sum() > 0 or method.startswith("grad_cam")
     assert len(why.words) == (0 if len(model.features) == 1 else 6 if family != "custom" else 5)
     listed = describe_models()["families"][model.family]["works"]
     assert method in listed or family == "vit"

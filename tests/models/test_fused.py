@@ -49,10 +49,11 @@ def both(network, given):
 @pytest.mark.parametrize(
     ("name", "sums"),
     [
+        # Of 8: the first block's input is max pooling's, which is not ours to overwrite.
         (
             "resnet18",
             7,
-        ),  # of 8: the first block's input is max pooling's, which is not ours to overwrite
+        ),
         ("mobilenet_v2", 10),
         ("mobilenet_v3_small", 6),
         ("efficientnet_b0", 9),

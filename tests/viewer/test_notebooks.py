@@ -24,13 +24,14 @@ model_2 = vx.load("easy-vqa", device="cpu")
 viewer = vx.Viewer(model, data, count=6, method="interactions", budget=700, others=[model_2])
 viewer
 """
+# Their own.
 CALM = (
     "Failed to load resource",
     "favicon",
     "jupyterlab.announcements",
     "news",
     "reading 'schema'",
-)  # their own
+)
 
 
 @pytest.fixture(scope="module", params=["lab", "notebook"])

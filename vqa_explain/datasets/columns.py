@@ -26,13 +26,14 @@ from vqa_explain.examples import Example, read_image
 # The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
 FIELDS = ("image", "question", "answer", "answers", "id", "family", "mask", "boxes", "decisive")
 FILES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+# Fields that hold a text as it is written.
 TEXTS = (
     "question",
     "answer",
     "answers",
     "id",
     "family",
-)  # fields that hold a text as it is written
+)
 
 
 @dataclass(frozen=True)

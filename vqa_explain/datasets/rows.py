@@ -105,9 +105,8 @@ def as_written(value: Any, what: str) -> str | None:
     Raises:
         InvalidInput: the file keeps it as a number or date whose written form is lost.
     """
-    if (
-        value is None or value == "" or value != value
-    ):  # JSON of other tools writes NaN for what is missing
+    # JSON of other tools writes NaN for what is missing.
+    if value is None or value == "" or value != value:
         return None
     if isinstance(value, str):
         return value

@@ -59,9 +59,8 @@ class Scene:
     items: tuple[Item, ...]
     about: tuple[int, ...]
     decisive: tuple[tuple[int, int], ...]
-    named: tuple[
-        tuple[int, int, int], ...
-    ]  # (object, start, end): the phrase that names one particular object
+    # (object, start, end): the phrase that names one particular object.
+    named: tuple[tuple[int, int, int], ...]
 
 
 class _Draft:
@@ -334,9 +333,8 @@ def _place(
             if abs(getattr(a, axis) - getattr(b, axis)) < _MARGIN:
                 continue
             if getattr(a, axis) > getattr(b, axis):
-                if (
-                    abs(a.radius - b.radius) > 3
-                ):  # the sizes differ, so the places cannot be exchanged
+                # The sizes differ, so the places cannot be exchanged.
+                if abs(a.radius - b.radius) > 3:
                     continue
                 ax, ay, ar = a.x, a.y, a.radius
                 placed[low] = replace(a, x=b.x, y=b.y, radius=b.radius)

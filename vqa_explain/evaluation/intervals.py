@@ -128,9 +128,8 @@ def _difference_of_shares(differences: np.ndarray) -> Interval:
 
 def _studentized(values: np.ndarray, bounds: Bounds) -> Interval:
     count, mean = len(values), float(values.mean())
-    unlike = (
-        count + 1 - int(np.unique(values, return_counts=True)[1].max())
-    )  # the most common value counts once
+    # The most common value counts once.
+    unlike = count + 1 - int(np.unique(values, return_counts=True)[1].max())
     if unlike < LEAST:
         return Interval(mean, NOTHING, NOTHING, count)
     error = values.std(ddof=1) / np.sqrt(count)

@@ -115,10 +115,11 @@ class Judge:
         self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]
     ) -> list[Row]:
         """The rows by these methods (`None` for all, and of the answer), and of these metrics by any method."""
+        # Methods and metrics put hooks on it.
         with (
             network_held(self.model.module),
             torch.enable_grad(),
-        ):  # methods and metrics put hooks on it
+        ):
             return self._rows(index, example, methods, metrics)
 
     def _rows(
@@ -149,9 +150,8 @@ class Judge:
             every = methods is None or text in methods
             if chosen or every:
                 found = self._explained(case, method, {**base, "method": text}, index, chosen)
-                rows += [
-                    row for row in found if every or row["metric"] != ""
-                ]  # the cost stays as it was measured
+                # The cost stays as it was measured.
+                rows += [row for row in found if every or row["metric"] != ""]
         return rows
 
     def case(self, example: Example) -> Case:
@@ -201,9 +201,8 @@ class Judge:
             # A game of its own, so that the cost is what the method costs alone.
             task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
             if not isinstance(method, RandomValues):
-                check_support(
-                    method, task.model
-                )  # some models know what they can do only from their first example
+                # Some models know what they can do only from their first example.
+                check_support(method, task.model)
             explained = case.of(method, method(task), cost)
             cost.seconds = time.perf_counter() - began
             if "explanations" in self.plan.keep and not isinstance(method, RandomValues):

@@ -14,12 +14,13 @@ from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
 
 FORMAT = 2
+# Fields that may change between two calls of a run.
 CHANGING = (
     "data_fingerprint",
     "versions",
     "code",
     "hiding",
-)  # fields that may change between two calls of a run
+)
 SHARD = 20  # examples: a minute or less of work, which is all that a kill can cost
 
 

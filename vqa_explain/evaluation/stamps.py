@@ -99,9 +99,8 @@ def _picture(image: Any, pictures: str) -> str:
         return f"error {image}"
     if isinstance(image, str | os.PathLike):
         return _file(Path(image), pictures)
-    if hasattr(
-        image, "getbands"
-    ):  # of Pillow: its profile and its turn count too, since they are applied
+    # Of Pillow: its profile and its turn count too, since they are applied.
+    if hasattr(image, "getbands"):
         info = image.info.get("icc_profile") or b""
         return digest(image.mode, image.size, image.tobytes(), info, image.getexif().get(0x0112, 1))
     return _array(image)
@@ -137,9 +136,8 @@ def model_code(model: Model) -> str:
     classes = {type(module) for module in model.module.modules()}
     parts += sorted(code_of(cls) for cls in classes if _is_own(cls.__module__))
     for name, value in sorted(vars(model).items()):
-        if hasattr(
-            type(model), name
-        ):  # a method that someone watches; the adapter's code is known already
+        # A method that someone watches; the adapter's code is known already.
+        if hasattr(type(model), name):
             continue
         if isinstance(value, FunctionType) or _is_own(type(value).__module__):
             parts.append(
@@ -290,9 +288,8 @@ def _describe_class(cls: type[Any], home: str, seen: set[int], parts: list[str])
     for name, value in sorted(vars(cls).items()):
         written = getattr(getattr(value, "__code__", None), "co_filename", "")
         is_code = isinstance(value, FunctionType | staticmethod | classmethod | property)
-        if (
-            name.startswith("__") and not is_code
-        ):  # Python's own notes, some of them made when a class is pickled
+        # Python's own notes, some of them made when a class is pickled.
+        if name.startswith("__") and not is_code:
             continue
         if name in _BY_DATACLASS and written == "<string>":
             continue

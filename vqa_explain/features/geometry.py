@@ -53,8 +53,8 @@ class Geometry(ABC):
         """Carries (H, W) labels to the frame (H', W') by nearest pixel; -1 in padding."""
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
-        """Carries (H, W) values to the frame (H', W'): the mean over what each element covers."""
-        return self.labels_to_frame(values.astype(np.float64))
+        """Carries (H, W) values to the frame (H', W'), each element's nearest pixel; 0 in padding."""
+        return np.where(self.inside, self.labels_to_frame(values.astype(np.float64)), 0.0)
 
     @abstractmethod
     def box(self, mask: np.ndarray) -> Box:
@@ -178,6 +178,7 @@ class AlignedGeometry(Geometry):
         return np.where(self.inside, labels[np.ix_(self.rows.nearest, self.columns.nearest)], -1)
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
+        """The same of the mean over what each element covers, in single precision: it is for comparing."""
         rows, columns = (
             torch.from_numpy(axis.shares).float() for axis in (self.rows, self.columns)
         )
@@ -275,10 +276,9 @@ class ScatteredGeometry(Geometry):
         return np.where(self.shown, labels[rows, columns], -1)
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
+        """The same of the mean over a square as large as an element."""
         reach = max(1, round(self.extent))
-        return self.labels_to_frame(
-            uniform_filter(values.astype(np.float64), reach, mode="nearest")
-        )
+        return super().sampled(uniform_filter(values.astype(np.float64), reach, mode="nearest"))
 
     def box(self, mask: np.ndarray) -> Box:
         points = self.points[mask & self.shown]

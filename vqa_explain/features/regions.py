@@ -16,15 +16,16 @@ RESTS = ("refuse", "one", "grid")
 OVERLAPS = ("refuse", "smaller")
 
 
-def with_padding(shown: Tensor, owner: np.ndarray) -> Tensor:
-    """(N, …) bool, whether what each element belongs to is present.
+def present_elements(players: Tensor, owner: np.ndarray) -> Tensor:
+    """(N, …) bool, which elements are present: pixels of regions, or tokens of words.
 
     Args:
-        shown: (N, R) bool, the regions present.
-        owner: (…) the region of each element; -1 for padding, which is always present.
+        players: (N, P) bool, the regions or words present.
+        owner: (…) the player that each element belongs to; -1 for elements that are always present, as
+            padding and special tokens are.
     """
-    always = torch.ones_like(shown[:, :1])
-    return torch.cat([shown, always], dim=1)[:, torch.from_numpy(owner).to(shown.device)]
+    always = torch.ones_like(players[:, :1])
+    return torch.cat([players, always], dim=1)[:, torch.from_numpy(owner).to(players.device)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Regions:
 
     def pixels(self, shown: Tensor) -> Tensor:
         """(N, H', W') bool, the pixels present, of the regions present (N, R). Padding always is."""
-        return with_padding(shown, self.labels)
+        return present_elements(shown, self.labels)
 
     @cached_property
     def area(self) -> np.ndarray:

@@ -62,7 +62,7 @@ def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
         if start < 0:
             raise InvalidInput(
                 f"the piece {piece!r} is not in the question {question[:60]!r} behind the pieces before "
-                "it; give pieces in the order in which they stand there"
+                "it; give the pieces in the order of the question"
             )
         at = start + len(piece)
         words.append(Word(piece, start, at))

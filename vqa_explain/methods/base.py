@@ -35,9 +35,8 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, in all
 
 NODES_AT_ONCE = 16  # examples through the model in one forward and backward pass, at most
-GRADIENT_BYTES = (
-    2 * 2**30
-)  # that the states of all layers of such a batch may take: the outputs and as much again
+# That the states of all layers of such a batch may take: the outputs and as much again.
+GRADIENT_BYTES = 2 * 2**30
 
 # Why a method refuses a model, by the capability that it needs.
 LACKS = {

@@ -163,9 +163,8 @@ def permutation(
         gains = np.empty((len(walks), players))
         for gain, walk, row in zip(gains, walks, values, strict=True):
             gain[walk] = np.diff(row)
-        for draw_of_pair in gains.reshape(-1, 2, players).mean(
-            axis=1
-        ):  # Welford's running mean and sum of squares
+        # Welford's running mean and sum of squares.
+        for draw_of_pair in gains.reshape(-1, 2, players).mean(axis=1):
             count += 1
             step = draw_of_pair - mean
             mean = mean + step / count
@@ -293,9 +292,8 @@ def paired_draws(
     while done < pairs:
         count = min(max(DRAWS_AT_ONCE, done), MOST_DRAWS_AT_ONCE, pairs - done)
         first = of_sizes(rng, rng.integers(1, players, count), players)
-        rows = np.stack([first, ~first], axis=1).reshape(
-            -1, players
-        )  # a coalition, then its complement
+        # A coalition, then its complement.
+        rows = np.stack([first, ~first], axis=1).reshape(-1, players)
         parts.append((rows, score(rows) - nothing))
         done += len(first)
         if done >= least:
@@ -309,9 +307,8 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
     so every evaluation serves every player.
     """
     change = ends(score, players)[1]
-    sums = np.zeros(
-        (3, 2, players)
-    )  # number, total and squares of the scores without and with each player
+    # Number, total and squares of the scores without and with each player.
+    sums = np.zeros((3, 2, players))
     drawn = 0
     while drawn < budget - 2:
         coalitions = rng.random((min(DRAWS_AT_ONCE, budget - 2 - drawn), players)) < 0.5

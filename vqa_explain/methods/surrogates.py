@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.image import BLANKS
+from vqa_explain.features.regions import present_elements
 from vqa_explain.methods.base import (
     STANDARD_ERROR,
     Attribution,
@@ -41,10 +42,11 @@ def rise(
 ) -> Iterator[Round]:
     """(P,) E[v(S) · 1(i ∈ S)] / E[1(i ∈ S)], errors compared with v(P)."""
     nothing, change = ends(score, players)
+    # Number, total and squares of the scores with each player.
     done, sums = (
         0,
         np.zeros((3, players)),
-    )  # number, total and squares of the scores with each player
+    )
     for rows, values in _draws(score, players, rng, budget - 2, probability):
         done += len(rows)
         sums = sums + np.array([rows.sum(axis=0), values @ rows, values**2 @ rows])
@@ -125,7 +127,7 @@ class Rise(OverPlayers):
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Batches of masks (B, H', W'), words present (B, W) and scores (B,)."""
         frame = (leaves["image"].shape[2], leaves["image"].shape[3])
-        words, owner = len(task.players.units.words), torch.from_numpy(task.players.units.owner)
+        words, owner = len(task.players.units.words), task.players.units.owner
         for start in range(0, self.budget, MASKS_AT_ONCE):
             count = min(MASKS_AT_ONCE, self.budget - start)
             shown = smooth_masks(rng, count, frame, self.cells, self.probability)
@@ -136,9 +138,7 @@ class Rise(OverPlayers):
                 )
             }
             if "text" in leaves:
-                own = torch.from_numpy(
-                    np.concatenate([said, np.ones((count, 1), dtype=bool)], axis=1)
-                )[:, owner]
+                own = present_elements(torch.from_numpy(said), owner)
                 points["text"] = torch.where(
                     own[:, :, None].to(leaves["text"].device), leaves["text"], blank["text"]
                 )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import Unsupported
+from vqa_explain.game import Game
 from vqa_explain.metrics.base import HIGHER, NEITHER, Case, credits_of, register_metric
 from vqa_explain.metrics.official import credit, vqa_score
 from vqa_explain.models.base import Model, OpenModel, check_fills, check_finite
@@ -73,16 +74,17 @@ def hiding_fill(model: Model) -> str:
 
 def _credit_without(case: Case, feature: str, fills: dict[str, str]) -> float:
     """What the model's answer is worth with every player of a modality absent."""
-    model, encoded, regions = case.task.model, case.task.encoded, case.task.players.regions
-    if fills["image"] == "drop":
-        regions = regions.snapped(encoded.grid)
-    shown = torch.full((1, regions.count), feature != "image", device=model.device)
-    special = [token.special or feature != "text" for token in encoded.tokens]
-    said = torch.tensor([special], dtype=torch.bool, device=model.device)
+    task = case.task
+    game = Game(task.model, task.encoded, task.players, fills, task.target, seed=task.seed)
+    present = torch.ones(1, len(game), dtype=torch.bool, device=task.model.device)
+    regions, words = present.split(
+        [game.players.regions.count, len(game.players.units.words)], dim=1
+    )
+    (regions if feature == "image" else words).fill_(False)
     with torch.no_grad():
-        scores = model.coalition_scores(encoded, regions, shown, said, fills, case.task.seed)
+        scores = game.logits(present)
     check_finite(scores, f"the model's answer without the {feature}")
-    return credits_of(case.task)[int(scores[0].argmax())]
+    return credits_of(task)[int(scores[0].argmax())]
 
 
 def _written_without_image(case: Case) -> str:

@@ -39,9 +39,8 @@ def randomised(model: Model, share: float, seed: int, example: Example | None = 
         twin, example or Example(np.full((64, 64, 3), 127, np.uint8), _question(model))
     )
     named = dict(twin.module.named_parameters())
-    order = sorted(
-        named, key=lambda name: uses.get(name, -1)
-    )  # what is never used comes first, as it is listed
+    # What is never used comes first, as it is listed.
+    order = sorted(named, key=lambda name: uses.get(name, -1))
     chosen = order[len(order) - round(share * len(order)) :]
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -410,7 +410,7 @@ def find_answer(labels: Sequence[str], answer: str | int) -> int:
 
     Args:
         labels: the K answers.
-        answer: its text or its label number, from 0. The exact text comes first; where there is none, case and blanks
+        answer: its text or its label number, from 0. The exact text comes first; if no label has it, case and blanks
             do not matter.
 
     Raises:

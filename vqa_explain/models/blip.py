@@ -21,7 +21,7 @@ from vqa_explain.models.candidates import (
     written,
 )
 from vqa_explain.models.sharing import holds_network
-from vqa_explain.models.transforms import picture_reader
+from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import (
     all_absent,
@@ -73,10 +73,9 @@ class BlipModel:
             self.processor.tokenizer, example.question, limit, self.name
         )
         picture = read_image(example.image)
-        pixels, geometry = self._pictures.read(picture)
-        pixels = pixels.to(self.device, self.module.dtype)
         patch = self.module.config.vision_config.patch_size
-        grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
+        pixels, geometry, grid = read_patches(self._pictures, picture, patch)
+        pixels = pixels.to(self.device, self.module.dtype)
         return Encoded(
             example,
             picture,
@@ -114,9 +113,8 @@ class BlipModel:
         )
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        firsts = [ids[0] for ids in encoded.state.candidates.ids]
         found = self.module.generate(encoded.ids, encoded.pixels, generation_config=one_token())
-        return found.logits[0].log_softmax(-1)[:, firsts]
+        return encoded.state.candidates.firsts(found.logits[0])
 
     def _embed(self, ids: Tensor) -> Tensor:
         return self.module.text_encoder.embeddings.word_embeddings(ids)
@@ -188,9 +186,8 @@ class BlipModel:
         fills: dict[str, str],
         seed: int,
     ) -> Tensor:
-        pictures, which = shown.unique(
-            dim=0, return_inverse=True
-        )  # each through the vision model once
+        # Each through the vision model once.
+        pictures, which = shown.unique(dim=0, return_inverse=True)
         seen = self._see(fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed))[
             which
         ]

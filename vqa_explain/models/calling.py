@@ -16,6 +16,7 @@ from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import open_layers
 from vqa_explain.models.recognizing import needed
+from vqa_explain.precision import equal_tensors
 
 log = logging.getLogger("vqa_explain")
 
@@ -156,9 +157,8 @@ def number_types(module: nn.Module) -> tuple[torch.dtype, ...]:
     """The types of real numbers of a network's weights, else of its buffers, the first one first."""
     weights = [p.dtype for p in module.parameters() if p.is_floating_point()]
     found = weights or [b.dtype for b in module.buffers() if b.is_floating_point()]
-    wide = [
-        dtype for dtype in found if torch.finfo(dtype).bits >= 16
-    ]  # no network computes in eight bits throughout
+    # No network computes in eight bits throughout.
+    wide = [dtype for dtype in found if torch.finfo(dtype).bits >= 16]
     return tuple(dict.fromkeys(wide)) or (torch.float32,)
 
 
@@ -237,7 +237,7 @@ class NetworkCall:
                     self._choose_rows(rows, scores, given, *more)
                 if self.at_once not in (None, 1):
                     log.warning(
-                        "model %r takes %s pictures at once, and is slower so",
+                        "model %r accepts only batches of %s pictures, so explaining it is slower",
                         self._name,
                         self.at_once,
                     )
@@ -261,7 +261,7 @@ class NetworkCall:
                     f"model {self._name!r} returned nothing; return its scores (B, K) from call="
                 )
             self._changes_input |= any(
-                not _same(one, copy) for one, copy in zip(given, copies, strict=True)
+                not equal_tensors(one, copy) for one, copy in zip(given, copies, strict=True)
             )
             return output
         except VQAExplainError:
@@ -332,10 +332,6 @@ class NetworkCall:
                 f"the transform of model {self._name!r} gives pictures of {pixels.shape[1]} channels, and its layer "
                 f"{path!r} takes {wanted}; use a transform that gives {wanted}"
             )
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(torch.isclose(one, other, 0, 0, equal_nan=True).all())
 
 
 def _ripple(pixels: Tensor) -> Tensor:

@@ -39,6 +39,10 @@ class Candidates:
     token: int | None = None
     lengths: str = "sum"
 
+    def firsts(self, logits: Tensor) -> Tensor:
+        """Log-probabilities (B, K) of each candidate's first token, of logits (B, V)."""
+        return logits.log_softmax(-1)[:, [ids[0] for ids in self.ids]]
+
     @classmethod
     def of(
         cls,

@@ -75,9 +75,8 @@ class ClassifierModel:
         self.name = name
         self.device = device
         self.module = placed(module, device, name)
-        if hasattr(transform, "meta") and callable(
-            getattr(transform, "transforms", None)
-        ):  # torchvision's weights
+        # Torchvision's weights.
+        if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
         self._pictures = picture_reader(transform, name)
@@ -114,12 +113,7 @@ class ClassifierModel:
         encoded = Encoded(example, picture, pixels, geometry, grid)
         self._check_output(encoded)
         if self.unchecked:
-            self.unchecked = False  # the check encodes too
-            try:
-                check_first(self, picture)
-            except InvalidInput:
-                self.unchecked = True
-                raise
+            check_first(self, picture)
         return replace(encoded, labels=self.labels)
 
     def _check_output(self, encoded: Encoded) -> None:

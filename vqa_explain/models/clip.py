@@ -15,7 +15,7 @@ from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_froze
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import holds_network, network_held
-from vqa_explain.models.transforms import picture_reader
+from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import (
     all_absent,
@@ -71,10 +71,9 @@ class ClipModel:
         padding = _padding(self.module)
         ids, tokens, words = read_question(tokenizer, example.question, limit, self.name, **padding)
         picture = read_image(example.image)
-        pixels, geometry = self._pictures.read(picture)
-        pixels = pixels.to(self.device, self.module.dtype)
         patch = self.module.config.vision_config.patch_size
-        grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
+        pixels, geometry, grid = read_patches(self._pictures, picture, patch)
+        pixels = pixels.to(self.device, self.module.dtype)
         return Encoded(
             example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS
         )
@@ -142,9 +141,8 @@ class ClipModel:
         fills: dict[str, str],
         seed: int,
     ) -> Tensor:
-        pictures, which = shown.unique(
-            dim=0, return_inverse=True
-        )  # each through the vision model once
+        # Each through the vision model once.
+        pictures, which = shown.unique(dim=0, return_inverse=True)
         frames = fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed)
         seen = _pooled(self.module.get_image_features(pixel_values=frames))[which]
         texts, spoken = said.unique(dim=0, return_inverse=True)

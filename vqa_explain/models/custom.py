@@ -156,12 +156,7 @@ class CustomModel:
             self._check(encoded)
             self._checked = True
         if self.unchecked:
-            self.unchecked = False  # the check encodes too
-            try:
-                check_first(self, picture)
-            except InvalidInput:
-                self.unchecked = True
-                raise
+            check_first(self, picture)
         return encoded
 
     def _read(self, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:

@@ -106,9 +106,8 @@ class Decoding:
             )
         states, mask = caught["inputs_embeds"], caught.get("attention_mask")
         positions = caught.get("position_ids")
-        if (
-            positions is None
-        ):  # said outright, since tokens that leave must not move those that stay
+        # Said outright, since tokens that leave must not move those that stay.
+        if positions is None:
             positions = torch.arange(states.shape[1], device=states.device)[None]
         if isinstance(mask, Tensor) and mask.ndim == 2:
             return Prompted(states, positions, mask.bool(), None)

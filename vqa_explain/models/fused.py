@@ -76,9 +76,8 @@ class _Operation:
     """One call of a function of `KNOWN`: which calls made its tensors, and which take its output."""
 
     func: Any
-    args: tuple[
-        Any, ...
-    ]  # of the tensors only the network's own; what the run made would be kept alive
+    # Of the tensors only the network's own; what the run made would be kept alive.
+    args: tuple[Any, ...]
     options: Mapping[str, Any]
     sources: list[int | None]
     settled: bool  # all tensors but the first are the network's own
@@ -95,9 +94,8 @@ class _Notes(TorchFunctionMode):
         super().__init__()
         self.operations: list[_Operation] = []
         self._weights = {id(tensor) for tensor in weights}
-        self._made = (
-            WeakTensorKeyDictionary()
-        )  # tensor → the number of the operation that gave its values
+        # Tensor → the number of the operation that gave its values.
+        self._made = WeakTensorKeyDictionary()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -173,9 +171,8 @@ class Plan:
 
     operations: list[_Operation] = field(default_factory=list)
     convolutions: dict[int, _Convolution] = field(default_factory=dict)
-    done: dict[int, int] = field(
-        default_factory=dict
-    )  # operation done before → which argument is its output already
+    # Operation done before → which argument is its output already.
+    done: dict[int, int] = field(default_factory=dict)
     added: set[int] = field(default_factory=set)  # operations whose output a convolution adds
 
 

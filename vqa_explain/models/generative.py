@@ -19,7 +19,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.geometry import Geometry
 from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
-from vqa_explain.features.regions import Regions, grid_regions, with_padding
+from vqa_explain.features.regions import Regions, grid_regions, present_elements
 from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
@@ -81,9 +81,8 @@ class GenerativeModel:
             tuple[int, ...], bool
         ] = {}  # by size: whether tokens are the grid's cells
         text = text_feature(processor.tokenizer)
-        text = TextFeature(
-            fills=text.fills, default_fill="pad"
-        )  # a mask token means nothing to most decoders
+        # A mask token means nothing to most decoders.
+        text = TextFeature(fills=text.fills, default_fill="pad")
         self.features: tuple[Feature, ...] = (ImageFeature(fills=(*FILLS, "drop")), text)
 
     def encode(self, example: Example) -> Encoded:
@@ -150,9 +149,8 @@ class GenerativeModel:
     def plain_scores(self, encoded: Encoded) -> Tensor:
         state: _State = encoded.state
         assert state.candidates is not None
-        firsts = [ids[0] for ids in state.candidates.ids]
         found = self.module.generate(**state.inputs, generation_config=one_token())
-        return found.logits[0].log_softmax(-1)[:, firsts]
+        return state.candidates.firsts(found.logits[0])
 
     def with_answers(
         self, encoded: Encoded, texts: Sequence[str], token: int | None = None
@@ -272,9 +270,8 @@ class GenerativeModel:
                 torch.zeros(len(shown), dtype=torch.long)
             )
         else:
-            pictures, which = shown.unique(
-                dim=0, return_inverse=True
-            )  # each through the vision encoder once
+            # Each through the vision encoder once.
+            pictures, which = shown.unique(dim=0, return_inverse=True)
             given = self._received(
                 encoded, fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed)
             )
@@ -292,7 +289,9 @@ class GenerativeModel:
             first = np.unique(cells, return_index=True)[1]  # every cell is whole in one region
             owner = regions.labels.ravel()[first]
             present = torch.ones_like(heard)
-            present[:, torch.from_numpy(where.image).to(self.device)] = with_padding(shown, owner)
+            present[:, torch.from_numpy(where.image).to(self.device)] = present_elements(
+                shown, owner
+            )
             given = given.kept(present)
         assert state.candidates is not None
         return self._language.answer(given, state.candidates)

@@ -380,9 +380,8 @@ def _from_pretrained(
     from safetensors import SafetensorError
     from transformers.utils import logging
 
-    if (
-        source.is_dir() and logging.is_progress_bar_enabled()
-    ):  # reading a folder takes no time worth a bar
+    # Reading a folder takes no time worth a bar.
+    if source.is_dir() and logging.is_progress_bar_enabled():
         logging.disable_progress_bar()
         try:
             return _from_pretrained(source, options, settings, trust)

@@ -18,7 +18,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.geometry import BoxGeometry
 from vqa_explain.features.image import BLANKS, ImageFeature, baseline
-from vqa_explain.features.regions import Regions, with_padding
+from vqa_explain.features.regions import Regions, present_elements
 from vqa_explain.models.base import (
     CrossLayer,
     Encoded,
@@ -180,9 +180,8 @@ class LxmertModel:
             SelfLayer("image", caught[block.attention.self][0]) for block in encoder.r_layers
         ]
         for block in encoder.x_layers:
-            both = caught[
-                block.visual_attention.att
-            ]  # one module for both directions: words look first
+            # One module for both directions: words look first.
+            both = caught[block.visual_attention.att]
             layers.append(CrossLayer({("text", "image"): both[0], ("image", "text"): both[1]}))
             layers.append(SelfLayer("text", caught[block.lang_self_att.self][0]))
             layers.append(SelfLayer("image", caught[block.visn_self_att.self][0]))
@@ -230,7 +229,7 @@ class LxmertModel:
         fills: dict[str, str],
         seed: int,
     ) -> Tensor:
-        present = with_padding(shown, regions.labels[:, 0])
+        present = present_elements(shown, regions.labels[:, 0])
         image, seen = encoded.pixels.expand(len(shown), -1, -1, -1), None
         if fills["image"] == "drop":
             seen = present.float()

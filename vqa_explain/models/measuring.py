@@ -21,13 +21,13 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry, ScatteredGeometry
 from vqa_explain.features.regions import grid_regions
-from vqa_explain.precision import in_float64
+from vqa_explain.precision import equal_tensors, in_float64
 
 # A picture (H, W, 3) uint8 → frames (1, C, H', W'), or whatever else shows it, such as tiles.
 Prepare = Callable[[np.ndarray], Sequence[Tensor]]
 
-# Waves over a side of the picture. Less than one gives every place a phase of its own, and six,
-# of which the coarse wave says which one an element lies on, place it six times as exactly.
+# Number of waves across a side of the picture. The coarse one has less than one period, so each place
+# has its own phase. The fine one is six times as exact; the coarse one tells which period applies.
 COARSE, FINE = 0.9, 6.0
 # Sides up to this many pixels need no fine wave: eight bits of brightness place an element in
 # them to 0.02 pixels.
@@ -83,7 +83,8 @@ class PictureReader:
 
         Raises:
             InvalidInput: the transform draws random numbers, does not look at the picture, moves
-                pixels in a way that cannot be followed, or does so after what the picture shows.
+                pixels in a way that cannot be followed, or moves them depending on what the
+                picture shows.
         """
         known = self._measure(picture)
         sizes = [tuple(frame.shape[-2:]) for frame in frames]
@@ -171,15 +172,11 @@ def _refuse_random(prepare: Prepare, picture: np.ndarray, name: str) -> None:
             "give another input each time; use the transform of evaluation"
         )
     first, second = prepare(picture), prepare(picture)
-    if not all(_same(one, other) for one, other in zip(first, second, strict=True)):
+    if not all(equal_tensors(one, other) for one, other in zip(first, second, strict=True)):
         raise InvalidInput(
             f"the transform of model {name!r} gives another input each time for the same image; use "
             "one without random steps"
         )
-
-
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and bool(torch.isclose(one, other, 0, 0, equal_nan=True).all())
 
 
 def _draws(prepare: Prepare, picture: np.ndarray) -> bool:

@@ -90,9 +90,8 @@ def in_graph(call: Callable[[Tensor], Any], pixels: Tensor) -> Any:
     """What `call` gives for pixels, in the graph of its forward pass where the network and memory allow one."""
     try:
         with torch.enable_grad():
-            return call(
-                pixels.clone().requires_grad_(True).clone()
-            )  # no leaf, which may not be changed in place
+            # No leaf, which may not be changed in place.
+            return call(pixels.clone().requires_grad_(True).clone())
     except RuntimeError:
         with torch.no_grad():
             return call(pixels.clone())
@@ -130,9 +129,8 @@ def _last_step(scores: Tensor) -> str | None:
 
 def _sums_to_one(scores: Tensor) -> bool:
     """Whether they are several, and as positive and as close to a sum of 1 as a softmax is in their number type."""
-    half = (
-        torch.finfo(scores.dtype).bits == 16
-    )  # where a softmax gives 0 for what is merely unlikely
+    # Where a softmax gives 0 for what is merely unlikely.
+    half = torch.finfo(scores.dtype).bits == 16
     lowest = float(scores.detach().min())
     if scores.shape[1] < 2 or lowest < 0 or (lowest == 0 and not half):
         return False

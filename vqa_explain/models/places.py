@@ -116,17 +116,14 @@ def _mixed_sequence(
     frames = _with_each_changed(pixels, (2, 2))
     with torch.no_grad():
         change = sizes(states(frames)).reshape(4, *exact[0])
-    cells = grid_regions(exact[0], (2, 2))
-    sums = [np.bincount(cells.labels.ravel(), row.ravel(), cells.count) for row in change]
-    clear = _own_quarter(np.stack(sums) / cells.area)
-    return (0, exact[0]) if clear > 1 else None
+    return (0, exact[0]) if _own_quarter(change, (2, 2)) > 1 else None
 
 
 def turned(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:
     """Whether maps (B, a, b, c) have their channels "first" or "last"; `None` if they are no maps.
 
-    The quarters of the frame are changed one by one. In a map, each changes its own quarter most, as
-    wide as the layer may look about; along an axis of channels, all of them change alike.
+    The quarters of the frame are changed one by one. In a map, each changes its own quarter most, however
+    large the layer's receptive field; along an axis of channels, all of them change alike.
 
     Args:
         states: the output of a layer, for frames.
@@ -144,9 +141,7 @@ def turned(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:
         with torch.no_grad():
             found = in_float64(states(frames).detach()).movedim(channels, -1)
         change = (found[1:] - found[:1]).abs().sum(dim=-1).numpy()
-        cells = grid_regions(grid, coarse)
-        sums = [np.bincount(cells.labels.ravel(), row.ravel(), cells.count) for row in change]
-        clear[name] = _own_quarter(np.stack(sums) / cells.area)
+        clear[name] = _own_quarter(change, coarse)
     best = max(clear, key=lambda name: clear[name], default=None)
     return best if best is not None and clear[best] > 1 else None
 
@@ -161,13 +156,17 @@ def _with_each_changed(pixels: Tensor, grid: Grid) -> Tensor:
     return torch.stack([pixels[0], *changed])
 
 
-def _own_quarter(change: np.ndarray) -> float:
+def _own_quarter(change: np.ndarray, quarters: Grid) -> float:
     """How many times as much a quarter changes by its own change as by another, at the least.
+
+    `change` (quarters, h, w) is what each of them, changed, does to each place.
 
     Quarters differ in contrast, and places in how much they answer. So rows (what was changed) and
     columns (where) are first brought to sum to 1, again and again (Sinkhorn & Knopp 1967).
     """
-    share = change + 1e-12 * change.max(initial=1e-300)
+    cells = grid_regions(change.shape[1:], quarters)
+    share = np.stack([cells.sums(row) for row in change]) / cells.area
+    share += 1e-12 * share.max(initial=1e-300)
     for _ in range(BALANCED):
         share = share / share.sum(axis=1, keepdims=True)
         share = share / share.sum(axis=0, keepdims=True)

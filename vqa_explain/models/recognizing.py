@@ -52,9 +52,8 @@ def _by_class(module: Any, families: Mapping[str, Serving]) -> str | None:
     from transformers import PreTrainedModel
 
     kinds = [kind for kind in type(module).__mro__ if issubclass(kind, PreTrainedModel)]
-    kinds.sort(
-        key=lambda kind: not kind.__module__.startswith("transformers.")
-    )  # the order is kept otherwise
+    # The order is kept otherwise.
+    kinds.sort(key=lambda kind: not kind.__module__.startswith("transformers."))
     for kind in kinds:
         for key, family in families.items():
             if family.serves(kind.__name__):

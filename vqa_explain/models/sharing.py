@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from torch import nn
 
-from vqa_explain.models.unwrapping import outside_inference_mode, uncompiled
+from vqa_explain.models.unwrapping import all_parts, outside_inference_mode, uncompiled
 
 T = TypeVar("T")
 
@@ -112,16 +112,8 @@ def network_held(network: nn.Module) -> Iterator[None]:
 
 def _training(network: nn.Module) -> list[nn.Module]:
     """Its modules that are in training mode."""
-    found, waiting, seen = [], [network], set()
-    while waiting:  # `network.modules()`, which makes each one's name, takes five times as long
-        part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if getattr(part, "training", False):  # a frozen scripted module has no mode
-            found.append(part)
-        waiting += [inner for inner in part._modules.values() if inner is not None]
-    return found
+    # A frozen scripted module has no mode.
+    return [part for part in all_parts(network) if getattr(part, "training", False)]
 
 
 def _set_training(modules: list[nn.Module], mode: bool) -> None:

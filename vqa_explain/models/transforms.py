@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput
+from vqa_explain.features.geometry import Geometry
 from vqa_explain.models.measuring import PictureReader
 
 
@@ -20,6 +21,14 @@ def picture_reader(transform: Any, name: str) -> PictureReader:
         name: the model, for errors.
     """
     return PictureReader(partial(apply_transform, transform, name=name), name)
+
+
+def read_patches(
+    pictures: PictureReader, picture: np.ndarray, patch: int
+) -> tuple[Tensor, Geometry, tuple[int, int]]:
+    """Pixels (1, C, H', W'), where they lie, and the (rows, columns) of patches of `patch` pixels."""
+    pixels, geometry = pictures.read(picture)
+    return pixels, geometry, (geometry.frame[0] // patch, geometry.frame[1] // patch)
 
 
 def apply_transform(transform: Any, picture: np.ndarray, name: str) -> tuple[Tensor]:

@@ -29,7 +29,7 @@ SHARDED = (
     ("torch.distributed.fsdp", "FSDPModule"),
 )
 PEFT = (("peft", "PeftModel"), ("peft", "PeftMixedModel"))
-# Kinds of PEFT of which the injected layers are not all: each call goes through code of theirs.
+# PEFT kinds that also run code outside the injected layers.
 WITH_CODE = ("XLORA", "POLY")
 
 
@@ -100,7 +100,7 @@ def uncompiled(network: nn.Module) -> Iterator[None]:
     """
     changed: list[tuple[dict[str, Any], str, Any]] = []
     try:
-        for part in _parts(network):
+        for part in all_parts(network):
             own = part.__dict__
             for name, plain in _compiled(part, own):
                 changed.append((own, name, own[name]))
@@ -111,7 +111,7 @@ def uncompiled(network: nn.Module) -> Iterator[None]:
             own[name] = before
 
 
-def _parts(network: nn.Module) -> list[nn.Module]:
+def all_parts(network: nn.Module) -> list[nn.Module]:
     """All modules of a network, once each."""
     found, waiting = dict[int, nn.Module](), [network]
     while waiting:  # `network.modules()`, which makes each one's name, takes five times as long
@@ -145,10 +145,11 @@ def outside_inference_mode() -> Iterator[None]:
     if not torch.is_inference_mode_enabled():
         yield
         return
+    # Leaving the mode alone would turn gradients on.
     with (
         torch.inference_mode(False),
         torch.no_grad(),
-    ):  # leaving the mode alone would turn gradients on
+    ):
         yield
 
 
@@ -203,14 +204,14 @@ def is_dispatched(module: nn.Module) -> bool:
     """Whether accelerate moves its layers' weights to where they compute, or they must not be moved."""
     if getattr(module, "hf_device_map", None) or getattr(module, "hf_quantizer", None) is not None:
         return True
-    return any("_hf_hook" in part.__dict__ for part in _parts(module))
+    return any("_hf_hook" in part.__dict__ for part in all_parts(module))
 
 
 def home_of(module: nn.Module, device: torch.device) -> torch.device:
     """Where a network that is dispatched takes its input; for others the `device` asked for."""
     if not is_dispatched(module):
         return device
-    for part in _parts(module):
+    for part in all_parts(module):
         where = getattr(part.__dict__.get("_hf_hook"), "execution_device", None)
         if where is not None:
             return torch.device(where)

@@ -17,7 +17,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, baseline, blank, fill_in
-from vqa_explain.features.regions import Regions, with_padding
+from vqa_explain.features.regions import Regions, present_elements
 from vqa_explain.models.base import (
     Attention,
     Encoded,
@@ -30,7 +30,7 @@ from vqa_explain.models.fused import hooked
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import to_front
-from vqa_explain.models.transforms import picture_reader
+from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.vilt_readout import answer_scores, as_built, chosen_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
@@ -73,10 +73,9 @@ class ViltModel:
         )
         picture = read_image(example.image)
         self._check_size(picture)
-        pixels, geometry = self._pictures.read(picture)
-        pixels = pixels.to(self.device)
         patch = self.module.config.patch_size
-        grid = (geometry.frame[0] // patch, geometry.frame[1] // patch)
+        pixels, geometry, grid = read_patches(self._pictures, picture, patch)
+        pixels = pixels.to(self.device)
         return Encoded(
             example,
             picture,
@@ -237,7 +236,7 @@ class ViltModel:
         if whole is None:
             return None
         both = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
-        present = with_padding(shown, whole.ravel())
+        present = present_elements(shown, whole.ravel())
         return both, torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
@@ -256,7 +255,7 @@ class ViltModel:
     def _drop(self, encoded: Encoded, regions: Regions, shown: Tensor) -> tuple[Tensor, Tensor]:
         """Image tokens (N, 1 + most kept, D) of the present patches in raster order, and which are no filler."""
         patch = self.module.config.patch_size
-        present = with_padding(shown, regions.labels[::patch, ::patch].ravel())
+        present = present_elements(shown, regions.labels[::patch, ::patch].ravel())
         tokens = self._patches(encoded.pixels)[0]
         kept = to_front(present)
         patches = torch.cat([tokens[:1].expand(len(shown), 1, -1), tokens[1:][kept]], dim=1)

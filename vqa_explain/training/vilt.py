@@ -90,12 +90,10 @@ def look_aside(attention: nn.Module, offsets: tuple[tuple[int, int], ...]) -> No
     """
     width = attention.query.in_features
     head = attention.attention_head_size
-    count = (
-        width // 4
-    )  # frequencies of an axis; its sines lie before its cosines, columns before rows
-    used = torch.arange(
-        0, 2 * (head // 4), 2
-    )  # every second one, short waves first: they tell neighbours apart
+    # Frequencies of an axis; its sines lie before its cosines, columns before rows.
+    count = width // 4
+    # Every second one, short waves first: they tell neighbours apart.
+    used = torch.arange(0, 2 * (head // 4), 2)
     for h, offset in enumerate(offsets):
         for axis, step in enumerate(offset):
             sine, cosine = 2 * axis * count + used, (2 * axis + 1) * count + used
@@ -124,21 +122,18 @@ class Heads(nn.Module):
     def __init__(self, hidden: int, shapes: int, colors: int, cells: int) -> None:
         super().__init__()
         self.outline = nn.Linear(hidden, CELLS)  # which cells of this patch an object covers
-        self.around = nn.Linear(
-            hidden, AROUND
-        )  # which cells of this patch and the eight about it its object covers
+        # Which cells of this patch and the eight about it its object covers.
+        self.around = nn.Linear(hidden, AROUND)
         self.shape = nn.Linear(hidden, shapes + 1)  # the shape on this patch, or none
         self.color = nn.Linear(hidden, colors + 1)
-        self.ground = nn.Linear(
-            hidden, 1
-        )  # is this patch part of an object that the question is about
+        # Is this patch part of an object that the question is about.
+        self.ground = nn.Linear(hidden, 1)
         # The object that this word names: its column, row, shape, colour and size.
         self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
         # Is the object that this word names right of, below, of the colour and of the shape of the one named before.
         self.compare = nn.Linear(hidden, 4)
-        self.pair = nn.Linear(
-            hidden, 4
-        )  # the same of the question's two objects, from where the answer is read
+        # The same of the question's two objects, from where the answer is read.
+        self.pair = nn.Linear(hidden, 4)
 
 
 @dataclass

@@ -33,9 +33,8 @@ class Worker:
                 self._thread = threading.Thread(
                     target=self._work, name="vqa_explain viewer", daemon=True
                 )
-                atexit.register(
-                    self._leave
-                )  # a thread inside torch when Python ends aborts the process
+                # A thread inside torch when Python ends aborts the process.
+                atexit.register(self._leave)
                 self._thread.start()
 
     def cancel(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """What a model answers when words or regions are taken away, or the question is another.
 
 A what-if is asked about one explanation: its example, its fills, its target and its seed. Anything else would measure
-another game than the one whose values stand beside the measurement.
+another game than the one whose values are shown next to the measurement.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -137,9 +137,8 @@ def _absence(
         )
     if fills["image"] == "drop":
         whole_patches = _snapped(division, encoded)
-        if (
-            whole_patches is None
-        ):  # what is smaller than patches cannot leave the sequence; the answer says the fill
+        # What is smaller than patches cannot leave the sequence; the answer says the fill.
+        if whole_patches is None:
             fills = {**fills, "image": "blur"}
         division = whole_patches or division
     shown = torch.ones(2, division.count, dtype=torch.bool, device=model.device)

@@ -26,9 +26,8 @@ from vqa_explain.viewer.whatif import asked, changed
 
 LOOKED_AT = 5000  # examples that a filter passes over before it gives up
 
-AskedAnswer = (
-    int | str | None
-)  # by label number, or by text where the model's answers are any texts
+# By label number, or by text where the model's answers are any texts.
+AskedAnswer = int | str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +83,8 @@ class _View(anywidget.AnyWidget):
     progress = traitlets.Dict().tag(sync=True)
     problem = traitlets.Unicode("").tag(sync=True)
     whatif = traitlets.Dict().tag(sync=True)
-    heard = traitlets.Int(0).tag(
-        sync=True
-    )  # the number of the last message, so that a view knows of a dead kernel
+    # The number of the last message, so that a view knows of a dead kernel.
+    heard = traitlets.Int(0).tag(sync=True)
 
 
 class Viewer(_View):
@@ -484,9 +482,8 @@ class Viewer(_View):
             except Exception as error:  # shown beside the picture
                 self.whatif = {"serial": serial, "error": str(error)}
 
-        self._worker.put(
-            "what if", work, first=True
-        )  # the latest takes the place of one that waits
+        # The latest takes the place of one that waits.
+        self._worker.put("what if", work, first=True)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until nothing is left to compute, at most `timeout` seconds; says whether that is so."""
