@@ -278,8 +278,8 @@ class Explanation:
     @property
     def share_text(self) -> str:
         """The features' shares, for people; where words and regions have no common unit, that they have none."""
-        if len(self.share) > 1 and not self.values_unit.has_shares:
-            return "none: values of words and regions cannot be compared"
+        if len(self.share) > 1 and self.values_unit.why_no_shares:
+            return f"none: {self.values_unit.why_no_shares}"
         return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
 
     @property

@@ -214,7 +214,7 @@ def _note_lines(explanation: Explanation, characters: int) -> list[str]:
 def _shares(axes: Any, explanation: Explanation) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, 1)
-    if len(explanation.share) > 1 and not explanation.values_unit.has_shares:
+    if len(explanation.share) > 1 and explanation.values_unit.why_no_shares:
         axes.set_title(
             f"share {explanation.share_text}; error {explanation.error_text}",
             fontsize=8,

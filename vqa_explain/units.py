@@ -38,9 +38,11 @@ class Unit:
     shared: bool = False
 
     @property
-    def has_shares(self) -> bool:
-        """Whether words and regions divide something between them; a mean score is no part of one."""
-        return self.shared and self.name != MEAN_SCORE
+    def why_no_shares(self) -> str:
+        """Why words and regions have no shares, in words for people; "" where they have."""
+        if not self.shared:
+            return "values of words and regions cannot be compared"
+        return "mean scores are not parts of a whole" if self.name == MEAN_SCORE else ""
 
 
 # The table "Units of values" of the methods' definitions. Gradients in pixels and in word embeddings are per

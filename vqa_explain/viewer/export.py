@@ -190,7 +190,7 @@ def _scale(e: Explanation) -> str:
 
 
 def _shares(e: Explanation) -> str:
-    if len(e.share) > 1 and not e.values_unit.has_shares:
+    if len(e.share) > 1 and e.values_unit.why_no_shares:
         return f'<div class="soft">share: {html.escape(e.share_text)}</div>'
     parts = "".join(
         f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % 2]}">{html.escape(name)} {share:.0%}</div>'

@@ -67,7 +67,7 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "signed": e.values_unit.signed,
         "addsUp": e.values_unit.adds_up,
         "shared": e.values_unit.shared,
-        "hasShares": e.values_unit.has_shares,
+        "whyNoShares": e.values_unit.why_no_shares,
         "words": [
             {"text": w.text, "start": w.start, "end": w.end, "value": w.value, "error": w.error}
             for w in e.words

@@ -85,9 +85,9 @@ export function sharesView() {
 
   function show(explanation) {
     const several = Object.keys(explanation.share).length > 1;
-    if (several && explanation.hasShares === false) {
+    if (several && explanation.whyNoShares) {
       node.className = "vx-soft";
-      fill(node, "Share: none, since values of words and regions cannot be compared.");
+      fill(node, `Share: none, since ${explanation.whyNoShares}.`);
       return;
     }
     node.className = "vx-shares";
