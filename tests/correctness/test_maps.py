@@ -353,3 +353,70 @@ def test_the_default_layer_is_no_part_of_a_block(make, size, path):
         nn.init.normal_(net.heads.head.weight, std=0.05, generator=torch.Generator().manual_seed(0))
     model = loaded(net, size, 3)
     assert model.default_layer(model.encode(vx.Example(picture_of(*size)))) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("levit_128s", (224, 224)),
+        ("resnet18", (96, 128)),
+        ("maxvit_pico_rw_256", (256, 256)),
+        ("convnext_atto", (96, 128)),
+        ("densenet121", (64, 96)),
+    ],
+)
+def test_all_that_the_answer_knows_of_the_picture_goes_through_the_default_layer(name, size):
+    """So an attention's queries are none. With the layer's output held, another picture changes nothing."""
+    net = made(lambda: timm.create_model(name, num_classes=3))
+    model = loaded(net, size, 3)
+    encoded = model.encode(vx.Example(picture_of(*size)))
+    layer = net.get_submodule(model.default_layer(encoded))
+    held = []
+    with torch.no_grad():
+        hearing = layer.register_forward_hook(lambda _m, _i, output: held.append(output))
+        expected = net(encoded.pixels)
+        hearing.remove()
+        holding = layer.register_forward_hook(lambda _m, _i, _output: held[0].clone())
+        found = net(encoded.pixels.flip(3) * 0.5)
+        holding.remove()
+        assert not torch.equal(net(encoded.pixels.flip(3) * 0.5), expected)
+    assert torch.equal(found, expected)
+
+
+TOKEN_VITS = [name for name in VITS if "registers" not in name]  # those average all patches
+
+
+@pytest.mark.parametrize("name", TOKEN_VITS)
+def test_hires_cam_of_a_vision_transformer_is_no_rounding(name):
+    """States that only a normalization reads have no gradient along themselves; it reads the normalization."""
+    net = made(VITS[name])
+    model = loaded(net, tuple(net.patch_embed.img_size), 5)
+    picture = picture_of(*net.patch_embed.img_size)
+    pixels = model.encode(vx.Example(picture)).pixels
+    caught = []
+    handle = net.blocks[2].norm1.register_forward_hook(lambda _m, _i, out: caught.append(out))
+    scores = net(pixels)[0]
+    handle.remove()
+    slopes = [torch.autograd.grad(score, caught, retain_graph=True)[0] for score in scores]
+    products = [(slope * caught[0])[0, net.num_prefix_tokens :].sum(dim=1) for slope in slopes]
+    target = int(torch.stack(products).amax(dim=1).argmax())
+    product = products[target].clamp(min=0).detach().reshape(net.patch_embed.grid_size)
+    expected = enlarged(product, pixels.shape[2:])
+    assert expected.max() > 1e-6, "the test itself shows nothing"
+    why = vx.explain(model, picture, method="hires_cam", target=target)
+    assert "'blocks.2.norm1'" in why.error_kind
+    np.testing.assert_allclose(why.image, expected, rtol=1e-3, atol=1e-6 * expected.max())
+    with pytest.raises(vx.InvalidInput, match=r"zero at layer 'blocks.1'.*layer='blocks.2.norm1'"):
+        vx.explain(model, picture, method="hires_cam", target=target, layer="blocks.1")
+
+
+@pytest.mark.parametrize("index", [0, 5, 9])
+def test_hires_cam_of_a_question_is_the_same_in_float32_and_float64(index):
+    scene = vx.load_dataset("scenes:test")[index]
+    one, two = (
+        vx.explain(vx.load("scenes", device="cpu", dtype=dtype), scene, method="hires_cam")
+        for dtype in ("float32", "float64")
+    )
+    np.testing.assert_allclose(one.image, two.image, rtol=1e-3, atol=1e-4 * two.image.max())
+    values = [[word.value for word in why.words] for why in (one, two)]
+    np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-4 * max(values[1]))

@@ -14,11 +14,47 @@ from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
 from vqa_explain.models.base import Stepwise
-from vqa_explain.models.maps import captured, channels_first
+from vqa_explain.models.maps import captured, channels_first, layer_behind
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 KIND = "none: activation maps do not add up to a score"
+
+# A sum over channels is nothing if it is below this share of its terms' sizes, or below that many
+# units in the last place of a short type. Signs by chance leave about 1/√C of it, 1.6 % for 4,096
+# channels; rounding, and the ε of a normalization, leave far less.
+CANCELLED = 0.01
+CANCELLED_UNITS = 8
+
+
+@dataclass(frozen=True)
+class _States:
+    """A layer's states of one example, and the gradients of the score there.
+
+    Attributes:
+        path: of the layer.
+        maps: activation and gradient, (C, h, w) each, of the picture's cells.
+        words: the same, (C, 1, T') each, of the question's tokens; `None` where the layer has none.
+        tokens: (T',) which tokens those are.
+    """
+
+    path: str
+    maps: tuple[Tensor, Tensor]
+    words: tuple[Tensor, Tensor] | None = None
+    tokens: np.ndarray | None = None
+
+    @property
+    def cancel(self) -> bool:
+        """Whether activation × gradient sums to nothing over the channels of every cell.
+
+        Where a normalization comes next, the size of a cell's state changes nothing, so that its
+        gradient has no part along the state (Euler's theorem on homogeneous functions).
+        """
+        activation, gradient = self.maps
+        terms = in_float64(activation) * in_float64(gradient)
+        sums, sizes = terms.sum(dim=0).abs().max(), terms.abs().sum(dim=0).max()
+        share = max(CANCELLED, CANCELLED_UNITS * torch.finfo(activation.dtype).eps)
+        return bool(sums <= share * sizes) and bool(sizes > 0)
 
 
 def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
@@ -29,23 +65,44 @@ def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
         if len(caught) == 2 and isinstance(task.model, Stepwise):
             # The prompt runs first, and then the answer's tokens, which have no place in the picture or question.
             del caught[1]
-        if len(caught) != 1 or not isinstance(caught[0], Tensor) or caught[0].ndim not in (3, 4):
-            shapes = [tuple(getattr(c, "shape", ())) for c in caught]
-            raise InvalidInput(
-                f"layer {path!r} gives {shapes}, not one output (B, C, h, w) or (B, N, D); choose another"
-            )
-        (gradient,) = torch.autograd.grad(value.sum(), caught[0], allow_unused=True)
+        tensors = [output for output in caught if isinstance(output, Tensor)]
+        given = [output for output in tensors if output.requires_grad]
+        slopes = torch.autograd.grad(value.sum(), given, allow_unused=True) if given else ()
     task.cost.backwards += 1
-    if gradient is None:
+    # Of a layer that runs several times, the score may need one output alone.
+    needed = [pair for pair in zip(given, slopes, strict=True) if pair[1] is not None]
+    if tensors and not needed:
         raise InvalidInput(
             f"the score does not depend on layer {path!r}; choose one that it passes through"
         )
-    activation = caught[0][0].detach()
+    if len(needed) != 1 or needed[0][0].ndim not in (3, 4):
+        shapes = [tuple(output.shape) for output, _ in needed]
+        raise InvalidInput(
+            f"layer {path!r} gives {shapes}, not one output (B, C, h, w) or (B, N, D); choose another"
+        )
+    output, gradient = needed[0]
+    activation = output[0].detach()
     if not isinstance(task.model, Stepwise) or activation.ndim != 2:
         return activation, gradient[0]
     # Where answers are read in rows of their own, the prompt is the same in each, and what stands behind it is theirs.
     length = task.model.prompt_length(task.encoded)
     return activation[:length], gradient.sum(dim=0)[:length]
+
+
+def _states_of(task: Task, path: str) -> _States:
+    """A layer's states as maps of the picture's cells, and as those of words where it has them."""
+    model, encoded = task.model, task.encoded
+    activation, gradient = _layer(task, path)
+    if activation.ndim == 3:
+        activation = channels_first(model, encoded, path, activation)
+        return _States(path, (activation, channels_first(model, encoded, path, gradient)))
+    where = model.positions(encoded, len(activation), path)  # a sequence
+    grid = where.grid or encoded.grid
+    maps = tuple(values[where.image].T.unflatten(1, grid) for values in (activation, gradient))
+    if not len(where.text):
+        return _States(path, (maps[0], maps[1]))
+    words = (activation[where.text].T[:, None], gradient[where.text].T[:, None])
+    return _States(path, (maps[0], maps[1]), words, np.arange(len(where.text)))
 
 
 @dataclass(frozen=True)
@@ -69,26 +126,20 @@ class _Cam:
 
     def _map(self, task: Task) -> tuple[np.ndarray, np.ndarray, str]:
         """The map enlarged to the frame (H', W'), the tokens' values (T,), and which layer was read."""
-        model, encoded = task.model, task.encoded
-        path = self.layer or model.default_layer(encoded)
-        activation, gradient = _layer(task, path)
+        encoded = task.encoded
+        states = self._states(task)
         tokens = np.zeros(len(encoded.tokens))
-        if activation.ndim == 3:
-            activation = channels_first(model, encoded, path, activation)
-            gradient = channels_first(model, encoded, path, gradient)
-        else:  # a sequence: patches make the map, words have a value each
-            where = model.positions(encoded, len(activation), path)
-            if len(where.text):
-                words, slope = activation[where.text].T[:, None], gradient[where.text].T[:, None]
-                tokens = in_float64(self._weigh(words, slope)[0]).numpy()
-            rows, columns = where.grid or encoded.grid
-            activation = activation[where.image].T.unflatten(1, (rows, columns))
-            gradient = gradient[where.image].T.unflatten(1, (rows, columns))
-        cam = in_float64(self._weigh(activation, gradient))[None, None]
+        if states.words is not None:
+            tokens[states.tokens] = in_float64(self._weigh(*states.words)[0]).numpy()
+        cam = in_float64(self._weigh(*states.maps))[None, None]
         size = encoded.geometry.frame
         corners = False if self.interpolate == "bilinear" else None
         enlarged = F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)
-        return enlarged[0, 0].numpy(), tokens, f"{KIND}; read at layer {path!r}"
+        return enlarged[0, 0].numpy(), tokens, f"{KIND}; read at layer {states.path!r}"
+
+    def _states(self, task: Task) -> _States:
+        """What is weighed: the states of the layer that was asked for, or of the model's."""
+        return _states_of(task, self.layer or task.model.default_layer(task.encoded))
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(h, w) from (C, h, w)."""
@@ -132,10 +183,31 @@ class GradCamPlusPlus(_Cam):
 @register_method
 @dataclass(frozen=True)
 class HiResCam(_Cam):
-    """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what the score used."""
+    """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what the score used.
+
+    States that go into a normalization and nowhere else have no gradient along themselves, so that
+    this sum is zero. The default layer is then the normalization.
+
+    Raises:
+        InvalidInput: the sum is zero, up to rounding, at the layer that was asked for.
+    """
 
     name: ClassVar[str] = "hires_cam"
     source: ClassVar[str] = "Draelos & Carin 2020, arXiv:2011.08891, equation 5"
+
+    def _states(self, task: Task) -> _States:
+        states = super()._states(task)
+        if not states.cancel:
+            return states
+        behind = layer_behind(task.model, task.encoded, states.path)
+        after = _states_of(task, behind) if behind else states
+        if self.layer is None and not after.cancel:
+            return after
+        remedy = f"give layer={behind!r}" if not after.cancel else "use grad_cam"
+        raise InvalidInput(
+            f"hires_cam is zero at layer {states.path!r}, up to rounding, since the normalization "
+            f"that comes next ignores the size of its states; {remedy}"
+        )
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         return (gradient * activation).sum(dim=0).clamp(min=0)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.models.base import Encoded, Model, Positions, open_layers
 from vqa_explain.models.places import Grid, States, cells_in_sequence, halvings, turned
+from vqa_explain.precision import equal_tensors
 
 # Layers that keep channels on the second axis by their definition.
 CHANNELS_SECOND = (
@@ -24,7 +25,7 @@ CHANNELS_SECOND = (
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveMaxPool2d,
 )
-_measured: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
+_measured: WeakKeyDictionary[Model, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
 
 
 def first_tensor(output: Any) -> Any:
@@ -59,6 +60,32 @@ def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
         yield caught
     finally:
         handle.remove()
+
+
+def layer_behind(model: Model, encoded: Encoded, path: str) -> str:
+    """Path of the next layer to give other states of the same shape as those of `path`; "" if none does."""
+    given: list[tuple[str, Tensor]] = []
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            first = first_tensor(output)
+            if isinstance(first, Tensor):
+                given.append((name, first.detach().clone()))
+
+        return hook
+
+    with ExitStack() as hooks, torch.no_grad():
+        for name, part in open_layers(model.module):
+            if name:
+                hooks.callback(part.register_forward_hook(note(name)).remove)
+        model.scores(encoded, model.leaves(encoded))
+    start = [name for name, _ in given].index(path)
+    states = given[start][1]
+    for name, found in given[start + 1 :]:
+        holds_it = path.startswith(f"{name}.")
+        if not holds_it and found.shape == states.shape and not equal_tensors(found, states):
+            return name
+    return ""
 
 
 def layer_states(model: Model, encoded: Encoded, path: str) -> States:
@@ -152,7 +179,7 @@ def _sequence(
 
 def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
     """What was measured of the network for frames of this size, once."""
-    known = _measured.setdefault(model.module, {})
+    known = _measured.setdefault(model, {})
     key = (*key, *encoded.pixels.shape)
     if key in known:
         return known[key]
@@ -183,7 +210,9 @@ def last_map(model: Model, encoded: Encoded) -> str:
     """Path of the last layer with maps, or a block's sequence of patches, that the answer reads all over.
 
     The last block of a vision transformer that reads its answer from one token does not count, since
-    no other token of it matters. The block before it does.
+    no other token of it matters. The block before it does. Nor does a layer inside a block, such as an
+    attention's queries, since the block's input reaches the answer past it. It is taken only if every
+    other layer is passed by too, as in a network of several branches.
 
     Raises:
         Unsupported: there is none.
@@ -196,7 +225,10 @@ def last_map(model: Model, encoded: Encoded) -> str:
             first = first_tensor(output)
             if not isinstance(first, Tensor) or not first.requires_grad:
                 return output
-            if isinstance(module, nn.Dropout | nn.Softmax) or first.ndim not in (3, 4):
+            # An identity gives the map of the layer before it, which has the better name.
+            if isinstance(module, nn.Dropout | nn.Softmax | nn.Identity):
+                return output
+            if first.ndim not in (3, 4):
                 return output
             if found.pop(name, None) is not None:
                 twice.add(name)
@@ -214,19 +246,43 @@ def last_map(model: Model, encoded: Encoded) -> str:
             leaves = {name: x.requires_grad_(True) for name, x in model.leaves(encoded).items()}
             score = model.scores(encoded, leaves).amax()
             layers = list(found.values())
-            slopes = torch.autograd.grad(score, layers, allow_unused=True) if layers else ()
+            slopes = (
+                torch.autograd.grad(score, layers, allow_unused=True, retain_graph=True)
+                if layers
+                else ()
+            )
     grids = set(_grids(model, encoded))
+    branch = ""
     for (name, layer), slope in reversed(list(zip(found.items(), slopes, strict=True))):
-        if (
-            slope is not None
-            and name not in twice
-            and _readable(model, encoded, name, layer, slope, grids)
-        ):
-            return name
+        if slope is None or name in twice:
+            continue
+        passed_by = _passed_by(layer, score, leaves["image"])
+        if passed_by and branch:
+            continue
+        if _readable(model, encoded, name, layer, slope, grids):
+            if not passed_by:
+                return name
+            branch = name
+    if branch:
+        return branch
     raise Unsupported(
         f"model {model.name!r} has no layer with maps (B, C, h, w), which class activation maps need; "
         "use another method, such as integrated_gradients or occlusion"
     )
+
+
+def _passed_by(layer: Tensor, score: Tensor, pixels: Tensor) -> bool:
+    """Whether the score depends on the pixels by a way that does not lead through the layer."""
+    seen, open_nodes = {layer.grad_fn}, [score.grad_fn]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if getattr(node, "variable", None) is pixels:
+            return True
+        open_nodes.extend(following for following, _ in node.next_functions)
+    return False
 
 
 def _is_block(module: nn.Module, path: str) -> bool:
