@@ -239,6 +239,7 @@ def test_labels_are_read_in_the_order_of_the_scores(given, expected, picture):
         {1: "one", 2: "two", 3: "three"},
         {"one": 0, "two": 1, "three": 2},
         {0: "one", 2: "three"},
+        {False: "one", True: "two", 2: "three"},
         {"one", "two", "three"},
         frozenset(NAMED),
         "abc",
