@@ -356,3 +356,19 @@ def test_runs_are_compared_over_the_examples_that_both_have_by_every_method(unev
     assert {row.a.count for row in found.rows if row.method} == {12}
     methods = [row for row in found.rows if row.method not in ("", "random")]
     assert [row.difference.mean for row in methods] == pytest.approx([0.0] * len(methods))
+
+
+def test_the_difference_of_two_runs_is_the_second_less_the_first(tmp_path):
+    """The labels of the second model are the other way round, so that it is wrong everywhere."""
+    picture = np.full((8, 8, 3), 200, dtype=np.uint8)
+    examples = [vx.Example(picture, answer="a", id=str(i)) for i in range(4)]
+    right, wrong = (
+        vx.evaluate(
+            vx.load(Cautious(), transform=ToTensor(), labels=labels, device="cpu"), examples, [], ["accuracy"],
+            tmp_path / labels[0], workers=1,
+        )
+        for labels in (["a", "b"], ["b", "a"])
+    )  # fmt: skip
+    (row,) = compare(right, wrong).rows
+    assert (row.a.mean, row.b.mean, row.difference.mean) == (1.0, 0.0, -1.0)
+    assert row.difference.high < 0
