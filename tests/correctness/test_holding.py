@@ -390,6 +390,7 @@ FORMS = {
     "output in a dict": lambda y: {"output": y, "aux": y * 2},
     "scores in a dict": lambda y: {"boxes": y.flip(-1), "scores": y},
     "an only one in a dict": lambda y: {"emotion": y, "embedding": y.repeat(1, 2)},
+    "with a table of other rows": lambda y: (y.new_ones(5, y.shape[1]), y),
     "within two": lambda y: {"head": {"class": y, "count": y[:, 0].long()}},
     "named tuple": lambda y: Pair(y * 3, y),
     "data class": lambda y: Boxed(y * 3, y),
