@@ -620,6 +620,20 @@ def test_networks_that_take_one_picture(way, method, picture, caplog):
     same(found, expected)
 
 
+def test_a_network_that_takes_any_number_of_pictures_is_given_several(picture, caplog):
+    counts = []
+
+    class Counts(Giving):
+        def forward(self, pixels):
+            counts.append(len(pixels))
+            return super().forward(pixels)
+
+    with caplog.at_level(logging.WARNING, "vqa_explain"):
+        explained(loaded(Counts(lambda scores: scores)), picture, method="leave_one_out", regions=3)
+    assert max(counts) > 2
+    assert "one picture at a time" not in caplog.text
+
+
 def test_deep_lift_refuses_networks_of_one_picture(picture):
     with pytest.raises(vx.Unsupported, match="two pictures in one call"):
         explained(loaded(One("refuses")), picture, method="deep_lift")

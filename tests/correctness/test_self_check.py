@@ -169,7 +169,7 @@ def test_a_map_of_which_a_fifth_lies_elsewhere_is_refused(monkeypatch):
             0.8 * carried(self, values) + 0.2 * np.roll(carried(self, values), 20, axis=1)
         ),
     )
-    with pytest.raises(vx.InvalidInput, match="2[0-9]% of the change of a block"):
+    with pytest.raises(vx.InvalidInput, match=r"2[0-9]% of the change of a block"):
         custom()
 
 
@@ -184,7 +184,7 @@ class Misspells(vx.CustomModel):
 
 def test_an_adapter_whose_words_are_others_than_the_questions_is_refused():
     named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
-    with pytest.raises(vx.InvalidInput, match="the tokens of words spell them.*read as 'Which"):
+    with pytest.raises(vx.InvalidInput, match=r"the tokens of words spell them.*read as 'Which"):
         Misspells(wide_awake(AttendsToGrid), **named)
 
 

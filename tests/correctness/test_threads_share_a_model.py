@@ -163,6 +163,20 @@ def waits(network, *, while_held):
     return blocked
 
 
+def test_no_hook_is_put_on_a_network_that_another_thread_holds(picture):
+    model = loaded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3)))
+    encoded, found = model.encode(vx.Example(picture)), []
+    thread = threading.Thread(
+        target=lambda: found.append(model.default_layer(encoded)), daemon=True
+    )
+    with network_held(model.module):
+        thread.start()
+        thread.join(0.5)
+        assert not any(part._forward_hooks for part in model.module.modules())
+    thread.join(10)
+    assert found == ["0"]
+
+
 def test_a_network_that_is_held_may_be_held_again():
     network = Curved().train()
     with network_held(network):
