@@ -214,6 +214,24 @@ def test_too_few_values_are_said_to_be(values):
     assert str(found).endswith("too few for an interval")
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_an_interval_needs_so_many_values_that_differ(most):
+    """The most common value counts once."""
+    enough = np.array([0.3] * (most - 1) + [0.3, *np.linspace(0.4, 0.9, LEAST - 1)])
+    assert mean_interval(enough).is_known
+    assert not mean_interval(enough[:-1]).is_known
+
+
+def test_paired_differences_have_the_interval_of_agresti_and_min():
+    """By hand: of 20 pairs 5 got better and 2 worse; half a pair is added to each of the four cells."""
+    base = np.array([0.0] * 5 + [1.0] * 2 + [1.0] * 13)
+    other = np.array([1.0] * 5 + [0.0] * 2 + [1.0] * 13)
+    half = 1.959964 * np.sqrt((8 / 22 - (3 / 22) ** 2) / 22)
+    found = paired_interval(base, other)
+    assert found.mean == pytest.approx(3 / 20)
+    assert (found.low, found.high) == pytest.approx((3 / 22 - half, 3 / 22 + half), abs=1e-6)
+
+
 @pytest.mark.parametrize("better", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("count", [4, 15, 60])
 def test_paired_differences_of_right_and_wrong_hold_the_true_one(better, count):
@@ -305,6 +323,21 @@ def test_methods_are_compared_over_the_examples_that_all_of_them_have(uneven):
     assert report.costs()["count"].tolist() == [12, 12]
 
 
+def test_what_no_method_could_look_at_failed_for_every_one(tmp_path):
+    model = vx.load(Cautious(), transform=ToTensor(), labels=["a", "b"], device="cpu")
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(3)]
+    examples = [vx.Example(one, answer="a") for one in (*pictures, tmp_path / "missing.png")]
+    methods, metrics = ["leave_one_out"], ["accuracy", "sparseness"]
+    report = vx.evaluate(model, examples, methods, metrics, tmp_path / "run", regions=2, workers=1)
+    table = report.summary().set_index(["metric", "method"])["failed"]
+    assert table.to_dict() == {
+        ("accuracy", ""): 1,
+        ("sparseness", "leave_one_out"): 1,
+        ("sparseness", "random"): 1,
+    }
+
+
 def test_tables_and_pages_say_how_many_and_what_failed(uneven, tmp_path):
     from rich.console import Console
 
@@ -323,3 +356,19 @@ def test_runs_are_compared_over_the_examples_that_both_have_by_every_method(unev
     assert {row.a.count for row in found.rows if row.method} == {12}
     methods = [row for row in found.rows if row.method not in ("", "random")]
     assert [row.difference.mean for row in methods] == pytest.approx([0.0] * len(methods))
+
+
+def test_the_difference_of_two_runs_is_the_second_less_the_first(tmp_path):
+    """The labels of the second model are the other way round, so that it is wrong everywhere."""
+    picture = np.full((8, 8, 3), 200, dtype=np.uint8)
+    examples = [vx.Example(picture, answer="a", id=str(i)) for i in range(4)]
+    right, wrong = (
+        vx.evaluate(
+            vx.load(Cautious(), transform=ToTensor(), labels=labels, device="cpu"), examples, [], ["accuracy"],
+            tmp_path / labels[0], workers=1,
+        )
+        for labels in (["a", "b"], ["b", "a"])
+    )  # fmt: skip
+    (row,) = compare(right, wrong).rows
+    assert (row.a.mean, row.b.mean, row.difference.mean) == (1.0, 0.0, -1.0)
+    assert row.difference.high < 0

@@ -390,6 +390,7 @@ FORMS = {
     "output in a dict": lambda y: {"output": y, "aux": y * 2},
     "scores in a dict": lambda y: {"boxes": y.flip(-1), "scores": y},
     "an only one in a dict": lambda y: {"emotion": y, "embedding": y.repeat(1, 2)},
+    "with a table of other rows": lambda y: (y.new_ones(5, y.shape[1]), y),
     "within two": lambda y: {"head": {"class": y, "count": y[:, 0].long()}},
     "named tuple": lambda y: Pair(y * 3, y),
     "data class": lambda y: Boxed(y * 3, y),
@@ -617,6 +618,20 @@ def test_networks_that_take_one_picture(way, method, picture, caplog):
 
     expected = explained(loaded(network, call=one_by_one), picture, method=method, **budget)
     same(found, expected)
+
+
+def test_a_network_that_takes_any_number_of_pictures_is_given_several(picture, caplog):
+    counts = []
+
+    class Counts(Giving):
+        def forward(self, pixels):
+            counts.append(len(pixels))
+            return super().forward(pixels)
+
+    with caplog.at_level(logging.WARNING, "vqa_explain"):
+        explained(loaded(Counts(lambda scores: scores)), picture, method="leave_one_out", regions=3)
+    assert max(counts) > 2
+    assert "one picture at a time" not in caplog.text
 
 
 def test_deep_lift_refuses_networks_of_one_picture(picture):

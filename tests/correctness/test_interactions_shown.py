@@ -115,6 +115,21 @@ def test_exact_values_need_no_budget_and_zeros_are_no_findings():
     assert said == "2 of 4 pairs beyond 2 standard errors"
 
 
+def test_chance_finds_nothing_among_exact_values():
+    """One of 100 exact pairs is no zero, where chance would put five of as many estimates."""
+    values = np.zeros((10, 10))
+    values[3, 4] = -0.5
+    why = made(values, np.zeros((10, 10)))
+    found, said = why.findings()
+    assert [(p.word, p.region) for p in found] == [(3, 4)]
+    assert said == "1 of 100 pairs beyond 2 standard errors"
+
+
+def test_pairs_that_stand_out_alike_are_ranked_by_size():
+    why = made([[0.5, -2.0], [1.0, 0.0]], np.zeros((2, 2)))
+    assert [pair.value for pair in why.pairs] == [-2.0, 1.0, 0.5, 0.0]
+
+
 def test_a_method_that_states_no_errors_has_no_findings():
     why = made([[3.0, 1.0]], None)
     assert why.findings() == ([], "the method states no error of its 2 pairs, so none is named")
@@ -191,10 +206,15 @@ def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(scenes
 
 
 def test_the_viewer_is_sent_every_error():
-    why = made([[1.32, 0.1], [0.2, -0.3]], [[1.69, 0.5], [0.5, 0.5]])
+    why = made([[1.32, 0.1, 0.7], [0.2, -0.3, 0.4]], [[1.69, 0.5, 0.6], [0.2, 0.3, 0.4]])
     sent = payload(why, raw)
-    errors = np.frombuffer(sent["interactionErrors"]["data"], np.float32).reshape(2, 2)
-    np.testing.assert_allclose(errors, why.interaction_errors, rtol=1e-6)
+    for key, expected in (
+        ("interactions", why.interactions),
+        ("interactionErrors", why.interaction_errors),
+    ):
+        values = np.frombuffer(sent[key]["data"], np.float32).reshape(2, 3)
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+        assert sent[key]["shape"] == [2, 3]
     assert sent["pairs"]["spent"] == 1000
-    assert sent["pairs"]["sure"] == pytest.approx(NormalDist().inv_cdf(1 - 0.025 / 4))
+    assert sent["pairs"]["sure"] == pytest.approx(NormalDist().inv_cdf(1 - 0.025 / 6))
     assert sent["pairs"]["text"] == why.findings()[1]

@@ -239,6 +239,7 @@ def test_labels_are_read_in_the_order_of_the_scores(given, expected, picture):
         {1: "one", 2: "two", 3: "three"},
         {"one": 0, "two": 1, "three": 2},
         {0: "one", 2: "three"},
+        {False: "one", True: "two", 2: "three"},
         {"one", "two", "three"},
         frozenset(NAMED),
         "abc",
@@ -508,6 +509,19 @@ def test_scores_of_one_and_nothing_are_no_probabilities(picture):
     model = vx.load(OneOrNothing(), transform=ToTensor(), labels=["a", "b"], device="cpu")
     best = vx.explain(model, picture, method="leave_one_out", regions=2).answers[0]
     assert best.probability == pytest.approx(np.e / (1 + np.e))
+
+
+class SumsToOne(nn.Module):
+    """Scores that sum to 1, of which one is below zero."""
+
+    def forward(self, x):
+        return torch.tensor([1.5, -0.75, 0.25]) + 0 * x.mean((1, 2, 3))[:, None]
+
+
+def test_scores_below_zero_are_no_probabilities_whatever_they_sum_to(picture):
+    model = vx.load(SumsToOne(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    best = vx.explain(model, picture, method="leave_one_out", regions=2).answers[0]
+    assert best.probability == pytest.approx(softmax([1.5, -0.75, 0.25])[0])
 
 
 class ChangesItsInput(Linear):

@@ -139,6 +139,35 @@ def test_functional_relus_with_a_ceiling_follow_the_rule(picture, method, form):
     np.testing.assert_allclose(*maps, atol=1e-6)
 
 
+class ByTheRule(torch.autograd.Function):
+    """A rectifier with a ceiling: only positive gradients pass, and for one method only where the input is inside."""
+
+    @staticmethod
+    def forward(ctx, x, ceiling, everywhere):
+        ctx.inside = torch.ones_like(x) if everywhere else ((x > 0) & (x < ceiling)).float()
+        return x.clamp(0, ceiling)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.clamp(min=0) * ctx.inside, None, None
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvolution"])
+def test_what_is_above_a_ceiling_follows_the_rule(picture, method):
+    """Captum has no rule for ReLU6, so the truth is the rule written out."""
+    net = Rectifies(nn.ReLU6(), scale=40.0)
+    model = vx.load(net, transform=ToTensor(), device="cpu")
+    why = vx.explain(model, picture, method=method, target="class 1")
+    pixels = model.encode(vx.Example(picture)).pixels.clone().requires_grad_(True)
+    everywhere = method == "deconvolution"
+    first = ByTheRule.apply(net.one(pixels * 40.0), float("inf"), everywhere)
+    second = net.two(first)
+    assert float((second > 6).float().mean()) > 0.05, "the test itself shows nothing"
+    score = net.head(ByTheRule.apply(second, 6.0, everywhere).flatten(1))[0, 1]
+    (slope,) = torch.autograd.grad(score, pixels)
+    np.testing.assert_allclose(why.image, slope.sum(1)[0].numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "function", [lambda x: x.clamp(min=1e-3), lambda x: x.clamp(-1, 1), nn.GELU()]
 )

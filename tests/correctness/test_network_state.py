@@ -163,6 +163,26 @@ def test_every_family_keeps_the_modes_of_its_network(family, models, noise_pictu
     assert why.answers == evaluated.answers
 
 
+def test_what_a_model_writes_is_of_the_evaluated_network(models, noise_picture):
+    model = models("llava")
+    encoded = model.encode(example_for(model, noise_picture))
+    parts, seen = list(model.module.modules()), []
+    modes = [part.training for part in parts]
+    layer = model.module.get_decoder().layers[0]
+    handle = layer.register_forward_hook(lambda part, *_: seen.append(part.training))
+    try:
+        for part in parts:
+            part.training = True
+        model.generate(encoded)
+        assert all(part.training for part in parts)
+    finally:
+        handle.remove()
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+    assert seen
+    assert not any(seen)
+
+
 def test_modes_come_back_after_an_error(picture):
     module = Restless().train()
     model = loaded(module)

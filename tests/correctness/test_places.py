@@ -3,6 +3,7 @@
 Truth is the transform itself: a block put into a picture must come back to its place.
 """
 
+import pickle
 import random
 
 import numpy as np
@@ -135,6 +136,15 @@ def test_a_convnext_crop_is_the_one_that_the_network_sees():
     )
 
 
+def test_the_place_of_a_resize_and_crop_is_exact():
+    """480 × 640 at 256: resized to 256 × 341, then the middle 224, from 16 and 58 on."""
+    reader = picture_reader(TRANSFORMS["resize then crop"], "net")
+    _, geometry = reader.read(np.zeros((480, 640, 3), np.uint8))
+    at = np.arange(224) + 0.5
+    np.testing.assert_allclose(geometry.rows.centers, (at + 16) * 480 / 256, rtol=1e-12)
+    np.testing.assert_allclose(geometry.columns.centers, (at + 58) * 640 / 341, rtol=1e-12)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 90),
@@ -178,6 +188,11 @@ def noisy(picture):
     return values + torch.from_numpy(np.random.default_rng().normal(size=values.shape)).float()
 
 
+def noisy_by_numpy(picture):
+    values = v2.functional.pil_to_tensor(picture.resize((32, 32))).float()
+    return values + torch.from_numpy(np.random.normal(size=values.shape)).float()
+
+
 @pytest.mark.parametrize(
     "random_step",
     [
@@ -188,16 +203,17 @@ def noisy(picture):
         steps(v2.Resize((32, 32)), v2.ColorJitter(0.1)),
         erased,
         noisy,
+        noisy_by_numpy,
     ],
 )
 def test_random_steps_are_refused_and_leave_no_state(random_step, noise_picture):
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]
+    states = torch.get_rng_state(), random.getstate(), pickle.dumps(np.random.get_state())
     with pytest.raises(vx.InvalidInput, match="random step"):
         vx.explain(vx.load(net, transform=random_step, labels=["a", "b", "c"]), noise_picture)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
-    np.testing.assert_array_equal(np.random.get_state()[1], states[2])
+    assert pickle.dumps(np.random.get_state()) == states[2]
 
 
 def trimmed(picture):
@@ -212,6 +228,23 @@ def test_a_crop_that_depends_on_what_the_picture_shows_is_refused():
     scan[70:110, 90:150] = np.random.default_rng(0).integers(40, 256, (40, 60, 3))
     with pytest.raises(vx.InvalidInput, match=r"moves (the )?pixels"):
         vx.explain(model, scan, method="saliency")
+
+
+def shifted(picture):
+    """Moved to the right by an eighth where the last pixel says so."""
+    values = v2.functional.pil_to_tensor(picture.resize((64, 64))).float()
+    left = 8 if picture.getpixel((127, 127)) == (7, 7, 7) else 0
+    return values[:, :, (torch.arange(64) - left).clamp(min=0)]
+
+
+def test_a_shift_of_a_picture_that_looks_alike_everywhere_is_refused():
+    """Colors that grow evenly explain the shifted frame too, so only marks in the picture tell."""
+    ramp = np.zeros((128, 128, 3), np.uint8)
+    ramp[:] = np.linspace(30, 220, 128)[None, :, None]
+    picture_reader(shifted, "net").read(ramp)
+    ramp[-1, -1] = 7
+    with pytest.raises(vx.InvalidInput, match="moves the pixels of this image"):
+        picture_reader(shifted, "net").read(ramp)
 
 
 def test_a_transform_that_ignores_the_picture_is_refused(noise_picture):

@@ -401,6 +401,76 @@ def test_the_hash_of_code_is_the_same_in_every_process(plugin, tmp_path):
     assert code_of(METRICS["told"]).encode() in told.pop()
 
 
+WITHIN = 1.0
+
+
+def closing_over(factor):
+    return lambda x: factor * x
+
+
+def with_keyword(value):
+    def scaled(x, *, factor=value):
+        return factor * x
+
+    return scaled
+
+
+def with_a_function_within(x):
+    def scaled(y):
+        return WITHIN * y
+
+    return scaled(x)
+
+
+@pytest.mark.parametrize("make", [closing_over, with_keyword])
+def test_the_hash_of_code_tells_values_that_a_function_holds(make):
+    assert code_of(make(1.0)) == code_of(make(1.0))
+    assert code_of(make(1.0)) != code_of(make(2.0))
+
+
+def test_the_hash_of_code_follows_functions_within_a_function(monkeypatch):
+    before = code_of(with_a_function_within)
+    monkeypatch.setitem(globals(), "WITHIN", 2.0)
+    assert code_of(with_a_function_within) != before
+
+
+def test_a_hash_tells_where_one_part_ends():
+    assert stamps.digest("ab", "c") != stamps.digest("a", "bc")
+
+
+def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to():
+    picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    boxes, features = np.array([[0, 0, 4, 4], [2, 2, 8, 8]]), np.ones((2, 5), np.float32)
+    base = {
+        "image": picture,
+        "question": "What?",
+        "answer": "a",
+        "masks": np.ones((2, 8, 8), bool),
+        "about": (0,),
+        "boxes": boxes,
+        "features": features,
+    }
+    known = row_stamp(vx.Example(**base))
+    for change, concerned in (
+        ({"boxes": boxes - boxes % 2 + 1}, "picture"),
+        ({"features": 2 * features}, "picture"),
+        ({"about": (1,)}, "truth"),
+        ({"id": "other"}, "text"),
+    ):
+        other = row_stamp(vx.Example(**{**base, **change}))
+        assert {key for key in known if other[key] != known[key]} == {concerned}
+
+
+def test_a_color_profile_and_a_turn_change_the_picture():
+    plain, profiled, turned = (Image.new("RGB", (8, 8), "red") for _ in range(3))
+    profiled.info["icc_profile"] = b"a profile"
+    turned.getexif()[0x0112] = 6
+    stamps_of = {
+        row_stamp(vx.Example(one, "What?"))["picture"] for one in (plain, profiled, turned)
+    }
+    assert len(stamps_of) == 3
+
+
 def test_what_a_row_is_known_by(tmp_path):
     picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
     base = row_stamp(vx.Example(picture, "What?", answer="a"))

@@ -3,6 +3,7 @@
 Truth is the network's own forward, and networks that are broken on purpose.
 """
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -159,6 +160,34 @@ def test_a_map_that_lies_elsewhere_is_refused(monkeypatch):
         custom()
 
 
+def test_a_map_of_which_a_fifth_lies_elsewhere_is_refused(monkeypatch):
+    carried = AlignedGeometry.to_original
+    monkeypatch.setattr(
+        AlignedGeometry,
+        "to_original",
+        lambda self, values: (
+            0.8 * carried(self, values) + 0.2 * np.roll(carried(self, values), 20, axis=1)
+        ),
+    )
+    with pytest.raises(vx.InvalidInput, match=r"2[0-9]% of the change of a block"):
+        custom()
+
+
+class Misspells(vx.CustomModel):
+    """An adapter that puts another word in the place of the first."""
+
+    def encode(self, example):
+        encoded = super().encode(example)
+        first = dataclasses.replace(encoded.words[0], text="Which")
+        return dataclasses.replace(encoded, words=(first, *encoded.words[1:]))
+
+
+def test_an_adapter_whose_words_are_others_than_the_questions_is_refused():
+    named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
+    with pytest.raises(vx.InvalidInput, match=r"the tokens of words spell them.*read as 'Which"):
+        Misspells(wide_awake(AttendsToGrid), **named)
+
+
 def test_a_second_tensor_that_does_not_follow_is_refused(monkeypatch):
     module, processor = made("deepseek_vl_hybrid")
     monkeypatch.setattr(
@@ -222,8 +251,9 @@ def test_a_network_of_one_picture_size_is_checked_on_its_first_example(caplog):
 
     model = vx.load(Fixed(), transform=whole, labels=["a", "b", "c"], device="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    with pytest.raises(vx.InvalidInput, match="hooks stay as they were"):
-        vx.explain(model, picture, method="saliency")
+    for _ in range(2):  # it is not taken for a good one after it was refused
+        with pytest.raises(vx.InvalidInput, match="hooks stay as they were"):
+            vx.explain(model, picture, method="saliency")
 
 
 def test_a_pass_is_kept_for_a_network_and_for_a_checkpoint(monkeypatch, tmp_path):

@@ -17,7 +17,7 @@ import vqa_explain as vx
 HOSTILE = [
     "1", "1.0", "1.50", "007", "1,000", "1e3", "0x1F", "+5", "-0", "None", "NA", "N/A", "nan", "NaN", "null", "NULL",
     "inf", "True", "true", "FALSE", "yes", "2020-01-01", "2020-01-01 10:00:00", "12:30", " two blanks ", "a,b",
-    'say "hi"', "two\nlines", "₂", "हाँ", "#N/A", "-", "<NA>",
+    'say "hi"', "two\nlines", "two\r\nlines", "₂", "हाँ", "#N/A", "-", "<NA>",
 ]  # fmt: skip
 
 
@@ -85,11 +85,23 @@ def test_any_text_survives_a_csv_file(tmp_path, texts):
     assert [example.answer for example in vx.load_dataset(path)] == texts
 
 
-def test_numbers_in_json_keep_their_digits(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    written = ["1", "1.0", "1.50", "7", "true", "12345678901234567890", "null"]
-    path.write_text("\n".join(f'{{"image": "a.png", "answer": {text}}}' for text in written))
-    assert [e.answer for e in vx.load_dataset(path)] == [*written[:-1], None]
+@pytest.mark.parametrize(
+    ("kind", "begin", "between", "end"), [("jsonl", "", "\n", ""), ("json", "[", ",", "]")]
+)
+def test_numbers_in_json_keep_their_digits(tmp_path, kind, begin, between, end):
+    path = tmp_path / f"rows.{kind}"
+    written = ["1", "1.0", "1.50", "7", "true", "12345678901234567890", "null", "NaN"]
+    rows = [f'{{"image": "a.png", "answer": {text}}}' for text in written]
+    path.write_text(begin + between.join(rows) + end)
+    assert [e.answer for e in vx.load_dataset(path)] == [*written[:-2], None, None]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+def test_a_mark_of_byte_order_is_no_text(tmp_path, kind):
+    """As Excel writes it before the name of the first column."""
+    path = WRITERS[kind](tmp_path / f"rows.{kind}", [{"answer": "007", "image": "a.png"}])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [example.answer for example in vx.load_dataset(path)] == ["007"]
 
 
 @pytest.mark.parametrize("values", [[1.0, None, 1.0], [True, False], [1.5]])

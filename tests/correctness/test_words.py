@@ -56,6 +56,10 @@ BY_HAND = {
     "می‌خواهم": ["می‌خواهم"],
     "foo_bar a.b@c.de": ["foo_bar", "a.b", "@", "c.de"],
     "x²+y": ["x", "²", "+", "y"],
+    "T\u2011shirt, top\u2010left?": ["T\u2011shirt", ",", "top\u2010left", "?"],
+    "Red?-yes, no-?": ["Red", "?", "-", "yes", ",", "no", "-", "?"],
+    "a \u20dd b": ["a", "b"],  # an enclosing mark that encloses nothing
+    "この人は, 日本人?": ["この", "人は", ",", "日本人", "?"],  # kana elsewhere: Japanese, too
 }
 
 
@@ -140,6 +144,12 @@ def test_a_vocabulary_in_any_script_knows_its_words(question, numbers, noise_pic
             without[0, place] = 0
             drop = full - float(net(encoded.pixels, without)[0, 2])
             assert word.value == pytest.approx(drop, abs=1e-5)
+
+
+def test_a_vocabulary_gives_a_word_as_written_before_its_lower_case(noise_picture):
+    model = own(text={"<pad>": 0, "<unk>": 1, "us": 2, "US": 3, "it": 4})
+    encoded = model.encode(vx.Example(noise_picture, "US us Us It"))
+    assert encoded.ids[0].tolist() == [3, 2, 2, 4]
 
 
 def split_on_blanks(question):
@@ -330,6 +340,8 @@ def test_words_takes_a_split_of_ones_own(models, noise_picture):
         "the", "small", "small", "T", "-", "shirt's", "red"]  # fmt: skip
     assert pieces_of(model, *ask, ["small small"]) == ["the", "small small", "T-shirt's", "red"]
     assert pieces_of(model, *ask, [(4, 9)]) == ["the", "small", "small", "T-shirt's", "red"]
+    both_sides = ["the", "small", "small", "T-", "shirt", "'s", "red"]
+    assert pieces_of(model, *ask, ["shirt"]) == both_sides
     with pytest.raises(vx.InvalidInput, match="overlaps another phrase"):
         pieces_of(model, *ask, ["the small", (0, 3)])
     with pytest.raises(vx.InvalidInput, match="is not in the question"):

@@ -14,6 +14,9 @@ CHARACTERS = {
     "Myanmar": ("ဘာအရောင်", ["ဘာ", "အရောင်"]),
     "Tai_Viet": ("ꪎꪲ ꪹꪀꪉ", ["ꪎꪲ", "ꪹꪀꪉ"]),
     "Ahom": ("𑜀𑜁𑜂", ["𑜀𑜁𑜂"]),
+    "Tai_Le": ("ᥐᥣᥛ", ["ᥐᥣᥛ"]),
+    "New_Tai_Lue": ("ᦀᦃᦄ", ["ᦀᦃᦄ"]),
+    "Tai_Tham": ("ᨠᩣᨡ", ["ᨠᩣᨡ"]),
 }
 
 
@@ -26,6 +29,20 @@ def test_scripts_that_nothing_divides_are_named(script):
         in_characters("What color is it? क्या แมว 猫", split_words("What color is it? क्या แมว 猫"))
         == ()
     )
+
+
+def test_letters_between_blanks_are_words_and_not_characters_of_one():
+    assert in_characters("ក ខ", split_words("ក ខ")) == ()
+
+
+def test_a_piece_that_nothing_sets_apart_is_taken_within_a_word():
+    found = own_split("unhappy people", ["happy", "people"])
+    assert [(word.start, word.end) for word in found] == [(2, 7), (8, 14)]
+
+
+def test_a_piece_is_the_word_and_not_the_beginning_of_another():
+    (word,) = own_split("island is", ["is"])
+    assert (word.start, word.end) == (7, 9)
 
 
 @pytest.mark.parametrize(("script", "question", "own"), [

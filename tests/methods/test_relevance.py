@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import vqa_explain as vx
-from vqa_explain.methods.relevance import TwoStreams, rollout
+from vqa_explain.methods.relevance import TwoStreams, _whole, rollout
 
 ONE = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6]]], dtype=torch.float64)
 TWO = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]], dtype=torch.float64)
@@ -16,6 +16,14 @@ def test_rollout_on_three_tokens_by_hand():
     first = [[0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]
     by_hand = [0.5 * first[0][k] + 0.5 * first[2][k] for k in range(3)]
     np.testing.assert_allclose(rollout([ONE, TWO], 0.5)[0], by_hand)
+
+
+def test_what_a_sliding_window_keeps_of_the_last_positions_stands_at_the_end():
+    """Three tokens of the prompt and one of the answer, which sees the two before it and itself."""
+    behind = torch.tensor([[[0.2, 0.3, 0.5]]], dtype=torch.float64)
+    (whole,) = _whole([ONE[None]], [behind[None]])
+    expected = [[*row, 0.0] for row in ONE[0].tolist()] + [[0.0, 0.2, 0.3, 0.5]]
+    np.testing.assert_array_equal(whole[0], expected)
 
 
 @pytest.fixture(scope="module")

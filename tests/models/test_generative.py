@@ -96,6 +96,25 @@ def test_an_absent_word_is_one_that_attention_does_not_see(models, noise_picture
     )
 
 
+def test_coalitions_of_a_batch_hide_their_own_words_from_answers_of_several_tokens(
+    models, noise_picture
+):
+    model = models("llava")
+    encoded = encoded_for(model, noise_picture, answers=ANSWERS)
+    absent = [(), (1, 4), (0, 1, 2, 3)]
+    words = np.array([token.word for token in encoded.tokens])
+    said = torch.from_numpy(np.stack([~np.isin(words, some) for some in absent]))
+    regions = grid_regions(encoded.geometry.frame, (1, 1))
+    ours = model.coalition_scores(
+        encoded, regions, torch.ones(3, 1).bool(), said, {"image": "blur", "text": "pad"}, 0
+    )
+    for row, heard in zip(ours.numpy(), said.numpy(), strict=True):
+        inputs = plain_inputs(model, noise_picture)
+        inputs["attention_mask"][0, encoded.state.prompt.text[~heard]] = 0
+        plain = [plain_steps(model, inputs, answer).sum() for answer in ANSWERS]
+        np.testing.assert_allclose(row, plain, atol=1e-5)
+
+
 @on_all(("llava", "qwen2_vl", "qwen2_5_vl", "paligemma"))
 def test_dropping_is_as_hiding_from_attention(models, noise_picture, family):
     """The tokens that leave the sequence, against the same tokens hidden by the mask with their places kept."""
