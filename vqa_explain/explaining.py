@@ -15,7 +15,14 @@ from torch import Tensor
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
-from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, region_boxes
+from vqa_explain.explanation import (
+    Explanation,
+    RegionValue,
+    TokenValue,
+    WordValue,
+    Written,
+    region_boxes,
+)
 from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.words import Word, in_characters, in_one_run
@@ -33,6 +40,7 @@ from vqa_explain.methods.base import (
     over_words,
 )
 from vqa_explain.models.base import (
+    FIT,
     PLAIN,
     REAL,
     SCORES,
@@ -41,6 +49,7 @@ from vqa_explain.models.base import (
     Model,
     OpenModel,
     Target,
+    candidates_of,
     check_finite,
     find_answer,
     matching_answers,
@@ -55,6 +64,11 @@ DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
 
 TOLD_PADDING = 0.005  # share of values on padding from which an explanation tells of it
+
+STAYS = (
+    "the model still {what} with everything absent: the fill shows too much, or the answer needs no "
+    "input"
+)
 
 AskedTarget = str | int | Callable[..., Any]
 
@@ -157,12 +171,12 @@ def explain(
         check_support(chosen, model)
         players = make_players(encoded, regions, words)
         if model.labels is None:
-            encoded = with_candidates(
-                cast(OpenModel, model), encoded, answers, asked, contrast, target_token
-            )
+            encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast)
         score = _score(model, score)
         best = model_answers(model, encoded)
         targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
+        if target_token is not None:  # the answers are chosen, and have probabilities, as a whole
+            encoded = at_token(cast(OpenModel, model), encoded, targets, target_token)
         task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
         explained = [
             _explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best)
@@ -202,35 +216,52 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
     task.cost.seconds = time.perf_counter() - began
     explained = finish(task, method, found, best)
     # Whoever stops wants no more work.
-    left = None if task.interrupted else _without_inputs(task, method)
-    if left is None:
+    absent = None if task.interrupted else _scores_without_inputs(task, method)
+    if absent is None:
         return explained
-    notes = explained.notes
+    if len(task.encoded.labels) < 2:  # the only candidate is always the answer
+        return explained
+    if task.model.kind == FIT:  # each answer by itself, so that none is the model's one answer
+        return _with_notes(explained, _note_of_one(task, absent))
+    left = int(absent[0].argmax())
     text = task.encoded.labels[left]
-    if left == best[0].index:
-        notes += (
-            f"the model still answers “{text}” with everything absent: the fill shows too much, or the "
-            "answer needs no input",
-        )
+    stays = STAYS.format(what=f"answers “{text}”") if left == best[0].index else ""
     return dataclasses.replace(
-        explained, answer_without_inputs=text, without_inputs_index=left, notes=notes
+        _with_notes(explained, stays), answer_without_inputs=text, without_inputs_index=left
     )
 
 
+def _with_notes(explanation: Explanation, note: str) -> Explanation:
+    return dataclasses.replace(explanation, notes=explanation.notes + ((note,) if note else ()))
+
+
 @torch.no_grad()
-def _without_inputs(task: Task, method: Method) -> int | None:
-    """The label number that the model answers with everything absent, under the method's fill or baseline if any.
+def _note_of_one(task: Task, absent: Tensor) -> str:
+    """That the explained answer stays likely with everything absent, of scores (1, K) there; "" where it does not."""
+    number = task.target.index
+    if number is None or task.target.contrast is not None:
+        return ""
+    with_inputs = task.model.scores(task.encoded, task.model.leaves(task.encoded))
+    likely = min(float(scores[0, number]) for scores in (absent, with_inputs)) > 0
+    text = task.encoded.labels[number]
+    return STAYS.format(what=f"gives “{text}” more than 50%") if likely else ""
+
+
+@torch.no_grad()
+def _scores_without_inputs(task: Task, method: Method) -> Tensor | None:
+    """Scores (1, K) with everything absent, under the method's fill or baseline if it has one.
 
     Raises:
         NonFiniteScore: the model answers NaN or infinity to that.
     """
     model, encoded = task.model, task.encoded
-    if len(encoded.labels) < 2 or model.kind == REAL:  # the only candidate is always the answer
+    one_token = encoded.candidates is not None and encoded.candidates.token is not None
+    if model.kind == REAL or one_token:  # then scores do not choose an answer
         return None
     game = next(iter(task.games.values()), None)
     if game is not None:
         nobody = torch.zeros(1, len(game), dtype=torch.bool, device=model.device)
-        return _highest(game.logits(nobody))
+        return _finite(game.logits(nobody))
     asked = registry.parameters_of(method)
     image = asked.get("image_baseline", asked.get("image_fill"))
     if (
@@ -240,13 +271,12 @@ def _without_inputs(task: Task, method: Method) -> int | None:
     ):
         return None  # it has none, or several
     fills = task.fills(image, asked.get("text_baseline", asked.get("text_fill")))
-    return _highest(model.scores(encoded, model.baselines(encoded, fills, task.seed)))
+    return _finite(model.scores(encoded, model.baselines(encoded, fills, task.seed)))
 
 
-def _highest(scores: Tensor) -> int:
-    """The label number of the highest of scores (1, K)."""
+def _finite(scores: Tensor) -> Tensor:
     check_finite(scores, "the model's answer with everything absent")
-    return int(scores[0].argmax())
+    return scores
 
 
 def with_candidates(
@@ -255,11 +285,11 @@ def with_candidates(
     texts: Sequence[str] | None,
     asked: list[Any],
     contrast: str | int | None,
-    token: int | None,
 ) -> Encoded:
     """The example with its candidates: those given, or the model's own, and the targets and contrast.
 
-    Texts that differ in case or blanks are different answers, with tokens of their own.
+    Texts that differ in case or blanks are different answers, with tokens of their own. A text that the
+    model writes itself has the tokens that it writes: a tokenizer may give others for the text alone.
     """
     if isinstance(texts, str) or (texts is not None and not texts):
         raise InvalidInput("answers must be a list of at least one text, such as ['yes', 'no']")
@@ -270,8 +300,31 @@ def with_candidates(
         )
     named = [one for one in [*asked, contrast] if isinstance(one, str)]
     all_named = bool(named) and all(isinstance(one, str) for one in asked)
-    own = model.generate(encoded) if texts is None and not all_named else tuple(texts or ())
-    return model.with_answers(encoded, list(dict.fromkeys([*own, *named])), token)
+    given = texts is not None or all_named
+    try:
+        written = model.generate(encoded)
+    except InvalidInput:  # it writes nothing
+        if not given:
+            raise
+        written = ()
+    own = tuple(texts or ()) if given else written
+    return model.with_answers(encoded, list(dict.fromkeys([*own, *named])))
+
+
+def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], token: int) -> Encoded:
+    """The example with the same candidates, of which one token alone is scored, given those before it.
+
+    Raises:
+        InvalidInput: an answer that is explained has no such token.
+    """
+    whole = candidates_of(encoded)
+    encoded = model.with_answers(encoded, encoded.labels, token, whole.known)
+    one = candidates_of(encoded)
+    for target in targets:
+        explained = [i for i in (target.index, target.contrast) if i is not None]
+        for answer in explained or range(len(one)):  # a function may read every score
+            one.check_token(answer)
+    return encoded
 
 
 def _targets(
@@ -383,7 +436,18 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         unit=unit_of(method),
         target_index=task.target.index,
         contrast_index=task.target.contrast,
+        target_function=task.target.function is not None,
+        written=_as_written(encoded),
     )
+
+
+def _as_written(encoded: Encoded) -> Written | None:
+    """The tokens of the candidates; `None` of a model that chooses among answers of its own."""
+    found = encoded.candidates
+    if found is None:
+        return None
+    pieces = dict(zip(found.texts, found.pieces, strict=True))
+    return Written(found.known, pieces, found.token, found.lengths)
 
 
 def _on_padding(values: np.ndarray, geometry: Geometry) -> float:

@@ -23,6 +23,7 @@ from vqa_explain.models.base import Answer
 from vqa_explain.units import Unit, unit_named
 
 FORMAT = 1
+LAMBDA = "<lambda>"  # what Python calls a function without a name
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,36 @@ class RegionValue:
     box: tuple[int, int, int, int]
     value: float
     error: float | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """How the answers of a model that writes are scored.
+
+    Attributes:
+        tokens: answer → its token numbers, of every answer, the target and the contrast.
+        pieces: answer → the text of each of those tokens.
+        token: the one token of each that is scored, from 0, given those before it; `None` for all.
+        lengths: "sum" of the tokens' log-probabilities, or their "mean".
+    """
+
+    tokens: dict[str, tuple[int, ...]]
+    pieces: dict[str, tuple[str, ...]]
+    token: int | None = None
+    lengths: str = "sum"
+
+    def name(self, score: str) -> str:
+        """A score with what of the answer it is of, such as "log probability of token 1, “red”,"."""
+        if self.token is None and self.lengths == "mean":
+            mean = "geometric mean probability" if score == "probability" else f"mean {score}"
+            return f"{mean} of the tokens"
+        return score
+
+    def text(self, answer: str) -> str:
+        """An answer in quotes, after the token of it that is scored if it is one."""
+        if self.token is None:
+            return f"“{answer}”"
+        return f"token {self.token}, “{self.pieces[answer][self.token].strip()}”, of “{answer}”"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +117,9 @@ class Explanation:
         target_index, contrast_index, without_inputs_index: the label numbers of target, contrast and
             `answer_without_inputs`, which tell two labels of one text apart; `None` where there is no
             label, and in files of older versions.
+        target_function: whether the target is a function of the scores, whose name `target` then is.
+        written: the tokens of the answers, and which of them are scored; `None` of models that choose
+            among answers of their own, and in files of older versions.
     """
 
     question: str | None
@@ -116,6 +150,8 @@ class Explanation:
     target_index: int | None = None
     contrast_index: int | None = None
     without_inputs_index: int | None = None
+    target_function: bool = False
+    written: Written | None = None
 
     def __post_init__(self) -> None:
         if not self.unit:
@@ -155,6 +191,12 @@ class Explanation:
     def explained(self) -> str:
         """The score that is explained, in words."""
         name = self.score.replace("_", " ")
+        if self.target_function:
+            several = {"probability": "probabilities", "log probability": "log probabilities"}
+            of_scores = f"a function of the {several.get(name, name + 's')}"
+            return of_scores if self.target == LAMBDA else f"“{self.target}”, {of_scores}"
+        if self.written is not None:
+            name = self.written.name(name)
         target = self._answer_text(self.target, self.target_index)
         if not self.contrast:
             return f"{name} of {target}"
@@ -162,6 +204,8 @@ class Explanation:
 
     def _answer_text(self, text: str, index: int | None) -> str:
         """An answer in quotes; with its label number where another of the answers has the same text."""
+        if self.written is not None and text in self.written.pieces:
+            return self.written.text(text)
         others = [a for a in self.answers if a.text == text and a.index != index]
         return f"“{text}” (label {index})" if others and index is not None else f"“{text}”"
 
@@ -430,6 +474,7 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
                     RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"]
                 ),
                 "cost": Cost(**data["cost"]),
+                "written": _as_written(data.get("written")),
                 "notes": tuple(data.get("notes", ())),
             },
             **tensors,
@@ -440,6 +485,15 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
         raise InvalidInput(
             f"{str(path)!r} is damaged or is no explanation ({error}); compute it again"
         ) from error
+
+
+def _as_written(data: dict[str, Any] | None) -> Written | None:
+    """The same from a file, where tuples are lists."""
+    if data is None:
+        return None
+    tokens = {text: tuple(ids) for text, ids in data["tokens"].items()}
+    pieces = {text: tuple(found) for text, found in data["pieces"].items()}
+    return Written(tokens, pieces, data["token"], data["lengths"])
 
 
 def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:

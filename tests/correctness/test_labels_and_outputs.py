@@ -884,3 +884,64 @@ def test_the_mean_of_lengths_divides_by_the_tokens(folders, noise_picture):
 
 def test_the_list_of_methods_says_which_cost_more_for_longer_answers():
     assert "each token of the answer" in METHODS["relevance"].cost
+
+
+def margin(scores):
+    return scores[:, 0] - scores[:, 1:].logsumexp(1)
+
+
+@pytest.mark.parametrize(
+    ("target", "score", "said"),
+    [
+        (margin, "logit", "“margin”, a function of the logits"),
+        (lambda scores: margin(scores), "logit", "a function of the logits"),
+        (margin, "probability", "“margin”, a function of the probabilities"),
+        (margin, "log_probability", "“margin”, a function of the log probabilities"),
+    ],
+)
+def test_a_function_of_the_scores_is_no_logit_of_an_answer(
+    scenes_model, scene, tmp_path, target, score, said
+):
+    why = vx.explain(scenes_model, scene, method="leave_one_out", target=target, score=score)
+    kept = vx.load_explanation(why.save(tmp_path / "one.vqax"))
+    for one in (why, kept):
+        assert one.explained == said
+        assert one.unit_text == f"points of {said}"
+
+
+class Findings(nn.Module):
+    """Independent findings, whose logits are their own constants and little of the picture."""
+
+    def __init__(self, *constants):
+        super().__init__()
+        self.constants = nn.Parameter(torch.tensor(constants))
+
+    def forward(self, pixels):
+        return self.constants + 0.1 * pixels.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("constants", "target", "noted"),
+    [
+        ((-3.0, -4.0, -5.0), None, False),  # the largest of three findings that are not there
+        ((3.0, -4.0, -5.0), None, True),
+        ((3.0, -4.0, -5.0), "mass", False),
+        ((3.0, 4.0, -5.0), "edema", True),
+    ],
+)
+def test_a_finding_stays_only_where_it_is_found(constants, target, noted):
+    """Of outputs that stand each by themselves, the largest is no answer."""
+    model = vx.load(
+        Findings(*constants),
+        transform=transforms.ToTensor(),
+        labels=["edema", "mass", "fracture"],
+        outputs="sigmoid",
+        device="cpu",
+    )
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    why = vx.explain(model, picture, method="leave_one_out", regions=2, target=target)
+    assert why.answer_without_inputs is None
+    said = [note for note in why.notes if "with everything absent" in note]
+    assert len(said) == noted
+    if noted:
+        assert f"gives “{why.target}” more than 50%" in said[0]

@@ -1,5 +1,7 @@
 """LIME, the ReLU rules, parameter randomization and budgets are what they say. The truth is Captum, scikit-learn, a hand."""
 
+import math
+
 import captum.attr
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import vqa_explain as vx
-from vqa_explain.methods import create
+from vqa_explain.methods import create, estimators
 from vqa_explain.methods.base import for_players
 from vqa_explain.methods.surrogates import lime, ridge
 from vqa_explain.metrics.sanity import randomised
@@ -297,3 +299,34 @@ def test_line_breaks_and_tabs_are_blanks_where_all_agree(given, answer):
 
     assert vqa_score(answer, (given,) * 10) == 1.0
     assert vqa_score(answer, ("dark red", given) * 5) == 1.0
+
+
+PLAYERS = 12
+MAJORITY_BANZHAF = math.comb(PLAYERS - 1, 6) / 2 ** (PLAYERS - 1)
+
+
+@pytest.mark.parametrize("budget", [64, 150, 600])
+@pytest.mark.parametrize(
+    ("estimator", "game", "values"),
+    [
+        (estimators.permutation, lambda c: c.sum(axis=1) > 6, np.full(PLAYERS, 1 / PLAYERS)),
+        (estimators.banzhaf, lambda c: c.sum(axis=1) > 6, np.full(PLAYERS, MAJORITY_BANZHAF)),
+        (estimators.permutation, lambda c: c[:, :8].all(axis=1), np.r_[[1 / 8] * 8, [0] * 4]),
+        (estimators.banzhaf, lambda c: c[:, :8].all(axis=1), np.r_[[1 / 2**7] * 8, [0] * 4]),
+    ],
+    ids=["majority", "majority, Banzhaf", "all of eight", "all of eight, Banzhaf"],
+)
+def test_the_error_of_a_score_that_seldom_changes_is_not_zero(estimator, game, values, budget):
+    """Few draws agree by chance. Truth is the closed form of a symmetric game."""
+    found = [
+        estimators.settle(
+            estimator(lambda c: game(c).astype(float), PLAYERS, np.random.default_rng(seed), budget)
+        )
+        for seed in range(100)
+    ]
+    wrong = np.abs(np.array([one.values for one in found]) - values)
+    errors = np.array([one.errors for one in found])
+    assert ((errors == 0) & (wrong > 1e-9)).mean() <= 0.03
+    assert (wrong <= 2 * errors + 1e-12).mean() >= 0.83
+    real = np.sqrt((wrong**2).mean())
+    assert 0.9 * real < np.sqrt((errors**2).mean()) < 2.5 * real

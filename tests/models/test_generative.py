@@ -132,7 +132,7 @@ def test_dropping_is_as_hiding_from_attention(models, noise_picture, family):
         heard = torch.ones_like(given.heard)
         heard[:, encoded.state.prompt.image] = shown
         heard[:, encoded.state.prompt.text] = said
-        hidden = model._language.answer(given.hidden(heard), encoded.state.candidates)
+        hidden = model._language.answer(given.hidden(heard), encoded.candidates)
     np.testing.assert_allclose(dropped.numpy(), hidden.numpy(), atol=2e-5)
 
 

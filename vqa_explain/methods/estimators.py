@@ -19,6 +19,7 @@ PAIRS_AT_ONCE = 2
 DRAWS_AT_ONCE = 256  # coalitions between two looks at the error, at first
 MOST_DRAWS_AT_ONCE = 2048  # later: the more coalitions, the more of like length share a batch
 NO_PAIRS = np.empty((0, 2), dtype=int)
+SHRUNK = 4  # draws' worth of the players' mean variance that joins each player's own
 LOOK = 1.5  # the error is looked at whenever the draws have grown by this factor
 
 
@@ -145,8 +146,10 @@ def permutation(
     """φ (P,) from antithetic pairs of random orders.
 
     Each order and its reverse give every player one marginal contribution each; the mean of the two is one draw
-    (Mitchell et al. 2022, JMLR 23, section 4). Standard errors come from the spread of the draws. Σφ = v(P) − v(∅)
-    holds exactly, as it does for each order. Orders drawn by `order` make other values, Owen's for one.
+    (Mitchell et al. 2022, JMLR 23, section 4). Standard errors come from the spread of the draws, which is drawn
+    towards the players' mean: few draws of a player may agree by chance, and would state an error of 0 (an empirical
+    Bayes estimate, as in Smyth 2004, equation 3). Σφ = v(P) − v(∅) holds exactly, as it does for each order. Orders
+    drawn by `order` make other values, Owen's for one.
     """
     cost = 2 * (players - 1)  # the two ends are shared by all orders
     pairs = max(2, (budget - 2) // max(1, cost))
@@ -173,7 +176,9 @@ def permutation(
         def estimate(
             count: int = count, mean: np.ndarray = mean, spread: np.ndarray = spread
         ) -> Estimate:
-            return Estimate(mean, np.sqrt(spread / max(1, count - 1) / count))
+            own = count - 1
+            variance = (spread + SHRUNK * spread.mean() / own) / (own + SHRUNK)
+            return Estimate(mean, np.sqrt(variance / count))
 
         if count >= 2:
             yield Round(count, pairs, change, estimate)
@@ -304,11 +309,13 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
     """(P,) Banzhaf values by maximum sample reuse (Wang & Jia 2023, section 4.2).
 
     Each player is in a coalition with probability ½; its value is the mean score with it less the mean without it,
-    so every evaluation serves every player.
+    so every evaluation serves every player. Standard errors count the scores of nobody and of everybody as if
+    they had been drawn too: a score that seldom changes may be seen at one level alone, which is no certainty.
     """
     change = ends(score, players)[1]
     # Number, total and squares of the scores without and with each player.
     sums = np.zeros((3, 2, players))
+    ends_seen = np.array([[-change / 2], [change / 2]])  # without and with, as measured below
     drawn = 0
     while drawn < budget - 2:
         coalitions = rng.random((min(DRAWS_AT_ONCE, budget - 2 - drawn), players)) < 0.5
@@ -324,7 +331,10 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
         def estimate(sums: np.ndarray = sums) -> Estimate:
             count = np.maximum(sums[0], 1)
             mean = sums[1] / count
-            variance = np.maximum(sums[2] / count - mean**2, 0) / np.maximum(sums[0] - 1, 1)
+            more = count + 1
+            middle = (sums[1] + ends_seen) / more
+            spread = np.maximum((sums[2] + ends_seen**2) / more - middle**2, 0)
+            variance = spread / np.maximum(sums[0], 1)
             return Estimate(mean[1] - mean[0], np.sqrt(variance.sum(axis=0)))
 
         yield Round(drawn, budget - 2, change, estimate)

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.metrics.base import LOWER, Case, register_metric
-from vqa_explain.models.base import Model
+from vqa_explain.models.base import Model, OpenModel, candidates_of
 from vqa_explain.registry import parameter
 
 STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomised, from the answer downwards
@@ -74,7 +74,7 @@ def order_of_use(model: Model, example: Example) -> dict[str, int]:
     with torch.no_grad():
         encoded = model.encode(example)
         if model.labels is None:
-            encoded = model.with_answers(encoded, ["yes"])  # type: ignore[attr-defined]
+            encoded = cast(OpenModel, model).with_answers(encoded, ["yes"])
         with watched:
             model.scores(encoded, model.leaves(encoded))
     return watched.uses
@@ -151,7 +151,11 @@ class ParameterRandomization:
             try:
                 encoded = twin.encode(case.example)
                 if twin.labels is None:  # the candidates are the example's own
-                    encoded = twin.with_answers(encoded, case.task.encoded.labels)  # type: ignore[attr-defined]
+                    encoded = cast(OpenModel, twin).with_answers(
+                        encoded,
+                        case.task.encoded.labels,
+                        known=candidates_of(case.task.encoded).known,
+                    )
                 there = case.of(case.method, case.again(encoded, twin), case.task.cost)  # type: ignore[arg-type]
             except VQAExplainError:
                 continue  # a randomised network may overflow; the other stages still speak

@@ -1,7 +1,7 @@
 """What methods may know of a model: features, leaves, scores, and scores of coalitions."""
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +18,7 @@ from vqa_explain.features.image import Geometry
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import Token
 from vqa_explain.features.words import Word
+from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import network_held
 from vqa_explain.precision import in_float64
@@ -61,6 +62,7 @@ class Encoded:
         tokens, words: the question as the model and as people read it.
         labels: the K answers that the model scores for this example, in order.
         state: what else the adapter needs of the example.
+        candidates: the answers with their tokens, of a model whose answers are any texts.
     """
 
     example: Example
@@ -73,6 +75,7 @@ class Encoded:
     words: tuple[Word, ...] = ()
     labels: tuple[str, ...] = ()
     state: Any = None
+    candidates: Candidates | None = None
 
 
 class Model(Protocol):
@@ -295,17 +298,25 @@ class OpenModel(Model, Protocol):
         ...
 
     def with_answers(
-        self, encoded: Encoded, texts: Sequence[str], token: int | None = None
+        self,
+        encoded: Encoded,
+        texts: Sequence[str],
+        token: int | None = None,
+        known: Mapping[str, Sequence[int]] | None = None,
     ) -> Encoded:
         """The example with these candidates as its labels.
 
         Args:
             encoded: the example.
             texts: the candidates.
-            token: score only this token of each candidate, given those before it; `None` for all of them.
+            token: score only this token of each candidate, given those before it; `None` for all of them. A
+                candidate without it has score 0 (see `Candidates.check_token`).
+            known: text → token numbers, for candidates that were written or explained before. Others have the
+                tokens of what the model wrote itself where `generate` was called and it wrote that text,
+                and else those that the tokenizer gives for the text alone.
 
         Raises:
-            InvalidInput: a candidate has no tokens, or none of that number.
+            InvalidInput: a candidate has no tokens.
         """
         ...
 
@@ -315,18 +326,27 @@ def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
     with network_held(model.module), torch.no_grad():
         logits = in_float64(model.scores(encoded, model.leaves(encoded)))
     check_finite(logits, "the model's answer to the whole example")
-    return best_answers(model.kind, encoded.labels, logits, top)
+    return best_answers(model.kind, encoded, logits, top)
 
 
-def best_answers(kind: str, labels: Sequence[str], scores: Tensor, top: int) -> list[Answer]:
-    """The most probable answers by scores (1, K) of a `kind` of `KINDS`, best first."""
-    real = kind == REAL
-    found = scores[0] if real else KINDS[kind](scores).exp()[0]
-    best = found.topk(min(top, len(found)))
-    pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    if real:
-        return [Answer(labels[i], None, i, value) for value, i in pairs]
-    return [Answer(labels[i], probability, i) for probability, i in pairs]
+def best_answers(kind: str, encoded: Encoded, scores: Tensor, top: int) -> list[Answer]:
+    """The answers of the highest scores (1, K), of a `kind` of `KINDS`, best first."""
+    labels = encoded.labels
+    if kind == REAL:
+        best = scores[0].topk(min(top, len(labels)))
+        values = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        return [Answer(labels[i], None, i, value) for value, i in values]
+    logs = KINDS[kind](scores)
+    order = logs[0].topk(min(top, len(labels))).indices.tolist()
+    # Answers of several tokens may be compared by their mean, which is the log-probability of no text.
+    whole = logs if encoded.candidates is None else encoded.candidates.whole(logs)
+    return [Answer(labels[i], float(whole[0, i].exp()), i) for i in order]
+
+
+def candidates_of(encoded: Encoded) -> Candidates:
+    """The candidates of an example that has them (see `OpenModel.with_answers`)."""
+    assert encoded.candidates is not None, "with_answers comes first"
+    return encoded.candidates
 
 
 def check_finite(scores: Tensor, what: str) -> None:
@@ -342,6 +362,7 @@ def check_finite(scores: Tensor, what: str) -> None:
 SCORES = ("logit", "log_probability", "probability")
 PLAIN = ("logit", "value")  # scores that are the network's outputs as they are
 REAL = "real"
+FIT = "fit"
 
 
 def _no_probabilities(_scores: Tensor) -> Tensor:
@@ -354,7 +375,7 @@ def _no_probabilities(_scores: Tensor) -> Tensor:
 KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     "logits": lambda scores: scores.log_softmax(-1),  # of answers that exclude each other
     "log_probabilities": lambda scores: scores,  # of answers among all texts
-    "fit": F.logsigmoid,  # of each answer by itself
+    FIT: F.logsigmoid,  # of each answer by itself
     REAL: _no_probabilities,  # of a regression
 }
 

@@ -1,6 +1,6 @@
 """BLIP for question answering: an encoder of the question that looks at the picture, and a decoder of the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
+from vqa_explain.models.base import Encoded, Leaves, Positions, candidates_of, parameters_frozen
 from vqa_explain.models.candidates import (
     NEW_TOKENS,
     Candidates,
@@ -34,7 +34,6 @@ from vqa_explain.models.wording import (
 
 @dataclass
 class _State:
-    candidates: Candidates | None = None
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -103,18 +102,19 @@ class BlipModel:
         return tuple(encoded.state.written)
 
     def with_answers(
-        self, encoded: Encoded, texts: Sequence[str], token: int | None = None
+        self,
+        encoded: Encoded,
+        texts: Sequence[str],
+        token: int | None = None,
+        known: Mapping[str, Sequence[int]] | None = None,
     ) -> Encoded:
-        candidates = Candidates.of(
-            texts, self.processor.tokenizer, token, self.lengths, encoded.state.written
-        )
-        return replace(
-            encoded, labels=candidates.texts, state=replace(encoded.state, candidates=candidates)
-        )
+        known = {**encoded.state.written, **(known or {})}
+        candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
+        return replace(encoded, labels=candidates.texts, candidates=candidates)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         found = self.module.generate(encoded.ids, encoded.pixels, generation_config=one_token())
-        return encoded.state.candidates.firsts(found.logits[0])
+        return candidates_of(encoded).firsts(found.logits[0])
 
     def _embed(self, ids: Tensor) -> Tensor:
         return self.module.text_encoder.embeddings.word_embeddings(ids)
@@ -139,7 +139,7 @@ class BlipModel:
 
     def _answer(self, encoded: Encoded, seen: Tensor, words: Tensor, heard: Tensor) -> Tensor:
         """Scores (B, K) from image states (B, N, D), word embeddings (B, T, D) and what is heard (B, T)."""
-        candidates: Candidates = encoded.state.candidates
+        candidates = candidates_of(encoded)
         batch, many = len(words), len(candidates)
         with words_replaced(self.module.text_encoder.embeddings.word_embeddings, words):
             asked = self.module.text_encoder(

@@ -1,6 +1,6 @@
 """Answers that are texts: their tokens, and their log-probabilities from what a decoder says step by step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +29,15 @@ class Candidates:
     Attributes:
         texts: K of them.
         ids: the tokens of each, without a token that ends the answer.
-        token: the one token of each that is scored, or `None` for all.
+        pieces: the text of each of those tokens.
+        token: the one token of each that is scored, or `None` for all; an answer without it has score 0.
         lengths: "sum" of the tokens' log-probabilities, the answer's own; or their "mean", which long answers need to
             be compared with short ones.
     """
 
     texts: tuple[str, ...]
     ids: tuple[tuple[int, ...], ...]
+    pieces: tuple[tuple[str, ...], ...]
     token: int | None = None
     lengths: str = "sum"
 
@@ -50,26 +52,46 @@ class Candidates:
         tokenizer: Any,
         token: int | None,
         lengths: str,
-        known: dict[str, tuple[int, ...]],
+        known: Mapping[str, Sequence[int]],
     ) -> "Candidates":
         """Tokenizes texts; those in `known`, which the model wrote itself, keep its tokens.
 
         Raises:
-            InvalidInput: a text has no tokens, or not that one.
+            InvalidInput: a text has no tokens.
         """
         ids = []
         for text in texts:
             if not isinstance(text, str):
                 raise InvalidInput(f"an answer must be text, not {type(text).__name__}")
-            found = known.get(text) or tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+            found = tuple(known.get(text) or tokenizer(text, add_special_tokens=False)["input_ids"])
             if not found or not text.strip():
                 raise InvalidInput(f"the answer {text!r} has no tokens; give a text")
-            if token is not None and not 0 <= token < len(found):
-                raise InvalidInput(
-                    f"answer {text!r} has tokens 0 to {len(found) - 1}, no token {token}"
-                )
             ids.append(found)
-        return cls(tuple(texts), tuple(ids), token, lengths)
+        pieces = tuple(tuple(tokenizer.decode([i]) for i in found) for found in ids)
+        return cls(tuple(texts), tuple(ids), pieces, token, lengths)
+
+    @property
+    def known(self) -> dict[str, tuple[int, ...]]:
+        """The tokens of each text."""
+        return dict(zip(self.texts, self.ids, strict=True))
+
+    def check_token(self, answer: int) -> None:
+        """That an answer has the token that is scored.
+
+        Raises:
+            InvalidInput: it has not.
+        """
+        many = len(self.ids[answer])
+        if self.token is not None and not 0 <= self.token < many:
+            raise InvalidInput(
+                f"answer {self.texts[answer]!r} has tokens 0 to {many - 1}, no token {self.token}"
+            )
+
+    def whole(self, scores: Tensor) -> Tensor:
+        """(B, K) the log-probabilities of whole answers, of scores (B, K) of all their tokens."""
+        if self.lengths != "mean":
+            return scores
+        return scores * scores.new_tensor([len(ids) for ids in self.ids])
 
     def __len__(self) -> int:
         return len(self.texts)

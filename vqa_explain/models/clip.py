@@ -11,7 +11,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import Encoded, Leaves, Positions, parameters_frozen
+from vqa_explain.models.base import FIT, Encoded, Leaves, Positions, parameters_frozen
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import holds_network, network_held
@@ -53,7 +53,7 @@ class ClipModel:
     """Adapter of `CLIPModel` and `SiglipModel`: the question is a text, the one answer that it fits the picture."""
 
     family = "clip"
-    kind = "fit"
+    kind = FIT
     labels: tuple[str, ...] = FITS
     capabilities = frozenset({"gradients", "pixels"})
 

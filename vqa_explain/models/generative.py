@@ -5,7 +5,7 @@ that sequence where the decoder receives it, so that no family needs code of its
 from attention there, and absent picture tokens leave it there; the vision encoder runs once for each picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,14 @@ from vqa_explain.features.geometry import Geometry
 from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions, grid_regions, present_elements
 from vqa_explain.features.text import TextFeature
-from vqa_explain.models.base import Attention, Encoded, Leaves, Positions, parameters_frozen
+from vqa_explain.models.base import (
+    Attention,
+    Encoded,
+    Leaves,
+    Positions,
+    candidates_of,
+    parameters_frozen,
+)
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
 from vqa_explain.models.decoding import Decoding, Prompted
 from vqa_explain.models.measuring import PictureReader
@@ -42,7 +49,6 @@ class _State:
     layout: Layout
     places: tuple[Geometry, ...]
     prompt: Prompt
-    candidates: Candidates | None = None
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
@@ -148,20 +154,20 @@ class GenerativeModel:
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         state: _State = encoded.state
-        assert state.candidates is not None
         found = self.module.generate(**state.inputs, generation_config=one_token())
-        return state.candidates.firsts(found.logits[0])
+        return candidates_of(encoded).firsts(found.logits[0])
 
     def with_answers(
-        self, encoded: Encoded, texts: Sequence[str], token: int | None = None
+        self,
+        encoded: Encoded,
+        texts: Sequence[str],
+        token: int | None = None,
+        known: Mapping[str, Sequence[int]] | None = None,
     ) -> Encoded:
         state: _State = encoded.state
-        candidates = Candidates.of(
-            texts, self.processor.tokenizer, token, self.lengths, state.written
-        )
-        return replace(
-            encoded, labels=candidates.texts, state=replace(state, candidates=candidates)
-        )
+        known = {**state.written, **(known or {})}
+        candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
+        return replace(encoded, labels=candidates.texts, candidates=candidates)
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone(), "text": self._language.embed(encoded.ids).detach()}
@@ -177,7 +183,7 @@ class GenerativeModel:
         with parameters_frozen(self.module):
             given = self._received(encoded, leaves["image"])
             return self._language.answer(
-                self._worded(encoded, given, leaves["text"]), encoded.state.candidates
+                self._worded(encoded, given, leaves["text"]), candidates_of(encoded)
             )
 
     def _received(self, encoded: Encoded, frames: Tensor) -> Prompted:
@@ -192,14 +198,14 @@ class GenerativeModel:
         return replace(given, states=given.states.index_copy(1, where, words))
 
     def answer_steps(self, encoded: Encoded, columns: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        return encoded.state.candidates.steps(columns)
+        return candidates_of(encoded).steps(columns)
 
     def prompt_length(self, encoded: Encoded) -> int:
         state: _State = encoded.state
         return state.prompt.length
 
     def attention(self, encoded: Encoded, before: tuple[int, ...] = ()) -> Attention:
-        candidates: Candidates = encoded.state.candidates
+        candidates = candidates_of(encoded)
         with eager_attention(self.module), parameters_frozen(self.module), torch.enable_grad():
             leaves = {
                 name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
@@ -293,5 +299,4 @@ class GenerativeModel:
                 shown, owner
             )
             given = given.kept(present)
-        assert state.candidates is not None
-        return self._language.answer(given, state.candidates)
+        return self._language.answer(given, candidates_of(encoded))

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.models.base import REAL
+from vqa_explain.models.base import FIT, REAL
 from vqa_explain.precision import in_float64
 
 # What users call them, and what `models.base.KINDS` does.
-OUTPUTS = {"softmax": "logits", "sigmoid": "fit", "real": REAL}
+OUTPUTS = {"softmax": "logits", "sigmoid": FIT, "real": REAL}
 # What transformers' configurations call them.
 PROBLEM_TYPES = {
     "single_label_classification": "softmax",

@@ -5,7 +5,7 @@ another game than the one whose values are shown next to the measurement.
 """
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,11 +13,20 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
+from vqa_explain.explaining import at_token
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.regions import Regions, numbered
 from vqa_explain.game import make_players
 from vqa_explain.methods.base import BASELINES
-from vqa_explain.models.base import Encoded, Model, Target, answers, best_answers, find_answer
+from vqa_explain.models.base import (
+    Encoded,
+    Model,
+    OpenModel,
+    Target,
+    answers,
+    best_answers,
+    find_answer,
+)
 from vqa_explain.precision import in_float64
 
 TOP = 5
@@ -58,21 +67,27 @@ def changed(
     """
     encoded = _encoded(model, example, explanation)
     target = _target(model, encoded, explanation)
+    scored = _scored(model, encoded, explanation, target)
     seed = int(explanation.provenance.get("seed", 0))
     changes, after_all, used = [], [], []
     for fills in explained_fills(model, explanation):
         away = _absence(model, encoded, explanation, words, regions, fills, divided)
         with torch.no_grad():
-            scores = model.coalition_scores(
-                encoded, away.division, away.shown, away.said, away.fills, seed
-            )
-        scores = in_float64(scores)
-        before, after = target(scores).tolist()
+            asked_of = [encoded] if scored is encoded else [encoded, scored]
+            found = [
+                in_float64(
+                    model.coalition_scores(
+                        one, away.division, away.shown, away.said, away.fills, seed
+                    )
+                )
+                for one in asked_of
+            ]
+        before, after = target(found[-1]).tolist()
         changes.append(after - before)
-        after_all.append(scores[1])
+        after_all.append(found[0][1])
         used.append(away.fills)
     # Several fills or baselines are one game of their mean.
-    best = best_answers(model.kind, encoded.labels, torch.stack(after_all).mean(dim=0)[None], TOP)
+    best = best_answers(model.kind, encoded, torch.stack(after_all).mean(dim=0)[None], TOP)
     return {
         "answers": [asdict(answer) for answer in best],
         "change": float(np.mean(changes)),
@@ -193,6 +208,14 @@ def _target(model: Model, encoded: Encoded, explanation: Explanation) -> Target:
     return Target(index, contrast, explanation.score, kind=model.kind)
 
 
+def _scored(model: Model, encoded: Encoded, explanation: Explanation, target: Target) -> Encoded:
+    """The example as the explanation scores it: answers at one token, where that was explained."""
+    written = explanation.written
+    if written is None or written.token is None:
+        return encoded
+    return at_token(cast(OpenModel, model), encoded, [target], written.token)
+
+
 def _predicted(explanation: Explanation, words: list[int], regions: list[int]) -> float | None:
     """What the values foretell for the score; `None` where they do not add up to it."""
     # A polynomial's linear part alone foretells nothing: its pairs change the score too, and not all are kept.
@@ -221,9 +244,10 @@ def _encoded(model: Model, example: Example, explanation: Explanation | None) ->
     encoded = model.encode(example)
     if model.labels is not None:
         return encoded
+    model = cast(OpenModel, model)
     if explanation is None:
-        texts = list(model.generate(encoded))  # type: ignore[attr-defined]
-    else:
-        named = [text for text in (explanation.target, explanation.contrast) if text is not None]
-        texts = list(dict.fromkeys([*(a.text for a in explanation.answers), *named]))
-    return model.with_answers(encoded, texts)  # type: ignore[attr-defined,no-any-return]
+        return model.with_answers(encoded, list(model.generate(encoded)))
+    named = [text for text in (explanation.target, explanation.contrast) if text is not None]
+    texts = list(dict.fromkeys([*(a.text for a in explanation.answers), *named]))
+    known = {} if explanation.written is None else explanation.written.tokens
+    return model.with_answers(encoded, texts, known=known)
