@@ -204,7 +204,8 @@ FIRST, SECOND = "Is the red circle blue?", "Is the blue circle red?"
 def test_words_of_a_checkpoint_pass_the_embedding_alone(family, tmp_path, noise_picture):
     model = vx.load(checkpoint(family, tmp_path), device="cpu")
     one, other = (model.encode(vx.Example(noise_picture, q)) for q in (FIRST, SECOND))
-    assert one.ids.shape == other.ids.shape and not torch.equal(one.ids, other.ids)
+    assert one.ids.shape == other.ids.shape
+    assert not torch.equal(one.ids, other.ids)
     if model.labels is None:
         one, other = (model.with_answers(each, ["yes", "no"], 0) for each in (one, other))
     with torch.no_grad():
