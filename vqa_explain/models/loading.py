@@ -1,7 +1,7 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -423,7 +423,7 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
         module, found = kind.from_pretrained(
             source, use_safetensors=True, output_loading_info=True, **settings
         )
-    _check_complete(found["missing_keys"], options)
+    _check_complete(found["missing_keys"], module, options)
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -454,26 +454,56 @@ def _tried(model: Model, processor: Any, options: Options, source: Path | None =
     return model
 
 
-def _check_complete(missing: Iterable[str], options: Options) -> None:
+def _check_complete(missing: Iterable[str], module: Any, options: Options) -> None:
     """Refuses weights that the checkpoint lacks, which are random, but for those that the user allows.
 
     transformers leaves out of `missing` what is tied to weights that are there, and what is computed.
+
+    Args:
+        missing: their names.
+        module: the network.
+        options: what the user allows.
     """
     if options.allow_missing is True:
         return
     allowed = tuple(prefix.rstrip(".") for prefix in options.allow_missing or ())
-    lacking = sorted(
-        key
-        for key in missing
-        if not any(key == one or key.startswith(f"{one}.") for one in allowed)
+    lacking = sorted(key for key in missing if not any(_within(key, one) for one in allowed))
+    if not lacking:
+        return
+    more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+    parts = _lacking_parts(lacking, set(module.state_dict()) - set(missing))
+    body = module.base_model_prefix
+    given: Any = [one for one in allowed if not any(_within(one, part) for part in parts)] + parts
+    if len(parts) > 8:
+        given, purpose = True, "if random numbers will do for all of them"
+    elif set(parts) & set(lacking) or any(_within(part, body) for part in parts):
+        purpose = "if random numbers will do for them"
+    else:
+        purpose = "for a head that is still to be trained"
+    raise InvalidInput(
+        f"model {options.name!r} lacks weights, which would be random: {', '.join(lacking[:8])}{more}; fetch or "
+        f"save it again, or give allow_missing={given!r} {purpose}"
     )
-    if lacking:
-        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
-        head = lacking[0].split(".")[0]
-        raise InvalidInput(
-            f"model {options.name!r} lacks weights, which would be random: {', '.join(lacking[:8])}{more}; fetch or "
-            f"save it again, or give allow_missing=[{head!r}] for a head that is still to be trained"
-        )
+
+
+def _within(key: str, prefix: str) -> bool:
+    """Whether a weight is a module's of that name, or has that name itself."""
+    return key == prefix or key.startswith(f"{prefix}.")
+
+
+def _lacking_parts(lacking: Sequence[str], there: Iterable[str]) -> list[str]:
+    """What names weights that are lacking and none that is there: whole modules, and single weights of others.
+
+    >>> _lacking_parts(["body.bias", "head.0.weight", "head.2.weight"], ["body.weight"])
+    ['body.bias', 'head']
+    """
+    kept = set(there)
+    found = []
+    for key in lacking:
+        steps = key.split(".")
+        prefixes = [".".join(steps[:length]) for length in range(1, len(steps) + 1)]
+        found.append(next(p for p in prefixes if not any(_within(name, p) for name in kept)))
+    return list(dict.fromkeys(found))
 
 
 def _check_vocabulary(processor: Any, name: str) -> None:
