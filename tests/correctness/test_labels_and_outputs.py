@@ -441,8 +441,8 @@ def test_one_number_for_each_picture_is_one_output(form, outputs, picture):
 
 def test_scores_without_rows_name_the_remedy(picture):
     network = Numbers(lambda found: torch.cat([found, -found]))
+    model = vx.load(network, transform=ToTensor(), labels=["a", "b"], device="cpu")
     with pytest.raises(vx.InvalidInput, match=r"shape \(2,\) for one picture.*call="):
-        model = vx.load(network, transform=ToTensor(), labels=["a", "b"], device="cpu")
         vx.explain(model, picture, method="occlusion")
 
 

@@ -159,6 +159,6 @@ def test_numbers_of_a_question_may_be_a_batch_of_one(form, noise_picture):
     ],
 )
 def test_what_a_text_function_may_not_give(given, message, noise_picture):
+    model = custom(text=lambda _: given, words=lambda question: question.strip("?").split())
     with pytest.raises(vx.InvalidInput, match=message):
-        model = custom(text=lambda _: given, words=lambda question: question.strip("?").split())
         model.encode(vx.Example(noise_picture, QUESTION))

@@ -91,8 +91,8 @@ def tensors_in(output: Any, path: Path = ()) -> Iterator[Found]:
 def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     """Where the scores (B, K) are in what a network gives.
 
-    A tensor itself, also (B,) of one number for each picture; else what is called "logits"; else the only tensor (B, K) of real numbers, as far as K is known;
-    of several, the one whose name says that it is the output.
+    A tensor itself, also (B,) of one number for each picture; else what is called "logits"; else the only tensor (B, K)
+    of real numbers, as far as K is known; of several, the one whose name says that it is the output.
 
     Args:
         output: what it gives.

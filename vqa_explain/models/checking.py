@@ -289,8 +289,6 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
             "a changed frame scores as the changed picture",
             f"what the network gets misses {missed:.0%} of a change of the picture",
         )
-    if plain is None:
-        return
     leaves = {
         name: torch.cat([encoded.pixels, other.pixels]) if name == "image" else leaf.repeat(2, 1, 1)
         for name, leaf in model.leaves(encoded).items()
@@ -304,9 +302,13 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
         raise _fail(model, "two in a batch score as one by one", seen) from error
     if model.labels is None:
         other = cast(OpenModel, model).with_answers(other, ANSWERS, 0)
-    changed = _plain(model, other)
-    assert changed is not None
-    theirs = torch.cat([plain, changed])
+    if plain is None:  # then only batches can be checked
+        alone = [{name: leaf[i : i + 1] for name, leaf in leaves.items()} for i in range(2)]
+        theirs = torch.cat([in_float64(model.scores(encoded, one)) for one in alone])
+    else:
+        changed = _plain(model, other)
+        assert changed is not None
+        theirs = torch.cat([plain, changed])
     kinds = {encoded.pixels.dtype, *(p.dtype for p in model.module.parameters())}
     rounding = max(ROUNDING.get(kind, 0.0) for kind in kinds)
     if quantized_layer(model.module) is not None:
@@ -316,11 +318,19 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
     if not off <= allowed:
         raise _fail(
             model,
-            "scores equal the plain call",
+            "two in a batch score as one by one"
+            if plain is None
+            else "scores equal the plain call",
             f"they differ by {off:.3g} from {float(theirs[0].abs().max()):.3g}",
         )
     moved = float((theirs[1] - theirs[0]).abs().max())
     off = float((ours[1] - theirs[1]).abs().max())
+    if plain is None and not off <= allowed:
+        raise _fail(
+            model,
+            "two in a batch score as one by one",
+            f"the second one is {off:.3g} away from that",
+        )
     if not off <= allowed + OF_CHANGE * moved:
         raise _fail(
             model,

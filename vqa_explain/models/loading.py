@@ -343,7 +343,7 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
     name = str(model)
     if name in _own:
         _refuse_outputs(replace(options, name=name))
-        return _own[name](options.device)
+        return _registered(name, options)
     if name in SHIPPED:
         source = data_folder() / name
         if not source.is_dir():
@@ -360,6 +360,27 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
         )
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust)
+
+
+def _registered(name: str, options: Options) -> Model:
+    """What a function given to `register_model` makes, checked if it is an adapter of the user's own.
+
+    Adapters of this package are checked, or not, where the function makes them.
+
+    Raises:
+        InvalidInput: it makes no model, or one that fails the self-check.
+    """
+    make = _own[name]
+    model = make(options.device)
+    if not hasattr(model, "capabilities") or not hasattr(model, "module"):
+        raise InvalidInput(
+            f"the function registered as {name!r} gives {type(model).__name__}, not a model such as "
+            "vqa_explain.CustomModel or what vqa_explain.load gives"
+        )
+    ours = {f"vqa_explain.models.{family.home.partition(':')[0]}" for family in FAMILIES.values()}
+    if any(kind.__module__ in ours for kind in type(model).__mro__):
+        return model
+    return _tried(model, make, replace(options, name=name))
 
 
 def _prefixes(allowed: Any) -> bool | tuple[str, ...]:
