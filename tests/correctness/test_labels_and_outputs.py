@@ -396,6 +396,57 @@ def test_a_configuration_says_what_outputs_are(problem_type, count, expected, pi
         assert answer.probability == pytest.approx(expit(scores[index]), rel=1e-4)
 
 
+class Numbers(nn.Module):
+    """One number for each picture, in some form."""
+
+    def __init__(self, form):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            self.weight = nn.Parameter(torch.randn(3))
+        self.form = form
+
+    def forward(self, pixels):
+        return self.form(pixels.mean((2, 3)) @ self.weight)
+
+
+FORMS = {
+    "(B,)": lambda found: found,
+    "squeezed": lambda found: found[:, None].squeeze(),
+    "(B, 1)": lambda found: found[:, None],
+    "in a dict": lambda found: {"value": found},
+    "named logits": lambda found: {"logits": found, "features": found[:, None] * torch.ones(7)},
+}
+
+
+@pytest.mark.parametrize("outputs", ["real", "sigmoid"])
+@pytest.mark.parametrize("form", FORMS)
+def test_one_number_for_each_picture_is_one_output(form, outputs, picture):
+    network = Numbers(FORMS[form])
+    model = vx.load(network, transform=ToTensor(), labels=["age"], outputs=outputs, device="cpu")
+    why = vx.explain(model, picture, method="occlusion", window=8, stride=8)
+    assert why.answers[0].text == "age"
+    pixels = ToTensor()(picture)[None]
+    with torch.no_grad():
+        value = float(pixels.mean((2, 3)) @ network.weight)
+    expected = value if outputs == "real" else expit(value)
+    answer = why.answers[0]
+    found = answer.value if outputs == "real" else answer.probability
+    assert found == pytest.approx(expected, abs=1e-5)
+    encoded = model.encode(vx.Example(picture))
+    frames = torch.cat([encoded.pixels, encoded.pixels * 0.5])
+    with torch.no_grad():
+        each = torch.stack([frame.mean((1, 2)) @ network.weight for frame in frames])
+        torch.testing.assert_close(model.scores(encoded, {"image": frames})[:, 0], each)
+
+
+def test_scores_without_rows_name_the_remedy(picture):
+    network = Numbers(lambda found: torch.cat([found, -found]))
+    model = vx.load(network, transform=ToTensor(), labels=["a", "b"], device="cpu")
+    with pytest.raises(vx.InvalidInput, match=r"shape \(2,\) for one picture.*call="):
+        vx.explain(model, picture, method="occlusion")
+
+
 def test_real_numbers_have_no_probabilities(picture, tmp_path):
     model = loaded(["price"], outputs="real")
     value = plain(model, picture)[0]

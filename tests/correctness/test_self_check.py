@@ -16,7 +16,7 @@ from torch import nn
 
 import vqa_explain as vx
 from vqa_explain.features.geometry import AlignedGeometry
-from vqa_explain.models import checking, pixels
+from vqa_explain.models import checking, loading, pixels
 from vqa_explain.models.checking import check_model
 
 LABELS = ["yes", "no", "red", "blue"]
@@ -282,3 +282,61 @@ def test_a_pass_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     vx.load(checkpoint("clip", tmp_path), device="cpu")
+
+
+class Own:
+    """An adapter of a user's own, around one of ours, as far as methods see it."""
+
+    def __init__(self, wrong=None):
+        self._inner, self._wrong = custom(wide_awake(AttendsToGrid)), wrong
+
+    def __getattr__(self, name):
+        if name in ("plain_scores", "unchecked") or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.__dict__["_inner"], name)
+
+    def scores(self, encoded, leaves):
+        found = self._inner.scores(encoded, leaves)
+        if self._wrong == "batch":
+            return found + 0.1 * (len(found) - 1)
+        return found.roll(1, dims=0) if self._wrong == "rows" else found
+
+
+class OwnWithPlain(Own):
+    def plain_scores(self, encoded):
+        return self._inner.plain_scores(encoded) + (0.5 if self._wrong == "plain" else 0)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(loading, "_own", {})
+    return lambda make: vx.register_model("mine")(lambda _device: make())
+
+
+@pytest.mark.parametrize("make", [Own, OwnWithPlain])
+def test_a_registered_adapter_that_is_right_passes(make, registered):
+    registered(make)
+    assert isinstance(vx.load("mine", device="cpu"), make)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong", "check"),
+    [
+        (Own, "batch", "two in a batch score as one by one"),
+        (Own, "rows", "two in a batch score as one by one"),
+        (OwnWithPlain, "plain", "scores equal the plain call"),
+    ],
+)
+def test_a_registered_adapter_that_is_wrong_is_refused(make, wrong, check, registered, caplog):
+    registered(lambda: make(wrong))
+    with pytest.raises(vx.InvalidInput, match=check):
+        vx.load("mine", device="cpu")
+    with caplog.at_level(logging.WARNING, "vqa_explain"):
+        vx.load("mine", device="cpu", check=False)
+    assert "is not checked" in caplog.text
+
+
+def test_a_registered_function_must_make_a_model(registered):
+    registered(lambda: "a model")
+    with pytest.raises(vx.InvalidInput, match="registered as 'mine' gives str, not a model"):
+        vx.load("mine", device="cpu")

@@ -16,7 +16,7 @@ from conftest import ToTensor
 from torch import nn
 
 import vqa_explain as vx
-from vqa_explain.evaluation.plan import read_plan
+from vqa_explain.evaluation.plan import model_fingerprint, read_plan
 from vqa_explain.evaluation.store import Store
 
 DATA = "scenes:test"
@@ -184,6 +184,28 @@ def test_another_plan_in_the_folder_is_refused_with_the_difference(scenes_model,
     other = vx.load("easy-vqa", device="cpu")
     with pytest.raises(vx.InvalidInput, match="model_fingerprint"):
         run(other, tmp_path)
+
+
+class Scaled(nn.Module):
+    """Has a buffer that is never saved."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 2))
+        self.register_buffer("scale", torch.tensor([1.0, 2.0]), persistent=False)
+
+    def forward(self, pixels):
+        return self.look(pixels) * self.scale
+
+
+@pytest.mark.parametrize("name", ["scale", "look.2.weight"])
+def test_weights_and_buffers_that_change_places_are_another_model(name):
+    module = Scaled()
+    model = vx.load(module, transform=ToTensor(), labels=["a", "b"], device="cpu")
+    before = model_fingerprint(model)
+    tensor = dict([*module.named_buffers(), *module.named_parameters()])[name]
+    tensor.data = tensor.data.flip(0)
+    assert model_fingerprint(model) != before
 
 
 def test_a_second_run_at_the_same_time_is_told(scenes_model, tmp_path):

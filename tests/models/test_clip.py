@@ -5,6 +5,7 @@ import pytest
 import torch
 from families import QUESTION, on_all
 from PIL import Image
+from transformers import AutoProcessor
 
 import vqa_explain as vx
 
@@ -50,3 +51,18 @@ def test_labels_make_a_zero_shot_classifier(folders, models, noise_picture, fami
 def test_labels_must_be_texts_to_choose_among(folders, labels):
     with pytest.raises(vx.InvalidInput, match="at least two texts"):
         vx.load(folders("clip"), labels=labels, device="cpu")
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_texts_are_read_anew_when_the_weights_have_changed(folders, noise_picture, family):
+    model = vx.load(folders(family), labels=LABELS, device="cpu")
+    encoded = model.encode(vx.Example(noise_picture))
+    before = model.plain_scores(encoded)
+    network = model.module.module
+    with torch.no_grad():
+        for weight in network.text_model.parameters():
+            weight.copy_(weight.roll(1))  # which keeps every sum
+        processor = AutoProcessor.from_pretrained(folders(family))
+        fresh = vx.load(network, processor=processor, labels=LABELS, device="cpu")
+        assert not torch.allclose(model.plain_scores(encoded), before, atol=1e-3)
+        torch.testing.assert_close(model.plain_scores(encoded), fresh.plain_scores(encoded))

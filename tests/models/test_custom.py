@@ -110,3 +110,55 @@ def test_a_network_with_two_embeddings_needs_a_path():
     net.places = nn.Embedding(4, 4)
     with pytest.raises(vx.InvalidInput, match=r"2 embedding layers \(embedding, places\)"):
         vx.CustomModel(net, image=IMAGE, text=VOCABULARY, labels=["a"])
+
+
+NUMBERS = [2, 3, 4, 5, 6]
+PIECES = ["What", "color", "is", "the", "circle"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda numbers: torch.tensor(numbers),
+        lambda numbers: torch.tensor([numbers]),
+        lambda numbers: np.array([numbers]),
+        lambda numbers: [numbers],
+        lambda numbers: (tuple(numbers),),
+        lambda numbers: [torch.tensor(numbers)],
+        lambda numbers: {"input_ids": [numbers]},
+        lambda numbers: iter(numbers),
+        lambda numbers: [list(zip(PIECES, numbers, strict=True))],
+    ],
+)
+def test_numbers_of_a_question_may_be_a_batch_of_one(form, noise_picture):
+    def text(_question):
+        return form(NUMBERS)
+
+    def words(question):
+        return question.strip("?").split()
+
+    model = custom(text=text, words=words)
+    encoded = model.encode(vx.Example(noise_picture, QUESTION))
+    assert encoded.ids.tolist() == [NUMBERS]
+    assert [word.text for word in encoded.words] == PIECES
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.tensor([NUMBERS, NUMBERS]), "a batch of 2"),
+        ([NUMBERS, NUMBERS], "a batch of 2"),
+        (torch.tensor(3), "one number"),
+        (3, "gave int"),
+        ("23456", "gave str"),
+        ({"tokens": NUMBERS}, "gave dict"),
+        ([2.5, 3, 4, 5, 6], "2.5.*no token number"),
+        (["2", "3", "4", "5", "6"], "'2'.*no token number"),
+        ([float("nan"), 3, 4, 5, 6], "nan.*no token number"),
+        (None, "gave NoneType"),
+    ],
+)
+def test_what_a_text_function_may_not_give(given, message, noise_picture):
+    model = custom(text=lambda _: given, words=lambda question: question.strip("?").split())
+    with pytest.raises(vx.InvalidInput, match=message):
+        model.encode(vx.Example(noise_picture, QUESTION))

@@ -287,6 +287,72 @@ def test_explanations_use_them_and_follow_the_weights(picture):
     assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
 
 
+def two_numbers(network):
+    network[1].bias[0] += 2
+    network[1].bias[1] -= 2
+
+
+def two_numbers_of_data(network):
+    network[1].bias.data[0] += 2
+    network[1].bias.data[1] -= 2
+
+
+def filters_change_places(network):
+    network[0].weight.copy_(network[0].weight.flip(0))
+
+
+def filters_change_places_in_data(network):
+    network[0].weight.data.copy_(network[0].weight.data.flip(0))
+
+
+def filters_are_turned(network):
+    network[0].weight.data = network[0].weight.data.rot90(1, (2, 3)).contiguous()
+
+
+def statistics_change_places(network):
+    network[1].running_mean.copy_(network[1].running_mean.roll(1))
+
+
+# Each leaves the sum of every tensor where it was, but for rounding.
+KEEP_SUMS = [
+    two_numbers,
+    two_numbers_of_data,
+    filters_change_places,
+    filters_change_places_in_data,
+    filters_are_turned,
+    statistics_change_places,
+]
+
+
+@pytest.mark.parametrize("change", KEEP_SUMS)
+def test_changes_that_keep_every_sum_are_followed(change, picture):
+    network = seeded(small)
+    for tensor in (*network.parameters(), *network.buffers()):  # so that sums are exact
+        if tensor.is_floating_point():
+            tensor.data = (tensor.data * 1024).round() / 1024
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    before = values(explained(model, picture))
+    with torch.no_grad():
+        change(network)
+    why = explained(model, picture)
+    assert values(why) != pytest.approx(before, abs=1e-4)
+    assert values(why) == pytest.approx(by_hand(network, picture, why), abs=5e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", [two_numbers, filters_change_places, filters_are_turned])
+def test_changes_are_followed_within_one_example(change, picture):
+    network = seeded(small)
+    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    encoded = model.encode(vx.Example(picture))
+    frames = encoded.pixels.repeat(2, 1, 1, 1)
+    model.scores(encoded, {"image": frames})
+    change(network)
+    torch.testing.assert_close(
+        model.scores(encoded, {"image": frames}), network(frames), rtol=1e-5, atol=1e-5
+    )
+
+
 def test_hooks_see_what_a_layer_gives_by_itself(picture):
     network = seeded(small)
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")

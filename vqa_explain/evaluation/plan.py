@@ -12,6 +12,7 @@ import torch
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
+from vqa_explain.models.weights import bits
 
 FORMAT = 2
 # Fields that may change between two calls of a run.
@@ -115,9 +116,10 @@ def read_plan(path: Path) -> Plan:
 
 
 def model_fingerprint(model: Model) -> str:
-    """A hash of the model's family, answers and weights."""
+    """A hash of the model's family, answers, weights and buffers, those that are never saved too."""
     digest = hashlib.sha256(json.dumps([model.family, model.kind, model.labels]).encode())
-    for name, tensor in sorted(model.module.state_dict().items()):
+    state = {**dict(model.module.named_buffers()), **model.module.state_dict()}
+    for name, tensor in sorted(state.items()):
         digest.update(name.encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
@@ -129,10 +131,8 @@ def _bytes(value: Any) -> bytes:
         return b"".join(_bytes(one) for one in value)
     if not isinstance(value, torch.Tensor):
         return repr(value).encode()
-    values = value.detach().cpu()
-    if not values.is_quantized:
-        return values.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return _bytes(values.int_repr()) + repr(values).encode()  # the text has its scales
+    scales = repr(value).encode() if value.is_quantized else b""
+    return bits(value).tobytes() + scales
 
 
 def data_fingerprint(dataset: Any) -> str:

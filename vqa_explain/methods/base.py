@@ -331,7 +331,8 @@ def check_support(method: Method, model: Model) -> None:
     missing = method.needs - model.capabilities
     if missing:
         able = ", ".join(name for name, cls in METHODS.items() if cls.needs <= model.capabilities)
-        why = "; ".join(LACKS[what] for what in sorted(missing))
+        known = LACKS | getattr(model, "lacks", {})  # what was measured of this very model
+        why = "; ".join(known[what] for what in sorted(missing))
         raise Unsupported(
             f"method {method.name!r} cannot explain model {model.name!r}: {why}; these work: {able}"
         )

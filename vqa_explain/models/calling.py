@@ -91,8 +91,8 @@ def tensors_in(output: Any, path: Path = ()) -> Iterator[Found]:
 def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     """Where the scores (B, K) are in what a network gives.
 
-    A tensor itself; else what is called "logits"; else the only tensor (B, K) of real numbers, as far as K is known;
-    of several, the one whose name says that it is the output.
+    A tensor itself, also (B,) of one number for each picture; else what is called "logits"; else the only tensor (B, K)
+    of real numbers, as far as K is known; of several, the one whose name says that it is the output.
 
     Args:
         output: what it gives.
@@ -109,12 +109,10 @@ def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     sure = [one for one in found if one.path == (SURE,)]
     if sure:
         return sure[0].path
-    flat = [
-        one
-        for one in found
-        if one.values.ndim == 2 and len(one.values) == rows and _is_real(one.values)
-    ]
-    suited = [one for one in flat if one.values.shape[1] == count] if count is not None else flat
+    flat = [one for one in found if _is_flat(one.values, rows, count)]
+    suited = flat
+    if count is not None:
+        suited = [one for one in flat if one.values.numel() == rows * count]
     named = [one for one in suited if one.path and one.path[-1] in (SURE, *NAMED)]
     for choice in (suited, named, flat if count is not None and not suited else []):
         if len(choice) == 1:
@@ -128,8 +126,13 @@ def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     )
 
 
-def _is_real(values: Tensor) -> bool:
-    return values.is_floating_point()
+def _is_flat(values: Tensor, rows: int, count: int | None) -> bool:
+    """Whether it holds real numbers (B, K), or (B,) of one label."""
+    if not values.is_floating_point():
+        return False
+    if count == 1 and values.shape == (rows,):
+        return True
+    return values.ndim == 2 and len(values) == rows
 
 
 def taken(output: Any, path: Path, name: str) -> Tensor:
@@ -180,6 +183,7 @@ class NetworkCall:
         self.number_type = number_types(module)[0]
         self.at_once: int | None = None
         self._path: Path | None = None
+        self._one_number = False  # whether it gives (B,), one number for each picture
         self._changes_input = False  # by operations in place, so that it must get copies
 
     def __call__(self, pixels: Tensor, *more: Tensor) -> Tensor:
@@ -207,8 +211,14 @@ class NetworkCall:
     def once(self, *given: Tensor) -> Tensor:
         """Scores (B, K) of one call of the network, whatever number of rows it takes."""
         own = tuple(one.clone() for one in given) if self._changes_input else given
-        output = self._function(*own)
-        return taken(output, self._path or (), self._name)
+        return self._scores(self._function(*own), len(given[0]))
+
+    def _scores(self, output: Any, rows: int) -> Tensor:
+        """Scores (B, K) in what the network gives for B rows."""
+        found = taken(output, self._path or (), self._name)
+        if self._one_number and found.numel() == rows:
+            return found.reshape(rows, 1)
+        return found
 
     def measure(self, count: int | None, pixels: Tensor, *more: Tensor) -> Tensor:
         """Finds out how the network is called, from one example, and gives its pixels as the network takes them.
@@ -231,7 +241,10 @@ class NetworkCall:
                 if output is None:
                     continue
                 self._path = find_scores(output, rows, count, self._name)
-                scores = taken(output, self._path, self._name)
+                shape = taken(output, self._path, self._name).shape
+                # A network that squeezes its output gives () for one picture.
+                self._one_number = count in (None, 1) and tuple(shape) in ((rows,), ())
+                scores = self._scores(output, rows)
                 self.number_type = number_type
                 if scores.ndim == 2 and len(scores) == rows:
                     self._choose_rows(rows, scores, given, *more)
@@ -292,8 +305,8 @@ class NetworkCall:
 
     def _agree(self, first: Tensor, second: Any, together: Any) -> bool:
         try:
-            expected = torch.cat([first, taken(second, self._path or (), self._name)])
-            found = taken(together, self._path or (), self._name)
+            expected = torch.cat([first, self._scores(second, 1)])
+            found = self._scores(together, 2)
         except (InvalidInput, RuntimeError):
             return False
         if found.shape != expected.shape:

@@ -97,11 +97,10 @@ class Candidates:
         return len(self.texts)
 
     def padded(self, device: torch.device) -> Tensor:
-        """(K, longest) the tokens, zeros after the end."""
-        longest = max(map(len, self.ids))
-        return torch.tensor(
-            [[*ids, *[0] * (longest - len(ids))] for ids in self.ids], device=device
-        )
+        """(K, longest) the tokens up to the last that is scored, zeros after the end."""
+        read = [ids if self.token is None else ids[: self.token + 1] for ids in self.ids]
+        longest = max(map(len, read))
+        return torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in read], device=device)
 
     def weight(self, answer: int, token: int) -> float:
         """How often a token's log-probability counts in the score of an answer."""
@@ -136,7 +135,7 @@ class Candidates:
         """Scores (B, K) from the log-probability (B, K, longest) of each token given those before it."""
         counted = torch.zeros(steps.shape[1:], dtype=steps.dtype, device=steps.device)
         for answer, ids in enumerate(self.ids):
-            for token in range(len(ids)):
+            for token in range(min(len(ids), counted.shape[1])):
                 counted[answer, token] = self.weight(answer, token)
         return (steps * counted).sum(dim=2)
 

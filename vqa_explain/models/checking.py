@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, OutOfMemory, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
+from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Encoded, Model, OpenModel
-from vqa_explain.models.calling import quantized_layer
+from vqa_explain.models.calling import FAILURES, quantized_layer
 from vqa_explain.models.sharing import network_held
 from vqa_explain.precision import in_float64
 
@@ -31,7 +32,12 @@ PLACES = ((0.3, 0.3), (0.65, 0.35), (0.5, 0.6))
 QUESTION = "What color is the circle?"
 # The same in other scripts. A tokenizer need not know them, but must not put values on other words.
 SCRIPTS = (QUESTION, "यह गोला किस रंग का है?", "这个圆是什么颜色的?", "ما لون هذه الدائرة؟")
-ANSWERS = ("yes", "no")
+# Candidates of models that write. Of two alone, a block may move both by next to nothing.
+ANSWERS = (
+    *("yes", "no", "red", "blue", "green", "a", "the", "it"),
+    *("on", "left", "cat", "none", "1", "2", "7", "x"),
+)
+LARGER = ((336, 448),)  # (H, W) of the picture that is tried where the network takes no small ones
 INSIDE = 0.9  # share of a block's change that must come back to its place
 # How far scores may be from the network's own, relative to the largest: what rounding does in many
 # layers, by number type; and as a share of the change between two pictures, where one tensor follows
@@ -53,6 +59,15 @@ class Plain(Protocol):
         ...
 
 
+@runtime_checkable
+class Following(Protocol):
+    """A model whose frame becomes the network's tensors by steps of the adapter's own."""
+
+    def missed_change(self, encoded: Encoded, other: Encoded) -> float:
+        """The share of the change between two pictures that the second's frame misses in these tensors."""
+        ...
+
+
 class Untried(Exception):
     """The network does not take pictures of the check's sizes, so nothing could be tried."""
 
@@ -66,7 +81,9 @@ def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
         source: the folder that it was loaded from, under which a pass is kept on disk.
 
     Raises:
-        InvalidInput: a check failed; the message names it and says what was seen.
+        InvalidInput: a check failed; the message names it and says what was seen. Or the model takes no picture that
+            was tried.
+        Unsupported: the adapter says why it cannot use the model.
     """
     known = _passed.setdefault(model.module, [])
     mark = None if source is None else _mark(source, model)
@@ -78,9 +95,8 @@ def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
         if hasattr(model, "unchecked"):
             log.info("model %r is checked on its first example: %s", model.name, error)
             cast(Any, model).unchecked = True
-        else:
-            log.warning("model %r could not be checked: %s", model.name, error)
-        return model
+            return model
+        _check_larger(model)
     known.append(processor)
     if mark is not None:
         _keep(mark)
@@ -112,6 +128,31 @@ def check_model(model: Model, sizes: tuple[tuple[int, int], ...] = SIZES) -> Non
                 _check_blocks(model, model.encode(Example(picture, _question(model))))
             _check_scores(model, encoded, changed, theirs)
             _check_words(model, pictures[0])
+
+
+def _check_larger(model: Model) -> None:
+    """The check with a picture of a usual size, where no small one could be tried.
+
+    Raises:
+        InvalidInput: a check failed, or the model takes this picture neither.
+        Unsupported: the adapter says why it cannot use the model.
+    """
+    try:
+        check_model(model, LARGER)
+    except Untried as error:
+        cause = error.__cause__
+        if isinstance(cause, VQAExplainError):
+            raise cause from cause.__cause__
+        raise InvalidInput(
+            f"model {model.name!r} fails on what its processor makes of a picture and a question: "
+            f"{_first_line(cause)}; give the processor that belongs to it, or wrap the network in "
+            "vqa_explain.CustomModel"
+        ) from cause
+
+
+def _first_line(error: BaseException | None) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__} {lines[0]}".strip()
 
 
 def check_first(model: Model, picture: np.ndarray) -> None:
@@ -187,7 +228,9 @@ def _encoded(model: Model, picture: np.ndarray) -> Encoded:
             encoded = cast(OpenModel, model).with_answers(encoded, ANSWERS, 0)
     except OutOfMemory:
         raise
-    except (VQAExplainError, RuntimeError, ValueError, IndexError, TypeError) as error:
+    except (VQAExplainError, *FAILURES) as error:
+        if lacks_memory(error):
+            raise
         raise Untried(str(error)) from error
     return encoded
 
@@ -204,7 +247,9 @@ def _plain(model: Model, encoded: Encoded) -> Tensor | None:
         # Some networks change their input in place.
         own = replace(encoded, pixels=encoded.pixels.clone())
         return in_float64(model.plain_scores(own))
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except (VQAExplainError, *FAILURES) as error:
+        if lacks_memory(error):
+            raise
         raise Untried(str(error)) from error
 
 
@@ -237,22 +282,33 @@ def _check_blocks(model: Model, encoded: Encoded) -> Encoded:
 
 def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor | None) -> None:
     """Two frames in one batch score as the network itself scores the two pictures, one by one."""
-    if plain is None:
-        return
+    missed = model.missed_change(encoded, other) if isinstance(model, Following) else 0.0
+    if not missed <= OF_CHANGE:
+        raise _fail(
+            model,
+            "a changed frame scores as the changed picture",
+            f"what the network gets misses {missed:.0%} of a change of the picture",
+        )
     leaves = {
         name: torch.cat([encoded.pixels, other.pixels]) if name == "image" else leaf.repeat(2, 1, 1)
         for name, leaf in model.leaves(encoded).items()
     }
     try:
         ours = in_float64(model.scores(encoded, leaves))
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except FAILURES as error:
+        if lacks_memory(error):
+            raise
         seen = f"a batch of two fails: {error}"
         raise _fail(model, "two in a batch score as one by one", seen) from error
     if model.labels is None:
         other = cast(OpenModel, model).with_answers(other, ANSWERS, 0)
-    changed = _plain(model, other)
-    assert changed is not None
-    theirs = torch.cat([plain, changed])
+    if plain is None:  # then only batches can be checked
+        alone = [{name: leaf[i : i + 1] for name, leaf in leaves.items()} for i in range(2)]
+        theirs = torch.cat([in_float64(model.scores(encoded, one)) for one in alone])
+    else:
+        changed = _plain(model, other)
+        assert changed is not None
+        theirs = torch.cat([plain, changed])
     kinds = {encoded.pixels.dtype, *(p.dtype for p in model.module.parameters())}
     rounding = max(ROUNDING.get(kind, 0.0) for kind in kinds)
     if quantized_layer(model.module) is not None:
@@ -262,11 +318,19 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
     if not off <= allowed:
         raise _fail(
             model,
-            "scores equal the plain call",
+            "two in a batch score as one by one"
+            if plain is None
+            else "scores equal the plain call",
             f"they differ by {off:.3g} from {float(theirs[0].abs().max()):.3g}",
         )
     moved = float((theirs[1] - theirs[0]).abs().max())
     off = float((ours[1] - theirs[1]).abs().max())
+    if plain is None and not off <= allowed:
+        raise _fail(
+            model,
+            "two in a batch score as one by one",
+            f"the second one is {off:.3g} away from that",
+        )
     if not off <= allowed + OF_CHANGE * moved:
         raise _fail(
             model,

@@ -17,6 +17,7 @@ from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
+from vqa_explain.models.weights import places
 from vqa_explain.models.wording import (
     all_absent,
     read_question,
@@ -155,17 +156,31 @@ class ClipModel:
 
 
 class _ByTexts(nn.Module):
-    """Logits (B, K) of pictures for K texts, whose vectors are computed once."""
+    """Logits (B, K) of pictures for K texts, whose vectors are computed once, and anew when the weights have changed.
 
-    def __init__(self, module: Any, texts: Tensor) -> None:
+    Args:
+        module: a CLIP or SigLIP.
+        tokens: (K, T) token numbers of the texts.
+        heard: (K, T) which of them are attended to; `None` for all.
+    """
+
+    def __init__(self, module: Any, tokens: Tensor, heard: Tensor | None) -> None:
         super().__init__()
         self.module = module
-        self.texts: Tensor
-        self.register_buffer("texts", texts)
+        self._tokens, self._heard = tokens, heard
+        self._read()
+
+    @torch.no_grad()
+    def _read(self) -> None:
+        found = self.module.get_text_features(self._tokens, attention_mask=self._heard)
+        self._texts = _pooled(found)
+        self._places = places(self.module)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        if self._places != places(self.module):
+            self._read()
         seen = _pooled(self.module.get_image_features(pixel_values=pixels))
-        return _scored(self.module, seen @ self.texts.T)
+        return _scored(self.module, seen @ self._texts.T)
 
 
 def zero_shot(
@@ -195,8 +210,6 @@ def zero_shot(
         device
     )
     heard = None if fixed else tokens["attention_mask"]
-    with network_held(module), torch.no_grad():
-        vectors = _pooled(module.get_text_features(tokens["input_ids"], attention_mask=heard))
-    return ClassifierModel(
-        _ByTexts(module, vectors), processor.image_processor, texts, name, device, outputs
-    )
+    with network_held(module):
+        by_texts = _ByTexts(module, tokens["input_ids"], heard)
+    return ClassifierModel(by_texts, processor.image_processor, texts, name, device, outputs)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token
 from vqa_explain.features.words import Word
+from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
 from vqa_explain.models.calling import (
+    FAILURES,
     NetworkCall,
     check_arguments,
     has_gradients,
@@ -34,6 +37,11 @@ from vqa_explain.models.unwrapping import home_of, placed, unwrapped
 from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
 
 Call = Callable[[nn.Module, Tensor, Tensor], Any]
+# Why methods that differentiate refuse a network whose answer depends on token numbers by another way too.
+READS_NUMBERS = (
+    "its network uses the token numbers besides the one word embedding, as a mask or a count of words does, so the "
+    "gradients of the embeddings miss a part of what a word does; methods that take words away see all of it"
+)
 
 
 @holds_network
@@ -43,7 +51,9 @@ class CustomModel:
     Its scores may be in a tuple or dict, and it may take one picture at a time: see `models.calling`.
 
     The word embeddings become a leaf by a hook on the network's embedding layer, so that gradients reach words and
-    pixels in one backward pass and the network's own code need not change.
+    pixels in one backward pass and the network's own code need not change. Whether the network uses the token numbers
+    in another way too, such as a mask of padding or a second embedding, is measured with every new question. Gradients
+    would miss that part, so the methods that need them then refuse the model.
 
     Args:
         module: the network.
@@ -107,6 +117,8 @@ class CustomModel:
         )
         self._absent = self._stand_in() if absent is None else absent
         self._checked = False
+        self.lacks: dict[str, str] = {}  # why a capability is missing, where that was measured
+        self._followed: set[tuple[int, ...]] = set()  # questions whose embeddings say everything
         self._network = NetworkCall(self.module, self._raw, self.name)
         if quantized_layer(self.module) is not None:
             self.capabilities = without_gradients(self.capabilities)
@@ -155,9 +167,49 @@ class CustomModel:
         if not self._checked:
             self._check(encoded)
             self._checked = True
+        if self._reads_numbers(encoded):
+            self.lacks["gradients"] = READS_NUMBERS
+            self.capabilities = without_gradients(self.capabilities)
+            # Its scores hang on these numbers, so it is never stacked with another question.
+            encoded = replace(encoded, state=ids)
         if self.unchecked:
             check_first(self, picture)
         return encoded
+
+    def _reads_numbers(self, encoded: Encoded) -> bool:
+        """Whether the network uses the token numbers besides the embedding: for good, once it is seen to."""
+        question = tuple(encoded.ids[0].tolist())
+        if not self.lacks and question not in self._followed:
+            if not self._embedding_says_all(encoded):
+                return True
+            self._followed.add(question)
+        return bool(self.lacks)
+
+    @torch.no_grad()
+    def _embedding_says_all(self, encoded: Encoded) -> bool:
+        """Whether other words score alike by their embeddings alone and by their token numbers.
+
+        Tried with all words absent, with every second one absent, and with the words moved by one place. Special tokens
+        stay, since a network may find the end of the question by them.
+        """
+        nobody = all_absent(encoded.ids, encoded.tokens, self._absent)
+        even = torch.arange(encoded.ids.shape[1], device=self.device) % 2 == 0
+        own = [place for place, token in enumerate(encoded.tokens) if token.word >= 0]
+        moved = encoded.ids.clone()
+        moved[:, own] = moved[:, own].roll(1, dims=1)
+        rows = torch.cat([nobody, torch.where(even, nobody, encoded.ids), moved])
+        pixels = encoded.pixels.expand(len(rows), -1, -1, -1)
+        try:
+            plain = self._network(pixels.clone(), rows)
+        except FAILURES as error:  # such as a length of 0, which embeddings do not have
+            if lacks_memory(error):
+                raise
+            return False
+        same = encoded.ids.expand(len(rows), -1)
+        found = self._network(pixels.clone(), same, self._embedding(rows))
+        # The same operations on the same numbers: only the last digits may differ.
+        near = 100 * torch.finfo(plain.dtype).eps * float(plain.abs().nan_to_num(0, 0, 0).max())
+        return torch.allclose(found, plain, rtol=0, atol=near, equal_nan=True)
 
     def _read(self, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
         if hasattr(self._text, "convert_ids_to_tokens"):
@@ -239,7 +291,17 @@ class CustomModel:
         plain = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
         fast = torch.backends.cudnn.flags(enabled=False) if plain else nullcontext()
         with parameters_frozen(self.module), fast:
-            return self._network(leaves["image"], encoded.ids.expand(len(words), -1), words)
+            return self._network(leaves["image"], self._numbers(encoded, words), words)
+
+    def _numbers(self, encoded: Encoded, words: Tensor) -> Tensor:
+        """Token numbers (B, T) of word embeddings (B, T, D): the question's own, or absent where they say so."""
+        ids = encoded.ids.expand(len(words), -1)
+        if not self.lacks:  # the numbers do not matter
+            return ids
+        nobody = all_absent(encoded.ids, encoded.tokens, self._absent)
+        own, blank = self._embedding(encoded.ids), self._embedding(nobody)
+        gone = (words == blank).all(dim=-1) & ~(words == own).all(dim=-1)
+        return torch.where(gone, nobody, ids)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         if layer is None:

@@ -92,6 +92,11 @@ class Decoding:
             from transformers.modeling_outputs import BaseModelOutputWithPast
 
             caught.update(given)
+            if given.get("inputs_embeds") is None:
+                raise Unsupported(
+                    f"{type(self.module).__name__} hands its decoder no sequence of embeddings, which no adapter "
+                    "knows; wrap it in vqa_explain.CustomModel"
+                )
             return BaseModelOutputWithPast(last_hidden_state=given["inputs_embeds"])
 
         with patch.object(self.decoder, "forward", catch):

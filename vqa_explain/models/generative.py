@@ -192,6 +192,21 @@ class GenerativeModel:
         inputs = {k: v.repeat(len(frames), *[1] * (v.ndim - 1)) for k, v in state.inputs.items()}
         return self._language.received({**inputs, **state.layout.values(frames, state.places)})
 
+    def missed_change(self, encoded: Encoded, other: Encoded) -> float:
+        """The share of the change between two pictures of a size that one's frame, given to the other, misses.
+
+        Of the tensor that misses most. The network gets what the frame becomes, and should get its processor's own.
+        """
+        state: _State = encoded.state
+        given = state.layout.values(other.pixels, state.places)
+        missed = [0.0]
+        for name, values in given.items():
+            before, own = state.inputs[name], other.state.inputs[name]
+            change = float((own - before).float().norm())
+            if change:
+                missed.append(float((own - values).float().norm()) / change)
+        return max(missed)
+
     def _worded(self, encoded: Encoded, given: Prompted, words: Tensor) -> Prompted:
         where = torch.from_numpy(encoded.state.prompt.text).to(self.device)
         words = words.to(given.states.dtype).expand(len(given.states), -1, -1)

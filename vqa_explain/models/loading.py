@@ -1,7 +1,7 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -343,7 +343,7 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
     name = str(model)
     if name in _own:
         _refuse_outputs(replace(options, name=name))
-        return _own[name](options.device)
+        return _registered(name, options)
     if name in SHIPPED:
         source = data_folder() / name
         if not source.is_dir():
@@ -360,6 +360,27 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
         )
     settings = {k: v for k, v in (("dtype", dtype), ("device_map", device_map)) if v is not None}
     return _from_pretrained(source, replace(options, name=name), settings, trust)
+
+
+def _registered(name: str, options: Options) -> Model:
+    """What a function given to `register_model` makes, checked if it is an adapter of the user's own.
+
+    Adapters of this package are checked, or not, where the function makes them.
+
+    Raises:
+        InvalidInput: it makes no model, or one that fails the self-check.
+    """
+    make = _own[name]
+    model = make(options.device)
+    if not hasattr(model, "capabilities") or not hasattr(model, "module"):
+        raise InvalidInput(
+            f"the function registered as {name!r} gives {type(model).__name__}, not a model such as "
+            "vqa_explain.CustomModel or what vqa_explain.load gives"
+        )
+    ours = {f"vqa_explain.models.{family.home.partition(':')[0]}" for family in FAMILIES.values()}
+    if any(kind.__module__ in ours for kind in type(model).__mro__):
+        return model
+    return _tried(model, make, replace(options, name=name))
 
 
 def _prefixes(allowed: Any) -> bool | tuple[str, ...]:
@@ -423,7 +444,7 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
         module, found = kind.from_pretrained(
             source, use_safetensors=True, output_loading_info=True, **settings
         )
-    _check_complete(found["missing_keys"], options)
+    _check_complete(found["missing_keys"], module, options)
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -454,26 +475,56 @@ def _tried(model: Model, processor: Any, options: Options, source: Path | None =
     return model
 
 
-def _check_complete(missing: Iterable[str], options: Options) -> None:
+def _check_complete(missing: Iterable[str], module: Any, options: Options) -> None:
     """Refuses weights that the checkpoint lacks, which are random, but for those that the user allows.
 
     transformers leaves out of `missing` what is tied to weights that are there, and what is computed.
+
+    Args:
+        missing: their names.
+        module: the network.
+        options: what the user allows.
     """
     if options.allow_missing is True:
         return
     allowed = tuple(prefix.rstrip(".") for prefix in options.allow_missing or ())
-    lacking = sorted(
-        key
-        for key in missing
-        if not any(key == one or key.startswith(f"{one}.") for one in allowed)
+    lacking = sorted(key for key in missing if not any(_within(key, one) for one in allowed))
+    if not lacking:
+        return
+    more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+    parts = _lacking_parts(lacking, set(module.state_dict()) - set(missing))
+    body = module.base_model_prefix
+    given: Any = [one for one in allowed if not any(_within(one, part) for part in parts)] + parts
+    if len(parts) > 8:
+        given, purpose = True, "if random numbers will do for all of them"
+    elif set(parts) & set(lacking) or any(_within(part, body) for part in parts):
+        purpose = "if random numbers will do for them"
+    else:
+        purpose = "for a head that is still to be trained"
+    raise InvalidInput(
+        f"model {options.name!r} lacks weights, which would be random: {', '.join(lacking[:8])}{more}; fetch or "
+        f"save it again, or give allow_missing={given!r} {purpose}"
     )
-    if lacking:
-        more = f" and {len(lacking) - 8} more" if len(lacking) > 8 else ""
-        head = lacking[0].split(".")[0]
-        raise InvalidInput(
-            f"model {options.name!r} lacks weights, which would be random: {', '.join(lacking[:8])}{more}; fetch or "
-            f"save it again, or give allow_missing=[{head!r}] for a head that is still to be trained"
-        )
+
+
+def _within(key: str, prefix: str) -> bool:
+    """Whether a weight is a module's of that name, or has that name itself."""
+    return key == prefix or key.startswith(f"{prefix}.")
+
+
+def _lacking_parts(lacking: Sequence[str], there: Iterable[str]) -> list[str]:
+    """What names weights that are lacking and none that is there: whole modules, and single weights of others.
+
+    >>> _lacking_parts(["body.bias", "head.0.weight", "head.2.weight"], ["body.weight"])
+    ['body.bias', 'head']
+    """
+    kept = set(there)
+    found = []
+    for key in lacking:
+        steps = key.split(".")
+        prefixes = [".".join(steps[:length]) for length in range(1, len(steps) + 1)]
+        found.append(next(p for p in prefixes if not any(_within(name, p) for name in kept)))
+    return list(dict.fromkeys(found))
 
 
 def _check_vocabulary(processor: Any, name: str) -> None:

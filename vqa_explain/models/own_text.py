@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ def read_own(
 
     Args:
         text: a vocabulary {word: number}, or a function of the question that gives (piece, number)
-            pairs, or numbers alone, one for each piece of `split`.
+            pairs, or numbers alone, one for each piece of `split`; a batch of one is read as what is in it.
         split: a function of the question that gives its pieces in order; `None` for Unicode's words.
 
     Raises:
@@ -68,10 +69,10 @@ def _looked_up(vocabulary: Mapping[str, int], word: str) -> int | None:
 def _by_function(
     function: Callable[[str], Any], question: str, own: tuple[Word, ...] | None
 ) -> tuple[tuple[Word, ...], list[int]]:
-    given = list(function(question))
+    given = _one_row(function(question), question)
     if given and all(isinstance(one, tuple | list) and len(one) == 2 for one in given):
         pieces = own_split(question, [piece for piece, _ in given])
-        return pieces, [int(number) for _, number in given]
+        return pieces, [_whole(number, question) for _, number in given]
     if own is None:
         raise InvalidInput(
             f"text= gave {len(given)} numbers for {question[:60]!r} and does not say which words they "
@@ -82,4 +83,56 @@ def _by_function(
             f"text= gave {len(given)} numbers and words= {len(own)} pieces for {question[:60]!r}; give "
             "one number per piece"
         )
-    return own, [int(number) for number in given]
+    return own, [_whole(number, question) for number in given]
+
+
+def _one_row(given: Any, question: str) -> list[Any]:
+    """What a function gave for a question as a list; a batch of one as what is in it.
+
+    Raises:
+        InvalidInput: it is no sequence, or a batch of several.
+    """
+    if isinstance(given, Mapping):  # as a tokenizer gives
+        given = given.get("input_ids", given)
+    if isinstance(given, Mapping | str) or not hasattr(given, "__iter__"):
+        raise InvalidInput(
+            f"text= gave {type(given).__name__} for {question[:60]!r}; return (piece, number) pairs or numbers"
+        )
+    rows = given.tolist() if isinstance(given, Tensor | np.ndarray) else list(given)
+    if not isinstance(rows, list):
+        raise InvalidInput(
+            f"text= gave one number for {question[:60]!r}; return (piece, number) pairs or numbers"
+        )
+    if not rows or not all(_is_row(row) for row in rows):
+        return rows
+    if len(rows) > 1:
+        raise InvalidInput(
+            f"text= gave a batch of {len(rows)} for {question[:60]!r}; return the numbers of this one question"
+        )
+    return list(rows[0])
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is a list of numbers or pairs, and no (piece, number) pair itself."""
+    if isinstance(row, Tensor | np.ndarray):
+        return row.ndim > 0
+    return isinstance(row, list | tuple) and not any(isinstance(one, str) for one in row)
+
+
+def _whole(number: Any, question: str) -> int:
+    """A token number as it is.
+
+    Raises:
+        InvalidInput: it is no whole number.
+    """
+    try:
+        found = int(number)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"text= gave {number!r} for {question[:60]!r}, which is no token number; return whole numbers"
+        ) from error
+    if isinstance(number, str) or found != number:
+        raise InvalidInput(
+            f"text= gave {number!r} for {question[:60]!r}, which is no token number; return whole numbers"
+        )
+    return found

@@ -226,10 +226,15 @@ def lay_out(
         InvalidInput: pixel values of a form that is not known here.
         Unsupported: several tensors show the picture, and not all as one frame.
     """
-    values, size = inputs[MAIN], (picture.height, picture.width)
-    steps = processor.image_processor
+    steps, size = processor.image_processor, (picture.height, picture.width)
     if len(shown) > 1:
         return _several(inputs, shown, tokens)
+    if MAIN not in inputs:
+        raise Unsupported(
+            f"{type(processor).__name__} gives {', '.join(inputs)} and no {MAIN}, so no adapter knows where the "
+            "picture is; wrap the network in vqa_explain.CustomModel"
+        )
+    values = inputs[MAIN]
     if values.ndim == 2 and "image_grid_thw" in inputs:
         return _patches(values, inputs["image_grid_thw"][0].tolist(), steps)
     if values.ndim == 5 and values.shape[1] == 1:
@@ -289,9 +294,19 @@ def _cells(frame: tuple[int, int]) -> tuple[int, int]:
 
 
 def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
-    """Puts the patches back together."""
+    """Puts the patches back together.
+
+    Raises:
+        InvalidInput: they are not Qwen's: of another number or width than the processor's settings say.
+    """
     _, rows, columns = grid
-    side, merge, time = steps.patch_size, steps.merge_size, steps.temporal_patch_size
+    sizes = ("patch_size", "merge_size", "temporal_patch_size")
+    side, merge, time = (getattr(steps, name, 0) for name in sizes)
+    if values.shape != (rows * columns, 3 * time * side**2):
+        raise InvalidInput(
+            f"{type(steps).__name__} gives patches {tuple(values.shape)}, which do not fit {rows} × {columns} of "
+            f"{side} pixels; wrap the network in vqa_explain.CustomModel"
+        )
     cut = values.unflatten(1, (3, time, side, side))[:, :, 0]
     cut = cut.unflatten(0, (rows // merge, columns // merge, merge, merge))
     frame = cut.permute(4, 0, 2, 5, 1, 3, 6).flatten(4, 6).flatten(1, 3)[None]
@@ -306,17 +321,51 @@ def _assembled(tiles: Tensor, columns: int) -> Tensor:
 
 
 def _any_resolution(values: Tensor, steps: Any, size: tuple[int, int]) -> Tiles:
-    """LLaVA's tiles: the whole first; the picture is resized into the best canvas and padded."""
+    """LLaVA's tiles: the whole first; the picture is resized into the best canvas and padded.
+
+    Raises:
+        InvalidInput: there are not as many tiles as the canvas has.
+    """
     from transformers.image_processing_utils import select_best_resolution
 
-    height, width = select_best_resolution(size, steps.image_grid_pinpoints)
+    canvases = getattr(steps, "image_grid_pinpoints", None) or [[0, 0]]
+    height, width = select_best_resolution(size, canvases)
+    _check_tiles(values, steps, (height // values.shape[-2]) * (width // values.shape[-1]))
     frame = _assembled(values[0, 1:], width // values.shape[-1])
     return Tiles(frame, _cells((height, width)), values, whole_first=True)
 
 
 def _split(values: Tensor, steps: Any, picture: Any) -> Tiles:
-    """Idefics3's tiles: the picture resized to whole tiles, then the whole in one."""
-    found = steps(picture, return_tensors="pt", return_row_col_info=True)
-    columns = int(found["cols"][0][0])
+    """Idefics3's tiles: the picture resized to whole tiles, then the whole in one.
+
+    Raises:
+        InvalidInput: the processor does not say how its tiles lie, or says what does not fit.
+    """
+    rows, columns = _rows_and_columns(steps, picture)
+    _check_tiles(values, steps, rows * columns)
     frame = _assembled(values[0, :-1], columns)
     return Tiles(frame, _cells((frame.shape[2], frame.shape[3])), values, whole_first=False)
+
+
+def _check_tiles(values: Tensor, steps: Any, count: int) -> None:
+    """Refuses tiles (1, N, 3, h, w) that are not `count` of the picture's parts and one of the whole.
+
+    Raises:
+        InvalidInput: they are another number, so that nobody knows where they lie.
+    """
+    if not count or values.shape[1] != count + 1:
+        raise InvalidInput(
+            f"{type(steps).__name__} gives {values.shape[1]} tiles, and it is not known where they lie in the "
+            "picture; turn its splitting of pictures off, or wrap the network in vqa_explain.CustomModel"
+        )
+
+
+def _rows_and_columns(steps: Any, picture: Any) -> tuple[int, int]:
+    """How many rows and columns of tiles Idefics3's processor says that it makes; (0, 0) where it does not say."""
+    try:
+        found = steps(picture, return_tensors="pt", return_row_col_info=True)
+    except (TypeError, ValueError):  # it does not know this argument
+        return 0, 0
+    if "rows" not in found or "cols" not in found:
+        return 0, 0
+    return int(found["rows"][0][0]), int(found["cols"][0][0])

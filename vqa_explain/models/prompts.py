@@ -54,6 +54,11 @@ def read_prompt(
     text, start, kept = _prompted(processor, asked)
     inputs = dict(processor(text=text, images=picture, return_tensors="pt"))
     inputs.pop("labels", None)
+    if "input_ids" not in inputs:
+        raise Unsupported(
+            f"{type(processor).__name__} makes no tokens of a question ({', '.join(inputs)}), so its words cannot be "
+            "found; wrap the network in vqa_explain.CustomModel"
+        )
     ids = inputs["input_ids"][0].tolist()
     image = getattr(config, "image_token_id", None)
     image = image if image is not None else getattr(config, "image_token_index", None)

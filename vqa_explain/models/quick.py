@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Encoded
 from vqa_explain.models.fused import Followed, Plan, available, follow, hooked
+from vqa_explain.models.weights import contents, places
 
 # A quicker way may differ from the network by this share of its largest logit; rounding gives some 1e-6.
 CLOSE = 1e-4
@@ -21,31 +22,36 @@ class Quick:
 
     The ways, the first that works being kept: convolutions that do what follows them (`models.fused`), with channels
     that lie side by side in memory; the latter alone; the network as it is. They are compared with the network on the
-    first picture, and again when the weights or the size of the pictures have changed, for which each new example
-    looks. A network whose layers carry hooks runs as it is, so that they see what they would.
+    first picture, and again when the weights or the size of the pictures have changed. For that, each call looks where
+    the weights are and how often they were changed, and each new example at every number. A network whose layers carry
+    hooks runs as it is, so that they see what they would.
     """
 
     def __init__(self, module: nn.Module, logits: Callable[[Tensor], Tensor]) -> None:
         self._module, self._logits = module, logits
         self._ways: tuple[str, ...] = ((FUSED,) if available() else ()) + (SIDE_BY_SIDE, PLAIN)
         self._plan: Plan | None = None
-        self._weights: list[Any] | None = (
-            None  # the pictures' size and a sum of each tensor, when the way was chosen
-        )
-        self._example: Any = (
-            None  # a reference to the example that the weights were last looked at for
-        )
+        # The pictures' size and the weights' contents, when the way was chosen.
+        self._weights: tuple[Any, ...] | None = None
+        self._places: tuple[Any, ...] | None = None  # of the weights, when they were last looked at
+        self._example: Any = None  # a reference to the example that they were last looked at for
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies choose for themselves: theirs may be other weights, and oneDNN's layouts cannot be written down."""
-        return self.__dict__ | {"_plan": None, "_weights": None, "_example": None}
+        return self.__dict__ | {
+            "_plan": None,
+            "_weights": None,
+            "_places": None,
+            "_example": None,
+        }
 
     def __call__(self, encoded: Encoded, pixels: Tensor) -> Tensor:
         if hooked(self._module) or pixels.device.type != "cpu" or self._ways[0] == PLAIN:
             return self._logits(pixels)
-        if self._example is None or self._example() is not encoded:
+        known = self._example is not None and self._example() is encoded
+        if not known or self._places != places(self._module):
             self._look(pixels[:1])
-            self._example = ref(encoded)
+            self._example, self._places = ref(encoded), places(self._module)
         way = self._ways[0]
         if way == PLAIN:
             return self._logits(pixels)
@@ -58,8 +64,7 @@ class Quick:
 
     def _look(self, pixels: Tensor) -> None:
         """Chooses a way, unless one was chosen with the weights as they are."""
-        tensors = [*self._module.parameters(), *self._module.buffers()]
-        weights = [pixels.shape, *(tensor.sum().item() for tensor in tensors)]
+        weights = (pixels.shape, *contents(self._module))
         if weights == self._weights:
             return
         self._plan, plain = None, self._logits(pixels)

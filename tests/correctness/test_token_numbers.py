@@ -1,0 +1,214 @@
+"""Networks that use token numbers besides the one embedding: nothing that misses this is shown (issue's section A).
+
+Truth is the plain call of the network with other token numbers.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import checkpoint
+from custom_net import IMAGE, VOCABULARY, AttendsToGrid
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import vqa_explain as vx
+from vqa_explain.metrics.additive import stacked_scores
+
+LABELS = ["yes", "no", "red", "blue"]
+QUESTION = "What color is the circle?"
+NUMBERS = torch.tensor([[2, 3, 4, 5, 6]])
+WIDE = 16
+
+
+class Words(nn.Module):
+    """Words by an embedding, pictures by a convolution; what joins them differs."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(8, WIDE)
+        self.picture = nn.Conv2d(3, WIDE, 3, stride=4)
+        self.answer = nn.Linear(WIDE, len(LABELS))
+
+    def joined(self, words, pixels):
+        return self.answer(torch.tanh(words) * self.picture(pixels).mean((2, 3)))
+
+
+class Bag(Words):
+    def __init__(self):
+        super().__init__()
+        self.counts = nn.Linear(8, len(LABELS))
+
+    def forward(self, pixels, tokens):
+        counted = self.counts(F.one_hot(tokens, 8).float().sum(1))
+        return self.joined(self.words(tokens).sum(1), pixels) + 3 * counted
+
+
+class PadMask(Words):
+    def forward(self, pixels, tokens):
+        there = (tokens != 0).float()[:, :, None]
+        return self.joined((self.words(tokens) * there).sum(1) / (1e-6 + there.sum(1)), pixels)
+
+
+class Lengths(Words):
+    def forward(self, pixels, tokens):
+        length = (tokens != 0).sum(1, keepdim=True)
+        return self.joined(self.words(tokens).sum(1), pixels) + 0.5 * length
+
+
+class SecondEmbedding(Words):
+    def __init__(self):
+        super().__init__()
+        self.gates = nn.Embedding(8, WIDE)
+
+    def forward(self, pixels, tokens):
+        return self.joined((self.words(tokens) * self.gates(tokens)).sum(1), pixels)
+
+
+class Packed(Words):
+    """Fails where no word is left, as `pack_padded_sequence` does."""
+
+    def __init__(self):
+        super().__init__()
+        self.reader = nn.GRU(WIDE, WIDE, batch_first=True)
+
+    def forward(self, pixels, tokens):
+        lengths = (tokens != 0).sum(1)
+        packed = pack_padded_sequence(self.words(tokens), lengths, True, enforce_sorted=False)
+        return self.joined(self.reader(packed)[1][0], pixels)
+
+
+class OneWordOnly(Words):
+    """The number matters for one word only."""
+
+    number = VOCABULARY["circle"]
+
+    def forward(self, pixels, tokens):
+        named = (tokens == self.number).any(1, keepdim=True).float()
+        return self.joined(self.words(tokens).sum(1), pixels) + named * torch.arange(4.0)
+
+
+class Square(OneWordOnly):
+    """For a word that the self-check's question does not have."""
+
+    number = VOCABULARY["square"]
+
+
+class FromForms(Words):
+    """Takes nothing but the shape of the numbers besides the embedding."""
+
+    def forward(self, pixels, tokens):
+        places = torch.linspace(0, 1, tokens.shape[1])[None, :, None]
+        return self.joined(
+            (self.words(tokens) + places * torch.ones_like(tokens)[..., None]).sum(1), pixels
+        )
+
+
+def made(kind):
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        net = kind()
+        for part in net.parameters():
+            nn.init.normal_(part, std=0.5)
+    return net.eval()
+
+
+def custom(net, **settings):
+    named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
+    embedding = "words" if isinstance(net, Words) else None
+    return vx.CustomModel(net, embedding=embedding, **{**named, **settings})
+
+
+READS = [Bag, PadMask, Lengths, SecondEmbedding, OneWordOnly]
+GRADIENTS = ["integrated_gradients", "saliency", "gradient_shap", "deep_lift", "attn_lrp"]
+
+
+@pytest.mark.parametrize("method", GRADIENTS)
+@pytest.mark.parametrize("kind", [*READS, Packed])
+def test_gradients_are_refused_where_they_miss_a_part_of_the_words(kind, method, noise_picture):
+    model = custom(made(kind))
+    with pytest.raises(
+        vx.Unsupported, match=r"token numbers besides the one word embedding.*these work: .*shapley"
+    ):
+        vx.explain(model, noise_picture, QUESTION, method=method)
+
+
+@pytest.mark.parametrize("method", GRADIENTS)
+@pytest.mark.parametrize("kind", [FromForms, AttendsToGrid])
+def test_gradients_work_where_words_pass_the_embedding_alone(kind, method, noise_picture):
+    why = vx.explain(custom(made(kind)), noise_picture, QUESTION, method=method)
+    assert np.isfinite([word.value for word in why.words]).all()
+
+
+def test_a_word_that_matters_by_its_number_is_found_when_it_is_asked(noise_picture):
+    model = custom(made(Square))
+    vx.explain(model, noise_picture, QUESTION, method="saliency")
+    with pytest.raises(vx.Unsupported, match="token numbers"):
+        vx.explain(model, noise_picture, "What color is the square?", method="saliency")
+
+
+def plain(net, pixels, numbers):
+    with torch.no_grad():
+        return net(pixels, numbers)[0].double()
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_occlusion_takes_words_away_as_the_plain_call_does(kind, noise_picture):
+    net = made(kind)
+    model = custom(net)
+    asked = {"method": "occlusion", "target": "red"}
+    why = vx.explain(model, noise_picture, QUESTION, **asked)
+    pixels = model.encode(vx.Example(noise_picture, QUESTION)).pixels
+    whole = plain(net, pixels, NUMBERS)[2]
+    for place, word in enumerate(why.words):
+        without = NUMBERS.clone()
+        without[0, place] = 0
+        assert word.value == pytest.approx(float(whole - plain(net, pixels, without)[2]), abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["occlusion", "rise", "shapley", "lime"])
+@pytest.mark.parametrize("kind", READS)
+def test_the_answer_without_inputs_is_the_plain_call_of_absent_words(kind, method, noise_picture):
+    net = made(kind)
+    model = custom(net)
+    budget = {} if method == "occlusion" else {"budget": 300}
+    why = vx.explain(
+        model, noise_picture, QUESTION, method=method, image_fill="constant", regions=2, **budget
+    )
+    encoded = model.encode(vx.Example(noise_picture, QUESTION))
+    blank = model.baselines(encoded, {"image": "constant", "text": "mask"}, 0)["image"]
+    best = plain(net, blank, torch.zeros_like(NUMBERS)).argmax()
+    assert why.answer_without_inputs == LABELS[best]
+
+
+@pytest.mark.parametrize("kind", READS)
+def test_questions_of_one_length_keep_their_own_numbers(kind, noise_picture):
+    net = made(kind)
+    model = custom(net)
+    questions = [QUESTION, "Is the circle the square?"]
+    encoded = [model.encode(vx.Example(noise_picture, one)) for one in questions]
+    expected = [plain(net, one.pixels, one.ids) for one in encoded]
+    np.testing.assert_allclose(stacked_scores(model, encoded), torch.stack(expected), atol=1e-5)
+
+
+# Two questions of the same pieces in another order, so that both have as many tokens. "circle" has the
+# highest number, where this CLIP reads its text, and stays in its place.
+FIRST, SECOND = "Is the red circle blue?", "Is the blue circle red?"
+
+
+@pytest.mark.parametrize(
+    "family", ["vilt", "blip", "clip", "siglip", "llava", "qwen2_vl", "paligemma", "idefics3"]
+)
+def test_words_of_a_checkpoint_pass_the_embedding_alone(family, tmp_path, noise_picture):
+    model = vx.load(checkpoint(family, tmp_path), device="cpu")
+    one, other = (model.encode(vx.Example(noise_picture, q)) for q in (FIRST, SECOND))
+    assert one.ids.shape == other.ids.shape
+    assert not torch.equal(one.ids, other.ids)
+    if model.labels is None:
+        one, other = (model.with_answers(each, ["yes", "no"], 0) for each in (one, other))
+    with torch.no_grad():
+        found = model.scores(one, {**model.leaves(one), "text": model.leaves(other)["text"]})
+        expected = model.plain_scores(replace(other, pixels=other.pixels.clone()))
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)

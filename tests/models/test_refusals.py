@@ -1,0 +1,80 @@
+"""A model that no adapter knows is refused in one sentence when it is loaded, and a sound one is not."""
+
+import pytest
+import torch
+from checkpoints import GENERATIVE
+from families import QUESTION
+from unknown_checkpoints import UNKNOWN
+
+import vqa_explain as vx
+from vqa_explain.models import pixels
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("make", UNKNOWN, ids=lambda make: make.__name__)
+def test_a_model_that_no_adapter_knows_is_refused_at_load(make):
+    module, processor = make()
+    with pytest.raises(vx.VQAExplainError, match=UNKNOWN[make]) as caught:
+        vx.load(module, processor=processor, device="cpu")
+    assert "\n" not in str(caught.value)
+    assert "vqa_explain.CustomModel" in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", GENERATIVE)
+def test_untouched_initial_weights_pass_the_self_check(name, seed):
+    """Whose scores hardly move, so that those of two answers alone may stay by chance."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module, processor = GENERATIVE[name]()
+    vx.load(module, processor=processor, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["llava_onevision", "idefics3"])
+def test_a_tile_that_does_not_follow_is_still_found_there(name, monkeypatch):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module, processor = GENERATIVE[name]()
+    monkeypatch.setattr(
+        pixels,
+        "followed",
+        lambda change, _, target: change.new_zeros(len(change), 3, *target.frame),
+    )
+    with pytest.raises(vx.InvalidInput, match="a changed frame scores as the changed picture"):
+        vx.load(module, processor=processor, device="cpu")
+
+
+def tiles_of(name, change):
+    """A family's inputs with another number of tiles than its processor says."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module, processor = GENERATIVE[name]()
+    model = vx.load(module, processor=processor, device="cpu")
+    read = model._read
+
+    def changed(picture, question):
+        prompt, inputs = read(picture, question)
+        return prompt, {**inputs, "pixel_values": change(inputs["pixel_values"])}
+
+    model._read = changed
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("idefics3", lambda tiles: tiles[:, 1:], "not known where they lie"),
+        ("idefics3", lambda tiles: tiles.repeat(1, 2, 1, 1, 1), "not known where they lie"),
+        ("llava_onevision", lambda tiles: tiles[:, 1:], "not known where they lie"),
+        ("qwen2_vl", lambda patches: patches[:-4], "do not fit"),
+        ("qwen2_vl", lambda patches: patches[:, :-3], "do not fit"),
+    ],
+)
+def test_tiles_and_patches_of_another_number_are_refused(name, change, message, noise_picture):
+    model = tiles_of(name, change)
+    with pytest.raises(vx.InvalidInput, match=message):
+        model.encode(vx.Example(noise_picture, QUESTION))
