@@ -42,7 +42,8 @@ class Plan:
         shard: how many examples go into one file.
         pictures: what picture files are known by: "time" (path, size and time of change) or "content".
         versions: package → version.
-        code: "package", "model", "method …" and "metric …" → hash of its code (see `stamps`).
+        code: "package", "model", "given", "method …" and "metric …" → a hash (see `stamps`); "pictures",
+            "questions", "answers" and "absence" → what the model does (see `behavior`).
         hiding: metric of answers → what stands for the modality that it takes away.
     """
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.evaluation.behavior import behavior_stamps
 from vqa_explain.evaluation.jobs import (
     Done,
     Job,
@@ -79,8 +80,8 @@ def evaluate(
 
     Finished shards are kept in `out`, and the same call again does only what is missing; the tables of a run that was
     interrupted are those of one that was not, bit for bit. What changed since a shard was written is named in the log
-    and computed again, and nothing else: rows and their pictures, the code of a method, a metric or the model, and
-    the versions of the packages. A random explanation is judged beside the methods.
+    and computed again, and nothing else: rows and their pictures, the code of a method, a metric or the model, what
+    the model does with fixed pictures and questions, and the versions of the packages. A random explanation is judged beside the methods.
 
     Args:
         model: what `vqa_explain.load` gave.
@@ -139,7 +140,10 @@ def evaluate(
         shard,
         pictures,
         versions(),
-        code_stamps(model, _by_text(asked), _by_text(judged)),
+        {
+            **behavior_stamps(model, dataset),
+            **code_stamps(model, _by_text(asked), _by_text(judged)),
+        },
         {
             registry.text_of(one): hidden_by(one, model, text_fill)
             for one in judged
