@@ -9,6 +9,7 @@ import json
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -185,11 +186,11 @@ def _absent(model: Model, tried: list[Encoded]) -> Iterator[Any]:
         return
     encoded = tried[0]
     fills = check_fills(model, {})
-    yield _or_none(lambda: _scores_without(model, encoded, fills, "image"))
+    yield _or_none(partial(_scores_without, model, encoded, fills, "image"))
     for feature in model.features:
         for fill in feature.fills if feature.name == "text" else ():
             given = {**fills, "text": fill}
-            yield _or_none(lambda given=given: _scores_without(model, encoded, given, "text"))
+            yield _or_none(partial(_scores_without, model, encoded, given, "text"))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
 
-FORMAT = 2
+FORMAT = 3
 # Fields that may change between two calls of a run.
 CHANGING = (
     "data_fingerprint",
@@ -44,7 +44,7 @@ class Plan:
         versions: package → version.
         code: "package", "model", "given", "method …" and "metric …" → a hash (see `stamps`); "pictures",
             "questions", "answers" and "absence" → what the model does (see `behavior`).
-        hiding: metric of answers → what stands for the modality that it takes away.
+        hiding: metric → what stands for the modality that it takes away, or why nothing is measured at all.
     """
 
     model: str
