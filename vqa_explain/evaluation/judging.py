@@ -13,7 +13,7 @@ from vqa_explain import registry
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
-from vqa_explain.examples import Example
+from vqa_explain.examples import Example, check_readable
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, Task, check_support, for_players
@@ -162,6 +162,7 @@ class Judge:
 
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
+        check_readable(example)
         encoded = self.model.encode(example)
         players = make_players(encoded, self.plan.regions, self.plan.words)
         if self.model.labels is None:

@@ -208,7 +208,11 @@ def _check_metrics(model: Model, dataset: Iterable[Example], metrics: list[Metri
     """Raises where no metric means anything for the first examples."""
     if not metrics:
         raise InvalidInput("no metric is asked for; see `vqa-explain metrics`")
-    first = [held_by_example(example) for example in islice(iter(dataset), LOOKED_AT)]
+    looked_at = islice(iter(dataset), LOOKED_AT)
+    # What a row that cannot be read has is not known.
+    first = [held_by_example(e) for e in looked_at if not isinstance(e.image, Exception)]
+    if not first:
+        return
     held = {key: any(one[key] for one in first) for key in first[0]} | held_by_model(model)
     why_not = {registry.text_of(metric): lacking(metric, held) for metric in metrics}
     if all(why_not.values()):
