@@ -85,7 +85,7 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
     console.print(
         "Red speaks for the answer, blue against it; share is each modality's part of the absolute total."
     )
-    console.print(f"Open {out / 'index.html'} to see the regions.", highlight=False)
+    console.print(f"Open {out / 'index.html'} to see the regions.", highlight=False, markup=False)
 
 
 @app.command
@@ -102,7 +102,7 @@ def explain(
     target_token: int | None = None,
     regions: str | None = None,
     words: str | None = None,
-    budget: int | None = None,
+    budget: str | None = None,
     seed: int = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     load: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -124,7 +124,8 @@ def explain(
         target_token: explain only this token of such an answer, from 0.
         regions: how the picture is divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how the question is divided: words, tokens or ngrams:2.
-        budget: most evaluations, for methods that have one; without a method it means shapley.
+        budget: most evaluations, for methods that have one: a number, or 4n for four for each player; without a method
+            it means shapley.
         seed: for methods that draw.
         set_: a parameter of the method as name=value; may be repeated.
         load: how the model is loaded, as name=value, such as dtype=bfloat16 or labels='["a cat", "a dog"]'.
@@ -132,7 +133,7 @@ def explain(
     """
     parameters = registry.values(set_ or [], "--set")
     if budget is not None:
-        parameters["budget"] = budget
+        parameters |= registry.values([f"budget={budget}"], "--budget")
         method = method or "shapley"
     if out is not None and out.suffix not in (".vqax", ".html", ".png"):
         raise InvalidInput(f"--out {str(out)!r} must end in .vqax, .html or .png")
@@ -177,11 +178,16 @@ def explain(
     for table in explanation_tables(explanation):
         console.print(table)
     if out is not None:
-        console.print(f"Written: {out}", highlight=False)
+        console.print(f"Written: {out}", highlight=False, markup=False)
 
 
 @app.command
-def view(files: list[Path], /, *, out: Annotated[Path, Parameter(name=["--out", "-o"])]) -> None:
+def view(
+    files: list[Path],
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("explanations.html"),
+) -> None:
     """Put explanation files into one page with the viewer, which opens without a network.
 
     Args:

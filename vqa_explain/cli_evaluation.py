@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from vqa_explain import registry
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, MissingColumn, unknown
 
 if TYPE_CHECKING:
     from vqa_explain.evaluation.report import Report
@@ -37,6 +37,11 @@ def load_settings(pairs: list[str] | None) -> dict[str, Any]:
     return settings
 
 
+def _errors_told(count: int) -> str:
+    """How many examples had an error, which may be of one method among several that worked."""
+    return f"{count:,} with an error" if count else "0 failed"
+
+
 @contextmanager
 def _progress() -> Iterator[Told | None]:
     """A bar with the remaining time on the error stream, when a person is watching; else a line now and then."""
@@ -53,7 +58,7 @@ def _progress() -> Iterator[Told | None]:
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda done, total, failed: print(
-            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, {failed:,} failed",
+            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, {_errors_told(failed)}",
             file=sys.stderr,
         )
         return
@@ -65,7 +70,7 @@ def _progress() -> Iterator[Told | None]:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, TextColumn("{task.fields[failed]} failed"), console=console, transient=True
+        *columns, TextColumn("{task.fields[failed]} with an error"), console=console, transient=True
     ) as bar:
         job = bar.add_task("evaluating", total=None, failed=0)
         yield lambda done, total, failed: bar.update(
@@ -82,18 +87,18 @@ def evaluate(
     metrics: Annotated[list[str] | None, Several] = None,
     limit: int | None = None,
     source: Path | None = None,
-    field: Annotated[list[str] | None, Parameter(negative=())] = None,
+    field: Annotated[list[str] | None, Several] = None,
     regions: str | None = None,
     words: str | None = None,
     image_fill: str | None = None,
     text_fill: str | None = None,
     seed: int = 0,
-    keep: Annotated[list[str] | None, Parameter(negative=())] = None,
+    keep: Annotated[list[str] | None, Several] = None,
     max_errors: int | None = None,
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
-    load: Annotated[list[str] | None, Parameter(negative=())] = None,
+    load: Annotated[list[str] | None, Several] = None,
     json_: Json = False,
 ) -> None:
     """Judge a model and explanation methods over a data set; the same command again goes on where it stopped.
@@ -106,7 +111,7 @@ def evaluate(
         metrics: such as deletion deletion:players=image; see `vqa-explain metrics`.
         limit: how many examples, from the first.
         source: a folder with a public data set's files, in place of the hub.
-        field: for a table of one's own: field=column, such as question=text; may be repeated.
+        field: for a table of one's own: field=column, such as image=file question=text.
         regions: how pictures are divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how questions are divided: words, tokens or ngrams:2.
         image_fill: what absent regions become in the metrics' game.
@@ -124,12 +129,13 @@ def evaluate(
     from vqa_explain.models.loading import load as load_model
 
     fields = registry.values(field, "--field") if field else None
-    dataset = load_dataset(data, source=source, fields=fields)
+    with _shell_remedies():
+        dataset = load_dataset(data, source=source, fields=fields)
     loaded = load_model(model, **load_settings(load))
     # A batch system's way of stopping is as clean as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _progress() as progress:
+        with _progress() as progress, _shell_remedies():
             report = run(
                 loaded,
                 dataset,
@@ -157,6 +163,20 @@ def evaluate(
         )
         sys.exit(130)
     _show(report, None, json_)
+    if not len(report.frame()) and len(report.errors()):
+        print("vqa-explain: every example failed", file=sys.stderr)
+        sys.exit(1)
+
+
+@contextmanager
+def _shell_remedies() -> Iterator[None]:
+    """Inside, a missing column's remedy is told as the shell has it."""
+    try:
+        yield
+    except MissingColumn as error:
+        raise InvalidInput(
+            f"{error.problem}; say which holds it: --field {error.field}=COLUMN"
+        ) from error
 
 
 def report(run: Path, /, *, html: Path | None = None, json_: Json = False) -> None:

@@ -12,6 +12,22 @@ class InvalidInput(VQAExplainError, ValueError):
     """An image, question, answer, parameter or file that cannot be used as given."""
 
 
+class MissingColumn(InvalidInput):
+    """A table has no column for a field; the remedy is written differently in Python and in the shell.
+
+    Args:
+        problem: what is missing, and what there is.
+        field: the field of an Example.
+    """
+
+    def __init__(self, problem: str, field: str) -> None:
+        super().__init__(problem, field)
+        self.problem, self.field = problem, field
+
+    def __str__(self) -> str:
+        return f"{self.problem}; say which holds it: fields={{{self.field!r}: …}}"
+
+
 class Unsupported(VQAExplainError):
     """A method asks for something the model cannot do."""
 

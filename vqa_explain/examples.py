@@ -52,6 +52,16 @@ class Example:
         return np.asarray(np.asarray(self.masks)[list(self.about)].any(axis=0))
 
 
+def check_readable(example: Example) -> None:
+    """Finds an example that could not be read, before anything else is found wanting in it.
+
+    Raises:
+        InvalidInput: why it could not be read.
+    """
+    if isinstance(example.image, InvalidInput):
+        raise example.image
+
+
 def read_image(source: Any) -> np.ndarray:
     """The picture as (H, W, 3) uint8 sRGB (by its colour profile), upright (EXIF), alpha laid over white.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
-from vqa_explain.examples import Example
+from vqa_explain.examples import Example, check_readable
 from vqa_explain.explanation import (
     Explanation,
     RegionValue,
@@ -365,6 +365,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
         example = image
     else:
         example = Example(image=image, question=question)
+    check_readable(example)
     asks = any(feature.name == "text" for feature in model.features)
     if asks and example.question is None:
         raise InvalidInput(f"model {model.name!r} answers questions; give one")

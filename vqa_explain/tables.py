@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.markup import escape
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -11,6 +12,27 @@ from vqa_explain.explanation import Explanation, value_text
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.loading import FAMILIES, SHIPPED, own_models
+
+
+class PlainTable(Table):
+    """A table whose texts are shown as they are; rich would take words in brackets for its own markup."""
+
+    def __init__(
+        self, *headers: str, title: Text | str = "", caption: Text | str = "", **more: Any
+    ) -> None:
+        super().__init__(
+            *map(escape, headers),
+            title=_as_it_is(title) if title else None,
+            caption=_as_it_is(caption) if caption else None,
+            **more,
+        )
+
+    def add_row(self, *cells: Any, **more: Any) -> None:
+        super().add_row(*map(_as_it_is, cells), **more)
+
+
+def _as_it_is(cell: Any) -> Any:
+    return Text(cell) if isinstance(cell, str) else cell
 
 
 def _colored(text: str, value: float, scale: float, palette: colors.Palette) -> Text:
@@ -36,7 +58,9 @@ def question_text(e: Explanation) -> Text:
 
 def explanations_table(explained: list[Explanation]) -> Table:
     """One row per explanation: question, answer, probability, share, error."""
-    table = Table("question", "answer", "probability", "share", "error", title="Why these answers?")
+    table = PlainTable(
+        "question", "answer", "probability", "share", "error", title="Why these answers?"
+    )
     for e in explained:
         probability = next(
             (a.shown for a in e.answers if a.index == e.provenance.get("target_index")), "–"
@@ -48,11 +72,11 @@ def explanations_table(explained: list[Explanation]) -> Table:
 
 def explanation_tables(e: Explanation) -> list[Table]:
     """The summary, the words, the strongest regions and the pairs that stand out, of one explanation."""
-    words = Table("word", "value", "± error", title=f"Words: {e.unit_text}")
+    words = PlainTable("word", "value", "± error", title=f"Words: {e.unit_text}")
     for w in e.words:
         colored = _colored(w.text, w.value, e.word_scale, e.palette)
         words.add_row(colored, _number(e, w.value), _plus_minus(w.error))
-    regions = Table(
+    regions = PlainTable(
         "left, top, right, bottom", "value", "± error", title=f"Strongest regions: {e.unit_text}"
     )
     for r in sorted(e.regions, key=lambda r: -abs(r.value))[:8]:
@@ -65,7 +89,7 @@ def explanation_tables(e: Explanation) -> list[Table]:
 
 def _notes_table(e: Explanation) -> Table:
     """What a reader must know of the values."""
-    table = Table("note", title="Notes", show_lines=True)
+    table = PlainTable("note", title="Notes", show_lines=True)
     for note in e.notes:
         table.add_row(Text(note))
     return table
@@ -74,7 +98,7 @@ def _notes_table(e: Explanation) -> Table:
 def _pairs_table(e: Explanation) -> Table:
     """The pairs of words and regions that stand out from their errors."""
     found, said = e.findings(8)
-    table = Table(
+    table = PlainTable(
         "word", "region", "value ± error", "errors from zero", title="Words × regions", caption=said
     )
     for pair in found:
@@ -100,7 +124,7 @@ def methods_tables(name: str | None) -> list[Table]:
     """All methods, or one with all that is known of it."""
     rows = describe_methods(name)
     if name is None:
-        table = Table(
+        table = PlainTable(
             "method", "what it is", "unit", "source", "needs", title="Methods", show_lines=True
         )
         for row in rows:
@@ -110,7 +134,7 @@ def methods_tables(name: str | None) -> list[Table]:
             )
         return [table]
     row = rows[0]
-    card = Table(show_header=False, title=name)
+    card = PlainTable(show_header=False, title=name)
     paragraphs = [" ".join(paragraph.split()) for paragraph in row["definition"].split("\n\n")]
     card.add_row("definition", "\n\n".join(paragraphs))
     card.add_row("unit of its values", row["unit"])
@@ -123,7 +147,7 @@ def methods_tables(name: str | None) -> list[Table]:
 
 def parameters_table(name: str, parameters: list[dict[str, Any]]) -> Table:
     """Each parameter with its default, values and meaning."""
-    table = Table("parameter", "default", "values", "meaning", title=f"Parameters of {name}")
+    table = PlainTable("parameter", "default", "values", "meaning", title=f"Parameters of {name}")
     for p in parameters:
         if "choices" in p:
             values = ", ".join(map(str, p["choices"])) + (", or a list" if p.get("several") else "")
@@ -154,14 +178,14 @@ def describe_models() -> dict[str, Any]:
 def models_tables() -> list[Table]:
     """Shipped models, families, and which methods work on which family."""
     found = describe_models()
-    shipped = Table("name", "what it is", title="Shipped")
+    shipped = PlainTable("name", "what it is", title="Shipped")
     for name, about in [*found["shipped"].items(), *((name, "your own") for name in found["own"])]:
         shipped.add_row(name, about)
-    families = Table("name", "what it is", "can do", title="Families", show_lines=True)
+    families = PlainTable("name", "what it is", "can do", title="Families", show_lines=True)
     for name, family in found["families"].items():
         note = f"\n({family['note']})" if family["note"] else ""
         families.add_row(name, family["about"] + note, ", ".join(family["capabilities"]))
-    matrix = Table("method", *found["families"], title="Methods")
+    matrix = PlainTable("method", *found["families"], title="Methods")
     for method in METHODS:
         matrix.add_row(
             method, *("yes" if method in f["works"] else "–" for f in found["families"].values())

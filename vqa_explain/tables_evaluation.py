@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from vqa_explain.evaluation.comparison import Comparison
 from vqa_explain.evaluation.intervals import Interval
 from vqa_explain.evaluation.report import Report, better_text
-from vqa_explain.tables import parameters_table
+from vqa_explain.tables import PlainTable, parameters_table
 
 
 def _cell(one: Interval, sign: str = "", failed: int = 0) -> str:
@@ -19,10 +18,10 @@ def _cell(one: Interval, sign: str = "", failed: int = 0) -> str:
 
 def report_tables(report: Report) -> list[Table]:
     """Accuracy by family, methods × metrics, costs."""
-    tables = []
+    tables: list[Table] = []
     answers = [text for text, metric in report.metrics.items() if metric.judges == "answer"]
     if answers:
-        table = Table(
+        table = PlainTable(
             "questions", "number", *answers, title=f"{report.plan.model} on {report.plan.data}"
         )
         for row in report.families().to_dict("records"):
@@ -34,7 +33,7 @@ def report_tables(report: Report) -> list[Table]:
             table.add_row(row["family"] or "all", number, *(_cell(row[text]) for text in answers))
         tables.append(table)
     if (emap := report.emap()) is not None:
-        table = Table(
+        table = PlainTable(
             "questions", "accuracy", "additive (EMAP)", "gap", title="Words and picture together"
         )
         table.add_row(
@@ -45,7 +44,7 @@ def report_tables(report: Report) -> list[Table]:
         title = (
             "Methods × metrics, means with 95 % intervals over the examples that all methods have"
         )
-        table = Table("metric", "examples", *map(escape, report.methods), title=title)
+        table = PlainTable("metric", "examples", *report.methods, title=title)
         for text, metric in report.metrics.items():
             if metric.judges == "explanation":
                 cells = [
@@ -58,7 +57,7 @@ def report_tables(report: Report) -> list[Table]:
                     *map(Text, cells),
                 )
         tables.append(table)
-        costs = Table(
+        costs = PlainTable(
             "method",
             "examples",
             "forwards",
@@ -76,7 +75,7 @@ def report_tables(report: Report) -> list[Table]:
 def comparison_table(found: Comparison) -> Table:
     """Both means and the paired difference; one that an interval tells from 0 is marked."""
     title = f"A: {found.names[0]}\nB: {found.names[1]}"
-    table = Table("metric", "method", "A", "B", "B − A, paired", "examples", title=Text(title))
+    table = PlainTable("metric", "method", "A", "B", "B − A, paired", "examples", title=Text(title))
     for row in found.rows:
         d = row.difference
         cell = Text(_cell(d, "+"), style="bold" if d.tells_from_zero else "")
@@ -94,7 +93,7 @@ def comparison_table(found: Comparison) -> Table:
 def metrics_tables(rows: list[dict[str, Any]], name: str | None) -> list[Table]:
     """All metrics, or one with all that is known of it."""
     if name is None:
-        table = Table(
+        table = PlainTable(
             "metric",
             "what it is",
             "better",
@@ -111,7 +110,7 @@ def metrics_tables(rows: list[dict[str, Any]], name: str | None) -> list[Table]:
             )
         return [table]
     row = rows[0]
-    card = Table(show_header=False, title=name)
+    card = PlainTable(show_header=False, title=name)
     card.add_row("definition", Text(row["definition"]))
     for what in ("source", "better", "range", "judges"):
         card.add_row(what, Text(row[what]))

@@ -16,6 +16,7 @@ ACTIVATION = "activation × gradient"
 GUIDED_ACTIVATION = "activation map × gradient"
 ATTENTION = "share of attention"
 RELEVANCE = "relevance"
+DRAWN = "drawn evenly"
 NO_UNIT = "no unit"
 
 
@@ -64,6 +65,8 @@ UNITS: dict[str, Unit] = {
         Unit(GUIDED_ACTIVATION, "activation map × gradient, without a common scale"),
         Unit(ATTENTION, "share of attention, without a unit", signed=False, shared=True),
         Unit(RELEVANCE, "relevance, without a unit", signed=False, shared=True),
+        # The random reference: all its values are drawn on one scale, so its shares mean something.
+        Unit(DRAWN, "drawn evenly from 0 … 1, without a unit", signed=False, shared=True),
         Unit(NO_UNIT, "without a stated unit"),
     )
 }

@@ -1,8 +1,10 @@
 """A run that is resumed after something changed has the numbers of a run made anew, and computes only what changed."""
 
+import json
 import logging
 import os
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,11 @@ import pytest
 import torch
 from conftest import Linear, ToTensor
 from PIL import Image
+from torchvision import transforms
 
 import vqa_explain as vx
 from vqa_explain.evaluation import stamps
+from vqa_explain.evaluation.behavior import PROBE, behavior_stamps, same_behavior
 from vqa_explain.evaluation.stamps import code_of, row_stamp
 from vqa_explain.methods import METHODS
 from vqa_explain.metrics import METRICS
@@ -153,9 +157,14 @@ def assert_as_made_anew(found, fresh):
 
 
 def encoded_of(model, monkeypatch):
-    """The ids of the examples that are judged from now on."""
+    """The ids of the examples that are judged from now on, without those that the model is tried on."""
     ids, real = [], model.encode
-    monkeypatch.setattr(model, "encode", lambda e: ids.append(e.id) or real(e))
+
+    def encode(example):
+        ids.extend([example.id] if example.id != PROBE else [])
+        return real(example)
+
+    monkeypatch.setattr(model, "encode", encode)
     return ids
 
 
@@ -197,9 +206,15 @@ def test_a_changed_method_does_not_run_the_others_again(
     plugin()
     run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
     plugin("1.0 / 64", "2.0 / 64")
-    model.module.looks = 0
-    run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
-    assert model.module.looks == 7  # each example's answer, and no coalition of leave one out
+
+    def looks():
+        model.module.looks = 0
+        run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
+        return model.module.looks
+
+    found = looks()
+    trying = looks()  # nothing is left to do then
+    assert found - trying == 7  # each example's answer, and no coalition of leave one out
 
 
 def test_a_picture_that_was_replaced_is_read_again_alone(
@@ -497,3 +512,155 @@ def test_what_a_row_is_known_by(tmp_path):
         row_stamp(vx.Example(Path("missing.png"), "What?", answer="a"))["picture"]
         != base["picture"]
     )
+
+
+class Normalized:
+    """A transform of one's own, as an object."""
+
+    def __init__(self, mean):
+        self.mean = mean
+
+    def __call__(self, image):
+        return shifted(image, self.mean)
+
+
+def shifted(image, mean):
+    return ToTensor()(image) - mean
+
+
+def closure(mean):
+    return lambda image: ToTensor()(image) - mean
+
+
+class Steep(Linear):
+    """A network with a layer's setting, and a number of its own that is no weight."""
+
+    def __init__(self, slope=0.1, scale=1.0):
+        super().__init__()
+        self.act, self.scale = torch.nn.LeakyReLU(slope), scale
+
+    def forward(self, x):
+        return self.act(super().forward(x)) * self.scale
+
+
+class Seen:
+    """A `call=` as an object."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, network, pixels):
+        return network(pixels) * self.factor + pixels.mean((1, 2, 3))[:, None] * self.factor**2
+
+
+def seen(network, pixels, factor):
+    return Seen(factor)(network, pixels)
+
+
+def classifier(transform=None, network=None, call=None):
+    return vx.load(
+        network or Steep(),
+        transform=transform or ToTensor(),
+        labels=["a", "b", "c"],
+        device="cpu",
+        call=call,
+    )
+
+
+def normalize(mean):
+    return transforms.Compose([transforms.ToTensor(), transforms.Normalize([mean] * 3, [0.5] * 3)])
+
+
+# What a model does changes, and its code, weights and name do not.
+PICTURES, ANSWERS = "what the model makes of a picture", "what the model answers changed"
+SETTINGS_OF = "the settings of the network's layers changed"
+CHANGED = {
+    "a closure": (lambda x: classifier(closure(x)), PICTURES),
+    "T.Lambda": (lambda x: classifier(transforms.Lambda(closure(x))), PICTURES),
+    "T.Normalize": (lambda x: classifier(normalize(x)), PICTURES),
+    "an object": (lambda x: classifier(Normalized(x)), PICTURES),
+    "a bound method": (lambda x: classifier(Normalized(x).__call__), PICTURES),
+    "a partial": (lambda x: classifier(partial(shifted, mean=x)), PICTURES),
+    "call=, a partial": (lambda x: classifier(call=partial(seen, factor=1 + x)), ANSWERS),
+    "call=, an object": (lambda x: classifier(call=Seen(1 + x)), ANSWERS),
+    "the slope of a layer": (lambda x: classifier(network=Steep(slope=x)), SETTINGS_OF),
+    "an attribute": (lambda x: classifier(network=Steep(scale=1 + x)), SETTINGS_OF),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_what_the_model_does_is_compared_whatever_holds_it(folder, tmp_path, caplog, what):
+    build, said = CHANGED[what]
+    metrics = ["accuracy", "sparseness", "deletion:steps=2"]
+    first = run(build(0.1), rows(folder), tmp_path / "run", metrics=metrics)
+    caplog.clear()
+    run(build(0.1), rows(folder), tmp_path / "run", metrics=metrics)
+    assert "computed again" not in caplog.text
+    found = run(build(0.6), rows(folder), tmp_path / "run", metrics=metrics)
+    assert said in caplog.text
+    fresh = run(build(0.6), rows(folder), tmp_path / "fresh", metrics=metrics)
+    assert not first.frame().equals(fresh.frame())
+    assert_as_made_anew(found, fresh)
+
+
+class Reading(torch.nn.Module):
+    """The picture's mean and the words' sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.Embedding(6, 3)
+        with torch.no_grad():
+            self.words.weight.copy_(torch.arange(18.0).reshape(6, 3).sin())
+
+    def forward(self, pixels, ids):
+        return self.words(ids).sum(1) + pixels.mean((1, 2, 3))[:, None]
+
+
+VOCABULARY = {"<pad>": 0, "<unk>": 1, "is": 2, "zebra": 3, "gnu": 4}
+SWAPPED = {**VOCABULARY, "zebra": 4, "gnu": 3}
+
+
+def numbers_by(vocabulary):
+    return lambda question: [vocabulary.get(word.lower(), 1) for word in question.split()]
+
+
+TEXTS = {
+    "two words of the vocabulary": (lambda v: {"text": v}),
+    "of one held by a function": (lambda v: {"text": numbers_by(v), "words": str.split}),
+    "of one held by a partial": (
+        lambda v: {"text": partial(look_up, vocabulary=v), "words": str.split}
+    ),
+    "the stand-in of an absent word": (
+        lambda v: {"text": VOCABULARY, "absent": 0 if v is VOCABULARY else 5}
+    ),
+}
+
+
+def look_up(question, vocabulary):
+    return numbers_by(vocabulary)(question)
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_how_words_are_read_is_compared(folder, tmp_path, what):
+    def build(vocabulary):
+        more = {"words": str.split, **TEXTS[what](vocabulary)}
+        image, labels = transforms.ToTensor(), ["a", "b", "c"]
+        return vx.CustomModel(Reading(), image=image, labels=labels, device="cpu", **more)
+
+    data = [vx.Example(**{**vars(e), "question": "is zebra gnu zebra"}) for e in rows(folder)]
+    metrics = ["sparseness", "deletion:players=text,steps=3"]
+    for model in (build(VOCABULARY), build(SWAPPED)):
+        found = run(model, data, tmp_path / "run", metrics=metrics)
+    fresh = run(build(SWAPPED), data, tmp_path / "fresh", metrics=metrics)
+    assert_as_made_anew(found, fresh)
+
+
+def test_behavior_of_another_machine_is_compared_up_to_rounding(folder):
+    told = behavior_stamps(classifier(), rows(folder))["answers"]
+    elsewhere = {**json.loads(told), "where": "another", "hash": "other"}
+    near = {**elsewhere, "numbers": [x * (1 + 1e-6) for x in elsewhere["numbers"]]}
+    far = {**elsewhere, "numbers": [x * 1.1 for x in elsewhere["numbers"]]}
+    assert same_behavior(told, json.dumps(near))
+    assert not same_behavior(told, json.dumps(far))
+    assert not same_behavior(told, json.dumps({**json.loads(told), "hash": "other"}))
+    assert not same_behavior(None, told)

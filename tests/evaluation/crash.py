@@ -19,7 +19,7 @@ import vqa_explain as vx
 
 EXAMPLES = 40
 METHODS = ["saliency"]
-METRICS = ["accuracy", "deletion:steps=4", "relevance_mass", "text_share"]
+METRICS = ["accuracy", "deletion:steps=4", "relevance_mass", "sparseness"]
 
 
 def work(model, folder):

@@ -19,7 +19,7 @@ METRICS = [
     "emap:count=6",
     "deletion",
     "relevance_mass",
-    "text_share",
+    "sparseness",
 ]
 
 
@@ -202,7 +202,7 @@ def test_the_page_says_what_the_report_says(report, tmp_path):
     with opened_browser() as browser, watched_page(browser) as (page, wrong):
         page.goto(path.as_uri())
         text = page.locator("main").inner_text()
-        for metric in ("deletion", "relevance_mass", "text_share"):
+        for metric in ("deletion", "relevance_mass", "sparseness"):
             for method in ("saliency", "leave_one_out", "random"):
                 assert f"{report.interval(metric, method).mean:.3g}" in text
         assert page.locator(".vqax").count() == len(report.shown())

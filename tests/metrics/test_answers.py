@@ -66,7 +66,7 @@ def test_an_additive_model_loses_nothing():
     scores = text[:, None] + picture[None]
     own, rows, columns = grid_means(scores)
     np.testing.assert_allclose(project(rows, columns), own, atol=1e-12)
-    found = additive(own, rows, columns, own.argmax(axis=1))
+    found = additive(own, rows, columns, np.eye(4)[own.argmax(axis=1)])
     assert (found.accuracy, found.emap, found.gap) == (1.0, 1.0, 0.0)
 
 
@@ -77,6 +77,6 @@ def test_xor_needs_both():
     scores = np.stack([1.0 - answer, answer.astype(float)], axis=-1)
     own, rows, columns = grid_means(scores)
     np.testing.assert_allclose(project(rows, columns), 0.5)
-    found = additive(own, rows, columns, np.diag(answer))
+    found = additive(own, rows, columns, np.eye(2)[np.diag(answer)])
     assert found.accuracy == 1.0
     assert found.emap == 0.5  # a tie everywhere: the first answer, right for two of four

@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from vqa_explain.datasets.rows import (
+    Number,
     as_written,
     csv_columns,
     csv_rows,
@@ -20,7 +22,7 @@ from vqa_explain.datasets.rows import (
     json_rows,
     read_json,
 )
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, MissingColumn
 from vqa_explain.examples import Example, read_image
 
 # The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
@@ -161,6 +163,25 @@ class Table:
                 )
         return digest.hexdigest()[:16]
 
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        """The example of a number, or those of a slice; the table is read from its start up to there."""
+        if isinstance(index, slice):
+            edges = [edge for edge in (index.start, index.stop, index.step) if edge is not None]
+            backwards = any(edge < 0 for edge in edges)
+            reader = iter(self)
+            stop = None if backwards else index.stop
+            return list(islice(reader, stop))[index]
+        if index < 0:
+            return list(self)[index]
+        found = next(islice(iter(self), index, None), None)
+        if found is None:
+            raise IndexError(f"data set {self.name!r} has no example number {index}")
+        return found
+
     def __iter__(self) -> Iterator[Example]:
         for number, row in enumerate(self._rows()):
             try:
@@ -221,7 +242,7 @@ class Table:
         """Raises where a text's column has a type that does not keep how a text was written."""
         for what in TEXTS:
             column = self.fields.get(what, "")
-            kind = getattr(types.get(column), "dtype", "")
+            kind = getattr(_type_at(types, column), "dtype", "")
             if isinstance(kind, str) and kind.startswith(
                 ("float", "double", "decimal", "bool", "date", "time")
             ):
@@ -238,9 +259,10 @@ class Table:
                         f"data set {self.name!r} has several columns named {column!r}; give each its own name"
                     )
                 if column not in (*known, "split"):
-                    raise InvalidInput(
-                        f"data set {self.name!r} has no column {column!r} for the {what}; there are: {', '.join(known)}"
-                        f"; say which holds it: fields={{{what!r}: …}}"
+                    there = ", ".join(known)
+                    raise MissingColumn(
+                        f"data set {self.name!r} has no column {column!r} for the {what}; there are: {there}",
+                        what,
                     )
 
     @cached_property
@@ -264,21 +286,19 @@ class Table:
         image = found.get("image")
         if isinstance(image, str):
             image = self.folder / image
-        answers = found.get("answers") or ()
-        if isinstance(answers, str):
-            answers = _listed(answers)
+        question = as_written(found.get("question"), "question")
         masks = self._masks(found, image)
         return Example(
             image=image,
-            question=as_written(found.get("question"), "question"),
+            question=question,
             answer=as_written(found.get("answer"), "answer"),
-            answers=tuple(as_written(one, "answer") or "" for one in answers),
+            answers=_answers(found.get("answers")),
             id=as_written(found.get("id"), "id") or f"{self.name}/{number}",
             family=as_written(found.get("family"), "family") or "",
             masks=masks,
             about=() if masks is None else tuple(range(len(masks))),
-            decisive=tuple(
-                (int(float(a)), int(float(b))) for a, b in _listed(found.get("decisive") or ())
+            decisive=decisive_spans(
+                found.get("decisive"), question or "", self.fields.get("decisive", "")
             ),
         )
 
@@ -294,31 +314,134 @@ class Table:
 
     def _masks(self, found: dict[str, Any], image: Any) -> np.ndarray | None:
         """(objects, H, W) bool, from a mask's picture or from boxes."""
-        mask, boxes = found.get("mask"), _listed(found.get("boxes") or ())
+        mask, boxes = found.get("mask"), found.get("boxes")
         if mask is not None and mask != "":
             pixels = read_image(self.folder / mask if isinstance(mask, str) else mask)
             return (pixels.max(axis=2) > 127)[None]
-        if not len(boxes):
+        corners = _corners(boxes, self.fields.get("boxes", ""))
+        if not len(corners):
             return None
         height, width = read_image(image).shape[:2]
-        masks = np.zeros((len(boxes), height, width), dtype=bool)
-        for one, (left, top, right, bottom) in zip(
-            masks, np.rint(np.asarray(boxes, dtype=float)).astype(int), strict=True
-        ):
+        masks = np.zeros((len(corners), height, width), dtype=bool)
+        for one, (left, top, right, bottom) in zip(masks, corners, strict=True):
             one[max(0, top) : bottom, max(0, left) : right] = True
         return masks
 
 
-def _listed(value: Any) -> Any:
-    """A list, which a CSV file keeps as JSON."""
-    if isinstance(value, str):
+def _answers(value: Any) -> tuple[str, ...]:
+    """What several people answered; those who gave nothing are left out."""
+    if isinstance(value, str) and value:
         try:
-            return read_json(value)
+            value = read_json(value)
         except ValueError as error:
             raise InvalidInput(
-                f"{value[:60]!r} should be a list written as JSON, such as [[0, 4]]"
+                f'the answers {value[:60]!r} should be a list written as JSON, such as ["a cup"]'
             ) from error
-    return value
+    if value is None or value == "":
+        return ()
+    if not _is_list(value):
+        raise InvalidInput(f'the answers must be a list such as ["a cup"], not {value!r}')
+    written = (as_written(one, "answer") for one in value)
+    return tuple(one for one in written if one is not None)
+
+
+def _type_at(types: Any, path: str) -> Any:
+    """The type of what a column holds, of its items where they are lists; `None` where it is not known."""
+    found = types
+    for part in path.split("."):
+        if part != "*":
+            found = found.get(part) if isinstance(found, Mapping) else None
+        while True:
+            if isinstance(found, list) and found:
+                found = found[0]
+            elif getattr(found, "feature", None) is not None:
+                found = found.feature
+            else:
+                break
+    return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.ndarray)
+
+
+def _corners(value: Any, column: str) -> np.ndarray:
+    """(N, 4) int, the left, top, right and bottom of boxes in pixels.
+
+    Raises:
+        InvalidInput: they are not written as [[left, top, right, bottom], …].
+    """
+    if value is None or (not isinstance(value, np.ndarray) and value in ("", [], ())):
+        return np.zeros((0, 4), dtype=int)
+    try:
+        listed = read_json(value) if isinstance(value, str) else value
+        corners = np.array([[float(edge) for edge in box] for box in listed]).reshape(-1, 4)
+        if not np.isfinite(corners).all():
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"column {column!r} holds {str(value)[:60]!r} for boxes; write "
+            "[[left, top, right, bottom], …] in pixels"
+        ) from error
+    return np.rint(corners).astype(int)
+
+
+def decisive_spans(value: Any, question: str, column: str) -> tuple[tuple[int, int], ...]:
+    """The character spans (start, end) of the words that decide the answer.
+
+    Args:
+        value: spans [[start, end], …]; a word or phrase that stands once in the question, or a list
+            of such; in a CSV file also as JSON.
+        question: what is asked.
+        column: where the value stands, for errors.
+
+    Raises:
+        InvalidInput: it is none of these, a span is not within the question, or a word stands in it
+            never or more than once.
+    """
+    if isinstance(value, str) and not isinstance(value, Number):
+        try:
+            value = read_json(value) if value.strip() else None
+        except ValueError:
+            value = [value]  # a word, written as it is
+    if value is None:
+        return ()
+    if isinstance(value, str) and not isinstance(value, Number):
+        value = [value]
+    if not _is_list(value):
+        raise _no_spans(value, column)
+    return tuple(_span(one, question, column) for one in value)
+
+
+def _span(value: Any, question: str, column: str) -> tuple[int, int]:
+    if isinstance(value, str) and not isinstance(value, Number):
+        return _only_place(value, question, column)
+    try:
+        start, end = (int(float(edge)) for edge in value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _no_spans(value, column) from error
+    if isinstance(value, str) or not 0 <= start < end <= len(question):
+        raise _no_spans(value, column)
+    return start, end
+
+
+def _only_place(phrase: str, question: str, column: str) -> tuple[int, int]:
+    """Where a word or phrase stands in the question, without regard to case."""
+    wanted = rf"(?<!\w){re.escape(phrase.strip())}(?!\w)"
+    found = [match.span() for match in re.finditer(wanted, question, re.IGNORECASE)]
+    if len(found) != 1 or not phrase.strip():
+        raise InvalidInput(
+            f"column {column!r} names the word {phrase[:60]!r}, which stands {len(found)} times in the question; "
+            "give character spans instead, such as [[5, 10]]"
+        )
+    return found[0]
+
+
+def _no_spans(value: Any, column: str) -> InvalidInput:
+    return InvalidInput(
+        f"column {column!r} holds {str(value)[:60]!r}; write spans of characters within the question, such as "
+        '[[5, 10]], or words of it, such as ["circle"]'
+    )
 
 
 def open_schema(name: str, split: str, source: Path | None) -> Table:
@@ -368,6 +491,11 @@ def open_file(path: Path, fields: Mapping[str, str] | None) -> Table:
 
     Columns are called like the fields of an Example unless `fields` says otherwise: image (a path relative to the
     file's folder), question, answer, answers, id, family, mask (a path), boxes, decisive.
+
+    Lists are written as JSON in a CSV file. `answers` is a list of texts. `boxes`, true regions, is
+    [[left, top, right, bottom], …] in pixels of the picture. `decisive`, the words that decide the answer, is a list of
+    character spans [[start, end], …], counted from 0 with the end outside, or of words that stand once in the question.
+    Of masks and boxes, the question is about all (`Example.about`).
     """
     if path.is_dir():
         tables = sorted(p for p in path.iterdir() if p.suffix in FILES)
@@ -390,9 +518,8 @@ def open_file(path: Path, fields: Mapping[str, str] | None) -> Table:
     named = {f: f for f in FIELDS if f in _columns(path)}
     named |= dict(fields or {})
     if "image" not in named:
-        raise InvalidInput(
-            f"{str(path)!r} has no column 'image'; there are: {', '.join(_columns(path))}; "
-            "say which holds it: fields={'image': …}"
+        raise MissingColumn(
+            f"{str(path)!r} has no column 'image'; there are: {', '.join(_columns(path))}", "image"
         )
     return Table(path.stem, named, str(path), kind=FILES[path.suffix], folder=path.parent)
 

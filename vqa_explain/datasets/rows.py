@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ def csv_rows(path: Path) -> Iterator[Row]:
 def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
     """The objects of a JSON file: one a line, a list of them, a list under a key, or lists by column.
 
-    Numbers keep their digits (1.50 stays 1.50) and dates stay texts.
+    Numbers are the text that stands there (1.50 stays 1.50, and 1e3 stays 1e3) and dates stay texts.
 
     Raises:
         InvalidInput: the file holds no such thing.
@@ -73,9 +72,16 @@ def json_columns(path: Path, under: str | None = None) -> list[str]:
     return list(found)
 
 
+class Number(str):
+    """A number of a JSON file, as the text that stands there: 1e3 is no 1000, and -0 no 0."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def read_json(text: str) -> Any:
-    """The value that a JSON text holds; decimal numbers keep their digits."""
-    return json.loads(text, parse_float=Decimal)
+    """The value that a JSON text holds, with each number as a `Number`."""
+    return json.loads(text, parse_float=Number, parse_int=Number)
 
 
 def _lines(path: Path) -> Iterator[Row]:
@@ -108,11 +114,9 @@ def as_written(value: Any, what: str) -> str | None:
     # JSON of other tools writes NaN for what is missing.
     if value is None or value == "" or value != value:
         return None
-    if isinstance(value, str):
-        return value
     if isinstance(value, bool):
         return json.dumps(value)
-    if isinstance(value, int | Decimal):
+    if isinstance(value, str | int):  # a `Number` among them
         return str(value)
     raise InvalidInput(
         f"the {what} {value!r} is kept as {type(value).__name__}, so how it was written (1 or 1.0?) is not known; "

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,23 +13,26 @@ import pyarrow.parquet as pq
 
 from vqa_explain import plugins
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.evaluation.judging import ERROR, Judge, Row, table_of
+from vqa_explain.evaluation.judging import ERROR, Judge, Row, said, table_of
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.stamps import row_stamp
 from vqa_explain.evaluation.store import EXAMPLES, GRID, PLAN_HASH, STAMPS, as_bytes
 from vqa_explain.examples import Example
-from vqa_explain.metrics.additive import row_of_grid, stacked_scores
-from vqa_explain.metrics.base import right_answers
+from vqa_explain.metrics.additive import Emap, row_of_grid, stacked_scores
+from vqa_explain.metrics.base import Metric, credits_of, held_by_example, lacking
 from vqa_explain.models.base import Model
 from vqa_explain.threads import one_thread
 
+# Parts of the grid: a question's mean over pictures, its own pair, what each answer is worth, a picture's sum over
+# questions; and a row that is left out.
+ROW, OWN, CREDITS, COLUMN, LACKING = "row", "own", "credits", "column", "lacking"
 GRID_ROWS = 10  # questions in one piece of the grid
 GRID_SCHEMA = pa.schema(
     {
         "part": pa.string(),
         "index": pa.int64(),
-        "answer": pa.int64(),
         "values": pa.list_(pa.float64()),
+        "note": pa.string(),  # why a row is no part of the grid
     }
 )
 
@@ -139,39 +142,37 @@ class Workshop:
 
     def _grid(self, job: Job) -> Done:
         """Means over pictures for this piece's questions, and sums over them for every picture."""
-        usable, pictures = [], []
+        usable, pictures, lacking_rows = [], [], {}
         for index, example in self._items(job):
+            lacks = lacking(cast(Metric, Emap()), held_by_example(example))
+            if lacks:
+                lacking_rows[index] = lacks
+                continue
             try:
                 pictures.append(self.model.encode(example))
                 usable.append((index, example))
-            except VQAExplainError:  # counted where the example itself is judged
-                continue
-        labels = self.model.labels or ()
-        found, columns = [], np.zeros((len(usable), len(labels)))
+            except VQAExplainError as error:  # an error, too, where the example itself is judged
+                lacking_rows[index] = said(error)
+        places = {index: place for place, (index, _) in enumerate(usable)}
+        found: list[dict[str, Any]] = []
+        columns = np.zeros((len(usable), len(self.model.labels or ())))
         for row in job.rows:
-            position = next(
-                (p for p, (index, _) in enumerate(usable) if index == job.items[row][0]), None
-            )
-            if position is None:
+            index = job.items[row][0]
+            if index in lacking_rows:
+                found.append({"part": LACKING, "index": index, "note": lacking_rows[index]})
                 continue
-            index, example = usable[position]
-            scores = row_of_grid(self.model, example, pictures)
-            own = stacked_scores(self.model, pictures[position : position + 1])[0]
-            number = next(iter(right_answers(labels, example, fixed=True)), -1)
-            found.append(
-                {
-                    "part": "row",
-                    "index": index,
-                    "answer": number,
-                    "values": scores.mean(axis=0).tolist(),
-                }
-            )
-            found.append({"part": "own", "index": index, "answer": number, "values": own.tolist()})
+            place = places[index]
+            scores = row_of_grid(self.model, usable[place][1], pictures)
+            values = {
+                ROW: scores.mean(axis=0),
+                OWN: stacked_scores(self.model, pictures[place : place + 1])[0],
+                CREDITS: np.array(credits_of(self.model, pictures[place])),
+            }
+            for part, one in values.items():
+                found.append({"part": part, "index": index, "values": one.tolist()})
             columns += scores
-        for (index, _), values in zip(usable, columns, strict=True):
-            found.append(
-                {"part": "column", "index": index, "answer": None, "values": values.tolist()}
-            )
+        for (index, _), column in zip(usable, columns, strict=True):
+            found.append({"part": COLUMN, "index": index, "values": column.tolist()})
         table = pa.Table.from_pylist(
             found, schema=GRID_SCHEMA.with_metadata(self._about(job.stamp))
         )

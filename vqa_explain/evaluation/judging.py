@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -12,12 +13,13 @@ from vqa_explain import registry
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
-from vqa_explain.examples import Example
+from vqa_explain.examples import Example, check_readable
 from vqa_explain.game import Cost, make_players
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, Task, check_support, for_players
 from vqa_explain.metrics import read_metric
-from vqa_explain.metrics.base import Case, Curve, Metric, targets_of
+from vqa_explain.metrics.answers import Accuracy
+from vqa_explain.metrics.base import Case, Curve, Metric, Noted, NotMeasured, credits_of, targets_of
 from vqa_explain.metrics.sanity import randomised
 from vqa_explain.models.base import (
     REAL,
@@ -28,6 +30,7 @@ from vqa_explain.models.base import (
     Target,
     answers,
     check_fills,
+    folded,
 )
 from vqa_explain.models.sharing import network_held
 
@@ -40,6 +43,7 @@ SCHEMA = pa.schema(
         ("answer", pa.string()),
         ("predicted", pa.string()),
         ("probability", pa.float64()),
+        ("right", pa.bool_()),  # null where no true answer is known, or none is chosen
         ("method", pa.string()),  # "" for what is said of the answer alone
         ("metric", pa.string()),  # "" for an explanation's cost, "error" for what went wrong
         ("value", pa.float64()),
@@ -51,6 +55,7 @@ SCHEMA = pa.schema(
     ]
 )
 ERROR = "error"
+UNDEFINED = "the metric is not defined there"  # it gave NaN
 Row = dict[str, Any]
 
 
@@ -141,7 +146,8 @@ class Judge:
             case = self.case(example)
         except Exception as error:  # of any kind: one bad example must not end the run
             return [{**base, "note": said(error)}]
-        base |= {"predicted": case.best[0].text, "probability": case.best[0].probability}
+        best = case.best[0]
+        base |= {"predicted": best.text, "probability": best.probability, "right": _right(case)}
         rows = self._values(case, base, "answer", wanted(""))
         if all(metric.judges == "answer" for _, metric in self.metrics):
             return rows
@@ -156,6 +162,7 @@ class Judge:
 
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
+        check_readable(example)
         encoded = self.model.encode(example)
         players = make_players(encoded, self.plan.regions, self.plan.words)
         if self.model.labels is None:
@@ -178,10 +185,10 @@ class Judge:
         even where its probability is higher: the model did not write it.
         """
         model, true = cast(OpenModel, self.model), encoded.example.answer
-        own = {text.strip().casefold(): text for text in reversed(model.generate(encoded))}
+        own = {folded(text): text for text in reversed(model.generate(encoded))}
         texts = list(reversed(own.values()))
         written = len(texts)
-        if true is not None and true.strip().casefold() not in own:
+        if true is not None and folded(true) not in own:
             texts.append(true)
         encoded = model.with_answers(encoded, texts)
         found = answers(model, encoded, top=len(texts))
@@ -224,18 +231,38 @@ class Judge:
         for text, metric in metrics:
             if metric.judges != judges:
                 continue
-            row = {**base, "metric": text, "note": case.lacks(metric) or None}
+            row = {**base, "metric": text}
             try:
-                found = None if row["note"] else metric(case)
+                row |= _measured(case, metric)
             except Exception as error:  # of any kind, as above
                 rows.append({**base, "note": f"{text}: {said(error)}"})
                 continue
-            if isinstance(found, Curve):
-                row |= {"value": found.value, "curve": found.scores.tolist()}
-            elif found is not None:
-                row["value"] = float(found)
             rows.append(row)
         return rows
+
+
+def _measured(case: Case, metric: Metric) -> Row:
+    """Of a row: the value and perhaps the curve; or no value, and a note on why not."""
+    lacks = case.lacks(metric)
+    if lacks:
+        return {"note": lacks}
+    try:
+        found = metric(case)
+    except NotMeasured as why:
+        return {"note": said(why)}
+    if isinstance(found, Curve):
+        curve = {"value": found.value, "curve": found.scores.tolist()}
+        return {"note": UNDEFINED} if np.isnan(found.value) else curve
+    if np.isnan(found):
+        return {"note": UNDEFINED}
+    return {"value": float(found), "note": found.note if isinstance(found, Noted) else None}
+
+
+def _right(case: Case) -> bool | None:
+    """Whether the model's answer is a true one; `None` where that means nothing."""
+    if case.lacks(Accuracy()):
+        return None
+    return credits_of(case.task.model, case.task.encoded)[case.best[0].index] == 1
 
 
 def said(error: Exception) -> str:

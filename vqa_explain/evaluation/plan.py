@@ -14,7 +14,7 @@ from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
 
-FORMAT = 2
+FORMAT = 3
 # Fields that may change between two calls of a run.
 CHANGING = (
     "data_fingerprint",
@@ -43,8 +43,9 @@ class Plan:
         shard: how many examples go into one file.
         pictures: what picture files are known by: "time" (path, size and time of change) or "content".
         versions: package → version.
-        code: "package", "model", "method …" and "metric …" → hash of its code (see `stamps`).
-        hiding: metric of answers → what stands for the modality that it takes away.
+        code: "package", "model", "given", "method …" and "metric …" → a hash (see `stamps`); "pictures",
+            "questions", "answers" and "absence" → what the model does (see `behavior`).
+        hiding: metric → what stands for the modality that it takes away, or why nothing is measured at all.
     """
 
     model: str

@@ -16,7 +16,7 @@ class RandomValues:
     """Each region and word has a value drawn evenly from 0 … 1, anew for every example."""
 
     name: ClassVar[str] = NAME
-    unit: ClassVar[str] = units.NO_UNIT
+    unit: ClassVar[str] = units.DRAWN
     source: ClassVar[str] = "–"
     needs: ClassVar[frozenset[str]] = frozenset()
     error: ClassVar[str] = "–"

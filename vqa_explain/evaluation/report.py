@@ -20,6 +20,7 @@ from vqa_explain.evaluation.intervals import (
     mean_interval,
     paired_interval,
 )
+from vqa_explain.evaluation.jobs import COLUMN, CREDITS, LACKING, OWN, ROW
 from vqa_explain.evaluation.judging import ERROR
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import NAME as RANDOM
@@ -100,7 +101,9 @@ class Report:
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
-        table = self.store.read(EXAMPLES, self.plan, [*VALUES, "forwards", "backwards", "seconds"])
+        table = self.store.read(
+            EXAMPLES, self.plan, [*VALUES, "right", "forwards", "backwards", "seconds"]
+        )
         if table is None:
             raise InvalidInput(
                 f"{str(self.folder)!r} has no finished shard yet; run the evaluation again"
@@ -256,26 +259,24 @@ class Report:
 
     def emap(self) -> Additive | None:
         """Accuracy of the best additive projection, where it was asked for and its whole grid is there."""
-        table = (
-            self.store.read(GRID, self.plan)
-            if any(m.judges == "data set" for m in self.metrics.values())
-            else None
-        )
-        if table is None:
+        frame = self._grid()
+        if frame is None or not (frame["part"] == ROW).any():
             return None
-        frame = table.to_pandas()
         parts = dict(iter(frame.groupby("part")))
-        columns = parts["column"].groupby("index")["values"].sum().sort_index()
-        rows, own = (parts[name].sort_values("index") for name in ("row", "own"))
+        columns = parts[COLUMN].groupby("index")["values"].sum().sort_index()
+        rows, own, credits = (
+            np.stack(parts[name].sort_values("index")["values"]) for name in (ROW, OWN, CREDITS)
+        )
         if len(rows) != len(columns):
             return None  # some of the grid is still missing
-        means = np.stack(columns.to_numpy()) / len(rows)
-        return additive(
-            np.stack(own["values"]),
-            np.stack(rows["values"]),
-            means,
-            rows["answer"].to_numpy(dtype=int),
-        )
+        return additive(own, rows, np.stack(columns.to_numpy()) / len(rows), credits)
+
+    def _grid(self) -> pd.DataFrame | None:
+        """The pieces of EMAP's grid, where it was asked for and some are there."""
+        if not any(m.judges == "data set" for m in self.metrics.values()):
+            return None
+        table = self.store.read(GRID, self.plan)
+        return None if table is None else table.to_pandas()
 
     def curves(self) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
         """Metric → method → (shares of players, mean score there over the examples that all methods have)."""
@@ -313,16 +314,17 @@ class Report:
         """What a reader must know: what was skipped and why, and what failed."""
         frame = self.frame()
         found = [f"{text}: {how}" for text, how in self.plan.hiding.items() if how]
-        skipped = (
-            frame[frame["note"].notna()]
-            .drop_duplicates(["metric", "index"])
-            .groupby(["metric", "note"])
-            .size()
-        )
-        for (metric, note), count in skipped.items():  # type: ignore[misc]
-            found.append(
-                f"{metric}: left out for {count:,} of {self.count:,} examples, since {note}"
-            )
+        noted = frame[frame["note"].notna()]
+        for (metric, note, skipped), part in noted.groupby(
+            ["metric", "note", noted["value"].isna()]
+        ):
+            # Where only some methods are concerned, they are named.
+            named = [m for m in self.methods if m in set(part["method"])]
+            whose = "" if len(named) in (0, len(self.methods)) else f" by {', '.join(named)}"
+            examples = f"{part['index'].nunique():,} of {self.count:,} examples"
+            how = f"left out for {examples}{whose}, since" if skipped else f"of {examples}{whose},"
+            found.append(f"{metric}: {how} {note}")
+        found += self._lacking_grid()
         errors = self.errors()
         for method in errors["method"].unique():
             part = errors[errors["method"] == method]
@@ -336,6 +338,18 @@ class Report:
                 "the run has not ended; best and worst examples are explained then: give its command again"
             )
         return found
+
+    def _lacking_grid(self) -> list[str]:
+        """Why rows are no part of EMAP's grid."""
+        grid = self._grid()
+        if grid is None:
+            return []
+        text = next(t for t, m in self.metrics.items() if m.judges == "data set")
+        lacking = grid[grid["part"] == LACKING].groupby("note").size()
+        return [
+            f"{text}: {count:,} rows are left out of its grid, since {note}"
+            for note, count in lacking.items()
+        ]
 
     def _unequal(self) -> list[str]:
         """Where methods have values of different examples, which their means then leave out."""
@@ -377,13 +391,9 @@ class Report:
         ]
 
     def _right(self) -> set[int]:
-        """The examples that were answered right."""
-        rows = self._rows.drop_duplicates("index").dropna(subset=["answer", "predicted"])
-        same = (
-            rows["answer"].str.strip().str.casefold()
-            == rows["predicted"].str.strip().str.casefold()
-        )
-        return set(rows.loc[same, "index"])
+        """The examples that were answered right, by the credits that accuracy gives."""
+        rows = self._rows.drop_duplicates("index")
+        return set(rows.loc[rows["right"] == True, "index"])  # noqa: E712 - some are null
 
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
         """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from vqa_explain.errors import InvalidInput
+from vqa_explain.evaluation.behavior import BEHAVIOR, same_behavior
 from vqa_explain.evaluation.jobs import Redo, Resumed, can_be_indexed
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.stamps import Stamp, digest, row_stamp
@@ -15,6 +16,8 @@ from vqa_explain.examples import Example
 
 log = logging.getLogger("vqa_explain")
 Stamps = dict[str, Any]
+# The keys of `Plan.code` that every number of a run depends on.
+_SHARED = ("package", "model", "given", *BEHAVIOR)
 
 
 def grid_stamp(dataset: Iterable[Example], plan: Plan, count: int) -> str:
@@ -65,10 +68,9 @@ def resume_grid(store: Store, plan: Plan, stamp: str) -> set[int]:
     """The pieces of EMAP's grid that still hold; others are removed."""
     found = set()
     for number, (_, about) in store.stamped(GRID, plan).items():
-        concerned = {k: v for k, v in plan.code.items() if not k.startswith("method ")}
-        code = {k: v for k, v in about.get("code", {}).items() if not k.startswith("method ")}
+        code = about.get("code", {})
         same = about.get("rows") == stamp and about.get("versions") == plan.versions
-        if same and _of_emap(code) == _of_emap(concerned):
+        if same and all(_is_same(k, code.get(k), v) for k, v in _of_emap(plan.code).items()):
             found.add(number)
         else:
             store.remove(GRID, number)
@@ -76,9 +78,7 @@ def resume_grid(store: Store, plan: Plan, stamp: str) -> set[int]:
 
 
 def _of_emap(code: Stamp) -> Stamp:
-    return {
-        k: v for k, v in code.items() if k in ("package", "model") or k.startswith("metric emap")
-    }
+    return {k: v for k, v in code.items() if k in _SHARED or k.startswith("metric emap")}
 
 
 def _rows_now(dataset: Any, plan: Plan, most: int) -> dict[int, Stamp]:
@@ -102,12 +102,9 @@ def _check_same_data(
 
 def _redo(plan: Plan, about: Stamps, changed: set[int], expected: list[int]) -> Redo:
     code = about.get("code", {})
-    shared = ("package", "model")
-    if about.get("versions") != plan.versions or any(
-        code.get(k) != plan.code.get(k) for k in shared
-    ):
+    stale = {k for k, v in plan.code.items() if not _is_same(k, code.get(k), v)}
+    if about.get("versions") != plan.versions or stale & set(_SHARED):
         changed = set(expected)
-    stale = {k for k, v in plan.code.items() if code.get(k) != v}
     methods = frozenset(k.removeprefix("method ") for k in stale if k.startswith("method "))
     metrics = frozenset(k.removeprefix("metric ") for k in stale if k.startswith("metric "))
     return Redo(None, frozenset(changed), methods, metrics)
@@ -122,12 +119,22 @@ def _changed_code(plan: Plan, about: Stamps) -> list[str]:
         if old.get(name) != plan.versions.get(name)
     ]
     code = about.get("code", {})
-    words = {"package": "the code of vqa_explain", "model": "the code of the model"}
+    words = {
+        "package": "the code of vqa_explain",
+        "model": "the code of the model",
+        "given": "what the model was given (its transform, vocabulary or call=)",
+        **BEHAVIOR,
+    }
     return lines + [
         f"{words.get(k) or f'the code of {k}'} changed"
         for k, v in sorted(plan.code.items())
-        if code.get(k) != v
+        if not _is_same(k, code.get(k), v)
     ]
+
+
+def _is_same(kind: str, before: str | None, now: str) -> bool:
+    """Whether a stamp of `Plan.code` says the same as before."""
+    return same_behavior(before, now) if kind in BEHAVIOR else before == now
 
 
 def _changed_rows(before: dict[int, Stamp], rows: dict[int, Stamp]) -> dict[str, None]:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.evaluation.behavior import behavior_stamps
 from vqa_explain.evaluation.jobs import (
     Done,
     Job,
@@ -29,7 +30,7 @@ from vqa_explain.methods.base import Method, check_support
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Emap
 from vqa_explain.metrics.answers import WITHOUT, hidden_by
-from vqa_explain.metrics.base import LACKS, Metric, holds_probabilities
+from vqa_explain.metrics.base import Metric, held_by_example, held_by_model, lacking
 from vqa_explain.models.base import Model
 from vqa_explain.models.loading import FAMILIES
 
@@ -79,8 +80,9 @@ def evaluate(
 
     Finished shards are kept in `out`, and the same call again does only what is missing; the tables of a run that was
     interrupted are those of one that was not, bit for bit. What changed since a shard was written is named in the log
-    and computed again, and nothing else: rows and their pictures, the code of a method, a metric or the model, and
-    the versions of the packages. A random explanation is judged beside the methods.
+    and computed again, and nothing else: rows and their pictures, the code of a method, a metric or the model, what
+    the model does with fixed pictures and questions, and the versions of the packages. A random explanation is judged
+    beside the methods.
 
     Args:
         model: what `vqa_explain.load` gave.
@@ -139,12 +141,11 @@ def evaluate(
         shard,
         pictures,
         versions(),
-        code_stamps(model, _by_text(asked), _by_text(judged)),
         {
-            registry.text_of(one): hidden_by(one, model, text_fill)
-            for one in judged
-            if isinstance(one, WITHOUT)
+            **behavior_stamps(model, dataset),
+            **code_stamps(model, _by_text(asked), _by_text(judged)),
         },
+        _said_before(model, judged, text_fill),
     )
     store = Store(Path(out))
     store.begin(plan)
@@ -152,7 +153,7 @@ def evaluate(
         resumed = resume(store, plan, dataset)
         store.write_plan(plan)
         workshop = Workshop(model, plan, dataset if can_be_indexed(dataset) else None)
-        jobs = _jobs(dataset, plan, store, judged, resumed)
+        jobs = _jobs(model, dataset, plan, store, judged, resumed)
         if engine == "ray":
             from vqa_explain.evaluation.ray_engine import run_on_ray
 
@@ -207,25 +208,28 @@ def _check_metrics(model: Model, dataset: Iterable[Example], metrics: list[Metri
     """Raises where no metric means anything for the first examples."""
     if not metrics:
         raise InvalidInput("no metric is asked for; see `vqa-explain metrics`")
-    features = {feature.name for feature in model.features}
-    first = list(islice(iter(dataset), LOOKED_AT))
-    held = {
-        "question": "text" in features,
-        "pixels": "pixels" in model.capabilities,
-        "labels": model.labels is not None,
-        **holds_probabilities(model.kind, model.labels),
-        "answer": any(e.answer is not None or e.answers for e in first),
-        "truth": any(e.truth is not None for e in first),
-        "decisive": any(e.decisive for e in first),
-    }
-    lacking = {
-        metric.name: next(LACKS[need] for need in sorted(metric.needs) if not held[need])
-        for metric in metrics
-        if not all(held[need] for need in metric.needs)
-    }
-    if len(lacking) == len(metrics):
-        told = "; ".join(f"{name}: {why}" for name, why in lacking.items())
+    looked_at = islice(iter(dataset), LOOKED_AT)
+    # What a row that cannot be read has is not known.
+    first = [held_by_example(e) for e in looked_at if not isinstance(e.image, Exception)]
+    if not first:
+        return
+    held = {key: any(one[key] for one in first) for key in first[0]} | held_by_model(model)
+    why_not = {registry.text_of(metric): lacking(metric, held) for metric in metrics}
+    if all(why_not.values()):
+        told = "; ".join(f"{text}: {why}" for text, why in why_not.items())
         raise InvalidInput(f"none of the metrics can be computed ({told}); ask for others")
+
+
+def _said_before(model: Model, metrics: list[Metric], text_fill: str | None) -> dict[str, str]:
+    """Metric → what a reader must know of it before any example is judged."""
+    found = {}
+    for metric in metrics:
+        text = registry.text_of(metric)
+        if isinstance(metric, WITHOUT):
+            found[text] = hidden_by(metric, model, text_fill)
+        elif metric.judges == "data set" and (lacks := lacking(metric, held_by_model(model))):
+            found[text] = f"left out, since {lacks}"
+    return found
 
 
 def _by_text(things: list[Any]) -> dict[str, Any]:
@@ -233,13 +237,18 @@ def _by_text(things: list[Any]) -> dict[str, Any]:
 
 
 def _jobs(
-    dataset: Iterable[Example], plan: Plan, store: Store, metrics: list[Metric], resumed: Resumed
+    model: Model,
+    dataset: Iterable[Example],
+    plan: Plan,
+    store: Store,
+    metrics: list[Metric],
+    resumed: Resumed,
 ) -> Iterator[Job]:
     parts: list[Iterator[Job]] = []
     if any(metric.judges != "data set" for metric in metrics):
         parts.append(example_jobs(dataset, plan, resumed))
     for metric in metrics:
-        if isinstance(metric, Emap):
+        if isinstance(metric, Emap) and not lacking(metric, held_by_model(model)):
             stamp = grid_stamp(dataset, plan, metric.count)
             parts.append(
                 grid_jobs(dataset, plan, metric.count, resume_grid(store, plan, stamp), stamp)

@@ -9,7 +9,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -57,6 +57,10 @@ _BY_DATACLASS = (
     "__delattr__",
     "__replace__",
 )
+
+
+# Values that their own text tells in full.
+_PLAIN = (bool, int, float, complex, str, bytes, Path, type(None))
 
 
 def digest(*parts: Any) -> str:
@@ -124,8 +128,11 @@ def _array(values: Any) -> str:
 
 
 def code_stamps(model: Model, methods: dict[str, Any], metrics: dict[str, Any]) -> Stamp:
-    """Hashes of the code that judges ("package"), of the model's, and of every method's and metric's by its text."""
-    found = {"package": _of_modules(["vqa_explain.evaluation.judging"]), "model": model_code(model)}
+    """Hashes of the code that judges ("package"), of the model's code and what it was given, and of each method's and
+    metric's code, by its text.
+    """
+    found = {"package": _of_modules(["vqa_explain.evaluation.judging"])}
+    found |= {"model": model_code(model), "given": given_stamp(model)}
     found |= {f"method {text}": code_of(type(thing)) for text, thing in methods.items()}
     return found | {f"metric {text}": code_of(type(thing)) for text, thing in metrics.items()}
 
@@ -152,6 +159,15 @@ def model_code(model: Model) -> str:
     return digest(*parts)
 
 
+def given_stamp(model: Model) -> str:
+    """A hash of what a user's network came with: its transform, vocabulary, `call` and the like."""
+    parts: list[str] = []
+    # The network is known by its weights, its classes and its answers; some networks count their calls.
+    seen: dict[int, Any] = {id(part): part for part in model.module.modules()}
+    _describe(getattr(model, "given", {}), "", seen, parts)
+    return digest(*parts)
+
+
 def code_of(thing: Any) -> str:
     """A hash of a class's or function's code: for this package's, of its module and what that imports.
 
@@ -162,7 +178,7 @@ def code_of(thing: Any) -> str:
     if home == "vqa_explain":
         return _of_modules([thing.__module__])
     parts: list[str] = []
-    _describe(thing, home, set(), parts)
+    _describe(thing, home, {}, parts)
     return digest(*parts)
 
 
@@ -218,8 +234,15 @@ def _is_own(module: str) -> bool:
     return top != "vqa_explain" and not {"site-packages", "dist-packages"} & set(Path(path).parts)
 
 
-def _describe(thing: Any, home: str, seen: set[int], parts: list[str]) -> None:
-    """Adds to `parts` what a value is, and what its code names."""
+def _describe(thing: Any, home: str, seen: dict[int, Any], parts: list[str]) -> None:
+    """Adds to `parts` what a value is, what its code names, and what it holds.
+
+    Args:
+        thing: any value.
+        home: the package whose code is read besides the user's own.
+        seen: by their ids, the objects that are described already; held, so that no id comes twice.
+        parts: the description.
+    """
     if isinstance(thing, staticmethod | classmethod):
         thing = thing.__func__
     if isinstance(thing, property):
@@ -232,24 +255,80 @@ def _describe(thing: Any, home: str, seen: set[int], parts: list[str]) -> None:
         return
     if isinstance(thing, FunctionType | type):
         parts.append(thing.__qualname__)
-        if id(thing) in seen or not _counts(thing.__module__, home):
+        if id(thing) in seen:
             return
-        seen.add(id(thing))
-        if isinstance(thing, type):
-            _describe_class(thing, home, seen, parts)
-        else:
+        seen[id(thing)] = thing
+        if isinstance(thing, FunctionType):
             _describe_function(thing, home, seen, parts)
+        elif _counts(thing.__module__, home):
+            _describe_class(thing, home, seen, parts)
+        return
+    if isinstance(thing, dict | list | tuple | set | frozenset):
+        _describe_members(thing, home, seen, parts)
+        return
+    if not _is_plain(thing):
+        _describe_object(thing, home, seen, parts)
         return
     parts.append(_value(thing))
+
+
+def _describe_members(things: Any, home: str, seen: dict[int, Any], parts: list[str]) -> None:
+    """Adds what is in a dictionary, list, tuple or set, in an order that every process has."""
+    parts.append(f"{type(things).__name__} {len(things)}")
+    if id(things) in seen:  # it holds itself
+        return
+    seen[id(things)] = things
+    if isinstance(things, dict):
+        for key, member in sorted(things.items(), key=lambda item: _value(item[0])):
+            parts.append(_value(key))
+            _describe(member, home, seen, parts)
+    elif isinstance(things, set | frozenset):
+        parts += sorted(map(_value, things))
+    else:
+        for member in things:
+            _describe(member, home, seen, parts)
+    del seen[id(things)]
+
+
+def _describe_object(thing: Any, home: str, seen: dict[int, Any], parts: list[str]) -> None:
+    """Adds the class of an object, and its state as Python would pickle it.
+
+    What cannot be pickled, such as a lock or an open file, is known by its class alone.
+    """
+    parts.append(_value(thing))
+    if id(thing) in seen:
+        return
+    seen[id(thing)] = thing
+    _describe(type(thing), home, seen, parts)
+    inner = getattr(thing, "__wrapped__", None)
+    if inner is not None:  # what a decorator such as `lru_cache` stands before
+        _describe(inner, home, seen, parts)
+    try:
+        state = thing.__reduce_ex__(4)
+    except Exception:  # of any kind, since it is the object's own code
+        return
+    if isinstance(state, str):
+        parts.append(state)
+        return
+    for part in state:
+        # Items of subclasses of lists and dictionaries come one by one.
+        listed = list(part) if isinstance(part, Iterator) else part
+        _describe(listed, home, seen, parts)
 
 
 def _counts(module: str | None, home: str) -> bool:
     return module is None or module.split(".")[0] == home or _is_own(module)
 
 
-def _describe_function(function: FunctionType, home: str, seen: set[int], parts: list[str]) -> None:
-    names = _describe_code(function.__code__, parts)
+def _describe_function(
+    function: FunctionType, home: str, seen: dict[int, Any], parts: list[str]
+) -> None:
+    """Adds what a function holds; the code and the names of one that counts too."""
     cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    if not _counts(function.__module__, home):
+        _describe(cells, home, seen, parts)
+        return
+    names = _describe_code(function.__code__, parts)
     keywords = sorted((function.__kwdefaults__ or {}).items())
     for value in [*(function.__defaults__ or ()), *keywords, *cells]:
         _describe(value, home, seen, parts)
@@ -277,7 +356,7 @@ def _describe_code(code: CodeType, parts: list[str]) -> set[str]:
     return names
 
 
-def _describe_class(cls: type[Any], home: str, seen: set[int], parts: list[str]) -> None:
+def _describe_class(cls: type[Any], home: str, seen: dict[int, Any], parts: list[str]) -> None:
     for base in cls.__bases__:
         _describe(base, home, seen, parts)
     if dataclasses.is_dataclass(cls):
@@ -297,6 +376,10 @@ def _describe_class(cls: type[Any], home: str, seen: set[int], parts: list[str])
         _describe(value, home, seen, parts)
 
 
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (*_PLAIN, np.ndarray)) or hasattr(value, "detach")
+
+
 def _value(value: Any) -> str:
     """A value in words that are the same in every process."""
     if isinstance(value, set | frozenset):
@@ -307,7 +390,7 @@ def _value(value: Any) -> str:
         return f"{type(value).__name__} {[_value(one) for one in value]}"
     if isinstance(value, np.ndarray) or hasattr(value, "detach"):
         return _array(value)
-    if isinstance(value, bool | int | float | complex | str | bytes | Path | type(None)):
+    if isinstance(value, _PLAIN):
         return f"{type(value).__name__} {value!r}"
     return f"{type(value).__module__}.{type(value).__qualname__}"
 

@@ -66,7 +66,8 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
 class Emap:
     """Accuracy of the best additive projection of the model's scores, f̂(t, i) = mean f(t, ·) + mean f(·, i) − mean f.
 
-    Hessel & Lee 2020, equation 2, over the grid of the first `count` questions and pictures. Where it reaches the
+    Hessel & Lee 2020, equation 2, over the grid of the first `count` questions and pictures. Rows without a true answer
+    are no part of the grid. Where it reaches the
     model's own accuracy, words and picture need not be put together for it.
     """
 
@@ -112,11 +113,17 @@ def project(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def additive(
-    diagonal: np.ndarray, rows: np.ndarray, columns: np.ndarray, answers: np.ndarray
+    diagonal: np.ndarray, rows: np.ndarray, columns: np.ndarray, credits: np.ndarray
 ) -> Additive:
-    """The accuracies, given the label number (N,) of each true answer, -1 where the model cannot give it."""
+    """The accuracies, given what each answer is worth for each pair.
+
+    Args:
+        diagonal: (N, K) scores of the pairs that belong together.
+        rows, columns: see `project`.
+        credits: (N, K) 1 where an answer is right, else 0.
+    """
 
     def accuracy(scores: np.ndarray) -> float:
-        return float((scores.argmax(axis=1) == answers).mean())
+        return float(credits[np.arange(len(credits)), scores.argmax(axis=1)].mean())
 
-    return Additive(len(answers), accuracy(diagonal), accuracy(project(rows, columns)))
+    return Additive(len(credits), accuracy(diagonal), accuracy(project(rows, columns)))

@@ -8,18 +8,23 @@ import torch
 
 from vqa_explain.errors import Unsupported
 from vqa_explain.game import Game
-from vqa_explain.metrics.base import HIGHER, NEITHER, Case, credits_of, register_metric
+from vqa_explain.metrics.base import HIGHER, NEITHER, Case, Noted, credits_of, register_metric
 from vqa_explain.metrics.official import credit, vqa_score
 from vqa_explain.models.base import Model, OpenModel, check_fills, check_finite
 from vqa_explain.registry import parameter
 
+PEOPLE = 10  # whose answers the official accuracy is made for
 GRAY = 127  # of 255
 
 
 @register_metric
 @dataclass(frozen=True)
 class Accuracy:
-    """1 where the model's best answer is the true one, without regard to case, else 0."""
+    """1 where the model's best answer is the true one, without regard to case, else 0.
+
+    Where only several people's answers are known, the true one is what most of them gave; of several that equally
+    many gave, each counts. What part of the people agrees is `vqa_accuracy`.
+    """
 
     name: ClassVar[str] = "accuracy"
     source: ClassVar[str] = "–"
@@ -29,13 +34,17 @@ class Accuracy:
     needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
 
     def __call__(self, case: Case) -> float:
-        return credits_of(case.task)[case.best[0].index]
+        return credits_of(case.task.model, case.task.encoded)[case.best[0].index]
 
 
 @register_metric
 @dataclass(frozen=True)
 class VQAAccuracy:
-    """The official accuracy against what several people answered: the mean of min(matches / 3, 1) over nine of ten."""
+    """The official accuracy against what several people answered: the mean of min(matches / 3, 1) over nine of ten.
+
+    It is made for ten people. With fewer, one that agrees with the model is often worth less than 1, which the report
+    notes. An example with one true answer counts as one person's.
+    """
 
     name: ClassVar[str] = "vqa_accuracy"
     source: ClassVar[str] = "Antol et al. 2015"
@@ -46,7 +55,11 @@ class VQAAccuracy:
 
     def __call__(self, case: Case) -> float:
         example = case.example
-        return vqa_score(case.best[0].text, example.answers or (str(example.answer),))
+        given = example.answers or (str(example.answer),)
+        value = vqa_score(case.best[0].text, given)
+        if len(given) >= PEOPLE:
+            return value
+        return Noted(value, f"there are fewer than {PEOPLE} people's answers")
 
 
 # Fills under which an absent picture shows nothing of itself. Not "blur", "mean" or "noise", which still show the
@@ -84,7 +97,7 @@ def _credit_without(case: Case, feature: str, fills: dict[str, str]) -> float:
     with torch.no_grad():
         scores = game.logits(present)
     check_finite(scores, f"the model's answer without the {feature}")
-    return credits_of(task)[int(scores[0].argmax())]
+    return credits_of(task.model, task.encoded)[int(scores[0].argmax())]
 
 
 def _written_without_image(case: Case) -> str:

@@ -1,6 +1,6 @@
 """What a metric is: a frozen dataclass whose fields are its parameters and whose one act is to judge a case."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, cast
@@ -9,14 +9,22 @@ import numpy as np
 import torch
 
 from vqa_explain import registry
-from vqa_explain.errors import Unsupported
+from vqa_explain.errors import Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
 from vqa_explain.game import Cost, Game
 from vqa_explain.methods.base import Attribution, Method, Task
-from vqa_explain.metrics.official import vqa_score
-from vqa_explain.models.base import REAL, Answer, Encoded, Model, Target, matching_answers
+from vqa_explain.metrics.official import true_answers
+from vqa_explain.models.base import (
+    REAL,
+    Answer,
+    Encoded,
+    Model,
+    Target,
+    folded,
+    matching_answers,
+)
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
 
@@ -26,6 +34,7 @@ LACKS = {
     "truth": "the example has no mask of the true region",
     "decisive": "the example does not say which words decide",
     "question": "the model takes no question",
+    "picture": "the model takes no picture",
     "pixels": "the model sees no pixels",
     "labels": "the model has no fixed set of answers",
     "probability": "the model gives real numbers, which have no probabilities",
@@ -135,17 +144,73 @@ class Case:
 
     def lacks(self, metric: "Metric") -> str:
         """Why this metric means nothing here, or ""."""
-        features = {feature.name for feature in self.task.model.features}
         held = {
-            "answer": self.example.answer is not None or bool(self.example.answers),
-            "truth": self.example.truth is not None,
-            "decisive": bool(self.example.decisive),
-            "question": "text" in features,
-            "pixels": "pixels" in self.task.model.capabilities,
-            "labels": self.task.model.labels is not None,
+            **held_by_example(self.example),
+            **held_by_model(self.task.model),
             **holds_probabilities(self.task.model.kind, self.task.encoded.labels),
         }
-        return next((LACKS[need] for need in sorted(metric.needs) if not held[need]), "")
+        return lacking(metric, held)
+
+
+def held_by_example(example: Example) -> dict[str, bool]:
+    """Keys of `LACKS` that an example answers for → whether it has them."""
+    return {
+        "answer": bool(true_answers(example)),
+        "truth": example.truth is not None,
+        "decisive": bool(example.decisive),
+    }
+
+
+def held_by_model(model: Model) -> dict[str, bool]:
+    """Keys of `LACKS` that a model answers for, whatever the example → whether it has them."""
+    features = {feature.name for feature in model.features}
+    return {
+        "question": "text" in features,
+        "picture": "image" in features,
+        "pixels": "pixels" in model.capabilities,
+        "labels": model.labels is not None,
+        **holds_probabilities(model.kind, model.labels),
+    }
+
+
+# What a metric over the players of one modality needs besides what it says itself.
+_NEEDS_OF_PLAYERS = {"image": {"picture"}, "text": {"question"}}
+
+
+def lacking(metric: "Metric", held: Mapping[str, bool]) -> str:
+    """Why a metric means nothing where only these keys of `LACKS` are held, or ""; unknown keys count as held."""
+    needs = metric.needs | _NEEDS_OF_PLAYERS.get(getattr(metric, "players", ""), set())
+    return next((LACKS[need] for need in sorted(needs) if not held.get(need, True)), "")
+
+
+class NotMeasured(VQAExplainError):
+    """Raised by a metric where there is nothing to measure; the example is left out, and the report says why."""
+
+
+def not_all_zero(values: np.ndarray) -> np.ndarray:
+    """The values of an explanation, of which some must differ from 0.
+
+    Raises:
+        NotMeasured: all are 0.
+    """
+    if not values.any():
+        raise NotMeasured("every value of the explanation is 0")
+    return values
+
+
+class Noted(float):
+    """A metric's value, with a note for those who read it.
+
+    Attributes:
+        note: one clause, such as "only 2 of 3 stages could be compared".
+    """
+
+    note: str
+
+    def __new__(cls, value: float, note: str) -> "Noted":
+        found = super().__new__(cls, value)
+        found.note = note
+        return found
 
 
 def holds_probabilities(kind: str, labels: Sequence[str] | None) -> dict[str, bool]:
@@ -173,29 +238,21 @@ class CreditOfBest:
         ]
 
 
-def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> tuple[int, ...]:
-    """The label numbers of an example's true answer, without regard to case; () where the model cannot give it.
+def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> frozenset[int]:
+    """The label numbers of an example's true answers, without regard to case; none where the model cannot give them.
 
     Where answers are a `fixed` set that has the text exactly, only that is right: "cardigan" is no "Cardigan".
     """
-    wanted = (example.answer or "").strip()
+    true = true_answers(example)
     if fixed:
-        return matching_answers(labels, wanted)
-    return tuple(
-        index for index, label in enumerate(labels) if label.strip().casefold() == wanted.casefold()
-    )
+        return frozenset(index for text in true for index in matching_answers(labels, text.strip()))
+    wanted = set(map(folded, true))
+    return frozenset(index for index, label in enumerate(labels) if folded(label) in wanted)
 
 
-def credits_of(task: Task) -> tuple[float, ...]:
-    """(K,) what each of the model's answers is worth for an example, from 0 to 1."""
-    return _credits(task.model, task.encoded)
-
-
-def _credits(model: Model, encoded: Encoded) -> tuple[float, ...]:
-    example = encoded.example
-    if example.answer is None and example.answers:  # the soft accuracy of what people answered
-        return tuple(vqa_score(label, example.answers) for label in encoded.labels)
-    right = right_answers(encoded.labels, example, fixed=model.labels is not None)
+def credits_of(model: Model, encoded: Encoded) -> tuple[float, ...]:
+    """(K,) what each of the model's answers is worth for an example: 1 or 0."""
+    right = right_answers(encoded.labels, encoded.example, fixed=model.labels is not None)
     return tuple(float(index in right) for index in range(len(encoded.labels)))
 
 
@@ -204,7 +261,7 @@ def targets_of(model: Model, encoded: Encoded, target: Target) -> tuple[Target, 
     found = [target]
     if model.kind != REAL and (target.score != "probability" or target.contrast is not None):
         found.append(Target(target.index, None, "probability", kind=model.kind))
-    found.append(Target(None, None, "logit", CreditOfBest(_credits(model, encoded)), model.kind))
+    found.append(Target(None, None, "logit", CreditOfBest(credits_of(model, encoded)), model.kind))
     return tuple(found)
 
 

@@ -6,7 +6,15 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from vqa_explain.metrics.base import HIGHER, LOWER, Case, Curve, register_metric
+from vqa_explain.metrics.base import (
+    HIGHER,
+    LOWER,
+    Case,
+    Curve,
+    NotMeasured,
+    not_all_zero,
+    register_metric,
+)
 from vqa_explain.metrics.imputation import imputed
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
@@ -25,11 +33,16 @@ def ranking(values: np.ndarray, order: str) -> np.ndarray:
 
 
 def side(case: Case, players: str) -> np.ndarray:
-    """The numbers of the players of a modality."""
+    """The numbers of the players of a modality.
+
+    Raises:
+        NotMeasured: the example has none.
+    """
     numbers = np.arange(len(case.values))
-    return {"all": numbers, "image": numbers[: case.regions], "text": numbers[case.regions :]}[
-        players
-    ]
+    found = {"all": numbers, "image": numbers[: case.regions], "text": numbers[case.regions :]}
+    if not len(found[players]):
+        raise NotMeasured("the example has no players of that modality")
+    return found[players]
 
 
 def absent(case: Case, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -333,10 +346,8 @@ class SensitivityMax:
     def __call__(self, case: Case) -> float:
         encoded, found = case.task.encoded, case.attribution
         assert found is not None
-        here = np.concatenate([found.image.ravel(), found.tokens])
+        here = not_all_zero(np.concatenate([found.image.ravel(), found.tokens]))
         size = np.linalg.norm(here)
-        if size == 0:
-            return float("nan")
         rng, most = np.random.default_rng((case.task.seed, 13)), 0.0
         for _ in range(self.draws):
             noise = rng.uniform(-self.radius, self.radius, encoded.pixels.shape)

@@ -8,7 +8,7 @@ import numpy as np
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
-from vqa_explain.metrics.base import HIGHER, Case, register_metric
+from vqa_explain.metrics.base import HIGHER, Case, NotMeasured, register_metric
 
 
 def mass(values: np.ndarray, truth: np.ndarray) -> float:
@@ -30,22 +30,47 @@ def rank(values: np.ndarray, truth: np.ndarray) -> float:
 
 
 def true_region(case: Case) -> np.ndarray:
-    """(H, W) bool, as large as the picture."""
+    """(H, W) bool, as large as the picture.
+
+    Raises:
+        InvalidInput: the mask is of another size.
+        NotMeasured: it is empty.
+    """
     truth, image = case.example.truth, case.explanation.image
     assert truth is not None
     if truth.shape != image.shape:
         raise InvalidInput(
             f"the true mask is {truth.shape} and the picture {image.shape}; they must agree"
         )
+    if not truth.any():
+        raise NotMeasured("the true mask is empty")
     return truth
 
 
+def positive(values: np.ndarray) -> np.ndarray:
+    """The values, of which some must be positive.
+
+    Raises:
+        NotMeasured: none is, so that the share of their sum is 0 / 0.
+    """
+    if not (values > 0).any():
+        raise NotMeasured("no value of the explanation is positive")
+    return values
+
+
 def decisive_words(explanation: Explanation, example: Example) -> np.ndarray:
-    """(W,) bool: the words that touch a decisive character span."""
+    """(W,) bool: the words that touch a decisive character span.
+
+    Raises:
+        NotMeasured: no word does.
+    """
     spans, words = example.decisive, explanation.words
-    return np.array(
+    found = np.array(
         [any(w.start < end and start < w.end for start, end in spans) for w in words], bool
     )
+    if not found.any():
+        raise NotMeasured("no word of the question lies in the decisive spans")
+    return found
 
 
 def _words(case: Case) -> np.ndarray:
@@ -88,7 +113,7 @@ class RelevanceMass:
     needs: ClassVar[frozenset[str]] = frozenset({"truth"})
 
     def __call__(self, case: Case) -> float:
-        return mass(case.explanation.image, true_region(case))
+        return mass(positive(case.explanation.image), true_region(case))
 
 
 @register_metric
@@ -123,7 +148,7 @@ class WordMass:
     needs: ClassVar[frozenset[str]] = frozenset({"decisive", "question"})
 
     def __call__(self, case: Case) -> float:
-        return mass(_words(case), decisive_words(case.explanation, case.example))
+        return mass(positive(_words(case)), decisive_words(case.explanation, case.example))
 
 
 @register_metric

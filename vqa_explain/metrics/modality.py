@@ -5,7 +5,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from vqa_explain.metrics.base import HIGHER, NEITHER, Case, register_metric
+from vqa_explain.metrics.base import (
+    HIGHER,
+    NEITHER,
+    Case,
+    NotMeasured,
+    not_all_zero,
+    register_metric,
+)
 
 
 @register_metric
@@ -14,7 +21,8 @@ class TextShare:
     """T-SHAP: Σ|a| over words ÷ Σ|a| over words and regions; V-SHAP, the image's share, is one less it.
 
     Parcalabescu & Frank 2023 (MM-SHAP), equation 3, there of Shapley values. An estimate's noise counts as relevance:
-    with many regions and a small budget the image's share of estimated values is too high.
+    with many regions and a small budget the image's share of estimated values is too high. Left out for methods whose
+    unit does not let words and regions be compared, such as gradients and class activation maps.
     """
 
     name: ClassVar[str] = "text_share"
@@ -25,10 +33,13 @@ class TextShare:
     needs: ClassVar[frozenset[str]] = frozenset({"question"})
 
     def __call__(self, case: Case) -> float:
-        whole = np.abs(case.values).sum()
-        return (
-            float(np.abs(case.values[case.regions :]).sum() / whole) if whole > 0 else float("nan")
-        )
+        why_not = case.explanation.values_unit.why_no_shares
+        if why_not:
+            raise NotMeasured(why_not)
+        sizes = np.abs(case.values)
+        if case.regions in (0, len(sizes)):
+            raise NotMeasured("the example has players of one modality only")
+        return float(sizes[case.regions :].sum() / not_all_zero(sizes).sum())
 
 
 @register_metric
@@ -47,9 +58,7 @@ class Sparseness:
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, case: Case) -> float:
-        values = np.sort(np.abs(case.values))
-        if values.sum() == 0:
-            return float("nan")
+        values = np.sort(np.abs(not_all_zero(case.values)))
         count = len(values)
         return float(
             ((2 * np.arange(1, count + 1) - count - 1) * values).sum() / (count * values.sum())

@@ -1,10 +1,12 @@
 """What an answer is worth, with the official normalization of VQA (Antol et al. 2015)."""
 
 import re
+from collections import Counter
 
 import numpy as np
 
 from vqa_explain.examples import Example
+from vqa_explain.models.base import folded
 
 # The official normalisation of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
 # number words, articles, and apostrophes of contractions put back.
@@ -82,11 +84,20 @@ def vqa_score(answer: str, given: tuple[str, ...]) -> float:
     return float(np.minimum((matches.sum() - matches) / 3, 1).mean())
 
 
-def credit(example: Example, text: str) -> float:
-    """What an answer is worth: 1 where it is the true one, without regard to case, else 0.
+def true_answers(example: Example) -> tuple[str, ...]:
+    """The answers that are right, as they are written; () where none is known.
 
-    Where only several people's answers are known, their soft accuracy.
+    Where only people's answers are known, these are what most of them gave, as the answers that VQA's data
+    sets call the true ones are; of several that equally many gave, all.
     """
-    if example.answer is None:
-        return vqa_score(text, example.answers)
-    return float(text.strip().casefold() == example.answer.strip().casefold())
+    if example.answer is not None and example.answer.strip():
+        return (example.answer,)
+    given = [text for text in example.answers if text.strip()]
+    counts = Counter(map(folded, given))
+    most = max(counts.values(), default=0)
+    return tuple(dict.fromkeys(text for text in given if counts[folded(text)] == most))
+
+
+def credit(example: Example, text: str) -> float:
+    """What an answer is worth: 1 where it is a true one (see `true_answers`), without regard to case, else 0."""
+    return float(folded(text) in map(folded, true_answers(example)))

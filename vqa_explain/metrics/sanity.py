@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example
-from vqa_explain.metrics.base import LOWER, Case, register_metric
+from vqa_explain.metrics.base import LOWER, Case, Noted, NotMeasured, register_metric
 from vqa_explain.models.base import Model, OpenModel, candidates_of
 from vqa_explain.registry import parameter
 
@@ -132,7 +132,8 @@ class ParameterRandomization:
 
     Adebayo et al. 2018, section 3.1 (cascading), the mean over a third, two thirds and all of the tensors of weights,
     in the order in which a forward pass uses them, batch normalization's statistics with them:
-    Spearman's correlation of players, or SSIM of pixels. Near 1, the explanation does not depend on the model.
+    Spearman's correlation of players, or SSIM of pixels. Near 1, the explanation does not depend on the model. A stage
+    at which the network overflows, or at which all values are alike, is left out of the mean, with a note.
     """
 
     name: ClassVar[str] = "parameter_randomization"
@@ -159,8 +160,14 @@ class ParameterRandomization:
                 there = case.of(case.method, case.again(encoded, twin), case.task.cost)  # type: ignore[arg-type]
             except VQAExplainError:
                 continue  # a randomised network may overflow; the other stages still speak
-            found.append(self._alike(case, there))
-        return float(np.mean(found)) if found else float("nan")
+            alike = self._alike(case, there)
+            found += [] if np.isnan(alike) else [alike]
+        if not found:
+            raise NotMeasured("at no stage do both explanations have values that differ")
+        mean = float(np.mean(found))
+        if len(found) == len(STAGES):
+            return mean
+        return Noted(mean, f"only {len(found)} of {len(STAGES)} stages could be compared")
 
     def _alike(self, one: Case, other: Case) -> float:
         if self.measure == "ssim":

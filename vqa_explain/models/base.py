@@ -473,11 +473,12 @@ def matching_answers(labels: Sequence[str], text: str) -> tuple[int, ...]:
     exact = tuple(index for index, label in enumerate(labels) if label == text)
     if exact:
         return exact
-    wanted = _folded(text)
-    return tuple(index for index, label in enumerate(labels) if _folded(label) == wanted)
+    wanted = folded(text)
+    return tuple(index for index, label in enumerate(labels) if folded(label) == wanted)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """A text as answers are compared: without regard to case and to how many blanks there are."""
     return " ".join(text.split()).casefold()
 
 

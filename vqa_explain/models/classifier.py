@@ -79,6 +79,8 @@ class ClassifierModel:
         if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
+        # What results depend on besides the network: a run that is resumed compares it.
+        self.given = {"transform": transform, "call": call}
         self._pictures = picture_reader(transform, name)
         self._checked = False
         self.unchecked = False  # whether the self-check waits for the first example

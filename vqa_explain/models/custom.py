@@ -108,6 +108,8 @@ class CustomModel:
             ImageFeature(),
             TextFeature(fills=("mask",), default_fill="mask"),
         )
+        # What results depend on besides the network: a run that is resumed compares it.
+        self.given = {"image": image, "text": text, "call": call, "absent": absent, "words": words}
         self._pictures = picture_reader(image, self.name)
         self._text, self._split = _numbered_vocabulary(text), words
         self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))

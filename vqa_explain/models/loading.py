@@ -445,6 +445,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
             source, use_safetensors=True, output_loading_info=True, **settings
         )
     _check_complete(found["missing_keys"], module, options)
+    if found["missing_keys"]:
+        _draw(module, found["missing_keys"])
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -465,6 +467,23 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     if found["missing_keys"]:  # which were allowed
         cast(Any, model).drawn_weights = tuple(sorted(found["missing_keys"]))
     return model
+
+
+def _draw(module: Any, missing: Iterable[str]) -> None:
+    """Gives weights that the checkpoint lacks the numbers of a network that was just made, the same each time.
+
+    transformers draws some of them itself, and leaves others as they lay in memory: those that a network
+    sets where it is made, such as CLIP's scale.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = type(module)(module.config).state_dict()
+    held = module.state_dict()
+    with torch.no_grad():
+        for name in missing:
+            held[name].copy_(made[name])
 
 
 def _tried(model: Model, processor: Any, options: Options, source: Path | None = None) -> Model:

@@ -1,0 +1,243 @@
+"""What tables and the shell take, and how it is said where they do not. The truth is what was written."""
+
+import contextlib
+import io
+import json
+import sys
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+import vqa_explain as vx
+from vqa_explain import cli
+from vqa_explain.evaluation.judging import Judge
+from vqa_explain.evaluation.plan import Plan
+from vqa_explain.tables import PlainTable, methods_tables
+from vqa_explain.tables_evaluation import metrics_tables
+
+QUESTION = "Is the circle left of the small circle or square?"
+NUMBERS = ["1e3", "1E+3", "0.0000001", "-0", "-0.0", "1.50", "12345678901234567890", "7", "1e400"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    return tmp_path
+
+
+def one_row(folder, kind, **columns):
+    """The only example of a table with these columns; JSON texts are put in as they are."""
+    given = {"image": '"a.png"', "question": json.dumps(QUESTION), **columns}
+    path = folder / f"rows.{kind}"
+    if kind == "csv":
+        cells = [json.loads(v) if v.startswith('"') else v for v in given.values()]
+        quoted = ['"' + cell.replace('"', '""') + '"' for cell in cells]
+        path.write_text(",".join(given) + "\n" + ",".join(quoted) + "\n")
+    else:
+        row = "{" + ", ".join(f'"{k}": {v}' for k, v in given.items()) + "}"
+        path.write_text(row if kind == "jsonl" else f"[{row}]")
+    (example,) = vx.load_dataset(path)
+    return example
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
+def test_numbers_are_the_text_that_stands_there(folder, kind, text):
+    found = one_row(folder, kind, answer=text, answers=f"[{text}, {text}]", id=text, family=text)
+    assert (found.answer, found.answers, found.id, found.family) == (text, (text, text), text, text)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_who_gave_no_answer_is_not_counted(folder, kind):
+    found = one_row(folder, kind, answers='[null, "a", "", NaN, "b"]')
+    assert found.answers == ("a", "b")
+
+
+@pytest.mark.parametrize("values", [[True, False], [1.0, 2.5]])
+@pytest.mark.parametrize("nested", [False, True])
+def test_typed_lists_of_answers_are_refused(folder, values, nested):
+    held = [{"answer": value} for value in values] if nested else values
+    path = folder / "rows.parquet"
+    datasets.Dataset.from_list([{"image": "a.png", "answers": held}]).to_parquet(path)
+    fields = {"answers": "answers.*.answer"} if nested else None
+    with pytest.raises(vx.InvalidInput, match="so how each answers was written is not known"):
+        list(vx.load_dataset(path, fields=fields))
+
+
+SPANS = {
+    "[[7, 13]]": ["circle"],
+    "[[7, 13], [43, 49]]": ["circle", "square?"[:5] + "e"],
+    '["square"]': ["square"],
+    '["SMALL circle", "left"]': ["small circle", "left"],
+    '"square"': ["square"],
+    '"of the small"': ["of the small"],
+    "[]": [],
+    "null": [],
+}
+
+
+@pytest.mark.parametrize("written", SPANS)
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_decisive_words_by_spans_or_by_name(folder, kind, written):
+    found = one_row(folder, kind, decisive="" if (kind, written) == ("csv", "null") else written)
+    places = [QUESTION[start:end] for start, end in found.decisive]
+    if written.startswith("[[7"):
+        assert found.decisive == tuple(map(tuple, json.loads(written)))
+    else:
+        assert places == SPANS[written]
+
+
+WRONG = {
+    '["circle"]': "names the word 'circle', which stands 2 times",
+    '"circle"': "names the word 'circle', which stands 2 times",
+    '"triangle"': "stands 0 times",
+    '"quar"': "stands 0 times",
+    "[5, 10]": "write spans of characters",
+    "[[5]]": "write spans of characters",
+    "[[10, 5]]": "write spans of characters",
+    "[[0, 500]]": "write spans of characters",
+    "[[0, 1, 2]]": "write spans of characters",
+    "7": "write spans of characters",
+    "true": "write spans of characters",
+    '{"a": 1}': "write spans of characters",
+}
+
+
+@pytest.mark.parametrize("written", WRONG)
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_other_forms_are_refused_with_row_and_column(folder, scenes_model, kind, written):
+    example = one_row(folder, kind, decisive=written)
+    (row,) = Judge(scenes_model, Plan("m", "", "d", "", None, (), ("accuracy",)))(0, example)
+    assert row["note"].startswith("row 0 of data set 'rows' cannot be read: column 'decisive'")
+    assert WRONG[written] in row["note"]
+    assert "[[5, 10]]" in row["note"]
+    with pytest.raises(vx.InvalidInput, match="row 0 of data set 'rows'"):
+        vx.explain(scenes_model, example, method="saliency")
+
+
+@pytest.mark.parametrize("written", ["[1, 2, 3]", "[[1, 2, 3]]", '"left"', "[[1, 2, 3, NaN]]", "5"])
+def test_boxes_of_another_form_are_refused(folder, scenes_model, written):
+    example = one_row(folder, "jsonl", boxes=written)
+    (row,) = Judge(scenes_model, Plan("m", "", "d", "", None, (), ("accuracy",)))(0, example)
+    assert "column 'boxes'" in row["note"]
+    assert "[[left, top, right, bottom], …]" in row["note"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_table_is_indexed_as_a_list_is(folder, kind):
+    rows = [{"image": "a.png", "question": f"What {i}?"} for i in range(5)]
+    path = folder / f"rows.{kind}"
+    if kind == "jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        getattr(datasets.Dataset.from_list(rows), f"to_{kind}")(path)
+    table, questions = vx.load_dataset(path), [row["question"] for row in rows]
+    for index in (0, 3, 4, -1, -5):
+        assert table[index].question == questions[index]
+    for part in (slice(2), slice(1, 4), slice(None), slice(-2, None), slice(3, 99), slice(0, 5, 2)):
+        assert [one.question for one in table[part]] == questions[part]
+    for index in (5, -6):
+        with pytest.raises(IndexError):
+            table[index]
+
+
+def shell(monkeypatch, capsys, *arguments):
+    """What the command prints to both streams, and its exit code."""
+    monkeypatch.setattr(sys, "argv", ["vqa-explain", *map(str, arguments)])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = end.code
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def scenes_table(folder, **more):
+    path = folder / "rows.jsonl"
+    row = {"img": "a.png", "text": "What color is the circle?", "answer": "red", **more}
+    path.write_text(json.dumps(row))
+    return path
+
+
+def evaluated(folder, *more):
+    return ["evaluate", "--model", "scenes", "--data", folder / "rows.jsonl", "--out", folder / "run",
+            "--metrics", "accuracy", "--methods", "saliency", "--workers", "1", *more]  # fmt: skip
+
+
+def test_the_shell_takes_several_columns_after_one_flag(folder, monkeypatch, capsys):
+    scenes_table(folder)
+    code, _, error = shell(
+        monkeypatch, capsys, *evaluated(folder, "--field", "image=img", "question=text")
+    )
+    assert code == 0, error
+
+
+@pytest.mark.parametrize("given", [[], ["--field", "image=picture"]])
+def test_the_shell_names_its_own_remedy(folder, monkeypatch, capsys, given):
+    scenes_table(folder)
+    code, _, error = shell(monkeypatch, capsys, *evaluated(folder, *given))
+    assert code == 2
+    assert "--field image=COLUMN" in error
+    assert "fields={" not in error
+    with pytest.raises(vx.InvalidInput, match=r"fields=\{'image': …\}"):
+        list(vx.load_dataset(folder / "rows.jsonl"))
+
+
+def test_a_run_of_which_every_example_failed_ends_with_1(folder, monkeypatch, capsys):
+    scenes_table(folder, decisive=["triangle"])
+    code, _, error = shell(
+        monkeypatch, capsys, *evaluated(folder, "--field", "image=img", "question=text")
+    )
+    assert code == 1
+    assert "every example failed" in error
+    assert "1 with an error" in error
+
+
+def test_the_shell_takes_a_budget_for_each_player(folder, monkeypatch, capsys):
+    told = {}
+    for budget in ("4n", "40"):
+        given = ["explain", folder / "a.png", "What color is it?", "--regions", "2", "--json"]
+        code, out, error = shell(monkeypatch, capsys, *given, "--budget", budget)
+        assert code == 0, error
+        told[budget] = json.loads(out)["parameters"]["budget"]
+    assert told["40"] == 40
+    code, _, error = shell(monkeypatch, capsys, *given, "--budget", "many")
+    assert (code, "budget" in error) == (2, True)
+
+
+def test_view_writes_a_page_without_being_told_where(folder, scenes_model, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    vx.explain(scenes_model, folder / "a.png", "What color is it?", method="saliency").save(
+        folder / "o.vqax"
+    )
+    code, out, error = shell(monkeypatch, capsys, "view", "o.vqax")
+    assert code == 0, error
+    assert out.strip() == "Written: explanations.html"
+    assert (folder / "explanations.html").exists()
+
+
+def printed(tables):
+    sink = io.StringIO()
+    with contextlib.redirect_stdout(sink):
+        console = Console(file=sink, width=220)
+        for table in tables:
+            console.print(table)
+    return sink.getvalue()
+
+
+def test_brackets_are_shown_as_they_are():
+    assert "E[f(x ⊙ M) · M] / E[M]" in printed(methods_tables("rise"))
+    assert "E[f(x ⊙ M) · M] / E[M]" in printed(methods_tables(None))
+    name = "deletion:fills=[blur]"
+    table = PlainTable("[red]head", title="[a title]", caption="[b]")
+    table.add_row(name)
+    for text in ("[red]head", "[a title]", "[b]", name):
+        assert text in printed([table])
+    row = {"name": "[bold]", "about": "[x]", "better": "", "range": "[0, 1]", "judges": "", "source": "[1]",
+           "definition": "[y]", "needs": [], "parameters": []}  # fmt: skip
+    for text in ("[bold]", "[x]", "[0, 1]", "[1]"):
+        assert text in printed(metrics_tables([row], None))

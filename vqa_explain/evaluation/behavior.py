@@ -1,0 +1,239 @@
+"""What a model does on fixed pictures and questions, as text that two runs can compare.
+
+A hash of code does not see what a transform holds in a closure, or how steep a layer of the network
+is. So the model is tried: what it makes of pictures and questions, what it answers, and what it
+answers with a modality absent.
+"""
+
+import json
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from vqa_explain.errors import VQAExplainError
+from vqa_explain.evaluation.stamps import Stamp, digest
+from vqa_explain.examples import Example, read_image
+from vqa_explain.game import Game, make_players
+from vqa_explain.models.base import Encoded, Model, OpenModel, Target, check_fills
+from vqa_explain.models.checking import ANSWERS, QUESTION, SCRIPTS, SIZES
+from vqa_explain.models.sharing import network_held
+from vqa_explain.precision import in_float64
+from vqa_explain.threads import one_thread
+
+# What a stamp is of → how a message calls it.
+BEHAVIOR = {
+    "pictures": "what the model makes of a picture",
+    "questions": "what the model makes of a question",
+    "answers": "what the model answers",
+    "absence": "what the model answers with a modality absent",
+    "settings": "the settings of the network's layers",
+}
+PROBE = "probe"  # the id of the examples that are tried
+KEPT = 48  # numbers of each stamp, for machines whose last bits differ
+# How far numbers of two machines may be from each other, relative to the largest.
+ROUNDING = 1e-3
+
+
+def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
+    """Each of `BEHAVIOR` → what was found, to the bit and as some numbers; see `same_behavior`.
+
+    Args:
+        model: what is tried, in evaluation mode and with one thread.
+        dataset: its first example says which sizes and questions the model takes, where it does not
+            take the fixed ones.
+    """
+    with network_held(model.module), one_thread(model.device), torch.enable_grad():
+        tried = list(_tried(model, _first(dataset)))
+        found = {
+            "pictures": _text(model, (one.pixels for one in tried)),
+            "questions": _text(model, _question_numbers(model, tried)),
+            "answers": _text(model, _said(model, tried)),
+        }
+        before = _settings(model)
+        found["absence"] = _text(model, _absent(model, tried))
+        # A number that moves from call to call counts something; it is no setting.
+        stay = sorted(before & _settings(model))
+    return {**found, "settings": digest(*stay)}
+
+
+def _settings(model: Model) -> set[str]:
+    """The plain values that the network's layers hold, such as a slope: no weight, and no code."""
+    return {
+        f"{path} {name} {value!r}"
+        for path, layer in model.module.named_modules()
+        for name, value in vars(layer).items()
+        if not name.startswith("_") and name != "training" and _is_setting(value)
+    }
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_setting, value))
+    return isinstance(value, bool | int | float | complex | str | torch.dtype | type(None))
+
+
+def same_behavior(one: str | None, other: str | None) -> bool:
+    """Whether two stamps are the same: to the bit on one machine, else up to rounding."""
+    if one == other or one is None or other is None:
+        return one == other
+    if not (one.startswith("{") and other.startswith("{")):  # a hash alone
+        return False
+    here, there = json.loads(one), json.loads(other)
+    if here["where"] == there["where"] and here["exact"]:
+        return False
+    if here["shapes"] != there["shapes"]:
+        return False
+    left, right = (np.array(stamp["numbers"], dtype=float) for stamp in (here, there))
+    scale = max(np.abs(left).max(initial=0), np.abs(right).max(initial=0))
+    return bool(np.allclose(left, right, rtol=0, atol=ROUNDING * scale, equal_nan=True))
+
+
+def _first(dataset: Iterable[Example]) -> Example | None:
+    """A picture of the same size as the data's first, about its question; `None` where it has none."""
+    first = next(islice(iter(dataset), 1), None)
+    if first is None:
+        return None
+    try:
+        height, width = read_image(first.image).shape[:2]
+    except VQAExplainError:  # told where that example is judged
+        return None
+    return replace(first, image=_picture((height, width)), id=PROBE, answer=None, answers=())
+
+
+def _picture(size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 blocks of many colors, dark and bright."""
+    height, width = size
+    colors = np.random.default_rng(18).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    rows, columns = np.arange(height) * 6 // height, np.arange(width) * 9 // width
+    return np.asarray(colors[rows][:, columns])
+
+
+def _tried(model: Model, first: Example | None) -> Iterator[Encoded]:
+    """The fixed examples as the model reads them; the data's own where it takes none of them."""
+    # The first call of a model learns how the network is called, which an example of the data's
+    # own size is sure to suit.
+    known = None if first is None else _encoded(model, first)
+    question = getattr(model, "known_question", None) or QUESTION
+    asked = question if _reads(model) else None
+    waits = getattr(model, "unchecked", False)
+    fixed = [] if waits else [Example(_picture(size), asked, id=PROBE) for size in SIZES]
+    found = [one for example in fixed if (one := _encoded(model, example)) is not None]
+    usable = [one for one in found if _scores(model, one) is not None]
+    if usable:
+        yield from usable
+    elif known is not None and first is not None:
+        yield known
+        yield from filter(None, [_encoded(model, replace(first, image=255 - first.image))])
+
+
+def _reads(model: Model) -> bool:
+    return any(feature.name == "text" for feature in model.features)
+
+
+def _encoded(model: Model, example: Example) -> Encoded | None:
+    """The example, with candidates; `None` where the model does not take it."""
+
+    def encode() -> Encoded:
+        encoded = model.encode(example)
+        if model.labels is None:
+            encoded = cast(OpenModel, model).with_answers(encoded, ANSWERS)
+        return encoded
+
+    return _or_none(encode)
+
+
+def _or_none(function: Callable[[], Any]) -> Any:
+    """What a function gives; `None` where the model does not take what it is given."""
+    try:
+        return function()
+    except Exception:  # of any kind: what cannot be tried must not end the run
+        return None
+
+
+@torch.no_grad()
+def _scores(model: Model, encoded: Encoded) -> Any:
+    return _or_none(lambda: model.scores(encoded, model.leaves(encoded)))
+
+
+def _question_numbers(model: Model, tried: list[Encoded]) -> Iterator[Any]:
+    """Token numbers and words of the examples, and of questions in several scripts."""
+    if not _reads(model):
+        return
+    others = [replace(one.example, question=text) for one in tried[:1] for text in SCRIPTS]
+    found = [*tried, *(_encoded(model, example) for example in others)]
+    for one in found:
+        yield None if one is None else one.ids
+        yield None if one is None else [(word.start, word.end) for word in one.words]
+
+
+def _said(model: Model, tried: list[Encoded]) -> Iterator[Any]:
+    for encoded in tried:
+        yield _scores(model, encoded)
+    if model.labels is None and tried:
+        written = _or_none(lambda: cast(OpenModel, model).generate(tried[0]))
+        yield [list(text.encode()) for text in written or ()]
+
+
+def _absent(model: Model, tried: list[Encoded]) -> Iterator[Any]:
+    """Scores of an example without its regions, and without its words under each fill."""
+    if not tried:
+        return
+    encoded = tried[0]
+    fills = check_fills(model, {})
+    yield _or_none(partial(_scores_without, model, encoded, fills, "image"))
+    for feature in model.features:
+        for fill in feature.fills if feature.name == "text" else ():
+            given = {**fills, "text": fill}
+            yield _or_none(partial(_scores_without, model, encoded, given, "text"))
+
+
+@torch.no_grad()
+def _scores_without(
+    model: Model, encoded: Encoded, fills: dict[str, str], absent: str
+) -> torch.Tensor:
+    players = make_players(encoded)
+    target = Target(0, None, "logit", kind=model.kind)
+    game = Game(model, encoded, players, fills, target, seed=0)
+    present = torch.ones(1, len(game), dtype=torch.bool, device=model.device)
+    count = players.regions.count
+    (present[:, :count] if absent == "image" else present[:, count:]).fill_(False)
+    return game.logits(present)
+
+
+def _text(model: Model, values: Iterable[Any]) -> str:
+    """Arrays as JSON: where they were computed, a hash of their bits, and some of their numbers."""
+    arrays = [_array(value) for value in values]
+    numbers = np.concatenate([np.zeros(0), *(array.ravel().astype(float) for array in arrays)])
+    chosen = np.linspace(0, max(0, len(numbers) - 1), min(KEPT, len(numbers))).round().astype(int)
+    return json.dumps(
+        {
+            "where": _where(model.device),
+            "exact": model.device.type == "cpu",
+            "hash": digest(*(array.tobytes() for array in arrays)),
+            "shapes": [list(array.shape) for array in arrays],
+            "numbers": [float(f"{number:.9g}") for number in numbers[chosen]],
+        }
+    )
+
+
+def _array(value: Any) -> np.ndarray:
+    """An array; one number of its own for what could not be tried."""
+    if value is None:
+        return np.full((), np.nan)
+    if isinstance(value, torch.Tensor):
+        return in_float64(value.detach()).numpy()
+    flat = [number for part in value for number in part]
+    return np.array(flat, dtype=float)
+
+
+def _where(device: torch.device) -> str:
+    """The kind of processor, whose kernels decide on the last bits."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
