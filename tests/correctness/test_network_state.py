@@ -336,11 +336,17 @@ def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folder
         vx.load(tmp_path / "lacks", device="cpu")
     named = str(caught.value).split("random: ")[1].split(";")[0].split(" and ")[0].split(", ")
     before = torch.random.get_rng_state()
-    # Unchecked, since transformers leaves a scale that is missing as its memory was, infinite or not.
-    module = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True, check=False).module
+    module = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module
     # As the network calls them, which is not always as the file does.
-    assert set(named) <= set(module.state_dict())
+    weights = module.state_dict()
+    assert set(named) <= set(weights)
     assert torch.equal(torch.random.get_rng_state(), before)
+    # A scale that the network sets where it is made has that value, whatever lay in memory.
+    if lost == "logit_scale":
+        assert float(weights[lost]) == pytest.approx(module.config.logit_scale_init_value)
+    torch.rand(7)
+    again = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module.state_dict()
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
 
 
 @pytest.mark.parametrize(
