@@ -82,7 +82,8 @@ class IntegratedGradients:
 
     The error is the completeness gap |Σa − (f(x) − f(x'))|; of several baselines, that of the mean. The rule is
     Gauss–Legendre's with `steps` nodes. With `tolerance`, rules of 7, 15, 31, … nodes, each of which keeps all that
-    were evaluated, are tried until each gap is at most tolerance · |f(x) − f(x')| or `steps` is reached.
+    were evaluated, are tried until each gap is at most tolerance · |f(x) − f(x')| or the next would have more than
+    `steps`. Beyond 63 nodes, those of the rule before are of no use to the next.
     """
 
     name: ClassVar[str] = "integrated_gradients"
@@ -91,10 +92,13 @@ class IntegratedGradients:
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     error: ClassVar[str] = GAP
     cost: ClassVar[str] = (
-        "steps forwards and backwards; with tolerance as many as the score's curve needs, often 7 to 31"
+        "steps forwards and backwards; with tolerance as many as the score's curve needs, often 7 to 31, "
+        "and below 2 · steps"
     )
 
-    steps: int = parameter(64, "nodes on the path; with tolerance: at most", low=2, high=4096)
+    steps: int = parameter(
+        64, "nodes on the path; with tolerance: of the last rule that is tried", low=2, high=4096
+    )
     tolerance: float | None = parameter(
         None, "stop when the gap is this share of the score's change", low=0.0, high=1.0
     )

@@ -86,7 +86,7 @@ def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
         Unsupported: the adapter says why it cannot use the model.
     """
     known = _passed.setdefault(model.module, [])
-    mark = None if source is None else _mark(source, model)
+    mark = None if source is None else _kept_result(source, model)
     if any(one is processor for one in known) or (mark is not None and mark.exists()):
         return model
     try:
@@ -178,7 +178,7 @@ def warn_unchecked(name: str) -> None:
     log.warning("model %r is not checked, as check=False asks; its values may be wrong", name)
 
 
-def _fail(model: Model, check: str, seen: str) -> InvalidInput:
+def _failed_check(model: Model, check: str, seen: str) -> InvalidInput:
     return InvalidInput(
         f"model {model.name!r} fails the self-check {check!r}: {seen}; its explanations would be wrong. "
         "check=False loads it all the same"
@@ -272,7 +272,7 @@ def _check_blocks(model: Model, encoded: Encoded) -> Encoded:
         )
         share = carried[around].sum() / carried.sum()
         if share < INSIDE:
-            raise _fail(
+            raise _failed_check(
                 model,
                 "a block returns to its place",
                 f"{1 - share:.0%} of the change of a block came back elsewhere in the picture",
@@ -284,7 +284,7 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
     """Two frames in one batch score as the network itself scores the two pictures, one by one."""
     missed = model.missed_change(encoded, other) if isinstance(model, Following) else 0.0
     if not missed <= OF_CHANGE:
-        raise _fail(
+        raise _failed_check(
             model,
             "a changed frame scores as the changed picture",
             f"what the network gets misses {missed:.0%} of a change of the picture",
@@ -299,7 +299,7 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
         if lacks_memory(error):
             raise
         seen = f"a batch of two fails: {error}"
-        raise _fail(model, "two in a batch score as one by one", seen) from error
+        raise _failed_check(model, "two in a batch score as one by one", seen) from error
     if model.labels is None:
         other = cast(OpenModel, model).with_answers(other, ANSWERS, 0)
     if plain is None:  # then only batches can be checked
@@ -316,7 +316,7 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
     allowed = rounding * max(1.0, float(theirs.abs().max()))
     off = float((ours[0] - theirs[0]).abs().max())
     if not off <= allowed:
-        raise _fail(
+        raise _failed_check(
             model,
             "two in a batch score as one by one"
             if plain is None
@@ -326,13 +326,13 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
     moved = float((theirs[1] - theirs[0]).abs().max())
     off = float((ours[1] - theirs[1]).abs().max())
     if plain is None and not off <= allowed:
-        raise _fail(
+        raise _failed_check(
             model,
             "two in a batch score as one by one",
             f"the second one is {off:.3g} away from that",
         )
     if not off <= allowed + OF_CHANGE * moved:
-        raise _fail(
+        raise _failed_check(
             model,
             "a changed frame scores as the changed picture",
             f"a block moves the scores by {moved:.3g}, and its frame leads {off:.3g} away from that",
@@ -354,7 +354,7 @@ def _check_words(model: Model, picture: np.ndarray) -> None:
         spelled = "".join(c for word in encoded.words for c in word.text if c.isalnum())
         asked = "".join(c for c in question if c.isalnum())
         if spelled != asked:
-            raise _fail(
+            raise _failed_check(
                 model, "the tokens of words spell them", f"{question!r} is read as {spelled!r}"
             )
 
@@ -366,7 +366,7 @@ def _left_alone(model: Model, before: dict[str, Any]) -> Iterator[None]:
     after = _state(model.module)
     odd = next((name for name, value in before.items() if after[name] != value), None)
     if odd is not None:
-        raise _fail(model, f"{odd} stay as they were", "an explanation changed them")
+        raise _failed_check(model, f"{odd} stay as they were", "an explanation changed them")
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
@@ -398,7 +398,7 @@ def _hooks(module: nn.Module) -> list[tuple[int, int, int]]:
     ]
 
 
-def _mark(source: Path, model: Model) -> Path | None:
+def _kept_result(source: Path, model: Model) -> Path | None:
     """The file that says that this checkpoint passed; `None` where nothing tells one from another."""
     told = [model.name, model.family, *map(version, ("vqa_explain", "transformers"))]
     told += sorted({str(part.dtype) for part in model.module.parameters()})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.models.base import Encoded, Model, Positions, open_layers
-from vqa_explain.models.places import Grid, States, cells_in_sequence, halvings, turned
+from vqa_explain.models.places import Grid, States, cells_in_sequence, channel_order, halvings
 from vqa_explain.precision import equal_tensors
 
 # Layers that keep channels on the second axis by their definition.
@@ -126,7 +126,7 @@ def _order(model: Model, encoded: Encoded, path: str, maps: Tensor) -> str | Non
     shape = tuple(maps.shape[-3:])
 
     def measure() -> str | None:
-        return turned(layer_states(model, encoded, path), encoded.pixels, shape)
+        return channel_order(layer_states(model, encoded, path), encoded.pixels, shape)
 
     return _once(model, encoded, ("order", path, *shape), measure)
 

@@ -27,7 +27,7 @@ ROOM = 5  # tokens of its own that a vision transformer may have before or behin
 Grid = tuple[int, int]
 
 
-def changed(pixels: Tensor, grid: Grid) -> tuple[Tensor, np.ndarray]:
+def frames_with_changes(pixels: Tensor, grid: Grid) -> tuple[Tensor, np.ndarray]:
     """The frame and others with some cells changed (1 + PROBES, C, H', W'), and which (PROBES, cells)."""
     rng = np.random.default_rng(0)
     cells = grid_regions((pixels.shape[2], pixels.shape[3]), grid)
@@ -59,7 +59,7 @@ def standing_out(changes: np.ndarray, chosen: np.ndarray) -> float:
     return worst
 
 
-def sizes(states: Tensor) -> np.ndarray:
+def sizes_of_changes(states: Tensor) -> np.ndarray:
     """(PROBES, N) how much each state (1 + PROBES, N, …) differs from that of the frame itself."""
     values = in_float64(states.detach()).flatten(2)
     return (values[1:] - values[:1]).abs().sum(dim=2).numpy()
@@ -67,9 +67,9 @@ def sizes(states: Tensor) -> np.ndarray:
 
 def shows_cells(states: States, pixels: Tensor, grid: Grid) -> bool:
     """Whether states (B, rows · columns, D) are the cells of the grid in raster order."""
-    frames, chosen = changed(pixels, grid)
+    frames, chosen = frames_with_changes(pixels, grid)
     with torch.no_grad():
-        found = sizes(states(frames))
+        found = sizes_of_changes(states(frames))
     if found.shape != chosen.shape:
         return False
     return chosen.shape[1] == 1 or standing_out(found, chosen) >= CLEAR
@@ -91,9 +91,9 @@ def cells_in_sequence(
     for grid in fitting:
         if grid[0] * grid[1] < 2:
             continue
-        frames, chosen = changed(pixels, grid)
+        frames, chosen = frames_with_changes(pixels, grid)
         with torch.no_grad():
-            found = sizes(states(frames))
+            found = sizes_of_changes(states(frames))
         for first in range(length - grid[0] * grid[1] + 1):
             clear = standing_out(found[:, first : first + chosen.shape[1]], chosen)
             if clear >= CLEAR and (best is None or clear > best[0]):
@@ -115,11 +115,11 @@ def _mixed_sequence(
         return None
     frames = _with_each_changed(pixels, (2, 2))
     with torch.no_grad():
-        change = sizes(states(frames)).reshape(4, *exact[0])
+        change = sizes_of_changes(states(frames)).reshape(4, *exact[0])
     return (0, exact[0]) if _own_quarter(change, (2, 2)) > 1 else None
 
 
-def turned(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:
+def channel_order(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:
     """Whether maps (B, a, b, c) have their channels "first" or "last"; `None` if they are no maps.
 
     The quarters of the frame are changed one by one. In a map, each changes its own quarter most, however

@@ -1,0 +1,194 @@
+"""Every method on a GPU against the same on the CPU, and what coalitions cost there.
+
+    python benchmarks/gpu.py                 # needs a CUDA device; about four minutes
+    python benchmarks/gpu.py --device cpu    # tries the script itself
+
+The first table gives, for each kind of model, the largest difference of a value between the two devices, as a share of
+the largest value. Models are tiny checkpoints with random weights, in float32 with TensorFloat-32 off. Methods that
+draw use numpy's random numbers, which are the same on both. The second table gives coalitions per second of full-size
+random networks against bare forward passes at the best batch.
+"""
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torchvision.transforms import v2
+
+import vqa_explain as vx
+from vqa_explain.errors import VQAExplainError
+from vqa_explain.game import Cost, Game, make_players
+from vqa_explain.methods import METHODS
+from vqa_explain.models.base import Target
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "models"))
+QUESTION = "What color is the circle?"
+SETTINGS: dict[str, dict[str, Any]] = {
+    "shapley": {"budget": 200},
+    "owen": {"budget": 200},
+    "banzhaf": {"budget": 200},
+    "lime": {"budget": 200},
+    "rise": {"budget": 200},
+    "interactions": {"budget": 400},
+}
+
+
+def picture(seed: int = 0, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
+    """Blobs of color."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (shape[0] // 8, shape[1] // 8, 3), dtype=np.uint8)
+    return np.kron(small, np.ones((8, 8, 1), dtype=np.uint8))
+
+
+def drawn(make: Callable[[], Any]) -> Any:
+    """A network with the same random weights each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make()
+
+
+def resizing(size: int) -> Any:
+    return v2.Compose(
+        [v2.ToImage(), v2.Resize((size, size)), v2.ToDtype(torch.float32, scale=True)]
+    )
+
+
+def makers() -> dict[str, Callable[[str], tuple[Any, vx.Example]]]:
+    """Name → what makes the model on a device, with an example."""
+    from checkpoints import MAKERS
+
+    asked = vx.Example(picture(), QUESTION)
+
+    def shipped(device: str) -> tuple[Any, vx.Example]:
+        return vx.load("scenes", device=device), vx.load_dataset("scenes:test")[0]
+
+    def resnet(device: str) -> tuple[Any, vx.Example]:
+        net = drawn(lambda: torchvision.models.resnet18(num_classes=5))
+        labels = [f"class {i}" for i in range(5)]
+        model = vx.load(net, transform=resizing(96), labels=labels, device=device)
+        return model, vx.Example(picture())
+
+    def checkpoint(name: str) -> Callable[[str], tuple[Any, vx.Example]]:
+        def load(device: str) -> tuple[Any, vx.Example]:
+            network, processor = drawn(MAKERS[name])
+            model = vx.load(network, processor=processor, device=device)
+            return model, asked if len(model.features) > 1 else vx.Example(picture())
+
+        return load
+
+    names = [name for name in MAKERS if name not in ("lxmert", "custom")]
+    return {"scenes": shipped, "resnet18": resnet, **{name: checkpoint(name) for name in names}}
+
+
+def compared(device: str) -> int:
+    """Prints a row for each model; the number of methods that failed on the device alone."""
+    print("| model | methods | largest difference | by | failed there alone |")
+    print("| --- | --- | --- | --- | --- |")
+    failures = 0
+    for name, load in makers().items():
+        try:
+            (plain, example), (there, _) = load("cpu"), load(device)
+        except Exception as error:  # a row of the table says it
+            print(
+                f"| {name} | – | – | – | {type(error).__name__}: {str(error)[:150]} |", flush=True
+            )
+            failures += 1
+            continue
+        differences, failed = {}, []
+        for method in METHODS:
+            settings = {"method": method, "regions": 3, **SETTINGS.get(method, {})}
+            if plain.labels is None:
+                settings["answers"] = ["yes", "red circle"]
+            try:
+                one = vx.explain(plain, example, **settings)
+            except VQAExplainError:
+                continue  # the table of methods says which model it takes
+            try:
+                other = vx.explain(there, example, target=one.target, **settings)
+            except Exception:  # of any kind: the point is to see them
+                failed.append(f"{method}: {traceback.format_exc().splitlines()[-1][:150]}")
+                continue
+            differences[method] = difference(one, other)
+        worst = max(differences, key=differences.__getitem__, default="")
+        largest = f"{differences[worst]:.1e}" if worst else "–"
+        failures += len(failed)
+        said = "; ".join(failed) or "none"
+        print(f"| {name} | {len(differences)} | {largest} | {worst} | {said} |", flush=True)
+    return failures
+
+
+def difference(one: vx.Explanation, other: vx.Explanation) -> float:
+    """Of two explanations' values of words and regions, as a share of the largest."""
+    values = [np.array([part.value for part in (*why.words, *why.regions)]) for why in (one, other)]
+    largest = np.abs(values[0]).max()
+    return float(np.abs(values[0] - values[1]).max() / largest) if largest else 0.0
+
+
+def seconds(call: Callable[[], Any], device: str) -> float:
+    """Of the fastest of three calls, each waited for."""
+    found = []
+    for _ in range(3):
+        began = time.perf_counter()
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def coalitions_per_second(device: str, count: int) -> None:
+    """Prints coalitions of full-size networks against bare passes of as many pictures."""
+    print("| network | coalitions per second | bare passes per second | ratio |")
+    print("| --- | --- | --- | --- |")
+    for name, size in (("vit_b_16", 224), ("resnet50", 224), ("convnext_tiny", 224)):
+        net = drawn(lambda name=name: torchvision.models.get_model(name, num_classes=10))
+        labels = [f"class {i}" for i in range(10)]
+        model = vx.load(net, transform=resizing(size), labels=labels, device=device)
+        encoded = model.encode(vx.Example(picture(shape=(224, 224))))
+        players = make_players(encoded, 7)
+        target = Target(0)
+        game = Game(model, encoded, players, {"image": "mean"}, (target,), seed=0)
+        game = game.facing(target, Cost())
+        present = np.random.default_rng(0).random((count, len(players))) < 0.5
+
+        def coalitions(game: Game = game, present: np.ndarray = present) -> np.ndarray:
+            return game(present)
+
+        @torch.no_grad()
+        def bare(net: Any = model.module, pixels: Any = encoded.pixels, batch: int = 64) -> None:
+            for _ in range(count // batch):
+                net(pixels.expand(batch, -1, -1, -1).contiguous())
+
+        coalitions()  # finds its batch
+        ours, theirs = count / seconds(coalitions, device), None
+        by_batch = {
+            batch: count / seconds(lambda batch=batch: bare(batch=batch), device)
+            for batch in (16, 64, 256)
+            if batch <= count
+        }
+        theirs = max(by_batch.values())
+        print(f"| {name} | {ours:.0f} | {theirs:.0f} | {theirs / ours:.2f} × |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--count", type=int, default=2048)
+    asked = parser.parse_args()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    if asked.device == "cuda":
+        print(torch.cuda.get_device_name(), torch.__version__, flush=True)
+    failures = compared(asked.device)
+    coalitions_per_second(asked.device, asked.count)
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()
