@@ -156,10 +156,11 @@ def coalitions_per_second(device: str, count: int) -> None:
         target = Target(0)
         game = Game(model, encoded, players, {"image": "mean"}, (target,), seed=0)
         game = game.facing(target, Cost())
-        present = np.random.default_rng(0).random((count, len(players))) < 0.5
+        rng = np.random.default_rng(0)
 
-        def coalitions(game: Game = game, present: np.ndarray = present) -> np.ndarray:
-            return game(present)
+        def coalitions(game: Game = game, rng: np.random.Generator = rng) -> np.ndarray:
+            # Others each time, since a game keeps the scores that it knows.
+            return game(rng.random((count, len(game))) < 0.5)
 
         @torch.no_grad()
         def bare(net: Any = model.module, pixels: Any = encoded.pixels, batch: int = 64) -> None:
@@ -167,7 +168,7 @@ def coalitions_per_second(device: str, count: int) -> None:
                 net(pixels.expand(batch, -1, -1, -1).contiguous())
 
         coalitions()  # finds its batch
-        ours, theirs = count / seconds(coalitions, device), None
+        ours = count / seconds(coalitions, device)
         by_batch = {
             batch: count / seconds(lambda batch=batch: bare(batch=batch), device)
             for batch in (16, 64, 256)
