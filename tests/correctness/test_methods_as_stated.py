@@ -330,3 +330,22 @@ def test_the_error_of_a_score_that_seldom_changes_is_not_zero(estimator, game, v
     assert (wrong <= 2 * errors + 1e-12).mean() >= 0.83
     real = np.sqrt((wrong**2).mean())
     assert 0.9 * real < np.sqrt((errors**2).mean()) < 2.5 * real
+
+
+@pytest.mark.parametrize("budget", [130, 600])
+def test_players_that_matter_have_no_smaller_errors_for_those_that_do_not(budget):
+    """Of 30 players three make the score, in pairs, each pair split in two (Shapley 1953)."""
+
+    def game(coalitions):
+        present = coalitions.astype(float)
+        return present[:, 0] * present[:, 1] + present[:, 1] * present[:, 2]
+
+    found = [
+        estimators.settle(estimators.permutation(game, 30, np.random.default_rng(seed), budget))
+        for seed in range(200)
+    ]
+    wrong = np.array([one.values[:3] for one in found]) - [0.5, 1.0, 0.5]
+    errors = np.array([one.errors[:3] for one in found])
+    real, stated = (np.sqrt((values**2).mean(axis=0)) for values in (wrong, errors))
+    assert (stated > 0.9 * real).all()
+    assert (stated < 1.5 * real).all()
