@@ -182,7 +182,7 @@ def test_drawing_controls_change_the_picture(browser, tmp_path):
         seen.append(page.evaluate(picture))
         page.get_by_label("threshold").fill("0.5")
         seen.append(page.evaluate(picture))
-        page.get_by_label("colours").select_option("orange-purple")
+        page.get_by_label("colors").select_option("orange-purple")
         seen.append(page.evaluate(picture))
         page.get_by_label("zoom in").click()
         seen.append(page.evaluate(picture))
