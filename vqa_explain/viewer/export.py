@@ -47,9 +47,11 @@ overflow-wrap:anywhere}
 .vqax .shares span{margin-inline-end:.9rem;white-space:nowrap}
 .vqax .shares i{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;margin:0 .3rem 0 .2rem}
 .vqax .scale{display:flex;flex-wrap:wrap;gap:.1rem .5rem;align-items:center;font-size:.78rem;margin-top:.4rem}
-.vqax figure .scale{width:0;min-width:100%}
+.vqax .words+.scale{margin:-.3rem 0 .8rem}
+.vqax figure .scale{flex-wrap:wrap;width:15rem;max-width:100%}
+.vqax figure .scale i{flex:1 1 5rem}
 .vqax .scale span{flex-basis:100%;overflow-wrap:anywhere}
-.vqax .scale i{flex:none;width:9rem;height:.7rem;border-radius:3px}
+.vqax .scale i{flex:0 1 9rem;height:.7rem;border-radius:3px;border:1px solid #0003}
 """
 _SHARES = ("#4c6376", "#8a6d1b")
 

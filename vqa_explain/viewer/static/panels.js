@@ -3,7 +3,7 @@ import { css, mapOf, over, tint } from "./color.js";
 import { el, fill } from "./dom.js";
 import { amount, twoSided } from "./layout.js";
 
-const SHARES = ["#40566a", "#7a5c12"];
+const SHARES = ["light-dark(#40566a, #8fb0cc)", "light-dark(#7a5c12, #d9b95f)"];
 
 /** An answer's probability in percent; its value where the model gives real numbers. */
 export function likelihood(answer) {
