@@ -148,7 +148,7 @@ def test_the_views_of_a_figure_show_their_part_of_the_values(why):
     [
         ({"views": ["overlays"]}, "unknown view 'overlays'"),
         ({"views": []}, "no view"),
-        ({"cmap": "virids"}, "unknown colour map 'virids'"),
+        ({"cmap": "virids"}, "unknown color map 'virids'"),
     ],
 )
 def test_a_figure_that_cannot_be_drawn(why, given, said):

@@ -22,6 +22,38 @@ SIGNED = Palette(FOR, AGAINST, -1.0)
 SIZES = Palette(SIZE, SIZE, 0.0)  # for values that are never below zero
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What the colors of values stand for.
+
+    Attributes:
+        bare: the value without color.
+        full: the value of full color, and of every value beyond it.
+        palette: two hues, for values on both sides of `bare`, or one.
+    """
+
+    bare: float
+    full: float
+    palette: Palette
+
+    @property
+    def low(self) -> float:
+        """The value where a legend begins: that of full color on the other side, or the one without color."""
+        return self.bare + self.palette.low * (self.full - self.bare)
+
+    def shares(self, values: np.ndarray | float) -> np.ndarray:
+        """(…,) values as shares of full color, from `palette.low` to 1; 0 where all values are alike."""
+        distance = np.asarray(values, dtype=np.float64) - self.bare
+        width = self.full - self.bare
+        if not width > 0:
+            return np.zeros_like(distance)
+        return np.clip(distance / width, self.palette.low, 1)
+
+    def of(self, value: float) -> tuple[int, int, int]:
+        """The color of a value over white."""
+        return over_white(float(self.shares(value)), 1, self.palette)
+
+
 def signed_rgba(
     values: np.ndarray, scale: float, palette: Palette = SIGNED, strength: float = 0.8
 ) -> np.ndarray:
@@ -52,10 +84,14 @@ def ink(color: tuple[float, float, float]) -> str:
     >>> ink((255, 255, 0)), ink((20, 20, 90))
     ('black', 'white')
     """
-    channels = np.asarray(color, dtype=float) / 255
+    light = float(luminance(np.asarray(color, dtype=float) / 255))
+    return "white" if 1.05 / (light + 0.05) >= (light + 0.05) / 0.05 else "black"
+
+
+def luminance(channels: np.ndarray) -> np.ndarray:
+    """(…, 3) red, green and blue of 0 … 1 to their relative luminance (…,) of 0 … 1 (WCAG 2.2)."""
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-    return "white" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "black"
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
 
 
 def overlay(

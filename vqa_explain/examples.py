@@ -63,7 +63,7 @@ def check_readable(example: Example) -> None:
 
 
 def read_image(source: Any) -> np.ndarray:
-    """The picture as (H, W, 3) uint8 sRGB (by its colour profile), upright (EXIF), alpha laid over white.
+    """The picture as (H, W, 3) uint8 sRGB (by its color profile), upright (EXIF), alpha laid over white.
 
     Args:
         source: a path, a PIL image, or an array: (H, W) or (H, W, 1 | 3 | 4) of bool, uint8, uint16, or floats
@@ -140,7 +140,7 @@ def _from_pil(image: Any, name: str) -> np.ndarray:
 
 
 def _to_srgb(image: Any, profile: bytes | None) -> Any:
-    """The picture in sRGB after its colour profile; one that does not fit the picture is left aside, as viewers do."""
+    """The picture in sRGB after its color profile; one that does not fit the picture is left aside, as viewers do."""
     from PIL import ImageCms
 
     if profile and image.mode in ("RGB", "CMYK", "L"):

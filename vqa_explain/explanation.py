@@ -221,32 +221,94 @@ class Explanation:
 
     @property
     def palette(self) -> colors.Palette:
-        """The colors of the values: two hues from zero, or one where no value is below zero."""
-        return colors.SIGNED if self.values_unit.signed else colors.SIZES
+        """The colors of the values: two hues from zero, or one where they have one side."""
+        return colors.SIGNED if self.values_unit.two_sided else colors.SIZES
 
     @cached_property
+    def word_colors(self) -> colors.Scale:
+        """What the words' colors stand for; those of regions too where the two can be compared."""
+        words = [w.value for w in self.words]
+        return self._scale_of(words + (self._of_regions if self.values_unit.shared else []))
+
+    @cached_property
+    def region_colors(self) -> colors.Scale:
+        """What the regions' colors stand for; those of words too where the two can be compared."""
+        return self.word_colors if self.values_unit.shared else self._scale_of(self._of_regions)
+
+    @cached_property
+    def map_colors(self) -> colors.Scale:
+        """What the map's colors stand for: those of regions, or of single pixels, which have a scale of their own.
+
+        Few pixels may be far above all others, so full color is at the 99.5th percentile of their sizes.
+        """
+        if self.by_region:
+            return self.region_colors
+        seen = self.image[self.labels >= 0]
+        if not self.values_unit.from_zero:
+            return self._scale_of(seen)
+        sizes = np.abs(self.image)
+        # Zero where fewer than one pixel in 200 has a value: then the largest is full color.
+        full = float(np.quantile(sizes, 0.995)) or float(sizes.max(initial=0.0))
+        return colors.Scale(0.0, full, self.palette)
+
+    def _scale_of(self, values: Sequence[float] | np.ndarray) -> colors.Scale:
+        """From zero to the largest size, or from the smallest value to the largest where zero means nothing."""
+        found = np.asarray(values, dtype=np.float64)
+        if self.values_unit.from_zero or not found.size:
+            return colors.Scale(0.0, float(np.abs(found).max(initial=0.0)), self.palette)
+        return colors.Scale(float(found.min()), float(found.max()), self.palette)
+
+    @property
+    def _of_regions(self) -> list[float]:
+        return [r.value for r in self.regions]
+
+    @property
+    def one_scale(self) -> bool:
+        """Whether one legend holds for words and for the map: there are words, and a region's value is comparable."""
+        return bool(self.words) and self.by_region and self.values_unit.shared
+
+    @property
+    def word_legend(self) -> str:
+        """What a word's color stands for: the unit, and what has one such value."""
+        return self._legend("per word")
+
+    @property
+    def map_legend(self) -> str:
+        """What a color of the map stands for, and of a word where the two have one scale."""
+        if not self.by_region:
+            return self._legend("per pixel")
+        return self._legend("per region or word" if self.one_scale else "per region")
+
+    def _legend(self, each: str) -> str:
+        ends = (
+            "" if self.values_unit.from_zero else "; colors from the smallest value to the largest"
+        )
+        return f"{self.unit_text}, {each}{ends}"
+
+    @property
     def word_scale(self) -> float:
-        """The value of full color for words: the largest absolute one, with regions where the two can be compared."""
-        words = max((abs(w.value) for w in self.words), default=0.0)
-        return max(words, self._largest_region) if self.values_unit.shared else words
+        """The value of full color for words."""
+        return self.word_colors.full
 
-    @cached_property
+    @property
     def region_scale(self) -> float:
-        """The value of full color for regions; the words' own where the two can be compared."""
-        return self.word_scale if self.values_unit.shared else self._largest_region
-
-    @cached_property
-    def _largest_region(self) -> float:
-        return max((abs(r.value) for r in self.regions), default=0.0)
+        """The value of full color for regions."""
+        return self.region_colors.full
 
     @cached_property
     def heat(self) -> tuple[np.ndarray, float]:
-        """(H, W) values to draw and the value of full color: regions on their scale, or single pixels."""
+        """(H, W) values to draw and the value of full color: regions on their scale, or single pixels.
+
+        Where the model saw nothing is the value without color.
+        """
+        scale = self.map_colors
         if self.by_region:
             # The last stands for label -1.
-            values = np.array([r.value for r in self.regions] + [0.0])
-            return values[self.labels], self.region_scale
-        return self.image, float(np.quantile(np.abs(self.image), 0.995))
+            values = np.array([*self._of_regions, scale.bare])
+            return values[self.labels], scale.full
+        if self.values_unit.from_zero:
+            return self.image, scale.full
+        return np.where(self.labels < 0, scale.bare, self.image), scale.full
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
@@ -296,7 +358,7 @@ class Explanation:
         return needed_budget(largest, self.evaluations, ratio)
 
     def __repr__(self) -> str:
-        signed = self.values_unit.signed
+        signed = self.values_unit.two_sided
         parts = [f"Explanation of {self.explained} by {self.method}"]
         if self.question is not None:
             parts.append(f"  question  {self.question}")
@@ -316,8 +378,7 @@ class Explanation:
         if self.without_inputs_text:
             parts.append(f"  absent    {self.without_inputs_text}")
         parts += [f"  note      {note}" for note in self.notes]
-        spent = f"{self.cost.forwards} forwards, {self.cost.backwards} backwards, {self.cost.seconds:.2f} s"
-        return "\n".join([*parts, f"  cost      {spent}"])
+        return "\n".join([*parts, f"  cost      {self.cost_text}"])
 
     @property
     def share_text(self) -> str:
@@ -325,6 +386,13 @@ class Explanation:
         if len(self.share) > 1 and self.values_unit.why_no_shares:
             return f"none: {self.values_unit.why_no_shares}"
         return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
+
+    @property
+    def cost_text(self) -> str:
+        """Passes through the model and seconds, for people, such as “2 forward passes, 1 backward pass, 0.10 s”."""
+        forwards = _counted(self.cost.forwards, "forward pass", "forward passes")
+        backwards = _counted(self.cost.backwards, "backward pass", "backward passes")
+        return f"{forwards}, {backwards}, {self.cost.seconds:.2f} s"
 
     @property
     def error_text(self) -> str:
@@ -398,6 +466,10 @@ def value_text(value: float, error: float | None, signed: bool = True) -> str:
     """
     text = f"{value:+.3g}" if signed else f"{value:.3g}"
     return f"{text} ± {error:.2g}" if error else text
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:

@@ -35,22 +35,21 @@ def _as_it_is(cell: Any) -> Any:
     return Text(cell) if isinstance(cell, str) else cell
 
 
-def _colored(text: str, value: float, scale: float, palette: colors.Palette) -> Text:
-    red, green, blue = colors.over_white(value, scale, palette)
+def _colored(text: str, value: float, scale: colors.Scale) -> Text:
+    red, green, blue = scale.of(value)
     return Text(
         text, Style(color=colors.ink((red, green, blue)), bgcolor=f"rgb({red},{green},{blue})")
     )
 
 
 def question_text(e: Explanation) -> Text:
-    """The question with each word on the colour of its value."""
+    """The question with each word on the color of its value."""
     if e.question is None:
         return Text("image classification")
     text, at = Text(), 0
-    largest = max([abs(w.value) for w in e.words], default=0.0)
     for word in e.words:
         text.append(e.question[at : word.start])
-        text.append_text(_colored(word.text, word.value, largest, e.palette))
+        text.append_text(_colored(word.text, word.value, e.word_colors))
         at = word.end
     text.append(e.question[at:])
     return text
@@ -74,13 +73,13 @@ def explanation_tables(e: Explanation) -> list[Table]:
     """The summary, the words, the strongest regions and the pairs that stand out, of one explanation."""
     words = PlainTable("word", "value", "± error", title=f"Words: {e.unit_text}")
     for w in e.words:
-        colored = _colored(w.text, w.value, e.word_scale, e.palette)
+        colored = _colored(w.text, w.value, e.word_colors)
         words.add_row(colored, _number(e, w.value), _plus_minus(w.error))
     regions = PlainTable(
         "left, top, right, bottom", "value", "± error", title=f"Strongest regions: {e.unit_text}"
     )
     for r in sorted(e.regions, key=lambda r: -abs(r.value))[:8]:
-        colored = _colored(_number(e, r.value), r.value, e.region_scale, e.palette)
+        colored = _colored(_number(e, r.value), r.value, e.region_colors)
         regions.add_row(", ".join(map(str, r.box)), colored, _plus_minus(r.error))
     tables = [explanations_table([e]), *([words] if e.words else []), regions]
     tables += [_pairs_table(e)] if e.pairs else []
@@ -113,7 +112,7 @@ def _pairs_table(e: Explanation) -> Table:
 
 
 def _number(e: Explanation, value: float) -> str:
-    return f"{value:+.4g}" if e.values_unit.signed else f"{value:.4g}"
+    return f"{value:+.4g}" if e.values_unit.two_sided else f"{value:.4g}"
 
 
 def _plus_minus(error: float | None) -> str:

@@ -28,8 +28,10 @@ class Unit:
         name: how methods and files call it.
         text: what one value is, in words; "{score}" stands for the explained score.
         adds_up: whether values are changes of the score, so that their sum foretells one.
-        signed: whether a value may be below zero, so that a scale runs to both sides of it.
+        signed: whether a value may be below zero.
         shared: whether values of words and of regions can be compared with each other.
+        from_zero: whether zero says that a part does nothing, so that colors begin there; else they
+            run from the smallest value to the largest.
     """
 
     name: str
@@ -37,6 +39,12 @@ class Unit:
     adds_up: bool = False
     signed: bool = True
     shared: bool = False
+    from_zero: bool = True
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether values speak for and against, so that signs are written and colors run to both sides of zero."""
+        return self.signed and self.from_zero
 
     @property
     def why_no_shares(self) -> str:
@@ -57,6 +65,7 @@ UNITS: dict[str, Unit] = {
             MEAN_SCORE,
             "mean score, {score}, under masks that show the part; not a change",
             shared=True,
+            from_zero=False,
         ),
         Unit(GRADIENT_SIZE, "gradient size: score per unit of input", signed=False),
         Unit(SQUARED_GRADIENT, "squared gradient size: (score per unit of input)²", signed=False),

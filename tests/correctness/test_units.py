@@ -148,8 +148,9 @@ def test_every_place_says_the_methods_unit(explained, method):
     for place, text in places.items():
         assert named in " ".join(text.split()), place
         assert unit.adds_up == ("points of" in text), place
+    assert sent["addsUp"] == unit.adds_up
     claims = "share one scale: points" in page([why])
-    assert claims == unit.adds_up == sent["addsUp"]
+    assert claims == (unit.adds_up and why.by_region)  # a pixel's value is on no scale of a word's
     assert ("no shares" in repr(why) or "none: values" in repr(why)) == (not unit.shared)
 
 
@@ -167,6 +168,11 @@ def test_the_legend_begins_at_zero_where_no_value_is_below(explained, method):
         assert " +" not in repr(why).split("\n  words")[1].split("\n")[0]
         assert why.palette is colors.SIZES
         with pytest.raises(vx.InvalidInput, match="never below zero"):
+            why.plot(views=["negative"])
+    elif method == "rise":
+        assert bar.get_ylim() == pytest.approx((why.image.min(), why.image.max()))
+        assert why.palette is colors.SIZES
+        with pytest.raises(vx.InvalidInput, match="no changes for or against"):
             why.plot(views=["negative"])
     else:
         assert bar.get_ylim()[0] == pytest.approx(-bar.get_ylim()[1])

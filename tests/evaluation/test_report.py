@@ -214,6 +214,58 @@ def test_the_page_says_what_the_report_says(report, tmp_path):
         assert axe_problems(page, tmp_path) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_read_on_a_phone_and_in_the_dark(report, tmp_path, scheme):
+    sys.path.insert(0, str(__import__("pathlib").Path(__file__).parents[1] / "viewer"))
+    from browser import axe_problems, opened_browser, watched_page
+
+    path = report.to_html(tmp_path / "report.html")
+    sizes = {"viewport": {"width": 400, "height": 900}, "color_scheme": scheme}
+    # Text that stands in one line is as high as one line: no header is broken within a word.
+    broken = """() => [...document.querySelectorAll("th")].filter((cell) => {
+      const range = document.createRange();
+      range.selectNodeContents(cell.firstChild ?? cell);
+      const words = cell.firstChild.textContent.trim().split(/\\s+/).length;
+      return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > words;
+    }).map((cell) => cell.textContent)"""
+    cut = """() => [...document.querySelectorAll("table, .chart svg")].filter((one) => {
+      const box = one.closest(".card, .vqax");
+      const scrolls = box.classList.contains("card") && getComputedStyle(box).overflowX === "auto";
+      return one.getBoundingClientRect().right > box.getBoundingClientRect().right && !scrolls;
+    }).length"""
+    with opened_browser() as browser, watched_page(browser, bypass_csp=True, **sizes) as (page, _):
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate(broken) == []
+        assert page.evaluate(cut) == 0
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        channels = [int(part) for part in re.findall(r"\d+", ground)[:3]]
+        assert (max(channels) < 80) == (scheme == "dark")
+        ink = page.locator(".chart svg text").first.evaluate("n => getComputedStyle(n).fill")
+        assert (int(re.findall(r"\d+", ink)[0]) > 150) == (scheme == "dark")
+        assert axe_problems(page, tmp_path) == []
+
+
+def test_a_metric_without_values_has_no_empty_chart(scenes_model, tmp_path):
+    """Examples without a true region have no relevance mass."""
+    first = vx.load_dataset("scenes:test")[0]
+    plain = vx.Example(first.image, first.question, answer=first.answer)
+    report = vx.evaluate(
+        scenes_model,
+        [plain],
+        ["saliency"],
+        ["deletion", "relevance_mass"],
+        tmp_path / "a",
+        workers=1,
+    )
+    assert report.interval("relevance_mass", "saliency").count == 0
+    text = report.to_html(tmp_path / "r.html").read_text()
+    chart = text.split('aria-label="chart of the means"')[1].split("</svg>")[0]
+    assert "deletion" in chart
+    assert "relevance_mass" not in chart
+    assert "No chart for relevance_mass: no method has a value of it." in text
+
+
 def test_hostile_names_are_text(scenes_model, tmp_path):
     first = vx.load_dataset("scenes:test")[0]
     evil = "<script>document.title='owned'</script>"

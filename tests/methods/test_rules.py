@@ -122,7 +122,7 @@ def by_the_authors_rules(net, x, target):
             linear(h, m.weight, o, part)
             for m, o, part in ((net.q, q, r_q), (net.k, k, r_k), (net.v, v, r_v))
         )
-        # Section 3.3.3: the scale is fixed and the rest of the normalisation linear: (x − mean) · weight / std.
+        # Section 3.3.3: the scale is fixed and the rest of the normalization linear: (x − mean) · weight / std.
         scale = net.norm.weight / tokens.std(-1, correction=0, keepdim=True)
         per_input = r_h / h * scale
         r_tokens = r_tokens + tokens * (per_input - per_input.mean(-1, keepdim=True))

@@ -1,4 +1,4 @@
-"""Parameter randomisation tells explanations of the model from maps of the picture; shortcuts are exposed."""
+"""Parameter randomization tells explanations of the model from maps of the picture; shortcuts are exposed."""
 
 import copy
 import hashlib
@@ -61,7 +61,7 @@ def edges():
     @register_method
     @dataclass(frozen=True)
     class Edges:
-        """Differences of neighbouring pixels."""
+        """Differences of neighboring pixels."""
 
         name: ClassVar[str] = "edges"
         source: ClassVar[str] = "-"

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not available(), reason="this torch is built wit
 
 
 def seeded(make):
-    """A network in which every normalisation does something."""
+    """A network in which every normalization does something."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         network = make().eval()
@@ -98,7 +98,7 @@ def test_zeros_laid_round_the_input(side, zeros, given):
 
 def test_zeros_are_the_convolutions_own():
     _, _, plan = both(seeded(lambda: Padded((0, 1, 0, 1))), pixels(2, 16))
-    assert len(plan.done) == 3, "zeros, normalisation, activation"
+    assert len(plan.done) == 3, "zeros, normalization, activation"
 
 
 class Twisted(nn.Module):
@@ -115,7 +115,7 @@ class Twisted(nn.Module):
         maps = self.first(x)
         known = self.one(maps)
         match self.way:
-            case "before normalisation":
+            case "before normalization":
                 known = F.relu(known) + maps.sigmoid()
             case "before activation":
                 known = F.relu(known) * known
@@ -158,7 +158,7 @@ class Twisted(nn.Module):
 @pytest.mark.parametrize(
     "way",
     [
-        "before normalisation",
+        "before normalization",
         "before activation",
         "added and needed again",
         "added twice",
@@ -199,7 +199,7 @@ class Forked(nn.Module):
                 maps = self.see(x).relu() if dark else self.scale(self.see(x))
             case "a convolution's weights":
                 maps = self.scale((self.other if dark else self.see)(x))
-            case "a normalisation's weights":
+            case "a normalization's weights":
                 maps = (self.rescale if dark else self.scale)(self.see(x))
             case "a number":
                 maps = F.hardtanh(self.scale(self.see(x)), -2.0, 0.1 if dark else 0.3)
@@ -223,7 +223,7 @@ class Forked(nn.Module):
 STRAYING = [
     "an activation",
     "a convolution's weights",
-    "a normalisation's weights",
+    "a normalization's weights",
     "a number",
     "a named number",
     "padding",

@@ -182,7 +182,7 @@ def test_drawing_controls_change_the_picture(browser, tmp_path):
         seen.append(page.evaluate(picture))
         page.get_by_label("threshold").fill("0.5")
         seen.append(page.evaluate(picture))
-        page.get_by_label("colours").select_option("orange-purple")
+        page.get_by_label("colors").select_option("orange-purple")
         seen.append(page.evaluate(picture))
         page.get_by_label("zoom in").click()
         seen.append(page.evaluate(picture))
@@ -367,3 +367,65 @@ def test_view_makes_a_page_of_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert Path(tmp_path / "p.html").read_text().startswith("<!doctype html>")
     assert vx.load_explanation(tmp_path / "a.vqax").target == "red"
+
+
+@pytest.mark.parametrize("share", [0.02, 0.21, 0.5])
+@pytest.mark.parametrize("wide", [400, 1200])
+def test_the_shares_are_named_in_full_at_any_width(browser, tmp_path, share, wide):
+    why = dataclasses.replace(made(), share={"image": share, "text": 1 - share})
+    with watched_page(browser, viewport={"width": wide, "height": 900}) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        names = page.locator(".vx-share-names span")
+        assert names.all_inner_texts() == [f"image {share:.0%}", f"text {1 - share:.0%}"]
+        for node in names.all():
+            assert node.evaluate("n => n.scrollWidth <= n.clientWidth || n.clientWidth === 0")
+            box = node.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= wide
+        assert wrong == []
+
+
+def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(browser, tmp_path):
+    pairs, points = made(), made(interactions=False)
+    pixels = dataclasses.replace(points, by_region=False)
+    classifier = dataclasses.replace(pixels, question=None, words=(), share={"image": 1.0})
+    legend = ".vx-word-legend:visible"
+    for why, has in ((pairs, True), (points, False), (pixels, True), (classifier, False)):
+        with watched_page(browser) as (page, wrong):
+            opened(page, tmp_path / "a.html", [why])
+            assert page.locator(legend).count() == has
+            assert ("word" in page.locator("main").inner_text().lower()) == (why is not classifier)
+            if has:
+                text = page.locator(legend).inner_text()
+                largest = max(abs(part.value) for part in (*why.words, *why.regions))
+                assert number(text.split("\n")[1]) == pytest.approx(largest, rel=6e-3)
+                assert text.endswith("points of logit of “red”, per word")
+            if why is pairs:
+                at_region(page, page.locator("canvas").nth(1), why, 7)
+                assert "interaction" in page.locator(legend).inner_text()
+            assert wrong == []
+
+
+def test_mean_scores_are_drawn_from_the_smallest_to_the_largest(browser, tmp_path):
+    """The region of the smallest value has no color, that of the largest has the full one."""
+    values = 0.7 + 0.03 * np.random.default_rng(5).random(36)
+    why = made(interactions=False)
+    regions = tuple(
+        RegionValue(r.box, float(v), None) for r, v in zip(why.regions, values, strict=True)
+    )
+    words = tuple(dataclasses.replace(w, value=0.715, error=None) for w in why.words)
+    why = dataclasses.replace(why, regions=regions, words=words, unit="mean score", method="rise")
+    depth = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
+      const [r, g, b] = c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data;
+      return Math.max(r, g, b) - Math.min(r, g, b); }"""
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        colors = []
+        for at in (values.argmin(), np.abs(values - 0.715).argmin(), values.argmax()):
+            left, top, right, bottom = regions[at].box
+            colors.append(page.evaluate(depth, [(left + right) / 120, (top + bottom) / 120]))
+        assert colors[0] < 5 < colors[1] < colors[2]
+        low, high = page.locator(".vx-legend").inner_text().split("\n")[:2]
+        assert (number(low), number(high)) == pytest.approx((values.min(), values.max()), rel=6e-3)
+        assert "from the smallest value to the largest" in page.locator(".vx-legend").inner_text()
+        assert wrong == []

@@ -1,4 +1,4 @@
-"""easy-VQA (Victor Zhou, MIT licence, PyPI package `easy-vqa`): one coloured shape a picture, thirteen answers."""
+"""easy-VQA (Victor Zhou, MIT license, PyPI package `easy-vqa`): one colored shape a picture, thirteen answers."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Scenes: generated pictures of coloured shapes with questions whose answer depends on which object is meant.
+"""Scenes: generated pictures of colored shapes with questions whose answer depends on which object is meant.
 
 Every example carries the exact masks of its objects, the objects that its question is about, and the character
 spans of the decisive words, as CLEVR-XAI does (Arras et al. 2022), so that an explanation can be scored against
@@ -39,7 +39,7 @@ _MARGIN = 10.0  # pixels by which two objects differ along the axis of a spatial
 
 @dataclass(frozen=True)
 class Item:
-    """One object: what it is and, once placed, where (centre and radius in pixels)."""
+    """One object: what it is and, once placed, where (center and radius in pixels)."""
 
     shape: str
     color: str
@@ -167,7 +167,7 @@ def _existence(d: _Draft) -> None:
 
     if d.answer == "yes":
         d.items = [asked]
-    elif d.rng.random() < 0.7:  # a near miss: the right shape or the right colour, not both
+    elif d.rng.random() < 0.7:  # a near miss: the right shape or the right color, not both
         near = [replace(d.any_item(), shape=asked.shape), replace(d.any_item(), color=asked.color)]
         d.items = [i for i in near if differs(i)][: d.rng.randint(1, 2)][: d.most]
     d.fill(differs)

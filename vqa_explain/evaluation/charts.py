@@ -10,16 +10,16 @@ from vqa_explain.evaluation.reference import NAME as RANDOM
 from vqa_explain.evaluation.report import Report, better_text
 from vqa_explain.metrics.base import HIGHER, LOWER
 
-# Okabe & Ito 2008: told apart by colour-blind people; the reference is grey.
+# Okabe & Ito 2008: told apart by color-blind people; the reference is gray.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6000")
-_GREY = "#7a828a"
+_GRAY = "#7a828a"
 _STYLES = ("-", "--", "-.", ":")
 
 
 def color_of(report: Report, method: str) -> str:
-    """One colour for each method in every chart."""
+    """One color for each method in every chart."""
     if method == RANDOM:
-        return _GREY
+        return _GRAY
     return _COLORS[report.plan.methods.index(method) % len(_COLORS)]
 
 
@@ -45,12 +45,8 @@ def curves_chart(report: Report) -> str:
 
 
 def intervals_chart(report: Report) -> str:
-    """Each method's mean with its interval, a panel for each metric with a direction; "" where there is none."""
-    texts = [
-        t
-        for t, m in report.metrics.items()
-        if m.judges == "explanation" and m.better in (HIGHER, LOWER)
-    ]
+    """Each method's mean with its interval, a panel for each metric with a direction and values; "" where none has."""
+    texts = [text for text in _with_direction(report) if _has_values(report, text)]
     if not texts:
         return ""
     figure, axes = _panels(len(texts), 0.55 + 0.24 * len(report.methods))
@@ -79,6 +75,23 @@ def intervals_chart(report: Report) -> str:
     return _svg(figure)
 
 
+def unvalued_metrics(report: Report) -> list[str]:
+    """The metrics that `intervals_chart` leaves out since no method has a value of them."""
+    return [text for text in _with_direction(report) if not _has_values(report, text)]
+
+
+def _with_direction(report: Report) -> list[str]:
+    return [
+        text
+        for text, metric in report.metrics.items()
+        if metric.judges == "explanation" and metric.better in (HIGHER, LOWER)
+    ]
+
+
+def _has_values(report: Report, text: str) -> bool:
+    return any(report.interval(text, method).count for method in report.methods)
+
+
 def _panels(count: int, height: float) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
@@ -104,4 +117,5 @@ def _svg(figure: Any) -> str:
     ):
         figure.savefig(sink, format="svg", metadata={"Date": None}, transparent=True)
     text = sink.getvalue()
-    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return text.replace("#000000", "currentColor")  # axes and ticks follow the page, light or dark

@@ -6,7 +6,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from vqa_explain.evaluation.charts import curves_chart, intervals_chart
+from vqa_explain.evaluation.charts import curves_chart, intervals_chart, unvalued_metrics
 from vqa_explain.evaluation.reference import NAME as RANDOM
 from vqa_explain.evaluation.report import BEST, SUSPICIOUS, WORST, Report, Shown, better_text
 from vqa_explain.explanation import write_atomically
@@ -49,6 +49,7 @@ def _content(report: Report) -> dict[str, Any]:
         "notes": report.notes(),
         "curves": Markup(curves_chart(report)),  # our own drawing
         "intervals": Markup(intervals_chart(report)),
+        "unvalued": unvalued_metrics(report),
         "gallery": _gallery(report),
         "style": Markup(ARTICLE_STYLE),
     }

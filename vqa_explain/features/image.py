@@ -37,7 +37,7 @@ def _noise(pixels: Tensor, seed: int) -> Tensor:
 
 
 def _inpaint(pixels: Tensor, present: Tensor) -> Tensor:
-    """Absent pixels from their neighbours: averages of what is present, from the finest scale that has any.
+    """Absent pixels from their neighbors: averages of what is present, from the finest scale that has any.
 
     The push and pull of Gortler et al. 1996, "The lumigraph", section 3.4. Where nothing is present at all: the mean.
     """
@@ -56,7 +56,7 @@ def _inpaint(pixels: Tensor, present: Tensor) -> Tensor:
 
 
 # What a picture shows where everything is absent, from the model's (1, 3, H', W') pixels and a seed. "constant" is
-# the middle of the model's normalised range.
+# the middle of the model's normalized range.
 BLANKS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "blur": _blur,
     "mean": _mean,

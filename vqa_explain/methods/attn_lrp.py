@@ -43,7 +43,7 @@ PRODUCTS = {
     Tensor.__mul__,
     Tensor.__rmul__,
 }
-SCALES = {torch.rsqrt, Tensor.rsqrt}  # root mean square normalisation written out
+SCALES = {torch.rsqrt, Tensor.rsqrt}  # root mean square normalization written out
 
 
 class _Identity(torch.autograd.Function):
@@ -75,7 +75,7 @@ class Rules(TorchFunctionMode):
     """Inside, input × gradient is relevance: every torch operation gets AttnLRP's rule on the way back.
 
     Linear layers, sums and softmax keep their gradient (the ε rule with ε → 0, and equation 13, in this form);
-    curves pass relevance unchanged, products of two activations share it, normalisation takes its scale as fixed
+    curves pass relevance unchanged, products of two activations share it, normalization takes its scale as fixed
     (section 3.3.3). The rules are of operations, not of modules, so that any network's own code runs.
     """
 

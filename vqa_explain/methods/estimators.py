@@ -19,7 +19,9 @@ PAIRS_AT_ONCE = 2
 DRAWS_AT_ONCE = 256  # coalitions between two looks at the error, at first
 MOST_DRAWS_AT_ONCE = 2048  # later: the more coalitions, the more of like length share a batch
 NO_PAIRS = np.empty((0, 2), dtype=int)
-SHRUNK = 4  # draws' worth of the players' mean variance; 2 left a majority game's errors 0.7 covered
+SHRUNK = (
+    4  # draws' worth of the players' mean variance; 2 left a majority game's errors 0.7 covered
+)
 LOOK = 1.5  # the error is looked at whenever the draws have grown by this factor
 
 

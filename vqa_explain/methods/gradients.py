@@ -42,7 +42,7 @@ class Saliency:
     error: ClassVar[str] = "none: gradients do not add up to a score"
     cost: ClassVar[str] = "1 forward, 1 backward"
 
-    channels: str = parameter("max", "how colour channels are joined", choices=("max", "sum"))
+    channels: str = parameter("max", "how color channels are joined", choices=("max", "sum"))
 
     def __call__(self, task: Task) -> Attribution:
         _, gradient = task.gradients(task.leaves())

@@ -290,7 +290,7 @@ class FaithfulnessCorrelation:
 class Road(_Even):
     """Area under the target's probability as the picture's pixels are imputed, the most relevant first.
 
-    Rong et al. 2022 (ROAD), section 4: a removed pixel becomes the weighted mean of its neighbours (1/6 beside, 1/12
+    Rong et al. 2022 (ROAD), section 4: a removed pixel becomes the weighted mean of its neighbors (1/6 beside, 1/12
     across corners; a sparse linear system) plus noise of deviation 0.01. In the model's frame; the question stays.
     """
 
@@ -331,7 +331,7 @@ class Road(_Even):
 class SensitivityMax:
     """max ‖a(x + ε) − a(x)‖ / ‖a(x)‖ over random ε of the picture with ‖ε‖∞ ≤ radius; a over pixels and tokens.
 
-    Yeh et al. 2019, equation 7, by drawing. The radius is in units of the model's normalised pixels.
+    Yeh et al. 2019, equation 7, by drawing. The radius is in units of the model's normalized pixels.
     """
 
     name: ClassVar[str] = "sensitivity_max"

@@ -13,9 +13,9 @@ _NEIGHBOURS = [
 
 
 def imputed(frame: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The frame (C, H, W) with the pixels of `gone` (H, W) replaced by weighted means of their neighbours, and noise.
+    """The frame (C, H, W) with the pixels of `gone` (H, W) replaced by weighted means of their neighbors, and noise.
 
-    At the border the weights of the neighbours that there are count in full. With every pixel gone nothing is known:
+    At the border the weights of the neighbors that there are count in full. With every pixel gone nothing is known:
     each becomes its channel's mean, and noise.
     """
     from scipy.sparse import coo_matrix

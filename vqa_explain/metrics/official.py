@@ -8,7 +8,7 @@ import numpy as np
 from vqa_explain.examples import Example
 from vqa_explain.models.base import folded
 
-# The official normalisation of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
+# The official normalization of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
 # number words, articles, and apostrophes of contractions put back.
 _NUMBERS = {
     word: str(n)
@@ -70,7 +70,7 @@ def _without_punctuation(text: str) -> str:
 def vqa_score(answer: str, given: tuple[str, ...]) -> float:
     """The mean over the leave-one-out subsets of the given answers of min(matches / 3, 1).
 
-    Antol et al. 2015, with the normalisation of the official code where people did not all answer alike.
+    Antol et al. 2015, with the normalization of the official code where people did not all answer alike.
 
     >>> vqa_score("red", ("red",) * 2 + ("pink",) * 8)
     0.6

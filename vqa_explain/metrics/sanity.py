@@ -17,7 +17,7 @@ from vqa_explain.metrics.base import LOWER, Case, Noted, NotMeasured, register_m
 from vqa_explain.models.base import Model, OpenModel, candidates_of
 from vqa_explain.registry import parameter
 
-STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomised, from the answer downwards
+STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomized, from the answer downwards
 
 
 def randomised(model: Model, share: float, seed: int, example: Example | None = None) -> Model:
@@ -159,7 +159,7 @@ class ParameterRandomization:
                     )
                 there = case.of(case.method, case.again(encoded, twin), case.task.cost)  # type: ignore[arg-type]
             except VQAExplainError:
-                continue  # a randomised network may overflow; the other stages still speak
+                continue  # a randomized network may overflow; the other stages still speak
             alike = self._alike(case, there)
             found += [] if np.isnan(alike) else [alike]
         if not found:

@@ -25,7 +25,7 @@ class Shipped:
 
 SHIPPED = {
     "scenes": Shipped("scenes", "ViLT trained on generated scenes: ten families of questions"),
-    "easy-vqa": Shipped("easy-vqa", "ViLT trained on easy-VQA: one shape, its colour, yes and no"),
+    "easy-vqa": Shipped("easy-vqa", "ViLT trained on easy-VQA: one shape, its color, yes and no"),
 }
 
 

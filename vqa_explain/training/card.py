@@ -113,7 +113,7 @@ def write_card(
         ]
     if record:
         lines += [f"Training: {json.dumps(record)}", ""]
-    lines.append("Licence: MIT.")
+    lines.append("License: MIT.")
     text = "\n".join(lines).rstrip() + "\n"
     (folder / "README.md").write_text(text, encoding="utf-8")
     print(text)
@@ -125,12 +125,12 @@ split, by `python -m vqa_explain.training.scenes`. In a quarter of the batches p
 the sequence and words are masked at rates from 0 to 1.
 
 These weights come from one run of 9,000 batches of 64 that was stopped twice to add a helping head (whether two named
-objects share colour and shape, batch 2,750; how they compare, from where the answer is read, batch 4,250; an hour on
+objects share color and shape, batch 2,750; how they compare, from where the answer is read, batch 4,250; an hour on
 two cores) and from 4,000 further batches in which relations are asked in 8 of 20 questions:
 `python -m vqa_explain.training.scenes --start-from data/scenes --steps 4000 --rate 5e-4 --relations 8`.
 The first run left spatial relations at 0.765. The command without options has all heads from the start.""",
     "easy-vqa": """The scenes model, as it was before its last 4,000 batches, trained further on easy-VQA (Victor
-Zhou, MIT licence), all 38,575 training questions, seed 0, by `python -m vqa_explain.training.easy_vqa`, with patches
+Zhou, MIT license), all 38,575 training questions, seed 0, by `python -m vqa_explain.training.easy_vqa`, with patches
 and words absent in a quarter of the batches.""",
 }
 

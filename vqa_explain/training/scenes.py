@@ -144,7 +144,7 @@ def _windows(mask: np.ndarray) -> np.ndarray:
 
 
 def _compare(item: scenes.Item, before: scenes.Item | None) -> tuple[float, float, float, float]:
-    """Is it right of, below, as coloured and as shaped as the one before: 1 or 0, NaN where that cannot be said."""
+    """Is it right of, below, as colored and as shaped as the one before: 1 or 0, NaN where that cannot be said."""
     if before is None:
         return math.nan, math.nan, math.nan, math.nan
     right, below = (

@@ -45,7 +45,7 @@ def make_processor(words: list[str], size: int, divisor: int) -> ViltProcessor:
 def make_model(
     processor: ViltProcessor, answers: tuple[str, ...], layers: int, seed: int
 ) -> ViltForQuestionAnswering:
-    """A ViLT of hidden size 128 on 96 px pictures with patches of 12 px, randomly initialised.
+    """A ViLT of hidden size 128 on 96 px pictures with patches of 12 px, randomly initialized.
 
     Places start as sines and cosines of column and row. ViLT's own start of zeros left every patch without a place
     for thousands of steps: shapes, which span patches, and relations were not learnt at all.
@@ -92,7 +92,7 @@ def look_aside(attention: nn.Module, offsets: tuple[tuple[int, int], ...]) -> No
     head = attention.attention_head_size
     # Frequencies of an axis; its sines lie before its cosines, columns before rows.
     count = width // 4
-    # Every second one, short waves first: they tell neighbours apart.
+    # Every second one, short waves first: they tell neighbors apart.
     used = torch.arange(0, 2 * (head // 4), 2)
     for h, offset in enumerate(offsets):
         for axis, step in enumerate(offset):
@@ -128,9 +128,9 @@ class Heads(nn.Module):
         self.color = nn.Linear(hidden, colors + 1)
         # Is this patch part of an object that the question is about.
         self.ground = nn.Linear(hidden, 1)
-        # The object that this word names: its column, row, shape, colour and size.
+        # The object that this word names: its column, row, shape, color and size.
         self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
-        # Is the object that this word names right of, below, of the colour and of the shape of the one named before.
+        # Is the object that this word names right of, below, of the color and of the shape of the one named before.
         self.compare = nn.Linear(hidden, 4)
         # The same of the question's two objects, from where the answer is read.
         self.pair = nn.Linear(hidden, 4)
@@ -148,9 +148,9 @@ class Batch:
     shape: Tensor  # (B, P) index, the last means none, -100 is not scored
     color: Tensor  # (B, P)
     ground: Tensor  # (B, P) 0 or 1
-    named: Tensor  # (N, 7): example, token; column, row, shape, colour and size of the object
+    named: Tensor  # (N, 7): example, token; column, row, shape, color and size of the object
     owned: Tensor  # (N, P) 0 or 1: the patches of the named object
-    compared: Tensor  # (N, 4) 1 if right of, below, as coloured, as shaped as the object named before, else 0, or NaN
+    compared: Tensor  # (N, 4) 1 if right of, below, as colored, as shaped as the object named before, else 0, or NaN
 
 
 def hidden_states(

@@ -7,8 +7,8 @@ from pathlib import Path
 STATIC = Path(__file__).resolve().parent / "static"
 # Each imports only from those before it.
 MODULES = (
-    "color",
     "layout",
+    "color",
     "data",
     "dom",
     "findings",

@@ -43,11 +43,15 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax .notes{margin:.6rem 0;padding:.1rem 0 .1rem .8rem;border-inline-start:3px solid var(--note,#b7791f);
 overflow-wrap:anywhere}
 .vqax .pairs{font-size:.85rem;margin-top:.6rem;overflow-wrap:anywhere}
-.vqax .bar{display:flex;height:1.35rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem;font-size:.78rem}
-.vqax .bar{color:#fff}
-.vqax .bar div{display:flex;align-items:center;justify-content:center;white-space:nowrap;overflow:hidden}
-.vqax .scale{display:flex;gap:.5rem;align-items:center;font-size:.78rem;margin-top:.4rem}
-.vqax .scale i{flex:none;width:9rem;height:.7rem;border-radius:3px}
+.vqax .bar{display:flex;height:.8rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem}
+.vqax .shares span{margin-inline-end:.9rem;white-space:nowrap}
+.vqax .shares i{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;margin:0 .3rem 0 .2rem}
+.vqax .scale{display:flex;flex-wrap:wrap;gap:.1rem .5rem;align-items:center;font-size:.78rem;margin-top:.4rem}
+.vqax .words+.scale{margin:-.3rem 0 .8rem}
+.vqax figure .scale{flex-wrap:wrap;width:15rem;max-width:100%}
+.vqax figure .scale i{flex:1 1 5rem}
+.vqax .scale span{flex-basis:100%;overflow-wrap:anywhere}
+.vqax .scale i{flex:0 1 9rem;height:.7rem;border-radius:3px;border:1px solid #0003}
 """
 _SHARES = ("#4c6376", "#8a6d1b")
 
@@ -69,7 +73,7 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{html.escape(title)}</title><style>{_PAGE}{style()}</style></head>
 <body><main><h1>{html.escape(title)}</h1>
-<p>{_intro(explanations)} Point at a word or a region for its value.</p>
+<p>{_intro(explanations)}</p>
 <div id="viewer"></div>
 <noscript>This page draws with a script of its own, which is turned off.</noscript>
 </main><script type="application/json" id="explanations">{data}</script>
@@ -78,16 +82,40 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
 
 
 def _intro(explanations: Sequence[Explanation]) -> str:
-    """What the colors mean: one sentence of all explanations where all are alike, else that each says it."""
+    """What the colors mean, and where one scale holds for words and map: what is true of all explanations."""
+    pointed = "a word or a region" if any(e.words for e in explanations) else "a region"
+    return " ".join(
+        [
+            _about_colors(explanations),
+            *_about_scales(explanations),
+            f"Point at {pointed} for its value.",
+        ]
+    )
+
+
+def _about_colors(explanations: Sequence[Explanation]) -> str:
     units = [e.values_unit for e in explanations]
     if units and all(unit.adds_up for unit in units):
-        return (
-            "One color speaks for the explained answer, the other against it. Words and regions share one scale: "
-            "points of the score."
+        return "One color speaks for the explained answer, the other against it."
+    if units and not any(unit.two_sided for unit in units):
+        none = (
+            "No value" if any(unit.signed for unit in units) else "No value is below zero, and none"
         )
-    if units and not any(unit.signed for unit in units):
-        return "The deeper the color, the larger the value. No value is below zero, and none is a change of the score."
+        return f"The deeper the color, the larger the value. {none} is a change of the score."
     return "Each explanation says the unit of its values; only points are changes of the score."
+
+
+def _about_scales(explanations: Sequence[Explanation]) -> list[str]:
+    """A sentence, or none where nothing holds for all of those with words."""
+    asked = [e for e in explanations if e.words]
+    if not asked:
+        return []
+    if all(e.one_scale for e in asked):
+        unit = ": points of the score" if all(e.values_unit.adds_up for e in asked) else ""
+        return [f"Words and regions share one scale{unit}."]
+    if not any(e.one_scale for e in asked):
+        return ["Words and the map have scales of their own, each with its legend."]
+    return []
 
 
 def fragment(explanation: Explanation) -> str:
@@ -99,18 +127,20 @@ def article(e: Explanation) -> str:
     """An explanation as an HTML element, all its text escaped; `ARTICLE_STYLE` goes with it."""
     heading = html.escape(e.question) if e.question is not None else "Image classification"
     rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.shown}</td></tr>" for a in e.answers)
-    spent = f"{e.cost.forwards:,} forwards, {e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s"
     pairs = "".join(f"<div>{html.escape(line)}</div>" for line in _pair_lines(e))
-    origin = f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {spent}"
+    origin = (
+        f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {e.cost_text}"
+    )
+    what = "regions" if e.by_region else "pixels"
     height, width = e.picture.shape[:2]
     return f"""<article class="vqax">
 <h2 dir="auto">{heading}</h2>
 <div class="soft">explained: {html.escape(e.explained)}; values: {html.escape(e.unit_text)}</div>
-<div class="words">{"".join(_word(w, e) for w in e.words)}</div>
+<div class="words">{"".join(_word(w, e) for w in e.words)}</div>{_word_scale(e)}
 <div class="pictures">
 <figure><img src="{_picture(e.picture)}" width="{width}" height="{height}" alt="the picture">
 <figcaption>picture</figcaption></figure>
-<figure>{_overlay(e)}<figcaption>{"regions" if e.by_region else "pixels"}</figcaption>{_scale(e)}</figure>
+<figure>{_overlay(e)}<figcaption>{what}</figcaption>{_legend(e.map_colors, e, e.map_legend)}</figure>
 <table>{rows}</table></div>
 <div class="pairs">{pairs}</div>
 {_shares(e)}
@@ -145,10 +175,10 @@ def _sentence(clause: str) -> str:
 
 
 def _word(word: WordValue, e: Explanation) -> str:
-    red, green, blue = colors.over_white(word.value, e.word_scale, e.palette)
+    red, green, blue = e.word_colors.of(word.value)
     ink = colors.ink((red, green, blue))
     text = html.escape(word.text)
-    value = value_text(word.value, word.error, e.values_unit.signed)
+    value = value_text(word.value, word.error, e.values_unit.two_sided)
     return (
         f'<span class="word" dir="auto" style="background:rgb({red},{green},{blue});color:{ink}">'
         f"{text}<small>{value}</small></span>"
@@ -157,46 +187,59 @@ def _word(word: WordValue, e: Explanation) -> str:
 
 def _overlay(e: Explanation) -> str:
     """The overlay as a picture with one transparent box per region that tells its value when pointed at."""
-    values, scale = e.heat
+    values, _ = e.heat
     height, width = e.picture.shape[:2]
     boxes = "".join(
         f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}">'
-        f"<title>{value_text(r.value, r.error, e.values_unit.signed)}</title></rect>"
+        f"<title>{value_text(r.value, r.error, e.values_unit.two_sided)}</title></rect>"
         for r in e.regions
         for left, top, right, bottom in [r.box]
         if right > left
     )
-    picture = _picture(colors.overlay(e.picture, values, scale, e.palette))
+    picture = _picture(colors.overlay(e.picture, e.map_colors.shares(values), 1, e.palette))
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="overlay of the explanation">'
         f'<image href="{picture}" width="{width}" height="{height}"/>{boxes}</svg>'
     )
 
 
-def _scale(e: Explanation) -> str:
-    """The legend: from the least value that the method can give to the one of full color."""
-    _, scale = e.heat
+def _word_scale(e: Explanation) -> str:
+    """The legend of the words, where that of the map does not hold for them."""
+    return _legend(e.word_colors, e, e.word_legend) if e.words and not e.one_scale else ""
+
+
+def _legend(scale: colors.Scale, e: Explanation, said: str) -> str:
+    """A legend: from the value where the colors begin to the one of full color, and what has such a value."""
     low, middle, high = (
-        ",".join(map(str, colors.over_white(at, 1, e.palette)))
-        for at in (e.palette.low, (e.palette.low + 1) / 2, 1)
+        ",".join(map(str, colors.over_white(at, 1, scale.palette)))
+        for at in (scale.palette.low, (scale.palette.low + 1) / 2, 1)
     )
     ramp = f"linear-gradient(90deg,rgb({low}),rgb({middle}),rgb({high}))"
     ends = [
-        value_text(end * scale, None, e.values_unit.signed) if end else "0"
-        for end in (e.palette.low, 1.0)
+        value_text(end, None, e.values_unit.two_sided) if end else "0"
+        for end in (scale.low, scale.full)
     ]
-    each = "" if e.by_region else " per pixel"
-    return f'<div class="scale">{ends[0]}<i style="background:{ramp}"></i>{ends[1]} {html.escape(e.unit)}{each}</div>'
+    return (
+        f'<div class="scale">{ends[0]}<i style="background:{ramp}"></i>{ends[1]} '
+        f"<span>{html.escape(said)}</span></div>"
+    )
 
 
 def _shares(e: Explanation) -> str:
-    if len(e.share) > 1 and e.values_unit.why_no_shares:
+    """The features' shares, named below a bar; "" where one feature has them all, which says nothing."""
+    if len(e.share) < 2:
+        return ""
+    if e.values_unit.why_no_shares:
         return f'<div class="soft">share: {html.escape(e.share_text)}</div>'
     parts = "".join(
-        f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % 2]}">{html.escape(name)} {share:.0%}</div>'
+        f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % 2]}"></div>'
+        for i, share in enumerate(e.share.values())
+    )
+    names = "".join(
+        f'<span><i style="background:{_SHARES[i % 2]}"></i>{html.escape(name)} {share:.0%}</span>'
         for i, (name, share) in enumerate(e.share.items())
     )
-    return f'<div class="bar">{parts}</div>'
+    return f'<div class="bar">{parts}</div><div class="soft shares">share: {names}</div>'
 
 
 def _picture(pixels: np.ndarray) -> str:

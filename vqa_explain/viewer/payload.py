@@ -15,7 +15,7 @@ from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.findings import sure_ratio
 
-NOWHERE = 65535  # the label of pixels that the model did not see
+NOWHERE = 2**32 - 1  # the label of pixels that the model did not see
 LONGEST = 1024  # pixels, the longer side of a picture that is sent
 Pack = Callable[[np.ndarray], Any]
 
@@ -49,9 +49,8 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
     rows, columns = (np.minimum((np.arange(n) + 0.5) * full / n, full - 1).astype(int) for n, full in
                      ((size[0], height), (size[1], width)))  # fmt: skip
     labels = e.labels[np.ix_(rows, columns)]
-    values, full_color = e.heat
-    limit = full_color or 1.0
-    heat = np.rint(127 * np.clip(values[np.ix_(rows, columns)] / limit, -1, 1)).astype(np.int8)
+    values, _ = e.heat
+    heat = np.rint(127 * e.map_colors.shares(values[np.ix_(rows, columns)])).astype(np.int8)
     truth = None if example is None else example.truth
     found: dict[str, Any] = {
         "question": e.question,
@@ -65,6 +64,7 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "unit": e.unit,
         "unitText": e.unit_text,
         "signed": e.values_unit.signed,
+        "fromZero": e.values_unit.from_zero,
         "addsUp": e.values_unit.adds_up,
         "shared": e.values_unit.shared,
         "whyNoShares": e.values_unit.why_no_shares,
@@ -74,9 +74,15 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         ],
         "regions": [asdict(r) for r in e.regions],
         "share": e.share,
-        "wordScale": e.word_scale,
-        "regionScale": e.region_scale,
-        "heatScale": full_color,
+        "wordBare": e.word_colors.bare,
+        "wordScale": e.word_colors.full,
+        "regionBare": e.region_colors.bare,
+        "regionScale": e.region_colors.full,
+        "heatBare": e.map_colors.bare,
+        "heatScale": e.map_colors.full,
+        "wordLegend": e.word_legend,
+        "mapLegend": e.map_legend,
+        "oneScale": e.one_scale,
         "byRegion": e.by_region,
         "errorText": e.error_text,
         "notes": list(e.notes),
@@ -84,12 +90,11 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "method": e.method,
         "model": e.provenance["model"],
         "parameters": {k: v for k, v in e.parameters.items() if v is not None},
-        "origin": f"{e.provenance['model']}, seed {e.provenance['seed']}, {e.cost.forwards:,} forwards, "
-        f"{e.cost.backwards:,} backwards, {e.cost.seconds:.2f} s",
+        "origin": f"{e.provenance['model']}, seed {e.provenance['seed']}, {e.cost_text}",
         "label": None if example is None else example.answer,
         "size": [height, width],
         "pictureId": picture_id(e.picture),
-        "labels": pack(np.where(labels < 0, NOWHERE, labels).astype(np.uint16)),
+        "labels": pack(np.where(labels < 0, NOWHERE, labels.astype(np.int64)).astype(np.uint32)),
         "heat": pack(heat),
         "picture": pack(np.frombuffer(encoded_picture(e.picture, size), dtype=np.uint8)),
         "interactions": None if e.interactions is None else pack(e.interactions.astype(np.float32)),

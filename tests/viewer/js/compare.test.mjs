@@ -12,7 +12,7 @@ import {
 /** An explanation over a square of 4 × 4 pixels in equal columns. */
 function columns(values, more = {}) {
   const wide = 4 / values.length;
-  const data = Uint16Array.from({ length: 16 }, (_, i) => Math.floor((i % 4) / wide));
+  const data = Uint32Array.from({ length: 16 }, (_, i) => Math.floor((i % 4) / wide));
   return {
     question: "Which?",
     method: "shapley",

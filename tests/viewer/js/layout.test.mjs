@@ -39,7 +39,7 @@ test("zooming keeps what is under the pointer, and the picture fills its box", (
 });
 
 test("regions and their partners are read from arrays", () => {
-  const labels = { shape: [2, 2], data: new Uint16Array([0, 1, NOWHERE, 2]) };
+  const labels = { shape: [2, 2], data: new Uint32Array([0, 1, NOWHERE, 2]) };
   assert.deepEqual(
     [
       [0, 0],

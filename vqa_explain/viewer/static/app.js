@@ -14,7 +14,7 @@ import { drawingView, entriesView, methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
 import { el, fill } from "./dom.js";
 import { pairScale, partnersOf } from "./findings.js";
-import { largest, zoomed } from "./layout.js";
+import { largest, shareOf, zoomed } from "./layout.js";
 import { answersView, detailsView, legendView, notesView, sharesView } from "./panels.js";
 import { pictureView } from "./picture.js";
 import { hoverText } from "./telling.js";
@@ -23,14 +23,19 @@ import { questionView } from "./words.js";
 
 const PAIRS_UNIT = "points of interaction; hatched: within 2 standard errors";
 
-/** What a color of the map stands for. */
-function mapUnit(explanation) {
-  return explanation.byRegion ? explanation.unitText : `${explanation.unitText}, per pixel`;
+/** The words' values as shares of full color. */
+function wordShares(explanation) {
+  return explanation.words.map((w) => shareOf(w.value, explanation.wordBare, explanation.wordScale));
 }
 
 /** Whether two explanations are of one picture, question and division, so that what is taken away is in both. */
 function sameExample(one, other) {
   return one.pictureId === other.pictureId && one.question === other.question && alike(one, other);
+}
+
+/** Whether words need a legend of their own: the map's does not hold for them, or they show pairs at times. */
+function needsLegend(explanation) {
+  return explanation.words.length > 0 && (!explanation.oneScale || explanation.interactions !== null);
 }
 
 const WHOLE = { zoom: 1, x: 0, y: 0 };
@@ -51,6 +56,8 @@ export function mount(root, source) {
   const said = el("div", { class: "vx-said", role: "status", "aria-live": "polite" });
   const problem = el("div", { class: "vx-problem", role: "alert" });
   const question = questionView("the question's words", onWord);
+  const wordLegend = legendView("vx-word-legend");
+  const otherWordLegend = legendView("vx-word-legend");
   const otherWords = questionView("words of the compared explanation", onOtherWord, "vx-compared-words");
   const plain = pictureView("picture", onRegion, onView);
   const heat = pictureView("explanation", onRegion, onView);
@@ -84,10 +91,12 @@ export function mount(root, source) {
     "div",
     { class: "vx-stage", role: "group", "aria-label": "explanation" },
     question.node,
+    wordLegend.node,
     source.live ? edit : null,
     pictures,
     pairsNote,
     otherWords.node,
+    otherWordLegend.node,
     agreement,
     said,
     whatif.node,
@@ -203,7 +212,7 @@ export function mount(root, source) {
   function tell() {
     const { shown, compared, hover } = state;
     if (!shown || !hover) {
-      said.textContent = "Point at a word or a region for its value.";
+      said.textContent = `Point at ${shown?.words.length ? "a word or a region" : "a region"} for its value.`;
       return;
     }
     said.textContent = hoverText(shown, compared, hover);
@@ -226,21 +235,22 @@ export function mount(root, source) {
     const { shown, compared, hover } = state;
     if (!shown) return;
     const began = performance.now();
-    let [regions, words] = [{}, { values: shown.words.map((w) => w.value), scale: shown.wordScale || 1 }];
+    let [regions, words] = [{}, { shares: wordShares(shown) }];
     if (shown.interactions && hover) {
       const { values, unsure } = partnersOf(shown, hover.what, hover.index);
-      const found = { values, unsure, scale: state.pairScale };
-      if (hover.what === "word") regions = found;
-      else words = found;
+      if (hover.what === "word") regions = { values, unsure, scale: state.pairScale };
+      else words = { shares: values.map((v) => v / state.pairScale), unsure, pairs: true };
     }
     plain.draw(
       drawingOf(shown, { plain: state.hidden.size === 0, values: new Array(shown.regions.length).fill(0), scale: 1 }),
     );
     heat.draw(drawingOf(shown, regions));
     const focus = hover?.what === "word" ? hover.index : -1;
-    question.color(words.values, words.scale, look.map, state.dropped, focus, words.unsure);
-    const scale = regions.scale ?? (shown.byRegion ? shown.regionScale : shown.heatScale);
-    legends.get(heat).show(shown, scale, regions.values ? PAIRS_UNIT : mapUnit(shown), look.map);
+    question.color(words.shares, look.map, state.dropped, focus, words.unsure);
+    if (words.pairs) wordLegend.show(shown, 0, state.pairScale, PAIRS_UNIT, look.map);
+    else wordLegend.show(shown, shown.wordBare, shown.wordScale, shown.wordLegend, look.map);
+    if (regions.values) legends.get(heat).show(shown, 0, state.pairScale, PAIRS_UNIT, look.map);
+    else legends.get(heat).show(shown, shown.heatBare, shown.heatScale, shown.mapLegend, look.map);
     if (compared) drawCompared(shown, compared, hover);
     root.dataset.frame = (performance.now() - began).toFixed(2);
   }
@@ -248,17 +258,17 @@ export function mount(root, source) {
   function drawCompared(shown, compared, hover) {
     const focused = hover?.what === "region" ? matching(shown, compared, hover.index) : -1;
     second.draw(drawingOf(compared, { hidden: new Set(), focused }));
-    const scale = compared.byRegion ? compared.regionScale : compared.heatScale;
-    legends.get(second).show(compared, scale, mapUnit(compared), look.map);
+    legends.get(second).show(compared, compared.heatBare, compared.heatScale, compared.mapLegend, look.map);
     const word = hover?.what === "word" ? matchingWord(shown, compared, hover.index) : -1;
-    const values = compared.words.map((w) => w.value);
-    otherWords.color(values, compared.wordScale || 1, look.map, new Set(), word);
+    otherWords.color(wordShares(compared), look.map, new Set(), word);
+    otherWordLegend.show(compared, compared.wordBare, compared.wordScale, compared.wordLegend, look.map);
     if (refusal(shown, compared)) return;
     const apart = differences(shown, compared);
     difference.draw(drawingOf(shown, { values: apart, scale: largest(apart), hidden: new Set() }));
+    const whole = shown.fromZero === false ? "range of values" : "largest value";
     legends
       .get(difference)
-      .show({ signed: true }, largest(apart), "difference, in shares of each one's largest value", look.map);
+      .show({ signed: true }, 0, largest(apart), `difference, in shares of each one's ${whole}`, look.map);
   }
 
   function showWhatif(found) {
@@ -315,10 +325,12 @@ export function mount(root, source) {
     if (compared) {
       second.show(compared);
       second.say(headingOf(shown, compared));
-      difference.show({ ...shown, signed: true }); // a difference of sizes has two signs
+      difference.show({ ...shown, signed: true, fromZero: true }); // a difference of sizes has two signs
       otherWords.show(compared, false);
     }
     otherWords.node.hidden = !compared;
+    wordLegend.node.hidden = !needsLegend(shown);
+    otherWordLegend.node.hidden = !compared || !needsLegend(compared);
     agreement.textContent = compared ? agreementOf(shown, compared) : "";
     pairsNote.textContent = shown.pairs ? `Words × regions: ${shown.pairs.text}.` : "";
     answers.show(shown, source.live);

@@ -1,4 +1,5 @@
 // The one home of colors in the viewer: values from -1 to 1 become red, green, blue and opacity.
+import { twoSided } from "./layout.js";
 
 const ENDS = {
   "red-blue": [
@@ -18,7 +19,7 @@ const ENDS = {
 /** Names of the color maps; the first is the default. All keep their order for color-blind readers. */
 export const MAPS = Object.keys(ENDS);
 
-// For values that are never below zero: one hue, which is neither for the answer nor against it.
+// For values that do not speak for and against: one hue, which is neither for the answer nor against it.
 const SIZES = { "red-blue": [84, 39, 143], "orange-purple": [0, 109, 44], "brown-teal": [84, 39, 143] };
 
 /** The ends of a map: [above zero, below zero]. A name with "sizes of " before it has one hue. */
@@ -30,9 +31,9 @@ function ends(map) {
 
 const ONE_HUE = "sizes of ";
 
-/** The map that an explanation's values are drawn in: one hue where none is below zero. */
+/** The map that an explanation's values are drawn in: one hue where they have one side. */
 export function mapOf(explanation, map) {
-  return explanation.signed === false ? ONE_HUE + map : map;
+  return twoSided(explanation) ? map : ONE_HUE + map;
 }
 
 /** Red, green, blue and opacity (0 … 255) of a value from -1 to 1: the hue says the sign, the opacity the size. */

@@ -1,6 +1,6 @@
 // Two explanations beside each other: what may be chosen, where one's region lies in the other, how far they agree.
 import { el, field, select } from "./dom.js";
-import { amount, rankCorrelation, regionAt } from "./layout.js";
+import { amount, rankCorrelation, regionAt, shareOf } from "./layout.js";
 import { answerName } from "./panels.js";
 
 /** Whether both divide pictures of one size into as many regions, so that region i is at one place in both. */
@@ -48,9 +48,8 @@ export function partnerText(from, to, hover) {
 
 /** Region by region, each in shares of its own scale. */
 export function differences(one, other) {
-  return one.regions.map(
-    (r, i) => r.value / (one.regionScale || 1) - other.regions[i].value / (other.regionScale || 1),
-  );
+  const share = (e, region) => shareOf(e.regions[region].value, e.regionBare ?? 0, e.regionScale);
+  return one.regions.map((_, region) => share(one, region) - share(other, region));
 }
 
 /** How far the order of the values agrees, over regions and, where they can be compared with them, words. */

@@ -29,12 +29,12 @@ export function drawingView(look, change) {
     range("strength", "opacity", 0, 1, 0.05),
     range("threshold", "threshold", 0, 0.95, 0.05),
     field(
-      "colours",
+      "colors",
       select(
         MAPS.map((name) => [name, name]),
         look.map,
         (value) => change("map", value),
-        "colours",
+        "colors",
       ),
     ),
     check("smooth", "smooth"),

@@ -1,6 +1,6 @@
 // Arrays as they come from Python: bytes in a widget, deflated base64 in a page.
 
-const KINDS = { uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int32: Int32Array, float32: Float32Array };
+const KINDS = { uint8: Uint8Array, int8: Int8Array, uint32: Uint32Array, float32: Float32Array };
 
 async function inflated(text) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));

@@ -18,7 +18,7 @@ export function fill(node, ...children) {
   node.replaceChildren(...children.filter((child) => child !== null && child !== undefined));
 }
 
-/** A labelled control. */
+/** A labeled control. */
 export function field(text, control, hint) {
   const label = el("label", { class: "vx-field", title: hint || null }, el("span", {}, text), control);
   return label;

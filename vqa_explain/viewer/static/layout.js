@@ -1,6 +1,6 @@
 // Geometry and numbers, without a page: all of it is pure and tested under node.
 
-export const NOWHERE = 65535;
+export const NOWHERE = 2 ** 32 - 1;
 
 /** The place [x, y] in a picture of [height, width] under a point of its drawn box, or null outside. */
 export function toPicture(point, box, size, view) {
@@ -54,10 +54,20 @@ export function points(value, error) {
   return error ? `${text} ± ${digits(error)}` : text;
 }
 
+/** Whether values speak for and against, so that signs are written and colors run to both sides of zero. */
+export function twoSided(explanation) {
+  return explanation.signed !== false && explanation.fromZero !== false;
+}
+
 /** A value of an explanation; the sign is written where there are two. */
 export function amount(explanation, value, error) {
   const text = points(value, error);
-  return explanation.signed === false && value >= 0 ? text.slice(1) : text;
+  return !twoSided(explanation) && value >= 0 ? text.slice(1) : text;
+}
+
+/** A value as a share of full color: 0 at the value without color, `bare`, and 1 at `full`. */
+export function shareOf(value, bare, full) {
+  return full > bare ? (value - bare) / (full - bare) : 0;
 }
 
 function digits(value) {

@@ -1,14 +1,14 @@
 // What is shown next to the picture: answers, shares of the modalities, the color scale, where it all comes from.
 import { css, mapOf, over, tint } from "./color.js";
 import { el, fill } from "./dom.js";
-import { amount } from "./layout.js";
+import { amount, twoSided } from "./layout.js";
 
-const SHARES = ["#40566a", "#7a5c12"];
+const SHARES = ["light-dark(#40566a, #8fb0cc)", "light-dark(#7a5c12, #d9b95f)"];
 
 /** An answer's probability in percent; its value where the model gives real numbers. */
 export function likelihood(answer) {
   if (answer.probability === null) return Number(answer.value.toPrecision(4)).toString();
-  return `${(100 * answer.probability).toFixed(1)} %`;
+  return `${(100 * answer.probability).toFixed(1)}%`;
 }
 
 /** Whether an answer is the one of this label number, or of this text where no number is known. */
@@ -79,48 +79,55 @@ export function answersView(choose) {
   return { node, show };
 }
 
-/** Each modality's share of the absolute total, where their values can be compared. */
+/** Each modality's share of the absolute total, where their values can be compared; nothing where there is one. */
 export function sharesView() {
   const node = el("div", { class: "vx-shares" });
 
   function show(explanation) {
-    const several = Object.keys(explanation.share).length > 1;
-    if (several && explanation.whyNoShares) {
-      node.className = "vx-soft";
-      fill(node, `Share: none, since ${explanation.whyNoShares}.`);
+    const shares = Object.entries(explanation.share);
+    node.hidden = shares.length < 2;
+    if (explanation.whyNoShares) {
+      fill(node, el("div", { class: "vx-soft" }, `Share: none, since ${explanation.whyNoShares}.`));
       return;
     }
-    node.className = "vx-shares";
-    const parts = Object.entries(explanation.share).map(([name, share], i) =>
+    const background = (i) => ({ background: SHARES[i % 2] });
+    const parts = shares.map(([, share], i) =>
+      el("i", { style: { width: `${100 * share}%`, ...background(i) } }),
+    );
+    // Below the bar, where the name of a small share has room too.
+    const names = shares.map(([name, share], i) =>
       el(
-        "div",
-        {
-          style: { width: `${100 * share}%`, background: SHARES[i % 2] },
-          title: `${name} ${(100 * share).toFixed(1)} %`,
-        },
-        `${name} ${Math.round(100 * share)} %`,
+        "span",
+        { title: `${name} ${(100 * share).toFixed(1)}%` },
+        el("i", { style: background(i) }),
+        `${name} ${Math.round(100 * share)}%`,
       ),
     );
-    fill(node, ...parts);
+    fill(
+      node,
+      el("div", { class: "vx-share-bar", "aria-hidden": "true" }, ...parts),
+      el("div", { class: "vx-share-names vx-soft" }, "Share of the absolute total: ", ...names),
+    );
   }
 
   return { node, show };
 }
 
-/** A map's own color scale: from the least value that there can be to the one of full color. */
-export function legendView() {
-  const node = el("div", { class: "vx-legend" });
+/** A color scale of a map, or of words: from the value where colors begin to the one of full color. */
+export function legendView(kind = "vx-legend") {
+  const node = el("div", { class: kind });
 
-  function show(explanation, scale, unit, map) {
-    const low = explanation.signed === false ? 0 : -1;
+  function show(explanation, bare, full, unit, map) {
+    const low = twoSided(explanation) ? -1 : 0;
     const at = [0, 0.25, 0.5, 0.75, 1].map((part) => low + part * (1 - low));
     const ends = at.map((value) => css(over(tint(value, mapOf(explanation, map)), [255, 255, 255])));
+    const start = bare + low * (full - bare);
     const ramp = el("i", { class: "vx-ramp", style: { background: `linear-gradient(90deg, ${ends.join(", ")})` } });
     fill(
       node,
-      el("span", {}, low === 0 ? "0" : amount(explanation, -scale)),
+      el("span", {}, start === 0 ? "0" : amount(explanation, start)),
       ramp,
-      el("span", {}, amount(explanation, scale)),
+      el("span", {}, amount(explanation, full)),
       el("span", { class: "vx-soft vx-unit" }, unit),
     );
   }

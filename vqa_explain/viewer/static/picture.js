@@ -186,7 +186,7 @@ export function pictureView(name, act, turn) {
     const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
     if (event.key in steps) {
       event.preventDefault();
-      enter(neighbour(over, steps[event.key]));
+      enter(neighbor(over, steps[event.key]));
     } else if ((event.key === "Enter" || event.key === " ") && over >= 0) {
       event.preventDefault();
       act("toggle", over);
@@ -197,7 +197,7 @@ export function pictureView(name, act, turn) {
   });
 
   /** The nearest region whose middle lies that way. */
-  function neighbour(from, [dx, dy]) {
+  function neighbor(from, [dx, dy]) {
     if (from < 0) return 0;
     const middle = ({ box }) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
     const [x, y] = middle(explanation.regions[from]);

@@ -23,7 +23,8 @@ export function whatifView(undo, reset) {
       el("button", { type: "button", onclick: undo, disabled: !past }, "Undo"),
       el("button", { type: "button", onclick: reset, disabled: !any }, "Reset"),
     ];
-    const lines = [el("span", { class: "vx-soft" }, any || found ? "" : "Click words or regions to take them away. ")];
+    const things = explanation?.words.length ? "words or regions" : "regions";
+    const lines = [el("span", { class: "vx-soft" }, any || found ? "" : `Click ${things} to take them away. `)];
     if (any && !found) lines.push(el("span", { class: "vx-soft" }, "asking the model…"));
     if (found?.error) lines.push(el("span", { class: "vx-bad" }, found.error));
     else if (found) {

@@ -44,10 +44,10 @@ export function questionView(name, act, kind = "vx-question") {
     fill(node, ...parts);
   }
 
-  /** Colors the words by values over a scale; marks those dropped, the one in focus, and those not told from zero. */
-  function color(values, scale, map, dropped, focused, unsure = new Set()) {
+  /** Colors the words by shares of full color; marks those dropped, the one in focus, and those not told from zero. */
+  function color(shares, map, dropped, focused, unsure = new Set()) {
     buttons.forEach((button, index) => {
-      const value = unsure.has(index) ? 0 : values[index] / scale;
+      const value = unsure.has(index) ? 0 : shares[index];
       const ground = over(tint(value, mapOf(shown, map)), PAPER);
       button.classList.toggle("vx-unsure", unsure.has(index));
       button.style.backgroundColor = css(ground);
