@@ -334,17 +334,16 @@ def test_the_error_of_a_score_that_seldom_changes_is_not_zero(estimator, game, v
 
 @pytest.mark.parametrize("budget", [130, 600])
 def test_players_that_matter_have_no_smaller_errors_for_those_that_do_not(budget):
-    """Of 30 players three make the score, in pairs, each pair split in two (Shapley 1953)."""
+    """Of 30 players three make the score together, and have a third of it each (Shapley 1953)."""
 
     def game(coalitions):
-        present = coalitions.astype(float)
-        return present[:, 0] * present[:, 1] + present[:, 1] * present[:, 2]
+        return coalitions[:, :3].all(axis=1).astype(float)
 
     found = [
         estimators.settle(estimators.permutation(game, 30, np.random.default_rng(seed), budget))
         for seed in range(200)
     ]
-    wrong = np.array([one.values[:3] for one in found]) - [0.5, 1.0, 0.5]
+    wrong = np.array([one.values[:3] for one in found]) - 1 / 3
     errors = np.array([one.errors[:3] for one in found])
     real, stated = (np.sqrt((values**2).mean(axis=0)) for values in (wrong, errors))
     assert (stated > 0.9 * real).all()
