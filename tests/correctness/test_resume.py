@@ -658,9 +658,41 @@ def test_how_words_are_read_is_compared(folder, tmp_path, what):
 def test_behavior_of_another_machine_is_compared_up_to_rounding(folder):
     told = behavior_stamps(classifier(), rows(folder))["answers"]
     elsewhere = {**json.loads(told), "where": "another", "hash": "other"}
-    near = {**elsewhere, "numbers": [x * (1 + 1e-6) for x in elsewhere["numbers"]]}
-    far = {**elsewhere, "numbers": [x * 1.1 for x in elsewhere["numbers"]]}
+
+    def times(factor):
+        return [[x * factor for x in array] for array in elsewhere["numbers"]]
+
+    near = {**elsewhere, "numbers": times(1 + 1e-6)}
+    far = {**elsewhere, "numbers": times(1.1)}
     assert same_behavior(told, json.dumps(near))
     assert not same_behavior(told, json.dumps(far))
     assert not same_behavior(told, json.dumps({**json.loads(told), "hash": "other"}))
     assert not same_behavior(None, told)
+
+
+def test_questions_read_on_another_machine_are_compared_exactly(folder):
+    """The places of words are small numbers beside those of tokens, and neither is ever rounded."""
+
+    def told(words):
+        image, labels = transforms.ToTensor(), ["a", "b", "c"]
+        text = {"text": VOCABULARY, "words": words}
+        model = vx.CustomModel(Reading(), image=image, labels=labels, device="cpu", **text)
+        return json.loads(behavior_stamps(model, rows(folder))["questions"])
+
+    def glued(question):
+        first, *others = question.split(maxsplit=2)
+        return [" ".join([first, *others[:1]]), *others[1:]]
+
+    here = told(str.split)
+    elsewhere = {"where": "another", "hash": "other"}
+    assert same_behavior(json.dumps(here), json.dumps({**here, **elsewhere}))
+    assert not same_behavior(json.dumps(here), json.dumps({**told(glued), **elsewhere}))
+
+
+def test_a_checkpoint_in_another_folder_has_the_same_settings(folder, scenes_model, tmp_path):
+    copied = tmp_path / "elsewhere"
+    scenes_model.module.save_pretrained(copied)
+    scenes_model.processor.save_pretrained(copied)
+    data = list(vx.load_dataset("scenes:test"))[:1]
+    model = vx.load(copied, device="cpu")
+    assert behavior_stamps(model, data) == behavior_stamps(scenes_model, data)

@@ -6,6 +6,7 @@ answers with a modality absent.
 """
 
 import json
+import logging
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.stamps import Stamp, digest
 from vqa_explain.examples import Example, read_image
 from vqa_explain.game import Game, make_players
+from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Encoded, Model, OpenModel, Target, check_fills
 from vqa_explain.models.checking import ANSWERS, QUESTION, SCRIPTS, SIZES
 from vqa_explain.models.sharing import network_held
@@ -35,9 +37,12 @@ BEHAVIOR = {
     "settings": "the settings of the network's layers",
 }
 PROBE = "probe"  # the id of the examples that are tried
-KEPT = 48  # numbers of each stamp, for machines whose last bits differ
-# How far numbers of two machines may be from each other, relative to the largest.
+KEPT = 48  # numbers of each array, for machines whose last bits differ
+# How far scores of two machines may be from each other, relative to the largest of their array.
 ROUNDING = 1e-3
+# What a layer holds besides its settings: where it was read from, and a state that passes.
+NO_SETTINGS = {"name_or_path", "training"}
+log = logging.getLogger("vqa_explain")
 
 
 def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
@@ -48,8 +53,15 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
         dataset: its first example says which sizes and questions the model takes, where it does not
             take the fixed ones.
     """
+    # Gradients are allowed as in `explain`, whatever the caller does: some networks take another way without.
     with network_held(model.module), one_thread(model.device), torch.enable_grad():
         tried = list(_tried(model, _first(dataset)))
+        if not tried:
+            log.warning(
+                "model %r takes none of the pictures that tell whether it has changed; a resumed run "
+                "knows it by its code and weights alone",
+                model.name,
+            )
         found = {
             "pictures": _text(model, (one.pixels for one in tried)),
             "questions": _text(model, _question_numbers(model, tried)),
@@ -68,7 +80,7 @@ def _settings(model: Model) -> set[str]:
         f"{path} {name} {value!r}"
         for path, layer in model.module.named_modules()
         for name, value in vars(layer).items()
-        if not name.startswith("_") and name != "training" and _is_setting(value)
+        if not name.startswith("_") and name not in NO_SETTINGS and _is_setting(value)
     }
 
 
@@ -79,7 +91,10 @@ def _is_setting(value: Any) -> bool:
 
 
 def same_behavior(one: str | None, other: str | None) -> bool:
-    """Whether two stamps are the same: to the bit on one machine, else up to rounding."""
+    """Whether two stamps are the same: to the bit on one machine, else up to rounding of scores.
+
+    Whole numbers, such as those of tokens and the places of words, are never rounded.
+    """
     if one == other or one is None or other is None:
         return one == other
     if not (one.startswith("{") and other.startswith("{")):  # a hash alone
@@ -87,10 +102,15 @@ def same_behavior(one: str | None, other: str | None) -> bool:
     here, there = json.loads(one), json.loads(other)
     if here["where"] == there["where"] and here["exact"]:
         return False
-    if here["shapes"] != there["shapes"]:
+    if (here["shapes"], here["whole"]) != (there["shapes"], there["whole"]):
         return False
-    left, right = (np.array(stamp["numbers"], dtype=float) for stamp in (here, there))
-    scale = max(np.abs(left).max(initial=0), np.abs(right).max(initial=0))
+    return all(map(_near, here["numbers"], there["numbers"]))
+
+
+def _near(one: list[float], other: list[float]) -> bool:
+    """Whether numbers of one array on two machines are the same up to rounding."""
+    left, right = np.array(one, dtype=float), np.array(other, dtype=float)
+    scale = np.nanmax(np.abs(np.concatenate([left, right])), initial=0)
     return bool(np.allclose(left, right, rtol=0, atol=ROUNDING * scale, equal_nan=True))
 
 
@@ -121,6 +141,7 @@ def _tried(model: Model, first: Example | None) -> Iterator[Encoded]:
     known = None if first is None else _encoded(model, first)
     question = getattr(model, "known_question", None) or QUESTION
     asked = question if _reads(model) else None
+    # A network that is still to be checked takes its first picture as the size that it is made for.
     waits = getattr(model, "unchecked", False)
     fixed = [] if waits else [Example(_picture(size), asked, id=PROBE) for size in SIZES]
     found = [one for example in fixed if (one := _encoded(model, example)) is not None]
@@ -152,7 +173,10 @@ def _or_none(function: Callable[[], Any]) -> Any:
     """What a function gives; `None` where the model does not take what it is given."""
     try:
         return function()
-    except Exception:  # of any kind: what cannot be tried must not end the run
+    except Exception as error:  # of any kind: what cannot be tried must not end the run
+        if lacks_memory(error):  # then nothing is known of the model
+            raise
+        log.info("not tried, to tell whether the model has changed: %s", error)
         return None
 
 
@@ -207,29 +231,36 @@ def _scores_without(
 
 
 def _text(model: Model, values: Iterable[Any]) -> str:
-    """Arrays as JSON: where they were computed, a hash of their bits, and some of their numbers."""
+    """Arrays as JSON: where they were computed, hashes of their bits, and some of their fractions."""
     arrays = [_array(value) for value in values]
-    numbers = np.concatenate([np.zeros(0), *(array.ravel().astype(float) for array in arrays)])
-    chosen = np.linspace(0, max(0, len(numbers) - 1), min(KEPT, len(numbers))).round().astype(int)
+    whole = [array for array in arrays if array.dtype.kind != "f"]
     return json.dumps(
         {
             "where": _where(model.device),
             "exact": model.device.type == "cpu",
             "hash": digest(*(array.tobytes() for array in arrays)),
+            "whole": digest(*(array.tobytes() for array in whole)),
             "shapes": [list(array.shape) for array in arrays],
-            "numbers": [float(f"{number:.9g}") for number in numbers[chosen]],
+            "numbers": [_some(array) for array in arrays if array.dtype.kind == "f"],
         }
     )
 
 
+def _some(array: np.ndarray) -> list[float]:
+    """At most `KEPT` numbers of an array, from all over it."""
+    numbers = array.ravel()
+    chosen = np.linspace(0, max(0, len(numbers) - 1), min(KEPT, len(numbers))).round().astype(int)
+    return [float(f"{number:.9g}") for number in numbers[chosen]]
+
+
 def _array(value: Any) -> np.ndarray:
-    """An array; one number of its own for what could not be tried."""
+    """An array, of int64 or float64; one NaN for what could not be tried."""
     if value is None:
         return np.full((), np.nan)
     if isinstance(value, torch.Tensor):
-        return in_float64(value.detach()).numpy()
-    flat = [number for part in value for number in part]
-    return np.array(flat, dtype=float)
+        fractions = value.is_floating_point()
+        return in_float64(value.detach()).numpy() if fractions else value.cpu().long().numpy()
+    return np.array([number for part in value for number in part], dtype=np.int64)
 
 
 def _where(device: torch.device) -> str:

@@ -39,6 +39,8 @@ _SHOWING = (
     "training",
     "plotting",
     "colors",
+    "colormaps",
+    "text_lines",
     "cli",
     "tables",
     "demo",
