@@ -124,8 +124,8 @@ def explain(
         target_token: explain only this token of such an answer, from 0.
         regions: how the picture is divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how the question is divided: words, tokens or ngrams:2.
-        budget: most evaluations, for methods that have one: a number, or 4n for four for each player; without a method
-            it means shapley.
+        budget: most evaluations, for methods that have one: a number, or 4n for four evaluations per player; without
+            a method it means shapley.
         seed: for methods that draw.
         set_: a parameter of the method as name=value; may be repeated.
         load: how the model is loaded, as name=value, such as dtype=bfloat16 or labels='["a cat", "a dog"]'.

@@ -39,7 +39,7 @@ def load_settings(pairs: list[str] | None) -> dict[str, Any]:
 
 def _errors_told(count: int) -> str:
     """How many examples had an error, which may be of one method among several that worked."""
-    return f"{count:,} with an error" if count else "0 failed"
+    return {0: "no errors", 1: "1 with an error"}.get(count, f"{count:,} with errors")
 
 
 @contextmanager

@@ -301,6 +301,7 @@ def with_candidates(
     named = [one for one in [*asked, contrast] if isinstance(one, str)]
     all_named = bool(named) and all(isinstance(one, str) for one in asked)
     given = texts is not None or all_named
+    # Even where candidates are given: `with_answers` then knows the tokens of those that the model writes itself.
     try:
         written = model.generate(encoded)
     except InvalidInput:  # it writes nothing
@@ -438,11 +439,11 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         target_index=task.target.index,
         contrast_index=task.target.contrast,
         target_function=task.target.function is not None,
-        written=_as_written(encoded),
+        written=_written_of(encoded),
     )
 
 
-def _as_written(encoded: Encoded) -> Written | None:
+def _written_of(encoded: Encoded) -> Written | None:
     """The tokens of the candidates; `None` of a model that chooses among answers of its own."""
     found = encoded.candidates
     if found is None:

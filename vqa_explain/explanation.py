@@ -73,7 +73,7 @@ class Written:
     lengths: str = "sum"
 
     def name(self, score: str) -> str:
-        """A score with what of the answer it is of, such as "log probability of token 1, “red”,"."""
+        """A score by how it counts the tokens, such as "mean log probability of the tokens"."""
         if self.token is None and self.lengths == "mean":
             mean = "geometric mean probability" if score == "probability" else f"mean {score}"
             return f"{mean} of the tokens"
@@ -546,7 +546,7 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
                     RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"]
                 ),
                 "cost": Cost(**data["cost"]),
-                "written": _as_written(data.get("written")),
+                "written": _read_written(data.get("written")),
                 "notes": tuple(data.get("notes", ())),
             },
             **tensors,
@@ -559,7 +559,7 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
         ) from error
 
 
-def _as_written(data: dict[str, Any] | None) -> Written | None:
+def _read_written(data: dict[str, Any] | None) -> Written | None:
     """The same from a file, where tuples are lists."""
     if data is None:
         return None

@@ -112,7 +112,9 @@ def test_other_forms_are_refused_with_row_and_column(folder, scenes_model, kind,
     example = one_row(folder, kind, decisive=written)
     (row,) = Judge(scenes_model, Plan("m", "", "d", "", None, (), ("accuracy",)))(0, example)
     assert row["note"].startswith("row 0 of data set 'rows' cannot be read: column 'decisive'")
-    assert WRONG[written] in row["note"]
+    # What is no list in a cell of a CSV file is a word.
+    word = kind == "csv" and not written.startswith(("[", '"'))
+    assert ("stands 0 times" if word else WRONG[written]) in row["note"]
     assert "[[5, 10]]" in row["note"]
     with pytest.raises(vx.InvalidInput, match="row 0 of data set 'rows'"):
         vx.explain(scenes_model, example, method="saliency")
@@ -241,3 +243,25 @@ def test_brackets_are_shown_as_they_are():
            "definition": "[y]", "needs": [], "parameters": []}  # fmt: skip
     for text in ("[bold]", "[x]", "[0, 1]", "[1]"):
         assert text in printed(metrics_tables([row], None))
+
+
+@pytest.mark.parametrize(
+    ("question", "word", "places"),
+    [
+        ("What is 5 + 3?", "5", [(8, 9)]),  # a word, though JSON would read a number
+        ("Is it null?", "null", [(6, 10)]),
+        ("这个圆是什么颜色的?", "圆", [(2, 3)]),
+        ("ドアは赤いですか?", "赤い", [(3, 5)]),
+        ("บ้านสีอะไร", "สี", [(4, 6)]),
+        ("Is this his?", "his", [(8, 11)]),
+        ("क्या यह लाल है?", "लाल", [(8, 11)]),
+    ],
+)
+def test_a_decisive_word_is_found_in_any_script(folder, question, word, places):
+    found = one_row(folder, "csv", question=question, decisive=word)
+    assert [tuple(place) for place in found.decisive] == places
+
+
+def test_edges_of_spans_are_whole(folder):
+    found = one_row(folder, "jsonl", decisive=[[1.9, 4]])
+    assert "write spans of characters" in str(found.image)

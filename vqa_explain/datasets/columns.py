@@ -24,6 +24,7 @@ from vqa_explain.datasets.rows import (
 )
 from vqa_explain.errors import InvalidInput, MissingColumn
 from vqa_explain.examples import Example, read_image
+from vqa_explain.features.words import places_of_phrase
 
 # The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
 FIELDS = ("image", "question", "answer", "answers", "id", "family", "mask", "boxes", "decisive")
@@ -399,37 +400,48 @@ def decisive_spans(value: Any, question: str, column: str) -> tuple[tuple[int, i
         InvalidInput: it is none of these, a span is not within the question, or a word stands in it
             never or more than once.
     """
-    if isinstance(value, str) and not isinstance(value, Number):
-        try:
-            value = read_json(value) if value.strip() else None
-        except ValueError:
-            value = [value]  # a word, written as it is
-    if value is None:
+    if value is None or (isinstance(value, str) and not value.strip()):
         return ()
-    if isinstance(value, str) and not isinstance(value, Number):
-        value = [value]
+    if _is_phrase(value):
+        value = _listed(value)
     if not _is_list(value):
         raise _no_spans(value, column)
     return tuple(_span(one, question, column) for one in value)
 
 
+def _is_phrase(value: Any) -> bool:
+    """Whether it is a text that was written as one, and no number of a JSON file."""
+    return isinstance(value, str) and not isinstance(value, Number)
+
+
+def _listed(text: str) -> Any:
+    """What a cell of a CSV file lists; a word that is no list is the one of its list."""
+    if not text.lstrip().startswith(("[", '"')):
+        return [text]
+    try:
+        found = read_json(text)
+    except ValueError:
+        return [text]  # a word in brackets
+    return [found] if _is_phrase(found) else found
+
+
 def _span(value: Any, question: str, column: str) -> tuple[int, int]:
-    if isinstance(value, str) and not isinstance(value, Number):
+    if _is_phrase(value):
         return _only_place(value, question, column)
     try:
-        start, end = (int(float(edge)) for edge in value)
+        start, end = (float(edge) for edge in value)
     except (TypeError, ValueError, OverflowError) as error:
         raise _no_spans(value, column) from error
-    if isinstance(value, str) or not 0 <= start < end <= len(question):
+    whole = start.is_integer() and end.is_integer()
+    if isinstance(value, str) or not whole or not 0 <= start < end <= len(question):
         raise _no_spans(value, column)
-    return start, end
+    return int(start), int(end)
 
 
 def _only_place(phrase: str, question: str, column: str) -> tuple[int, int]:
     """Where a word or phrase stands in the question, without regard to case."""
-    wanted = rf"(?<!\w){re.escape(phrase.strip())}(?!\w)"
-    found = [match.span() for match in re.finditer(wanted, question, re.IGNORECASE)]
-    if len(found) != 1 or not phrase.strip():
+    found = places_of_phrase(phrase.strip(), question)
+    if len(found) != 1:
         raise InvalidInput(
             f"column {column!r} names the word {phrase[:60]!r}, which stands {len(found)} times in the question; "
             "give character spans instead, such as [[5, 10]]"

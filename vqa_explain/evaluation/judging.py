@@ -250,12 +250,12 @@ def _measured(case: Case, metric: Metric) -> Row:
         found = metric(case)
     except NotMeasured as why:
         return {"note": said(why)}
-    if isinstance(found, Curve):
-        curve = {"value": found.value, "curve": found.scores.tolist()}
-        return {"note": UNDEFINED} if np.isnan(found.value) else curve
-    if np.isnan(found):
+    value = found.value if isinstance(found, Curve | Noted) else float(found)
+    if np.isnan(value):
         return {"note": UNDEFINED}
-    return {"value": float(found), "note": found.note if isinstance(found, Noted) else None}
+    if isinstance(found, Curve):
+        return {"value": value, "curve": found.scores.tolist()}
+    return {"value": value, "note": found.note if isinstance(found, Noted) else None}
 
 
 def _right(case: Case) -> bool | None:

@@ -322,7 +322,7 @@ class Report:
             named = [m for m in self.methods if m in set(part["method"])]
             whose = "" if len(named) in (0, len(self.methods)) else f" by {', '.join(named)}"
             examples = f"{part['index'].nunique():,} of {self.count:,} examples"
-            how = f"left out for {examples}{whose}, since" if skipped else f"of {examples}{whose},"
+            how = f"left out for {examples}{whose}, since" if skipped else f"in {examples}{whose}:"
             found.append(f"{metric}: {how} {note}")
         found += self._lacking_grid()
         errors = self.errors()
@@ -393,7 +393,7 @@ class Report:
     def _right(self) -> set[int]:
         """The examples that were answered right, by the credits that accuracy gives."""
         rows = self._rows.drop_duplicates("index")
-        return set(rows.loc[rows["right"] == True, "index"])  # noqa: E712 - some are null
+        return set(rows.loc[rows["right"].eq(True), "index"])
 
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
         """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""

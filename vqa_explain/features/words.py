@@ -25,6 +25,14 @@ _RUN = regex.compile(_HAN_OR_KANA + r"|(?P<thai>\p{Thai}+)")
 UNDIVIDED = ("Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet", "Ahom")
 # And of these they make one word of a whole run, which an explanation says too.
 ONE_RUN = ("Javanese", "Balinese")
+_WITHOUT_BLANKS = regex.compile(
+    "["
+    + "".join(
+        rf"\p{{{script}}}"
+        for script in ("Han", "Hiragana", "Katakana", "Thai", *UNDIVIDED, *ONE_RUN)
+    )
+    + "]"
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,25 @@ def next_place(piece: str, question: str, at: int) -> int:
     if question.startswith(piece, following) and (start < 0 or start == following):
         return following
     return start if start >= 0 else question.find(piece, at)
+
+
+def places_of_phrase(phrase: str, question: str) -> list[tuple[int, int]]:
+    """Every place (start, end) where a phrase stands in the question as words, without regard to case.
+
+    In scripts without blanks, where it stands at all.
+
+    >>> places_of_phrase("his", "Is this his?"), places_of_phrase("圆", "这个圆是什么?")
+    ([(8, 11)], [(2, 3)])
+    """
+    if not phrase:
+        return []
+    without_blanks = _WITHOUT_BLANKS.search(phrase) is not None
+    found = regex.finditer(regex.escape(phrase), question, regex.IGNORECASE, overlapped=True)
+    return [
+        match.span()
+        for match in found
+        if without_blanks or _stands_alone(question, match.start(), len(match.group()))
+    ]
 
 
 def _stands_alone(question: str, start: int, length: int) -> bool:

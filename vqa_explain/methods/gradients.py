@@ -81,9 +81,9 @@ class IntegratedGradients:
     """(x − x') · ∫ ∂f(x' + α(x − x')) dα, words and pixels on one joint path from the baseline x'.
 
     The error is the completeness gap |Σa − (f(x) − f(x'))|; of several baselines, that of the mean. The rule is
-    Gauss–Legendre's with `steps` nodes. With `tolerance`, rules of 7, 15, 31, … nodes, each of which keeps all that
-    were evaluated, are tried until each gap is at most tolerance · |f(x) − f(x')| or the next would have more than
-    `steps`. Beyond 63 nodes, those of the rule before are of no use to the next.
+    Gauss–Legendre's with `steps` nodes. With `tolerance`, rules of 7, 15, 31, … nodes are tried until each gap is at
+    most tolerance · |f(x) − f(x')| or the next would have more than `steps`. Up to 63 nodes each rule reuses the
+    evaluations of the one before; larger rules start anew.
     """
 
     name: ClassVar[str] = "integrated_gradients"
@@ -97,7 +97,7 @@ class IntegratedGradients:
     )
 
     steps: int = parameter(
-        64, "nodes on the path; with tolerance: of the last rule that is tried", low=2, high=4096
+        64, "nodes on the path; with tolerance, the most nodes of one rule", low=2, high=4096
     )
     tolerance: float | None = parameter(
         None, "stop when the gap is this share of the score's change", low=0.0, high=1.0

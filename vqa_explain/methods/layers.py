@@ -14,7 +14,7 @@ from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
 from vqa_explain.models.base import Stepwise
-from vqa_explain.models.maps import captured, channels_first, layer_behind
+from vqa_explain.models.maps import captured, channels_first, next_layer_of_shape
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
@@ -34,17 +34,15 @@ class _States:
     Attributes:
         path: of the layer.
         maps: activation and gradient, (C, h, w) each, of the picture's cells.
-        words: the same, (C, 1, T') each, of the question's tokens; `None` where the layer has none.
-        tokens: (T',) which tokens those are.
+        words: the same, (C, 1, T') each, of the question's first tokens; `None` where the layer has none.
     """
 
     path: str
     maps: tuple[Tensor, Tensor]
     words: tuple[Tensor, Tensor] | None = None
-    tokens: np.ndarray | None = None
 
     @property
-    def cancel(self) -> bool:
+    def cancels(self) -> bool:
         """Whether activation × gradient sums to nothing over the channels of every cell.
 
         Where a normalization comes next, the size of a cell's state changes nothing, so that its
@@ -52,9 +50,9 @@ class _States:
         """
         activation, gradient = self.maps
         terms = in_float64(activation) * in_float64(gradient)
-        sums, sizes = terms.sum(dim=0).abs().max(), terms.abs().sum(dim=0).max()
+        total, sizes = terms.sum(dim=0).abs().max(), terms.abs().sum(dim=0).max()
         share = max(CANCELLED, CANCELLED_UNITS * torch.finfo(activation.dtype).eps)
-        return bool(sums <= share * sizes) and bool(sizes > 0)
+        return bool(total <= share * sizes) and bool(sizes > 0)
 
 
 def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
@@ -102,7 +100,7 @@ def _states_of(task: Task, path: str) -> _States:
     if not len(where.text):
         return _States(path, (maps[0], maps[1]))
     words = (activation[where.text].T[:, None], gradient[where.text].T[:, None])
-    return _States(path, (maps[0], maps[1]), words, np.arange(len(where.text)))
+    return _States(path, (maps[0], maps[1]), words)
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,8 @@ class _Cam:
         states = self._states(task)
         tokens = np.zeros(len(encoded.tokens))
         if states.words is not None:
-            tokens[states.tokens] = in_float64(self._weigh(*states.words)[0]).numpy()
+            weighed = in_float64(self._weigh(*states.words)[0]).numpy()
+            tokens[: len(weighed)] = weighed
         cam = in_float64(self._weigh(*states.maps))[None, None]
         size = encoded.geometry.frame
         corners = False if self.interpolate == "bilinear" else None
@@ -186,7 +185,8 @@ class HiResCam(_Cam):
     """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what the score used.
 
     States that go into a normalization and nowhere else have no gradient along themselves, so that
-    this sum is zero. The default layer is then the normalization.
+    this sum is zero. The default is then the next layer with states of this shape whose sum is not zero, which is
+    the normalization.
 
     Raises:
         InvalidInput: the sum is zero, up to rounding, at the layer that was asked for.
@@ -197,16 +197,16 @@ class HiResCam(_Cam):
 
     def _states(self, task: Task) -> _States:
         states = super()._states(task)
-        if not states.cancel:
+        if not states.cancels:
             return states
-        behind = layer_behind(task.model, task.encoded, states.path)
-        after = _states_of(task, behind) if behind else states
-        if self.layer is None and not after.cancel:
+        following = next_layer_of_shape(task.model, task.encoded, states.path)
+        after = _states_of(task, following) if following else states
+        if self.layer is None and not after.cancels:
             return after
-        remedy = f"give layer={behind!r}" if not after.cancel else "use grad_cam"
+        remedy = f"give layer={following!r}" if not after.cancels else "use grad_cam"
         raise InvalidInput(
-            f"hires_cam is zero at layer {states.path!r}, up to rounding, since the normalization "
-            f"that comes next ignores the size of its states; {remedy}"
+            f"hires_cam is zero at layer {states.path!r}, up to rounding, as it is where a normalization "
+            f"comes next; {remedy}"
         )
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class VQAAccuracy:
     judges: ClassVar[str] = "answer"
     needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
 
-    def __call__(self, case: Case) -> float:
+    def __call__(self, case: Case) -> float | Noted:
         example = case.example
         given = example.answers or (str(example.answer),)
         value = vqa_score(case.best[0].text, given)

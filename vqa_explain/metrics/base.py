@@ -198,19 +198,17 @@ def not_all_zero(values: np.ndarray) -> np.ndarray:
     return values
 
 
-class Noted(float):
+@dataclass(frozen=True)
+class Noted:
     """A metric's value, with a note for those who read it.
 
     Attributes:
+        value: the value.
         note: one clause, such as "only 2 of 3 stages could be compared".
     """
 
+    value: float
     note: str
-
-    def __new__(cls, value: float, note: str) -> "Noted":
-        found = super().__new__(cls, value)
-        found.note = note
-        return found
 
 
 def holds_probabilities(kind: str, labels: Sequence[str] | None) -> dict[str, bool]:
@@ -285,7 +283,7 @@ class Metric(Protocol):
     needs: ClassVar[frozenset[str]]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def __call__(self, case: Case) -> float | Curve: ...
+    def __call__(self, case: Case) -> "float | Curve | Noted": ...
 
 
 METRICS: dict[str, type[Any]] = {}

@@ -144,7 +144,7 @@ class ParameterRandomization:
     needs: ClassVar[frozenset[str]] = frozenset()
     measure: str = parameter("spearman", "of players, or of pixels", choices=("spearman", "ssim"))
 
-    def __call__(self, case: Case) -> float:
+    def __call__(self, case: Case) -> float | Noted:
         assert case.twin is not None
         found = []
         for share in STAGES:

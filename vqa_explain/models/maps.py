@@ -1,6 +1,6 @@
 """Layers as maps: which of them class activation maps can read, and how."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -62,15 +62,21 @@ def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
         handle.remove()
 
 
-def layer_behind(model: Model, encoded: Encoded, path: str) -> str:
-    """Path of the next layer to give other states of the same shape as those of `path`; "" if none does."""
-    given: list[tuple[str, Tensor]] = []
+def next_layer_of_shape(model: Model, encoded: Encoded, path: str) -> str:
+    """Path of the next layer to give other states of the shape of those of `path`; "" if none does."""
+    states: list[Tensor] = []
+    following: list[str] = []
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            first = first_tensor(output)
-            if isinstance(first, Tensor):
-                given.append((name, first.detach().clone()))
+            given = first_tensor(output)
+            if following or not isinstance(given, Tensor):
+                return
+            if name == path:
+                states[:] = [given.clone()]  # what follows may work in place
+            # A layer that holds the other gives the same states once more, or those of its last layer.
+            elif states and not path.startswith(f"{name}.") and given.shape == states[0].shape:
+                following.extend([] if equal_tensors(given, states[0]) else [name])
 
         return hook
 
@@ -79,13 +85,7 @@ def layer_behind(model: Model, encoded: Encoded, path: str) -> str:
             if name:
                 hooks.callback(part.register_forward_hook(note(name)).remove)
         model.scores(encoded, model.leaves(encoded))
-    start = [name for name, _ in given].index(path)
-    states = given[start][1]
-    for name, found in given[start + 1 :]:
-        holds_it = path.startswith(f"{name}.")
-        if not holds_it and found.shape == states.shape and not equal_tensors(found, states):
-            return name
-    return ""
+    return following[0] if following else ""
 
 
 def layer_states(model: Model, encoded: Encoded, path: str) -> States:
@@ -179,7 +179,8 @@ def _sequence(
 
 def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
     """What was measured of the network for frames of this size, once."""
-    known = _measured.setdefault(model, {})
+    # A user's adapter may have no hash, as dataclasses that compare have none: it is measured each time.
+    known = _measured.setdefault(model, {}) if isinstance(model, Hashable) else {}
     key = (*key, *encoded.pixels.shape)
     if key in known:
         return known[key]
@@ -246,11 +247,7 @@ def last_map(model: Model, encoded: Encoded) -> str:
             leaves = {name: x.requires_grad_(True) for name, x in model.leaves(encoded).items()}
             score = model.scores(encoded, leaves).amax()
             layers = list(found.values())
-            slopes = (
-                torch.autograd.grad(score, layers, allow_unused=True, retain_graph=True)
-                if layers
-                else ()
-            )
+            slopes = torch.autograd.grad(score, layers, allow_unused=True) if layers else ()
     grids = set(_grids(model, encoded))
     branch = ""
     for (name, layer), slope in reversed(list(zip(found.items(), slopes, strict=True))):
