@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import version
+from numbers import Integral
 from typing import Any, cast, overload
 
 import numpy as np
@@ -152,6 +153,9 @@ def explain(
         raise unknown("score", score, SCORES)
     if on_interrupt not in ("raise", "return"):
         raise unknown("value of on_interrupt:", on_interrupt, ("raise", "return"))
+    whole = isinstance(target_token, Integral) and not isinstance(target_token, bool)
+    if target_token is not None and not whole:
+        raise InvalidInput(f"target_token must be a whole number from 0, not {target_token!r}")
     asked = list(target) if isinstance(target, list | tuple) else [target]
     if not asked:
         raise InvalidInput("the list of targets is empty; name at least one answer")

@@ -420,3 +420,63 @@ def test_hires_cam_of_a_question_is_the_same_in_float32_and_float64(index):
     np.testing.assert_allclose(one.image, two.image, rtol=1e-3, atol=1e-4 * two.image.max())
     values = [[word.value for word in why.words] for why in (one, two)]
     np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-4 * max(values[1]))
+
+
+class HandsOn(nn.Module):
+    """Gives its first input as it is, beside what it makes of its second."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, one, two):
+        return one, self.inner(two)
+
+
+class WithHandedOn(nn.Module):
+    """What `last` hands on is not used any more; what came into it was, before."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, stride=4)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.last = HandsOn()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, pixels):
+        one = self.first(pixels)
+        two = self.second(one.relu())
+        _, three = self.last(one, two)
+        return self.head(three.relu().mean(dim=(2, 3)))
+
+
+def test_a_layer_that_hands_on_a_tensor_is_not_read_for_what_others_do_with_it():
+    net = made(WithHandedOn)
+    model = loaded(net, (64, 64), 3)
+    picture = picture_of(64, 64)
+    assert model.default_layer(model.encode(vx.Example(picture))) == "last.inner"
+    with pytest.raises(vx.InvalidInput, match="score does not depend on layer 'last'"):
+        vx.explain(model, picture, method="grad_cam", layer="last")
+
+
+class Branched(nn.Module):
+    """Two branches, the first normalized by a function, and a layer beside them that nothing needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(3, 8, 3, stride=4)
+        self.two = nn.Conv2d(3, 8, 3, stride=4)
+        self.beside = nn.Conv2d(8, 8, 1)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, pixels):
+        one, two = self.one(pixels), self.two(pixels)
+        self.beside(one)
+        normal = F.layer_norm(one.permute(0, 2, 3, 1), (8,), eps=1e-9).relu().mean(dim=(1, 2))
+        return self.head(torch.cat([normal, two.relu().mean(dim=(2, 3))], dim=1))
+
+
+def test_hires_cam_names_no_layer_that_does_not_read_the_states():
+    net = made(Branched)
+    with pytest.raises(vx.InvalidInput, match=r"zero at layer 'one'.*use grad_cam"):
+        vx.explain(loaded(net, (64, 64), 3), picture_of(64, 64), method="hires_cam", layer="one")

@@ -255,6 +255,8 @@ def test_brackets_are_shown_as_they_are():
         ("บ้านสีอะไร", "สี", [(4, 6)]),
         ("Is this his?", "his", [(8, 11)]),
         ("क्या यह लाल है?", "लाल", [(8, 11)]),
+        ("लाला का रंग लाल है?", "लाल", [(12, 15)]),  # no part of "लाला"
+        ("is the cafe\u0301 or the cafe open?", "cafe", [(20, 24)]),
     ],
 )
 def test_a_decisive_word_is_found_in_any_script(folder, question, word, places):
@@ -265,3 +267,35 @@ def test_a_decisive_word_is_found_in_any_script(folder, question, word, places):
 def test_edges_of_spans_are_whole(folder):
     found = one_row(folder, "jsonl", decisive=[[1.9, 4]])
     assert "write spans of characters" in str(found.image)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "[[2, 2, 10, 2, 10, 10, 2, 10]]",  # a quadrilateral
+        "[[1, 2], [3, 4]]",
+        '["1234", "5678"]',
+        '[["1", "2", "3", "4"]]',
+        "[[8, 8, 3, 4]]",
+        "[[3, 8, 8, 4]]",
+        "[1, 2, 3, 4]",
+    ],
+)
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_boxes_of_other_forms_are_refused(folder, kind, written):
+    assert "[[left, top, right, bottom], …]" in str(one_row(folder, kind, boxes=written).image)
+
+
+@pytest.mark.parametrize(
+    ("box", "columns", "rows"),
+    [
+        ([-6, 0, -1, 16], [], []),
+        ([0, -6, 16, -1], [], []),
+        ([-2, -3, 4, 5], range(4), range(5)),
+        ([2.4, 1, 7.6, 3], range(2, 8), range(1, 3)),
+    ],
+)
+def test_a_box_beyond_the_picture_is_cut_at_its_edge(folder, box, columns, rows):
+    (mask,) = one_row(folder, "jsonl", boxes=json.dumps([box])).masks
+    assert np.array_equal(np.flatnonzero(mask.any(axis=0)), list(columns))
+    assert np.array_equal(np.flatnonzero(mask.any(axis=1)), list(rows))

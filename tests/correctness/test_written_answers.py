@@ -170,3 +170,9 @@ def test_a_mean_over_tokens_is_named_and_shown_as_no_probability(models, noise_p
     assert why.explained == f"mean log probability of the tokens of “{why.target}”"
     expected = f"geometric mean probability of the tokens of “{why.target}”"
     assert as_probability.explained == expected
+
+
+@pytest.mark.parametrize("token", [1.0, True, "1"])
+def test_a_token_is_named_by_a_whole_number(models, noise_picture, token):
+    with pytest.raises(vx.InvalidInput, match="target_token must be a whole number from 0"):
+        vx.explain(models("llava"), noise_picture, QUESTION, answers=ANSWERS, target_token=token)

@@ -325,7 +325,7 @@ class Table:
         height, width = read_image(image).shape[:2]
         masks = np.zeros((len(corners), height, width), dtype=bool)
         for one, (left, top, right, bottom) in zip(masks, corners, strict=True):
-            one[max(0, top) : bottom, max(0, left) : right] = True
+            one[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = True
         return masks
 
 
@@ -376,8 +376,8 @@ def _corners(value: Any, column: str) -> np.ndarray:
         return np.zeros((0, 4), dtype=int)
     try:
         listed = read_json(value) if isinstance(value, str) else value
-        corners = np.array([[float(edge) for edge in box] for box in listed]).reshape(-1, 4)
-        if not np.isfinite(corners).all():
+        corners = np.array([_edges(box) for box in listed])
+        if not np.isfinite(corners).all() or (corners[:, :2] >= corners[:, 2:]).any():
             raise ValueError
     except (TypeError, ValueError) as error:
         raise InvalidInput(
@@ -385,6 +385,17 @@ def _corners(value: Any, column: str) -> np.ndarray:
             "[[left, top, right, bottom], …] in pixels"
         ) from error
     return np.rint(corners).astype(int)
+
+
+def _edges(box: Any) -> list[float]:
+    """The four edges of a box.
+
+    Raises:
+        TypeError, ValueError: it is no list of four numbers.
+    """
+    if not _is_list(box) or len(box) != 4 or any(map(_is_phrase, box)):
+        raise ValueError
+    return [float(edge) for edge in box]
 
 
 def decisive_spans(value: Any, question: str, column: str) -> tuple[tuple[int, int], ...]:

@@ -124,9 +124,23 @@ def places_of_phrase(phrase: str, question: str) -> list[tuple[int, int]]:
 def _stands_alone(question: str, start: int, length: int) -> bool:
     """Whether a piece is not in the middle of letters or digits on either side."""
     end = start + length
-    before = start > 0 and question[start - 1].isalnum() and question[start].isalnum()
-    after = end < len(question) and question[end].isalnum() and question[end - 1].isalnum()
+    if question[start : start + 1] and _is_mark(question[start]):
+        return False
+    if end < len(question) and _is_mark(question[end]):  # a vowel sign or accent of the last letter
+        return False
+    before = start > 0 and _in_a_word(question[start - 1]) and question[start].isalnum()
+    after = end < len(question) and question[end].isalnum() and _in_a_word(question[end - 1])
     return not before and not after
+
+
+def _is_mark(character: str) -> bool:
+    """Whether a character combines with the one before it."""
+    return unicodedata.category(character).startswith("M")
+
+
+def _in_a_word(character: str) -> bool:
+    """Whether it is a letter or digit, or a mark of one."""
+    return character.isalnum() or _is_mark(character)
 
 
 def in_characters(question: str, words: Sequence[Word]) -> tuple[str, ...]:

@@ -33,6 +33,17 @@ def first_tensor(output: Any) -> Any:
     return output[0] if isinstance(output, tuple) and output else output
 
 
+def _kept(output: Any) -> tuple[Tensor, Any]:
+    """The first tensor of an output, as a node of its own in the graph, and what goes on in place of the output.
+
+    A layer may hand on a tensor that others use too. Their use is not the layer's, so the gradient of
+    this node leaves it out. And what goes on may be changed in place, without a change of what is kept.
+    """
+    kept = first_tensor(output).clone()
+    copied = kept.clone()
+    return kept, (copied, *output[1:]) if isinstance(output, tuple) else copied
+
+
 @contextmanager
 def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
     """A list that receives the layer's output (the first, if it gives a tuple) at each forward pass.
@@ -48,12 +59,12 @@ def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
     caught: list[Any] = []
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        found = first_tensor(output)
-        caught.append(found)
-        if not isinstance(found, Tensor):
+        if not isinstance(first_tensor(output), Tensor):
+            caught.append(first_tensor(output))
             return output
-        copied = found.clone()
-        return (copied, *output[1:]) if isinstance(output, tuple) else copied
+        kept, passed_on = _kept(output)
+        caught.append(kept)
+        return passed_on
 
     handle = module.get_submodule(path).register_forward_hook(hook)
     try:
@@ -63,29 +74,57 @@ def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
 
 
 def next_layer_of_shape(model: Model, encoded: Encoded, path: str) -> str:
-    """Path of the next layer to give other states of the shape of those of `path`; "" if none does."""
-    states: list[Tensor] = []
-    following: list[str] = []
+    """Path of the next layer that makes other states of the same shape from those of `path`; "" if none does.
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    The best answer's score depends on its states.
+    """
+    states: list[Tensor] = []
+    following: list[tuple[str, Any]] = []
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             given = first_tensor(output)
-            if following or not isinstance(given, Tensor):
-                return
-            if name == path:
-                states[:] = [given.clone()]  # what follows may work in place
             # A layer that holds the other gives the same states once more, or those of its last layer.
-            elif states and not path.startswith(f"{name}.") and given.shape == states[0].shape:
-                following.extend([] if equal_tensors(given, states[0]) else [name])
+            if not isinstance(given, Tensor) or path.startswith(f"{name}."):
+                return output
+            if name == path:
+                kept, passed_on = _kept(output)
+                states[:] = [kept]
+                return passed_on
+            if not states or given.shape != states[0].shape or equal_tensors(given, states[0]):
+                return output
+            if not _leads_back(given.grad_fn, states[0].grad_fn):
+                return output
+            kept, passed_on = _kept(output)
+            following.append((name, kept.grad_fn))
+            return passed_on
 
         return hook
 
-    with ExitStack() as hooks, torch.no_grad():
+    with ExitStack() as hooks, torch.enable_grad():
         for name, part in open_layers(model.module):
             if name:
                 hooks.callback(part.register_forward_hook(note(name)).remove)
-        model.scores(encoded, model.leaves(encoded))
-    return following[0] if following else ""
+        leaves = {name: x.requires_grad_(True) for name, x in model.leaves(encoded).items()}
+        score = model.scores(encoded, leaves).amax()
+    return next((name for name, node in following if _leads_back(score.grad_fn, node)), "")
+
+
+def _leads_back(start: Any, goal: Any) -> bool:
+    """Whether a graph leads from one node of the backward pass to another."""
+    return goal is not None and any(node is goal for node in _nodes_behind(start, None))
+
+
+def _nodes_behind(start: Any, closed: Any) -> Iterator[Any]:
+    """Every node of the backward pass that is reached from one, by ways that avoid the closed one."""
+    seen, waiting = {closed, None}, [start]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        waiting.extend(following for following, _ in node.next_functions)
 
 
 def layer_states(model: Model, encoded: Encoded, path: str) -> States:
@@ -233,9 +272,8 @@ def last_map(model: Model, encoded: Encoded) -> str:
                 return output
             if found.pop(name, None) is not None:
                 twice.add(name)
-            found[name] = first
-            copied = first.clone()  # what follows may work in place
-            return (copied, *output[1:]) if isinstance(output, tuple) else copied
+            found[name], passed_on = _kept(output)
+            return passed_on
 
         return hook
 
@@ -270,16 +308,8 @@ def last_map(model: Model, encoded: Encoded) -> str:
 
 def _passed_by(layer: Tensor, score: Tensor, pixels: Tensor) -> bool:
     """Whether the score depends on the pixels by a way that does not lead through the layer."""
-    seen, open_nodes = {layer.grad_fn}, [score.grad_fn]
-    while open_nodes:
-        node = open_nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if getattr(node, "variable", None) is pixels:
-            return True
-        open_nodes.extend(following for following, _ in node.next_functions)
-    return False
+    reached = _nodes_behind(score.grad_fn, layer.grad_fn)
+    return any(getattr(node, "variable", None) is pixels for node in reached)
 
 
 def _is_block(module: nn.Module, path: str) -> bool:
