@@ -1,5 +1,6 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -446,7 +447,7 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
         )
     _check_complete(found["missing_keys"], module, options)
     if found["missing_keys"]:
-        _draw(module, found["missing_keys"])
+        initialize_missing(module, found["missing_keys"])
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -469,21 +470,27 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     return model
 
 
-def _draw(module: Any, missing: Iterable[str]) -> None:
-    """Gives weights that the checkpoint lacks the numbers of a network that was just made, the same each time.
+def initialize_missing(module: Any, missing: Iterable[str]) -> None:
+    """Gives weights that the checkpoint lacks the numbers of a new network, the same each time.
 
     transformers draws some of them itself, and leaves others as they lay in memory: those that a network
-    sets where it is made, such as CLIP's scale.
+    sets in its constructor, such as CLIP's scale. So a second whole network, of the same number type, is held in memory
+    for a moment.
+
+    Args:
+        module: the network, of transformers.
+        missing: names of weights. One that is not in the `state_dict` keeps what transformers gave it.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        made = type(module)(module.config).state_dict()
-    held = module.state_dict()
+        torch.default_generator.manual_seed(0)  # `torch.manual_seed` would seed every GPU too
+        # A copy, since making a network writes the number type into its configuration.
+        made = type(module)._from_config(copy.deepcopy(module.config), dtype=module.dtype)
+    new, held = made.state_dict(), module.state_dict()
     with torch.no_grad():
-        for name in missing:
-            held[name].copy_(made[name])
+        for name in set(missing) & held.keys() & new.keys():
+            held[name].copy_(new[name])
 
 
 def _tried(model: Model, processor: Any, options: Options, source: Path | None = None) -> Model:
