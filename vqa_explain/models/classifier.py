@@ -79,7 +79,7 @@ class ClassifierModel:
         if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
-        # What results depend on besides the network: a run that is resumed compares it.
+        # What results depend on besides the network: a resumed run compares it.
         self.given = {"transform": transform, "call": call}
         self._pictures = picture_reader(transform, name)
         self._checked = False

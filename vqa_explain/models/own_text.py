@@ -76,7 +76,7 @@ def _by_function(
     if own is None:
         raise InvalidInput(
             f"text= gave {len(given)} numbers for {question[:60]!r} and does not say which words they "
-            "are of; return (piece, number) pairs, or give words=, a function that splits the question"
+            "belong to; return (piece, number) pairs, or give words=, a function that splits the question"
         )
     if len(given) != len(own):
         raise InvalidInput(
@@ -96,18 +96,21 @@ def _one_row(given: Any, question: str) -> list[Any]:
         given = given.get("input_ids", given)
     if isinstance(given, Mapping | str) or not hasattr(given, "__iter__"):
         raise InvalidInput(
-            f"text= gave {type(given).__name__} for {question[:60]!r}; return (piece, number) pairs or numbers"
+            f"text= gave a value of type {type(given).__name__} for {question[:60]!r}; return (piece, "
+            "number) pairs or numbers"
         )
     rows = given.tolist() if isinstance(given, Tensor | np.ndarray) else list(given)
     if not isinstance(rows, list):
         raise InvalidInput(
-            f"text= gave one number for {question[:60]!r}; return (piece, number) pairs or numbers"
+            f"text= gave a single number for {question[:60]!r}; return a list of (piece, number) pairs "
+            "or of numbers"
         )
     if not rows or not all(_is_row(row) for row in rows):
         return rows
     if len(rows) > 1:
         raise InvalidInput(
-            f"text= gave a batch of {len(rows)} for {question[:60]!r}; return the numbers of this one question"
+            f"text= gave a batch of {len(rows)} for {question[:60]!r}; return the numbers of this "
+            "question only"
         )
     return list(rows[0])
 
@@ -127,12 +130,12 @@ def _whole(number: Any, question: str) -> int:
     """
     try:
         found = int(number)
-    except (TypeError, ValueError, OverflowError) as error:
+        whole = not isinstance(number, str) and bool(found == number)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
         raise InvalidInput(
-            f"text= gave {number!r} for {question[:60]!r}, which is no token number; return whole numbers"
-        ) from error
-    if isinstance(number, str) or found != number:
-        raise InvalidInput(
-            f"text= gave {number!r} for {question[:60]!r}, which is no token number; return whole numbers"
+            f"text= gave {number!r} for {question[:60]!r}, which is not a token number; return whole "
+            "numbers"
         )
     return found
