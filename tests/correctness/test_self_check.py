@@ -336,5 +336,5 @@ def test_a_registered_adapter_that_is_wrong_is_refused(make, wrong, check, regis
 
 def test_a_registered_function_must_make_a_model(registered):
     registered(lambda: "a model")
-    with pytest.raises(vx.InvalidInput, match="registered as 'mine' gives str, not a model"):
+    with pytest.raises(vx.InvalidInput, match="registered as 'mine' returns str, not a model"):
         vx.load("mine", device="cpu")

@@ -124,8 +124,8 @@ class ClassifierModel:
         logits = in_graph(lambda pixels: self.scores(encoded, {"image": pixels}), encoded.pixels)
         if logits.ndim != 2 or len(logits) != 1:
             raise InvalidInput(
-                f"model {self.name!r} gives scores of shape {tuple(logits.shape)} for one picture, not (1, K); return "
-                "them so with call=, such as call=lambda module, pixels: module(pixels).reshape(len(pixels), -1)"
+                f"model {self.name!r} gives scores of shape {tuple(logits.shape)} for one picture, not (1, K); reshape "
+                "them with call=, such as call=lambda module, pixels: module(pixels).reshape(len(pixels), -1)"
             )
         if not self.labels:
             self.labels = tuple(f"class {i}" for i in range(logits.shape[1]))

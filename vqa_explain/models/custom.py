@@ -184,7 +184,7 @@ class CustomModel:
 
     @torch.no_grad()
     def _embedding_says_all(self, encoded: Encoded) -> bool:
-        """Whether other words score alike by their embeddings alone and by their token numbers.
+        """Whether changed words give the same scores by their embeddings alone as by their token numbers.
 
         Tried with all words absent, with every second one absent, and with the words moved by one place. Special tokens
         stay, since a network may find the end of the question by them.

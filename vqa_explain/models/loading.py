@@ -375,8 +375,8 @@ def _registered(name: str, options: Options) -> Model:
     model = make(options.device)
     if not hasattr(model, "capabilities") or not hasattr(model, "module"):
         raise InvalidInput(
-            f"the function registered as {name!r} gives {type(model).__name__}, not a model such as "
-            "vqa_explain.CustomModel or what vqa_explain.load gives"
+            f"the function registered as {name!r} returns {type(model).__name__}, not a model; return a "
+            "vqa_explain.CustomModel, what vqa_explain.load returns, or an adapter of your own"
         )
     ours = {f"vqa_explain.models.{family.home.partition(':')[0]}" for family in FAMILIES.values()}
     if any(kind.__module__ in ours for kind in type(model).__mro__):
@@ -502,7 +502,7 @@ def _tried(model: Model, processor: Any, options: Options, source: Path | None =
 
 
 def _check_complete(missing: Iterable[str], module: Any, options: Options) -> None:
-    """Refuses weights that the checkpoint lacks, which are random, but for those that the user allows.
+    """Refuses a checkpoint that lacks weights, except those that the user allows to be random.
 
     transformers leaves out of `missing` what is tied to weights that are there, and what is computed.
 
@@ -522,9 +522,9 @@ def _check_complete(missing: Iterable[str], module: Any, options: Options) -> No
     body = module.base_model_prefix
     given: Any = [one for one in allowed if not any(_within(one, part) for part in parts)] + parts
     if len(parts) > 8:
-        given, purpose = True, "if random numbers will do for all of them"
+        given, purpose = True, "if all of them may be random"
     elif set(parts) & set(lacking) or any(_within(part, body) for part in parts):
-        purpose = "if random numbers will do for them"
+        purpose = "if they may be random"
     else:
         purpose = "for a head that is still to be trained"
     raise InvalidInput(
@@ -534,12 +534,12 @@ def _check_complete(missing: Iterable[str], module: Any, options: Options) -> No
 
 
 def _within(key: str, prefix: str) -> bool:
-    """Whether a weight is a module's of that name, or has that name itself."""
+    """Whether a weight has this name, or belongs to the module of this name."""
     return key == prefix or key.startswith(f"{prefix}.")
 
 
 def _lacking_parts(lacking: Sequence[str], there: Iterable[str]) -> list[str]:
-    """What names weights that are lacking and none that is there: whole modules, and single weights of others.
+    """Names that cover the lacking weights and none that is there: whole modules, and single weights of others.
 
     >>> _lacking_parts(["body.bias", "head.0.weight", "head.2.weight"], ["body.weight"])
     ['body.bias', 'head']

@@ -22,12 +22,12 @@ def read_own(
 
     Args:
         text: a vocabulary {word: number}, or a function of the question that gives (piece, number)
-            pairs, or numbers alone, one for each piece of `split`; a batch of one is read as what is in it.
+            pairs, or numbers alone, one for each piece of `split`; or a batch of one question, of either kind.
         split: a function of the question that gives its pieces in order; `None` for Unicode's words.
 
     Raises:
-        InvalidInput: the question is no text with words, a word has no number, or it is not sure which
-            piece a number is of.
+        InvalidInput: the question is not a text with words, a word has no number, or it is not known which
+            piece a number belongs to.
     """
     asked = check_question(question)
     own = None if split is None else own_split(asked, list(split(asked)))
@@ -87,10 +87,10 @@ def _by_function(
 
 
 def _one_row(given: Any, question: str) -> list[Any]:
-    """What a function gave for a question as a list; a batch of one as what is in it.
+    """What a function returned for a question, as a list; of a batch of one, its only row.
 
     Raises:
-        InvalidInput: it is no sequence, or a batch of several.
+        InvalidInput: it is not a sequence, or is a batch of several.
     """
     if isinstance(given, Mapping):  # as a tokenizer gives
         given = given.get("input_ids", given)
@@ -116,17 +116,17 @@ def _one_row(given: Any, question: str) -> list[Any]:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is a list of numbers or pairs, and no (piece, number) pair itself."""
+    """Whether this is a list of numbers or pairs, and not a (piece, number) pair itself."""
     if isinstance(row, Tensor | np.ndarray):
         return row.ndim > 0
     return isinstance(row, list | tuple) and not any(isinstance(one, str) for one in row)
 
 
 def _whole(number: Any, question: str) -> int:
-    """A token number as it is.
+    """A token number as an `int`.
 
     Raises:
-        InvalidInput: it is no whole number.
+        InvalidInput: it is not a whole number.
     """
     try:
         found = int(number)

@@ -1,4 +1,4 @@
-"""What tells the weights that a network has now from those that it had before."""
+"""How to see that the weights of a network have changed."""
 
 import zlib
 from collections.abc import Iterator
