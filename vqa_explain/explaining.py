@@ -171,8 +171,8 @@ def explain(
     # Whatever the caller does with gradients: methods ask for them, or not, themselves.
     with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
-        # What a network of one's own can do is known once it has seen an example.
-        check_support(chosen, model)
+        # What a network of one's own can do is measured with the example.
+        check_support(chosen, model, encoded)
         players = make_players(encoded, regions, words)
         if model.labels is None:
             encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast)

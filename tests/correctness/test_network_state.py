@@ -12,6 +12,7 @@ from torch import nn
 
 import vqa_explain as vx
 from vqa_explain.models.base import answers
+from vqa_explain.models.loading import initialize_missing
 
 LABELS = ["a", "b", "c"]
 
@@ -347,6 +348,53 @@ def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folder
     torch.rand(7)
     again = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module.state_dict()
     assert all(torch.equal(again[name], weights[name]) for name in weights)
+
+
+@pytest.mark.parametrize("number_type", [torch.float32, torch.bfloat16, torch.float16])
+def test_missing_weights_are_made_in_the_number_type_of_the_network(
+    number_type, folders, tmp_path, monkeypatch
+):
+    import transformers
+
+    gone = without(folders("vit"), tmp_path / "lacks", "classifier")
+    kind = transformers.ViTForImageClassification
+    made, types = kind.__init__, []
+
+    def noted(self, *args, **kwargs):
+        types.append(torch.get_default_dtype())
+        made(self, *args, **kwargs)
+
+    monkeypatch.setattr(kind, "__init__", noted)
+    model = vx.load(
+        tmp_path / "lacks", device="cpu", allow_missing=True, check=False, dtype=number_type
+    )
+    assert len(types) == 2
+    assert set(types) == {number_type}
+    assert torch.get_default_dtype() == torch.float32
+    weights = model.module.state_dict()
+    assert {weights[name].dtype for name in gone} == {number_type}
+    assert weights["classifier.weight"].std() > 0
+    assert not weights["classifier.bias"].any()
+
+
+def test_missing_names_that_are_no_weights_change_nothing(folders):
+    module = vx.load(folders("vit"), device="cpu").module
+    before = {name: one.clone() for name, one in module.state_dict().items()}
+    configuration = module.config.to_dict()
+    state = torch.random.get_rng_state()
+    initialize_missing(module, ["embeddings.position_ids", "nothing.weight"])
+    after = module.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert module.config.to_dict() == configuration
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_missing_weights_leave_the_seeds_of_gpus_alone(folders, monkeypatch):
+    module = vx.load(folders("vit"), device="cpu").module
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    initialize_missing(module, ["classifier.bias"])
+    assert not seeded
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Truth is the plain call of the network with other token numbers.
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from checkpoints import checkpoint
@@ -147,6 +148,115 @@ def test_a_word_that_matters_by_its_number_is_found_when_it_is_asked(noise_pictu
     vx.explain(model, noise_picture, QUESTION, method="saliency")
     with pytest.raises(vx.Unsupported, match="token numbers"):
         vx.explain(model, noise_picture, "What color is the square?", method="saliency")
+
+
+SQUARE = "What color is the square?"  # the question that `Square` reads numbers of
+
+
+class SquareAtNight(Square):
+    """Uses the number only with dark pictures."""
+
+    def forward(self, pixels, tokens):
+        named = (tokens == self.number).any(1, keepdim=True)
+        dark = pixels.mean((1, 2, 3))[:, None] < 0.5
+        embedded = self.joined(self.words(tokens).sum(1), pixels)
+        return embedded + (named & dark).float() * torch.arange(4.0)
+
+
+def values_or_refusal(model, picture, question, method):
+    """What `explain` gives: its values, or the sentence that refuses."""
+    try:
+        why = vx.explain(model, picture, question, method=method)
+    except vx.Unsupported as error:
+        return str(error)
+    return [word.value for word in why.words], why.image.tolist()
+
+
+NIGHT, DAY = (np.full((32, 48, 3), shade, np.uint8) for shade in (20, 235))
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "occlusion"])
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [
+        (Square, [(NIGHT, QUESTION), (NIGHT, SQUARE)]),
+        (OneWordOnly, [(NIGHT, QUESTION), (NIGHT, SQUARE)]),
+        (SquareAtNight, [(NIGHT, SQUARE), (DAY, SQUARE)]),
+        (SquareAtNight, [(NIGHT, QUESTION), (NIGHT, SQUARE), (DAY, SQUARE)]),
+    ],
+)
+def test_results_do_not_depend_on_what_was_asked_before(kind, asked, method, check):
+    alone = [
+        values_or_refusal(custom(made(kind), check=check), *example, method) for example in asked
+    ]
+    refused = [isinstance(one, str) for one in alone]
+    assert any(refused) == (method != "occlusion")
+    assert not all(refused)
+    for order in (1, -1):
+        model = custom(made(kind), check=check)
+        found = [values_or_refusal(model, *example, method) for example in asked[::order]]
+        assert found[::order] == alone
+        assert "gradients" in model.capabilities
+
+
+def test_an_evaluation_gives_the_same_rows_in_any_order(tmp_path):
+    picture = np.random.default_rng(3).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    examples = [
+        vx.Example(picture, question, id=question, answer="red") for question in (QUESTION, SQUARE)
+    ]
+    tables = []
+    for order in (1, -1):
+        report = vx.evaluate(
+            custom(made(Square)),
+            examples[::order],
+            ["saliency", "occlusion"],
+            ["insertion"],
+            out=tmp_path / str(order),
+            workers=1,
+        )
+        rows = report.frame()
+        rows = rows[rows["method"] != "random"]  # which draws by the example's number
+        values = rows.set_index(["id", "method", "metric"])["value"].sort_index()
+        refused = report.errors()[["id", "method", "note"]].sort_values(["id", "method"])
+        tables.append((values, refused.reset_index(drop=True)))
+    (values, refused), (other_values, other_refused) = tables
+    pd.testing.assert_series_equal(values, other_values)
+    assert len(values) == 3  # of four, one is refused
+    pd.testing.assert_frame_equal(refused, other_refused)
+    assert set(refused["id"]) == {SQUARE}
+    assert refused["note"].str.contains("token numbers").all()
+
+
+def held(model):
+    """How many things each collection of the model holds."""
+    return {
+        name: len(one) for name, one in vars(model).items() if isinstance(one, dict | set | list)
+    }
+
+
+def test_questions_leave_nothing_in_the_model(noise_picture):
+    model = custom(made(Square))
+    before = held(model)
+    for word in ("circle", "square", "color", "what"):
+        model.encode(vx.Example(noise_picture, f"Is the {word} the square?"))
+    assert held(model) == before
+
+
+class PartByNumber(Words):
+    """A fixed score of 1, and 0.3 more for one answer where a word is absent: a share of the largest."""
+
+    def forward(self, pixels, tokens):
+        embedded = 1e-3 * self.joined(self.words(tokens).sum(1), pixels.to(self.answer.weight))
+        absent = (tokens == 0).any(1, keepdim=True).to(embedded)
+        return embedded + torch.tensor([1.0, 0, 0, 0]).to(embedded) + 0.3 * absent
+
+
+@pytest.mark.parametrize("number_type", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_part_that_is_small_beside_the_score_is_found(number_type, noise_picture):
+    model = custom(made(PartByNumber).to(number_type), check=False)
+    with pytest.raises(vx.Unsupported, match="token numbers"):
+        vx.explain(model, noise_picture, QUESTION, method="saliency")
 
 
 def plain(net, pixels, numbers):

@@ -148,14 +148,14 @@ def test_numbers_of_a_question_may_be_a_batch_of_one(form, noise_picture):
     [
         (torch.tensor([NUMBERS, NUMBERS]), "a batch of 2"),
         ([NUMBERS, NUMBERS], "a batch of 2"),
-        (torch.tensor(3), "one number"),
-        (3, "gave int"),
-        ("23456", "gave str"),
-        ({"tokens": NUMBERS}, "gave dict"),
-        ([2.5, 3, 4, 5, 6], "2.5.*no token number"),
-        (["2", "3", "4", "5", "6"], "'2'.*no token number"),
-        ([float("nan"), 3, 4, 5, 6], "nan.*no token number"),
-        (None, "gave NoneType"),
+        (torch.tensor(3), "a single number"),
+        (3, "of type int"),
+        ("23456", "of type str"),
+        ({"tokens": NUMBERS}, "of type dict"),
+        ([2.5, 3, 4, 5, 6], "2.5.*not a token number"),
+        (["2", "3", "4", "5", "6"], "'2'.*not a token number"),
+        ([float("nan"), 3, 4, 5, 6], "nan.*not a token number"),
+        (None, "of type NoneType"),
     ],
 )
 def test_what_a_text_function_may_not_give(given, message, noise_picture):

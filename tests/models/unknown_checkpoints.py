@@ -124,9 +124,9 @@ def internvl():
 
 # Maker → what the refusal says.
 UNKNOWN = {
-    video_llava: "pixel_values_images and no pixel_values",
-    blip_caption: "no sequence of embeddings",
-    pix2struct: "makes no tokens of a question",
+    video_llava: "pixel_values_images but no pixel_values",
+    blip_caption: "not give its decoder a sequence of embeddings",
+    pix2struct: "does not turn a question into tokens",
     blip2: "fails on what its processor makes of a picture and a question",
     idefics2_split: "not known where they lie in the picture",
     internvl: "a form that is not known",

@@ -208,8 +208,8 @@ class Judge:
             # A game of its own, so that the cost is what the method costs alone.
             task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
             if not isinstance(method, RandomValues):
-                # Some models know what they can do only from their first example.
-                check_support(method, task.model)
+                # What a network of one's own can do is measured with the example.
+                check_support(method, task.model, task.encoded)
             explained = case.of(method, method(task), cost)
             cost.seconds = time.perf_counter() - began
             if "explanations" in self.plan.keep and not isinstance(method, RandomValues):

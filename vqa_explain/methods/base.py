@@ -326,13 +326,24 @@ def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
     )
 
 
-def check_support(method: Method, model: Model) -> None:
-    """Raises `Unsupported` when the model lacks something that the method needs, naming what would work."""
-    missing = method.needs - model.capabilities
+def check_support(method: Method, model: Model, encoded: Encoded | None = None) -> None:
+    """Refuses a method that needs something that the model lacks.
+
+    Args:
+        method: the method.
+        model: the model.
+        encoded: the example to explain, for which the model may lack more; `None` before there is one.
+
+    Raises:
+        Unsupported: with the reason, and the methods that work.
+    """
+    refusals = {} if encoded is None else encoded.refusals
+    capable = model.capabilities - set(refusals)
+    missing = method.needs - capable
     if missing:
-        able = ", ".join(name for name, cls in METHODS.items() if cls.needs <= model.capabilities)
-        known = LACKS | getattr(model, "lacks", {})  # what was measured of this very model
-        why = "; ".join(known[what] for what in sorted(missing))
+        able = ", ".join(name for name, cls in METHODS.items() if cls.needs <= capable)
+        reasons = {**LACKS, **refusals}
+        why = "; ".join(reasons[what] for what in sorted(missing))
         raise Unsupported(
             f"method {method.name!r} cannot explain model {model.name!r}: {why}; these work: {able}"
         )

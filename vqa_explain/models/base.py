@@ -62,6 +62,7 @@ class Encoded:
         tokens, words: the question as the model and as people read it.
         labels: the K answers that the model scores for this example, in order.
         state: what else the adapter needs of the example.
+        refusals: capability → why the model lacks it for this example, where that was measured.
         candidates: the answers with their tokens, of a model whose answers are any texts.
     """
 
@@ -75,6 +76,7 @@ class Encoded:
     words: tuple[Word, ...] = ()
     labels: tuple[str, ...] = ()
     state: Any = None
+    refusals: Mapping[str, str] = field(default_factory=dict)
     candidates: Candidates | None = None
 
 
@@ -92,6 +94,14 @@ class Model(Protocol):
         capabilities: "gradients", "pixels" (the image leaf holds pixels, so that windows and layers of maps have a
             meaning), "drop" (absent patches can leave the sequence), "attention" (see `Attentive`) and "flow"
             (attention of one stream or of two, see `Streaming`), as far as they hold.
+
+    An adapter may have these too, which are read where it does:
+        given: what results depend on besides the network, such as its transform, by argument name: a resumed run
+            compares it.
+        known_question: a question that the model can read, for trials; `None` where any English one will do.
+        says_pieces: whether a function of the user's divides the question, and so may leave words out.
+        unchecked: whether the self-check waits for the first example, since it could not be tried before.
+        drawn_weights: names of weights that are random, since the checkpoint lacks them.
     """
 
     name: str

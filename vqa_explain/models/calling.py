@@ -91,8 +91,8 @@ def tensors_in(output: Any, path: Path = ()) -> Iterator[Found]:
 def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     """Where the scores (B, K) are in what a network gives.
 
-    A tensor itself, also (B,) of one number for each picture; else what is called "logits"; else the only tensor (B, K)
-    of real numbers, as far as K is known; of several, the one whose name says that it is the output.
+    A tensor itself, also one of shape (B,), one number for each picture; else the one named "logits"; else the only
+    tensor (B, K) of real numbers, with the right K where that is known; of several, the one named like an output.
 
     Args:
         output: what it gives.
@@ -127,7 +127,7 @@ def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
 
 
 def _is_flat(values: Tensor, rows: int, count: int | None) -> bool:
-    """Whether it holds real numbers (B, K), or (B,) of one label."""
+    """Whether it holds real numbers (B, K), or (B,) where there is one label."""
     if not values.is_floating_point():
         return False
     if count == 1 and values.shape == (rows,):
@@ -214,7 +214,7 @@ class NetworkCall:
         return self._scores(self._function(*own), len(given[0]))
 
     def _scores(self, output: Any, rows: int) -> Tensor:
-        """Scores (B, K) in what the network gives for B rows."""
+        """Scores (B, K) in what the network returns for B rows."""
         found = taken(output, self._path or (), self._name)
         if self._one_number and found.numel() == rows:
             return found.reshape(rows, 1)

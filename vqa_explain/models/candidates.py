@@ -76,15 +76,15 @@ class Candidates:
         return dict(zip(self.texts, self.ids, strict=True))
 
     def check_token(self, answer: int) -> None:
-        """That an answer has the token that is scored.
+        """Checks that an answer has the token that is scored.
 
         Raises:
-            InvalidInput: it has not.
+            InvalidInput: it does not.
         """
         many = len(self.ids[answer])
         if self.token is not None and not 0 <= self.token < many:
             raise InvalidInput(
-                f"answer {self.texts[answer]!r} has tokens 0 to {many - 1}, no token {self.token}"
+                f"answer {self.texts[answer]!r} has tokens 0 to {many - 1} and no token {self.token}"
             )
 
     def whole(self, scores: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Encoded, Model, OpenModel
 from vqa_explain.models.calling import FAILURES, quantized_layer
 from vqa_explain.models.sharing import network_held
+from vqa_explain.models.weights import places
 from vqa_explain.precision import in_float64
 
 log = logging.getLogger("vqa_explain")
@@ -32,12 +33,30 @@ PLACES = ((0.3, 0.3), (0.65, 0.35), (0.5, 0.6))
 QUESTION = "What color is the circle?"
 # The same in other scripts. A tokenizer need not know them, but must not put values on other words.
 SCRIPTS = (QUESTION, "यह गोला किस रंग का है?", "这个圆是什么颜色的?", "ما لون هذه الدائرة؟")
-# Candidates of models that write. Of two alone, a block may move both by next to nothing.
+# Candidates of models that write. With only two, a block may hardly change the score of either.
 ANSWERS = (
-    *("yes", "no", "red", "blue", "green", "a", "the", "it"),
-    *("on", "left", "cat", "none", "1", "2", "7", "x"),
+    "yes",
+    "no",
+    "red",
+    "blue",
+    "green",
+    "a",
+    "the",
+    "it",
+    "on",
+    "left",
+    "cat",
+    "none",
+    "1",
+    "2",
+    "7",
+    "x",
 )
 LARGER = ((336, 448),)  # (H, W) of the picture that is tried where the network takes no small ones
+# What the checks of scores are called in messages.
+AS_CALLED = "scores equal the plain call"
+IN_BATCHES = "two in a batch score as one by one"
+CHANGED = "a changed frame scores as the changed picture"
 INSIDE = 0.9  # share of a block's change that must come back to its place
 # How far scores may be from the network's own, relative to the largest: what rounding does in many
 # layers, by number type; and as a share of the change between two pictures, where one tensor follows
@@ -121,7 +140,7 @@ def check_model(model: Model, sizes: tuple[tuple[int, int], ...] = SIZES) -> Non
         encoded = _encoded(model, pictures[0])
         theirs = _plain(model, encoded)
         # A network may put hooks on itself, or fill a table, when it first runs.
-        before |= {"hooks": _hooks(model.module), "weights and buffers": _versions(model.module)}
+        before |= {"hooks": _hooks(model.module), "weights and buffers": places(model.module)}
         with _left_alone(model, before):
             changed = _check_blocks(model, encoded)
             for picture in pictures[1:]:
@@ -134,7 +153,7 @@ def _check_larger(model: Model) -> None:
     """The check with a picture of a usual size, where no small one could be tried.
 
     Raises:
-        InvalidInput: a check failed, or the model takes this picture neither.
+        InvalidInput: a check failed, or the model does not take this picture either.
         Unsupported: the adapter says why it cannot use the model.
     """
     try:
@@ -145,8 +164,8 @@ def _check_larger(model: Model) -> None:
             raise cause from cause.__cause__
         raise InvalidInput(
             f"model {model.name!r} fails on what its processor makes of a picture and a question: "
-            f"{_first_line(cause)}; give the processor that belongs to it, or wrap the network in "
-            "vqa_explain.CustomModel"
+            f"{_first_line(cause)}; give the processor that it was trained with, or wrap the network "
+            "in vqa_explain.CustomModel"
         ) from cause
 
 
@@ -174,14 +193,14 @@ def check_first(model: Model, picture: np.ndarray) -> None:
 
 
 def warn_unchecked(name: str) -> None:
-    """Says that a model is used without the self-check."""
-    log.warning("model %r is not checked, as check=False asks; its values may be wrong", name)
+    """Logs that a model is used without the self-check."""
+    log.warning("model %r is not checked (check=False); its explanations may be wrong", name)
 
 
 def _failed_check(model: Model, check: str, seen: str) -> InvalidInput:
     return InvalidInput(
         f"model {model.name!r} fails the self-check {check!r}: {seen}; its explanations would be wrong. "
-        "check=False loads it all the same"
+        "check=False loads it anyway"
     )
 
 
@@ -275,20 +294,15 @@ def _check_blocks(model: Model, encoded: Encoded) -> Encoded:
             raise _failed_check(
                 model,
                 "a block returns to its place",
-                f"{1 - share:.0%} of the change of a block came back elsewhere in the picture",
+                f"a block of the picture was changed, and {1 - share:.0%} of the change came back "
+                "outside the block",
             )
     return changed
 
 
 def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor | None) -> None:
     """Two frames in one batch score as the network itself scores the two pictures, one by one."""
-    missed = model.missed_change(encoded, other) if isinstance(model, Following) else 0.0
-    if not missed <= OF_CHANGE:
-        raise _failed_check(
-            model,
-            "a changed frame scores as the changed picture",
-            f"what the network gets misses {missed:.0%} of a change of the picture",
-        )
+    _check_following(model, encoded, other)
     leaves = {
         name: torch.cat([encoded.pixels, other.pixels]) if name == "image" else leaf.repeat(2, 1, 1)
         for name, leaf in model.leaves(encoded).items()
@@ -298,45 +312,52 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
     except FAILURES as error:
         if lacks_memory(error):
             raise
-        seen = f"a batch of two fails: {error}"
-        raise _failed_check(model, "two in a batch score as one by one", seen) from error
+        raise _failed_check(model, IN_BATCHES, f"a batch of two fails: {error}") from error
     if model.labels is None:
         other = cast(OpenModel, model).with_answers(other, ANSWERS, 0)
+    claim = AS_CALLED
     if plain is None:  # then only batches can be checked
+        claim = IN_BATCHES
         alone = [{name: leaf[i : i + 1] for name, leaf in leaves.items()} for i in range(2)]
         theirs = torch.cat([in_float64(model.scores(encoded, one)) for one in alone])
     else:
         changed = _plain(model, other)
         assert changed is not None
         theirs = torch.cat([plain, changed])
-    kinds = {encoded.pixels.dtype, *(p.dtype for p in model.module.parameters())}
-    rounding = max(ROUNDING.get(kind, 0.0) for kind in kinds)
-    if quantized_layer(model.module) is not None:
-        rounding = QUANTIZED
-    allowed = rounding * max(1.0, float(theirs.abs().max()))
-    off = float((ours[0] - theirs[0]).abs().max())
-    if not off <= allowed:
-        raise _failed_check(
-            model,
-            "two in a batch score as one by one"
-            if plain is None
-            else "scores equal the plain call",
-            f"they differ by {off:.3g} from {float(theirs[0].abs().max()):.3g}",
-        )
+    allowed = _rounding(model, encoded) * max(1.0, float(theirs.abs().max()))
+    first_gap, second_gap = (float(gap) for gap in (ours - theirs).abs().amax(dim=1))
+    if not first_gap <= allowed:
+        largest = float(theirs[0].abs().max())
+        seen = f"scores of up to {largest:.3g} differ by {first_gap:.3g}"
+        raise _failed_check(model, claim, seen)
+    if plain is None and not second_gap <= allowed:
+        seen = f"scores of the second differ by {second_gap:.3g}"
+        raise _failed_check(model, IN_BATCHES, seen)
     moved = float((theirs[1] - theirs[0]).abs().max())
-    off = float((ours[1] - theirs[1]).abs().max())
-    if plain is None and not off <= allowed:
-        raise _failed_check(
-            model,
-            "two in a batch score as one by one",
-            f"the second one is {off:.3g} away from that",
+    if not second_gap <= allowed + OF_CHANGE * moved:
+        seen = (
+            f"a changed block changes the scores by {moved:.3g}, and the scores of its frame differ "
+            f"by {second_gap:.3g} from those of the picture"
         )
-    if not off <= allowed + OF_CHANGE * moved:
-        raise _failed_check(
-            model,
-            "a changed frame scores as the changed picture",
-            f"a block moves the scores by {moved:.3g}, and its frame leads {off:.3g} away from that",
-        )
+        raise _failed_check(model, CHANGED, seen)
+
+
+def _check_following(model: Model, encoded: Encoded, other: Encoded) -> None:
+    """The tensors that an adapter makes of a changed frame hold the change."""
+    if not isinstance(model, Following):
+        return
+    missed = model.missed_change(encoded, other)
+    if not missed <= OF_CHANGE:
+        seen = f"{missed:.0%} of a change of the picture does not reach the network"
+        raise _failed_check(model, CHANGED, seen)
+
+
+def _rounding(model: Model, encoded: Encoded) -> float:
+    """What rounding may change, as a share of the largest score."""
+    if quantized_layer(model.module) is not None:
+        return QUANTIZED
+    kinds = {encoded.pixels.dtype, *(p.dtype for p in model.module.parameters())}
+    return max(ROUNDING.get(kind, 0.0) for kind in kinds)
 
 
 def _check_words(model: Model, picture: np.ndarray) -> None:
@@ -361,12 +382,12 @@ def _check_words(model: Model, picture: np.ndarray) -> None:
 
 @contextmanager
 def _left_alone(model: Model, before: dict[str, Any]) -> Iterator[None]:
-    """Refuses a model that leaves hooks, modes, weights or random states otherwise than `before`."""
+    """Refuses a model whose hooks, modes, weights or random states are not what they were `before`."""
     yield
     after = _state(model.module)
     odd = next((name for name, value in before.items() if after[name] != value), None)
     if odd is not None:
-        raise _failed_check(model, f"{odd} stay as they were", "an explanation changed them")
+        raise _failed_check(model, f"{odd} stay as they were", "the check changed them")
 
 
 def _state(module: nn.Module) -> dict[str, Any]:
@@ -374,7 +395,7 @@ def _state(module: nn.Module) -> dict[str, Any]:
     return {
         "hooks": _hooks(module),
         "modes": [p.training for p in parts],
-        "weights and buffers": _versions(module),
+        "weights and buffers": places(module),
         "gradients wanted": [part.requires_grad for part in module.parameters()],
         "random states": (
             random.getstate(),
@@ -382,12 +403,6 @@ def _state(module: nn.Module) -> dict[str, Any]:
             torch.get_rng_state().numpy().tobytes(),
         ),
     }
-
-
-def _versions(module: nn.Module) -> list[tuple[int, int]]:
-    """Where each weight and buffer is, and how often it was changed in place."""
-    tensors = (*module.parameters(), *module.buffers())
-    return [(one.data_ptr(), one._version) for one in tensors if not one.is_inference()]
 
 
 def _hooks(module: nn.Module) -> list[tuple[int, int, int]]:

@@ -79,7 +79,7 @@ class ClassifierModel:
         if hasattr(transform, "meta") and callable(getattr(transform, "transforms", None)):
             labels = transform.meta.get("categories") if labels is None else labels
             transform = transform.transforms()
-        # What results depend on besides the network: a run that is resumed compares it.
+        # What results depend on besides the network: a resumed run compares it.
         self.given = {"transform": transform, "call": call}
         self._pictures = picture_reader(transform, name)
         self._checked = False
@@ -124,8 +124,8 @@ class ClassifierModel:
         logits = in_graph(lambda pixels: self.scores(encoded, {"image": pixels}), encoded.pixels)
         if logits.ndim != 2 or len(logits) != 1:
             raise InvalidInput(
-                f"model {self.name!r} gives scores of shape {tuple(logits.shape)} for one picture, not (1, K); return "
-                "them so with call=, such as call=lambda module, pixels: module(pixels).reshape(len(pixels), -1)"
+                f"model {self.name!r} gives scores of shape {tuple(logits.shape)} for one picture, not (1, K); reshape "
+                "them with call=, such as call=lambda module, pixels: module(pixels).reshape(len(pixels), -1)"
             )
         if not self.labels:
             self.labels = tuple(f"class {i}" for i in range(logits.shape[1]))

@@ -1,6 +1,6 @@
 """CLIP and SigLIP: how well a text fits a picture, and classification by texts."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -17,7 +17,7 @@ from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
-from vqa_explain.models.weights import places
+from vqa_explain.models.weights import contents, places
 from vqa_explain.models.wording import (
     all_absent,
     read_question,
@@ -156,7 +156,9 @@ class ClipModel:
 
 
 class _ByTexts(nn.Module):
-    """Logits (B, K) of pictures for K texts, whose vectors are computed once, and anew when the weights have changed.
+    """Logits (B, K) of pictures for K texts, whose vectors are kept until the weights change.
+
+    Changes that PyTorch counts are seen in every call, and those of a tensor's `.data` by `follow_weights`.
 
     Args:
         module: a CLIP or SigLIP.
@@ -170,17 +172,36 @@ class _ByTexts(nn.Module):
         self._tokens, self._heard = tokens, heard
         self._read()
 
+    def follow_weights(self) -> None:
+        """Computes the texts' vectors again if any number that they depend on has changed."""
+        if self._contents != self._text_weights():
+            self._read()
+
     @torch.no_grad()
     def _read(self) -> None:
         found = self.module.get_text_features(self._tokens, attention_mask=self._heard)
         self._texts = _pooled(found)
-        self._places = places(self.module)
+        self._places, self._contents = places(self.module), self._text_weights()
+
+    def _text_weights(self) -> tuple[Any, ...]:
+        # The vision model is mostly the larger part, and no text passes it.
+        parts = [part for name, part in self.module.named_children() if name != "vision_model"]
+        return tuple(contents(part) for part in parts)
 
     def forward(self, pixels: Tensor) -> Tensor:
         if self._places != places(self.module):
             self._read()
         seen = _pooled(self.module.get_image_features(pixel_values=pixels))
         return _scored(self.module, seen @ self._texts.T)
+
+
+@holds_network
+class ZeroShotModel(ClassifierModel):
+    """A classifier whose classes are texts, which are read again when the weights of the network have changed."""
+
+    def encode(self, example: Example) -> Encoded:
+        cast(_ByTexts, self.module).follow_weights()
+        return super().encode(example)
 
 
 def zero_shot(
@@ -190,7 +211,7 @@ def zero_shot(
     name: str,
     device: torch.device,
     outputs: str | None = None,
-) -> ClassifierModel:
+) -> ZeroShotModel:
     """A classifier of pictures whose classes are texts, as they are given: "a photo of a cat".
 
     The texts exclude each other, unless `outputs` is "sigmoid", which judges each by itself, as SigLIP was trained to.
@@ -212,4 +233,4 @@ def zero_shot(
     heard = None if fixed else tokens["attention_mask"]
     with network_held(module):
         by_texts = _ByTexts(module, tokens["input_ids"], heard)
-    return ClassifierModel(by_texts, processor.image_processor, texts, name, device, outputs)
+    return ZeroShotModel(by_texts, processor.image_processor, texts, name, device, outputs)

@@ -94,8 +94,8 @@ class Decoding:
             caught.update(given)
             if given.get("inputs_embeds") is None:
                 raise Unsupported(
-                    f"{type(self.module).__name__} hands its decoder no sequence of embeddings, which no adapter "
-                    "knows; wrap it in vqa_explain.CustomModel"
+                    f"{type(self.module).__name__} does not give its decoder a sequence of embeddings, and no "
+                    "adapter knows what it gives instead; wrap it in vqa_explain.CustomModel"
                 )
             return BaseModelOutputWithPast(last_hidden_state=given["inputs_embeds"])
 

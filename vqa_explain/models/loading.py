@@ -1,5 +1,6 @@
 """`load`: a model from a shipped name, a folder or hub id, or an object in memory."""
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -374,8 +375,8 @@ def _registered(name: str, options: Options) -> Model:
     model = make(options.device)
     if not hasattr(model, "capabilities") or not hasattr(model, "module"):
         raise InvalidInput(
-            f"the function registered as {name!r} gives {type(model).__name__}, not a model such as "
-            "vqa_explain.CustomModel or what vqa_explain.load gives"
+            f"the function registered as {name!r} returns {type(model).__name__}, not a model; return a "
+            "vqa_explain.CustomModel, what vqa_explain.load returns, or an adapter of your own"
         )
     ours = {f"vqa_explain.models.{family.home.partition(':')[0]}" for family in FAMILIES.values()}
     if any(kind.__module__ in ours for kind in type(model).__mro__):
@@ -446,7 +447,7 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
         )
     _check_complete(found["missing_keys"], module, options)
     if found["missing_keys"]:
-        _draw(module, found["missing_keys"])
+        initialize_missing(module, found["missing_keys"])
     _align(module)
     if "device_map" in settings:
         options = replace(options, device=module.device)
@@ -469,21 +470,27 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     return model
 
 
-def _draw(module: Any, missing: Iterable[str]) -> None:
-    """Gives weights that the checkpoint lacks the numbers of a network that was just made, the same each time.
+def initialize_missing(module: Any, missing: Iterable[str]) -> None:
+    """Gives weights that the checkpoint lacks the numbers of a new network, the same each time.
 
     transformers draws some of them itself, and leaves others as they lay in memory: those that a network
-    sets where it is made, such as CLIP's scale.
+    sets in its constructor, such as CLIP's scale. So a second whole network, of the same number type, is held in memory
+    for a moment.
+
+    Args:
+        module: the network, of transformers.
+        missing: names of weights. One that is not in the `state_dict` keeps what transformers gave it.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        made = type(module)(module.config).state_dict()
-    held = module.state_dict()
+        torch.default_generator.manual_seed(0)  # `torch.manual_seed` would seed every GPU too
+        # A copy, since making a network writes the number type into its configuration.
+        made = type(module)._from_config(copy.deepcopy(module.config), dtype=module.dtype)
+    new, held = made.state_dict(), module.state_dict()
     with torch.no_grad():
-        for name in missing:
-            held[name].copy_(made[name])
+        for name in set(missing) & held.keys() & new.keys():
+            held[name].copy_(new[name])
 
 
 def _tried(model: Model, processor: Any, options: Options, source: Path | None = None) -> Model:
@@ -495,7 +502,7 @@ def _tried(model: Model, processor: Any, options: Options, source: Path | None =
 
 
 def _check_complete(missing: Iterable[str], module: Any, options: Options) -> None:
-    """Refuses weights that the checkpoint lacks, which are random, but for those that the user allows.
+    """Refuses a checkpoint that lacks weights, except those that the user allows to be random.
 
     transformers leaves out of `missing` what is tied to weights that are there, and what is computed.
 
@@ -515,9 +522,9 @@ def _check_complete(missing: Iterable[str], module: Any, options: Options) -> No
     body = module.base_model_prefix
     given: Any = [one for one in allowed if not any(_within(one, part) for part in parts)] + parts
     if len(parts) > 8:
-        given, purpose = True, "if random numbers will do for all of them"
+        given, purpose = True, "if all of them may be random"
     elif set(parts) & set(lacking) or any(_within(part, body) for part in parts):
-        purpose = "if random numbers will do for them"
+        purpose = "if they may be random"
     else:
         purpose = "for a head that is still to be trained"
     raise InvalidInput(
@@ -527,12 +534,12 @@ def _check_complete(missing: Iterable[str], module: Any, options: Options) -> No
 
 
 def _within(key: str, prefix: str) -> bool:
-    """Whether a weight is a module's of that name, or has that name itself."""
+    """Whether a weight has this name, or belongs to the module of this name."""
     return key == prefix or key.startswith(f"{prefix}.")
 
 
 def _lacking_parts(lacking: Sequence[str], there: Iterable[str]) -> list[str]:
-    """What names weights that are lacking and none that is there: whole modules, and single weights of others.
+    """Names that cover the lacking weights and none that is there: whole modules, and single weights of others.
 
     >>> _lacking_parts(["body.bias", "head.0.weight", "head.2.weight"], ["body.weight"])
     ['body.bias', 'head']

@@ -22,12 +22,12 @@ def read_own(
 
     Args:
         text: a vocabulary {word: number}, or a function of the question that gives (piece, number)
-            pairs, or numbers alone, one for each piece of `split`; a batch of one is read as what is in it.
+            pairs, or numbers alone, one for each piece of `split`; or a batch of one question, of either kind.
         split: a function of the question that gives its pieces in order; `None` for Unicode's words.
 
     Raises:
-        InvalidInput: the question is no text with words, a word has no number, or it is not sure which
-            piece a number is of.
+        InvalidInput: the question is not a text with words, a word has no number, or it is not known which
+            piece a number belongs to.
     """
     asked = check_question(question)
     own = None if split is None else own_split(asked, list(split(asked)))
@@ -76,7 +76,7 @@ def _by_function(
     if own is None:
         raise InvalidInput(
             f"text= gave {len(given)} numbers for {question[:60]!r} and does not say which words they "
-            "are of; return (piece, number) pairs, or give words=, a function that splits the question"
+            "belong to; return (piece, number) pairs, or give words=, a function that splits the question"
         )
     if len(given) != len(own):
         raise InvalidInput(
@@ -87,52 +87,55 @@ def _by_function(
 
 
 def _one_row(given: Any, question: str) -> list[Any]:
-    """What a function gave for a question as a list; a batch of one as what is in it.
+    """What a function returned for a question, as a list; of a batch of one, its only row.
 
     Raises:
-        InvalidInput: it is no sequence, or a batch of several.
+        InvalidInput: it is not a sequence, or is a batch of several.
     """
     if isinstance(given, Mapping):  # as a tokenizer gives
         given = given.get("input_ids", given)
     if isinstance(given, Mapping | str) or not hasattr(given, "__iter__"):
         raise InvalidInput(
-            f"text= gave {type(given).__name__} for {question[:60]!r}; return (piece, number) pairs or numbers"
+            f"text= gave a value of type {type(given).__name__} for {question[:60]!r}; return (piece, "
+            "number) pairs or numbers"
         )
     rows = given.tolist() if isinstance(given, Tensor | np.ndarray) else list(given)
     if not isinstance(rows, list):
         raise InvalidInput(
-            f"text= gave one number for {question[:60]!r}; return (piece, number) pairs or numbers"
+            f"text= gave a single number for {question[:60]!r}; return a list of (piece, number) pairs "
+            "or of numbers"
         )
     if not rows or not all(_is_row(row) for row in rows):
         return rows
     if len(rows) > 1:
         raise InvalidInput(
-            f"text= gave a batch of {len(rows)} for {question[:60]!r}; return the numbers of this one question"
+            f"text= gave a batch of {len(rows)} for {question[:60]!r}; return the numbers of this "
+            "question only"
         )
     return list(rows[0])
 
 
 def _is_row(row: Any) -> bool:
-    """Whether it is a list of numbers or pairs, and no (piece, number) pair itself."""
+    """Whether this is a list of numbers or pairs, and not a (piece, number) pair itself."""
     if isinstance(row, Tensor | np.ndarray):
         return row.ndim > 0
     return isinstance(row, list | tuple) and not any(isinstance(one, str) for one in row)
 
 
 def _whole(number: Any, question: str) -> int:
-    """A token number as it is.
+    """A token number as an `int`.
 
     Raises:
-        InvalidInput: it is no whole number.
+        InvalidInput: it is not a whole number.
     """
     try:
         found = int(number)
-    except (TypeError, ValueError, OverflowError) as error:
+        whole = not isinstance(number, str) and bool(found == number)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
         raise InvalidInput(
-            f"text= gave {number!r} for {question[:60]!r}, which is no token number; return whole numbers"
-        ) from error
-    if isinstance(number, str) or found != number:
-        raise InvalidInput(
-            f"text= gave {number!r} for {question[:60]!r}, which is no token number; return whole numbers"
+            f"text= gave {number!r} for {question[:60]!r}, which is not a token number; return whole "
+            "numbers"
         )
     return found

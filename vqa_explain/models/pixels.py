@@ -231,8 +231,8 @@ def lay_out(
         return _several(inputs, shown, tokens)
     if MAIN not in inputs:
         raise Unsupported(
-            f"{type(processor).__name__} gives {', '.join(inputs)} and no {MAIN}, so no adapter knows where the "
-            "picture is; wrap the network in vqa_explain.CustomModel"
+            f"{type(processor).__name__} returns {', '.join(inputs)} but no {MAIN}, so it is not known which "
+            "of them holds the picture; wrap the network in vqa_explain.CustomModel"
         )
     values = inputs[MAIN]
     if values.ndim == 2 and "image_grid_thw" in inputs:
@@ -297,15 +297,15 @@ def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
     """Puts the patches back together.
 
     Raises:
-        InvalidInput: they are not Qwen's: of another number or width than the processor's settings say.
+        InvalidInput: they are not like Qwen's: their number or width is not what the processor's settings say.
     """
     _, rows, columns = grid
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
     side, merge, time = (getattr(steps, name, 0) for name in sizes)
     if values.shape != (rows * columns, 3 * time * side**2):
         raise InvalidInput(
-            f"{type(steps).__name__} gives patches {tuple(values.shape)}, which do not fit {rows} × {columns} of "
-            f"{side} pixels; wrap the network in vqa_explain.CustomModel"
+            f"{type(steps).__name__} returns patches of shape {tuple(values.shape)}, which are not {rows} × "
+            f"{columns} patches of {side} × {side} pixels; wrap the network in vqa_explain.CustomModel"
         )
     cut = values.unflatten(1, (3, time, side, side))[:, :, 0]
     cut = cut.unflatten(0, (rows // merge, columns // merge, merge, merge))
@@ -324,7 +324,7 @@ def _any_resolution(values: Tensor, steps: Any, size: tuple[int, int]) -> Tiles:
     """LLaVA's tiles: the whole first; the picture is resized into the best canvas and padded.
 
     Raises:
-        InvalidInput: there are not as many tiles as the canvas has.
+        InvalidInput: the number of tiles is not that of the canvas.
     """
     from transformers.image_processing_utils import select_best_resolution
 
@@ -339,7 +339,7 @@ def _split(values: Tensor, steps: Any, picture: Any) -> Tiles:
     """Idefics3's tiles: the picture resized to whole tiles, then the whole in one.
 
     Raises:
-        InvalidInput: the processor does not say how its tiles lie, or says what does not fit.
+        InvalidInput: the processor does not say how its tiles lie, or their number is another.
     """
     rows, columns = _rows_and_columns(steps, picture)
     _check_tiles(values, steps, rows * columns)
@@ -348,15 +348,15 @@ def _split(values: Tensor, steps: Any, picture: Any) -> Tiles:
 
 
 def _check_tiles(values: Tensor, steps: Any, count: int) -> None:
-    """Refuses tiles (1, N, 3, h, w) that are not `count` of the picture's parts and one of the whole.
+    """Refuses tiles (1, N, 3, h, w) that are not `count` parts of the picture and one of the whole.
 
     Raises:
-        InvalidInput: they are another number, so that nobody knows where they lie.
+        InvalidInput: their number is another, so that it is not known where they lie.
     """
     if not count or values.shape[1] != count + 1:
         raise InvalidInput(
-            f"{type(steps).__name__} gives {values.shape[1]} tiles, and it is not known where they lie in the "
-            "picture; turn its splitting of pictures off, or wrap the network in vqa_explain.CustomModel"
+            f"{type(steps).__name__} returns {values.shape[1]} tiles, and it is not known where they lie in the "
+            "picture; set it not to split pictures, or wrap the network in vqa_explain.CustomModel"
         )
 
 

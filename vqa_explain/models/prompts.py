@@ -56,8 +56,8 @@ def read_prompt(
     inputs.pop("labels", None)
     if "input_ids" not in inputs:
         raise Unsupported(
-            f"{type(processor).__name__} makes no tokens of a question ({', '.join(inputs)}), so its words cannot be "
-            "found; wrap the network in vqa_explain.CustomModel"
+            f"{type(processor).__name__} does not turn a question into tokens (it returns {', '.join(inputs)}), so "
+            "words cannot be explained; wrap the network in vqa_explain.CustomModel"
         )
     ids = inputs["input_ids"][0].tolist()
     image = getattr(config, "image_token_id", None)

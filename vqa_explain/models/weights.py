@@ -1,4 +1,4 @@
-"""What tells the weights that a network has now from those that it had before."""
+"""How to see that the weights of a network have changed."""
 
 import zlib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def tensors_of(module: nn.Module) -> Iterator[Tensor]:
 def places(module: nn.Module) -> tuple[tuple[int, int], ...]:
     """Where each weight and buffer is, and how often it was changed in place.
 
-    It takes microseconds, and misses changes of a tensor's `.data`, which are not counted.
+    It takes microseconds. Changes through a tensor's `.data` are not counted, unless its memory is another.
     """
     return tuple(
         (one.data_ptr(), one._version) for one in tensors_of(module) if not one.is_inference()
@@ -27,7 +27,7 @@ def places(module: nn.Module) -> tuple[tuple[int, int], ...]:
 def contents(module: nn.Module) -> tuple[Any, ...]:
     """A check sum of each weight and buffer, which depends on the place of every bit.
 
-    It takes 14 ms for ResNet-18 on one core, four times what their plain sums take. But sums stay where numbers
+    It takes 14 ms for ResNet-18 on one core, four times as long as plain sums. But sums stay the same where numbers
     change places, or one gains what another loses.
     """
     return tuple((one.dtype, one.shape, zlib.crc32(bits(one))) for one in tensors_of(module))
