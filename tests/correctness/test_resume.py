@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Linear, ToTensor
-from PIL import Image
+from PIL import Image, ImageCms
 from torchvision import transforms
 
 import vqa_explain as vx
@@ -476,14 +476,98 @@ def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to():
         assert {key for key in known if other[key] != known[key]} == {concerned}
 
 
-def test_a_color_profile_and_a_turn_change_the_picture():
-    plain, profiled, turned = (Image.new("RGB", (8, 8), "red") for _ in range(3))
-    profiled.info["icc_profile"] = b"a profile"
-    turned.getexif()[0x0112] = 6
-    stamps_of = {
-        row_stamp(vx.Example(one, "What?"))["picture"] for one in (plain, profiled, turned)
-    }
-    assert len(stamps_of) == 3
+def paletted(change=""):
+    """Four colors by number, of which the first may be another color, or transparent."""
+    picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 4, mode="P")
+    first = [0, 0, 255] if change == "palette" else [255, 0, 0]
+    picture.putpalette([*first, 0, 255, 0, 9, 9, 9, 200, 200, 200])
+    if change == "transparency":
+        picture.info["transparency"] = 0
+    if change == "half transparent":
+        picture.info["transparency"] = bytes([128, 255, 255, 255])
+    return picture
+
+
+def keyed(mode, change=""):
+    """A picture of one color, which may be the transparent one, or is turned."""
+    color = {"L": 7, "RGB": (7, 7, 7), "I;16": 700}[mode]
+    picture = Image.new(mode, (8, 8), 9 if mode == "L" else color)
+    picture.putpixel((1, 2), color)
+    if change == "transparency":
+        picture.info["transparency"] = color
+    if change == "turn":
+        picture.getexif()[0x0112] = 6
+    if change == "pixel":
+        picture.putpixel((5, 5), 65_000 if mode == "I;16" else color)
+    return picture
+
+
+def profiled():
+    """A picture whose color profile calls its red green."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = Image.new("RGB", (8, 8), (200, 40, 7))
+    swapped = profile.replace(b"rXYZ", b"....").replace(b"gXYZ", b"rXYZ").replace(b"....", b"gXYZ")
+    picture.info["icc_profile"] = swapped
+    return picture
+
+
+def layered(mode, alpha=255):
+    """A picture with an alpha channel."""
+    base = paletted() if mode == "PA" else Image.new("L", (8, 8), 100)
+    picture = base.convert(mode)
+    picture.putalpha(alpha)
+    assert picture.mode == mode
+    return picture
+
+
+def frame(tmp_path, number):
+    """A frame of a film that is opened from a file and not read yet."""
+    path = tmp_path / "film.gif"
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    film = Image.open(path)
+    film.seek(number)
+    return film
+
+
+PILLOW = {
+    "a palette": lambda _: (paletted(), paletted("palette")),
+    "a transparent color of a palette": lambda _: (paletted(), paletted("transparency")),
+    "transparencies of a palette": lambda _: (
+        paletted("transparency"),
+        paletted("half transparent"),
+    ),
+    "a transparent gray": lambda _: (keyed("L"), keyed("L", "transparency")),
+    "a transparent color": lambda _: (keyed("RGB"), keyed("RGB", "transparency")),
+    "a color profile": lambda _: (Image.new("RGB", (8, 8), (200, 40, 7)), profiled()),
+    "a turn": lambda _: (keyed("L"), keyed("L", "turn")),
+    "a deep pixel": lambda _: (keyed("I;16"), keyed("I;16", "pixel")),
+    "alpha, LA": lambda _: (layered("LA"), layered("LA", 90)),
+    "alpha, PA": lambda _: (layered("PA"), layered("PA", 90)),
+    "alpha, RGBA": lambda _: (layered("RGBA"), layered("RGBA", 90)),
+    "a frame": lambda folder: (frame(folder, 0), frame(folder, 1)),
+}
+
+
+@pytest.mark.parametrize("what", PILLOW)
+def test_whatever_changes_how_a_picture_in_memory_looks_changes_its_stamp(tmp_path, what):
+    before, after = PILLOW[what](tmp_path)
+    assert not np.array_equal(vx.examples.read_image(before), vx.examples.read_image(after))
+
+    def stamp(image):
+        return row_stamp(vx.Example(image, "What?"))["picture"]
+
+    assert stamp(before) != stamp(after)
+    same = PILLOW[what](tmp_path)
+    assert [stamp(image) for image in same] == [stamp(before), stamp(after)]
+
+
+def test_a_picture_that_cannot_be_read_has_a_stamp_too(tmp_path):
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    known = {row_stamp(vx.Example(Image.open(path), "What?"))["picture"] for _ in range(2)}
+    assert len(known) == 1
 
 
 def test_what_a_row_is_known_by(tmp_path):

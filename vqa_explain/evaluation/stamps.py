@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from vqa_explain.examples import Example
+from vqa_explain.errors import VQAExplainError
+from vqa_explain.examples import Example, read_image
 from vqa_explain.models.base import Model
 
 Stamp = dict[str, str]
@@ -105,11 +106,24 @@ def _picture(image: Any, pictures: str) -> str:
         return f"error {image}"
     if isinstance(image, str | os.PathLike):
         return _file(Path(image), pictures)
-    # Of Pillow: its profile and its turn count too, since they are applied.
     if hasattr(image, "getbands"):
-        info = image.info.get("icc_profile") or b""
-        return digest(image.mode, image.size, image.tobytes(), info, image.getexif().get(0x0112, 1))
+        return _of_pillow(image)
     return _array(image)
+
+
+def _of_pillow(image: Any) -> str:
+    """A hash of what models see of a picture in memory, and of its own numbers.
+
+    A palette, transparency, a color profile and a turn change only what is seen. What is below a
+    transparent place is not seen, but an adapter of the user's own may read it.
+    """
+    try:
+        own = digest(image.mode, image.size, image.tobytes())
+        return digest(own, _array(read_image(image)))
+    except (VQAExplainError, OSError, SyntaxError, ValueError) as error:
+        # Told where the example is judged; no address of the object, which differs each time.
+        message = _without_addresses(str(error))
+        return f"error {image.mode} {image.size} {type(error).__name__} {message}"
 
 
 def _file(path: Path, pictures: str) -> str:
