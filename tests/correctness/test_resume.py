@@ -4,15 +4,18 @@ import json
 import logging
 import os
 import textwrap
+import threading
+from collections import deque
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import Linear, ToTensor
-from PIL import Image
+from PIL import Image, ImageCms
 from torchvision import transforms
 
 import vqa_explain as vx
@@ -476,14 +479,98 @@ def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to():
         assert {key for key in known if other[key] != known[key]} == {concerned}
 
 
-def test_a_color_profile_and_a_turn_change_the_picture():
-    plain, profiled, turned = (Image.new("RGB", (8, 8), "red") for _ in range(3))
-    profiled.info["icc_profile"] = b"a profile"
-    turned.getexif()[0x0112] = 6
-    stamps_of = {
-        row_stamp(vx.Example(one, "What?"))["picture"] for one in (plain, profiled, turned)
-    }
-    assert len(stamps_of) == 3
+def paletted(change=""):
+    """Four colors by number, of which the first may be another color, or transparent."""
+    picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 4, mode="P")
+    first = [0, 0, 255] if change == "palette" else [255, 0, 0]
+    picture.putpalette([*first, 0, 255, 0, 9, 9, 9, 200, 200, 200])
+    if change == "transparency":
+        picture.info["transparency"] = 0
+    if change == "half transparent":
+        picture.info["transparency"] = bytes([128, 255, 255, 255])
+    return picture
+
+
+def keyed(mode, change=""):
+    """A picture of one color, which may be the transparent one, or is turned."""
+    color = {"L": 7, "RGB": (7, 7, 7), "I;16": 700}[mode]
+    picture = Image.new(mode, (8, 8), 9 if mode == "L" else color)
+    picture.putpixel((1, 2), color)
+    if change == "transparency":
+        picture.info["transparency"] = color
+    if change == "turn":
+        picture.getexif()[0x0112] = 6
+    if change == "pixel":
+        picture.putpixel((5, 5), 65_000 if mode == "I;16" else color)
+    return picture
+
+
+def profiled():
+    """A picture whose color profile calls its red green."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = Image.new("RGB", (8, 8), (200, 40, 7))
+    swapped = profile.replace(b"rXYZ", b"....").replace(b"gXYZ", b"rXYZ").replace(b"....", b"gXYZ")
+    picture.info["icc_profile"] = swapped
+    return picture
+
+
+def layered(mode, alpha=255):
+    """A picture with an alpha channel."""
+    base = paletted() if mode == "PA" else Image.new("L", (8, 8), 100)
+    picture = base.convert(mode)
+    picture.putalpha(alpha)
+    assert picture.mode == mode
+    return picture
+
+
+def frame(tmp_path, number):
+    """A frame of a film that is opened from a file and not read yet."""
+    path = tmp_path / "film.gif"
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    film = Image.open(path)
+    film.seek(number)
+    return film
+
+
+PILLOW = {
+    "a palette": lambda _: (paletted(), paletted("palette")),
+    "a transparent color of a palette": lambda _: (paletted(), paletted("transparency")),
+    "transparencies of a palette": lambda _: (
+        paletted("transparency"),
+        paletted("half transparent"),
+    ),
+    "a transparent gray": lambda _: (keyed("L"), keyed("L", "transparency")),
+    "a transparent color": lambda _: (keyed("RGB"), keyed("RGB", "transparency")),
+    "a color profile": lambda _: (Image.new("RGB", (8, 8), (200, 40, 7)), profiled()),
+    "a turn": lambda _: (keyed("L"), keyed("L", "turn")),
+    "a deep pixel": lambda _: (keyed("I;16"), keyed("I;16", "pixel")),
+    "alpha, LA": lambda _: (layered("LA"), layered("LA", 90)),
+    "alpha, PA": lambda _: (layered("PA"), layered("PA", 90)),
+    "alpha, RGBA": lambda _: (layered("RGBA"), layered("RGBA", 90)),
+    "a frame": lambda folder: (frame(folder, 0), frame(folder, 1)),
+}
+
+
+@pytest.mark.parametrize("what", PILLOW)
+def test_whatever_changes_how_a_picture_in_memory_looks_changes_its_stamp(tmp_path, what):
+    before, after = PILLOW[what](tmp_path)
+    assert not np.array_equal(vx.examples.read_image(before), vx.examples.read_image(after))
+
+    def stamp(image):
+        return row_stamp(vx.Example(image, "What?"))["picture"]
+
+    assert stamp(before) != stamp(after)
+    same = PILLOW[what](tmp_path)
+    assert [stamp(image) for image in same] == [stamp(before), stamp(after)]
+
+
+def test_a_picture_that_cannot_be_read_has_a_stamp_too(tmp_path):
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    known = {row_stamp(vx.Example(Image.open(path), "What?"))["picture"] for _ in range(2)}
+    assert len(known) == 1
 
 
 def test_what_a_row_is_known_by(tmp_path):
@@ -696,3 +783,221 @@ def test_a_checkpoint_in_another_folder_has_the_same_settings(folder, scenes_mod
     data = list(vx.load_dataset("scenes:test"))[:1]
     model = vx.load(copied, device="cpu")
     assert behavior_stamps(model, data) == behavior_stamps(scenes_model, data)
+
+
+class Held:
+    """A value in an object of one's own, which knows its layer, and holds what cannot be pickled."""
+
+    def __init__(self, value, layer):
+        self.value, self.layer, self.lock = value, layer, threading.Lock()
+
+
+class Keeping(Reading):
+    """Holds a value that matters for one word alone."""
+
+    def __init__(self, hold, value):
+        super().__init__()
+        hold(self, value)
+
+    def factor(self):
+        return self.held
+
+    def forward(self, pixels, ids):
+        found = super().forward(pixels, ids)
+        matters = (ids == VOCABULARY["gnu"]).any(1, keepdim=True)
+        return torch.where(matters, found * self.factor(), found)
+
+
+def holding(make, read, name="held"):
+    """A maker of networks that hold `make(value, network)`, of which `read` gives the number."""
+
+    class Keeper(Keeping):
+        def factor(self):
+            return float(read(getattr(self, name)))
+
+    return lambda value: Keeper(lambda net, x: setattr(net, name, make(x, net)), value)
+
+
+def first_of(values):
+    return next(iter(values))
+
+
+def doubled(factor, x):
+    return factor * x
+
+
+def masked_sum(values):
+    return values.to_dense().float().sum()
+
+
+HOLDERS = {
+    "a dictionary": holding(lambda x, _: {"gnu": x}, lambda held: held["gnu"]),
+    "a dictionary of lists": holding(lambda x, _: {"gnu": [1, x]}, lambda held: held["gnu"][1]),
+    "a set": holding(lambda x, _: {x}, first_of),
+    "a frozen set": holding(lambda x, _: frozenset([x]), first_of),
+    "a queue": holding(lambda x, _: deque([x]), first_of),
+    "a list of dictionaries": holding(lambda x, _: [{4: x}], lambda held: held[0][4]),
+    "an array": holding(lambda x, _: np.array([1.0, x]), lambda held: held[1]),
+    "an array of objects": holding(
+        lambda x, _: np.array([("gnu", x), None], dtype=object), lambda held: held[0][1]
+    ),
+    "a number of NumPy": holding(lambda x, _: np.float32(x), lambda held: held),
+    "a tensor": holding(lambda x, _: torch.tensor([1.0, x]), lambda held: held[1]),
+    "a tensor of bfloat16": holding(
+        lambda x, _: torch.tensor([1.0, x], dtype=torch.bfloat16), lambda held: held[1]
+    ),
+    "a sparse tensor": holding(lambda x, _: torch.tensor([0.0, x]).to_sparse(), masked_sum),
+    "weights in a list": holding(
+        lambda x, _: [torch.nn.Parameter(torch.tensor(x))], lambda held: held[0].detach()
+    ),
+    "an object": holding(lambda x, net: Held(x, net), lambda held: held.value),
+    "a namespace": holding(lambda x, _: SimpleNamespace(gnu=x), lambda held: held.gnu),
+    "a function": holding(lambda x, _: lambda y: x * y, lambda held: held(1.0)),
+    "a partial": holding(lambda x, _: partial(doubled, x), lambda held: held(1.0)),
+    "a private name": holding(lambda x, _: x, lambda held: held, name="_held"),
+}
+
+
+def reader(network):
+    return vx.CustomModel(
+        network,
+        image=transforms.ToTensor(),
+        labels=["a", "b", "c"],
+        device="cpu",
+        text=VOCABULARY,
+        words=str.split,
+    )
+
+
+def asking(folder, *questions):
+    """The rows with their questions; the last one is asked of all the others too."""
+    asked = [*questions, *[questions[-1]] * 7][:7]
+    pairs = zip(rows(folder), asked, strict=True)
+    return [vx.Example(**{**vars(row), "question": text}) for row, text in pairs]
+
+
+def stamps_now(model, data):
+    """The stamps, as a shard of a run keeps them."""
+    return json.loads(json.dumps(behavior_stamps(model, data)))
+
+
+def changed(before, after):
+    return {key for key in after if not same_behavior(before[key], after[key])}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_table_that_the_first_call_makes_is_compared(folder, there):
+    """As one read from a file; the name is there with `None`, or is not there yet."""
+
+    class Late(Keeping):
+        def factor(self):
+            if getattr(self, "table", None) is None:
+                self.table = {"gnu": self.read()}
+            return self.table["gnu"]
+
+    def build(value):
+        network = Late(lambda net, _: setattr(net, "table", None) if there else None, None)
+        with open(folder / "table", "w") as file:
+            file.write(str(value))
+        network.read = ReadFrom(folder / "table")
+        return network
+
+    data = asking(folder, "is zebra")
+    before, same, after = (stamps_now(reader(build(x)), data) for x in (1.5, 1.5, 2.5))
+    assert changed(before, same) == set()
+    assert changed(before, after) == {"settings"}
+
+
+class ReadFrom:
+    """Reads the number in a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self):
+        return float(self.path.read_text())
+
+
+@pytest.mark.parametrize("what", HOLDERS)
+def test_a_value_that_a_layer_holds_for_other_words_is_compared(folder, what):
+    build, data = HOLDERS[what], asking(folder, "is zebra")
+    pixels, ids = torch.ones(1, 3, 8, 8), torch.tensor([[2, VOCABULARY["gnu"]]])
+    assert not torch.equal(build(1.5)(pixels, ids), build(2.5)(pixels, ids))
+    before, same, after = (stamps_now(reader(build(x)), data) for x in (1.5, 1.5, 2.5))
+    assert changed(before, same) == set()
+    assert changed(before, after) == {"settings"}
+
+
+def test_a_network_that_changed_for_words_of_the_data_is_computed_again(folder, tmp_path, caplog):
+    """Held where no stamp of values can look: in what cannot be pickled."""
+
+    class Locked:
+        def __init__(self, value):
+            self.value = value
+
+        def __reduce_ex__(self, protocol):
+            raise TypeError("a lock")
+
+    build = holding(lambda x, _: Locked(x), lambda held: held.value)
+    data = asking(folder, "is zebra", "is gnu")
+    run(reader(build(1.5)), data, tmp_path / "run")
+    found = run(reader(build(2.5)), data, tmp_path / "run")
+    assert "what the model answers changed" in caplog.text
+    assert_as_made_anew(found, run(reader(build(2.5)), data, tmp_path / "fresh"))
+
+
+@pytest.mark.parametrize("kind", [list, Rereadable])
+def test_questions_of_the_data_may_change_while_the_model_stays(folder, kind):
+    model = reader(Reading())
+    before = stamps_now(model, kind(asking(folder, "is zebra", "is gnu")))
+    for questions in (["is gnu"], ["gnu zebra", "is zebra"], ["zebra is", "zebra gnu"]):
+        assert changed(before, stamps_now(model, kind(asking(folder, *questions)))) == set()
+    assert changed(before, stamps_now(model, kind(asking(folder, "is zebra")[:1]))) == set()
+
+
+class Remembering(Network):
+    """Keeps what `remember` makes of each batch; a number that it does not keep is its slope."""
+
+    def __init__(self, remember, first, slope=0.1):
+        super().__init__()
+        self.remember, self.kept, self.act = remember, first, torch.nn.LeakyReLU(slope)
+
+    def forward(self, x):
+        self.kept = self.remember(self.kept, x)
+        return self.act(super().forward(x))
+
+
+def largest(kept, x):
+    return max(kept, len(x))
+
+
+MEMORIES = {
+    "the largest batch": (largest, 0),
+    "the largest batch, from two on": (largest, 2),
+    "the largest batch, above most": (largest, 150),
+    "the largest number": (lambda kept, x: max(kept, x.detach().max().item()), 0.0),
+    "the number of calls": (lambda kept, x: kept + 1, 0),
+    "the last batch": (lambda kept, x: x.detach().clone(), None),
+    "whether it was called": (lambda kept, x: True, False),
+}
+
+
+@pytest.mark.parametrize("what", MEMORIES)
+@pytest.mark.parametrize("anew", [True, False])
+def test_what_a_layer_remembers_of_its_use_is_no_setting(
+    folder, tmp_path, caplog, monkeypatch, what, anew
+):
+    def build(slope=0.1):
+        return classifier(network=Remembering(*MEMORIES[what], slope))
+
+    model = build()
+    run(model, rows(folder), tmp_path / "run")
+    again = build() if anew else model
+    with torch.no_grad():
+        again.module(3 * torch.ones(200, 3, 8, 8))  # more than in the run before
+    ids = encoded_of(again, monkeypatch)
+    run(again, rows(folder), tmp_path / "run")
+    assert [i for i in ids if i] == []  # but for the model's check of itself
+    assert "computed again" not in caplog.text
+    run(build(slope=0.6), rows(folder), tmp_path / "run")
+    assert "the settings of the network's layers changed" in caplog.text

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.evaluation.stamps import Stamp, digest
+from vqa_explain.evaluation.jobs import can_be_indexed
+from vqa_explain.evaluation.stamps import Stamp, digest, settings_of
 from vqa_explain.examples import Example, read_image
 from vqa_explain.game import Game, make_players
 from vqa_explain.memory import lacks_memory
@@ -40,8 +41,11 @@ PROBE = "probe"  # the id of the examples that are tried
 KEPT = 48  # numbers of each array, for machines whose last bits differ
 # How far scores of two machines may be from each other, relative to the largest of their array.
 ROUNDING = 1e-3
-# What a layer holds besides its settings: where it was read from, and a state that passes.
-NO_SETTINGS = {"name_or_path", "training"}
+MOVES = "moves"  # for the value of a setting that changes while the network is used
+# The rows whose questions are tried: the same ones, however many more rows there are.
+PLACES = (0, 1, 3, 10, 100, 1_000, 10_000)
+LISTED = 20  # rows of data that can only be read in order, of which some are tried
+ROWS = 4  # in the largest batch that is tried
 log = logging.getLogger("vqa_explain")
 
 
@@ -50,11 +54,13 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
 
     Args:
         model: what is tried, in evaluation mode and with one thread.
-        dataset: its first example says which sizes and questions the model takes, where it does not
-            take the fixed ones.
+        dataset: some of its questions are tried too, since its words may be others than the fixed
+            ones; its first example says which sizes the model takes, where it does not take the fixed ones.
     """
+    questions = _questions(dataset) if _reads(model) else []
     # Gradients are allowed as in `explain`, whatever the caller does: some networks take another way without.
     with network_held(model.module), one_thread(model.device), torch.enable_grad():
+        before = settings_of(model.module)
         tried = list(_tried(model, _first(dataset)))
         if not tried:
             log.warning(
@@ -62,32 +68,54 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
                 "knows it by its code and weights alone",
                 model.name,
             )
+        asked = [_asked(model, tried[0], text) for text in questions] if tried else []
         found = {
             "pictures": _text(model, (one.pixels for one in tried)),
             "questions": _text(model, _question_numbers(model, tried)),
             "answers": _text(model, _said(model, tried)),
+            "absence": _text(model, _absent(model, tried)),
         }
-        before = _settings(model)
-        found["absence"] = _text(model, _absent(model, tried))
-        # A number that moves from call to call counts something; it is no setting.
-        stay = sorted(before & _settings(model))
-    return {**found, "settings": digest(*stay)}
-
-
-def _settings(model: Model) -> set[str]:
-    """The plain values that the network's layers hold, such as a slope: no weight, and no code."""
+        after = settings_of(model.module)
+    read = {digest(text): one for text, (one, _) in zip(questions, asked, strict=False)}
+    said = {digest(text): one for text, (_, one) in zip(questions, asked, strict=False)}
     return {
-        f"{path} {name} {value!r}"
-        for path, layer in model.module.named_modules()
-        for name, value in vars(layer).items()
-        if not name.startswith("_") and name not in NO_SETTINGS and _is_setting(value)
+        **found,
+        "questions": _with_asked(found["questions"], read),
+        "answers": _with_asked(found["answers"], said),
+        "settings": json.dumps({"settings": _staying(before, after)}, sort_keys=True),
     }
 
 
-def _is_setting(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_is_setting, value))
-    return isinstance(value, bool | int | float | complex | str | torch.dtype | type(None))
+def _staying(before: Stamp, after: Stamp) -> Stamp:
+    """The settings; `MOVES` for one that counts calls, or keeps what it saw.
+
+    What was not there before the first call was made by it, such as a table that is read then.
+    """
+    return {key: MOVES if before.get(key, told) != told else told for key, told in after.items()}
+
+
+def _questions(dataset: Any) -> list[str]:
+    """A few of the data's own questions, each once."""
+    if can_be_indexed(dataset):
+        rows = [_or_none(partial(dataset.__getitem__, i)) for i in PLACES if i < len(dataset)]
+    else:
+        first = list(islice(iter(dataset), LISTED))
+        rows = [first[i] for i in PLACES if i < len(first)]
+    return list(dict.fromkeys(row.question for row in rows if row is not None and row.question))
+
+
+def _asked(model: Model, encoded: Encoded, question: str) -> tuple[str, str]:
+    """How a question is read, and what is answered, about the picture of an example."""
+    one = _encoded(model, replace(encoded.example, question=question))
+    if one is None:
+        return _text(model, [None]), _text(model, [None])
+    words = [(word.start, word.end) for word in one.words]
+    return _text(model, [one.ids, words]), _text(model, [_scores(model, one)])
+
+
+def _with_asked(told: str, asked: dict[str, str]) -> str:
+    """A stamp with those of the data's own questions, by the question."""
+    return json.dumps({**json.loads(told), "asked": asked})
 
 
 def same_behavior(one: str | None, other: str | None) -> bool:
@@ -100,6 +128,23 @@ def same_behavior(one: str | None, other: str | None) -> bool:
     if not (one.startswith("{") and other.startswith("{")):  # a hash alone
         return False
     here, there = json.loads(one), json.loads(other)
+    if "settings" in here:
+        return _same_settings(here["settings"], there.get("settings", {}))
+    # Rows of the data may come and go; that is no change of the model.
+    asked, before = here.pop("asked", {}), there.pop("asked", {})
+    both = asked.keys() & before.keys()
+    return _same_numbers(here, there) and all(same_behavior(asked[q], before[q]) for q in both)
+
+
+def _same_settings(here: Stamp, there: Stamp) -> bool:
+    """Whether all settings are the same that move in neither of two runs."""
+    pairs = [(here.get(key), there.get(key)) for key in here.keys() | there.keys()]
+    return all(MOVES in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _same_numbers(here: dict[str, Any], there: dict[str, Any]) -> bool:
+    if here == there:
+        return True
     if here["where"] == there["where"] and here["exact"]:
         return False
     if (here["shapes"], here["whole"]) != (there["shapes"], there["whole"]):
@@ -205,7 +250,10 @@ def _said(model: Model, tried: list[Encoded]) -> Iterator[Any]:
 
 
 def _absent(model: Model, tried: list[Encoded]) -> Iterator[Any]:
-    """Scores of an example without its regions, and without its words under each fill."""
+    """Scores of an example without its regions, and without its words under each fill; as a batch.
+
+    A batch, since some layers remember the largest that they saw.
+    """
     if not tried:
         return
     encoded = tried[0]
@@ -224,7 +272,7 @@ def _scores_without(
     players = make_players(encoded)
     target = Target(0, None, "logit", kind=model.kind)
     game = Game(model, encoded, players, fills, target, seed=0)
-    present = torch.ones(1, len(game), dtype=torch.bool, device=model.device)
+    present = torch.ones(ROWS, len(game), dtype=torch.bool, device=model.device)
     count = players.regions.count
     (present[:, :count] if absent == "image" else present[:, count:]).fill_(False)
     return game.logits(present)

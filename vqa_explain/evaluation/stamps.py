@@ -2,8 +2,10 @@
 
 import ast
 import dataclasses
+import dis
 import hashlib
 import importlib.util
+import inspect
 import json
 import os
 import platform
@@ -17,9 +19,12 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 
-from vqa_explain.examples import Example
+from vqa_explain.errors import VQAExplainError
+from vqa_explain.examples import Example, read_image
 from vqa_explain.models.base import Model
+from vqa_explain.models.weights import bits
 
 Stamp = dict[str, str]
 PICTURES = ("time", "content")  # what a picture file is known by: its size and time, or its bytes
@@ -61,6 +66,22 @@ _BY_DATACLASS = (
 )
 
 
+# Types of tensors that arrays can have.
+_OF_NUMPY = (
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.float16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.complex128,
+)
+# What a layer holds besides its settings: torch's own books, and where it was read from.
+_NO_SETTINGS = {*vars(torch.nn.Module()), "name_or_path", "_name_or_path"}
 # Values that their own text tells in full.
 _PLAIN = (bool, int, float, complex, str, bytes, Path, type(None))
 
@@ -105,11 +126,24 @@ def _picture(image: Any, pictures: str) -> str:
         return f"error {image}"
     if isinstance(image, str | os.PathLike):
         return _file(Path(image), pictures)
-    # Of Pillow: its profile and its turn count too, since they are applied.
     if hasattr(image, "getbands"):
-        info = image.info.get("icc_profile") or b""
-        return digest(image.mode, image.size, image.tobytes(), info, image.getexif().get(0x0112, 1))
+        return _of_pillow(image)
     return _array(image)
+
+
+def _of_pillow(image: Any) -> str:
+    """A hash of what models see of a picture in memory, and of its own numbers.
+
+    A palette, transparency, a color profile and a turn change only what is seen. What is below a
+    transparent place is not seen, but an adapter of the user's own may read it.
+    """
+    try:
+        own = digest(image.mode, image.size, image.tobytes())
+        return digest(own, _array(read_image(image)))
+    except (VQAExplainError, OSError, SyntaxError, ValueError) as error:
+        # Told where the example is judged; no address of the object, which differs each time.
+        message = _without_addresses(str(error))
+        return f"error {image.mode} {image.size} {type(error).__name__} {message}"
 
 
 def _file(path: Path, pictures: str) -> str:
@@ -125,8 +159,25 @@ def _file(path: Path, pictures: str) -> str:
 def _array(values: Any) -> str:
     if values is None:
         return ""
-    array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if isinstance(values, torch.Tensor):
+        return _tensor(values.detach())
+    array = np.asarray(values)
+    if array.dtype.hasobject:  # its bytes are addresses, which differ in each process
+        return digest(array.shape, _value(array.tolist()))
     return digest(array.dtype.str, array.shape, np.ascontiguousarray(array).tobytes())
+
+
+def _tensor(tensor: torch.Tensor) -> str:
+    """A hash of a tensor's numbers: that of the same array where NumPy knows the type."""
+    if tensor.is_meta:  # it has no numbers
+        return digest("meta", tensor.dtype, tuple(tensor.shape))
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    tensor = tensor.resolve_conj().resolve_neg()
+    if not tensor.is_quantized and tensor.dtype in _OF_NUMPY:
+        return _array(tensor.cpu().numpy())
+    scales = repr(tensor) if tensor.is_quantized else ""
+    return digest(tensor.dtype, tuple(tensor.shape), bits(tensor).tobytes(), scales)
 
 
 def code_stamps(model: Model, methods: dict[str, Any], metrics: dict[str, Any]) -> Stamp:
@@ -168,6 +219,99 @@ def given_stamp(model: Model) -> str:
     seen: dict[int, Any] = {id(part): part for part in model.module.modules()}
     _describe(getattr(model, "given", {}), "", seen, parts)
     return digest(*parts)
+
+
+def settings_of(network: torch.nn.Module) -> Stamp:
+    """A hash of each layer and name → a hash of the value that the layer holds by that name.
+
+    That is a number, a table, a tensor that is no weight and no buffer, a function, or an object
+    of the user's own; of another package's object, its class alone. Numbers that calls of the
+    layer write are left out.
+    """
+    layers = {id(part): part for part in network.modules()}
+    found: Stamp = {}
+    configs: dict[int, str] = {}  # every layer of a network from transformers holds the same one
+    for path, layer in network.named_modules():
+        own = _is_own(type(layer).__module__)
+        for name, value in vars(layer).items():
+            # What other packages call private are their books, such as the graph of compiled code.
+            if name in _NO_SETTINGS or (name.startswith("_") and not own):
+                continue
+            # `None` stands for what is not there yet, such as a table that the first call reads.
+            if value is None or _is_memory(layer, name, value):
+                continue
+            if hasattr(type(value), "to_diff_dict"):
+                configs.setdefault(id(value), _setting(_without_paths(value.to_dict()), layers))
+                told = configs[id(value)]
+            else:
+                told = _setting(value, layers)
+            # Short, since each shard notes them all.
+            found[digest(path, name)[:10]] = told[:12]
+    return found
+
+
+def _is_memory(layer: torch.nn.Module, name: str, value: Any) -> bool:
+    """Whether a number is one that calls of the layer write, such as the largest batch so far."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and name in _written_by_calls(type(layer))  # type: ignore[arg-type]
+
+
+@cache
+def _written_by_calls(cls: type[Any]) -> frozenset[str]:
+    """The names of a layer that `forward`, or a method that it names, gives a value."""
+    written: set[str] = set()
+    seen: set[str] = set()
+    waiting = ["forward"]
+    own = [one for one in cls.__mro__ if one not in torch.nn.Module.__mro__]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for one in own:
+            function = inspect.unwrap(vars(one).get(name))  # type: ignore[arg-type]
+            if isinstance(function, FunctionType):
+                for code in _codes(function.__code__):
+                    steps = dis.get_instructions(code)
+                    written |= {step.argval for step in steps if step.opname == "STORE_ATTR"}
+                    waiting += code.co_names
+    return frozenset(written)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions within."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _setting(value: Any, layers: dict[int, Any]) -> str:
+    if isinstance(value, _PLAIN):
+        return digest(_value(value))
+    # A network may be moved to another processor.
+    if isinstance(value, torch.device):
+        return digest("device")
+    if _is_foreign(value):
+        return digest(_value(value))
+    parts: list[str] = []
+    _describe(value, "", dict(layers), parts)
+    return digest(*parts)
+
+
+def _is_foreign(value: Any) -> bool:
+    """Whether a value is an object of an installed package that is no array and no function."""
+    home = type(value).__module__
+    known = home.split(".")[0] in (*sys.stdlib_module_names, "numpy", "torch")
+    return not known and not _is_own(home)
+
+
+def _without_paths(config: Any) -> Any:
+    """A configuration without the folders that it was read from."""
+    if isinstance(config, dict):
+        kept = {key: value for key, value in config.items() if key not in _NO_SETTINGS}
+        return {key: _without_paths(value) for key, value in kept.items()}
+    return config
 
 
 def code_of(thing: Any) -> str:
