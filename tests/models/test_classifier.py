@@ -126,8 +126,11 @@ def test_wrong_labels_outputs_and_questions_are_named(picture):
         def forward(self, x):
             return x.sum()
 
-    with pytest.raises(vx.InvalidInput, match=r"not \(B, K\)"):
+    # One number of one picture is one output; of two labels it cannot be the scores.
+    with pytest.raises(vx.InvalidInput, match=r"has one output.*outputs="):
         vx.explain(vx.load(Flat(), transform=ToTensor()), picture)
+    with pytest.raises(vx.InvalidInput, match=r"not \(1, K\)"):
+        vx.explain(vx.load(Flat(), transform=ToTensor(), labels=["a", "b"]), picture)
 
 
 def test_dropping_is_refused_where_nothing_can_leave_the_sequence(linear, picture):
