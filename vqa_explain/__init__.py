@@ -4,9 +4,11 @@ Names are imported when first used, so that `import vqa_explain` costs next to n
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import (
         InvalidInput,
@@ -15,14 +17,16 @@ if TYPE_CHECKING:
         Unsupported,
         VQAExplainError,
     )
+    from vqa_explain.evaluation.comparison import compare
     from vqa_explain.evaluation.report import Report
     from vqa_explain.evaluation.run import evaluate
     from vqa_explain.examples import Example
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
-    from vqa_explain.methods.base import Attribution, Task, register_method
-    from vqa_explain.metrics.base import Case, register_metric
+    from vqa_explain.methods.base import Attribution, Method, Task, register_method
+    from vqa_explain.metrics.base import Case, Curve, register_metric
+    from vqa_explain.models.base import Model
     from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.plugins import use
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "Attribution": "methods.base",
     "Case": "metrics.base",
+    "Curve": "metrics.base",
+    "Method": "methods.base",
+    "Model": "models.base",
+    "compare": "evaluation.comparison",
     "Task": "methods.base",
     "parameter": "registry",
     "register_method": "methods.base",
@@ -60,11 +68,14 @@ __all__ = [
     "Attribution",
     "Boxes",
     "Case",
+    "Curve",
     "CustomModel",
     "Example",
     "Explanation",
     "InvalidInput",
     "Masks",
+    "Method",
+    "Model",
     "NonFiniteScore",
     "OutOfMemory",
     "Report",
@@ -72,6 +83,8 @@ __all__ = [
     "Unsupported",
     "VQAExplainError",
     "Viewer",
+    "__version__",
+    "compare",
     "evaluate",
     "explain",
     "load",
@@ -86,8 +99,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name == "__version__":
+        value: Any = version("vqa_explain")
+    elif name in _HOMES:
+        value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)
+    else:
         raise AttributeError(f"module 'vqa_explain' has no attribute {name!r}")
-    value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -21,7 +21,11 @@ class Dataset(Protocol):
 
 
 def load_dataset(
-    name: str | Path, *, source: str | Path | None = None, fields: Mapping[str, str] | None = None
+    name: str | Path,
+    split: str | None = None,
+    *,
+    source: str | Path | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> Any:
     """The examples of a data set.
 
@@ -29,6 +33,7 @@ def load_dataset(
         name: "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa" from the hub, "clevr" from its
             official release; any of them with a split, as in "scenes:validation"; or the path of a table of one's own
             (CSV, JSON, Parquet), or of a folder that holds one: see `columns.open_file`.
+        split: the split, where the name does not say it, such as "test". Tables of one's own have none.
         source: a folder with a public data set's files, in place of the hub.
         fields: for a table of one's own: field of an Example → column.
 
@@ -36,13 +41,22 @@ def load_dataset(
         InvalidInput: no data set, split, file or column of that name.
     """
     text = str(name)
-    base, _, split = text.partition(":")
-    if base in SHIPPED:
-        return SHIPPED[base](split or "test")
-    if base in SCHEMAS:
-        return open_schema(base, split, None if source is None else Path(source))
+    base, _, named = text.partition(":")
+    if base in (*SHIPPED, *SCHEMAS):
+        if named and split not in (None, named):
+            raise InvalidInput(
+                f"data set {text!r} names the split {named!r}, and split= is {split!r}; give one of them"
+            )
+        chosen = named or split or ""
+        if base in SHIPPED:
+            return SHIPPED[base](chosen or "test")
+        return open_schema(base, chosen, None if source is None else Path(source))
     path = Path(text)
     if path.exists():
+        if split is not None:
+            raise InvalidInput(
+                f"table {text!r} has no splits; leave split= out, or give a table of the rows that you want"
+            )
         return open_file(path, fields)
     if path.suffix or "/" in text:
         raise InvalidInput(

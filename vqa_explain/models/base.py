@@ -331,6 +331,20 @@ class OpenModel(Model, Protocol):
         ...
 
 
+def described(model: Model) -> str:
+    """A model in one line: its name, family and device, what it takes and what it answers."""
+    takes = ", ".join(feature.name for feature in model.features)
+    labels = model.labels
+    if labels is None:
+        gives = "any text"
+    elif len(labels) == 1:
+        gives = f"the one output {labels[0]!r}"
+    else:
+        some = ", ".join(map(repr, labels[:3])) + (", …" if len(labels) > 3 else "")
+        gives = f"one of {len(labels)} answers ({some})"
+    return f"<model {model.name!r}: {model.family} on {model.device}, {takes} → {gives}>"
+
+
 def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
     """The most probable answers, best first; those of the highest values where the outputs are real numbers."""
     with network_held(model.module), torch.no_grad():

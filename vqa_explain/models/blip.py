@@ -12,7 +12,14 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import Encoded, Leaves, Positions, candidates_of, parameters_frozen
+from vqa_explain.models.base import (
+    Encoded,
+    Leaves,
+    Positions,
+    candidates_of,
+    described,
+    parameters_frozen,
+)
 from vqa_explain.models.candidates import (
     NEW_TOKENS,
     Candidates,
@@ -49,6 +56,8 @@ class BlipModel:
     kind = "log_probabilities"
     labels = None
     capabilities = frozenset({"gradients", "pixels"})
+
+    __repr__ = described
 
     def __init__(
         self,

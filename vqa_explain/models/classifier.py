@@ -17,6 +17,7 @@ from vqa_explain.models.base import (
     Encoded,
     Leaves,
     Positions,
+    described,
     own_labels,
     parameters_frozen,
 )
@@ -60,6 +61,8 @@ class ClassifierModel:
     family = "classifier"
     features: tuple[Feature, ...] = (ImageFeature(),)
     capabilities: frozenset[str] = frozenset({"gradients", "pixels"})
+
+    __repr__ = described
 
     def __init__(
         self,

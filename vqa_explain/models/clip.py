@@ -11,7 +11,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import FIT, Encoded, Leaves, Positions, parameters_frozen
+from vqa_explain.models.base import FIT, Encoded, Leaves, Positions, described, parameters_frozen
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import holds_network, network_held
@@ -57,6 +57,8 @@ class ClipModel:
     kind = FIT
     labels: tuple[str, ...] = FITS
     capabilities = frozenset({"gradients", "pixels"})
+
+    __repr__ = described
 
     def __init__(self, module: Any, processor: Any, name: str, device: torch.device) -> None:
         self.name, self.device = name, device

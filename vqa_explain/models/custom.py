@@ -16,7 +16,14 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token
 from vqa_explain.features.words import Word
 from vqa_explain.memory import lacks_memory
-from vqa_explain.models.base import Encoded, Leaves, Positions, choose_device, parameters_frozen
+from vqa_explain.models.base import (
+    Encoded,
+    Leaves,
+    Positions,
+    choose_device,
+    described,
+    parameters_frozen,
+)
 from vqa_explain.models.calling import (
     FAILURES,
     NetworkCall,
@@ -88,6 +95,8 @@ class CustomModel:
 
     family = "custom"
     capabilities: frozenset[str] = frozenset({"gradients", "pixels"})
+
+    __repr__ = described
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ from vqa_explain.models.base import (
     Leaves,
     Positions,
     candidates_of,
+    described,
     parameters_frozen,
 )
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
@@ -65,6 +66,8 @@ class GenerativeModel:
     kind = "log_probabilities"
     labels = None
     capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
+
+    __repr__ = described
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from vqa_explain.models.base import (
     Positions,
     SelfLayer,
     Streams,
+    described,
     own_labels,
     parameters_frozen,
 )
@@ -57,6 +58,8 @@ class LxmertModel:
 
     family = "lxmert"
     capabilities = frozenset({"gradients", "drop", "flow"})
+
+    __repr__ = described
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from vqa_explain.models.base import (
     Encoded,
     Leaves,
     Positions,
+    described,
     own_labels,
     parameters_frozen,
 )
@@ -42,6 +43,8 @@ class ViltModel:
 
     family = "vilt"
     capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
+
+    __repr__ = described
 
     def __init__(
         self,

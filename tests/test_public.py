@@ -1,0 +1,72 @@
+"""What a user sees at the top of the package: its names, its types, and models in one line."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from importlib.resources import files
+
+import pytest
+
+import vqa_explain as vx
+
+TYPED = """
+import vqa_explain as vx
+model = vx.load("scenes")
+reveal_type(vx.explain(model, "a.png", "why?", method="shapley", target="yes", seed=3))
+reveal_type(vx.explain(model, "a.png", "why?", target=["yes", "no"]))
+vx.explain(model, "a.png", seed="3")
+"""
+
+
+def test_the_names_are_listed_and_there():
+    assert dir(vx) == sorted(vx.__all__)
+    for name in vx.__all__:
+        assert getattr(vx, name) is not None
+    assert {"Curve", "Method", "Model", "compare"} <= set(dir(vx))
+    assert vx.__version__ == version("vqa_explain")
+    with pytest.raises(AttributeError, match="no attribute 'explian'"):
+        vx.explian  # noqa: B018 - it is the access that fails
+
+
+def test_editors_see_types(tmp_path):
+    assert (files("vqa_explain") / "py.typed").is_file()
+    path = tmp_path / "typed.py"
+    path.write_text(TYPED)
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-incremental", "--follow-imports=silent", str(path)],
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert 'Revealed type is "vqa_explain.explanation.Explanation"' in found
+    assert "list[vqa_explain.explanation.Explanation]" in found
+    assert 'No overload variant of "explain" matches argument types' in found
+
+
+def test_a_split_is_named_once(tmp_path):
+    by_name, by_split = (
+        vx.load_dataset("scenes:validation"),
+        vx.load_dataset("scenes", "validation"),
+    )
+    assert by_name[0].id == by_split[0].id != vx.load_dataset("scenes", split="test")[0].id
+    assert vx.load_dataset("scenes:test", split="test")[0].id == vx.load_dataset("scenes")[0].id
+    with pytest.raises(vx.InvalidInput, match="names the split 'test', and split= is 'validation'"):
+        vx.load_dataset("scenes:test", split="validation")
+    (tmp_path / "rows.csv").write_text("image,question\na.png,why?\n")
+    with pytest.raises(vx.InvalidInput, match="has no splits"):
+        vx.load_dataset(tmp_path / "rows.csv", split="test")
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("vilt", "vilt on cpu, image, text → one of"),
+        ("llava", "on cpu, image, text → any text>"),
+        ("vit", "on cpu, image → one of"),
+        ("clip", "clip on cpu, image, text → the one output"),
+        ("custom", "custom on cpu, image, text → one of"),
+    ],
+)
+def test_a_model_says_what_it_is(models, family, said):
+    model = models(family)
+    assert repr(model).startswith(f"<model {model.name!r}: ")
+    assert said in repr(model)
