@@ -62,6 +62,11 @@ def check_readable(example: Example) -> None:
         raise example.image
 
 
+def is_readable(example: Example) -> bool:
+    """Whether an example could be read (see `check_readable`)."""
+    return not isinstance(example.image, InvalidInput)
+
+
 def read_image(source: Any) -> np.ndarray:
     """The picture as (H, W, 3) uint8 sRGB (by its color profile), upright (EXIF), alpha laid over white.
 

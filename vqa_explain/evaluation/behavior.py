@@ -24,7 +24,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.game import Game, make_players
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Encoded, Model, OpenModel, Target, check_fills
-from vqa_explain.models.checking import ANSWERS, QUESTION, SCRIPTS, SIZES
+from vqa_explain.models.checking import ANSWERS, SCRIPTS, SIZES, question_for
 from vqa_explain.models.sharing import network_held
 from vqa_explain.precision import in_float64
 from vqa_explain.threads import one_thread
@@ -57,7 +57,7 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
         dataset: some of its questions are tried too, since its words may be others than the fixed
             ones; its first example says which sizes the model takes, where it does not take the fixed ones.
     """
-    questions = _questions(dataset) if _reads(model) else []
+    questions = _questions(dataset) if question_for(model) else []
     # Gradients are allowed as in `explain`, whatever the caller does: some networks take another way without.
     with network_held(model.module), one_thread(model.device), torch.enable_grad():
         before = settings_of(model.module)
@@ -184,8 +184,7 @@ def _tried(model: Model, first: Example | None) -> Iterator[Encoded]:
     # The first call of a model learns how the network is called, which an example of the data's
     # own size is sure to suit.
     known = None if first is None else _encoded(model, first)
-    question = getattr(model, "known_question", None) or QUESTION
-    asked = question if _reads(model) else None
+    asked = question_for(model)
     # A network that is still to be checked takes its first picture as the size that it is made for.
     waits = getattr(model, "unchecked", False)
     fixed = [] if waits else [Example(_picture(size), asked, id=PROBE) for size in SIZES]
@@ -196,10 +195,6 @@ def _tried(model: Model, first: Example | None) -> Iterator[Encoded]:
     elif known is not None and first is not None:
         yield known
         yield from filter(None, [_encoded(model, replace(first, image=255 - first.image))])
-
-
-def _reads(model: Model) -> bool:
-    return any(feature.name == "text" for feature in model.features)
 
 
 def _encoded(model: Model, example: Example) -> Encoded | None:
@@ -232,7 +227,7 @@ def _scores(model: Model, encoded: Encoded) -> Any:
 
 def _question_numbers(model: Model, tried: list[Encoded]) -> Iterator[Any]:
     """Token numbers and words of the examples, and of questions in several scripts."""
-    if not _reads(model):
+    if question_for(model) is None:
         return
     others = [replace(one.example, question=text) for one in tried[:1] for text in SCRIPTS]
     found = [*tried, *(_encoded(model, example) for example in others)]

@@ -23,7 +23,7 @@ from vqa_explain.evaluation.report import Report
 from vqa_explain.evaluation.resuming import grid_stamp, resume, resume_grid
 from vqa_explain.evaluation.stamps import PICTURES, code_stamps, versions
 from vqa_explain.evaluation.store import EXAMPLES, Store
-from vqa_explain.examples import Example
+from vqa_explain.examples import Example, is_readable
 from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS, explain
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, check_support
@@ -210,7 +210,7 @@ def _check_metrics(model: Model, dataset: Iterable[Example], metrics: list[Metri
         raise InvalidInput("no metric is asked for; see `vqa-explain metrics`")
     looked_at = islice(iter(dataset), LOOKED_AT)
     # What a row that cannot be read has is not known.
-    first = [held_by_example(e) for e in looked_at if not isinstance(e.image, Exception)]
+    first = [held_by_example(e) for e in looked_at if is_readable(e)]
     if not first:
         return
     held = {key: any(one[key] for one in first) for key in first[0]} | held_by_model(model)

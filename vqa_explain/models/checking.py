@@ -144,7 +144,7 @@ def check_model(model: Model, sizes: tuple[tuple[int, int], ...] = SIZES) -> Non
         with _left_alone(model, before):
             changed = _check_blocks(model, encoded)
             for picture in pictures[1:]:
-                _check_blocks(model, model.encode(Example(picture, _question(model))))
+                _check_blocks(model, model.encode(Example(picture, question_for(model))))
             _check_scores(model, encoded, changed, theirs)
             _check_words(model, pictures[0])
 
@@ -228,8 +228,8 @@ def _marked(picture: np.ndarray, place: tuple[float, float]) -> np.ndarray:
     return marked
 
 
-def _question(model: Model) -> str | None:
-    """A question that the model can read: a vocabulary may know other words than ours."""
+def question_for(model: Model) -> str | None:
+    """A question that the model can read; `None` of one that takes none. A vocabulary may know other words than ours."""
     if not any(feature.name == "text" for feature in model.features):
         return None
     return getattr(model, "known_question", None) or QUESTION
@@ -242,7 +242,7 @@ def _encoded(model: Model, picture: np.ndarray) -> Encoded:
         Untried: the network does not take such a picture or question.
     """
     try:
-        encoded = model.encode(Example(picture, _question(model)))
+        encoded = model.encode(Example(picture, question_for(model)))
         if model.labels is None:
             encoded = cast(OpenModel, model).with_answers(encoded, ANSWERS, 0)
     except OutOfMemory:
@@ -280,7 +280,7 @@ def _check_blocks(model: Model, encoded: Encoded) -> Encoded:
     picture = encoded.picture
     margins = [int(np.ceil(1.5 * max(1.0, extent))) for extent in encoded.geometry.extents]
     for place in PLACES:
-        changed = model.encode(Example(_marked(picture, place), _question(model)))
+        changed = model.encode(Example(_marked(picture, place), question_for(model)))
         change = in_float64((changed.pixels - encoded.pixels).abs().sum(dim=1)[0]).numpy()
         carried = encoded.geometry.to_original(np.where(change > 0.3 * change.max(), change, 0.0))
         if not carried.any():  # cropped away
@@ -362,7 +362,7 @@ def _rounding(model: Model, encoded: Encoded) -> float:
 
 def _check_words(model: Model, picture: np.ndarray) -> None:
     """The tokens of every word spell it, or the question is refused."""
-    if _question(model) is None:
+    if question_for(model) is None:
         return
     for question in SCRIPTS:
         try:
