@@ -229,7 +229,7 @@ def _marked(picture: np.ndarray, place: tuple[float, float]) -> np.ndarray:
 
 
 def question_for(model: Model) -> str | None:
-    """A question that the model can read; `None` of one that takes none. A vocabulary may know other words than ours."""
+    """A question that the model can read, whose vocabulary may be small; `None` of one that takes none."""
     if not any(feature.name == "text" for feature in model.features):
         return None
     return getattr(model, "known_question", None) or QUESTION
