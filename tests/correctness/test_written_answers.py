@@ -137,7 +137,7 @@ def test_one_token_of_an_answer_is_named_and_the_answer_is_chosen_as_a_whole(
         assert why.answer_without_inputs is None
         kept = vx.load_explanation(why.save(tmp_path / "one.vqax"))
         assert (kept.written, kept.explained) == (why.written, why.explained)
-    with pytest.raises(vx.InvalidInput, match="answer 'no' has tokens 0 to 0, no token 1"):
+    with pytest.raises(vx.InvalidInput, match="answer 'no' has tokens 0 to 0 and no token 1"):
         vx.explain(
             model,
             noise_picture,

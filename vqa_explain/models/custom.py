@@ -20,6 +20,7 @@ from vqa_explain.models.base import (
     Encoded,
     Leaves,
     Positions,
+    check_finite,
     choose_device,
     described,
     parameters_frozen,
@@ -203,16 +204,26 @@ class CustomModel:
         own = [place for place, token in enumerate(encoded.tokens) if token.word >= 0]
         moved = encoded.ids.clone()
         moved[:, own] = moved[:, own].roll(1, dims=1)
-        rows = torch.cat([nobody, torch.where(even, nobody, encoded.ids), moved])
-        pixels = encoded.pixels.expand(len(rows), -1, -1, -1)
+        rows = (nobody, torch.where(even, nobody, encoded.ids), moved)
+        return all(self._same_by_embedding(encoded, row) for row in rows)
+
+    def _same_by_embedding(self, encoded: Encoded, ids: Tensor) -> bool:
+        """Whether token numbers (1, T) give the same scores as their embeddings beside the question's own numbers.
+
+        They are tried one row at a time, since more may not fit into the memory.
+
+        Raises:
+            NonFiniteScore: by the embeddings alone the network answers NaN or infinity.
+        """
         try:
-            plain = self._network(pixels.clone(), rows)
+            plain = self._network(encoded.pixels.clone(), ids)
         except FAILURES as error:  # such as a length of 0, which embeddings do not have
             if lacks_memory(error):
                 raise
             return False
-        same = encoded.ids.expand(len(rows), -1)
-        found = self._network(pixels.clone(), same, self._embedding(rows))
+        found = self._network(encoded.pixels.clone(), encoded.ids, self._embedding(ids))
+        if bool(torch.isfinite(plain).all()):
+            check_finite(found, "the model's answer to other words")
         largest = float(plain.abs().nan_to_num(0, 0, 0).max())
         near = SAME_STEPS * torch.finfo(plain.dtype).eps * largest
         return torch.allclose(found, plain, rtol=0, atol=near, equal_nan=True)
