@@ -91,9 +91,7 @@ export function sharesView() {
       return;
     }
     const background = (i) => ({ background: SHARES[i % 2] });
-    const parts = shares.map(([, share], i) =>
-      el("i", { style: { width: `${100 * share}%`, ...background(i) } }),
-    );
+    const parts = shares.map(([, share], i) => el("i", { style: { width: `${100 * share}%`, ...background(i) } }));
     // Below the bar, where the name of a small share has room too.
     const names = shares.map(([name, share], i) =>
       el(
