@@ -70,21 +70,20 @@ def changed(
     scored = _scored(model, encoded, explanation, target)
     seed = int(explanation.provenance.get("seed", 0))
     changes, after_all, used = [], [], []
+
+    def scores(of: Encoded, away: _Absence) -> Tensor:
+        """(2, K) with everything, and without what is away."""
+        found = model.coalition_scores(of, away.division, away.shown, away.said, away.fills, seed)
+        return in_float64(found)
+
     for fills in explained_fills(model, explanation):
         away = _absence(model, encoded, explanation, words, regions, fills, divided)
         with torch.no_grad():
-            asked_of = [encoded] if scored is encoded else [encoded, scored]
-            found = [
-                in_float64(
-                    model.coalition_scores(
-                        one, away.division, away.shown, away.said, away.fills, seed
-                    )
-                )
-                for one in asked_of
-            ]
-        before, after = target(found[-1]).tolist()
+            whole = scores(encoded, away)
+            explained = whole if scored is encoded else scores(scored, away)
+        before, after = target(explained).tolist()
         changes.append(after - before)
-        after_all.append(found[0][1])
+        after_all.append(whole[1])
         used.append(away.fills)
     # Several fills or baselines are one game of their mean.
     best = best_answers(model.kind, encoded, torch.stack(after_all).mean(dim=0)[None], TOP)
