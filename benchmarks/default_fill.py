@@ -18,7 +18,7 @@ from vqa_explain.datasets.scenes import FAMILIES, Scenes
 from vqa_explain.features.image import FILLS
 from vqa_explain.game import Game, make_players
 from vqa_explain.metrics.localization import decisive_words
-from vqa_explain.models.base import Target, find_answer
+from vqa_explain.target import Target, find_answer
 
 
 def main() -> None:

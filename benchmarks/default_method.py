@@ -19,7 +19,8 @@ from vqa_explain.examples import Example
 from vqa_explain.game import Game, make_players
 from vqa_explain.metrics.faithfulness import ranking
 from vqa_explain.metrics.localization import decisive_words, mass
-from vqa_explain.models.base import Model, Target, answers, find_answer
+from vqa_explain.models.base import Model, answers
+from vqa_explain.target import Target, find_answer
 
 CANDIDATES: dict[str, tuple[str, dict[str, object]]] = {
     "saliency": ("saliency", {}),

@@ -34,13 +34,14 @@ from torch import nn
 from torchvision import transforms
 
 import vqa_explain as vx
+from vqa_explain.cost import Cost
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
-from vqa_explain.game import Cost
 from vqa_explain.methods import create
 from vqa_explain.metrics.base import Case
-from vqa_explain.models.base import Encoded, Model
+from vqa_explain.models.base import Model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.loading import load
 from vqa_explain.models.vilt import ViltModel
 

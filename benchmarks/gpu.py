@@ -23,10 +23,11 @@ import torchvision
 from torchvision.transforms import v2
 
 import vqa_explain as vx
+from vqa_explain.cost import Cost
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.game import Cost, Game, make_players
+from vqa_explain.game import Game, make_players
 from vqa_explain.methods import METHODS
-from vqa_explain.models.base import Target
+from vqa_explain.target import Target
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "models"))
 QUESTION = "What color is the circle?"

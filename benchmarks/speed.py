@@ -23,13 +23,16 @@ from evaluation import by_itself, photographs
 from transformers import ViltConfig, ViltForQuestionAnswering
 
 import vqa_explain as vx
+from vqa_explain.cost import Cost
 from vqa_explain.examples import Example
-from vqa_explain.game import Cost, Game, make_players
-from vqa_explain.methods import create, pairs
+from vqa_explain.game import Game, make_players
+from vqa_explain.games import pairs
+from vqa_explain.games.estimators import settle
+from vqa_explain.methods import create
 from vqa_explain.methods.base import Task
-from vqa_explain.methods.estimators import settle
 from vqa_explain.methods.relevance import relevance
-from vqa_explain.models.base import Model, Target, answers
+from vqa_explain.models.base import Model, answers
+from vqa_explain.target import Target
 from vqa_explain.training.scenes import question_words
 from vqa_explain.training.vilt import make_processor
 

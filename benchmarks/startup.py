@@ -12,7 +12,7 @@ REPEATS = 15
 COMMANDS = {
     "empty interpreter": [sys.executable, "-c", ""],
     "import vqa_explain": [sys.executable, "-c", "import vqa_explain"],
-    "vqa-explain --help": [sys.executable, "-m", "vqa_explain.cli", "--help"],
+    "vqa-explain --help": [sys.executable, "-m", "vqa_explain.shell.app", "--help"],
 }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.metrics.describing import describe_metrics
-from vqa_explain.tables import describe_models
+from vqa_explain.shell.tables import describe_models
 from vqa_explain.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent

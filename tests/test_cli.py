@@ -12,7 +12,7 @@ from vqa_explain.datasets.scenes import make
 
 def run(*arguments, cwd=None):
     return subprocess.run(
-        [sys.executable, "-m", "vqa_explain.cli", *map(str, arguments)],
+        [sys.executable, "-m", "vqa_explain.shell.app", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -108,5 +108,5 @@ def test_methods_and_models_are_listed():
 
 
 def test_importing_the_package_and_asking_for_help_load_no_torch():
-    code = "import sys, vqa_explain, vqa_explain.cli; print([m for m in ('torch', 'numpy', 'transformers', 'matplotlib') if m in sys.modules])"
+    code = "import sys, vqa_explain, vqa_explain.shell.app; print([m for m in ('torch', 'numpy', 'transformers', 'matplotlib') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -33,7 +33,7 @@ def test_scores_are_logit_log_probability_and_probability(scenes_model, scene):
     encoded = scenes_model.encode(scene)
     with torch.no_grad():
         logits = scenes_model.scores(encoded, scenes_model.leaves(encoded))[0].double()
-    from vqa_explain.models.base import Target
+    from vqa_explain.target import Target
 
     assert Target(3, None, "logit")(logits[None]).item() == pytest.approx(logits[3].item())
     assert Target(3, None, "probability")(logits[None]).item() == pytest.approx(

@@ -8,8 +8,8 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.game import Game, make_players
-from vqa_explain.methods import estimators, pairs
-from vqa_explain.models.base import Target
+from vqa_explain.games import estimators, pairs
+from vqa_explain.target import Target
 
 
 def new_game(model, example, fill="drop", **options):

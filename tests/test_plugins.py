@@ -37,7 +37,7 @@ def test_a_run_by_names_in_worker_processes_equals_plain_calls(own, tmp_path):
 
 
 def test_the_shell_uses_a_file(tmp_path):
-    shell = [sys.executable, "-m", "vqa_explain.cli", "--use", str(OWN)]
+    shell = [sys.executable, "-m", "vqa_explain.shell.app", "--use", str(OWN)]
     run = [
         "evaluate",
         "--model",

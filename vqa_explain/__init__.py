@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from vqa_explain.showing import register_drawing
+
 if TYPE_CHECKING:
     __version__: str
     from vqa_explain.datasets.loading import load_dataset
@@ -96,6 +98,11 @@ __all__ = [
     "register_model",
     "use",
 ]
+
+register_drawing("figure", "vqa_explain.figures.plotting", "plot")
+register_drawing("page", "vqa_explain.viewer.export", "page")
+register_drawing("fragment", "vqa_explain.viewer.export", "fragment")
+register_drawing("widget", "vqa_explain.viewer.widget", "shown_alone")
 
 
 def __getattr__(name: str) -> Any:

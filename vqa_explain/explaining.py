@@ -14,49 +14,40 @@ import torch
 from torch import Tensor
 
 from vqa_explain import registry
+from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example, check_readable
-from vqa_explain.explanation import (
-    Explanation,
-    RegionValue,
-    TokenValue,
-    WordValue,
-    Written,
-    region_boxes,
-)
+from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, Written
 from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
-from vqa_explain.features.regions import Regions
+from vqa_explain.features.regions import Regions, region_boxes
 from vqa_explain.features.words import Word, in_characters, in_one_run
-from vqa_explain.game import Cost, make_players
+from vqa_explain.game import make_players
+from vqa_explain.games.progress import Progress
 from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
 from vqa_explain.methods.base import (
     Attribution,
     Method,
-    Progress,
     Task,
     check_support,
     for_players,
     over_regions,
     over_words,
 )
-from vqa_explain.models.base import (
+from vqa_explain.models.base import Model, OpenModel, check_finite
+from vqa_explain.models.base import answers as model_answers
+from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.sharing import network_held
+from vqa_explain.target import (
     FIT,
     PLAIN,
     REAL,
     SCORES,
     Answer,
-    Encoded,
-    Model,
-    OpenModel,
     Target,
-    candidates_of,
-    check_finite,
     find_answer,
     matching_answers,
 )
-from vqa_explain.models.base import answers as model_answers
-from vqa_explain.models.sharing import network_held
 from vqa_explain.threads import quiet_linear_algebra
 from vqa_explain.units import unit_of
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from vqa_explain import colors
-from vqa_explain.errors import InvalidInput, unwritable
+from vqa_explain.cost import Cost
+from vqa_explain.errors import InvalidInput
+from vqa_explain.files import write_atomically
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
-from vqa_explain.game import Cost
 from vqa_explain.methods.base import unit_of_values
-from vqa_explain.models.base import Answer
+from vqa_explain.showing import drawing
+from vqa_explain.target import Answer
 from vqa_explain.units import Unit, unit_named
 
 FORMAT = 1
@@ -400,32 +401,24 @@ class Explanation:
         return self.error_kind if self.error is None else f"{self.error:.3g} ({self.error_kind})"
 
     def _repr_html_(self) -> str:
-        from vqa_explain.viewer.export import fragment
-
-        return fragment(self)
+        return str(drawing("fragment")(self))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The viewer for front ends that show widgets, and a picture of it in HTML and words for others."""
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._repr_html_()}
         if "ipykernel" in sys.modules:  # else there is nobody for a widget to speak to
-            from vqa_explain.viewer.widget import shown_alone
-
-            found: Any = shown_alone(self)._repr_mimebundle_() or {}
+            found: Any = drawing("widget")(self)._repr_mimebundle_() or {}
             view = found[0] if isinstance(found, tuple) else found
             bundle |= {k: v for k, v in view.items() if k.startswith("application/")}
         return bundle
 
     def plot(self, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Any:
         """A matplotlib figure: the picture in several views, colored words, modality bar: see `plotting.plot`."""
-        from vqa_explain.plotting import plot
-
-        return plot(self, views, cmap)
+        return drawing("figure")(self, views, cmap)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Writes one HTML file that needs no network."""
-        from vqa_explain.viewer.export import page
-
-        return write_atomically(Path(path), page([self]).encode())
+        return write_atomically(Path(path), drawing("page")([self]).encode())
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
@@ -490,29 +483,6 @@ def _as_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written")
 
 
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Writes a file whole or not at all.
-
-    Raises:
-        InvalidInput: the folder is missing or cannot be written.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except (OSError, ValueError) as error:
-        raise unwritable(path, error) from error
-    return path
-
-
 def load_explanation(path: str | os.PathLike[str]) -> Explanation:
     """Reads what `Explanation.save` wrote.
 
@@ -566,15 +536,3 @@ def _read_written(data: dict[str, Any] | None) -> Written | None:
     tokens = {text: tuple(ids) for text, ids in data["tokens"].items()}
     pieces = {text: tuple(found) for text, found in data["pieces"].items()}
     return Written(tokens, pieces, data["token"], data["lengths"])
-
-
-def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:
-    """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; (0, 0, 0, 0) for one without pixels."""
-    from scipy.ndimage import find_objects
-
-    # One pass for all of them.
-    found = find_objects(np.asarray(labels, dtype=np.int64) + 1, max_label=count)
-    return [
-        (0, 0, 0, 0) if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop)
-        for at in found
-    ]

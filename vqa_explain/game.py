@@ -1,43 +1,24 @@
 """The combinatorial view: regions and words are players, and any set of them has a score."""
 
 import copy
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vqa_explain.batches import Batches
+from vqa_explain.cost import Cost
 from vqa_explain.errors import NonFiniteScore
 from vqa_explain.features.regions import Regions, divide, present_elements
 from vqa_explain.features.text import Units, group_words
-from vqa_explain.memory import Fitting, keep_freed_memory
-from vqa_explain.models.base import Encoded, Model, Sized, Target, footprint
+from vqa_explain.models.base import Model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.precision import in_float64
-
-# Bytes that the widest layer of one batch may take. On two cores an example through a full-size ViLT took 0.60 s alone,
-# 0.35 s in fours, 0.30 s in eights and 0.29 s in sixteens, which is 30 MB; one through EfficientNet-Lite0 5.6 ms in
-# threes, 5.0 ms in sixes, which is 28 MB, and 6.9 ms in batches of 24. A GPU has more to fill.
-WIDEST = {"cpu": 28 * 2**20}
-WIDEST_ELSEWHERE = 512 * 2**20
-# How many times as wide as the pixels a layer is taken to be before it is measured: EfficientNet-Lite0's widest is 8.
-WIDENING = 8
-# Coalitions in a batch. The scenes model took 0.96 ms an example in batches of 16, 0.82 in 32, 0.74 in 48 to 128.
-MOST = {"cpu": 64}
-MOST_ELSEWHERE = 256
-
-
-@dataclass
-class Cost:
-    """What was spent: examples through the model forward and backward, and seconds."""
-
-    forwards: int = 0
-    backwards: int = 0
-    seconds: float = 0.0
+from vqa_explain.target import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,46 +165,3 @@ class Game:
         """v(∅) and v(P): the score with nobody and with everybody present."""
         nobody, everybody = self(np.stack([np.zeros(len(self), bool), np.ones(len(self), bool)]))
         return float(nobody), float(everybody)
-
-
-class Batches:
-    """How many examples go through the model at once: as many as keep its widest layer within `WIDEST`.
-
-    The width is measured in bytes on the first batch, where the model does not know it (`Sized`), so the sizes depend
-    on the model and the example alone, and the same call gives the same bits.
-    """
-
-    def __init__(self, model: Model, encoded: Encoded) -> None:
-        keep_freed_memory()
-        self.limit = WIDEST.get(model.device.type, WIDEST_ELSEWHERE)
-        self.first = max(2, self.limit // (WIDENING * encoded.pixels.nbytes))
-        # Bytes of the widest layer, for one whole example; 0 until measured.
-        self.bytes = float(model.widest(encoded)) if isinstance(model, Sized) else 0.0
-        self.fitting = Fitting(model, MOST.get(model.device.type, MOST_ELSEWHERE))
-
-    def split(self, lengths: np.ndarray) -> Iterator[slice]:
-        """Slices of the examples, sorted by `lengths` (N,), the shares of a whole one that each needs."""
-        start = 0
-        while start < len(lengths):
-            if not self.bytes:
-                size = min(self.first, self.fitting.most)
-            else:  # the longest of the batch decides, and it is the last
-                some = lengths[start : start + self.fitting.most]
-                size = max(
-                    1, int((some * np.arange(1, len(some) + 1) * self.bytes <= self.limit).sum())
-                )
-            left = len(lengths) - start
-            # 47 are 24 and 23 rather than 32 and 15.
-            size = math.ceil(left / math.ceil(left / size))
-            yield slice(start, start + size)
-            start += size
-
-    @contextmanager
-    def measured(self, module: nn.Module, examples: float) -> Iterator[None]:
-        """Notes the widest output of any layer, the first time."""
-        if self.bytes:
-            yield
-            return
-        with footprint(module) as found:
-            yield
-        self.bytes = found.widest / examples

@@ -340,7 +340,7 @@ def test_what_no_method_could_look_at_failed_for_every_one(tmp_path):
 def test_tables_and_pages_say_how_many_and_what_failed(uneven, tmp_path):
     from rich.console import Console
 
-    from vqa_explain.tables_evaluation import report_tables
+    from vqa_explain.shell.evaluation_tables import report_tables
 
     console = Console(width=200, record=True, file=open(tmp_path / "out", "w"))  # noqa: SIM115
     for table in report_tables(uneven[0]):

@@ -13,10 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.text import Text
 
-from vqa_explain.colormaps import is_diverging
+from vqa_explain.cost import Cost
 from vqa_explain.explanation import Explanation, RegionValue, WordValue
-from vqa_explain.game import Cost
-from vqa_explain.models.base import Answer
+from vqa_explain.figures.colormaps import is_diverging
+from vqa_explain.target import Answer
 from vqa_explain.viewer.bundle import STATIC
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import packed, payload

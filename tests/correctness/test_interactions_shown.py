@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import vqa_explain as vx
+from vqa_explain.cost import Cost
 from vqa_explain.explanation import Explanation, RegionValue, WordValue
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
-from vqa_explain.game import Cost
-from vqa_explain.methods import pairs
-from vqa_explain.methods.estimators import settle
-from vqa_explain.models.base import Answer
-from vqa_explain.tables import explanation_tables
+from vqa_explain.games import pairs
+from vqa_explain.games.estimators import settle
+from vqa_explain.shell.tables import explanation_tables
+from vqa_explain.target import Answer
 from vqa_explain.viewer.export import article
 from vqa_explain.viewer.payload import payload, raw
 

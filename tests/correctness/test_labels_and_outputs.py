@@ -17,10 +17,11 @@ from torch import nn
 from torchvision import transforms
 
 import vqa_explain as vx
-from vqa_explain.cli import app
 from vqa_explain.methods import METHODS
-from vqa_explain.models.base import answers, find_answer
+from vqa_explain.models.base import answers
 from vqa_explain.models.transformer import eager_attention
+from vqa_explain.shell.app import app
+from vqa_explain.target import find_answer
 
 BIRD_AND_MACHINE = ["crane", "dog", "Cardigan", "crane", "cardigan", "517", "3"]
 

@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import vqa_explain as vx
-from vqa_explain.methods import create, estimators
+from vqa_explain.games import estimators
+from vqa_explain.methods import create
 from vqa_explain.methods.base import for_players
 from vqa_explain.methods.surrogates import lime, ridge
 from vqa_explain.metrics.sanity import randomised

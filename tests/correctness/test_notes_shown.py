@@ -18,7 +18,7 @@ from torchvision import transforms
 
 import vqa_explain as vx
 from vqa_explain.explanation import _checksum
-from vqa_explain.tables import explanation_tables
+from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
 

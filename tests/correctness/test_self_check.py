@@ -16,8 +16,9 @@ from torch import nn
 
 import vqa_explain as vx
 from vqa_explain.features.geometry import AlignedGeometry
-from vqa_explain.models import checking, loading, pixels
+from vqa_explain.models import checking, loading
 from vqa_explain.models.checking import check_model
+from vqa_explain.models.generative import pixels
 
 LABELS = ["yes", "no", "red", "blue"]
 QUESTION = "What color is the circle?"

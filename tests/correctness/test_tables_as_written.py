@@ -12,11 +12,11 @@ from PIL import Image
 from rich.console import Console
 
 import vqa_explain as vx
-from vqa_explain import cli
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
-from vqa_explain.tables import PlainTable, methods_tables
-from vqa_explain.tables_evaluation import metrics_tables
+from vqa_explain.shell import app as cli
+from vqa_explain.shell.evaluation_tables import metrics_tables
+from vqa_explain.shell.tables import PlainTable, methods_tables
 
 QUESTION = "Is the circle left of the small circle or square?"
 NUMBERS = ["1e3", "1E+3", "0.0000001", "-0", "-0.0", "1.50", "12345678901234567890", "7", "1e400"]

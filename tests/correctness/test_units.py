@@ -12,7 +12,7 @@ from vqa_explain import colors
 from vqa_explain.explanation import Explanation, _checksum
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
-from vqa_explain.tables import explanation_tables, methods_tables
+from vqa_explain.shell.tables import explanation_tables, methods_tables
 from vqa_explain.units import UNITS, unit_named
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw

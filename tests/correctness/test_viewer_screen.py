@@ -11,7 +11,7 @@ import pytest
 
 import vqa_explain as vx
 from vqa_explain.explanation import Explanation
-from vqa_explain.models.base import Answer
+from vqa_explain.target import Answer
 from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.export import page as page_of
 from vqa_explain.viewer.payload import packed, payload

@@ -132,7 +132,7 @@ def test_runs_with_nothing_in_common_are_refused(report, scenes_model, tmp_path)
 
 
 def shell(*arguments):
-    command = [sys.executable, "-m", "vqa_explain.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "vqa_explain.shell.app", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 
@@ -165,7 +165,7 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path):
     import signal
     import time
 
-    command = [sys.executable, "-m", "vqa_explain.cli", "evaluate", "--model", "scenes", "--data", "scenes:test",
+    command = [sys.executable, "-m", "vqa_explain.shell.app", "evaluate", "--model", "scenes", "--data", "scenes:test",
                "--methods", "saliency", "--metrics", "deletion", "--out", str(tmp_path / "run"), "--workers", "1"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):

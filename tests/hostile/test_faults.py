@@ -249,7 +249,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
     shell = [
         sys.executable,
         "-m",
-        "vqa_explain.cli",
+        "vqa_explain.shell.app",
         "evaluate",
         "--model",
         "scenes",

@@ -7,8 +7,8 @@ import shapiq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqa_explain.methods import estimators, pairs
-from vqa_explain.methods.estimators import every_coalition, settle
+from vqa_explain.games import estimators, pairs
+from vqa_explain.games.estimators import every_coalition, settle
 
 PLAYERS = 5
 tables = st.lists(st.floats(-10, 10), min_size=2**PLAYERS, max_size=2**PLAYERS).map(np.array)

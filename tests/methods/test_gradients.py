@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import vqa_explain as vx
-from vqa_explain.methods.quadrature import gauss, patterson, refined
+from vqa_explain.games.quadrature import gauss, patterson, refined
 
 
 def leaves_and_forward(model, example, target):

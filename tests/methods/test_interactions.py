@@ -8,8 +8,8 @@ import pytest
 import shapiq
 
 import vqa_explain as vx
-from vqa_explain.methods import pairs as estimators
-from vqa_explain.methods.estimators import settle
+from vqa_explain.games import pairs as estimators
+from vqa_explain.games.estimators import settle
 
 PLAYERS = 8
 ESTIMATORS = {

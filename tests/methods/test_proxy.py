@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vqa_explain.methods import proxy
-from vqa_explain.methods.estimators import every_coalition, exact_shapley, settle
-from vqa_explain.methods.pairs import adjusted, exact_interactions
+from vqa_explain.games import proxy
+from vqa_explain.games.estimators import every_coalition, exact_shapley, settle
+from vqa_explain.games.pairs import adjusted, exact_interactions
 
 
 def fitted(degrees, players=8):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vqa_explain as vx
-from vqa_explain.methods.estimators import (
+from vqa_explain.games.estimators import (
     banzhaf,
     exact_banzhaf,
     exact_owen,

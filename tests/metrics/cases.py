@@ -6,11 +6,13 @@ from conftest import ToTensor
 from torch import nn
 
 import vqa_explain as vx
-from vqa_explain.game import Cost, make_players
+from vqa_explain.cost import Cost
+from vqa_explain.game import make_players
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Attribution, Task
 from vqa_explain.metrics.base import Case, targets_of
-from vqa_explain.models.base import Target, answers
+from vqa_explain.models.base import answers
+from vqa_explain.target import Target
 
 
 class Table(nn.Module):

@@ -9,9 +9,9 @@ from families import encoded_for, example_for, on_all
 import vqa_explain as vx
 from vqa_explain.game import Game, make_players
 from vqa_explain.methods import METHODS
-from vqa_explain.models.base import Target
-from vqa_explain.models.loading import FAMILIES
-from vqa_explain.tables import describe_models
+from vqa_explain.models.families import FAMILIES
+from vqa_explain.shell.tables import describe_models
+from vqa_explain.target import Target
 
 TILED = ("llava_onevision", "idefics3", "smolvlm")
 OVER_TOKENS = {

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import vqa_explain as vx
-from vqa_explain.models.fused import Followed, Strayed, available, follow, hooked
-from vqa_explain.models.quick import FUSED, PLAIN, SIDE_BY_SIDE
+from vqa_explain.models.fast.fused import Followed, Strayed, available, follow, hooked
+from vqa_explain.models.fast.quick import FUSED, PLAIN, SIDE_BY_SIDE
 
 pytestmark = pytest.mark.skipif(not available(), reason="this torch is built without oneDNN")
 

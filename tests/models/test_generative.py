@@ -9,7 +9,7 @@ from PIL import Image
 
 import vqa_explain as vx
 from vqa_explain.features.regions import grid_regions
-from vqa_explain.models.base import Target
+from vqa_explain.target import Target
 
 ANSWERS = ["yes", "red circle", "blue"]
 

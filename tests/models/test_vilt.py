@@ -8,7 +8,7 @@ import vqa_explain as vx
 from vqa_explain.features.image import fill_in
 from vqa_explain.features.regions import grid_regions
 from vqa_explain.game import make_players
-from vqa_explain.models.base import footprint
+from vqa_explain.models.network import footprint
 from vqa_explain.training import vilt as training
 
 

@@ -10,9 +10,9 @@ import pytest
 from browser import axe_problems, opened_browser, watched_page
 
 import vqa_explain as vx
+from vqa_explain.cost import Cost
 from vqa_explain.explanation import Explanation, RegionValue, WordValue
-from vqa_explain.game import Cost
-from vqa_explain.models.base import Answer
+from vqa_explain.target import Answer
 from vqa_explain.viewer.export import page as page_of
 
 HOSTILE = [
@@ -357,7 +357,7 @@ def test_view_makes_a_page_of_files(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "vqa_explain.cli",
+        "vqa_explain.shell.app",
         "view",
         str(tmp_path / "a.vqax"),
         "-o",

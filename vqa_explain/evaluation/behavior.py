@@ -23,10 +23,12 @@ from vqa_explain.evaluation.stamps import Stamp, digest, settings_of
 from vqa_explain.examples import Example, read_image
 from vqa_explain.game import Game, make_players
 from vqa_explain.memory import lacks_memory
-from vqa_explain.models.base import Encoded, Model, OpenModel, Target, check_fills
+from vqa_explain.models.base import Model, OpenModel, check_fills
 from vqa_explain.models.checking import ANSWERS, SCRIPTS, SIZES, question_for
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.precision import in_float64
+from vqa_explain.target import Target
 from vqa_explain.threads import one_thread
 
 # What a stamp is of → how a message calls it.

@@ -10,29 +10,22 @@ import pyarrow as pa
 import torch
 
 from vqa_explain import registry
+from vqa_explain.cost import Cost
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example, check_readable
-from vqa_explain.game import Cost, make_players
+from vqa_explain.game import make_players
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, Task, check_support, for_players
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.answers import Accuracy
 from vqa_explain.metrics.base import Case, Curve, Metric, Noted, NotMeasured, credits_of, targets_of
 from vqa_explain.metrics.sanity import randomised
-from vqa_explain.models.base import (
-    REAL,
-    Answer,
-    Encoded,
-    Model,
-    OpenModel,
-    Target,
-    answers,
-    check_fills,
-    folded,
-)
+from vqa_explain.models.base import Model, OpenModel, answers, check_fills
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
+from vqa_explain.target import REAL, Answer, Target, folded
 
 SCHEMA = pa.schema(
     [

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from vqa_explain.evaluation.charts import curves_chart, intervals_chart, unvalued_metrics
 from vqa_explain.evaluation.reference import NAME as RANDOM
 from vqa_explain.evaluation.report import BEST, SUSPICIOUS, WORST, Report, Shown, better_text
-from vqa_explain.explanation import write_atomically
+from vqa_explain.files import write_atomically
 from vqa_explain.viewer.export import ARTICLE_STYLE, article
 
 _HEADINGS = {

@@ -32,7 +32,7 @@ from vqa_explain.metrics.additive import Emap
 from vqa_explain.metrics.answers import WITHOUT, hidden_by
 from vqa_explain.metrics.base import Metric, held_by_example, held_by_model, lacking
 from vqa_explain.models.base import Model
-from vqa_explain.models.loading import FAMILIES
+from vqa_explain.models.families import FAMILIES
 
 ENGINES = ("local", "ray")
 KEPT = ("explanations",)

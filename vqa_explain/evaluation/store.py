@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from vqa_explain.errors import InvalidInput, unwritable
 from vqa_explain.evaluation.plan import Plan, read_plan
-from vqa_explain.explanation import write_atomically
+from vqa_explain.files import write_atomically
 
 EXAMPLES, GRID = "examples", "grid"
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is

@@ -293,3 +293,15 @@ def _from_masks(
             cells = geometry.labels_to_original(grid_regions(geometry.frame, own).labels)
             labels[left] = len(masks) + np.unique(cells[left], return_inverse=True)[1]
     return labels
+
+
+def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:
+    """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; (0, 0, 0, 0) for one without pixels."""
+    from scipy.ndimage import find_objects
+
+    # One pass for all of them.
+    found = find_objects(np.asarray(labels, dtype=np.int64) + 1, max_label=count)
+    return [
+        (0, 0, 0, 0) if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop)
+        for at in found
+    ]

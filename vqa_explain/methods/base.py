@@ -10,29 +10,22 @@ import numpy as np
 import torch
 
 from vqa_explain import registry, units
+from vqa_explain.batches import Batches
+from vqa_explain.cost import Cost
 from vqa_explain.errors import Unsupported
 from vqa_explain.features.image import BLANKS, FILLS
 from vqa_explain.features.regions import Regions, grid_regions
-from vqa_explain.game import Batches, Cost, Game, Players
+from vqa_explain.game import Game, Players
+from vqa_explain.games.progress import Progress
 from vqa_explain.memory import Fitting
-from vqa_explain.models.base import (
-    Attention,
-    Attentive,
-    Encoded,
-    Leaves,
-    Model,
-    Stepwise,
-    Streaming,
-    Streams,
-    Target,
-    check_fills,
-    check_finite,
-    footprint,
-)
+from vqa_explain.models.attending import Attention, Attentive, Stepwise, Streaming, Streams
+from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
+from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.network import footprint
 from vqa_explain.precision import in_float64
+from vqa_explain.target import Target
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]  # done, in all
 
 NODES_AT_ONCE = 16  # examples through the model in one forward and backward pass, at most
 # That the states of all layers of such a batch may take: the outputs and as much again.

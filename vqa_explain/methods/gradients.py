@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from vqa_explain import units
+from vqa_explain.games.quadrature import gauss, refined
 from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
-from vqa_explain.methods.quadrature import gauss, refined
 from vqa_explain.models.base import Leaves
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter

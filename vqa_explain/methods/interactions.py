@@ -8,7 +8,8 @@ import numpy as np
 from vqa_explain import units
 from vqa_explain.errors import Unsupported
 from vqa_explain.game import Game
-from vqa_explain.methods import estimators, pairs
+from vqa_explain.games import estimators, pairs
+from vqa_explain.games.estimators import Estimate
 from vqa_explain.methods.base import (
     STANDARD_ERROR,
     Attribution,
@@ -16,7 +17,6 @@ from vqa_explain.methods.base import (
     from_players,
     register_method,
 )
-from vqa_explain.methods.estimators import Estimate
 from vqa_explain.methods.shapley import EXACT_PLAYERS, OverPlayers, check_budget
 from vqa_explain.registry import parameter
 

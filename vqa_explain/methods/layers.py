@@ -13,7 +13,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, register_method
 from vqa_explain.methods.gradients import sums
 from vqa_explain.methods.rules import guided
-from vqa_explain.models.base import Stepwise
+from vqa_explain.models.attending import Stepwise
 from vqa_explain.models.maps import captured, channels_first, next_layer_of_shape
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter

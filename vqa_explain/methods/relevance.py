@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_cells, register_method
-from vqa_explain.models.base import Attention, CrossLayer, SelfLayer
+from vqa_explain.models.attending import Attention, CrossLayer, SelfLayer
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 

@@ -9,7 +9,8 @@ import numpy as np
 from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.game import Game
-from vqa_explain.methods import estimators, pairs
+from vqa_explain.games import estimators, pairs
+from vqa_explain.games.estimators import Estimate, Round, Score, settle
 from vqa_explain.methods.base import (
     IMAGE_FILLS,
     STANDARD_ERROR,
@@ -19,7 +20,6 @@ from vqa_explain.methods.base import (
     from_players,
     register_method,
 )
-from vqa_explain.methods.estimators import Estimate, Round, Score, settle
 from vqa_explain.registry import parameter
 
 EXACT_PLAYERS = 14  # 16,384 coalitions

@@ -12,6 +12,7 @@ from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.image import BLANKS
 from vqa_explain.features.regions import present_elements
+from vqa_explain.games.estimators import DRAWS_AT_ONCE, Estimate, Round, Score, ends
 from vqa_explain.methods.base import (
     STANDARD_ERROR,
     Attribution,
@@ -20,7 +21,6 @@ from vqa_explain.methods.base import (
     register_method,
     until_stopped,
 )
-from vqa_explain.methods.estimators import DRAWS_AT_ONCE, Estimate, Round, Score, ends
 from vqa_explain.methods.shapley import OverPlayers, check_budget
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter

@@ -11,7 +11,8 @@ import torch
 from vqa_explain.examples import Example
 from vqa_explain.memory import Fitting
 from vqa_explain.metrics.base import NEITHER, register_metric
-from vqa_explain.models.base import Encoded, Model
+from vqa_explain.models.base import Model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 

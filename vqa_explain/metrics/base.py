@@ -9,22 +9,17 @@ import numpy as np
 import torch
 
 from vqa_explain import registry
+from vqa_explain.cost import Cost
 from vqa_explain.errors import Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
-from vqa_explain.game import Cost, Game
+from vqa_explain.game import Game
 from vqa_explain.methods.base import Attribution, Method, Task
 from vqa_explain.metrics.official import true_answers
-from vqa_explain.models.base import (
-    REAL,
-    Answer,
-    Encoded,
-    Model,
-    Target,
-    folded,
-    matching_answers,
-)
+from vqa_explain.models.base import Model
+from vqa_explain.models.encoded import Encoded
+from vqa_explain.target import REAL, Answer, Target, folded, matching_answers
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
 

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from vqa_explain.examples import Example
-from vqa_explain.models.base import folded
+from vqa_explain.target import folded
 
 # The official normalization of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
 # number words, articles, and apostrophes of contractions put back.

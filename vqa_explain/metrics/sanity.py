@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.metrics.base import LOWER, Case, Noted, NotMeasured, register_metric
-from vqa_explain.models.base import Model, OpenModel, candidates_of
+from vqa_explain.models.base import Model, OpenModel
+from vqa_explain.models.encoded import candidates_of
 from vqa_explain.registry import parameter
 
 STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomized, from the answer downwards

@@ -12,14 +12,8 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import (
-    Encoded,
-    Leaves,
-    Positions,
-    candidates_of,
-    described,
-    parameters_frozen,
-)
+from vqa_explain.models.attending import Positions
+from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import (
     NEW_TOKENS,
     Candidates,
@@ -27,6 +21,8 @@ from vqa_explain.models.candidates import (
     one_token,
     written,
 )
+from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.memory import lacks_memory
-from vqa_explain.models.base import open_layers
+from vqa_explain.models.network import open_layers
 from vqa_explain.models.recognizing import needed
 from vqa_explain.precision import equal_tensors
 

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput, OutOfMemory, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.memory import lacks_memory
-from vqa_explain.models.base import Encoded, Model, OpenModel
+from vqa_explain.models.base import Model, OpenModel
 from vqa_explain.models.calling import FAILURES, quantized_layer
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.weights import places
 from vqa_explain.precision import in_float64

@@ -12,15 +12,8 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import (
-    Attention,
-    Encoded,
-    Leaves,
-    Positions,
-    described,
-    own_labels,
-    parameters_frozen,
-)
+from vqa_explain.models.attending import Attention, Positions
+from vqa_explain.models.base import Leaves, described, own_labels
 from vqa_explain.models.calling import (
     Call,
     NetworkCall,
@@ -30,10 +23,12 @@ from vqa_explain.models.calling import (
     without_gradients,
 )
 from vqa_explain.models.checking import check_first
+from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.fast.quick import Quick
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, positions_by, sequence_positions
+from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.outputs import check_count, check_raw, in_graph, kind_of_outputs
-from vqa_explain.models.quick import Quick
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.transforms import picture_reader, timm_labels

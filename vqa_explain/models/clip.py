@@ -11,9 +11,12 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions
-from vqa_explain.models.base import FIT, Encoded, Leaves, Positions, described, parameters_frozen
+from vqa_explain.models.attending import Positions
+from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.labels import read_labels
+from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
@@ -25,6 +28,7 @@ from vqa_explain.models.wording import (
     text_feature,
     words_replaced,
 )
+from vqa_explain.target import FIT
 
 FITS = ("fits",)
 

@@ -16,15 +16,8 @@ from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import TextFeature, Token
 from vqa_explain.features.words import Word
 from vqa_explain.memory import lacks_memory
-from vqa_explain.models.base import (
-    Encoded,
-    Leaves,
-    Positions,
-    check_finite,
-    choose_device,
-    described,
-    parameters_frozen,
-)
+from vqa_explain.models.attending import Positions
+from vqa_explain.models.base import Leaves, check_finite, described
 from vqa_explain.models.calling import (
     FAILURES,
     NetworkCall,
@@ -35,8 +28,10 @@ from vqa_explain.models.calling import (
 )
 from vqa_explain.models.checking import check_first, checked, warn_unchecked
 from vqa_explain.models.classifier import GRID
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, sequence_positions
+from vqa_explain.models.network import choose_device, parameters_frozen
 from vqa_explain.models.outputs import check_raw, in_graph, kind_of_outputs
 from vqa_explain.models.own_text import Split, read_own
 from vqa_explain.models.sharing import holds_network

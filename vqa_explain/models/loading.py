@@ -3,15 +3,16 @@
 import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from importlib import import_module
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
-from vqa_explain.models.base import Model, choose_device
+from vqa_explain.models.base import Model
 from vqa_explain.models.calling import Call
 from vqa_explain.models.checking import checked, warn_unchecked
+from vqa_explain.models.families import FAMILIES, Family, Options, refuse_outputs
+from vqa_explain.models.network import choose_device
 from vqa_explain.models.recognizing import CLASSIFIER, family_of
 from vqa_explain.models.unwrapping import home_of, outside_inference_mode, unwrapped
 
@@ -52,197 +53,6 @@ def register_model(name: str) -> Callable[[Callable[[Any], Model]], Callable[[An
 def own_models() -> tuple[str, ...]:
     """The names given to `register_model`."""
     return tuple(_own)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user said of a model besides the model: see `load`."""
-
-    name: str
-    device: Any
-    processor: Any = None
-    transform: Any = None
-    labels: Any = None
-    boxes: Any = None
-    outputs: str | None = None
-    call: Call | None = None
-    allow_missing: bool | tuple[str, ...] = ()
-    generation: dict[str, Any] = field(default_factory=dict)
-    check: bool = True
-
-
-@dataclass(frozen=True)
-class Family:
-    """Models that one adapter serves.
-
-    Attributes:
-        about: what they are, for people.
-        architectures: transformers' classes, by name or by the name's end after "*"; () if it serves no checkpoints.
-        auto: the class in transformers whose `from_pretrained` gives the module; `None` for the architecture itself.
-        processor: the class that gives the processor, likewise; `None` for none.
-        adapter: makes the model of a module, its processor and the options.
-        home: the adapter's class, as module:name within `models`.
-        refuses: methods that its networks cannot carry whatever the adapter can do, and `note`, for people, what holds
-            for some of them only.
-    """
-
-    about: str
-    architectures: tuple[str, ...]
-    adapter: Callable[[Any, Any, Options], Model]
-    home: str
-    auto: str | None = None
-    processor: str | None = "AutoProcessor"
-    refuses: tuple[str, ...] = ()
-    note: str = ""
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What the adapter can do: see `models.base.Model`."""
-        module, _, name = self.home.partition(":")
-        found: frozenset[str] = getattr(
-            import_module(f"vqa_explain.models.{module}"), name
-        ).capabilities
-        return found
-
-    def serves(self, architecture: str) -> bool:
-        """Whether this is one of its classes."""
-        return any(
-            architecture == a or (a[0] == "*" and architecture.endswith(a[1:]))
-            for a in self.architectures
-        )
-
-
-def _vilt(module: Any, processor: Any, options: Options) -> Model:
-    from vqa_explain.models.vilt import ViltModel
-
-    return ViltModel(module, processor, options.name, options.device, options.outputs)
-
-
-def _refuse_outputs(options: Options) -> None:
-    if options.outputs is not None:
-        raise InvalidInput(
-            f"model {options.name!r} says itself what its scores are; leave outputs={options.outputs!r} out"
-        )
-
-
-def _blip(module: Any, processor: Any, options: Options) -> Model:
-    from vqa_explain.models.blip import BlipModel
-
-    _refuse_outputs(options)
-    return BlipModel(module, processor, options.name, options.device, **options.generation)
-
-
-def _lxmert(module: Any, tokenizer: Any, options: Options) -> Model:
-    from vqa_explain.models.lxmert import LxmertModel
-
-    return LxmertModel(
-        module,
-        tokenizer,
-        options.boxes,
-        options.labels,
-        options.name,
-        options.device,
-        options.outputs,
-    )
-
-
-def _clip(module: Any, processor: Any, options: Options) -> Model:
-    from vqa_explain.models.clip import ClipModel, zero_shot
-
-    if options.labels is not None:
-        return zero_shot(
-            module, processor, options.labels, options.name, options.device, options.outputs
-        )
-    _refuse_outputs(options)
-    return ClipModel(module, processor, options.name, options.device)
-
-
-def _generative(module: Any, processor: Any, options: Options) -> Model:
-    from vqa_explain.models.generative import GenerativeModel
-
-    _refuse_outputs(options)
-    return GenerativeModel(module, processor, options.name, options.device, **options.generation)
-
-
-def _classifier(module: Any, processor: Any, options: Options) -> Model:
-    from vqa_explain.models.classifier import ClassifierModel
-
-    transform = options.transform if options.transform is not None else processor
-    return ClassifierModel(
-        module,
-        transform,
-        options.labels,
-        options.name,
-        options.device,
-        options.outputs,
-        options.call,
-    )
-
-
-# No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
-TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
-PERCEIVERS = tuple(
-    f"PerceiverForImageClassification{kind}" for kind in ("Learned", "Fourier", "ConvProcessing")
-)
-FAMILIES = {
-    "vilt": Family(
-        "ViLT: answers from a closed set",
-        ("ViltForQuestionAnswering",),
-        _vilt,
-        "vilt:ViltModel",
-        refuses=TRANSFORMERS,
-    ),
-    "blip": Family(
-        "BLIP: writes its answer",
-        ("BlipForQuestionAnswering",),
-        _blip,
-        "blip:BlipModel",
-        refuses=TRANSFORMERS,
-    ),
-    "lxmert": Family(
-        "LXMERT: regions are the boxes of a detector that you give",
-        ("LxmertForQuestionAnswering",),
-        _lxmert,
-        "lxmert:LxmertModel",
-        processor="AutoTokenizer",
-        refuses=TRANSFORMERS,
-    ),
-    "clip": Family(
-        "CLIP and SigLIP: does this text fit, or zero-shot classification with labels=",
-        ("CLIPModel", "SiglipModel", "Siglip2Model"),
-        _clip,
-        "clip:ClipModel",
-        refuses=TRANSFORMERS,
-        note="with labels= it is a classifier",
-    ),
-    "generative": Family(
-        "LLaVA, LLaVA-OneVision, Qwen2-VL and 2.5, Idefics3, SmolVLM, PaliGemma and their like: write their answer",
-        ("*ForConditionalGeneration",),
-        _generative,
-        "generative:GenerativeModel",
-        auto="AutoModelForImageTextToText",
-        refuses=TRANSFORMERS,
-        note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, attention and maps; "
-        "where only some layers of the decoder attend (Qwen3.5), attention, rollout and relevance read and name those",
-    ),
-    "classifier": Family(
-        "image classifiers of torchvision, timm and transformers, or any nn.Module",
-        ("*ForImageClassification", "*ForImageClassificationWithTeacher", *PERCEIVERS),
-        _classifier,
-        "classifier:ClassifierModel",
-        refuses=("interactions",),
-        note="ViT and DeiT also have attention; guided rules need ReLUs, deep_lift a network without attention",
-        auto="AutoModelForImageClassification",
-        processor="AutoImageProcessor",
-    ),
-    "custom": Family(
-        "your own network over picture and question: vqa_explain.CustomModel",
-        (),
-        lambda module, *_: module,
-        "custom:CustomModel",
-        note="guided rules need ReLUs, deep_lift a network without attention",
-    ),
-}
 
 
 def data_folder() -> Path:
@@ -343,7 +153,7 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
         )
     name = str(model)
     if name in _own:
-        _refuse_outputs(replace(options, name=name))
+        refuse_outputs(replace(options, name=name))
         return _registered(name, options)
     if name in SHIPPED:
         source = data_folder() / name
@@ -378,7 +188,7 @@ def _registered(name: str, options: Options) -> Model:
             f"the function registered as {name!r} returns {type(model).__name__}, not a model; return a "
             "vqa_explain.CustomModel, what vqa_explain.load returns, or an adapter of your own"
         )
-    ours = {f"vqa_explain.models.{family.home.partition(':')[0]}" for family in FAMILIES.values()}
+    ours = {family.module for family in FAMILIES.values()}
     if any(kind.__module__ in ours for kind in type(model).__mro__):
         return model
     return _tried(model, make, replace(options, name=name))
@@ -464,7 +274,7 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
             ) from error
         _check_vocabulary(processor, options.name)
     kept = Path(source) if options.processor is None else None
-    model = _tried(family.adapter(module, processor, options), processor, options, kept)
+    model = _tried(family.wrap(module, processor, options), processor, options, kept)
     if found["missing_keys"]:  # which were allowed
         cast(Any, model).drawn_weights = tuple(sorted(found["missing_keys"]))
     return model
@@ -625,9 +435,7 @@ def _wrap(module: Any, options: Options) -> Model:
     if family is not FAMILIES[CLASSIFIER]:
         if options.processor is None:
             raise InvalidInput(f"{options.name} needs its processor: load(model, processor=…)")
-        return _tried(
-            family.adapter(module, options.processor, options), options.processor, options
-        )
+        return _tried(family.wrap(module, options.processor, options), options.processor, options)
     transform = options.transform if options.transform is not None else options.processor
     if transform is None:
         from vqa_explain.models.transforms import timm_transform
@@ -637,4 +445,4 @@ def _wrap(module: Any, options: Options) -> Model:
         raise InvalidInput(
             f"how does a picture become the input of {options.name}? Give transform=, for example weights.transforms()"
         )
-    return _tried(family.adapter(module, transform, options), transform, options)
+    return _tried(family.wrap(module, transform, options), transform, options)

@@ -19,18 +19,11 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.geometry import BoxGeometry
 from vqa_explain.features.image import BLANKS, ImageFeature, baseline
 from vqa_explain.features.regions import Regions, present_elements
-from vqa_explain.models.base import (
-    CrossLayer,
-    Encoded,
-    Leaves,
-    Positions,
-    SelfLayer,
-    Streams,
-    described,
-    own_labels,
-    parameters_frozen,
-)
+from vqa_explain.models.attending import CrossLayer, Positions, SelfLayer, Streams
+from vqa_explain.models.base import Leaves, described, own_labels
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.labels import read_labels
+from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.unwrapping import placed

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.models.base import Encoded, Model, Positions, open_layers
+from vqa_explain.models.attending import Positions
+from vqa_explain.models.base import Model
+from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.network import open_layers
 from vqa_explain.models.places import Grid, States, cells_in_sequence, channel_order, halvings
 from vqa_explain.precision import equal_tensors
 

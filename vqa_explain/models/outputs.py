@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.models.base import FIT, REAL
 from vqa_explain.precision import in_float64
+from vqa_explain.target import FIT, REAL
 
 # What users call them, and what `models.base.KINDS` does.
 OUTPUTS = {"softmax": "logits", "sigmoid": FIT, "real": REAL}

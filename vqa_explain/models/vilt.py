@@ -18,22 +18,17 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, baseline, blank, fill_in
 from vqa_explain.features.regions import Regions, present_elements
-from vqa_explain.models.base import (
-    Attention,
-    Encoded,
-    Leaves,
-    Positions,
-    described,
-    own_labels,
-    parameters_frozen,
-)
-from vqa_explain.models.fused import hooked
+from vqa_explain.models.attending import Attention, Positions
+from vqa_explain.models.base import Leaves, described, own_labels
+from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.fast.fused import hooked
+from vqa_explain.models.fast.vilt_readout import answer_scores, as_built, chosen_scores
+from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import to_front
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
-from vqa_explain.models.vilt_readout import answer_scores, as_built, chosen_scores
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
 
 

@@ -18,16 +18,10 @@ from vqa_explain.explanation import Explanation
 from vqa_explain.features.regions import Regions, numbered
 from vqa_explain.game import make_players
 from vqa_explain.methods.base import BASELINES
-from vqa_explain.models.base import (
-    Encoded,
-    Model,
-    OpenModel,
-    Target,
-    answers,
-    best_answers,
-    find_answer,
-)
+from vqa_explain.models.base import Model, OpenModel, answers, best_answers
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.precision import in_float64
+from vqa_explain.target import Target, find_answer
 
 TOP = 5
 

@@ -13,7 +13,8 @@ import traitlets
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS, explain
-from vqa_explain.explanation import Explanation, write_atomically
+from vqa_explain.explanation import Explanation
+from vqa_explain.files import write_atomically
 from vqa_explain.methods import METHODS, create
 from vqa_explain.methods.base import check_support
 from vqa_explain.methods.describing import describe_methods

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import ViltForQuestionAnswering
 from transformers.activations import GELUActivation
 
-from vqa_explain.models.fused import available
+from vqa_explain.models.fast.fused import available
 
 # Width of a head up to which plain products are faster on a CPU than fused attention: 1.24 ms against 1.43 of 32 × 77
 # states in heads of 32; in heads of 64 they are as fast with 100 states and slower with 250.

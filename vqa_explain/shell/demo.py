@@ -7,8 +7,9 @@ from vqa_explain.datasets.scenes import FAMILIES, Scenes
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
-from vqa_explain.explanation import Explanation, write_atomically
-from vqa_explain.methods.base import Progress
+from vqa_explain.explanation import Explanation
+from vqa_explain.files import write_atomically
+from vqa_explain.games.progress import Progress
 from vqa_explain.models.base import answers
 from vqa_explain.models.loading import load
 from vqa_explain.viewer.export import page

@@ -5,8 +5,8 @@ from math import comb
 
 import numpy as np
 
-from vqa_explain.methods import proxy
-from vqa_explain.methods.estimators import (
+from vqa_explain.games import proxy
+from vqa_explain.games.estimators import (
     DRAWS_AT_ONCE,
     NO_PAIRS,
     Draws,

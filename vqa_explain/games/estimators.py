@@ -10,7 +10,7 @@ from math import comb
 
 import numpy as np
 
-from vqa_explain.methods.base import Progress
+from vqa_explain.games.progress import Progress
 
 Score = Callable[[np.ndarray], np.ndarray]
 Order = Callable[[np.random.Generator], np.ndarray]  # a random order in which players arrive

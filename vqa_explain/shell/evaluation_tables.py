@@ -8,7 +8,7 @@ from rich.text import Text
 from vqa_explain.evaluation.comparison import Comparison
 from vqa_explain.evaluation.intervals import Interval
 from vqa_explain.evaluation.report import Report, better_text
-from vqa_explain.tables import PlainTable, parameters_table
+from vqa_explain.shell.tables import PlainTable, parameters_table
 
 
 def _cell(one: Interval, sign: str = "", failed: int = 0) -> str:

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from vqa_explain import colors
-from vqa_explain.colormaps import own_map, part_of_map
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explanation import Explanation, WordValue, value_text
-from vqa_explain.text_lines import shortened, text_width, wrapped
+from vqa_explain.figures.colormaps import own_map, part_of_map
+from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 
 # All lengths are points, 72 to the inch.
 _VIEW = (302.0, 268.0)  # width and height of a view with its title and color bar

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from vqa_explain import cli_evaluation, registry
-from vqa_explain.cli_evaluation import Json, load_settings
+from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError
+from vqa_explain.shell import evaluation as cli_evaluation
+from vqa_explain.shell.evaluation import Json, load_settings
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
-    from vqa_explain.methods.base import Progress
+    from vqa_explain.games.progress import Progress
 
 app = cyclopts.App(
     name="vqa-explain",
@@ -69,7 +70,7 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
     Args:
         out: the folder for `index.html` and the explanation files.
     """
-    from vqa_explain.demo import run_demo
+    from vqa_explain.shell.demo import run_demo
 
     with _progress("explaining") as progress:
         explained = run_demo(out, progress)
@@ -78,7 +79,7 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
         return
     from rich.console import Console
 
-    from vqa_explain.tables import explanations_table
+    from vqa_explain.shell.tables import explanations_table
 
     console = Console()
     console.print(explanations_table(explained))
@@ -172,7 +173,7 @@ def explain(
         return
     from rich.console import Console
 
-    from vqa_explain.tables import explanation_tables
+    from vqa_explain.shell.tables import explanation_tables
 
     console = Console()
     for table in explanation_tables(explanation):
@@ -196,7 +197,8 @@ def view(
     """
     if out.suffix != ".html":
         raise InvalidInput(f"--out {str(out)!r} must end in .html")
-    from vqa_explain.explanation import load_explanation, write_atomically
+    from vqa_explain.explanation import load_explanation
+    from vqa_explain.files import write_atomically
     from vqa_explain.viewer.export import page
 
     write_atomically(out, page([load_explanation(path) for path in files]).encode())
@@ -220,7 +222,7 @@ def methods(name: str | None = None, *, json_: Json = False) -> None:
         name: a method.
     """
     from vqa_explain.methods.describing import describe_methods
-    from vqa_explain.tables import methods_tables
+    from vqa_explain.shell.tables import methods_tables
 
     if json_:
         print(json.dumps(describe_methods(name)))
@@ -234,7 +236,7 @@ def methods(name: str | None = None, *, json_: Json = False) -> None:
 @app.command
 def models(*, json_: Json = False) -> None:
     """List the shipped models and the families that can be loaded."""
-    from vqa_explain.tables import describe_models, models_tables
+    from vqa_explain.shell.tables import describe_models, models_tables
 
     if json_:
         print(json.dumps(describe_models()))

@@ -201,7 +201,7 @@ def _show(report: "Report", html: Path | None, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from vqa_explain.tables_evaluation import report_tables
+    from vqa_explain.shell.evaluation_tables import report_tables
 
     console = Console()
     for table in report_tables(report):
@@ -227,7 +227,7 @@ def compare(run_a: Path, run_b: Path, /, *, json_: Json = False) -> None:
 
     from vqa_explain.evaluation.comparison import compare as compared
     from vqa_explain.evaluation.report import Report
-    from vqa_explain.tables_evaluation import comparison_table
+    from vqa_explain.shell.evaluation_tables import comparison_table
 
     one, other = Report(run_a), Report(run_b)
     found = compared(one, other)
@@ -251,7 +251,7 @@ def metrics(name: str | None = None, *, json_: Json = False) -> None:
         return
     from rich.console import Console
 
-    from vqa_explain.tables_evaluation import metrics_tables
+    from vqa_explain.shell.evaluation_tables import metrics_tables
 
     for table in metrics_tables(rows, name):
         Console().print(table)

@@ -21,21 +21,16 @@ from vqa_explain.features.geometry import Geometry
 from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
 from vqa_explain.features.regions import Regions, grid_regions, present_elements
 from vqa_explain.features.text import TextFeature
-from vqa_explain.models.base import (
-    Attention,
-    Encoded,
-    Leaves,
-    Positions,
-    candidates_of,
-    described,
-    parameters_frozen,
-)
+from vqa_explain.models.attending import Attention, Positions
+from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
-from vqa_explain.models.decoding import Decoding, Prompted
+from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.generative.decoding import Decoding, Prompted
+from vqa_explain.models.generative.pixels import Layout, Shown, lay_out, showing
+from vqa_explain.models.generative.prompts import Prompt, read_prompt
 from vqa_explain.models.measuring import PictureReader
-from vqa_explain.models.pixels import Layout, Shown, lay_out, showing
+from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
-from vqa_explain.models.prompts import Prompt, read_prompt
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import placed

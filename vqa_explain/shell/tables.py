@@ -11,7 +11,8 @@ from vqa_explain import colors
 from vqa_explain.explanation import Explanation, value_text
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
-from vqa_explain.models.loading import FAMILIES, SHIPPED, own_models
+from vqa_explain.models.families import FAMILIES
+from vqa_explain.models.loading import SHIPPED, own_models
 
 
 class PlainTable(Table):

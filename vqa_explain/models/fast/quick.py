@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.memory import lacks_memory
-from vqa_explain.models.base import Encoded
-from vqa_explain.models.fused import Followed, Plan, available, follow, hooked
+from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.fast.fused import Followed, Plan, available, follow, hooked
 from vqa_explain.models.weights import contents, places
 
 # A quicker way may differ from the network by this share of its largest logit; rounding gives some 1e-6.

@@ -1,0 +1,199 @@
+"""Which adapter serves which architecture: the one table of families."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.models.base import Model
+from vqa_explain.models.calling import Call
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user said of a model besides the model: see `load`."""
+
+    name: str
+    device: Any
+    processor: Any = None
+    transform: Any = None
+    labels: Any = None
+    boxes: Any = None
+    outputs: str | None = None
+    call: Call | None = None
+    allow_missing: bool | tuple[str, ...] = ()
+    generation: dict[str, Any] = field(default_factory=dict)
+    check: bool = True
+
+
+Maker = Callable[
+    [Any, Any, Any, Options], Model
+]  # of the adapter's class, a module and its processor
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models that one adapter serves.
+
+    Attributes:
+        about: what they are, for people.
+        architectures: transformers' classes, by name or by the name's end after "*"; () if it serves no checkpoints.
+        home: the adapter's class, as module:name within `models`.
+        make: makes the model of that class, a module, its processor and the options.
+        auto: the class in transformers whose `from_pretrained` gives the module; `None` for the architecture itself.
+        processor: the class that gives the processor, likewise; `None` for none.
+        refuses: methods that its networks cannot carry whatever the adapter can do, and `note`, for people, what holds
+            for some of them only.
+    """
+
+    about: str
+    architectures: tuple[str, ...]
+    home: str
+    make: Maker
+    auto: str | None = None
+    processor: str | None = "AutoProcessor"
+    refuses: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def module(self) -> str:
+        """The full name of the adapter's module."""
+        return f"vqa_explain.models.{self.home.partition(':')[0]}"
+
+    @property
+    def adapter(self) -> Any:
+        """The adapter's class, imported when it is first needed."""
+        return getattr(import_module(self.module), self.home.partition(":")[2])
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the adapter can do: see `models.base.Model`."""
+        return frozenset(self.adapter.capabilities)
+
+    def wrap(self, module: Any, processor: Any, options: Options) -> Model:
+        """The model of a module."""
+        return self.make(self.adapter, module, processor, options)
+
+    def serves(self, architecture: str) -> bool:
+        """Whether this is one of its classes."""
+        return any(
+            architecture == a or (a[0] == "*" and architecture.endswith(a[1:]))
+            for a in self.architectures
+        )
+
+
+def refuse_outputs(options: Options) -> None:
+    """Refuses `outputs=` of a model that knows what its scores are."""
+    if options.outputs is not None:
+        raise InvalidInput(
+            f"model {options.name!r} says itself what its scores are; leave outputs={options.outputs!r} out"
+        )
+
+
+def _vilt(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+    return adapter(module, processor, options.name, options.device, options.outputs)
+
+
+def _writing(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+    refuse_outputs(options)
+    return adapter(module, processor, options.name, options.device, **options.generation)
+
+
+def _lxmert(adapter: Any, module: Any, tokenizer: Any, options: Options) -> Model:
+    name, device, outputs = options.name, options.device, options.outputs
+    return adapter(module, tokenizer, options.boxes, options.labels, name, device, outputs)
+
+
+def _clip(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+    if options.labels is not None:
+        from vqa_explain.models.clip import zero_shot
+
+        return zero_shot(
+            module, processor, options.labels, options.name, options.device, options.outputs
+        )
+    refuse_outputs(options)
+    return adapter(module, processor, options.name, options.device)
+
+
+def _classifier(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+    transform = options.transform if options.transform is not None else processor
+    return adapter(
+        module,
+        transform,
+        options.labels,
+        options.name,
+        options.device,
+        options.outputs,
+        options.call,
+    )
+
+
+# No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
+TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
+
+
+PERCEIVERS = tuple(
+    f"PerceiverForImageClassification{kind}" for kind in ("Learned", "Fourier", "ConvProcessing")
+)
+
+
+FAMILIES = {
+    "vilt": Family(
+        "ViLT: answers from a closed set",
+        ("ViltForQuestionAnswering",),
+        "vilt:ViltModel",
+        _vilt,
+        refuses=TRANSFORMERS,
+    ),
+    "blip": Family(
+        "BLIP: writes its answer",
+        ("BlipForQuestionAnswering",),
+        "blip:BlipModel",
+        _writing,
+        refuses=TRANSFORMERS,
+    ),
+    "lxmert": Family(
+        "LXMERT: regions are the boxes of a detector that you give",
+        ("LxmertForQuestionAnswering",),
+        "lxmert:LxmertModel",
+        _lxmert,
+        processor="AutoTokenizer",
+        refuses=TRANSFORMERS,
+    ),
+    "clip": Family(
+        "CLIP and SigLIP: does this text fit, or zero-shot classification with labels=",
+        ("CLIPModel", "SiglipModel", "Siglip2Model"),
+        "clip:ClipModel",
+        _clip,
+        refuses=TRANSFORMERS,
+        note="with labels= it is a classifier",
+    ),
+    "generative": Family(
+        "LLaVA, LLaVA-OneVision, Qwen2-VL and 2.5, Idefics3, SmolVLM, PaliGemma and their like: write their answer",
+        ("*ForConditionalGeneration",),
+        "generative.adapter:GenerativeModel",
+        _writing,
+        auto="AutoModelForImageTextToText",
+        refuses=TRANSFORMERS,
+        note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, attention and maps; "
+        "where only some layers of the decoder attend (Qwen3.5), attention, rollout and relevance read and name those",
+    ),
+    "classifier": Family(
+        "image classifiers of torchvision, timm and transformers, or any nn.Module",
+        ("*ForImageClassification", "*ForImageClassificationWithTeacher", *PERCEIVERS),
+        "classifier:ClassifierModel",
+        _classifier,
+        refuses=("interactions",),
+        note="ViT and DeiT also have attention; guided rules need ReLUs, deep_lift a network without attention",
+        auto="AutoModelForImageClassification",
+        processor="AutoImageProcessor",
+    ),
+    "custom": Family(
+        "your own network over picture and question: vqa_explain.CustomModel",
+        (),
+        "custom:CustomModel",
+        lambda adapter, module, *_: module,
+        note="guided rules need ReLUs, deep_lift a network without attention",
+    ),
+}

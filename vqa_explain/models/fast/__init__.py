@@ -1,0 +1,1 @@
+"""Quicker ways through known networks, each compared with the network itself."""

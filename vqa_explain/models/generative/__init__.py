@@ -1,0 +1,1 @@
+"""The adapter of vision-language models that write their answer, and its parts."""

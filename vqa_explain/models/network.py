@@ -1,0 +1,69 @@
+"""The network itself: its device, its layers, how wide they are, and freezing its weights for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, else the first of cuda, mps and cpu that is there."""
+    if device is not None:
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@dataclass
+class Footprint:
+    """Bytes of the outputs of a network's layers in one forward pass: of the widest, and of all together."""
+
+    widest: int = 1
+    total: int = 1
+
+
+def open_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The network and its layers by path, less those of TorchScript, which take no hooks."""
+    return [
+        (path, layer)
+        for path, layer in module.named_modules()
+        if not isinstance(layer, torch.jit.ScriptModule)
+    ]
+
+
+@contextmanager
+def footprint(module: nn.Module) -> Iterator[Footprint]:
+    """Fills in the footprint of what runs inside."""
+    found = Footprint()
+
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            size = output.numel() * output.element_size()
+            found.widest, found.total = max(found.widest, size), found.total + size
+
+    handles = [layer.register_forward_hook(note) for _, layer in open_layers(module)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def parameters_frozen(module: nn.Module) -> Iterator[None]:
+    """Gradients flow to the leaves only, so that a backward pass does not pay for the weights."""
+    if not torch.is_grad_enabled():
+        yield
+        return
+    wanted = [p for p in module.parameters() if p.requires_grad]
+    for p in wanted:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in wanted:
+            p.requires_grad_(True)
