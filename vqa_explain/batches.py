@@ -42,7 +42,8 @@ class Batches:
     def __init__(self, model: Model, encoded: Encoded) -> None:
         keep_freed_memory()
         self.limit = WIDEST.get(model.device.type, WIDEST_ELSEWHERE)
-        self.first = max(2, self.limit // (WIDENING * encoded.pixels.nbytes))
+        leaves = model.leaves(encoded).values()
+        self.first = max(2, self.limit // (WIDENING * max(leaf.nbytes for leaf in leaves)))
         # Bytes of the widest layer, for one whole example; 0 until measured.
         self.bytes = float(model.widest(encoded)) if isinstance(model, Sized) else 0.0
         self.fitting = Fitting(model, MOST.get(model.device.type, MOST_ELSEWHERE))

@@ -1,8 +1,9 @@
-"""The combinatorial view: regions and words are players, and any set of them has a score."""
+"""The combinatorial view: parts of the inputs are players, and any set of them has a score."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,8 @@ from torch import Tensor
 
 from vqa_explain.batches import Batches
 from vqa_explain.cost import Cost
-from vqa_explain.errors import NonFiniteScore
-from vqa_explain.features.regions import Regions, divide, present_elements
-from vqa_explain.features.text import Units, group_words
+from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
+from vqa_explain.features.base import Division, Input, Present, inputs_called
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
@@ -22,37 +22,216 @@ from vqa_explain.target import Target
 
 
 @dataclass(frozen=True, eq=False)
-class Players:
-    """The players of a game: the regions of a division of the frame, then the pieces of the question."""
+class InputPlayers:
+    """The players of one input.
 
-    regions: Regions
-    units: Units
+    Attributes:
+        division: of the input's elements, with numbers of its own from 0.
+        numbers: (P_i,) the number of each in the game; a number that two inputs hold is one player in both.
+    """
+
+    division: Division
+    numbers: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Players:
+    """The players of a game: those of each input, in the inputs' order.
+
+    Attributes:
+        of: input name → its players.
+        count: how many there are in all.
+    """
+
+    of: Mapping[str, InputPlayers]
+    count: int
 
     def __len__(self) -> int:
-        return self.regions.count + len(self.units.words)
+        return self.count
+
+    def present(self, coalitions: Tensor) -> dict[str, Present]:
+        """Input name → its players in each coalition, of coalitions (N, P) bool."""
+        return {
+            name: Present(one.division, coalitions[:, torch.from_numpy(one.numbers)])
+            for name, one in self.of.items()
+        }
+
+    @cached_property
+    def area(self) -> np.ndarray:
+        """(P,) the number of elements of each player, in all inputs."""
+        return self._total({name: one.division.area for name, one in self.of.items()})
+
+    def sums(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(P,) the sum over each player's elements of values (…) of each input."""
+        return self._total(
+            {name: one.division.sums(values[name]) for name, one in self.of.items()}
+        )
+
+    def _total(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        total = np.zeros(self.count)
+        for name, one in self.of.items():
+            np.add.at(total, one.numbers, values[name])
+        return total
+
+    def spread(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """Input name → values (…) of its elements: the values (P,) of players, each spread evenly over its elements."""
+        return {
+            name: one.division.spread(values[one.numbers] * self._share(one))
+            for name, one in self.of.items()
+        }
+
+    def _share(self, one: InputPlayers) -> np.ndarray:
+        """(P_i,) the share of each player's elements that lies in one input: 1 where it is in no other."""
+        return np.divide(
+            one.division.area,
+            self.area[one.numbers],
+            out=np.ones(len(one.numbers)),
+            where=one.division.area < self.area[one.numbers],
+        )
+
+    def in_input(self, name: str, values: np.ndarray) -> np.ndarray:
+        """(P_i,) what belongs to one input of values (P,): all of a player's value, but for one in several inputs."""
+        one = self.of[name]
+        return values[one.numbers] * self._share(one)
 
     @property
-    def cross(self) -> np.ndarray:
-        """(W · R, 2) the players of every pair of a word and a region, word by word."""
-        regions, words = np.arange(self.regions.count), np.arange(len(self.units.words))
-        pairs = np.stack(np.meshgrid(words + len(regions), regions, indexing="ij"), axis=-1)
-        return pairs.reshape(-1, 2)
+    def unions(self) -> list[np.ndarray]:
+        """The players of each input, or of several inputs that have players in common."""
+        found: list[set[int]] = []
+        for one in self.of.values():
+            mine = set(one.numbers.tolist())
+            joined = [other for other in found if other & mine]
+            found = [other for other in found if not other & mine]
+            found += [mine.union(*joined)] if mine else []
+        return [np.array(sorted(union)) for union in found]
+
+    @property
+    def input_pairs(self) -> list[tuple[str, str]]:
+        """Pairs of inputs whose players can be paired, the later input first."""
+        names = [name for name, one in self.of.items() if len(one.numbers)]
+        return [(later, name) for i, name in enumerate(names) for later in names[i + 1 :]]
+
+    def pairs(self, first: str, second: str) -> np.ndarray:
+        """(A · B, 2) the players of every pair of two inputs, row by row."""
+        one, other = self.of[first].numbers, self.of[second].numbers
+        return np.stack(np.meshgrid(one, other, indexing="ij"), axis=-1).reshape(-1, 2)
+
+    def whole_parts(self, inputs: Sequence[Input], fills: Mapping[str, str]) -> "Players":
+        """The players made of what each input's fill takes away as a whole, such as patches."""
+        changed = {
+            one.name: replace(
+                self.of[one.name],
+                division=one.feature.whole_parts(
+                    one.content, self.of[one.name].division, fills[one.name]
+                ),
+            )
+            for one in inputs
+        }
+        return Players(changed, self.count)
 
 
-def make_players(encoded: Encoded, regions: Any = None, words: Any = None) -> Players:
-    """The players that were asked for: see `features.regions.divide` and `features.text.group_words`."""
-    return Players(
-        divide(regions, encoded.picture, encoded.geometry, encoded.grid),
-        group_words(words, encoded.example.question, encoded.words, encoded.tokens),
-    )
+@dataclass(frozen=True)
+class Blocks:
+    """A division of the frames of a video into blocks of space and time, which are players in several frames.
+
+    Attributes:
+        frames: how many frames in a row a block spans; the last of a video may span fewer.
+        regions: how each frame is divided: see `features.regions.divide`. It must be alike in all frames.
+    """
+
+    frames: int
+    regions: Any = None
+
+
+def make_players(encoded: Encoded, divided: Mapping[str, Any] | None = None) -> Players:
+    """The players that were asked for.
+
+    Args:
+        encoded: the example.
+        divided: how inputs are divided, by name or kind; `None` is the usual division. See `Feature.divide`.
+
+    Raises:
+        InvalidInput: a division cannot be used, or no input has players.
+    """
+    of: dict[str, InputPlayers] = {}
+    count, blocks = 0, _BlockNumbers()
+    for one in encoded.inputs:
+        asked = _asked(divided or {}, one)
+        spans = asked if isinstance(asked, Blocks) else None
+        division = one.divide(asked if spans is None else spans.regions)
+        numbers = np.arange(count, count + division.count)
+        if spans is not None and not one.fixed:
+            numbers = blocks.numbers(one, spans, division, count)
+        of[one.name] = InputPlayers(division, numbers)
+        count = max(count, int(numbers.max(initial=-1)) + 1)
+    if not count:
+        raise InvalidInput("no input has players; name at least one in players=")
+    return Players(of, count)
+
+
+class _BlockNumbers:
+    """Players' numbers where frames in a row share them."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, tuple[int, np.ndarray, Division]] = {}
+
+    def numbers(self, one: Input, blocks: Blocks, division: Division, fresh: int) -> np.ndarray:
+        """The numbers of a frame's players: those of the frame before, or new ones from `fresh`.
+
+        Raises:
+            InvalidInput: the input is no frame of a video, or its division is another than that of the frame before.
+        """
+        if not one.group:
+            raise InvalidInput(
+                f"blocks span frames of a video, and input {one.name!r} is a picture alone; divide it by regions"
+            )
+        if not isinstance(blocks.frames, int) or blocks.frames < 1:
+            raise InvalidInput(f"a block spans at least 1 frame, not {blocks.frames!r}")
+        done, numbers, before = self._begun.get(one.group, (0, np.empty(0, int), division))
+        if done % blocks.frames == 0:
+            numbers = np.arange(fresh, fresh + division.count)
+        elif before.count != division.count:
+            raise InvalidInput(
+                f"blocks need frames that are divided alike, and {one.name!r} has {division.count} regions after "
+                f"{before.count}; give a grid, such as Blocks({blocks.frames}, 4)"
+            )
+        self._begun[one.group] = (done + 1, numbers, division)
+        return numbers
+
+
+def _asked(divided: Mapping[str, Any], one: Input) -> Any:
+    """How one input is to be divided: as its name says, its group, or else its kind."""
+    keys = (one.name, one.group, one.kind)
+    return next((divided[key] for key in keys if key in divided), None)
+
+
+def with_players(encoded: Encoded, only: str | Sequence[str] | None) -> Encoded:
+    """The example, of whose inputs only those that are named, by name, group or kind, have players.
+
+    Raises:
+        InvalidInput: a name is no input's.
+    """
+    if only is None:  # as the model says
+        return encoded
+    inputs = encoded.inputs
+    wanted: set[str] = set()
+    for called in [only] if isinstance(only, str) else only:
+        names = inputs_called(inputs, called) or tuple(
+            one.name for one in inputs if one.group and one.group == called
+        )
+        if not names:
+            raise unknown("input in players", called, [one.name for one in inputs])
+        wanted.update(names)
+    chosen = [replace(one, fixed=one.name not in wanted) for one in inputs]
+    return replace(encoded, inputs=tuple(chosen))
 
 
 class Game:
     """Coalitions (N, P) bool → scores (N,) float64 of the target with only those players present.
 
     A coalition is never computed twice: the scores of all `targets` are kept under the coalition's packed bits, and
-    the games that `facing` gives share them. Players that a coalition lacks become the fill of their feature; with
-    the fill "drop", regions are first made of whole patches (`Regions.snapped`).
+    the games that `for_target` gives share them. Players that a coalition lacks become the fill of their input; under
+    a fill that takes away whole patches, players are first made of these (`Feature.whole_parts`).
     """
 
     def __init__(
@@ -66,29 +245,33 @@ class Game:
         seed: int = 0,
         cost: Cost | None = None,
     ) -> None:
-        if fills["image"] == "drop":
-            players = Players(players.regions.snapped(encoded.grid), players.units)
-        self.model, self.encoded, self.players = model, encoded, players
+        self.model, self.encoded = model, encoded
+        self.players = players.whole_parts(encoded.inputs, fills)
         self.targets = targets if isinstance(targets, tuple) else (targets,)
         self.fills, self.seed = fills, seed
         self.cost = cost if cost is not None else Cost()
         self._column = 0
         self._known: dict[bytes, tuple[float, ...]] = {}
         self._batches = Batches(model, encoded)
-        area = players.regions.area
-        # The share of the whole sequence that each present player keeps, where absent patches leave it.
-        image, words = encoded.grid[0] * encoded.grid[1], len(encoded.tokens)
-        self._length = (
-            area / area.sum() * image / (image + words)
-            if fills["image"] == "drop"
-            else np.zeros(len(area))
-        )
+        self._length = self._lengths()
+
+    def _lengths(self) -> np.ndarray:
+        """(P,) the share of the whole sequence that each present player keeps, where absent ones leave it."""
+        inputs = self.encoded.inputs
+        whole = sum(one.feature.length(one.content) for one in inputs)
+        lengths = np.zeros(len(self.players))
+        for one in inputs:
+            mine = self.players.of[one.name]
+            if one.feature.shortens(self.fills[one.name]) and len(mine.numbers):
+                share = mine.division.area / mine.division.area.sum()
+                lengths[mine.numbers] += share * one.feature.length(one.content) / whole
+        return lengths
 
     def __len__(self) -> int:
         """The number of players P."""
         return len(self.players)
 
-    def facing(self, target: Target, cost: Cost) -> "Game":
+    def for_target(self, target: Target, cost: Cost) -> "Game":
         """The same game as another of its targets sees it, which costs only the coalitions that nobody asked before."""
         other = copy.copy(self)
         other._column, other.cost = self.targets.index(target), cost
@@ -107,7 +290,7 @@ class Game:
         keys = [row.tobytes() for row in np.packbits(coalitions, axis=1)]
         fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
         rows = np.fromiter(fresh.values(), dtype=int, count=len(fresh))
-        lengths = 1 - self._length.sum() + coalitions[rows, : len(self._length)] @ self._length
+        lengths = 1 - self._length.sum() + coalitions[rows] @ self._length
         # Coalitions of like length share a batch, so that dropped patches shorten the sequence of all of them.
         order = np.argsort(lengths, kind="stable")
         for part in self._batches.split(lengths[order]):
@@ -153,13 +336,8 @@ class Game:
 
     def logits(self, present: Tensor) -> Tensor:
         """Answer scores (N, K) of coalitions (N, P) bool; they are neither kept nor counted."""
-        shown, spoken = present.split(
-            [self.players.regions.count, len(self.players.units.words)], dim=1
-        )
-        said = present_elements(spoken, self.players.units.owner)
-        return self.model.coalition_scores(
-            self.encoded, self.players.regions, shown, said, self.fills, self.seed
-        )
+        with_players = self.players.present(present)
+        return self.model.coalition_scores(self.encoded, with_players, self.fills, self.seed)
 
     def ends(self) -> tuple[float, float]:
         """v(∅) and v(P): the score with nobody and with everybody present."""

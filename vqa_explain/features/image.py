@@ -1,14 +1,22 @@
-"""The image feature: what an absent region of a picture becomes."""
+"""Pictures: regions as players, what an absent region becomes, and the way back to the original picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
-from vqa_explain.features.geometry import Geometry
+from vqa_explain.errors import InvalidInput
+from vqa_explain.features.base import Division, Feature, Found, Windows
+from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
+from vqa_explain.features.parts import Part, PicturePart, RegionValue
+from vqa_explain.features.regions import Regions, divide, grid_regions, region_boxes
+from vqa_explain.precision import in_float64
 
 
 def _blur(pixels: Tensor, _seed: int) -> Tensor:
@@ -68,6 +76,7 @@ _known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # pixels → their blank pi
 # What an absent region becomes: a part of such a picture, or "inpaint", which looks at what is present. A further
 # fill, "drop", leaves the region's patches out of the sequence: see the models.
 FILLS = (*BLANKS, "inpaint")
+DROP = "drop"
 
 
 def blank(pixels: Tensor, fill: str, seed: int) -> Tensor:
@@ -108,10 +117,213 @@ def fill_in(pixels: Tensor, present: Tensor, fill: str, seed: int) -> Tensor:
     return torch.where(present, pixels, absent)
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as a model reads it.
+
+    Attributes:
+        original: (H, W, 3) uint8, the picture as it was given.
+        pixels: (1, C, H', W') what the model sees, its frame.
+        geometry: where the frame lies in the picture.
+        grid: (rows, columns) of the model's own division of the frame.
+    """
+
+    original: np.ndarray
+    pixels: Tensor
+    geometry: Geometry
+    grid: tuple[int, int]
+
+
+TOLD_PADDING = 0.005  # share of values on padding from which an explanation tells of it
+
+
 @dataclass(frozen=True)
-class ImageFeature:
-    """A picture as a model's input: one leaf of pixels, players that are regions."""
+class ImageFeature(Feature):
+    """Pictures: one leaf of pixels (B, C, H', W') each, elements that are pixels, players that are regions."""
 
     name: str = "image"
     fills: tuple[str, ...] = FILLS
     default_fill: str = "blur"
+    kind: ClassVar[str] = PicturePart.kind
+    channels: ClassVar[int | None] = 1
+
+    def shape(self, content: Picture) -> tuple[int, ...]:
+        return content.geometry.frame
+
+    def divide(self, content: Picture, asked: Any) -> Regions:
+        return divide(asked, content.original, content.geometry, content.grid)
+
+    def whole_parts(self, content: Picture, division: Division, fill: str) -> Division:
+        if not self.shortens(fill):
+            return division
+        return Regions(division.owner, division.count).snapped(content.grid)
+
+    def shortens(self, fill: str) -> bool:
+        return fill == DROP
+
+    def leaf_fills(self) -> tuple[str, ...]:
+        return tuple(fill for fill in BLANKS if fill in self.fills)
+
+    def length(self, content: Picture) -> int:
+        return content.grid[0] * content.grid[1]
+
+    def collect(self, values: Tensor, largest: bool = False) -> np.ndarray:
+        found = in_float64(values)
+        return (found.amax(dim=1) if largest else found.sum(dim=1)).numpy()
+
+    def windows(
+        self,
+        content: Picture,
+        division: Division,
+        *,
+        side: int | None,
+        stride: int | None,
+        run: int,
+    ) -> Windows:
+        """Squares of the frame, the last of a row cut at the edge so that all is covered."""
+        inside = content.geometry.inside
+        side = side or max(1, round(max(inside.shape) / 8))
+        stride = stride or max(1, side // 2)
+        if stride > side:
+            raise InvalidInput(
+                f"stride {stride} is above window {side}, so pixels would be left out; lower it"
+            )
+        squares = _Squares(inside.shape, side, stride)
+
+        def gather(drops: np.ndarray) -> np.ndarray:
+            values, times = np.zeros(inside.shape), np.zeros(inside.shape)
+            for drop, place in zip(drops, squares.places, strict=True):
+                seen = inside[place]
+                values[place] += seen * drop / max(1, seen.sum())  # padding never changes
+                times[place] += 1
+            return values / times
+
+        return Windows(squares, gather)
+
+    def soft_masks(
+        self,
+        content: Picture,
+        division: Division,
+        rng: np.random.Generator,
+        count: int,
+        *,
+        cells: int,
+        probability: float,
+    ) -> Tensor:
+        """Grids of `cells` × `cells`, each cell there with `probability`, enlarged and shifted."""
+        return smooth_masks(rng, count, content.geometry.frame, cells, probability)
+
+    def of_states(
+        self, content: Picture, states: np.ndarray, grid: tuple[int, int] | None
+    ) -> np.ndarray:
+        """Each cell's value spread over its pixels in the picture, or over all if none are."""
+        cells = grid_regions(content.geometry.frame, grid or content.grid)
+        inside = content.geometry.inside
+        shown = np.bincount(cells.owner[inside], minlength=cells.count)
+        over = np.where(shown > 0, shown, cells.area)
+        counts = inside | (shown == 0)[cells.owner]
+        return np.where(counts, (states / over)[cells.owner], 0.0)
+
+    def of_map(self, content: Picture, values: Tensor, mode: str) -> np.ndarray:
+        enlarged = F.interpolate(
+            in_float64(values)[None, None],
+            size=content.geometry.frame,
+            mode=mode,
+            align_corners=False if mode == "bilinear" else None,
+        )
+        return enlarged[0, 0].numpy()
+
+    def carry(self, content: Picture, found: Found) -> PicturePart:
+        """The values in the original picture."""
+        geometry = content.geometry
+        where = geometry.labels_to_original(found.division.owner).astype(np.int32)
+        boxes = _boxes(geometry, where, found.division)
+        return PicturePart(
+            name=found.name,
+            fixed=found.fixed,
+            picture=content.original,
+            image=geometry.to_original(found.elements),
+            labels=where,
+            regions=tuple(
+                RegionValue(box, float(found.values[i]), found.error(i))
+                for i, box in enumerate(boxes)
+            ),
+            padding=_on_padding(found.elements, geometry),
+        )
+
+    def notes(self, content: Picture, found: Found, part: Part) -> tuple[str, ...]:
+        assert isinstance(part, PicturePart)
+        notes = []
+        if not part.image.any() and not found.fixed:
+            notes.append(
+                "every value of the picture is 0: the method found nothing in it, not even a little"
+            )
+        if part.padding >= TOLD_PADDING:
+            notes.append(
+                f"{part.padding:.0%} of the picture's values fell on padding around it, which shows nothing, and "
+                "are in no region"
+            )
+        return tuple(notes)
+
+
+class _Squares(Sequence[np.ndarray]):
+    """The masks (H', W') of square windows, computed when asked for."""
+
+    def __init__(self, frame: tuple[int, ...], side: int, stride: int) -> None:
+        self.frame = frame
+        rows, columns = (_starts(size, side, stride) for size in frame)
+        self.places = [
+            (slice(top, top + side), slice(left, left + side)) for top in rows for left in columns
+        ]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: Any) -> Any:
+        mask = np.zeros(self.frame, dtype=bool)
+        mask[self.places[number]] = True
+        return mask
+
+
+def _starts(size: int, window: int, stride: int) -> list[int]:
+    """First pixels of the windows along one axis; the last is cut at the edge so that all is covered."""
+    count = 1 + max(0, -(-(size - window) // stride))
+    return [i * stride for i in range(count)]
+
+
+def smooth_masks(
+    rng: np.random.Generator, count: int, frame: tuple[int, int], cells: int, probability: float
+) -> Tensor:
+    """(N, H', W') from 0 to 1: grids of `cells` × `cells`, each cell there with `probability`, enlarged and shifted."""
+    tall, wide = (-(-side // cells) for side in frame)
+    grids = torch.from_numpy(
+        (rng.random((count, 1, cells, cells)) < probability).astype(np.float32)
+    )
+    large = F.interpolate(
+        grids, ((cells + 1) * tall, (cells + 1) * wide), mode="bilinear", align_corners=False
+    )[:, 0]
+    tops, lefts = rng.integers(tall, size=count), rng.integers(wide, size=count)
+    return torch.stack(
+        [m[t : t + frame[0], e : e + frame[1]] for m, t, e in zip(large, tops, lefts, strict=True)]
+    )
+
+
+def _on_padding(values: np.ndarray, geometry: Geometry) -> float:
+    """The share of the absolute values (H', W') of a frame that lies on padding."""
+    sizes = np.abs(values)
+    whole = float(sizes.sum())
+    return float(sizes[~geometry.inside].sum()) / whole if whole else 0.0
+
+
+def _boxes(geometry: Geometry, where: np.ndarray, regions: Division) -> list[Box]:
+    """Each region's bounding box in the picture.
+
+    A detector's boxes are their own, since smaller ones may hide them. So are those of regions
+    smaller than a pixel, which no pixel of the picture is nearest to.
+    """
+    found = region_boxes(where, regions.count)
+    boxed = isinstance(geometry, BoxGeometry) and regions.count == len(geometry.boxes)
+    hidden = np.setdiff1d(np.arange(regions.count), where)
+    for number in range(regions.count) if boxed else hidden:
+        found[number] = geometry.box(regions.owner == number)
+    return found

@@ -2,66 +2,35 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-
 from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.features.base import ALWAYS, Division
 from vqa_explain.features.geometry import Geometry
 
 RESTS = ("refuse", "one", "grid")
 OVERLAPS = ("refuse", "smaller")
 
 
-def present_elements(players: Tensor, owner: np.ndarray) -> Tensor:
-    """(N, …) bool, which elements are present: pixels of regions, or tokens of words.
-
-    Args:
-        players: (N, P) bool, the regions or words present.
-        owner: (…) the player that each element belongs to; -1 for elements that are always present, as
-            padding and special tokens are.
-    """
-    always = torch.ones_like(players[:, :1])
-    return torch.cat([players, always], dim=1)[:, torch.from_numpy(owner).to(players.device)]
-
-
 @dataclass(frozen=True, eq=False)
-class Regions:
-    """A division of the model's frame: `labels` (H', W') holds 0 … count-1, each region's number.
+class Regions(Division):
+    """A division of the model's frame: `owner` (H', W') holds 0 … count-1, each region's number.
 
-    Padding belongs to no region and has the label -1: it stays as it is, whatever is absent.
+    Padding belongs to no region and has the number -1: it stays as it is, whatever is absent.
     """
 
-    labels: np.ndarray
-    count: int
-
-    def pixels(self, shown: Tensor) -> Tensor:
-        """(N, H', W') bool, the pixels present, of the regions present (N, R). Padding always is."""
-        return present_elements(shown, self.labels)
-
-    @cached_property
-    def area(self) -> np.ndarray:
-        """(R,) the number of elements of each region."""
-        return np.bincount(self.labels[self.labels >= 0], minlength=self.count)
-
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """(R,) the sum over each region of values (H', W')."""
-        owned = self.labels >= 0
-        return np.bincount(self.labels[owned], values[owned], minlength=self.count)
-
-    def spread(self, values: np.ndarray) -> np.ndarray:
-        """(H', W') the values (R,) of regions, each spread evenly over its elements; 0 in padding."""
-        return np.append(values / self.area, 0.0)[self.labels]
+    @property
+    def labels(self) -> np.ndarray:
+        """(H', W') each pixel's region, -1 in padding."""
+        return self.owner
 
     def of_cells(self, grid: tuple[int, int]) -> np.ndarray | None:
         """The region (rows, columns) that holds each cell of a grid, or `None` where one is divided."""
-        cells = grid_regions(self.labels.shape, grid).labels.ravel()
-        owner = np.zeros(cells.max() + 1, dtype=self.labels.dtype)
-        owner[cells] = self.labels.ravel()
-        return owner.reshape(grid) if (owner[cells] == self.labels.ravel()).all() else None
+        cells = grid_regions(self.owner.shape, grid).owner.ravel()
+        owner = np.zeros(cells.max() + 1, dtype=self.owner.dtype)
+        owner[cells] = self.owner.ravel()
+        return owner.reshape(grid) if (owner[cells] == self.owner.ravel()).all() else None
 
     def snapped(self, grid: tuple[int, int]) -> "Regions":
         """Every cell of the grid (rows, columns) given whole to the region that holds most of it.
@@ -69,11 +38,11 @@ class Regions:
         Raises:
             InvalidInput: a region would be left without a cell.
         """
-        cells = grid_regions(self.labels.shape, grid)
+        cells = grid_regions(self.owner.shape, grid)
         held = np.zeros((cells.count, self.count + 1), dtype=np.int64)
-        np.add.at(held, (cells.labels.ravel(), self.labels.ravel()), 1)
+        np.add.at(held, (cells.owner.ravel(), self.owner.ravel()), 1)
         owner = held[:, :-1].argmax(axis=1)
-        owner[held[:, :-1].sum(axis=1) == 0] = -1  # a cell of nothing but padding
+        owner[held[:, :-1].sum(axis=1) == 0] = ALWAYS  # a cell of nothing but padding
         empty = np.setdiff1d(np.arange(self.count), owner)
         if len(empty):
             raise InvalidInput(
@@ -81,7 +50,7 @@ class Regions:
                 f"({len(empty)} of {self.count} regions; the model has {grid[0]} × {grid[1]} patches); "
                 "choose larger regions or another image_fill, such as 'blur'"
             )
-        return Regions(owner[cells.labels], self.count)
+        return Regions(owner[cells.owner], self.count)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,16 @@
-"""The text feature: tokens, the words that they belong to, and what an absent word becomes."""
+"""Texts: tokens, the words that they belong to, and words as players."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.words import Word, word_place
+from vqa_explain.features.base import Division, Feature, Found, Windows
+from vqa_explain.features.parts import Part, TextPart, TokenValue, WordValue
+from vqa_explain.features.words import Word, in_characters, in_one_run, word_place
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,20 @@ def _merged(count: int, touched: Sequence[Sequence[int]]) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Units:
-    """A division of the question: its pieces, and the piece of each token, `owner` (T,), -1 for special tokens.
+class Pieces(Division):
+    """A division of a text: its pieces, and the piece of each token, `owner` (T,), -1 for special tokens.
 
-    `by_user` says whether the user gave phrases, so that pieces need not be made of the model's words.
+    Attributes:
+        words: the pieces.
+        by_user: whether the user gave phrases, so that pieces need not be made of the model's words.
     """
 
-    words: tuple[Word, ...]
-    owner: np.ndarray
+    words: tuple[Word, ...] = ()
     by_user: bool = False
+
+
+def _pieces(words: tuple[Word, ...], owner: np.ndarray, by_user: bool = False) -> Pieces:
+    return Pieces(owner, len(words), words, by_user)
 
 
 def group_words(
@@ -102,7 +111,7 @@ def group_words(
     question: str | None,
     words: tuple[Word, ...],
     tokens: tuple[Token, ...],
-) -> Units:
+) -> Pieces:
     """The pieces of a question that a user asked for.
 
     Args:
@@ -116,14 +125,14 @@ def group_words(
     """
     owner = np.array([t.word for t in tokens], dtype=int)
     if asked is None or asked == "words":
-        return Units(words, owner)
+        return _pieces(words, owner)
     if asked == "tokens":
         own = [t for t in tokens if t.word >= 0]
         numbers = np.cumsum(owner >= 0) - 1
         pieces = tuple(
             Word((question or "")[t.start : t.end] or t.text, t.start, t.end) for t in own
         )
-        return Units(pieces, np.where(owner >= 0, numbers, -1))
+        return _pieces(pieces, np.where(owner >= 0, numbers, -1))
     if isinstance(asked, str):
         kind, _, count = asked.partition(":")
         if kind != "ngrams" or not count.isdecimal() or int(count) < 1:
@@ -145,7 +154,7 @@ def group_words(
     for number, group in enumerate(groups):
         piece_of[list(group)] = number
     spans = [(words[group[0]].start, words[group[-1]].end) for group in groups]
-    return Units(tuple(Word((question or "")[a:b], a, b) for a, b in spans), piece_of[owner])
+    return _pieces(tuple(Word((question or "")[a:b], a, b) for a, b in spans), piece_of[owner])
 
 
 def _is_phrase(one: object) -> bool:
@@ -159,7 +168,7 @@ def _own_pieces(
     question: str,
     words: tuple[Word, ...],
     tokens: tuple[Token, ...],
-) -> Units:
+) -> Pieces:
     """The user's phrases, and every word, or part of one, between them."""
     phrases = _phrases(asked, question)
     taken = np.full(len(question), -1)
@@ -192,7 +201,7 @@ def _own_pieces(
     ends = [(int(spans[number][0]), int(spans[number][-1]) + 1) for number in order]
     pieces = tuple(Word(question[start:end], start, end) for start, end in ends)
     numbers = np.array([renumber.get(number, -1) for number in owner.tolist()], dtype=int)
-    return Units(pieces, numbers, by_user=True)
+    return _pieces(pieces, numbers, by_user=True)
 
 
 def _phrases(asked: Sequence[str | tuple[int, int]], question: str) -> list[Word]:
@@ -232,10 +241,100 @@ def _piece_of(token: Token, taken: np.ndarray, question: str) -> int:
     return numbers.pop() if numbers else -1
 
 
-@dataclass(frozen=True)
-class TextFeature:
-    """A question as a model's input: one leaf of token embeddings, players that are words."""
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text as a model reads it.
 
-    name: str = "text"
+    Attributes:
+        source: the text as it was given.
+        ids: (1, T) token numbers.
+        tokens, words: the text as the model and as people read it.
+    """
+
+    source: str
+    ids: Tensor
+    tokens: tuple[Token, ...]
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class TextFeature(Feature):
+    """Texts: one leaf of token embeddings (B, T, D) each, elements that are tokens, players that are words."""
+
+    name: str = "question"
     fills: tuple[str, ...] = ("mask", "pad", "delete")
     default_fill: str = "mask"
+    kind: ClassVar[str] = TextPart.kind
+    channels: ClassVar[int | None] = 2
+
+    def shape(self, content: Text) -> tuple[int, ...]:
+        return (len(content.tokens),)
+
+    def divide(self, content: Text, asked: Any) -> Pieces:
+        return group_words(asked, content.source, content.words, content.tokens)
+
+    def leaf_fills(self) -> tuple[str, ...]:
+        return self.fills
+
+    def windows(
+        self, content: Text, division: Division, *, side: int | None, stride: int | None, run: int
+    ) -> Windows:
+        """Runs of words."""
+        count = division.count
+        starts = range(max(1, count - run + 1) if count else 0)
+        runs = [list(range(start, min(start + run, count))) for start in starts]
+
+        def gather(drops: np.ndarray) -> np.ndarray:
+            values, times = np.zeros(count), np.zeros(count)
+            for drop, words in zip(drops, runs, strict=True):
+                values[words] += drop / len(words)
+                times[words] += 1
+            return division.spread(values / np.maximum(times, 1))
+
+        return Windows([np.isin(division.owner, words) for words in runs], gather)
+
+    def carry(self, content: Text, found: Found) -> TextPart:
+        """The values of words as people read them."""
+        pieces = words_of(content, found.division)
+        return TextPart(
+            name=found.name,
+            fixed=found.fixed,
+            source=content.source,
+            words=tuple(
+                WordValue(w.text, w.start, w.end, float(found.values[i]), found.error(i))
+                for i, w in enumerate(pieces)
+            ),
+            tokens=tuple(
+                TokenValue(token.text, int(word), token.special, float(value))
+                for token, word, value in zip(
+                    content.tokens, found.division.owner, found.elements, strict=True
+                )
+            ),
+        )
+
+    def notes(self, content: Text, found: Found, part: Part) -> tuple[str, ...]:
+        """What a reader must know of how a text was divided into words."""
+        if found.fixed:
+            return ()
+        division = found.division
+        own = isinstance(division, Pieces) and division.by_user
+        return _notes_of_words(content.source, division.words if own else content.words)
+
+
+def words_of(content: Text, division: Division) -> tuple[Word, ...]:
+    """The pieces of a text that its players are; () where it has none."""
+    return division.words if isinstance(division, Pieces) else ()
+
+
+def _notes_of_words(source: str, pieces: Sequence[Word]) -> tuple[str, ...]:
+    """What a reader must know of how a text was divided into pieces, one sentence each."""
+    found = [("are divided into characters", script) for script in in_characters(source, pieces)]
+    found += [
+        ("are not told apart, so that a whole run is one word", s)
+        for s in in_one_run(source, pieces)
+    ]
+    return tuple(
+        f"words in the script {script.replace('_', ' ')} {what}, since no library here knows them; words= "
+        "takes a division of your own"
+        for what, script in found
+    )

@@ -1,6 +1,6 @@
 """The attention that a network computes inside, and where its sequences hold words and patches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,13 +12,14 @@ from vqa_explain.models.encoded import Encoded
 
 @dataclass(frozen=True)
 class Positions:
-    """Positions in a layer's sequence (B, N, D): of each token (T,), and of each cell of `grid` in raster order.
+    """Positions in a layer's sequence (B, N, D).
 
-    `grid` is (rows, columns), or `None` for the example's own.
+    Attributes:
+        of: input name → the position of each of its tokens (T,), or of each cell of the grid in raster order.
+        grid: (rows, columns) of pictures' cells; `None` for the inputs' own.
     """
 
-    text: np.ndarray
-    image: np.ndarray
+    of: Mapping[str, np.ndarray]
     grid: tuple[int, int] | None = None
 
 
@@ -67,11 +68,11 @@ class CrossLayer:
 
 @dataclass(frozen=True)
 class Streams:
-    """The attention of an encoder of two streams, "text" and "image", for one example, in the graph of its answer.
+    """The attention of an encoder of two streams, each of one input, for one example, in the graph of its answer.
 
     Attributes:
         scores: (1, K).
-        sizes: the length of each stream; the image's is the grid in raster order.
+        sizes: input name → the length of its stream; a picture's is the grid in raster order.
         layers: in the order in which they act.
         readout: the stream and position from whose state the answer is read.
     """

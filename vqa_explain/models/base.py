@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import unknown
 from vqa_explain.examples import Example
-from vqa_explain.features.base import Feature
-from vqa_explain.features.regions import Regions
+from vqa_explain.features.base import Feature, Present
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.labels import read_labels
@@ -31,7 +30,7 @@ class Model(Protocol):
         kind: what scores are, one of `KINDS`.
         device: where it runs.
         module: the network itself, for methods that hook its layers.
-        capabilities: "gradients", "pixels" (the image leaf holds pixels, so that windows and layers of maps have a
+        capabilities: "gradients", "pixels" (the leaves of pictures hold pixels, so that windows and layers of maps have a
             meaning), "drop" (absent patches can leave the sequence), "attention" (see `Attentive`) and "flow"
             (attention of one stream or of two, see `Streaming`), as far as they hold.
 
@@ -60,11 +59,11 @@ class Model(Protocol):
         ...
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        """One float tensor per feature: pixels (1, 3, H', W'), word embeddings (1, T, D)."""
+        """Input name → a float tensor, such as pixels (1, 3, H', W') or word embeddings (1, T, D)."""
         ...
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
-        """The leaves with every player absent, after each feature's fill; special tokens are kept."""
+        """The leaves with every player absent, after each input's fill; special tokens are kept."""
         ...
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
@@ -74,20 +73,16 @@ class Model(Protocol):
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
         """Answer logits (N, K) with only some players present.
 
         Args:
             encoded: the example.
-            regions: the division of the frame into R regions.
-            shown: (N, R) bool, the regions present.
-            said: (N, T) bool, the tokens present, special ones always (T = 0 for a classifier).
-            fills: feature name → fill.
+            present: input name → which of its players are present in each of the N coalitions.
+            fills: input name → fill.
             seed: for fills that draw noise.
         """
         ...
@@ -208,14 +203,26 @@ def check_finite(scores: Tensor, what: str) -> None:
         )
 
 
-def check_fills(model: Model, fills: dict[str, str]) -> dict[str, str]:
-    """Every feature's fill: the asked one if the feature knows it, else its default."""
-    names = [feature.name for feature in model.features]
+def check_fills(
+    model: Model, fills: Mapping[str, str], features: Sequence[Feature] | None = None
+) -> dict[str, str]:
+    """Every input's fill: the asked one if its feature knows it, else its default.
+
+    Args:
+        model: the model.
+        fills: input name → fill.
+        features: those of the example's inputs; by default the model's own.
+
+    Raises:
+        InvalidInput: there is no such input, or it has no such fill.
+    """
+    features = model.features if features is None else features
+    names = [feature.name for feature in features]
     for name in fills:
         if name not in names:
-            raise unknown(f"feature of model {model.name!r}", name, names)
+            raise unknown(f"input of model {model.name!r}", name, names)
     chosen = {}
-    for feature in model.features:
+    for feature in features:
         fill = fills.get(feature.name, feature.default_fill)
         if fill not in feature.fills:
             raise unknown(f"{feature.name} fill of model {model.name!r}", fill, feature.fills)

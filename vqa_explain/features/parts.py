@@ -1,0 +1,234 @@
+"""Parts of an explanation: what people see of one input, and how it is kept in a file."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from vqa_explain.errors import InvalidInput
+
+
+class PlayerValue(Protocol):
+    """The value of one player, its standard error or `None`, and what it is called."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def error(self) -> float | None: ...
+    @property
+    def text(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Part:
+    """What an explanation says of one input.
+
+    A subclass is a dataclass. Its arrays go into files as they are, and its other fields as JSON, which `from_json`
+    reads again.
+
+    Attributes:
+        name: the input's.
+        fixed: whether the input was left as it is, so that it has no players.
+        kind: the kind of input, which says what draws the part.
+        player: what one of its players is called, such as "region".
+    """
+
+    name: str
+    fixed: bool = False
+    kind: ClassVar[str]
+    player: ClassVar[str] = "part"
+
+    @property
+    def players(self) -> Sequence[PlayerValue]:
+        """The values of its players, in their order."""
+        raise NotImplementedError
+
+    @property
+    def values(self) -> list[float]:
+        """(P,) the players' values."""
+        return [player.value for player in self.players]
+
+    @property
+    def title(self) -> str:
+        """What was given, in few words, for people; "" where it cannot be said in words."""
+        return ""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its fields that are arrays."""
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Its other fields, and its kind."""
+        arrays = self.arrays()
+        names = [f.name for f in dataclasses.fields(self) if f.name not in arrays]
+        return {"kind": self.kind, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The part of what `to_json` gave, read from a file, and of its arrays."""
+        return cls(**data)
+
+
+PARTS: dict[str, type[Part]] = {}
+
+
+def register_part(cls: type[Part]) -> type[Part]:
+    """Makes a kind of part known, so that files with it can be read."""
+    PARTS[cls.kind] = cls
+    return cls
+
+
+def read_part(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part:
+    """The part that a file holds.
+
+    Raises:
+        InvalidInput: nothing here knows its kind.
+    """
+    given = dict(data)
+    kind = given.pop("kind")
+    if kind not in PARTS:
+        raise InvalidInput(
+            f"the explanation has a part of kind {kind!r}, which is not known here; import what defines it"
+        )
+    return PARTS[kind].from_json({**given, **arrays})
+
+
+@dataclass(frozen=True)
+class WordValue:
+    """A word, its character span in the text, its value in the explanation's unit, and its standard error."""
+
+    text: str
+    start: int
+    end: int
+    value: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class TokenValue:
+    """A token, its value, and the number of the word (or phrase) that it belongs to: -1 for special tokens."""
+
+    text: str
+    word: int
+    special: bool
+    value: float
+
+
+@dataclass(frozen=True)
+class RegionValue:
+    """A region: its bounding box (left, top, right, bottom) in pixels of the picture, its value and standard error."""
+
+    box: tuple[int, int, int, int]
+    value: float
+    error: float | None
+
+    @property
+    def text(self) -> str:
+        return str(self.box)
+
+
+@dataclass(frozen=True)
+class ColumnValue:
+    """A column of a table, or several that are one player, with what it holds, its value and its standard error."""
+
+    column: str
+    content: str
+    value: float
+    error: float | None
+
+    @property
+    def text(self) -> str:
+        return f"{self.column} = {self.content}"
+
+
+@register_part
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PicturePart(Part):
+    """A picture.
+
+    Attributes:
+        picture: (H, W, 3) uint8, the original picture.
+        image: (H, W) float64, value per pixel of the original picture.
+        labels: (H, W) int32, each pixel's region, -1 where the model saw nothing.
+        regions: values of the regions.
+        padding: the share of the absolute values of the frame that lies on padding, which shows nothing of the
+            picture; it is in no region and in no pixel of `image`.
+    """
+
+    picture: np.ndarray
+    image: np.ndarray
+    labels: np.ndarray
+    regions: tuple[RegionValue, ...] = ()
+    padding: float = 0.0
+    kind: ClassVar[str] = "image"
+    player: ClassVar[str] = "region"
+
+    @property
+    def players(self) -> tuple[RegionValue, ...]:
+        return self.regions
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        regions = tuple(RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"])
+        return cls(**{**data, "regions": regions})
+
+
+@register_part
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TextPart(Part):
+    """A text.
+
+    Attributes:
+        source: the whole text.
+        words: values of its words, or of the phrases or tokens asked for.
+        tokens: values of all tokens, special ones too.
+    """
+
+    source: str
+    words: tuple[WordValue, ...] = ()
+    tokens: tuple[TokenValue, ...] = ()
+    kind: ClassVar[str] = "text"
+    player: ClassVar[str] = "word"
+
+    @property
+    def players(self) -> tuple[WordValue, ...]:
+        return self.words
+
+    @property
+    def title(self) -> str:
+        return self.source
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        words = tuple(WordValue(**w) for w in data["words"])
+        tokens = tuple(TokenValue(**t) for t in data["tokens"])
+        return cls(**{**data, "words": words, "tokens": tokens})
+
+
+@register_part
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TablePart(Part):
+    """Columns of numbers and categories.
+
+    Attributes:
+        columns: values of the columns, or of the groups of columns asked for.
+    """
+
+    columns: tuple[ColumnValue, ...] = ()
+    kind: ClassVar[str] = "table"
+    player: ClassVar[str] = "column"
+
+    @property
+    def players(self) -> tuple[ColumnValue, ...]:
+        return self.columns
+
+    @property
+    def title(self) -> str:
+        return ", ".join(column.text for column in self.columns)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        return cls(**{**data, "columns": tuple(ColumnValue(**c) for c in data["columns"])})
