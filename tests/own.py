@@ -1,7 +1,6 @@
 """A method, a metric and a model of one's own, as a reader would write them."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -10,17 +9,18 @@ from torchvision.transforms import ToTensor
 import vqa_explain as vx
 
 
-@vx.register_method
+@vx.register_method(
+    "contrasted_saliency",
+    source="ours",
+    unit="gradient size",
+    needs={"gradients", "pixels"},
+    error="none: it does not add up",
+    cost="one forward and backward",
+)
 @dataclass(frozen=True)
 class GradientTimesContrast:
     """|∂f/∂x| where a pixel differs from the picture's mean by more than `least` deviations, else 0."""
 
-    name: ClassVar[str] = "contrasted_saliency"
-    unit: ClassVar[str] = "gradient size"
-    source: ClassVar[str] = "ours"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients", "pixels"})
-    error: ClassVar[str] = "none: it does not add up"
-    cost: ClassVar[str] = "one forward and backward"
     least: float = vx.parameter(0.5, "deviations from the mean", low=0.0, high=10.0)
 
     def __call__(self, task: vx.Task) -> vx.Attribution:
@@ -32,17 +32,10 @@ class GradientTimesContrast:
         return vx.Attribution(image.cpu().numpy(), tokens.cpu().numpy(), None, "none")
 
 
-@vx.register_metric
+@vx.register_metric("top_share", source="ours", better="neither", range="0 … 1")
 @dataclass(frozen=True)
 class TopShare:
     """The share of Σ|a| that the most relevant player has."""
-
-    name: ClassVar[str] = "top_share"
-    source: ClassVar[str] = "ours"
-    better: ClassVar[str] = "neither"
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, case: vx.Case) -> float:
         size = np.abs(case.values)

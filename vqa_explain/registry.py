@@ -5,12 +5,14 @@ itself; its text is what tables and files call it.
 """
 
 import dataclasses
+import importlib
 import inspect
 import json
 import numbers
+import pkgutil
 import re
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vqa_explain.errors import InvalidInput, unknown
@@ -42,33 +44,132 @@ def parameter(
     return field(default=default, metadata=data)
 
 
-def registered(
-    kind: str, known: dict[str, type[Any]], needed: tuple[str, ...], cls: type[Any]
-) -> type[Any]:
-    """Puts a class among the known ones of its kind.
+@dataclass(frozen=True)
+class FactSheet:
+    """Which facts the things of one kind state when they are registered.
+
+    Attributes:
+        kind: "method" or "metric".
+        required: the facts that every one must state, in the order of messages.
+        defaults: fact → its value where it is not stated.
+        choices: fact → the values that it can take; a fact that is not here is any text. The fact
+            "needs" is a set of such values.
+    """
+
+    kind: str
+    required: tuple[str, ...]
+    defaults: Mapping[str, object]
+    choices: Mapping[str, Collection[str]]
+
+    def checked(self, name: object, stated: Mapping[str, object]) -> dict[str, object]:
+        """All facts of one thing, its name and the defaults included.
+
+        Raises:
+            InvalidInput: the name or a fact is missing, unknown, or of a wrong value.
+        """
+        self._check_name(name)
+        what = f"{self.kind} {name!r}"
+        for fact in stated:
+            if fact not in self.required and fact not in self.defaults:
+                raise unknown(f"fact of {what}:", fact, (*self.required, *self.defaults))
+        missing = [fact for fact in self.required if fact not in stated]
+        if missing:
+            raise InvalidInput(
+                f"{what} does not say its {', '.join(missing)}; "
+                f"add {_as_keywords(missing)} to @register_{self.kind}"
+            )
+        facts = {**self.defaults, **stated}
+        for fact, value in facts.items():
+            if fact != "needs":
+                self._check_text(f"{fact} of {what}", value, self.choices.get(fact))
+        needs = self._needs(what, facts["needs"])
+        return {"name": name, **facts, "needs": needs}
+
+    def _check_name(self, name: object) -> None:
+        if isinstance(name, type):
+            raise InvalidInput(
+                f"{self.kind} class {name.__name__} is registered without its facts; write "
+                f'@register_{self.kind}("name", {_as_keywords(self.required)}) '
+                "above @dataclass(frozen=True)"
+            )
+        # A text such as "shapley:budget=500" asks for a thing and its parameters.
+        if not isinstance(name, str) or not re.fullmatch(r"[^\s:]+", name):
+            raise InvalidInput(
+                f"a {self.kind}'s name must be a text without spaces and colons, not {name!r}"
+            )
+
+    def _check_text(self, what: str, value: object, choices: Collection[str] | None) -> None:
+        if not isinstance(value, str) or not value.strip():
+            raise InvalidInput(f"{what} must be a text that is not empty, not {value!r}")
+        if choices is not None and value not in choices:
+            raise unknown(f"{what}:", value, choices)
+
+    def _needs(self, what: str, value: object) -> frozenset[str]:
+        known = self.choices["needs"]
+        if isinstance(value, str) or not isinstance(value, Collection):
+            example = f"{{{next(iter(known))!r}}}"
+            raise InvalidInput(f"needs of {what} must be a set such as {example}, not {value!r}")
+        for need in value:
+            if need not in known:
+                raise unknown(f"need of {what}:", need, known)
+        return frozenset(value)
+
+
+def _as_keywords(facts: Iterable[str]) -> str:
+    """How one writes these facts in a call."""
+    return ", ".join(f'{fact}="…"' for fact in facts)
+
+
+def register(
+    kind: str, known: dict[str, type[Any]], cls: type[Any], facts: Mapping[str, object]
+) -> None:
+    """Puts a class among the known ones of its kind, and its facts on it as class attributes.
+
+    Args:
+        kind: "method" or "metric".
+        known: name → class, which gains this one.
+        cls: the class.
+        facts: what `FactSheet.checked` gave; its "name" is the name.
 
     Raises:
-        InvalidInput: it is no dataclass, lacks something, or its name is another's.
+        InvalidInput: it is no dataclass, states a fact itself, or its name is another's.
     """
-    if not dataclasses.is_dataclass(cls):
+    # A subclass of a dataclass that is not decorated itself would lose its own parameters.
+    if "__dataclass_fields__" not in vars(cls):
         raise InvalidInput(
-            f"{kind} class {cls.__name__} must be a dataclass; write @dataclass(frozen=True) below"
+            f"{kind} class {cls.__name__} must be a dataclass; write @dataclass(frozen=True) below "
+            f"@register_{kind}(…)"
         )
-    missing = [name for name in needed if not hasattr(cls, name)]
-    if missing:
+    own = {*vars(cls), *(entry.name for entry in dataclasses.fields(cls))}
+    twice = [fact for fact in facts if fact in own]
+    if twice:
         raise InvalidInput(
-            f"{kind} class {cls.__name__} does not say its {', '.join(missing)}; add class attributes"
+            f"{kind} class {cls.__name__} has {', '.join(twice)} of its own, which "
+            f"@register_{kind}(…) states; leave the attribute out, or rename it"
         )
-    given: Any = cls
-    name = given.name  # its own, or its base's, which then is taken
+    name = str(facts["name"])
     before = known.get(name)
-    if before is not None and (before.__module__, before.__qualname__) != (
-        cls.__module__,
-        cls.__qualname__,
-    ):
+    if before is not None and _place(before) != _place(cls):
         raise InvalidInput(f"there is a {kind} named {name!r} already; choose another name")
+    for fact, value in facts.items():
+        setattr(cls, fact, value)
     known[name] = cls
-    return cls
+
+
+def _place(cls: type[Any]) -> tuple[str, str]:
+    """Where a class is written: a cell or file that runs again may replace its own class."""
+    return cls.__module__, cls.__qualname__
+
+
+def import_modules(package: str, folders: Iterable[str]) -> None:
+    """Imports every module of a package by the order of names, so that each registers its things.
+
+    Args:
+        package: the package's name.
+        folders: where its modules lie, its `__path__`.
+    """
+    for name in sorted(module.name for module in pkgutil.iter_modules(folders)):
+        importlib.import_module(f"{package}.{name}")
 
 
 def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dict[str, Any]) -> Any:

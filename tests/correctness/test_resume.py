@@ -34,7 +34,6 @@ METHODS_ASKED, METRICS_ASKED = (
 PLUGIN = textwrap.dedent(
     '''
     from dataclasses import dataclass
-    from typing import ClassVar
 
     import numpy as np
 
@@ -47,32 +46,19 @@ PLUGIN = textwrap.dedent(
         return FACTOR * value
 
 
-    @vx.register_metric
+    @vx.register_metric("told", source="-", better="neither", range="any")
     @dataclass(frozen=True)
     class Told:
         """A metric of one's own."""
-
-        name: ClassVar[str] = "told"
-        source: ClassVar[str] = "-"
-        better: ClassVar[str] = "neither"
-        range: ClassVar[str] = "any"
-        judges: ClassVar[str] = "explanation"
-        needs: ClassVar[frozenset[str]] = frozenset()
 
         def __call__(self, case):
             return scaled(float(case.values[0]))
 
 
-    @vx.register_method
+    @vx.register_method("flat", source="-", error="-", cost="-")
     @dataclass(frozen=True)
     class Flat:
         """A method of one's own."""
-
-        name: ClassVar[str] = "flat"
-        source: ClassVar[str] = "-"
-        needs: ClassVar[frozenset[str]] = frozenset()
-        error: ClassVar[str] = "-"
-        cost: ClassVar[str] = "-"
 
         def __call__(self, task):
             image = np.full(task.encoded.pixels.shape[2:], 1.0 / 64)

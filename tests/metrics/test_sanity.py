@@ -3,7 +3,6 @@
 import copy
 import hashlib
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -58,16 +57,10 @@ def test_the_model_itself_stays_and_no_random_state_moves(scenes_model):
 def edges():
     """A method that shows the picture's edges, whatever the model."""
 
-    @register_method
+    @register_method("edges", source="-", error="-", cost="-")
     @dataclass(frozen=True)
     class Edges:
         """Differences of neighboring pixels."""
-
-        name: ClassVar[str] = "edges"
-        source: ClassVar[str] = "-"
-        needs: ClassVar[frozenset[str]] = frozenset()
-        error: ClassVar[str] = "-"
-        cost: ClassVar[str] = "-"
 
         def __call__(self, task):
             grey = task.encoded.pixels[0].mean(0).numpy()

@@ -253,7 +253,7 @@ def _measured(case: Case, metric: Metric) -> Row:
 
 def _right(case: Case) -> bool | None:
     """Whether the model's answer is a true one; `None` where that means nothing."""
-    if case.lacks(Accuracy()):
+    if case.lacks(cast(Metric, Accuracy())):
         return None
     return credits_of(case.task.model, case.task.encoded)[case.best[0].index] == 1
 

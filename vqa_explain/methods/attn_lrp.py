@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,7 +152,14 @@ def _attention(
     return _Halved.apply(scores.softmax(dim=-1) @ value)
 
 
-@register_method
+@register_method(
+    "attn_lrp",
+    source="Achtibat et al. 2024, arXiv:2402.05602, section 3.3",
+    unit=units.POINTS,
+    needs={"gradients"},
+    error=KIND,
+    cost="1 forward, 1 backward",
+)
 @dataclass(frozen=True)
 class AttnLrp:
     """The score handed back layer by layer to pixels and tokens, each operation sharing it among its inputs.
@@ -160,13 +167,6 @@ class AttnLrp:
     One backward pass. The error is the conservation gap |Σ relevance − f(x)|: biases, positions and the tokens that
     the model adds itself keep their part.
     """
-
-    name: ClassVar[str] = "attn_lrp"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Achtibat et al. 2024, arXiv:2402.05602, section 3.3"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward, 1 backward"
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()

@@ -2,9 +2,9 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, TypeVar, cast
+from typing import Any, ClassVar, NotRequired, Protocol, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
 import torch
@@ -255,18 +255,14 @@ class Attribution:
     interaction_errors: np.ndarray | None = None
 
 
-class Method(Protocol):
-    """A method: a frozen dataclass and a call.
+class Explains(Protocol):
+    """What a class must do before it is registered as a method."""
 
-    Attributes:
-        name: how it is asked for.
-        unit: what its values are, a name of `vqa_explain.units` or a text of one's own; a class without one has
-            values "no unit", of which nothing is claimed.
-        source: the paper and equation.
-        needs: the capabilities that a model must have.
-        error: the error that it states of its values.
-        cost: what it typically spends.
-    """
+    def __call__(self, task: Task) -> Attribution: ...
+
+
+class Method(Explains, Protocol):
+    """A registered method: a frozen dataclass, a call, and the facts of `register_method`."""
 
     name: ClassVar[str]
     unit: ClassVar[str]
@@ -276,19 +272,52 @@ class Method(Protocol):
     cost: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def __call__(self, task: Task) -> Attribution: ...
+
+class MethodFacts(TypedDict):
+    """The facts that `register_method` takes besides the name."""
+
+    source: str
+    error: str
+    cost: str
+    unit: NotRequired[str]
+    needs: NotRequired[Collection[str]]
 
 
-METHODS: dict[str, type[Any]] = {}
+METHODS: dict[str, type[Method]] = {}
+_FACTS = registry.FactSheet(
+    "method",
+    required=("source", "error", "cost"),
+    defaults={"unit": units.NO_UNIT, "needs": ()},
+    choices={"needs": LACKS},
+)
+M = TypeVar("M", bound=Explains)
 
 
-def register_method(cls: type[Any]) -> type[Any]:
-    """Makes a method (see `Method`) known by its `name` everywhere: `explain`, the viewer, the shell, runs.
+def register_method(name: str, **facts: Unpack[MethodFacts]) -> Callable[[type[M]], type[M]]:
+    """Makes a method known by its name everywhere: `explain`, the viewer, the shell, runs.
+
+    It stands above `@dataclass(frozen=True)`. The facts become attributes of the class.
+
+    Args:
+        name: how it is asked for.
+        source: the paper and equation.
+        error: the error that it states of its values.
+        cost: what it typically spends.
+        unit: what its values are, a name of `vqa_explain.units` or a text of one's own. By default
+            values have "no unit", of which nothing is claimed.
+        needs: the capabilities that a model must have, keys of `LACKS`; none by default.
 
     Raises:
-        InvalidInput: it is no dataclass, lacks something, or its name is another's.
+        InvalidInput: a fact is missing, unknown or wrong; the class is no dataclass; or the name
+            is another's.
     """
-    return registry.registered("method", METHODS, ("name", "source", "needs", "error", "cost"), cls)
+    checked = _FACTS.checked(name, facts)
+
+    def decorate(cls: type[M]) -> type[M]:
+        registry.register("method", METHODS, cls, checked)
+        return cls
+
+    return decorate
 
 
 def create(name: str, parameters: dict[str, Any]) -> Method:

@@ -4,7 +4,7 @@ from typing import Any
 
 from vqa_explain import registry, units
 from vqa_explain.errors import unknown
-from vqa_explain.methods import METHODS
+from vqa_explain.methods.base import METHODS
 
 
 def describe_methods(name: str | None) -> list[dict[str, Any]]:

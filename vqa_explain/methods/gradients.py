@@ -1,7 +1,6 @@
 """Methods that differentiate the score with respect to all leaves at once."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Ta
 from vqa_explain.models.base import Leaves
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
+
+NO_SUM = "none: gradients do not add up to a score"
 
 
 def summed(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
@@ -27,20 +28,20 @@ def sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
     return image[0], tokens[0]
 
 
-@register_method
+@register_method(
+    "saliency",
+    source="Simonyan et al. 2013, arXiv:1312.6034, section 3",
+    unit=units.GRADIENT_SIZE,
+    needs={"gradients"},
+    error=NO_SUM,
+    cost="1 forward, 1 backward",
+)
 @dataclass(frozen=True)
 class Saliency:
     """The size of the score's gradient, |∂f/∂x|, per pixel and token. Unsigned; it does not add up to a score.
 
     The image part takes the largest channel or their sum; the text part sums over the embedding.
     """
-
-    name: ClassVar[str] = "saliency"
-    unit: ClassVar[str] = units.GRADIENT_SIZE
-    source: ClassVar[str] = "Simonyan et al. 2013, arXiv:1312.6034, section 3"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = "none: gradients do not add up to a score"
-    cost: ClassVar[str] = "1 forward, 1 backward"
 
     channels: str = parameter("max", "how color channels are joined", choices=("max", "sum"))
 
@@ -50,20 +51,20 @@ class Saliency:
         image, tokens = sums(sizes)
         if self.channels == "max":
             image = in_float64(sizes["image"]).amax(dim=1)[0].numpy()
-        return Attribution(image, tokens, None, self.error)
+        return Attribution(image, tokens, None, NO_SUM)
 
 
-@register_method
+@register_method(
+    "input_x_gradient",
+    source="Shrikumar et al. 2016, arXiv:1605.01713",
+    unit=units.POINTS,
+    needs={"gradients"},
+    error=GAP,
+    cost="2 forwards, 1 backward",
+)
 @dataclass(frozen=True)
 class InputXGradient:
     """x · ∂f/∂x, the first-order guess of what each input adds over an input of zero."""
-
-    name: ClassVar[str] = "input_x_gradient"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Shrikumar et al. 2016, arXiv:1605.01713"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = GAP
-    cost: ClassVar[str] = "2 forwards, 1 backward"
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
@@ -75,7 +76,15 @@ class InputXGradient:
         return Attribution(image, tokens, abs(gap), GAP)
 
 
-@register_method
+@register_method(
+    "integrated_gradients",
+    source="Sundararajan et al. 2017, arXiv:1703.01365, equation 1",
+    unit=units.POINTS,
+    needs={"gradients"},
+    error=GAP,
+    cost="steps forwards and backwards; with tolerance as many as the score's curve needs, often 7 to 31, "
+    "and below 2 · steps",
+)
 @dataclass(frozen=True)
 class IntegratedGradients:
     """(x − x') · ∫ ∂f(x' + α(x − x')) dα, words and pixels on one joint path from the baseline x'.
@@ -85,16 +94,6 @@ class IntegratedGradients:
     most tolerance · |f(x) − f(x')| or the next would have more than `steps`. Up to 63 nodes each rule reuses the
     evaluations of the one before; larger rules start anew.
     """
-
-    name: ClassVar[str] = "integrated_gradients"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Sundararajan et al. 2017, arXiv:1703.01365, equation 1"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = GAP
-    cost: ClassVar[str] = (
-        "steps forwards and backwards; with tolerance as many as the score's curve needs, often 7 to 31, "
-        "and below 2 · steps"
-    )
 
     steps: int = parameter(
         64, "nodes on the path; with tolerance, the most nodes of one rule", low=2, high=4096

@@ -1,7 +1,6 @@
 """Which words work with which regions: interactions of pairs of players."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +20,13 @@ from vqa_explain.methods.shapley import EXACT_PLAYERS, OverPlayers, check_budget
 from vqa_explain.registry import parameter
 
 
-@register_method
+@register_method(
+    "interactions",
+    source="Grabisch & Roubens 1999; Tsai et al. 2023, arXiv:2203.00870; Hammer & Holzman 1992",
+    unit=units.POINTS,
+    error=STANDARD_ERROR + " per pair and value; 0 when exact",
+    cost="budget forwards; 2^P when exact",
+)
 @dataclass(frozen=True)
 class Interactions(OverPlayers):
     """What each word and each region bring only together: v(S∪wr) − v(S∪w) − v(S∪r) + v(S), averaged over S.
@@ -31,15 +36,6 @@ class Interactions(OverPlayers):
     polynomial of order 2 nearest to the game, fitted with all pairs. Words and regions get the index's own values of
     single players: Shapley values, Banzhaf values, or the polynomial's linear part.
     """
-
-    name: ClassVar[str] = "interactions"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = (
-        "Grabisch & Roubens 1999; Tsai et al. 2023, arXiv:2203.00870; Hammer & Holzman 1992"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = STANDARD_ERROR + " per pair and value; 0 when exact"
-    cost: ClassVar[str] = "budget forwards; 2^P when exact"
 
     index: str = parameter(
         "shapley", "which interaction index", choices=("shapley", "banzhaf", "fsii")

@@ -1,7 +1,7 @@
 """Class activation maps: a layer's activations weighted by the gradient of the score."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
 
 import numpy as np
 import torch
@@ -107,12 +107,6 @@ def _states_of(task: Task, path: str) -> _States:
 class _Cam:
     """What class activation maps have in common; `_weigh` tells them apart."""
 
-    source: ClassVar[str]
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients", "pixels"})
-    unit: ClassVar[str] = units.ACTIVATION
-    error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward, 1 backward"
-
     layer: str | None = parameter(None, "path of the layer in the network (default: the model's)")
     interpolate: str = parameter(
         "bilinear", "how the map is enlarged to the picture", choices=("bilinear", "nearest")
@@ -145,7 +139,17 @@ class _Cam:
         raise NotImplementedError
 
 
-@register_method
+# What class activation maps say of themselves, unless one of them says otherwise.
+_register_cam = partial(
+    register_method,
+    unit=units.ACTIVATION,
+    needs={"gradients", "pixels"},
+    error=KIND,
+    cost="1 forward, 1 backward",
+)
+
+
+@_register_cam("grad_cam", source="Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2")
 @dataclass(frozen=True)
 class GradCam(_Cam):
     """relu(Σ_c mean(∂f/∂A_c) · A_c): channels weighted by their mean gradient. Never negative.
@@ -154,20 +158,17 @@ class GradCam(_Cam):
     answer of several tokens is explained by the gradient of the sum of their log-probabilities.
     """
 
-    name: ClassVar[str] = "grad_cam"
-    source: ClassVar[str] = "Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2"
-
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         return (gradient.mean(dim=(1, 2))[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
-@register_method
+@_register_cam(
+    "grad_cam_plus_plus",
+    source="Chattopadhay et al. 2018, arXiv:1710.11063, equations 10 and 19",
+)
 @dataclass(frozen=True)
 class GradCamPlusPlus(_Cam):
     """Grad-CAM with the positive gradients weighted by place, so that several objects of a class all show."""
-
-    name: ClassVar[str] = "grad_cam_plus_plus"
-    source: ClassVar[str] = "Chattopadhay et al. 2018, arXiv:1710.11063, equations 10 and 19"
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         square = gradient**2
@@ -179,7 +180,10 @@ class GradCamPlusPlus(_Cam):
         return (weights[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
-@register_method
+@_register_cam(
+    "hires_cam",
+    source="Draelos & Carin 2020, arXiv:2011.08891, equation 5",
+)
 @dataclass(frozen=True)
 class HiResCam(_Cam):
     """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what the score used.
@@ -191,9 +195,6 @@ class HiResCam(_Cam):
     Raises:
         InvalidInput: the sum is zero, up to rounding, at the layer that was asked for.
     """
-
-    name: ClassVar[str] = "hires_cam"
-    source: ClassVar[str] = "Draelos & Carin 2020, arXiv:2011.08891, equation 5"
 
     def _states(self, task: Task) -> _States:
         states = super()._states(task)
@@ -213,15 +214,15 @@ class HiResCam(_Cam):
         return (gradient * activation).sum(dim=0).clamp(min=0)
 
 
-@register_method
+@_register_cam(
+    "guided_grad_cam",
+    source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
+    unit=units.GUIDED_ACTIVATION,
+    cost="2 forwards, 2 backwards",
+)
 @dataclass(frozen=True)
 class GuidedGradCam(GradCam):
     """Grad-CAM's map times guided backpropagation: where, and which pixels there. Needs a network with ReLUs."""
-
-    name: ClassVar[str] = "guided_grad_cam"
-    unit: ClassVar[str] = units.GUIDED_ACTIVATION
-    source: ClassVar[str] = "Selvaraju et al. 2017, arXiv:1610.02391, section 3.2"
-    cost: ClassVar[str] = "2 forwards, 2 backwards"
 
     def __call__(self, task: Task) -> Attribution:
         frame, tokens, kind = self._map(task)

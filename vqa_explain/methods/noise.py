@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from vqa_explain.registry import parameter
 
 OF = ("saliency", "input_x_gradient", "integrated_gradients")
 ERROR = "largest standard error of a region or token"
+NO_SUM = "none: variances do not add up to a score"
 
 
 class _Spread:
@@ -80,17 +80,17 @@ def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
     return spread
 
 
-@register_method
+@register_method(
+    "smoothgrad",
+    source="Smilkov et al. 2017, arXiv:1706.03825, section 2.2",
+    unit=units.GRADIENT_SIZE,  # of the default; see `unit_of_values`
+    needs={"gradients"},
+    error=ERROR,
+    cost="samples × the method's cost",
+)
 @dataclass(frozen=True)
 class SmoothGrad:
     """The mean of a gradient method over noisy copies of picture and words."""
-
-    name: ClassVar[str] = "smoothgrad"
-    unit: ClassVar[str] = units.GRADIENT_SIZE  # of the default; see `unit_of_values`
-    source: ClassVar[str] = "Smilkov et al. 2017, arXiv:1706.03825, section 2.2"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = ERROR
-    cost: ClassVar[str] = "samples × the method's cost"
 
     of: str = parameter("saliency", "the method that is averaged", choices=OF)
     samples: int = parameter(32, "noisy copies", low=2, high=100_000)
@@ -107,7 +107,14 @@ class SmoothGrad:
         return units.unit_of(METHODS[self.of])
 
 
-@register_method
+@register_method(
+    "vargrad",
+    source="Adebayo et al. 2018, arXiv:1810.03307, section 3",
+    unit=units.SQUARED_GRADIENT,  # of the default; see `unit_of_values`
+    needs={"gradients"},
+    error=NO_SUM,
+    cost="samples × the method's cost",
+)
 @dataclass(frozen=True)
 class VarGrad:
     """The variance of a gradient method over noisy copies of picture and words. Never negative.
@@ -115,13 +122,6 @@ class VarGrad:
     Of saliency it is in squared sizes of the gradient, of the other methods in squared points. Over a region the
     variances of its pixels are summed.
     """
-
-    name: ClassVar[str] = "vargrad"
-    unit: ClassVar[str] = units.SQUARED_GRADIENT  # of the default; see `unit_of_values`
-    source: ClassVar[str] = "Adebayo et al. 2018, arXiv:1810.03307, section 3"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = "none: variances do not add up to a score"
-    cost: ClassVar[str] = "samples × the method's cost"
 
     of: str = parameter("saliency", "the method whose variance is taken", choices=OF)
     samples: int = parameter(32, "noisy copies", low=2, high=100_000)
@@ -131,14 +131,21 @@ class VarGrad:
 
     def __call__(self, task: Task) -> Attribution:
         image, tokens, _ = _noisy(task, self.of, self.samples, self.noise).variance()
-        return Attribution(image, tokens, None, self.error)
+        return Attribution(image, tokens, None, NO_SUM)
 
     def unit_of_values(self) -> str:
         """The square of that of the method whose variance is taken."""
         return units.of_variance(units.unit_of(METHODS[self.of]))
 
 
-@register_method
+@register_method(
+    "gradient_shap",
+    source="Erion et al. 2021, arXiv:1906.10670, equation 3; Lundberg & Lee 2017",
+    unit=units.POINTS,
+    needs={"gradients"},
+    error=ERROR,
+    cost="samples forwards and backwards",
+)
 @dataclass(frozen=True)
 class GradientShap:
     """The mean of (x − x') · ∇f(x' + α(x − x')) over random α in [0, 1] and random baselines x'.
@@ -146,13 +153,6 @@ class GradientShap:
     The baselines are the picture's fills, drawn anew for each sample, and the absent words. The error is the largest
     standard error of a region or token; the sum estimates f(x) less the mean score of the baselines.
     """
-
-    name: ClassVar[str] = "gradient_shap"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Erion et al. 2021, arXiv:1906.10670, equation 3; Lundberg & Lee 2017"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = ERROR
-    cost: ClassVar[str] = "samples forwards and backwards"
 
     samples: int = parameter(64, "draws of a baseline and a point between", low=2, high=1_000_000)
     image_baseline: str = parameter(

@@ -1,7 +1,6 @@
 """Methods that take something away and look at what the score does."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,7 +28,14 @@ def _starts(size: int, window: int, stride: int) -> list[int]:
     return [i * stride for i in range(count)]
 
 
-@register_method
+@register_method(
+    "occlusion",
+    source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2",
+    unit=units.POINTS,
+    needs={"pixels"},
+    error=GAP,
+    cost="one forward a window and a word: about 225 + W by default",
+)
 @dataclass(frozen=True)
 class Occlusion:
     """f(x) − f(x with a window replaced); each window's difference is spread over its pixels, overlaps averaged.
@@ -37,13 +43,6 @@ class Occlusion:
     Words are replaced in runs of `ngram` in the same way. The error is the completeness gap: how far all values
     together are from the score's change when everything is replaced (they need not agree when parts interact).
     """
-
-    name: ClassVar[str] = "occlusion"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2"
-    needs: ClassVar[frozenset[str]] = frozenset({"pixels"})
-    error: ClassVar[str] = GAP
-    cost: ClassVar[str] = "one forward a window and a word: about 225 + W by default"
 
     window: int | None = parameter(
         None, "side in pixels of the model's frame (default: an eighth of it)", low=1
@@ -131,20 +130,19 @@ class Occlusion:
         return image / times, tokens
 
 
-@register_method
+@register_method(
+    "leave_one_out",
+    source="Li et al. 2016, arXiv:1612.08220; Covert et al. 2021, arXiv:2011.14878",
+    unit=units.POINTS,
+    error=GAP,
+    cost="P + 2 forwards",
+)
 @dataclass(frozen=True)
 class LeaveOneOut:
     """v(P) − v(P∖{i}): what is lost when one region or word alone is absent.
 
     The error is the completeness gap: how far the values together are from v(P) − v(∅).
     """
-
-    name: ClassVar[str] = "leave_one_out"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Li et al. 2016, arXiv:1612.08220; Covert et al. 2021, arXiv:2011.14878"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = GAP
-    cost: ClassVar[str] = "P + 2 forwards"
 
     image_fill: str | None = parameter(
         None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS

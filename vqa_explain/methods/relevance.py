@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -66,20 +65,20 @@ def _mean_flow(task: Task, flow_of: Flow) -> Attribution:
     return _read(task, found, torch.stack(rows).mean(dim=0))
 
 
-@register_method
+@register_method(
+    "attention",
+    source="Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1",
+    unit=units.ATTENTION,
+    needs=NEEDS,
+    error=KIND,
+    cost="1 forward",
+)
 @dataclass(frozen=True)
 class RawAttention:
     """How much the answer's position looks at each token and patch in one layer, the mean over heads. No target.
 
     An answer of several tokens is read at several positions: values are the mean over them.
     """
-
-    name: ClassVar[str] = "attention"
-    unit: ClassVar[str] = units.ATTENTION
-    source: ClassVar[str] = "Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1"
-    needs: ClassVar[frozenset[str]] = NEEDS
-    error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward"
 
     layer: int = parameter(
         -1, "which layer, from 0, or from the last with -1", low=-1000, high=1000
@@ -118,7 +117,14 @@ def rollout(maps: list[Tensor], residual: float) -> Tensor:
     return flow
 
 
-@register_method
+@register_method(
+    "attention_rollout",
+    source="Abnar & Zuidema 2020, arXiv:2005.00928, section 3",
+    unit=units.ATTENTION,
+    needs=NEEDS,
+    error=KIND,
+    cost="1 forward",
+)
 @dataclass(frozen=True)
 class AttentionRollout:
     """Attention followed through all layers, with the residual path counted as looking at oneself. No target.
@@ -126,13 +132,6 @@ class AttentionRollout:
     An answer of several tokens is read at several positions: values are the mean over them, each followed through the
     tokens before it. Layers without attention, which some decoders have, count as passing through and are named.
     """
-
-    name: ClassVar[str] = "attention_rollout"
-    unit: ClassVar[str] = units.ATTENTION
-    source: ClassVar[str] = "Abnar & Zuidema 2020, arXiv:2005.00928, section 3"
-    needs: ClassVar[frozenset[str]] = NEEDS
-    error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward"
 
     residual: float = parameter(0.5, "weight of the residual path", low=0.0, high=1.0)
 
@@ -191,7 +190,14 @@ def _normalised(flow: Tensor) -> Tensor:
     return torch.where(rows > 0, added / rows.clamp(min=1e-30), added) + own
 
 
-@register_method
+@register_method(
+    "relevance",
+    source="Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 to 11",
+    unit=units.RELEVANCE,
+    needs={"flow", "gradients"},
+    error=KIND,
+    cost="1 forward, 1 backward for each token of the answer",
+)
 @dataclass(frozen=True)
 class Relevance:
     """Attention that raises the target's score, carried through all layers with the residual path. Never negative.
@@ -200,13 +206,6 @@ class Relevance:
     sum over tokens: with `target_token` it is one of these terms. Layers without attention, which some decoders have,
     count as passing through and are named.
     """
-
-    name: ClassVar[str] = "relevance"
-    unit: ClassVar[str] = units.RELEVANCE
-    source: ClassVar[str] = "Chefer, Gur & Wolf 2021, arXiv:2103.15679, equations 5 to 11"
-    needs: ClassVar[frozenset[str]] = frozenset({"flow", "gradients"})
-    error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward, 1 backward for each token of the answer"
 
     def __call__(self, task: Task) -> Attribution:
         if "attention" not in task.model.capabilities:

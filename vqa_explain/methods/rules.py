@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -206,33 +206,33 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
     return dict(zip(leaves, found, strict=True))
 
 
-@register_method
+@register_method(
+    "guided_backprop",
+    source="Springenberg et al. 2015, arXiv:1412.6806, section 3.4",
+    unit=units.GRADIENT,
+    needs={"gradients"},
+    error=KIND,
+    cost="1 forward, 1 backward",
+)
 @dataclass(frozen=True)
 class GuidedBackprop:
     """The gradient with every ReLU passing only what is positive both ways: input forward, gradient backward."""
-
-    name: ClassVar[str] = "guided_backprop"
-    unit: ClassVar[str] = units.GRADIENT
-    source: ClassVar[str] = "Springenberg et al. 2015, arXiv:1412.6806, section 3.4"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward, 1 backward"
 
     def __call__(self, task: Task) -> Attribution:
         return Attribution(*sums(guided(task, keep_negative_inputs=False)), None, KIND)
 
 
-@register_method
+@register_method(
+    "deconvolution",
+    source="Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1",
+    unit=units.GRADIENT,
+    needs={"gradients"},
+    error=KIND,
+    cost="1 forward, 1 backward",
+)
 @dataclass(frozen=True)
 class Deconvolution:
     """The gradient with every ReLU passing what is positive on the way back, whatever its input was."""
-
-    name: ClassVar[str] = "deconvolution"
-    unit: ClassVar[str] = units.GRADIENT
-    source: ClassVar[str] = "Zeiler & Fergus 2014, arXiv:1311.2901, section 2.1"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = KIND
-    cost: ClassVar[str] = "1 forward, 1 backward"
 
     def __call__(self, task: Task) -> Attribution:
         return Attribution(*sums(guided(task, keep_negative_inputs=True)), None, KIND)
@@ -301,7 +301,14 @@ class _RescaledMax(torch.autograd.Function):
         return torch.cat([ratio, ratio]), None
 
 
-@register_method
+@register_method(
+    "deep_lift",
+    source="Shrikumar et al. 2017, arXiv:1704.02685, section 3.5.1",
+    unit=units.POINTS,
+    needs={"gradients"},
+    error=GAP,
+    cost="2 forwards, 2 backwards",
+)
 @dataclass(frozen=True)
 class DeepLift:
     """(x − x') times the slope between the two at every nonlinearity, the rescale rule, instead of its derivative.
@@ -309,13 +316,6 @@ class DeepLift:
     The error is the completeness gap: nonlinear steps that are no modules of a known kind (functions inside a
     forward, products of activations) are followed by their gradient and do not add up.
     """
-
-    name: ClassVar[str] = "deep_lift"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Shrikumar et al. 2017, arXiv:1704.02685, section 3.5.1"
-    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
-    error: ClassVar[str] = GAP
-    cost: ClassVar[str] = "2 forwards, 2 backwards"
 
     image_baseline: str | None = parameter(
         None, "where the picture starts (default: blur)", choices=BASELINES

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -103,7 +102,13 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
     return estimator in ("auto", "exact") and players <= EXACT_PLAYERS and needed <= budget
 
 
-@register_method
+@register_method(
+    "shapley",
+    source="Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874; Mitchell et al. 2022, JMLR 23; Witter et al. 2025",
+    unit=units.POINTS,
+    error=STANDARD_ERROR + " per value; 0 when exact",
+    cost="budget forwards; 2^P when exact",
+)
 @dataclass(frozen=True)
 class Shapley(OverPlayers):
     """The average of what a region or word adds, over all orders in which players can arrive.
@@ -113,15 +118,6 @@ class Shapley(OverPlayers):
     estimated by regression. "permutation" takes antithetic random orders, "kernel" the paired kernel regression. The
     values sum to v(P) − v(∅), the score with everything minus that with nothing.
     """
-
-    name: ClassVar[str] = "shapley"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = (
-        "Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874; Mitchell et al. 2022, JMLR 23; Witter et al. 2025"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
-    cost: ClassVar[str] = "budget forwards; 2^P when exact"
 
     estimator: str = parameter(
         "auto", "how it is computed", choices=("auto", "exact", "adjusted", "permutation", "kernel")
@@ -143,7 +139,13 @@ class Shapley(OverPlayers):
         return self.estimated(task, game, rounds())
 
 
-@register_method
+@register_method(
+    "owen",
+    source="Owen 1977, Values of games with a priori unions, equation 4",
+    unit=units.POINTS,
+    error=STANDARD_ERROR + " per value; 0 when exact",
+    cost="budget forwards; 2^(regions + 1) + 2^(words + 1) when exact",
+)
 @dataclass(frozen=True)
 class Owen(OverPlayers):
     """Shapley values among orders in which one modality arrives whole, then the other.
@@ -151,13 +153,6 @@ class Owen(OverPlayers):
     What the two modalities bring together is so split evenly between them, whatever their numbers of players. Exact
     where both have at most 14 players and the budget allows, else from antithetic orders with standard errors.
     """
-
-    name: ClassVar[str] = "owen"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Owen 1977, Values of games with a priori unions, equation 4"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
-    cost: ClassVar[str] = "budget forwards; 2^(regions + 1) + 2^(words + 1) when exact"
 
     estimator: str = parameter(
         "auto", "how it is computed", choices=("auto", "exact", "permutation")
@@ -179,7 +174,13 @@ class Owen(OverPlayers):
         )
 
 
-@register_method
+@register_method(
+    "banzhaf",
+    source="Banzhaf 1965; Wang & Jia 2023, arXiv:2205.15466, section 4.2",
+    unit=units.POINTS,
+    error=STANDARD_ERROR + " per value; 0 when exact",
+    cost="budget forwards; 2^P when exact",
+)
 @dataclass(frozen=True)
 class Banzhaf(OverPlayers):
     """The mean of what a region or word adds to all coalitions of the others, each counted alike.
@@ -187,13 +188,6 @@ class Banzhaf(OverPlayers):
     The values need not sum to the score's change. Exact with up to 14 players, else by maximum sample reuse, where
     every evaluation serves every player, with standard errors.
     """
-
-    name: ClassVar[str] = "banzhaf"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = "Banzhaf 1965; Wang & Jia 2023, arXiv:2205.15466, section 4.2"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = STANDARD_ERROR + " per value; 0 when exact"
-    cost: ClassVar[str] = "budget forwards; 2^P when exact"
 
     estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "reuse"))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -61,7 +60,13 @@ def rise(
             yield Round(done, budget - 2, nothing + change, estimate)
 
 
-@register_method
+@register_method(
+    "rise",
+    source="Petsiuk et al. 2018, arXiv:1806.07421, equation 6 and section 3.2",
+    unit=units.MEAN_SCORE,
+    error=STANDARD_ERROR + " per value",
+    cost="budget forwards",
+)
 @dataclass(frozen=True)
 class Rise(OverPlayers):
     """E[f(x ⊙ M) · M] / E[M]: the mean score over random masks that show the pixel or word, weighted by how much.
@@ -70,13 +75,6 @@ class Rise(OverPlayers):
     picture are random coarse grids, enlarged smoothly at random offsets, between the picture and its fill; words are
     there or not. With `masks="regions"`, and for models that see boxes, whole regions are there or not, by any fill.
     """
-
-    name: ClassVar[str] = "rise"
-    unit: ClassVar[str] = units.MEAN_SCORE
-    source: ClassVar[str] = "Petsiuk et al. 2018, arXiv:1806.07421, equation 6 and section 3.2"
-    needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = STANDARD_ERROR + " per value"
-    cost: ClassVar[str] = "budget forwards"
 
     masks: str = parameter(
         "smooth",
@@ -249,7 +247,13 @@ def lime(
             yield Round(len(rows), budget, float(np.ptp(scores)), estimate)
 
 
-@register_method
+@register_method(
+    "lime",
+    source="Ribeiro et al. 2016, arXiv:1602.04938, section 3.4 and its code's cosine kernel",
+    unit=units.POINTS,
+    error=STANDARD_ERROR + " per coefficient, the penalty's bias included",
+    cost="budget forwards",
+)
 @dataclass(frozen=True)
 class Lime(OverPlayers):
     """Coefficients of a linear model fitted to the scores of random coalitions, those near the whole weighted most.
@@ -258,15 +262,6 @@ class Lime(OverPlayers):
     the whole (the paper has them without the root). The penalty draws coefficients towards zero; the stated errors
     count that bias as well as the chance of the draw.
     """
-
-    name: ClassVar[str] = "lime"
-    unit: ClassVar[str] = units.POINTS
-    source: ClassVar[str] = (
-        "Ribeiro et al. 2016, arXiv:1602.04938, section 3.4 and its code's cosine kernel"
-    )
-    needs: ClassVar[frozenset[str]] = frozenset()
-    error: ClassVar[str] = STANDARD_ERROR + " per coefficient, the penalty's bias included"
-    cost: ClassVar[str] = "budget forwards"
 
     width: float = parameter(
         0.25, "width of the exponential kernel over cosine distance", low=0.01, high=100.0

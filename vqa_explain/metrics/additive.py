@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -62,7 +61,14 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
     )
 
 
-@register_metric
+@register_metric(
+    "emap",
+    source="Hessel & Lee 2020, equation 2",
+    better=NEITHER,
+    range="0 … 1",
+    judges="data set",
+    needs={"answer", "choice", "labels", "question"},
+)
 @dataclass(frozen=True)
 class Emap:
     """Accuracy of the best additive projection of the model's scores, f̂(t, i) = mean f(t, ·) + mean f(·, i) − mean f.
@@ -72,12 +78,6 @@ class Emap:
     model's own accuracy, words and picture need not be put together for it.
     """
 
-    name: ClassVar[str] = "emap"
-    source: ClassVar[str] = "Hessel & Lee 2020, equation 2"
-    better: ClassVar[str] = NEITHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "data set"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "labels", "question"})
     count: int = parameter(
         100, "questions and pictures; the cost grows with its square", low=2, high=2000
     )

@@ -1,7 +1,7 @@
 """How good are the answers, and do they need the picture and the question?"""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +17,14 @@ PEOPLE = 10  # whose answers the official accuracy is made for
 GRAY = 127  # of 255
 
 
-@register_metric
+@register_metric(
+    "accuracy",
+    source="–",
+    better=HIGHER,
+    range="0 … 1",
+    judges="answer",
+    needs={"answer", "choice"},
+)
 @dataclass(frozen=True)
 class Accuracy:
     """1 where the model's best answer is the true one, without regard to case, else 0.
@@ -26,18 +33,18 @@ class Accuracy:
     many gave, each counts. What part of the people agrees is `vqa_accuracy`.
     """
 
-    name: ClassVar[str] = "accuracy"
-    source: ClassVar[str] = "–"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "answer"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
-
     def __call__(self, case: Case) -> float:
         return credits_of(case.task.model, case.task.encoded)[case.best[0].index]
 
 
-@register_metric
+@register_metric(
+    "vqa_accuracy",
+    source="Antol et al. 2015",
+    better=HIGHER,
+    range="0 … 1",
+    judges="answer",
+    needs={"answer", "choice"},
+)
 @dataclass(frozen=True)
 class VQAAccuracy:
     """The official accuracy against what several people answered: the mean of min(matches / 3, 1) over nine of ten.
@@ -45,13 +52,6 @@ class VQAAccuracy:
     It is made for ten people. With fewer, one that agrees with the model is often worth less than 1, which the report
     notes. An example with one true answer counts as one person's.
     """
-
-    name: ClassVar[str] = "vqa_accuracy"
-    source: ClassVar[str] = "Antol et al. 2015"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "answer"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice"})
 
     def __call__(self, case: Case) -> float | Noted:
         example = case.example
@@ -107,7 +107,14 @@ def _written_without_image(case: Case) -> str:
     return model.generate(model.encode(replace(case.example, image=gray)))[0]
 
 
-@register_metric
+@register_metric(
+    "accuracy_without_image",
+    source="after Goyal et al. 2017, section 4",
+    better=NEITHER,
+    range="0 … 1",
+    judges="answer",
+    needs={"answer", "choice", "question"},
+)
 @dataclass(frozen=True)
 class AccuracyWithoutImage:
     """1 where the model still answers right without the picture: what the question alone gives away.
@@ -117,12 +124,6 @@ class AccuracyWithoutImage:
     is asked about a gray picture.
     """
 
-    name: ClassVar[str] = "accuracy_without_image"
-    source: ClassVar[str] = "after Goyal et al. 2017, section 4"
-    better: ClassVar[str] = NEITHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "answer"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "question"})
     fill: str | None = parameter(
         None, "what absent regions become (default: what shows nothing)", choices=SHOWS_NOTHING
     )
@@ -139,20 +140,20 @@ class AccuracyWithoutImage:
         return _credit_without(case, "image", fills)
 
 
-@register_metric
+@register_metric(
+    "accuracy_without_question",
+    source="after Goyal et al. 2017, section 4",
+    better=NEITHER,
+    range="0 … 1",
+    judges="answer",
+    needs={"answer", "choice", "labels", "question"},
+)
 @dataclass(frozen=True)
 class AccuracyWithoutQuestion:
     """1 where the model still answers right with every word absent: what the picture alone gives away.
 
     Under "mask" and "pad" the number of the question's tokens stays to be seen.
     """
-
-    name: ClassVar[str] = "accuracy_without_question"
-    source: ClassVar[str] = "after Goyal et al. 2017, section 4"
-    better: ClassVar[str] = NEITHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "answer"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "labels", "question"})
 
     def __call__(self, case: Case) -> float:
         return _credit_without(case, "text", case.fills)

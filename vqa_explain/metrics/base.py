@@ -1,16 +1,28 @@
 """What a metric is: a frozen dataclass whose fields are its parameters and whose one act is to judge a case."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, cast
+from typing import (
+    Any,
+    ClassVar,
+    Final,
+    Literal,
+    NotRequired,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    get_args,
+)
 
 import numpy as np
 import torch
 
 from vqa_explain import registry
 from vqa_explain.cost import Cost
-from vqa_explain.errors import Unsupported, VQAExplainError
+from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
@@ -21,7 +33,11 @@ from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.target import REAL, Answer, Target, folded, matching_answers
 
-HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
+Better = Literal["higher", "lower", "neither"]
+Judges = Literal["explanation", "answer", "data set"]
+HIGHER: Final = "higher"
+LOWER: Final = "lower"
+NEITHER: Final = "neither"
 
 # What an example or a model must have for a metric to mean something, and what to say where it has not.
 LACKS = {
@@ -259,40 +275,71 @@ def targets_of(model: Model, encoded: Encoded, target: Target) -> tuple[Target, 
 
 
 class Metric(Protocol):
-    """A metric: a frozen dataclass and a call.
-
-    Attributes:
-        name: how it is asked for.
-        source: the paper and equation.
-        better: "higher", "lower" or "neither".
-        range: the values that it can take.
-        judges: "explanation"; "answer" for what needs none; or "data set" for what needs many examples at once.
-        needs: keys of `LACKS`.
-    """
+    """A registered metric: a frozen dataclass, a call, and the facts of `register_metric`."""
 
     name: ClassVar[str]
     source: ClassVar[str]
-    better: ClassVar[str]
+    better: ClassVar[Better]
     range: ClassVar[str]
-    judges: ClassVar[str]
+    judges: ClassVar[Judges]
     needs: ClassVar[frozenset[str]]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __call__(self, case: Case) -> "float | Curve | Noted": ...
 
 
-METRICS: dict[str, type[Any]] = {}
+class MetricFacts(TypedDict):
+    """The facts that `register_metric` takes besides the name."""
+
+    source: str
+    better: Better
+    range: str
+    judges: NotRequired[Judges]
+    needs: NotRequired[Collection[str]]
 
 
-def register_metric(cls: type[Any]) -> type[Any]:
-    """Makes a metric (see `Metric`) known by its `name` everywhere: `evaluate`, the shell, the lists.
+METRICS: dict[str, type[Metric]] = {}
+_FACTS = registry.FactSheet(
+    "metric",
+    required=("source", "better", "range"),
+    defaults={"judges": "explanation", "needs": ()},
+    choices={"better": get_args(Better), "judges": get_args(Judges), "needs": LACKS},
+)
+# Without a bound: what judges a whole data set is computed by jobs of its own, and has no call.
+M = TypeVar("M")
+
+
+def register_metric(name: str, **facts: Unpack[MetricFacts]) -> Callable[[type[M]], type[M]]:
+    """Makes a metric known by its name everywhere: `evaluate`, the shell, the lists.
+
+    It stands above `@dataclass(frozen=True)`. The facts become attributes of the class.
+
+    Args:
+        name: how it is asked for.
+        source: the paper and equation.
+        better: "higher", "lower" or "neither".
+        range: the values that it can take, in words.
+        judges: "explanation", the default; or "answer" for what needs no explanation. "data set" is
+            for `emap` of this package alone, which needs many examples at once.
+        needs: what an example or a model must have, keys of `LACKS`; nothing by default.
 
     Raises:
-        InvalidInput: it is no dataclass, lacks something, or its name is another's.
+        InvalidInput: a fact is missing, unknown or wrong; the class is no dataclass; or the name
+            is another's.
     """
-    return registry.registered(
-        "metric", METRICS, ("name", "source", "better", "range", "judges", "needs"), cls
-    )
+    checked = _FACTS.checked(name, facts)
+
+    def decorate(cls: type[M]) -> type[M]:
+        # No job computes it, and reports would take it for `emap`.
+        if checked["judges"] == "data set" and cls.__module__.split(".")[0] != "vqa_explain":
+            raise InvalidInput(
+                f"metric {name!r} judges a data set, which only 'emap' can; "
+                "let it judge an explanation or an answer"
+            )
+        registry.register("metric", METRICS, cls, checked)
+        return cls
+
+    return decorate
 
 
 def read_metric(asked: Any) -> Metric:

@@ -4,7 +4,7 @@ from typing import Any
 
 from vqa_explain import registry
 from vqa_explain.errors import unknown
-from vqa_explain.metrics import METRICS
+from vqa_explain.metrics.base import METRICS
 
 
 def describe_metrics(name: str | None) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Does the score follow the explanation when players are taken away or put in?"""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import partial
 
 import numpy as np
 import torch
@@ -68,7 +68,13 @@ def _steps(total: int, steps: int) -> np.ndarray:
     return np.rint(np.linspace(0, total, steps + 1)).astype(int)
 
 
-@register_metric
+@register_metric(
+    "deletion",
+    source="Petsiuk et al. 2018",
+    better=LOWER,
+    range="0 … 1",
+    needs={"probability"},
+)
 @dataclass(frozen=True)
 class Deletion(_Even):
     """Area under the target's probability as players leave, the most relevant first.
@@ -77,12 +83,6 @@ class Deletion(_Even):
     absent; trapezoids on [0, 1].
     """
 
-    name: ClassVar[str] = "deletion"
-    source: ClassVar[str] = "Petsiuk et al. 2018"
-    better: ClassVar[str] = LOWER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     players: str = parameter("all", _SIDE, choices=SIDES)
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
     steps: int = parameter(20, "points of the curve after the first", low=1, high=1000)
@@ -94,7 +94,13 @@ class Deletion(_Even):
         return Curve(self.at, scores)
 
 
-@register_metric
+@register_metric(
+    "insertion",
+    source="Petsiuk et al. 2018",
+    better=HIGHER,
+    range="0 … 1",
+    needs={"probability"},
+)
 @dataclass(frozen=True)
 class Insertion(_Even):
     """Area under the target's probability as players come, the most relevant first.
@@ -102,12 +108,6 @@ class Insertion(_Even):
     Petsiuk et al. 2018 (RISE), section 4.1, over players; those of another modality are present throughout.
     """
 
-    name: ClassVar[str] = "insertion"
-    source: ClassVar[str] = "Petsiuk et al. 2018"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     players: str = parameter("all", "which players come; the others are there", choices=SIDES)
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
     steps: int = parameter(20, "points of the curve after the first", low=1, high=1000)
@@ -123,10 +123,6 @@ class Insertion(_Even):
 class _Perturbation:
     """Accuracy as players of one modality leave; per example 0 or 1 at each share, so that areas average."""
 
-    source: ClassVar[str] = "Chefer, Gur & Wolf, ICCV 2021, section 5"
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"answer", "choice", "labels"})
     players: str = parameter("image", _SIDE, choices=SIDES)
 
     @property
@@ -140,25 +136,28 @@ class _Perturbation:
         return Curve(self.at, case.correct(absent(case, order, gone)))
 
 
-@register_metric
+# What the two curves say of themselves alike.
+_register_perturbation = partial(
+    register_metric,
+    source="Chefer, Gur & Wolf, ICCV 2021, section 5",
+    range="0 … 1",
+    needs={"answer", "choice", "labels"},
+)
+
+
+@_register_perturbation("perturbation_positive", better=LOWER)
 @dataclass(frozen=True)
 class PerturbationPositive(_Perturbation):
     """Area under the model's accuracy as the most relevant players leave first: a good explanation makes it fall."""
-
-    name: ClassVar[str] = "perturbation_positive"
-    better: ClassVar[str] = LOWER
 
     def __call__(self, case: Case) -> Curve:
         return self.curve(case, -1)
 
 
-@register_metric
+@_register_perturbation("perturbation_negative", better=HIGHER)
 @dataclass(frozen=True)
 class PerturbationNegative(_Perturbation):
     """Area under the model's accuracy as the least relevant players leave first: a good explanation keeps it up."""
-
-    name: ClassVar[str] = "perturbation_negative"
-    better: ClassVar[str] = HIGHER
 
     def __call__(self, case: Case) -> Curve:
         return self.curve(case, 1)
@@ -174,7 +173,13 @@ def _tops(case: Case, order: str) -> np.ndarray:
     return ~absent(case, ranking(case.values, order), counts)
 
 
-@register_metric
+@register_metric(
+    "comprehensiveness",
+    source="DeYoung et al. 2020, equation 1",
+    better=HIGHER,
+    range="−1 … 1",
+    needs={"probability"},
+)
 @dataclass(frozen=True)
 class Comprehensiveness:
     """f(x) − f(x without the top k %), the target's probability, averaged over k in 1, 5, 10, 20, 50.
@@ -182,12 +187,6 @@ class Comprehensiveness:
     DeYoung et al. 2020 (ERASER), equation 1, over players of both modalities.
     """
 
-    name: ClassVar[str] = "comprehensiveness"
-    source: ClassVar[str] = "DeYoung et al. 2020, equation 1"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "−1 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
 
     def __call__(self, case: Case) -> float:
@@ -196,7 +195,13 @@ class Comprehensiveness:
         return float(scores[0] - scores[1:].mean())
 
 
-@register_metric
+@register_metric(
+    "sufficiency",
+    source="DeYoung et al. 2020, equation 2",
+    better=LOWER,
+    range="−1 … 1",
+    needs={"probability"},
+)
 @dataclass(frozen=True)
 class Sufficiency:
     """f(x) − f(only the top k %), the target's probability, averaged over k in 1, 5, 10, 20, 50.
@@ -204,12 +209,6 @@ class Sufficiency:
     DeYoung et al. 2020 (ERASER), equation 2, over players of both modalities.
     """
 
-    name: ClassVar[str] = "sufficiency"
-    source: ClassVar[str] = "DeYoung et al. 2020, equation 2"
-    better: ClassVar[str] = LOWER
-    range: ClassVar[str] = "−1 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"probability"})
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
 
     def __call__(self, case: Case) -> float:
@@ -230,7 +229,12 @@ def _drawn(case: Case, draws: int, size: int | None) -> np.ndarray:
     return chosen
 
 
-@register_metric
+@register_metric(
+    "infidelity",
+    source="Yeh et al. 2019, definition 2.1",
+    better=LOWER,
+    range="0 …",
+)
 @dataclass(frozen=True)
 class Infidelity:
     """E[(Iᵀa − (f(x) − f(x − I)))²] in squared points of the score, where I takes each player away with probability ½.
@@ -240,12 +244,6 @@ class Infidelity:
     values are no points of the score can be compared.
     """
 
-    name: ClassVar[str] = "infidelity"
-    source: ClassVar[str] = "Yeh et al. 2019, definition 2.1"
-    better: ClassVar[str] = LOWER
-    range: ClassVar[str] = "0 …"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
     draws: int = parameter(64, "coalitions drawn", low=2, high=100_000)
     scaled: bool = parameter(False, "whether the values are scaled to fit best")
 
@@ -258,7 +256,12 @@ class Infidelity:
         return float(((told - fell) ** 2).mean())
 
 
-@register_metric
+@register_metric(
+    "faithfulness_correlation",
+    source="Bhatt et al. 2020, definition 3",
+    better=HIGHER,
+    range="−1 … 1",
+)
 @dataclass(frozen=True)
 class FaithfulnessCorrelation:
     """Pearson correlation of Σ_{i∈S} a_i and f(x) − v(P∖S) over random S of one size; NaN where either is constant.
@@ -266,12 +269,6 @@ class FaithfulnessCorrelation:
     Bhatt, Weller & Moura 2020, definition 3.
     """
 
-    name: ClassVar[str] = "faithfulness_correlation"
-    source: ClassVar[str] = "Bhatt et al. 2020, definition 3"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "−1 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
     draws: int = parameter(64, "sets drawn", low=3, high=100_000)
     share: float = parameter(0.25, "of the players that each set holds", low=0.0, high=1.0)
 
@@ -285,7 +282,13 @@ class FaithfulnessCorrelation:
         return float(np.corrcoef(told, fell)[0, 1])
 
 
-@register_metric
+@register_metric(
+    "road",
+    source="Rong et al. 2022, section 4",
+    better=LOWER,
+    range="0 … 1",
+    needs={"pixels", "probability"},
+)
 @dataclass(frozen=True)
 class Road(_Even):
     """Area under the target's probability as the picture's pixels are imputed, the most relevant first.
@@ -294,12 +297,6 @@ class Road(_Even):
     across corners; a sparse linear system) plus noise of deviation 0.01. In the model's frame; the question stays.
     """
 
-    name: ClassVar[str] = "road"
-    source: ClassVar[str] = "Rong et al. 2022, section 4"
-    better: ClassVar[str] = LOWER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"pixels", "probability"})
     order: str = parameter(
         "absolute", "pixels go by |a|, or by a with the most positive first", choices=ORDERS
     )
@@ -326,7 +323,13 @@ class Road(_Even):
         return Curve(self.at, np.array(scores))
 
 
-@register_metric
+@register_metric(
+    "sensitivity_max",
+    source="Yeh et al. 2019, equation 7",
+    better=LOWER,
+    range="0 …",
+    needs={"pixels"},
+)
 @dataclass(frozen=True)
 class SensitivityMax:
     """max ‖a(x + ε) − a(x)‖ / ‖a(x)‖ over random ε of the picture with ‖ε‖∞ ≤ radius; a over pixels and tokens.
@@ -334,12 +337,6 @@ class SensitivityMax:
     Yeh et al. 2019, equation 7, by drawing. The radius is in units of the model's normalized pixels.
     """
 
-    name: ClassVar[str] = "sensitivity_max"
-    source: ClassVar[str] = "Yeh et al. 2019, equation 7"
-    better: ClassVar[str] = LOWER
-    range: ClassVar[str] = "0 …"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"pixels"})
     radius: float = parameter(0.02, "largest change of a pixel", low=0.0, high=10.0)
     draws: int = parameter(5, "changed pictures", low=1, high=1000)
 

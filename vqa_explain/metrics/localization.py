@@ -1,7 +1,6 @@
 """Is the relevance where it should be? Metrics against the true regions and the decisive words."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -77,7 +76,13 @@ def _words(case: Case) -> np.ndarray:
     return np.array([w.value for w in case.explanation.words])
 
 
-@register_metric
+@register_metric(
+    "pointing_game",
+    source="Zhang et al. 2016, section 4.1",
+    better=HIGHER,
+    range="0 … 1",
+    needs={"truth"},
+)
 @dataclass(frozen=True)
 class PointingGame:
     """1 where the pixel of most relevance lies in the true region, else 0; of several such, the share that does.
@@ -85,19 +90,18 @@ class PointingGame:
     Zhang et al. 2016, section 4.1, without a margin. A random explanation scores the region's share of the picture.
     """
 
-    name: ClassVar[str] = "pointing_game"
-    source: ClassVar[str] = "Zhang et al. 2016, section 4.1"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
-
     def __call__(self, case: Case) -> float:
         image, truth = case.explanation.image, true_region(case)
         return float(truth[image >= image.max() * (1 - np.sign(image.max()) * 1e-12)].mean())
 
 
-@register_metric
+@register_metric(
+    "relevance_mass",
+    source="Arras et al. 2022, equation 1",
+    better=HIGHER,
+    range="0 … 1",
+    needs={"truth"},
+)
 @dataclass(frozen=True)
 class RelevanceMass:
     """Σ positive relevance in the true region ÷ Σ positive relevance.
@@ -105,18 +109,17 @@ class RelevanceMass:
     Arras, Osman & Samek 2022 (CLEVR-XAI), equation 1. A random explanation scores the region's share of the picture.
     """
 
-    name: ClassVar[str] = "relevance_mass"
-    source: ClassVar[str] = "Arras et al. 2022, equation 1"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
-
     def __call__(self, case: Case) -> float:
         return mass(positive(case.explanation.image), true_region(case))
 
 
-@register_metric
+@register_metric(
+    "relevance_rank",
+    source="Arras et al. 2022, equation 2",
+    better=HIGHER,
+    range="0 … 1",
+    needs={"truth"},
+)
 @dataclass(frozen=True)
 class RelevanceRank:
     """The share of the K pixels of most relevance that lie in the true region of K pixels.
@@ -124,44 +127,35 @@ class RelevanceRank:
     Arras, Osman & Samek 2022 (CLEVR-XAI), equation 2; equal pixels are drawn as if by lot.
     """
 
-    name: ClassVar[str] = "relevance_rank"
-    source: ClassVar[str] = "Arras et al. 2022, equation 2"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"truth"})
-
     def __call__(self, case: Case) -> float:
         return rank(case.explanation.image, true_region(case))
 
 
-@register_metric
+@register_metric(
+    "word_mass",
+    source="after Arras et al. 2022, equation 1",
+    better=HIGHER,
+    range="0 … 1",
+    needs={"decisive", "question"},
+)
 @dataclass(frozen=True)
 class WordMass:
     """Σ positive relevance of the decisive words ÷ Σ positive relevance of all words: relevance mass over words."""
-
-    name: ClassVar[str] = "word_mass"
-    source: ClassVar[str] = "after Arras et al. 2022, equation 1"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"decisive", "question"})
 
     def __call__(self, case: Case) -> float:
         return mass(positive(_words(case)), decisive_words(case.explanation, case.example))
 
 
-@register_metric
+@register_metric(
+    "word_rank",
+    source="after Arras et al. 2022, equation 2",
+    better=HIGHER,
+    range="0 … 1",
+    needs={"decisive", "question"},
+)
 @dataclass(frozen=True)
 class WordRank:
     """The share of the K most relevant words that are among the K decisive ones: relevance rank over words."""
-
-    name: ClassVar[str] = "word_rank"
-    source: ClassVar[str] = "after Arras et al. 2022, equation 2"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"decisive", "question"})
 
     def __call__(self, case: Case) -> float:
         return rank(_words(case), decisive_words(case.explanation, case.example))

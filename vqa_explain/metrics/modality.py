@@ -1,7 +1,6 @@
 """Which modality does an explanation speak of, and how concentrated is it?"""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -15,7 +14,13 @@ from vqa_explain.metrics.base import (
 )
 
 
-@register_metric
+@register_metric(
+    "text_share",
+    source="Parcalabescu & Frank 2023, equation 3",
+    better=NEITHER,
+    range="0 … 1",
+    needs={"question"},
+)
 @dataclass(frozen=True)
 class TextShare:
     """T-SHAP: Σ|a| over words ÷ Σ|a| over words and regions; V-SHAP, the image's share, is one less it.
@@ -24,13 +29,6 @@ class TextShare:
     with many regions and a small budget the image's share of estimated values is too high. Left out for methods whose
     unit does not let words and regions be compared, such as gradients and class activation maps.
     """
-
-    name: ClassVar[str] = "text_share"
-    source: ClassVar[str] = "Parcalabescu & Frank 2023, equation 3"
-    better: ClassVar[str] = NEITHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset({"question"})
 
     def __call__(self, case: Case) -> float:
         why_not = case.explanation.values_unit.why_no_shares
@@ -42,20 +40,18 @@ class TextShare:
         return float(sizes[case.regions :].sum() / not_all_zero(sizes).sum())
 
 
-@register_metric
+@register_metric(
+    "sparseness",
+    source="Chalasani et al. 2020, section 4",
+    better=HIGHER,
+    range="0 … 1",
+)
 @dataclass(frozen=True)
 class Sparseness:
     """The Gini index of |a| over players: 0 where all are alike, near 1 where one has everything.
 
     Chalasani et al. 2020, section 4 (after Hurley & Rickard 2009).
     """
-
-    name: ClassVar[str] = "sparseness"
-    source: ClassVar[str] = "Chalasani et al. 2020, section 4"
-    better: ClassVar[str] = HIGHER
-    range: ClassVar[str] = "0 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
 
     def __call__(self, case: Case) -> float:
         values = np.sort(np.abs(not_all_zero(case.values)))

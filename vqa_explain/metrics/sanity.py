@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -126,7 +126,12 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(value)
 
 
-@register_metric
+@register_metric(
+    "parameter_randomization",
+    source="Adebayo et al. 2018, section 3.1",
+    better=LOWER,
+    range="−1 … 1",
+)
 @dataclass(frozen=True)
 class ParameterRandomization:
     """How alike |a| stays, over pixels and words, when the model's layers are drawn anew from the answer downwards.
@@ -137,12 +142,6 @@ class ParameterRandomization:
     at which the network overflows, or at which all values are alike, is left out of the mean, with a note.
     """
 
-    name: ClassVar[str] = "parameter_randomization"
-    source: ClassVar[str] = "Adebayo et al. 2018, section 3.1"
-    better: ClassVar[str] = LOWER
-    range: ClassVar[str] = "−1 … 1"
-    judges: ClassVar[str] = "explanation"
-    needs: ClassVar[frozenset[str]] = frozenset()
     measure: str = parameter("spearman", "of players, or of pixels", choices=("spearman", "ssim"))
 
     def __call__(self, case: Case) -> float | Noted:
