@@ -3,7 +3,7 @@
 import dataclasses
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from numbers import Integral
@@ -17,11 +17,13 @@ from vqa_explain import registry
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example, check_readable
-from vqa_explain.explanation import Explanation, RegionValue, TokenValue, WordValue, Written
-from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
-from vqa_explain.features.regions import Regions, region_boxes
-from vqa_explain.features.words import Word, in_characters, in_one_run
-from vqa_explain.game import make_players
+from vqa_explain.explanation import Explanation, Written
+from vqa_explain.features.base import Found, Input, by_input
+from vqa_explain.features.image import ImageFeature
+from vqa_explain.features.parts import Part
+from vqa_explain.features.table import TableFeature
+from vqa_explain.features.text import TextFeature
+from vqa_explain.game import Players, make_players, with_players
 from vqa_explain.games.progress import Progress
 from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
@@ -29,10 +31,9 @@ from vqa_explain.methods.base import (
     Attribution,
     Method,
     Task,
+    asked_fills,
     check_support,
     for_players,
-    over_regions,
-    over_words,
 )
 from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.base import answers as model_answers
@@ -54,8 +55,6 @@ from vqa_explain.units import unit_of
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
-
-TOLD_PADDING = 0.005  # share of values on padding from which an explanation tells of it
 
 STAYS = (
     "the model still {what} with everything absent: the fill shows too much, or the answer needs no "
@@ -79,6 +78,8 @@ def explain(
     target_token: int | None = None,
     regions: Any = None,
     words: Any = None,
+    columns: Any = None,
+    players: str | Sequence[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     on_interrupt: str = "raise",
@@ -98,6 +99,8 @@ def explain(
     target_token: int | None = None,
     regions: Any = None,
     words: Any = None,
+    columns: Any = None,
+    players: str | Sequence[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     on_interrupt: str = "raise",
@@ -116,6 +119,8 @@ def explain(
     target_token: int | None = None,
     regions: Any = None,
     words: Any = None,
+    columns: Any = None,
+    players: str | Sequence[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     on_interrupt: str = "raise",
@@ -139,6 +144,10 @@ def explain(
         regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`, `Masks`, or
             integer labels (H, W); by default the model's own grid. Methods that value pixels are summed over it.
         words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.
+        columns: how a table is divided: a list of columns, or of lists of columns that are one player.
+            Each of these three takes {input name: division} too, where inputs are divided in different ways.
+        players: the inputs whose parts are players, by name, or by kind; the others are fixed. By default all, but
+            for a chat the last user's turn.
         seed: for methods that draw; the same seed gives the same values.
         progress: called with (done, in all) during long work.
         on_interrupt: "raise" when the user stops a long estimate, or "return" what it has, with its error.
@@ -184,7 +193,8 @@ def explain(
         encoded = model.encode(example)
         # What a network of one's own can do is measured with the example.
         check_support(chosen, model, encoded)
-        players = make_players(encoded, regions, words)
+        encoded = with_players(encoded, players)
+        parts = make_players(encoded, divisions(encoded.inputs, regions, words, columns))
         if model.labels is None:
             encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast)
         score = _score(model, score)
@@ -192,12 +202,35 @@ def explain(
         targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
         if target_token is not None:  # the answers are chosen, and have probabilities, as a whole
             encoded = at_token(cast(OpenModel, model), encoded, targets, target_token)
-        task = Task(model, encoded, targets[0], players, targets, seed, progress, on_interrupt)
+        task = Task(model, encoded, targets[0], parts, targets, seed, progress, on_interrupt)
         explained = [
             _explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best)
             for goal in targets
         ]
         return explained if isinstance(target, list | tuple) else explained[0]
+
+
+def divisions(
+    inputs: Sequence[Input], regions: Any = None, words: Any = None, columns: Any = None
+) -> dict[str, Any]:
+    """Input name → how it is divided, of what `explain` is asked for each kind.
+
+    Raises:
+        InvalidInput: a mapping names no input.
+    """
+    asked = (
+        (ImageFeature.kind, "regions", regions),
+        (TextFeature.kind, "words", words),
+        (TableFeature.kind, "columns", columns),
+    )
+    found: dict[str, Any] = {}
+    for kind, parameter, division in asked:
+        own = [one for one in inputs if one.kind == kind]
+        if isinstance(division, Mapping):
+            found |= by_input(division, own, f"{parameter}=")
+        elif division is not None:
+            found |= dict.fromkeys([one.name for one in own], division)
+    return found
 
 
 def text_or_number(model: Model, answer: str | None) -> str | int | None:
@@ -277,16 +310,14 @@ def _scores_without_inputs(task: Task, method: Method) -> Tensor | None:
     if game is not None:
         nobody = torch.zeros(1, len(game), dtype=torch.bool, device=model.device)
         return _finite(game.logits(nobody))
-    asked = registry.parameters_of(method)
-    image = asked.get("image_baseline", asked.get("image_fill"))
-    if (
-        not {"image_baseline", "image_fill"} & set(asked)
-        or not isinstance(image, str | None)
-        or image == "any"
-    ):
-        return None  # it has none, or several
-    fills = task.fills(image, asked.get("text_baseline", asked.get("text_fill")))
-    return _finite(model.scores(encoded, model.baselines(encoded, fills, task.seed)))
+    named = registry.parameters_of(method)
+    if not any(name.endswith(("_fill", "_baseline")) for name in named):
+        return None  # it replaces nothing
+    asked = asked_fills(method, encoded.inputs)
+    known = {one.name: one.feature.fills for one in encoded.inputs}
+    if any(fill not in known[name] for name, fill in asked.items()):
+        return None  # several fills, or any
+    return _finite(model.scores(encoded, task.baselines(asked)))
 
 
 def _finite(scores: Tensor) -> Tensor:
@@ -382,7 +413,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
     else:
         example = Example(image=image, question=question)
     check_readable(example)
-    asks = any(feature.name == "text" for feature in model.features)
+    asks = any(feature.kind == TextFeature.kind for feature in model.features)
     if asks and example.question is None:
         raise InvalidInput(f"model {model.name!r} answers questions; give one")
     if not asks and example.question is not None:
@@ -393,68 +424,78 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
 
 
 def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -> Explanation:
-    """Carries an attribution to the original picture and to words, and gathers what belongs to it."""
-    encoded, units, labels = task.encoded, task.players.units, task.encoded.labels
-    pieces = units.words if units.by_user else encoded.words
-    regions = found.regions or task.players.regions
-    values = over_regions(task, found.image) if found.region_values is None else found.region_values
-    where = encoded.geometry.labels_to_original(regions.labels).astype(np.int32)
-    errors, word_errors = found.region_errors, found.word_errors
-    in_words = over_words(task, found.tokens)
-    totals = {"image": float(np.abs(values).sum()), "text": float(np.abs(in_words).sum())}
-    whole = sum(totals.values())
-    image = encoded.geometry.to_original(found.image)
-    padding = _on_padding(found.image, encoded.geometry)
-    if not np.isfinite(image).all() or not np.isfinite(in_words).all():
+    """Carries an attribution to what people see of each input, and gathers what belongs to it.
+
+    Raises:
+        Unsupported: a value is not finite.
+    """
+    encoded, labels = task.encoded, task.encoded.labels
+    players = found.players or task.players
+    values = found.player_values
+    if values is None:
+        values = players.sums(found.values)
+    if not all(np.isfinite(one).all() for one in (*found.values.values(), values)):
         raise Unsupported(
             f"method {method.name!r} gave values that are not finite; try another method"
         )
+    parts: list[Part] = []
+    notes: list[str] = []
+    for one in encoded.inputs:
+        mine = _found_of(one, players, found, values)
+        part = one.feature.carry(one.content, mine)
+        parts.append(part)
+        notes += one.feature.notes(one.content, mine, part)
     return Explanation(
-        question=encoded.example.question,
         answers=tuple(best),
         target=task.target.text(labels),
         contrast=None if task.target.contrast is None else labels[task.target.contrast],
         score=task.target.score,
-        words=tuple(
-            WordValue(
-                w.text,
-                w.start,
-                w.end,
-                float(v),
-                None if word_errors is None else float(word_errors[i]),
-            )
-            for i, (w, v) in enumerate(zip(units.words, in_words, strict=True))
-        ),
-        tokens=tuple(
-            TokenValue(token.text, int(word), token.special, float(value))
-            for token, word, value in zip(encoded.tokens, units.owner, found.tokens, strict=True)
-        ),
-        image=image,
-        regions=tuple(
-            RegionValue(box, float(values[i]), None if errors is None else float(errors[i]))
-            for i, box in enumerate(_boxes(encoded.geometry, where, regions))
-        ),
-        labels=where,
-        share={f.name: totals[f.name] / whole if whole else 0.0 for f in task.model.features},
+        parts=tuple(parts),
+        share=_shares(parts),
         error=None if found.error is None else float(found.error),
         error_kind=found.error_kind + (", stopped by the user" if task.interrupted else ""),
         cost=task.cost,
         method=method.name,
         parameters=registry.parameters_of(method),
         provenance=_provenance(task),
-        picture=encoded.picture,
-        by_region=found.regions is not None,
-        interactions=found.interactions,
-        interaction_errors=found.interaction_errors,
-        padding=padding,
-        notes=_notes(image, padding)
-        + _notes_of_words(encoded.example.question or "", pieces)
-        + _notes_of_weights(task.model),
+        by_player=found.players is not None,
+        joint=found.joint,
+        notes=(*notes, *_notes_of_fixed(encoded.inputs), *_notes_of_weights(task.model)),
         unit=unit_of(method),
         target_index=task.target.index,
         contrast_index=task.target.contrast,
         target_function=task.target.function is not None,
         written=_written_of(encoded),
+    )
+
+
+def _found_of(one: Input, players: Players, found: Attribution, values: np.ndarray) -> Found:
+    """What a method found of one input, of the values (P,) of all players."""
+    errors = found.player_errors
+    return Found(
+        one.name,
+        found.values[one.name],
+        players.of[one.name].division,
+        players.in_input(one.name, values),
+        None if errors is None else players.in_input(one.name, errors),
+        one.fixed,
+    )
+
+
+def _shares(parts: Sequence[Part]) -> dict[str, float]:
+    """Input name → its share of the absolute values of all players."""
+    totals = {part.name: float(np.abs(part.values).sum()) for part in parts if not part.fixed}
+    whole = sum(totals.values())
+    return {name: size / whole if whole else 0.0 for name, size in totals.items()}
+
+
+def _notes_of_fixed(inputs: Sequence[Input]) -> tuple[str, ...]:
+    """Which inputs were left as they are."""
+    fixed = [one.name for one in inputs if one.fixed]
+    if not fixed:
+        return ()
+    return (
+        f"fixed, so without values: {', '.join(fixed)}; players= says which inputs have values",
     )
 
 
@@ -467,28 +508,6 @@ def _written_of(encoded: Encoded) -> Written | None:
     return Written(found.known, pieces, found.token, found.lengths)
 
 
-def _on_padding(values: np.ndarray, geometry: Geometry) -> float:
-    """The share of the absolute values (H', W') of a frame that lies on padding."""
-    sizes = np.abs(values)
-    whole = float(sizes.sum())
-    return float(sizes[~geometry.inside].sum()) / whole if whole else 0.0
-
-
-def _notes(image: np.ndarray, padding: float) -> tuple[str, ...]:
-    """What a reader must know of the values of a picture (H, W), one sentence each."""
-    found = []
-    if not image.any():
-        found.append(
-            "every value of the picture is 0: the method found nothing in it, not even a little"
-        )
-    if padding >= TOLD_PADDING:
-        found.append(
-            f"{padding:.0%} of the picture's values fell on padding around it, which shows nothing, and "
-            "are in no region"
-        )
-    return tuple(found)
-
-
 def _notes_of_weights(model: Model) -> tuple[str, ...]:
     """That some weights were drawn at random, as `allow_missing` permits."""
     drawn = getattr(model, "drawn_weights", ())
@@ -498,34 +517,6 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
     return (
         f"weights of the model are random, since its checkpoint lacks them: {', '.join(drawn[:3])}{more}",
     )
-
-
-def _notes_of_words(question: str, pieces: Sequence[Word]) -> tuple[str, ...]:
-    """What a reader must know of how a question was divided into pieces, one sentence each."""
-    found = [("are divided into characters", script) for script in in_characters(question, pieces)]
-    found += [
-        ("are not told apart, so that a whole run is one word", s)
-        for s in in_one_run(question, pieces)
-    ]
-    return tuple(
-        f"words in the script {script.replace('_', ' ')} {what}, since no library here knows them; words= "
-        "takes a division of your own"
-        for what, script in found
-    )
-
-
-def _boxes(geometry: Geometry, where: np.ndarray, regions: Regions) -> list[Box]:
-    """Each region's bounding box in the picture.
-
-    A detector's boxes are their own, since smaller ones may hide them. So are those of regions
-    smaller than a pixel, which no pixel of the picture is nearest to.
-    """
-    found = region_boxes(where, regions.count)
-    boxed = isinstance(geometry, BoxGeometry) and regions.count == len(geometry.boxes)
-    hidden = np.setdiff1d(np.arange(regions.count), where)
-    for number in range(regions.count) if boxed else hidden:
-        found[number] = geometry.box(regions.labels == number)
-    return found
 
 
 def _provenance(task: Task) -> dict[str, Any]:

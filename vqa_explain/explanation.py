@@ -9,13 +9,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vqa_explain import colors
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.features.parts import (
+    JointValues,
+    Part,
+    PicturePart,
+    PlayerValue,
+    RegionValue,
+    TextPart,
+    TokenValue,
+    WordValue,
+    read_part,
+)
 from vqa_explain.files import write_atomically
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.methods.base import unit_of_values
@@ -23,38 +34,10 @@ from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
 from vqa_explain.units import Unit, unit_named
 
-FORMAT = 1
+FORMAT = 2
+PART, JOINT = "part", "joint"  # first in the names of arrays in a file
+P = TypeVar("P", bound=Part)
 LAMBDA = "<lambda>"  # what Python calls a function without a name
-
-
-@dataclass(frozen=True)
-class WordValue:
-    """A word, its character span in the question, its value in the explanation's unit, and its standard error."""
-
-    text: str
-    start: int
-    end: int
-    value: float
-    error: float | None
-
-
-@dataclass(frozen=True)
-class TokenValue:
-    """A token, its value, and the number of the word (or phrase) that it belongs to: -1 for special tokens."""
-
-    text: str
-    word: int
-    special: bool
-    value: float
-
-
-@dataclass(frozen=True)
-class RegionValue:
-    """A region: its bounding box (left, top, right, bottom) in pixels of the picture, its value and standard error."""
-
-    box: tuple[int, int, int, int]
-    value: float
-    error: float | None
 
 
 @dataclass(frozen=True)
@@ -92,26 +75,21 @@ class Explanation:
     """An explained answer.
 
     Attributes:
-        question: the question, `None` for a classifier.
         answers: the most probable answers, best first.
         target, contrast: the explained answer, and the one it is compared with or `None`.
         score: what is explained: "logit", "log_probability", "probability" or "value" of the target (minus the
             contrast's).
-        words, tokens: values of the question's words (or of the phrases or tokens asked for) and of all tokens.
-        image: (H, W) float64, value per pixel of the original picture.
-        regions: values of the regions; `labels` (H, W) int32 holds each pixel's region, -1 where the model saw nothing.
-        share: feature → its share of the absolute total over players; the shares sum to 1.
+        parts: what is said of each input, in their order.
+        share: input name → its share of the absolute total over players; the shares sum to 1. Inputs that are fixed
+            have none.
         error: completeness gap or largest standard error, as `error_kind` says; `None` where there is none.
         cost: examples through the model forward and backward, and seconds.
         method, parameters: how it was computed.
         provenance: model, versions, seed, example id.
-        picture: (H, W, 3) uint8, the original picture.
-        interactions, interaction_errors: (words, regions) float64, what each word and region bring only together, and
-            its standard error; `None` from methods that have none.
-        padding: the share of the absolute values of the frame that lies on padding, which shows nothing of the
-            picture; it is in no region and in no pixel of `image`.
+        by_player: whether the method valued players; else it valued elements, such as pixels, which are summed.
+        joint: what the players of two inputs bring only together; () from methods without interactions.
         notes: what else a reader must know, one sentence each.
-        answer_without_inputs: what the model answers with every region and word absent, under the method's fill or
+        answer_without_inputs: what the model answers with every player absent, under the method's fill or
             baseline; `None` from methods that have none, and where the user stopped the estimate.
         unit: what the values are, a name of `vqa_explain.units`; where it is left out, that of the method of this
             name.
@@ -123,16 +101,11 @@ class Explanation:
             among answers of their own, and in files of older versions.
     """
 
-    question: str | None
     answers: tuple[Answer, ...]
     target: str
     contrast: str | None
     score: str
-    words: tuple[WordValue, ...]
-    tokens: tuple[TokenValue, ...]
-    image: np.ndarray
-    regions: tuple[RegionValue, ...]
-    labels: np.ndarray
+    parts: tuple[Part, ...]
     share: dict[str, float]
     error: float | None
     error_kind: str
@@ -140,11 +113,8 @@ class Explanation:
     method: str
     parameters: dict[str, Any]
     provenance: dict[str, Any]
-    picture: np.ndarray
-    by_region: bool = True  # whether the method valued regions (else pixels, summed over regions)
-    interactions: np.ndarray | None = None
-    interaction_errors: np.ndarray | None = None
-    padding: float = 0.0
+    by_player: bool = True
+    joint: tuple[JointValues, ...] = ()
     notes: tuple[str, ...] = ()
     answer_without_inputs: str | None = None
     unit: str = ""
@@ -157,6 +127,103 @@ class Explanation:
     def __post_init__(self) -> None:
         if not self.unit:
             object.__setattr__(self, "unit", unit_of_values(self.method, self.parameters))
+
+    def __getitem__(self, name: str) -> Part:
+        """What is said of the input of that name.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+        found = next((part for part in self.parts if part.name == name), None)
+        if found is None:
+            raise unknown("input of this explanation", name, [part.name for part in self.parts])
+        return found
+
+    def _only(self, kind: type[P]) -> P | None:
+        """The one part of that kind; `None` where there is none.
+
+        Raises:
+            InvalidInput: there are several.
+        """
+        found = [part for part in self.parts if isinstance(part, kind)]
+        # Texts that are fixed, such as a system prompt, leave one that is asked about.
+        found = [part for part in found if not part.fixed] or found
+        if len(found) > 1:
+            names = ", ".join(repr(part.name) for part in found)
+            raise InvalidInput(
+                f"the explanation has several inputs of kind {kind.kind!r}; take one of them: why[name], where name is "
+                f"one of {names}"
+            )
+        return found[0] if found else None
+
+    @property
+    def _picture(self) -> PicturePart:
+        found = self._only(PicturePart)
+        if found is None:
+            names = ", ".join(repr(part.name) for part in self.parts)
+            raise InvalidInput(f"the explanation has no picture; its inputs are {names}")
+        return found
+
+    # Short forms for the common case of one picture and one question. Each raises InvalidInput where there are several
+    # of its kind, and those of the picture where there is none.
+
+    @property
+    def question(self) -> str | None:
+        """The one text; `None` where there is none."""
+        found = self._only(TextPart)
+        return None if found is None else found.source
+
+    @property
+    def words(self) -> tuple[WordValue, ...]:
+        """The values of the one text's words; () where there is none."""
+        found = self._only(TextPart)
+        return () if found is None else found.words
+
+    @property
+    def tokens(self) -> tuple[TokenValue, ...]:
+        """The values of the one text's tokens; () where there is none."""
+        found = self._only(TextPart)
+        return () if found is None else found.tokens
+
+    @property
+    def picture(self) -> np.ndarray:
+        """(H, W, 3) uint8, the one picture."""
+        return self._picture.picture
+
+    @property
+    def image(self) -> np.ndarray:
+        """(H, W) float64, value per pixel of the one picture."""
+        return self._picture.image
+
+    @property
+    def regions(self) -> tuple[RegionValue, ...]:
+        """The values of the one picture's regions; () where there is no picture."""
+        found = self._only(PicturePart)
+        return () if found is None else found.regions
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(H, W) int32, the region of each pixel of the one picture, -1 where the model saw nothing."""
+        return self._picture.labels
+
+    @property
+    def interactions(self) -> np.ndarray | None:
+        """(A, B) float64, what the players of two inputs bring only together, such as (words, regions)."""
+        return None if self._joint is None else self._joint.values
+
+    @property
+    def interaction_errors(self) -> np.ndarray | None:
+        """(A, B) the standard errors of `interactions`."""
+        return None if self._joint is None else self._joint.errors
+
+    @property
+    def _joint(self) -> JointValues | None:
+        if len(self.joint) > 1:
+            names = ", ".join(f"{one.first} × {one.second}" for one in self.joint)
+            raise InvalidInput(
+                f"the explanation has interactions of several inputs ({names}); see why.joint"
+            )
+        return self.joint[0] if self.joint else None
 
     @property
     def survives_without_inputs(self) -> bool | None:
@@ -178,14 +245,19 @@ class Explanation:
     @property
     def padding_text(self) -> str:
         """The share of the values that fell on padding, as a clause; "" where none did."""
-        return (
-            f"on padding around the picture: {self.padding:.1%} of its values"
-            if self.padding
-            else ""
+        found = {part.name: part.padding for part in self.parts if isinstance(part, PicturePart)}
+        told = {name: padding for name, padding in found.items() if padding}
+        if not told:
+            return ""
+        if len(found) == 1:
+            return f"on padding around the picture: {next(iter(told.values())):.1%} of its values"
+        listed = ", ".join(
+            f"{padding:.1%} of the values of {name}" for name, padding in told.items()
         )
+        return f"on padding around the pictures: {listed}"
 
     def region_mask(self, number: int) -> np.ndarray:
-        """(H, W) bool, the pixels of region `number`."""
+        """(H, W) bool, the pixels of region `number` of the one picture."""
         return self.labels == number
 
     @property
@@ -225,29 +297,34 @@ class Explanation:
         """The colors of the values: two hues from zero, or one where they have one side."""
         return colors.SIGNED if self.values_unit.two_sided else colors.SIZES
 
+    def colors_of(self, kind: str) -> colors.Scale:
+        """What the colors of players of a kind of input stand for; those of all kinds where they can be compared."""
+        shared = self.values_unit.shared
+        parts = [part for part in self.parts if shared or part.kind == kind]
+        return self._scale_of([value for part in parts for value in part.values])
+
     @cached_property
     def word_colors(self) -> colors.Scale:
         """What the words' colors stand for; those of regions too where the two can be compared."""
-        words = [w.value for w in self.words]
-        return self._scale_of(words + (self._of_regions if self.values_unit.shared else []))
+        return self.colors_of(TextPart.kind)
 
     @cached_property
     def region_colors(self) -> colors.Scale:
         """What the regions' colors stand for; those of words too where the two can be compared."""
-        return self.word_colors if self.values_unit.shared else self._scale_of(self._of_regions)
+        return self.colors_of(PicturePart.kind)
 
     @cached_property
     def map_colors(self) -> colors.Scale:
-        """What the map's colors stand for: those of regions, or of single pixels, which have a scale of their own.
+        """What a map's colors stand for: those of regions, or of single pixels, which have a scale of their own.
 
         Few pixels may be far above all others, so full color is at the 99.5th percentile of their sizes.
         """
-        if self.by_region:
+        if self.by_player:
             return self.region_colors
-        seen = self.image[self.labels >= 0]
+        pictures = [part for part in self.parts if isinstance(part, PicturePart)]
         if not self.values_unit.from_zero:
-            return self._scale_of(seen)
-        sizes = np.abs(self.image)
+            return self._scale_of(np.concatenate([p.image[p.labels >= 0] for p in pictures]))
+        sizes = np.concatenate([np.abs(part.image).ravel() for part in pictures])
         # Zero where fewer than one pixel in 200 has a value: then the largest is full color.
         full = float(np.quantile(sizes, 0.995)) or float(sizes.max(initial=0.0))
         return colors.Scale(0.0, full, self.palette)
@@ -260,31 +337,35 @@ class Explanation:
         return colors.Scale(float(found.min()), float(found.max()), self.palette)
 
     @property
-    def _of_regions(self) -> list[float]:
-        return [r.value for r in self.regions]
+    def _player_names(self) -> list[str]:
+        """What the players of each kind of input are called, once each."""
+        return list(dict.fromkeys(part.player for part in self.parts if part.players))
 
     @property
     def one_scale(self) -> bool:
-        """Whether one legend holds for words and for the map: there are words, and a region's value is comparable."""
-        return bool(self.words) and self.by_region and self.values_unit.shared
+        """Whether one legend holds for the players of all kinds: there are several kinds, and values can be compared."""
+        return len(self._player_names) > 1 and self.by_player and self.values_unit.shared
 
     @property
     def word_legend(self) -> str:
         """What a word's color stands for: the unit, and what has one such value."""
-        return self._legend("per word")
+        return self.legend(TextPart.player)
 
     @property
     def map_legend(self) -> str:
         """What a color of the map stands for, and of a word where the two have one scale."""
-        if not self.by_region:
-            return self._legend("per pixel")
-        return self._legend("per region or word" if self.one_scale else "per region")
+        if not self.by_player:
+            return self.legend("pixel")
+        return self.legend(
+            " or ".join(self._player_names) if self.one_scale else PicturePart.player
+        )
 
-    def _legend(self, each: str) -> str:
+    def legend(self, player: str) -> str:
+        """What a color stands for: the unit, and what has one such value, such as "word"."""
         ends = (
             "" if self.values_unit.from_zero else "; colors from the smallest value to the largest"
         )
-        return f"{self.unit_text}, {each}{ends}"
+        return f"{self.unit_text}, per {player}{ends}"
 
     @property
     def word_scale(self) -> float:
@@ -296,27 +377,34 @@ class Explanation:
         """The value of full color for regions."""
         return self.region_colors.full
 
-    @cached_property
+    @property
     def heat(self) -> tuple[np.ndarray, float]:
+        """(H, W) values to draw of the one picture, and the value of full color: see `heat_of`."""
+        return self.heat_of(self._picture)
+
+    def heat_of(self, part: PicturePart) -> tuple[np.ndarray, float]:
         """(H, W) values to draw and the value of full color: regions on their scale, or single pixels.
 
         Where the model saw nothing is the value without color.
         """
         scale = self.map_colors
-        if self.by_region:
+        if self.by_player:
             # The last stands for label -1.
-            values = np.array([*self._of_regions, scale.bare])
-            return values[self.labels], scale.full
+            values = np.array([*part.values, scale.bare])
+            return values[part.labels], scale.full
         if self.values_unit.from_zero:
-            return self.image, scale.full
-        return np.where(self.labels < 0, scale.bare, self.image), scale.full
+            return part.image, scale.full
+        return np.where(part.labels < 0, scale.bare, part.image), scale.full
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """Every pair of a word and a region, by size over standard error; () from methods without interactions."""
-        return (
-            () if self.interactions is None else ranked(self.interactions, self.interaction_errors)
-        )
+        """Every pair of players of two inputs, by size over standard error; () from methods without interactions."""
+        return ranked([(one.values, one.errors) for one in self.joint])
+
+    def pair_players(self, pair: Pair) -> tuple[PlayerValue, PlayerValue]:
+        """The two players of a pair."""
+        names = self.joint[pair.inputs]
+        return self[names.first].players[pair.first], self[names.second].players[pair.second]
 
     @property
     def evaluations(self) -> int:
@@ -329,8 +417,8 @@ class Explanation:
 
     def pair_text(self, pair: Pair) -> str:
         """A pair with its value and standard error, for people."""
-        word, box = self.words[pair.word].text, self.regions[pair.region].box
-        return f"“{word}” × {box} {value_text(pair.value, pair.error)}"
+        first, second = self.pair_players(pair)
+        return f"“{first.text}” × {second.text} {value_text(pair.value, pair.error)}"
 
     def findings(self, most: int = 3) -> tuple[list[Pair], str]:
         """The pairs that stand out most from their errors, at most so many, and what is to be known of them all.
@@ -342,7 +430,7 @@ class Explanation:
         count = len(self.pairs)
         if not count:
             return [], ""
-        if self.interaction_errors is None:
+        if any(one.errors is None for one in self.joint):
             return [], f"the method states no error of its {count} pairs, so none is named"
         said = f"{len(found) or 'none'} of {count} pairs beyond {ENOUGH:.0f} standard errors"
         chance = expected_by_chance(self.pairs)
@@ -359,27 +447,33 @@ class Explanation:
         return needed_budget(largest, self.evaluations, ratio)
 
     def __repr__(self) -> str:
-        signed = self.values_unit.two_sided
-        parts = [f"Explanation of {self.explained} by {self.method}"]
-        if self.question is not None:
-            parts.append(f"  question  {self.question}")
-        parts.append("  answers   " + ", ".join(f"{a.text} {a.shown}" for a in self.answers))
-        parts.append(f"  unit      {self.unit_text}")
-        if self.words:
-            words = (f"{w.text} {value_text(w.value, w.error, signed)}" for w in self.words)
-            parts.append("  words     " + ", ".join(words))
-        top = sorted(self.regions, key=lambda r: -abs(r.value))[:3]
-        regions = (f"{r.box} {value_text(r.value, r.error, signed)}" for r in top)
-        parts.append("  regions   " + ", ".join(regions) + ", …")
+        lines = [f"Explanation of {self.explained} by {self.method}"]
+        for part in self.parts:
+            if part.title:
+                lines.append(_line(part.name, part.title + (" (fixed)" if part.fixed else "")))
+        lines.append(_line("answers", ", ".join(f"{a.text} {a.shown}" for a in self.answers)))
+        lines.append(_line("unit", self.unit_text))
+        lines += [line for part in self.parts for line in self._part_lines(part)]
         if self.pairs:
             found, said = self.findings()
-            parts.append("  pairs     " + "; ".join([*map(self.pair_text, found), said]))
-        parts.append(f"  share     {self.share_text}")
-        parts.append(f"  error     {self.error_text}")
+            lines.append(_line("pairs", "; ".join([*map(self.pair_text, found), said])))
+        lines.append(_line("share", self.share_text))
+        lines.append(_line("error", self.error_text))
         if self.without_inputs_text:
-            parts.append(f"  absent    {self.without_inputs_text}")
-        parts += [f"  note      {note}" for note in self.notes]
-        return "\n".join([*parts, f"  cost      {self.cost_text}"])
+            lines.append(_line("absent", self.without_inputs_text))
+        lines += [_line("note", note) for note in self.notes]
+        return "\n".join([*lines, _line("cost", self.cost_text)])
+
+    def _part_lines(self, part: Part) -> list[str]:
+        """One line of the values of a part; none where it has no players."""
+        told = part.telling(3)
+        if not told:
+            return []
+        signed = self.values_unit.two_sided
+        texts = [f"{one.text} {value_text(one.value, one.error, signed)}" for one in told]
+        texts += ["…"] if len(told) < len(part.players) else []
+        alone = sum(other.kind == part.kind for other in self.parts) == 1
+        return [_line(f"{part.player}s" if alone else part.name, ", ".join(texts))]
 
     @property
     def share_text(self) -> str:
@@ -422,10 +516,9 @@ class Explanation:
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
-        arrays = ("image", "labels", "picture", "interactions", "interaction_errors")
-        data = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays
-        }
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        data["parts"] = [part.to_json() for part in self.parts]
+        data["joint"] = [{"first": one.first, "second": one.second} for one in self.joint]
         return json.loads(json.dumps(data, default=_as_json))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -436,19 +529,23 @@ class Explanation:
         """What `save` writes."""
         from safetensors.numpy import save
 
-        tensors: dict[str, np.ndarray] = {
-            "image": np.ascontiguousarray(self.image, dtype=np.float64),
-            "labels": np.ascontiguousarray(self.labels, dtype=np.int32),
-            "picture": np.ascontiguousarray(self.picture, dtype=np.uint8),
-        }
-        for name in ("interactions", "interaction_errors"):
-            if (values := getattr(self, name)) is not None:
-                tensors[name] = np.ascontiguousarray(values, dtype=np.float64)
+        tensors: dict[str, np.ndarray] = {}
+        for number, part in enumerate(self.parts):
+            for name, values in part.arrays().items():
+                tensors[f"{PART}.{number}.{name}"] = np.ascontiguousarray(values)
+        for number, one in enumerate(self.joint):
+            tensors[f"{JOINT}.{number}.values"] = np.ascontiguousarray(one.values, np.float64)
+            if one.errors is not None:
+                tensors[f"{JOINT}.{number}.errors"] = np.ascontiguousarray(one.errors, np.float64)
         text = json.dumps(self.summary())
         return save(
             tensors,
             {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, tensors)},
         )
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:<9} {text}"
 
 
 def value_text(value: float, error: float | None, signed: bool = True) -> str:
@@ -506,27 +603,76 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
                 f"explanation {str(path)!r} is damaged: its checksum is wrong; compute it again"
             )
         data = json.loads(header["explanation"])
-        return Explanation(
-            **{
-                **data,
-                "answers": tuple(Answer(**a) for a in data["answers"]),
-                "words": tuple(WordValue(**w) for w in data["words"]),
-                "tokens": tuple(TokenValue(**t) for t in data["tokens"]),
-                "regions": tuple(
-                    RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"]
-                ),
-                "cost": Cost(**data["cost"]),
-                "written": _read_written(data.get("written")),
-                "notes": tuple(data.get("notes", ())),
-            },
-            **tensors,
-        )
+        if int(header["format"]) == 1:
+            data, tensors = _from_format_1(data, tensors)
+        return _read(data, tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(
             f"{str(path)!r} is damaged or is no explanation ({error}); compute it again"
         ) from error
+
+
+def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
+    """The explanation of what `summary` gave, read from a file, and of its arrays."""
+    parts = [
+        read_part(part, _arrays_of(tensors, PART, number))
+        for number, part in enumerate(data["parts"])
+    ]
+    joint = [
+        JointValues(one["first"], one["second"], **_arrays_of(tensors, JOINT, number))
+        for number, one in enumerate(data["joint"])
+    ]
+    return Explanation(
+        **{
+            **data,
+            "answers": tuple(Answer(**a) for a in data["answers"]),
+            "parts": tuple(parts),
+            "joint": tuple(joint),
+            "cost": Cost(**data["cost"]),
+            "written": _read_written(data.get("written")),
+            "notes": tuple(data.get("notes", ())),
+        }
+    )
+
+
+def _arrays_of(tensors: dict[str, np.ndarray], what: str, number: int) -> dict[str, np.ndarray]:
+    """Name → the arrays of one part, or of one pair of inputs."""
+    start = f"{what}.{number}."
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+
+
+def _from_format_1(
+    data: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A file of format 1, which held one picture and perhaps one question, as one of format 2."""
+    data = dict(data)
+    question, words, tokens = (data.pop(key) for key in ("question", "words", "tokens"))
+    picture = {"kind": PicturePart.kind, "name": PicturePart.kind, "regions": data.pop("regions")}
+    parts = [{**picture, "padding": data.pop("padding", 0.0)}]
+    arrays = {f"{PART}.0.{key}": tensors[key] for key in ("image", "labels", "picture")}
+    if question is not None:
+        parts.append(
+            {
+                "kind": TextPart.kind,
+                "name": "question",
+                "source": question,
+                "words": words,
+                "tokens": tokens,
+            }
+        )
+    joint = []
+    if "interactions" in tensors:
+        joint.append({"first": "question", "second": PicturePart.kind})
+        arrays[f"{JOINT}.0.values"] = tensors["interactions"]
+        if "interaction_errors" in tensors:
+            arrays[f"{JOINT}.0.errors"] = tensors["interaction_errors"]
+    called = {TextPart.kind: "question"}
+    share = {called.get(name, name): value for name, value in data["share"].items()}
+    data |= {"parts": parts, "joint": joint, "share": share}
+    data["by_player"] = data.pop("by_region", True)
+    return data, arrays
 
 
 def _read_written(data: dict[str, Any] | None) -> Written | None:

@@ -1,4 +1,4 @@
-"""Which interactions of words and regions stand out from their standard errors, and what it takes for others to."""
+"""Which interactions of players stand out from their standard errors, and what it takes for others to."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +14,22 @@ _ROUNDING = 1e-9  # of the largest value: what an exact sum leaves where nothing
 
 @dataclass(frozen=True)
 class Pair:
-    """A word and a region, what they bring only together, and its standard error (`None`: not stated)."""
+    """A player of one input and one of another, such as a word and a region, and what they bring only together.
 
-    word: int
-    region: int
+    Attributes:
+        first, second: their numbers within their inputs.
+        value: what they bring only together.
+        error: its standard error; `None` where none is stated.
+        ratio: |value| / error: infinite where exact, 0 where nothing is told from zero.
+        inputs: the number of the pair of inputs, of all that were compared.
+    """
+
+    first: int
+    second: int
     value: float
     error: float | None
-    ratio: float  # |value| / error: infinite where exact, 0 where nothing is told from zero
+    ratio: float
+    inputs: int = 0
 
     @property
     def found(self) -> bool:
@@ -28,13 +37,21 @@ class Pair:
         return self.ratio >= ENOUGH
 
 
-def ranked(values: np.ndarray, errors: np.ndarray | None) -> tuple[Pair, ...]:
-    """Every pair of (words, regions), first those that stand out most from their error, then by size."""
-    least = _ROUNDING * float(np.nanmax(np.abs(values), initial=0.0))
+def ranked(several: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> tuple[Pair, ...]:
+    """Every pair of players, first those that stand out most from their error, then by size.
+
+    Args:
+        several: for each pair of inputs, values (A, B) of each player of the first with each of the second, and their
+            standard errors.
+    """
+    sizes = [float(np.nanmax(np.abs(values), initial=0.0)) for values, _ in several]
+    least = _ROUNDING * max(sizes, default=0.0)
     found = []
-    for (word, region), value in np.ndenumerate(values):
-        error = None if errors is None else float(errors[word, region])
-        found.append(Pair(word, region, float(value), error, _ratio(float(value), error, least)))
+    for number, (values, errors) in enumerate(several):
+        for (first, second), value in np.ndenumerate(values):
+            error = None if errors is None else float(errors[first, second])
+            ratio = _ratio(float(value), error, least)
+            found.append(Pair(first, second, float(value), error, ratio, number))
     return tuple(sorted(found, key=lambda pair: (-pair.ratio, -abs(pair.value))))
 
 

@@ -63,9 +63,7 @@ class Players:
 
     def sums(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """(P,) the sum over each player's elements of values (…) of each input."""
-        return self._total(
-            {name: one.division.sums(values[name]) for name, one in self.of.items()}
-        )
+        return self._total({name: one.division.sums(values[name]) for name, one in self.of.items()})
 
     def _total(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         total = np.zeros(self.count)
@@ -205,6 +203,19 @@ def _asked(divided: Mapping[str, Any], one: Input) -> Any:
     return next((divided[key] for key in keys if key in divided), None)
 
 
+def called_inputs(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
+    """The names of the inputs that a text means in `players`: of that name, of that group, or of that kind.
+
+    Raises:
+        InvalidInput: no input is called so.
+    """
+    names = inputs_called(inputs, called)
+    names = names or tuple(one.name for one in inputs if one.group and one.group == called)
+    if not names:
+        raise unknown("input in players", called, [one.name for one in inputs])
+    return names
+
+
 def with_players(encoded: Encoded, only: str | Sequence[str] | None) -> Encoded:
     """The example, of whose inputs only those that are named, by name, group or kind, have players.
 
@@ -216,12 +227,7 @@ def with_players(encoded: Encoded, only: str | Sequence[str] | None) -> Encoded:
     inputs = encoded.inputs
     wanted: set[str] = set()
     for called in [only] if isinstance(only, str) else only:
-        names = inputs_called(inputs, called) or tuple(
-            one.name for one in inputs if one.group and one.group == called
-        )
-        if not names:
-            raise unknown("input in players", called, [one.name for one in inputs])
-        wanted.update(names)
+        wanted.update(called_inputs(inputs, called))
     chosen = [replace(one, fixed=one.name not in wanted) for one in inputs]
     return replace(encoded, inputs=tuple(chosen))
 

@@ -27,11 +27,12 @@ def parameter(
     choices: tuple[Any, ...] = (),
     several: bool = False,
     per_player: bool = False,
+    mapping: bool = False,
 ) -> Any:
     """A dataclass field that says what it means and which values it takes (`None` only where it is the default).
 
     With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does as well as a
-    number: so many for each player of the example.
+    number: so many for each player of the example. With `mapping` it takes texts by texts.
     """
     data = {
         "help": about,
@@ -40,6 +41,7 @@ def parameter(
         "choices": choices,
         "several": several,
         "per_player": per_player,
+        "mapping": mapping,
     }
     return field(default=default, metadata=data)
 
@@ -206,6 +208,12 @@ def _check(owner: str, entry: Any, value: Any) -> None:
         return
     if isinstance(default, bool) and not isinstance(value, bool):
         raise InvalidInput(f"{what} must be true or false, not {value!r}")
+    if data["mapping"]:
+        if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
+            raise InvalidInput(
+                f"{what} must be texts by names, such as {{'image 2': 'blur'}}, not {value!r}"
+            )
+        return
     if data["low"] is None and data["high"] is None:
         if "str" in str(entry.type) and not isinstance(value, str):
             raise InvalidInput(f"{what} must be text, not {value!r}")
@@ -235,7 +243,7 @@ def read(kind: str, known: Mapping[str, type[Any]], asked: Any) -> Any:
     if isinstance(asked, str):
         name, _, rest = asked.partition(":")
         return create(
-            kind, known, name.strip(), values(rest.split(",") if rest else [], f"{kind} {asked!r}:")
+            kind, known, name.strip(), values(_pairs(rest) if rest else [], f"{kind} {asked!r}:")
         )
     if isinstance(asked, list | tuple) and len(asked) == 2 and isinstance(asked[1], Mapping):
         return create(kind, known, asked[0], dict(asked[1]))
@@ -244,6 +252,15 @@ def read(kind: str, known: Mapping[str, type[Any]], asked: Any) -> Any:
     raise InvalidInput(
         f"a {kind} is a name such as {next(iter(known))!r}, or (name, parameters); not {asked!r}"
     )
+
+
+def _pairs(text: str) -> list[str]:
+    """The parts between commas that are outside of lists and mappings.
+
+    >>> _pairs('steps=8,fills={"image": "blur", "question": "pad"}')
+    ['steps=8', 'fills={"image": "blur", "question": "pad"}']
+    """
+    return re.split(r",(?![^\[{]*[\]}])", text)
 
 
 def values(pairs: list[str], option: str) -> dict[str, Any]:

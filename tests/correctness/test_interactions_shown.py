@@ -15,7 +15,7 @@ from vqa_explain.cost import Cost
 from vqa_explain.explanation import Explanation, RegionValue, WordValue
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games import pairs
-from vqa_explain.games.estimators import settle
+from vqa_explain.games.estimators import run_until
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.target import Answer
 from vqa_explain.viewer.export import article
@@ -182,7 +182,7 @@ def test_errors_shrink_as_the_advice_supposes():
     """By Banzhaf interactions, drawn anew: eight times the budget, errors less by √8."""
     cross, score = np.array([(8, 0), (9, 1), (10, 2)]), noisy_game(2)
     errors = [
-        settle(
+        run_until(
             pairs.banzhaf_interactions(score, 12, cross, np.random.default_rng(3), budget)
         ).pair_errors.mean()
         for budget in (400, 3200)

@@ -320,7 +320,7 @@ MAJORITY_BANZHAF = math.comb(PLAYERS - 1, 6) / 2 ** (PLAYERS - 1)
 def test_the_error_of_a_score_that_seldom_changes_is_not_zero(estimator, game, values, budget):
     """Few draws agree by chance. Truth is the closed form of a symmetric game."""
     found = [
-        estimators.settle(
+        estimators.run_until(
             estimator(lambda c: game(c).astype(float), PLAYERS, np.random.default_rng(seed), budget)
         )
         for seed in range(100)
@@ -341,7 +341,7 @@ def test_players_that_matter_have_no_smaller_errors_for_those_that_do_not(budget
         return coalitions[:, :3].all(axis=1).astype(float)
 
     found = [
-        estimators.settle(estimators.permutation(game, 30, np.random.default_rng(seed), budget))
+        estimators.run_until(estimators.permutation(game, 30, np.random.default_rng(seed), budget))
         for seed in range(200)
     ]
     wrong = np.array([one.values[:3] for one in found]) - 1 / 3

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqa_explain.games import estimators, pairs
-from vqa_explain.games.estimators import every_coalition, settle
+from vqa_explain.games.estimators import every_coalition, run_until
 
 PLAYERS = 5
 tables = st.lists(st.floats(-10, 10), min_size=2**PLAYERS, max_size=2**PLAYERS).map(np.array)
@@ -27,7 +27,7 @@ def values(kind, table):
         "kernel": estimators.kernel,
         "adjusted": pairs.adjusted,
     }[kind]
-    return settle(estimate(score, PLAYERS, np.random.default_rng(0), 120)).values
+    return run_until(estimate(score, PLAYERS, np.random.default_rng(0), 120)).values
 
 
 @pytest.mark.parametrize("kind", ["exact", "permutation", "kernel", "adjusted"])

@@ -9,7 +9,7 @@ import shapiq
 
 import vqa_explain as vx
 from vqa_explain.games import pairs as estimators
-from vqa_explain.games.estimators import settle
+from vqa_explain.games.estimators import run_until
 
 PLAYERS = 8
 ESTIMATORS = {
@@ -99,9 +99,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(index):
     for seed in range(200):
         rng = np.random.default_rng(seed)
         if index == "fsii":
-            found = settle(estimators.faithful_interactions(score, PLAYERS, rng, 1200))
+            found = run_until(estimators.faithful_interactions(score, PLAYERS, rng, 1200))
         else:
-            found = settle(ESTIMATORS[index](score, rng))
+            found = run_until(ESTIMATORS[index](score, rng))
         covered.append(np.abs(found.pairs - truth) <= 1.96 * found.pair_errors)
         deviations.append(found.pairs - truth)
     assert 0.92 <= np.mean(covered) <= 0.98
@@ -120,9 +120,9 @@ def test_a_polynomial_is_found_exactly():
         [{(5, 0): 2.0, (6, 1): -1.0}.get(pair, 0.0) for pair in map(tuple, CROSS.tolist())]
     )
     rng = np.random.default_rng(0)
-    found = settle(ESTIMATORS["banzhaf"](score, rng))
+    found = run_until(ESTIMATORS["banzhaf"](score, rng))
     np.testing.assert_allclose(found.pairs, truth, atol=1e-8)
-    found = settle(ESTIMATORS["shapley"](score, rng))
+    found = run_until(ESTIMATORS["shapley"](score, rng))
     # The proxy shrinks what it finds a little.
     np.testing.assert_allclose(found.pairs, truth, atol=0.01)
     assert np.all(np.abs(found.pairs - truth) <= 4 * found.pair_errors + 1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vqa_explain.games import proxy
-from vqa_explain.games.estimators import every_coalition, exact_shapley, settle
+from vqa_explain.games.estimators import every_coalition, exact_shapley
 from vqa_explain.games.pairs import adjusted, exact_interactions
 
 
@@ -72,7 +72,7 @@ def test_adjusted_intervals_cover_the_truth_as_often_as_they_say():
         return table[np.asarray(coalitions) @ (1 << np.arange(players))]
 
     found = [
-        settle(adjusted(score, players, np.random.default_rng(s), 600, cross)) for s in range(200)
+        run_until(adjusted(score, players, np.random.default_rng(s), 600, cross)) for s in range(200)
     ]
     for truth, values, errors in (
         (exact_shapley(score, players), [f.values for f in found], [f.errors for f in found]),

@@ -15,7 +15,6 @@ from vqa_explain.games.estimators import (
     exact_shapley,
     kernel,
     permutation,
-    settle,
     union_order,
 )
 
@@ -135,7 +134,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name):
         "banzhaf": (banzhaf, np.array(banzhaf_by_definition(value, players))),
     }[name]
     found = [
-        settle(estimate(score, players, np.random.default_rng(seed), 600)) for seed in range(200)
+        run_until(estimate(score, players, np.random.default_rng(seed), 600)) for seed in range(200)
     ]
     values, errors = np.array([e.values for e in found]), np.array([e.errors for e in found])
     covered = np.mean(np.abs(values - truth) <= 1.96 * errors)
@@ -151,7 +150,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name):
 @pytest.mark.parametrize("estimate", [permutation, kernel])
 def test_additive_games_are_exact_at_once(estimate):
     worth = np.array([1.0, -2.0, 0.5, 3.0])
-    found = settle(estimate(lambda c: c @ worth, 4, np.random.default_rng(0), 30), tolerance=0.01)
+    found = run_until(estimate(lambda c: c @ worth, 4, np.random.default_rng(0), 30), tolerance=0.01)
     np.testing.assert_allclose(found.values, worth)
     assert found.errors.max() < 1e-12
 

@@ -21,6 +21,7 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.jobs import can_be_indexed
 from vqa_explain.evaluation.stamps import Stamp, digest, settings_of
 from vqa_explain.examples import Example, read_image
+from vqa_explain.features.text import TextFeature
 from vqa_explain.game import Game, make_players
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Model, OpenModel, check_fills
@@ -254,12 +255,13 @@ def _absent(model: Model, tried: list[Encoded]) -> Iterator[Any]:
     if not tried:
         return
     encoded = tried[0]
-    fills = check_fills(model, {})
-    yield _or_none(partial(_scores_without, model, encoded, fills, "image"))
-    for feature in model.features:
-        for fill in feature.fills if feature.name == "text" else ():
-            given = {**fills, "text": fill}
-            yield _or_none(partial(_scores_without, model, encoded, given, "text"))
+    fills = check_fills(model, {}, encoded.features)
+    for one in encoded.inputs:
+        # The fills of words are ways of the tokenizer, which may differ where the network does not.
+        tried_fills = one.feature.fills if one.kind == TextFeature.kind else (fills[one.name],)
+        for fill in tried_fills:
+            given = {**fills, one.name: fill}
+            yield _or_none(partial(_scores_without, model, encoded, given, one.name))
 
 
 @torch.no_grad()
@@ -270,8 +272,7 @@ def _scores_without(
     target = Target(0, None, "logit", kind=model.kind)
     game = Game(model, encoded, players, fills, target, seed=0)
     present = torch.ones(ROWS, len(game), dtype=torch.bool, device=model.device)
-    count = players.regions.count
-    (present[:, :count] if absent == "image" else present[:, count:]).fill_(False)
+    present[:, torch.from_numpy(players.of[absent].numbers)] = False
     return game.logits(present)
 
 

@@ -15,9 +15,10 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example, check_readable
+from vqa_explain.explaining import divisions
 from vqa_explain.game import make_players
 from vqa_explain.methods import METHODS
-from vqa_explain.methods.base import Method, Task, check_support, for_players
+from vqa_explain.methods.base import Method, Task, asked_fills, check_support, for_players
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.answers import Accuracy
 from vqa_explain.metrics.base import Case, Curve, Metric, Noted, NotMeasured, credits_of, targets_of
@@ -157,7 +158,8 @@ class Judge:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
         encoded = self.model.encode(example)
-        players = make_players(encoded, self.plan.regions, self.plan.words)
+        divided = divisions(encoded.inputs, self.plan.regions, self.plan.words)
+        players = make_players(encoded, divided)
         if self.model.labels is None:
             encoded, best = self._written(encoded)
             score = "log_probability"
@@ -167,8 +169,7 @@ class Judge:
         target = Target(best[0].index, None, score, kind=self.model.kind)
         targets = targets_of(self.model, encoded, target)
         task = Task(self.model, encoded, target, players, targets, self.plan.seed)
-        asked = {"image": self.plan.image_fill, "text": self.plan.text_fill}
-        fills = check_fills(self.model, {k: v for k, v in asked.items() if v is not None})
+        fills = check_fills(self.model, asked_fills(self.plan, encoded.inputs), encoded.features)
         return Case(task, best, fills, twin=partial(self._twin, example))
 
     def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:

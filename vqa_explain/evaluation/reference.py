@@ -6,14 +6,14 @@ from typing import ClassVar
 import numpy as np
 
 from vqa_explain import units
-from vqa_explain.methods.base import Attribution, Task, over_tokens
+from vqa_explain.methods.base import Attribution, Task
 
 NAME = "random"
 
 
 @dataclass(frozen=True)
 class RandomValues:
-    """Each region and word has a value drawn evenly from 0 … 1, anew for every example."""
+    """Each player has a value drawn evenly from 0 … 1, anew for every example."""
 
     name: ClassVar[str] = NAME
     unit: ClassVar[str] = units.DRAWN
@@ -25,7 +25,5 @@ class RandomValues:
 
     def __call__(self, task: Task) -> Attribution:
         rng = np.random.default_rng((task.seed, self.number, 17))
-        regions = task.players.regions
-        values, words = rng.random(regions.count), rng.random(len(task.players.units.words))
-        image = regions.spread(values)
-        return Attribution(image, over_tokens(task, words), None, "random", regions, values)
+        values = rng.random(len(task.players))
+        return Attribution(task.players.spread(values), None, "random", task.players, values)

@@ -18,7 +18,9 @@ from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.parts import Part
 from vqa_explain.precision import in_float64
 
-ALWAYS = -1  # the owner of elements that are present whoever is absent, as padding and special tokens are
+ALWAYS = (
+    -1
+)  # the owner of elements that are present whoever is absent, as padding and special tokens are
 
 
 def present_elements(players: Tensor, owner: np.ndarray) -> Tensor:
@@ -87,6 +89,12 @@ class Present:
     def elements(self) -> Tensor:
         """(N, …) bool, the elements present."""
         return self.division.present(self.players)
+
+
+def distinct(present: Present) -> tuple[Present, Tensor]:
+    """The M coalitions that differ, and which of them each of the N is, (N,): each need be computed only once."""
+    players, which = present.players.unique(dim=0, return_inverse=True)
+    return Present(present.division, players), which
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +208,9 @@ class Feature:
         """(…) values per element of a map (h, w) of a layer, enlarged by interpolation."""
         flat = in_float64(values.flatten()).numpy()
         found = np.zeros(self.shape(content))
-        found.ravel()[: len(flat)] = flat  # such as tokens that only stand before the layer's last states
+        found.ravel()[: len(flat)] = (
+            flat  # such as tokens that only stand before the layer's last states
+        )
         return found
 
     def carry(self, content: Any, found: "Found") -> Part:
@@ -276,9 +286,7 @@ def named(feature: Feature, name: str) -> Any:
     return replace(feature, name=name)
 
 
-def inputs_called(
-    inputs: Sequence[Input] | Sequence[Feature], called: str
-) -> tuple[str, ...]:
+def inputs_called(inputs: Sequence[Input] | Sequence[Feature], called: str) -> tuple[str, ...]:
     """The names of the inputs that a text means: of that name, or else all of that kind; () for none."""
     exact = tuple(one.name for one in inputs if one.name == called)
     return exact or tuple(one.name for one in inputs if one.kind == called)

@@ -55,6 +55,10 @@ class Part:
         """What was given, in few words, for people; "" where it cannot be said in words."""
         return ""
 
+    def telling(self, most: int) -> Sequence[PlayerValue]:
+        """The players that are told first: of the largest values, at most so many."""
+        return sorted(self.players, key=lambda player: -abs(player.value))[:most]
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Its fields that are arrays."""
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -201,6 +205,10 @@ class TextPart(Part):
     def title(self) -> str:
         return self.source
 
+    def telling(self, most: int) -> tuple[WordValue, ...]:
+        """All words, as they are read."""
+        return self.words
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         words = tuple(WordValue(**w) for w in data["words"])
@@ -232,3 +240,19 @@ class TablePart(Part):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         return cls(**{**data, "columns": tuple(ColumnValue(**c) for c in data["columns"])})
+
+
+@dataclass(frozen=True, eq=False)
+class JointValues:
+    """What the players of two inputs bring only together, pair by pair.
+
+    Attributes:
+        first, second: the inputs' names.
+        values: (A, B) float64, of each player of the first with each of the second.
+        errors: (A, B) their standard errors; `None` from methods that state none.
+    """
+
+    first: str
+    second: str
+    values: np.ndarray
+    errors: np.ndarray | None = None

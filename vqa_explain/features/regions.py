@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.base import ALWAYS, Division
 from vqa_explain.features.geometry import Geometry
@@ -25,13 +26,6 @@ class Regions(Division):
         """(H', W') each pixel's region, -1 in padding."""
         return self.owner
 
-    def of_cells(self, grid: tuple[int, int]) -> np.ndarray | None:
-        """The region (rows, columns) that holds each cell of a grid, or `None` where one is divided."""
-        cells = grid_regions(self.owner.shape, grid).owner.ravel()
-        owner = np.zeros(cells.max() + 1, dtype=self.owner.dtype)
-        owner[cells] = self.owner.ravel()
-        return owner.reshape(grid) if (owner[cells] == self.owner.ravel()).all() else None
-
     def snapped(self, grid: tuple[int, int]) -> "Regions":
         """Every cell of the grid (rows, columns) given whole to the region that holds most of it.
 
@@ -51,6 +45,14 @@ class Regions(Division):
                 "choose larger regions or another image_fill, such as 'blur'"
             )
         return Regions(owner[cells.owner], self.count)
+
+
+def of_cells(division: Division, grid: tuple[int, int]) -> np.ndarray | None:
+    """The region (rows, columns) that holds each cell of a grid, or `None` where one is divided."""
+    cells = grid_regions(division.owner.shape, grid).owner.ravel()
+    owner = np.zeros(cells.max() + 1, dtype=division.owner.dtype)
+    owner[cells] = division.owner.ravel()
+    return owner.reshape(grid) if (owner[cells] == division.owner.ravel()).all() else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -317,8 +317,8 @@ class TextFeature(Feature):
         if found.fixed:
             return ()
         division = found.division
-        own = isinstance(division, Pieces) and division.by_user
-        return _notes_of_words(content.source, division.words if own else content.words)
+        own = division.words if isinstance(division, Pieces) and division.by_user else content.words
+        return _notes_of_words(content.source, own)
 
 
 def words_of(content: Text, division: Division) -> tuple[Word, ...]:

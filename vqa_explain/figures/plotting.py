@@ -211,7 +211,7 @@ def _views(figure: Figure, explanation: Explanation, views: Sequence[str], cmap:
 def _view_title(explanation: Explanation, view: str) -> str:
     if view == "picture":
         return view
-    what = "regions" if explanation.by_region else "pixels"
+    what = "regions" if explanation.by_player else "pixels"
     return shortened(f"{view}: {what}, {explanation.method}", 9, _VIEW[0] - 60)
 
 

@@ -1,7 +1,7 @@
 """Values of cooperative games: pure functions of a score over coalitions, exact or estimated with standard errors.
 
 A score maps coalitions (N, P) bool to values (N,). An estimator is a generator of rounds: after each it can say what
-it knows, and `settle` runs it until that is good enough, the budget is spent or the user stops it.
+it knows, and `run_until` runs it until that is good enough, the budget is spent or the user stops it.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ class Round:
     estimate: Callable[[], Estimate]
 
 
-def settle(
+def run_until(
     rounds: Iterator[Round],
     tolerance: float | None = None,
     progress: Progress | None = None,

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from vqa_explain import units
-from vqa_explain.methods.base import Attribution, Task, register_method
-from vqa_explain.methods.gradients import sums
+from vqa_explain.methods.base import Attribution, Task, of_one, register_method, total
 
 KIND = "conservation gap: what biases and positions keep"
 
@@ -172,5 +171,6 @@ class AttnLrp:
         leaves = task.leaves()
         with Rules():
             score, gradient = task.gradients(leaves)
-        image, tokens = sums({name: leaf * gradient[name] for name, leaf in leaves.items()})
-        return Attribution(image, tokens, abs(image.sum() + tokens.sum() - float(score)), KIND)
+        products = {name: leaf * gradient[name] for name, leaf in leaves.items()}
+        values = of_one(task.encoded, products)
+        return Attribution(values, abs(total(values) - float(score)), KIND)

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NotRequired, Protocol, TypedDict, TypeVar, Unpack, cast
 
@@ -13,8 +13,9 @@ from vqa_explain import registry, units
 from vqa_explain.batches import Batches
 from vqa_explain.cost import Cost
 from vqa_explain.errors import Unsupported
-from vqa_explain.features.image import BLANKS, FILLS
-from vqa_explain.features.regions import Regions, grid_regions
+from vqa_explain.features.base import Input, by_input
+from vqa_explain.features.image import BLANKS, DROP, FILLS
+from vqa_explain.features.parts import JointValues
 from vqa_explain.game import Game, Players
 from vqa_explain.games.progress import Progress
 from vqa_explain.memory import Fitting
@@ -38,11 +39,14 @@ LACKS = {
     "flow": "it needs attention that the answer is reached through, which this model does not give",
     "attention": "it needs attention from the answer to every token and patch, which this model does not give",
 }
+FILLS_HELP = (
+    "what absent parts of single inputs become, such as {'image 2': 'blur'}; before the other fills"
+)
 # What errors and values are called, everywhere.
 STANDARD_ERROR = "largest standard error"
 GAP = "completeness gap"
 # Every fill that some model has; `check_fills` asks the model at hand.
-IMAGE_FILLS = ("drop", *FILLS)
+IMAGE_FILLS = (DROP, *FILLS)
 TEXT_FILLS = ("mask", "pad", "delete")
 BASELINES = tuple(BLANKS)
 
@@ -52,7 +56,7 @@ class Task:
     """What a method is asked: explain this target of this example by this model.
 
     Attributes:
-        players: the regions and pieces of the question that get a value each.
+        players: the parts of the inputs that get a value each.
         targets: all targets of the call, which share one pass over coalitions; `target` is one of them.
         on_interrupt: "return" what is known so far, or "raise", when the user stops a long estimate.
     """
@@ -85,24 +89,31 @@ class Task:
             else {name: leaf + self.shift[name] for name, leaf in leaves.items()}
         )
 
-    def fills(self, image: str | None, text: str | None) -> dict[str, str]:
-        """Every feature's fill, with the model's default where `None`."""
-        asked = {"image": image, "text": text}
-        names = {feature.name for feature in self.model.features}
-        return check_fills(
-            self.model, {k: v for k, v in asked.items() if v is not None and k in names}
-        )
+    def fills(self, asked: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Input name → its fill: the one asked for, by input name, or else the model's default."""
+        return check_fills(self.model, asked or {}, self.encoded.features)
 
-    def game(self, image: str | None = None, text: str | None = None) -> Game:
-        """The game of regions and words; an absent one becomes the fill, the model's default where `None`."""
-        fills = self.fills(image, text)
+    def baselines(self, asked: Mapping[str, str] | None = None, seed: int | None = None) -> Leaves:
+        """The leaves with every player absent, under fills as `fills` takes them; fixed inputs as they are."""
+        seed = self.seed if seed is None else seed
+        return self.kept_fixed(self.model.baselines(self.encoded, self.fills(asked), seed))
+
+    def kept_fixed(self, leaves: Leaves) -> Leaves:
+        """Leaves (B, …), those of fixed inputs being the example's own."""
+        fixed = [one.name for one in self.encoded.inputs if one.fixed]
+        own = self.model.leaves(self.encoded) if fixed else {}
+        return leaves | {name: own[name].expand_as(leaves[name]) for name in fixed}
+
+    def game(self, asked: Mapping[str, str] | None = None) -> Game:
+        """The game of all players; an absent one becomes its input's fill, as `fills` takes them."""
+        fills = self.fills(asked)
         key = tuple(fills.values())
         if key not in self.games:
             targets = self.targets or (self.target,)
             self.games[key] = Game(
                 self.model, self.encoded, self.players, fills, targets, seed=self.seed
             )
-        return self.games[key].facing(self.target, self.cost)
+        return self.games[key].for_target(self.target, self.cost)
 
     def attention(self) -> Attention:
         """The model's attention for this example (capability "attention"), counted."""
@@ -152,9 +163,9 @@ class Task:
         if torch.is_grad_enabled():
             return torch.cat(self._in_parts(leaves, self._score))
         found = []
-        for batch in self.batches.split(np.ones(len(leaves["image"]))):
+        for batch in self.batches.split(np.ones(rows_of(leaves))):
             rows = {name: leaf[batch] for name, leaf in leaves.items()}
-            with self.batches.measured(self.model.module, len(rows["image"])):
+            with self.batches.measured(self.model.module, rows_of(rows)):
                 found += self._in_parts(rows, self._score)
         return torch.cat(found)
 
@@ -168,7 +179,7 @@ class Task:
         def part(rows: slice) -> T:
             return run({name: leaf[rows] for name, leaf in leaves.items()})
 
-        return list(self.fitting.parts(len(leaves["image"]), part))
+        return list(self.fitting.parts(rows_of(leaves), part))
 
     def whole(self, leaves: Leaves) -> tuple[float, int]:
         """The score of one example's leaves, and how many such a forward and backward pass takes in at once."""
@@ -228,31 +239,60 @@ class Task:
         return not torch.equal(self._score(leaves), self._score(moved))
 
 
+def rows_of(leaves: Leaves) -> int:
+    """B, how many examples the leaves (B, …) hold."""
+    return len(next(iter(leaves.values())))
+
+
+Values = Mapping[
+    str, np.ndarray
+]  # input name → a value per element (…), such as per pixel or token
+
+
+def of_leaves(encoded: Encoded, leaves: Leaves, largest: bool = False) -> dict[str, np.ndarray]:
+    """Input name → values (B, …) per element of numbers shaped as the leaves; 0 of inputs that are fixed.
+
+    See `Feature.collect`.
+    """
+    found = {}
+    for name, values in leaves.items():
+        one = encoded[name]
+        own = torch.zeros_like(values) if one.fixed else values
+        found[name] = one.feature.collect(own, largest)
+    return found
+
+
+def of_one(encoded: Encoded, leaves: Leaves, largest: bool = False) -> dict[str, np.ndarray]:
+    """The same of leaves of batch 1: input name → values (…)."""
+    return {name: values[0] for name, values in of_leaves(encoded, leaves, largest).items()}
+
+
+def total(values: Values) -> float:
+    """The sum of all values of all inputs."""
+    return float(sum(one.sum() for one in values.values()))
+
+
 @dataclass(frozen=True)
 class Attribution:
     """What a method found, in the model's frame and tokens, in the method's unit.
 
     Attributes:
-        image: (H', W') per pixel.
-        tokens: (T,) per token.
+        values: input name → (…) a value per element: per pixel (H', W'), token (T,) or column.
         error: completeness gap or largest standard error; `None` where the method has no such notion.
         error_kind: what `error` is.
-        regions: the division that players were, or `None` for a method without players.
-        region_values, region_errors: (R,).
-        word_errors: (W,).
-        interactions, interaction_errors: (W, R), what a word and a region bring only together.
+        players: the players that got values, or `None` for a method that values elements.
+        player_values: (P,) their values; `None` for the sums over their elements.
+        player_errors: (P,) their standard errors.
+        joint: what players of two inputs bring only together.
     """
 
-    image: np.ndarray
-    tokens: np.ndarray
+    values: Values
     error: float | None
     error_kind: str
-    regions: Regions | None = None
-    region_values: np.ndarray | None = None
-    region_errors: np.ndarray | None = None
-    word_errors: np.ndarray | None = None
-    interactions: np.ndarray | None = None
-    interaction_errors: np.ndarray | None = None
+    players: Players | None = None
+    player_values: np.ndarray | None = None
+    player_errors: np.ndarray | None = None
+    joint: tuple[JointValues, ...] = ()
 
 
 class Explains(Protocol):
@@ -371,26 +411,34 @@ def check_support(method: Method, model: Model, encoded: Encoded | None = None) 
         )
 
 
-def over_regions(task: Task, image: np.ndarray) -> np.ndarray:
-    """(R,) sums of (H', W') values over the regions."""
-    return task.players.regions.sums(image)
+def asked_fills(method: object, inputs: Sequence[Input]) -> dict[str, Any]:
+    """Input name → the fill or baseline that a method's parameters ask for; nothing where they leave it to the model.
+
+    A parameter such as `text_fill` or `text_baseline` is for all inputs of that kind; `fills` names inputs or kinds.
+
+    Raises:
+        InvalidInput: `fills` names no input.
+    """
+    return fills_in(registry.parameters_of(method), inputs)
 
 
-def over_words(task: Task, tokens: np.ndarray) -> np.ndarray:
-    """(W,) sums of (T,) values over the pieces of the question; special tokens belong to none."""
-    owner = task.players.units.owner
-    return np.bincount(
-        owner[owner >= 0], tokens[owner >= 0], minlength=len(task.players.units.words)
-    )
+def fills_in(given: Mapping[str, Any], inputs: Sequence[Input]) -> dict[str, Any]:
+    """The same of a method's parameters by name."""
+    found: dict[str, Any] = {}
+    for one in inputs:
+        for role in ("fill", "baseline"):
+            if (fill := given.get(f"{one.kind}_{role}")) is not None:
+                found[one.name] = fill
+    return found | by_input(given.get("fills") or {}, inputs, "fills")
 
 
-def over_tokens(task: Task, in_words: np.ndarray) -> np.ndarray:
-    """(T,) the values (W,) of the question's pieces, each spread evenly over its tokens."""
-    owner = task.players.units.owner
-    pieces = np.bincount(owner[owner >= 0], minlength=len(in_words))
-    tokens = np.zeros(len(owner))
-    tokens[owner >= 0] = (in_words / np.maximum(pieces, 1))[owner[owner >= 0]]
-    return tokens
+def alternatives(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was asked, once for each of several fills where an input has a list of them."""
+    lists = {name: tuple(a) if isinstance(a, list | tuple) else (a,) for name, a in asked.items()}
+    most = max(map(len, lists.values()), default=1)
+    return [
+        {name: some[number % len(some)] for name, some in lists.items()} for number in range(most)
+    ]
 
 
 def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
@@ -410,44 +458,29 @@ def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
         yield step
 
 
-def from_cells(
-    task: Task,
-    cells: np.ndarray,
-    tokens: np.ndarray,
-    kind: str,
-    grid: tuple[int, int] | None = None,
+def from_states(
+    task: Task, states: Values, kind: str, grid: tuple[int, int] | None = None
 ) -> Attribution:
-    """An attribution without an error from values of a grid, or the model's own, and of tokens.
+    """An attribution without an error from values of the states of a layer that stand for each input.
 
-    `kind` says why it has none.
+    Args:
+        task: what was asked.
+        states: input name → (N,) values of the cells of a grid, of tokens or of columns.
+        kind: why there is no error.
+        grid: (rows, columns) of cells; `None` for the inputs' own.
     """
-    encoded = task.encoded
-    own = grid_regions(encoded.geometry.frame, grid or encoded.grid)
-    image = _over_picture(own, cells, encoded.geometry.inside)
-    return Attribution(image, tokens, None, kind, task.players.regions, over_regions(task, image))
-
-
-def _over_picture(cells: Regions, values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """(H', W') each cell's value spread over its pixels in the picture, or over all if none are."""
-    shown = np.bincount(cells.labels[inside], minlength=cells.count)
-    over = np.where(shown > 0, shown, cells.area)
-    counts = inside | (shown == 0)[cells.labels]
-    return np.where(counts, (values / over)[cells.labels], 0.0)
+    values = {}
+    for one in task.encoded.inputs:
+        mine = states.get(one.name)
+        if mine is None or one.fixed:
+            values[one.name] = np.zeros(one.shape)
+        else:
+            values[one.name] = one.feature.of_states(one.content, mine, grid)
+    return Attribution(values, None, kind, task.players, task.players.sums(values))
 
 
 def from_players(
-    task: Task, game: Game, values: np.ndarray, errors: np.ndarray | None, error: float, kind: str
+    game: Game, values: np.ndarray, errors: np.ndarray | None, error: float, kind: str
 ) -> Attribution:
-    """An attribution from one value per player: spread evenly over a region's pixels or a word's tokens."""
-    regions = game.players.regions
-    in_regions, in_words = np.split(values, [regions.count])
-    return Attribution(
-        image=regions.spread(in_regions),
-        tokens=over_tokens(task, in_words),
-        error=error,
-        error_kind=kind,
-        regions=regions,
-        region_values=in_regions,
-        region_errors=None if errors is None else errors[: regions.count],
-        word_errors=None if errors is None else errors[regions.count :],
-    )
+    """An attribution from one value per player, spread evenly over its elements."""
+    return Attribution(game.players.spread(values), error, kind, game.players, values, errors)

@@ -1,5 +1,6 @@
 """Methods that differentiate the score with respect to all leaves at once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,25 +8,24 @@ import torch
 
 from vqa_explain import units
 from vqa_explain.games.quadrature import gauss, refined
-from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
+from vqa_explain.methods.base import (
+    BASELINES,
+    FILLS_HELP,
+    GAP,
+    TEXT_FILLS,
+    Attribution,
+    Task,
+    alternatives,
+    asked_fills,
+    of_leaves,
+    of_one,
+    register_method,
+    total,
+)
 from vqa_explain.models.base import Leaves
-from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 NO_SUM = "none: gradients do not add up to a score"
-
-
-def summed(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
-    """Channels and embedding dimensions summed: images (B, H', W') and tokens (B, T), float64."""
-    image = in_float64(values["image"]).sum(dim=1).numpy()
-    text = values.get("text")
-    return image, np.zeros((len(image), 0)) if text is None else in_float64(text).sum(dim=2).numpy()
-
-
-def sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
-    """The same of leaves of batch 1: image (H', W') and tokens (T,)."""
-    image, tokens = summed(values)
-    return image[0], tokens[0]
 
 
 @register_method(
@@ -40,7 +40,7 @@ def sums(values: Leaves) -> tuple[np.ndarray, np.ndarray]:
 class Saliency:
     """The size of the score's gradient, |∂f/∂x|, per pixel and token. Unsigned; it does not add up to a score.
 
-    The image part takes the largest channel or their sum; the text part sums over the embedding.
+    Of a pixel it is the largest color channel or their sum; of a token, the sum over the embedding.
     """
 
     channels: str = parameter("max", "how color channels are joined", choices=("max", "sum"))
@@ -48,10 +48,8 @@ class Saliency:
     def __call__(self, task: Task) -> Attribution:
         _, gradient = task.gradients(task.leaves())
         sizes = {name: g.abs() for name, g in gradient.items()}
-        image, tokens = sums(sizes)
-        if self.channels == "max":
-            image = in_float64(sizes["image"]).amax(dim=1)[0].numpy()
-        return Attribution(image, tokens, None, NO_SUM)
+        values = of_one(task.encoded, sizes, largest=self.channels == "max")
+        return Attribution(values, None, NO_SUM)
 
 
 @register_method(
@@ -69,11 +67,12 @@ class InputXGradient:
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
         value, gradient = task.gradients(leaves)
-        image, tokens = sums({name: leaves[name] * g for name, g in gradient.items()})
+        products = {name: leaves[name] * g for name, g in gradient.items()}
+        values = of_one(task.encoded, products)
+        zeros = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
         with torch.no_grad():
-            zero = task.score({name: torch.zeros_like(leaf) for name, leaf in leaves.items()})
-        gap = image.sum() + tokens.sum() - float(value - zero)
-        return Attribution(image, tokens, abs(gap), GAP)
+            zero = task.score(task.kept_fixed(zeros))
+        return Attribution(values, abs(total(values) - float(value - zero)), GAP)
 
 
 @register_method(
@@ -110,37 +109,38 @@ class IntegratedGradients:
     text_baseline: str | None = parameter(
         None, "where the words start (default: the model's)", choices=TEXT_FILLS
     )
+    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
         whole, at_once = task.whole(leaves)
-        asked = self.image_baseline
-        names = tuple(asked) if isinstance(asked, list | tuple) else (asked,)
-        images, tokens, gaps = [], [], []
-        for number, name in enumerate(names):
-            start = task.model.baselines(
-                task.encoded, task.fills(name, self.text_baseline), task.seed
-            )
-            path = _Path(task, leaves, start, at_once, number * self.steps, len(names) * self.steps)
-            image, words, gap = self._along(path, whole)
-            images.append(image)
-            tokens.append(words)
+        several = alternatives(asked_fills(self, task.encoded.inputs))
+        found, gaps = [], []
+        for number, fills in enumerate(several):
+            start, done = task.baselines(fills), number * self.steps
+            path = _Path(task, leaves, start, at_once, done, len(several) * self.steps)
+            values, gap = self._along(path, whole)
+            found.append(values)
             gaps.append(gap)
-        return Attribution(
-            np.mean(images, axis=0), np.mean(tokens, axis=0), abs(float(np.mean(gaps))), GAP
-        )
+        means = {name: np.mean([one[name] for one in found], axis=0) for name in leaves}
+        return Attribution(means, abs(float(np.mean(gaps))), GAP)
 
-    def _along(self, path: "_Path", whole: float) -> tuple[np.ndarray, np.ndarray, float]:
-        """Image (H', W'), tokens (T,) and completeness gap of one baseline."""
+    def _along(self, path: "_Path", whole: float) -> tuple[dict[str, np.ndarray], float]:
+        """Input name → values (…), and the completeness gap, of one baseline."""
         with torch.no_grad():
             change = whole - float(path.task.score(path.start))
         rules = (gauss(self.steps),) if self.tolerance is None else refined(self.steps)
         for nodes, weights in rules:
-            image, tokens = path.integral(nodes, weights)
-            gap = float(image.sum() + tokens.sum() - change)
+            values = path.integral(nodes, weights)
+            gap = total(values) - change
             if self.tolerance is not None and abs(gap) <= self.tolerance * max(abs(change), 1e-6):
                 break
-        return image, tokens, gap
+        return values, gap
+
+
+# Elements from which the values at a node are kept in single precision: those of pictures, at every node, are large,
+# and come from a network in single precision.
+MANY = 4096
 
 
 @dataclass
@@ -153,19 +153,19 @@ class _Path:
     at_once: int
     before: int  # nodes of earlier paths, and of all paths, for the progress
     total: int
-    known: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    known: dict[float, dict[str, np.ndarray]] = field(default_factory=dict)
 
-    def integral(self, nodes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The weighted sums over the nodes: image (H', W') and tokens (T,)."""
+    def integral(self, nodes: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Input name → the weighted sums (…) over the nodes."""
         keys = [round(a, 12) for a in nodes.tolist()]
         todo = [a for a in keys if a not in self.known]
         for first in range(0, len(todo), self.at_once):
             self._evaluate(todo[first : first + self.at_once])
-        image, tokens = (np.zeros_like(part, dtype=np.float64) for part in self.known[keys[0]])
+        sums = {name: np.zeros(values.shape) for name, values in self.known[keys[0]].items()}
         for weight, key in zip(weights.tolist(), keys, strict=True):
-            image += weight * self.known[key][0]
-            tokens += weight * self.known[key][1]
-        return image, tokens
+            for name, values in self.known[key].items():
+                sums[name] += weight * values
+        return sums
 
     def _evaluate(self, nodes: list[float]) -> None:
         away = {name: leaf - self.start[name] for name, leaf in self.leaves.items()}
@@ -176,9 +176,13 @@ class _Path:
                 self.start[name] + alpha.view(-1, *[1] * (difference.ndim - 1)) * difference
             )
         _, gradient = self.task.gradients(points)
-        images, tokens = summed({name: away[name] * g for name, g in gradient.items()})
-        self.known.update(
-            zip(nodes, zip(images.astype(np.float32), tokens, strict=True), strict=True)
-        )
+        products = {name: away[name] * g for name, g in gradient.items()}
+        found = of_leaves(self.task.encoded, products)
+        for row, node in enumerate(nodes):
+            self.known[node] = {name: _kept(values[row]) for name, values in found.items()}
         if self.task.progress:
             self.task.progress(self.before + len(self.known), self.total)
+
+
+def _kept(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32) if values.size >= MANY else values

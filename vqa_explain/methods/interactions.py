@@ -6,6 +6,7 @@ import numpy as np
 
 from vqa_explain import units
 from vqa_explain.errors import Unsupported
+from vqa_explain.features.parts import JointValues
 from vqa_explain.game import Game
 from vqa_explain.games import estimators, pairs
 from vqa_explain.games.estimators import Estimate
@@ -31,6 +32,8 @@ from vqa_explain.registry import parameter
 class Interactions(OverPlayers):
     """What each word and each region bring only together: v(S∪wr) − v(S∪w) − v(S∪r) + v(S), averaged over S.
 
+    With more inputs, the same of the players of every two inputs.
+
     Above zero: each needs the other (the word says where to look). Below zero: either would do. "shapley" weights S
     as Shapley values do, "banzhaf" counts all S alike; both estimate word × region pairs only. "fsii" is the
     polynomial of order 2 nearest to the game, fitted with all pairs. Words and regions get the index's own values of
@@ -43,33 +46,32 @@ class Interactions(OverPlayers):
 
     def __call__(self, task: Task) -> Attribution:
         game = self.game(task)
-        words, regions, cross = (
-            len(game.players.units.words),
-            game.players.regions.count,
-            game.players.cross,
-        )
-        if words == 0:
+        players = game.players
+        if not players.input_pairs:
+            names = ", ".join(one.name for one in task.encoded.inputs)
             raise Unsupported(
-                f"interactions pair words with regions, and model {task.model.name!r} takes no question; "
-                "use shapley for regions alone"
+                f"interactions pair the players of two inputs, such as words with regions, and the example of model "
+                f"{task.model.name!r} has players in one only ({names}); use shapley"
             )
+        pairs_of = [players.pairs(*names) for names in players.input_pairs]
+        cross = np.concatenate(pairs_of)
         exact = len(game) <= EXACT_PLAYERS and 2 ** len(game) <= self.budget
         found = self._exact(game, cross) if exact else self._estimate(task, game, cross)
         assert found.pairs is not None
         assert found.pair_errors is not None
-        single = from_players(
-            task,
-            game,
-            found.values,
-            found.errors,
-            found.error,
-            "exact" if exact else STANDARD_ERROR,
-        )
-        return replace(
-            single,
-            interactions=found.pairs.reshape(words, regions),
-            interaction_errors=found.pair_errors.reshape(words, regions),
-        )
+        kind = "exact" if exact else STANDARD_ERROR
+        single = from_players(game, found.values, found.errors, found.error, kind)
+        ends = np.cumsum([len(some) for some in pairs_of])[:-1]
+        joint = []
+        for (first, second), values, errors in zip(
+            players.input_pairs,
+            np.split(found.pairs, ends),
+            np.split(found.pair_errors, ends),
+            strict=True,
+        ):
+            shape = (len(players.of[first].numbers), len(players.of[second].numbers))
+            joint.append(JointValues(first, second, values.reshape(shape), errors.reshape(shape)))
+        return replace(single, joint=tuple(joint))
 
     def _exact(self, game: Game, cross: np.ndarray) -> Estimate:
         count = len(game)

@@ -6,12 +6,10 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vqa_explain import units
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, register_method
-from vqa_explain.methods.gradients import sums
+from vqa_explain.methods.base import Attribution, Task, of_one, register_method
 from vqa_explain.methods.rules import guided
 from vqa_explain.models.attending import Stepwise
 from vqa_explain.models.maps import captured, channels_first, next_layer_of_shape
@@ -33,13 +31,14 @@ class _States:
 
     Attributes:
         path: of the layer.
-        maps: activation and gradient, (C, h, w) each, of the picture's cells.
-        words: the same, (C, 1, T') each, of the question's first tokens; `None` where the layer has none.
+        maps: input name → activation and gradient, (C, h, w) each, of a picture's cells, or (C, 1, T') each, of a
+            text's first tokens; nothing for inputs that the layer has no states of.
+        planes: the names of the inputs whose elements have rows and columns, as pictures do.
     """
 
     path: str
-    maps: tuple[Tensor, Tensor]
-    words: tuple[Tensor, Tensor] | None = None
+    maps: dict[str, tuple[Tensor, Tensor]]
+    planes: frozenset[str]
 
     @property
     def cancels(self) -> bool:
@@ -48,11 +47,15 @@ class _States:
         Where a normalization comes next, the size of a cell's state changes nothing, so that its
         gradient has no part along the state (Euler's theorem on homogeneous functions).
         """
-        activation, gradient = self.maps
-        terms = in_float64(activation) * in_float64(gradient)
-        total, sizes = terms.sum(dim=0).abs().max(), terms.abs().sum(dim=0).max()
-        share = max(CANCELLED, CANCELLED_UNITS * torch.finfo(activation.dtype).eps)
-        return bool(total <= share * sizes) and bool(sizes > 0)
+        return all(_cancels(*self.maps[name]) for name in self.planes)
+
+
+def _cancels(activation: Tensor, gradient: Tensor) -> bool:
+    """Whether the product of maps (C, h, w) sums to nothing over the channels of every cell."""
+    terms = in_float64(activation) * in_float64(gradient)
+    total, sizes = terms.sum(dim=0).abs().max(), terms.abs().sum(dim=0).max()
+    share = max(CANCELLED, CANCELLED_UNITS * torch.finfo(activation.dtype).eps)
+    return bool(total <= share * sizes) and bool(sizes > 0)
 
 
 def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
@@ -88,19 +91,34 @@ def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
 
 
 def _states_of(task: Task, path: str) -> _States:
-    """A layer's states as maps of the picture's cells, and as those of words where it has them."""
+    """A layer's states as maps of each input's cells or tokens, where it has them.
+
+    Raises:
+        InvalidInput: it has one map, and the example several inputs that it could be of.
+    """
     model, encoded = task.model, task.encoded
     activation, gradient = _layer(task, path)
+    planes = [one for one in encoded.inputs if len(one.shape) == 2]
+    names = frozenset(one.name for one in planes)
     if activation.ndim == 3:
+        if len(planes) != 1:
+            raise InvalidInput(
+                f"layer {path!r} gives one map, and the example has {len(planes)} pictures; choose a layer whose "
+                "states hold all of them"
+            )
         activation = channels_first(model, encoded, path, activation)
-        return _States(path, (activation, channels_first(model, encoded, path, gradient)))
+        gradient = channels_first(model, encoded, path, gradient)
+        return _States(path, {planes[0].name: (activation, gradient)}, names)
     where = model.positions(encoded, len(activation), path)  # a sequence
-    grid = where.grid or encoded.grid
-    maps = tuple(values[where.image].T.unflatten(1, grid) for values in (activation, gradient))
-    if not len(where.text):
-        return _States(path, (maps[0], maps[1]))
-    words = (activation[where.text].T[:, None], gradient[where.text].T[:, None])
-    return _States(path, (maps[0], maps[1]), words)
+    maps = {}
+    for one in encoded.inputs:
+        positions = where.of.get(one.name, np.empty(0, dtype=int))
+        if not len(positions):
+            continue
+        own = where.grid or one.content.grid if one.name in names else (1, len(positions))
+        states = [values[positions].T.unflatten(1, own) for values in (activation, gradient)]
+        maps[one.name] = (states[0], states[1])
+    return _States(path, maps, names & maps.keys())
 
 
 @dataclass(frozen=True)
@@ -113,22 +131,20 @@ class _Cam:
     )
 
     def __call__(self, task: Task) -> Attribution:
-        frame, tokens, kind = self._map(task)
-        return Attribution(frame, tokens, None, kind)
+        values, kind = self._map(task)
+        return Attribution(values, None, kind)
 
-    def _map(self, task: Task) -> tuple[np.ndarray, np.ndarray, str]:
-        """The map enlarged to the frame (H', W'), the tokens' values (T,), and which layer was read."""
-        encoded = task.encoded
+    def _map(self, task: Task) -> tuple[dict[str, np.ndarray], str]:
+        """Input name → values (…) of the map, enlarged to the input's elements, and which layer was read."""
         states = self._states(task)
-        tokens = np.zeros(len(encoded.tokens))
-        if states.words is not None:
-            weighed = in_float64(self._weigh(*states.words)[0]).numpy()
-            tokens[: len(weighed)] = weighed
-        cam = in_float64(self._weigh(*states.maps))[None, None]
-        size = encoded.geometry.frame
-        corners = False if self.interpolate == "bilinear" else None
-        enlarged = F.interpolate(cam, size=size, mode=self.interpolate, align_corners=corners)
-        return enlarged[0, 0].numpy(), tokens, f"{KIND}; read at layer {states.path!r}"
+        values = {}
+        for one in task.encoded.inputs:
+            if one.name in states.maps and not one.fixed:
+                weighed = self._weigh(*states.maps[one.name])
+                values[one.name] = one.feature.of_map(one.content, weighed, self.interpolate)
+            else:
+                values[one.name] = np.zeros(one.shape)
+        return values, f"{KIND}; read at layer {states.path!r}"
 
     def _states(self, task: Task) -> _States:
         """What is weighed: the states of the layer that was asked for, or of the model's."""
@@ -225,6 +241,7 @@ class GuidedGradCam(GradCam):
     """Grad-CAM's map times guided backpropagation: where, and which pixels there. Needs a network with ReLUs."""
 
     def __call__(self, task: Task) -> Attribution:
-        frame, tokens, kind = self._map(task)
-        image, words = sums(guided(task, keep_negative_inputs=False))
-        return Attribution(frame * image, tokens * words, None, kind)
+        values, kind = self._map(task)
+        found = of_one(task.encoded, guided(task, keep_negative_inputs=False))
+        products = {name: value * found[name] for name, value in values.items()}
+        return Attribution(products, None, kind)

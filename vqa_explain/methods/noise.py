@@ -1,6 +1,6 @@
 """Gradient methods averaged over random inputs: SmoothGrad, VarGrad and gradient SHAP."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,50 +9,61 @@ import torch
 from vqa_explain import units
 from vqa_explain.methods.base import (
     BASELINES,
+    FILLS_HELP,
     METHODS,
     TEXT_FILLS,
     Attribution,
     Task,
-    over_regions,
+    Values,
+    asked_fills,
+    of_leaves,
     register_method,
     until_stopped,
 )
-from vqa_explain.methods.gradients import summed
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
 
 OF = ("saliency", "input_x_gradient", "integrated_gradients")
+ANY = "any"  # of the fills, drawn anew for each sample
 ERROR = "largest standard error of a region or token"
 NO_SUM = "none: variances do not add up to a score"
 
 
 class _Spread:
-    """Running mean and variance (Welford) of image and tokens, and of the sums over regions."""
+    """Running mean and variance (Welford) of every element of every input, and of the sums over players."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.count = 0
-        self.mean: list[np.ndarray] = []
-        self.square: list[np.ndarray] = []
+        self.mean: dict[str, np.ndarray] = {}
+        self.square: dict[str, np.ndarray] = {}
+        self.of_players = np.zeros((2, len(task.players)))  # mean and square
 
-    def add(self, image: np.ndarray, tokens: np.ndarray) -> None:
-        values = [image, tokens, over_regions(self.task, image)]
+    def add(self, values: Values) -> None:
+        """One draw's values (…) by input."""
         self.count += 1
-        if not self.mean:
-            self.mean, self.square = values, [np.zeros_like(v) for v in values]
-            return
-        for k, value in enumerate(values):
-            step = value - self.mean[k]
-            self.mean[k] = self.mean[k] + step / self.count
-            self.square[k] = self.square[k] + step * (value - self.mean[k])
+        for name, value in values.items():
+            mean = self.mean.get(name, value)
+            step = value - mean
+            self.mean[name] = mean + step / self.count
+            square = self.square.get(name, np.zeros_like(value))
+            self.square[name] = square + step * (value - self.mean[name])
+        sums = self.task.players.sums(values)
+        step = sums - self.of_players[0] if self.count > 1 else np.zeros_like(sums)
+        self.of_players[0] = self.of_players[0] + step / self.count if self.count > 1 else sums
+        self.of_players[1] += step * (sums - self.of_players[0])
 
-    def variance(self) -> list[np.ndarray]:
-        return [s / max(1, self.count - 1) for s in self.square]
+    def variance(self) -> dict[str, np.ndarray]:
+        """Input name → (…) each element's variance."""
+        return {name: square / max(1, self.count - 1) for name, square in self.square.items()}
 
     def error(self) -> float:
-        """The largest standard error of the mean of a region or token."""
-        _, tokens, cells = self.variance()
-        return float(np.sqrt(np.concatenate([tokens, cells]).max() / self.count))
+        """The largest standard error of the mean of a player, or of an element of an input of few."""
+        largest = [(self.of_players[1] / max(1, self.count - 1)).max(initial=0.0)]
+        largest += [
+            values.max(initial=0.0) for values in self.variance().values() if values.ndim == 1
+        ]
+        return float(np.sqrt(max(largest) / self.count))
 
 
 def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
@@ -74,7 +85,7 @@ def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
             yield method(replace(task, shift=shift, progress=None))
 
     for one in until_stopped(task, found()):
-        spread.add(one.image, one.tokens)
+        spread.add(one.values)
         if task.progress:
             task.progress(spread.count, samples)
     return spread
@@ -100,7 +111,7 @@ class SmoothGrad:
 
     def __call__(self, task: Task) -> Attribution:
         spread = _noisy(task, self.of, self.samples, self.noise)
-        return Attribution(spread.mean[0], spread.mean[1], spread.error(), ERROR)
+        return Attribution(spread.mean, spread.error(), ERROR)
 
     def unit_of_values(self) -> str:
         """That of the method that is averaged."""
@@ -130,8 +141,8 @@ class VarGrad:
     )
 
     def __call__(self, task: Task) -> Attribution:
-        image, tokens, _ = _noisy(task, self.of, self.samples, self.noise).variance()
-        return Attribution(image, tokens, None, NO_SUM)
+        found = _noisy(task, self.of, self.samples, self.noise).variance()
+        return Attribution(found, None, NO_SUM)
 
     def unit_of_values(self) -> str:
         """The square of that of the method whose variance is taken."""
@@ -156,40 +167,40 @@ class GradientShap:
 
     samples: int = parameter(64, "draws of a baseline and a point between", low=2, high=1_000_000)
     image_baseline: str = parameter(
-        "any",
+        ANY,
         "where the picture starts: a fill, or any of them at random",
-        choices=("any", *BASELINES),
+        choices=(ANY, *BASELINES),
     )
     text_baseline: str | None = parameter(
         None, "where the words start (default: the model's)", choices=TEXT_FILLS
     )
+    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
         leaves, spread = task.leaves(), _Spread(task)
-        for images, tokens in until_stopped(task, self._terms(task, leaves)):
-            for image, words in zip(images, tokens, strict=True):
-                spread.add(image, words)
+        for batch in until_stopped(task, self._terms(task, leaves)):
+            for row in range(len(next(iter(batch.values())))):
+                spread.add({name: values[row] for name, values in batch.items()})
             if task.progress:
                 task.progress(spread.count, self.samples)
-        return Attribution(spread.mean[0], spread.mean[1], spread.error(), ERROR)
+        return Attribution(spread.mean, spread.error(), ERROR)
 
-    def _terms(self, task: Task, leaves: Leaves) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Batches of (x − x') · ∇f at random points, images (B, H', W') and tokens (B, T)."""
+    def _terms(self, task: Task, leaves: Leaves) -> Iterator[dict[str, np.ndarray]]:
+        """Batches of (x − x') · ∇f at random points: input name → values (B, …)."""
         rng = np.random.default_rng(task.seed)
         _, at_once = task.whole(leaves)
-        known = next(feature.fills for feature in task.model.features if feature.name == "image")
-        names = (
-            [b for b in BASELINES if b in known]
-            if self.image_baseline == "any"
-            else [self.image_baseline]
-        )
+        inputs = task.encoded.inputs
+        asked = {name: [fill] for name, fill in asked_fills(self, inputs).items()}
+        for one in inputs:
+            if asked.get(one.name) == [ANY]:
+                asked[one.name] = list(one.feature.leaf_fills())
         for first in range(0, self.samples, at_once):
             some = min(at_once, self.samples - first)
-            fills = [str(f) for f in rng.choice(names, some)]
+            drawn = {name: rng.choice(fills, some) for name, fills in asked.items()}
             seeds = [int(s) for s in rng.integers(2**31, size=some)]
             starts = [
-                task.model.baselines(task.encoded, task.fills(fill, self.text_baseline), seed)
-                for fill, seed in zip(fills, seeds, strict=True)
+                task.baselines({name: str(fills[row]) for name, fills in drawn.items()}, seed)
+                for row, seed in enumerate(seeds)
             ]
             alpha = torch.from_numpy(rng.random(some))
             path, away = {}, {}
@@ -198,4 +209,4 @@ class GradientShap:
                 away[name] = leaf - start
                 path[name] = start + alpha.to(leaf).view(-1, *[1] * (leaf.ndim - 1)) * away[name]
             _, gradient = task.gradients(path)
-            yield summed({name: away[name] * g for name, g in gradient.items()})
+            yield of_leaves(task.encoded, {name: away[name] * g for name, g in gradient.items()})

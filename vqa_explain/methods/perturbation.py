@@ -1,31 +1,30 @@
 """Methods that take something away and look at what the score does."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from vqa_explain import units
-from vqa_explain.errors import InvalidInput
+from vqa_explain.features.base import Windows
 from vqa_explain.methods.base import (
     BASELINES,
+    FILLS_HELP,
     GAP,
     IMAGE_FILLS,
     TEXT_FILLS,
     Attribution,
     Task,
+    asked_fills,
     from_players,
     register_method,
+    total,
 )
+from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
 
 WINDOWS_AT_ONCE = 64
-
-
-def _starts(size: int, window: int, stride: int) -> list[int]:
-    """First pixels of the windows along one axis; the last is cut at the edge so that all is covered."""
-    count = 1 + max(0, -(-(size - window) // stride))
-    return [i * stride for i in range(count)]
 
 
 @register_method(
@@ -53,81 +52,52 @@ class Occlusion:
     text_fill: str | None = parameter(
         None, "what a word becomes (default: the model's)", choices=TEXT_FILLS
     )
+    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
-        encoded, model = task.encoded, task.model
-        height, width = encoded.pixels.shape[2:]
-        window = self.window or max(1, round(max(height, width) / 8))
-        stride = self.stride or max(1, window // 2)
-        if stride > window:
-            raise InvalidInput(
-                f"stride {stride} is above window {window}, so pixels would be left out; lower it"
+        windows = {
+            one.name: one.feature.windows(
+                one.content,
+                task.players.of[one.name].division,
+                side=self.window,
+                stride=self.stride,
+                run=self.ngram,
             )
-        fills = task.fills(self.image_fill, self.text_fill)
-        leaves, blank = model.leaves(encoded), model.baselines(encoded, fills, task.seed)
-        boxes = [
-            (top, left)
-            for top in _starts(height, window, stride)
-            for left in _starts(width, window, stride)
-        ]
-        words = len(task.players.units.words)
-        last = max(1, words - self.ngram + 1)
-        runs = [list(range(i, min(i + self.ngram, words))) for i in range(last)] if words else []
-        variants = len(boxes) + len(runs)
-        owner = torch.from_numpy(task.players.units.owner).to(model.device)
-        scores: list[float] = []
+            for one in task.encoded.inputs
+            if not one.fixed
+        }
+        leaves = task.leaves()
+        blank = task.baselines(asked_fills(self, task.encoded.inputs))
         with torch.no_grad():
-            full = float(task.score(leaves))
-            empty = float(task.score(blank))
-            for first in range(0, variants, WINDOWS_AT_ONCE):
-                batch = range(first, min(first + WINDOWS_AT_ONCE, variants))
-                changed = {
-                    name: leaf.expand(len(batch), *leaf.shape[1:]).clone()
-                    for name, leaf in leaves.items()
-                }
-                for row, number in enumerate(batch):
-                    if number < len(boxes):
-                        top, left = boxes[number]
-                        part = (slice(None), slice(top, top + window), slice(left, left + window))
-                        changed["image"][row][part] = blank["image"][0][part]
-                    else:
-                        mine = torch.isin(
-                            owner, torch.tensor(runs[number - len(boxes)], device=model.device)
-                        )
-                        changed["text"][row, mine] = blank["text"][0, mine]
-                scores += task.score(changed).tolist()
-                if task.progress:
-                    task.progress(len(scores), variants)
-        drops = full - np.array(scores)
-        inside = encoded.geometry.inside
-        image, tokens = self._gather(drops, boxes, runs, window, inside, owner.cpu().numpy(), words)
-        gap = abs(image.sum() + tokens.sum() - (full - empty))
-        return Attribution(image, tokens, gap, GAP)
+            full, empty = float(task.score(leaves)), float(task.score(blank))
+            scores = np.array(list(self._scores(task, leaves, blank, windows)))
+        values = {one.name: np.zeros(one.shape) for one in task.encoded.inputs}
+        drops = full - scores
+        for name, some in windows.items():
+            mine, drops = np.split(drops, [len(some.masks)])
+            values[name] = some.gather(mine)
+        return Attribution(values, abs(total(values) - (full - empty)), GAP)
 
-    def _gather(
-        self,
-        drops: np.ndarray,
-        boxes: list[tuple[int, int]],
-        runs: list[list[int]],
-        window: int,
-        inside: np.ndarray,
-        owner: np.ndarray,
-        words: int,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        image, times = np.zeros(inside.shape), np.zeros(inside.shape)
-        for drop, (top, left) in zip(drops, boxes, strict=False):
-            part = (slice(top, top + window), slice(left, left + window))
-            image[part] += inside[part] * drop / max(1, inside[part].sum())  # padding never changes
-            times[part] += 1
-        values, seen = np.zeros(words), np.zeros(words)
-        for drop, run in zip(drops[len(boxes) :], runs, strict=True):
-            values[run] += drop / len(run)
-            seen[run] += 1
-        values /= np.maximum(seen, 1)
-        tokens = np.zeros(len(owner))
-        for word in range(words):
-            tokens[owner == word] = values[word] / (owner == word).sum()
-        return image / times, tokens
+    def _scores(
+        self, task: Task, leaves: Leaves, blank: Leaves, windows: dict[str, Windows]
+    ) -> Iterator[float]:
+        """The score with each window of each input replaced alone."""
+        every = [
+            (name, number) for name, some in windows.items() for number in range(len(some.masks))
+        ]
+        for first in range(0, len(every), WINDOWS_AT_ONCE):
+            batch = every[first : first + WINDOWS_AT_ONCE]
+            changed = {
+                name: leaf.expand(len(batch), *leaf.shape[1:]).clone()
+                for name, leaf in leaves.items()
+            }
+            for row, (name, number) in enumerate(batch):
+                gone = torch.from_numpy(windows[name].masks[number]).to(leaves[name].device)
+                gone = task.encoded[name].feature.over_channels(gone[None])
+                changed[name][row] = torch.where(gone, blank[name], leaves[name])[0]
+            yield from task.score(changed).tolist()
+            if task.progress:
+                task.progress(first + len(batch), len(every))
 
 
 @register_method(
@@ -150,9 +120,10 @@ class LeaveOneOut:
     text_fill: str | None = parameter(
         None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
     )
+    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
-        game = task.game(self.image_fill, self.text_fill)
+        game = task.game(asked_fills(self, task.encoded.inputs))
         nobody, everybody = game.ends()
         count, done = len(game), 0
 
@@ -164,4 +135,4 @@ class LeaveOneOut:
 
         values = everybody - game(~np.eye(count, dtype=bool), tell)
         gap = abs(values.sum() - (everybody - nobody))
-        return from_players(task, game, values, None, gap, GAP)
+        return from_players(game, values, None, gap, GAP)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from vqa_explain import units
 from vqa_explain.errors import InvalidInput
-from vqa_explain.methods.base import Attribution, Task, from_cells, register_method
+from vqa_explain.methods.base import Attribution, Task, from_states, register_method
 from vqa_explain.models.attending import Attention, CrossLayer, SelfLayer
 from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
@@ -41,11 +41,11 @@ def _row(found: Attention, flow: Tensor) -> Tensor:
 
 
 def _read(task: Task, found: Attention, row: Tensor) -> Attribution:
-    """A row (N,) on tokens and cells."""
+    """A row (N,) on the tokens and cells of each input."""
     values = row.numpy()
     where = task.model.positions(task.encoded, len(values))
-    kind = KIND + _covered(found)
-    return from_cells(task, values[where.image], values[where.text], kind, where.grid)
+    states = {name: values[positions] for name, positions in where.of.items()}
+    return from_states(task, states, KIND + _covered(found), where.grid)
 
 
 def _covered(found: Attention) -> str:
@@ -149,7 +149,7 @@ def relevance(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
 
 @dataclass
 class TwoStreams:
-    """Relevance in a network of two streams, text and image, that attend to themselves and to each other.
+    """Relevance in a network of two streams, of one input each, that attend to themselves and to each other.
 
     `maps[s, q]` (S, Q) is how relevant each position of stream q is to each of stream s: the identity at first, and
     nothing across (equation 5). Attention is given as its mean over heads of the positive part of ∇A ⊙ A.
@@ -237,7 +237,7 @@ class Relevance:
                 flow.attend_across({key: next(weighted) for key in layer.maps})
         stream, place = found.readout
         rows = {q: in_float64(flow.maps[stream, q][place]).numpy() for q in found.sizes}
-        return from_cells(task, rows["image"], rows["text"], KIND)
+        return from_states(task, rows, KIND)
 
 
 def _maps(layer: SelfLayer | CrossLayer) -> dict[tuple[str, str], Tensor]:

@@ -1,6 +1,6 @@
 """Gradients with other rules at the nonlinearities: guided backpropagation, deconvolution and DeepLift."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,18 @@ from torch.overrides import TorchFunctionMode
 
 from vqa_explain import units
 from vqa_explain.errors import Unsupported
-from vqa_explain.methods.base import BASELINES, GAP, TEXT_FILLS, Attribution, Task, register_method
-from vqa_explain.methods.gradients import sums
+from vqa_explain.methods.base import (
+    BASELINES,
+    FILLS_HELP,
+    GAP,
+    TEXT_FILLS,
+    Attribution,
+    Task,
+    asked_fills,
+    of_one,
+    register_method,
+    total,
+)
 from vqa_explain.models.base import Leaves, Limited, check_finite
 from vqa_explain.registry import parameter
 
@@ -219,7 +229,8 @@ class GuidedBackprop:
     """The gradient with every ReLU passing only what is positive both ways: input forward, gradient backward."""
 
     def __call__(self, task: Task) -> Attribution:
-        return Attribution(*sums(guided(task, keep_negative_inputs=False)), None, KIND)
+        found = guided(task, keep_negative_inputs=False)
+        return Attribution(of_one(task.encoded, found), None, KIND)
 
 
 @register_method(
@@ -235,7 +246,8 @@ class Deconvolution:
     """The gradient with every ReLU passing what is positive on the way back, whatever its input was."""
 
     def __call__(self, task: Task) -> Attribution:
-        return Attribution(*sums(guided(task, keep_negative_inputs=True)), None, KIND)
+        found = guided(task, keep_negative_inputs=True)
+        return Attribution(of_one(task.encoded, found), None, KIND)
 
 
 class _Rescaled(torch.autograd.Function):
@@ -323,6 +335,7 @@ class DeepLift:
     text_baseline: str | None = parameter(
         None, "where the words start (default: the model's)", choices=TEXT_FILLS
     )
+    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
         if isinstance(task.model, Limited) and task.model.at_once is not None:
@@ -332,17 +345,13 @@ class DeepLift:
             )
         rules = _rescale_rules(task)
         leaves = task.leaves()
-        start = task.model.baselines(
-            task.encoded, task.fills(self.image_baseline, self.text_baseline), task.seed
-        )
+        start = task.baselines(asked_fills(self, task.encoded.inputs))
         with replaced(rules):
             pairs = {name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()}
             scores, slopes = task.gradients(pairs, whole=True)
-        image, tokens = sums(
-            {name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()}
-        )
-        gap = abs(image.sum() + tokens.sum() - float(scores[0] - scores[1]))
-        return Attribution(image, tokens, gap, GAP)
+        products = {name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()}
+        values = of_one(task.encoded, products)
+        return Attribution(values, abs(total(values) - float(scores[0] - scores[1])), GAP)
 
 
 def _rescale_rules(task: Task) -> dict[nn.Module, Rule]:

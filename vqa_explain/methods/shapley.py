@@ -1,6 +1,6 @@
 """Shapley, Owen and Banzhaf values of regions and words in one game."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +9,15 @@ from vqa_explain import units
 from vqa_explain.errors import InvalidInput
 from vqa_explain.game import Game
 from vqa_explain.games import estimators, pairs
-from vqa_explain.games.estimators import Estimate, Round, Score, settle
+from vqa_explain.games.estimators import Estimate, Round, Score, run_until
 from vqa_explain.methods.base import (
+    FILLS_HELP,
     IMAGE_FILLS,
     STANDARD_ERROR,
     TEXT_FILLS,
     Attribution,
     Task,
+    asked_fills,
     from_players,
     register_method,
 )
@@ -47,14 +49,15 @@ class OverPlayers:
     text_fill: str | None = parameter(
         None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
     )
+    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def game(self, task: Task) -> Game:
         """The game with these fills."""
-        return task.game(self.image_fill, self.text_fill)
+        return task.game(asked_fills(self, task.encoded.inputs))
 
     def settled(self, task: Task, rounds: Iterator[Round]) -> Estimate:
         """What the estimator finds within the budget and tolerance, or before the user stops it."""
-        found = settle(rounds, self.tolerance, task.progress, task.on_interrupt)
+        found = run_until(rounds, self.tolerance, task.progress, task.on_interrupt)
         task.interrupted = found.interrupted
         return found
 
@@ -62,7 +65,7 @@ class OverPlayers:
         """An attribution with standard errors."""
         found = self.settled(task, rounds)
         return from_players(
-            task, game, found.values, found.errors, float(found.errors.max()), STANDARD_ERROR
+            game, found.values, found.errors, float(found.errors.max()), STANDARD_ERROR
         )
 
 
@@ -79,7 +82,7 @@ def _exactly(
             task.progress(min(done, total), total)
 
     found = values(lambda coalitions: game(coalitions, tell))
-    return from_players(task, game, found, np.zeros(len(game)), 0.0, "exact")
+    return from_players(game, found, np.zeros(len(game)), 0.0, "exact")
 
 
 def check_budget(budget: int, least: int, what: str) -> None:
@@ -148,10 +151,10 @@ class Shapley(OverPlayers):
 )
 @dataclass(frozen=True)
 class Owen(OverPlayers):
-    """Shapley values among orders in which one modality arrives whole, then the other.
+    """Shapley values among orders in which one input arrives whole, such as the picture, then the others.
 
-    What the two modalities bring together is so split evenly between them, whatever their numbers of players. Exact
-    where both have at most 14 players and the budget allows, else from antithetic orders with standard errors.
+    What inputs bring together is so split evenly between them, whatever their numbers of players. Exact
+    where each has at most 14 players and the budget allows, else from antithetic orders with standard errors.
     """
 
     estimator: str = parameter(
@@ -160,8 +163,7 @@ class Owen(OverPlayers):
 
     def __call__(self, task: Task) -> Attribution:
         game = self.game(task)
-        players, regions = len(game), game.players.regions.count
-        unions = [u for u in (np.arange(regions), np.arange(regions, players)) if len(u)]
+        players, unions = len(game), game.players.unions
         needed = sum(2.0 ** len(u) for u in unions) * 2 ** (len(unions) - 1)
         if _check_exact(self.estimator, max(map(len, unions)), needed, self.budget):
             return _exactly(

@@ -5,18 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from vqa_explain import units
 from vqa_explain.errors import InvalidInput
-from vqa_explain.features.image import BLANKS
-from vqa_explain.features.regions import present_elements
 from vqa_explain.games.estimators import DRAWS_AT_ONCE, Estimate, Round, Score, ends
 from vqa_explain.methods.base import (
     STANDARD_ERROR,
     Attribution,
     Task,
-    over_tokens,
+    asked_fills,
     register_method,
     until_stopped,
 )
@@ -96,19 +93,19 @@ class Rise(OverPlayers):
         return self.estimated(task, game, rise(game, players, rng, self.budget, self.probability))
 
     def _smooth(self, task: Task, rng: np.random.Generator) -> Attribution:
-        if self.image_fill not in (None, *BLANKS):
-            raise InvalidInput(
-                f"smooth masks blend the picture with its fill, which {self.image_fill!r} cannot be; choose one of "
-                f"{', '.join(BLANKS)}, or masks='regions'"
-            )
-        leaves = task.leaves()
-        blank = task.model.baselines(
-            task.encoded, task.fills(self.image_fill, self.text_fill), task.seed
-        )
+        asked = asked_fills(self, task.encoded.inputs)
+        for one in task.encoded.inputs:
+            fill = asked.get(one.name)
+            if fill is not None and fill not in one.feature.leaf_fills():
+                raise InvalidInput(
+                    f"smooth masks blend the {one.name} with its fill, which {fill!r} cannot be; choose one of "
+                    f"{', '.join(one.feature.leaf_fills())}, or masks='regions'"
+                )
+        leaves, blank = task.leaves(), task.baselines(asked)
         whole = abs(float(task.score(leaves)))
         sums = _Sums(task)
-        for shown, said, values in until_stopped(task, self._looks(task, rng, leaves, blank)):
-            sums.add(shown, said, values)
+        for masks, values in until_stopped(task, self._looks(task, rng, leaves, blank)):
+            sums.add(masks, values)
             if task.progress:
                 task.progress(sums.count, self.budget)
             if (
@@ -122,60 +119,48 @@ class Rise(OverPlayers):
     @torch.no_grad()
     def _looks(
         self, task: Task, rng: np.random.Generator, leaves: Leaves, blank: Leaves
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Batches of masks (B, H', W'), words present (B, W) and scores (B,)."""
-        frame = (leaves["image"].shape[2], leaves["image"].shape[3])
-        words, owner = len(task.players.units.words), task.players.units.owner
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """Batches of masks (B, …) of each input's elements, from 0 to 1, and scores (B,)."""
         for start in range(0, self.budget, MASKS_AT_ONCE):
             count = min(MASKS_AT_ONCE, self.budget - start)
-            shown = smooth_masks(rng, count, frame, self.cells, self.probability)
-            said = rng.random((count, words)) < self.probability
-            points = {
-                "image": torch.lerp(
-                    blank["image"], leaves["image"], shown[:, None].to(leaves["image"])
+            masks, points = {}, {}
+            for one in task.encoded.inputs:
+                mask = one.feature.soft_masks(
+                    one.content,
+                    task.players.of[one.name].division,
+                    rng,
+                    count,
+                    cells=self.cells,
+                    probability=self.probability,
                 )
-            }
-            if "text" in leaves:
-                own = present_elements(torch.from_numpy(said), owner)
-                points["text"] = torch.where(
-                    own[:, :, None].to(leaves["text"].device), leaves["text"], blank["text"]
-                )
-            yield shown.numpy(), said, task.score(points).cpu().numpy()
-
-
-def smooth_masks(
-    rng: np.random.Generator, count: int, frame: tuple[int, int], cells: int, probability: float
-) -> torch.Tensor:
-    """(N, H', W') from 0 to 1: grids of `cells` × `cells`, each cell there with `probability`, enlarged and shifted."""
-    tall, wide = (-(-side // cells) for side in frame)
-    grids = torch.from_numpy(
-        (rng.random((count, 1, cells, cells)) < probability).astype(np.float32)
-    )
-    large = F.interpolate(
-        grids, ((cells + 1) * tall, (cells + 1) * wide), mode="bilinear", align_corners=False
-    )[:, 0]
-    tops, lefts = rng.integers(tall, size=count), rng.integers(wide, size=count)
-    return torch.stack(
-        [m[t : t + frame[0], e : e + frame[1]] for m, t, e in zip(large, tops, lefts, strict=True)]
-    )
+                if one.fixed:
+                    mask = torch.ones_like(mask)
+                masks[one.name] = mask.numpy()
+                shown = one.feature.over_channels(mask).to(leaves[one.name])
+                points[one.name] = torch.lerp(blank[one.name], leaves[one.name], shown)
+            yield masks, task.score(points).cpu().numpy()
 
 
 class _Sums:
-    """Running sums over masks, of pixels and of players, from which means and their errors follow."""
+    """Running sums over masks, of elements and of players, from which means and their errors follow."""
 
     def __init__(self, task: Task) -> None:
         self.task, self.count = task, 0
-        self.regions = task.players.regions
-        self.seen, self.scored = np.zeros((2, *self.regions.labels.shape))
+        shapes = {one.name: one.shape for one in task.encoded.inputs}
+        self.seen = {name: np.zeros(shape) for name, shape in shapes.items()}
+        self.scored = {name: np.zeros(shape) for name, shape in shapes.items()}
         self.moments = np.zeros((5, len(task.players)))  # Σm, Σfm, Σm², Σfm², Σf²m²
 
-    def add(self, shown: np.ndarray, said: np.ndarray, values: np.ndarray) -> None:
-        """A batch of masks, words present and scores."""
+    def add(self, masks: dict[str, np.ndarray], values: np.ndarray) -> None:
+        """A batch of masks (B, …) by input, and scores (B,)."""
         self.count += len(values)
-        self.seen += shown.sum(axis=0)
-        self.scored += np.tensordot(values, shown, 1)
-        means = [self.regions.sums(mask) / self.regions.area for mask in shown]
-        m, f = np.concatenate([np.array(means), said], axis=1), values[:, None]
+        for name, mask in masks.items():
+            self.seen[name] += mask.sum(axis=0)
+            self.scored[name] += np.tensordot(values, mask, 1)
+        players = self.task.players
+        rows = [{name: mask[row] for name, mask in masks.items()} for row in range(len(values))]
+        means = np.array([players.sums(row) / np.maximum(players.area, 1) for row in rows])
+        m, f = means, values[:, None]
         self.moments += np.array([m, f * m, m**2, f * m**2, f**2 * m**2]).sum(axis=1)
 
     def players(self) -> tuple[np.ndarray, np.ndarray]:
@@ -191,20 +176,15 @@ class _Sums:
         return float(self.players()[1].max())
 
     def attribution(self) -> Attribution:
-        """The map of the means, so spread that a region's pixels sum to their mean."""
-        values, errors = self.players()
-        regions = self.regions.count
-        share = self.regions.spread(np.ones(regions))  # of a region's pixel; padding has none
-        image = self.scored / np.maximum(self.seen, 1e-12) * share
-        tokens = over_tokens(self.task, values[regions:])
-        return Attribution(
-            image,
-            tokens,
-            self.error(),
-            STANDARD_ERROR,
-            region_errors=errors[:regions],
-            word_errors=errors[regions:],
-        )
+        """The map of the means, so spread that a player's elements sum to their mean."""
+        _, errors = self.players()
+        # Each element's share of its player; padding and special tokens have none.
+        shares = self.task.players.spread(np.ones(len(self.task.players)))
+        values = {
+            name: scored / np.maximum(self.seen[name], 1e-12) * shares[name]
+            for name, scored in self.scored.items()
+        }
+        return Attribution(values, self.error(), STANDARD_ERROR, player_errors=errors)
 
 
 def ridge(

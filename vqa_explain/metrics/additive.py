@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from vqa_explain.examples import Example
+from vqa_explain.features.image import ImageFeature
 from vqa_explain.memory import Fitting
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Model
@@ -26,7 +27,8 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
     groups: dict[object, list[int]] = {}
     for number, one in enumerate(encoded):
         alone = number if one.state is not None else None
-        groups.setdefault((one.pixels.shape, one.ids.shape, alone), []).append(number)
+        shapes = tuple(leaf.shape for leaf in model.leaves(one).values())
+        groups.setdefault((shapes, alone), []).append(number)
     found: dict[int, np.ndarray] = {}
     fitting = Fitting(model, AT_ONCE)
 
@@ -54,11 +56,14 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
         )
     return stacked_scores(
         model,
-        [
-            replace(first, picture=p.picture, pixels=p.pixels, geometry=p.geometry, grid=p.grid)
-            for p in pictures
-        ],
+        [_with_pictures(first, p) for p in pictures],
     )
+
+
+def _with_pictures(question: Encoded, other: Encoded) -> Encoded:
+    """An example with another one's pictures."""
+    mine = {one.name: one for one in other.inputs if one.kind == ImageFeature.kind}
+    return replace(question, inputs=tuple(mine.get(one.name, one) for one in question.inputs))
 
 
 @register_metric(

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import Unsupported
+from vqa_explain.features.image import ImageFeature
+from vqa_explain.features.text import TextFeature
 from vqa_explain.game import Game
 from vqa_explain.metrics.base import HIGHER, NEITHER, Case, Noted, credits_of, register_metric
 from vqa_explain.metrics.official import credit, vqa_score
@@ -73,7 +75,7 @@ def hiding_fill(model: Model) -> str:
     Raises:
         Unsupported: the model has no such fill.
     """
-    feature = next(one for one in model.features if one.name == "image")
+    feature = next(one for one in model.features if one.kind == ImageFeature.kind)
     # Boxes whose features are constant still say where something is.
     wanted = SHOWS_NOTHING if "pixels" in model.capabilities else SHOWS_NOTHING[::-1]
     found = next((fill for fill in wanted if fill in feature.fills), None)
@@ -85,18 +87,15 @@ def hiding_fill(model: Model) -> str:
     return found
 
 
-def _credit_without(case: Case, feature: str, fills: dict[str, str]) -> float:
-    """What the model's answer is worth with every player of a modality absent."""
+def _credit_without(case: Case, kind: str, fills: dict[str, str]) -> float:
+    """What the model's answer is worth with every player of a kind of input absent."""
     task = case.task
     game = Game(task.model, task.encoded, task.players, fills, task.target, seed=task.seed)
     present = torch.ones(1, len(game), dtype=torch.bool, device=task.model.device)
-    regions, words = present.split(
-        [game.players.regions.count, len(game.players.units.words)], dim=1
-    )
-    (regions if feature == "image" else words).fill_(False)
+    present[:, torch.from_numpy(case.players(kind))] = False
     with torch.no_grad():
         scores = game.logits(present)
-    check_finite(scores, f"the model's answer without the {feature}")
+    check_finite(scores, f"the model's answer without the {kind}")
     return credits_of(task.model, task.encoded)[int(scores[0].argmax())]
 
 
@@ -136,8 +135,11 @@ class AccuracyWithoutImage:
             raise Unsupported(
                 f"model {model.name!r} writes its answers and is asked about a gray picture; leave the fill out"
             )
-        fills = check_fills(model, {**case.fills, "image": self.fill or hiding_fill(model)})
-        return _credit_without(case, "image", fills)
+        fill = self.fill or hiding_fill(model)
+        pictures = [one for one in case.task.encoded.inputs if one.kind == ImageFeature.kind]
+        asked = case.fills | {one.name: fill for one in pictures}
+        fills = check_fills(model, asked, case.task.encoded.features)
+        return _credit_without(case, ImageFeature.kind, fills)
 
 
 @register_metric(
@@ -156,7 +158,7 @@ class AccuracyWithoutQuestion:
     """
 
     def __call__(self, case: Case) -> float:
-        return _credit_without(case, "text", case.fills)
+        return _credit_without(case, TextFeature.kind, case.fills)
 
 
 WITHOUT = (AccuracyWithoutImage, AccuracyWithoutQuestion)
@@ -166,13 +168,9 @@ def hidden_by(
     metric: AccuracyWithoutImage | AccuracyWithoutQuestion, model: Model, text_fill: str | None
 ) -> str:
     """What stands for the modality that a metric takes away, in words for reports."""
-    features = {feature.name: feature for feature in model.features}
     if isinstance(metric, AccuracyWithoutQuestion):
-        return (
-            f"every word absent, fill {text_fill or features['text'].default_fill!r}"
-            if "text" in features
-            else ""
-        )
+        texts = [one for one in model.features if one.kind == TextFeature.kind]
+        return f"every word absent, fill {text_fill or texts[0].default_fill!r}" if texts else ""
     if model.labels is None:
         return "a gray picture in its place"
     return f"every region absent, fill {metric.fill or hiding_fill(model)!r}"

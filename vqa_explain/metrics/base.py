@@ -26,7 +26,9 @@ from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
-from vqa_explain.game import Game
+from vqa_explain.features.image import ImageFeature
+from vqa_explain.features.text import TextFeature
+from vqa_explain.game import Game, called_inputs
 from vqa_explain.methods.base import Attribution, Method, Task
 from vqa_explain.metrics.official import true_answers
 from vqa_explain.models.base import Model
@@ -38,6 +40,8 @@ Judges = Literal["explanation", "answer", "data set"]
 HIGHER: Final = "higher"
 LOWER: Final = "lower"
 NEITHER: Final = "neither"
+
+ALL = "all"  # in `players`: of every input
 
 # What an example or a model must have for a metric to mean something, and what to say where it has not.
 LACKS = {
@@ -104,14 +108,28 @@ class Case:
 
     @cached_property
     def values(self) -> np.ndarray:
-        """(P,) the explanation's value of each region, then of each word."""
-        parts: list[Any] = [*self.explanation.regions, *self.explanation.words]
-        return np.array([part.value for part in parts])
+        """(P,) the explanation's value of each player."""
+        found = cast(Attribution, self.attribution)
+        if found.player_values is not None:
+            return np.asarray(found.player_values)
+        return (found.players or self.task.players).sums(found.values)
 
-    @property
-    def regions(self) -> int:
-        """How many of the players are regions."""
-        return len(self.explanation.regions)
+    def players(self, called: str) -> np.ndarray:
+        """The numbers of the players of the inputs of that name, group or kind; of all inputs for "all".
+
+        Raises:
+            NotMeasured: they have none.
+            InvalidInput: no input is called so.
+        """
+        inputs = self.task.encoded.inputs
+        names = (
+            tuple(one.name for one in inputs) if called == ALL else called_inputs(inputs, called)
+        )
+        of = self.task.players.of
+        found = np.unique(np.concatenate([of[name].numbers for name in names]))
+        if not len(found):
+            raise NotMeasured(f"the example has no players of {called!r}")
+        return found
 
     def game(self, target: Target) -> Game:
         """The example's game as this one of its targets sees it."""
@@ -122,7 +140,7 @@ class Case:
                     task.model, task.encoded, task.players, self.fills, task.targets, seed=task.seed
                 )
             )
-        return self.games[0].facing(target, Cost())
+        return self.games[0].for_target(target, Cost())
 
     @property
     def points(self) -> Game:
@@ -174,18 +192,18 @@ def held_by_example(example: Example) -> dict[str, bool]:
 
 def held_by_model(model: Model) -> dict[str, bool]:
     """Keys of `LACKS` that a model answers for, whatever the example → whether it has them."""
-    features = {feature.name for feature in model.features}
+    kinds = {feature.kind for feature in model.features}
     return {
-        "question": "text" in features,
-        "picture": "image" in features,
+        "question": TextFeature.kind in kinds,
+        "picture": ImageFeature.kind in kinds,
         "pixels": "pixels" in model.capabilities,
         "labels": model.labels is not None,
         **holds_probabilities(model.kind, model.labels),
     }
 
 
-# What a metric over the players of one modality needs besides what it says itself.
-_NEEDS_OF_PLAYERS = {"image": {"picture"}, "text": {"question"}}
+# What a metric over the players of one kind of input needs besides what it says itself.
+_NEEDS_OF_PLAYERS = {ImageFeature.kind: {"picture"}, TextFeature.kind: {"question"}}
 
 
 def lacking(metric: "Metric", held: Mapping[str, bool]) -> str:

@@ -1,17 +1,19 @@
 """Does the score follow the explanation when players are taken away or put in?"""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 
+from vqa_explain.features.image import ImageFeature
+from vqa_explain.methods.base import Attribution
 from vqa_explain.metrics.base import (
+    ALL,
     HIGHER,
     LOWER,
     Case,
     Curve,
-    NotMeasured,
     not_all_zero,
     register_metric,
 )
@@ -20,9 +22,8 @@ from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 ORDERS = ("absolute", "signed")
-SIDES = ("all", "image", "text")
 _ORDER = "players go by |a|, or by a with the most positive first"
-_SIDE = "which players go; the others stay as they are"
+_SIDE = "players that go: all, or those of an input or of a kind of input; the others stay"
 # Chefer et al. 2021, section 5: the shares at which accuracy is measured.
 CHEFER = (0.0, 0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 
@@ -30,19 +31,6 @@ CHEFER = (0.0, 0.25, 0.5, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 def ranking(values: np.ndarray, order: str) -> np.ndarray:
     """Players with the most relevant first; of equal ones the first."""
     return np.argsort(-(np.abs(values) if order == "absolute" else values), kind="stable")
-
-
-def side(case: Case, players: str) -> np.ndarray:
-    """The numbers of the players of a modality.
-
-    Raises:
-        NotMeasured: the example has none.
-    """
-    numbers = np.arange(len(case.values))
-    found = {"all": numbers, "image": numbers[: case.regions], "text": numbers[case.regions :]}
-    if not len(found[players]):
-        raise NotMeasured("the example has no players of that modality")
-    return found[players]
 
 
 def absent(case: Case, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -83,12 +71,12 @@ class Deletion(_Even):
     absent; trapezoids on [0, 1].
     """
 
-    players: str = parameter("all", _SIDE, choices=SIDES)
+    players: str = parameter(ALL, _SIDE)
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
     steps: int = parameter(20, "points of the curve after the first", low=1, high=1000)
 
     def __call__(self, case: Case) -> Curve:
-        who = side(case, self.players)
+        who = case.players(self.players)
         order = who[ranking(case.values[who], self.order)]
         scores = case.probability(absent(case, order, _steps(len(who), self.steps)))
         return Curve(self.at, scores)
@@ -108,12 +96,12 @@ class Insertion(_Even):
     Petsiuk et al. 2018 (RISE), section 4.1, over players; those of another modality are present throughout.
     """
 
-    players: str = parameter("all", "which players come; the others are there", choices=SIDES)
+    players: str = parameter(ALL, "players that come, likewise; the others are there")
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
     steps: int = parameter(20, "points of the curve after the first", low=1, high=1000)
 
     def __call__(self, case: Case) -> Curve:
-        who = side(case, self.players)
+        who = case.players(self.players)
         last = who[ranking(case.values[who], self.order)][::-1]
         scores = case.probability(absent(case, last, _steps(len(who), self.steps)[::-1]))
         return Curve(self.at, scores)
@@ -123,14 +111,14 @@ class Insertion(_Even):
 class _Perturbation:
     """Accuracy as players of one modality leave; per example 0 or 1 at each share, so that areas average."""
 
-    players: str = parameter("image", _SIDE, choices=SIDES)
+    players: str = parameter(ImageFeature.kind, _SIDE)
 
     @property
     def at(self) -> np.ndarray:
         return np.array(CHEFER)
 
     def curve(self, case: Case, sign: int) -> Curve:
-        who = side(case, self.players)
+        who = case.players(self.players)
         order = who[np.argsort(sign * case.values[who], kind="stable")]
         gone = np.rint(self.at * len(who)).astype(int)
         return Curve(self.at, case.correct(absent(case, order, gone)))
@@ -305,20 +293,22 @@ class Road(_Even):
     def __call__(self, case: Case) -> Curve:
         task, found = case.task, case.attribution
         assert found is not None
-        order = ranking(found.image.ravel(), self.order)
+        name = task.encoded.image_name
+        image = found.values[name]
+        order = ranking(image.ravel(), self.order)
         rng = np.random.default_rng((task.seed, 11))
         whole = in_float64(task.encoded.pixels[0]).numpy()
         frames = []
         for count in _steps(len(order), self.steps):
-            gone = np.zeros(found.image.size, dtype=bool)
+            gone = np.zeros(image.size, dtype=bool)
             gone[order[:count]] = True
-            frames.append(imputed(whole, gone.reshape(found.image.shape), rng))
+            frames.append(imputed(whole, gone.reshape(image.shape), rng))
         target = next(t for t in task.targets if t.score == "probability")
         leaves = task.model.leaves(task.encoded)
         scores = []
         with torch.no_grad():
             for frame in frames:
-                leaves["image"] = torch.from_numpy(frame)[None].to(task.encoded.pixels)
+                leaves[name] = torch.from_numpy(frame)[None].to(task.encoded.pixels)
                 scores.append(float(target(in_float64(task.model.scores(task.encoded, leaves)))))
         return Curve(self.at, np.array(scores))
 
@@ -343,14 +333,19 @@ class SensitivityMax:
     def __call__(self, case: Case) -> float:
         encoded, found = case.task.encoded, case.attribution
         assert found is not None
-        here = not_all_zero(np.concatenate([found.image.ravel(), found.tokens]))
+        here = not_all_zero(_flat(found))
         size = np.linalg.norm(here)
         rng, most = np.random.default_rng((case.task.seed, 13)), 0.0
         for _ in range(self.draws):
             noise = rng.uniform(-self.radius, self.radius, encoded.pixels.shape)
             near = case.again(
-                replace(encoded, pixels=encoded.pixels + torch.from_numpy(noise).to(encoded.pixels))
+                encoded.with_pixels(encoded.pixels + torch.from_numpy(noise).to(encoded.pixels))
             )
-            there = np.concatenate([near.image.ravel(), near.tokens])
+            there = _flat(near)
             most = max(most, float(np.linalg.norm(there - here) / size))
         return most
+
+
+def _flat(found: Attribution) -> np.ndarray:
+    """The values of all elements of all inputs, in a row."""
+    return np.concatenate([values.ravel() for values in found.values.values()])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vqa_explain.features.text import TextFeature
 from vqa_explain.metrics.base import (
     HIGHER,
     NEITHER,
@@ -35,9 +36,10 @@ class TextShare:
         if why_not:
             raise NotMeasured(why_not)
         sizes = np.abs(case.values)
-        if case.regions in (0, len(sizes)):
-            raise NotMeasured("the example has players of one modality only")
-        return float(sizes[case.regions :].sum() / not_all_zero(sizes).sum())
+        words = case.players(TextFeature.kind)
+        if len(words) == len(sizes):
+            raise NotMeasured("the example has players of one kind of input only")
+        return float(sizes[words].sum() / not_all_zero(sizes).sum())
 
 
 @register_metric(

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example
+from vqa_explain.features.text import TextFeature
 from vqa_explain.metrics.base import LOWER, Case, Noted, NotMeasured, register_metric
 from vqa_explain.models.base import Model, OpenModel
 from vqa_explain.models.encoded import candidates_of
@@ -62,7 +63,11 @@ def randomised(model: Model, share: float, seed: int, example: Example | None = 
 
 
 def _question(model: Model) -> str | None:
-    return "What is this?" if any(feature.name == "text" for feature in model.features) else None
+    return (
+        "What is this?"
+        if any(feature.kind == TextFeature.kind for feature in model.features)
+        else None
+    )
 
 
 def order_of_use(model: Model, example: Example) -> dict[str, int]:

@@ -30,7 +30,7 @@ class Model(Protocol):
         kind: what scores are, one of `KINDS`.
         device: where it runs.
         module: the network itself, for methods that hook its layers.
-        capabilities: "gradients", "pixels" (the leaves of pictures hold pixels, so that windows and layers of maps have a
+        capabilities: "gradients", "pixels" (leaves of pictures hold pixels, so that windows and layers of maps have a
             meaning), "drop" (absent patches can leave the sequence), "attention" (see `Attentive`) and "flow"
             (attention of one stream or of two, see `Streaming`), as far as they hold.
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature
-from vqa_explain.features.image import ImageFeature, baseline, fill_in
-from vqa_explain.features.regions import Regions
+from vqa_explain.features.base import Feature, Present, distinct
+from vqa_explain.features.image import ImageFeature, Picture, baseline, fill_in
+from vqa_explain.features.text import Text
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import (
@@ -21,7 +21,7 @@ from vqa_explain.models.candidates import (
     one_token,
     written,
 )
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader, read_patches
@@ -80,18 +80,9 @@ class BlipModel:
         patch = self.module.config.vision_config.patch_size
         pixels, geometry, grid = read_patches(self._pictures, picture, patch)
         pixels = pixels.to(self.device, self.module.dtype)
-        return Encoded(
-            example,
-            picture,
-            pixels,
-            geometry,
-            grid,
-            ids.to(self.device),
-            tokens,
-            words,
-            (),
-            _State(),
-        )
+        image = Picture(picture, pixels, geometry, grid)
+        text = Text(str(example.question), ids.to(self.device), tokens, words)
+        return Encoded(example, read_inputs(self.features, image, text), state=_State())
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         found = self.module.generate(
@@ -125,19 +116,19 @@ class BlipModel:
         return self.module.text_encoder.embeddings.word_embeddings(ids)
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        return {"image": encoded.pixels.clone(), "text": self._embed(encoded.ids).detach()}
+        return {"image": encoded.pixels.clone(), "question": self._embed(encoded.ids).detach()}
 
-    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         ids = all_absent(
-            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["question"])
         )
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
-        return {"image": image, "text": self._embed(ids).detach()}
+        return {"image": image, "question": self._embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
-        heard = torch.ones(leaves["text"].shape[:2], dtype=torch.long, device=self.device)
+        heard = torch.ones(leaves["question"].shape[:2], dtype=torch.long, device=self.device)
         with parameters_frozen(self.module):
-            return self._answer(encoded, self._see(leaves["image"]), leaves["text"], heard)
+            return self._answer(encoded, self._see(leaves["image"]), leaves["question"], heard)
 
     def _see(self, pixels: Tensor) -> Tensor:
         return self.module.vision_model(pixel_values=pixels).last_hidden_state
@@ -175,7 +166,7 @@ class BlipModel:
             raise InvalidInput(
                 f"a layer of {length} states does not hold one per patch; choose one of the vision model"
             )
-        return Positions(where[:0], where)
+        return Positions({"image": where})
 
     def default_layer(self, encoded: Encoded) -> str:
         # The question looks at all states of the last layer.
@@ -185,19 +176,16 @@ class BlipModel:
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
         # Each through the vision model once.
-        pictures, which = shown.unique(dim=0, return_inverse=True)
-        seen = self._see(fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed))[
-            which
-        ]
+        pictures, which = distinct(present["image"])
+        frames = fill_in(encoded.pixels, pictures.elements, fills["image"], seed)
+        seen, said = self._see(frames)[which], present["question"].elements
         ids, heard = encoded.ids.expand(len(said), -1), torch.ones_like(said, dtype=torch.long)
-        if fills["text"] == "mask":
+        if fills["question"] == "mask":
             ids = torch.where(said, ids, stand_in(self.processor.tokenizer, "mask"))
         else:
             heard = said.long()

@@ -7,7 +7,6 @@ import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, OutOfMemory, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
+from vqa_explain.features.text import TextFeature
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Model, OpenModel
 from vqa_explain.models.calling import FAILURES, quantized_layer
@@ -231,7 +231,7 @@ def _marked(picture: np.ndarray, place: tuple[float, float]) -> np.ndarray:
 
 def question_for(model: Model) -> str | None:
     """A question that the model can read, whose vocabulary may be small; `None` of one that takes none."""
-    if not any(feature.name == "text" for feature in model.features):
+    if not any(feature.kind == TextFeature.kind for feature in model.features):
         return None
     return getattr(model, "known_question", None) or QUESTION
 
@@ -265,7 +265,7 @@ def _plain(model: Model, encoded: Encoded) -> Tensor | None:
         return None
     try:
         # Some networks change their input in place.
-        own = replace(encoded, pixels=encoded.pixels.clone())
+        own = encoded.with_pixels(encoded.pixels.clone())
         return in_float64(model.plain_scores(own))
     except (VQAExplainError, *FAILURES) as error:
         if lacks_memory(error):
@@ -305,7 +305,9 @@ def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor 
     """Two frames in one batch score as the network itself scores the two pictures, one by one."""
     _check_following(model, encoded, other)
     leaves = {
-        name: torch.cat([encoded.pixels, other.pixels]) if name == "image" else leaf.repeat(2, 1, 1)
+        name: torch.cat([encoded.pixels, other.pixels])
+        if name == encoded.image_name
+        else leaf.repeat(2, 1, 1)
         for name, leaf in model.leaves(encoded).items()
     }
     try:

@@ -1,5 +1,6 @@
 """Image classifiers: any module that gives logits (B, K) for pixels (B, 3, H, W)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,8 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature
-from vqa_explain.features.image import ImageFeature, baseline, fill_in
-from vqa_explain.features.regions import Regions
+from vqa_explain.features.base import Feature, Present
+from vqa_explain.features.image import ImageFeature, Picture, baseline, fill_in
 from vqa_explain.models.attending import Attention, Positions
 from vqa_explain.models.base import Leaves, described, own_labels
 from vqa_explain.models.calling import (
@@ -23,7 +23,7 @@ from vqa_explain.models.calling import (
     without_gradients,
 )
 from vqa_explain.models.checking import check_first
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.fast.quick import Quick
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, positions_by, sequence_positions
@@ -110,7 +110,8 @@ class ClassifierModel:
             pixels = self._network.measure(len(self.labels) or None, pixels)
         frame = geometry.frame
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
-        encoded = Encoded(example, picture, pixels, geometry, grid)
+        image = Picture(picture, pixels, geometry, grid)
+        encoded = Encoded(example, read_inputs(self.features, image))
         self._check_output(encoded)
         if self.unchecked:
             check_first(self, picture)
@@ -143,7 +144,7 @@ class ClassifierModel:
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone()}
 
-    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         return {"image": baseline(encoded.pixels, encoded.geometry, fills["image"], seed)}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
@@ -166,13 +167,11 @@ class ClassifierModel:
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
-        pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
+        pixels = fill_in(encoded.pixels, present["image"].elements, fills["image"], seed)
         return self._many(encoded, pixels)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
@@ -205,7 +204,7 @@ class ClassifierModel:
         if slope is None:
             raise Unsupported(f"the scores of model {self.name!r} do not depend on its last states")
         used = np.flatnonzero(slope[0].abs().sum(dim=1).cpu().numpy())
-        patches = self.positions(encoded, last.shape[1]).image
+        patches = self.positions(encoded, last.shape[1]).of["image"]
         if np.isin(used, patches).any():
             raise Unsupported(
                 f"model {self.name!r} reads its answer from the patches themselves, so no token's "

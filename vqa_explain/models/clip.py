@@ -1,5 +1,6 @@
 """CLIP and SigLIP: how well a text fits a picture, and classification by texts."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -8,13 +9,13 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature
-from vqa_explain.features.image import ImageFeature, baseline, fill_in
-from vqa_explain.features.regions import Regions
+from vqa_explain.features.base import Feature, Present, distinct
+from vqa_explain.features.image import ImageFeature, Picture, baseline, fill_in
+from vqa_explain.features.text import Text
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.classifier import ClassifierModel
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.sharing import holds_network, network_held
@@ -81,9 +82,9 @@ class ClipModel:
         patch = self.module.config.vision_config.patch_size
         pixels, geometry, grid = read_patches(self._pictures, picture, patch)
         pixels = pixels.to(self.device, self.module.dtype)
-        return Encoded(
-            example, picture, pixels, geometry, grid, ids.to(self.device), tokens, words, FITS
-        )
+        image = Picture(picture, pixels, geometry, grid)
+        text = Text(str(example.question), ids.to(self.device), tokens, words)
+        return Encoded(example, read_inputs(self.features, image, text), FITS)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         picture, text = Image.fromarray(encoded.picture), encoded.example.question
@@ -96,19 +97,19 @@ class ClipModel:
         return self.module(**inputs).logits_per_image
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        return {"image": encoded.pixels.clone(), "text": self._words(encoded.ids).detach()}
+        return {"image": encoded.pixels.clone(), "question": self._words(encoded.ids).detach()}
 
-    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         ids = all_absent(
-            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["question"])
         )
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
-        return {"image": image, "text": self._words(ids).detach()}
+        return {"image": image, "question": self._words(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             seen = _pooled(self.module.get_image_features(pixel_values=leaves["image"]))
-            return self._fit(seen, self._read(encoded, leaves["text"], None))
+            return self._fit(seen, self._read(encoded, leaves["question"], None))
 
     def _read(self, encoded: Encoded, words: Tensor, heard: Tensor | None) -> Tensor:
         """Text vectors (B, D) of word embeddings (B, T, D), of which those of `heard` (B, T) are attended to."""
@@ -127,7 +128,7 @@ class ClipModel:
                 f"a layer of {length} states does not hold one per patch; choose one of the vision model"
             )
         where = torch.arange(length - cells, length).numpy()
-        return Positions(where[:0], where)
+        return Positions({"image": where})
 
     def default_layer(self, encoded: Encoded) -> str:
         # CLIP reads its vector from the first token of the last layer, so patches matter only up to the one before.
@@ -142,19 +143,17 @@ class ClipModel:
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
         # Each through the vision model once.
-        pictures, which = shown.unique(dim=0, return_inverse=True)
-        frames = fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed)
+        pictures, which = distinct(present["image"])
+        frames = fill_in(encoded.pixels, pictures.elements, fills["image"], seed)
         seen = _pooled(self.module.get_image_features(pixel_values=frames))[which]
-        texts, spoken = said.unique(dim=0, return_inverse=True)
+        texts, spoken = present["question"].elements.unique(dim=0, return_inverse=True)
         ids, heard = encoded.ids.expand(len(texts), -1), None
-        if fills["text"] == "mask":
+        if fills["question"] == "mask":
             ids = torch.where(texts, ids, stand_in(self.processor.tokenizer, "mask"))
         elif not bool(texts.all()):
             heard = texts.long()

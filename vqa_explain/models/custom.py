@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature
-from vqa_explain.features.image import ImageFeature, baseline, fill_in
-from vqa_explain.features.regions import Regions
-from vqa_explain.features.text import TextFeature, Token
+from vqa_explain.features.base import Feature, Present
+from vqa_explain.features.image import ImageFeature, Picture, baseline, fill_in
+from vqa_explain.features.text import Text, TextFeature, Token
 from vqa_explain.features.words import Word
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.attending import Positions
@@ -28,7 +27,7 @@ from vqa_explain.models.calling import (
 )
 from vqa_explain.models.checking import check_first, checked, warn_unchecked
 from vqa_explain.models.classifier import GRID
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, sequence_positions
 from vqa_explain.models.network import choose_device, parameters_frozen
@@ -175,7 +174,9 @@ class CustomModel:
         if not self._checked:
             pixels = self._network.measure(len(self.labels), pixels, ids)
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
-        encoded = Encoded(example, picture, pixels, geometry, grid, ids, tokens, words, self.labels)
+        image = Picture(picture, pixels, geometry, grid)
+        text = Text(str(example.question), ids, tokens, words)
+        encoded = Encoded(example, read_inputs(self.features, image, text), self.labels)
         if not self._checked:
             self._check(encoded)
             self._checked = True
@@ -290,15 +291,15 @@ class CustomModel:
         return " ".join(known[:5]) or None
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        return {"image": encoded.pixels.clone(), "text": self._embedding(encoded.ids).detach()}
+        return {"image": encoded.pixels.clone(), "question": self._embedding(encoded.ids).detach()}
 
-    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         ids = all_absent(encoded.ids, encoded.tokens, self._absent)
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
-        return {"image": image, "text": self._embedding(ids).detach()}
+        return {"image": image, "question": self._embedding(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
-        words = leaves["text"]
+        words = leaves["question"]
         # cuDNN's recurrent layers have no backward pass in evaluation.
         plain = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
         fast = torch.backends.cudnn.flags(enabled=False) if plain else nullcontext()
@@ -329,13 +330,12 @@ class CustomModel:
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
-        pixels = fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
+        pixels = fill_in(encoded.pixels, present["image"].elements, fills["image"], seed)
+        said = present["question"].elements
         return self._network(pixels, torch.where(said, encoded.ids, self._absent))
 
 

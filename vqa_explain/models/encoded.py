@@ -56,6 +56,11 @@ class Encoded:
         return found
 
     @property
+    def image_name(self) -> str:
+        """The name of the one picture."""
+        return self._only(Picture).name
+
+    @property
     def picture(self) -> np.ndarray:
         """(H, W, 3) uint8, the one picture as it was given."""
         return self.image.original
@@ -118,7 +123,9 @@ class Encoded:
 
 def read_inputs(features: Sequence[Feature], *contents: Any) -> tuple[Input, ...]:
     """The inputs of a model that takes these features, in their order."""
-    return tuple(Input(feature, content) for feature, content in zip(features, contents, strict=True))
+    return tuple(
+        Input(feature, content) for feature, content in zip(features, contents, strict=True)
+    )
 
 
 def candidates_of(encoded: Encoded) -> Candidates:

@@ -4,7 +4,7 @@ The frame is the list of boxes, R × 1: the image leaf is (1, F, R, 1), so that 
 per box, and `BoxGeometry` carries them to the picture.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -15,13 +15,13 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature
+from vqa_explain.features.base import Feature, Present
 from vqa_explain.features.geometry import BoxGeometry
-from vqa_explain.features.image import BLANKS, ImageFeature, baseline
-from vqa_explain.features.regions import Regions, present_elements
+from vqa_explain.features.image import BLANKS, ImageFeature, Picture, baseline
+from vqa_explain.features.text import Text
 from vqa_explain.models.attending import CrossLayer, Positions, SelfLayer, Streams
 from vqa_explain.models.base import Leaves, described, own_labels
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.outputs import kind_of_outputs
@@ -88,17 +88,9 @@ class LxmertModel:
         pixels = features.T[None, :, :, None].to(self.device, self.module.dtype)
         geometry = BoxGeometry(picture.shape[:2], boxes)
         grid = (len(boxes), 1)
-        return Encoded(
-            example,
-            picture,
-            pixels,
-            geometry,
-            grid,
-            ids.to(self.device),
-            tokens,
-            words,
-            self.labels,
-        )
+        image = Picture(picture, pixels, geometry, grid)
+        text = Text(str(example.question), ids.to(self.device), tokens, words)
+        return Encoded(example, read_inputs(self.features, image, text), self.labels)
 
     def _detected(self, example: Example, picture: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Features (R, F) and boxes (R, 4) of the picture."""
@@ -124,20 +116,20 @@ class LxmertModel:
         return features, boxes
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        return {"image": encoded.pixels.clone(), "text": self._words(encoded.ids).detach()}
+        return {"image": encoded.pixels.clone(), "question": self._words(encoded.ids).detach()}
 
     def _words(self, ids: Tensor) -> Tensor:
         return self.module.lxmert.embeddings.word_embeddings(ids)
 
-    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         # An absent box has no value that a leaf could take: the nearest is the mean of all boxes.
-        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.tokenizer, fills["text"]))
+        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.tokenizer, fills["question"]))
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed, "mean")
-        return {"image": image, "text": self._words(ids).detach()}
+        return {"image": image, "question": self._words(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
-            return self._answer(encoded, leaves["image"], leaves["text"], None, None)
+            return self._answer(encoded, leaves["image"], leaves["question"], None, None)
 
     def _answer(
         self,
@@ -168,21 +160,25 @@ class LxmertModel:
             leaves = {
                 name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
             }
-            scores = self._answer(encoded, leaves["image"], leaves["text"], None, None)
+            scores = self._answer(encoded, leaves["image"], leaves["question"], None, None)
         encoder = self.module.lxmert.encoder
         layers: list[SelfLayer | CrossLayer] = []
-        layers += [SelfLayer("text", caught[block.attention.self][0]) for block in encoder.layer]
+        layers += [
+            SelfLayer("question", caught[block.attention.self][0]) for block in encoder.layer
+        ]
         layers += [
             SelfLayer("image", caught[block.attention.self][0]) for block in encoder.r_layers
         ]
         for block in encoder.x_layers:
             # One module for both directions: words look first.
             both = caught[block.visual_attention.att]
-            layers.append(CrossLayer({("text", "image"): both[0], ("image", "text"): both[1]}))
-            layers.append(SelfLayer("text", caught[block.lang_self_att.self][0]))
+            layers.append(
+                CrossLayer({("question", "image"): both[0], ("image", "question"): both[1]})
+            )
+            layers.append(SelfLayer("question", caught[block.lang_self_att.self][0]))
             layers.append(SelfLayer("image", caught[block.visn_self_att.self][0]))
-        sizes = {"text": len(encoded.tokens), "image": encoded.grid[0]}
-        return Streams(scores, sizes, tuple(layers), ("text", 0))
+        sizes = {"question": len(encoded.tokens), "image": encoded.grid[0]}
+        return Streams(scores, sizes, tuple(layers), ("question", 0))
 
     @contextmanager
     def _watched(self) -> Iterator[dict[Any, list[Tensor]]]:
@@ -219,23 +215,21 @@ class LxmertModel:
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
-        present = present_elements(shown, regions.labels[:, 0])
-        image, seen = encoded.pixels.expand(len(shown), -1, -1, -1), None
+        boxes, said = present["image"].elements[..., 0], present["question"].elements
+        image, seen = encoded.pixels.expand(len(boxes), -1, -1, -1), None
         if fills["image"] == "drop":
-            seen = present.float()
+            seen = boxes.float()
             # With no box left, attention has nowhere to go and falls on all of them evenly: they must show nothing.
             image = image * seen[:, None, :, None]
         else:
             blank = BLANKS[fills["image"]](encoded.pixels, seed)
-            image = torch.where(present[:, None, :, None], encoded.pixels, blank)
+            image = torch.where(boxes[:, None, :, None], encoded.pixels, blank)
         ids, heard = encoded.ids.expand(len(said), -1), None
-        if fills["text"] == "mask":
+        if fills["question"] == "mask":
             ids = torch.where(said, ids, stand_in(self.tokenizer, "mask"))
         else:
             heard = said.float()

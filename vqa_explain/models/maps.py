@@ -135,7 +135,9 @@ def layer_states(model: Model, encoded: Encoded, path: str) -> States:
 
     def states(pixels: Tensor) -> Tensor:
         leaves = {
-            name: pixels if name == "image" else leaf.expand(len(pixels), *leaf.shape[1:])
+            name: pixels
+            if name == encoded.image_name
+            else leaf.expand(len(pixels), *leaf.shape[1:])
             for name, leaf in model.leaves(encoded).items()
         }
         with captured(model.module, path) as caught:
@@ -216,7 +218,7 @@ def _sequence(
         return None
     first, grid = found
     where = torch.arange(first, first + grid[0] * grid[1]).numpy()
-    return Positions(where[:0], where, grid)
+    return Positions({encoded.image_name: where}, grid)
 
 
 def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
@@ -334,8 +336,9 @@ def _readable(
         where = _sequence(model, encoded, layer.shape[1], layer_states(model, encoded, name), name)
         if where is None:
             return False
-        used = slope[0].abs().sum(dim=1)[torch.from_numpy(where.image)]
-        return len(where.image) > 1 and float((used > 0).float().mean()) > 0.5
+        cells = where.of[encoded.image_name]
+        used = slope[0].abs().sum(dim=1)[torch.from_numpy(cells)]
+        return len(cells) > 1 and float((used > 0).float().mean()) > 0.5
     shapes = {tuple(layer.shape[2:]), tuple(layer.shape[1:3])}
     if not any(shape in grids and shape != (1, 1) for shape in shapes):
         return False

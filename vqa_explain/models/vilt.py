@@ -6,6 +6,8 @@ the scores are the same (attention does not see the order, positions are added b
 belongs to a known patch, nothing is drawn, and a coalition can leave patches out of the sequence.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from PIL import Image
@@ -15,12 +17,21 @@ from transformers import ViltForQuestionAnswering, ViltProcessor
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature
-from vqa_explain.features.image import BLANKS, FILLS, ImageFeature, baseline, blank, fill_in
-from vqa_explain.features.regions import Regions, present_elements
+from vqa_explain.features.base import Feature, Present, present_elements
+from vqa_explain.features.image import (
+    BLANKS,
+    FILLS,
+    ImageFeature,
+    Picture,
+    baseline,
+    blank,
+    fill_in,
+)
+from vqa_explain.features.regions import of_cells
+from vqa_explain.features.text import Text
 from vqa_explain.models.attending import Attention, Positions
 from vqa_explain.models.base import Leaves, described, own_labels
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.fast.fused import hooked
 from vqa_explain.models.fast.vilt_readout import answer_scores, as_built, chosen_scores
 from vqa_explain.models.network import parameters_frozen
@@ -74,17 +85,9 @@ class ViltModel:
         patch = self.module.config.patch_size
         pixels, geometry, grid = read_patches(self._pictures, picture, patch)
         pixels = pixels.to(self.device)
-        return Encoded(
-            example,
-            picture,
-            pixels,
-            geometry,
-            grid,
-            ids.to(self.device),
-            tokens,
-            words,
-            self.labels,
-        )
+        image = Picture(picture, pixels, geometry, grid)
+        text = Text(str(example.question), ids.to(self.device), tokens, words)
+        return Encoded(example, read_inputs(self.features, image, text), self.labels)
 
     def _check_size(self, picture: np.ndarray) -> None:
         """Refuses a picture that the processor would shrink to less than a patch."""
@@ -107,20 +110,20 @@ class ViltModel:
 
     def leaves(self, encoded: Encoded) -> Leaves:
         words = self._embeddings.text_embeddings.word_embeddings(encoded.ids)
-        return {"image": encoded.pixels.clone(), "text": words.detach()}
+        return {"image": encoded.pixels.clone(), "question": words.detach()}
 
-    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         # Dropping and deleting have no value that a leaf could take: the nearest are blur and the pad embedding.
         ids = all_absent(
-            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["question"])
         )
         words = self._embeddings.text_embeddings.word_embeddings(ids).detach()
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
-        return {"image": image, "text": words}
+        return {"image": image, "question": words}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         patches = self._patches(leaves["image"])
-        text = leaves["text"]
+        text = leaves["question"]
         heard = torch.ones(text.shape[:2], dtype=torch.long, device=self.device)
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
         return self._answer(text, heard, patches, seen)
@@ -139,7 +142,7 @@ class ViltModel:
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
         with parameters_frozen(self.module), torch.enable_grad():
             found = self.module(
-                inputs_embeds=leaves["text"],
+                inputs_embeds=leaves["question"],
                 image_embeds=patches,
                 pixel_mask=seen,
                 output_attentions=True,
@@ -152,7 +155,8 @@ class ViltModel:
             raise InvalidInput(
                 f"a layer of {length} states does not hold one per token and patch; choose another"
             )
-        return Positions(np.arange(words), words + 1 + np.arange(encoded.grid[0] * encoded.grid[1]))
+        cells = words + 1 + np.arange(encoded.grid[0] * encoded.grid[1])
+        return Positions({"question": np.arange(words), "image": cells})
 
     def default_layer(self, encoded: Encoded) -> str:
         # The answer is read from the first token of the last layer, so patches matter only up to the one before.
@@ -196,45 +200,42 @@ class ViltModel:
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
-        blanks = self._there_and_gone(encoded, regions, shown, fills["image"], seed)
-        if blanks is not None and fills["text"] == "mask" and self._is_quick():
-            both, present = blanks
+        shown, said = present["image"], present["question"].elements
+        blanks = self._there_and_gone(encoded, shown, fills["image"], seed)
+        if blanks is not None and fills["question"] == "mask" and self._is_quick():
+            both, seen = blanks
             text, _ = self._hear(
                 encoded, torch.stack([torch.ones_like(said[0]), torch.zeros_like(said[0])]), "mask"
             )
-            return chosen_scores(self.module, text, both, torch.cat([said, present], dim=1))
-        text, heard = self._hear(encoded, said, fills["text"])
+            return chosen_scores(self.module, text, both, torch.cat([said, seen], dim=1))
+        text, heard = self._hear(encoded, said, fills["question"])
         if fills["image"] == "drop":
-            patches, seen = self._drop(encoded, regions, shown)
-            return self._answer(text, heard, patches, seen)
+            patches, kept = self._drop(encoded, shown)
+            return self._answer(text, heard, patches, kept)
         if blanks is None:
-            patches = self._patches(
-                fill_in(encoded.pixels, regions.pixels(shown), fills["image"], seed)
-            )
+            patches = self._patches(fill_in(encoded.pixels, shown.elements, fills["image"], seed))
         else:
-            both, present = blanks
-            patches = torch.where(present[:, :, None], both[0], both[1])
-        seen = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
-        return self._answer(text, heard, patches, seen)
+            both, seen = blanks
+            patches = torch.where(seen[:, :, None], both[0], both[1])
+        every = torch.ones(patches.shape[:2], dtype=torch.long, device=self.device)
+        return self._answer(text, heard, patches, every)
 
     def _there_and_gone(
-        self, encoded: Encoded, regions: Regions, shown: Tensor, fill: str, seed: int
+        self, encoded: Encoded, shown: Present, fill: str, seed: int
     ) -> tuple[Tensor, Tensor] | None:
         """Image tokens (2, 1 + patches, D) of all regions there and of all blank, and which are there (N, 1 + patches).
 
         None where a patch can be neither: where regions divide patches, or the fill depends on what is about it.
         """
-        whole = regions.of_cells(encoded.grid) if fill in BLANKS else None
+        whole = of_cells(shown.division, encoded.grid) if fill in BLANKS else None
         if whole is None:
             return None
         both = self._patches(torch.cat([encoded.pixels, blank(encoded.pixels, fill, seed)]))
-        present = present_elements(shown, whole.ravel())
+        present = present_elements(shown.players, whole.ravel())
         return both, torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
@@ -250,10 +251,11 @@ class ViltModel:
             ids, heard = ids.gather(1, kept), said.gather(1, kept).long()
         return self._embeddings.text_embeddings.word_embeddings(ids), heard
 
-    def _drop(self, encoded: Encoded, regions: Regions, shown: Tensor) -> tuple[Tensor, Tensor]:
+    def _drop(self, encoded: Encoded, shown: Present) -> tuple[Tensor, Tensor]:
         """Image tokens (N, 1 + most kept, D) of the present patches in raster order, and which are no filler."""
         patch = self.module.config.patch_size
-        present = present_elements(shown, regions.labels[::patch, ::patch].ravel())
+        cells = shown.division.owner[::patch, ::patch].ravel()
+        present = present_elements(shown.players, cells)
         tokens = self._patches(encoded.pixels)[0]
         kept = to_front(present)
         patches = torch.cat([tokens[:1].expand(len(shown), 1, -1), tokens[1:][kept]], dim=1)

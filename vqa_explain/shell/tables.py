@@ -102,10 +102,10 @@ def _pairs_table(e: Explanation) -> Table:
         "word", "region", "value ± error", "errors from zero", title="Words × regions", caption=said
     )
     for pair in found:
-        box = ", ".join(map(str, e.regions[pair.region].box))
+        first, second = e.pair_players(pair)
         table.add_row(
-            Text(e.words[pair.word].text),
-            box,
+            first.text,
+            second.text,
             value_text(pair.value, pair.error),
             f"{pair.ratio:.1f}",
         )

@@ -131,7 +131,7 @@ def article(e: Explanation) -> str:
     origin = (
         f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {e.cost_text}"
     )
-    what = "regions" if e.by_region else "pixels"
+    what = "regions" if e.by_player else "pixels"
     height, width = e.picture.shape[:2]
     return f"""<article class="vqax">
 <h2 dir="auto">{heading}</h2>

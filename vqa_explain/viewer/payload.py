@@ -83,7 +83,7 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "wordLegend": e.word_legend,
         "mapLegend": e.map_legend,
         "oneScale": e.one_scale,
-        "byRegion": e.by_region,
+        "byRegion": e.by_player,
         "errorText": e.error_text,
         "notes": list(e.notes),
         "facts": [text for text in (e.padding_text, e.without_inputs_text) if text],

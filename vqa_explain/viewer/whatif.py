@@ -4,6 +4,7 @@ A what-if is asked about one explanation: its example, its fills, its target and
 another game than the one whose values are shown next to the measurement.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
@@ -15,10 +16,13 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explaining import at_token
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.regions import Regions, numbered
+from vqa_explain.features.base import Division, Input, Present
+from vqa_explain.features.parts import Part, PicturePart, TextPart
+from vqa_explain.features.regions import numbered
 from vqa_explain.game import make_players
-from vqa_explain.methods.base import BASELINES
-from vqa_explain.models.base import Model, OpenModel, answers, best_answers
+from vqa_explain.methods.base import alternatives, fills_in
+from vqa_explain.methods.noise import ANY
+from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.precision import in_float64
 from vqa_explain.target import Target, find_answer
@@ -28,11 +32,9 @@ TOP = 5
 
 @dataclass(frozen=True, eq=False)
 class _Absence:
-    """Which regions and tokens are away, in the model's own terms, and what stands in their place."""
+    """Which players are away: everything, then without them; and what stands in their place."""
 
-    division: Regions
-    shown: Tensor  # (2, R) bool: everything, then without the regions
-    said: Tensor  # (2, T) bool: everything, then without the words
+    present: dict[str, Present]
     fills: dict[str, str]
 
 
@@ -40,17 +42,16 @@ def changed(
     model: Model,
     example: Example,
     explanation: Explanation,
-    words: list[int],
-    regions: list[int],
-    divided: Any = None,
+    away: Mapping[str, Sequence[int]],
+    divided: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Answers without these words and regions, and how the explained score moved.
+    """Answers without some players, and how the explained score moved.
 
     Args:
         model, example: what was explained.
         explanation: whose target, contrast, score, fills and seed are used; of several baselines, the mean is given.
-        words, regions: numbers of what is taken away.
-        divided: how the picture was divided, as `explain` takes it.
+        away: input name → numbers of the players that are taken away.
+        divided: input name or kind → how it was divided, as `make_players` takes it.
 
     Returns:
         "answers"; "change" of the explained score, named by "score"; "predicted", what the values predict, or `None`
@@ -65,27 +66,26 @@ def changed(
     seed = int(explanation.provenance.get("seed", 0))
     changes, after_all, used = [], [], []
 
-    def scores(of: Encoded, away: _Absence) -> Tensor:
+    def scores(of: Encoded, absence: _Absence) -> Tensor:
         """(2, K) with everything, and without what is away."""
-        found = model.coalition_scores(of, away.division, away.shown, away.said, away.fills, seed)
-        return in_float64(found)
+        return in_float64(model.coalition_scores(of, absence.present, absence.fills, seed))
 
-    for fills in explained_fills(model, explanation):
-        away = _absence(model, encoded, explanation, words, regions, fills, divided)
+    for fills in explained_fills(model, encoded, explanation):
+        absence = _absence(model, encoded, explanation, away, fills, divided or {})
         with torch.no_grad():
-            whole = scores(encoded, away)
-            explained = whole if scored is encoded else scores(scored, away)
+            whole = scores(encoded, absence)
+            explained = whole if scored is encoded else scores(scored, absence)
         before, after = target(explained).tolist()
         changes.append(after - before)
         after_all.append(whole[1])
-        used.append(away.fills)
+        used.append(absence.fills)
     # Several fills or baselines are one game of their mean.
     best = best_answers(model.kind, encoded, torch.stack(after_all).mean(dim=0)[None], TOP)
     return {
         "answers": [asdict(answer) for answer in best],
         "change": float(np.mean(changes)),
-        "predicted": _predicted(explanation, words, regions),
-        "fills": _fills_text(used),
+        "predicted": _predicted(explanation, away),
+        "fills": _fills_text(explanation, used),
         "score": explanation.explained,
     }
 
@@ -97,91 +97,103 @@ def asked(model: Model, example: Example, question: str) -> dict[str, Any]:
     return {"answers": [asdict(answer) for answer in found], "change": None}
 
 
-def explained_fills(model: Model, explanation: Explanation) -> list[dict[str, str]]:
-    """Feature → fill, for each fill or baseline that the explanation stands on."""
-    known = {feature.name: feature for feature in model.features}
-    chosen = explanation.parameters
-    baseline = chosen.get("image_baseline")
-    images = chosen.get("image_fill", baseline)
-    if images == "any":
-        images = [name for name in BASELINES if name in known["image"].fills]
-    several = list(images) if isinstance(images, list | tuple) else [images]
-    fills = []
-    for image in several:
-        one = {"image": image or known["image"].default_fill}
-        if "image_baseline" in chosen and one["image"] == "drop":
+def explained_fills(
+    model: Model, encoded: Encoded, explanation: Explanation
+) -> list[dict[str, str]]:
+    """Input name → fill, for each fill or baseline that the explanation stands on."""
+    # The method's parameters may be those of a method of the user's that is not registered here.
+    asked = fills_in(explanation.parameters, encoded.inputs)
+    paths = any(name.endswith("_baseline") for name in explanation.parameters)
+    for one in encoded.inputs:
+        can = one.feature.leaf_fills()
+        if asked.get(one.name) == ANY:
+            asked[one.name] = can
+        elif paths and asked.get(one.name, one.feature.default_fill) not in can and can:
             # A path cannot start at patches that are not there: adapters take their first fill that is a picture.
-            one["image"] = next(name for name in known["image"].fills if name in BASELINES)
-        if "text" in known:
-            text = chosen.get("text_fill", chosen.get("text_baseline"))
-            one["text"] = text or known["text"].default_fill
-        fills.append(one)
-    return fills
+            asked.setdefault(one.name, can[0])
+    return [check_fills(model, some, encoded.features) for some in alternatives(asked)]
 
 
 def _absence(
     model: Model,
     encoded: Encoded,
     explanation: Explanation,
-    words: list[int],
-    regions: list[int],
+    away: Mapping[str, Sequence[int]],
     fills: dict[str, str],
-    divided: Any,
+    divided: Mapping[str, Any],
 ) -> _Absence:
-    """The explanation's words and regions as the model's tokens and frame.
+    """The explanation's players as those of the model's inputs.
 
     Raises:
-        InvalidInput: the example's tokens or the division are not the explanation's.
+        InvalidInput: an input or its division is not the explanation's.
     """
-    if len(encoded.tokens) != len(explanation.tokens):
-        raise InvalidInput(
-            "the explanation is of another question than this example; choose the example again"
-        )
-    division, numbers = _division(encoded, explanation, fills["image"], divided)
-    lost = sorted(set(regions) - set(numbers.tolist()))
-    if lost:
-        raise InvalidInput(
-            f"region {lost[0]} is smaller than a pixel of the model's frame; choose larger regions"
-        )
-    if fills["image"] == "drop":
-        whole_patches = _snapped(division, encoded)
-        # What is smaller than patches cannot leave the sequence; the answer says the fill.
-        if whole_patches is None:
-            fills = {**fills, "image": "blur"}
-        division = whole_patches or division
-    shown = torch.ones(2, division.count, dtype=torch.bool, device=model.device)
-    shown[1] = torch.from_numpy(~np.isin(numbers, regions)).to(model.device)
-    said = torch.ones(2, len(encoded.tokens), dtype=torch.bool, device=model.device)
-    gone = [t for t, token in enumerate(explanation.tokens) if token.word in words]
-    said[1, gone] = False
-    return _Absence(division, shown, said, fills)
+    players = make_players(encoded, divided)
+    present, fills = {}, dict(fills)
+    for one in encoded.inputs:
+        own = players.of[one.name].division
+        gone = set(away.get(one.name, ()))
+        division, numbers = _division(one, own, explanation[one.name], fills[one.name])
+        lost = sorted(gone - set(numbers.tolist()))
+        if lost:
+            raise InvalidInput(
+                f"region {lost[0]} is smaller than a pixel of the model's frame; choose larger regions"
+            )
+        if one.feature.shortens(fills[one.name]):
+            whole_parts = _in_whole_parts(one, division, fills[one.name])
+            # What is smaller than patches cannot leave the sequence; the answer says the fill.
+            if whole_parts is None:
+                fills[one.name] = one.feature.leaf_fills()[0]
+            division = whole_parts or division
+        there = torch.ones(2, division.count, dtype=torch.bool, device=model.device)
+        there[1] = torch.from_numpy(~np.isin(numbers, sorted(gone))).to(model.device)
+        present[one.name] = Present(division, there)
+    return _Absence(present, fills)
 
 
-def _division(
-    encoded: Encoded, explanation: Explanation, fill: str, divided: Any
-) -> tuple[Regions, np.ndarray]:
-    """The division that was explained, and the explanation's number of each of its regions.
+def _division(one: Input, own: Division, part: Part, fill: str) -> tuple[Division, np.ndarray]:
+    """The division of an input that was explained, and the explanation's number of each of its players.
 
-    The one that was asked for, where it shows the explanation's labels; else these carried to the frame, which may
-    move a border by a pixel.
+    Raises:
+        InvalidInput: the input is another than the explanation's.
     """
-    own = make_players(encoded, divided).regions
-    whole_patches = _snapped(own, encoded) if fill == "drop" else None
-    for division in (own,) if whole_patches is None else (whole_patches, own):
-        same = division.count == len(explanation.regions)
-        if same and np.array_equal(
-            encoded.geometry.labels_to_original(division.labels), explanation.labels
-        ):
+    if isinstance(part, TextPart):
+        if len(part.tokens) != len(own.owner):
+            raise InvalidInput(
+                "the explanation is of another question than this example; choose the example again"
+            )
+        words = np.array([token.word for token in part.tokens], dtype=int)
+        return Division(words, len(part.words)), np.arange(len(part.words))
+    if isinstance(part, PicturePart):
+        return _of_picture(one, own, part, fill)
+    if own.count != len(part.players):
+        raise InvalidInput(
+            f"the explanation divides {one.name!r} in another way than this example; explain it again"
+        )
+    return own, np.arange(own.count)
+
+
+def _of_picture(
+    one: Input, own: Division, part: PicturePart, fill: str
+) -> tuple[Division, np.ndarray]:
+    """The division that was asked for, where it shows the explanation's labels.
+
+    Else these carried to the frame, which may move a border by a pixel.
+    """
+    geometry = one.content.geometry
+    whole_parts = _in_whole_parts(one, own, fill) if one.feature.shortens(fill) else None
+    for division in (own,) if whole_parts is None else (whole_parts, own):
+        same = division.count == len(part.regions)
+        if same and np.array_equal(geometry.labels_to_original(division.owner), part.labels):
             return division, np.arange(division.count)
-    labels = encoded.geometry.labels_to_frame(explanation.labels)
+    labels = geometry.labels_to_frame(part.labels)
     seen = labels >= 0
     return numbered(labels, seen), np.unique(labels[seen])
 
 
-def _snapped(division: Regions, encoded: Encoded) -> Regions | None:
+def _in_whole_parts(one: Input, division: Division, fill: str) -> Division | None:
     """The division in whole patches, or `None` where a region would have none."""
     try:
-        return division.snapped(encoded.grid)
+        return one.feature.whole_parts(one.content, division, fill)
     except InvalidInput:
         return None
 
@@ -209,26 +221,24 @@ def _scored(model: Model, encoded: Encoded, explanation: Explanation, target: Ta
     return at_token(cast(OpenModel, model), encoded, [target], written.token)
 
 
-def _predicted(explanation: Explanation, words: list[int], regions: list[int]) -> float | None:
+def _predicted(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> float | None:
     """What the values foretell for the score; `None` where they do not add up to it."""
     # A polynomial's linear part alone foretells nothing: its pairs change the score too, and not all are kept.
     partial = explanation.parameters.get("index") == "fsii"
     if not explanation.values_unit.adds_up or partial:
         return None
-    values = [explanation.words[i].value for i in words] + [
-        explanation.regions[i].value for i in regions
-    ]
-    return -float(sum(values))
+    return -float(sum(explanation[name].values[i] for name, some in away.items() for i in some))
 
 
-def _fills_text(used: list[dict[str, str]]) -> str:
+def _fills_text(explanation: Explanation, used: list[dict[str, str]]) -> str:
     """Such as "regions: blur; words: mask"; of several fills, that the mean over them is given."""
-    called = {"image": "regions", "text": "words"}
     parts = []
-    for feature in used[0]:
-        names = list(dict.fromkeys(fills[feature] for fills in used))
+    for part in explanation.parts:
+        names = list(dict.fromkeys(fills[part.name] for fills in used))
         mean = f"mean over {', '.join(names)}" if len(names) > 1 else names[0]
-        parts.append(f"{called.get(feature, feature)}: {mean}")
+        alone = sum(other.kind == part.kind for other in explanation.parts) == 1
+        if not part.fixed:
+            parts.append(f"{part.player}s: {mean}" if alone else f"{part.name}: {mean}")
     return "; ".join(parts)
 
 

@@ -2,6 +2,18 @@
 
 Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder. The adapter reads
 that sequence where the decoder receives it, so that no family needs code of its own: words are changed there, hidden
+from vqa_explain.features.base import distinct
+from vqa_explain.features.base import Present
+from vqa_explain.models.encoded import read_inputs
+from vqa_explain.features.base import distinct
+from vqa_explain.features.text import Text
+from vqa_explain.features.base import Present
+from vqa_explain.features.image import Picture
+from vqa_explain.models.encoded import read_inputs
+from vqa_explain.features.base import distinct
+from vqa_explain.features.text import Text
+from vqa_explain.features.base import Present
+from vqa_explain.features.image import Picture
 from attention there, and absent picture tokens leave it there; the vision encoder runs once for each picture.
 """
 
@@ -16,15 +28,15 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature
+from vqa_explain.features.base import Feature, present_elements
 from vqa_explain.features.geometry import Geometry
-from vqa_explain.features.image import FILLS, ImageFeature, baseline, fill_in
-from vqa_explain.features.regions import Regions, grid_regions, present_elements
-from vqa_explain.features.text import TextFeature
+from vqa_explain.features.image import FILLS, ImageFeature, Picture, baseline, fill_in
+from vqa_explain.features.regions import grid_regions
+from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.models.attending import Attention, Positions
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.generative.decoding import Decoding, Prompted
 from vqa_explain.models.generative.pixels import Layout, Shown, lay_out, showing
 from vqa_explain.models.generative.prompts import Prompt, read_prompt
@@ -104,8 +116,9 @@ class GenerativeModel:
         layout = self._layout(picture, inputs, prompt)
         ids = inputs["input_ids"][:, torch.from_numpy(prompt.text).to(self.device)]
         state = _State(inputs, layout, places, prompt)
-        where = (layout.frame, places[0], layout.grid)
-        return Encoded(example, picture, *where, ids, prompt.tokens, prompt.words, (), state)
+        image = Picture(picture, layout.frame, places[0], layout.grid)
+        text = Text(str(example.question), ids, prompt.tokens, prompt.words)
+        return Encoded(example, read_inputs(self.features, image, text), state=state)
 
     def _moved(self, value: Tensor) -> Tensor:
         """A tensor of the processor on the model's device, in its number type if it is of real numbers."""
@@ -168,20 +181,23 @@ class GenerativeModel:
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        return {"image": encoded.pixels.clone(), "text": self._language.embed(encoded.ids).detach()}
+        return {
+            "image": encoded.pixels.clone(),
+            "question": self._language.embed(encoded.ids).detach(),
+        }
 
-    def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         ids = all_absent(
-            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["text"])
+            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["question"])
         )
         image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
-        return {"image": image, "text": self._language.embed(ids).detach()}
+        return {"image": image, "question": self._language.embed(ids).detach()}
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             given = self._received(encoded, leaves["image"])
             return self._language.answer(
-                self._worded(encoded, given, leaves["text"]), candidates_of(encoded)
+                self._worded(encoded, given, leaves["question"]), candidates_of(encoded)
             )
 
     def _received(self, encoded: Encoded, frames: Tensor) -> Prompted:
@@ -223,7 +239,9 @@ class GenerativeModel:
             leaves = {
                 name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
             }
-            given = self._worded(encoded, self._received(encoded, leaves["image"]), leaves["text"])
+            given = self._worded(
+                encoded, self._received(encoded, leaves["image"]), leaves["question"]
+            )
             prompt, behind = self._language.written(given, before)
             last = prompt if behind is None else behind
             tokens = torch.tensor(
@@ -248,7 +266,7 @@ class GenerativeModel:
             raise InvalidInput(
                 f"a layer of {length} states does not hold one per token and patch; choose another"
             )
-        return Positions(state.prompt.text, state.prompt.image)
+        return Positions({"question": state.prompt.text, "image": state.prompt.image})
 
     def _has_places(self, encoded: Encoded) -> bool:
         """Whether each picture token shows one cell of the grid, measured once for each size of frame."""
@@ -276,13 +294,12 @@ class GenerativeModel:
     def coalition_scores(
         self,
         encoded: Encoded,
-        regions: Regions,
-        shown: Tensor,
-        said: Tensor,
-        fills: dict[str, str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
         state: _State = encoded.state
+        shown, said = present["image"], present["question"].elements
         if fills["image"] == "drop":
             where = self.positions(encoded, state.prompt.length)
             given = self._received(encoded, encoded.pixels).times(
@@ -290,26 +307,25 @@ class GenerativeModel:
             )
         else:
             # Each through the vision encoder once.
-            pictures, which = shown.unique(dim=0, return_inverse=True)
-            given = self._received(
-                encoded, fill_in(encoded.pixels, regions.pixels(pictures), fills["image"], seed)
-            )
-            given = given.times(which)
+            pictures, which = distinct(shown)
+            frames = fill_in(encoded.pixels, pictures.elements, fills["image"], seed)
+            given = self._received(encoded, frames).times(which)
         heard = torch.ones_like(given.heard)
         text = torch.from_numpy(state.prompt.text).to(self.device)
-        if fills["text"] == "pad":
+        if fills["question"] == "pad":
             heard[:, text] = said
         else:
-            ids = torch.where(said, encoded.ids, stand_in(self.processor.tokenizer, fills["text"]))
+            ids = torch.where(
+                said, encoded.ids, stand_in(self.processor.tokenizer, fills["question"])
+            )
             given = self._worded(encoded, given, self._language.embed(ids))
         given = given.hidden(heard)
         if fills["image"] == "drop":
-            cells = grid_regions(regions.labels.shape, encoded.grid).labels
+            cells = grid_regions(shown.division.owner.shape, encoded.grid).owner
             first = np.unique(cells, return_index=True)[1]  # every cell is whole in one region
-            owner = regions.labels.ravel()[first]
-            present = torch.ones_like(heard)
-            present[:, torch.from_numpy(where.image).to(self.device)] = present_elements(
-                shown, owner
-            )
-            given = given.kept(present)
+            owner = shown.division.owner.ravel()[first]
+            kept = torch.ones_like(heard)
+            picture = torch.from_numpy(where.of["image"]).to(self.device)
+            kept[:, picture] = present_elements(shown.players, owner)
+            given = given.kept(kept)
         return self._language.answer(given, candidates_of(encoded))
