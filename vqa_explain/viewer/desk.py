@@ -31,7 +31,7 @@ ComparedBy = Literal["method", "answer", "model", "example"]
 
 
 class AskedTarget(NamedTuple):
-    """The answer that is explained, and the answer that it is compared with; `None`: the default."""
+    """The answer that is explained, and the one that it is compared with; `None`: the default."""
 
     answer: AskedAnswer = None
     contrast: AskedAnswer = None

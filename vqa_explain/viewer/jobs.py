@@ -1,4 +1,7 @@
-"""One thread that works while a person looks: named jobs, the latest of a name wins, any can be cancelled."""
+"""One thread that works while a person looks.
+
+Jobs have names: the latest of a name wins, and any can be cancelled.
+"""
 
 import atexit
 import logging
@@ -16,7 +19,7 @@ Job = Callable[[Callable[[], bool]], None]  # given a question: "am I cancelled?
 
 
 class Worker:
-    """Runs jobs one after another in a thread that starts with the first and ends when there are none."""
+    """Runs jobs one after another, in a thread that starts with the first and ends with the last."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()

@@ -51,8 +51,8 @@ class _View(anywidget.AnyWidget):
 class Viewer(_View):
     """Explanations of examples, one beside another: an ipywidgets `DOMWidget`.
 
-    Work is done by one thread in the background: results come one by one, can be cancelled, and are kept, so that
-    going back is instant.
+    Work is done by one thread in the background: results come one by one, can be cancelled, and
+    are kept, so that going back is instant.
 
     Args:
         model: what `vqa_explain.load` gave.
@@ -66,8 +66,8 @@ class Viewer(_View):
 
     Attributes:
         selected: the number of the example that is shown; set it to show another.
-        explanation: the `Explanation` that is shown, or `None`. While one is computed for another example, it is still
-            the one on the screen; what-ifs are answered for that one.
+        explanation: the `Explanation` that is shown, or `None`. While one is computed for another
+            example, it is still the one on the screen; what-ifs are answered for that one.
         examples: the fetched examples.
 
     Raises:
@@ -150,7 +150,7 @@ class Viewer(_View):
                 )
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until nothing is left to compute, at most `timeout` seconds; says whether that is so."""
+        """Waits until nothing is left to compute, at most `timeout` seconds; whether that is so."""
         return self._desk.wait(timeout)
 
     def close(self) -> None:
