@@ -328,11 +328,12 @@ def test_a_fetch_forgets_what_is_still_computed(
     assert recorder.named("shown") == ["picture 2"]
 
 
-def test_a_fetch_selects_the_first_example_also_for_a_listener_that_selects(
-    model: Model, recorder: Recorder
-) -> None:
+@pytest.mark.parametrize("selects", [False, True])
+def test_a_fetch_selects_the_first_example(model: Model, recorder: Recorder, selects: bool) -> None:
+    """A widget's observer selects again what it is told of; other listeners do not."""
     desk = fetched(desk_of(model, [example(0), example(1)], recorder))
-    recorder.on_selection = desk.choose  # as a widget's observer does
+    if selects:
+        recorder.on_selection = desk.choose
     desk.choose(1)
     fetched(desk)
     assert recorder.named("selection") == [0]
