@@ -14,7 +14,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.text import Text
 
 from vqa_explain.cost import Cost
-from vqa_explain.explanation import Explanation, RegionValue, WordValue
+from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.figures.colormaps import is_diverging
 from vqa_explain.target import Answer
 from vqa_explain.viewer.bundle import STATIC

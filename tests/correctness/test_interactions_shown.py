@@ -12,7 +12,8 @@ from rich.console import Console
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
-from vqa_explain.explanation import Explanation, RegionValue, WordValue
+from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games import pairs
 from vqa_explain.games.estimators import run_until

@@ -222,7 +222,7 @@ def test_an_answer_of_the_example_on_the_screen_is_not_explained_for_another(slo
 def test_an_old_explanation_is_not_kept_under_a_new_example(slow):
     viewer, network, _, dark = slow
     others = [gated(np.random.default_rng(seed), False) for seed in (8, 9)]
-    viewer._dataset = others
+    viewer._desk.dataset = others
     old = viewer.shown.get("id")
     viewer._on_message(viewer, {"action": "fetch", "filter": "all", "count": 2}, [])
     network.gate.set()
@@ -231,12 +231,12 @@ def test_an_old_explanation_is_not_kept_under_a_new_example(slow):
         viewer.selected = index
         assert viewer.wait(60)
         np.testing.assert_array_equal(viewer.explanation.picture, example.image)
-        name, parameters = viewer._method
-        expected = vx.explain(viewer.model, example, method=name, regions=CELLS, **parameters)
+        method = viewer._desk.options.method
+        expected = vx.explain(
+            viewer.model, example, method=method.name, regions=CELLS, **method.parameters
+        )
         assert [r.value for r in viewer.explanation.regions] == [r.value for r in expected.regions]
-    assert all(
-        not np.array_equal(one.explanation.picture, dark.image) for one in viewer._kept.values()
-    )
+    assert all(not np.array_equal(kept.picture, dark.image) for kept in viewer._desk.explanations())
     assert [e["state"] for e in viewer.entries] == ["done", "done"]
     message = {"action": "whatif", "words": [], "regions": [1], "serial": "y", "explanation": old}
     viewer._on_message(viewer, message, [])
@@ -246,7 +246,7 @@ def test_an_old_explanation_is_not_kept_under_a_new_example(slow):
 def test_a_filter_that_is_left_adds_no_example_to_the_next_list(slow):
     viewer, network, _, dark = slow
     bright = gated(np.random.default_rng(3), False)
-    viewer._dataset = [dark, dark, dark]
+    viewer._desk.dataset = [dark, dark, dark]
     network.gate.set()
     assert viewer.wait(60)
     network.gate.clear()
@@ -254,7 +254,7 @@ def test_a_filter_that_is_left_adds_no_example_to_the_next_list(slow):
     best = "abc"[int(scores_by_hand(network.body, dark.image, [], "mean")[0].argmax())]
     viewer._on_message(viewer, {"action": "fetch", "filter": f"answer: {best}", "count": 3}, [])
     assert network.waiting.wait(60)
-    viewer._dataset = [bright]
+    viewer._desk.dataset = [bright]
     viewer._on_message(viewer, {"action": "fetch", "filter": "all", "count": 1}, [])
     network.gate.set()
     assert viewer.wait(60)

@@ -289,12 +289,12 @@ def test_a_filter_fetches_other_examples(live):
 
 def test_long_work_can_be_cancelled(live):
     page, _, python, _ = live
-    python("viewer._set_method('shapley', {'budget': 1000000})")
+    python("viewer._desk.set_method('shapley', {'budget': 1000000})")
     first(page, ".vx-cancel").first.click(timeout=30_000)
     page.wait_for_function(
         "() => document.querySelector('.vx-entry').innerText.includes('cancelled')", timeout=30_000
     )
-    python("viewer._worker.clear()")
+    python("viewer._desk.close()")
 
 
 def test_an_explanation_shows_itself(live):

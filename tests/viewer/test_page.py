@@ -11,7 +11,8 @@ from browser import axe_problems, opened_browser, watched_page
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
-from vqa_explain.explanation import Explanation, RegionValue, WordValue
+from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.target import Answer
 from vqa_explain.viewer.export import page as page_of
 

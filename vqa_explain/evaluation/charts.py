@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vqa_explain.evaluation.reference import NAME as RANDOM
-from vqa_explain.evaluation.report import Report, better_text
+from vqa_explain.evaluation.results import Results, better_text
 from vqa_explain.metrics.base import HIGHER, LOWER
 
 # Okabe & Ito 2008: told apart by color-blind people; the reference is gray.
@@ -16,14 +16,14 @@ _GRAY = "#7a828a"
 _STYLES = ("-", "--", "-.", ":")
 
 
-def color_of(report: Report, method: str) -> str:
+def color_of(report: Results, method: str) -> str:
     """One color for each method in every chart."""
     if method == RANDOM:
         return _GRAY
     return _COLORS[report.plan.methods.index(method) % len(_COLORS)]
 
 
-def curves_chart(report: Report) -> str:
+def curves_chart(report: Results) -> str:
     """Mean score against the share of players, a panel for each metric that has a curve; "" where none has."""
     curves = report.curves()
     if not curves:
@@ -44,7 +44,7 @@ def curves_chart(report: Report) -> str:
     return _svg(figure)
 
 
-def intervals_chart(report: Report) -> str:
+def intervals_chart(report: Results) -> str:
     """Each method's mean with its interval, a panel for each metric with a direction and values; "" where none has."""
     texts = [text for text in _with_direction(report) if _has_values(report, text)]
     if not texts:
@@ -75,12 +75,12 @@ def intervals_chart(report: Report) -> str:
     return _svg(figure)
 
 
-def unvalued_metrics(report: Report) -> list[str]:
+def unvalued_metrics(report: Results) -> list[str]:
     """The metrics that `intervals_chart` leaves out since no method has a value of them."""
     return [text for text in _with_direction(report) if not _has_values(report, text)]
 
 
-def _with_direction(report: Report) -> list[str]:
+def _with_direction(report: Results) -> list[str]:
     return [
         text
         for text, metric in report.metrics.items()
@@ -88,7 +88,7 @@ def _with_direction(report: Report) -> list[str]:
     ]
 
 
-def _has_values(report: Report, text: str) -> bool:
+def _has_values(report: Results, text: str) -> bool:
     return any(report.interval(text, method).count for method in report.methods)
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.intervals import Interval, mean_interval, paired_interval
-from vqa_explain.evaluation.report import Report, bounds, plain
+from vqa_explain.evaluation.report import Report
+from vqa_explain.evaluation.results import bounds, plain
 
 
 @dataclass(frozen=True)

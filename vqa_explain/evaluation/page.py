@@ -7,8 +7,10 @@ import jinja2
 from markupsafe import Markup
 
 from vqa_explain.evaluation.charts import curves_chart, intervals_chart, unvalued_metrics
+from vqa_explain.evaluation.gallery import BEST, SUSPICIOUS, WORST, Shown
 from vqa_explain.evaluation.reference import NAME as RANDOM
-from vqa_explain.evaluation.report import BEST, SUSPICIOUS, WORST, Report, Shown, better_text
+from vqa_explain.evaluation.results import Results, better_text
+from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
 from vqa_explain.viewer.export import ARTICLE_STYLE, article
 
@@ -19,16 +21,18 @@ _HEADINGS = {
 }
 
 
-def write_page(report: Report, path: Path) -> Path:
-    """Writes the report's page."""
+Explained = list[tuple[Shown, Explanation]]
+
+
+def write_page(report: Results, notes: list[str], explained: Explained, path: Path) -> Path:
+    """Writes the page of a report: its tables, what a reader must know, and its gallery."""
     template = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return write_atomically(
-        path, environment.from_string(template).render(**_content(report)).encode()
-    )
+    content = {**_tables(report), "notes": notes, "gallery": _gallery(explained)}
+    return write_atomically(path, environment.from_string(template).render(**content).encode())
 
 
-def _content(report: Report) -> dict[str, Any]:
+def _tables(report: Results) -> dict[str, Any]:
     explained = {
         text: metric for text, metric in report.metrics.items() if metric.judges == "explanation"
     }
@@ -46,16 +50,14 @@ def _content(report: Report) -> dict[str, Any]:
         "answer_metrics": [t for t, m in report.metrics.items() if m.judges == "answer"],
         "emap": report.emap(),
         "costs": report.costs().to_dict("records"),
-        "notes": report.notes(),
         "curves": Markup(curves_chart(report)),  # our own drawing
         "intervals": Markup(intervals_chart(report)),
         "unvalued": unvalued_metrics(report),
-        "gallery": _gallery(report),
         "style": Markup(ARTICLE_STYLE),
     }
 
 
-def _best(report: Report, text: str, methods: list[str]) -> str:
+def _best(report: Results, text: str, methods: list[str]) -> str:
     """The method whose mean is best, or "" where the metric has no direction."""
     sign = {"higher": 1.0, "lower": -1.0}.get(report.metrics[text].better)
     means = {m: report.interval(text, m).mean for m in methods}
@@ -63,12 +65,11 @@ def _best(report: Report, text: str, methods: list[str]) -> str:
     return max(means, key=lambda m: sign * means[m]) if sign is not None and means else ""
 
 
-def _gallery(report: Report) -> list[tuple[str, list[tuple[Shown, Markup]]]]:
-    shown = report.shown()
+def _gallery(explained: Explained) -> list[tuple[str, list[tuple[Shown, Markup]]]]:
     groups = []
     for kind, heading in _HEADINGS.items():
         # The article escapes what it is given.
-        part = [(one, Markup(article(why))) for one, why in shown if one.kind == kind]
+        part = [(one, Markup(article(why))) for one, why in explained if one.kind == kind]
         if part:
             groups.append((heading, part))
     return groups

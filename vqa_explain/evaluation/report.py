@@ -1,76 +1,21 @@
-"""What a run found: tables with intervals, from its shards."""
+"""`Report`: what a run found, as tables, a gallery and a page."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from vqa_explain import registry
-from vqa_explain.errors import InvalidInput
-from vqa_explain.evaluation.intervals import (
-    UNBOUNDED,
-    Bounds,
-    Interval,
-    mean_interval,
-    paired_interval,
-)
-from vqa_explain.evaluation.jobs import COLUMN, CREDITS, LACKING, OWN, ROW
-from vqa_explain.evaluation.judging import ERROR
-from vqa_explain.evaluation.plan import Plan
-from vqa_explain.evaluation.reference import NAME as RANDOM
-from vqa_explain.evaluation.stamps import digest
-from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.evaluation.gallery import Gallery, Shown
+from vqa_explain.evaluation.page import write_page
+from vqa_explain.evaluation.results import Results, plain
 from vqa_explain.examples import Example
-from vqa_explain.explaining import explain
-from vqa_explain.explanation import Explanation, load_explanation
-from vqa_explain.methods import METHODS
-from vqa_explain.metrics import read_metric
-from vqa_explain.metrics.additive import Additive, additive
-from vqa_explain.metrics.base import HIGHER, LOWER, NEITHER, Metric
+from vqa_explain.explanation import Explanation
 from vqa_explain.models.base import Model
 
-VALUES = [
-    "index",
-    "id",
-    "family",
-    "question",
-    "answer",
-    "predicted",
-    "probability",
-    "method",
-    "metric",
-    "value",
-    "note",
-]
-RUN = "run"  # in a gallery file's provenance: which results it belongs to
-SHOWN = 4  # examples of each kind in the gallery
-SUSPICIOUS, BEST, WORST = "suspicious", "best", "worst"
-# By which metric examples are best and worst: the first of these that was asked for.
-_PRIMARY = ("relevance_mass", "relevance_rank", "insertion", "comprehensiveness", "deletion")
 
-
-@dataclass(frozen=True)
-class Shown:
-    """An example of the gallery: why it is there, and whose explanation is shown."""
-
-    kind: str
-    index: int
-    method: str
-    metric: str
-    value: float
-
-    @property
-    def file(self) -> str:
-        return f"{self.kind}-{self.index:07d}.vqax"
-
-
-class Report:
+class Report(Results):
     """The results of a run's finished shards.
 
     Args:
@@ -80,388 +25,38 @@ class Report:
         InvalidInput: the folder holds no evaluation, or none that this version can read.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.store = Store(Path(folder))
-        self.plan: Plan = self.store.plan()
-
-    @property
-    def folder(self) -> Path:
-        return self.store.folder
-
     @cached_property
-    def metrics(self) -> dict[str, Metric]:
-        """The metrics that were asked for, by their text."""
-        return {text: read_metric(text) for text in self.plan.metrics}
-
-    @cached_property
-    def methods(self) -> list[str]:
-        """The methods that were asked for, and the random reference where any was needed."""
-        judged = any(metric.judges == "explanation" for metric in self.metrics.values())
-        return [*self.plan.methods, RANDOM] if judged else []
-
-    @cached_property
-    def _rows(self) -> pd.DataFrame:
-        table = self.store.read(
-            EXAMPLES, self.plan, [*VALUES, "right", "forwards", "backwards", "seconds"]
-        )
-        if table is None:
-            raise InvalidInput(
-                f"{str(self.folder)!r} has no finished shard yet; run the evaluation again"
-            )
-        return table.to_pandas()
-
-    def frame(self) -> pd.DataFrame:
-        """One row per example, method and metric: `VALUES`; "" as the method of what is said of answers alone."""
-        rows = self._rows[~self._rows["metric"].isin(["", ERROR])]
-        return rows[VALUES].reset_index(drop=True)
-
-    def errors(self) -> pd.DataFrame:
-        """What failed: index, id, method, note."""
-        rows = self._rows[self._rows["metric"] == ERROR]
-        return rows[["index", "id", "method", "note"]].reset_index(drop=True)
-
-    @property
-    def count(self) -> int:
-        """How many examples were looked at."""
-        return int(self._rows["index"].nunique())
-
-    @cached_property
-    def _wide(self) -> dict[str, pd.DataFrame]:
-        """Metric → examples × methods."""
-        frame = self.frame()
-        return {
-            text: part.pivot(index="index", columns="method", values="value")
-            for text, part in frame.groupby("metric", sort=False)
-        }
-
-    def values(self, metric: str, method: str = "") -> pd.Series:
-        """A metric's value of each example, by its index."""
-        wide = self._wide.get(metric)
-        if wide is None or method not in wide:
-            return pd.Series(dtype=float)
-        return wide[method]
-
-    def by_id(self, metric: str, method: str = "") -> pd.Series:
-        """A metric's value of each example, by its id, or by its number where ids are not told apart."""
-        values = self.values(metric, method)
-        ids = self._rows.drop_duplicates("index").set_index("index")["id"]
-        return values.rename(ids) if ids.is_unique and (ids != "").all() else values
-
-    def common(self, metric: str) -> pd.DataFrame:
-        """The examples × methods that means are over: those examples for which every method has a value.
-
-        Else a method that fails for hard examples would look better than one that does not. A method without any
-        value is left out. Metrics of answers have one method, "", and share their examples with each other.
-        """
-        if self.metrics[metric].judges == "answer":
-            texts = [text for text, one in self.metrics.items() if one.judges == "answer"]
-            values = (
-                pd.DataFrame({text: self.values(text) for text in texts})
-                .dropna(axis=1, how="all")
-                .dropna()
-            )
-            return values[[metric]].set_axis([""], axis=1) if metric in values else pd.DataFrame()
-        return self._wide.get(metric, pd.DataFrame()).dropna(axis=1, how="all").dropna()
-
-    def _common_values(self, metric: str, method: str) -> pd.Series:
-        values = self.common(metric)
-        return values[method] if method in values else pd.Series(dtype=float)
-
-    def failed(self, metric: str, method: str = "") -> int:
-        """The examples for which the method, the metric or the model raised an error."""
-        found = self._failures
-        concerned = found["method"].isin(["", method]) & found["metric"].isin(["", metric])
-        return int(found[concerned]["index"].nunique())
-
-    @cached_property
-    def _failures(self) -> pd.DataFrame:
-        """index, method and metric of every error; "" where it is of all of them."""
-        errors = self.errors()
-        of_metric = [
-            next((t for t in self.metrics if str(n).startswith(f"{t}: ")), "")
-            for n in errors["note"]
-        ]
-        return errors.assign(metric=of_metric)
-
-    def summary(self) -> pd.DataFrame:
-        """Methods × metrics: mean and 95 % interval over the examples that all methods have (see `common`).
-
-        `count` is the number of these examples, `failed` how many the method, metric or model failed for.
-        """
-        rows: list[dict[str, Any]] = []
-        for text, metric in self.metrics.items():
-            for method in {"answer": [""], "explanation": self.methods}.get(metric.judges, []):
-                told = {
-                    "failed": self.failed(text, method),
-                    "better": metric.better,
-                    "range": metric.range,
-                }
-                rows.append(
-                    {
-                        "metric": text,
-                        "method": method,
-                        **asdict(self.interval(text, method)),
-                        **told,
-                    }
-                )
-        if (emap := self.emap()) is not None:
-            text = next(t for t, m in self.metrics.items() if m.judges == "data set")
-            nothing = {
-                "low": np.nan,
-                "high": np.nan,
-                "failed": 0,
-                "better": NEITHER,
-                "range": "0 … 1",
-            }
-            rows.append(
-                {"metric": text, "method": "", "mean": emap.emap, "count": emap.count, **nothing}
-            )
-        return pd.DataFrame(rows)
-
-    def interval(self, metric: str, method: str) -> Interval:
-        """One cell of the summary."""
-        return mean_interval(
-            self._common_values(metric, method).to_numpy(), bounds(self.metrics[metric])
-        )
-
-    def differences(self, metric: str, reference: str = RANDOM) -> dict[str, Interval]:
-        """Method → the mean of its paired differences from the reference's values, with its interval."""
-        base = self._common_values(metric, reference).to_numpy()
-        nothing = np.full(len(base), np.nan)
-        values = {
-            m: self._common_values(metric, m).to_numpy() for m in self.methods if m != reference
-        }
-        return {
-            m: paired_interval(base, found if len(found) else nothing)
-            for m, found in values.items()
-        }
-
-    def families(self) -> pd.DataFrame:
-        """Accuracies of each kind of question, "all" first: mean and interval of every metric of answers.
-
-        `count` is the number of questions, `judged` how many of them every metric has a value of.
-        """
-        texts = [text for text, metric in self.metrics.items() if metric.judges == "answer"]
-        kinds = self._rows.drop_duplicates("index").set_index("index")["family"].fillna("")
-        rows = []
-        named = sorted(set(kinds) - {""})
-        for family in ["all", *named] if len(named) > 1 else ["all"]:
-            row: dict[str, Any] = {"family": family}
-            members = kinds.index if family == "all" else kinds.index[kinds == family]
-            for text in texts:
-                values = self._common_values(text, "")
-                one = values[values.index.isin(members)].to_numpy()
-                row[text] = mean_interval(one, bounds(self.metrics[text]))
-            row["count"] = len(members)
-            row["judged"] = max((row[text].count for text in texts), default=0)
-            rows.append(row)
-        return pd.DataFrame(rows)
-
-    def emap(self) -> Additive | None:
-        """Accuracy of the best additive projection, where it was asked for and its whole grid is there."""
-        frame = self._grid()
-        if frame is None or not (frame["part"] == ROW).any():
-            return None
-        parts = dict(iter(frame.groupby("part")))
-        columns = parts[COLUMN].groupby("index")["values"].sum().sort_index()
-        rows, own, credits = (
-            np.stack(parts[name].sort_values("index")["values"]) for name in (ROW, OWN, CREDITS)
-        )
-        if len(rows) != len(columns):
-            return None  # some of the grid is still missing
-        return additive(own, rows, np.stack(columns.to_numpy()) / len(rows), credits)
-
-    def _grid(self) -> pd.DataFrame | None:
-        """The pieces of EMAP's grid, where it was asked for and some are there."""
-        if not any(m.judges == "data set" for m in self.metrics.values()):
-            return None
-        table = self.store.read(GRID, self.plan)
-        return None if table is None else table.to_pandas()
-
-    def curves(self) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Metric → method → (shares of players, mean score there over the examples that all methods have)."""
-        table = self.store.read(EXAMPLES, self.plan, ["index", "method", "metric", "curve"])
-        if table is None:
-            return {}
-        frame = table.to_pandas().dropna(subset=["curve"])
-        found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-        for text, metric in self.metrics.items():
-            if not (frame["metric"] == text).any():
-                continue
-            shared = self.common(text)
-            of_metric = frame[(frame["metric"] == text) & frame["index"].isin(shared.index)]
-            for method in [m for m in self.methods if m in shared]:
-                part = of_metric[of_metric["method"] == method]["curve"]
-                if len(part):
-                    at = cast(Any, metric).at  # metrics that give curves say where
-                    scores = np.stack(part.to_numpy()).mean(axis=0)
-                    found.setdefault(text, {})[method] = (at, scores)
-        return found
-
-    def costs(self) -> pd.DataFrame:
-        """What an explanation cost on the average: forwards, backwards, seconds with one thread.
-
-        `count` is the number of examples, those that every method explained.
-        """
-        rows = self._rows[(self._rows["metric"] == "") & (self._rows["method"] != RANDOM)]
-        methods = rows["method"].nunique()
-        shared = rows.groupby("index")["method"].transform("nunique") == methods
-        grouped = rows[shared].groupby("method", sort=False)
-        means = grouped[["forwards", "backwards", "seconds"]].mean().assign(count=grouped.size())
-        return means.reindex([m for m in self.methods if m in means.index]).reset_index()
+    def _gallery(self) -> Gallery:
+        return Gallery(self)
 
     def notes(self) -> list[str]:
         """What a reader must know: what was skipped and why, and what failed."""
-        frame = self.frame()
-        found = [f"{text}: {how}" for text, how in self.plan.hiding.items() if how]
-        noted = frame[frame["note"].notna()]
-        for (metric, note, skipped), part in noted.groupby(
-            ["metric", "note", noted["value"].isna()]
-        ):
-            # Where only some methods are concerned, they are named.
-            named = [m for m in self.methods if m in set(part["method"])]
-            whose = "" if len(named) in (0, len(self.methods)) else f" by {', '.join(named)}"
-            examples = f"{part['index'].nunique():,} of {self.count:,} examples"
-            how = f"left out for {examples}{whose}, since" if skipped else f"in {examples}{whose}:"
-            found.append(f"{metric}: {how} {note}")
-        found += self._lacking_grid()
-        errors = self.errors()
-        for method in errors["method"].unique():
-            part = errors[errors["method"] == method]
-            whose = f"by {method}" if method else "altogether"
+        found = self.measuring_notes()
+        if self._gallery.unwritten():
             found.append(
-                f"{len(part):,} failed {whose}; the first: example {part['index'].iloc[0]}: {part['note'].iloc[0]}"
+                "the run has not ended; best and worst examples are explained then: give its "
+                "command again"
             )
-        found += self._unequal()
-        if self._unwritten():
-            found.append(
-                "the run has not ended; best and worst examples are explained then: give its command again"
-            )
-        return found
-
-    def _lacking_grid(self) -> list[str]:
-        """Why rows are no part of EMAP's grid."""
-        grid = self._grid()
-        if grid is None:
-            return []
-        text = next(t for t, m in self.metrics.items() if m.judges == "data set")
-        lacking = grid[grid["part"] == LACKING].groupby("note").size()
-        return [
-            f"{text}: {count:,} rows are left out of its grid, since {note}"
-            for note, count in lacking.items()
-        ]
-
-    def _unequal(self) -> list[str]:
-        """Where methods have values of different examples, which their means then leave out."""
-        found = []
-        for text, metric in self.metrics.items():
-            counts = {m: self.values(text, m).notna().sum() for m in self.methods}
-            if metric.judges != "explanation" or not any(counts.values()):
-                continue
-            shared, most = len(self.common(text)), max(counts.values())
-            if shared < most:
-                lacking = ", ".join(
-                    f"{m} lacks {most - n:,}" for m, n in counts.items() if 0 < n < most
-                )
-                lacking = lacking or "each lacks others"
-                found.append(
-                    f"{text}: means are over the {shared:,} examples that every method has ({lacking})"
-                )
         return found
 
     def gallery(self) -> list[Shown]:
         """The examples to look at: right for the wrong reason, best and worst."""
-        method = next(iter(self.plan.methods), None)
-        primary = next((t for p in _PRIMARY for t, m in self.metrics.items() if m.name == p), None)
-        if method is None or primary is None:
-            return []
-        values = self.values(primary, method).dropna()
-        if self.metrics[primary].better == LOWER:
-            values = -values
-        ordered = values.sort_values(kind="stable")
-        sign = -1.0 if self.metrics[primary].better == LOWER else 1.0
-        picks = [(BEST, ordered.index[::-1]), (WORST, ordered.index)]
-        right = self._right()
-        if primary.startswith("relevance"):
-            picks.insert(0, (SUSPICIOUS, pd.Index([i for i in ordered.index if i in right])))
-        return [
-            Shown(kind, int(index), method, primary, sign * float(values[index]))
-            for kind, indices in picks
-            for index in indices[:SHOWN]
-        ]
-
-    def _right(self) -> set[int]:
-        """The examples that were answered right, by the credits that accuracy gives."""
-        rows = self._rows.drop_duplicates("index")
-        return set(rows.loc[rows["right"].eq(True), "index"])
+        return self._gallery.chosen()
 
     def write_gallery(self, model: Model, dataset: Iterable[Example]) -> None:
-        """Explains the gallery's examples again, with the run's seed, and keeps them in the run's folder."""
-        wanted = {shown.index: shown for shown in self.gallery()}
-        for path in self._place(None).glob("*.vqax"):
-            if path.name not in {shown.file for shown in self.gallery()}:
-                path.unlink()  # of results that no longer hold
-        missing = self._unwritten()
-        if not missing:
-            return
-        examples = _at(dataset, set(wanted))
-        for shown in missing:
-            method = registry.read("method", METHODS, shown.method)
-            why = explain(
-                model,
-                examples[shown.index],
-                method=method.name,
-                regions=self.plan.regions,
-                words=self.plan.words,
-                seed=self.plan.seed,
-                **registry.parameters_of(method),
-            )
-            provenance = {**why.provenance, RUN: self._run_of(shown)}
-            replace(why, provenance=provenance).save(self._place(shown))
+        """Explains the gallery's examples again, with the run's seed.
 
-    def _unwritten(self) -> list[Shown]:
-        return [shown for shown in self.gallery() if self._kept(shown) is None]
-
-    def _place(self, shown: Shown | None) -> Path:
-        return self.folder / "gallery" / (shown.file if shown else "")
-
-    def _run_of(self, shown: Shown) -> str:
-        """A hash of the plan and of what the example's rows depend on, which a gallery's file is known by."""
-        of_shard = self._stamps.get(shown.index // self.plan.shard, {})
-        row = of_shard.get("rows", {}).get(str(shown.index))
-        return digest(
-            self.plan.hash,
-            shown.method,
-            json.dumps([row, of_shard.get("versions"), of_shard.get("code")]),
-        )
-
-    @cached_property
-    def _stamps(self) -> dict[int, dict[str, Any]]:
-        return {
-            number: stamps
-            for number, (_, stamps) in self.store.stamped(EXAMPLES, self.plan).items()
-        }
-
-    def _kept(self, shown: Shown) -> Explanation | None:
-        """The explanation that belongs to the results, if it is there."""
-        if not self._place(shown).is_file():
-            return None
-        try:
-            found = load_explanation(self._place(shown))
-        except InvalidInput:  # damaged: it is made again
-            return None
-        return found if found.provenance.get(RUN) == self._run_of(shown) else None
+        The explanations are kept in the run's folder.
+        """
+        self._gallery.write(model, dataset)
 
     def shown(self) -> list[tuple[Shown, Explanation]]:
         """The gallery's examples whose explanations were kept."""
-        kept = [(shown, self._kept(shown)) for shown in self.gallery()]
-        return [(shown, why) for shown, why in kept if why is not None]
+        return self._gallery.explained()
 
     def to_html(self, path: str | Path) -> Path:
         """Writes one page that needs no network."""
-        from vqa_explain.evaluation.page import write_page
-
-        return write_page(self, Path(path))
+        return write_page(self, self.notes(), self.shown(), Path(path))
 
     def to_json(self) -> dict[str, Any]:
         """Plan, tables and notes as plain values; NaN becomes `None`."""
@@ -484,44 +79,7 @@ class Report:
         return plain(found)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
-        return f"Report of {self.plan.model!r} on {self.plan.data!r}: {self.count} examples in {str(self.folder)!r}"
-
-
-def better_text(metric: Metric) -> str:
-    """An arrow towards what is better."""
-    return {HIGHER: "↑", LOWER: "↓", NEITHER: ""}[metric.better]
-
-
-def bounds(metric: Metric) -> Bounds:
-    """The least and the largest value that a metric says it can take."""
-    ends = [end.strip().replace("−", "-") for end in metric.range.split("…")]
-    try:
-        low, high = (
-            float(end) if end else default for end, default in zip(ends, UNBOUNDED, strict=True)
+        return (
+            f"Report of {self.plan.model!r} on {self.plan.data!r}: {self.count} examples in "
+            f"{str(self.folder)!r}"
         )
-    except ValueError:  # a range in words
-        return UNBOUNDED
-    return low, high
-
-
-def _at(dataset: Any, indices: set[int]) -> dict[int, Example]:
-    """The examples at these places."""
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
-        return {index: dataset[index] for index in indices}
-    last = max(indices, default=-1)
-    return {
-        index: example
-        for index, example in enumerate(islice(iter(dataset), last + 1))
-        if index in indices
-    }
-
-
-def plain(value: Any) -> Any:
-    """Values that JSON has; NaN and infinity become `None`."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -15,7 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.explanation import Explanation, WordValue, value_text
+from vqa_explain.explanation import Explanation, value_text
+from vqa_explain.features.parts import WordValue
 from vqa_explain.figures.colormaps import own_map, part_of_map
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 

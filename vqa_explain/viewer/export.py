@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, WordValue, value_text
+from vqa_explain.explanation import Explanation, value_text
+from vqa_explain.features.parts import WordValue
 from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.payload import packed, payload
 

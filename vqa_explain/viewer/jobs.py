@@ -1,8 +1,14 @@
-"""One thread that works while a person looks: named jobs, the latest of a name wins, any can be cancelled."""
+"""One thread that works while a person looks.
+
+Jobs have names: the latest of a name wins, and any can be cancelled.
+"""
 
 import atexit
+import logging
 import threading
 from collections.abc import Callable
+
+_LOG = logging.getLogger("vqa_explain")
 
 
 class Cancelled(BaseException):
@@ -13,7 +19,7 @@ Job = Callable[[Callable[[], bool]], None]  # given a question: "am I cancelled?
 
 
 class Worker:
-    """Runs jobs one after another in a thread that starts with the first and ends when there are none."""
+    """Runs jobs one after another, in a thread that starts with the first and ends with the last."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
@@ -37,12 +43,15 @@ class Worker:
                 atexit.register(self._leave)
                 self._thread.start()
 
-    def cancel(self, name: str) -> None:
-        """Drops the job of that name, or asks it to end."""
+    def cancel(self, name: str) -> bool:
+        """Drops the job of that name, or asks it to end; whether it was dropped before it began."""
         with self._lock:
-            self._waiting = [one for one in self._waiting if one[0] != name]
+            kept = [one for one in self._waiting if one[0] != name]
+            dropped = len(kept) < len(self._waiting)
+            self._waiting = kept
             if self._running == name:
                 self._stop.set()
+            return dropped
 
     def clear(self) -> None:
         """Cancels everything."""
@@ -72,7 +81,11 @@ class Worker:
             try:
                 job(stop.is_set)
             except Cancelled:
-                pass
+                continue  # asked for, and told by the job itself
+            except Exception:
+                # An observer's error, for example. If it ended the thread, nothing that waits
+                # would ever be computed.
+                _LOG.exception("a job of the viewer failed; the next ones go on")
             finally:
                 with self._lock:
                     self._running = None
