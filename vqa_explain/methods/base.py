@@ -328,7 +328,7 @@ _FACTS = registry.FactSheet(
     "method",
     required=("source", "error", "cost"),
     defaults={"unit": units.NO_UNIT, "needs": ()},
-    choices={"needs": LACKS},
+    choices={"needs": tuple(LACKS)},
 )
 M = TypeVar("M", bound=Explains)
 

@@ -321,7 +321,7 @@ _FACTS = registry.FactSheet(
     "metric",
     required=("source", "better", "range"),
     defaults={"judges": "explanation", "needs": ()},
-    choices={"better": get_args(Better), "judges": get_args(Judges), "needs": LACKS},
+    choices={"better": get_args(Better), "judges": get_args(Judges), "needs": tuple(LACKS)},
 )
 # Without a bound: what judges a whole data set is computed by jobs of its own, and has no call.
 M = TypeVar("M")
