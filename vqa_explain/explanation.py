@@ -343,7 +343,7 @@ class Explanation:
 
     @property
     def one_scale(self) -> bool:
-        """Whether one legend holds for the players of all kinds: there are several kinds, and values can be compared."""
+        """Whether one legend holds for players of all kinds: there are several, and their values can be compared."""
         return len(self._player_names) > 1 and self.by_player and self.values_unit.shared
 
     @property

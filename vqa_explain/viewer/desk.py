@@ -13,6 +13,7 @@ from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import PicturePart, TextPart
 from vqa_explain.games.progress import Progress
 from vqa_explain.methods import create
 from vqa_explain.methods.base import check_support
@@ -315,10 +316,11 @@ class Desk:
         """
         # Found now, not when the worker comes to it: the question is about what the person saw.
         kept = self._find_kept(about)
-        example, divided = kept.request.example, self._division["regions"]
-        self._answer_soon(
-            serial, lambda: changed(kept.model, example, kept.explanation, words, regions, divided)
-        )
+        example, explanation = kept.request.example, kept.explanation
+        of_kind = {TextPart.kind: words, PicturePart.kind: regions}
+        away = {part.name: of_kind.get(part.kind, []) for part in explanation.parts}
+        divided = {PicturePart.kind: self._division["regions"]}
+        self._answer_soon(serial, lambda: changed(kept.model, example, explanation, away, divided))
 
     def ask_question(self, serial: Any, question: str, about: str | None = None) -> None:
         """Asks another question about an explanation's example.

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature, present_elements
+from vqa_explain.features.base import Feature, Present, distinct, present_elements
 from vqa_explain.features.geometry import Geometry
 from vqa_explain.features.image import FILLS, ImageFeature, Picture, baseline, fill_in
 from vqa_explain.features.regions import grid_regions
