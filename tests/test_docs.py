@@ -27,7 +27,6 @@ def test_there_are_five_notebooks() -> None:
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs_from_a_clean_kernel(path: Path) -> None:
     book = module(ROOT / "notebooks" / "run.py").executed(path)

@@ -113,7 +113,12 @@ def test_a_stopped_run_returns_what_it_has_when_asked_to(
         return plain(*arguments)
 
     monkeypatch.setattr(scenes_model, "coalition_scores", stopped)
-    options = {"method": "shapley", "estimator": estimator, "regions": 3, "budget": 100_000}
+    options: dict[str, Any] = {
+        "method": "shapley",
+        "estimator": estimator,
+        "regions": 3,
+        "budget": 100_000,
+    }
     why = vx.explain(scenes_model, scene, on_interrupt="return", **options)
     assert "stopped by the user" in why.error_text
     assert 0 < why.error < 5

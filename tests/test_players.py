@@ -173,7 +173,7 @@ def test_phrases_that_cannot_be_are_named(words: list[str] | str, message: str) 
 def test_several_targets_cost_one_pass_and_equal_single_ones(
     scenes_model: vx.Model, scene: vx.Example
 ) -> None:
-    options = {"method": "shapley", "regions": 3, "budget": 300}
+    options: dict[str, Any] = {"method": "shapley", "regions": 3, "budget": 300}
     many = vx.explain(scenes_model, scene, target=["yes", "no", "red"], **options)
     assert [m.cost.forwards > 0 for m in many] == [True, False, False]
     for one in many:

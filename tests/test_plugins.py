@@ -28,7 +28,11 @@ def own() -> Iterator[Any]:
 
 def test_a_run_by_names_in_worker_processes_equals_plain_calls(own: Any, tmp_path: Path) -> None:
     model, data = vx.load("blind", device="cpu"), list(vx.load_dataset("scenes:test"))[:4]
-    run = {"methods": ["contrasted_saliency:least=1"], "metrics": ["top_share"], "shard": 1}
+    run: dict[str, Any] = {
+        "methods": ["contrasted_saliency:least=1"],
+        "metrics": ["top_share"],
+        "shard": 1,
+    }
     frame = vx.evaluate(model, data, out=tmp_path / "run", workers=2, **run).frame()
     found = frame[(frame.metric == "top_share") & (frame.method == "contrasted_saliency:least=1")]
     for example, value in zip(data, found.sort_values("index").value, strict=True):

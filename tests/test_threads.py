@@ -49,7 +49,7 @@ def test_it_is_as_it_was_after_several_threads_at_once(
         begun.set()
         ended.wait(20)
 
-    given = {"method": "rise", "image_fill": "constant", "budget": 1000}
+    given: dict[str, Any] = {"method": "rise", "image_fill": "constant", "budget": 1000}
     other = threading.Thread(target=lambda: vx.explain(linear, picture, progress=first, **given))
     with one_thread(torch.device("cpu")):
         other.start()

@@ -185,7 +185,8 @@ class Explanation:
 
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number`."""
-        return self.labels == number
+        result: np.ndarray = self.labels == number
+        return result
 
     @property
     def explained(self) -> str:
@@ -433,7 +434,8 @@ class Explanation:
         data = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in arrays
         }
-        return json.loads(json.dumps(data, default=_as_json))
+        result: dict[str, Any] = json.loads(json.dumps(data, default=_as_json))
+        return result
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes one file (safetensors, the rest as JSON in its header), atomically; `load_explanation` reads it."""

@@ -300,7 +300,11 @@ def test_a_classifier_around_a_model_of_both_says_how_it_is_called(
         return network(input_ids=fixed.expand(len(pixels), -1), pixel_values=pixels).logits
 
     # It draws the order of its patches, which changes no score; the self-check refuses what draws.
-    named = {"transform": ToTensor(), "call": call, "labels": ["yes", "no", "red", "blue"]}
+    named: dict[str, Any] = {
+        "transform": ToTensor(),
+        "call": call,
+        "labels": ["yes", "no", "red", "blue"],
+    }
     with pytest.raises(vx.InvalidInput, match="random states stay as they were"):
         vx.load(module, device="cpu", **named)
     model = vx.load(module, device="cpu", check=False, **named)
@@ -542,7 +546,7 @@ def test_networks_of_any_number_of_channels(
     mixing = nn.Conv2d(3, channels, 1, bias=False)
     mixing.weight.data = torch.from_numpy(mixture)[:, :, None, None]
     joint = loaded(nn.Sequential(mixing, *small(channels)))
-    settings = {"method": method, "regions": 2}
+    settings: dict[str, Any] = {"method": method, "regions": 2}
     if not METHODS[method].needs <= model.capabilities or method == "interactions":
         pytest.skip("not for classifiers")
     if "budget" in METHODS[method].__dataclass_fields__:

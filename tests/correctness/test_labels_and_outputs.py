@@ -686,7 +686,7 @@ def test_answers_of_a_model_that_writes_are_kept_apart(
     """Texts that differ in case are other tokens; each is scored as it is written."""
     model = models("llava")
     asked = (noise_picture, "What color is the circle?")
-    given = {"method": "saliency", "answers": ["Yes", "yes", "YES"]}
+    given: dict[str, Any] = {"method": "saliency", "answers": ["Yes", "yes", "YES"]}
     texts = vx.explain(model, *asked, **given).answers
     assert {a.text for a in texts} == {"Yes", "yes", "YES"}
     assert len({a.probability for a in texts}) == 3
@@ -867,7 +867,7 @@ def test_attention_of_an_answer_is_the_mean_over_its_positions(
     model = writing(name)
     plain = Plain(model, noise_picture)
     ids = tokens_of(model, "red circle")
-    given = {"answers": ["red circle", "no"], "target": "red circle"}
+    given: dict[str, Any] = {"answers": ["red circle", "no"], "target": "red circle"}
     why = vx.explain(model, noise_picture, QUESTION, method="attention_rollout", **given)
     plain.same(why, torch.stack([plain.rollout(ids[:place]) for place in range(len(ids))]).mean(0))
     why = vx.explain(model, noise_picture, QUESTION, method="attention", layer=-1, **given)
@@ -947,7 +947,7 @@ def test_layers_without_attention_are_named(
     models: Callable[[str], Any],
     noise_picture: np.ndarray,
 ) -> None:
-    given = {"method": method, "answers": ["red circle"]}
+    given: dict[str, Any] = {"method": method, "answers": ["red circle"]}
     why = vx.explain(writing("qwen3_5"), noise_picture, QUESTION, **given)
     assert "of layers 0 to 3 only 1, 3 attend" in why.error_text
     assert "layers" not in vx.explain(models("llava"), noise_picture, QUESTION, **given).error_text
@@ -966,7 +966,7 @@ def test_layers_without_attention_are_named(
 def test_the_mean_of_lengths_divides_by_the_tokens(
     folders: Callable[[str], Path], noise_picture: np.ndarray
 ) -> None:
-    given = {"method": "relevance", "answers": ["red circle"]}
+    given: dict[str, Any] = {"method": "relevance", "answers": ["red circle"]}
     total, mean = (
         vx.explain(
             vx.load(folders("llava"), device="cpu", lengths=lengths),

@@ -14,7 +14,7 @@ import vqa_explain as vx
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 
-SETTINGS = {"workers": 1, "regions": 2, "image_fill": "constant"}
+SETTINGS: dict[str, Any] = {"workers": 1, "regions": 2, "image_fill": "constant"}
 LABELS = ["edema", "mass", "mass", "none"]
 
 
@@ -182,7 +182,7 @@ def test_what_cannot_be_measured_is_left_out_with_a_note(
     classifier: vx.Model, tmp_path: Path, what: str
 ) -> None:
     metric, more, said = NOT_MEASURED[what]
-    about = {"masks": FULL, "about": (0,), "answer": "a"}
+    about: dict[str, Any] = {"masks": FULL, "about": (0,), "answer": "a"}
     data = [vx.Example(p, **about) for p in pictures(2)]
     data.append(vx.Example(pictures(3)[2], **{**about, **more}))
     report = vx.evaluate(
@@ -264,7 +264,7 @@ def test_a_label_that_differs_by_case_is_wrong_in_the_gallery_too(tmp_path: Path
             return pixels.mean((2, 3))[:, :2] * 0 + torch.tensor([0.0, 1.0])
 
     model = vx.load(Two(), transform=ToTensor(), labels=["cardigan", "Cardigan"], device="cpu")
-    about = {"masks": FULL, "about": (0,), "answer": "cardigan"}
+    about: dict[str, Any] = {"masks": FULL, "about": (0,), "answer": "cardigan"}
     data = [vx.Example(p, **about) for p in pictures(2)]
     report = vx.evaluate(
         model, data, ["leave_one_out"], ["accuracy", "relevance_rank"], tmp_path, **SETTINGS

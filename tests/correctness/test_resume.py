@@ -293,7 +293,11 @@ def test_any_changed_row_is_computed_again_wherever_it_is(
 ) -> None:
     kind = list if as_list else Rereadable
     examples = rows(folder, 72)
-    settings = {"methods": ["saliency"], "metrics": ["accuracy", "relevance_mass"], "shard": 20}
+    settings: dict[str, Any] = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "relevance_mass"],
+        "shard": 20,
+    }
     run(model, kind(examples), tmp_path / "run", **settings)
     examples[at] = vx.Example(**{**vars(examples[at]), **CHANGES[change](examples[at])})
     found = run(model, kind(examples), tmp_path / "run", **settings)
@@ -384,7 +388,7 @@ def test_other_data_is_refused_and_the_results_stay(
 
 def test_emap_is_over_the_rows_of_now(scenes_model: vx.Model, tmp_path: Path) -> None:
     examples = list(vx.load_dataset("scenes:test")[:6])
-    settings = {"workers": 1, "shard": 3}
+    settings: dict[str, Any] = {"workers": 1, "shard": 3}
     vx.evaluate(
         scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings
     )
@@ -497,7 +501,7 @@ def test_a_hash_tells_where_one_part_ends() -> None:
 def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to() -> None:
     picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
     boxes, features = np.array([[0, 0, 4, 4], [2, 2, 8, 8]]), np.ones((2, 5), np.float32)
-    base = {
+    base: dict[str, Any] = {
         "image": picture,
         "question": "What?",
         "answer": "a",
@@ -808,7 +812,7 @@ def test_questions_read_on_another_machine_are_compared_exactly(folder: Path) ->
 
     def told(words: Callable[..., list[str]]) -> Any:
         image, labels = transforms.ToTensor(), ["a", "b", "c"]
-        text = {"text": VOCABULARY, "words": words}
+        text: dict[str, Any] = {"text": VOCABULARY, "words": words}
         model = vx.CustomModel(Reading(), image=image, labels=labels, device="cpu", **text)
         return json.loads(behavior_stamps(model, rows(folder))["questions"])
 

@@ -98,7 +98,11 @@ def test_two_viewers_a_cell_and_an_evaluation_at_once(
         vx.Example(noise_picture, question, answer="yes", id=question) for question in questions
     ]
     alone = [vx.explain(model, example, method="shapley", budget=300) for example in data]
-    plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "workers": 1}
+    plan: dict[str, Any] = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "deletion:steps=4"],
+        "workers": 1,
+    }
     report = vx.evaluate(model, data, out=tmp_path / "alone", **plan)
     viewers = [vx.Viewer(model, data, method="shapley", budget=300) for _ in range(2)]
     reports = []
@@ -312,7 +316,11 @@ def test_an_evaluation_in_processes_while_a_viewer_works(
         vx.Example(noise_picture, "what color is the circle", answer="yes", id=str(i))
         for i in range(4)
     ]
-    plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "shard": 2}
+    plan: dict[str, Any] = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "deletion:steps=4"],
+        "shard": 2,
+    }
     alone = vx.evaluate(model, data, out=tmp_path / "alone", workers=1, **plan)
     viewer = vx.Viewer(model, data, method="shapley", budget=300)
     beside = vx.evaluate(model, data, out=tmp_path / "beside", workers=2, **plan)

@@ -287,7 +287,7 @@ def test_occlusion_takes_words_away_as_the_plain_call_does(
 ) -> None:
     net = made(kind)
     model = custom(net)
-    asked = {"method": "occlusion", "target": "red"}
+    asked: dict[str, Any] = {"method": "occlusion", "target": "red"}
     why = vx.explain(model, noise_picture, QUESTION, **asked)
     pixels = model.encode(vx.Example(noise_picture, QUESTION)).pixels
     whole = plain(net, pixels, NUMBERS)[2]

@@ -233,7 +233,7 @@ def test_points_add_up_to_the_change_of_a_linear_score(
     linear: vx.Model, picture: np.ndarray, method: str
 ) -> None:
     """f = w · x: what all regions add is f(x) − f(0), by hand. LIME's penalty is left out."""
-    given = {
+    given: dict[str, Any] = {
         **CHEAP.get(method, {}),
         **({"penalty": 0.0} if method == "lime" else {}),
         **({"budget": 600} if method == "banzhaf" else {}),  # exact

@@ -269,7 +269,7 @@ def mixed() -> list[vx.Example]:
 
 def test_bad_examples_are_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
     model = vx.load(Failing(), transform=ToTensor(), labels=["a", "b"], device="cpu")
-    settings = {
+    settings: dict[str, Any] = {
         "methods": ["saliency"],
         "metrics": ["accuracy", "sparseness"],
         "workers": 1,

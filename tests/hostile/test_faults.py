@@ -21,7 +21,7 @@ import vqa_explain as vx
 from vqa_explain.evaluation.store import Store
 
 QUESTION = "What color is the circle?"
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "shapley": {"budget": 300, "regions": 3},
     "leave_one_out": {"regions": 3},
     "integrated_gradients": {"steps": 8},
@@ -117,7 +117,7 @@ def test_a_model_that_fails_at_its_nth_call(method: str, act: str, at: int) -> N
     np.testing.assert_array_equal(call().image, whole.image)  # the model is as it was
 
 
-FIT = {
+FIT: dict[str, dict[str, Any]] = {
     "shapley": {"budget": 300},
     "leave_one_out": {},
     "banzhaf": {"budget": 300},

@@ -1,6 +1,7 @@
 """RISE and LIME against closed forms of linear games and a ridge regression that is not ours."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,12 @@ def test_smooth_rise_is_the_authors(linear: vx.Model, picture: np.ndarray) -> No
 
 
 def test_smooth_rise_states_its_errors(linear: vx.Model, picture: np.ndarray) -> None:
-    parts = {"method": "rise", "target": "a", "regions": 2, "image_fill": "constant"}
+    parts: dict[str, Any] = {
+        "method": "rise",
+        "target": "a",
+        "regions": 2,
+        "image_fill": "constant",
+    }
     truth = vx.explain(linear, picture, budget=60_000, **parts)
     inside = []
     for seed in range(60):

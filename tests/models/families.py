@@ -1,5 +1,6 @@
 """Examples that every family of models takes, on the checkpoints of `checkpoints`."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,5 +33,5 @@ def encoded_for(
     return encoded if model.labels is not None else model.with_answers(encoded, answers)
 
 
-def on_all(family_names: Any = (*MAKERS, "custom")) -> Any:
+def on_all(family_names: Iterable[str] = (*MAKERS, "custom")) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("family", family_names)

@@ -25,7 +25,7 @@ OVER_TOKENS = {
     "attention_rollout",
     "relevance",
 }
-CHEAP = {
+CHEAP: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 4},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},

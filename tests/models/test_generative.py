@@ -194,7 +194,12 @@ def test_contrast_explains_the_difference_of_two_texts(
     models: Callable[[str], Any], noise_picture: np.ndarray
 ) -> None:
     model = models("llava")
-    parts = {"method": "shapley", "regions": 2, "budget": 160, "answers": ["yes", "red circle"]}
+    parts: dict[str, Any] = {
+        "method": "shapley",
+        "regions": 2,
+        "budget": 160,
+        "answers": ["yes", "red circle"],
+    }
     why = vx.explain(model, noise_picture, QUESTION, target="red circle", contrast="yes", **parts)
     both = [
         vx.explain(model, noise_picture, QUESTION, target=t, **parts) for t in ("red circle", "yes")

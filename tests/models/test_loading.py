@@ -109,7 +109,7 @@ def test_a_module_with_its_processor_is_as_its_folder(
 ) -> None:
     folder = models("llava")
     model = vx.load(folder.module, processor=folder.processor, device="cpu")
-    parts = {"method": "saliency", "answers": ["yes"]}
+    parts: dict[str, Any] = {"method": "saliency", "answers": ["yes"]}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
     np.testing.assert_array_equal(
         ours.image, vx.explain(folder, noise_picture, QUESTION, **parts).image
@@ -149,7 +149,7 @@ def test_a_device_map_passes_through(
 ) -> None:
     model = vx.load(folders("llava"), device_map={"": "cpu"})
     assert model.device == torch.device("cpu")
-    parts = {"method": "saliency", "answers": ["yes"]}
+    parts: dict[str, Any] = {"method": "saliency", "answers": ["yes"]}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
     np.testing.assert_array_equal(
         ours.image, vx.explain(models("llava"), noise_picture, QUESTION, **parts).image

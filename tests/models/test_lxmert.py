@@ -156,7 +156,7 @@ def test_a_detector_can_be_given_instead(
         return example.features, BOXES
 
     model = vx.load(folders("lxmert"), boxes=detector, device="cpu")
-    parts = {"method": "saliency"}
+    parts: dict[str, Any] = {"method": "saliency"}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
     np.testing.assert_array_equal(ours.image, vx.explain(models("lxmert"), example, **parts).image)
     assert seen == [noise_picture.shape]

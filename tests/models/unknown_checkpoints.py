@@ -6,8 +6,8 @@ import transformers as tf
 from checkpoints import bert_settings, chat, text_settings, vision_settings, word_pieces
 from more_checkpoints import idefics2, number, pieces
 
-SIZE = {"size": {"height": 32, "width": 32}}
-CROP = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+SIZE: dict[str, Any] = {"size": {"height": 32, "width": 32}}
+CROP: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 
 
 def video_llava() -> tuple[Any, Any]:

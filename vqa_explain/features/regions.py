@@ -54,7 +54,8 @@ class Regions:
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """(H', W') the values (R,) of regions, each spread evenly over its elements; 0 in padding."""
-        return np.append(values / self.area, 0.0)[self.labels]
+        result: np.ndarray = np.append(values / self.area, 0.0)[self.labels]
+        return result
 
     def of_cells(self, grid: tuple[int, int]) -> np.ndarray | None:
         """The region (rows, columns) that holds each cell of a grid, or `None` where one is divided."""
@@ -251,7 +252,8 @@ def _superpixels(asked: str, picture: np.ndarray) -> np.ndarray:
     count = asked.partition(":")[2] or "50"
     if not count.isdecimal() or int(count) < 1:
         raise InvalidInput(f"regions {asked!r}: write the number of superpixels as in 'slic:50'")
-    return slic(picture, n_segments=int(count), compactness=10, start_label=0)
+    result: np.ndarray = slic(picture, n_segments=int(count), compactness=10, start_label=0)
+    return result
 
 
 def _from_masks(

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature
-from vqa_explain.features.image import Geometry
+from vqa_explain.features.geometry import Geometry
 from vqa_explain.features.regions import Regions
 from vqa_explain.features.text import Token
 from vqa_explain.features.words import Word
