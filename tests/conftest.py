@@ -1,6 +1,9 @@
 """Models and examples shared by the tests. Nothing here is downloaded."""
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -19,13 +22,13 @@ pytest.register_assert_rewrite("guard")  # so that it says what has changed
 LINEAR_ALGEBRA = ThreadpoolController().select(user_api="blas")
 
 
-def linear_algebra_threads():
+def linear_algebra_threads() -> list[Any]:
     """Of each library that numpy and scipy compute with."""
     return [library["num_threads"] for library in LINEAR_ALGEBRA.info()]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_of_its_own(tmp_path_factory):
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the package keeps for the user goes to a folder of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
@@ -33,12 +36,12 @@ def cache_of_its_own(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def scenes_model():
+def scenes_model() -> vx.Model:
     return vx.load("scenes", device="cpu")
 
 
 @pytest.fixture(scope="session")
-def scene():
+def scene() -> vx.Example:
     """A question with two named objects."""
     return next(iter(Scenes("test", 200, families=("relation",))))
 
@@ -51,7 +54,7 @@ class Linear(nn.Module):
         generator = torch.Generator().manual_seed(3)
         self.weight = nn.Parameter(torch.randn(classes, 3, side, side, generator=generator))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.einsum("bchw,kchw->bk", x, self.weight)
 
 
@@ -66,44 +69,44 @@ class Curved(nn.Module):
                 nn.Flatten(), nn.Linear(3 * side * side, 24), nn.Tanh(), nn.Linear(24, classes)
             )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.body(x)
 
 
-def to_tensor(image):
+def to_tensor(image: Any) -> torch.Tensor:
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
 class ToTensor:
     """A step that moves no pixel, under the name that torchvision gives it."""
 
-    def __call__(self, image):
+    def __call__(self, image: Any) -> torch.Tensor:
         return to_tensor(image)
 
 
 @pytest.fixture(scope="session")
-def picture():
+def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")
-def linear():
+def linear() -> vx.Model:
     return vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
 
 
 @pytest.fixture(scope="session")
-def curved():
+def curved() -> vx.Model:
     return vx.load(Curved(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
 
 
 @pytest.fixture(scope="session")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Family → its checkpoint's folder, made when first asked for."""
     from checkpoints import checkpoint
 
     root, made = tmp_path_factory.mktemp("checkpoints"), {}
 
-    def folder(family):
+    def folder(family: str) -> Any:
         if family not in made:
             made[family] = checkpoint(family, root)
         return made[family]
@@ -112,13 +115,13 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def models(folders):
+def models(folders: Callable[[str], Path]) -> Callable[[str], Any]:
     """Family → the loaded model."""
     from custom_net import custom
 
     loaded = {}
 
-    def model(family):
+    def model(family: str) -> Any:
         if family not in loaded:
             loaded[family] = (
                 custom() if family == "custom" else vx.load(folders(family), device="cpu")
@@ -129,12 +132,14 @@ def models(folders):
 
 
 @pytest.fixture(scope="session")
-def noise_picture():
+def noise_picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[vx.Report, Callable[[Path], vx.Report]]:
     """The report of a finished run over a small network, and the call that does the same in another folder."""
     folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
@@ -143,7 +148,7 @@ def finished(tmp_path_factory):
         for i in range(6)
     ]
 
-    def again(out):
+    def again(out: Path) -> vx.Report:
         return vx.evaluate(
             model, data, ["saliency"], ["accuracy", "deletion:steps=4"], out, shard=2, workers=1
         )

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,7 +12,7 @@ from PIL import Image
 from vqa_explain.datasets.scenes import make
 
 
-def run(*arguments, cwd=None):
+def run(*arguments: Any, cwd: Any = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "vqa_explain.shell.app", *map(str, arguments)],
         capture_output=True,
@@ -21,13 +23,13 @@ def run(*arguments, cwd=None):
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "scene.png"
     Image.fromarray(make("test", 1).image).save(path)
     return path
 
 
-def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path):
+def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) -> None:
     done = run("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     assert "Why these answers?" in done.stdout
@@ -38,7 +40,7 @@ def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path):
     assert any(e["contrast"] for e in held)
 
 
-def test_explain_prints_json_and_writes_what_is_asked(picture, tmp_path):
+def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: Path) -> None:
     for name in ("a.vqax", "a.html", "a.png"):
         done = run(
             "explain",
@@ -82,14 +84,16 @@ def test_explain_prints_json_and_writes_what_is_asked(picture, tmp_path):
         (["frobnicate"], "frobnicate"),
     ],
 )
-def test_a_users_mistake_is_one_line_and_exit_code_2(picture, arguments, message):
+def test_a_users_mistake_is_one_line_and_exit_code_2(
+    picture: Path, arguments: list[str], message: str
+) -> None:
     done = run(*[a.format(picture=picture) for a in arguments])
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_methods_and_models_are_listed():
+def test_methods_and_models_are_listed() -> None:
     listed = json.loads(run("methods", "--json").stdout)
     assert {m["name"] for m in listed} >= {
         "saliency",
@@ -107,6 +111,6 @@ def test_methods_and_models_are_listed():
     assert "scenes" in json.loads(run("models", "--json").stdout)["shipped"]
 
 
-def test_importing_the_package_and_asking_for_help_load_no_torch():
+def test_importing_the_package_and_asking_for_help_load_no_torch() -> None:
     code = "import sys, vqa_explain, vqa_explain.shell.app; print([m for m in ('torch', 'numpy', 'transformers', 'matplotlib') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

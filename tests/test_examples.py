@@ -1,6 +1,7 @@
 """Reading pictures: every kind gives upright RGB, and what cannot be read says so."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dty
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, orientation):
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     # PIL transposes that store it sideways.
     undo = {
         1: [],
@@ -38,36 +39,36 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(image))
 
 
-def test_cmyk(tmp_path):
+def test_cmyk(tmp_path: Path) -> None:
     Image.new("CMYK", (3, 2), (0, 255, 255, 0)).save(tmp_path / "a.tiff")
     assert np.abs(read_image(tmp_path / "a.tiff").astype(int) - [255, 0, 0]).max() <= 2
 
 
-def test_16_bit_grey(tmp_path):
+def test_16_bit_grey(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 32896, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0, :, 0], [0, 128, 255])
 
 
-def test_palette_with_transparency_lies_on_white(tmp_path):
+def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), "P")
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.save(tmp_path / "a.png", transparency=0)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), [[[255] * 3, [200, 100, 50]]])
 
 
-def test_alpha_lies_on_white():
+def test_alpha_lies_on_white() -> None:
     array = np.zeros((1, 1, 4), np.uint8)
     np.testing.assert_array_equal(read_image(array), [[[255] * 3]])
     np.testing.assert_array_equal(read_image(Image.fromarray(array)), [[[255] * 3]])
 
 
-def test_grey_float_bool_and_one_pixel_arrays():
+def test_grey_float_bool_and_one_pixel_arrays() -> None:
     np.testing.assert_array_equal(read_image(np.array([[0.5]])), [[[128] * 3]])
     np.testing.assert_array_equal(read_image(np.array([[True]])), [[[255] * 3]])
     np.testing.assert_array_equal(read_image(np.array([[7]], np.uint8)), [[[7] * 3]])
 
 
-def test_a_one_pixel_picture_is_explained(scenes_model):
+def test_a_one_pixel_picture_is_explained(scenes_model: vx.Model) -> None:
     why = vx.explain(
         scenes_model,
         np.full((1, 1, 3), 200, np.uint8),
@@ -95,7 +96,7 @@ def png() -> bytes:
         (png()[:20], "not a picture|corrupt"),
     ],
 )
-def test_unreadable_files_are_named(tmp_path, content, message):
+def test_unreadable_files_are_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     with pytest.raises(vx.InvalidInput, match=message) as caught:
@@ -103,14 +104,14 @@ def test_unreadable_files_are_named(tmp_path, content, message):
     assert "bad.png" in str(caught.value)
 
 
-def test_missing_files_and_folders_are_named(tmp_path):
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(vx.InvalidInput, match="does not exist"):
         read_image(tmp_path / "none.png")
     with pytest.raises(vx.InvalidInput, match="not a file"):
         read_image(tmp_path)
 
 
-def test_the_pixel_limit_is_stated(monkeypatch):
+def test_the_pixel_limit_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examples, "MAX_PIXELS", 10)
     with pytest.raises(vx.InvalidInput, match="above 10"):
         read_image(np.zeros((4, 4, 3), np.uint8))
@@ -130,6 +131,6 @@ def test_the_pixel_limit_is_stated(monkeypatch):
         None,
     ],
 )
-def test_arrays_that_are_no_pictures_are_refused(bad):
+def test_arrays_that_are_no_pictures_are_refused(bad: np.ndarray | int | None) -> None:
     with pytest.raises(vx.InvalidInput):
         read_image(bad)

@@ -4,6 +4,8 @@ import json
 import os
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +18,13 @@ from vqa_explain.metrics.localization import decisive_words, mass
 
 
 @pytest.fixture(scope="module")
-def why(scenes_model, scene):
+def why(scenes_model: vx.Model, scene: vx.Example) -> vx.Explanation:
     return vx.explain(scenes_model, scene, method="shapley", budget=400, regions=4)
 
 
-def test_contrast_is_the_difference_of_two_explanations(scenes_model, scene):
+def test_contrast_is_the_difference_of_two_explanations(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     for method in ("integrated_gradients", "leave_one_out"):
         yes, no = (vx.explain(scenes_model, scene, method=method, target=t) for t in ("yes", "no"))
         both = vx.explain(scenes_model, scene, method=method, target="yes", contrast="no")
@@ -29,7 +33,9 @@ def test_contrast_is_the_difference_of_two_explanations(scenes_model, scene):
             assert b.value == pytest.approx(y.value - n.value, abs=1e-3)
 
 
-def test_scores_are_logit_log_probability_and_probability(scenes_model, scene):
+def test_scores_are_logit_log_probability_and_probability(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     encoded = scenes_model.encode(scene)
     with torch.no_grad():
         logits = scenes_model.scores(encoded, scenes_model.leaves(encoded))[0].double()
@@ -44,7 +50,7 @@ def test_scores_are_logit_log_probability_and_probability(scenes_model, scene):
     )
 
 
-def test_what_an_explanation_carries(why, scene):
+def test_what_an_explanation_carries(why: vx.Explanation, scene: vx.Example) -> None:
     assert why.image.shape == scene.image.shape[:2]
     assert sum(why.share.values()) == pytest.approx(1)
     assert why.share["text"] == pytest.approx(
@@ -59,7 +65,9 @@ def test_what_an_explanation_carries(why, scene):
     assert why.target in why._repr_html_()
 
 
-def test_the_file_comes_back_exactly_and_no_half_file_is_left(why, tmp_path):
+def test_the_file_comes_back_exactly_and_no_half_file_is_left(
+    why: vx.Explanation, tmp_path: Path
+) -> None:
     path = why.save(tmp_path / "why.vqax")
     back = vx.load_explanation(path)
     assert back.summary() == why.summary()
@@ -75,26 +83,26 @@ def test_the_file_comes_back_exactly_and_no_half_file_is_left(why, tmp_path):
 
 
 class Links(HTMLParser):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.found, self.scripts, self.open = [], 0, []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: Any, attrs: Any) -> None:
         self.scripts += tag == "script"
         self.found += [v for k, v in attrs if k in ("src", "href", "action", "data") and v]
         if tag not in ("meta", "img", "br", "link"):
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag: Any, attrs: Any) -> None:
         self.found += [v for k, v in attrs if k in ("src", "href") and v]
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: Any) -> None:
         assert self.open.pop() == tag
 
 
 def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(
-    scenes_model, scene, tmp_path
-):
+    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path
+) -> None:
     question = '<script>x()</script> "><img src=x> red?'
     why = vx.explain(scenes_model, scene.image, question, method="saliency")
     text = why.to_html(tmp_path / "why.html").read_text()
@@ -112,17 +120,17 @@ def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(
     assert all(link.startswith("data:image/") for link in fragment.found)
 
 
-def test_the_figure_draws(why, tmp_path):
+def test_the_figure_draws(why: vx.Explanation, tmp_path: Path) -> None:
     why.plot().savefig(tmp_path / "why.png")
     assert (tmp_path / "why.png").stat().st_size > 10_000
 
 
-def test_a_notebook_shows_the_figure_without_pyplot(why):
+def test_a_notebook_shows_the_figure_without_pyplot(why: vx.Explanation) -> None:
     assert why.plot()._repr_png_().startswith(b"\x89PNG")
 
 
-def test_the_views_of_a_figure_show_their_part_of_the_values(why):
-    def shown(figure):
+def test_the_views_of_a_figure_show_their_part_of_the_values(why: vx.Explanation) -> None:
+    def shown(figure: Any) -> list[Any]:
         return [axes.get_images()[-1] for axes in figure.axes if axes.get_images()]
 
     values, scale = why.heat
@@ -151,7 +159,9 @@ def test_the_views_of_a_figure_show_their_part_of_the_values(why):
         ({"cmap": "virids"}, "unknown color map 'virids'"),
     ],
 )
-def test_a_figure_that_cannot_be_drawn(why, given, said):
+def test_a_figure_that_cannot_be_drawn(
+    why: vx.Explanation, given: dict[str, list[str]] | dict[str, Any] | dict[str, str], said: str
+) -> None:
     with pytest.raises(vx.InvalidInput, match=said):
         why.plot(**given)
 
@@ -178,20 +188,24 @@ def test_a_figure_that_cannot_be_drawn(why, given, said):
         ({"image": "nowhere.png"}, "does not exist"),
     ],
 )
-def test_bad_input_is_named_with_its_remedy(scenes_model, scene, change, message):
+def test_bad_input_is_named_with_its_remedy(
+    scenes_model: vx.Model, scene: vx.Example, change: Any, message: str
+) -> None:
     call = {"image": scene.image, "question": scene.question} | change
     with pytest.raises(vx.VQAExplainError, match=message):
         vx.explain(scenes_model, call.pop("image"), call.pop("question"), **call)
 
 
-def test_unknown_models_and_explanations_of_no_model_are_refused(scene):
+def test_unknown_models_and_explanations_of_no_model_are_refused(scene: vx.Example) -> None:
     with pytest.raises(vx.InvalidInput, match="did you mean 'scenes'"):
         vx.load("scene")
     with pytest.raises(vx.InvalidInput, match="load it first"):
         vx.explain("scenes", scene)
 
 
-def test_nan_scores_are_refused(scenes_model, scene, monkeypatch):
+def test_nan_scores_are_refused(
+    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         scenes_model,
         "scores",
@@ -201,7 +215,7 @@ def test_nan_scores_are_refused(scenes_model, scene, monkeypatch):
         vx.explain(scenes_model, scene)
 
 
-def accuracy(model, examples):
+def accuracy(model: Any, examples: Any) -> Any:
     encoded = [(model.encode(x), x.answer) for x in examples]
     return np.mean(
         [
@@ -212,7 +226,7 @@ def accuracy(model, examples):
 
 
 @pytest.mark.parametrize("name", ["scenes", "easy-vqa"])
-def test_the_shipped_models_answer_as_their_cards_say(name):
+def test_the_shipped_models_answer_as_their_cards_say(name: str) -> None:
     model = vx.load(name, device="cpu")
     examples = (
         Scenes("test", 400)
@@ -225,7 +239,9 @@ def test_the_shipped_models_answer_as_their_cards_say(name):
     assert stated > 0.8
 
 
-def test_the_default_method_finds_regions_and_words_far_better_than_chance(scenes_model, capsys):
+def test_the_default_method_finds_regions_and_words_far_better_than_chance(
+    scenes_model: vx.Model, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(0)
     ours, chance = [], []
     for family in FAMILIES:
@@ -255,5 +271,5 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(scene
     assert ours[1] > chance[1] + 0.1
 
 
-def test_json_of_a_summary_is_plain(why):
+def test_json_of_a_summary_is_plain(why: vx.Explanation) -> None:
     assert json.loads(json.dumps(why.summary()))["method"] == "shapley"

@@ -1,6 +1,7 @@
 """The game: what it remembers, how it batches, and what happens when memory or the user ends it."""
 
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import torch
 import vqa_explain as vx
 from vqa_explain.game import Game, make_players
 from vqa_explain.games import estimators, pairs
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.target import Target
 
 
-def new_game(model, example, fill="drop", **options):
+def new_game(model: Any, example: vx.Example, fill: str = "drop", **options: Any) -> Game:
     encoded = model.encode(example)
     return Game(
         model,
@@ -24,14 +26,16 @@ def new_game(model, example, fill="drop", **options):
     )
 
 
-def coalitions_of(game, count, seed=0):
+def coalitions_of(game: Game, count: int, seed: int = 0) -> np.ndarray:
     """Distinct ones."""
     rng = np.random.default_rng(seed)
     rows = np.unique(rng.random((2 * count, len(game))) < rng.random((2 * count, 1)), axis=0)
     return rng.permutation(rows)[:count]
 
 
-def test_batches_give_the_scores_of_one_by_one_and_repeat_nothing(scenes_model, scene):
+def test_batches_give_the_scores_of_one_by_one_and_repeat_nothing(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     for fill in ("drop", "blur"):
         game = new_game(scenes_model, scene, fill)
         rows = coalitions_of(game, 300)
@@ -42,12 +46,14 @@ def test_batches_give_the_scores_of_one_by_one_and_repeat_nothing(scenes_model, 
         np.testing.assert_array_equal(together[:300], together[300:])
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(scenes_model, scene, monkeypatch):
+def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(
+    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
     game = new_game(scenes_model, scene)
     rows = coalitions_of(game, 200)
     whole, sizes, plain = new_game(scenes_model, scene)(rows), [], scenes_model.coalition_scores
 
-    def small_memory(encoded, regions, shown, *rest):
+    def small_memory(encoded: Encoded, regions: Any, shown: Any, *rest: Any) -> torch.Tensor:
         sizes.append(len(shown))
         if len(shown) > 5:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -58,7 +64,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(scenes_model, 
     assert game.cost.forwards == 200
     assert len([s for s in sizes if s > 5]) <= 6, "the smaller size is kept"
 
-    def no_memory(*_):
+    def no_memory(*_: Any) -> None:
         raise RuntimeError(
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"
         )
@@ -68,8 +74,10 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(scenes_model, 
         new_game(scenes_model, scene)(rows)
 
 
-def test_other_failures_of_the_model_are_not_taken_for_memory(scenes_model, scene, monkeypatch):
-    def broken(*_):
+def test_other_failures_of_the_model_are_not_taken_for_memory(
+    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(scenes_model, "coalition_scores", broken)
@@ -77,10 +85,12 @@ def test_other_failures_of_the_model_are_not_taken_for_memory(scenes_model, scen
         new_game(scenes_model, scene).ends()
 
 
-def test_nan_names_the_coalition(scenes_model, scene, monkeypatch):
+def test_nan_names_the_coalition(
+    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = scenes_model.coalition_scores
 
-    def sometimes(encoded, regions, shown, *rest):
+    def sometimes(encoded: Encoded, regions: Any, shown: Any, *rest: Any) -> torch.Tensor:
         scores = plain(encoded, regions, shown, *rest)
         scores[~shown[:, 5]] = torch.nan
         return scores
@@ -93,18 +103,23 @@ def test_nan_names_the_coalition(scenes_model, scene, monkeypatch):
 
 @pytest.mark.parametrize("estimator", ["permutation", "kernel", "adjusted"])
 def test_a_stopped_run_returns_what_it_has_when_asked_to(
-    scenes_model, scene, monkeypatch, estimator
-):
+    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
     plain, calls = scenes_model.coalition_scores, []
 
-    def stopped(*arguments):
+    def stopped(*arguments: Any) -> torch.Tensor:
         calls.extend(arguments[2])  # coalitions
         if len(calls) > 2500:
             raise KeyboardInterrupt
         return plain(*arguments)
 
     monkeypatch.setattr(scenes_model, "coalition_scores", stopped)
-    options = {"method": "shapley", "estimator": estimator, "regions": 3, "budget": 100_000}
+    options: dict[str, Any] = {
+        "method": "shapley",
+        "estimator": estimator,
+        "regions": 3,
+        "budget": 100_000,
+    }
     why = vx.explain(scenes_model, scene, on_interrupt="return", **options)
     assert "stopped by the user" in why.error_text
     assert 0 < why.error < 5
@@ -116,8 +131,10 @@ def test_a_stopped_run_returns_what_it_has_when_asked_to(
 
 
 @pytest.mark.slow
-def test_100_000_coalitions_of_60_players_fit_in_500_megabytes(scenes_model, scene, monkeypatch):
-    def quick(encoded, regions, shown, said, fills, seed):
+def test_100_000_coalitions_of_60_players_fit_in_500_megabytes(
+    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(encoded: Encoded, regions: Any, shown: Any, said: Any, fills: Any, seed: int) -> Any:
         value = shown.double().mean(1) * said.double().mean(1)
         return value[:, None].expand(-1, 23)
 

@@ -1,5 +1,7 @@
 """Regions, pieces of the question, fills and targets that a user can ask for."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import skimage.data
@@ -11,7 +13,7 @@ from vqa_explain.features.text import Token, group_words
 from vqa_explain.features.words import split_words
 
 
-def masks_of(labels):
+def masks_of(labels: Any) -> np.ndarray:
     return np.stack([labels == k for k in range(labels.max() + 1)])
 
 
@@ -26,7 +28,9 @@ def masks_of(labels):
         (vx.Boxes([(0, 0, 48, 96), (48, 0, 96, 96)]), 2),
     ],
 )
-def test_regions_divide_the_whole_picture(scenes_model, scene, regions, count):
+def test_regions_divide_the_whole_picture(
+    scenes_model: vx.Model, scene: vx.Example, regions: Any, count: int
+) -> None:
     why = vx.explain(
         scenes_model, scene, method="leave_one_out", regions=regions, image_fill="blur"
     )
@@ -35,7 +39,9 @@ def test_regions_divide_the_whole_picture(scenes_model, scene, regions, count):
     assert why.image.sum() == pytest.approx(sum(r.value for r in why.regions))
 
 
-def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(scenes_model, scene):
+def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     why = vx.explain(scenes_model, scene, regions="slic:30")
     sums = [why.image[why.labels == k].sum() for k in range(len(why.regions))]
     np.testing.assert_allclose([r.value for r in why.regions], sums, atol=1e-6)
@@ -44,7 +50,9 @@ def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(s
     assert np.bincount(inside).max() > 0.5 * whole.sum(), "most of an object is one superpixel"
 
 
-def test_a_mask_is_the_player_that_the_network_misses(scenes_model, scene):
+def test_a_mask_is_the_player_that_the_network_misses(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     """Hiding one object's mask by hand gives what leave one out says of it."""
     why = vx.explain(
         scenes_model,
@@ -65,7 +73,7 @@ def test_a_mask_is_the_player_that_the_network_misses(scenes_model, scene):
     assert len(why.regions) == len(scene.masks) + 1
 
 
-def test_the_rest_can_be_a_grid(scenes_model, scene):
+def test_the_rest_can_be_a_grid(scenes_model: vx.Model, scene: vx.Example) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", image_fill="blur",
                      regions=vx.Boxes([(0, 0, 30, 30)], rest="grid"))  # fmt: skip
     assert (why.labels[:30, :30] == 0).all()
@@ -95,12 +103,14 @@ def test_the_rest_can_be_a_grid(scenes_model, scene):
         (np.zeros((4, 4), int), "are unknown"),
     ],
 )
-def test_regions_that_cannot_be_are_named(scenes_model, scene, regions, message):
+def test_regions_that_cannot_be_are_named(
+    scenes_model: vx.Model, scene: vx.Example, regions: Any, message: str
+) -> None:
     with pytest.raises(vx.InvalidInput, match=message):
         vx.explain(scenes_model, scene, method="leave_one_out", image_fill="blur", regions=regions)
 
 
-def test_a_segmenters_labels_on_a_photograph_that_is_cropped():
+def test_a_segmenters_labels_on_a_photograph_that_is_cropped() -> None:
     """Labels of the original pixels come back as they went in, where the model sees them."""
     from conftest import Linear
     from torchvision import transforms
@@ -125,11 +135,11 @@ def test_a_segmenters_labels_on_a_photograph_that_is_cropped():
         )
 
 
-def test_words_tokens_runs_and_phrases(scenes_model, scene):
+def test_words_tokens_runs_and_phrases(scenes_model: vx.Model, scene: vx.Example) -> None:
     question = "What colour is the big circle?"  # "colour" and "big" are several tokens each
     encoded = scenes_model.encode(vx.Example(scene.image, question))
 
-    def texts(asked):
+    def texts(asked: str | list[Any]) -> list[str]:
         why = vx.explain(scenes_model, scene.image, question, method="leave_one_out", words=asked)
         for word, token_sum in zip(why.words, range(len(why.words)), strict=True):
             mine = [t.value for t in why.tokens if t.word == token_sum]
@@ -152,7 +162,7 @@ def test_words_tokens_runs_and_phrases(scenes_model, scene):
         ("letters", "are unknown"),
     ],
 )
-def test_phrases_that_cannot_be_are_named(words, message):
+def test_phrases_that_cannot_be_are_named(words: list[str] | str, message: str) -> None:
     question = "What is the big circle?"
     found = split_words(question)
     tokens = tuple(Token(w.text, n, w.start, w.end, n, False) for n, w in enumerate(found))
@@ -160,8 +170,10 @@ def test_phrases_that_cannot_be_are_named(words, message):
         group_words(words, question, found, tokens)
 
 
-def test_several_targets_cost_one_pass_and_equal_single_ones(scenes_model, scene):
-    options = {"method": "shapley", "regions": 3, "budget": 300}
+def test_several_targets_cost_one_pass_and_equal_single_ones(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
+    options: dict[str, Any] = {"method": "shapley", "regions": 3, "budget": 300}
     many = vx.explain(scenes_model, scene, target=["yes", "no", "red"], **options)
     assert [m.cost.forwards > 0 for m in many] == [True, False, False]
     for one in many:
@@ -170,10 +182,10 @@ def test_several_targets_cost_one_pass_and_equal_single_ones(scenes_model, scene
         assert alone.words == one.words
 
 
-def test_a_function_of_the_scores_is_a_target(scenes_model, scene):
+def test_a_function_of_the_scores_is_a_target(scenes_model: vx.Model, scene: vx.Example) -> None:
     yes, no = (scenes_model.labels.index(a) for a in ("yes", "no"))
 
-    def margin(scores):
+    def margin(scores: Any) -> Any:
         return scores[:, yes] - scores[:, no]
 
     for method in ("leave_one_out", "integrated_gradients"):
@@ -187,7 +199,7 @@ def test_a_function_of_the_scores_is_a_target(scenes_model, scene):
         vx.explain(scenes_model, scene, target=margin, contrast="no")
 
 
-def test_inpainting_continues_a_gradient_and_fills_nothing_with_the_mean():
+def test_inpainting_continues_a_gradient_and_fills_nothing_with_the_mean() -> None:
     ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
     present = torch.ones(1, 32, 32, dtype=torch.bool)
     present[0, 12:20, 12:20] = False
@@ -199,7 +211,9 @@ def test_inpainting_continues_a_gradient_and_fills_nothing_with_the_mean():
     torch.testing.assert_close(nothing, torch.full_like(nothing, 0.5))
 
 
-def test_a_deleted_word_is_the_question_without_it(scenes_model, scene):
+def test_a_deleted_word_is_the_question_without_it(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     question = "What color is the large circle?"
     why = vx.explain(
         scenes_model,
@@ -210,7 +224,7 @@ def test_a_deleted_word_is_the_question_without_it(scenes_model, scene):
         target="red",
     )
 
-    def score(text):
+    def score(text: str) -> float:
         encoded = scenes_model.encode(vx.Example(scene.image, text))
         with torch.no_grad():
             return float(scenes_model.scores(encoded, scenes_model.leaves(encoded))[0, 0])
@@ -219,7 +233,7 @@ def test_a_deleted_word_is_the_question_without_it(scenes_model, scene):
     assert why.words[4].value == pytest.approx(expected, abs=1e-4)
 
 
-def test_several_baselines_are_averaged(curved, picture):
+def test_several_baselines_are_averaged(curved: vx.Model, picture: np.ndarray) -> None:
     each = [
         vx.explain(
             curved, picture, method="integrated_gradients", target="a", image_baseline=b, steps=32

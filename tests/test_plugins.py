@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 from unittest.mock import patch
 
 import numpy as np
@@ -18,14 +21,18 @@ OWN = Path(__file__).with_name("own.py")
 
 
 @pytest.fixture
-def own():
+def own() -> Iterator[Any]:
     with patch.dict(METHODS), patch.dict(METRICS), patch.dict(loading._own):
         yield vx.use(OWN)
 
 
-def test_a_run_by_names_in_worker_processes_equals_plain_calls(own, tmp_path):
+def test_a_run_by_names_in_worker_processes_equals_plain_calls(own: Any, tmp_path: Path) -> None:
     model, data = vx.load("blind", device="cpu"), list(vx.load_dataset("scenes:test"))[:4]
-    run = {"methods": ["contrasted_saliency:least=1"], "metrics": ["top_share"], "shard": 1}
+    run: dict[str, Any] = {
+        "methods": ["contrasted_saliency:least=1"],
+        "metrics": ["top_share"],
+        "shard": 1,
+    }
     frame = vx.evaluate(model, data, out=tmp_path / "run", workers=2, **run).frame()
     found = frame[(frame.metric == "top_share") & (frame.method == "contrasted_saliency:least=1")]
     for example, value in zip(data, found.sort_values("index").value, strict=True):
@@ -34,7 +41,7 @@ def test_a_run_by_names_in_worker_processes_equals_plain_calls(own, tmp_path):
         assert value == pytest.approx(sizes.max() / sizes.sum())
 
 
-def test_the_shell_uses_a_file(tmp_path):
+def test_the_shell_uses_a_file(tmp_path: Path) -> None:
     shell = [sys.executable, "-m", "vqa_explain.shell.app", "--use", str(OWN)]
     run = [
         "evaluate",
@@ -70,7 +77,7 @@ def test_the_shell_uses_a_file(tmp_path):
     assert "blind" in subprocess.run([*shell, "models"], capture_output=True, text=True).stdout
 
 
-def test_the_viewer_offers_it(own, scenes_model):
+def test_the_viewer_offers_it(own: Any, scenes_model: vx.Model) -> None:
     viewer = vx.Viewer(
         scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency"
     )
@@ -94,10 +101,30 @@ def test_the_viewer_offers_it(own, scenes_model):
         ),
     ],
 )
-def test_a_file_that_cannot_be_used(tmp_path, text, said):
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | None, said: str) -> None:
     path = tmp_path / "own_file.py"
     if text is not None:
         path.write_text(text)
     with pytest.raises(vx.InvalidInput, match=said):
         vx.use(path)
     assert "used_own_file" not in sys.modules
+
+
+def test_a_class_that_lacks_something_or_takes_a_name() -> None:
+    @dataclass(frozen=True)
+    class Nameless:
+        source: ClassVar[str] = "ours"
+
+    with pytest.raises(vx.InvalidInput, match="does not say its name, needs, error, cost"):
+        vx.register_method(Nameless)
+
+    @dataclass(frozen=True)
+    class Saliency:
+        name: ClassVar[str] = "saliency"
+        source: ClassVar[str] = "ours"
+        needs: ClassVar[frozenset[str]] = frozenset()
+        error: ClassVar[str] = ""
+        cost: ClassVar[str] = ""
+
+    with pytest.raises(vx.InvalidInput, match="'saliency' already"):
+        vx.register_method(Saliency)

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ vx.explain(model, "a.png", seed="3")
 """
 
 
-def test_the_names_are_listed_and_there():
+def test_the_names_are_listed_and_there() -> None:
     assert dir(vx) == sorted(vx.__all__)
     for name in vx.__all__:
         assert getattr(vx, name) is not None
@@ -28,7 +31,7 @@ def test_the_names_are_listed_and_there():
         vx.explian  # noqa: B018 - it is the access that fails
 
 
-def test_editors_see_types(tmp_path):
+def test_editors_see_types(tmp_path: Path) -> None:
     assert (files("vqa_explain") / "py.typed").is_file()
     path = tmp_path / "typed.py"
     path.write_text(TYPED)
@@ -42,7 +45,7 @@ def test_editors_see_types(tmp_path):
     assert 'No overload variant of "explain" matches argument types' in found
 
 
-def test_a_split_is_named_once(tmp_path):
+def test_a_split_is_named_once(tmp_path: Path) -> None:
     by_name, by_split = (
         vx.load_dataset("scenes:validation"),
         vx.load_dataset("scenes", "validation"),
@@ -66,7 +69,7 @@ def test_a_split_is_named_once(tmp_path):
         ("custom", "custom on cpu, image, text → one of"),
     ],
 )
-def test_a_model_says_what_it_is(models, family, said):
+def test_a_model_says_what_it_is(models: Callable[[str], Any], family: str, said: str) -> None:
     model = models(family)
     assert repr(model).startswith(f"<model {model.name!r}: ")
     assert said in repr(model)

@@ -1,6 +1,8 @@
 """Thread counts inside an explanation, and after it."""
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from vqa_explain.threads import one_thread
 
 
 @pytest.fixture(autouse=True)
-def two():
+def two() -> Iterator[None]:
     """As on a machine of two cores, where nothing else explains: a viewer that an earlier test left would hold the limit."""
     assert "vqa_explain viewer" not in {thread.name for thread in threading.enumerate()}
     limit = LINEAR_ALGEBRA.limit(limits=2)
@@ -20,10 +22,12 @@ def two():
     limit.restore_original_limits()
 
 
-def test_linear_algebra_keeps_to_one_thread_inside(linear, picture, monkeypatch):
+def test_linear_algebra_keeps_to_one_thread_inside(
+    linear: vx.Model, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen, plain = [], linear.scores
 
-    def looked(*arguments):
+    def looked(*arguments: Any) -> torch.Tensor:
         seen.append(linear_algebra_threads())
         return plain(*arguments)
 
@@ -35,15 +39,17 @@ def test_linear_algebra_keeps_to_one_thread_inside(linear, picture, monkeypatch)
     assert set(before) == {2}
 
 
-def test_it_is_as_it_was_after_several_threads_at_once(linear, picture):
+def test_it_is_as_it_was_after_several_threads_at_once(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     """One begins first and ends first, so that the other finds the limit set and must not take it for the rule."""
     begun, ended = threading.Event(), threading.Event()
 
-    def first(done, total):
+    def first(done: Any, total: Any) -> None:
         begun.set()
         ended.wait(20)
 
-    given = {"method": "rise", "image_fill": "constant", "budget": 1000}
+    given: dict[str, Any] = {"method": "rise", "image_fill": "constant", "budget": 1000}
     other = threading.Thread(target=lambda: vx.explain(linear, picture, progress=first, **given))
     with one_thread(torch.device("cpu")):
         other.start()

@@ -91,7 +91,8 @@ def ink(color: tuple[float, float, float]) -> str:
 def luminance(channels: np.ndarray) -> np.ndarray:
     """(…, 3) red, green and blue of 0 … 1 to their relative luminance (…,) of 0 … 1 (WCAG 2.2)."""
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return linear @ np.array([0.2126, 0.7152, 0.0722])
+    result: np.ndarray = linear @ np.array([0.2126, 0.7152, 0.0722])
+    return result
 
 
 def overlay(
@@ -108,4 +109,5 @@ def overlay(
 def masked(picture: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
     """The picture (H, W, 3), faded to white where values (H, W) do not speak for the answer, uint8."""
     seen = np.clip(values / scale, 0, 1)[:, :, None] if scale > 0 else np.zeros((*values.shape, 1))
-    return np.rint(picture * seen + 255 * (1 - seen)).astype(np.uint8)
+    result: np.ndarray = np.rint(picture * seen + 255 * (1 - seen)).astype(np.uint8)
+    return result

@@ -294,7 +294,8 @@ def text_of(thing: Any) -> str:
         if getattr(thing, f.name) != f.default
     }
     parts = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in changed.items()]
-    return thing.name + (":" + ",".join(parts) if parts else "")
+    result: str = thing.name + (":" + ",".join(parts) if parts else "")
+    return result
 
 
 def describe(cls: type[Any]) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """Numbers of evaluations, with truth from plain calls of the network, closed forms and simulation."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +21,7 @@ DATA = "scenes:test"
 ANSWERING = ["vilt", "lxmert", "blip", "llava", "qwen2_vl", "smolvlm", "custom"]
 
 
-def pictures(count=3):
+def pictures(count: int = 3) -> list[np.ndarray]:
     """Pictures of one size that differ in color, place and content."""
     rng = np.random.default_rng(5)
     found = [np.full((60, 90, 3), color, np.uint8) for color in ((250, 10, 10), (10, 10, 250))]
@@ -25,7 +29,7 @@ def pictures(count=3):
     return found[:count]
 
 
-def values(model, example, metric):
+def values(model: Any, example: vx.Example, metric: str) -> list[Any]:
     """The metric's values of one example, by an evaluation's own code."""
     judge = Judge(model, Plan("m", "", "d", "", None, (), (metric,)))
     rows = judge(0, example)
@@ -34,7 +38,9 @@ def values(model, example, metric):
 
 
 @pytest.mark.parametrize("family", ANSWERING)
-def test_without_the_picture_every_picture_is_worth_the_same(models, family):
+def test_without_the_picture_every_picture_is_worth_the_same(
+    models: Callable[[str], Any], family: str
+) -> None:
     model = models(family)
     examples = [example_for(model, picture) for picture in pictures()]
     if family == "lxmert":  # its pictures are features of boxes and their places
@@ -55,7 +61,7 @@ def test_without_the_picture_every_picture_is_worth_the_same(models, family):
     assert found == [[1.0]] * len(examples)
 
 
-def said_of_nothing(model, example):
+def said_of_nothing(model: Any, example: vx.Example) -> Any:
     if model.labels is None:
         gray = vx.Example(**{**vars(example), "image": np.full((60, 90, 3), 127, np.uint8)})
         return model.generate(model.encode(gray))[0]
@@ -76,8 +82,8 @@ def said_of_nothing(model, example):
 
 
 def test_without_the_picture_the_scenes_model_is_right_where_its_plain_call_is(
-    scenes_model, tmp_path
-):
+    scenes_model: vx.Model, tmp_path: Path
+) -> None:
     examples = [vx.load_dataset(DATA)[i] for i in range(60)]
     right = []
     for example in examples:
@@ -104,14 +110,16 @@ def test_without_the_picture_the_scenes_model_is_right_where_its_plain_call_is(
 
 
 @pytest.mark.parametrize("fill", ["blur", "mean", "noise", "inpaint"])
-def test_a_fill_that_shows_the_picture_is_refused(fill):
+def test_a_fill_that_shows_the_picture_is_refused(fill: str) -> None:
     with pytest.raises(vx.InvalidInput, match="choose one of: constant, drop"):
         read_metric(f"accuracy_without_image:fill={fill}")
 
 
 @pytest.mark.parametrize("matches", [0, 1, 2, 3, 10])
 @pytest.mark.parametrize("metric", ["accuracy_without_image", "accuracy_without_question"])
-def test_accuracy_without_a_modality_counts_people_as_accuracy_does(scenes_model, matches, metric):
+def test_accuracy_without_a_modality_counts_people_as_accuracy_does(
+    scenes_model: vx.Model, matches: int, metric: str
+) -> None:
     example = vx.load_dataset(DATA)[0]
     encoded = scenes_model.encode(example)
     leaves, fills = scenes_model.leaves(encoded), {"image": "constant", "text": "mask"}
@@ -130,7 +138,9 @@ def test_accuracy_without_a_modality_counts_people_as_accuracy_does(scenes_model
 
 
 @pytest.mark.parametrize("family", ["llava", "blip"])
-def test_what_a_model_writes_is_its_answer_even_if_the_truth_is_likelier(models, family):
+def test_what_a_model_writes_is_its_answer_even_if_the_truth_is_likelier(
+    models: Callable[[str], Any], family: str
+) -> None:
     model = models(family)
     example = example_for(model, pictures()[2])
     own = model.generate(model.encode(example))[0]
@@ -141,7 +151,7 @@ def test_what_a_model_writes_is_its_answer_even_if_the_truth_is_likelier(models,
         assert row["value"] == float(truth.strip().casefold() == own.strip().casefold())
 
 
-def test_an_answer_that_needs_no_input_is_said(scenes_model):
+def test_an_answer_that_needs_no_input_is_said(scenes_model: vx.Model) -> None:
     examples = [vx.load_dataset(DATA)[i] for i in range(12)]
     seen = set()
     for example in examples:
@@ -175,7 +185,7 @@ POPULATIONS = {
 
 @pytest.mark.parametrize("name", POPULATIONS)
 @pytest.mark.parametrize("count", [5, 8, 20, 60])
-def test_intervals_hold_the_true_mean_as_often_as_they_say(name, count):
+def test_intervals_hold_the_true_mean_as_often_as_they_say(name: str, count: int) -> None:
     draw, truth = POPULATIONS[name]
     rng = np.random.default_rng(count)
     bounds = (0, 1) if name == "shares at the ends" else (-np.inf, np.inf)
@@ -193,7 +203,7 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say(name, count):
 @pytest.mark.parametrize(
     ("right", "of"), [(4, 4), (0, 4), (1, 1), (0, 1), (7, 10), (120, 120), (1, 300)]
 )
-def test_shares_have_the_score_interval_of_scipy(right, of):
+def test_shares_have_the_score_interval_of_scipy(right: int, of: int) -> None:
     from scipy.stats import binomtest
 
     found = mean_interval(np.array([1.0] * right + [0.0] * (of - right)))
@@ -206,7 +216,7 @@ def test_shares_have_the_score_interval_of_scipy(right, of):
 @pytest.mark.parametrize(
     "values", [[0.3], [0.3, 0.3], [0.2, 0.4, 0.1], [0.25] * 100, [0.3] * 40 + [0.2] * 3]
 )
-def test_too_few_values_are_said_to_be(values):
+def test_too_few_values_are_said_to_be(values: list[float]) -> None:
     found = mean_interval(np.array(values))
     assert found.mean == pytest.approx(np.mean(values))
     assert not found.is_known
@@ -214,14 +224,14 @@ def test_too_few_values_are_said_to_be(values):
 
 
 @pytest.mark.parametrize("most", [1, 5])
-def test_an_interval_needs_so_many_values_that_differ(most):
+def test_an_interval_needs_so_many_values_that_differ(most: int) -> None:
     """The most common value counts once."""
     enough = np.array([0.3] * (most - 1) + [0.3, *np.linspace(0.4, 0.9, LEAST - 1)])
     assert mean_interval(enough).is_known
     assert not mean_interval(enough[:-1]).is_known
 
 
-def test_paired_differences_have_the_interval_of_agresti_and_min():
+def test_paired_differences_have_the_interval_of_agresti_and_min() -> None:
     """By hand: of 20 pairs 5 got better and 2 worse; half a pair is added to each of the four cells."""
     base = np.array([0.0] * 5 + [1.0] * 2 + [1.0] * 13)
     other = np.array([1.0] * 5 + [0.0] * 2 + [1.0] * 13)
@@ -233,7 +243,7 @@ def test_paired_differences_have_the_interval_of_agresti_and_min():
 
 @pytest.mark.parametrize("better", [0.02, 0.1, 0.3])
 @pytest.mark.parametrize("count", [4, 15, 60])
-def test_paired_differences_of_right_and_wrong_hold_the_true_one(better, count):
+def test_paired_differences_of_right_and_wrong_hold_the_true_one(better: float, count: int) -> None:
     rng = np.random.default_rng(3)
     held = []
     for _ in range(400):
@@ -245,7 +255,7 @@ def test_paired_differences_of_right_and_wrong_hold_the_true_one(better, count):
     assert np.mean(held) >= 0.92
 
 
-def test_a_run_that_differs_nowhere_is_not_told_to_differ_by_exactly_nothing():
+def test_a_run_that_differs_nowhere_is_not_told_to_differ_by_exactly_nothing() -> None:
     found = paired_interval(np.ones(4), np.ones(4))
     assert found.low < 0 < found.high
     assert not found.tells_from_zero
@@ -255,18 +265,18 @@ def test_a_run_that_differs_nowhere_is_not_told_to_differ_by_exactly_nothing():
 class Cautious(torch.nn.Module):
     """Answers by the picture's brightness; very dark pictures make it fail when gradients are asked for."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(2, 192) * torch.tensor([[0.01], [-0.01]]))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and float(x.mean().detach()) < 0.3:
             raise RuntimeError("the gradient failed")
         return x.flatten(1) @ self.weight.T
 
 
 @pytest.fixture(scope="module")
-def uneven(tmp_path_factory):
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[vx.Report, vx.Report]:
     """A run in which gradients fail for the dark half of the pictures."""
     rng = np.random.default_rng(0)
     ceilings = np.repeat([60, 256], 12)
@@ -281,7 +291,7 @@ def uneven(tmp_path_factory):
         ["accuracy", "deletion:steps=4", "sparseness"],
     )
 
-    def run(folder, keep=slice(None)):
+    def run(folder: Path, keep: Any = slice(None)) -> vx.Report:
         return vx.evaluate(
             model,
             examples[keep],
@@ -297,7 +307,9 @@ def uneven(tmp_path_factory):
     return run(folder / "all"), run(folder / "bright", slice(12, None))
 
 
-def test_methods_are_compared_over_the_examples_that_all_of_them_have(uneven):
+def test_methods_are_compared_over_the_examples_that_all_of_them_have(
+    uneven: tuple[vx.Report, vx.Report],
+) -> None:
     report, bright = uneven
     table = report.summary().set_index(["metric", "method"])
     for metric in ("deletion:steps=4", "sparseness"):
@@ -322,7 +334,7 @@ def test_methods_are_compared_over_the_examples_that_all_of_them_have(uneven):
     assert report.costs()["count"].tolist() == [12, 12]
 
 
-def test_what_no_method_could_look_at_failed_for_every_one(tmp_path):
+def test_what_no_method_could_look_at_failed_for_every_one(tmp_path: Path) -> None:
     model = vx.load(Cautious(), transform=ToTensor(), labels=["a", "b"], device="cpu")
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(3)]
@@ -337,7 +349,9 @@ def test_what_no_method_could_look_at_failed_for_every_one(tmp_path):
     }
 
 
-def test_tables_and_pages_say_how_many_and_what_failed(uneven, tmp_path):
+def test_tables_and_pages_say_how_many_and_what_failed(
+    uneven: tuple[vx.Report, vx.Report], tmp_path: Path
+) -> None:
     from rich.console import Console
 
     from vqa_explain.shell.evaluation_tables import report_tables
@@ -349,7 +363,9 @@ def test_tables_and_pages_say_how_many_and_what_failed(uneven, tmp_path):
     assert "12 failed" in uneven[0].to_html(tmp_path / "r.html").read_text()
 
 
-def test_runs_are_compared_over_the_examples_that_both_have_by_every_method(uneven):
+def test_runs_are_compared_over_the_examples_that_both_have_by_every_method(
+    uneven: tuple[vx.Report, vx.Report],
+) -> None:
     found = compare(*uneven)
     assert {row.difference.count for row in found.rows if row.method} == {12}
     assert {row.a.count for row in found.rows if row.method} == {12}
@@ -357,7 +373,7 @@ def test_runs_are_compared_over_the_examples_that_both_have_by_every_method(unev
     assert [row.difference.mean for row in methods] == pytest.approx([0.0] * len(methods))
 
 
-def test_the_difference_of_two_runs_is_the_second_less_the_first(tmp_path):
+def test_the_difference_of_two_runs_is_the_second_less_the_first(tmp_path: Path) -> None:
     """The labels of the second model are the other way round, so that it is wrong everywhere."""
     picture = np.full((8, 8, 3), 200, dtype=np.uint8)
     examples = [vx.Example(picture, answer="a", id=str(i)) for i in range(4)]

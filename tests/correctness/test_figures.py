@@ -4,6 +4,9 @@ import dataclasses
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -13,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.text import Text
 
+import vqa_explain as vx
 from vqa_explain.cost import Cost
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import RegionValue, WordValue
@@ -37,7 +41,12 @@ OWN = LinearSegmentedColormap.from_list("own", ["#004488", "#fffff4", "#bb5566"]
 VALUES = (-2.0, -0.5, 0.0, 0.5, 1.0, 2.0)  # of the regions, from the left
 
 
-def made(values=VALUES, words=(1.0, -0.5), unit="points", **changes):
+def made(
+    values: tuple[Any, ...] = VALUES,
+    words: tuple[Any, ...] = (1.0, -0.5),
+    unit: str = "points",
+    **changes: Any,
+) -> vx.Explanation:
     """An explanation with one column of pixels for each region, and words "w0", "w1" and so on."""
     labels = np.repeat(np.arange(len(values), dtype=np.int32)[None], 6, axis=0)
     said = [f"w{i}" for i in range(len(words))]
@@ -69,25 +78,25 @@ def made(values=VALUES, words=(1.0, -0.5), unit="points", **changes):
     return Explanation(**{**fields, **changes})
 
 
-def drawn(figure):
+def drawn(figure: Any) -> Any:
     """The last picture drawn in the first axes that have one: an (H, W, 4) array of colors of 0 … 1."""
     image = next(axes for axes in figure.axes if axes.get_images()).get_images()[-1]
     return image.to_rgba(image.get_array(), norm=True)
 
 
-def word_colors(figure):
+def word_colors(figure: Any) -> dict[Any, Any]:
     """The colors under the words, by the word."""
     texts = (text for axes in figure.axes for text in axes.texts)
     return {t.get_text(): t.get_bbox_patch().get_facecolor() for t in texts if t.get_bbox_patch()}
 
 
-def texts_of(figure):
+def texts_of(figure: Any) -> Any:
     return " ".join(" ".join(t.get_text() for t in figure.findobj(Text)).split())
 
 
 @pytest.mark.parametrize("name", [*DIVERGING, *SEQUENTIAL])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_maps_that_diverge_are_told_from_others(name, reverse):
+def test_maps_that_diverge_are_told_from_others(name: str, reverse: bool) -> None:
     if name not in matplotlib.colormaps:
         pytest.skip("this matplotlib has no such map")
     cmap = matplotlib.colormaps[name]
@@ -96,7 +105,7 @@ def test_maps_that_diverge_are_told_from_others(name, reverse):
 
 @pytest.mark.parametrize("cmap", ["PuOr_r", "RdGy", "seismic", OWN])
 @pytest.mark.parametrize("view", ["positive", "negative", "absolute", "signed"])
-def test_zero_has_the_middle_of_a_diverging_map_in_every_view(cmap, view):
+def test_zero_has_the_middle_of_a_diverging_map_in_every_view(cmap: Any, view: str) -> None:
     whole = matplotlib.colormaps[cmap] if isinstance(cmap, str) else cmap
     part = {
         "positive": lambda v: max(v, 0),
@@ -114,7 +123,7 @@ def test_zero_has_the_middle_of_a_diverging_map_in_every_view(cmap, view):
 
 
 @pytest.mark.parametrize("cmap", ["Reds", "turbo"])
-def test_zero_has_the_first_color_of_a_sequential_map_on_either_side(cmap):
+def test_zero_has_the_first_color_of_a_sequential_map_on_either_side(cmap: str) -> None:
     whole = matplotlib.colormaps[cmap]
     for view, sign in (("positive", 1), ("negative", -1), ("absolute", None)):
         figure = made().plot(views=[view], cmap=cmap)
@@ -127,7 +136,7 @@ def test_zero_has_the_first_color_of_a_sequential_map_on_either_side(cmap):
     ("unit", "zero"), [("points", -2.0), ("gradient size", 0.0), ("share of attention", 0.0)]
 )
 @pytest.mark.parametrize("cmap", ["PuOr_r", "Greens"])
-def test_words_have_the_colors_of_regions_of_their_value(unit, zero, cmap):
+def test_words_have_the_colors_of_regions_of_their_value(unit: str, zero: float, cmap: str) -> None:
     values, words = (1.0, 2.0, 0.5), (0.5, 2.0)
     figure = made(values, words, unit).plot(views=["signed"], cmap=cmap)
     regions, found = drawn(figure)[0], word_colors(figure)
@@ -155,7 +164,9 @@ LEGENDS = [
 
 
 @pytest.mark.parametrize(("unit", "pixels", "asked", "expected"), LEGENDS)
-def test_each_scale_has_one_legend_with_its_unit(unit, pixels, asked, expected):
+def test_each_scale_has_one_legend_with_its_unit(
+    unit: str, pixels: bool, asked: bool, expected: list[str]
+) -> None:
     words = (3.0, 0.25) if asked else ()
     why = made((1.0, 2.0, 0.5), words, unit, by_region=not pixels)
     figure = why.plot()
@@ -172,7 +183,9 @@ def test_each_scale_has_one_legend_with_its_unit(unit, pixels, asked, expected):
 
 
 @pytest.mark.parametrize(("unit", "pixels", "asked", "expected"), LEGENDS)
-def test_a_page_says_only_what_holds_of_all(unit, pixels, asked, expected):
+def test_a_page_says_only_what_holds_of_all(
+    unit: str, pixels: bool, asked: bool, expected: list[str]
+) -> None:
     why = made((1.0, 2.0, 0.5), (3.0, 0.25) if asked else (), unit, by_region=not pixels)
     intro = page([why]).split("<main>")[1].split("</p>")[0]
     one_scale = expected == ["per region or word"]
@@ -187,7 +200,7 @@ def test_a_page_says_only_what_holds_of_all(unit, pixels, asked, expected):
         assert "scales of their own" not in both
 
 
-def test_mean_scores_are_shown_from_the_smallest_to_the_largest():
+def test_mean_scores_are_shown_from_the_smallest_to_the_largest() -> None:
     values = (0.71, 0.73, 0.72)
     why = made(values, (0.7, 0.735), "mean score")
     assert (why.word_colors.bare, why.word_colors.full) == (0.7, 0.735)
@@ -205,7 +218,7 @@ def test_mean_scores_are_shown_from_the_smallest_to_the_largest():
     assert '<div class="scale">0.7<i' in article(why)
 
 
-def test_mean_scores_below_zero_and_places_that_were_not_seen():
+def test_mean_scores_below_zero_and_places_that_were_not_seen() -> None:
     labels = np.array([[0, 1, -1]], dtype=np.int32)
     picture = np.full((1, 3, 3), 120, dtype=np.uint8)
     for by_region in (True, False):
@@ -218,7 +231,7 @@ def test_mean_scores_below_zero_and_places_that_were_not_seen():
         assert first.tolist() == unseen.tolist() != second.tolist()
 
 
-def test_one_pixel_with_a_value_is_seen():
+def test_one_pixel_with_a_value_is_seen() -> None:
     image = np.zeros((30, 30))
     image[3, 4] = 2.0
     labels = np.zeros((30, 30), dtype=np.int32)
@@ -229,7 +242,7 @@ def test_one_pixel_with_a_value_is_seen():
     assert why.heat[1] == 2.0
 
 
-def texts_seen(figure):
+def texts_seen(figure: Any) -> Iterator[Any]:
     """Every text that is drawn: axes that are off draw no ticks."""
     yield from figure.texts
     for axes in figure.findobj(Axes):
@@ -264,7 +277,7 @@ LONG = {
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("views", [["overlay"], ["picture", "positive", "signed", "masked"]])
 @pytest.mark.parametrize("case", LONG)
-def test_no_text_leaves_the_figure_or_lies_on_another_part(case, views):
+def test_no_text_leaves_the_figure_or_lies_on_another_part(case: str, views: list[str]) -> None:
     why = dataclasses.replace(made(), **LONG[case])
     if case.startswith("question"):
         why = dataclasses.replace(why, words=(WordValue(why.question[:3000], 0, 3, 1.0, 0.5),))
@@ -288,7 +301,7 @@ def test_no_text_leaves_the_figure_or_lies_on_another_part(case, views):
     assert all(part.y1 <= picture.y0 + 1 for part in words for picture in pictures)
 
 
-def test_lines_that_say_nothing_are_left_out():
+def test_lines_that_say_nothing_are_left_out() -> None:
     kind = "none: attention does not add up to a score"
     sizes = made((1.0, 2.0), (1.0,), "gradient size", error=None, error_kind=kind)
     assert "none" not in texts_of(sizes.plot())
@@ -309,7 +322,7 @@ def test_lines_that_say_nothing_are_left_out():
         (12345, 1, "12,345 forward passes, 1 backward pass, "),
     ],
 )
-def test_passes_are_counted_in_english(forwards, backwards, expected):
+def test_passes_are_counted_in_english(forwards: int, backwards: int, expected: str) -> None:
     why = made(cost=Cost(forwards, backwards, 0.5))
     for text in (repr(why), article(why), payload(why, packed)["origin"]):
         assert expected in text
@@ -326,7 +339,9 @@ console.log(JSON.stringify(places.map((place) => regionAt(labels, place))));
 
 
 @pytest.mark.parametrize("count", [3, 65_535, 65_536, 80_000])
-def test_every_region_arrives_in_the_viewer_under_its_own_number(count, tmp_path):
+def test_every_region_arrives_in_the_viewer_under_its_own_number(
+    count: int, tmp_path: Path
+) -> None:
     if shutil.which("node") is None:
         pytest.skip("no node on this machine")
     side = 300

@@ -5,6 +5,9 @@ import dataclasses
 import logging
 import warnings
 from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,16 +29,16 @@ LABELS = ["red", "green", "blue"]
 
 
 @pytest.fixture(scope="module")
-def picture():
+def picture() -> np.ndarray:
     return np.random.default_rng(7).integers(0, 255, (36, 48, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def made():
+def made() -> Callable[..., Any]:
     """Family → its network and processor, made once."""
     known = {}
 
-    def make(family):
+    def make(family: str) -> Any:
         if family not in known:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
@@ -49,14 +52,14 @@ def made():
     return make
 
 
-def explained(model, picture, **settings):
+def explained(model: Any, picture: np.ndarray, **settings: Any) -> Any:
     settings = {"method": "leave_one_out", "regions": 2, **settings}
     if model.labels is None:
         settings["answers"] = ["yes", "no"]
     return vx.explain(model, example_for(model, picture), **settings)
 
 
-def same(one, other):
+def same(one: Any, other: Any) -> None:
     np.testing.assert_allclose(
         [a.probability for a in one.answers], [a.probability for a in other.answers], rtol=1e-4
     )
@@ -67,7 +70,7 @@ def same(one, other):
 # Wrappers
 
 
-def with_lora(module):
+def with_lora(module: torch.nn.Module) -> Any:
     """LoRA in every layer of attention, with weights that change the scores."""
     peft = pytest.importorskip("peft")
     layers = {n.split(".")[-1] for n, m in module.named_modules() if isinstance(m, nn.Linear)}
@@ -83,10 +86,10 @@ def with_lora(module):
 class Subclassed:
     """Gives a module the class of a user's own, which does what its parent does."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(self, module):
+    def __call__(self, module: torch.nn.Module) -> torch.nn.Module:
         module.__class__ = type(self.name, (type(module),), {})
         return module
 
@@ -104,7 +107,9 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("family", ["vilt", "clip", "llava", "vit"])
-def test_wrapped_models_are_explained_as_what_they_are(family, wrapper, made, picture):
+def test_wrapped_models_are_explained_as_what_they_are(
+    family: str, wrapper: str, made: Callable[..., Any], picture: np.ndarray
+) -> None:
     module, processor = made(family)
     plain = vx.load(copy.deepcopy(module), processor=processor, device="cpu")
     model = vx.load(WRAPPERS[wrapper](module), processor=processor, device="cpu")
@@ -114,7 +119,9 @@ def test_wrapped_models_are_explained_as_what_they_are(family, wrapper, made, pi
 
 @pytest.mark.parametrize("family", ["vilt", "blip", "clip", "llava", "qwen2_vl", "vit"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_adapters_of_peft_stay_active(family, compiled, made, picture):
+def test_adapters_of_peft_stay_active(
+    family: str, compiled: bool, made: Callable[..., Any], picture: np.ndarray
+) -> None:
     module, processor = made(family)
     base = vx.load(copy.deepcopy(module), processor=processor, device="cpu")
     wrapped = with_lora(module)
@@ -132,7 +139,9 @@ def test_adapters_of_peft_stay_active(family, compiled, made, picture):
     assert not np.allclose(found.image, without.image, rtol=1e-2)
 
 
-def test_lora_gives_the_scores_of_its_plain_call(made, picture):
+def test_lora_gives_the_scores_of_its_plain_call(
+    made: Callable[..., Any], picture: np.ndarray
+) -> None:
     module, processor = made("vilt")
     wrapped = with_lora(module)
     inputs = processor(picture, QUESTION, return_tensors="pt")
@@ -143,7 +152,7 @@ def test_lora_gives_the_scores_of_its_plain_call(made, picture):
         assert answer.probability == pytest.approx(float(expected[answer.index]), rel=1e-4)
 
 
-def test_adapters_that_are_no_layers_are_refused(made):
+def test_adapters_that_are_no_layers_are_refused(made: Callable[..., Any]) -> None:
     peft = pytest.importorskip("peft")
     module, processor = made("llava")
     learned = peft.PromptTuningConfig(
@@ -158,7 +167,7 @@ def test_adapters_that_are_no_layers_are_refused(made):
         vx.load(wrapped, processor=processor, device="cpu")
 
 
-def test_distributed_data_parallel(made, picture):
+def test_distributed_data_parallel(made: Callable[..., Any], picture: np.ndarray) -> None:
     if not torch.distributed.is_available():
         pytest.skip("this build of torch has no distributed part")
     store = torch.distributed.HashStore()
@@ -176,7 +185,7 @@ def test_distributed_data_parallel(made, picture):
 
 
 @pytest.mark.parametrize("way", ["whole", "layer", "function"])
-def test_networks_compiled_in_place(way, picture):
+def test_networks_compiled_in_place(way: str, picture: np.ndarray) -> None:
     """Compiled code ignores hooks that are put on its layers later, as class activation maps do."""
     torch._dynamo.reset()
     network = small()
@@ -199,7 +208,7 @@ def test_networks_compiled_in_place(way, picture):
             assert after[name].get(key) is own.get(key)
 
 
-def test_words_reach_a_network_that_was_compiled_in_place(picture):
+def test_words_reach_a_network_that_was_compiled_in_place(picture: np.ndarray) -> None:
     from custom_net import custom, network
 
     torch._dynamo.reset()
@@ -221,32 +230,36 @@ def test_words_reach_a_network_that_was_compiled_in_place(picture):
 class Passing(nn.Module):
     """A wrapper of nobody's that passes everything on."""
 
-    def __init__(self, inner):
+    def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner = inner
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         return self.inner(*args, **kwargs)
 
 
 class WithConfig(Passing):
-    def __init__(self, inner):
+    def __init__(self, inner: Any) -> None:
         super().__init__(inner)
         self.config = inner.config
 
 
 class Asking(nn.Module):
-    def __init__(self, inner):
+    def __init__(self, inner: Any) -> None:
         super().__init__()
         self.inner = inner
 
-    def forward(self, input_ids, pixel_values):
+    def forward(
+        self, input_ids: "torch.Tensor | OwnVqa", pixel_values: torch.Tensor
+    ) -> torch.Tensor:
         return self.inner(input_ids=input_ids, pixel_values=pixel_values)
 
 
 @pytest.mark.parametrize("family", ["vilt", "blip", "clip", "llava", "qwen2_vl", "lxmert"])
 @pytest.mark.parametrize("hold", [Passing, WithConfig, Asking])
-def test_networks_that_take_text_are_no_classifiers(family, hold, made):
+def test_networks_that_take_text_are_no_classifiers(
+    family: str, hold: type[Passing] | type[WithConfig] | type[Asking], made: Callable[..., Any]
+) -> None:
     module, _ = made(family)
     with pytest.raises(vx.InvalidInput, match="processor="):
         vx.load(hold(module), transform=ToTensor(), labels=LABELS, device="cpu")
@@ -272,20 +285,26 @@ def test_networks_that_take_text_are_no_classifiers(family, hold, made):
         ),
     ],
 )
-def test_other_networks_of_transformers_are_refused(make, told):
+def test_other_networks_of_transformers_are_refused(make: Callable[..., Any], told: str) -> None:
     with pytest.raises(vx.InvalidInput, match=told):
         vx.load(make(), transform=ToTensor(), processor=ToTensor(), labels=LABELS, device="cpu")
 
 
-def test_a_classifier_around_a_model_of_both_says_how_it_is_called(made, picture):
+def test_a_classifier_around_a_model_of_both_says_how_it_is_called(
+    made: Callable[..., Any], picture: np.ndarray
+) -> None:
     module, processor = made("vilt")
     fixed = processor.tokenizer(QUESTION, return_tensors="pt")["input_ids"]
 
-    def call(network, pixels):
+    def call(network: torch.nn.Module, pixels: torch.Tensor) -> Any:
         return network(input_ids=fixed.expand(len(pixels), -1), pixel_values=pixels).logits
 
     # It draws the order of its patches, which changes no score; the self-check refuses what draws.
-    named = {"transform": ToTensor(), "call": call, "labels": ["yes", "no", "red", "blue"]}
+    named: dict[str, Any] = {
+        "transform": ToTensor(),
+        "call": call,
+        "labels": ["yes", "no", "red", "blue"],
+    }
     with pytest.raises(vx.InvalidInput, match="random states stay as they were"):
         vx.load(module, device="cpu", **named)
     model = vx.load(module, device="cpu", check=False, **named)
@@ -300,7 +319,7 @@ def test_a_classifier_around_a_model_of_both_says_how_it_is_called(made, picture
 
 
 class OwnVqa(nn.Module):
-    def __init__(self, see=None):
+    def __init__(self, see: torch.nn.Sequential | None = None) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(6)
@@ -309,7 +328,9 @@ class OwnVqa(nn.Module):
             self.join = nn.Linear(9, 4)
         self.see = see or small()
 
-    def forward(self, pixels, tokens, dtype=None):
+    def forward(
+        self, pixels: torch.Tensor, tokens: torch.Tensor, dtype: torch.Tensor | None = None
+    ) -> torch.Tensor:
         asked = torch.tanh(self.mix(self.words(tokens).to(dtype or self.words.weight.dtype))).mean(
             1
         )
@@ -319,7 +340,7 @@ class OwnVqa(nn.Module):
         return self.join(torch.cat([seen, asked * seen.mean(1, keepdim=True)], dim=1))
 
 
-def own_vqa(module=None, form=None, **settings):
+def own_vqa(module: OwnVqa | None = None, form: Any = None, **settings: Any) -> vx.CustomModel:
     module = OwnVqa() if module is None else module
     if form is not None:
         inner, module = module, module
@@ -335,15 +356,15 @@ def own_vqa(module=None, form=None, **settings):
 
 
 class Formed(nn.Module):
-    def __init__(self, network, form):
+    def __init__(self, network: torch.nn.Module, form: Any) -> None:
         super().__init__()
         self.network, self.form = network, form
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return self.form(self.network(pixels, tokens))
 
 
-def small(channels=3, classes=3):
+def small(channels: int = 3, classes: int = 3) -> torch.nn.Sequential:
     """A convolutional network in which places differ."""
     with torch.random.fork_rng():
         torch.manual_seed(4)
@@ -356,7 +377,7 @@ def small(channels=3, classes=3):
         ).eval()
 
 
-def loaded(network, **settings):
+def loaded(network: torch.nn.Module, **settings: Any) -> vx.Model:
     return vx.load(
         network, **{"transform": ToTensor(), "labels": LABELS, "device": "cpu", **settings}
     )
@@ -365,12 +386,16 @@ def loaded(network, **settings):
 class Giving(nn.Module):
     """A network whose scores are somewhere in what it gives."""
 
-    def __init__(self, form, network=None):
+    def __init__(
+        self,
+        form: Callable[..., Any] | Callable[..., dict[str, Any]] | Callable[..., torch.Tensor],
+        network: Any = None,
+    ) -> None:
         super().__init__()
         self.network = network or small()
         self.form = form
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.form(self.network(pixels))
 
 
@@ -401,7 +426,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_scores_are_found_in_what_a_network_gives(form, picture):
+def test_scores_are_found_in_what_a_network_gives(form: str, picture: np.ndarray) -> None:
     expected = loaded(small())
     model = loaded(Giving(FORMS[form]))
     for settings in (
@@ -414,7 +439,7 @@ def test_scores_are_found_in_what_a_network_gives(form, picture):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_scores_of_custom_models_are_found(form, picture):
+def test_scores_of_custom_models_are_found(form: str, picture: np.ndarray) -> None:
     expected, model = own_vqa(), own_vqa(form=FORMS[form])
     for method in ("leave_one_out", "saliency"):
         one, other = (explained(m, picture, method=method) for m in (model, expected))
@@ -435,7 +460,7 @@ UNCLEAR = {
 
 
 @pytest.mark.parametrize("form", UNCLEAR)
-def test_unclear_outputs_are_refused_and_call_says_them(form, picture):
+def test_unclear_outputs_are_refused_and_call_says_them(form: str, picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput, match="call="):
         explained(loaded(Giving(UNCLEAR[form])), picture)
     with pytest.raises(vx.InvalidInput, match="call="):
@@ -444,14 +469,14 @@ def test_unclear_outputs_are_refused_and_call_says_them(form, picture):
     same(explained(model, picture), explained(loaded(small()), picture))
 
 
-def test_without_labels_several_tensors_are_unclear(picture):
+def test_without_labels_several_tensors_are_unclear(picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput, match="call="):
         explained(loaded(Giving(lambda y: (y, y.repeat(1, 3))), labels=None), picture)
     model = loaded(Giving(lambda y: (y, y.sum())), labels=None)
     assert len(explained(model, picture).answers) == 3
 
 
-def test_a_wrong_number_of_labels_is_told_also_within_a_dict(picture):
+def test_a_wrong_number_of_labels_is_told_also_within_a_dict(picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput, match="has 3 classes and 2 labels"):
         explained(loaded(Giving(lambda y: {"class": y}), labels=["a", "b"]), picture)
 
@@ -460,15 +485,15 @@ def test_a_wrong_number_of_labels_is_told_also_within_a_dict(picture):
 
 
 class Scaled(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.network = small()
 
-    def forward(self, pixels, scale, *, shift):
+    def forward(self, pixels: torch.Tensor, scale: torch.Tensor, *, shift: Any) -> torch.Tensor:
         return self.network(pixels) * scale + shift
 
 
-def test_a_second_input_is_named(picture):
+def test_a_second_input_is_named(picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput, match=r"'scale', 'shift'.*call="):
         loaded(Scaled())
     model = loaded(Scaled(), call=lambda network, pixels: network(pixels, 2.0, shift=0.5))
@@ -476,18 +501,20 @@ def test_a_second_input_is_named(picture):
     np.testing.assert_allclose(doubled.image, 2 * single.image, atol=1e-5)
 
 
-def test_a_second_input_of_a_scripted_network_is_named(picture):
+def test_a_second_input_of_a_scripted_network_is_named(picture: np.ndarray) -> None:
     class TakesTwo(nn.Module):
-        def forward(self, pixels, metadata):
+        def forward(self, pixels: torch.Tensor, metadata: torch.Tensor) -> torch.Tensor:
             return pixels.mean((2, 3)) + metadata
 
     with pytest.raises(vx.InvalidInput, match=r"metadata.*call="):
         loaded(torch.jit.script(TakesTwo()))
 
 
-def test_a_third_input_of_a_custom_model_is_named():
+def test_a_third_input_of_a_custom_model_is_named() -> None:
     class TakesThree(OwnVqa):
-        def forward(self, pixels, tokens, lengths):
+        def forward(
+            self, pixels: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
+        ) -> torch.Tensor:
             return super().forward(pixels, tokens)
 
     with pytest.raises(vx.InvalidInput, match=r"'lengths'.*call="):
@@ -497,11 +524,11 @@ def test_a_third_input_of_a_custom_model_is_named():
 # Channels
 
 
-def as_channels(count):
+def as_channels(count: int) -> Callable[..., torch.Tensor]:
     """A transform whose channels are mixtures of the picture's."""
     mixture = np.random.default_rng(count).uniform(0.1, 1, (count, 3)).astype(np.float32)
 
-    def transform(image):
+    def transform(image: Any) -> torch.Tensor:
         values = np.asarray(image, dtype=np.float32) / 255
         return torch.from_numpy(np.einsum("kc,hwc->khw", mixture, values))
 
@@ -510,14 +537,16 @@ def as_channels(count):
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 6])
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_networks_of_any_number_of_channels(channels, method, picture):
+def test_networks_of_any_number_of_channels(
+    channels: int, method: str, picture: np.ndarray
+) -> None:
     """Values add up as those of a network of three channels, with the mixture as its first layer, do."""
     model = loaded(small(channels), transform=as_channels(channels))
     mixture = np.random.default_rng(channels).uniform(0.1, 1, (channels, 3)).astype(np.float32)
     mixing = nn.Conv2d(3, channels, 1, bias=False)
     mixing.weight.data = torch.from_numpy(mixture)[:, :, None, None]
     joint = loaded(nn.Sequential(mixing, *small(channels)))
-    settings = {"method": method, "regions": 2}
+    settings: dict[str, Any] = {"method": method, "regions": 2}
     if not METHODS[method].needs <= model.capabilities or method == "interactions":
         pytest.skip("not for classifiers")
     if "budget" in METHODS[method].__dataclass_fields__:
@@ -541,7 +570,7 @@ def test_networks_of_any_number_of_channels(channels, method, picture):
         np.testing.assert_allclose(values[0], values[1], atol=2e-5 * (1 + np.abs(values).max()))
 
 
-def rows_of(folder):
+def rows_of(folder: Path) -> list[Any]:
     """What a run wrote, of which nothing may be an error."""
     rows = [
         row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
@@ -551,7 +580,9 @@ def rows_of(folder):
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_metrics_and_viewer_of_other_channels(channels, picture, tmp_path):
+def test_metrics_and_viewer_of_other_channels(
+    channels: int, picture: np.ndarray, tmp_path: Path
+) -> None:
     model = loaded(small(channels), transform=as_channels(channels))
     rows = [vx.Example(picture, answer="red"), vx.Example(255 - picture, answer="blue")]
     metrics = ["deletion", "insertion", "road", "sensitivity_max", "parameter_randomization"]
@@ -568,7 +599,9 @@ def test_metrics_and_viewer_of_other_channels(channels, picture, tmp_path):
 
 
 @pytest.mark.parametrize(("given", "wanted"), [(1, 3), (3, 1), (4, 3), (3, 4)])
-def test_a_wrong_number_of_channels_names_both(given, wanted, picture):
+def test_a_wrong_number_of_channels_names_both(
+    given: int, wanted: int, picture: np.ndarray
+) -> None:
     told = rf"{given} channels, and its layer '0' takes {wanted}"
     with pytest.raises(vx.InvalidInput, match=told):
         explained(loaded(small(wanted), transform=as_channels(given)), picture)
@@ -584,11 +617,11 @@ def test_a_wrong_number_of_channels_names_both(given, wanted, picture):
 class One(nn.Module):
     """Takes one picture only, as code with `view(1, …)` or `squeeze(0)` does."""
 
-    def __init__(self, way, rows=1):
+    def __init__(self, way: str, rows: int = 1) -> None:
         super().__init__()
         self.network, self.way, self.rows = small(), way, rows
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         if self.way == "refuses" and len(pixels) != self.rows:
             raise ValueError(f"takes {self.rows}")
         maps = self.network[:3](pixels)
@@ -604,7 +637,9 @@ class One(nn.Module):
 @pytest.mark.parametrize(
     "method", ["shapley", "saliency", "integrated_gradients", "grad_cam", "rise", "occlusion"]
 )
-def test_networks_that_take_one_picture(way, method, picture, caplog):
+def test_networks_that_take_one_picture(
+    way: str, method: str, picture: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
     """The truth is a game of single calls, which a network that takes any number is made to be."""
     budget = {"budget": 100} if method in ("shapley", "rise") else {}
     network = One(way)
@@ -613,18 +648,20 @@ def test_networks_that_take_one_picture(way, method, picture, caplog):
         found = explained(model, picture, method=method, **budget)
     assert "one picture at a time" in caplog.text
 
-    def one_by_one(inner, pixels):
+    def one_by_one(inner: Any, pixels: torch.Tensor) -> torch.Tensor:
         return torch.cat([inner(one[None]) for one in pixels])
 
     expected = explained(loaded(network, call=one_by_one), picture, method=method, **budget)
     same(found, expected)
 
 
-def test_a_network_that_takes_any_number_of_pictures_is_given_several(picture, caplog):
+def test_a_network_that_takes_any_number_of_pictures_is_given_several(
+    picture: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
     counts = []
 
     class Counts(Giving):
-        def forward(self, pixels):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             counts.append(len(pixels))
             return super().forward(pixels)
 
@@ -634,22 +671,22 @@ def test_a_network_that_takes_any_number_of_pictures_is_given_several(picture, c
     assert "one picture at a time" not in caplog.text
 
 
-def test_deep_lift_refuses_networks_of_one_picture(picture):
+def test_deep_lift_refuses_networks_of_one_picture(picture: np.ndarray) -> None:
     with pytest.raises(vx.Unsupported, match="two pictures in one call"):
         explained(loaded(One("refuses")), picture, method="deep_lift")
 
 
 @pytest.mark.parametrize("rows", [2, 4, 5])
 @pytest.mark.parametrize("method", ["shapley", "saliency", "integrated_gradients", "grad_cam"])
-def test_networks_of_a_fixed_batch(rows, method, picture):
+def test_networks_of_a_fixed_batch(rows: int, method: str, picture: np.ndarray) -> None:
     found = explained(loaded(One("refuses", rows)), picture, method=method)
     same(found, explained(loaded(small()), picture, method=method))
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_custom_models_of_a_fixed_batch(rows, picture):
+def test_custom_models_of_a_fixed_batch(rows: int, picture: np.ndarray) -> None:
     class Fixed(OwnVqa):
-        def forward(self, pixels, tokens):
+        def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
             assert len(pixels) == len(tokens) == rows
             return super().forward(pixels, tokens)
 
@@ -670,7 +707,7 @@ def test_custom_models_of_a_fixed_batch(rows, picture):
 @pytest.mark.parametrize(
     "method", ["leave_one_out", "saliency", "integrated_gradients", "smoothgrad"]
 )
-def test_number_types(dtype, method, picture):
+def test_number_types(dtype: torch.dtype, method: str, picture: np.ndarray) -> None:
     """Values are those of the network in single precision, as closely as the number type can have them."""
     fill = {"image_fill": "constant"} if method == "leave_one_out" else {}
     for make in (lambda d: loaded(small().to(d)), lambda d: own_vqa(OwnVqa().to(d))):
@@ -685,7 +722,7 @@ def test_number_types(dtype, method, picture):
             assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98
 
 
-def test_a_network_of_two_number_types(picture):
+def test_a_network_of_two_number_types(picture: np.ndarray) -> None:
     """The pixels get the type that the network can take, not that of the weights that come first."""
     module = OwnVqa()
     module.words.double()
@@ -697,7 +734,9 @@ def test_a_network_of_two_number_types(picture):
 @pytest.mark.parametrize(
     "method", ["leave_one_out", "saliency", "integrated_gradients", "grad_cam", "guided_backprop"]
 )
-def test_inference_mode_anywhere(method, picture, made):
+def test_inference_mode_anywhere(
+    method: str, picture: np.ndarray, made: Callable[..., Any]
+) -> None:
     expected = explained(loaded(small()), picture, method=method)
     with torch.inference_mode():
         network = small()
@@ -710,7 +749,9 @@ def test_inference_mode_anywhere(method, picture, made):
 
 
 @pytest.mark.parametrize("family", ["vilt", "llava", "vit"])
-def test_transformers_made_under_inference_mode(family, made, picture):
+def test_transformers_made_under_inference_mode(
+    family: str, made: Callable[..., Any], picture: np.ndarray
+) -> None:
     module, processor = made(family)
     plain = explained(
         vx.load(copy.deepcopy(module), processor=processor, device="cpu"),
@@ -726,7 +767,7 @@ def test_transformers_made_under_inference_mode(family, made, picture):
     same(explained(model, picture, method="saliency"), plain)
 
 
-def test_weights_on_the_meta_device_are_refused():
+def test_weights_on_the_meta_device_are_refused() -> None:
     with torch.device("meta"):
         network = nn.Sequential(nn.Conv2d(3, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(vx.InvalidInput, match="meta device"):
@@ -737,18 +778,18 @@ def test_weights_on_the_meta_device_are_refused():
         own_vqa(module)
 
 
-def test_a_device_that_is_not_there_is_named():
+def test_a_device_that_is_not_there_is_named() -> None:
     missing = "cuda" if not torch.cuda.is_available() else "xpu"
     with pytest.raises(vx.InvalidInput, match=f"cannot be moved to {missing}"):
         loaded(small(), device=missing)
 
 
 class NoWeights(nn.Module):
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return torch.stack([pixels[:, c].mean((1, 2)) * (c + 1) for c in range(3)], dim=1)
 
 
-def test_networks_without_parameters(picture):
+def test_networks_without_parameters(picture: np.ndarray) -> None:
     model = loaded(NoWeights())
     found = explained(model, picture, method="input_x_gradient", target="blue")
     assert found.image.sum() == pytest.approx(3 * (picture[:, :, 2] / 255).mean(), rel=1e-4)
@@ -763,35 +804,35 @@ def test_networks_without_parameters(picture):
 # Gradients that are not there
 
 
-def quantized(network):
+def quantized(network: torch.nn.Module) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.ao.quantization.quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)
 
 
 class Step(nn.Module):
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.sign(x)
 
 
 class Frozen(nn.Module):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.network = small()
 
     @torch.no_grad()
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.network(pixels)
 
 
 class Residual(nn.Module):
     """A quantized branch beside one of real numbers: a gradient exists, and is not the score's."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.network, self.branch = small(), quantized(nn.Sequential(nn.Linear(3, 3)))
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         y = self.network(pixels)
         return y + self.branch(y)
 
@@ -806,7 +847,9 @@ BLIND = {
 
 
 @pytest.mark.parametrize("kind", BLIND)
-def test_networks_without_gradients_are_not_given_maps_of_zeros(kind, picture):
+def test_networks_without_gradients_are_not_given_maps_of_zeros(
+    kind: str, picture: np.ndarray
+) -> None:
     for method in (m for m in METHODS if "gradients" in METHODS[m].needs):
         with pytest.raises(vx.Unsupported, match="gradient"):
             vx.explain(loaded(BLIND[kind]()), picture, method=method)
@@ -822,22 +865,22 @@ def test_networks_without_gradients_are_not_given_maps_of_zeros(kind, picture):
     assert change != 0
 
 
-def test_a_network_that_does_not_look_at_the_picture_has_true_zeros(picture):
+def test_a_network_that_does_not_look_at_the_picture_has_true_zeros(picture: np.ndarray) -> None:
     class Blind(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.answer = nn.Parameter(torch.tensor([[1.0, 2.0, 3.0]]))
 
-        def forward(self, pixels):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return self.answer.expand(len(pixels), -1)
 
     for method in ("saliency", "integrated_gradients", "leave_one_out"):
         assert not explained(loaded(Blind()), picture, method=method).image.any()
 
 
-def test_a_custom_model_with_quantized_words(picture):
+def test_a_custom_model_with_quantized_words(picture: np.ndarray) -> None:
     class Quantized(OwnVqa):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.mix = quantized(nn.Sequential(nn.Linear(6, 6)))
 
@@ -848,7 +891,9 @@ def test_a_custom_model_with_quantized_words(picture):
 
 
 @pytest.mark.parametrize("family", ["vilt", "llava"])
-def test_quantized_models_of_transformers_are_refused_by_gradients(family, made, picture):
+def test_quantized_models_of_transformers_are_refused_by_gradients(
+    family: str, made: Callable[..., Any], picture: np.ndarray
+) -> None:
     module, processor = made(family)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -859,7 +904,7 @@ def test_quantized_models_of_transformers_are_refused_by_gradients(family, made,
         explained(model, picture, method="saliency")
 
 
-def test_quantized_networks_are_evaluated(picture, tmp_path):
+def test_quantized_networks_are_evaluated(picture: np.ndarray, tmp_path: Path) -> None:
     rows = [vx.Example(picture, answer="red"), vx.Example(255 - picture, answer="blue")]
     model, settings = loaded(quantized(small())), {"regions": 2, "workers": 1}
     vx.evaluate(model, rows, ["leave_one_out"], ["accuracy", "deletion"], tmp_path, **settings)
@@ -875,7 +920,7 @@ class Device(torch.Tensor):
     """A tensor of a device that has no float64, as "mps" has none: it must be moved to the CPU first."""
 
     @classmethod
-    def __torch_function__(cls, func, types, args=(), kwargs=None):
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.Tensor.cpu:
             return args[0].as_subclass(torch.Tensor)
@@ -887,7 +932,7 @@ class Device(torch.Tensor):
         return found
 
 
-def _flat(found):
+def _flat(found: Any) -> list[Any]:
     return (
         [part for one in found for part in _flat(one)]
         if isinstance(found, list | tuple)
@@ -895,7 +940,7 @@ def _flat(found):
     )
 
 
-def test_the_device_refuses_float64():
+def test_the_device_refuses_float64() -> None:
     x = torch.ones(3).as_subclass(Device)
     for wrong in (
         x.double,
@@ -910,11 +955,11 @@ def test_the_device_refuses_float64():
     assert x.detach().cpu().double().tolist() == [1, 1, 1]
 
 
-def on_device(model):
+def on_device(model: Any) -> Any:
     """The model with pixels, and everything that is made of them, on such a device."""
     encode = model.encode
 
-    def moved(example):
+    def moved(example: vx.Example) -> Any:
         encoded = encode(example)
         return dataclasses.replace(encoded, pixels=encoded.pixels.as_subclass(Device))
 
@@ -937,7 +982,9 @@ HELD = {
 
 
 @pytest.mark.parametrize("kind", HELD)
-def test_no_method_needs_float64_of_a_device(kind, made, picture):
+def test_no_method_needs_float64_of_a_device(
+    kind: str, made: Callable[..., Any], picture: np.ndarray
+) -> None:
     plain, model = HELD[kind](made), on_device(HELD[kind](made))
     assert isinstance(model.encode(example_for(model, picture)).pixels, Device)
     assert isinstance(model.leaves(model.encode(example_for(model, picture)))["image"], Device)
@@ -960,7 +1007,9 @@ def test_no_method_needs_float64_of_a_device(kind, made, picture):
 
 
 @pytest.mark.parametrize("kind", ["classifier", "custom", "vilt"])
-def test_no_metric_needs_float64_of_a_device(kind, made, picture, tmp_path):
+def test_no_metric_needs_float64_of_a_device(
+    kind: str, made: Callable[..., Any], picture: np.ndarray, tmp_path: Path
+) -> None:
     model = on_device(HELD[kind](made))
     rows = [
         dataclasses.replace(example_for(model, p), answer=str(model.labels[0]))
@@ -971,7 +1020,7 @@ def test_no_metric_needs_float64_of_a_device(kind, made, picture, tmp_path):
     assert len({row["metric"] for row in rows_of(tmp_path)}) > 6
 
 
-def test_whatifs_need_no_float64(made, picture):
+def test_whatifs_need_no_float64(made: Callable[..., Any], picture: np.ndarray) -> None:
     from vqa_explain.viewer.whatif import changed
 
     model = on_device(loaded(small()))

@@ -1,8 +1,10 @@
 """Interactions are shown with their standard errors; a value within them is not a finding."""
 
 import io
+from collections.abc import Callable
 from math import erfc, sqrt
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,12 @@ from vqa_explain.viewer.export import article
 from vqa_explain.viewer.payload import payload, raw
 
 
-def made(values, errors, budget=1000, **more):
+def made(
+    values: list[list[float]] | np.ndarray,
+    errors: list[list[float]] | np.ndarray | None,
+    budget: int = 1000,
+    **more: Any,
+) -> vx.Explanation:
     """An explanation with these interactions (words, regions) and nothing else of interest."""
     words, regions = np.shape(values)
     text = [f"word{i}" for i in range(words)]
@@ -57,7 +64,7 @@ def made(values, errors, budget=1000, **more):
     return Explanation(**{**fields, **more})
 
 
-def everywhere(why):
+def everywhere(why: vx.Explanation) -> dict[str, str]:
     """The text of every place that shows interactions."""
     console = Console(width=400, record=True, file=io.StringIO())
     for table in explanation_tables(why):
@@ -72,7 +79,7 @@ def everywhere(why):
     }
 
 
-def test_the_issues_case_is_no_finding_and_says_the_budget():
+def test_the_issues_case_is_no_finding_and_says_the_budget() -> None:
     """+1.32 ± 1.69 at 1,000 evaluations is within two errors until 1,000 · (2 · 1.69 / 1.32)² = 6,557."""
     why = made([[1.32, 0.1], [0.2, -0.3]], [[1.69, 0.5], [0.5, 0.5]])
     assert needed_budget(why.pairs[0], 1000) == 6600
@@ -86,7 +93,7 @@ def test_the_issues_case_is_no_finding_and_says_the_budget():
         assert "none of 4 pairs beyond 2 standard errors" in " ".join(text.split()), place
 
 
-def test_what_stands_out_is_ranked_by_value_over_error_and_shown_with_it():
+def test_what_stands_out_is_ranked_by_value_over_error_and_shown_with_it() -> None:
     why = made([[5.0, 1.0, 0.0], [-2.0, 0.5, 9.0]], [[1.0, 0.1, 0.1], [0.1, 0.5, 9.0]])
     assert [(p.word, p.region) for p in why.pairs[:3]] == [(1, 0), (0, 1), (0, 0)]
     assert why.pairs[0].ratio == pytest.approx(20)
@@ -96,7 +103,7 @@ def test_what_stands_out_is_ranked_by_value_over_error_and_shown_with_it():
         assert "+9" not in text, place
 
 
-def test_pairs_at_the_level_of_chance_are_counted_and_not_named():
+def test_pairs_at_the_level_of_chance_are_counted_and_not_named() -> None:
     rng = np.random.default_rng(0)
     why = made(rng.normal(size=(7, 49)), np.ones((7, 49)))
     beyond = int((np.abs(why.interactions) >= 2).sum())
@@ -109,14 +116,14 @@ def test_pairs_at_the_level_of_chance_are_counted_and_not_named():
     assert "raise the budget to about" in said
 
 
-def test_exact_values_need_no_budget_and_zeros_are_no_findings():
+def test_exact_values_need_no_budget_and_zeros_are_no_findings() -> None:
     why = made([[1.0, 1e-17], [0.0, -0.5]], np.zeros((2, 2)))
     found, said = why.findings()
     assert [(p.word, p.region) for p in found] == [(0, 0), (1, 1)]
     assert said == "2 of 4 pairs beyond 2 standard errors"
 
 
-def test_chance_finds_nothing_among_exact_values():
+def test_chance_finds_nothing_among_exact_values() -> None:
     """One of 100 exact pairs is no zero, where chance would put five of as many estimates."""
     values = np.zeros((10, 10))
     values[3, 4] = -0.5
@@ -126,12 +133,12 @@ def test_chance_finds_nothing_among_exact_values():
     assert said == "1 of 100 pairs beyond 2 standard errors"
 
 
-def test_pairs_that_stand_out_alike_are_ranked_by_size():
+def test_pairs_that_stand_out_alike_are_ranked_by_size() -> None:
     why = made([[0.5, -2.0], [1.0, 0.0]], np.zeros((2, 2)))
     assert [pair.value for pair in why.pairs] == [-2.0, 1.0, 0.5, 0.0]
 
 
-def test_a_method_that_states_no_errors_has_no_findings():
+def test_a_method_that_states_no_errors_has_no_findings() -> None:
     why = made([[3.0, 1.0]], None)
     assert why.findings() == ([], "the method states no error of its 2 pairs, so none is named")
     for place, text in everywhere(why).items():
@@ -145,7 +152,9 @@ def test_a_method_that_states_no_errors_has_no_findings():
     ratio=st.floats(1.0, 5.0),
 )
 @settings(deadline=None, max_examples=100)
-def test_the_needed_budget_brings_the_value_to_so_many_errors(value, error, spent, ratio):
+def test_the_needed_budget_brings_the_value_to_so_many_errors(
+    value: Any, error: Any, spent: Any, ratio: Any
+) -> None:
     needed = needed_budget(Pair(0, 0, value, error, value / error), spent, ratio)
     then = error * sqrt(spent / needed)
     if needed > 10:  # below, two digits are whole numbers
@@ -154,12 +163,12 @@ def test_the_needed_budget_brings_the_value_to_so_many_errors(value, error, spen
 
 @given(st.integers(1, 5000))
 @settings(deadline=None, max_examples=50)
-def test_the_strongest_of_many_is_sure_only_beyond_bonferronis_bound(count):
+def test_the_strongest_of_many_is_sure_only_beyond_bonferronis_bound(count: Any) -> None:
     ratio = sure_ratio(count)
     assert count * erfc(ratio / sqrt(2)) == pytest.approx(0.05, rel=1e-6)
 
 
-def test_noise_gives_a_sure_pair_in_about_one_of_twenty_runs():
+def test_noise_gives_a_sure_pair_in_about_one_of_twenty_runs() -> None:
     rng, runs, wrong = np.random.default_rng(1), 400, 0
     for _ in range(runs):
         top = ranked(rng.normal(size=(7, 49)), np.ones((7, 49)))[0]
@@ -168,18 +177,18 @@ def test_noise_gives_a_sure_pair_in_about_one_of_twenty_runs():
     assert ENOUGH == 2
 
 
-def noisy_game(seed):
+def noisy_game(seed: int) -> Callable[..., np.ndarray]:
     """Twelve players, one interaction of 0.4 between 8 and 0, and a rough rest of higher order."""
     table = 0.5 * np.random.default_rng(seed).normal(size=2**12)
 
-    def score(coalitions):
+    def score(coalitions: Any) -> np.ndarray:
         x = np.asarray(coalitions, dtype=int)
         return 0.4 * x[:, 8] * x[:, 0] + table[x @ (1 << np.arange(12))]
 
     return score
 
 
-def test_errors_shrink_as_the_advice_supposes():
+def test_errors_shrink_as_the_advice_supposes() -> None:
     """By Banzhaf interactions, drawn anew: eight times the budget, errors less by √8."""
     cross, score = np.array([(8, 0), (9, 1), (10, 2)]), noisy_game(2)
     errors = [
@@ -191,7 +200,9 @@ def test_errors_shrink_as_the_advice_supposes():
     assert errors[0] / errors[1] == pytest.approx(sqrt(8), rel=0.15)
 
 
-def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(scenes_model):
+def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(
+    scenes_model: vx.Model,
+) -> None:
     """The settings of the guides: every pair that is named is found again, with its sign, at the stated errors."""
     example = vx.load_dataset("scenes:test")[0]
     shown = vx.explain(scenes_model, example, method="interactions", regions=4, budget=2000)
@@ -206,7 +217,7 @@ def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(scenes
         assert abs(again - pair.value) <= 4 * apart
 
 
-def test_the_viewer_is_sent_every_error():
+def test_the_viewer_is_sent_every_error() -> None:
     why = made([[1.32, 0.1, 0.7], [0.2, -0.3, 0.4]], [[1.69, 0.5, 0.6], [0.2, 0.3, 0.4]])
     sent = payload(why, raw)
     for key, expected in (

@@ -1,7 +1,10 @@
 """Answers are the ones that were asked for, and their probabilities are what the network's outputs mean."""
 
 import json
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import checkpoints
 import numpy as np
@@ -26,18 +29,18 @@ from vqa_explain.target import find_answer
 BIRD_AND_MACHINE = ["crane", "dog", "Cardigan", "crane", "cardigan", "517", "3"]
 
 
-def loaded(labels, classes=None, **settings):
+def loaded(labels: list[str], classes: int | None = None, **settings: Any) -> vx.Model:
     module = Linear(len(labels) if classes is None else classes)
     return vx.load(module, transform=ToTensor(), labels=labels, device="cpu", **settings)
 
 
-def plain(model, picture):
+def plain(model: Any, picture: np.ndarray) -> Any:
     """The network called by itself: its outputs (K,)."""
     with torch.no_grad():
         return model.module(ToTensor()(picture)[None])[0].double().numpy()
 
 
-def rows_of(folder, metric, method="saliency"):
+def rows_of(folder: Path, metric: str, method: str = "saliency") -> list[Any]:
     """What a run wrote of one metric, with its curves."""
     rows = [
         row for path in sorted(folder.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
@@ -45,7 +48,7 @@ def rows_of(folder, metric, method="saliency"):
     return [row for row in rows if row["metric"] == metric and row["method"] == method]
 
 
-def gradient(model, picture, index):
+def gradient(model: Any, picture: np.ndarray, index: int) -> Any:
     """Of one output, by hand: the network is linear."""
     return np.abs(model.module.weight[index].detach().double().numpy()).max(axis=0)
 
@@ -70,7 +73,9 @@ def gradient(model, picture, index):
         (torch.tensor(3), 3),
     ],
 )
-def test_the_answer_that_is_asked_for_is_explained(asked, index, picture):
+def test_the_answer_that_is_asked_for_is_explained(
+    asked: Any, index: int, picture: np.ndarray
+) -> None:
     model = loaded(BIRD_AND_MACHINE)
     why = vx.explain(model, picture, method="saliency", target=asked)
     assert why.target == BIRD_AND_MACHINE[index]
@@ -90,7 +95,9 @@ def test_the_answer_that_is_asked_for_is_explained(asked, index, picture):
 @pytest.mark.parametrize(
     ("asked", "both"), [("crane", (0, 3)), ("CRANE", (0, 3)), ("CARDIGAN", (2, 4))]
 )
-def test_a_text_of_several_answers_is_refused_with_their_numbers(asked, both, picture):
+def test_a_text_of_several_answers_is_refused_with_their_numbers(
+    asked: str, both: tuple[int, int], picture: np.ndarray
+) -> None:
     model = loaded(BIRD_AND_MACHINE)
     for given in (
         {"target": asked},
@@ -103,7 +110,7 @@ def test_a_text_of_several_answers_is_refused_with_their_numbers(asked, both, pi
 
 
 @pytest.mark.parametrize("asked", [7, -1, 10**20])
-def test_a_number_of_no_answer_is_refused(asked, picture):
+def test_a_number_of_no_answer_is_refused(asked: int, picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput, match="numbered 0 to 6"):
         vx.explain(loaded(BIRD_AND_MACHINE), picture, target=asked)
 
@@ -111,12 +118,12 @@ def test_a_number_of_no_answer_is_refused(asked, picture):
 @pytest.mark.parametrize(
     "asked", [True, np.True_, 1.0, np.float32(1), b"dog", np.array([1, 2]), {"dog": 1}]
 )
-def test_what_is_neither_text_nor_number_is_refused(asked, picture):
+def test_what_is_neither_text_nor_number_is_refused(asked: Any, picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput, match="text or its label number"):
         vx.explain(loaded(BIRD_AND_MACHINE), picture, target=asked)
 
 
-def test_both_of_two_answers_of_one_name_can_be_explained_and_compared(picture):
+def test_both_of_two_answers_of_one_name_can_be_explained_and_compared(picture: np.ndarray) -> None:
     model = loaded(["crane", "crane"])
     first, second = vx.explain(model, picture, method="saliency", target=[0, 1])
     np.testing.assert_allclose(first.image, gradient(model, picture, 0), rtol=1e-5)
@@ -132,8 +139,8 @@ def test_both_of_two_answers_of_one_name_can_be_explained_and_compared(picture):
 
 
 def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are_not(
-    picture, tmp_path
-):
+    picture: np.ndarray, tmp_path: Path
+) -> None:
     model = loaded(["Cardigan", "cardigan", "crane", "crane"])
     best = int(np.argmax(plain(model, picture)))
     other = {0: 1, 1: 0}.get(best)
@@ -169,8 +176,13 @@ def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are
     ("typed", "index"), [("517", 5), ("3", 6), ("4", 4), ("0", 0), ("cardigan", 4)]
 )  # fmt: skip
 def test_the_shell_takes_a_number_where_no_answer_is_spelled_so(
-    typed, index, picture, tmp_path, monkeypatch, capsys
-):
+    typed: str,
+    index: int,
+    picture: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from PIL import Image
 
     monkeypatch.setattr(
@@ -220,7 +232,9 @@ NAMED = ("one", "two", "three")
         (torch.arange(3), ("0", "1", "2")),
     ],
 )
-def test_labels_are_read_in_the_order_of_the_scores(given, expected, picture):
+def test_labels_are_read_in_the_order_of_the_scores(
+    given: Any, expected: tuple[str, ...], picture: np.ndarray
+) -> None:
     model = loaded(given, classes=3)
     assert model.labels == expected
     scores = plain(model, picture)
@@ -254,12 +268,12 @@ def test_labels_are_read_in_the_order_of_the_scores(given, expected, picture):
         [b"one", b"two", b"three"],
     ],
 )
-def test_labels_that_cannot_be_read_are_refused(given, picture):
+def test_labels_that_cannot_be_read_are_refused(given: Any, picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput):
         vx.explain(loaded(given, classes=3), picture, method="saliency")
 
 
-def test_the_numbers_of_a_configuration_may_have_no_gap():
+def test_the_numbers_of_a_configuration_may_have_no_gap() -> None:
     config = tf.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
                           image_size=8, patch_size=4, num_labels=2)  # fmt: skip
     config.id2label = {1: "cat", 2: "dog"}
@@ -270,7 +284,7 @@ def test_the_numbers_of_a_configuration_may_have_no_gap():
         )
 
 
-def test_find_answer_agrees_with_a_plain_search():
+def test_find_answer_agrees_with_a_plain_search() -> None:
     from hypothesis import given
     from hypothesis import strategies as st
 
@@ -279,7 +293,7 @@ def test_find_answer_agrees_with_a_plain_search():
     )
 
     @given(names, st.sampled_from(["a", "A", "b b", "B b", "ss", "ß", "c"]))
-    def check(labels, asked):
+    def check(labels: Any, asked: Any) -> None:
         exact = [i for i, label in enumerate(labels) if label == asked]
         alike = [
             i
@@ -299,13 +313,13 @@ def test_find_answer_agrees_with_a_plain_search():
 # What outputs mean
 
 
-def outputs_of(model, picture):
+def outputs_of(model: Any, picture: np.ndarray) -> dict[int, Any]:
     return {
         answer.index: answer for answer in answers(model, model.encode(vx.Example(picture)), 10)
     }
 
 
-def test_sigmoid_outputs_have_probabilities_of_their_own(picture):
+def test_sigmoid_outputs_have_probabilities_of_their_own(picture: np.ndarray) -> None:
     model = loaded(["a", "b", "c"], outputs="sigmoid")
     scores = plain(model, picture)
     for index, answer in outputs_of(model, picture).items():
@@ -316,7 +330,9 @@ def test_sigmoid_outputs_have_probabilities_of_their_own(picture):
 @pytest.mark.parametrize(
     "method", ["occlusion", "leave_one_out", "shapley", "integrated_gradients"]
 )
-def test_a_score_of_probability_is_a_sigmoids(classes, method, picture):
+def test_a_score_of_probability_is_a_sigmoids(
+    classes: int, method: str, picture: np.ndarray
+) -> None:
     """Values that add up add up to the difference of two sigmoids, taken of the network by itself."""
     model = loaded([f"c{i}" for i in range(classes)], outputs="sigmoid")
     model.module.weight.data /= 20  # away from the flat ends of the curve
@@ -339,7 +355,7 @@ def test_a_score_of_probability_is_a_sigmoids(classes, method, picture):
         assert why.image.sum() == pytest.approx(whole - empty, abs=2e-3)
 
 
-def test_one_logit_asks_what_it_is(picture):
+def test_one_logit_asks_what_it_is(picture: np.ndarray) -> None:
     for build in (
         lambda: loaded(["defect"]),
         lambda: loaded(["defect"], outputs="softmax"),
@@ -356,7 +372,7 @@ def test_one_logit_asks_what_it_is(picture):
             build()
 
 
-def test_an_unknown_kind_of_output_is_refused():
+def test_an_unknown_kind_of_output_is_refused() -> None:
     with pytest.raises(vx.InvalidInput, match="sigmoid"):
         loaded(["a", "b"], outputs="sigmiod")
 
@@ -372,7 +388,9 @@ def test_an_unknown_kind_of_output_is_refused():
         ("regression", 3, None),
     ],
 )
-def test_a_configuration_says_what_outputs_are(problem_type, count, expected, picture, tmp_path):
+def test_a_configuration_says_what_outputs_are(
+    problem_type: str | None, count: int, expected: Any, picture: np.ndarray, tmp_path: Path
+) -> None:
     config = tf.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
                           image_size=8, patch_size=4, num_labels=count, problem_type=problem_type)  # fmt: skip
     with torch.random.fork_rng():
@@ -400,14 +418,14 @@ def test_a_configuration_says_what_outputs_are(problem_type, count, expected, pi
 class Numbers(nn.Module):
     """One number for each picture, in some form."""
 
-    def __init__(self, form):
+    def __init__(self, form: Callable[..., torch.Tensor]) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(2)
             self.weight = nn.Parameter(torch.randn(3))
         self.form = form
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.form(pixels.mean((2, 3)) @ self.weight)
 
 
@@ -422,7 +440,9 @@ FORMS = {
 
 @pytest.mark.parametrize("outputs", ["real", "sigmoid"])
 @pytest.mark.parametrize("form", FORMS)
-def test_one_number_for_each_picture_is_one_output(form, outputs, picture):
+def test_one_number_for_each_picture_is_one_output(
+    form: str, outputs: str, picture: np.ndarray
+) -> None:
     network = Numbers(FORMS[form])
     model = vx.load(network, transform=ToTensor(), labels=["age"], outputs=outputs, device="cpu")
     why = vx.explain(model, picture, method="occlusion", window=8, stride=8)
@@ -441,14 +461,14 @@ def test_one_number_for_each_picture_is_one_output(form, outputs, picture):
         torch.testing.assert_close(model.scores(encoded, {"image": frames})[:, 0], each)
 
 
-def test_scores_without_rows_name_the_remedy(picture):
+def test_scores_without_rows_name_the_remedy(picture: np.ndarray) -> None:
     network = Numbers(lambda found: torch.cat([found, -found]))
     model = vx.load(network, transform=ToTensor(), labels=["a", "b"], device="cpu")
     with pytest.raises(vx.InvalidInput, match=r"shape \(2,\) for one picture.*call="):
         vx.explain(model, picture, method="occlusion")
 
 
-def test_real_numbers_have_no_probabilities(picture, tmp_path):
+def test_real_numbers_have_no_probabilities(picture: np.ndarray, tmp_path: Path) -> None:
     model = loaded(["price"], outputs="real")
     value = plain(model, picture)[0]
     why = vx.explain(model, picture, method="input_x_gradient")
@@ -477,7 +497,7 @@ METRICS = ("deletion:steps=4", "insertion:steps=4", "comprehensiveness", "suffic
            "infidelity")  # fmt: skip
 
 
-def test_metrics_of_probabilities_use_the_sigmoid(picture, tmp_path):
+def test_metrics_of_probabilities_use_the_sigmoid(picture: np.ndarray, tmp_path: Path) -> None:
     """Deletion's ends, by hand: the sigmoid of the whole picture's logit and of the emptied one's."""
     model = loaded(["defect"], outputs="sigmoid")
     model.module.weight.data /= 20
@@ -498,7 +518,9 @@ def test_metrics_of_probabilities_use_the_sigmoid(picture, tmp_path):
     assert "accuracy" not in frame.dropna(subset=["value"])["metric"].tolist()
 
 
-def test_metrics_of_probabilities_are_refused_for_real_numbers(picture, tmp_path):
+def test_metrics_of_probabilities_are_refused_for_real_numbers(
+    picture: np.ndarray, tmp_path: Path
+) -> None:
     model = loaded(["price", "size"], outputs="real")
     data = [vx.Example(picture, answer="price", id="0")]
     frame = vx.evaluate(model, data, ["saliency"], METRICS, tmp_path / "some", workers=1).frame()
@@ -510,11 +532,11 @@ def test_metrics_of_probabilities_are_refused_for_real_numbers(picture, tmp_path
 class Ends(nn.Module):
     """A network with a last step of its own."""
 
-    def __init__(self, step, classes=3):
+    def __init__(self, step: Any, classes: int = 3) -> None:
         super().__init__()
         self.body, self.step = Linear(classes), step
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.step(self.body(x) / 20)
 
 
@@ -533,7 +555,9 @@ class Ends(nn.Module):
         (lambda x: x.detach().double().softmax(-1).float(), None),
     ],
 )
-def test_a_network_that_gives_probabilities_is_refused(step, outputs, picture):
+def test_a_network_that_gives_probabilities_is_refused(
+    step: Any, outputs: str | None, picture: np.ndarray
+) -> None:
     """A softmax of a softmax, or a sigmoid of a sigmoid, is a plausible wrong number."""
     model = vx.load(
         Ends(step), transform=ToTensor(), labels=["a", "b", "c"], outputs=outputs, device="cpu"
@@ -552,12 +576,12 @@ def test_a_network_that_gives_probabilities_is_refused(step, outputs, picture):
 class OneOrNothing(nn.Module):
     """Scores 1 and 0, which sum to 1 and are no probabilities: a softmax gives no 0."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         first = x.mean((1, 2, 3)) > 0
         return torch.stack([first, ~first], dim=1).float()
 
 
-def test_scores_of_one_and_nothing_are_no_probabilities(picture):
+def test_scores_of_one_and_nothing_are_no_probabilities(picture: np.ndarray) -> None:
     model = vx.load(OneOrNothing(), transform=ToTensor(), labels=["a", "b"], device="cpu")
     best = vx.explain(model, picture, method="leave_one_out", regions=2).answers[0]
     assert best.probability == pytest.approx(np.e / (1 + np.e))
@@ -566,31 +590,33 @@ def test_scores_of_one_and_nothing_are_no_probabilities(picture):
 class SumsToOne(nn.Module):
     """Scores that sum to 1, of which one is below zero."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([1.5, -0.75, 0.25]) + 0 * x.mean((1, 2, 3))[:, None]
 
 
-def test_scores_below_zero_are_no_probabilities_whatever_they_sum_to(picture):
+def test_scores_below_zero_are_no_probabilities_whatever_they_sum_to(picture: np.ndarray) -> None:
     model = vx.load(SumsToOne(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     best = vx.explain(model, picture, method="leave_one_out", regions=2).answers[0]
     assert best.probability == pytest.approx(softmax([1.5, -0.75, 0.25])[0])
 
 
 class ChangesItsInput(Linear):
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x.sub_(0.5)
         return super().forward(x)
 
 
 class RunsWithoutGradients(Linear):
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled():
             raise RuntimeError("this network has no backward pass")
         return super().forward(x)
 
 
 @pytest.mark.parametrize("kind", [ChangesItsInput, RunsWithoutGradients])
-def test_networks_that_allow_no_graph_are_still_explained(kind, picture):
+def test_networks_that_allow_no_graph_are_still_explained(
+    kind: type[ChangesItsInput] | type[RunsWithoutGradients], picture: np.ndarray
+) -> None:
     model = vx.load(kind(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     scores = plain(model, picture)
     why = vx.explain(model, picture, method="leave_one_out", regions=2)
@@ -598,11 +624,13 @@ def test_networks_that_allow_no_graph_are_still_explained(kind, picture):
 
 
 @pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "leave_one_out", "shapley"])
-def test_a_network_that_changes_its_input_is_explained_as_one_that_does_not(method, picture):
+def test_a_network_that_changes_its_input_is_explained_as_one_that_does_not(
+    method: str, picture: np.ndarray
+) -> None:
     """Each call gets a copy, else the second call of one example would see another picture."""
 
     class LeavesIt(Linear):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x - 0.5)
 
     found = [
@@ -618,7 +646,7 @@ def test_a_network_that_changes_its_input_is_explained_as_one_that_does_not(meth
     )
 
 
-def test_log_probabilities_of_a_network_are_taken_as_logits(picture):
+def test_log_probabilities_of_a_network_are_taken_as_logits(picture: np.ndarray) -> None:
     model = vx.load(
         Ends(nn.LogSoftmax(-1)), transform=ToTensor(), labels=["a", "b", "c"], device="cpu"
     )
@@ -628,7 +656,7 @@ def test_log_probabilities_of_a_network_are_taken_as_logits(picture):
         assert answer.probability == pytest.approx(float(expected[index]), rel=1e-5)
 
 
-def test_a_network_of_ones_own_with_sigmoid_outputs(noise_picture):
+def test_a_network_of_ones_own_with_sigmoid_outputs(noise_picture: np.ndarray) -> None:
     steps = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
     settings = {
         "image": steps,
@@ -645,17 +673,21 @@ def test_a_network_of_ones_own_with_sigmoid_outputs(noise_picture):
             assert answer.probability == pytest.approx(function(scores)[answer.index], rel=1e-5)
 
 
-def test_models_that_say_themselves_what_they_give_take_no_outputs(folders):
+def test_models_that_say_themselves_what_they_give_take_no_outputs(
+    folders: Callable[[str], Path],
+) -> None:
     for family in ("blip", "llava", "clip"):
         with pytest.raises(vx.InvalidInput, match="outputs"):
             vx.load(folders(family), device="cpu", outputs="sigmoid")
 
 
-def test_answers_of_a_model_that_writes_are_kept_apart(models, noise_picture):
+def test_answers_of_a_model_that_writes_are_kept_apart(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     """Texts that differ in case are other tokens; each is scored as it is written."""
     model = models("llava")
     asked = (noise_picture, "What color is the circle?")
-    given = {"method": "saliency", "answers": ["Yes", "yes", "YES"]}
+    given: dict[str, Any] = {"method": "saliency", "answers": ["Yes", "yes", "YES"]}
     texts = vx.explain(model, *asked, **given).answers
     assert {a.text for a in texts} == {"Yes", "yes", "YES"}
     assert len({a.probability for a in texts}) == 3
@@ -672,7 +704,7 @@ def test_answers_of_a_model_that_writes_are_kept_apart(models, noise_picture):
 QUESTION = "What color is the circle?"
 
 
-def qwen3_5():
+def qwen3_5() -> vx.Model:
     """A decoder whose layers attend by turns: 0 and 2 are recurrent, 1 and 3 attend."""
     names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     words = checkpoints.tokenizer(
@@ -714,10 +746,10 @@ WRITES = ("llava", "qwen2_vl", "qwen2_5_vl", "qwen3_5")
 
 
 @pytest.fixture(scope="module")
-def writing(models):
+def writing(models: Callable[[str], Any]) -> Callable[..., Any]:
     made = {}
 
-    def model(name):
+    def model(name: str) -> Any:
         if name not in made:
             made[name] = qwen3_5() if name == "qwen3_5" else models(name)
         return made[name]
@@ -725,14 +757,14 @@ def writing(models):
     return model
 
 
-def tokens_of(model, text):
+def tokens_of(model: Any, text: str) -> Any:
     return model.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 class Plain:
     """A model called by transformers alone, token by token."""
 
-    def __init__(self, model, picture):
+    def __init__(self, model: Any, picture: np.ndarray) -> None:
         encoded = model.encode(vx.Example(picture, QUESTION))
         prompt = encoded.state.prompt
         self.model, self.inputs = model, dict(encoded.state.inputs)
@@ -745,7 +777,7 @@ class Plain:
             if kind == "full_attention"
         ]
 
-    def __call__(self, behind, **more):
+    def __call__(self, behind: Any, **more: Any) -> Any:
         ids = torch.cat([self.inputs["input_ids"], torch.tensor([behind], dtype=torch.long)], dim=1)
         inputs = {**self.inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if "mm_token_type_ids" in inputs:
@@ -755,7 +787,7 @@ class Plain:
         with eager_attention(self.model.module):
             return self.model.module(**inputs, use_cache=False, **more)
 
-    def step(self, before, wanted):
+    def step(self, before: Any, wanted: dict[int, float]) -> tuple[list[Any], list[Any]]:
         """Attention maps (heads, N + A, N + A), and their slopes for Σ weight · log p(token | before)."""
         found = self(list(before), output_attentions=True)
         said = found.logits[0, -1].log_softmax(-1)
@@ -764,24 +796,24 @@ class Plain:
         slopes = torch.autograd.grad(value, maps)
         return [one[0].detach() for one in maps], [one[0] for one in slopes]
 
-    def relevance(self, before, wanted):
+    def relevance(self, before: Any, wanted: dict[Any, float]) -> Any:
         maps, slopes = self.step(before, wanted)
         flow = torch.eye(maps[0].shape[-1])
         for one, slope in zip(maps, slopes, strict=True):
             flow = flow + (one * slope).clamp(min=0).mean(0) @ flow
         return flow[-1, : self.length]
 
-    def rollout(self, before):
+    def rollout(self, before: Any) -> Any:
         maps, _ = self.step(before, {0: 1.0})
         flow = torch.eye(maps[0].shape[-1])
         for one in maps:
             flow = (0.5 * one.mean(0) + 0.5 * torch.eye(len(flow))) @ flow
         return flow[-1, : self.length]
 
-    def attention(self, layer, before):
+    def attention(self, layer: int, before: Any) -> Any:
         return self.step(before, {0: 1.0})[0][layer].mean(0)[-1, : self.length]
 
-    def same(self, why, row):
+    def same(self, why: vx.Explanation, row: torch.Tensor) -> None:
         row = row.detach().double().numpy()
         np.testing.assert_allclose(
             [t.value for t in why.tokens], row[self.text], rtol=2e-3, atol=2e-6
@@ -792,7 +824,9 @@ class Plain:
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_relevance_of_an_answer_is_the_sum_over_its_tokens(name, writing, noise_picture):
+def test_relevance_of_an_answer_is_the_sum_over_its_tokens(
+    name: str, writing: Callable[..., Any], noise_picture: np.ndarray
+) -> None:
     model = writing(name)
     plain = Plain(model, noise_picture)
     ids = tokens_of(model, "red circle")
@@ -807,7 +841,9 @@ def test_relevance_of_an_answer_is_the_sum_over_its_tokens(name, writing, noise_
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_relevance_of_a_contrast_shares_what_both_answers_begin_with(name, writing, noise_picture):
+def test_relevance_of_a_contrast_shares_what_both_answers_begin_with(
+    name: str, writing: Callable[..., Any], noise_picture: np.ndarray
+) -> None:
     model = writing(name)
     plain = Plain(model, noise_picture)
     ours, theirs = tokens_of(model, "red circle"), tokens_of(model, "red square")
@@ -826,11 +862,13 @@ def test_relevance_of_a_contrast_shares_what_both_answers_begin_with(name, writi
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_attention_of_an_answer_is_the_mean_over_its_positions(name, writing, noise_picture):
+def test_attention_of_an_answer_is_the_mean_over_its_positions(
+    name: str, writing: Callable[..., Any], noise_picture: np.ndarray
+) -> None:
     model = writing(name)
     plain = Plain(model, noise_picture)
     ids = tokens_of(model, "red circle")
-    given = {"answers": ["red circle", "no"], "target": "red circle"}
+    given: dict[str, Any] = {"answers": ["red circle", "no"], "target": "red circle"}
     why = vx.explain(model, noise_picture, QUESTION, method="attention_rollout", **given)
     plain.same(why, torch.stack([plain.rollout(ids[:place]) for place in range(len(ids))]).mean(0))
     why = vx.explain(model, noise_picture, QUESTION, method="attention", layer=-1, **given)
@@ -843,11 +881,11 @@ def test_attention_of_an_answer_is_the_mean_over_its_positions(name, writing, no
     plain.same(one, plain.attention(-1, ids[:1]))
 
 
-def state_and_slope(plain, path, ids, token):
+def state_and_slope(plain: Plain, path: Path, ids: Any, token: int | None) -> Any:
     """A layer's states (N + A, D), and the slopes of Σ log p of the answer's tokens, or of one's, in them."""
     caught = []
 
-    def note(_module, _inputs, output):
+    def note(_module: Any, _inputs: Any, output: Any) -> None:
         caught.append(output[0] if isinstance(output, tuple) else output)
 
     handle = plain.model.module.get_submodule(path).register_forward_hook(note)
@@ -860,13 +898,15 @@ def state_and_slope(plain, path, ids, token):
 
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("token", [None, 1])
-def test_grad_cam_explains_the_sum_over_tokens(name, token, writing, noise_picture):
+def test_grad_cam_explains_the_sum_over_tokens(
+    name: str, token: int | None, writing: Callable[..., Any], noise_picture: np.ndarray
+) -> None:
     model = writing(name)
     plain = Plain(model, noise_picture)
     path = model.default_layer(model.encode(vx.Example(noise_picture, QUESTION)))
     state, slope = state_and_slope(plain, path, tokens_of(model, "red circle"), token)
 
-    def weighed(at):
+    def weighed(at: Any) -> Any:
         at = torch.from_numpy(at)
         return (state[at] * slope[at].mean(0)).sum(1).clamp(min=0).double().numpy()
 
@@ -885,7 +925,9 @@ def test_grad_cam_explains_the_sum_over_tokens(name, token, writing, noise_pictu
     np.testing.assert_allclose([t.value for t in why.tokens], words, rtol=5e-3, atol=1e-4 * scale)
 
 
-def test_an_answers_score_is_that_of_the_network_called_plainly(writing, noise_picture):
+def test_an_answers_score_is_that_of_the_network_called_plainly(
+    writing: Callable[..., Any], noise_picture: np.ndarray
+) -> None:
     """A decoder with recurrent layers cannot share its memory among answers, and reads each whole."""
     model = writing("qwen3_5")
     plain = Plain(model, noise_picture)
@@ -900,8 +942,13 @@ def test_an_answers_score_is_that_of_the_network_called_plainly(writing, noise_p
 
 
 @pytest.mark.parametrize("method", ["attention", "attention_rollout", "relevance"])
-def test_layers_without_attention_are_named(method, writing, models, noise_picture):
-    given = {"method": method, "answers": ["red circle"]}
+def test_layers_without_attention_are_named(
+    method: str,
+    writing: Callable[..., Any],
+    models: Callable[[str], Any],
+    noise_picture: np.ndarray,
+) -> None:
+    given: dict[str, Any] = {"method": method, "answers": ["red circle"]}
     why = vx.explain(writing("qwen3_5"), noise_picture, QUESTION, **given)
     assert "of layers 0 to 3 only 1, 3 attend" in why.error_text
     assert "layers" not in vx.explain(models("llava"), noise_picture, QUESTION, **given).error_text
@@ -917,8 +964,10 @@ def test_layers_without_attention_are_named(method, writing, models, noise_pictu
                 vx.explain(writing("qwen3_5"), noise_picture, QUESTION, layer=missing, **given)
 
 
-def test_the_mean_of_lengths_divides_by_the_tokens(folders, noise_picture):
-    given = {"method": "relevance", "answers": ["red circle"]}
+def test_the_mean_of_lengths_divides_by_the_tokens(
+    folders: Callable[[str], Path], noise_picture: np.ndarray
+) -> None:
+    given: dict[str, Any] = {"method": "relevance", "answers": ["red circle"]}
     total, mean = (
         vx.explain(
             vx.load(folders("llava"), device="cpu", lengths=lengths),
@@ -934,11 +983,11 @@ def test_the_mean_of_lengths_divides_by_the_tokens(folders, noise_picture):
     assert len(tokens_of(model, "red circle")) > 1
 
 
-def test_the_list_of_methods_says_which_cost_more_for_longer_answers():
+def test_the_list_of_methods_says_which_cost_more_for_longer_answers() -> None:
     assert "each token of the answer" in METHODS["relevance"].cost
 
 
-def margin(scores):
+def margin(scores: Any) -> Any:
     return scores[:, 0] - scores[:, 1:].logsumexp(1)
 
 
@@ -952,8 +1001,8 @@ def margin(scores):
     ],
 )
 def test_a_function_of_the_scores_is_no_logit_of_an_answer(
-    scenes_model, scene, tmp_path, target, score, said
-):
+    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, target: Any, score: str, said: str
+) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", target=target, score=score)
     kept = vx.load_explanation(why.save(tmp_path / "one.vqax"))
     for one in (why, kept):
@@ -964,11 +1013,11 @@ def test_a_function_of_the_scores_is_no_logit_of_an_answer(
 class Findings(nn.Module):
     """Independent findings, whose logits are their own constants and little of the picture."""
 
-    def __init__(self, *constants):
+    def __init__(self, *constants: Any) -> None:
         super().__init__()
         self.constants = nn.Parameter(torch.tensor(constants))
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.constants + 0.1 * pixels.mean(dim=(2, 3))
 
 
@@ -981,7 +1030,9 @@ class Findings(nn.Module):
         ((3.0, 4.0, -5.0), "edema", True),
     ],
 )
-def test_a_finding_stays_only_where_it_is_found(constants, target, noted):
+def test_a_finding_stays_only_where_it_is_found(
+    constants: tuple[float, float, float], target: str | None, noted: bool
+) -> None:
     """Of outputs that stand each by themselves, the largest is no answer."""
     model = vx.load(
         Findings(*constants),

@@ -5,6 +5,8 @@ place, or the network itself with a part of the picture changed.
 """
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import captum.attr
 import numpy as np
@@ -20,18 +22,18 @@ from torchvision.transforms import v2
 import vqa_explain as vx
 
 
-def made(make, seed=0):
+def made(make: Any, seed: int = 0) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make().eval()
 
 
-def plain(size):
+def plain(size: tuple[Any, ...]) -> Any:
     """A transform that only resizes."""
     return v2.Compose([v2.ToImage(), v2.Resize(size), v2.ToDtype(torch.float32, scale=True)])
 
 
-def picture_of(height, width, seed=0):
+def picture_of(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Blobs of color, so that each place differs."""
     small = np.random.default_rng(seed).integers(
         0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8
@@ -40,17 +42,19 @@ def picture_of(height, width, seed=0):
     return large[:height, :width]
 
 
-def loaded(net, size, classes):
+def loaded(net: torch.nn.Module, size: tuple[Any, ...], classes: int) -> vx.Model:
     labels = [f"class {i}" for i in range(classes)]
     return vx.load(net, transform=plain(size), labels=labels, device="cpu")
 
 
-def enlarged(cam, size):
+def enlarged(cam: Any, size: tuple[Any, ...]) -> np.ndarray:
     values = torch.as_tensor(cam)[None, None].double()
     return F.interpolate(values, size=size, mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
-def cam_by_hand(net, pixels, layer, target, to_map):
+def cam_by_hand(
+    net: torch.nn.Module, pixels: torch.Tensor, layer: Any, target: int, to_map: Callable[..., Any]
+) -> Any:
     """relu(Σ_c mean(∂f/∂A_c) · A_c) of what `layer` gives, laid out by `to_map` as (C, h, w)."""
     caught = []
     handle = layer.register_forward_hook(lambda _m, _i, out: caught.append(out))
@@ -63,7 +67,7 @@ def cam_by_hand(net, pixels, layer, target, to_map):
     return (slope.mean(dim=(1, 2))[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
-def like(found, wanted):
+def like(found: Any, wanted: Any) -> Any:
     """Correlation of two maps; equal ones give 1."""
     assert np.abs(wanted).sum() > 0, "the test itself shows nothing"
     return np.corrcoef(found.ravel(), wanted.ravel())[0, 1]
@@ -86,7 +90,7 @@ VITS = {
 
 
 @pytest.mark.parametrize("name", VITS)
-def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name):
+def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name: Any) -> None:
     """Neither the norm of its keys, whose heads look like channels, nor a square that happens to fit."""
     net = made(VITS[name])
     size = tuple(net.patch_embed.img_size)
@@ -113,7 +117,7 @@ def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name):
 
 
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (64, 64)])
-def test_maps_that_keep_channels_last_are_turned(size):
+def test_maps_that_keep_channels_last_are_turned(size: tuple[int, int]) -> None:
     """torchvision's Swin: (B, h, w, C), with 16 × 24 × 96 at its first stage."""
     net = made(lambda: torchvision.models.swin_t(weights=None, num_classes=3))
     model, picture = loaded(net, size, 3), picture_of(*size)
@@ -129,7 +133,9 @@ def test_maps_that_keep_channels_last_are_turned(size):
 @pytest.mark.parametrize(
     ("size", "path"), [((256, 384), "layer1"), ((384, 256), "layer1"), ((64, 128), "layer2.0")]
 )
-def test_maps_as_high_as_they_have_channels_are_not_turned(size, path):
+def test_maps_as_high_as_they_have_channels_are_not_turned(
+    size: tuple[int, int], path: str
+) -> None:
     """resnet18's layer1 gives 64 × 64 × 96 for 256 × 384."""
     net = made(lambda: torchvision.models.resnet18(weights=None, num_classes=3))
     model, picture = loaded(net, size, 3), picture_of(*size)
@@ -142,7 +148,7 @@ def test_maps_as_high_as_they_have_channels_are_not_turned(size, path):
     np.testing.assert_allclose(why.image, enlarged(cam, size), atol=1e-5 * float(cam.max()))
 
 
-def without_places(net):
+def without_places(net: torch.nn.Module) -> torch.nn.Module:
     """A copy whose activations do not work in place."""
     twin = copy.deepcopy(net)
     for part in twin.modules():
@@ -154,19 +160,19 @@ def without_places(net):
 class EndsInPlace(nn.Module):
     """A network with functional operations in place behind the layer."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(3, 6, 5, stride=4)
         self.last = nn.Linear(6, 3)
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         maps = self.convolution(pixels)
         maps.mul_(2).sub_(0.3).relu_()
         return self.last(maps.mean(dim=(2, 3)))
 
 
 class EndsElsewhere(EndsInPlace):
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         maps = (self.convolution(pixels) * 2 - 0.3).relu()
         return self.last(maps.mean(dim=(2, 3)))
 
@@ -181,7 +187,7 @@ class EndsElsewhere(EndsInPlace):
     ],
 )
 @pytest.mark.parametrize("method", ["grad_cam", "hires_cam"])
-def test_a_layer_is_read_before_what_changes_it_in_place(make, path, method):
+def test_a_layer_is_read_before_what_changes_it_in_place(make: Any, path: str, method: str) -> None:
     net = made(make)
     size = (64, 80)
     model, picture = loaded(net, size, 3), picture_of(*size)
@@ -199,7 +205,7 @@ def test_a_layer_is_read_before_what_changes_it_in_place(make, path, method):
         np.testing.assert_allclose(why.image, wanted, atol=1e-5 * wanted.max() + 1e-9)
 
 
-def test_densenets_default_layer_is_read_as_it_is():
+def test_densenets_default_layer_is_read_as_it_is() -> None:
     net = made(lambda: torchvision.models.densenet121(weights=None, num_classes=3))
     size = (64, 96)
     model, picture = loaded(net, size, 3), picture_of(*size)
@@ -208,7 +214,7 @@ def test_densenets_default_layer_is_read_as_it_is():
     twin = without_places(net)
     forward = type(net).forward  # its own forward works in place behind the features
 
-    def elsewhere(self, x):
+    def elsewhere(self: Any, x: torch.Tensor) -> Any:
         maps = F.relu(self.features(x))
         return self.classifier(F.adaptive_avg_pool2d(maps, 1).flatten(1))
 
@@ -222,20 +228,20 @@ def test_densenets_default_layer_is_read_as_it_is():
         np.testing.assert_allclose(why.image, wanted, atol=1e-5 * wanted.max() + 1e-12)
 
 
-def test_a_layer_that_is_no_map_is_refused():
+def test_a_layer_that_is_no_map_is_refused() -> None:
     net = made(VITS["timm ViT"])
     model = loaded(net, (64, 64), 5)
     with pytest.raises(vx.InvalidInput, match="no two axes of it follow the picture"):
         vx.explain(model, picture_of(64, 64), method="grad_cam", layer="blocks.1.attn.k_norm")
 
 
-def test_an_all_zero_map_is_said_to_be_one():
+def test_an_all_zero_map_is_said_to_be_one() -> None:
     class Falls(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.maps = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
 
-        def forward(self, pixels):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return -self.maps(pixels).mean(dim=(2, 3))
 
     model = loaded(made(Falls), (32, 48), 2)
@@ -245,7 +251,13 @@ def test_an_all_zero_map_is_said_to_be_one():
     assert "every value of the picture is 0" in repr(why)
 
 
-def relevance_by_hand(net, pixels, target, readouts, attention):
+def relevance_by_hand(
+    net: torch.nn.Module,
+    pixels: torch.Tensor,
+    target: int,
+    readouts: tuple[Any, ...],
+    attention: Callable[..., Any],
+) -> Any:
     """Chefer et al. 2021, equations 5 and 6: R ← R + mean(relu(∇A ⊙ A)) R, read where the logits are."""
     found = attention(net, pixels)
     slopes = torch.autograd.grad(found.logits[0, target], found.attentions)
@@ -255,13 +267,15 @@ def relevance_by_hand(net, pixels, target, readouts, attention):
     return flow[list(readouts)].mean(dim=0).numpy()
 
 
-def with_attention(net, pixels):
+def with_attention(net: torch.nn.Module, pixels: torch.Tensor) -> Any:
     return net(pixels.clone().requires_grad_(True), output_attentions=True)
 
 
 @pytest.mark.parametrize("distilled", [False, True])
 @pytest.mark.parametrize("size", [(16, 64), (64, 16), (32, 32)])
-def test_relevance_reads_every_token_that_the_answer_is_read_from(distilled, size):
+def test_relevance_reads_every_token_that_the_answer_is_read_from(
+    distilled: bool, size: tuple[int, int]
+) -> None:
     """A distilled DeiT's logits are the mean of two heads, on two tokens; 2 × 8 patches are no 4 × 4."""
     config = tf.DeiTConfig(
         hidden_size=32,
@@ -300,7 +314,7 @@ def test_relevance_reads_every_token_that_the_answer_is_read_from(distilled, siz
         )
 
 
-def test_a_vit_that_reads_its_patches_has_no_readout():
+def test_a_vit_that_reads_its_patches_has_no_readout() -> None:
     net = made(lambda: tf.ViTForImageClassification(tf.ViTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32,
         patch_size=8, num_labels=3)))  # fmt: skip
@@ -317,16 +331,16 @@ def test_a_vit_that_reads_its_patches_has_no_readout():
 class Pooled(nn.Module):
     """A head that takes the mean of all states, which it hears of by a hook on the last norm."""
 
-    def __init__(self, net, head):
+    def __init__(self, net: torch.nn.Module, head: Any) -> None:
         super().__init__()
         self.head = head
         self.states = None
         net.vit.layernorm.register_forward_hook(self.hear)
 
-    def hear(self, _module, _inputs, output):
+    def hear(self, _module: Any, _inputs: Any, output: Any) -> None:
         self.states = output
 
-    def forward(self, _first):
+    def forward(self, _first: Any) -> torch.Tensor:
         return self.head(self.states.mean(dim=1))
 
 
@@ -346,7 +360,9 @@ class Pooled(nn.Module):
         ),
     ],
 )
-def test_the_default_layer_is_no_part_of_a_block(make, size, path):
+def test_the_default_layer_is_no_part_of_a_block(
+    make: Callable[..., Any], size: tuple[int, int], path: str
+) -> None:
     """What the classifier pools, or the last block that its first token looks at."""
     net = made(make)
     if isinstance(net, torchvision.models.VisionTransformer):
@@ -365,7 +381,9 @@ def test_the_default_layer_is_no_part_of_a_block(make, size, path):
         ("densenet121", (64, 96)),
     ],
 )
-def test_all_that_the_answer_knows_of_the_picture_goes_through_the_default_layer(name, size):
+def test_all_that_the_answer_knows_of_the_picture_goes_through_the_default_layer(
+    name: str, size: tuple[int, int]
+) -> None:
     """So an attention's queries are none. With the layer's output held, another picture changes nothing."""
     net = made(lambda: timm.create_model(name, num_classes=3))
     model = loaded(net, size, 3)
@@ -387,7 +405,7 @@ TOKEN_VITS = [name for name in VITS if "registers" not in name]  # those average
 
 
 @pytest.mark.parametrize("name", TOKEN_VITS)
-def test_hires_cam_of_a_vision_transformer_is_no_rounding(name):
+def test_hires_cam_of_a_vision_transformer_is_no_rounding(name: str) -> None:
     """States that only a normalization reads have no gradient along themselves; it reads the normalization."""
     net = made(VITS[name])
     model = loaded(net, tuple(net.patch_embed.img_size), 5)
@@ -411,7 +429,7 @@ def test_hires_cam_of_a_vision_transformer_is_no_rounding(name):
 
 
 @pytest.mark.parametrize("index", [0, 5, 9])
-def test_hires_cam_of_a_question_is_the_same_in_float32_and_float64(index):
+def test_hires_cam_of_a_question_is_the_same_in_float32_and_float64(index: int) -> None:
     scene = vx.load_dataset("scenes:test")[index]
     one, two = (
         vx.explain(vx.load("scenes", device="cpu", dtype=dtype), scene, method="hires_cam")
@@ -425,32 +443,32 @@ def test_hires_cam_of_a_question_is_the_same_in_float32_and_float64(index):
 class HandsOn(nn.Module):
     """Gives its first input as it is, beside what it makes of its second."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Conv2d(4, 4, 3, padding=1)
 
-    def forward(self, one, two):
+    def forward(self, one: Any, two: Any) -> tuple[Any, Any]:
         return one, self.inner(two)
 
 
 class WithHandedOn(nn.Module):
     """What `last` hands on is not used any more; what came into it was, before."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 4, 3, stride=4)
         self.second = nn.Conv2d(4, 4, 3, padding=1)
         self.last = HandsOn()
         self.head = nn.Linear(4, 3)
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         one = self.first(pixels)
         two = self.second(one.relu())
         _, three = self.last(one, two)
         return self.head(three.relu().mean(dim=(2, 3)))
 
 
-def test_a_layer_that_hands_on_a_tensor_is_not_read_for_what_others_do_with_it():
+def test_a_layer_that_hands_on_a_tensor_is_not_read_for_what_others_do_with_it() -> None:
     net = made(WithHandedOn)
     model = loaded(net, (64, 64), 3)
     picture = picture_of(64, 64)
@@ -462,21 +480,21 @@ def test_a_layer_that_hands_on_a_tensor_is_not_read_for_what_others_do_with_it()
 class Branched(nn.Module):
     """Two branches, the first normalized by a function, and a layer beside them that nothing needs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.one = nn.Conv2d(3, 8, 3, stride=4)
         self.two = nn.Conv2d(3, 8, 3, stride=4)
         self.beside = nn.Conv2d(8, 8, 1)
         self.head = nn.Linear(16, 3)
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         one, two = self.one(pixels), self.two(pixels)
         self.beside(one)
         normal = F.layer_norm(one.permute(0, 2, 3, 1), (8,), eps=1e-9).relu().mean(dim=(1, 2))
         return self.head(torch.cat([normal, two.relu().mean(dim=(2, 3))], dim=1))
 
 
-def test_hires_cam_names_no_layer_that_does_not_read_the_states():
+def test_hires_cam_names_no_layer_that_does_not_read_the_states() -> None:
     net = made(Branched)
     with pytest.raises(vx.InvalidInput, match=r"zero at layer 'one'.*use grad_cam"):
         vx.explain(loaded(net, (64, 64), 3), picture_of(64, 64), method="hires_cam", layer="one")

@@ -1,5 +1,8 @@
 """Metrics give a number only where something can be measured. Truth from plain calls and by hand."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,14 +14,14 @@ import vqa_explain as vx
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 
-SETTINGS = {"workers": 1, "regions": 2, "image_fill": "constant"}
+SETTINGS: dict[str, Any] = {"workers": 1, "regions": 2, "image_fill": "constant"}
 LABELS = ["edema", "mass", "mass", "none"]
 
 
 class Reading(nn.Module):
     """Scores in which words and picture interact."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(2)
         self.words = nn.Embedding(8, 4)
@@ -26,13 +29,13 @@ class Reading(nn.Module):
             self.words.weight.copy_(torch.randn(8, 4, generator=generator))
         self.look = nn.Parameter(torch.randn(3, 4, generator=generator) * 4)
 
-    def forward(self, pixels, ids):
+    def forward(self, pixels: torch.Tensor, ids: Any) -> torch.Tensor:
         told, seen = self.words(ids).sum(1), pixels.mean((2, 3)) @ self.look
         return told * seen + 0.3 * told + seen
 
 
 @pytest.fixture
-def reading():
+def reading() -> vx.CustomModel:
     text = {"<pad>": 0, "<unk>": 1, "is": 2, "it": 3, "there": 4, "small": 5, "bright": 6}
     return vx.CustomModel(
         Reading(), image=transforms.ToTensor(), text=text, labels=LABELS, device="cpu"
@@ -40,11 +43,11 @@ def reading():
 
 
 @pytest.fixture
-def classifier():
+def classifier() -> vx.Model:
     return vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
 
 
-def pictures(count):
+def pictures(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(4)
     return [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) // (1 + i % 3) for i in range(count)]
 
@@ -52,14 +55,16 @@ def pictures(count):
 QUESTIONS = ["is it there", "is it small", "is it bright", "there is small", "it is it", "bright"]
 
 
-def examples(**more):
+def examples(**more: Any) -> list[vx.Example]:
     return [
         vx.Example(picture, question, id=str(i), **{k: v(i) for k, v in more.items()})
         for i, (picture, question) in enumerate(zip(pictures(6), QUESTIONS, strict=True))
     ]
 
 
-def plain_scores(model, pairs):
+def plain_scores(
+    model: Any, pairs: list[Any] | list[tuple[np.ndarray, str]] | list[tuple[Any, str | None]]
+) -> np.ndarray:
     """(N, K) by the network itself."""
     found = []
     for picture, question in pairs:
@@ -70,7 +75,7 @@ def plain_scores(model, pairs):
     return np.array(found)
 
 
-def emap_by_hand(model, data, right):
+def emap_by_hand(model: Any, data: list[vx.Example], right: Any) -> tuple[Any, Any]:
     """Accuracy and EMAP over these examples, from the plain network; `right` says which labels are right."""
     count = len(data)
     pairs = [(p.image, q.question) for q in data for p in data]
@@ -97,7 +102,9 @@ TRUTH = {
 
 
 @pytest.mark.parametrize("what", TRUTH)
-def test_emap_counts_what_each_answer_is_worth(reading, tmp_path, what):
+def test_emap_counts_what_each_answer_is_worth(
+    reading: vx.CustomModel, tmp_path: Path, what: str
+) -> None:
     data = examples(**TRUTH[what])
     # Two labels are spelled "mass"; both are right.
     report = vx.evaluate(reading, data, [], ["emap", "accuracy"], tmp_path, **SETTINGS)
@@ -112,7 +119,9 @@ def test_emap_counts_what_each_answer_is_worth(reading, tmp_path, what):
     assert (said in report.notes()) == (gone > 0)
 
 
-def test_emap_means_nothing_for_a_model_without_questions(classifier, tmp_path):
+def test_emap_means_nothing_for_a_model_without_questions(
+    classifier: vx.Model, tmp_path: Path
+) -> None:
     data = [vx.Example(p, answer="a") for p in pictures(3)]
     report = vx.evaluate(classifier, data, [], ["emap", "accuracy"], tmp_path, **SETTINGS)
     assert report.emap() is None
@@ -129,7 +138,9 @@ PEOPLE = {
 
 
 @pytest.mark.parametrize("people", PEOPLE)
-def test_accuracy_takes_the_most_frequent_answer_for_true(reading, people):
+def test_accuracy_takes_the_most_frequent_answer_for_true(
+    reading: vx.CustomModel, people: Any
+) -> None:
     judge = Judge(reading, Plan("m", "", "d", "", None, (), ("accuracy", "vqa_accuracy")))
     for picture in pictures(6):
         rows = judge(0, vx.Example(picture, QUESTIONS[0], answers=people))
@@ -139,7 +150,7 @@ def test_accuracy_takes_the_most_frequent_answer_for_true(reading, people):
         assert rows[1]["note"] == "there are fewer than 10 people's answers"
 
 
-def test_ten_answers_need_no_note(reading):
+def test_ten_answers_need_no_note(reading: vx.CustomModel) -> None:
     judge = Judge(reading, Plan("m", "", "d", "", None, (), ("vqa_accuracy",)))
     (row,) = judge(0, vx.Example(pictures(1)[0], QUESTIONS[0], answers=("mass",) * 10))
     assert row["note"] is None
@@ -167,9 +178,11 @@ NOT_MEASURED = {
 
 
 @pytest.mark.parametrize("what", NOT_MEASURED)
-def test_what_cannot_be_measured_is_left_out_with_a_note(classifier, tmp_path, what):
+def test_what_cannot_be_measured_is_left_out_with_a_note(
+    classifier: vx.Model, tmp_path: Path, what: str
+) -> None:
     metric, more, said = NOT_MEASURED[what]
-    about = {"masks": FULL, "about": (0,), "answer": "a"}
+    about: dict[str, Any] = {"masks": FULL, "about": (0,), "answer": "a"}
     data = [vx.Example(p, **about) for p in pictures(2)]
     data.append(vx.Example(pictures(3)[2], **{**about, **more}))
     report = vx.evaluate(
@@ -182,7 +195,9 @@ def test_what_cannot_be_measured_is_left_out_with_a_note(classifier, tmp_path, w
     ]
 
 
-def test_shares_are_measured_where_words_and_regions_compare(reading, tmp_path):
+def test_shares_are_measured_where_words_and_regions_compare(
+    reading: vx.CustomModel, tmp_path: Path
+) -> None:
     data = examples(answer=lambda i: "mass")
     methods = ["saliency", "leave_one_out"]
     report = vx.evaluate(reading, data, methods, ["text_share"], tmp_path, **SETTINGS)
@@ -196,7 +211,9 @@ def test_shares_are_measured_where_words_and_regions_compare(reading, tmp_path):
 
 
 @pytest.mark.parametrize("spans", [((0, 0),), ((100, 104),), ((2, 3),)])
-def test_spans_without_a_word_decide_nothing(reading, spans):
+def test_spans_without_a_word_decide_nothing(
+    reading: vx.CustomModel, spans: tuple[tuple[int, int]]
+) -> None:
     judge = Judge(reading, Plan("m", "", "d", "", None, ("leave_one_out",), ("word_mass",)))
     rows = judge(0, vx.Example(pictures(1)[0], QUESTIONS[0], decisive=spans))
     found = [row for row in rows if row["metric"] == "word_mass"]
@@ -204,7 +221,9 @@ def test_spans_without_a_word_decide_nothing(reading, spans):
     assert {row["note"] for row in found} == {"no word of the question lies in the decisive spans"}
 
 
-def test_a_stage_without_a_correlation_is_left_out_of_the_mean(reading, monkeypatch):
+def test_a_stage_without_a_correlation_is_left_out_of_the_mean(
+    reading: vx.CustomModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     metric = vx.metrics.METRICS["parameter_randomization"]()
     alike = iter([0.5, float("nan"), 0.1])
     monkeypatch.setattr(type(metric), "_alike", lambda *_: next(alike))
@@ -225,7 +244,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_the_gallery_shows_as_right_what_accuracy_counts(reading, tmp_path, what):
+def test_the_gallery_shows_as_right_what_accuracy_counts(
+    reading: vx.CustomModel, tmp_path: Path, what: str
+) -> None:
     more, right = CASES[what]
     about = {"masks": FULL & (np.arange(8) < 4), "about": (0,)}
     data = [vx.Example(**{**vars(e), **about, **more}) for e in examples()]
@@ -237,13 +258,13 @@ def test_the_gallery_shows_as_right_what_accuracy_counts(reading, tmp_path, what
     assert len(shown) == min(4, len(expected))
 
 
-def test_a_label_that_differs_by_case_is_wrong_in_the_gallery_too(tmp_path):
+def test_a_label_that_differs_by_case_is_wrong_in_the_gallery_too(tmp_path: Path) -> None:
     class Two(nn.Module):
-        def forward(self, pixels):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return pixels.mean((2, 3))[:, :2] * 0 + torch.tensor([0.0, 1.0])
 
     model = vx.load(Two(), transform=ToTensor(), labels=["cardigan", "Cardigan"], device="cpu")
-    about = {"masks": FULL, "about": (0,), "answer": "cardigan"}
+    about: dict[str, Any] = {"masks": FULL, "about": (0,), "answer": "cardigan"}
     data = [vx.Example(p, **about) for p in pictures(2)]
     report = vx.evaluate(
         model, data, ["leave_one_out"], ["accuracy", "relevance_rank"], tmp_path, **SETTINGS

@@ -1,6 +1,9 @@
 """LIME, the ReLU rules, parameter randomization and budgets are what they say. The truth is Captum, scikit-learn, a hand."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import captum.attr
 import numpy as np
@@ -21,7 +24,7 @@ from vqa_explain.metrics.sanity import randomised
 
 
 # LIME
-def lime_image(rows, values, width, penalty):
+def lime_image(rows: np.ndarray, values: np.ndarray, width: float, penalty: float) -> Any:
     """The authors' code: `LimeBase.explain_instance_with_data` with the kernel of `LimeImageExplainer`."""
     distances = pairwise_distances(rows, rows[:1], metric="cosine").ravel()
     weights = np.sqrt(np.exp(-(distances**2) / width**2))
@@ -30,7 +33,7 @@ def lime_image(rows, values, width, penalty):
 
 @pytest.mark.parametrize("width", [0.1, 0.25, 1.0])
 @pytest.mark.parametrize("players", [3, 9, 40])
-def test_lime_is_the_authors_regression(width, players):
+def test_lime_is_the_authors_regression(width: float, players: int) -> None:
     rng = np.random.default_rng(players)
     rows = rng.random((200, players)) < 0.5
     rows[0] = True
@@ -42,12 +45,12 @@ def test_lime_is_the_authors_regression(width, players):
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 20.0])
 @pytest.mark.parametrize("scale", [0.01, 10.0])
-def test_limes_errors_count_the_bias_of_the_penalty(penalty, scale):
+def test_limes_errors_count_the_bias_of_the_penalty(penalty: float, scale: float) -> None:
     players, rng = 6, np.random.default_rng(0)
     every = (np.arange(2**players)[:, None] >> np.arange(players) & 1).astype(bool)
     worth, pair = scale * rng.normal(size=players), scale
 
-    def score(rows):
+    def score(rows: np.ndarray) -> np.ndarray:
         return rows @ worth + pair * (rows[:, 0] & rows[:, 1])
 
     # The fit over all coalitions, and without a penalty: what the coefficients are estimates of.
@@ -60,7 +63,7 @@ def test_limes_errors_count_the_bias_of_the_penalty(penalty, scale):
     assert np.mean(inside) >= 0.88
 
 
-def test_lime_says_what_its_error_is_of(linear, picture):
+def test_lime_says_what_its_error_is_of(linear: vx.Model, picture: np.ndarray) -> None:
     why = vx.explain(linear, picture, method="lime", regions=2, budget=64)
     assert "bias included" in why.error_kind
 
@@ -96,7 +99,7 @@ RELUS6 = {
 class Rectifies(nn.Module):
     """Two convolutions and a linear layer, rectified by one module between the first and by a function after."""
 
-    def __init__(self, function, scale=1.0):
+    def __init__(self, function: Any, scale: float = 1.0) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(4)
@@ -104,7 +107,7 @@ class Rectifies(nn.Module):
             self.head = nn.Linear(6 * 64, 3)
         self.act, self.function, self.scale = nn.ReLU(), function, scale
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.act(self.one(x * self.scale))
         return self.head(self.function(self.two(x)).flatten(1))
 
@@ -114,7 +117,9 @@ class Rectifies(nn.Module):
     [("guided_backprop", "GuidedBackprop"), ("deconvolution", "Deconvolution")],
 )
 @pytest.mark.parametrize("form", RELUS)
-def test_functional_relus_follow_the_rule(picture, method, theirs, form):
+def test_functional_relus_follow_the_rule(
+    picture: np.ndarray, method: str, theirs: str, form: str
+) -> None:
     truth = vx.load(Rectifies(nn.ReLU()), transform=ToTensor(), device="cpu")
     pixels = truth.encode(vx.Example(picture)).pixels
     # Captum needs a module for each rectifier.
@@ -128,7 +133,9 @@ def test_functional_relus_follow_the_rule(picture, method, theirs, form):
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvolution"])
 @pytest.mark.parametrize("form", RELUS6)
-def test_functional_relus_with_a_ceiling_follow_the_rule(picture, method, form):
+def test_functional_relus_with_a_ceiling_follow_the_rule(
+    picture: np.ndarray, method: str, form: str
+) -> None:
     scale = 40.0  # so that the ceiling is met
     maps = [
         vx.explain(
@@ -146,17 +153,17 @@ class ByTheRule(torch.autograd.Function):
     """A rectifier with a ceiling: only positive gradients pass, and for one method only where the input is inside."""
 
     @staticmethod
-    def forward(ctx, x, ceiling, everywhere):
+    def forward(ctx: Any, x: torch.Tensor, ceiling: Any, everywhere: Any) -> torch.Tensor:
         ctx.inside = torch.ones_like(x) if everywhere else ((x > 0) & (x < ceiling)).float()
         return x.clamp(0, ceiling)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Any) -> tuple[Any, None, None]:
         return gradient.clamp(min=0) * ctx.inside, None, None
 
 
 @pytest.mark.parametrize("method", ["guided_backprop", "deconvolution"])
-def test_what_is_above_a_ceiling_follows_the_rule(picture, method):
+def test_what_is_above_a_ceiling_follows_the_rule(picture: np.ndarray, method: str) -> None:
     """Captum has no rule for ReLU6, so the truth is the rule written out."""
     net = Rectifies(nn.ReLU6(), scale=40.0)
     model = vx.load(net, transform=ToTensor(), device="cpu")
@@ -174,7 +181,7 @@ def test_what_is_above_a_ceiling_follows_the_rule(picture, method):
 @pytest.mark.parametrize(
     "function", [lambda x: x.clamp(min=1e-3), lambda x: x.clamp(-1, 1), nn.GELU()]
 )
-def test_what_is_no_relu_keeps_its_gradient(picture, function):
+def test_what_is_no_relu_keeps_its_gradient(picture: np.ndarray, function: Any) -> None:
     net = Rectifies(function)
     why = vx.explain(
         vx.load(net, transform=ToTensor()), picture, method="guided_backprop", target="class 1"
@@ -187,15 +194,15 @@ def test_what_is_no_relu_keeps_its_gradient(picture, function):
     np.testing.assert_allclose(why.image, expected.sum(1)[0].detach().numpy(), atol=1e-6)
 
 
-def test_a_relu_in_compiled_code_is_refused(picture):
+def test_a_relu_in_compiled_code_is_refused(picture: np.ndarray) -> None:
     class Scripted(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             net = Rectifies(nn.ReLU())
             self.body = torch.jit.trace(nn.Sequential(net.two, nn.ReLU()), torch.rand(1, 6, 8, 8))
             self.one, self.head = net.one, net.head
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.body(torch.relu(self.one(x))).flatten(1))
 
     model = vx.load(Scripted(), transform=ToTensor())
@@ -203,7 +210,7 @@ def test_a_relu_in_compiled_code_is_refused(picture):
         vx.explain(model, picture, method="guided_backprop")
 
 
-def test_a_network_without_relu_is_refused(curved, picture):
+def test_a_network_without_relu_is_refused(curved: vx.Model, picture: np.ndarray) -> None:
     with pytest.raises(vx.Unsupported, match="the rule is about ReLU"):
         vx.explain(curved, picture, method="deconvolution")
 
@@ -212,7 +219,7 @@ def test_a_network_without_relu_is_refused(curved, picture):
 class Backwards(nn.Module):
     """Lists its layers in the opposite order of their work."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -226,7 +233,7 @@ class Backwards(nn.Module):
                 norm.running_var.uniform_(2, 3)
         self.eval()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm_before(self.first(x))
         x = self.norm_after(F.conv2d(x.relu(), self.loose))
         return self.head(x.mean((2, 3)))
@@ -241,7 +248,7 @@ class Backwards(nn.Module):
         (1.0, {"head", "norm_after", "loose", "norm_before", "first"}),
     ],
 )
-def test_layers_are_randomized_in_the_order_of_their_work(share, changed):
+def test_layers_are_randomized_in_the_order_of_their_work(share: float, changed: set[str]) -> None:
     model = vx.load(Backwards(), transform=ToTensor(), device="cpu")
     twin = randomised(model, share, seed=0)
     before, after = model.module.state_dict(), twin.module.state_dict()
@@ -261,18 +268,22 @@ def test_layers_are_randomized_in_the_order_of_their_work(share, changed):
 @pytest.mark.parametrize(
     ("budget", "players", "expected"), [("4n", 10, 40), ("2.5n", 3, 8), ("1n", 1, 1), (7, 10, 7)]
 )
-def test_a_budget_for_each_player_is_a_number(budget, players, expected):
+def test_a_budget_for_each_player_is_a_number(
+    budget: str | int, players: int, expected: int
+) -> None:
     assert for_players(create("shapley", {"budget": budget}), players).budget == expected
 
 
 @pytest.mark.parametrize("budget", ["4", "n", "-4n", "0n", "4m", "4n4", "", "1e3n"])
-def test_other_texts_are_no_budget(budget):
+def test_other_texts_are_no_budget(budget: str) -> None:
     with pytest.raises(vx.InvalidInput, match="such as '4n'"):
         create("shapley", {"budget": budget})
 
 
 @pytest.mark.parametrize("method", ["shapley", "owen", "banzhaf", "lime", "interactions"])
-def test_a_budget_for_each_player_works_everywhere(scenes_model, scene, tmp_path, method):
+def test_a_budget_for_each_player_works_everywhere(
+    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, method: str
+) -> None:
     why = vx.explain(scenes_model, scene, method=method, budget="20n", regions=3)
     players = len(why.regions) + len(why.words)
     assert why.parameters["budget"] == 20 * players
@@ -295,7 +306,7 @@ def test_a_budget_for_each_player_works_everywhere(scenes_model, scene, tmp_path
 # The official accuracy
 @pytest.mark.parametrize("given", ["dark\nred", "dark\tred", " dark red\n", "dark red"])
 @pytest.mark.parametrize("answer", ["dark red", "dark\nred", "dark\tred "])
-def test_line_breaks_and_tabs_are_blanks_where_all_agree(given, answer):
+def test_line_breaks_and_tabs_are_blanks_where_all_agree(given: str, answer: str) -> None:
     from vqa_explain.metrics.official import vqa_score
 
     assert vqa_score(answer, (given,) * 10) == 1.0
@@ -317,7 +328,9 @@ MAJORITY_BANZHAF = math.comb(PLAYERS - 1, 6) / 2 ** (PLAYERS - 1)
     ],
     ids=["majority", "majority, Banzhaf", "all of eight", "all of eight, Banzhaf"],
 )
-def test_the_error_of_a_score_that_seldom_changes_is_not_zero(estimator, game, values, budget):
+def test_the_error_of_a_score_that_seldom_changes_is_not_zero(
+    estimator: Any, game: Callable[..., Any], values: Any, budget: int
+) -> None:
     """Few draws agree by chance. Truth is the closed form of a symmetric game."""
     found = [
         estimators.run_until(
@@ -334,10 +347,10 @@ def test_the_error_of_a_score_that_seldom_changes_is_not_zero(estimator, game, v
 
 
 @pytest.mark.parametrize("budget", [130, 600])
-def test_players_that_matter_have_no_smaller_errors_for_those_that_do_not(budget):
+def test_players_that_matter_have_no_smaller_errors_for_those_that_do_not(budget: int) -> None:
     """Of 30 players three make the score together, and have a third of it each (Shapley 1953)."""
 
-    def game(coalitions):
+    def game(coalitions: Any) -> Any:
         return coalitions[:, :3].all(axis=1).astype(float)
 
     found = [

@@ -1,6 +1,9 @@
 """The user's network keeps its modes and buffers, and is explained in evaluation mode whatever they are."""
 
 import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ LABELS = ["a", "b", "c"]
 class Restless(nn.Module):
     """A network whose answer, in training mode, is drawn, and whose statistics move with every call."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(1)
@@ -35,7 +38,7 @@ class Restless(nn.Module):
             self.body[1].running_mean.normal_()
             self.body[1].running_var.uniform_(0.5, 2.0)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(x))
 
 
@@ -44,27 +47,27 @@ class KeepsItsOwnMode(Restless):
 
     calls = 0
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Any:
         type(self).calls += 1
         return super().train(mode)
 
 
-def everything_trains(module):
+def everything_trains(module: torch.nn.Module) -> None:
     module.train()
 
 
-def everything_is_evaluated(module):
+def everything_is_evaluated(module: torch.nn.Module) -> None:
     module.eval()
 
 
-def normalisation_is_frozen(module):
+def normalisation_is_frozen(module: torch.nn.Module) -> None:
     module.train()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
             part.eval()
 
 
-def only_the_last_trains(module):
+def only_the_last_trains(module: torch.nn.Module) -> None:
     module.eval()
     list(module.modules())[-1].train()
 
@@ -72,13 +75,13 @@ def only_the_last_trains(module):
 MODES = (everything_trains, everything_is_evaluated, normalisation_is_frozen, only_the_last_trains)
 
 
-def state(module):
+def state(module: torch.nn.Module) -> tuple[dict[Any, Any], dict[str, Any]]:
     modes = {name: part.training for name, part in module.named_modules()}
     tensors = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     return modes, tensors
 
 
-def unchanged(module, before):
+def unchanged(module: torch.nn.Module, before: tuple[dict[Any, Any], dict[str, Any]]) -> None:
     modes, tensors = before
     assert {name: part.training for name, part in module.named_modules()} == modes
     for name, tensor in module.state_dict().items():
@@ -87,12 +90,12 @@ def unchanged(module, before):
     assert all(parameter.requires_grad for parameter in module.parameters())
 
 
-def loaded(module):
+def loaded(module: torch.nn.Module) -> vx.Model:
     return vx.load(module, transform=ToTensor(), labels=LABELS, device="cpu")
 
 
 @pytest.mark.parametrize("set_modes", MODES)
-def test_load_leaves_the_modes_alone(set_modes):
+def test_load_leaves_the_modes_alone(set_modes: Any) -> None:
     module = Restless()
     set_modes(module)
     before = state(module)
@@ -106,7 +109,9 @@ def test_load_leaves_the_modes_alone(set_modes):
     ["saliency", "integrated_gradients", "shapley", "occlusion", "rise", "lime", "grad_cam", "guided_backprop",
      "deep_lift", "smoothgrad", "attn_lrp"],
 )  # fmt: skip
-def test_an_explanation_is_of_the_evaluated_network_and_changes_nothing(set_modes, method, picture):
+def test_an_explanation_is_of_the_evaluated_network_and_changes_nothing(
+    set_modes: Any, method: str, picture: np.ndarray
+) -> None:
     evaluated = vx.explain(loaded(Restless().eval()), picture, method=method)
     module = Restless()
     model = loaded(module)
@@ -121,7 +126,9 @@ def test_an_explanation_is_of_the_evaluated_network_and_changes_nothing(set_mode
 
 
 @pytest.mark.parametrize("set_modes", MODES)
-def test_every_call_of_a_model_is_of_the_evaluated_network(set_modes, picture):
+def test_every_call_of_a_model_is_of_the_evaluated_network(
+    set_modes: Any, picture: np.ndarray
+) -> None:
     module = Restless()
     plain = Restless().eval()(ToTensor()(picture)[None])
     model = loaded(module)
@@ -143,7 +150,9 @@ def test_every_call_of_a_model_is_of_the_evaluated_network(set_modes, picture):
 
 
 @on_all()
-def test_every_family_keeps_the_modes_of_its_network(family, models, noise_picture):
+def test_every_family_keeps_the_modes_of_its_network(
+    family: Any, models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models(family)
     example = example_for(model, noise_picture)
     given = {} if model.labels is not None else {"answers": ["yes", "red circle"]}
@@ -164,7 +173,9 @@ def test_every_family_keeps_the_modes_of_its_network(family, models, noise_pictu
     assert why.answers == evaluated.answers
 
 
-def test_what_a_model_writes_is_of_the_evaluated_network(models, noise_picture):
+def test_what_a_model_writes_is_of_the_evaluated_network(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("llava")
     encoded = model.encode(example_for(model, noise_picture))
     parts, seen = list(model.module.modules()), []
@@ -184,11 +195,11 @@ def test_what_a_model_writes_is_of_the_evaluated_network(models, noise_picture):
     assert not any(seen)
 
 
-def test_modes_come_back_after_an_error(picture):
+def test_modes_come_back_after_an_error(picture: np.ndarray) -> None:
     module = Restless().train()
     model = loaded(module)
 
-    def stop(_done, _total):
+    def stop(_done: Any, _total: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -198,9 +209,9 @@ def test_modes_come_back_after_an_error(picture):
     assert all(part.training for part in module.modules())
 
 
-def test_a_network_of_ones_own_in_training_mode(noise_picture):
+def test_a_network_of_ones_own_in_training_mode(noise_picture: np.ndarray) -> None:
     class Drops(type(network())):
-        def forward(self, pixels, tokens):
+        def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
             return super().forward(nn.functional.dropout(pixels, 0.5, self.training), tokens)
 
     module = network()
@@ -221,13 +232,13 @@ def test_a_network_of_ones_own_in_training_mode(noise_picture):
     assert module.training
 
 
-def vx_transform():
+def vx_transform() -> Any:
     from torchvision import transforms
 
     return transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
 
-def test_the_users_own_train_and_eval_are_not_called(picture):
+def test_the_users_own_train_and_eval_are_not_called(picture: np.ndarray) -> None:
     module = KeepsItsOwnMode()
     model = loaded(module)
     KeepsItsOwnMode.calls = 0
@@ -235,10 +246,10 @@ def test_the_users_own_train_and_eval_are_not_called(picture):
     assert KeepsItsOwnMode.calls == 0
 
 
-def test_training_goes_on_between_explanations(picture):
+def test_training_goes_on_between_explanations(picture: np.ndarray) -> None:
     """A network that is explained every few steps learns what it learns without."""
 
-    def trained(explained):
+    def trained(explained: bool) -> dict[str, Any]:
         module = Restless().train()
         model = loaded(module)
         optimizer = torch.optim.SGD(module.parameters(), 0.01)
@@ -258,7 +269,7 @@ def test_training_goes_on_between_explanations(picture):
         assert torch.equal(tensor, watched[name]), name
 
 
-def test_an_evaluation_leaves_the_modes_alone(tmp_path, picture):
+def test_an_evaluation_leaves_the_modes_alone(tmp_path: Path, picture: np.ndarray) -> None:
     module = Restless().train()
     data = [vx.Example(picture, answer="a", id=str(i)) for i in range(2)]
     before = state(module)
@@ -282,7 +293,7 @@ def test_an_evaluation_leaves_the_modes_alone(tmp_path, picture):
     assert report.frame()["value"].tolist() == plain.frame()["value"].tolist()
 
 
-def test_a_copy_of_a_model_is_a_network_of_its_own(picture):
+def test_a_copy_of_a_model_is_a_network_of_its_own(picture: np.ndarray) -> None:
     module = Curved().train()
     model = loaded(module)
     twin = copy.deepcopy(model)
@@ -296,7 +307,7 @@ def test_a_copy_of_a_model_is_a_network_of_its_own(picture):
 # Weights that a checkpoint lacks
 
 
-def without(folder, target, lost):
+def without(folder: Path, target: Path, lost: str) -> list[str]:
     """A copy of a checkpoint whose weights of these names (or beginnings) are gone; gives their names."""
     import shutil
 
@@ -331,7 +342,9 @@ def without(folder, target, lost):
         ("qwen2_vl", "visual.merger"),
     ],
 )
-def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folders, tmp_path):
+def test_a_checkpoint_that_lacks_weights_is_refused_by_name(
+    family: str, lost: str, folders: Callable[[str], Path], tmp_path: Path
+) -> None:
     without(folders(family), tmp_path / "lacks", lost)
     with pytest.raises(vx.InvalidInput, match="lacks weights, which would be random") as caught:
         vx.load(tmp_path / "lacks", device="cpu")
@@ -352,15 +365,18 @@ def test_a_checkpoint_that_lacks_weights_is_refused_by_name(family, lost, folder
 
 @pytest.mark.parametrize("number_type", [torch.float32, torch.bfloat16, torch.float16])
 def test_missing_weights_are_made_in_the_number_type_of_the_network(
-    number_type, folders, tmp_path, monkeypatch
-):
+    number_type: torch.dtype,
+    folders: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import transformers
 
     gone = without(folders("vit"), tmp_path / "lacks", "classifier")
     kind = transformers.ViTForImageClassification
     made, types = kind.__init__, []
 
-    def noted(self, *args, **kwargs):
+    def noted(self: Any, *args: Any, **kwargs: Any) -> None:
         types.append(torch.get_default_dtype())
         made(self, *args, **kwargs)
 
@@ -377,7 +393,7 @@ def test_missing_weights_are_made_in_the_number_type_of_the_network(
     assert not weights["classifier.bias"].any()
 
 
-def test_missing_names_that_are_no_weights_change_nothing(folders):
+def test_missing_names_that_are_no_weights_change_nothing(folders: Callable[[str], Path]) -> None:
     module = vx.load(folders("vit"), device="cpu").module
     before = {name: one.clone() for name, one in module.state_dict().items()}
     configuration = module.config.to_dict()
@@ -389,7 +405,9 @@ def test_missing_names_that_are_no_weights_change_nothing(folders):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_missing_weights_leave_the_seeds_of_gpus_alone(folders, monkeypatch):
+def test_missing_weights_leave_the_seeds_of_gpus_alone(
+    folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = vx.load(folders("vit"), device="cpu").module
     seeded = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
@@ -413,7 +431,14 @@ def test_missing_weights_leave_the_seeds_of_gpus_alone(folders, monkeypatch):
         ("lxmert", "answer_head", ["answer_head"], True),
     ],
 )
-def test_the_remedy_names_no_weight_that_is_there(family, lost, suggested, head, folders, tmp_path):
+def test_the_remedy_names_no_weight_that_is_there(
+    family: str,
+    lost: str,
+    suggested: list[str],
+    head: bool,
+    folders: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
     gone = without(folders(family), tmp_path / "lacks", lost)
     with pytest.raises(vx.InvalidInput, match="lacks weights") as caught:
         vx.load(tmp_path / "lacks", device="cpu")
@@ -424,7 +449,9 @@ def test_the_remedy_names_no_weight_that_is_there(family, lost, suggested, head,
     assert set(model.drawn_weights) == set(gone)
 
 
-def test_what_was_allowed_already_is_kept_in_the_remedy(folders, tmp_path):
+def test_what_was_allowed_already_is_kept_in_the_remedy(
+    folders: Callable[[str], Path], tmp_path: Path
+) -> None:
     without(folders("vit"), tmp_path / "one", "classifier")
     without(tmp_path / "one", tmp_path / "both", "vit.layernorm.bias")
     with pytest.raises(
@@ -433,7 +460,9 @@ def test_what_was_allowed_already_is_kept_in_the_remedy(folders, tmp_path):
         vx.load(tmp_path / "both", device="cpu", allow_missing="classifier")
 
 
-def test_a_head_to_be_trained_may_be_missing_and_nothing_else(folders, tmp_path):
+def test_a_head_to_be_trained_may_be_missing_and_nothing_else(
+    folders: Callable[[str], Path], tmp_path: Path
+) -> None:
     without(folders("vit"), tmp_path / "headless", "classifier")
     for allowed in (
         ["classifier"],
@@ -454,7 +483,7 @@ def test_a_head_to_be_trained_may_be_missing_and_nothing_else(folders, tmp_path)
             vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)
 
 
-def test_weights_that_are_tied_are_not_missing(tmp_path):
+def test_weights_that_are_tied_are_not_missing(tmp_path: Path) -> None:
     import checkpoints
 
     module, processor = checkpoints.MAKERS["llava"]()

@@ -5,6 +5,8 @@ import html
 import io
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,51 +36,51 @@ NEWER_KEYS = (
 class Indifferent(nn.Module):
     """Answers "b" whatever it sees."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(3))
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.flatten(1).sum(1, keepdim=True) * self.weight + torch.tensor([0.0, 2.0, 1.0])
 
 
 class Bright(nn.Module):
     """The score of "a" is how bright the picture is; "b" has no score."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor([1.0, 0.0]))
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.mean((1, 2, 3))[:, None] * self.weight
 
 
-def wide_crop():
+def wide_crop() -> Any:
     """A crop that is taller than the picture, so that most of the frame is padding."""
     return transforms.Compose([transforms.ToTensor(), transforms.CenterCrop(32)])
 
 
-def all_zero():
+def all_zero() -> vx.Explanation:
     model = vx.load(
         Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu"
     )
     return vx.explain(model, np.full((8, 8, 3), 90, dtype=np.uint8), method="saliency")
 
 
-def padded():
+def padded() -> vx.Explanation:
     model = vx.load(Bright(), transform=wide_crop(), labels=["a", "b"], device="cpu")
     picture = np.full((16, 32, 3), 200, dtype=np.uint8)
     return vx.explain(model, picture, method="saliency", target="a")
 
 
-def characters():
+def characters() -> vx.Explanation:
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     lao = "ສີຫຍັງ"
     model = custom(text={**VOCABULARY, **dict.fromkeys(lao, 2)})
     return vx.explain(model, picture, lao, method="saliency")
 
 
-def survives():
+def survives() -> vx.Explanation:
     model = vx.load(
         Indifferent(), transform=transforms.ToTensor(), labels=["a", "b", "c"], device="cpu"
     )
@@ -97,26 +99,26 @@ CASES = {
 
 
 @pytest.fixture(scope="module", params=CASES)
-def told(request):
+def told(request: pytest.FixtureRequest) -> tuple[vx.Explanation, str]:
     """An explanation with a note, and what the note says."""
     make, said = CASES[request.param]
     return make(), said
 
 
-def printed(tables):
+def printed(tables: list[Any]) -> str:
     console = Console(width=400, record=True, file=io.StringIO())
     for table in tables:
         console.print(table)
     return console.export_text()
 
 
-def texts_of(figure):
+def texts_of(figure: Any) -> Any:
     """All that stands in a figure, on one line."""
     found = figure.findobj(lambda artist: hasattr(artist, "get_text"))
     return " ".join(" ".join(artist.get_text() for artist in found).split())
 
 
-def places(why):
+def places(why: vx.Explanation) -> dict[str, Any]:
     """Every place that shows an explanation → what it says."""
     return {
         "repr": repr(why),
@@ -131,13 +133,13 @@ def places(why):
     }
 
 
-def test_every_place_shows_the_note(told):
+def test_every_place_shows_the_note(told: tuple[vx.Explanation, str]) -> None:
     why, said = told
     for place, text in places(why).items():
         assert said.lower() in text.lower(), place
 
 
-def test_what_needs_no_note_has_none_anywhere(linear, picture):
+def test_what_needs_no_note_has_none_anywhere(linear: vx.Model, picture: np.ndarray) -> None:
     why = vx.explain(linear, picture, method="saliency")
     assert why.notes == ()
     assert "note" not in repr(why)
@@ -147,14 +149,14 @@ def test_what_needs_no_note_has_none_anywhere(linear, picture):
     assert "Notes" not in printed(explanation_tables(why))
 
 
-def test_the_share_on_padding_is_half_of_the_frame():
+def test_the_share_on_padding_is_half_of_the_frame() -> None:
     why = padded()  # 16 of 32 rows of the frame are padding, and every pixel has the same gradient
     assert why.padding == pytest.approx(0.5, abs=1e-6)
     assert "50.0%" in article(why)
     assert "50.0%" in " ".join(payload(why, raw)["facts"])
 
 
-def test_what_the_model_answers_without_inputs_is_said_once(linear):
+def test_what_the_model_answers_without_inputs_is_said_once(linear: vx.Model) -> None:
     """Where it is the answer itself, a note says so; else a line of its own does."""
     pictures = [np.full((8, 8, 3), level, dtype=np.uint8) for level in (0, 255)]
     found = [
@@ -173,12 +175,12 @@ def test_what_the_model_answers_without_inputs_is_said_once(linear):
 class BirdOrMachine(nn.Module):
     """The bird in a bright picture, the machine in the dark."""
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         bright = pixels.mean((1, 2, 3))
         return torch.stack([4 * bright, 0 * bright, 2 - 4 * bright], dim=1)
 
 
-def test_another_label_of_the_same_text_is_another_answer():
+def test_another_label_of_the_same_text_is_another_answer() -> None:
     labels = ["crane", "dog", "crane"]
     model = vx.load(BirdOrMachine(), transform=transforms.ToTensor(), labels=labels, device="cpu")
     bright = np.full((8, 8, 3), 250, dtype=np.uint8)
@@ -194,14 +196,16 @@ def test_another_label_of_the_same_text_is_another_answer():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("method", ["leave_one_out", "integrated_gradients"])
-def test_no_answer_is_made_up_of_numbers_that_are_none(bad, method, linear, picture, monkeypatch):
+def test_no_answer_is_made_up_of_numbers_that_are_none(
+    bad: float, method: str, linear: vx.Model, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A word taken from NaN would be a plausible wrong one."""
     name = "coalition_scores" if method == "leave_one_out" else "scores"
     plain = getattr(linear, name)
     whole = vx.explain(linear, picture, method=method)
     calls = []
 
-    def counted(*arguments):
+    def counted(*arguments: Any) -> Any:
         calls.append(None)
         scores = plain(*arguments)
         return scores if len(calls) < last else scores * bad
@@ -216,7 +220,7 @@ def test_no_answer_is_made_up_of_numbers_that_are_none(bad, method, linear, pict
     assert whole.answer_without_inputs is not None
 
 
-def test_a_note_stays_inside_the_figure_and_off_the_rest():
+def test_a_note_stays_inside_the_figure_and_off_the_rest() -> None:
     why = padded()
     long = "a sentence that goes on and on " * 12
     why = dataclasses.replace(why, notes=(*why.notes, long, "$x_1$ is no mathematics"))
@@ -233,7 +237,9 @@ def test_a_note_stays_inside_the_figure_and_off_the_rest():
     assert all(axes.get_tightbbox(renderer).y0 >= box.y1 - 1 for axes in figure.axes)
 
 
-def test_files_keep_notes_and_older_files_have_none(told, tmp_path):
+def test_files_keep_notes_and_older_files_have_none(
+    told: tuple[vx.Explanation, str], tmp_path: Path
+) -> None:
     why, said = told
     again = vx.load_explanation(why.save(tmp_path / "new.vqax"))
     assert (again.notes, again.padding) == (why.notes, why.padding)
@@ -245,7 +251,7 @@ def test_files_keep_notes_and_older_files_have_none(told, tmp_path):
     assert 'class="notes"' not in article(old)
 
 
-def without_newer_keys(why):
+def without_newer_keys(why: vx.Explanation) -> bytes:
     """The bytes of a file as versions without notes wrote it."""
     summary = {name: value for name, value in why.summary().items() if name not in NEWER_KEYS}
     text = json.dumps(summary)
@@ -257,7 +263,7 @@ def without_newer_keys(why):
     return save(arrays, {"format": "1", "explanation": text, "checksum": _checksum(text, arrays)})
 
 
-def test_hostile_notes_are_text(linear, picture):
+def test_hostile_notes_are_text(linear: vx.Model, picture: np.ndarray) -> None:
     why = vx.explain(linear, picture, method="saliency")
     why = dataclasses.replace(why, notes=("</script><script>alert(1)</script>",))
     assert "<script>alert" not in article(why)

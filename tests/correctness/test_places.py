@@ -5,6 +5,8 @@ Truth is the transform itself: a block put into a picture must come back to its 
 
 import pickle
 import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,25 +24,25 @@ from vqa_explain.models.transforms import picture_reader
 SIZES = [(480, 640), (37, 411), (300, 120), (64, 65)]
 
 
-def steps(*before):
+def steps(*before: Any) -> Any:
     return v2.Compose([*before, v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
 
-def own(change, side=96):
+def own(change: Callable[..., Any], side: int = 96) -> Callable[..., torch.Tensor]:
     """A function of one's own: a change of the PIL picture, then a resize."""
 
-    def transform(picture):
+    def transform(picture: Any) -> torch.Tensor:
         return v2.functional.pil_to_tensor(change(picture).resize((side, side))).float()
 
     return transform
 
 
-def standardized(picture):
+def standardized(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((80, 60))).float()
     return (values - values.mean()) / values.std()
 
 
-def letterboxed(picture):
+def letterboxed(picture: Any) -> Any:
     return ImageOps.pad(picture, (96, 96), color=(90, 20, 200))
 
 
@@ -75,7 +77,7 @@ TRANSFORMS = {
 }
 
 
-def response(reader, picture, top, left, height, width):
+def response(reader: Any, picture: np.ndarray, top: int, left: int, height: int, width: int) -> Any:
     """(H', W') how much a block of a picture changes each element of the frame, by the transform itself."""
     marked = picture.copy()
     marked[top : top + height, left : left + width] = (
@@ -88,7 +90,7 @@ def response(reader, picture, top, left, height, width):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_a_block_comes_back_to_its_place(name, size):
+def test_a_block_comes_back_to_its_place(name: str, size: tuple[int, int]) -> None:
     reader = picture_reader(TRANSFORMS[name], name)
     # Little but not nothing to see, since a standardized plain picture has no numbers.
     picture = np.random.default_rng(0).integers(40, 60, (*size, 3)).astype(np.uint8)
@@ -121,7 +123,7 @@ def test_a_block_comes_back_to_its_place(name, size):
     assert seen or name == "lambda"
 
 
-def test_a_convnext_crop_is_the_one_that_the_network_sees():
+def test_a_convnext_crop_is_the_one_that_the_network_sees() -> None:
     """640 × 480 at size 224 and crop_pct 0.875: resized to 341 × 256, then the middle 224."""
     reader = picture_reader(TRANSFORMS["ConvNeXt"], "net")
     _, geometry = reader.read(np.zeros((480, 640, 3), np.uint8))
@@ -136,7 +138,7 @@ def test_a_convnext_crop_is_the_one_that_the_network_sees():
     )
 
 
-def test_the_place_of_a_resize_and_crop_is_exact():
+def test_the_place_of_a_resize_and_crop_is_exact() -> None:
     """480 × 640 at 256: resized to 256 × 341, then the middle 224, from 16 and 58 on."""
     reader = picture_reader(TRANSFORMS["resize then crop"], "net")
     _, geometry = reader.read(np.zeros((480, 640, 3), np.uint8))
@@ -154,10 +156,12 @@ def test_the_place_of_a_resize_and_crop_is_exact():
     st.integers(-5, 5),
     st.integers(-5, 5),
 )
-def test_any_resize_and_crop_is_found(height, width, tall, wide, top, left):
+def test_any_resize_and_crop_is_found(
+    height: Any, width: Any, tall: Any, wide: Any, top: Any, left: Any
+) -> None:
     """Against the closed form: the center of element i is (i + offset + ½) · size / resized."""
 
-    def transform(picture):
+    def transform(picture: Any) -> torch.Tensor:
         values = v2.functional.pil_to_tensor(picture.resize((wide, tall))).float()
         return v2.functional.crop(values, top, left, tall, wide)
 
@@ -177,18 +181,18 @@ def test_any_resize_and_crop_is_found(height, width, tall, wide, top, left):
         )
 
 
-def erased(picture):
+def erased(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((32, 32))).float()
     values[:, random.randrange(32)] = 0
     return values
 
 
-def noisy(picture):
+def noisy(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((32, 32))).float()
     return values + torch.from_numpy(np.random.default_rng().normal(size=values.shape)).float()
 
 
-def noisy_by_numpy(picture):
+def noisy_by_numpy(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((32, 32))).float()
     return values + torch.from_numpy(np.random.normal(size=values.shape)).float()
 
@@ -206,7 +210,9 @@ def noisy_by_numpy(picture):
         noisy_by_numpy,
     ],
 )
-def test_random_steps_are_refused_and_leave_no_state(random_step, noise_picture):
+def test_random_steps_are_refused_and_leave_no_state(
+    random_step: Any, noise_picture: np.ndarray
+) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
     states = torch.get_rng_state(), random.getstate(), pickle.dumps(np.random.get_state())
     with pytest.raises(vx.InvalidInput, match="random step"):
@@ -216,12 +222,12 @@ def test_random_steps_are_refused_and_leave_no_state(random_step, noise_picture)
     assert pickle.dumps(np.random.get_state()) == states[2]
 
 
-def trimmed(picture):
+def trimmed(picture: Any) -> torch.Tensor:
     """Cropped to what is not black, as some readers of scans do."""
     return v2.functional.pil_to_tensor(picture.crop(picture.getbbox()).resize((32, 32))).float()
 
 
-def test_a_crop_that_depends_on_what_the_picture_shows_is_refused():
+def test_a_crop_that_depends_on_what_the_picture_shows_is_refused() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
     model = vx.load(net, transform=trimmed, labels=["a", "b", "c"])
     scan = np.zeros((120, 160, 3), np.uint8)
@@ -230,14 +236,14 @@ def test_a_crop_that_depends_on_what_the_picture_shows_is_refused():
         vx.explain(model, scan, method="saliency")
 
 
-def shifted(picture):
+def shifted(picture: Any) -> torch.Tensor:
     """Moved to the right by an eighth where the last pixel says so."""
     values = v2.functional.pil_to_tensor(picture.resize((64, 64))).float()
     left = 8 if picture.getpixel((127, 127)) == (7, 7, 7) else 0
     return values[:, :, (torch.arange(64) - left).clamp(min=0)]
 
 
-def test_a_shift_of_a_picture_that_looks_alike_everywhere_is_refused():
+def test_a_shift_of_a_picture_that_looks_alike_everywhere_is_refused() -> None:
     """Colors that grow evenly explain the shifted frame too, so only marks in the picture tell."""
     ramp = np.zeros((128, 128, 3), np.uint8)
     ramp[:] = np.linspace(30, 220, 128)[None, :, None]
@@ -247,7 +253,7 @@ def test_a_shift_of_a_picture_that_looks_alike_everywhere_is_refused():
         picture_reader(shifted, "net").read(ramp)
 
 
-def test_a_transform_that_ignores_the_picture_is_refused(noise_picture):
+def test_a_transform_that_ignores_the_picture_is_refused(noise_picture: np.ndarray) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3))
     model = vx.load(net, transform=lambda _: torch.ones(3, 32, 32), labels=["a", "b", "c"])
     with pytest.raises(vx.InvalidInput, match="gives the same for every image"):
@@ -257,17 +263,17 @@ def test_a_transform_that_ignores_the_picture_is_refused(noise_picture):
 class Weighted(nn.Module):
     """A linear network: the score of class k is the sum of the pixels by fixed weights."""
 
-    def __init__(self, side):
+    def __init__(self, side: int) -> None:
         super().__init__()
         weights = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3 * side * side)))
         self.weights = nn.Parameter(weights.float())
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.flatten(1) @ self.weights.T
 
 
 @pytest.mark.parametrize("size", [(37, 411), (90, 30), (100, 448)])
-def test_padding_lights_up_nothing(size):
+def test_padding_lights_up_nothing(size: tuple[int, int]) -> None:
     picture = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     net = Weighted(224)
     model = vx.load(net, transform=steps(v2.CenterCrop(224)), labels=["a", "b"], device="cpu")

@@ -6,9 +6,11 @@ import os
 import textwrap
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,11 +80,11 @@ EDITS = {
 
 
 @pytest.fixture
-def plugin(tmp_path):
+def plugin(tmp_path: Path) -> Any:
     """Writes the plugin's file with an edit and uses it, as a new session would."""
     path = tmp_path / "own.py"
 
-    def use(old="", new=""):
+    def use(old: str = "", new: str = "") -> None:
         for known, name in ((METRICS, "told"), (METHODS, "flat")):
             known.pop(name, None)
         path.write_text(PLUGIN.replace(old, new))
@@ -94,7 +96,7 @@ def plugin(tmp_path):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     """Seven pictures in files."""
     rng = np.random.default_rng(0)
     for i in range(7):
@@ -102,7 +104,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def rows(folder, count=7):
+def rows(folder: Path, count: int = 7) -> list[vx.Example]:
     mask = np.zeros((1, 8, 8), bool)
     mask[0, :4, :4] = True
     return [
@@ -114,25 +116,32 @@ def rows(folder, count=7):
 class Network(Linear):
     """Counts the pictures that it sees one by one: each example's first look."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.looks = 0
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.looks += len(x)
         return super().forward(x)
 
 
 @pytest.fixture
-def model():
+def model() -> vx.Model:
     return vx.load(Network(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
 
 
-def run(model, data, out, methods=METHODS_ASKED, metrics=METRICS_ASKED, **more):
+def run(
+    model: Any,
+    data: "list[vx.Example] | Rereadable | list[Any]",
+    out: Path,
+    methods: list[str] = METHODS_ASKED,
+    metrics: list[str] = METRICS_ASKED,
+    **more: Any,
+) -> vx.Report:
     return vx.evaluate(model, data, methods, metrics, out, **{**SETTINGS, **more})
 
 
-def assert_as_made_anew(found, fresh):
+def assert_as_made_anew(found: vx.Report, fresh: vx.Report) -> None:
     pd.testing.assert_frame_equal(found.frame(), fresh.frame(), check_exact=True)
     left, right = found.to_json(), fresh.to_json()
     for one in (left, right):
@@ -145,11 +154,11 @@ def assert_as_made_anew(found, fresh):
     ]
 
 
-def encoded_of(model, monkeypatch):
+def encoded_of(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The ids of the examples that are judged from now on, without those that the model is tried on."""
     ids, real = [], model.encode
 
-    def encode(example):
+    def encode(example: vx.Example) -> Any:
         ids.extend([example.id] if example.id != PROBE else [])
         return real(example)
 
@@ -160,18 +169,25 @@ def encoded_of(model, monkeypatch):
 class Rereadable:
     """An iterable without a length."""
 
-    def __init__(self, examples):
+    def __init__(self, examples: Any) -> None:
         self.examples = examples
 
-    def __iter__(self):
+    def __iter__(self) -> Any:
         return iter(self.examples)
 
 
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_code_that_changed_is_named_and_computed_again_alone(
-    plugin, folder, model, tmp_path, caplog, edit, workers, monkeypatch
-):
+    plugin: Any,
+    folder: Path,
+    model: vx.Model,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    edit: str,
+    workers: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if workers == 2 and edit != "the metric's call":
         pytest.skip("once is enough")
     old, new, what = EDITS[edit]
@@ -190,13 +206,13 @@ def test_code_that_changed_is_named_and_computed_again_alone(
 
 
 def test_a_changed_method_does_not_run_the_others_again(
-    plugin, folder, model, tmp_path, monkeypatch
-):
+    plugin: Any, folder: Path, model: vx.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plugin()
     run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
     plugin("1.0 / 64", "2.0 / 64")
 
-    def looks():
+    def looks() -> int:
         model.module.looks = 0
         run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
         return model.module.looks
@@ -207,8 +223,12 @@ def test_a_changed_method_does_not_run_the_others_again(
 
 
 def test_a_picture_that_was_replaced_is_read_again_alone(
-    folder, model, tmp_path, monkeypatch, caplog
-):
+    folder: Path,
+    model: vx.Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run(model, rows(folder), tmp_path / "run")
     Image.fromarray(np.random.default_rng(9).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
         folder / "4.png"
@@ -222,8 +242,10 @@ def test_a_picture_that_was_replaced_is_read_again_alone(
     assert_as_made_anew(found, run(model, rows(folder), tmp_path / "fresh"))
 
 
-def test_content_of_pictures_on_request(folder, model, tmp_path, caplog):
-    def replaced_within_a_moment():
+def test_content_of_pictures_on_request(
+    folder: Path, model: vx.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def replaced_within_a_moment() -> None:
         path = folder / "2.png"
         about = path.stat()
         changed = bytearray(path.read_bytes())
@@ -253,11 +275,15 @@ CHANGES = {
 @pytest.mark.parametrize("as_list", [True, False])
 @pytest.mark.parametrize("at", [0, 6, 70])
 def test_any_changed_row_is_computed_again_wherever_it_is(
-    folder, model, tmp_path, change, as_list, at
-):
+    folder: Path, model: vx.Model, tmp_path: Path, change: str, as_list: bool, at: int
+) -> None:
     kind = list if as_list else Rereadable
     examples = rows(folder, 72)
-    settings = {"methods": ["saliency"], "metrics": ["accuracy", "relevance_mass"], "shard": 20}
+    settings: dict[str, Any] = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "relevance_mass"],
+        "shard": 20,
+    }
     run(model, kind(examples), tmp_path / "run", **settings)
     examples[at] = vx.Example(**{**vars(examples[at]), **CHANGES[change](examples[at])})
     found = run(model, kind(examples), tmp_path / "run", **settings)
@@ -266,7 +292,9 @@ def test_any_changed_row_is_computed_again_wherever_it_is(
 
 @pytest.mark.parametrize("as_list", [True, False])
 @pytest.mark.parametrize(("before", "after"), [(4, 7), (7, 4), (6, 7), (7, 3), (3, 7)])
-def test_data_that_grew_or_shrank(folder, model, tmp_path, before, after, as_list):
+def test_data_that_grew_or_shrank(
+    folder: Path, model: vx.Model, tmp_path: Path, before: int, after: int, as_list: bool
+) -> None:
     kind = list if as_list else Rereadable
     run(model, kind(rows(folder, before)), tmp_path / "run", keep=["explanations"])
     found = run(model, kind(rows(folder, after)), tmp_path / "run", keep=["explanations"])
@@ -279,8 +307,12 @@ def test_data_that_grew_or_shrank(folder, model, tmp_path, before, after, as_lis
 
 
 def test_versions_that_changed_are_named_and_everything_is_computed_again(
-    folder, model, tmp_path, monkeypatch, caplog
-):
+    folder: Path,
+    model: vx.Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     run(model, rows(folder), tmp_path / "run")
     monkeypatch.setattr(
         "vqa_explain.evaluation.run.versions", lambda: {**stamps.versions(), "torch": "99.0"}
@@ -292,12 +324,14 @@ def test_versions_that_changed_are_named_and_everything_is_computed_again(
     assert vx.Report(tmp_path / "run").plan.versions["torch"] == "99.0"
 
 
-def test_a_network_whose_code_changed_with_the_same_weights(folder, tmp_path, caplog):
-    def network(double):
+def test_a_network_whose_code_changed_with_the_same_weights(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def network(double: bool | torch.Tensor) -> vx.Model:
         class Net(Linear):
             if double:
 
-                def forward(self, x):
+                def forward(self, x: torch.Tensor) -> torch.Tensor:
                     return super().forward(x) * 2 - x.sum((1, 2, 3))[:, None]
 
         return vx.load(Net(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
@@ -308,13 +342,15 @@ def test_a_network_whose_code_changed_with_the_same_weights(folder, tmp_path, ca
     assert_as_made_anew(found, run(network(True), rows(folder), tmp_path / "fresh"))
 
 
-def test_a_report_reads_no_row_that_no_longer_holds(plugin, folder, model, tmp_path):
+def test_a_report_reads_no_row_that_no_longer_holds(
+    plugin: Any, folder: Path, model: vx.Model, tmp_path: Path
+) -> None:
     plugin()
     data = rows(folder)
     run(model, data, tmp_path / "run", ["flat"], ["told"])
     plugin("FACTOR = 1.0", "FACTOR = 2.0")
 
-    def stop(done, total, failed):
+    def stop(done: Any, total: Any, failed: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -326,7 +362,9 @@ def test_a_report_reads_no_row_that_no_longer_holds(plugin, folder, model, tmp_p
     assert_as_made_anew(found, run(model, data, tmp_path / "fresh", ["flat"], ["told"]))
 
 
-def test_other_data_is_refused_and_the_results_stay(folder, model, tmp_path):
+def test_other_data_is_refused_and_the_results_stay(
+    folder: Path, model: vx.Model, tmp_path: Path
+) -> None:
     run(model, rows(folder), tmp_path / "run")
     other = [vx.Example(e.image, answer="b", id=f"other {e.id}") for e in rows(folder)]
     with pytest.raises(vx.InvalidInput, match="none of the 7 rows evaluated there"):
@@ -334,9 +372,9 @@ def test_other_data_is_refused_and_the_results_stay(folder, model, tmp_path):
     assert vx.Report(tmp_path / "run").count == 7
 
 
-def test_emap_is_over_the_rows_of_now(scenes_model, tmp_path):
+def test_emap_is_over_the_rows_of_now(scenes_model: vx.Model, tmp_path: Path) -> None:
     examples = list(vx.load_dataset("scenes:test")[:6])
-    settings = {"workers": 1, "shard": 3}
+    settings: dict[str, Any] = {"workers": 1, "shard": 3}
     vx.evaluate(
         scenes_model, examples, [], ["emap:count=6", "accuracy"], tmp_path / "run", **settings
     )
@@ -350,7 +388,9 @@ def test_emap_is_over_the_rows_of_now(scenes_model, tmp_path):
     assert found.emap() == fresh.emap()
 
 
-def test_a_gallery_file_of_other_results_is_not_shown(folder, model, tmp_path):
+def test_a_gallery_file_of_other_results_is_not_shown(
+    folder: Path, model: vx.Model, tmp_path: Path
+) -> None:
     found = run(model, rows(folder), tmp_path / "run")
     shown = found.shown()
     assert shown
@@ -362,7 +402,7 @@ def test_a_gallery_file_of_other_results_is_not_shown(folder, model, tmp_path):
     assert [w.method for _, w in again.shown()] == ["saliency"] * len(shown)
 
 
-def test_the_code_of_this_package_is_known_by_what_a_method_imports():
+def test_the_code_of_this_package_is_known_by_what_a_method_imports() -> None:
     lime, saliency = (set(stamps_modules(METHODS[name])) for name in ("lime", "saliency"))
     assert "vqa_explain.methods.surrogates" in lime - saliency
     assert "vqa_explain.game" in lime & saliency
@@ -371,7 +411,7 @@ def test_the_code_of_this_package_is_known_by_what_a_method_imports():
     assert code_of(METHODS["saliency"]) == code_of(METHODS["input_x_gradient"])  # one module
 
 
-def stamps_modules(cls):
+def stamps_modules(cls: type[Any]) -> set[Any]:
     found, waiting = set(), [cls.__module__]
     while waiting:
         name = waiting.pop()
@@ -381,7 +421,7 @@ def stamps_modules(cls):
     return found
 
 
-def test_the_hash_of_code_is_the_same_in_every_process(plugin, tmp_path):
+def test_the_hash_of_code_is_the_same_in_every_process(plugin: Any, tmp_path: Path) -> None:
     import subprocess
     import sys
 
@@ -408,44 +448,46 @@ def test_the_hash_of_code_is_the_same_in_every_process(plugin, tmp_path):
 WITHIN = 1.0
 
 
-def closing_over(factor):
+def closing_over(factor: Any) -> Callable[..., Any]:
     return lambda x: factor * x
 
 
-def with_keyword(value):
-    def scaled(x, *, factor=value):
+def with_keyword(value: Any) -> Callable[..., Any]:
+    def scaled(x: torch.Tensor, *, factor: Any = value) -> Any:
         return factor * x
 
     return scaled
 
 
-def with_a_function_within(x):
-    def scaled(y):
+def with_a_function_within(x: torch.Tensor) -> torch.Tensor:
+    def scaled(y: torch.Tensor) -> torch.Tensor:
         return WITHIN * y
 
     return scaled(x)
 
 
 @pytest.mark.parametrize("make", [closing_over, with_keyword])
-def test_the_hash_of_code_tells_values_that_a_function_holds(make):
+def test_the_hash_of_code_tells_values_that_a_function_holds(make: Any) -> None:
     assert code_of(make(1.0)) == code_of(make(1.0))
     assert code_of(make(1.0)) != code_of(make(2.0))
 
 
-def test_the_hash_of_code_follows_functions_within_a_function(monkeypatch):
+def test_the_hash_of_code_follows_functions_within_a_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = code_of(with_a_function_within)
     monkeypatch.setitem(globals(), "WITHIN", 2.0)
     assert code_of(with_a_function_within) != before
 
 
-def test_a_hash_tells_where_one_part_ends():
+def test_a_hash_tells_where_one_part_ends() -> None:
     assert stamps.digest("ab", "c") != stamps.digest("a", "bc")
 
 
-def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to():
+def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to() -> None:
     picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
     boxes, features = np.array([[0, 0, 4, 4], [2, 2, 8, 8]]), np.ones((2, 5), np.float32)
-    base = {
+    base: dict[str, Any] = {
         "image": picture,
         "question": "What?",
         "answer": "a",
@@ -465,7 +507,7 @@ def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to():
         assert {key for key in known if other[key] != known[key]} == {concerned}
 
 
-def paletted(change=""):
+def paletted(change: str = "") -> Any:
     """Four colors by number, of which the first may be another color, or transparent."""
     picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) % 4, mode="P")
     first = [0, 0, 255] if change == "palette" else [255, 0, 0]
@@ -477,7 +519,7 @@ def paletted(change=""):
     return picture
 
 
-def keyed(mode, change=""):
+def keyed(mode: str, change: str = "") -> Any:
     """A picture of one color, which may be the transparent one, or is turned."""
     color = {"L": 7, "RGB": (7, 7, 7), "I;16": 700}[mode]
     picture = Image.new(mode, (8, 8), 9 if mode == "L" else color)
@@ -491,7 +533,7 @@ def keyed(mode, change=""):
     return picture
 
 
-def profiled():
+def profiled() -> Any:
     """A picture whose color profile calls its red green."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     picture = Image.new("RGB", (8, 8), (200, 40, 7))
@@ -500,7 +542,7 @@ def profiled():
     return picture
 
 
-def layered(mode, alpha=255):
+def layered(mode: str, alpha: int = 255) -> Any:
     """A picture with an alpha channel."""
     base = paletted() if mode == "PA" else Image.new("L", (8, 8), 100)
     picture = base.convert(mode)
@@ -509,7 +551,7 @@ def layered(mode, alpha=255):
     return picture
 
 
-def frame(tmp_path, number):
+def frame(tmp_path: Path, number: int) -> Any:
     """A frame of a film that is opened from a file and not read yet."""
     path = tmp_path / "film.gif"
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
@@ -539,11 +581,13 @@ PILLOW = {
 
 
 @pytest.mark.parametrize("what", PILLOW)
-def test_whatever_changes_how_a_picture_in_memory_looks_changes_its_stamp(tmp_path, what):
+def test_whatever_changes_how_a_picture_in_memory_looks_changes_its_stamp(
+    tmp_path: Path, what: str
+) -> None:
     before, after = PILLOW[what](tmp_path)
     assert not np.array_equal(vx.examples.read_image(before), vx.examples.read_image(after))
 
-    def stamp(image):
+    def stamp(image: Any) -> str:
         return row_stamp(vx.Example(image, "What?"))["picture"]
 
     assert stamp(before) != stamp(after)
@@ -551,7 +595,7 @@ def test_whatever_changes_how_a_picture_in_memory_looks_changes_its_stamp(tmp_pa
     assert [stamp(image) for image in same] == [stamp(before), stamp(after)]
 
 
-def test_a_picture_that_cannot_be_read_has_a_stamp_too(tmp_path):
+def test_a_picture_that_cannot_be_read_has_a_stamp_too(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
@@ -559,7 +603,7 @@ def test_a_picture_that_cannot_be_read_has_a_stamp_too(tmp_path):
     assert len(known) == 1
 
 
-def test_what_a_row_is_known_by(tmp_path):
+def test_what_a_row_is_known_by(tmp_path: Path) -> None:
     picture = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
     base = row_stamp(vx.Example(picture, "What?", answer="a"))
     assert row_stamp(vx.Example(picture.copy(), "What?", answer="a")) == base
@@ -590,47 +634,51 @@ def test_what_a_row_is_known_by(tmp_path):
 class Normalized:
     """A transform of one's own, as an object."""
 
-    def __init__(self, mean):
+    def __init__(self, mean: Any) -> None:
         self.mean = mean
 
-    def __call__(self, image):
+    def __call__(self, image: Any) -> torch.Tensor:
         return shifted(image, self.mean)
 
 
-def shifted(image, mean):
+def shifted(image: Any, mean: Any) -> Any:
     return ToTensor()(image) - mean
 
 
-def closure(mean):
+def closure(mean: Any) -> Callable[..., Any]:
     return lambda image: ToTensor()(image) - mean
 
 
 class Steep(Linear):
     """A network with a layer's setting, and a number of its own that is no weight."""
 
-    def __init__(self, slope=0.1, scale=1.0):
+    def __init__(self, slope: float = 0.1, scale: float = 1.0) -> None:
         super().__init__()
         self.act, self.scale = torch.nn.LeakyReLU(slope), scale
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.act(super().forward(x)) * self.scale
 
 
 class Seen:
     """A `call=` as an object."""
 
-    def __init__(self, factor):
+    def __init__(self, factor: Any) -> None:
         self.factor = factor
 
-    def __call__(self, network, pixels):
+    def __call__(self, network: torch.nn.Module, pixels: torch.Tensor) -> Any:
         return network(pixels) * self.factor + pixels.mean((1, 2, 3))[:, None] * self.factor**2
 
 
-def seen(network, pixels, factor):
+def seen(network: torch.nn.Module, pixels: torch.Tensor, factor: Any) -> Any:
     return Seen(factor)(network, pixels)
 
 
-def classifier(transform=None, network=None, call=None):
+def classifier(
+    transform: Callable[..., Any] | Normalized | Callable[..., torch.Tensor] | None = None,
+    network: "Steep | Remembering | None" = None,
+    call: Seen | None = None,
+) -> vx.Model:
     return vx.load(
         network or Steep(),
         transform=transform or ToTensor(),
@@ -640,7 +688,7 @@ def classifier(transform=None, network=None, call=None):
     )
 
 
-def normalize(mean):
+def normalize(mean: Any) -> Any:
     return transforms.Compose([transforms.ToTensor(), transforms.Normalize([mean] * 3, [0.5] * 3)])
 
 
@@ -662,7 +710,9 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("what", CHANGED)
-def test_what_the_model_does_is_compared_whatever_holds_it(folder, tmp_path, caplog, what):
+def test_what_the_model_does_is_compared_whatever_holds_it(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: Any
+) -> None:
     build, said = CHANGED[what]
     metrics = ["accuracy", "sparseness", "deletion:steps=2"]
     first = run(build(0.1), rows(folder), tmp_path / "run", metrics=metrics)
@@ -679,13 +729,13 @@ def test_what_the_model_does_is_compared_whatever_holds_it(folder, tmp_path, cap
 class Reading(torch.nn.Module):
     """The picture's mean and the words' sum."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.words = torch.nn.Embedding(6, 3)
         with torch.no_grad():
             self.words.weight.copy_(torch.arange(18.0).reshape(6, 3).sin())
 
-    def forward(self, pixels, ids):
+    def forward(self, pixels: torch.Tensor, ids: Any) -> torch.Tensor:
         return self.words(ids).sum(1) + pixels.mean((1, 2, 3))[:, None]
 
 
@@ -693,7 +743,7 @@ VOCABULARY = {"<pad>": 0, "<unk>": 1, "is": 2, "zebra": 3, "gnu": 4}
 SWAPPED = {**VOCABULARY, "zebra": 4, "gnu": 3}
 
 
-def numbers_by(vocabulary):
+def numbers_by(vocabulary: Any) -> Callable[..., list[Any]]:
     return lambda question: [vocabulary.get(word.lower(), 1) for word in question.split()]
 
 
@@ -709,13 +759,13 @@ TEXTS = {
 }
 
 
-def look_up(question, vocabulary):
+def look_up(question: str, vocabulary: Any) -> list[Any]:
     return numbers_by(vocabulary)(question)
 
 
 @pytest.mark.parametrize("what", TEXTS)
-def test_how_words_are_read_is_compared(folder, tmp_path, what):
-    def build(vocabulary):
+def test_how_words_are_read_is_compared(folder: Path, tmp_path: Path, what: Any) -> None:
+    def build(vocabulary: float | dict[str, int]) -> vx.CustomModel:
         more = {"words": str.split, **TEXTS[what](vocabulary)}
         image, labels = transforms.ToTensor(), ["a", "b", "c"]
         return vx.CustomModel(Reading(), image=image, labels=labels, device="cpu", **more)
@@ -728,11 +778,11 @@ def test_how_words_are_read_is_compared(folder, tmp_path, what):
     assert_as_made_anew(found, fresh)
 
 
-def test_behavior_of_another_machine_is_compared_up_to_rounding(folder):
+def test_behavior_of_another_machine_is_compared_up_to_rounding(folder: Path) -> None:
     told = behavior_stamps(classifier(), rows(folder))["answers"]
     elsewhere = {**json.loads(told), "where": "another", "hash": "other"}
 
-    def times(factor):
+    def times(factor: float) -> list[list[Any]]:
         return [[x * factor for x in array] for array in elsewhere["numbers"]]
 
     near = {**elsewhere, "numbers": times(1 + 1e-6)}
@@ -743,16 +793,16 @@ def test_behavior_of_another_machine_is_compared_up_to_rounding(folder):
     assert not same_behavior(None, told)
 
 
-def test_questions_read_on_another_machine_are_compared_exactly(folder):
+def test_questions_read_on_another_machine_are_compared_exactly(folder: Path) -> None:
     """The places of words are small numbers beside those of tokens, and neither is ever rounded."""
 
-    def told(words):
+    def told(words: Callable[..., list[str]]) -> Any:
         image, labels = transforms.ToTensor(), ["a", "b", "c"]
-        text = {"text": VOCABULARY, "words": words}
+        text: dict[str, Any] = {"text": VOCABULARY, "words": words}
         model = vx.CustomModel(Reading(), image=image, labels=labels, device="cpu", **text)
         return json.loads(behavior_stamps(model, rows(folder))["questions"])
 
-    def glued(question):
+    def glued(question: str) -> list[str]:
         first, *others = question.split(maxsplit=2)
         return [" ".join([first, *others[:1]]), *others[1:]]
 
@@ -762,7 +812,9 @@ def test_questions_read_on_another_machine_are_compared_exactly(folder):
     assert not same_behavior(json.dumps(here), json.dumps({**told(glued), **elsewhere}))
 
 
-def test_a_checkpoint_in_another_folder_has_the_same_settings(folder, scenes_model, tmp_path):
+def test_a_checkpoint_in_another_folder_has_the_same_settings(
+    folder: Path, scenes_model: vx.Model, tmp_path: Path
+) -> None:
     copied = tmp_path / "elsewhere"
     scenes_model.module.save_pretrained(copied)
     scenes_model.processor.save_pretrained(copied)
@@ -774,45 +826,45 @@ def test_a_checkpoint_in_another_folder_has_the_same_settings(folder, scenes_mod
 class Held:
     """A value in an object of one's own, which knows its layer, and holds what cannot be pickled."""
 
-    def __init__(self, value, layer):
+    def __init__(self, value: Any, layer: Any) -> None:
         self.value, self.layer, self.lock = value, layer, threading.Lock()
 
 
 class Keeping(Reading):
     """Holds a value that matters for one word alone."""
 
-    def __init__(self, hold, value):
+    def __init__(self, hold: Any, value: Any) -> None:
         super().__init__()
         hold(self, value)
 
-    def factor(self):
+    def factor(self) -> torch.Tensor | torch.nn.Module:
         return self.held
 
-    def forward(self, pixels, ids):
+    def forward(self, pixels: torch.Tensor, ids: Any) -> torch.Tensor:
         found = super().forward(pixels, ids)
         matters = (ids == VOCABULARY["gnu"]).any(1, keepdim=True)
         return torch.where(matters, found * self.factor(), found)
 
 
-def holding(make, read, name="held"):
+def holding(make: Any, read: Callable[..., Any], name: str = "held") -> Callable[..., Any]:
     """A maker of networks that hold `make(value, network)`, of which `read` gives the number."""
 
     class Keeper(Keeping):
-        def factor(self):
+        def factor(self) -> float:
             return float(read(getattr(self, name)))
 
     return lambda value: Keeper(lambda net, x: setattr(net, name, make(x, net)), value)
 
 
-def first_of(values):
+def first_of(values: Any) -> Any:
     return next(iter(values))
 
 
-def doubled(factor, x):
+def doubled(factor: Any, x: torch.Tensor) -> Any:
     return factor * x
 
 
-def masked_sum(values):
+def masked_sum(values: Any) -> Any:
     return values.to_dense().float().sum()
 
 
@@ -844,7 +896,7 @@ HOLDERS = {
 }
 
 
-def reader(network):
+def reader(network: torch.nn.Module) -> vx.CustomModel:
     return vx.CustomModel(
         network,
         image=transforms.ToTensor(),
@@ -855,33 +907,33 @@ def reader(network):
     )
 
 
-def asking(folder, *questions):
+def asking(folder: Path, *questions: Any) -> list[vx.Example]:
     """The rows with their questions; the last one is asked of all the others too."""
     asked = [*questions, *[questions[-1]] * 7][:7]
     pairs = zip(rows(folder), asked, strict=True)
     return [vx.Example(**{**vars(row), "question": text}) for row, text in pairs]
 
 
-def stamps_now(model, data):
+def stamps_now(model: Any, data: list[vx.Example] | Rereadable | list[Any]) -> Any:
     """The stamps, as a shard of a run keeps them."""
     return json.loads(json.dumps(behavior_stamps(model, data)))
 
 
-def changed(before, after):
+def changed(before: Any, after: Any) -> set[Any]:
     return {key for key in after if not same_behavior(before[key], after[key])}
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_table_that_the_first_call_makes_is_compared(folder, there):
+def test_a_table_that_the_first_call_makes_is_compared(folder: Path, there: bool) -> None:
     """As one read from a file; the name is there with `None`, or is not there yet."""
 
     class Late(Keeping):
-        def factor(self):
+        def factor(self) -> Any:
             if getattr(self, "table", None) is None:
                 self.table = {"gnu": self.read()}
             return self.table["gnu"]
 
-    def build(value):
+    def build(value: float | dict[str, int]) -> Any:
         network = Late(lambda net, _: setattr(net, "table", None) if there else None, None)
         with open(folder / "table", "w") as file:
             file.write(str(value))
@@ -897,15 +949,15 @@ def test_a_table_that_the_first_call_makes_is_compared(folder, there):
 class ReadFrom:
     """Reads the number in a file."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
 
-    def __call__(self):
+    def __call__(self) -> float:
         return float(self.path.read_text())
 
 
 @pytest.mark.parametrize("what", HOLDERS)
-def test_a_value_that_a_layer_holds_for_other_words_is_compared(folder, what):
+def test_a_value_that_a_layer_holds_for_other_words_is_compared(folder: Path, what: Any) -> None:
     build, data = HOLDERS[what], asking(folder, "is zebra")
     pixels, ids = torch.ones(1, 3, 8, 8), torch.tensor([[2, VOCABULARY["gnu"]]])
     assert not torch.equal(build(1.5)(pixels, ids), build(2.5)(pixels, ids))
@@ -914,14 +966,16 @@ def test_a_value_that_a_layer_holds_for_other_words_is_compared(folder, what):
     assert changed(before, after) == {"settings"}
 
 
-def test_a_network_that_changed_for_words_of_the_data_is_computed_again(folder, tmp_path, caplog):
+def test_a_network_that_changed_for_words_of_the_data_is_computed_again(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Held where no stamp of values can look: in what cannot be pickled."""
 
     class Locked:
-        def __init__(self, value):
+        def __init__(self, value: Any) -> None:
             self.value = value
 
-        def __reduce_ex__(self, protocol):
+        def __reduce_ex__(self, protocol: Any) -> None:
             raise TypeError("a lock")
 
     build = holding(lambda x, _: Locked(x), lambda held: held.value)
@@ -933,7 +987,9 @@ def test_a_network_that_changed_for_words_of_the_data_is_computed_again(folder, 
 
 
 @pytest.mark.parametrize("kind", [list, Rereadable])
-def test_questions_of_the_data_may_change_while_the_model_stays(folder, kind):
+def test_questions_of_the_data_may_change_while_the_model_stays(
+    folder: Path, kind: type[list[Any]] | type[Rereadable]
+) -> None:
     model = reader(Reading())
     before = stamps_now(model, kind(asking(folder, "is zebra", "is gnu")))
     for questions in (["is gnu"], ["gnu zebra", "is zebra"], ["zebra is", "zebra gnu"]):
@@ -944,16 +1000,16 @@ def test_questions_of_the_data_may_change_while_the_model_stays(folder, kind):
 class Remembering(Network):
     """Keeps what `remember` makes of each batch; a number that it does not keep is its slope."""
 
-    def __init__(self, remember, first, slope=0.1):
+    def __init__(self, remember: Any, first: Any, slope: float = 0.1) -> None:
         super().__init__()
         self.remember, self.kept, self.act = remember, first, torch.nn.LeakyReLU(slope)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.kept = self.remember(self.kept, x)
         return self.act(super().forward(x))
 
 
-def largest(kept, x):
+def largest(kept: Any, x: torch.Tensor) -> int:
     return max(kept, len(x))
 
 
@@ -971,9 +1027,14 @@ MEMORIES = {
 @pytest.mark.parametrize("what", MEMORIES)
 @pytest.mark.parametrize("anew", [True, False])
 def test_what_a_layer_remembers_of_its_use_is_no_setting(
-    folder, tmp_path, caplog, monkeypatch, what, anew
-):
-    def build(slope=0.1):
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    anew: bool,
+) -> None:
+    def build(slope: float = 0.1) -> vx.Model:
         return classifier(network=Remembering(*MEMORIES[what], slope))
 
     model = build()

@@ -5,6 +5,9 @@ Truth is the network's own forward, and networks that are broken on purpose.
 
 import dataclasses
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ import vqa_explain as vx
 from vqa_explain.features.geometry import AlignedGeometry
 from vqa_explain.models import checking, loading
 from vqa_explain.models.checking import check_model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.generative.adapter import pixels
 
 LABELS = ["yes", "no", "red", "blue"]
@@ -25,29 +29,29 @@ QUESTION = "What color is the circle?"
 
 
 @pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def custom(net=None, **settings):
+def custom(net: Any = None, **settings: Any) -> vx.CustomModel:
     named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
     return vx.CustomModel(net or AttendsToGrid(), **{**named, **settings})
 
 
 @pytest.mark.parametrize("family", MAKERS)
-def test_every_family_passes(family, tmp_path):
+def test_every_family_passes(family: Any, tmp_path: Path) -> None:
     model = vx.load(checkpoint(family, tmp_path), device="cpu")
     assert not getattr(model, "unchecked", False)
 
 
 @pytest.mark.parametrize("name", MORE)
-def test_models_with_other_pictures_and_prompts_pass(name):
+def test_models_with_other_pictures_and_prompts_pass(name: str) -> None:
     module, processor = made(name)
     vx.load(module, processor=processor, device="cpu")
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "llava_onevision", "paligemma"])
-def test_it_takes_at_most_three_forward_passes(name, tmp_path):
+def test_it_takes_at_most_three_forward_passes(name: str, tmp_path: Path) -> None:
     model = vx.load(checkpoint(name, tmp_path), device="cpu", check=False)
     passes = []
     handle = model.module.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
@@ -59,14 +63,18 @@ def test_it_takes_at_most_three_forward_passes(name, tmp_path):
 class AddsToABatch(vx.CustomModel):
     """An adapter that scores a batch otherwise than one by one."""
 
-    def scores(self, encoded, leaves):
+    def scores(
+        self, encoded: Encoded, leaves: dict[str, torch.Tensor] | dict[str, Any]
+    ) -> torch.Tensor:
         return super().scores(encoded, leaves) + 0.1 * (len(leaves["image"]) - 1)
 
 
 class Remembers(vx.CustomModel):
     """An adapter that answers about the first picture of a batch."""
 
-    def scores(self, encoded, leaves):
+    def scores(
+        self, encoded: Encoded, leaves: dict[str, torch.Tensor] | dict[str, Any]
+    ) -> torch.Tensor:
         return super().scores(
             encoded, {**leaves, "image": encoded.pixels.expand_as(leaves["image"])}
         )
@@ -79,13 +87,15 @@ class Remembers(vx.CustomModel):
         (Remembers, "a changed frame scores as the changed picture"),
     ],
 )
-def test_a_broken_adapter_is_refused_by_the_check_that_it_fails(adapter, check):
+def test_a_broken_adapter_is_refused_by_the_check_that_it_fails(
+    adapter: type[AddsToABatch] | type[Remembers], check: str
+) -> None:
     named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
     with pytest.raises(vx.InvalidInput, match=check):
         adapter(wide_awake(AttendsToGrid), **named)
 
 
-def wide_awake(make):
+def wide_awake(make: type[Any]) -> Any:
     """A network whose answer depends on everything."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -96,35 +106,35 @@ def wide_awake(make):
 
 
 class Hooks(AttendsToGrid):
-    def forward(self, seen, tokens):
+    def forward(self, seen: Any, tokens: torch.Tensor) -> torch.Tensor:
         self.register_forward_hook(lambda *_: None)
         return super().forward(seen, tokens)
 
 
 class Draws(AttendsToGrid):
-    def forward(self, seen, tokens):
+    def forward(self, seen: Any, tokens: torch.Tensor) -> torch.Tensor:
         torch.rand(1)
         return super().forward(seen, tokens)
 
 
 class DrawsWithNumpy(AttendsToGrid):
-    def forward(self, seen, tokens):
+    def forward(self, seen: Any, tokens: torch.Tensor) -> torch.Tensor:
         np.random.rand()
         return super().forward(seen, tokens)
 
 
 class Counts(AttendsToGrid):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("calls", torch.zeros(1))
 
-    def forward(self, seen, tokens):
+    def forward(self, seen: Any, tokens: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         return super().forward(seen, tokens)
 
 
 class Trains(AttendsToGrid):
-    def forward(self, seen, tokens):
+    def forward(self, seen: Any, tokens: torch.Tensor) -> torch.Tensor:
         self.grid.train()
         return super().forward(seen, tokens)
 
@@ -139,7 +149,9 @@ class Trains(AttendsToGrid):
         (Trains, "modes stay as they were"),
     ],
 )
-def test_a_broken_network_is_refused_by_the_check_that_it_fails(net, check, caplog):
+def test_a_broken_network_is_refused_by_the_check_that_it_fails(
+    net: Any, check: str, caplog: pytest.LogCaptureFixture
+) -> None:
     module = wide_awake(net)
     with pytest.raises(vx.InvalidInput, match=check):
         custom(module)
@@ -148,7 +160,7 @@ def test_a_broken_network_is_refused_by_the_check_that_it_fails(net, check, capl
     assert "is not checked" in caplog.text
 
 
-def test_a_map_that_lies_elsewhere_is_refused(monkeypatch):
+def test_a_map_that_lies_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     carried = AlignedGeometry.to_original
     monkeypatch.setattr(
         AlignedGeometry,
@@ -159,7 +171,7 @@ def test_a_map_that_lies_elsewhere_is_refused(monkeypatch):
         custom()
 
 
-def test_a_map_of_which_a_fifth_lies_elsewhere_is_refused(monkeypatch):
+def test_a_map_of_which_a_fifth_lies_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     carried = AlignedGeometry.to_original
     monkeypatch.setattr(
         AlignedGeometry,
@@ -175,19 +187,19 @@ def test_a_map_of_which_a_fifth_lies_elsewhere_is_refused(monkeypatch):
 class Misspells(vx.CustomModel):
     """An adapter that puts another word in the place of the first."""
 
-    def encode(self, example):
+    def encode(self, example: vx.Example) -> Encoded:
         encoded = super().encode(example)
         first = dataclasses.replace(encoded.words[0], text="Which")
         return dataclasses.replace(encoded, words=(first, *encoded.words[1:]))
 
 
-def test_an_adapter_whose_words_are_others_than_the_questions_is_refused():
+def test_an_adapter_whose_words_are_others_than_the_questions_is_refused() -> None:
     named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
     with pytest.raises(vx.InvalidInput, match=r"the tokens of words spell them.*read as 'Which"):
         Misspells(wide_awake(AttendsToGrid), **named)
 
 
-def test_a_second_tensor_that_does_not_follow_is_refused(monkeypatch):
+def test_a_second_tensor_that_does_not_follow_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module, processor = made("deepseek_vl_hybrid")
     monkeypatch.setattr(
         pixels,
@@ -198,7 +210,7 @@ def test_a_second_tensor_that_does_not_follow_is_refused(monkeypatch):
         vx.load(module, processor=processor, device="cpu")
 
 
-def log_probabilities(model, encoded, text):
+def log_probabilities(model: Any, encoded: Encoded, text: str) -> float:
     """Of a text's first token, by transformers' own generation."""
     found = model.module.generate(
         **encoded.state.inputs,
@@ -213,7 +225,9 @@ def log_probabilities(model, encoded, text):
 
 @pytest.mark.parametrize("size", [(40, 96), (100, 60)])
 @pytest.mark.parametrize("name", MORE)
-def test_every_tensor_that_shows_the_picture_follows_the_frame(name, size):
+def test_every_tensor_that_shows_the_picture_follows_the_frame(
+    name: str, size: tuple[int, int]
+) -> None:
     module, processor = made(name)
     model = vx.load(module, processor=processor, device="cpu", check=False)
     rows, columns = np.indices(size) / np.array(size).reshape(2, 1, 1)
@@ -235,17 +249,19 @@ def test_every_tensor_that_shows_the_picture_follows_the_frame(name, size):
     assert found == pytest.approx(after, abs=share * abs(after - before) + 1e-4)
 
 
-def test_a_network_of_one_picture_size_is_checked_on_its_first_example(caplog):
+def test_a_network_of_one_picture_size_is_checked_on_its_first_example(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Fixed(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.last = nn.Linear(3 * 20 * 30, 3)
 
-        def forward(self, seen):
+        def forward(self, seen: Any) -> torch.Tensor:
             self.last.register_forward_hook(lambda *_: None)
             return self.last(seen.flatten(1))
 
-    def whole(picture):
+    def whole(picture: Any) -> torch.Tensor:
         return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255
 
     model = vx.load(Fixed(), transform=whole, labels=["a", "b", "c"], device="cpu")
@@ -255,7 +271,9 @@ def test_a_network_of_one_picture_size_is_checked_on_its_first_example(caplog):
             vx.explain(model, picture, method="saliency")
 
 
-def test_a_pass_is_kept_for_a_network_and_for_a_checkpoint(monkeypatch, tmp_path):
+def test_a_pass_is_kept_for_a_network_and_for_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     tried = []
     monkeypatch.setattr(checking, "check_model", lambda model: tried.append(model.name))
     net = AttendsToGrid()
@@ -276,7 +294,9 @@ def test_a_pass_is_kept_for_a_network_and_for_a_checkpoint(monkeypatch, tmp_path
     assert len(tried) == 4, "the files changed"
 
 
-def test_a_pass_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
+def test_a_pass_that_cannot_be_written_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
@@ -286,15 +306,17 @@ def test_a_pass_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
 class Own:
     """An adapter of a user's own, around one of ours, as far as methods see it."""
 
-    def __init__(self, wrong=None):
+    def __init__(self, wrong: Any = None) -> None:
         self._inner, self._wrong = custom(wide_awake(AttendsToGrid)), wrong
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name in ("plain_scores", "unchecked") or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.__dict__["_inner"], name)
 
-    def scores(self, encoded, leaves):
+    def scores(
+        self, encoded: Encoded, leaves: dict[str, torch.Tensor] | dict[str, Any]
+    ) -> torch.Tensor:
         found = self._inner.scores(encoded, leaves)
         if self._wrong == "batch":
             return found + 0.1 * (len(found) - 1)
@@ -302,18 +324,20 @@ class Own:
 
 
 class OwnWithPlain(Own):
-    def plain_scores(self, encoded):
+    def plain_scores(self, encoded: Encoded) -> torch.Tensor:
         return self._inner.plain_scores(encoded) + (0.5 if self._wrong == "plain" else 0)
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setattr(loading, "_own", {})
     return lambda make: vx.register_model("mine")(lambda _device: make())
 
 
 @pytest.mark.parametrize("make", [Own, OwnWithPlain])
-def test_a_registered_adapter_that_is_right_passes(make, registered):
+def test_a_registered_adapter_that_is_right_passes(
+    make: type[Own] | type[OwnWithPlain], registered: Callable[..., Any]
+) -> None:
     registered(make)
     assert isinstance(vx.load("mine", device="cpu"), make)
 
@@ -326,7 +350,13 @@ def test_a_registered_adapter_that_is_right_passes(make, registered):
         (OwnWithPlain, "plain", "scores equal the plain call"),
     ],
 )
-def test_a_registered_adapter_that_is_wrong_is_refused(make, wrong, check, registered, caplog):
+def test_a_registered_adapter_that_is_wrong_is_refused(
+    make: type[Own] | type[OwnWithPlain],
+    wrong: str,
+    check: str,
+    registered: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     registered(lambda: make(wrong))
     with pytest.raises(vx.InvalidInput, match=check):
         vx.load("mine", device="cpu")
@@ -335,7 +365,7 @@ def test_a_registered_adapter_that_is_wrong_is_refused(make, wrong, check, regis
     assert "is not checked" in caplog.text
 
 
-def test_a_registered_function_must_make_a_model(registered):
+def test_a_registered_function_must_make_a_model(registered: Callable[..., Any]) -> None:
     registered(lambda: "a model")
     with pytest.raises(vx.InvalidInput, match="registered as 'mine' returns str, not a model"):
         vx.load("mine", device="cpu")

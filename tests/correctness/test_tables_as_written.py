@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -23,12 +25,12 @@ NUMBERS = ["1e3", "1E+3", "0.0000001", "-0", "-0.0", "1.50", "123456789012345678
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "a.png")
     return tmp_path
 
 
-def one_row(folder, kind, **columns):
+def one_row(folder: Path, kind: str, **columns: Any) -> Any:
     """The only example of a table with these columns; JSON texts are put in as they are."""
     given = {"image": '"a.png"', "question": json.dumps(QUESTION), **columns}
     path = folder / f"rows.{kind}"
@@ -45,20 +47,22 @@ def one_row(folder, kind, **columns):
 
 @pytest.mark.parametrize("text", NUMBERS)
 @pytest.mark.parametrize("kind", ["jsonl", "json", "csv"])
-def test_numbers_are_the_text_that_stands_there(folder, kind, text):
+def test_numbers_are_the_text_that_stands_there(folder: Path, kind: str, text: str) -> None:
     found = one_row(folder, kind, answer=text, answers=f"[{text}, {text}]", id=text, family=text)
     assert (found.answer, found.answers, found.id, found.family) == (text, (text, text), text, text)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_who_gave_no_answer_is_not_counted(folder, kind):
+def test_who_gave_no_answer_is_not_counted(folder: Path, kind: str) -> None:
     found = one_row(folder, kind, answers='[null, "a", "", NaN, "b"]')
     assert found.answers == ("a", "b")
 
 
 @pytest.mark.parametrize("values", [[True, False], [1.0, 2.5]])
 @pytest.mark.parametrize("nested", [False, True])
-def test_typed_lists_of_answers_are_refused(folder, values, nested):
+def test_typed_lists_of_answers_are_refused(
+    folder: Path, values: list[bool] | list[float], nested: bool
+) -> None:
     held = [{"answer": value} for value in values] if nested else values
     path = folder / "rows.parquet"
     datasets.Dataset.from_list([{"image": "a.png", "answers": held}]).to_parquet(path)
@@ -81,7 +85,7 @@ SPANS = {
 
 @pytest.mark.parametrize("written", SPANS)
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_decisive_words_by_spans_or_by_name(folder, kind, written):
+def test_decisive_words_by_spans_or_by_name(folder: Path, kind: str, written: str) -> None:
     found = one_row(folder, kind, decisive="" if (kind, written) == ("csv", "null") else written)
     places = [QUESTION[start:end] for start, end in found.decisive]
     if written.startswith("[[7"):
@@ -108,7 +112,9 @@ WRONG = {
 
 @pytest.mark.parametrize("written", WRONG)
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_other_forms_are_refused_with_row_and_column(folder, scenes_model, kind, written):
+def test_other_forms_are_refused_with_row_and_column(
+    folder: Path, scenes_model: vx.Model, kind: str, written: str
+) -> None:
     example = one_row(folder, kind, decisive=written)
     (row,) = Judge(scenes_model, Plan("m", "", "d", "", None, (), ("accuracy",)))(0, example)
     assert row["note"].startswith("row 0 of data set 'rows' cannot be read: column 'decisive'")
@@ -121,7 +127,9 @@ def test_other_forms_are_refused_with_row_and_column(folder, scenes_model, kind,
 
 
 @pytest.mark.parametrize("written", ["[1, 2, 3]", "[[1, 2, 3]]", '"left"', "[[1, 2, 3, NaN]]", "5"])
-def test_boxes_of_another_form_are_refused(folder, scenes_model, written):
+def test_boxes_of_another_form_are_refused(
+    folder: Path, scenes_model: vx.Model, written: str
+) -> None:
     example = one_row(folder, "jsonl", boxes=written)
     (row,) = Judge(scenes_model, Plan("m", "", "d", "", None, (), ("accuracy",)))(0, example)
     assert "column 'boxes'" in row["note"]
@@ -129,7 +137,7 @@ def test_boxes_of_another_form_are_refused(folder, scenes_model, written):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_a_table_is_indexed_as_a_list_is(folder, kind):
+def test_a_table_is_indexed_as_a_list_is(folder: Path, kind: str) -> None:
     rows = [{"image": "a.png", "question": f"What {i}?"} for i in range(5)]
     path = folder / f"rows.{kind}"
     if kind == "jsonl":
@@ -146,7 +154,9 @@ def test_a_table_is_indexed_as_a_list_is(folder, kind):
             table[index]
 
 
-def shell(monkeypatch, capsys, *arguments):
+def shell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: Any
+) -> tuple[str | int | None, str, str]:
     """What the command prints to both streams, and its exit code."""
     monkeypatch.setattr(sys, "argv", ["vqa-explain", *map(str, arguments)])
     code = 0
@@ -158,19 +168,21 @@ def shell(monkeypatch, capsys, *arguments):
     return code, told.out, told.err
 
 
-def scenes_table(folder, **more):
+def scenes_table(folder: Path, **more: Any) -> Any:
     path = folder / "rows.jsonl"
     row = {"img": "a.png", "text": "What color is the circle?", "answer": "red", **more}
     path.write_text(json.dumps(row))
     return path
 
 
-def evaluated(folder, *more):
+def evaluated(folder: Path, *more: Any) -> list[Any]:
     return ["evaluate", "--model", "scenes", "--data", folder / "rows.jsonl", "--out", folder / "run",
             "--metrics", "accuracy", "--methods", "saliency", "--workers", "1", *more]  # fmt: skip
 
 
-def test_the_shell_takes_several_columns_after_one_flag(folder, monkeypatch, capsys):
+def test_the_shell_takes_several_columns_after_one_flag(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenes_table(folder)
     code, _, error = shell(
         monkeypatch, capsys, *evaluated(folder, "--field", "image=img", "question=text")
@@ -179,7 +191,12 @@ def test_the_shell_takes_several_columns_after_one_flag(folder, monkeypatch, cap
 
 
 @pytest.mark.parametrize("given", [[], ["--field", "image=picture"]])
-def test_the_shell_names_its_own_remedy(folder, monkeypatch, capsys, given):
+def test_the_shell_names_its_own_remedy(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: list[object] | list[str],
+) -> None:
     scenes_table(folder)
     code, _, error = shell(monkeypatch, capsys, *evaluated(folder, *given))
     assert code == 2
@@ -189,7 +206,9 @@ def test_the_shell_names_its_own_remedy(folder, monkeypatch, capsys, given):
         list(vx.load_dataset(folder / "rows.jsonl"))
 
 
-def test_a_run_of_which_every_example_failed_ends_with_1(folder, monkeypatch, capsys):
+def test_a_run_of_which_every_example_failed_ends_with_1(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenes_table(folder, decisive=["triangle"])
     code, _, error = shell(
         monkeypatch, capsys, *evaluated(folder, "--field", "image=img", "question=text")
@@ -199,7 +218,9 @@ def test_a_run_of_which_every_example_failed_ends_with_1(folder, monkeypatch, ca
     assert "1 with an error" in error
 
 
-def test_the_shell_takes_a_budget_for_each_player(folder, monkeypatch, capsys):
+def test_the_shell_takes_a_budget_for_each_player(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = {}
     for budget in ("4n", "40"):
         given = ["explain", folder / "a.png", "What color is it?", "--regions", "2", "--json"]
@@ -211,7 +232,12 @@ def test_the_shell_takes_a_budget_for_each_player(folder, monkeypatch, capsys):
     assert (code, "budget" in error) == (2, True)
 
 
-def test_view_writes_a_page_without_being_told_where(folder, scenes_model, monkeypatch, capsys):
+def test_view_writes_a_page_without_being_told_where(
+    folder: Path,
+    scenes_model: vx.Model,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(folder)
     vx.explain(scenes_model, folder / "a.png", "What color is it?", method="saliency").save(
         folder / "o.vqax"
@@ -222,7 +248,7 @@ def test_view_writes_a_page_without_being_told_where(folder, scenes_model, monke
     assert (folder / "explanations.html").exists()
 
 
-def printed(tables):
+def printed(tables: list[Any]) -> str:
     sink = io.StringIO()
     with contextlib.redirect_stdout(sink):
         console = Console(file=sink, width=220)
@@ -231,7 +257,7 @@ def printed(tables):
     return sink.getvalue()
 
 
-def test_brackets_are_shown_as_they_are():
+def test_brackets_are_shown_as_they_are() -> None:
     assert "E[f(x ⊙ M) · M] / E[M]" in printed(methods_tables("rise"))
     assert "E[f(x ⊙ M) · M] / E[M]" in printed(methods_tables(None))
     name = "deletion:fills=[blur]"
@@ -259,12 +285,14 @@ def test_brackets_are_shown_as_they_are():
         ("is the cafe\u0301 or the cafe open?", "cafe", [(20, 24)]),
     ],
 )
-def test_a_decisive_word_is_found_in_any_script(folder, question, word, places):
+def test_a_decisive_word_is_found_in_any_script(
+    folder: Path, question: str, word: str, places: list[tuple[int, int]]
+) -> None:
     found = one_row(folder, "csv", question=question, decisive=word)
     assert [tuple(place) for place in found.decisive] == places
 
 
-def test_edges_of_spans_are_whole(folder):
+def test_edges_of_spans_are_whole(folder: Path) -> None:
     found = one_row(folder, "jsonl", decisive=[[1.9, 4]])
     assert "write spans of characters" in str(found.image)
 
@@ -282,7 +310,7 @@ def test_edges_of_spans_are_whole(folder):
     ],
 )
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-def test_boxes_of_other_forms_are_refused(folder, kind, written):
+def test_boxes_of_other_forms_are_refused(folder: Path, kind: str, written: str) -> None:
     assert "[[left, top, right, bottom], …]" in str(one_row(folder, kind, boxes=written).image)
 
 
@@ -295,7 +323,9 @@ def test_boxes_of_other_forms_are_refused(folder, kind, written):
         ([2.4, 1, 7.6, 3], range(2, 8), range(1, 3)),
     ],
 )
-def test_a_box_beyond_the_picture_is_cut_at_its_edge(folder, box, columns, rows):
+def test_a_box_beyond_the_picture_is_cut_at_its_edge(
+    folder: Path, box: list[int] | list[float], columns: Any, rows: Any
+) -> None:
     (mask,) = one_row(folder, "jsonl", boxes=json.dumps([box])).masks
     assert np.array_equal(np.flatnonzero(mask.any(axis=0)), list(columns))
     assert np.array_equal(np.flatnonzero(mask.any(axis=1)), list(rows))

@@ -5,6 +5,9 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,15 +23,15 @@ LABELS = ["a", "b", "c"]
 METHODS = ("saliency", "grad_cam", "leave_one_out")
 
 
-def loaded(module):
+def loaded(module: torch.nn.Module) -> vx.Model:
     return vx.load(module, transform=ToTensor(), labels=LABELS, device="cpu")
 
 
-def run_all(*calls):
+def run_all(*calls: Any) -> None:
     """Runs calls at once, each in a thread; raises what any of them raised."""
     start, raised = threading.Barrier(len(calls)), []
 
-    def work(call):
+    def work(call: Any) -> None:
         try:
             start.wait(30)
             call()
@@ -45,31 +48,33 @@ def run_all(*calls):
         raise raised[0]
 
 
-def same(found, expected):
+def same(found: np.ndarray, expected: np.ndarray) -> None:
     """Equal up to rounding, which depends on where in memory a thread's tensors begin."""
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
 
 
-def values(why):
+def values(why: vx.Explanation) -> np.ndarray:
     return np.concatenate([why.image.ravel(), [word.value for word in why.words]])
 
 
 @on_all(("custom", "clip", "blip", "llava", "vilt", "lxmert", "qwen2_vl"))
-def test_two_explainers_at_once_give_what_each_gives_alone(family, models, noise_picture):
+def test_two_explainers_at_once_give_what_each_gives_alone(
+    family: Any, models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models(family)
     given = {} if model.labels is not None else {"answers": ["yes", "no"]}
     methods = [name for name in METHODS if name != "grad_cam" or family not in ("lxmert",)]
     questions = ("what color is the circle", "is there the square")
 
-    def explained(question, method):
+    def explained(question: str, method: str) -> Any:
         return vx.explain(
             model, example_for(model, noise_picture, question), method=method, **given
         )
 
     alone = {(q, m): values(explained(q, m)) for q in questions for m in methods}
 
-    def check(question):
-        def call():
+    def check(question: str) -> Callable[..., None]:
+        def call() -> None:
             for _ in range(2):
                 for method in methods:
                     same(values(explained(question, method)), alone[question, method])
@@ -79,7 +84,9 @@ def test_two_explainers_at_once_give_what_each_gives_alone(family, models, noise
     run_all(*(check(question) for question in questions * 2))
 
 
-def test_two_viewers_a_cell_and_an_evaluation_at_once(models, noise_picture, tmp_path):
+def test_two_viewers_a_cell_and_an_evaluation_at_once(
+    models: Callable[[str], Any], noise_picture: np.ndarray, tmp_path: Path
+) -> None:
     model = models("custom")
     questions = (
         "what color is the circle",
@@ -91,17 +98,21 @@ def test_two_viewers_a_cell_and_an_evaluation_at_once(models, noise_picture, tmp
         vx.Example(noise_picture, question, answer="yes", id=question) for question in questions
     ]
     alone = [vx.explain(model, example, method="shapley", budget=300) for example in data]
-    plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "workers": 1}
+    plan: dict[str, Any] = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "deletion:steps=4"],
+        "workers": 1,
+    }
     report = vx.evaluate(model, data, out=tmp_path / "alone", **plan)
     viewers = [vx.Viewer(model, data, method="shapley", budget=300) for _ in range(2)]
     reports = []
 
-    def cell():
+    def cell() -> None:
         for example, expected in zip(data, alone, strict=True):
             why = vx.explain(model, example, method="shapley", budget=300)
             same(values(why), values(expected))
 
-    def look(viewer):
+    def look(viewer: vx.Viewer) -> None:
         for number, expected in enumerate(alone):
             viewer.selected = number
             assert viewer.wait(60)
@@ -118,7 +129,7 @@ def test_two_viewers_a_cell_and_an_evaluation_at_once(models, noise_picture, tmp
         viewer.close()
 
 
-def test_two_adapters_of_one_network_share_its_lock(models):
+def test_two_adapters_of_one_network_share_its_lock(models: Callable[[str], Any]) -> None:
     """A classifier by texts is made of the encoder that CLIP's own adapter explains."""
     clip = models("clip")
     zero_shot = vx.load(
@@ -131,7 +142,7 @@ def test_two_adapters_of_one_network_share_its_lock(models):
 
 
 @pytest.mark.parametrize("inner_first", [True, False])
-def test_networks_that_share_a_part_wait_for_each_other(inner_first):
+def test_networks_that_share_a_part_wait_for_each_other(inner_first: bool) -> None:
     part = nn.Linear(2, 2)
     one, other = nn.Sequential(part), nn.Sequential(part, nn.Linear(2, 2))
     seen = (one, other) if inner_first else (other, one)
@@ -142,15 +153,15 @@ def test_networks_that_share_a_part_wait_for_each_other(inner_first):
     assert waits(other, while_held=one)
 
 
-def test_networks_that_share_nothing_do_not_wait():
+def test_networks_that_share_nothing_do_not_wait() -> None:
     assert not waits(Curved(), while_held=Curved())
 
 
-def waits(network, *, while_held):
+def waits(network: torch.nn.Module, *, while_held: torch.nn.Module | torch.nn.Sequential) -> bool:
     """Whether another thread cannot use `network` while this one holds `while_held`."""
     inside = threading.Event()
 
-    def work():
+    def work() -> None:
         with network_held(network):
             inside.set()
 
@@ -163,7 +174,7 @@ def waits(network, *, while_held):
     return blocked
 
 
-def test_no_hook_is_put_on_a_network_that_another_thread_holds(picture):
+def test_no_hook_is_put_on_a_network_that_another_thread_holds(picture: np.ndarray) -> None:
     model = loaded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3)))
     encoded, found = model.encode(vx.Example(picture)), []
     thread = threading.Thread(
@@ -177,7 +188,7 @@ def test_no_hook_is_put_on_a_network_that_another_thread_holds(picture):
     assert found == ["0"]
 
 
-def test_a_network_that_is_held_may_be_held_again():
+def test_a_network_that_is_held_may_be_held_again() -> None:
     network = Curved().train()
     with network_held(network):
         with network_held(network), network_held(network.body):
@@ -186,7 +197,7 @@ def test_a_network_that_is_held_may_be_held_again():
     assert network.training
 
 
-def test_networks_made_of_each_other_are_all_in_evaluation_mode():
+def test_networks_made_of_each_other_are_all_in_evaluation_mode() -> None:
     part = nn.Linear(2, 2)
     whole = nn.Sequential(part, nn.Dropout())
     with network_held(whole):
@@ -196,7 +207,7 @@ def test_networks_made_of_each_other_are_all_in_evaluation_mode():
     assert all(module.training for module in whole.modules())
 
 
-def test_many_threads_over_shared_parts_never_lock_each_other_out():
+def test_many_threads_over_shared_parts_never_lock_each_other_out() -> None:
     parts = [nn.Linear(2, 2) for _ in range(4)]
     for part in parts:
         with network_held(part):
@@ -204,8 +215,8 @@ def test_many_threads_over_shared_parts_never_lock_each_other_out():
     runs = [parts[a:b] for a in range(4) for b in range(a + 1, 5)]
     networks = [nn.Sequential(*order) for run in runs for order in (run, run[::-1])]
 
-    def call(shift):
-        def work():
+    def call(shift: int) -> Callable[..., None]:
+        def work() -> None:
             for step in range(200):
                 with network_held(networks[(7 * step + shift) % len(networks)]):
                     pass
@@ -216,10 +227,10 @@ def test_many_threads_over_shared_parts_never_lock_each_other_out():
     assert all(part.training for part in parts)
 
 
-def test_a_stop_frees_the_network(picture):
+def test_a_stop_frees_the_network(picture: np.ndarray) -> None:
     model = loaded(Curved())
 
-    def stop(_done, _total):
+    def stop(_done: Any, _total: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -229,11 +240,11 @@ def test_a_stop_frees_the_network(picture):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have():
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have() -> None:
     network = nn.Linear(2, 2).train()
     entered, leave = threading.Event(), threading.Event()
 
-    def work():
+    def work() -> None:
         with network_held(network):
             entered.set()
             leave.wait(30)
@@ -255,18 +266,18 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_does_not_wait_for_a_thread_that_was_taking_a_lock():
+def test_a_forked_process_does_not_wait_for_a_thread_that_was_taking_a_lock() -> None:
     listed, leave = threading.Event(), threading.Event()
 
     class Slow(nn.Linear):
         """Says when its modules are listed, and waits."""
 
-        def modules(self):
+        def modules(self) -> Iterator[torch.nn.Module]:
             listed.set()
             leave.wait(30)
             return super().modules()
 
-    def work():
+    def work() -> None:
         with network_held(Slow(2, 2)):
             pass
 
@@ -284,7 +295,7 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_was_taking_a_lock():
         thread.join(10)
 
 
-def ended(child):
+def ended(child: int) -> bool:
     """Whether a forked process ends well by itself within some seconds; it is ended if not."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -297,13 +308,19 @@ def ended(child):
     return False
 
 
-def test_an_evaluation_in_processes_while_a_viewer_works(models, noise_picture, tmp_path):
+def test_an_evaluation_in_processes_while_a_viewer_works(
+    models: Callable[[str], Any], noise_picture: np.ndarray, tmp_path: Path
+) -> None:
     model = models("custom")
     data = [
         vx.Example(noise_picture, "what color is the circle", answer="yes", id=str(i))
         for i in range(4)
     ]
-    plan = {"methods": ["saliency"], "metrics": ["accuracy", "deletion:steps=4"], "shard": 2}
+    plan: dict[str, Any] = {
+        "methods": ["saliency"],
+        "metrics": ["accuracy", "deletion:steps=4"],
+        "shard": 2,
+    }
     alone = vx.evaluate(model, data, out=tmp_path / "alone", workers=1, **plan)
     viewer = vx.Viewer(model, data, method="shapley", budget=300)
     beside = vx.evaluate(model, data, out=tmp_path / "beside", workers=2, **plan)
@@ -312,7 +329,7 @@ def test_an_evaluation_in_processes_while_a_viewer_works(models, noise_picture, 
     same(beside.frame()["value"], alone.frame()["value"])
 
 
-def test_a_lock_does_not_keep_its_network_alive():
+def test_a_lock_does_not_keep_its_network_alive() -> None:
     network = Curved()
     with network_held(network):
         pass
@@ -322,18 +339,18 @@ def test_a_lock_does_not_keep_its_network_alive():
     assert gone() is None
 
 
-def test_holding_a_network_twice_costs_next_to_nothing():
+def test_holding_a_network_twice_costs_next_to_nothing() -> None:
     """The inner calls of an explanation look at no module."""
     looked = []
 
     class Watched(nn.Linear):
         @property
-        def training(self):
+        def training(self) -> Any:
             looked.append(1)
             return False
 
         @training.setter
-        def training(self, mode):
+        def training(self, mode: Any) -> None:
             pass
 
     network = nn.Sequential(Watched(2, 2))

@@ -4,6 +4,8 @@ Truth is the plain call of the network with other token numbers.
 """
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,55 +29,55 @@ WIDE = 16
 class Words(nn.Module):
     """Words by an embedding, pictures by a convolution; what joins them differs."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.words = nn.Embedding(8, WIDE)
         self.picture = nn.Conv2d(3, WIDE, 3, stride=4)
         self.answer = nn.Linear(WIDE, len(LABELS))
 
-    def joined(self, words, pixels):
+    def joined(self, words: Any, pixels: torch.Tensor) -> Any:
         return self.answer(torch.tanh(words) * self.picture(pixels).mean((2, 3)))
 
 
 class Bag(Words):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.counts = nn.Linear(8, len(LABELS))
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         counted = self.counts(F.one_hot(tokens, 8).float().sum(1))
         return self.joined(self.words(tokens).sum(1), pixels) + 3 * counted
 
 
 class PadMask(Words):
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         there = (tokens != 0).float()[:, :, None]
         return self.joined((self.words(tokens) * there).sum(1) / (1e-6 + there.sum(1)), pixels)
 
 
 class Lengths(Words):
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         length = (tokens != 0).sum(1, keepdim=True)
         return self.joined(self.words(tokens).sum(1), pixels) + 0.5 * length
 
 
 class SecondEmbedding(Words):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.gates = nn.Embedding(8, WIDE)
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return self.joined((self.words(tokens) * self.gates(tokens)).sum(1), pixels)
 
 
 class Packed(Words):
     """Fails where no word is left, as `pack_padded_sequence` does."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.reader = nn.GRU(WIDE, WIDE, batch_first=True)
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         lengths = (tokens != 0).sum(1)
         packed = pack_padded_sequence(self.words(tokens), lengths, True, enforce_sorted=False)
         return self.joined(self.reader(packed)[1][0], pixels)
@@ -86,7 +88,7 @@ class OneWordOnly(Words):
 
     number = VOCABULARY["circle"]
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         named = (tokens == self.number).any(1, keepdim=True).float()
         return self.joined(self.words(tokens).sum(1), pixels) + named * torch.arange(4.0)
 
@@ -100,14 +102,14 @@ class Square(OneWordOnly):
 class FromForms(Words):
     """Takes nothing but the shape of the numbers besides the embedding."""
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         places = torch.linspace(0, 1, tokens.shape[1])[None, :, None]
         return self.joined(
             (self.words(tokens) + places * torch.ones_like(tokens)[..., None]).sum(1), pixels
         )
 
 
-def made(kind):
+def made(kind: Any) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(5)
         net = kind()
@@ -116,7 +118,7 @@ def made(kind):
     return net.eval()
 
 
-def custom(net, **settings):
+def custom(net: torch.nn.Module, **settings: Any) -> vx.CustomModel:
     named = {"image": IMAGE, "text": VOCABULARY, "labels": LABELS, "device": "cpu"}
     embedding = "words" if isinstance(net, Words) else None
     return vx.CustomModel(net, embedding=embedding, **{**named, **settings})
@@ -128,7 +130,9 @@ GRADIENTS = ["integrated_gradients", "saliency", "gradient_shap", "deep_lift", "
 
 @pytest.mark.parametrize("method", GRADIENTS)
 @pytest.mark.parametrize("kind", [*READS, Packed])
-def test_gradients_are_refused_where_they_miss_a_part_of_the_words(kind, method, noise_picture):
+def test_gradients_are_refused_where_they_miss_a_part_of_the_words(
+    kind: Any, method: str, noise_picture: np.ndarray
+) -> None:
     model = custom(made(kind))
     with pytest.raises(
         vx.Unsupported, match=r"token numbers besides the one word embedding.*these work: .*shapley"
@@ -138,12 +142,16 @@ def test_gradients_are_refused_where_they_miss_a_part_of_the_words(kind, method,
 
 @pytest.mark.parametrize("method", GRADIENTS)
 @pytest.mark.parametrize("kind", [FromForms, AttendsToGrid])
-def test_gradients_work_where_words_pass_the_embedding_alone(kind, method, noise_picture):
+def test_gradients_work_where_words_pass_the_embedding_alone(
+    kind: type[FromForms] | type[Any], method: str, noise_picture: np.ndarray
+) -> None:
     why = vx.explain(custom(made(kind)), noise_picture, QUESTION, method=method)
     assert np.isfinite([word.value for word in why.words]).all()
 
 
-def test_a_word_that_matters_by_its_number_is_found_when_it_is_asked(noise_picture):
+def test_a_word_that_matters_by_its_number_is_found_when_it_is_asked(
+    noise_picture: np.ndarray,
+) -> None:
     model = custom(made(Square))
     vx.explain(model, noise_picture, QUESTION, method="saliency")
     with pytest.raises(vx.Unsupported, match="token numbers"):
@@ -156,14 +164,16 @@ SQUARE = "What color is the square?"  # the question that `Square` reads numbers
 class SquareAtNight(Square):
     """Uses the number only with dark pictures."""
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         named = (tokens == self.number).any(1, keepdim=True)
         dark = pixels.mean((1, 2, 3))[:, None] < 0.5
         embedded = self.joined(self.words(tokens).sum(1), pixels)
         return embedded + (named & dark).float() * torch.arange(4.0)
 
 
-def values_or_refusal(model, picture, question, method):
+def values_or_refusal(
+    model: Any, picture: Any, question: str, method: str
+) -> str | tuple[list[float], Any]:
     """What `explain` gives: its values, or the sentence that refuses."""
     try:
         why = vx.explain(model, picture, question, method=method)
@@ -186,7 +196,12 @@ NIGHT, DAY = (np.full((32, 48, 3), shade, np.uint8) for shade in (20, 235))
         (SquareAtNight, [(NIGHT, QUESTION), (NIGHT, SQUARE), (DAY, SQUARE)]),
     ],
 )
-def test_results_do_not_depend_on_what_was_asked_before(kind, asked, method, check):
+def test_results_do_not_depend_on_what_was_asked_before(
+    kind: type[Square] | type[OneWordOnly] | type[SquareAtNight],
+    asked: list[tuple[np.ndarray, str]],
+    method: str,
+    check: bool,
+) -> None:
     alone = [
         values_or_refusal(custom(made(kind), check=check), *example, method) for example in asked
     ]
@@ -200,7 +215,7 @@ def test_results_do_not_depend_on_what_was_asked_before(kind, asked, method, che
         assert "gradients" in model.capabilities
 
 
-def test_an_evaluation_gives_the_same_rows_in_any_order(tmp_path):
+def test_an_evaluation_gives_the_same_rows_in_any_order(tmp_path: Path) -> None:
     picture = np.random.default_rng(3).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     examples = [
         vx.Example(picture, question, id=question, answer="red") for question in (QUESTION, SQUARE)
@@ -228,14 +243,14 @@ def test_an_evaluation_gives_the_same_rows_in_any_order(tmp_path):
     assert refused["note"].str.contains("token numbers").all()
 
 
-def held(model):
+def held(model: Any) -> dict[Any, int]:
     """How many things each collection of the model holds."""
     return {
         name: len(one) for name, one in vars(model).items() if isinstance(one, dict | set | list)
     }
 
 
-def test_questions_leave_nothing_in_the_model(noise_picture):
+def test_questions_leave_nothing_in_the_model(noise_picture: np.ndarray) -> None:
     model = custom(made(Square))
     before = held(model)
     for word in ("circle", "square", "color", "what"):
@@ -246,29 +261,33 @@ def test_questions_leave_nothing_in_the_model(noise_picture):
 class PartByNumber(Words):
     """A fixed score of 1, and 0.3 more for one answer where a word is absent: a share of the largest."""
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         embedded = 1e-3 * self.joined(self.words(tokens).sum(1), pixels.to(self.answer.weight))
         absent = (tokens == 0).any(1, keepdim=True).to(embedded)
         return embedded + torch.tensor([1.0, 0, 0, 0]).to(embedded) + 0.3 * absent
 
 
 @pytest.mark.parametrize("number_type", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_part_that_is_small_beside_the_score_is_found(number_type, noise_picture):
+def test_a_part_that_is_small_beside_the_score_is_found(
+    number_type: torch.dtype, noise_picture: np.ndarray
+) -> None:
     model = custom(made(PartByNumber).to(number_type), check=False)
     with pytest.raises(vx.Unsupported, match="token numbers"):
         vx.explain(model, noise_picture, QUESTION, method="saliency")
 
 
-def plain(net, pixels, numbers):
+def plain(net: torch.nn.Module, pixels: torch.Tensor, numbers: torch.Tensor) -> Any:
     with torch.no_grad():
         return net(pixels, numbers)[0].double()
 
 
 @pytest.mark.parametrize("kind", READS)
-def test_occlusion_takes_words_away_as_the_plain_call_does(kind, noise_picture):
+def test_occlusion_takes_words_away_as_the_plain_call_does(
+    kind: Any, noise_picture: np.ndarray
+) -> None:
     net = made(kind)
     model = custom(net)
-    asked = {"method": "occlusion", "target": "red"}
+    asked: dict[str, Any] = {"method": "occlusion", "target": "red"}
     why = vx.explain(model, noise_picture, QUESTION, **asked)
     pixels = model.encode(vx.Example(noise_picture, QUESTION)).pixels
     whole = plain(net, pixels, NUMBERS)[2]
@@ -280,7 +299,9 @@ def test_occlusion_takes_words_away_as_the_plain_call_does(kind, noise_picture):
 
 @pytest.mark.parametrize("method", ["occlusion", "rise", "shapley", "lime"])
 @pytest.mark.parametrize("kind", READS)
-def test_the_answer_without_inputs_is_the_plain_call_of_absent_words(kind, method, noise_picture):
+def test_the_answer_without_inputs_is_the_plain_call_of_absent_words(
+    kind: Any, method: str, noise_picture: np.ndarray
+) -> None:
     net = made(kind)
     model = custom(net)
     budget = {} if method == "occlusion" else {"budget": 300}
@@ -294,7 +315,9 @@ def test_the_answer_without_inputs_is_the_plain_call_of_absent_words(kind, metho
 
 
 @pytest.mark.parametrize("kind", READS)
-def test_questions_of_one_length_keep_their_own_numbers(kind, noise_picture):
+def test_questions_of_one_length_keep_their_own_numbers(
+    kind: Any, noise_picture: np.ndarray
+) -> None:
     net = made(kind)
     model = custom(net)
     questions = [QUESTION, "Is the circle the square?"]
@@ -311,7 +334,9 @@ FIRST, SECOND = "Is the red circle blue?", "Is the blue circle red?"
 @pytest.mark.parametrize(
     "family", ["vilt", "blip", "clip", "siglip", "llava", "qwen2_vl", "paligemma", "idefics3"]
 )
-def test_words_of_a_checkpoint_pass_the_embedding_alone(family, tmp_path, noise_picture):
+def test_words_of_a_checkpoint_pass_the_embedding_alone(
+    family: str, tmp_path: Path, noise_picture: np.ndarray
+) -> None:
     model = vx.load(checkpoint(family, tmp_path), device="cpu")
     one, other = (model.encode(vx.Example(noise_picture, q)) for q in (FIRST, SECOND))
     assert one.ids.shape == other.ids.shape

@@ -2,6 +2,9 @@
 
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,11 +81,16 @@ OF_RELUS = (
 
 
 @pytest.fixture(scope="module")
-def explained(scenes_model, scene, models, noise_picture):
+def explained(
+    scenes_model: vx.Model,
+    scene: vx.Example,
+    models: Callable[[str], Any],
+    noise_picture: np.ndarray,
+) -> Callable[..., Any]:
     """Method → an explanation by it, made when first asked for; `factor` scales the explained score."""
     made = {}
 
-    def explanation(method, factor=None, **parameters):
+    def explanation(method: str, factor: Any = None, **parameters: Any) -> Any:
         key = (method, factor, *parameters.items())
         if key not in made:
             target = None if factor is None else (lambda scores: factor * scores[:, 1])
@@ -99,7 +107,7 @@ def explained(scenes_model, scene, models, noise_picture):
     return explanation
 
 
-def values_of(why):
+def values_of(why: vx.Explanation) -> np.ndarray:
     """All numbers of an explanation."""
     return np.concatenate(
         [
@@ -111,14 +119,14 @@ def values_of(why):
     )
 
 
-def printed(tables):
+def printed(tables: list[Any]) -> str:
     console = Console(width=300, record=True, file=io.StringIO())
     for table in tables:
         console.print(table)
     return console.export_text()
 
 
-def test_the_table_of_units_names_every_method():
+def test_the_table_of_units_names_every_method() -> None:
     shipped = {name for name, cls in METHODS.items() if cls.__module__.startswith("vqa_explain.")}
     assert {name: METHODS[name].unit for name in shipped} == EXPECTED
     assert {
@@ -130,7 +138,7 @@ def test_the_table_of_units_names_every_method():
 
 
 @pytest.mark.parametrize("method", EXPECTED)
-def test_every_place_says_the_methods_unit(explained, method):
+def test_every_place_says_the_methods_unit(explained: Callable[..., Any], method: str) -> None:
     why = explained(method)
     unit = unit_named(EXPECTED[method])
     assert why.unit == unit.name
@@ -155,7 +163,9 @@ def test_every_place_says_the_methods_unit(explained, method):
 
 
 @pytest.mark.parametrize("method", EXPECTED)
-def test_the_legend_begins_at_zero_where_no_value_is_below(explained, method):
+def test_the_legend_begins_at_zero_where_no_value_is_below(
+    explained: Callable[..., Any], method: str
+) -> None:
     why = explained(method)
     values = values_of(why)
     low = why.plot(views=["overlay"]).axes
@@ -184,7 +194,9 @@ def test_the_legend_begins_at_zero_where_no_value_is_below(explained, method):
 @pytest.mark.parametrize(
     "method", [m for m in EXPECTED if EXPECTED[m] in POWER and m != "grad_cam_plus_plus"]
 )
-def test_values_grow_with_the_score_as_their_unit_says(explained, method):
+def test_values_grow_with_the_score_as_their_unit_says(
+    explained: Callable[..., Any], method: str
+) -> None:
     """Dimensional analysis: an explanation of 3 f against one of f."""
     if method == "lime":  # its ridge penalty pulls to zero by another share
         one, three = (explained(method, factor, penalty=0.0) for factor in (1.0, 3.0))
@@ -206,8 +218,8 @@ def test_values_grow_with_the_score_as_their_unit_says(explained, method):
     ],
 )
 def test_a_mean_and_a_variance_take_the_unit_of_their_method(
-    explained, tmp_path, method, of, unit, power
-):
+    explained: Callable[..., Any], tmp_path: Path, method: str, of: str, unit: str, power: int
+) -> None:
     one, three = (explained(method, factor, of=of) for factor in (1.0, 3.0))
     assert one.unit == unit
     np.testing.assert_allclose(values_of(three), 3.0**power * values_of(one), rtol=1e-2, atol=1e-6)
@@ -217,9 +229,11 @@ def test_a_mean_and_a_variance_take_the_unit_of_their_method(
 @pytest.mark.parametrize(
     "method", [m for m in EXPECTED if EXPECTED[m] == "points" and m != "interactions"]
 )
-def test_points_add_up_to_the_change_of_a_linear_score(linear, picture, method):
+def test_points_add_up_to_the_change_of_a_linear_score(
+    linear: vx.Model, picture: np.ndarray, method: str
+) -> None:
     """f = w · x: what all regions add is f(x) − f(0), by hand. LIME's penalty is left out."""
-    given = {
+    given: dict[str, Any] = {
         **CHEAP.get(method, {}),
         **({"penalty": 0.0} if method == "lime" else {}),
         **({"budget": 600} if method == "banzhaf" else {}),  # exact
@@ -233,7 +247,9 @@ def test_points_add_up_to_the_change_of_a_linear_score(linear, picture, method):
     assert sum(r.value for r in why.regions) == pytest.approx(expected, abs=2e-2)
 
 
-def test_sizes_of_words_and_of_pixels_have_scales_of_their_own(explained):
+def test_sizes_of_words_and_of_pixels_have_scales_of_their_own(
+    explained: Callable[..., Any],
+) -> None:
     why = explained("saliency")
     assert why.word_scale == max(w.value for w in why.words)
     assert why.region_scale == max(r.value for r in why.regions)
@@ -243,7 +259,7 @@ def test_sizes_of_words_and_of_pixels_have_scales_of_their_own(explained):
     assert points.word_scale == points.region_scale == largest
 
 
-def older(why):
+def older(why: vx.Explanation) -> bytes:
     """The bytes of a file as older versions wrote it: without a unit and without label numbers."""
     from safetensors.numpy import save
 
@@ -260,7 +276,9 @@ def older(why):
 
 
 @pytest.mark.parametrize("method", ["saliency", "attention", "leave_one_out", "vargrad", "rise"])
-def test_files_carry_the_unit_and_older_ones_take_their_methods(explained, tmp_path, method):
+def test_files_carry_the_unit_and_older_ones_take_their_methods(
+    explained: Callable[..., Any], tmp_path: Path, method: str
+) -> None:
     why = explained(method)
     again = vx.load_explanation(why.save(tmp_path / "new.vqax"))
     assert (again.unit, again.target_index) == (EXPECTED[method], why.target_index)
@@ -270,7 +288,9 @@ def test_files_carry_the_unit_and_older_ones_take_their_methods(explained, tmp_p
     assert repr(old) == repr(why)
 
 
-def test_a_method_of_ones_own_claims_no_unit_that_it_does_not_state(explained):
+def test_a_method_of_ones_own_claims_no_unit_that_it_does_not_state(
+    explained: Callable[..., Any],
+) -> None:
     why = explained("saliency")
     unknown = Explanation(**{**vars_of(why), "method": "mine", "unit": ""})
     assert unknown.unit == "no unit"
@@ -280,12 +300,14 @@ def test_a_method_of_ones_own_claims_no_unit_that_it_does_not_state(explained):
     assert "unit      bits" in repr(stated)
 
 
-def vars_of(why):
+def vars_of(why: vx.Explanation) -> dict[str, Any]:
     """The fields, without what was computed of them."""
     return {name: getattr(why, name) for name in why.__dataclass_fields__}
 
 
-def test_two_answers_of_one_text_are_told_apart_in_words(linear, picture):
+def test_two_answers_of_one_text_are_told_apart_in_words(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     why = vx.explain(linear, picture, method="saliency", target="b")
     same = tuple(vx.explanation.Answer("b", a.probability, a.index) for a in why.answers)
     assert Explanation(**{**vars_of(why), "answers": same}).explained == "logit of “b” (label 1)"

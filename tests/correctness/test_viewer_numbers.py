@@ -1,6 +1,8 @@
 """What the viewer measures and sends is of the explanation on the screen: its example, fills, target and seed."""
 
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +17,16 @@ from vqa_explain.viewer.whatif import changed
 SIDE, CELLS = 8, 4  # CELLS × CELLS regions of a square picture
 
 
-def cell(number, cells=CELLS, side=SIDE):
+def cell(number: Any, cells: Any = CELLS, side: Any = SIDE) -> tuple[Any, Any]:
     """The rows and columns of a region of the grid."""
     wide = side // cells
     row, column = divmod(number, cells)
     return slice(row * wide, (row + 1) * wide), slice(column * wide, (column + 1) * wide)
 
 
-def scores_by_hand(network, picture, regions, fill):
+def scores_by_hand(
+    network: torch.nn.Module, picture: np.ndarray, regions: list[int] | list[Any], fill: str
+) -> tuple[Any, Any]:
     """The network called plainly on the picture with cells replaced by their mean color or by zero."""
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float()[None] / 255
     changed_pixels = pixels.clone()
@@ -44,8 +48,8 @@ def scores_by_hand(network, picture, regions, fill):
     "method", ["leave_one_out", "shapley", "integrated_gradients", "occlusion"]
 )
 def test_the_measured_change_is_that_of_the_explanations_fill(
-    linear, picture, fill, regions, method
-):
+    linear: vx.Model, picture: np.ndarray, fill: str, regions: list[int], method: str
+) -> None:
     given = {"image_baseline": fill} if method == "integrated_gradients" else {"image_fill": fill}
     why = vx.explain(
         linear, picture, method=method, regions=CELLS, target="b", contrast="c", **given
@@ -63,7 +67,7 @@ def test_the_measured_change_is_that_of_the_explanations_fill(
         assert found["predicted"] == pytest.approx(found["change"], abs=1e-3)
 
 
-def test_several_baselines_are_averaged(linear, picture):
+def test_several_baselines_are_averaged(linear: vx.Model, picture: np.ndarray) -> None:
     baselines = ("mean", "constant")
     why = vx.explain(
         linear, picture, method="integrated_gradients", regions=CELLS, image_baseline=baselines
@@ -78,7 +82,9 @@ def test_several_baselines_are_averaged(linear, picture):
 
 
 @on_all()
-def test_leaving_one_out_foretells_what_is_measured(models, noise_picture, family):
+def test_leaving_one_out_foretells_what_is_measured(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     """By definition: v(P) − v(P∖{i}) is the value of i, for every fill of every family."""
     model = models(family)
     example = example_for(model, noise_picture)
@@ -111,7 +117,9 @@ def test_leaving_one_out_foretells_what_is_measured(models, noise_picture, famil
         {"image_fill": "noise", "seed": 11},
     ],
 )
-def test_target_score_division_and_seed_are_the_explanations(scenes_model, scene, asked):
+def test_target_score_division_and_seed_are_the_explanations(
+    scenes_model: vx.Model, scene: vx.Example, asked: Any
+) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", **asked)
     for region in range(0, len(why.regions), 3):
         found = changed(scenes_model, scene, why, [], [region], asked.get("regions"))
@@ -124,13 +132,17 @@ def test_target_score_division_and_seed_are_the_explanations(scenes_model, scene
 @pytest.mark.parametrize(
     "method", ["saliency", "attention", "relevance", "vargrad", "rise", "grad_cam"]
 )
-def test_values_that_are_no_points_predict_nothing(scenes_model, scene, method):
+def test_values_that_are_no_points_predict_nothing(
+    scenes_model: vx.Model, scene: vx.Example, method: str
+) -> None:
     few = {"samples": 3} if method == "vargrad" else {"budget": 300} if method == "rise" else {}
     why = vx.explain(scenes_model, scene, method=method, **few)
     assert changed(scenes_model, scene, why, [0], [3])["predicted"] is None
 
 
-def test_the_linear_part_of_a_polynomial_predicts_nothing(scenes_model, scene):
+def test_the_linear_part_of_a_polynomial_predicts_nothing(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     why = vx.explain(
         scenes_model, scene, method="interactions", index="fsii", regions=2, budget=300
     )
@@ -140,18 +152,18 @@ def test_the_linear_part_of_a_polynomial_predicts_nothing(scenes_model, scene):
 class Gated(nn.Module):
     """A linear network that waits at the gate where the picture is dark."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.body, self.gate, self.waiting = Linear(3, SIDE), threading.Event(), threading.Event()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if bool((x.flatten(1)[:, 0] < 0.1).any()):
             self.waiting.set()
             assert self.gate.wait(60)
         return self.body(x)
 
 
-def gated(rng, dark):
+def gated(rng: np.random.Generator, dark: bool) -> vx.Example:
     picture = rng.integers(60, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     if dark:
         picture[0, 0] = 0
@@ -163,7 +175,9 @@ SILENT = {"method": "saliency"}  # it tells no progress, so that it cannot be st
 
 
 @pytest.fixture(params=[FILLED])
-def slow(request):
+def slow(
+    request: pytest.FixtureRequest,
+) -> Iterator[tuple[vx.Viewer, Gated, vx.Example, vx.Example]]:
     """A viewer of a bright example that is explained and of a dark one whose explanation waits at the gate."""
     network, rng = Gated(), np.random.default_rng(4)
     network.gate.set()  # until the viewer has started
@@ -178,14 +192,16 @@ def slow(request):
     viewer.close()
 
 
-def heard(viewer, name):
+def heard(viewer: vx.Viewer, name: str) -> list[Any]:
     """Every value that a trait takes from here on."""
     found = []
     viewer.observe(lambda change: found.append(change["new"]), name)
     return found
 
 
-def test_a_what_if_is_of_the_example_on_the_screen_while_another_is_computed(slow):
+def test_a_what_if_is_of_the_example_on_the_screen_while_another_is_computed(
+    slow: tuple[vx.Viewer, Gated, vx.Example, vx.Example],
+) -> None:
     viewer, network, bright, _ = slow
     seen = viewer.explanation
     viewer.selected = 1  # which is not shown yet
@@ -202,7 +218,9 @@ def test_a_what_if_is_of_the_example_on_the_screen_while_another_is_computed(slo
     assert answers[0]["predicted"] == pytest.approx(answers[0]["change"], abs=1e-4)
 
 
-def test_an_answer_of_the_example_on_the_screen_is_not_explained_for_another(slow):
+def test_an_answer_of_the_example_on_the_screen_is_not_explained_for_another(
+    slow: tuple[vx.Viewer, Gated, vx.Example, vx.Example],
+) -> None:
     viewer, network, _, _ = slow
     message = {
         "action": "target",
@@ -219,7 +237,7 @@ def test_an_answer_of_the_example_on_the_screen_is_not_explained_for_another(slo
 
 
 @pytest.mark.parametrize("slow", [FILLED, SILENT], indirect=True)
-def test_an_old_explanation_is_not_kept_under_a_new_example(slow):
+def test_an_old_explanation_is_not_kept_under_a_new_example(slow: dict[str, str]) -> None:
     viewer, network, _, dark = slow
     others = [gated(np.random.default_rng(seed), False) for seed in (8, 9)]
     viewer._desk.dataset = others
@@ -243,7 +261,9 @@ def test_an_old_explanation_is_not_kept_under_a_new_example(slow):
     assert "no longer kept" in viewer.problem
 
 
-def test_a_filter_that_is_left_adds_no_example_to_the_next_list(slow):
+def test_a_filter_that_is_left_adds_no_example_to_the_next_list(
+    slow: tuple[vx.Viewer, Gated, vx.Example, vx.Example],
+) -> None:
     viewer, network, _, dark = slow
     bright = gated(np.random.default_rng(3), False)
     viewer._desk.dataset = [dark, dark, dark]
@@ -265,7 +285,7 @@ def test_a_filter_that_is_left_adds_no_example_to_the_next_list(slow):
 
 @pytest.mark.parametrize("labels", [["crane", "crane", "dog"], ["dog", "Dog", "dog "]])
 @pytest.mark.parametrize("index", [0, 1, 2])
-def test_a_click_explains_the_clicked_answer_by_its_number(labels, index):
+def test_a_click_explains_the_clicked_answer_by_its_number(labels: list[str], index: int) -> None:
     network = Linear(3, SIDE)
     model = vx.load(network, transform=ToTensor(), labels=labels, device="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -302,8 +322,8 @@ def test_a_click_explains_the_clicked_answer_by_its_number(labels, index):
 
 @pytest.mark.parametrize("family", ["blip", "llava"])
 def test_a_click_on_a_candidate_of_a_model_that_writes_explains_its_text(
-    models, noise_picture, family
-):
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: str
+) -> None:
     model = models(family)
     example = example_for(model, noise_picture)
     viewer = vx.Viewer(model, [example], method="leave_one_out", regions=2)
@@ -323,7 +343,7 @@ def test_a_click_on_a_candidate_of_a_model_that_writes_explains_its_text(
     assert "no answer number 99" in viewer.problem
 
 
-def test_a_clicked_answer_is_found_by_its_text_in_another_model():
+def test_a_clicked_answer_is_found_by_its_text_in_another_model() -> None:
     """Label numbers belong to one model: "b" is 1 here and 0 there."""
     one, other = (
         vx.load(Linear(3, SIDE), transform=ToTensor(), labels=labels, device="cpu")

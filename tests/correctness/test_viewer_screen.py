@@ -4,10 +4,13 @@ import base64
 import json
 import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Page
 
 import vqa_explain as vx
 from vqa_explain.explanation import Explanation
@@ -38,22 +41,22 @@ KERNEL = """async ([code, traits]) => {
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser() -> Iterator[Any]:
     with opened_browser() as opened:
         yield opened
 
 
-def with_fields(why, **changes):
+def with_fields(why: vx.Explanation, **changes: Any) -> vx.Explanation:
     return Explanation(
         **{**{name: getattr(why, name) for name in why.__dataclass_fields__}, **changes}
     )
 
 
-def sent_of(why, key):
+def sent_of(why: vx.Explanation, key: str) -> dict[str, Any]:
     return {**payload(why, packed), "id": key}
 
 
-def traits_of(why, **more):
+def traits_of(why: vx.Explanation, **more: Any) -> dict[str, Any]:
     entries = [{"title": "one", "state": "done", "answer": why.target, "correct": None}] * 2
     options = {
         "methods": [{"name": "interactions", "about": "", "parameters": []}],
@@ -76,21 +79,21 @@ def traits_of(why, **more):
     return {**empty, "entries": entries, "options": options, "shown": sent_of(why, "first"), **more}
 
 
-def live(page, why, views=1, **more):
+def live(page: Page, why: vx.Explanation, views: int = 1, **more: Any) -> Callable[..., None]:
     """The viewer over a kernel of the page's own; gives the traits' setter."""
     page.set_content(f"<style>{style()}</style>" + '<div class="view"></div>' * views)
     code = base64.b64encode(script("widget").encode()).decode()
     page.evaluate(KERNEL, [code, traits_of(why, **more)])
     page.wait_for_selector("[data-ready]")
 
-    def put(name, value):
+    def put(name: str, value: int | dict[str, Any]) -> None:
         page.evaluate("([name, value]) => window.model.set(name, value)", [name, value])
         page.wait_for_timeout(120)
 
     return put
 
 
-def messages(page, action):
+def messages(page: Page, action: str) -> list[Any]:
     page.wait_for_timeout(300)
     return [m for m in page.evaluate("window.sent") if m["action"] == action]
 
@@ -98,7 +101,9 @@ def messages(page, action):
 @pytest.mark.parametrize(
     ("row", "button"), [(0, ".vx-answer"), (1, ".vx-answer"), (1, ".vx-why"), (2, ".vx-why")]
 )
-def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(browser, row, button):
+def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(
+    browser: Any, row: int, button: str
+) -> None:
     answers = (Answer("crane", 0.5, 7), Answer("crane", 0.3, 4), Answer("dog", 0.2, 0))
     why = with_fields(made(), answers=answers, target="crane", target_index=7)
     with watched_page(browser) as (page, wrong):
@@ -123,7 +128,7 @@ def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(bro
         assert wrong == []
 
 
-def test_a_what_if_is_asked_about_what_is_on_the_screen(browser):
+def test_a_what_if_is_asked_about_what_is_on_the_screen(browser: Any) -> None:
     why = made()
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
@@ -146,7 +151,7 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser):
         assert wrong == []
 
 
-def test_a_late_answer_is_not_shown_beside_another_example(browser):
+def test_a_late_answer_is_not_shown_beside_another_example(browser: Any) -> None:
     why = made()
     # The same question.
     other = with_fields(made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8))
@@ -161,7 +166,9 @@ def test_a_late_answer_is_not_shown_beside_another_example(browser):
         assert wrong == []
 
 
-def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_example(browser):
+def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_example(
+    browser: Any,
+) -> None:
     why = made()
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
@@ -188,7 +195,7 @@ def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_examp
         assert wrong == []
 
 
-def test_two_views_do_not_take_each_others_answers(browser):
+def test_two_views_do_not_take_each_others_answers(browser: Any) -> None:
     with watched_page(browser) as (page, wrong):
         put = live(page, made(), views=2)
         page.wait_for_function("document.querySelectorAll('[data-ready]').length === 2")
@@ -203,7 +210,7 @@ def test_two_views_do_not_take_each_others_answers(browser):
         assert wrong == []
 
 
-def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser):
+def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser: Any) -> None:
     why = made()
     values = np.zeros_like(why.interactions)
     values[1, 7], values[1, 8] = 2.0, 1.5
@@ -246,7 +253,7 @@ UNSIGNED = {
 POSITIVE = [abs(v) + 0.1 for v in np.random.default_rng(6).normal(size=36)]
 
 
-def positive(why):
+def positive(why: vx.Explanation) -> vx.Explanation:
     """The explanation with sizes in place of signed values."""
     regions = tuple(type(r)(r.box, v, None) for r, v in zip(why.regions, POSITIVE, strict=True))
     words = tuple(type(w)(w.text, w.start, w.end, abs(w.value), None) for w in why.words)
@@ -267,8 +274,8 @@ def positive(why):
     ],
 )
 def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
-    browser, tmp_path, change, refused
-):
+    browser: Any, tmp_path: Path, change: Any, refused: str | None
+) -> None:
     one = with_fields(made(), target_index=0)
     other = change(with_fields(made(seed=1), target_index=0))
     (tmp_path / "a.html").write_text(page_of([one, other]))
@@ -293,7 +300,9 @@ def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_the_page_says_one_scale_only_where_it_holds(browser, tmp_path, mixed):
+def test_the_page_says_one_scale_only_where_it_holds(
+    browser: Any, tmp_path: Path, mixed: bool
+) -> None:
     explained = [made(), positive(made(seed=1))] if mixed else [made()]
     (tmp_path / "a.html").write_text(page_of(explained))
     with watched_page(browser) as (page, wrong):
@@ -312,6 +321,6 @@ def test_the_page_says_one_scale_only_where_it_holds(browser, tmp_path, mixed):
         assert wrong == []
 
 
-def test_what_python_sends_is_json(scenes_model):
+def test_what_python_sends_is_json(scenes_model: vx.Model) -> None:
     why = vx.explain(scenes_model, vx.load_dataset("scenes:test")[0], method="attention")
     json.dumps(sent_of(why, "a"), allow_nan=False)

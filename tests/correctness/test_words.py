@@ -4,6 +4,8 @@ Truth is Unicode's rules by another library, words written down by hand, and pla
 """
 
 import unicodedata
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from uniseg.wordbreak import words as words_by_unicode
 
 import vqa_explain as vx
 from vqa_explain.features.words import split_words
+from vqa_explain.models.encoded import Encoded
 
 BY_HAND = {
     "Is it 3.5 cm, 1,000 km or −2?": [
@@ -64,7 +67,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("question", BY_HAND)
-def test_words_are_as_people_write_them(question):
+def test_words_are_as_people_write_them(question: str) -> None:
     assert [word.text for word in split_words(question)] == BY_HAND[question]
 
 
@@ -85,7 +88,7 @@ LETTERS = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(LETTERS, max_size=25).map("".join))
-def test_boundaries_are_those_of_unicode_annex_29(question):
+def test_boundaries_are_those_of_unicode_annex_29(question: Any) -> None:
     bodiless = {" ", "\u0301", "\u0308", "\u200d", "\ufe0f", "ि", "ी", "्", "ं", "ா", "்", "َ", "ُ", "ّ"}
     stray = {c for c in bodiless if unicodedata.category(c) != "Mc"}  # a spacing mark has a body
     wanted = [piece for piece in words_by_unicode(question) if set(piece) - stray]
@@ -94,7 +97,7 @@ def test_boundaries_are_those_of_unicode_annex_29(question):
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=30))
-def test_words_lie_in_the_question_and_nothing_visible_is_left_out(question):
+def test_words_lie_in_the_question_and_nothing_visible_is_left_out(question: Any) -> None:
     at = 0
     for word in split_words(question):
         assert question[word.start : word.end] == word.text
@@ -108,7 +111,7 @@ def test_words_lie_in_the_question_and_nothing_visible_is_left_out(question):
 HINDI = {"<pad>": 0, "<unk>": 1, "क्या": 2, "यह": 3, "लाल": 4, "है": 5, "cafe\u0301": 6, "naïve": 7}
 
 
-def own(**settings):
+def own(**settings: Any) -> vx.CustomModel:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         net = AttendsToGrid()
@@ -131,7 +134,9 @@ def own(**settings):
         ("IS NAI\u0308VE cafe\u0301", [1, 7, 6]),
     ],
 )
-def test_a_vocabulary_in_any_script_knows_its_words(question, numbers, noise_picture):
+def test_a_vocabulary_in_any_script_knows_its_words(
+    question: str, numbers: list[int], noise_picture: np.ndarray
+) -> None:
     model = own(text=HINDI)
     encoded = model.encode(vx.Example(noise_picture, question))
     assert encoded.ids[0].tolist() == numbers
@@ -146,25 +151,27 @@ def test_a_vocabulary_in_any_script_knows_its_words(question, numbers, noise_pic
             assert word.value == pytest.approx(drop, abs=1e-5)
 
 
-def test_a_vocabulary_gives_a_word_as_written_before_its_lower_case(noise_picture):
+def test_a_vocabulary_gives_a_word_as_written_before_its_lower_case(
+    noise_picture: np.ndarray,
+) -> None:
     model = own(text={"<pad>": 0, "<unk>": 1, "us": 2, "US": 3, "it": 4})
     encoded = model.encode(vx.Example(noise_picture, "US us Us It"))
     assert encoded.ids[0].tolist() == [3, 2, 2, 4]
 
 
-def split_on_blanks(question):
+def split_on_blanks(question: str) -> list[str]:
     return question.replace("?", " ?").split()
 
 
-def numbers_of(question):
+def numbers_of(question: str) -> list[int]:
     return [VOCABULARY.get(piece.lower(), 1) for piece in split_on_blanks(question)]
 
 
-def pairs_of(question):
+def pairs_of(question: str) -> list[tuple[str, int]]:
     return list(zip(split_on_blanks(question), numbers_of(question), strict=True))
 
 
-def test_a_function_must_say_which_words_its_numbers_are_of(noise_picture):
+def test_a_function_must_say_which_words_its_numbers_are_of(noise_picture: np.ndarray) -> None:
     question = "Is it 3.5 cm?"
     with pytest.raises(vx.InvalidInput, match="does not say which words"):
         vx.explain(own(text=numbers_of), noise_picture, question)
@@ -179,10 +186,10 @@ def test_a_function_must_say_which_words_its_numbers_are_of(noise_picture):
         vx.explain(own(text=lambda q: [("whatever", 1)]), noise_picture, question)
 
 
-def test_a_split_of_ones_own_makes_the_pieces_of_a_vocabulary(noise_picture):
+def test_a_split_of_ones_own_makes_the_pieces_of_a_vocabulary(noise_picture: np.ndarray) -> None:
     vocabulary = {"<pad>": 0, "<unk>": 1, "圆形": 2, "是": 3, "什么": 4, "颜色": 5}
 
-    def words(question):  # as jieba.lcut gives them
+    def words(question: str) -> list[str]:  # as jieba.lcut gives them
         return ["圆形", "是", "什么", "颜色", "？"] if "圆" in question else question.split()
 
     model = own(text=vocabulary, words=words)
@@ -200,7 +207,7 @@ TRIMMED = [
 ]
 
 
-def spelled(encoded, processor):
+def spelled(encoded: Encoded, processor: Any) -> list[Any]:
     """Each word by the numbers that stand at its tokens' places in the prompt."""
     prompt = encoded.state.inputs["input_ids"][0]
     found = []
@@ -213,13 +220,15 @@ def spelled(encoded, processor):
 
 
 @pytest.fixture(scope="module")
-def trimming():
+def trimming() -> tuple[vx.Model, Any]:
     module, processor = made("gemma3")
     return vx.load(module, processor=processor, device="cpu"), processor
 
 
 @pytest.mark.parametrize("question", TRIMMED)
-def test_a_question_that_the_template_trims_keeps_its_words(trimming, question, noise_picture):
+def test_a_question_that_the_template_trims_keeps_its_words(
+    trimming: tuple[vx.Model, Any], question: str, noise_picture: np.ndarray
+) -> None:
     model, processor = trimming
     encoded = model.encode(vx.Example(noise_picture, question))
     assert [word.text for word in encoded.words] == spelled(encoded, processor)
@@ -231,8 +240,8 @@ def test_a_question_that_the_template_trims_keeps_its_words(trimming, question, 
     "question", ["USER: what?", "ASSISTANT", "the USER: the ASSISTANT: the", "a a a a"]
 )
 def test_a_question_of_the_templates_own_words_is_found_where_it_stands(
-    trimming, question, noise_picture
-):
+    trimming: tuple[vx.Model, Any], question: str, noise_picture: np.ndarray
+) -> None:
     model, processor = trimming
     encoded = model.encode(vx.Example(noise_picture, question))
     assert [word.text for word in encoded.words] == spelled(encoded, processor)
@@ -251,7 +260,9 @@ def test_a_question_of_the_templates_own_words_is_found_where_it_stands(
         (" }} Again: {{ c['text'] }}", "2 times instead of once"),
     ],
 )
-def test_a_template_that_changes_the_question_is_refused(change, message, noise_picture):
+def test_a_template_that_changes_the_question_is_refused(
+    change: str, message: str, noise_picture: np.ndarray
+) -> None:
     module, processor = made("gemma3")
     processor.chat_template = processor.chat_template.replace(" | trim }}", change)
     model = vx.load(module, processor=processor, device="cpu", check=False)
@@ -259,12 +270,12 @@ def test_a_template_that_changes_the_question_is_refused(change, message, noise_
         model.encode(vx.Example(noise_picture, "What color is the circle?"))
 
 
-def test_a_tokenizer_whose_tokens_spell_other_words_is_refused(noise_picture):
+def test_a_tokenizer_whose_tokens_spell_other_words_is_refused(noise_picture: np.ndarray) -> None:
     """Offsets that are off by one put every value on the next word."""
     words = tokenizer(["<pad>", "<unk>"], pad_token="<pad>", unk_token="<unk>")
 
     class Shifted(type(words)):
-        def __call__(self, *args, **kwargs):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
             found = super().__call__(*args, **kwargs)
             if "offset_mapping" in found:
                 spans = found["offset_mapping"]
@@ -290,7 +301,7 @@ SCRIPTS = [
 ]
 
 
-def too_long(model, question):
+def too_long(model: Any, question: str) -> Any:
     """Whether a question has more tokens than the model has positions."""
     config = model.module.config
     limit = getattr(config, "text_config", config).max_position_embeddings
@@ -302,8 +313,8 @@ def too_long(model, question):
 )
 @pytest.mark.parametrize("question", SCRIPTS)
 def test_the_tokens_of_every_word_spell_it_or_it_is_refused(
-    models, family, question, noise_picture
-):
+    models: Callable[[str], Any], family: str, question: str, noise_picture: np.ndarray
+) -> None:
     model = models(family)
     words = model.processor.tokenizer
     if too_long(model, question):
@@ -327,12 +338,14 @@ def test_the_tokens_of_every_word_spell_it_or_it_is_refused(
 
 
 # ---- words=
-def pieces_of(model, picture, question, asked):
+def pieces_of(model: Any, picture: np.ndarray, question: str, asked: list[str]) -> list[str]:
     why = vx.explain(model, picture, question, method="leave_one_out", words=asked)
     return [word.text for word in why.words]
 
 
-def test_words_takes_a_split_of_ones_own(models, noise_picture):
+def test_words_takes_a_split_of_ones_own(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("llava")
     question = "the small small T-shirt's red"
     ask = [noise_picture, question]
@@ -348,12 +361,16 @@ def test_words_takes_a_split_of_ones_own(models, noise_picture):
         pieces_of(model, *ask, ["green"])
 
 
-def test_a_piece_that_cuts_a_token_is_refused(models, noise_picture):
+def test_a_piece_that_cuts_a_token_is_refused(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     with pytest.raises(vx.InvalidInput, match="cuts the token"):
         pieces_of(models("llava"), noise_picture, "What color is the circle?", ["circ", "le"])
 
 
-def test_values_of_ones_own_pieces_are_those_of_their_tokens(models, noise_picture):
+def test_values_of_ones_own_pieces_are_those_of_their_tokens(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     """Against hiding the piece's positions from plain attention, in the same prompt."""
     model = models("llava")
     question = "What color is the circle?"
@@ -372,7 +389,7 @@ def test_values_of_ones_own_pieces_are_those_of_their_tokens(models, noise_pictu
     yes = model.processor.tokenizer("yes", add_special_tokens=False)["input_ids"]
     with torch.no_grad():
 
-        def score(heard):
+        def score(heard: torch.Tensor) -> float:
             ids = torch.cat([inputs["input_ids"], torch.tensor([yes])], dim=1)
             seen = torch.cat([heard, torch.ones(1, len(yes), dtype=heard.dtype)], dim=1)
             # Positions are said outright, since hidden tokens must not move the others.
@@ -397,8 +414,8 @@ def test_values_of_ones_own_pieces_are_those_of_their_tokens(models, noise_pictu
 
 
 def test_scripts_without_blanks_that_no_library_knows_are_said_to_be_characters(
-    models, noise_picture
-):
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     why = vx.explain(
         models("llava"), noise_picture, "តើនេះជាអ្វី red?", method="saliency", answers=["yes"]
     )
@@ -408,7 +425,9 @@ def test_scripts_without_blanks_that_no_library_knows_are_said_to_be_characters(
     ).notes
 
 
-def test_words_that_share_a_token_are_one(models, noise_picture):
+def test_words_that_share_a_token_are_one(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     """The model cannot tell them apart, so neither can an explanation."""
     words = tokenizer(["<pad>", "<unk>", "色的"], pad_token="<pad>", unk_token="<unk>")
     words.add_tokens(["么颜色"])
@@ -431,12 +450,18 @@ def test_words_that_share_a_token_are_one(models, noise_picture):
         ("is this this?", ["this", "is"], ["is", "this", "this", "?"]),
     ],
 )
-def test_a_phrase_is_found_where_it_is_a_word(models, noise_picture, question, asked, pieces):
+def test_a_phrase_is_found_where_it_is_a_word(
+    models: Callable[[str], Any],
+    noise_picture: np.ndarray,
+    question: str,
+    asked: list[str],
+    pieces: list[str],
+) -> None:
     assert pieces_of(models("llava"), noise_picture, question, asked) == pieces
 
 
-def test_pieces_of_a_function_stand_where_they_are_words(noise_picture):
-    def text(question):
+def test_pieces_of_a_function_stand_where_they_are_words(noise_picture: np.ndarray) -> None:
+    def text(question: str) -> list[tuple[str, int]]:
         return [(word, 2) for word in ("his", "red", "hat")]
 
     model = own(text=text)

@@ -1,5 +1,8 @@
 """What is said of scripts that nothing divides, and prompts whose template holds the question's own words."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 from custom_net import VOCABULARY, custom
@@ -21,7 +24,7 @@ CHARACTERS = {
 
 
 @pytest.mark.parametrize("script", CHARACTERS)
-def test_scripts_that_nothing_divides_are_named(script):
+def test_scripts_that_nothing_divides_are_named(script: str) -> None:
     question, own = CHARACTERS[script]
     assert in_characters(question, split_words(question)) == (script,)
     assert in_characters(question, own_split(question, own)) == ()
@@ -31,16 +34,16 @@ def test_scripts_that_nothing_divides_are_named(script):
     )
 
 
-def test_letters_between_blanks_are_words_and_not_characters_of_one():
+def test_letters_between_blanks_are_words_and_not_characters_of_one() -> None:
     assert in_characters("ក ខ", split_words("ក ខ")) == ()
 
 
-def test_a_piece_that_nothing_sets_apart_is_taken_within_a_word():
+def test_a_piece_that_nothing_sets_apart_is_taken_within_a_word() -> None:
     found = own_split("unhappy people", ["happy", "people"])
     assert [(word.start, word.end) for word in found] == [(2, 7), (8, 14)]
 
 
-def test_a_piece_is_the_word_and_not_the_beginning_of_another():
+def test_a_piece_is_the_word_and_not_the_beginning_of_another() -> None:
     (word,) = own_split("island is", ["is"])
     assert (word.start, word.end) == (7, 9)
 
@@ -49,18 +52,18 @@ def test_a_piece_is_the_word_and_not_the_beginning_of_another():
     ("Javanese", "ꦲꦏ꧀ꦱꦫꦗꦮ", ["ꦲꦏ꧀ꦱꦫ", "ꦗꦮ"]),
     ("Balinese", "ᬅᬓ᭄ᬱᬭᬩᬮᬶ", ["ᬅᬓ᭄ᬱᬭ", "ᬩᬮᬶ"]),
 ])  # fmt: skip
-def test_runs_that_are_one_word_are_named(script, question, own):
+def test_runs_that_are_one_word_are_named(script: str, question: str, own: list[str]) -> None:
     assert in_one_run(question, split_words(question)) == (script,)
     assert in_one_run(question, own_split(question, own)) == ()
 
 
-def explained(question, model, **settings):
+def explained(question: str, model: Any, **settings: Any) -> Any:
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     return vx.explain(model, picture, question, method="leave_one_out", regions=2, **settings)
 
 
 @pytest.mark.parametrize("script", ["Lao", "Khmer", "Myanmar"])
-def test_a_division_of_ones_own_is_not_said_to_be_characters(script):
+def test_a_division_of_ones_own_is_not_said_to_be_characters(script: str) -> None:
     question, own = CHARACTERS[script]
     pieces = {word.text: 2 for word in split_words(question)}
     said = f"script {script} are divided into characters"
@@ -87,7 +90,7 @@ TEMPLATES = {
 
 
 @pytest.fixture
-def llava(models):
+def llava(models: Callable[[str], Any]) -> Iterator[Any]:
     """A model that writes, whose template the test may change."""
     model = models("llava")
     kept = model.processor.chat_template
@@ -100,8 +103,8 @@ def llava(models):
 )
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_words_have_the_tokens_that_stand_for_them_in_the_prompt(
-    llava, noise_picture, name, question
-):
+    llava: Any, noise_picture: np.ndarray, name: str, question: str
+) -> None:
     """Truth: the plain tokenizer's offsets in the prompt, whose beginning is written down here."""
     template, before, change = TEMPLATES[name]
     llava.processor.chat_template = BODY + template + END
@@ -126,7 +129,7 @@ def test_words_have_the_tokens_that_stand_for_them_in_the_prompt(
         assert ours == theirs, word.text
 
 
-def _prompt(processor, question):
+def _prompt(processor: Any, question: str) -> Any:
     said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
     return processor.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
 
@@ -138,7 +141,9 @@ def _prompt(processor, question):
     ("{{ c['text'] | replace('color', 'colour') }}", "changes the question"),
     ("{{ c['text'][:9] }}", "uses the question 1 times|changes the question"),
 ])  # fmt: skip
-def test_templates_that_change_the_words_are_refused(llava, noise_picture, template, message):
+def test_templates_that_change_the_words_are_refused(
+    llava: Any, noise_picture: np.ndarray, template: str, message: str
+) -> None:
     llava.processor.chat_template = BODY + template + END
     with pytest.raises(vx.Unsupported, match=message):
         vx.explain(llava, noise_picture, QUESTION, method="saliency", answers=["yes", "no"])

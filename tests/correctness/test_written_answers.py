@@ -3,6 +3,10 @@
 Truth is `transformers` called plainly: the log-probability of the very tokens that the model wrote.
 """
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,11 +24,11 @@ ANSWERS = ["red circle", "a dog on the left", "yes it is"]
 class WithBias(nn.Module):
     """A head that prefers one token, whatever it reads."""
 
-    def __init__(self, head, token, size):
+    def __init__(self, head: Any, token: Any, size: float) -> None:
         super().__init__()
         self.weight, self.token, self.size = head.weight, token, size
 
-    def forward(self, states):
+    def forward(self, states: Any) -> torch.Tensor:
         found = nn.functional.linear(states, self.weight)
         return found + self.size * nn.functional.one_hot(
             torch.tensor(self.token), found.shape[-1]
@@ -32,7 +36,7 @@ class WithBias(nn.Module):
 
 
 @pytest.fixture
-def blanks(models):
+def blanks(models: Callable[[str], Any]) -> Iterator[Any]:
     """A LLaVA that answers " red red …", in tokens that its tokenizer does not give for the text."""
     model = models("llava")
     tokenizer, network = model.processor.tokenizer, model.module
@@ -45,7 +49,7 @@ def blanks(models):
     network.lm_head, network.generation_config.eos_token_id = head, ends
 
 
-def log_probability(model, picture, tokens):
+def log_probability(model: Any, picture: np.ndarray, tokens: torch.Tensor) -> float:
     """Of these tokens as the answer, by one plain call over prompt and answer."""
     encoded = model.encode(vx.Example(picture, QUESTION))
     inputs = dict(encoded.state.inputs)
@@ -57,7 +61,9 @@ def log_probability(model, picture, tokens):
     return float(logits.log_softmax(-1).gather(1, ids[0][:, None]).sum())
 
 
-def test_what_the_model_wrote_is_scored_by_its_own_tokens_everywhere(blanks, noise_picture):
+def test_what_the_model_wrote_is_scored_by_its_own_tokens_everywhere(
+    blanks: Any, noise_picture: np.ndarray
+) -> None:
     picture = noise_picture
     why = vx.explain(blanks, picture, QUESTION, method="leave_one_out", regions=2)
     tokens = why.written.tokens[why.target]
@@ -81,7 +87,9 @@ def test_what_the_model_wrote_is_scored_by_its_own_tokens_everywhere(blanks, noi
 
 @on_all(WRITING)
 @pytest.mark.parametrize("token", [None, 0, 1])
-def test_a_what_if_measures_the_score_that_was_explained(models, noise_picture, family, token):
+def test_a_what_if_measures_the_score_that_was_explained(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any, token: int | None
+) -> None:
     model = models(family)
     why = vx.explain(
         model,
@@ -105,8 +113,8 @@ def test_a_what_if_measures_the_score_that_was_explained(models, noise_picture, 
 
 
 def test_one_token_of_an_answer_is_named_and_the_answer_is_chosen_as_a_whole(
-    models, noise_picture, tmp_path
-):
+    models: Callable[[str], Any], noise_picture: np.ndarray, tmp_path: Path
+) -> None:
     model = models("llava")
     whole = vx.explain(model, noise_picture, QUESTION, method="saliency", answers=ANSWERS)
     tokenizer = model.processor.tokenizer
@@ -149,7 +157,9 @@ def test_one_token_of_an_answer_is_named_and_the_answer_is_chosen_as_a_whole(
         )
 
 
-def test_a_mean_over_tokens_is_named_and_shown_as_no_probability(models, noise_picture):
+def test_a_mean_over_tokens_is_named_and_shown_as_no_probability(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("llava")
     tokens = model.processor.tokenizer
     before, model.lengths = model.lengths, "mean"
@@ -173,6 +183,8 @@ def test_a_mean_over_tokens_is_named_and_shown_as_no_probability(models, noise_p
 
 
 @pytest.mark.parametrize("token", [1.0, True, "1"])
-def test_a_token_is_named_by_a_whole_number(models, noise_picture, token):
+def test_a_token_is_named_by_a_whole_number(
+    models: Callable[[str], Any], noise_picture: np.ndarray, token: float | bool | str
+) -> None:
     with pytest.raises(vx.InvalidInput, match="target_token must be a whole number from 0"):
         vx.explain(models("llava"), noise_picture, QUESTION, answers=ANSWERS, target_token=token)

@@ -1,6 +1,8 @@
 """Public data sets by their field mappings, on small local copies in the same schema; tables of one's own."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -12,7 +14,13 @@ import vqa_explain as vx
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
 
-def parquet(folder, rows, split, config=None, image="image"):
+def parquet(
+    folder: Path,
+    rows: list[dict[str, Any]],
+    split: str,
+    config: str | None = None,
+    image: str = "image",
+) -> dict[str, Any]:
     """A folder in the hub's layout."""
     table = datasets.Dataset.from_list(rows)
     if image in table.column_names:
@@ -26,13 +34,13 @@ def parquet(folder, rows, split, config=None, image="image"):
     }
 
 
-def card(folder, configs):
+def card(folder: Path, configs: list[dict[str, Any]]) -> None:
     import yaml
 
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
 
 
-def test_vqav2(tmp_path):
+def test_vqav2(tmp_path: Path) -> None:
     people = ["red"] * 7 + ["dark red"] * 3
     row = {
         "question_type": "what color", "multiple_choice_answer": "red", "image_id": 5, "answer_type": "other",
@@ -55,7 +63,7 @@ def test_vqav2(tmp_path):
     ("name", "split", "kind"),
     [("ok-vqa", "val2014", "question_type"), ("vizwiz", "val", "category")],
 )
-def test_answers_of_several_people_alone(tmp_path, name, split, kind):
+def test_answers_of_several_people_alone(tmp_path: Path, name: str, split: str, kind: str) -> None:
     row = {
         "question_id": "q1",
         "image": Image.fromarray(PICTURE),
@@ -73,7 +81,7 @@ def test_answers_of_several_people_alone(tmp_path, name, split, kind):
     )
 
 
-def test_gqa_joins_its_pictures(tmp_path):
+def test_gqa_joins_its_pictures(tmp_path: Path) -> None:
     rows = [
         {
             "id": "1",
@@ -102,7 +110,7 @@ def test_gqa_joins_its_pictures(tmp_path):
     np.testing.assert_array_equal(np.asarray(found[1].image), PICTURE + np.uint8(1))
 
 
-def test_clevr_in_its_release(tmp_path):
+def test_clevr_in_its_release(tmp_path: Path) -> None:
     (tmp_path / "questions").mkdir()
     (tmp_path / "images" / "val").mkdir(parents=True)
     Image.fromarray(PICTURE).save(tmp_path / "images" / "val" / "CLEVR_val_000000.png")
@@ -134,7 +142,7 @@ ROWS = [
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     Image.fromarray(PICTURE).save(tmp_path / "a.png")
     mask = np.zeros((6, 8), np.uint8)
     mask[2:4, 1:5] = 255
@@ -142,7 +150,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def written(folder, kind):
+def written(folder: Path, kind: str) -> Any:
     path = folder / f"rows.{kind}"
     if kind == "csv":
         flat = [{**row, "decisive": json.dumps(row["decisive"])} for row in ROWS]
@@ -155,7 +163,7 @@ def written(folder, kind):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_a_folder_with_a_table_of_ones_own(folder, kind):
+def test_a_folder_with_a_table_of_ones_own(folder: Path, kind: str) -> None:
     written(folder, kind)
     data = vx.load_dataset(folder)
     (example,) = data
@@ -170,14 +178,14 @@ def test_a_folder_with_a_table_of_ones_own(folder, kind):
     assert vx.load_dataset(folder).fingerprint != before
 
 
-def test_boxes_are_true_regions(folder):
+def test_boxes_are_true_regions(folder: Path) -> None:
     row = {"image": "a.png", "question": "What?", "boxes": [[1, 2, 5, 4], [0, 0, 1, 1]]}
     (folder / "rows.jsonl").write_text(json.dumps(row))
     (example,) = vx.load_dataset(folder / "rows.jsonl")
     assert example.truth.sum() == 9
 
 
-def test_columns_by_other_names(folder):
+def test_columns_by_other_names(folder: Path) -> None:
     (folder / "rows.jsonl").write_text(json.dumps({"file": "a.png", "text": "What?", "n": 3}))
     (example,) = vx.load_dataset(
         folder / "rows.jsonl", fields={"image": "file", "question": "text", "answer": "n"}
@@ -194,7 +202,7 @@ def test_columns_by_other_names(folder):
         vx.load_dataset(folder / "rows.jsonl", fields={"image": "file", "questions": "text"})
 
 
-def test_what_is_no_data_set_is_said(folder):
+def test_what_is_no_data_set_is_said(folder: Path) -> None:
     with pytest.raises(vx.InvalidInput, match="must hold one table"):
         vx.load_dataset(folder)
     with pytest.raises(vx.InvalidInput, match="does not exist"):
@@ -207,7 +215,9 @@ def test_what_is_no_data_set_is_said(folder):
         vx.load_dataset("vqav2", source=folder / "nowhere")
 
 
-def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(folder, linear, picture):
+def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(
+    folder: Path, linear: vx.Model, picture: np.ndarray
+) -> None:
     Image.fromarray(picture).save(folder / "a.png")
     rows = [{"image": "a.png"}, {"image": "a.png", "decisive": "0-4"}, {"image": "a.png", "mask": "no.png"},
             {"image": "a.png", "decisive": "[[0, 1e999]]"}]  # fmt: skip
@@ -227,7 +237,7 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(folder, linea
         vx.explain(linear, list(data)[1], method="saliency")
 
 
-def test_a_table_can_be_evaluated(folder, scenes_model, tmp_path):
+def test_a_table_can_be_evaluated(folder: Path, scenes_model: vx.Model, tmp_path: Path) -> None:
     example = vx.load_dataset("scenes:test")[0]
     Image.fromarray(example.image).save(folder / "a.png")
     Image.fromarray((example.truth * 255).astype(np.uint8)).save(folder / "m.png")

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def answer_from_objects(scene: scenes.Scene) -> str:
     text, items = scene.question, scene.items
     words = re.findall(r"\w+", text)
 
-    def find(phrase):
+    def find(phrase: Any) -> list[Any]:
         named = [
             w.removesuffix("s") if w not in ("cross",) else w
             for w in phrase.replace("crosses", "cross").split()
@@ -26,7 +27,7 @@ def answer_from_objects(scene: scenes.Scene) -> str:
             i for i in items if all(w in (i.shape, i.color, i.size) or w == "object" for w in named)
         ]
 
-    def one(phrase):
+    def one(phrase: Any) -> Any:
         (item,) = find(phrase)
         return item
 
@@ -47,19 +48,19 @@ def answer_from_objects(scene: scenes.Scene) -> str:
     return "yes" if holds[m[2]] else "no"
 
 
-def test_every_answer_follows_from_the_objects():
+def test_every_answer_follows_from_the_objects() -> None:
     for index in range(3000):
         scene = plan("test", index)
         assert answer_from_objects(scene) == scene.answer, scene
 
 
-def test_answers_are_balanced_within_each_family():
+def test_answers_are_balanced_within_each_family() -> None:
     for family in FAMILIES:
         counts = Counter(plan("train", i, families=(family,)).answer for i in range(1500))
         assert max(counts.values()) / 1500 < 1.3 / len(counts), (family, counts)
 
 
-def test_the_same_number_gives_the_same_bytes_and_splits_differ():
+def test_the_same_number_gives_the_same_bytes_and_splits_differ() -> None:
     first, again, other = make("test", 5), make("test", 5), make("train", 5)
     assert first.image.tobytes() == again.image.tobytes()
     assert first.image.tobytes() != other.image.tobytes()
@@ -72,7 +73,7 @@ def test_the_same_number_gives_the_same_bytes_and_splits_differ():
 @pytest.mark.parametrize(
     ("name", "stem"), [("scenes", "scenes/test/0"), ("easy-vqa", "easy-vqa/test")]
 )
-def test_examples_by_number_and_by_slice(name, stem):
+def test_examples_by_number_and_by_slice(name: str, stem: str) -> None:
     data = vx.load_dataset(name)
     assert [e.id for e in data[:3]] == [f"{stem}/{i}" for i in range(3)]
     assert [e.id for e in data[-2:]] == [f"{stem}/{len(data) - i}" for i in (2, 1)]
@@ -81,7 +82,7 @@ def test_examples_by_number_and_by_slice(name, stem):
         data[len(data)]
 
 
-def test_masks_and_spans():
+def test_masks_and_spans() -> None:
     kinds = {e.family for e in Scenes("test", 300)}
     assert kinds == set(FAMILIES)
     for example in Scenes("test", 300):
@@ -96,7 +97,7 @@ def test_masks_and_spans():
         )
 
 
-def test_an_object_has_its_colour_inside_its_mask():
+def test_an_object_has_its_colour_inside_its_mask() -> None:
     for index in range(60):
         scene, example = plan("test", index), make("test", index)
         for item, mask in zip(scene.items, example.masks, strict=True):
@@ -105,7 +106,7 @@ def test_an_object_has_its_colour_inside_its_mask():
             assert min(distances, key=distances.get) == item.color
 
 
-def test_unknown_splits_and_families_are_named():
+def test_unknown_splits_and_families_are_named() -> None:
     with pytest.raises(vx.InvalidInput, match="did you mean 'train'"):
         Scenes("trian")
     with pytest.raises(vx.InvalidInput, match="family"):

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -22,12 +23,12 @@ METHODS = ["saliency"]
 METRICS = ["accuracy", "deletion:steps=4", "relevance_mass", "sparseness"]
 
 
-def work(model, folder):
+def work(model: Any, folder: str) -> vx.Report:
     data = vx.load_dataset("scenes:test")
     return vx.evaluate(model, data, METHODS, METRICS, folder, limit=EXAMPLES, shard=1, workers=1)
 
 
-def main(folder, kills):
+def main(folder: str, kills: int) -> None:
     torch.set_num_threads(1)
     model = vx.load("scenes", device="cpu")
     model.encode(vx.load_dataset("scenes:test")[0])

@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,7 @@ METRICS = [
 
 
 @pytest.fixture(scope="module")
-def report(scenes_model, tmp_path_factory):
+def report(scenes_model: vx.Model, tmp_path_factory: pytest.TempPathFactory) -> vx.Report:
     folder = tmp_path_factory.mktemp("run")
     data = vx.load_dataset("scenes:test")
     return vx.evaluate(
@@ -32,7 +34,7 @@ def report(scenes_model, tmp_path_factory):
     )
 
 
-def test_intervals_hold_the_mean_and_cover_it():
+def test_intervals_hold_the_mean_and_cover_it() -> None:
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(200):
@@ -46,7 +48,7 @@ def test_intervals_hold_the_mean_and_cover_it():
     assert mean_interval(np.array([3.0, 3.0])) == mean_interval(np.array([3.0, 3.0]))
 
 
-def test_the_frame_has_a_row_for_every_value(report):
+def test_the_frame_has_a_row_for_every_value(report: vx.Report) -> None:
     frame = report.frame()
     assert len(frame) == 12 * (2 + 3 * 3)
     assert set(frame["method"]) == {"", "saliency", "leave_one_out", "random"}
@@ -54,7 +56,7 @@ def test_the_frame_has_a_row_for_every_value(report):
     assert frame["index"].is_monotonic_increasing
 
 
-def test_the_summary_is_the_mean_of_the_frame(report):
+def test_the_summary_is_the_mean_of_the_frame(report: vx.Report) -> None:
     frame, summary = report.frame(), report.summary().set_index(["metric", "method"])
     for (metric, method), part in frame.groupby(["metric", "method"]):
         assert summary.loc[(metric, method), "mean"] == pytest.approx(part["value"].mean())
@@ -62,7 +64,7 @@ def test_the_summary_is_the_mean_of_the_frame(report):
     assert summary.loc[("emap:count=6", ""), "mean"] == report.emap().emap
 
 
-def test_differences_are_paired(report):
+def test_differences_are_paired(report: vx.Report) -> None:
     wide = (
         report.frame()
         .query("metric == 'deletion'")
@@ -75,7 +77,7 @@ def test_differences_are_paired(report):
     assert found["saliency"].high < 0
 
 
-def test_families_add_up(report):
+def test_families_add_up(report: vx.Report) -> None:
     table = report.families()
     assert table["count"][0] == 12 == table["count"][1:].sum()
     total = sum(
@@ -84,13 +86,15 @@ def test_families_add_up(report):
     assert table["accuracy_without_image"][0].mean == pytest.approx(total / 12)
 
 
-def test_curves_are_means(report):
+def test_curves_are_means(report: vx.Report) -> None:
     at, scores = report.curves()["deletion"]["saliency"]
     assert at.tolist() == np.linspace(0, 1, 21).tolist()
     assert np.trapezoid(scores, at) == pytest.approx(report.interval("deletion", "saliency").mean)
 
 
-def test_emap_is_the_projection_of_the_whole_grid(report, scenes_model):
+def test_emap_is_the_projection_of_the_whole_grid(
+    report: vx.Report, scenes_model: vx.Model
+) -> None:
     data = vx.load_dataset("scenes:test")
     examples = [data[i] for i in range(6)]
     grid = np.zeros((6, 6, len(scenes_model.labels)))
@@ -107,7 +111,7 @@ def test_emap_is_the_projection_of_the_whole_grid(report, scenes_model):
     )
 
 
-def test_the_gallery_has_the_extremes(report):
+def test_the_gallery_has_the_extremes(report: vx.Report) -> None:
     values = report.values("relevance_mass", "saliency")
     shown = report.gallery()
     assert {s.kind for s in shown} == {"suspicious", "best", "worst"}
@@ -116,13 +120,15 @@ def test_the_gallery_has_the_extremes(report):
     assert len(report.shown()) == len(shown)
 
 
-def test_a_run_compared_with_itself_differs_by_nothing(report):
+def test_a_run_compared_with_itself_differs_by_nothing(report: vx.Report) -> None:
     found = compare(report, vx.Report(report.folder))
     assert {row.difference.mean for row in found.rows} == {0.0}
     assert len(found.rows) == 2 + 3 * 3
 
 
-def test_runs_with_nothing_in_common_are_refused(report, scenes_model, tmp_path):
+def test_runs_with_nothing_in_common_are_refused(
+    report: vx.Report, scenes_model: vx.Model, tmp_path: Path
+) -> None:
     data = vx.load_dataset("scenes:validation")
     other = vx.evaluate(
         scenes_model, data, ["saliency"], ["deletion"], tmp_path, limit=2, workers=1
@@ -131,12 +137,12 @@ def test_runs_with_nothing_in_common_are_refused(report, scenes_model, tmp_path)
         compare(report, other)
 
 
-def shell(*arguments):
+def shell(*arguments: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vqa_explain.shell.app", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=250)
 
 
-def test_the_shell_evaluates_reports_and_compares(tmp_path, report):
+def test_the_shell_evaluates_reports_and_compares(tmp_path: Path, report: vx.Report) -> None:
     out = tmp_path / "run"
     command = ["evaluate", "--model", "scenes", "--data", "scenes:test", "--methods", "saliency", "leave_one_out",
                "--metrics", "accuracy", "deletion", "--limit", 3, "--out", out, "--workers", 1]  # fmt: skip
@@ -161,7 +167,7 @@ def test_the_shell_evaluates_reports_and_compares(tmp_path, report):
     assert "seed: 0 there, 3 now" in wrong.stderr
 
 
-def test_an_interrupted_shell_says_how_to_go_on(tmp_path):
+def test_an_interrupted_shell_says_how_to_go_on(tmp_path: Path) -> None:
     import signal
     import time
 
@@ -182,7 +188,7 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path):
     assert "the run has not ended" in report.notes()[-1]
 
 
-def test_metrics_are_listed():
+def test_metrics_are_listed() -> None:
     found = json.loads(shell("metrics", "--json").stdout)
     assert len(found) == 23
     assert all(
@@ -194,7 +200,7 @@ def test_metrics_are_listed():
     assert "lower" in one
 
 
-def test_the_page_says_what_the_report_says(report, tmp_path):
+def test_the_page_says_what_the_report_says(report: vx.Report, tmp_path: Path) -> None:
     sys.path.insert(0, str(__import__("pathlib").Path(__file__).parents[1] / "viewer"))
     from browser import axe_problems, opened_browser, watched_page
 
@@ -215,7 +221,9 @@ def test_the_page_says_what_the_report_says(report, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_read_on_a_phone_and_in_the_dark(report, tmp_path, scheme):
+def test_the_page_is_read_on_a_phone_and_in_the_dark(
+    report: vx.Report, tmp_path: Path, scheme: str
+) -> None:
     sys.path.insert(0, str(__import__("pathlib").Path(__file__).parents[1] / "viewer"))
     from browser import axe_problems, opened_browser, watched_page
 
@@ -246,7 +254,7 @@ def test_the_page_is_read_on_a_phone_and_in_the_dark(report, tmp_path, scheme):
         assert axe_problems(page, tmp_path) == []
 
 
-def test_a_metric_without_values_has_no_empty_chart(scenes_model, tmp_path):
+def test_a_metric_without_values_has_no_empty_chart(scenes_model: vx.Model, tmp_path: Path) -> None:
     """Examples without a true region have no relevance mass."""
     first = vx.load_dataset("scenes:test")[0]
     plain = vx.Example(first.image, first.question, answer=first.answer)
@@ -266,7 +274,7 @@ def test_a_metric_without_values_has_no_empty_chart(scenes_model, tmp_path):
     assert "No chart for relevance_mass: no method has a value of it." in text
 
 
-def test_hostile_names_are_text(scenes_model, tmp_path):
+def test_hostile_names_are_text(scenes_model: vx.Model, tmp_path: Path) -> None:
     first = vx.load_dataset("scenes:test")[0]
     evil = "<script>document.title='owned'</script>"
     example = vx.Example(first.image, evil, answer=evil, id=evil, family=evil)

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import crash
 import numpy as np
@@ -23,7 +25,7 @@ from vqa_explain.evaluation.store import Store
 DATA = "scenes:test"
 
 
-def run(model, folder, **settings):
+def run(model: Any, folder: Path, **settings: Any) -> vx.Report:
     given = {
         "methods": ["saliency"],
         "metrics": ["accuracy", "deletion:steps=4"],
@@ -34,7 +36,7 @@ def run(model, folder, **settings):
     return vx.evaluate(model, vx.load_dataset(DATA), out=folder, **{**given, **settings})
 
 
-def same(one, other):
+def same(one: vx.Report, other: vx.Report) -> None:
     """Both reports bit for bit, but for seconds."""
     pd.testing.assert_frame_equal(one.frame(), other.frame(), check_exact=True)
     left, right = one.to_json(), other.to_json()
@@ -44,7 +46,7 @@ def same(one, other):
     assert left == right
 
 
-def test_fifty_kills_lose_nothing(scenes_model, tmp_path):
+def test_fifty_kills_lose_nothing(scenes_model: vx.Model, tmp_path: Path) -> None:
     script = Path(__file__).with_name("crash.py")
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "killed"), "50"],
@@ -64,7 +66,9 @@ def test_fifty_kills_lose_nothing(scenes_model, tmp_path):
     same(vx.Report(tmp_path / "killed"), whole)
 
 
-def test_what_is_finished_is_not_done_again(scenes_model, tmp_path, monkeypatch):
+def test_what_is_finished_is_not_done_again(
+    scenes_model: vx.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = run(scenes_model, tmp_path)
     Store(tmp_path).shard_path("examples", 1).unlink()
     calls, real = [], scenes_model.encode
@@ -75,14 +79,14 @@ def test_what_is_finished_is_not_done_again(scenes_model, tmp_path, monkeypatch)
     same(first, second)
 
 
-def test_a_damaged_shard_is_computed_again(scenes_model, tmp_path):
+def test_a_damaged_shard_is_computed_again(scenes_model: vx.Model, tmp_path: Path) -> None:
     first = run(scenes_model, tmp_path)
     path = Store(tmp_path).shard_path("examples", 0)
     path.write_bytes(path.read_bytes()[:200])
     same(first, run(scenes_model, tmp_path))
 
 
-def test_two_processes_give_the_bits_of_one(scenes_model, tmp_path):
+def test_two_processes_give_the_bits_of_one(scenes_model: vx.Model, tmp_path: Path) -> None:
     settings = {
         "methods": ["saliency", "leave_one_out"],
         "metrics": ["deletion", "relevance_mass", "emap:count=4"],
@@ -93,11 +97,13 @@ def test_two_processes_give_the_bits_of_one(scenes_model, tmp_path):
     assert one.emap() == two.emap()
 
 
-def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(scenes_model, tmp_path):
+def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(
+    scenes_model: vx.Model, tmp_path: Path
+) -> None:
     pytest.importorskip("ray")
     killed = []
 
-    def progress(done, total, failed):
+    def progress(done: Any, total: Any, failed: Any) -> None:
         if killed:
             return
         for entry in Path("/proc").iterdir():
@@ -120,7 +126,7 @@ def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(scenes_mo
     same(run(scenes_model, tmp_path / "one", **settings), found)
 
 
-def test_a_lost_local_worker_is_replaced(scenes_model, tmp_path):
+def test_a_lost_local_worker_is_replaced(scenes_model: vx.Model, tmp_path: Path) -> None:
     data = Fatal(tmp_path / "once")
     found = vx.evaluate(
         scenes_model, data, ["saliency"], ["accuracy"], tmp_path / "run", shard=1, workers=2
@@ -135,30 +141,30 @@ class Fatal:
 
     fingerprint = "fatal"
 
-    def __init__(self, mark):
+    def __init__(self, mark: Path) -> None:
         self.mark, self.parent = mark, os.getpid()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return 3
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if index == 1 and os.getpid() != self.parent and not self.mark.exists():
             self.mark.touch()
             os._exit(1)
         return vx.load_dataset(DATA)[index]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(3))
 
 
-def test_the_thread_count_and_the_random_state_stay(scenes_model, tmp_path):
+def test_the_thread_count_and_the_random_state_stay(scenes_model: vx.Model, tmp_path: Path) -> None:
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     run(scenes_model, tmp_path)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_values_are_those_of_explain(scenes_model, tmp_path):
+def test_values_are_those_of_explain(scenes_model: vx.Model, tmp_path: Path) -> None:
     report = run(
         scenes_model, tmp_path, metrics=["relevance_mass", "text_share"], keep=["explanations"]
     )
@@ -176,7 +182,9 @@ def test_values_are_those_of_explain(scenes_model, tmp_path):
         np.testing.assert_allclose(kept.image, why.image, rtol=1e-4, atol=1e-7)
 
 
-def test_another_plan_in_the_folder_is_refused_with_the_difference(scenes_model, tmp_path):
+def test_another_plan_in_the_folder_is_refused_with_the_difference(
+    scenes_model: vx.Model, tmp_path: Path
+) -> None:
     run(scenes_model, tmp_path)
     with pytest.raises(vx.InvalidInput, match=r"another plan.*\n.*seed: 0 there, 5 now"):
         run(scenes_model, tmp_path, seed=5)
@@ -190,17 +198,17 @@ def test_another_plan_in_the_folder_is_refused_with_the_difference(scenes_model,
 class Scaled(nn.Module):
     """Has a buffer that is never saved."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.look = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 2))
         self.register_buffer("scale", torch.tensor([1.0, 2.0]), persistent=False)
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.look(pixels) * self.scale
 
 
 @pytest.mark.parametrize("name", ["scale", "look.2.weight"])
-def test_weights_and_buffers_that_change_places_are_another_model(name):
+def test_weights_and_buffers_that_change_places_are_another_model(name: str) -> None:
     module = Scaled()
     model = vx.load(module, transform=ToTensor(), labels=["a", "b"], device="cpu")
     before = model_fingerprint(model)
@@ -209,7 +217,7 @@ def test_weights_and_buffers_that_change_places_are_another_model(name):
     assert model_fingerprint(model) != before
 
 
-def test_a_second_run_at_the_same_time_is_told(scenes_model, tmp_path):
+def test_a_second_run_at_the_same_time_is_told(scenes_model: vx.Model, tmp_path: Path) -> None:
     run(scenes_model, tmp_path)
     with (
         Store(tmp_path).locked(),
@@ -219,7 +227,7 @@ def test_a_second_run_at_the_same_time_is_told(scenes_model, tmp_path):
     run(scenes_model, tmp_path)
 
 
-def test_plans_that_cannot_be_read_are_refused(scenes_model, tmp_path):
+def test_plans_that_cannot_be_read_are_refused(scenes_model: vx.Model, tmp_path: Path) -> None:
     run(scenes_model, tmp_path)
     path = tmp_path / "plan.json"
     plan = json.loads(path.read_text())
@@ -233,7 +241,7 @@ def test_plans_that_cannot_be_read_are_refused(scenes_model, tmp_path):
         vx.Report(tmp_path / "nowhere")
 
 
-def test_a_plan_survives_its_file(scenes_model, tmp_path):
+def test_a_plan_survives_its_file(scenes_model: vx.Model, tmp_path: Path) -> None:
     run(scenes_model, tmp_path, regions=(4, 6))
     plan = read_plan(tmp_path / "plan.json")
     assert plan.regions == (4, 6)
@@ -243,25 +251,25 @@ def test_a_plan_survives_its_file(scenes_model, tmp_path):
 class Failing(nn.Module):
     """Raises for dark pictures."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(2, 192))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if float(x.mean().detach()) < 0.1:
             raise RuntimeError("the model broke")
         return x.flatten(1) @ self.weight.T
 
 
-def mixed():
+def mixed() -> list[vx.Example]:
     bright, dark = np.full((8, 8, 3), 200, np.uint8), np.zeros((8, 8, 3), np.uint8)
     pictures = [bright, dark, "missing.png", bright]
     return [vx.Example(p, answer="a", id=f"e{i}") for i, p in enumerate(pictures)]
 
 
-def test_bad_examples_are_counted_and_the_rest_goes_on(tmp_path):
+def test_bad_examples_are_counted_and_the_rest_goes_on(tmp_path: Path) -> None:
     model = vx.load(Failing(), transform=ToTensor(), labels=["a", "b"], device="cpu")
-    settings = {
+    settings: dict[str, Any] = {
         "methods": ["saliency"],
         "metrics": ["accuracy", "sparseness"],
         "workers": 1,
@@ -279,18 +287,22 @@ def test_bad_examples_are_counted_and_the_rest_goes_on(tmp_path):
     assert len(list((tmp_path / "b" / "shards").iterdir())) == 3
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_work(scenes_model, tmp_path):
+def test_a_folder_that_cannot_be_written_is_said_before_work(
+    scenes_model: vx.Model, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(vx.InvalidInput, match="cannot be written"):
         run(scenes_model, tmp_path / "file" / "run")
 
 
-def test_a_full_disk_names_the_shard_and_keeps_the_finished(scenes_model, tmp_path, monkeypatch):
+def test_a_full_disk_names_the_shard_and_keeps_the_finished(
+    scenes_model: vx.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from vqa_explain.evaluation import store
 
     real, count = store.write_atomically, []
 
-    def write(path, content):
+    def write(path: Path, content: Any) -> Path:
         if path.suffix == ".parquet":
             count.append(path)
             if len(count) == 2:
@@ -321,7 +333,9 @@ def test_a_full_disk_names_the_shard_and_keeps_the_finished(scenes_model, tmp_pa
         ({"workers": 0}, "workers must be at least 1"),
     ],
 )
-def test_what_cannot_be_asked_is_said_before_work(scenes_model, tmp_path, settings, words):
+def test_what_cannot_be_asked_is_said_before_work(
+    scenes_model: vx.Model, tmp_path: Path, settings: Any, words: str
+) -> None:
     with pytest.raises(vx.InvalidInput, match=words):
         run(scenes_model, tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
@@ -336,12 +350,17 @@ def test_what_cannot_be_asked_is_said_before_work(scenes_model, tmp_path, settin
         ([{"image": "a.png"}], "first item is of type dict"),
     ],
 )
-def test_what_is_no_data_set_is_said(scenes_model, tmp_path, data, words):
+def test_what_is_no_data_set_is_said(
+    scenes_model: vx.Model,
+    tmp_path: Path,
+    data: list[Any] | str | Iterator[vx.Example] | list[dict[str, str]],
+    words: str,
+) -> None:
     with pytest.raises(vx.InvalidInput, match=words):
         vx.evaluate(scenes_model, data, out=tmp_path / "run")
 
 
-def test_metrics_without_their_truth(scenes_model, tmp_path):
+def test_metrics_without_their_truth(scenes_model: vx.Model, tmp_path: Path) -> None:
     first = vx.load_dataset(DATA)[0]
     bare = [vx.Example(first.image, first.question)]
     with pytest.raises(
@@ -365,12 +384,12 @@ def test_metrics_without_their_truth(scenes_model, tmp_path):
     assert report.interval("relevance_mass", "saliency").count == 0
 
 
-def test_a_method_that_the_model_lacks_is_refused(scenes_model, tmp_path):
+def test_a_method_that_the_model_lacks_is_refused(scenes_model: vx.Model, tmp_path: Path) -> None:
     with pytest.raises(vx.Unsupported):
         run(scenes_model, tmp_path, methods=["guided_backprop"])
 
 
-def test_every_shard_says_whose_it_is(scenes_model, tmp_path):
+def test_every_shard_says_whose_it_is(scenes_model: vx.Model, tmp_path: Path) -> None:
     report = run(scenes_model, tmp_path)
     for path in (tmp_path / "shards").iterdir():
         assert pq.read_schema(path).metadata[b"plan"].decode() == report.plan.hash

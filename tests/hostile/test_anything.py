@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +74,7 @@ anything = st.recursive(
 
 
 @st.composite
-def spoiled(draw, content):
+def spoiled(draw: bytes, content: Any) -> bytes:
     """Bytes with pieces overwritten, cut out or put in."""
     content = bytearray(content)
     for _ in range(draw(st.integers(1, 4))):
@@ -81,13 +84,13 @@ def spoiled(draw, content):
     return bytes(content)
 
 
-def pictured(kind):
+def pictured(kind: str) -> bytes:
     sink = BytesIO()
     Image.fromarray(PICTURE[:16, :24]).save(sink, kind)
     return sink.getvalue()
 
 
-def is_picture(found):
+def is_picture(found: np.ndarray) -> Any:
     return (
         found.ndim == 3
         and found.shape[2] == 3
@@ -98,7 +101,7 @@ def is_picture(found):
 
 @drawn
 @given(content=st.sampled_from(FORMATS).flatmap(lambda kind: spoiled(pictured(kind))))
-def test_spoiled_pictures(tmp_path, content):
+def test_spoiled_pictures(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with unchanged(folder=tmp_path):
@@ -121,7 +124,7 @@ KINDS = st.one_of(
 @given(
     values=arrays.arrays(KINDS, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
 )
-def test_arrays_as_pictures(values):
+def test_arrays_as_pictures(values: Any) -> None:
     before = values.copy()
     with unchanged():
         found = answered_or_refused(lambda: read_image(values), "image")
@@ -135,7 +138,7 @@ def test_arrays_as_pictures(values):
 
 @drawn
 @given(thing=anything)
-def test_anything_as_a_picture(thing):
+def test_anything_as_a_picture(thing: Any) -> None:
     found = answered_or_refused(lambda: read_image(thing), "image|picture|URL")
     assert found is None or is_picture(found)
 
@@ -143,7 +146,7 @@ def test_anything_as_a_picture(thing):
 @drawn
 @given(question=st.text(max_size=60))
 @example(question="\ud800 red?")
-def test_any_text_as_a_question(scenes_model, tmp_path, question):
+def test_any_text_as_a_question(scenes_model: vx.Model, tmp_path: Path, question: Any) -> None:
     with unchanged(scenes_model.module, tmp_path, may_add=("why.vqax", "why.html")):
         why = answered_or_refused(
             lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "question"
@@ -159,14 +162,16 @@ def test_any_text_as_a_question(scenes_model, tmp_path, question):
 
 @drawn
 @given(question=anything.filter(lambda one: not isinstance(one, str)))
-def test_anything_as_a_question(scenes_model, question):
+def test_anything_as_a_question(scenes_model: vx.Model, question: Any) -> None:
     refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "question")
 
 
 @drawn
 @given(target=anything, contrast=anything)
-def test_anything_as_target_and_contrast(scenes_model, target, contrast):
-    def call():
+def test_anything_as_target_and_contrast(
+    scenes_model: vx.Model, target: Any, contrast: Any
+) -> None:
+    def call() -> Any:
         return vx.explain(
             scenes_model, PICTURE, QUESTION, method="saliency", target=target, contrast=contrast
         )
@@ -211,7 +216,7 @@ divisions = st.one_of(
 
 @drawn
 @given(asked=divisions)
-def test_anything_as_regions(scenes_model, asked):
+def test_anything_as_regions(scenes_model: vx.Model, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     with unchanged(scenes_model.module):
         players = answered_or_refused(
@@ -236,7 +241,7 @@ def test_anything_as_regions(scenes_model, asked):
         st.lists(st.tuples(st.integers(-3, 40), st.integers(-3, 40)), max_size=3),
     )
 )
-def test_anything_as_words(scenes_model, asked):
+def test_anything_as_words(scenes_model: vx.Model, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     units = answered_or_refused(lambda: make_players(encoded, None, asked).units, "words|phrase")
     if units is not None:
@@ -248,7 +253,7 @@ def test_anything_as_words(scenes_model, asked):
 
 @drawn
 @given(data=st.data(), name=st.sampled_from(sorted(METHODS)))
-def test_anything_as_a_parameter(data, name):
+def test_anything_as_a_parameter(data: Any, name: Any) -> None:
     names = list(METHODS[name].__dataclass_fields__)
     key = data.draw(st.sampled_from(names) if names else st.text(max_size=8))
     value = data.draw(anything)
@@ -262,13 +267,15 @@ def test_anything_as_a_parameter(data, name):
 @given(text=st.one_of(st.text(max_size=30), st.sampled_from(sorted(METRICS)).flatmap(
     lambda name: st.text('=,:"[]{}0123456789stepsorder ', max_size=15).map(lambda rest: f"{name}:{rest}")
 )))  # fmt: skip
-def test_any_text_as_a_metric(text):
+def test_any_text_as_a_metric(text: Any) -> None:
     found = answered_or_refused(lambda: registry.read("metric", METRICS, text), "metric|name=value")
     assert found is None or type(found) in METRICS.values()
 
 
 @pytest.fixture(scope="module")
-def saved(scenes_model, scene, tmp_path_factory):
+def saved(
+    scenes_model: vx.Model, scene: vx.Example, tmp_path_factory: pytest.TempPathFactory
+) -> bytes:
     path = tmp_path_factory.mktemp("saved") / "why.vqax"
     vx.explain(scenes_model, scene, method="saliency").save(path)
     return path.read_bytes()
@@ -276,7 +283,7 @@ def saved(scenes_model, scene, tmp_path_factory):
 
 @drawn
 @given(data=st.data())
-def test_spoiled_explanation_files(saved, tmp_path, data):
+def test_spoiled_explanation_files(saved: bytes, tmp_path: Path, data: Any) -> None:
     content = data.draw(spoiled(saved))
     path = tmp_path / "spoiled.vqax"
     path.write_bytes(content)
@@ -314,7 +321,7 @@ rows = st.fixed_dictionaries(
 
 
 @pytest.fixture(scope="module")
-def folder_of_tables(tmp_path_factory):
+def folder_of_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     Image.fromarray(PICTURE).save(folder / "picture.png")
     (folder / "first.json").write_text('[{"image": "picture.png"}]')
@@ -325,7 +332,7 @@ def folder_of_tables(tmp_path_factory):
 
 @drawn
 @given(rows=st.lists(rows, min_size=1, max_size=3))
-def test_tables_of_anything(folder_of_tables, rows):
+def test_tables_of_anything(folder_of_tables: Path, rows: Any) -> None:
     """A row that cannot be read is its own trouble; a table that cannot be, is refused."""
     path = folder_of_tables / "table.json"
     path.write_text(json.dumps(rows))
@@ -343,7 +350,9 @@ def test_tables_of_anything(folder_of_tables, rows):
 @drawn
 @given(field=st.sampled_from(["methods", "metrics", "seed", "shard", "limit", "regions", "words", "keep", "image_fill",
     "format", "model", "data", "hash"]), value=st.recursive(cells, lambda i: st.dictionaries(st.text(max_size=5), i, max_size=2)))  # fmt: skip
-def test_a_plan_of_anything(finished, tmp_path, field, value):
+def test_a_plan_of_anything(
+    finished: tuple[vx.Report, Callable[[Path], vx.Report]], tmp_path: Path, field: Any, value: Any
+) -> None:
     """An edited plan is refused, by the run and by the report, or says what it said before."""
     folder = tmp_path / "run"
     if not folder.exists():

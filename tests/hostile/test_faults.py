@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ import vqa_explain as vx
 from vqa_explain.evaluation.store import Store
 
 QUESTION = "What color is the circle?"
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "shapley": {"budget": 300, "regions": 3},
     "leave_one_out": {"regions": 3},
     "integrated_gradients": {"steps": 8},
@@ -32,7 +34,7 @@ METHODS = {
 class Net(torch.nn.Module):
     """A small network over pixels and words with every kind of layer that the methods look for."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.words = torch.nn.Embedding(6, 8)
         self.see = torch.nn.Conv2d(3, 8, 8, 8)
@@ -40,14 +42,14 @@ class Net(torch.nn.Module):
         self.answer = torch.nn.Linear(8, 3)
         self.act, self.at, self.calls = None, 0, 0
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         seen = self.relu(self.see(pixels)).mean(dim=(2, 3))
         scores = self.answer(seen * self.words(tokens).mean(dim=1))
         return self.act(scores) if self.act and self.calls >= self.at else scores
 
 
-def net():
+def net() -> vx.CustomModel:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = Net()
@@ -58,21 +60,21 @@ def net():
 PICTURE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
 
 
-def out_of_memory(scores):
+def out_of_memory(scores: Any) -> None:
     raise torch.OutOfMemoryError("no memory is left")
 
 
-def host_memory(scores):
+def host_memory(scores: Any) -> None:
     raise RuntimeError(
         "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
     )
 
 
-def broken(scores):
+def broken(scores: Any) -> None:
     raise ValueError("the network is broken")
 
 
-def interrupted(scores):
+def interrupted(scores: Any) -> None:
     raise KeyboardInterrupt
 
 
@@ -90,7 +92,7 @@ ACTS = {
 @pytest.mark.parametrize("at", [1, 2, 3, 5])
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_model_that_fails_at_its_nth_call(method, act, at):
+def test_a_model_that_fails_at_its_nth_call(method: str, act: str, at: int) -> None:
     model = net()
     call = lambda: vx.explain(model, PICTURE, QUESTION, method=method, **METHODS[method])  # noqa: E731
     call()  # the first time an adapter looks at the network
@@ -115,7 +117,7 @@ def test_a_model_that_fails_at_its_nth_call(method, act, at):
     np.testing.assert_array_equal(call().image, whole.image)  # the model is as it was
 
 
-FIT = {
+FIT: dict[str, dict[str, Any]] = {
     "shapley": {"budget": 300},
     "leave_one_out": {},
     "banzhaf": {"budget": 300},
@@ -130,12 +132,12 @@ FIT = {
 
 @pytest.mark.parametrize("fits", [1, 2, 3, 7, 50])
 @pytest.mark.parametrize("method", FIT)
-def test_batches_that_do_not_fit_are_made_smaller(method, fits):
+def test_batches_that_do_not_fit_are_made_smaller(method: str, fits: int) -> None:
     """The values do not depend on how much memory there is."""
     model, wanted = net(), None
     for most in (10**6, fits):
 
-        def act(scores, most=most):
+        def act(scores: Any, most: Any = most) -> Any:
             return out_of_memory(scores) if len(scores) > most else scores
 
         model.module.act = act
@@ -148,7 +150,9 @@ def test_batches_that_do_not_fit_are_made_smaller(method, fits):
 
 @pytest.mark.parametrize("size", [0, 1, 100, 1_000, 5_000, 20_000])
 @pytest.mark.parametrize("what", ["save", "to_html"])
-def test_a_disk_that_is_full_leaves_no_partial_file(scenes_model, scene, tmp_path, what, size):
+def test_a_disk_that_is_full_leaves_no_partial_file(
+    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, what: str, size: int
+) -> None:
     """By the system's own limit on a file's size, which fails in the middle of writing as a full disk does."""
     why = vx.explain(scenes_model, scene, method="saliency")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -163,7 +167,7 @@ def test_a_disk_that_is_full_leaves_no_partial_file(scenes_model, scene, tmp_pat
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 256 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -176,7 +180,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def linear_run(out, **more):
+def linear_run(out: Path, **more: Any) -> vx.Report:
     model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     rng = np.random.default_rng(0)
     data = [
@@ -193,7 +197,7 @@ def linear_run(out, **more):
     return vx.evaluate(model, data, out=out, **given)
 
 
-def test_a_full_disk_names_the_shard_and_keeps_the_others(small_disk, tmp_path):
+def test_a_full_disk_names_the_shard_and_keeps_the_others(small_disk: Path, tmp_path: Path) -> None:
     said = refused(
         lambda: linear_run(small_disk / "run", keep=["explanations"]),
         r"shard \d+ cannot be written",
@@ -207,7 +211,7 @@ def test_a_full_disk_names_the_shard_and_keeps_the_others(small_disk, tmp_path):
 
 
 @pytest.mark.parametrize("out", ["file", "file/run", "link", "a\0b", "/proc/run"])
-def test_a_folder_that_cannot_be_written(tmp_path, out):
+def test_a_folder_that_cannot_be_written(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "link").symlink_to(tmp_path / "link")
     with unchanged(folder=tmp_path):
@@ -216,7 +220,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, out):
         )
 
 
-def test_two_runs_in_one_folder(tmp_path):
+def test_two_runs_in_one_folder(tmp_path: Path) -> None:
     code = f"import sys; sys.path[:0] = {sys.path!r}; import test_faults, time\n"
     code += "from vqa_explain.evaluation import run\nreal = run._collect\n"
     code += "def slow(*a, **k):\n    print('at work', flush=True); time.sleep(60)\nrun._collect = slow\n"
@@ -234,7 +238,13 @@ def test_two_runs_in_one_folder(tmp_path):
 
 
 @pytest.mark.parametrize("step", [-3600.0, -0.5, 1e9])
-def test_a_clock_that_goes_astray(scenes_model, scene, monkeypatch, tmp_path, step):
+def test_a_clock_that_goes_astray(
+    scenes_model: vx.Model,
+    scene: vx.Example,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    step: float,
+) -> None:
     real, turns = time.time, itertools.count()
     monkeypatch.setattr(time, "time", lambda: real() + step * next(turns))
     why = vx.explain(scenes_model, scene, method="leave_one_out", regions=3)
@@ -245,7 +255,9 @@ def test_a_clock_that_goes_astray(scenes_model, scene, monkeypatch, tmp_path, st
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
 @pytest.mark.parametrize("after", [0.0, 0.7, 1.9])
-def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
+def test_a_signal_ends_a_run_cleanly_and_it_goes_on(
+    tmp_path: Path, name: Any, after: float
+) -> None:
     shell = [
         sys.executable,
         "-m",
@@ -294,7 +306,9 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(tmp_path, name, after):
 
 
 @pytest.mark.parametrize("after", [0.0, 0.4, 1.1, 2.3])
-def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
+def test_ctrl_c_in_the_middle_of_an_explanation(
+    scenes_model: vx.Model, scene: vx.Example, after: float
+) -> None:
     """The model, the threads and the random state are as before, and the next call gives what it always gave."""
     code = "import os, signal, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
@@ -305,7 +319,7 @@ def test_ctrl_c_in_the_middle_of_an_explanation(scenes_model, scene, after):
         [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
     )
 
-    def many():
+    def many() -> None:
         for _ in range(1000):
             vx.explain(scenes_model, scene, method="shapley", budget=2000)
             vx.explain(scenes_model, scene, method="attn_lrp")

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,14 +19,16 @@ from vqa_explain.evaluation.store import Store
 
 
 @pytest.fixture(scope="module")
-def file(scenes_model, scene, tmp_path_factory):
+def file(
+    scenes_model: vx.Model, scene: vx.Example, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = tmp_path_factory.mktemp("file") / "why.vqax"
     vx.explain(scenes_model, scene, method="saliency").save(path)
     return path
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 2))
-def test_an_explanation_file_cut_short(file, tmp_path, percent):
+def test_an_explanation_file_cut_short(file: Path, tmp_path: Path, percent: int) -> None:
     content = file.read_bytes()
     path = tmp_path / "cut.vqax"
     path.write_bytes(content[: len(content) * percent // 100])
@@ -32,7 +37,7 @@ def test_an_explanation_file_cut_short(file, tmp_path, percent):
 
 
 @pytest.mark.parametrize("number", range(200))
-def test_an_explanation_file_with_one_bit_changed(file, tmp_path, number):
+def test_an_explanation_file_with_one_bit_changed(file: Path, tmp_path: Path, number: int) -> None:
     content = bytearray(file.read_bytes())
     rng = np.random.default_rng(number)
     # Half of the places are in the header, where a bit says what the rest means.
@@ -46,7 +51,7 @@ def test_an_explanation_file_with_one_bit_changed(file, tmp_path, number):
 
 
 @pytest.mark.parametrize("tail", [b"\0", b"more", b"\0" * 1000])
-def test_an_explanation_file_with_something_behind(file, tmp_path, tail):
+def test_an_explanation_file_with_something_behind(file: Path, tmp_path: Path, tail: bytes) -> None:
     path = tmp_path / "long.vqax"
     path.write_bytes(file.read_bytes() + tail)
     refused(lambda: vx.load_explanation(path), "is damaged")
@@ -56,14 +61,14 @@ def test_an_explanation_file_with_something_behind(file, tmp_path, tail):
     "content",
     [b"", b"{}", b"PK\x03\x04", b"\x80\x04\x95pickle", b"\xff" * 8, b"\0" * 64, b"<html>"],
 )
-def test_no_explanation_file(tmp_path, content):
+def test_no_explanation_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "thing.vqax"
     path.write_bytes(content)
     refused(lambda: vx.load_explanation(path), "is damaged or is no explanation")
 
 
 @pytest.mark.parametrize("format_", ["2", "99", "1000000", "x", "", "-1e9", "None"])
-def test_another_version(file, tmp_path, format_):
+def test_another_version(file: Path, tmp_path: Path, format_: str) -> None:
     with safe_open(file, framework="numpy") as opened:
         header = dict(opened.metadata())
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -86,7 +91,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda t: repr(t)[:20])
-def test_hostile_names_inside_a_file_stay_text(scenes_model, scene, tmp_path, text):
+def test_hostile_names_inside_a_file_stay_text(
+    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, text: str
+) -> None:
     import dataclasses
 
     why = vx.explain(scenes_model, scene, method="saliency")
@@ -112,7 +119,7 @@ def test_hostile_names_inside_a_file_stay_text(scenes_model, scene, tmp_path, te
 @pytest.mark.parametrize(
     "name", ["a b.vqax", "ä.vqax", "a\nb.vqax", "-o.vqax", "<img>.vqax", "🟥.vqax", "a" * 200]
 )
-def test_any_name_of_a_file(file, tmp_path, name):
+def test_any_name_of_a_file(file: Path, tmp_path: Path, name: str) -> None:
     with unchanged(folder=tmp_path, may_add=(name,)):
         vx.load_explanation(file).save(tmp_path / name)
         assert vx.load_explanation(tmp_path / name).target
@@ -122,7 +129,7 @@ def test_any_name_of_a_file(file, tmp_path, name):
     "target", ["missing/why", "file/why", "", "why\0", "a" * 300, "/proc/why", "/dev/full/why"]
 )
 @pytest.mark.parametrize("what", ["save", "to_html"])
-def test_a_place_that_cannot_be_written(file, tmp_path, what, target):
+def test_a_place_that_cannot_be_written(file: Path, tmp_path: Path, what: str, target: str) -> None:
     (tmp_path / "file").write_text("no folder")
     with unchanged(folder=tmp_path):
         refused(
@@ -131,13 +138,15 @@ def test_a_place_that_cannot_be_written(file, tmp_path, what, target):
         )
 
 
-def copied(finished, tmp_path):
+def copied(finished: Any, tmp_path: Path) -> Path:
     shutil.copytree(finished[0].folder, tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.mark.parametrize("number", range(60))
-def test_a_shard_with_one_byte_changed_is_made_again_or_named(finished, tmp_path, number):
+def test_a_shard_with_one_byte_changed_is_made_again_or_named(
+    finished: tuple[vx.Report, Callable[[Path], vx.Report]], tmp_path: Path, number: int
+) -> None:
     """Never does a report take a damaged value for a true one."""
     folder = copied(finished, tmp_path)
     path = Store(folder).shard_path("examples", 1)
@@ -152,7 +161,9 @@ def test_a_shard_with_one_byte_changed_is_made_again_or_named(finished, tmp_path
 
 
 @pytest.mark.parametrize("percent", range(0, 100, 10))
-def test_a_shard_cut_short_is_made_again(finished, tmp_path, percent):
+def test_a_shard_cut_short_is_made_again(
+    finished: tuple[vx.Report, Callable[[Path], vx.Report]], tmp_path: Path, percent: int
+) -> None:
     folder = copied(finished, tmp_path)
     path = Store(folder).shard_path("examples", 1)
     content = path.read_bytes()
@@ -170,13 +181,17 @@ def test_a_shard_cut_short_is_made_again(finished, tmp_path, percent):
         ".examples-000000.parquet.abc",
     ],
 )
-def test_strange_files_among_shards_are_left_alone(finished, tmp_path, name):
+def test_strange_files_among_shards_are_left_alone(
+    finished: tuple[vx.Report, Callable[[Path], vx.Report]], tmp_path: Path, name: str
+) -> None:
     folder = copied(finished, tmp_path)
     (folder / "shards" / name).write_bytes(b"nothing")
     assert finished[1](folder).frame().equals(finished[0].frame())
 
 
-def test_a_shard_of_another_plan_is_made_again(finished, tmp_path):
+def test_a_shard_of_another_plan_is_made_again(
+    finished: tuple[vx.Report, Callable[[Path], vx.Report]], tmp_path: Path
+) -> None:
     folder = copied(finished, tmp_path)
     path = Store(folder).shard_path("examples", 1)
     table = pq.read_table(path)
@@ -203,7 +218,9 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_edited_plan(finished, tmp_path, edit):
+def test_an_edited_plan(
+    finished: tuple[vx.Report, Callable[[Path], vx.Report]], tmp_path: Path, edit: str
+) -> None:
     folder = copied(finished, tmp_path)
     path = folder / "plan.json"
     path.write_text(EDITS[edit](json.loads(path.read_text())))
@@ -211,12 +228,12 @@ def test_an_edited_plan(finished, tmp_path, edit):
     refused(lambda: vx.Report(folder).frame(), "plan|no finished shard|unknown")
 
 
-def pickled(folder):
+def pickled(folder: Any) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
 
 
-def wrong_shapes(folder):
+def wrong_shapes(folder: Any) -> None:
     with safe_open(folder / "model.safetensors", framework="numpy") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     save_file(
@@ -226,7 +243,7 @@ def wrong_shapes(folder):
     )
 
 
-def cut(folder):
+def cut(folder: Any) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -250,7 +267,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_checkpoint(folders, tmp_path, damage):
+def test_a_damaged_checkpoint(folders: Callable[[str], Path], tmp_path: Path, damage: str) -> None:
     shutil.copytree(folders("vilt"), tmp_path / "model")
     DAMAGE[damage](tmp_path / "model")
     with unchanged(folder=tmp_path):
@@ -277,12 +294,12 @@ def test_a_damaged_checkpoint(folders, tmp_path, damage):
     ],
     ids=lambda n: repr(n)[:20],
 )
-def test_names_of_no_model(name):
+def test_names_of_no_model(name: str) -> None:
     refused(lambda: vx.load(name, device="cpu"), "model|cannot be loaded")
 
 
 @pytest.mark.parametrize(
     "thing", [None, 7, 3.5, b"scenes", ["scenes"], object(), print, Linear], ids=str
 )
-def test_what_is_no_model(thing):
+def test_what_is_no_model(thing: Any) -> None:
     refused(lambda: vx.load(thing, device="cpu"), "a model is a name, a folder or an nn.Module")

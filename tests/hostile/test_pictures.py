@@ -4,6 +4,8 @@ import os
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,13 +33,13 @@ FORMATS = {
 }
 
 
-def encoded(image, kind, **settings):
+def encoded(image: Any, kind: str, **settings: Any) -> bytes:
     sink = BytesIO()
     image.save(sink, FORMATS[kind], **settings)
     return sink.getvalue()
 
 
-def put(tmp_path, content, name):
+def put(tmp_path: Path, content: bytes, name: str) -> Path:
     path = tmp_path / name
     path.write_bytes(content)
     return path
@@ -45,7 +47,7 @@ def put(tmp_path, content, name):
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("percent", range(5, 100, 5))
-def test_truncated(tmp_path, kind, percent):
+def test_truncated(tmp_path: Path, kind: str, percent: int) -> None:
     whole = encoded(Image.fromarray(NOISE), kind)
     path = put(tmp_path, whole[: len(whole) * percent // 100], f"cut.{kind}")
     with unchanged(folder=tmp_path):
@@ -54,13 +56,15 @@ def test_truncated(tmp_path, kind, percent):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_zero_bytes(tmp_path, kind):
+def test_zero_bytes(tmp_path: Path, kind: str) -> None:
     refused(lambda: read_image(put(tmp_path, b"", f"empty.{kind}")), r"empty \(0 bytes\)")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", ["picture.png", "picture.jpg", "picture.txt", "picture"])
-def test_the_content_says_the_format_whatever_the_name(tmp_path, kind, name):
+def test_the_content_says_the_format_whatever_the_name(
+    tmp_path: Path, kind: str, name: str
+) -> None:
     found = read_image(put(tmp_path, encoded(Image.fromarray(QUARTERS), kind), name))
     assert np.abs(found.astype(int) - QUARTERS).mean() < 12
 
@@ -79,14 +83,14 @@ def test_the_content_says_the_format_whatever_the_name(tmp_path, kind, name):
         b"RIFF\0\0\0\0WEBP",
     ],
 )
-def test_no_picture(tmp_path, content):
+def test_no_picture(tmp_path: Path, content: bytes) -> None:
     refused(
         lambda: read_image(put(tmp_path, content, "thing.png")),
         "corrupt or truncated|not a picture|pixels",
     )
 
 
-def chunk(kind, data):
+def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -94,7 +98,7 @@ def chunk(kind, data):
     "size",
     [(12_000, 12_000), (50_000, 50_000), (2_000_000, 30), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)],
 )
-def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, size):
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
     header = struct.pack(">IIBBBBB", *size, 1, 0, 0, 0, 0)
     body = (
         chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
@@ -106,7 +110,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, size):
         )
 
 
-def test_a_bomb_in_the_text_of_a_png(tmp_path):
+def test_a_bomb_in_the_text_of_a_png(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("comment", "x" * 100_000_000, zip=True)
     path = put(tmp_path, encoded(Image.fromarray(NOISE), "png", pnginfo=info), "text.png")
@@ -114,7 +118,7 @@ def test_a_bomb_in_the_text_of_a_png(tmp_path):
     refused(lambda: read_image(path), "corrupt")
 
 
-def test_a_picture_of_a_hundred_and_forty_four_million_pixels_in_memory():
+def test_a_picture_of_a_hundred_and_forty_four_million_pixels_in_memory() -> None:
     refused(lambda: read_image(Image.new("1", (12_000, 12_000))), "above 50,000,000")
     refused(lambda: read_image(np.broadcast_to(np.uint8(0), (12_000, 12_000))), "above|144")
     assert MAX_PIXELS == 50_000_000
@@ -123,7 +127,7 @@ def test_a_picture_of_a_hundred_and_forty_four_million_pixels_in_memory():
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 2), (2, 2), (1, 5000), (5000, 1), (3, 7), (700, 700)]
 )
-def test_any_size_is_read(tmp_path, shape):
+def test_any_size_is_read(tmp_path: Path, shape: tuple[int, int]) -> None:
     values = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     np.testing.assert_array_equal(
         read_image(put(tmp_path, encoded(Image.fromarray(values), "png"), "a.png")), values
@@ -131,7 +135,9 @@ def test_any_size_is_read(tmp_path, shape):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 5000), (5000, 1), (300, 20), (97, 31)])
-def test_any_size_is_explained_or_refused_with_its_size(scenes_model, shape):
+def test_any_size_is_explained_or_refused_with_its_size(
+    scenes_model: vx.Model, shape: tuple[int, int]
+) -> None:
     picture = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     call = lambda: vx.explain(scenes_model, picture, "What color is the circle?", method="saliency")  # noqa: E731
     with unchanged(scenes_model.module):
@@ -141,7 +147,7 @@ def test_any_size_is_explained_or_refused_with_its_size(scenes_model, shape):
             assert str(max(shape)) in refused(call, "too long and thin")
 
 
-def grey(value):
+def grey(value: bool | float) -> np.ndarray:
     return np.full((6, 6), value)
 
 
@@ -170,7 +176,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_modes(mode):
+def test_modes(mode: str) -> None:
     image, color = MODES[mode]
     found = read_image(image)
     assert (found.shape, found.dtype) == ((6, 6, 3), np.uint8)
@@ -178,7 +184,7 @@ def test_modes(mode):
 
 
 @pytest.mark.parametrize("mode", [m for m in MODES if m not in ("YCbCr", "HSV")])
-def test_modes_in_a_tiff(tmp_path, mode):
+def test_modes_in_a_tiff(tmp_path: Path, mode: str) -> None:
     image, color = MODES[mode]
     np.testing.assert_allclose(
         read_image(put(tmp_path, encoded(image, "tif"), "a.tif"))[3, 3], color, atol=3
@@ -186,14 +192,14 @@ def test_modes_in_a_tiff(tmp_path, mode):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 70_000.0])
-def test_a_float_tiff_of_no_picture(tmp_path, value):
+def test_a_float_tiff_of_no_picture(tmp_path: Path, value: float) -> None:
     path = put(
         tmp_path, encoded(Image.fromarray(np.full((5, 5), value, np.float32)), "tif"), "a.tif"
     )
     refused(lambda: read_image(path), "outside 0 … 65535")
 
 
-def test_a_palette_with_a_transparent_colour(tmp_path):
+def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 10, 20, 30])
     image.putpixel((0, 0), 0)
@@ -202,7 +208,7 @@ def test_a_palette_with_a_transparent_colour(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png", "tif"])
-def test_of_a_moving_picture_the_first_frame(tmp_path, kind):
+def test_of_a_moving_picture_the_first_frame(tmp_path: Path, kind: str) -> None:
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue", "white")]
     path = put(
         tmp_path, encoded(frames[0], kind, save_all=True, append_images=frames[1:]), f"a.{kind}"
@@ -224,7 +230,7 @@ TURNS = {  # EXIF orientation → how the stored picture becomes upright
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 250])
-def test_pictures_are_turned_upright(tmp_path, kind, orientation):
+def test_pictures_are_turned_upright(tmp_path: Path, kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = put(tmp_path, encoded(Image.fromarray(QUARTERS), kind, exif=exif), f"a.{kind}")
@@ -234,7 +240,7 @@ def test_pictures_are_turned_upright(tmp_path, kind, orientation):
     assert np.abs(found.astype(int) - wanted).mean() < 12
 
 
-def gamma_one():
+def gamma_one() -> bytes:
     """A profile like sRGB but with linear light."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     content = bytearray(profile.tobytes())
@@ -247,7 +253,7 @@ def gamma_one():
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "tif", "webp"])
-def test_a_colour_profile_is_followed(tmp_path, kind):
+def test_a_colour_profile_is_followed(tmp_path: Path, kind: str) -> None:
     image = Image.new("RGB", (8, 8), (55, 55, 55))
     path = put(tmp_path, encoded(image, kind, icc_profile=gamma_one()), f"a.{kind}")
     # 55 / 255 of linear light is (1.055 · 0.2157^(1/2.4) − 0.055) · 255 in sRGB.
@@ -264,7 +270,9 @@ def test_a_colour_profile_is_followed(tmp_path, kind):
     ],
 )
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
-def test_a_profile_that_does_not_fit_is_left_aside(tmp_path, profile, mode):
+def test_a_profile_that_does_not_fit_is_left_aside(
+    tmp_path: Path, profile: bytes, mode: str
+) -> None:
     image = Image.fromarray(QUARTERS).convert(mode)
     kind = "tif" if mode == "CMYK" else "png"
     found = read_image(put(tmp_path, encoded(image, kind, icc_profile=profile), "a.png"))
@@ -290,7 +298,7 @@ BAD_SHAPES = ((3, 4, 5), (4, 5, 2), (4, 5, 5), (), (4,), (0, 5, 3), (4, 0), (4, 
 
 @pytest.mark.parametrize("shape", GOOD_SHAPES, ids=str)
 @pytest.mark.parametrize("kind", GOOD_TYPES)
-def test_arrays_of_all_ones_are_white(kind, shape):
+def test_arrays_of_all_ones_are_white(kind: str, shape: tuple[Any, ...]) -> None:
     most = {"uint8": 255, "uint16": 65535}.get(kind, 1)
     found = read_image(np.full(shape, most, dtype=kind))
     assert found.shape == (4, 5, 3)
@@ -299,19 +307,19 @@ def test_arrays_of_all_ones_are_white(kind, shape):
 
 @pytest.mark.parametrize("shape", [*GOOD_SHAPES, *BAD_SHAPES], ids=str)
 @pytest.mark.parametrize("kind", BAD_TYPES)
-def test_arrays_of_a_wrong_type(kind, shape):
+def test_arrays_of_a_wrong_type(kind: str, shape: tuple[Any, ...]) -> None:
     refused(lambda: read_image(np.zeros(shape, dtype=kind)), "image array|empty")
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)
 @pytest.mark.parametrize("kind", GOOD_TYPES)
-def test_arrays_of_a_wrong_shape(kind, shape):
+def test_arrays_of_a_wrong_shape(kind: str, shape: tuple[Any, ...]) -> None:
     refused(lambda: read_image(np.zeros(shape, dtype=kind)), r"channels last|empty")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.01, 1.01, 255.0, 1e30])
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
-def test_float_arrays_out_of_range(kind, value):
+def test_float_arrays_out_of_range(kind: str, value: float) -> None:
     values = np.zeros((4, 5, 3), dtype=kind)
     values[1, 2, 0] = value
     refused(lambda: read_image(values), "finite and within 0 … 1")
@@ -335,7 +343,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts_in_memory(layout):
+def test_layouts_in_memory(layout: str) -> None:
     given = LAYOUTS[layout](NOISE)
     found = read_image(given)
     np.testing.assert_array_equal(found, NOISE)
@@ -362,7 +370,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_are_only_names(tmp_path, name):
+def test_names_are_only_names(tmp_path: Path, name: str) -> None:
     path = put(tmp_path, encoded(Image.fromarray(NOISE), "png"), name)
     np.testing.assert_array_equal(read_image(path), NOISE)
     np.testing.assert_array_equal(read_image(str(path)), NOISE)
@@ -390,7 +398,7 @@ def test_names_are_only_names(tmp_path, name):
         "x" * 5000,
     ],
 )
-def test_paths_of_no_picture(source):
+def test_paths_of_no_picture(source: str) -> None:
     refused(
         lambda: read_image(source),
         "does not exist|not a file|not a picture|empty|corrupt|cannot be read|URL",
@@ -402,11 +410,11 @@ def test_paths_of_no_picture(source):
     [None, 7, 3.5, b"bytes", [1, 2], {"a": 1}, object(), type, lambda: 0, iter(())],
     ids=str,
 )
-def test_no_picture_at_all(thing):
+def test_no_picture_at_all(thing: Any) -> None:
     refused(lambda: read_image(thing), "an image must be a path, a PIL image or an array")
 
 
-def test_a_folder_a_pipe_and_links(tmp_path):
+def test_a_folder_a_pipe_and_links(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")

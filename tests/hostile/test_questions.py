@@ -1,6 +1,9 @@
 """Questions of every kind: treated as plain text, or refused in one clear error; never as control."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ BLANKS = {
 @pytest.mark.parametrize(
     "question", ["", *BLANKS.values(), " \n\t ", *(3 * b for b in BLANKS.values())], ids=repr
 )
-def test_nothing_is_asked(question):
+def test_nothing_is_asked(question: str) -> None:
     refused(lambda: check_question(question), "the question is empty")
 
 
@@ -41,7 +44,7 @@ def test_nothing_is_asked(question):
     ],
     ids=repr,
 )
-def test_marks_without_words(question):
+def test_marks_without_words(question: str) -> None:
     refused(lambda: check_question(question), "has no words, only marks")
 
 
@@ -62,7 +65,7 @@ def test_marks_without_words(question):
     ],
     ids=repr,
 )
-def test_what_is_no_text(scenes_model, question):
+def test_what_is_no_text(scenes_model: vx.Model, question: Any) -> None:
     refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "must be text")
 
 
@@ -91,7 +94,9 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_plain_text_is_explained_and_drawn_as_it_is(scenes_model, tmp_path, name):
+def test_plain_text_is_explained_and_drawn_as_it_is(
+    scenes_model: vx.Model, tmp_path: Path, name: str
+) -> None:
     question = PLAIN[name]
     with unchanged(scenes_model.module, tmp_path, may_add=("why.html", "why.png", "why.vqax")):
         why = vx.explain(scenes_model, PICTURE, question, method="saliency")
@@ -107,7 +112,7 @@ def test_plain_text_is_explained_and_drawn_as_it_is(scenes_model, tmp_path, name
 @pytest.mark.parametrize(
     "code", [*range(1, 9), 11, 12, *range(14, 32), *range(0x7F, 0x85), *range(0x86, 0xA0)], ids=hex
 )
-def test_control_characters(scenes_model, code):
+def test_control_characters(scenes_model: vx.Model, code: int) -> None:
     question = f"What color is the{chr(code)} circle?"
     with unchanged(scenes_model.module):
         why = vx.explain(scenes_model, PICTURE, question, method="saliency")
@@ -116,7 +121,7 @@ def test_control_characters(scenes_model, code):
 
 @pytest.mark.parametrize("length", [100, 1_000, 10_000, 100_000])
 @pytest.mark.parametrize("piece", ["red ", "a", "🟥 red "], ids=repr)
-def test_too_long(scenes_model, length, piece):
+def test_too_long(scenes_model: vx.Model, length: int, piece: str) -> None:
     question = (piece * length)[:length]
     call = lambda: vx.explain(scenes_model, PICTURE, question, method="saliency")  # noqa: E731
     with unchanged(scenes_model.module):
@@ -156,7 +161,9 @@ MARKS = [
 @pytest.mark.parametrize(
     "family", ["vilt", "blip", "lxmert", "clip", "llava", "qwen2_vl", "idefics3", "paligemma"]
 )
-def test_special_tokens_spelled_out_are_text_or_refused(models, family, mark):
+def test_special_tokens_spelled_out_are_text_or_refused(
+    models: Callable[[str], Any], family: str, mark: str
+) -> None:
     """The tokens of the question itself never have a special token's number."""
     model = models(family)
     tokenizer = getattr(model, "processor", None)

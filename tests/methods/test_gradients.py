@@ -1,5 +1,7 @@
 """Gradient methods against Captum, called directly on the same leaves, and against closed forms."""
 
+from typing import Any
+
 import captum.attr
 import numpy as np
 import pytest
@@ -9,18 +11,18 @@ import vqa_explain as vx
 from vqa_explain.games.quadrature import gauss, patterson, refined
 
 
-def leaves_and_forward(model, example, target):
+def leaves_and_forward(model: Any, example: vx.Example, target: str) -> Any:
     """The leaves as a tuple and a forward that Captum can call."""
     encoded = model.encode(example)
     leaves = model.leaves(encoded)
 
-    def forward(image, text):
+    def forward(image: Any, text: str) -> torch.Tensor:
         return model.scores(encoded, {"image": image, "text": text})[:, model.labels.index(target)]
 
     return encoded, leaves, forward
 
 
-def test_saliency_equals_captum(scenes_model, scene):
+def test_saliency_equals_captum(scenes_model: vx.Model, scene: vx.Example) -> None:
     _, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
     image, text = captum.attr.Saliency(forward).attribute(
         tuple(leaf.requires_grad_() for leaf in leaves.values())
@@ -32,7 +34,7 @@ def test_saliency_equals_captum(scenes_model, scene):
     np.testing.assert_allclose(largest.image, image.amax(1)[0].numpy(), atol=1e-5)
 
 
-def test_input_x_gradient_equals_captum(scenes_model, scene):
+def test_input_x_gradient_equals_captum(scenes_model: vx.Model, scene: vx.Example) -> None:
     _, leaves, forward = leaves_and_forward(scenes_model, scene, "no")
     method = captum.attr.InputXGradient(forward)
     image, text = method.attribute(tuple(leaf.requires_grad_() for leaf in leaves.values()))
@@ -43,7 +45,9 @@ def test_input_x_gradient_equals_captum(scenes_model, scene):
     )
 
 
-def test_integrated_gradients_agree_with_captum_of_many_steps(scenes_model, scene):
+def test_integrated_gradients_agree_with_captum_of_many_steps(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
     start = scenes_model.baselines(encoded, {"image": "blur", "text": "mask"}, 0)
     image, text = captum.attr.IntegratedGradients(forward).attribute(
@@ -57,7 +61,9 @@ def test_integrated_gradients_agree_with_captum_of_many_steps(scenes_model, scen
     )
 
 
-def test_integrated_gradients_of_a_linear_model_are_its_terms(linear, picture):
+def test_integrated_gradients_of_a_linear_model_are_its_terms(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     ours = vx.explain(
         linear,
         picture,
@@ -71,7 +77,9 @@ def test_integrated_gradients_of_a_linear_model_are_its_terms(linear, picture):
     assert ours.error < 1e-4
 
 
-def test_integrated_gradients_stop_within_tolerance(scenes_model, scene):
+def test_integrated_gradients_stop_within_tolerance(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     ours = vx.explain(
         scenes_model, scene, method="integrated_gradients", tolerance=0.01, steps=1024
     )
@@ -87,14 +95,16 @@ def test_integrated_gradients_stop_within_tolerance(scenes_model, scene):
     assert ours.cost.backwards < 1025
 
 
-def test_special_tokens_get_nothing_because_they_stay(scenes_model, scene):
+def test_special_tokens_get_nothing_because_they_stay(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     ours = vx.explain(scenes_model, scene, method="integrated_gradients", steps=8)
     assert [t.text for t in ours.tokens if t.special] == ["[CLS]", "[SEP]"]
     assert all(t.value == 0 for t in ours.tokens if t.special)
 
 
 @pytest.mark.parametrize("count", [3, 7, 15, 31, 63])
-def test_nested_rules_are_exact_for_polynomials_of_their_degree(count):
+def test_nested_rules_are_exact_for_polynomials_of_their_degree(count: int) -> None:
     nodes, weights = patterson(count)
     for degree in range((3 * count + 1) // 2 + 1):
         assert weights @ nodes**degree == pytest.approx(1 / (degree + 1), abs=1e-12)
@@ -103,7 +113,7 @@ def test_nested_rules_are_exact_for_polynomials_of_their_degree(count):
         np.testing.assert_allclose(nodes[1::2], patterson(count // 2)[0], atol=1e-14)
 
 
-def test_the_second_rule_is_kronrods_as_published():
+def test_the_second_rule_is_kronrods_as_published() -> None:
     published = [0.0, 0.434243749346802558, 0.774596669241483377, 0.960491268708020283]
     weights = [
         0.450916538658474142,
@@ -119,13 +129,15 @@ def test_the_second_rule_is_kronrods_as_published():
 @pytest.mark.parametrize(
     ("most", "counts"), [(2, [2]), (20, [7, 15]), (300, [7, 15, 31, 63, 127, 254])]
 )
-def test_refined_rules_stay_within_their_nodes(most, counts):
+def test_refined_rules_stay_within_their_nodes(most: int, counts: list[int]) -> None:
     rules = list(refined(most))
     assert [len(nodes) for nodes, _ in rules] == counts
     assert all(weights.sum() == pytest.approx(1) for _, weights in rules)
 
 
-def test_integrated_gradients_of_so_many_steps_are_captums(scenes_model, scene):
+def test_integrated_gradients_of_so_many_steps_are_captums(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
     start = scenes_model.baselines(encoded, {"image": "blur", "text": "mask"}, 0)
     image, _ = captum.attr.IntegratedGradients(forward).attribute(

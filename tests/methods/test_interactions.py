@@ -1,7 +1,10 @@
 """Interaction indices against their definitions by enumeration, a polynomial, and shapiq."""
 
+from collections.abc import Callable
 from itertools import combinations
 from math import factorial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +22,7 @@ ESTIMATORS = {
 CROSS = np.array([(w, r) for w in (5, 6, 7) for r in range(5)])
 
 
-def random_game(seed, smooth=1.0):
+def random_game(seed: int, smooth: float = 1.0) -> Callable[..., Any]:
     """A table over coalitions: a polynomial of players and pairs with noise of every order on top."""
     rng = np.random.default_rng(seed)
     rows = (np.arange(2**PLAYERS)[:, None] >> np.arange(PLAYERS)) & 1
@@ -29,10 +32,10 @@ def random_game(seed, smooth=1.0):
     return lambda coalitions: table[np.asarray(coalitions) @ (1 << np.arange(PLAYERS))]
 
 
-def by_definition(score, index):
+def by_definition(score: Callable[..., Any], index: str) -> np.ndarray:
     """The two formulas of Grabisch & Roubens 1999, written as sums over subsets."""
 
-    def value(members):
+    def value(members: set[Any] | set[int]) -> float:
         return float(score(np.isin(np.arange(PLAYERS), list(members))[None])[0])
 
     found = []
@@ -50,7 +53,7 @@ def by_definition(score, index):
 
 
 @pytest.mark.parametrize("index", ["shapley", "banzhaf"])
-def test_exact_interactions_equal_the_definition(index):
+def test_exact_interactions_equal_the_definition(index: str) -> None:
     score = random_game(0)
     np.testing.assert_allclose(
         estimators.exact_interactions(score, PLAYERS, CROSS, index),
@@ -59,7 +62,7 @@ def test_exact_interactions_equal_the_definition(index):
     )
 
 
-def shapiq_values(score, index):
+def shapiq_values(score: Callable[..., Any], index: str) -> dict[tuple[int, ...], float]:
     """All values of order 1 and 2 from shapiq's exact computer."""
     found = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(
         index=index, order=2
@@ -67,14 +70,14 @@ def shapiq_values(score, index):
     return {key: found[key] for order in (1, 2) for key in combinations(range(PLAYERS), order)}
 
 
-def test_exact_interactions_equal_those_of_shapiq():
+def test_exact_interactions_equal_those_of_shapiq() -> None:
     score = random_game(1)
     theirs = shapiq_values(score, "SII")
     ours = estimators.exact_interactions(score, PLAYERS, CROSS, "shapley")
     np.testing.assert_allclose(ours, [theirs[tuple(sorted(p))] for p in CROSS.tolist()], atol=1e-8)
 
 
-def test_faithful_interactions_equal_those_of_shapiq_and_sum_to_the_change():
+def test_faithful_interactions_equal_those_of_shapiq_and_sum_to_the_change() -> None:
     score = random_game(2)
     theirs = shapiq_values(score, "FSII")
     single, double = estimators.exact_faithful(score, PLAYERS)
@@ -88,7 +91,7 @@ def test_faithful_interactions_equal_those_of_shapiq_and_sum_to_the_change():
 
 
 @pytest.mark.parametrize("index", ["banzhaf", "fsii"])
-def test_intervals_cover_the_truth_as_often_as_they_say(index):
+def test_intervals_cover_the_truth_as_often_as_they_say(index: str) -> None:
     score = random_game(3)
     truth = (
         estimators.exact_faithful(score, PLAYERS)[1]
@@ -109,10 +112,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say(index):
     assert np.abs(bias).max() < 4.2
 
 
-def test_a_polynomial_is_found_exactly():
+def test_a_polynomial_is_found_exactly() -> None:
     """v = 2·x5·x0 − x6·x1 + x2 has these interactions and no others, by any index and estimator."""
 
-    def score(coalitions):
+    def score(coalitions: np.ndarray) -> np.ndarray:
         x = np.asarray(coalitions, dtype=float)
         return 2 * x[:, 5] * x[:, 0] - x[:, 6] * x[:, 1] + x[:, 2]
 
@@ -129,7 +132,9 @@ def test_a_polynomial_is_found_exactly():
     np.testing.assert_allclose(found.values, [1, -0.5, 1, 0, 0, 1, -0.5, 0], atol=1e-3)
 
 
-def test_words_and_regions_of_a_scene(scenes_model, scene, tmp_path):
+def test_words_and_regions_of_a_scene(
+    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path
+) -> None:
     why = vx.explain(scenes_model, scene, method="interactions", regions=4, budget=400)
     assert why.interactions.shape == why.interaction_errors.shape == (len(why.words), 16)
     again = vx.load_explanation(why.save(tmp_path / "why.vqax"))
@@ -137,11 +142,13 @@ def test_words_and_regions_of_a_scene(scenes_model, scene, tmp_path):
 
 
 @pytest.mark.parametrize("index", ["shapley", "fsii"])
-def test_a_budget_that_is_too_small_says_what_it_takes(scenes_model, scene, index):
+def test_a_budget_that_is_too_small_says_what_it_takes(
+    scenes_model: vx.Model, scene: vx.Example, index: str
+) -> None:
     with pytest.raises(vx.InvalidInput, match=r"need at least \d+ evaluations"):
         vx.explain(scenes_model, scene, method="interactions", index=index, budget=100)
 
 
-def test_a_classifier_has_no_words_to_pair(linear, picture):
+def test_a_classifier_has_no_words_to_pair(linear: vx.Model, picture: np.ndarray) -> None:
     with pytest.raises(vx.Unsupported, match="takes no question"):
         vx.explain(linear, picture, method="interactions", regions=2)

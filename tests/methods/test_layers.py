@@ -1,5 +1,7 @@
 """Class activation maps and ReLU rules against Captum and pytorch-grad-cam, on a real network and by hand."""
 
+from typing import Any
+
 import captum.attr
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ SIDE = 32
 class Net(nn.Module):
     """Convolutions and rectifiers, with maps of 16 × 16 and of 8 × 8."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(1)
@@ -27,23 +29,23 @@ class Net(nn.Module):
             self.relu2 = nn.ReLU()
             self.last = nn.Linear(12 * 4, 3)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.relu2(self.second(self.relu(self.first(x))))
         return self.last(F.adaptive_avg_pool2d(x, 2).flatten(1))
 
 
 class ToTensor:
-    def __call__(self, image):
+    def __call__(self, image: Any) -> torch.Tensor:
         return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
 @pytest.fixture(scope="module")
-def net():
+def net() -> vx.Model:
     return vx.load(Net(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
 
 
 @pytest.fixture(scope="module")
-def steep():
+def steep() -> vx.Model:
     """With large gradients: pytorch-grad-cam adds 1e-6 to a denominator that the paper has without."""
     module = Net()
     with torch.no_grad():
@@ -52,17 +54,17 @@ def steep():
 
 
 @pytest.fixture(scope="module")
-def photo():
+def photo() -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def pixels(photo):
+def pixels(photo: np.ndarray) -> torch.Tensor:
     return ToTensor()(photo)[None]
 
 
 @pytest.mark.parametrize("layer", ["first", "second"])
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
-def test_grad_cam_equals_captum(net, photo, layer, mode):
+def test_grad_cam_equals_captum(net: vx.Model, photo: np.ndarray, layer: str, mode: str) -> None:
     x = pixels(photo)
     theirs = captum.attr.LayerGradCam(net.module, net.module.get_submodule(layer)).attribute(
         x, target=1, relu_attributions=True
@@ -82,7 +84,9 @@ def test_grad_cam_equals_captum(net, photo, layer, mode):
         ("hires_cam", pytorch_grad_cam.HiResCAM),
     ],
 )
-def test_maps_equal_those_of_pytorch_grad_cam(steep, photo, method, theirs):
+def test_maps_equal_those_of_pytorch_grad_cam(
+    steep: vx.Model, photo: np.ndarray, method: str, theirs: type[Any]
+) -> None:
     """Before their scaling to 0 … 1, on the layer's own 8 × 8 cells."""
     net = steep
     x = pixels(photo).requires_grad_()
@@ -101,7 +105,9 @@ def test_maps_equal_those_of_pytorch_grad_cam(steep, photo, method, theirs):
     ("method", "theirs"),
     [("guided_backprop", captum.attr.GuidedBackprop), ("deconvolution", captum.attr.Deconvolution)],
 )
-def test_relu_rules_equal_captum_and_leave_the_network_as_it_was(net, photo, method, theirs):
+def test_relu_rules_equal_captum_and_leave_the_network_as_it_was(
+    net: vx.Model, photo: np.ndarray, method: str, theirs: type[Any]
+) -> None:
     with pytest.warns(UserWarning, match="backward hooks"):
         expected = (
             theirs(Net().eval()).attribute(pixels(photo).requires_grad_(), target=2).sum(1)[0]
@@ -118,7 +124,7 @@ def test_relu_rules_equal_captum_and_leave_the_network_as_it_was(net, photo, met
     np.testing.assert_allclose(plain.image, expected.detach().numpy(), atol=1e-6)
 
 
-def test_guided_grad_cam_equals_captum(net, photo):
+def test_guided_grad_cam_equals_captum(net: vx.Model, photo: np.ndarray) -> None:
     module = Net().eval()
     with pytest.warns(UserWarning, match="backward hooks"):
         expected = captum.attr.GuidedGradCam(module, module.second).attribute(
@@ -128,13 +134,15 @@ def test_guided_grad_cam_equals_captum(net, photo):
     np.testing.assert_allclose(why.image, expected.sum(1)[0].detach().numpy(), atol=1e-6)
 
 
-def test_the_default_layer_is_the_last_with_maps(net, photo):
+def test_the_default_layer_is_the_last_with_maps(net: vx.Model, photo: np.ndarray) -> None:
     named = vx.explain(net, photo, method="grad_cam", target="a", layer="relu2")
     default = vx.explain(net, photo, method="grad_cam", target="a")
     np.testing.assert_array_equal(named.image, default.image)
 
 
-def test_hires_cam_over_patches_and_words_by_hand(scenes_model, scene):
+def test_hires_cam_over_patches_and_words_by_hand(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     """The states after a layer, times their gradients, summed: written out on transformers' own forward."""
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     embeddings = scenes_model.module.vilt.embeddings
@@ -166,12 +174,16 @@ def test_hires_cam_over_patches_and_words_by_hand(scenes_model, scene):
     )
 
 
-def test_a_layer_that_is_not_there_is_refused_with_a_near_name(net, photo):
+def test_a_layer_that_is_not_there_is_refused_with_a_near_name(
+    net: vx.Model, photo: np.ndarray
+) -> None:
     with pytest.raises(vx.InvalidInput, match="no layer 'secnd'; did you mean 'second'"):
         vx.explain(net, photo, method="grad_cam", layer="secnd")
 
 
-def test_networks_without_rectifiers_or_maps_are_refused(curved, picture, scenes_model, scene):
+def test_networks_without_rectifiers_or_maps_are_refused(
+    curved: vx.Model, picture: np.ndarray, scenes_model: vx.Model, scene: vx.Example
+) -> None:
     with pytest.raises(vx.Unsupported, match="has none"):
         vx.explain(scenes_model, scene, method="guided_backprop")
     with pytest.raises(vx.Unsupported, match="has no layer with maps"):

@@ -1,5 +1,7 @@
 """Methods over noise against Captum on the same noisy leaves, its NoiseTunnel, and closed forms."""
 
+from typing import Any
+
 import captum.attr
 import numpy as np
 import pytest
@@ -8,11 +10,11 @@ import torch
 import vqa_explain as vx
 
 
-def forward_of(model, example, target):
+def forward_of(model: Any, example: vx.Example, target: str) -> Any:
     encoded = model.encode(example)
     leaves = model.leaves(encoded)
 
-    def forward(*inputs):
+    def forward(*inputs: Any) -> torch.Tensor:
         return model.scores(encoded, dict(zip(leaves, inputs, strict=True)))[
             :, model.labels.index(target)
         ]
@@ -20,7 +22,9 @@ def forward_of(model, example, target):
     return leaves, forward
 
 
-def test_smoothgrad_is_the_mean_and_vargrad_the_variance_of_captums_saliency(scenes_model, scene):
+def test_smoothgrad_is_the_mean_and_vargrad_the_variance_of_captums_saliency(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     leaves, forward = forward_of(scenes_model, scene, "yes")
     generator, images, texts = torch.Generator().manual_seed(4), [], []
     for _ in range(5):
@@ -42,7 +46,7 @@ def test_smoothgrad_is_the_mean_and_vargrad_the_variance_of_captums_saliency(sce
     np.testing.assert_allclose(spread.image, np.var(images, 0, ddof=1), atol=1e-6, rtol=1e-4)
 
 
-def test_smoothgrad_meets_captums_noise_tunnel(curved, picture):
+def test_smoothgrad_meets_captums_noise_tunnel(curved: vx.Model, picture: np.ndarray) -> None:
     leaves, forward = forward_of(curved, vx.Example(image=picture), "a")
     width = float(leaves["image"].max() - leaves["image"].min())
     with torch.random.fork_rng():
@@ -66,7 +70,9 @@ def test_smoothgrad_meets_captums_noise_tunnel(curved, picture):
     assert np.abs(ours.image - theirs).max() < 0.05 * np.abs(theirs).max()
 
 
-def test_gradient_shap_of_a_linear_model_is_exact_at_once(linear, picture):
+def test_gradient_shap_of_a_linear_model_is_exact_at_once(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     ours = vx.explain(
         linear, picture, method="gradient_shap", target="b", samples=4, image_baseline="constant"
     )
@@ -75,7 +81,9 @@ def test_gradient_shap_of_a_linear_model_is_exact_at_once(linear, picture):
     assert ours.error < 1e-5
 
 
-def test_gradient_shap_meets_integrated_gradients_of_captum(curved, picture):
+def test_gradient_shap_meets_integrated_gradients_of_captum(
+    curved: vx.Model, picture: np.ndarray
+) -> None:
     """With one baseline the expectation over α is the path integral."""
     leaves, forward = forward_of(curved, vx.Example(image=picture), "a")
     theirs = (
@@ -92,7 +100,9 @@ def test_gradient_shap_meets_integrated_gradients_of_captum(curved, picture):
 
 
 @pytest.mark.parametrize("method", ["smoothgrad", "gradient_shap"])
-def test_the_same_seed_gives_the_same_bits(scenes_model, scene, method):
+def test_the_same_seed_gives_the_same_bits(
+    scenes_model: vx.Model, scene: vx.Example, method: str
+) -> None:
     state = torch.random.get_rng_state()
     one, two = (vx.explain(scenes_model, scene, method=method, samples=3, seed=5) for _ in range(2))
     assert one.image.tobytes() == two.image.tobytes()

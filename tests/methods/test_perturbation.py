@@ -1,5 +1,7 @@
 """Occlusion and leave-one-out against Captum and against the model called by hand."""
 
+from typing import Any
+
 import captum.attr
 import numpy as np
 import pytest
@@ -9,12 +11,14 @@ import vqa_explain as vx
 
 
 @pytest.mark.parametrize(("window", "stride"), [(24, 24), (24, 12), (16, 8)])
-def test_occlusion_equals_captum(scenes_model, scene, window, stride):
+def test_occlusion_equals_captum(
+    scenes_model: vx.Model, scene: vx.Example, window: int, stride: int
+) -> None:
     encoded = scenes_model.encode(scene)
     leaves = scenes_model.leaves(encoded)
     start = scenes_model.baselines(encoded, {"image": "mean", "text": "mask"}, 0)
 
-    def forward(image):
+    def forward(image: Any) -> torch.Tensor:
         text = leaves["text"].expand(len(image), -1, -1)
         return scenes_model.scores(encoded, {"image": image, "text": text})[
             :, scenes_model.labels.index("yes")
@@ -37,13 +41,15 @@ def test_occlusion_equals_captum(scenes_model, scene, window, stride):
     np.testing.assert_allclose(ours.image, theirs[0, 0].numpy() / window**2, atol=1e-6)
 
 
-def test_occlusion_of_words_equals_captum_feature_ablation(scenes_model, scene):
+def test_occlusion_of_words_equals_captum_feature_ablation(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     encoded = scenes_model.encode(scene)
     leaves = scenes_model.leaves(encoded)
     start = scenes_model.baselines(encoded, {"image": "mean", "text": "mask"}, 0)
     owner = torch.tensor([t.word + 1 for t in encoded.tokens])
 
-    def forward(text):
+    def forward(text: str) -> torch.Tensor:
         image = leaves["image"].expand(len(text), -1, -1, -1)
         return scenes_model.scores(encoded, {"image": image, "text": text})[
             :, scenes_model.labels.index("no")
@@ -61,7 +67,9 @@ def test_occlusion_of_words_equals_captum_feature_ablation(scenes_model, scene):
     np.testing.assert_allclose([w.value for w in ours.words], expected, atol=1e-4)
 
 
-def test_occlusion_of_a_linear_model_gives_each_window_its_terms(linear, picture):
+def test_occlusion_of_a_linear_model_gives_each_window_its_terms(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     ours = vx.explain(
         linear, picture, method="occlusion", target="c", window=1, stride=1, image_fill="constant"
     )
@@ -70,7 +78,7 @@ def test_occlusion_of_a_linear_model_gives_each_window_its_terms(linear, picture
     assert ours.error < 1e-3
 
 
-def test_ngrams_share_the_loss_of_their_words(scenes_model, scene):
+def test_ngrams_share_the_loss_of_their_words(scenes_model: vx.Model, scene: vx.Example) -> None:
     encoded = scenes_model.encode(scene)
     all_at_once = vx.explain(
         scenes_model, scene, method="occlusion", ngram=len(encoded.words), target="yes"
@@ -90,12 +98,14 @@ def test_ngrams_share_the_loss_of_their_words(scenes_model, scene):
     assert sum(w.value for w in all_at_once.words) == pytest.approx(expected, abs=1e-4)
 
 
-def test_leave_one_out_is_the_loss_of_each_word_asked_of_the_plain_network(scenes_model, scene):
+def test_leave_one_out_is_the_loss_of_each_word_asked_of_the_plain_network(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     ours = vx.explain(scenes_model, scene, method="leave_one_out", target="yes")
     tokenizer = scenes_model.processor.tokenizer
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
 
-    def plain(ids):
+    def plain(ids: Any) -> float:
         with torch.no_grad(), torch.random.fork_rng():
             return float(
                 scenes_model.module(**{**inputs, "input_ids": ids}).logits[

@@ -1,5 +1,8 @@
 """The proxy's closed forms against enumeration, and the intervals of what it adjusts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,20 +11,20 @@ from vqa_explain.games.estimators import every_coalition, exact_shapley
 from vqa_explain.games.pairs import adjusted, exact_interactions
 
 
-def fitted(degrees, players=8):
+def fitted(degrees: tuple[int, ...], players: int = 8) -> Any:
     rng = np.random.default_rng(2)
     x = np.where(rng.random((60, players)) < 0.5, 1.0, -1.0)
     return proxy.fit(x, rng.normal(size=60), 0.7, rng.normal(size=players), degrees)
 
 
-def as_game(found):
+def as_game(found: Any) -> Callable[..., Any]:
     """The proxy itself as a table over all coalitions."""
     signs = np.where(every_coalition(8), 1.0, -1.0)
     table = found.prior.kernel(signs, found.x) @ found.mean
     return lambda coalitions: table[np.asarray(coalitions) @ (1 << np.arange(8))]
 
 
-def test_values_of_the_odd_proxy_are_those_by_enumeration_and_it_has_no_interactions():
+def test_values_of_the_odd_proxy_are_those_by_enumeration_and_it_has_no_interactions() -> None:
     found = fitted(proxy.ODD)
     score = as_game(found)
     np.testing.assert_allclose(found.shapley(), exact_shapley(score, 8), atol=1e-10)
@@ -29,7 +32,7 @@ def test_values_of_the_odd_proxy_are_those_by_enumeration_and_it_has_no_interact
     np.testing.assert_allclose(exact_interactions(score, 8, every, "shapley"), 0, atol=1e-10)
 
 
-def test_interactions_of_the_even_proxy_are_those_by_enumeration_and_it_has_no_values():
+def test_interactions_of_the_even_proxy_are_those_by_enumeration_and_it_has_no_values() -> None:
     found = fitted(proxy.EVEN)
     score = as_game(found)
     every = np.column_stack(np.triu_indices(8, 1))
@@ -39,7 +42,7 @@ def test_interactions_of_the_even_proxy_are_those_by_enumeration_and_it_has_no_v
     np.testing.assert_allclose(exact_shapley(score, 8), 0, atol=1e-10)
 
 
-def test_what_is_left_out_is_not_seen():
+def test_what_is_left_out_is_not_seen() -> None:
     """Leaving an observation out by the formula equals fitting without it."""
     rng = np.random.default_rng(0)
     x, y = np.where(rng.random((30, 6)) < 0.5, 1.0, -1.0), rng.normal(size=30)
@@ -54,7 +57,7 @@ def test_what_is_left_out_is_not_seen():
 
 
 @pytest.mark.slow
-def test_adjusted_intervals_cover_the_truth_as_often_as_they_say():
+def test_adjusted_intervals_cover_the_truth_as_often_as_they_say() -> None:
     """A saturating game of 12 players, pairs and triples with noise of every order; 200 seeds."""
     rng, players = np.random.default_rng(3), 12
     rows = every_coalition(players)
@@ -68,11 +71,12 @@ def test_adjusted_intervals_cover_the_truth_as_often_as_they_say():
     table = 2 * np.tanh(table / table.std()) + 0.1 * rng.normal(size=len(rows))
     cross = np.array([(w, r) for w in range(8, 12) for r in range(8)])
 
-    def score(coalitions):
+    def score(coalitions: np.ndarray) -> Any:
         return table[np.asarray(coalitions) @ (1 << np.arange(players))]
 
     found = [
-        run_until(adjusted(score, players, np.random.default_rng(s), 600, cross)) for s in range(200)
+        run_until(adjusted(score, players, np.random.default_rng(s), 600, cross))
+        for s in range(200)
     ]
     for truth, values, errors in (
         (exact_shapley(score, players), [f.values for f in found], [f.errors for f in found]),

@@ -1,5 +1,7 @@
 """Attention methods by hand on three tokens, and by the authors' rules on attention taken from transformers directly."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,14 +13,14 @@ ONE = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6]]], dtype=
 TWO = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]], dtype=torch.float64)
 
 
-def test_rollout_on_three_tokens_by_hand():
+def test_rollout_on_three_tokens_by_hand() -> None:
     # (A₂ + I)/2 · (A₁ + I)/2, row 0: half of row 0 of the first factor and half of its row 2.
     first = [[0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]
     by_hand = [0.5 * first[0][k] + 0.5 * first[2][k] for k in range(3)]
     np.testing.assert_allclose(rollout([ONE, TWO], 0.5)[0], by_hand)
 
 
-def test_what_a_sliding_window_keeps_of_the_last_positions_stands_at_the_end():
+def test_what_a_sliding_window_keeps_of_the_last_positions_stands_at_the_end() -> None:
     """Three tokens of the prompt and one of the answer, which sees the two before it and itself."""
     behind = torch.tensor([[[0.2, 0.3, 0.5]]], dtype=torch.float64)
     (whole,) = _whole([ONE[None]], [behind[None]])
@@ -27,7 +29,7 @@ def test_what_a_sliding_window_keeps_of_the_last_positions_stands_at_the_end():
 
 
 @pytest.fixture(scope="module")
-def seen(scenes_model, scene):
+def seen(scenes_model: vx.Model, scene: vx.Example) -> tuple[list[Any], list[Any], Any]:
     """transformers' own forward on patches in raster order: logits, attention, gradients of the target."""
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     embeddings = scenes_model.module.vilt.embeddings
@@ -49,20 +51,24 @@ def seen(scenes_model, scene):
     )
 
 
-def compare(why, row, tokens):
+def compare(why: vx.Explanation, row: np.ndarray, tokens: torch.Tensor) -> None:
     np.testing.assert_allclose([t.value for t in why.tokens], row[:tokens], rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(
         [r.value for r in why.regions], row[tokens + 1 :], rtol=1e-4, atol=1e-7
     )
 
 
-def test_raw_attention_is_the_layers_own(scenes_model, scene, seen):
+def test_raw_attention_is_the_layers_own(
+    scenes_model: vx.Model, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
+) -> None:
     maps, _, tokens = seen
     why = vx.explain(scenes_model, scene, method="attention", layer=1)
     compare(why, maps[1].mean(0)[0].numpy(), tokens)
 
 
-def test_relevance_follows_the_authors_rules(scenes_model, scene, seen):
+def test_relevance_follows_the_authors_rules(
+    scenes_model: vx.Model, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
+) -> None:
     """avg_heads and apply_self_attention_rules as the paper's equations 5 and 6 have them, written plainly."""
     maps, gradients, tokens = seen
     size = maps[0].shape[-1]
@@ -76,7 +82,9 @@ def test_relevance_follows_the_authors_rules(scenes_model, scene, seen):
     compare(why, r[0].numpy(), tokens)
 
 
-def test_rollout_follows_all_layers(scenes_model, scene, seen):
+def test_rollout_follows_all_layers(
+    scenes_model: vx.Model, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
+) -> None:
     maps, _, tokens = seen
     r = np.eye(maps[0].shape[-1])
     for a in maps:
@@ -84,19 +92,21 @@ def test_rollout_follows_all_layers(scenes_model, scene, seen):
     compare(vx.explain(scenes_model, scene, method="attention_rollout"), r[0], tokens)
 
 
-def test_a_layer_that_is_not_there_is_refused(scenes_model, scene):
+def test_a_layer_that_is_not_there_is_refused(scenes_model: vx.Model, scene: vx.Example) -> None:
     with pytest.raises(vx.InvalidInput, match="layer 40 does not exist"):
         vx.explain(scenes_model, scene, method="attention", layer=40)
 
 
-def test_a_classifier_without_attention_is_told_what_works(linear, picture):
+def test_a_classifier_without_attention_is_told_what_works(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     with pytest.raises(
         vx.Unsupported, match=r"needs attention.*these work: .*integrated_gradients"
     ):
         vx.explain(linear, picture, method="attention")
 
 
-def test_two_streams_follow_the_authors_rules():
+def test_two_streams_follow_the_authors_rules() -> None:
     """One self-attention layer each, a crossing, and self-attention again, with the paper's equations as they stand."""
     g = torch.Generator().manual_seed(0)
     t1, t2 = (torch.rand(3, 3, generator=g) for _ in range(2))
@@ -125,7 +135,7 @@ def test_two_streams_follow_the_authors_rules():
         torch.testing.assert_close(found.maps[key], expected)
 
 
-def test_streams_that_have_not_attended_cross_without_dividing_by_zero():
+def test_streams_that_have_not_attended_cross_without_dividing_by_zero() -> None:
     found = TwoStreams.of_sizes({"text": 2, "image": 2})
     found.attend_across({("text", "image"): torch.full((2, 2), 0.5)})
     torch.testing.assert_close(found.maps["text", "image"], torch.full((2, 2), 0.5))

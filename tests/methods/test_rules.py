@@ -1,5 +1,7 @@
 """DeepLift against Captum, AttnLRP against the authors' rules written plainly and against conservation."""
 
+from typing import Any
+
 import captum.attr
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import vqa_explain as vx
 class Pooled(nn.Module):
     """Convolution, ReLU, pooling, tanh: every rule of DeepLift at once."""
 
-    def __init__(self, pool, inplace=False):
+    def __init__(self, pool: Any, inplace: bool = False) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(2)
@@ -29,11 +31,11 @@ class Pooled(nn.Module):
                 nn.Linear(12, 3),
             )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.body(x)
 
 
-def test_deep_lift_equals_captum(picture):
+def test_deep_lift_equals_captum(picture: np.ndarray) -> None:
     model = vx.load(Pooled(nn.AvgPool2d(2)), transform=ToTensor())
     why = vx.explain(model, picture, method="deep_lift", target="class 1")
     encoded = model.encode(vx.Example(picture))
@@ -44,7 +46,9 @@ def test_deep_lift_equals_captum(picture):
 
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, stride=2, padding=1)])
 @pytest.mark.parametrize("inplace", [False, True])
-def test_deep_lift_adds_up_through_max_pooling(picture, pool, inplace):
+def test_deep_lift_adds_up_through_max_pooling(
+    picture: np.ndarray, pool: Any, inplace: bool
+) -> None:
     """Captum's rule for it does not: its sum is off by more than the change of the score on this network."""
     model = vx.load(Pooled(pool, inplace), transform=ToTensor())
     why = vx.explain(
@@ -57,7 +61,9 @@ def test_deep_lift_adds_up_through_max_pooling(picture, pool, inplace):
     assert why.error < 1e-5
 
 
-def test_deep_lift_is_refused_where_activations_are_multiplied(scenes_model, scene):
+def test_deep_lift_is_refused_where_activations_are_multiplied(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     with pytest.raises(vx.Unsupported, match=r"ViltAttention.*attn_lrp"):
         vx.explain(scenes_model, scene, method="deep_lift")
 
@@ -65,7 +71,7 @@ def test_deep_lift_is_refused_where_activations_are_multiplied(scenes_model, sce
 class Attends(nn.Module):
     """One attention layer without biases over four tokens of the picture, normalised, with a GELU network."""
 
-    def __init__(self, written_out):
+    def __init__(self, written_out: bool) -> None:
         super().__init__()
         self.written_out = written_out
         with torch.random.fork_rng():
@@ -75,7 +81,7 @@ class Attends(nn.Module):
             self.q, self.k, self.v, self.up = (nn.Linear(8, 8, bias=False) for _ in range(4))
             self.head = nn.Linear(8, 3, bias=False)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         tokens = self.embed(
             x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2)
         )
@@ -89,7 +95,7 @@ class Attends(nn.Module):
         return self.head((tokens + nn.functional.gelu(self.up(tokens))).mean(1))
 
 
-def by_the_authors_rules(net, x, target):
+def by_the_authors_rules(net: torch.nn.Module, x: torch.Tensor, target: int) -> Any:
     """Relevance layer by layer with the paper's formulas on explicit relevances, not gradients."""
     with torch.no_grad():
         patches = (
@@ -104,7 +110,12 @@ def by_the_authors_rules(net, x, target):
         u = t2 @ net.up.weight.T
         final = t2 + nn.functional.gelu(u)
 
-        def linear(inputs, weight, outputs, relevance):  # the ε rule, equation 8, ε → 0
+        def linear(
+            inputs: torch.Tensor | torch.nn.Module,
+            weight: torch.Tensor,
+            outputs: Any,
+            relevance: Any,
+        ) -> Any:  # the ε rule, equation 8, ε → 0
             return inputs * ((relevance / outputs) @ weight)
 
         # Mean over tokens.
@@ -130,7 +141,9 @@ def by_the_authors_rules(net, x, target):
 
 
 @pytest.mark.parametrize("written_out", [True, False])
-def test_attn_lrp_equals_the_papers_rules_on_explicit_relevances(picture, written_out):
+def test_attn_lrp_equals_the_papers_rules_on_explicit_relevances(
+    picture: np.ndarray, written_out: bool
+) -> None:
     model = vx.load(Attends(written_out), transform=ToTensor())
     why = vx.explain(model, picture, method="attn_lrp", target="class 2")
     x = model.encode(vx.Example(picture)).pixels
@@ -139,7 +152,7 @@ def test_attn_lrp_equals_the_papers_rules_on_explicit_relevances(picture, writte
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=2e-3, atol=2e-5)
 
 
-def test_attn_lrp_equals_the_authors_package(picture):
+def test_attn_lrp_equals_the_authors_package(picture: np.ndarray) -> None:
     model = vx.load(Attends(True), transform=ToTensor())
     why = vx.explain(model, picture, method="attn_lrp", target="class 2")
     net, x = model.module, model.encode(vx.Example(picture)).pixels
@@ -148,7 +161,7 @@ def test_attn_lrp_equals_the_authors_package(picture):
     )
     patches.requires_grad_(True)
 
-    def linear(layer, inputs):
+    def linear(layer: torch.Tensor | torch.nn.Module, inputs: torch.Tensor) -> Any:
         return lf.linear_epsilon(inputs, layer.weight, None, 1e-9)
 
     tokens = linear(net.embed, patches)
@@ -167,9 +180,9 @@ def test_attn_lrp_equals_the_authors_package(picture):
     )
 
 
-def test_attn_lrp_conserves_the_score_without_biases(picture):
+def test_attn_lrp_conserves_the_score_without_biases(picture: np.ndarray) -> None:
     class NoAttention(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             with torch.random.fork_rng():
                 torch.manual_seed(1)
@@ -180,7 +193,7 @@ def test_attn_lrp_conserves_the_score_without_biases(picture):
                     nn.Linear(16, 3, bias=False),
                 )
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.body(x)
 
     model = vx.load(NoAttention(), transform=ToTensor())
@@ -191,7 +204,7 @@ def test_attn_lrp_conserves_the_score_without_biases(picture):
     assert why.error < 1e-5
 
 
-def test_the_rules_leave_no_trace(scenes_model, scene):
+def test_the_rules_leave_no_trace(scenes_model: vx.Model, scene: vx.Example) -> None:
     before = vx.explain(scenes_model, scene, method="input_x_gradient").image
     vx.explain(scenes_model, scene, method="attn_lrp")
     np.testing.assert_array_equal(

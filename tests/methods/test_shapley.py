@@ -1,7 +1,9 @@
 """Shapley values against enumeration by the definition, closed forms, and the model called by hand."""
 
+from collections.abc import Callable
 from itertools import combinations, permutations, product
 from math import factorial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from vqa_explain.games.estimators import (
 )
 
 
-def by_definition(value, players):
+def by_definition(value: Callable[..., float], players: int) -> np.ndarray:
     """Σ_S s!(p−s−1)!/p! (v(S∪i) − v(S)), written as the formula."""
     phi = np.zeros(players)
     for i in range(players):
@@ -31,20 +33,22 @@ def by_definition(value, players):
     return phi
 
 
-def game(value):
+def game(value: Callable[..., float]) -> Callable[..., np.ndarray]:
     return lambda coalitions: np.array(
         [value(frozenset(np.flatnonzero(row).tolist())) for row in coalitions]
     )
 
 
-def test_glove_game_has_its_textbook_values():
-    def value(s):  # one left glove (player 0), two right gloves
+def test_glove_game_has_its_textbook_values() -> None:
+    def value(
+        s: frozenset[int] | frozenset[Any],
+    ) -> float:  # one left glove (player 0), two right gloves
         return float(0 in s and (1 in s or 2 in s))
 
     np.testing.assert_allclose(exact_shapley(game(value), 3), [2 / 3, 1 / 6, 1 / 6])
 
 
-def test_exact_equals_the_definition_on_random_games():
+def test_exact_equals_the_definition_on_random_games() -> None:
     rng = np.random.default_rng(1)
     table = {frozenset(np.flatnonzero(row).tolist()): rng.normal() for row in np.ndindex(*[2] * 6)}
     np.testing.assert_allclose(
@@ -52,13 +56,15 @@ def test_exact_equals_the_definition_on_random_games():
     )
 
 
-def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(curved, picture):
+def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(
+    curved: vx.Model, picture: np.ndarray
+) -> None:
     ours = vx.explain(
         curved, picture, method="shapley", target="a", regions=2, image_fill="constant", budget=16
     )
     x = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float() / 255
 
-    def value(present):
+    def value(present: frozenset[int] | frozenset[Any]) -> float:
         shown = torch.zeros_like(x)
         for cell in present:
             rows, columns = (
@@ -73,14 +79,14 @@ def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(curved, pi
     assert ours.error == 0
 
 
-def random_table(players, seed):
+def random_table(players: int, seed: int) -> dict[frozenset[int], float]:
     rng = np.random.default_rng(seed)
     return {
         frozenset(np.flatnonzero(row).tolist()): rng.normal() for row in np.ndindex(*[2] * players)
     }
 
 
-def banzhaf_by_definition(value, players):
+def banzhaf_by_definition(value: Callable[..., float], players: int) -> list[Any]:
     everybody = [frozenset(np.flatnonzero(row).tolist()) for row in np.ndindex(*[2] * players)]
     return [
         np.mean([value(s | {i}) - value(s) for s in everybody if i not in s])
@@ -88,7 +94,7 @@ def banzhaf_by_definition(value, players):
     ]
 
 
-def owen_by_definition(value, unions):
+def owen_by_definition(value: Callable[..., float], unions: list[list[int]]) -> np.ndarray:
     """The mean gain over every order that keeps the unions whole, written as that."""
     phi, orders = np.zeros(sum(map(len, unions))), 0
     for order in permutations(range(len(unions))):
@@ -101,7 +107,7 @@ def owen_by_definition(value, unions):
     return phi / orders
 
 
-def test_exact_banzhaf_and_owen_equal_their_definitions():
+def test_exact_banzhaf_and_owen_equal_their_definitions() -> None:
     table = random_table(6, 3)
     np.testing.assert_allclose(
         exact_banzhaf(game(table.__getitem__), 6),
@@ -117,7 +123,7 @@ def test_exact_banzhaf_and_owen_equal_their_definitions():
 
 
 @pytest.mark.parametrize("name", ["permutation", "kernel", "owen", "banzhaf"])
-def test_intervals_cover_the_truth_as_often_as_they_say(name):
+def test_intervals_cover_the_truth_as_often_as_they_say(name: str) -> None:
     """Over 200 seeds, 95 % intervals hold the value by the definition in 92 to 98 % of the cases; no bias."""
     players = 8
     # A smooth part, as models have, and pure noise on top.
@@ -148,14 +154,18 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name):
 
 
 @pytest.mark.parametrize("estimate", [permutation, kernel])
-def test_additive_games_are_exact_at_once(estimate):
+def test_additive_games_are_exact_at_once(estimate: Any) -> None:
     worth = np.array([1.0, -2.0, 0.5, 3.0])
-    found = run_until(estimate(lambda c: c @ worth, 4, np.random.default_rng(0), 30), tolerance=0.01)
+    found = run_until(
+        estimate(lambda c: c @ worth, 4, np.random.default_rng(0), 30), tolerance=0.01
+    )
     np.testing.assert_allclose(found.values, worth)
     assert found.errors.max() < 1e-12
 
 
-def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
+def test_words_and_regions_share_the_change_of_the_score(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     ours = vx.explain(
         scenes_model,
         scene,
@@ -187,7 +197,7 @@ def test_words_and_regions_share_the_change_of_the_score(scenes_model, scene):
     assert ours.image.sum() == pytest.approx(sum(r.value for r in ours.regions), abs=1e-6)
 
 
-def test_tolerance_stops_early(scenes_model, scene):
+def test_tolerance_stops_early(scenes_model: vx.Model, scene: vx.Example) -> None:
     loose = vx.explain(
         scenes_model,
         scene,
@@ -200,11 +210,13 @@ def test_tolerance_stops_early(scenes_model, scene):
     assert loose.cost.forwards < 500
 
 
-def test_a_budget_below_two_pairs_is_refused_with_the_least(scenes_model, scene):
+def test_a_budget_below_two_pairs_is_refused_with_the_least(
+    scenes_model: vx.Model, scene: vx.Example
+) -> None:
     with pytest.raises(vx.InvalidInput, match=r"budget 50 is too small.*at least"):
         vx.explain(scenes_model, scene, method="shapley", budget=50)
 
 
-def test_exact_with_too_many_players_is_refused(scenes_model, scene):
+def test_exact_with_too_many_players_is_refused(scenes_model: vx.Model, scene: vx.Example) -> None:
     with pytest.raises(vx.InvalidInput, match="evaluations"):
         vx.explain(scenes_model, scene, method="shapley", estimator="exact")

@@ -1,5 +1,8 @@
 """RISE and LIME against closed forms of linear games and a ridge regression that is not ours."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from skimage.transform import resize
@@ -11,13 +14,13 @@ from vqa_explain.methods.surrogates import ridge
 CELLS = [slice(0, 4), slice(4, 8)]
 
 
-def worth(linear, picture):
+def worth(linear: vx.Model, picture: np.ndarray) -> np.ndarray:
     """What each quarter of the picture adds to class a of the linear network over black."""
     parts = linear.module.weight.detach().numpy()[0] * (picture.transpose(2, 0, 1) / 255)
     return np.array([parts[:, rows, columns].sum() for rows in CELLS for columns in CELLS])
 
 
-def test_lime_finds_the_weights_of_a_linear_game(linear, picture):
+def test_lime_finds_the_weights_of_a_linear_game(linear: vx.Model, picture: np.ndarray) -> None:
     why = vx.explain(
         linear,
         picture,
@@ -31,7 +34,7 @@ def test_lime_finds_the_weights_of_a_linear_game(linear, picture):
     np.testing.assert_allclose([r.value for r in why.regions], worth(linear, picture), atol=1e-4)
 
 
-def test_the_regression_is_that_of_scikit_learn():
+def test_the_regression_is_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     rows = rng.random((80, 6)) < 0.5
     values = rng.normal(size=80)
@@ -42,7 +45,9 @@ def test_the_regression_is_that_of_scikit_learn():
     np.testing.assert_allclose(ridge(rows, values, 0.25, 0.7)[0], theirs.coef_, atol=1e-10)
 
 
-def test_rise_of_a_linear_game_is_the_own_worth_plus_half_of_the_others(linear, picture):
+def test_rise_of_a_linear_game_is_the_own_worth_plus_half_of_the_others(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     why = vx.explain(
         linear,
         picture,
@@ -61,7 +66,14 @@ def test_rise_of_a_linear_game_is_the_own_worth_plus_half_of_the_others(linear, 
     assert errors.max() < 0.1 * np.ptp(values)
 
 
-def authors_rise(score, picture, count, cells, probability, rng):
+def authors_rise(
+    score: Callable[..., np.ndarray],
+    picture: np.ndarray,
+    count: int,
+    cells: int,
+    probability: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """The authors' published code for their masks and map, in its own words but for the random generator."""
     size = np.array(picture.shape[:2])
     cell = np.ceil(size / cells).astype(int)
@@ -78,10 +90,10 @@ def authors_rise(score, picture, count, cells, probability, rng):
     ) / count
 
 
-def test_smooth_rise_is_the_authors(linear, picture):
+def test_smooth_rise_is_the_authors(linear: vx.Model, picture: np.ndarray) -> None:
     weight = linear.module.weight.detach().numpy()[0].transpose(1, 2, 0)
 
-    def score(pictures):
+    def score(pictures: np.ndarray) -> np.ndarray:
         return np.tensordot(pictures / 255, weight, 3)
 
     theirs, squares = authors_rise(score, picture, 40_000, 4, 0.5, np.random.default_rng(1))
@@ -100,8 +112,13 @@ def test_smooth_rise_is_the_authors(linear, picture):
     assert np.corrcoef(why.image.ravel(), theirs.ravel())[0, 1] > 0.98
 
 
-def test_smooth_rise_states_its_errors(linear, picture):
-    parts = {"method": "rise", "target": "a", "regions": 2, "image_fill": "constant"}
+def test_smooth_rise_states_its_errors(linear: vx.Model, picture: np.ndarray) -> None:
+    parts: dict[str, Any] = {
+        "method": "rise",
+        "target": "a",
+        "regions": 2,
+        "image_fill": "constant",
+    }
     truth = vx.explain(linear, picture, budget=60_000, **parts)
     inside = []
     for seed in range(60):
@@ -113,7 +130,7 @@ def test_smooth_rise_states_its_errors(linear, picture):
     assert 0.88 < np.mean(inside) <= 1
 
 
-def test_smooth_rise_values_words_too(scenes_model, scene):
+def test_smooth_rise_values_words_too(scenes_model: vx.Model, scene: vx.Example) -> None:
     why = vx.explain(scenes_model, scene, method="rise", budget=400)
     assert all(w.error > 0 for w in why.words)
     assert not why.by_region
@@ -124,6 +141,8 @@ def test_smooth_rise_values_words_too(scenes_model, scene):
 @pytest.mark.parametrize(
     ("method", "message"), [("lime", r"coefficients of \d+ players"), ("rise", "too small")]
 )
-def test_budgets_that_cannot_do_are_refused(scenes_model, scene, method, message):
+def test_budgets_that_cannot_do_are_refused(
+    scenes_model: vx.Model, scene: vx.Example, method: str, message: str
+) -> None:
     with pytest.raises(vx.InvalidInput, match=message):
         vx.explain(scenes_model, scene, method=method, budget=4)

@@ -1,5 +1,7 @@
 """Cases whose games are known: a network that reads which pixels are there and answers from a table."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from conftest import ToTensor
@@ -18,24 +20,33 @@ from vqa_explain.target import Target
 class Table(nn.Module):
     """The probability of "a" is table[S], S being the white pixels read as binary digits, the first as the lowest."""
 
-    def __init__(self, table):
+    def __init__(self, table: Any) -> None:
         super().__init__()
         self.log_odds = nn.Parameter(torch.logit(torch.tensor(table, dtype=torch.float64)).float())
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         white = (x[:, 0].flatten(1) > 0.5).long()
         index = (white * 2 ** torch.arange(white.shape[1])).sum(1)
         return torch.stack([self.log_odds[index], torch.zeros(len(x))], dim=1)
 
 
-def table_case(table, values, shape, answer="a"):
+def table_case(table: Any, values: Any, shape: Any, answer: str = "a") -> vx.Case:
     """A case of one player per pixel with these values (P,), on a white picture of `shape`, absent pixels black."""
     return network_case(
         Table(table), np.full((*shape, 3), 255, np.uint8), values, shape, answer=answer
     )
 
 
-def network_case(network, picture, values, grid, answer="a", labels=("a", "b"), truth=None, seed=0):
+def network_case(
+    network: torch.nn.Module,
+    picture: np.ndarray,
+    values: Any,
+    grid: Any,
+    answer: str = "a",
+    labels: Any = ("a", "b"),
+    truth: Any = None,
+    seed: int = 0,
+) -> vx.Case:
     model = vx.load(network, transform=ToTensor(), labels=list(labels), device="cpu")
     masks, about = (None, ()) if truth is None else (truth[None], (0,))
     encoded = model.encode(vx.Example(picture, answer=answer, masks=masks, about=about))

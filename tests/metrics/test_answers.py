@@ -1,5 +1,7 @@
 """Accuracy as the official evaluation counts it; EMAP on tables worked by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -35,32 +37,32 @@ from vqa_explain.metrics.official import normalized, vqa_score
         ("(left)", "left"),
     ],
 )
-def test_answers_are_normalised(answer, expected):
+def test_answers_are_normalised(answer: str, expected: str) -> None:
     assert normalized(answer) == expected
 
 
 @pytest.mark.parametrize(
     ("matches", "expected"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)]
 )
-def test_accuracy_over_nine_of_ten_people(matches, expected):
+def test_accuracy_over_nine_of_ten_people(matches: int, expected: float) -> None:
     # One match: it is left out once (0), and counts 1/3 nine times: 0.3. Two: 2 × 1/3 + 8 × 2/3 = 6, a tenth of it.
     given = ("cat",) * matches + tuple(f"other {i}" for i in range(10 - matches))
     assert vqa_score("cat", given) == pytest.approx(expected)
 
 
-def test_where_people_agree_letter_by_letter_nothing_is_normalised():
+def test_where_people_agree_letter_by_letter_nothing_is_normalised() -> None:
     assert vqa_score("two", ("two",) * 10) == 1.0
     assert vqa_score("2", ("two",) * 10) == 0.0
     assert vqa_score("2", ("two",) * 9 + ("2",)) == 1.0
 
 
-def grid_means(scores):
+def grid_means(scores: np.ndarray) -> tuple[np.ndarray, Any, Any]:
     """(N, N, K) scores of question × picture → own, rows, columns."""
     own = scores[np.arange(len(scores)), np.arange(len(scores))]
     return own, scores.mean(axis=1), scores.mean(axis=0)
 
 
-def test_an_additive_model_loses_nothing():
+def test_an_additive_model_loses_nothing() -> None:
     rng = np.random.default_rng(0)
     text, picture = rng.normal(size=(7, 4)), rng.normal(size=(7, 4))
     scores = text[:, None] + picture[None]
@@ -70,7 +72,7 @@ def test_an_additive_model_loses_nothing():
     assert (found.accuracy, found.emap, found.gap) == (1.0, 1.0, 0.0)
 
 
-def test_xor_needs_both():
+def test_xor_needs_both() -> None:
     # Answer 1 where exactly one of text and picture is 1, all four pairs on the diagonal in turn.
     text, picture = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     answer = text[:, None] ^ picture[None]

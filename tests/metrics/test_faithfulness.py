@@ -1,6 +1,7 @@
 """Faithfulness metrics against games worked by hand, Captum, Quantus and the papers' definitions."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import captum.metrics
 import numpy as np
@@ -13,6 +14,7 @@ from quantus.functions.perturb_func import noisy_linear_imputation
 from skimage import data
 from torch import nn
 
+import vqa_explain as vx
 from vqa_explain.methods import create
 from vqa_explain.metrics.faithfulness import (
     Comprehensiveness,
@@ -32,7 +34,7 @@ from vqa_explain.metrics.imputation import imputed
 THREE = [0.10, 0.30, 0.20, 0.60, 0.15, 0.50, 0.40, 0.90]
 
 
-def test_deletion_of_three_players_by_hand():
+def test_deletion_of_three_players_by_hand() -> None:
     # |a| takes 2, then 0, then 1 away: 0.90, v(12) = 0.60, v(2) = 0.20, 0.10.
     case = table_case(THREE, [0.5, 0.1, -0.9], (1, 3))
     found = Deletion(steps=3)(case)
@@ -44,14 +46,14 @@ def test_deletion_of_three_players_by_hand():
     )
 
 
-def test_insertion_of_three_players_by_hand():
+def test_insertion_of_three_players_by_hand() -> None:
     # 2, then 0, then 1 come: 0.10, v(3) = 0.15, v(13) = 0.50, 0.90.
     found = Insertion(steps=3)(table_case(THREE, [0.5, 0.1, -0.9], (1, 3)))
     np.testing.assert_allclose(found.scores, [0.10, 0.15, 0.50, 0.90], atol=1e-6)
     assert found.value == pytest.approx((0.05 + 0.15 + 0.50 + 0.45) / 3, abs=1e-6)
 
 
-def test_comprehensiveness_and_sufficiency_of_four_players_by_hand():
+def test_comprehensiveness_and_sufficiency_of_four_players_by_hand() -> None:
     rng = np.random.default_rng(0)
     table = rng.uniform(0.05, 0.95, 16)
     case = table_case(table, [0.1, 0.8, 0.3, 0.2], (2, 2))
@@ -61,7 +63,7 @@ def test_comprehensiveness_and_sufficiency_of_four_players_by_hand():
     assert Sufficiency()(case) == pytest.approx(table[15] - table[only].mean(), abs=1e-6)
 
 
-def test_perturbations_of_accuracy_by_hand():
+def test_perturbations_of_accuracy_by_hand() -> None:
     # "a" is the answer while two players are there. Of four, at 0, 25, 50, 75, 80, 85, 90, 95, 100 % there have gone
     # 0, 1, 2, 3, 3, 3, 4, 4, 4.
     table = [0.9 if bin(s).count("1") >= 2 else 0.2 for s in range(16)]
@@ -78,7 +80,7 @@ def test_perturbations_of_accuracy_by_hand():
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_infidelity_is_captums(monkeypatch, scaled):
+def test_infidelity_is_captums(monkeypatch: pytest.MonkeyPatch, scaled: bool) -> None:
     rng = np.random.default_rng(1)
     table, values = rng.uniform(0.05, 0.95, 16), rng.normal(size=4)
     case = table_case(table, values, (2, 2))
@@ -90,10 +92,10 @@ def test_infidelity_is_captums(monkeypatch, scaled):
     ours = Infidelity(draws=50, scaled=scaled)(case)
     odds = torch.logit(torch.tensor(table))
 
-    def score(x):  # four numbers that are 0 or 1
+    def score(x: torch.Tensor) -> torch.Tensor:  # four numbers that are 0 or 1
         return odds[(x.round().long() * torch.tensor([1, 2, 4, 8])).sum(1)]
 
-    def perturb(x):
+    def perturb(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         gone = torch.from_numpy(drawn[0]).double()[: len(x)]
         return gone, x - gone
 
@@ -104,16 +106,16 @@ def test_infidelity_is_captums(monkeypatch, scaled):
 
 
 class Quadratic(nn.Module):
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.w = nn.Parameter(torch.rand(2, size, generator=generator))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return (x.flatten(1) ** 2) @ self.w.T
 
 
-def test_sensitivity_is_captums():
+def test_sensitivity_is_captums() -> None:
     picture = data.astronaut()[::64, ::64]
     network = Quadratic(3 * 64)
     case = network_case(network, picture, np.zeros(64), (8, 8))
@@ -126,7 +128,7 @@ def test_sensitivity_is_captums():
     ).float()[:, 0]
     x = case.task.encoded.pixels
 
-    def explained(inputs):
+    def explained(inputs: Any) -> Any:
         (leaf,) = inputs if isinstance(inputs, tuple) else (inputs,)
         leaf = leaf.detach().requires_grad_(True)
         with torch.enable_grad():
@@ -142,18 +144,18 @@ def test_sensitivity_is_captums():
 class Small(nn.Module):
     """Grey pictures (B, 1, 8, 8) or their three equal channels → two scores."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         torch_rng = torch.Generator().manual_seed(3)
         self.first = nn.Parameter(torch.randn(12, 64, generator=torch_rng) / 3)
         self.second = nn.Parameter(torch.randn(2, 12, generator=torch_rng))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.tanh(x[:, :1].flatten(1) @ self.first.T) @ self.second.T
 
 
 @pytest.fixture
-def grey():
+def grey() -> tuple[vx.Case, dict[str, Any]]:
     """A grey picture of 8 × 8, its case with random values, and what Quantus takes."""
     picture = np.repeat(data.camera()[40::64, 40::64][:, :, None], 3, axis=2)
     values = np.random.default_rng(5).normal(size=64)
@@ -169,7 +171,7 @@ def grey():
     }
 
 
-def test_deletion_is_quantus_pixel_flipping(grey):
+def test_deletion_is_quantus_pixel_flipping(grey: tuple[vx.Case, dict[str, Any]]) -> None:
     case, given = grey
     metric = PixelFlipping(
         features_in_step=4, abs=False, normalise=False, disable_warnings=True, perturb_baseline=0.0,
@@ -180,7 +182,9 @@ def test_deletion_is_quantus_pixel_flipping(grey):
     np.testing.assert_allclose(ours.scores[1:], theirs, atol=1e-6)
 
 
-def test_faithfulness_correlation_is_quantus(grey, monkeypatch):
+def test_faithfulness_correlation_is_quantus(
+    grey: tuple[vx.Case, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     case, given = grey
     ours = FaithfulnessCorrelation(draws=80, share=0.25)(case)
     rng = np.random.default_rng((0, 7))
@@ -195,7 +199,7 @@ def test_faithfulness_correlation_is_quantus(grey, monkeypatch):
     assert ours == pytest.approx(theirs, abs=1e-5)
 
 
-def test_correlation_of_a_linear_game_with_its_own_values_is_one():
+def test_correlation_of_a_linear_game_with_its_own_values_is_one() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
     picture = np.random.default_rng(0).integers(0, 256, (2, 2, 3), dtype=np.uint8)
     own = (
@@ -209,7 +213,7 @@ def test_correlation_of_a_linear_game_with_its_own_values_is_one():
 
 
 @pytest.mark.parametrize("share", [0.02, 0.4, 0.97])
-def test_imputation_is_roads(share):
+def test_imputation_is_roads(share: float) -> None:
     frame = np.moveaxis(data.astronaut()[:40, :30] / 255.0, 2, 0)
     gone = np.random.default_rng(2).random((40, 30)) < share
     still = SimpleNamespace(standard_normal=np.zeros)
@@ -219,7 +223,7 @@ def test_imputation_is_roads(share):
     np.testing.assert_array_equal(ours[:, ~gone], frame[:, ~gone])
 
 
-def test_road_follows_the_definition(grey):
+def test_road_follows_the_definition(grey: tuple[vx.Case, dict[str, Any]]) -> None:
     case, given = grey
     found = Road(steps=4, order="signed")(case)
     order = np.argsort(-case.attribution.image.ravel(), kind="stable")

@@ -2,7 +2,10 @@
 
 import copy
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,13 +19,13 @@ from vqa_explain.methods.base import from_cells, register_method
 from vqa_explain.metrics.sanity import randomised
 
 
-def digest(module):
+def digest(module: torch.nn.Module) -> str:
     return hashlib.sha256(
         b"".join(p.detach().numpy().tobytes() for p in module.parameters())
     ).hexdigest()
 
 
-def test_the_model_itself_stays_and_no_random_state_moves(scenes_model):
+def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: vx.Model) -> None:
     before, state = digest(scenes_model.module), torch.get_rng_state()
     twins = [randomised(scenes_model, share, seed=0) for share in (0.3, 1.0)]
     assert digest(scenes_model.module) == before
@@ -54,7 +57,7 @@ def test_the_model_itself_stays_and_no_random_state_moves(scenes_model):
 
 
 @pytest.fixture
-def edges():
+def edges() -> Iterator[type[Any]]:
     """A method that shows the picture's edges, whatever the model."""
 
     @register_method("edges", source="-", error="-", cost="-")
@@ -62,7 +65,13 @@ def edges():
     class Edges:
         """Differences of neighboring pixels."""
 
-        def __call__(self, task):
+        name: ClassVar[str] = "edges"
+        source: ClassVar[str] = "-"
+        needs: ClassVar[frozenset[str]] = frozenset()
+        error: ClassVar[str] = "-"
+        cost: ClassVar[str] = "-"
+
+        def __call__(self, task: Any) -> vx.Attribution:
             grey = task.encoded.pixels[0].mean(0).numpy()
             steps = np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])
             rows, columns = task.encoded.grid
@@ -75,7 +84,9 @@ def edges():
     del METHODS["edges"]
 
 
-def judged(model, examples, methods, metrics):
+def judged(
+    model: Any, examples: list[Any], methods: list[str], metrics: list[str]
+) -> dict[Any, Any]:
     """(method, metric) → values."""
     plan = Plan("m", "", "d", "", None, tuple(methods), tuple(metrics))
     judge = Judge(model, plan)
@@ -88,7 +99,9 @@ def judged(model, examples, methods, metrics):
 
 
 @pytest.mark.parametrize("measure", ["spearman", "ssim"])
-def test_randomisation_tells_saliency_from_edges(scenes_model, edges, measure):
+def test_randomisation_tells_saliency_from_edges(
+    scenes_model: vx.Model, edges: type[Any], measure: str
+) -> None:
     examples = [vx.load_dataset("scenes:test")[i] for i in range(4)]
     metric = f"parameter_randomization:measure={measure}"
     found = judged(scenes_model, examples, ["edges", "saliency"], [metric])
@@ -96,7 +109,7 @@ def test_randomisation_tells_saliency_from_edges(scenes_model, edges, measure):
     assert np.mean(found["saliency", metric]) < 0.75
 
 
-def blind(model):
+def blind(model: Any) -> Any:
     """The model edited so that it never sees the picture: its pictures are all one grey."""
     other = copy.deepcopy(model)
     patch = other.module.vilt.embeddings.patch_embeddings.projection
@@ -105,7 +118,9 @@ def blind(model):
     return other
 
 
-def test_a_model_that_ignores_the_picture_is_exposed(scenes_model, tmp_path):
+def test_a_model_that_ignores_the_picture_is_exposed(
+    scenes_model: vx.Model, tmp_path: Path
+) -> None:
     examples = [
         e
         for e in (vx.load_dataset("scenes:test")[i] for i in range(60))
@@ -117,7 +132,7 @@ def test_a_model_that_ignores_the_picture_is_exposed(scenes_model, tmp_path):
         for name, model in (("seeing", scenes_model), ("blind", blind(scenes_model)))
     }
 
-    def mean(name, metric, method=""):
+    def mean(name: str, metric: str, method: str = "") -> float:
         return reports[name].interval(metric, method).mean
 
     method = "leave_one_out"
@@ -130,7 +145,7 @@ def test_a_model_that_ignores_the_picture_is_exposed(scenes_model, tmp_path):
     assert reports["seeing"].emap().gap > 0.3
 
 
-def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model):
+def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model: vx.Model) -> None:
     data = vx.load_dataset("scenes:test")
     examples = [data[i] for i in range(12)]
     method = "integrated_gradients:steps=32"
@@ -145,7 +160,7 @@ def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model):
         assert means[method, metric] > means["random", metric] + 0.15
 
 
-def test_examples_without_truth_leave_localisation_out(scenes_model):
+def test_examples_without_truth_leave_localisation_out(scenes_model: vx.Model) -> None:
     example = replace(vx.load_dataset("scenes:test")[0], masks=None, about=())
     plan = Plan("m", "", "d", "", None, ("saliency",), ("relevance_mass", "word_mass"))
     rows = Judge(scenes_model, plan)(0, example)

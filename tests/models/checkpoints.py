@@ -1,6 +1,7 @@
 """Tiny random checkpoints in hub format: real configurations, tokenizers and processors, saved by save_pretrained."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers as tf
@@ -41,7 +42,7 @@ SMALL = {
 }
 
 
-def text_settings(size: int, **more: object) -> dict:
+def text_settings(size: int, **more: object) -> dict[str, Any]:
     return {
         "vocab_size": size,
         **SMALL,
@@ -51,7 +52,7 @@ def text_settings(size: int, **more: object) -> dict:
     }
 
 
-def vision_settings(image: int, patch: int) -> dict:
+def vision_settings(image: int, patch: int) -> dict[str, Any]:
     return {
         **SMALL,
         "image_size": image,
@@ -59,7 +60,7 @@ def vision_settings(image: int, patch: int) -> dict:
     }
 
 
-def llava() -> tuple:
+def llava() -> tuple[Any, Any]:
     words = tokenizer(
         ["<pad>", "<s>", "</s>", "<image>"], pad_token="<pad>", bos_token="<s>", eos_token="</s>"
     )
@@ -82,7 +83,7 @@ def llava() -> tuple:
     return tf.LlavaForConditionalGeneration(config), processor
 
 
-def llava_onevision() -> tuple:
+def llava_onevision() -> tuple[Any, Any]:
     words = tokenizer(
         ["<pad>", "</s>", "<image>", "<video>"],
         pad_token="<pad>",
@@ -111,7 +112,7 @@ def llava_onevision() -> tuple:
     return tf.LlavaOnevisionForConditionalGeneration(config), processor
 
 
-def _qwen(version: str) -> tuple:
+def _qwen(version: str) -> tuple[Any, Any]:
     names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     words = tokenizer(["<pad>", "</s>", *names], pad_token="<pad>", eos_token="</s>")
     ids = dict(
@@ -128,7 +129,7 @@ def _qwen(version: str) -> tuple:
         "rope_theta": 10000.0,
     }
     text = text_settings(len(words), rope_parameters=rope)
-    sizes = {"min_pixels": 56 * 56, "max_pixels": 56 * 112}
+    sizes: dict[str, Any] = {"min_pixels": 56 * 56, "max_pixels": 56 * 112}
     if version == "2":
         vision = {
             "depth": 2,
@@ -161,15 +162,15 @@ def _qwen(version: str) -> tuple:
     return module, processor
 
 
-def qwen2_vl() -> tuple:
+def qwen2_vl() -> tuple[Any, Any]:
     return _qwen("2")
 
 
-def qwen2_5_vl() -> tuple:
+def qwen2_5_vl() -> tuple[Any, Any]:
     return _qwen("2.5")
 
 
-def _idefics(kind: str) -> tuple:
+def _idefics(kind: str) -> tuple[Any, Any]:
     marks = [f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5)]
     words = tokenizer(
         [
@@ -191,9 +192,12 @@ def _idefics(kind: str) -> tuple:
         },
     )
     vision = vision_settings(32, 8)
-    common = {"image_token_id": words.convert_tokens_to_ids("<image>"), "scale_factor": 2}
+    common: dict[str, Any] = {
+        "image_token_id": words.convert_tokens_to_ids("<image>"),
+        "scale_factor": 2,
+    }
     text = tf.LlamaConfig(**text_settings(len(words)))
-    sizes = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+    sizes: dict[str, Any] = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
     if kind == "idefics3":
         config = tf.Idefics3Config(vision_config=vision, text_config=text, **common)
         processor = tf.Idefics3Processor(
@@ -214,15 +218,15 @@ def _idefics(kind: str) -> tuple:
     return tf.SmolVLMForConditionalGeneration(config), processor
 
 
-def idefics3() -> tuple:
+def idefics3() -> tuple[Any, Any]:
     return _idefics("idefics3")
 
 
-def smolvlm() -> tuple:
+def smolvlm() -> tuple[Any, Any]:
     return _idefics("smolvlm")
 
 
-def paligemma() -> tuple:
+def paligemma() -> tuple[Any, Any]:
     words = tokenizer(
         ["<pad>", "<bos>", "<eos>", "<image>"],
         pad_token="<pad>",
@@ -265,7 +269,7 @@ def word_pieces() -> tf.BertTokenizer:
     return tf.BertTokenizer(vocab={piece: i for i, piece in enumerate(dict.fromkeys(pieces))})
 
 
-def bert_settings(size: int) -> dict:
+def bert_settings(size: int) -> dict[str, Any]:
     return {
         "vocab_size": size,
         **SMALL,
@@ -273,7 +277,7 @@ def bert_settings(size: int) -> dict:
     }
 
 
-def vilt() -> tuple:
+def vilt() -> tuple[Any, Any]:
     words = word_pieces()
     config = tf.ViltConfig(**bert_settings(len(words)), image_size=48, patch_size=8, num_labels=4)
     config.id2label = dict(enumerate(["yes", "no", "red", "blue"]))
@@ -281,7 +285,7 @@ def vilt() -> tuple:
     return tf.ViltForQuestionAnswering(config), tf.ViltProcessor(pictures, words)
 
 
-def blip() -> tuple:
+def blip() -> tuple[Any, Any]:
     words = word_pieces()
     marks = {
         "bos_token_id": 5,
@@ -300,7 +304,7 @@ def blip() -> tuple:
     return tf.BlipForQuestionAnswering(config), tf.BlipProcessor(pictures, words)
 
 
-def lxmert() -> tuple:
+def lxmert() -> tuple[Any, Any]:
     words = word_pieces()
     config = tf.LxmertConfig(
         vocab_size=len(words),
@@ -318,7 +322,7 @@ def lxmert() -> tuple:
     return tf.LxmertForQuestionAnswering(config), words
 
 
-def clip() -> tuple:
+def clip() -> tuple[Any, Any]:
     words = tokenizer(
         ["<pad>", "<|startoftext|>", "<|endoftext|>"], pad_token="<pad>", eos_token="<|endoftext|>"
     )
@@ -336,7 +340,7 @@ def clip() -> tuple:
     return tf.CLIPModel(config), tf.CLIPProcessor(pictures, words)
 
 
-def siglip() -> tuple:
+def siglip() -> tuple[Any, Any]:
     words = tokenizer(["<pad>", "</s>"], pad_token="<pad>", eos_token="</s>")
     words.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
@@ -352,7 +356,7 @@ def siglip() -> tuple:
     return tf.SiglipModel(config), tf.SiglipProcessor(pictures, words)
 
 
-def vit() -> tuple:
+def vit() -> tuple[Any, Any]:
     config = tf.ViTConfig(**vision_settings(32, 8), num_labels=3)
     config.id2label = dict(enumerate(["cat", "dog", "cup"]))
     return tf.ViTForImageClassification(config), tf.ViTImageProcessor(
@@ -360,7 +364,7 @@ def vit() -> tuple:
     )
 
 
-def swin() -> tuple:
+def swin() -> tuple[Any, Any]:
     config = tf.SwinConfig(
         image_size=32,
         patch_size=2,
@@ -375,7 +379,7 @@ def swin() -> tuple:
     )
 
 
-def resnet() -> tuple:
+def resnet() -> tuple[Any, Any]:
     config = tf.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3
     )

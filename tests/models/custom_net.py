@@ -1,6 +1,8 @@
 """A network like that of Captum's tutorial on visual question answering: a grid of convolutions, a recurrent reading
 of the question, attention of the one over the other, a classifier."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torchvision import transforms
@@ -20,7 +22,7 @@ VOCABULARY = {
 
 
 class AttendsToGrid(nn.Module):
-    def __init__(self, words=8, answers=4, wide=16):
+    def __init__(self, words: int = 8, answers: int = 4, wide: int = 16) -> None:
         super().__init__()
         self.grid = nn.Sequential(
             nn.Conv2d(3, wide, 3, stride=2, padding=1),
@@ -33,7 +35,7 @@ class AttendsToGrid(nn.Module):
         self.look = nn.Conv2d(2 * wide, 1, 1)
         self.answer = nn.Sequential(nn.Linear(2 * wide, wide), nn.ReLU(), nn.Linear(wide, answers))
 
-    def forward(self, pixels, tokens):
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         maps = self.grid(pixels)
         asked = self.reader(torch.tanh(self.embedding(tokens)))[1][0][-1]
         both = torch.cat([maps, asked[:, :, None, None].expand(-1, -1, *maps.shape[2:])], dim=1)
@@ -41,7 +43,7 @@ class AttendsToGrid(nn.Module):
         return self.answer(torch.cat([(maps.flatten(2) * weights).sum(-1), asked], dim=1))
 
 
-def network():
+def network() -> AttendsToGrid:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         module = AttendsToGrid()
@@ -53,7 +55,7 @@ def network():
 IMAGE = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
 
 
-def custom(**settings):
+def custom(**settings: Any) -> vx.CustomModel:
     named = {
         "image": IMAGE,
         "text": VOCABULARY,

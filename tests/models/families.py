@@ -1,5 +1,8 @@
 """Examples that every family of models takes, on the checkpoints of `checkpoints`."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pytest
 from checkpoints import MAKERS
@@ -12,7 +15,7 @@ BOXES = np.array(
 )
 
 
-def example_for(model, picture, question=QUESTION):
+def example_for(model: Any, picture: Any, question: str = QUESTION) -> vx.Example:
     """The example that a model takes, with boxes for one that sees them."""
     if len(model.features) == 1:
         return vx.Example(picture)
@@ -22,11 +25,13 @@ def example_for(model, picture, question=QUESTION):
     return vx.Example(picture, question)
 
 
-def encoded_for(model, picture, question=QUESTION, answers=("yes", "no", "red circle")):
+def encoded_for(
+    model: Any, picture: Any, question: str = QUESTION, answers: Any = ("yes", "no", "red circle")
+) -> Any:
     """The encoded example, with candidates for a model that has none of its own."""
     encoded = model.encode(example_for(model, picture, question))
     return encoded if model.labels is not None else model.with_answers(encoded, answers)
 
 
-def on_all(family_names=(*MAKERS, "custom")):
+def on_all(family_names: Iterable[str] = (*MAKERS, "custom")) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("family", family_names)

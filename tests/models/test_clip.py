@@ -1,6 +1,9 @@
 """CLIP and SigLIP against transformers called plainly."""
 
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ import vqa_explain as vx
 LABELS = ["a photo of a cat", "a red circle", "the mug"]
 
 
-def plain(model, texts, picture, family):
+def plain(model: Any, texts: list[str], picture: np.ndarray, family: str) -> Any:
     more = {"padding": "max_length", "max_length": 40} if family == "siglip" else {"padding": True}
     inputs = dict(model.processor.tokenizer(texts, return_tensors="pt", **more))
     if family == "siglip":  # which its authors call without a mask
@@ -26,7 +29,9 @@ def plain(model, texts, picture, family):
 
 
 @on_all(("clip", "siglip"))
-def test_the_score_is_how_well_the_text_fits(models, noise_picture, family):
+def test_the_score_is_how_well_the_text_fits(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     encoded = model.encode(vx.Example(noise_picture, QUESTION))
     with torch.no_grad():
@@ -39,7 +44,12 @@ def test_the_score_is_how_well_the_text_fits(models, noise_picture, family):
 
 
 @on_all(("clip", "siglip"))
-def test_labels_make_a_zero_shot_classifier(folders, models, noise_picture, family):
+def test_labels_make_a_zero_shot_classifier(
+    folders: Callable[[str], Path],
+    models: Callable[[str], Any],
+    noise_picture: np.ndarray,
+    family: Any,
+) -> None:
     model = vx.load(folders(family), labels=LABELS, device="cpu")
     theirs = plain(models(family), LABELS, noise_picture, family).softmax(-1)[0]
     why = vx.explain(model, noise_picture, method="grad_cam")
@@ -50,32 +60,34 @@ def test_labels_make_a_zero_shot_classifier(folders, models, noise_picture, fami
 
 
 @pytest.mark.parametrize("labels", [[], ["a cat"], "a cat", ["a", ""]])
-def test_labels_must_be_texts_to_choose_among(folders, labels):
+def test_labels_must_be_texts_to_choose_among(
+    folders: Callable[[str], Path], labels: list[object] | list[str] | str
+) -> None:
     with pytest.raises(vx.InvalidInput, match="at least two texts"):
         vx.load(folders("clip"), labels=labels, device="cpu")
 
 
-def rolled_in_place(weight):
+def rolled_in_place(weight: Any) -> None:
     weight.copy_(weight.roll(1))  # which keeps every sum
 
 
-def rolled_in_data(weight):
+def rolled_in_data(weight: Any) -> None:
     weight.data.copy_(weight.data.roll(1))
 
 
-def other_data(weight):
+def other_data(weight: Any) -> None:
     weight.data = weight.data.roll(1)
 
 
-def text_body(network):
+def text_body(network: torch.nn.Module) -> torch.Tensor | torch.nn.Module:
     return network.text_model
 
 
-def whole_network(network):
+def whole_network(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def last_text_layer(network):
+def last_text_layer(network: torch.nn.Module) -> Any:
     projection = getattr(network, "text_projection", None)
     return network.text_model.head if projection is None else projection
 
@@ -83,7 +95,9 @@ def last_text_layer(network):
 @pytest.mark.parametrize("part", [text_body, last_text_layer, whole_network])
 @pytest.mark.parametrize("change", [rolled_in_place, rolled_in_data, other_data])
 @pytest.mark.parametrize("family", ["clip", "siglip"])
-def test_texts_follow_the_weights(folders, noise_picture, family, change, part):
+def test_texts_follow_the_weights(
+    folders: Callable[[str], Path], noise_picture: np.ndarray, family: str, change: Any, part: Any
+) -> None:
     model = vx.load(folders(family), labels=LABELS, device="cpu")
     vx.explain(model, noise_picture, method="occlusion", regions=2)
     network = model.module.module
@@ -105,7 +119,9 @@ def test_texts_follow_the_weights(folders, noise_picture, family, change, part):
     assert [by_text[text] for text in LABELS] == pytest.approx(shares, abs=1e-5)
 
 
-def test_texts_follow_weights_in_place_within_an_example(folders, noise_picture):
+def test_texts_follow_weights_in_place_within_an_example(
+    folders: Callable[[str], Path], noise_picture: np.ndarray
+) -> None:
     model = vx.load(folders("clip"), labels=LABELS, device="cpu")
     encoded = model.encode(vx.Example(noise_picture))
     before = model.plain_scores(encoded)

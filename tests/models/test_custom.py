@@ -1,5 +1,8 @@
 """A network of one's own: gradients by hand, vocabularies, and what is refused."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from torch import nn
 import vqa_explain as vx
 
 
-def test_scores_and_gradients_are_the_networks_own(noise_picture):
+def test_scores_and_gradients_are_the_networks_own(noise_picture: np.ndarray) -> None:
     model = custom()
     why = vx.explain(
         model, noise_picture, QUESTION, method="saliency", target="red", channels="sum"
@@ -32,7 +35,7 @@ def test_scores_and_gradients_are_the_networks_own(noise_picture):
 @pytest.mark.parametrize(
     "method", ["integrated_gradients", "shapley", "interactions", "grad_cam", "deep_lift"]
 )
-def test_methods_work_on_it(noise_picture, method):
+def test_methods_work_on_it(noise_picture: np.ndarray, method: str) -> None:
     budget = {"budget": 300, "regions": 2} if method in ("shapley", "interactions") else {}
     why = vx.explain(custom(), noise_picture, QUESTION, method=method, **budget)
     assert np.isfinite(why.image).all()
@@ -40,10 +43,10 @@ def test_methods_work_on_it(noise_picture, method):
         assert why.error < 0.05
 
 
-def test_text_may_be_a_vocabulary_a_tokenizer_or_a_function(noise_picture):
+def test_text_may_be_a_vocabulary_a_tokenizer_or_a_function(noise_picture: np.ndarray) -> None:
     pieces = tokenizer(["<pad>", "<unk>"], pad_token="<pad>", unk_token="<unk>")
 
-    def numbers(question):
+    def numbers(question: str) -> list[tuple[str, int]]:
         pieces = question.strip("?").split()
         return [(piece, VOCABULARY.get(piece.lower(), 1)) for piece in pieces]
 
@@ -63,13 +66,13 @@ def test_text_may_be_a_vocabulary_a_tokenizer_or_a_function(noise_picture):
     assert len(vx.explain(model, noise_picture, QUESTION, method="saliency").words) == 6
 
 
-def test_other_arguments_go_through_call(noise_picture):
+def test_other_arguments_go_through_call(noise_picture: np.ndarray) -> None:
     class Swapped(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.inner = network()
 
-        def forward(self, question, length, image):
+        def forward(self, question: str, length: Any, image: Any) -> dict[str, Any]:
             assert length == question.shape[1]
             return {"scores": self.inner(image, question)}
 
@@ -100,12 +103,12 @@ def test_other_arguments_go_through_call(noise_picture):
         ({"text": lambda question: [1, 2]}, "gave 2 numbers .* return .piece, number. pairs"),
     ],
 )
-def test_what_does_not_fit_is_named(noise_picture, settings, words):
+def test_what_does_not_fit_is_named(noise_picture: np.ndarray, settings: Any, words: str) -> None:
     with pytest.raises((vx.InvalidInput, vx.Unsupported), match=words):
         vx.explain(custom(**settings), noise_picture, QUESTION, method="saliency")
 
 
-def test_a_network_with_two_embeddings_needs_a_path():
+def test_a_network_with_two_embeddings_needs_a_path() -> None:
     net = network()
     net.places = nn.Embedding(4, 4)
     with pytest.raises(vx.InvalidInput, match=r"2 embedding layers \(embedding, places\)"):
@@ -130,11 +133,13 @@ PIECES = ["What", "color", "is", "the", "circle"]
         lambda numbers: [list(zip(PIECES, numbers, strict=True))],
     ],
 )
-def test_numbers_of_a_question_may_be_a_batch_of_one(form, noise_picture):
-    def text(_question):
+def test_numbers_of_a_question_may_be_a_batch_of_one(
+    form: Callable[..., Any], noise_picture: np.ndarray
+) -> None:
+    def text(_question: Any) -> Any:
         return form(NUMBERS)
 
-    def words(question):
+    def words(question: str) -> list[str]:
         return question.strip("?").split()
 
     model = custom(text=text, words=words)
@@ -158,7 +163,9 @@ def test_numbers_of_a_question_may_be_a_batch_of_one(form, noise_picture):
         (None, "of type NoneType"),
     ],
 )
-def test_what_a_text_function_may_not_give(given, message, noise_picture):
+def test_what_a_text_function_may_not_give(
+    given: Any, message: str, noise_picture: np.ndarray
+) -> None:
     model = custom(text=lambda _: given, words=lambda question: question.strip("?").split())
     with pytest.raises(vx.InvalidInput, match=message):
         model.encode(vx.Example(noise_picture, QUESTION))

@@ -1,5 +1,8 @@
 """What every family must hold, on tiny random checkpoints that are saved in hub format and loaded back."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from families import encoded_for, example_for, on_all
 import vqa_explain as vx
 from vqa_explain.game import Game, make_players
 from vqa_explain.methods import METHODS
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.families import FAMILIES
 from vqa_explain.shell.tables import describe_models
 from vqa_explain.target import Target
@@ -22,7 +26,7 @@ OVER_TOKENS = {
     "attention_rollout",
     "relevance",
 }
-CHEAP = {
+CHEAP: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 4},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
@@ -35,7 +39,7 @@ CHEAP = {
 }
 
 
-def game(model, encoded, **fills):
+def game(model: Any, encoded: Encoded, **fills: Any) -> Game:
     chosen = {f.name: fills.get(f.name, f.default_fill) for f in model.features}
     regions = None if model.family == "lxmert" else 2
     return Game(model, encoded, make_players(encoded, regions), chosen, Target(0, kind=model.kind))
@@ -43,7 +47,9 @@ def game(model, encoded, **fills):
 
 @on_all()
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_works_or_refuses_as_the_table_says(models, noise_picture, family, method):
+def test_every_method_works_or_refuses_as_the_table_says(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any, method: str
+) -> None:
     model = models(family)
     example = example_for(model, noise_picture)
     own = {"answers": ["yes", "red circle"], "target": "red circle"} if model.labels is None else {}
@@ -69,7 +75,9 @@ def test_every_method_works_or_refuses_as_the_table_says(models, noise_picture, 
 
 
 @on_all()
-def test_the_coalition_of_all_is_the_untouched_example(models, noise_picture, family):
+def test_the_coalition_of_all_is_the_untouched_example(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     encoded = encoded_for(model, noise_picture)
     with torch.no_grad():
@@ -84,7 +92,9 @@ def test_the_coalition_of_all_is_the_untouched_example(models, noise_picture, fa
 
 
 @on_all()
-def test_a_batch_of_coalitions_is_as_one_by_one(models, noise_picture, family):
+def test_a_batch_of_coalitions_is_as_one_by_one(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     encoded = encoded_for(model, noise_picture)
     for image in model.features[0].fills:
@@ -100,7 +110,9 @@ def test_a_batch_of_coalitions_is_as_one_by_one(models, noise_picture, family):
 
 
 @on_all()
-def test_gradients_are_those_of_finite_differences(models, noise_picture, family):
+def test_gradients_are_those_of_finite_differences(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     encoded = encoded_for(model, noise_picture)
     leaves = {name: leaf.requires_grad_(True) for name, leaf in model.leaves(encoded).items()}
@@ -124,18 +136,20 @@ def test_gradients_are_those_of_finite_differences(models, noise_picture, family
 
 
 @on_all()
-def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(models, noise_picture, family):
+def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     example = example_for(model, noise_picture)
     own = {"answers": ["yes", "no"]} if model.labels is None else {}
     parts = {} if model.family == "lxmert" else {"regions": 2}
 
-    def hooks():
+    def hooks() -> int:
         return sum(
             len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.module.modules()
         )
 
-    def call():
+    def call() -> Any:
         return vx.explain(model, example, method="shapley", seed=5, budget=160, **own, **parts)
 
     learns = [p.requires_grad for p in model.module.parameters()]
@@ -150,7 +164,7 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(models, noise_pic
     assert [p.requires_grad for p in model.module.parameters()] == learns
 
 
-def test_no_family_is_left_out(models):
+def test_no_family_is_left_out(models: Callable[[str], Any]) -> None:
     assert {models(family).family for family in (*MAKERS, "custom")} == set(FAMILIES)
 
 
@@ -159,7 +173,9 @@ SHAPES = [(300, 120), (120, 300), (5, 7), (900, 1200)]
 
 @on_all()
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_return_to_the_place_they_came_from(models, family, shape):
+def test_values_return_to_the_place_they_came_from(
+    models: Callable[[str], Any], family: Any, shape: tuple[int, int]
+) -> None:
     """A bright block on black: what the frame has more than that of a black picture lies on the block."""
     model = models(family)
     if family in ("lxmert",):
@@ -195,7 +211,9 @@ QUESTIONS = [
 
 @on_all(("vilt", "blip", "lxmert", "clip", "siglip", "llava", "qwen2_vl", "idefics3", "paligemma"))
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_words_stand_where_the_question_has_them(models, noise_picture, family, question):
+def test_words_stand_where_the_question_has_them(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any, question: str
+) -> None:
     model = models(family)
     encoded = model.encode(example_for(model, noise_picture, question))
     assert encoded.words

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from vqa_explain.models.fast.quick import FUSED, PLAIN, SIDE_BY_SIDE
 pytestmark = pytest.mark.skipif(not available(), reason="this torch is built without oneDNN")
 
 
-def seeded(make):
+def seeded(make: Any) -> Any:
     """A network in which every normalization does something."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -32,13 +33,13 @@ def seeded(make):
     return network
 
 
-def pixels(count, side):
+def pixels(count: int, side: int) -> torch.Tensor:
     made = torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(2))
     return made.contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def both(network, given):
+def both(network: torch.nn.Module, given: torch.Tensor) -> tuple[Any, ...]:
     """What the network gives, and what it gives followed."""
     plan = follow(network, network, given[:1])
     with Followed(plan):
@@ -65,7 +66,7 @@ def both(network, given):
         ("squeezenet1_0", 0),
     ],
 )
-def test_networks_of_torchvision(name, sums):
+def test_networks_of_torchvision(name: str, sums: int) -> None:
     given = {"init_weights": True} if name == "googlenet" else {}
     network = seeded(lambda: getattr(torchvision.models, name)(weights=None, **given))
     plain, found, plan = both(network, pixels(3, 96))
@@ -77,12 +78,12 @@ def test_networks_of_torchvision(name, sums):
 class Padded(nn.Module):
     """A convolution of stride 2 whose input is padded before, as TensorFlow pads."""
 
-    def __init__(self, zeros, **given):
+    def __init__(self, zeros: tuple[int, ...], **given: Any) -> None:
         super().__init__()
         self.see = nn.Conv2d(3, 8, given.pop("kernel", 3), stride=2, **given)
         self.scale, self.zeros = nn.BatchNorm2d(8), zeros
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.silu(self.scale(self.see(F.pad(x, self.zeros)))).mean((2, 3))
 
 
@@ -91,12 +92,14 @@ class Padded(nn.Module):
     "zeros", [(0, 1, 0, 1), (1, 1, 1, 1), (1, 2, 0, 3), (2, 1, 1, 2), (0, 0, 0, 0)]
 )
 @pytest.mark.parametrize("given", [{}, {"kernel": 5, "padding": 1}, {"dilation": 2}, {"kernel": 1}])
-def test_zeros_laid_round_the_input(side, zeros, given):
+def test_zeros_laid_round_the_input(
+    side: int, zeros: tuple[int, int, int, int], given: dict[str, Any] | dict[str, int]
+) -> None:
     plain, found, _ = both(seeded(lambda: Padded(zeros, **given)), pixels(2, side))
     torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
 
 
-def test_zeros_are_the_convolutions_own():
+def test_zeros_are_the_convolutions_own() -> None:
     _, _, plan = both(seeded(lambda: Padded((0, 1, 0, 1))), pixels(2, 16))
     assert len(plan.done) == 3, "zeros, normalization, activation"
 
@@ -104,14 +107,14 @@ def test_zeros_are_the_convolutions_own():
 class Twisted(nn.Module):
     """Ways in which an output goes elsewhere too."""
 
-    def __init__(self, way):
+    def __init__(self, way: str) -> None:
         super().__init__()
         self.way = way
         self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
         self.one, self.two = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
         self.script = torch.jit.script(nn.ReLU())
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         maps = self.first(x)
         known = self.one(maps)
         match self.way:
@@ -172,7 +175,7 @@ class Twisted(nn.Module):
         "shapes",
     ],
 )
-def test_an_output_that_goes_elsewhere_too(way):
+def test_an_output_that_goes_elsewhere_too(way: str) -> None:
     given = pixels(3, 12)
     before = given.clone()
     plain, found, _ = both(seeded(lambda: Twisted(way)), given)
@@ -183,7 +186,7 @@ def test_an_output_that_goes_elsewhere_too(way):
 class Forked(nn.Module):
     """Does something else with pictures that are dark."""
 
-    def __init__(self, way="an activation"):
+    def __init__(self, way: str = "an activation") -> None:
         super().__init__()
         self.way, self.see, self.other = way, nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
         self.scale, self.rescale, self.answer = (
@@ -192,7 +195,7 @@ class Forked(nn.Module):
             nn.Linear(4, 3),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         dark = float(x.mean()) < 0.4
         match self.way:
             case "an activation":
@@ -233,14 +236,14 @@ STRAYING = [
 
 @pytest.mark.parametrize("first", [1, 1 / 9])
 @pytest.mark.parametrize("way", STRAYING)
-def test_another_path_is_noticed(way, first):
+def test_another_path_is_noticed(way: str, first: float) -> None:
     network = seeded(lambda: Forked(way))
     plan = follow(network, network, pixels(1, 8) * first)
     with pytest.raises(Strayed), torch.no_grad(), Followed(plan):
         network(pixels(1, 8) / 9 / first)
 
 
-def small():
+def small() -> torch.nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
         nn.BatchNorm2d(8),
@@ -251,13 +254,13 @@ def small():
     )
 
 
-def explained(model, picture):
+def explained(model: Any, picture: np.ndarray) -> vx.Explanation:
     return vx.explain(
         model, picture, method="leave_one_out", image_fill="constant", regions=4, target="b"
     )
 
 
-def by_hand(network, picture, why):
+def by_hand(network: torch.nn.Module, picture: np.ndarray, why: vx.Explanation) -> list[float]:
     """The same differences, by the network alone."""
     with torch.no_grad():
         given = ToTensor()(picture)[None]
@@ -268,11 +271,11 @@ def by_hand(network, picture, why):
         return [float(network(given)[0, 1] - network(without)[0, 1]) for without in gone]
 
 
-def values(why):
+def values(why: vx.Explanation) -> list[float]:
     return [region.value for region in why.regions]
 
 
-def test_explanations_use_them_and_follow_the_weights(picture):
+def test_explanations_use_them_and_follow_the_weights(picture: np.ndarray) -> None:
     network = seeded(small)
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     for change in (0.0, 0.5, 1e-4):
@@ -287,29 +290,29 @@ def test_explanations_use_them_and_follow_the_weights(picture):
     assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
 
 
-def two_numbers(network):
+def two_numbers(network: torch.nn.Module) -> None:
     network[1].bias[0] += 2
     network[1].bias[1] -= 2
 
 
-def two_numbers_of_data(network):
+def two_numbers_of_data(network: torch.nn.Module) -> None:
     network[1].bias.data[0] += 2
     network[1].bias.data[1] -= 2
 
 
-def filters_change_places(network):
+def filters_change_places(network: torch.nn.Module) -> None:
     network[0].weight.copy_(network[0].weight.flip(0))
 
 
-def filters_change_places_in_data(network):
+def filters_change_places_in_data(network: torch.nn.Module) -> None:
     network[0].weight.data.copy_(network[0].weight.data.flip(0))
 
 
-def filters_are_turned(network):
+def filters_are_turned(network: torch.nn.Module) -> None:
     network[0].weight.data = network[0].weight.data.rot90(1, (2, 3)).contiguous()
 
 
-def statistics_change_places(network):
+def statistics_change_places(network: torch.nn.Module) -> None:
     network[1].running_mean.copy_(network[1].running_mean.roll(1))
 
 
@@ -325,7 +328,7 @@ KEEP_SUMS = [
 
 
 @pytest.mark.parametrize("change", KEEP_SUMS)
-def test_changes_that_keep_every_sum_are_followed(change, picture):
+def test_changes_that_keep_every_sum_are_followed(change: Any, picture: np.ndarray) -> None:
     network = seeded(small)
     for tensor in (*network.parameters(), *network.buffers()):  # so that sums are exact
         if tensor.is_floating_point():
@@ -341,7 +344,7 @@ def test_changes_that_keep_every_sum_are_followed(change, picture):
 
 @torch.no_grad()
 @pytest.mark.parametrize("change", [two_numbers, filters_change_places, filters_are_turned])
-def test_changes_are_followed_within_one_example(change, picture):
+def test_changes_are_followed_within_one_example(change: Any, picture: np.ndarray) -> None:
     network = seeded(small)
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     encoded = model.encode(vx.Example(picture))
@@ -353,7 +356,7 @@ def test_changes_are_followed_within_one_example(change, picture):
     )
 
 
-def test_hooks_see_what_a_layer_gives_by_itself(picture):
+def test_hooks_see_what_a_layer_gives_by_itself(picture: np.ndarray) -> None:
     network = seeded(small)
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     explained(model, picture)
@@ -371,7 +374,7 @@ def test_hooks_see_what_a_layer_gives_by_itself(picture):
         torch.testing.assert_close(output, alone, rtol=1e-5, atol=1e-6)
 
 
-def test_copies_have_plans_of_their_own(picture):
+def test_copies_have_plans_of_their_own(picture: np.ndarray) -> None:
     network = seeded(small)
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     first = values(explained(model, picture))
@@ -388,11 +391,11 @@ def test_copies_have_plans_of_their_own(picture):
 class Particular(nn.Module):
     """Gives something else where channels lie side by side."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.rest = small()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.rest(x) + x.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -410,7 +413,9 @@ class Particular(nn.Module):
     ],
     ids=["nothing follows", "a script takes the output unseen", "the layout matters"],
 )
-def test_the_next_way_is_taken_where_one_does_not_work(make, way, picture):
+def test_the_next_way_is_taken_where_one_does_not_work(
+    make: Any, way: Any, picture: np.ndarray
+) -> None:
     network = seeded(make)
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     why = explained(model, picture)
@@ -422,7 +427,7 @@ def test_the_next_way_is_taken_where_one_does_not_work(make, way, picture):
 @pytest.mark.parametrize(
     "way", [*STRAYING, "weights made of the picture", "a scale made of the picture"]
 )
-def test_a_path_that_depends_on_the_picture(way, first, picture):
+def test_a_path_that_depends_on_the_picture(way: str, first: float, picture: np.ndarray) -> None:
     """What was followed with bright pictures must not answer for dark ones, nor the other way round."""
     network = seeded(lambda: Forked(way))
     # The self-check would refuse some: their scale is made of the whole batch.
@@ -436,15 +441,15 @@ def test_a_path_that_depends_on_the_picture(way, first, picture):
             )
 
 
-def test_pictures_of_another_size():
+def test_pictures_of_another_size() -> None:
     """Whose zeros TensorFlow's rule lays otherwise."""
 
     class Same(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.see, self.scale = nn.Conv2d(3, 3, 3, stride=2), nn.BatchNorm2d(3)
 
-        def forward(self, x):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
             right, below = (side % 2 == 0 for side in (x.shape[3], x.shape[2]))
             return self.scale(self.see(F.pad(x, (1, 1 - right, 1, 1 - below)))).mean((2, 3))
 
@@ -457,7 +462,7 @@ def test_pictures_of_another_size():
         assert model._quick._ways[0] == FUSED
 
 
-def test_the_same_call_gives_the_same_bits(picture):
+def test_the_same_call_gives_the_same_bits(picture: np.ndarray) -> None:
     model = vx.load(seeded(small), transform=ToTensor(), labels=list("abc"), device="cpu")
     first, second = explained(model, picture), explained(model, picture)
     np.testing.assert_array_equal(first.image, second.image)

@@ -1,5 +1,9 @@
 """Generative models against transformers called plainly: teacher-forced log-probabilities, masks, generation."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +18,7 @@ from vqa_explain.target import Target
 ANSWERS = ["yes", "red circle", "blue"]
 
 
-def plain_inputs(model, picture, question=QUESTION):
+def plain_inputs(model: Any, picture: np.ndarray, question: str = QUESTION) -> dict[Any, Any]:
     """What the processor gives when it is called as its documentation says."""
     processor = model.processor
     if processor.chat_template:
@@ -29,7 +33,7 @@ def plain_inputs(model, picture, question=QUESTION):
     return inputs
 
 
-def plain_steps(model, inputs, answer, **more):
+def plain_steps(model: Any, inputs: dict[Any, Any], answer: str, **more: Any) -> Any:
     """Log-probability of each token of the answer, by one call over the prompt and the answer."""
     ids = torch.tensor([model.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]])
     whole = dict(inputs)
@@ -47,7 +51,9 @@ def plain_steps(model, inputs, answer, **more):
 
 @on_all(GENERATIVE)
 @pytest.mark.parametrize("shape", [(60, 90), (90, 40), (32, 32), (200, 70)])
-def test_scores_are_the_teacher_forced_log_probabilities(models, family, shape):
+def test_scores_are_the_teacher_forced_log_probabilities(
+    models: Callable[[str], Any], family: Any, shape: tuple[int, int]
+) -> None:
     model = models(family)
     picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
     encoded = encoded_for(model, picture, answers=ANSWERS)
@@ -66,7 +72,9 @@ def test_scores_are_the_teacher_forced_log_probabilities(models, family, shape):
 
 
 @on_all(GENERATIVE)
-def test_an_absent_word_is_one_that_attention_does_not_see(models, noise_picture, family):
+def test_an_absent_word_is_one_that_attention_does_not_see(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     encoded = encoded_for(model, noise_picture, answers=ANSWERS)
     said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
@@ -97,8 +105,8 @@ def test_an_absent_word_is_one_that_attention_does_not_see(models, noise_picture
 
 
 def test_coalitions_of_a_batch_hide_their_own_words_from_answers_of_several_tokens(
-    models, noise_picture
-):
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("llava")
     encoded = encoded_for(model, noise_picture, answers=ANSWERS)
     absent = [(), (1, 4), (0, 1, 2, 3)]
@@ -116,7 +124,9 @@ def test_coalitions_of_a_batch_hide_their_own_words_from_answers_of_several_toke
 
 
 @on_all(("llava", "qwen2_vl", "qwen2_5_vl", "paligemma"))
-def test_dropping_is_as_hiding_from_attention(models, noise_picture, family):
+def test_dropping_is_as_hiding_from_attention(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     """The tokens that leave the sequence, against the same tokens hidden by the mask with their places kept."""
     model = models(family)
     encoded = encoded_for(model, noise_picture, answers=ANSWERS)
@@ -137,7 +147,9 @@ def test_dropping_is_as_hiding_from_attention(models, noise_picture, family):
 
 
 @on_all(GENERATIVE)
-def test_its_own_answer_is_what_generate_writes(models, noise_picture, family):
+def test_its_own_answer_is_what_generate_writes(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     encoded = model.encode(vx.Example(noise_picture, QUESTION))
     inputs = plain_inputs(model, noise_picture)
@@ -157,13 +169,17 @@ def test_its_own_answer_is_what_generate_writes(models, noise_picture, family):
     assert 0 < why.answers[0].probability < 1
 
 
-def test_beams_give_several_answers_best_first(folders, noise_picture):
+def test_beams_give_several_answers_best_first(
+    folders: Callable[[str], Path], noise_picture: np.ndarray
+) -> None:
     model = vx.load(folders("llava"), beams=3, device="cpu")
     encoded = model.encode(vx.Example(noise_picture, QUESTION))
     assert 1 < len(model.generate(encoded)) <= 3
 
 
-def test_answers_of_different_lengths_are_compared_by_sum_or_mean(folders, models, noise_picture):
+def test_answers_of_different_lengths_are_compared_by_sum_or_mean(
+    folders: Callable[[str], Path], models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     by = {"sum": models("llava"), "mean": vx.load(folders("llava"), lengths="mean", device="cpu")}
     steps = {a: plain_steps(by["sum"], plain_inputs(by["sum"], noise_picture), a) for a in ANSWERS}
     for lengths, join in (("sum", np.sum), ("mean", np.mean)):
@@ -174,9 +190,16 @@ def test_answers_of_different_lengths_are_compared_by_sum_or_mean(folders, model
         assert found == pytest.approx(join(steps["red circle"]) - join(steps["yes"]), abs=1e-5)
 
 
-def test_contrast_explains_the_difference_of_two_texts(models, noise_picture):
+def test_contrast_explains_the_difference_of_two_texts(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("llava")
-    parts = {"method": "shapley", "regions": 2, "budget": 160, "answers": ["yes", "red circle"]}
+    parts: dict[str, Any] = {
+        "method": "shapley",
+        "regions": 2,
+        "budget": 160,
+        "answers": ["yes", "red circle"],
+    }
     why = vx.explain(model, noise_picture, QUESTION, target="red circle", contrast="yes", **parts)
     both = [
         vx.explain(model, noise_picture, QUESTION, target=t, **parts) for t in ("red circle", "yes")
@@ -186,7 +209,9 @@ def test_contrast_explains_the_difference_of_two_texts(models, noise_picture):
     assert totals[0] == pytest.approx(totals[1] - totals[2], abs=1e-5)
 
 
-def test_one_token_of_an_answer_can_be_explained(models, noise_picture):
+def test_one_token_of_an_answer_can_be_explained(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("llava")
     steps = plain_steps(model, plain_inputs(model, noise_picture), "red circle")
     why = vx.explain(
@@ -216,7 +241,9 @@ def test_one_token_of_an_answer_can_be_explained(models, noise_picture):
 
 
 @on_all(("llava", "idefics3"))
-def test_the_vision_encoder_runs_once_for_a_picture(models, noise_picture, family):
+def test_the_vision_encoder_runs_once_for_a_picture(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
+) -> None:
     model = models(family)
     encoded = encoded_for(model, noise_picture, answers=["yes"])
     vision = next(
@@ -237,7 +264,9 @@ def test_the_vision_encoder_runs_once_for_a_picture(models, noise_picture, famil
 
 @on_all(("llava", "qwen2_vl", "idefics3", "paligemma"))
 @pytest.mark.parametrize("mark", ["<image>", "<|image_pad|>", "</s>", "<pad>"])
-def test_a_question_that_spells_a_special_token_is_refused(models, noise_picture, family, mark):
+def test_a_question_that_spells_a_special_token_is_refused(
+    models: Callable[[str], Any], noise_picture: np.ndarray, family: Any, mark: str
+) -> None:
     model = models(family)
     if mark not in model.processor.tokenizer.get_vocab():
         pytest.skip("not a token of this model")
@@ -245,7 +274,7 @@ def test_a_question_that_spells_a_special_token_is_refused(models, noise_picture
         vx.explain(model, noise_picture, f"What is {mark} here?", answers=["a"], method="saliency")
 
 
-def test_bad_answers_are_named(models, noise_picture):
+def test_bad_answers_are_named(models: Callable[[str], Any], noise_picture: np.ndarray) -> None:
     model = models("llava")
     for answers, words in (
         ([], "at least one"),
@@ -267,7 +296,9 @@ def test_bad_answers_are_named(models, noise_picture):
 
 @on_all(GENERATIVE)
 @pytest.mark.parametrize("shape", [(60, 90), (90, 40), (130, 120)])
-def test_a_changed_frame_is_the_processors_values_of_a_changed_picture(models, family, shape):
+def test_a_changed_frame_is_the_processors_values_of_a_changed_picture(
+    models: Callable[[str], Any], family: Any, shape: tuple[int, int]
+) -> None:
     """Tiles and patches in their places: the layout of one smooth picture carries the frame of another."""
     model = models(family)
     down, across = np.indices(shape) / np.array(shape).reshape(2, 1, 1)

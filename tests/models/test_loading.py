@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,55 +16,55 @@ from families import QUESTION
 import vqa_explain as vx
 
 
-def copied(source, folder, *left_out):
+def copied(source: Path, folder: Path, *left_out: Any) -> Path:
     target = folder / "model"
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(*left_out))
     return target
 
 
-def refused(words, *args, **settings):
+def refused(words: str, *args: Any, **settings: Any) -> str:
     with pytest.raises(vx.InvalidInput, match=words) as caught:
         vx.load(*args, **{"device": "cpu", **settings})
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_a_folder_without_a_processor(folders, tmp_path):
+def test_a_folder_without_a_processor(folders: Callable[[str], Path], tmp_path: Path) -> None:
     refused(
         "no processor beside",
         copied(folders("llava"), tmp_path, "processor*", "token*", "preproc*", "chat*"),
     )
 
 
-def test_a_folder_with_pickled_weights_only(folders, tmp_path):
+def test_a_folder_with_pickled_weights_only(folders: Callable[[str], Path], tmp_path: Path) -> None:
     folder = copied(folders("vit"), tmp_path, "*.safetensors")
     torch.save({}, folder / "pytorch_model.bin")
     refused("a pickle, which may run any code", folder)
 
 
-def test_a_folder_without_weights(folders, tmp_path):
+def test_a_folder_without_weights(folders: Callable[[str], Path], tmp_path: Path) -> None:
     refused("cannot be loaded", copied(folders("vit"), tmp_path, "*.safetensors"))
 
 
-def test_a_folder_without_a_configuration(folders, tmp_path):
+def test_a_folder_without_a_configuration(folders: Callable[[str], Path], tmp_path: Path) -> None:
     refused("cannot be loaded", copied(folders("vit"), tmp_path, "config.json"))
 
 
-def test_weights_of_another_shape(folders, tmp_path):
+def test_weights_of_another_shape(folders: Callable[[str], Path], tmp_path: Path) -> None:
     folder = copied(folders("vit"), tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 64}))
     refused("cannot be loaded", folder)
 
 
-def test_truncated_weights(folders, tmp_path):
+def test_truncated_weights(folders: Callable[[str], Path], tmp_path: Path) -> None:
     folder = copied(folders("vit"), tmp_path)
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     refused("cannot be loaded", folder)
 
 
-def test_a_checkpoint_with_code_of_its_own(folders, tmp_path):
+def test_a_checkpoint_with_code_of_its_own(folders: Callable[[str], Path], tmp_path: Path) -> None:
     folder = copied(folders("vit"), tmp_path)
     config = json.loads((folder / "config.json").read_text())
     own = {
@@ -74,7 +77,9 @@ def test_a_checkpoint_with_code_of_its_own(folders, tmp_path):
     refused("trust_remote_code=True", folder)
 
 
-def test_an_unknown_architecture_lists_what_is_known(folders, tmp_path):
+def test_an_unknown_architecture_lists_what_is_known(
+    folders: Callable[[str], Path], tmp_path: Path
+) -> None:
     folder = copied(folders("vit"), tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(
@@ -84,23 +89,27 @@ def test_an_unknown_architecture_lists_what_is_known(folders, tmp_path):
     assert all(name in said for name in ("vilt", "lxmert", "generative", "CustomModel"))
 
 
-def test_a_hub_id_without_a_network():
+def test_a_hub_id_without_a_network() -> None:
     refused("hub cannot be reached", "dandelin/vilt-b32-finetuned-vqa")
 
 
 @pytest.mark.parametrize("settings", [{"lengths": "median"}, {"beams": 0}, {"beams": "two"}])
-def test_settings_out_of_range(folders, settings):
+def test_settings_out_of_range(
+    folders: Callable[[str], Path], settings: dict[str, str] | dict[str, int]
+) -> None:
     refused("lengths|beams", folders("llava"), **settings)
 
 
-def test_a_module_needs_its_processor(models):
+def test_a_module_needs_its_processor(models: Callable[[str], Any]) -> None:
     refused("needs its processor", models("llava").module)
 
 
-def test_a_module_with_its_processor_is_as_its_folder(models, noise_picture):
+def test_a_module_with_its_processor_is_as_its_folder(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     folder = models("llava")
     model = vx.load(folder.module, processor=folder.processor, device="cpu")
-    parts = {"method": "saliency", "answers": ["yes"]}
+    parts: dict[str, Any] = {"method": "saliency", "answers": ["yes"]}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
     np.testing.assert_array_equal(
         ours.image, vx.explain(folder, noise_picture, QUESTION, **parts).image
@@ -108,7 +117,12 @@ def test_a_module_with_its_processor_is_as_its_folder(models, noise_picture):
 
 
 @pytest.mark.parametrize("family", ["llava", "vilt", "vit"])
-def test_the_number_type_passes_through(folders, models, noise_picture, family):
+def test_the_number_type_passes_through(
+    folders: Callable[[str], Path],
+    models: Callable[[str], Any],
+    noise_picture: np.ndarray,
+    family: str,
+) -> None:
     model = vx.load(folders(family), device="cpu", dtype="bfloat16")
     assert model.module.dtype == torch.bfloat16
     asked = {"question": QUESTION} if family != "vit" else {}
@@ -130,17 +144,19 @@ def test_the_number_type_passes_through(folders, models, noise_picture, family):
     np.testing.assert_allclose(values[0], values[1], atol=0.25 * np.abs(values[1]).max() + 0.05)
 
 
-def test_a_device_map_passes_through(folders, models, noise_picture):
+def test_a_device_map_passes_through(
+    folders: Callable[[str], Path], models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = vx.load(folders("llava"), device_map={"": "cpu"})
     assert model.device == torch.device("cpu")
-    parts = {"method": "saliency", "answers": ["yes"]}
+    parts: dict[str, Any] = {"method": "saliency", "answers": ["yes"]}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
     np.testing.assert_array_equal(
         ours.image, vx.explain(models("llava"), noise_picture, QUESTION, **parts).image
     )
 
 
-def test_a_timm_model_brings_its_transform(noise_picture):
+def test_a_timm_model_brings_its_transform(noise_picture: np.ndarray) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = timm.create_model("vit_tiny_patch16_224", pretrained=False)
@@ -153,7 +169,9 @@ def test_a_timm_model_brings_its_transform(noise_picture):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_16", "efficientnet_b0"])
-def test_torchvision_weights_bring_transform_and_labels(noise_picture, name):
+def test_torchvision_weights_bring_transform_and_labels(
+    noise_picture: np.ndarray, name: str
+) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = getattr(torchvision.models, name)()
@@ -169,7 +187,7 @@ def test_torchvision_weights_bring_transform_and_labels(noise_picture, name):
     assert layer.startswith(("layer4", "features", "permute", "encoder.layers"))
 
 
-def test_a_picture_too_small_for_one_patch(models):
+def test_a_picture_too_small_for_one_patch(models: Callable[[str], Any]) -> None:
     with pytest.raises(vx.InvalidInput, match="too long and thin"):
         vx.explain(models("vilt"), np.zeros((1, 400, 3), np.uint8), QUESTION)
     with pytest.raises(vx.InvalidInput, match="fails on this example"):

@@ -1,5 +1,9 @@
 """LXMERT: boxes as regions, and relevance against the authors' update rules for two streams."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +13,7 @@ import vqa_explain as vx
 from vqa_explain.features.regions import grid_regions
 
 
-def plain(model, example, **masks):
+def plain(model: Any, example: vx.Example, **masks: Any) -> Any:
     """transformers called as its documentation says, with the boxes as shares of the picture's sides."""
     height, width = example.image.shape[:2]
     inputs = model.tokenizer(example.question, return_tensors="pt")
@@ -21,7 +25,7 @@ def plain(model, example, **masks):
     )
 
 
-def test_scores_are_transformers(models, noise_picture):
+def test_scores_are_transformers(models: Callable[[str], Any], noise_picture: np.ndarray) -> None:
     model = models("lxmert")
     example = example_for(model, noise_picture)
     encoded = model.encode(example)
@@ -31,7 +35,9 @@ def test_scores_are_transformers(models, noise_picture):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_a_dropped_box_is_one_that_attention_does_not_see(models, noise_picture):
+def test_a_dropped_box_is_one_that_attention_does_not_see(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("lxmert")
     example = example_for(model, noise_picture)
     encoded = model.encode(example)
@@ -49,7 +55,7 @@ def test_a_dropped_box_is_one_that_attention_does_not_see(models, noise_picture)
     np.testing.assert_allclose(ours, theirs.question_answering_score, atol=1e-5)
 
 
-def authors_relevance(found, maps, target):
+def authors_relevance(found: Any, maps: dict[Any, Any], target: int) -> tuple[Any, Any]:
     """Chefer et al. 2021, the rules for LXMERT, written out: equations 5 to 11 in the order of its layers."""
     slopes = dict(
         zip(
@@ -59,13 +65,13 @@ def authors_relevance(found, maps, target):
         )
     )
 
-    def mean(key):
+    def mean(key: tuple[Any, ...]) -> Any:
         slope = slopes[key]
         if slope is None:
             return torch.zeros(maps[key].shape[2:])
         return (slope[0] * maps[key][0].detach()).clamp(min=0).mean(dim=0)
 
-    def normalised(r):
+    def normalised(r: Any) -> torch.Tensor:
         rest = r - torch.eye(len(r))
         sums = rest.sum(dim=-1, keepdim=True)
         return torch.where(sums > 0, rest / sums.clamp(min=1e-30), rest) + torch.eye(len(r))
@@ -89,7 +95,9 @@ def authors_relevance(found, maps, target):
     return tt[0].numpy(), ti[0].numpy()
 
 
-def test_relevance_follows_the_authors_rules(models, noise_picture):
+def test_relevance_follows_the_authors_rules(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("lxmert")
     example = example_for(model, noise_picture)
     encoder, maps = model.module.lxmert.encoder, {}
@@ -102,7 +110,7 @@ def test_relevance_follows_the_authors_rules(models, noise_picture):
     softmax = torch.nn.functional.softmax
     running = []
 
-    def watched(scores, dim):
+    def watched(scores: Any, dim: Any) -> torch.Tensor:
         maps[named[running[-1]][sum(k in maps for k in named[running[-1]])]] = found = softmax(
             scores, dim=dim
         )
@@ -123,7 +131,9 @@ def test_relevance_follows_the_authors_rules(models, noise_picture):
     assert np.abs(boxes).max() > 1e-4
 
 
-def test_regions_are_the_detectors_boxes_and_overlaps_add_up(models, noise_picture):
+def test_regions_are_the_detectors_boxes_and_overlaps_add_up(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("lxmert")
     why = vx.explain(model, example_for(model, noise_picture), method="shapley", budget=200)
     assert [r.box for r in why.regions] == [tuple(box) for box in BOXES.tolist()]
@@ -135,16 +145,18 @@ def test_regions_are_the_detectors_boxes_and_overlaps_add_up(models, noise_pictu
     assert why.labels[12, 12] == 2  # the smallest box over a pixel
 
 
-def test_a_detector_can_be_given_instead(folders, models, noise_picture):
+def test_a_detector_can_be_given_instead(
+    folders: Callable[[str], Path], models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     example = example_for(models("lxmert"), noise_picture)
     seen = []
 
-    def detector(picture):
+    def detector(picture: Any) -> tuple[Any, np.ndarray]:
         seen.append(picture.shape)
         return example.features, BOXES
 
     model = vx.load(folders("lxmert"), boxes=detector, device="cpu")
-    parts = {"method": "saliency"}
+    parts: dict[str, Any] = {"method": "saliency"}
     ours = vx.explain(model, noise_picture, QUESTION, **parts)
     np.testing.assert_array_equal(ours.image, vx.explain(models("lxmert"), example, **parts).image)
     assert seen == [noise_picture.shape]
@@ -159,14 +171,22 @@ def test_a_detector_can_be_given_instead(folders, models, noise_picture):
         (np.zeros((5, 16)), BOXES * np.nan, "boxes must be"),
     ],
 )
-def test_wrong_features_and_boxes_are_named(models, noise_picture, features, boxes, words):
+def test_wrong_features_and_boxes_are_named(
+    models: Callable[[str], Any],
+    noise_picture: np.ndarray,
+    features: np.ndarray | None,
+    boxes: np.ndarray | None,
+    words: str,
+) -> None:
     with pytest.raises(vx.InvalidInput, match=words):
         vx.explain(
             models("lxmert"), vx.Example(noise_picture, QUESTION, features=features, boxes=boxes)
         )
 
 
-def test_pixel_methods_refuse_with_the_reason(models, noise_picture):
+def test_pixel_methods_refuse_with_the_reason(
+    models: Callable[[str], Any], noise_picture: np.ndarray
+) -> None:
     model = models("lxmert")
     with pytest.raises(
         vx.Unsupported,

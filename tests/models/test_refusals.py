@@ -1,5 +1,10 @@
 """A model that no adapter knows is refused in one sentence when it is loaded, and a sound one is not."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from checkpoints import GENERATIVE
@@ -11,12 +16,12 @@ from vqa_explain.models.generative.adapter import pixels
 
 
 @pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
 @pytest.mark.parametrize("make", UNKNOWN, ids=lambda make: make.__name__)
-def test_a_model_that_no_adapter_knows_is_refused_at_load(make):
+def test_a_model_that_no_adapter_knows_is_refused_at_load(make: Any) -> None:
     module, processor = make()
     with pytest.raises(vx.VQAExplainError, match=UNKNOWN[make]) as caught:
         vx.load(module, processor=processor, device="cpu")
@@ -26,7 +31,7 @@ def test_a_model_that_no_adapter_knows_is_refused_at_load(make):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", GENERATIVE)
-def test_untouched_initial_weights_pass_the_self_check(name, seed):
+def test_untouched_initial_weights_pass_the_self_check(name: Any, seed: int) -> None:
     """Whose scores hardly move, so that those of two answers alone may stay by chance."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -35,7 +40,9 @@ def test_untouched_initial_weights_pass_the_self_check(name, seed):
 
 
 @pytest.mark.parametrize("name", ["llava_onevision", "idefics3"])
-def test_a_tile_that_does_not_follow_is_still_found_there(name, monkeypatch):
+def test_a_tile_that_does_not_follow_is_still_found_there(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module, processor = GENERATIVE[name]()
@@ -48,7 +55,7 @@ def test_a_tile_that_does_not_follow_is_still_found_there(name, monkeypatch):
         vx.load(module, processor=processor, device="cpu")
 
 
-def tiles_of(name, change):
+def tiles_of(name: str, change: Callable[..., Any]) -> vx.Model:
     """A family's inputs with another number of tiles than its processor says."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -56,7 +63,7 @@ def tiles_of(name, change):
     model = vx.load(module, processor=processor, device="cpu")
     read = model._read
 
-    def changed(picture, question):
+    def changed(picture: Any, question: str) -> tuple[Any, dict[Any, Any]]:
         prompt, inputs = read(picture, question)
         return prompt, {**inputs, "pixel_values": change(inputs["pixel_values"])}
 
@@ -74,7 +81,9 @@ def tiles_of(name, change):
         ("qwen2_vl", lambda patches: patches[:, :-3], "which are not"),
     ],
 )
-def test_tiles_and_patches_of_another_number_are_refused(name, change, message, noise_picture):
+def test_tiles_and_patches_of_another_number_are_refused(
+    name: str, change: Callable[..., Any], message: str, noise_picture: np.ndarray
+) -> None:
     model = tiles_of(name, change)
     with pytest.raises(vx.InvalidInput, match=message):
         model.encode(vx.Example(noise_picture, QUESTION))

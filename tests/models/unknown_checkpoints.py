@@ -1,14 +1,16 @@
 """Makers of tiny models that write their answer in ways that no adapter knows."""
 
+from typing import Any
+
 import transformers as tf
 from checkpoints import bert_settings, chat, text_settings, vision_settings, word_pieces
 from more_checkpoints import idefics2, number, pieces
 
-SIZE = {"size": {"height": 32, "width": 32}}
-CROP = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+SIZE: dict[str, Any] = {"size": {"height": 32, "width": 32}}
+CROP: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 
 
-def video_llava():
+def video_llava() -> tuple[Any, Any]:
     """Gives the picture in a tensor of another name."""
     words = pieces("<image>", "<video>")
     config = tf.VideoLlavaConfig(
@@ -29,7 +31,7 @@ def video_llava():
     return tf.VideoLlavaForConditionalGeneration(config), processor
 
 
-def blip_caption():
+def blip_caption() -> tuple[Any, Any]:
     """Shows the picture to its decoder by cross-attention alone."""
     words = word_pieces()
     marks = {"bos_token_id": 5, "pad_token_id": 0, "sep_token_id": 3, "eos_token_id": 3}
@@ -44,7 +46,7 @@ def blip_caption():
     return tf.BlipForConditionalGeneration(config), processor
 
 
-def pix2struct():
+def pix2struct() -> tuple[Any, Any]:
     """Draws the question into the picture."""
     words = pieces("<unk>")
     small = {"hidden_size": 32, "d_ff": 48, "d_kv": 8}
@@ -60,7 +62,7 @@ def pix2struct():
     return tf.Pix2StructForConditionalGeneration(config), processor
 
 
-def blip2():
+def blip2() -> tuple[Any, Any]:
     """Its processor makes another number of picture tokens than the network."""
     words = pieces()
     small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -83,14 +85,14 @@ def blip2():
     return tf.Blip2ForConditionalGeneration(config), processor
 
 
-def idefics2_split():
+def idefics2_split() -> tuple[Any, Any]:
     """Five tensors of one picture, and nobody says how they lie in it."""
     module, processor = idefics2()
     processor.image_processor.do_image_splitting = True
     return module, processor
 
 
-def internvl():
+def internvl() -> tuple[Any, Any]:
     """Tiles in a batch of their own."""
     words = pieces(
         start_image_token="<img>",

@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -21,7 +24,7 @@ REQUIRED = os.environ.get("VQA_EXPLAIN_REQUIRE_BROWSER") == "1"
 
 
 @contextmanager
-def opened_browser():
+def opened_browser() -> Iterator[Browser]:
     """Playwright's browser; the test is skipped, or fails where one is required, if there is none."""
     if CHROMIUM is None:
         if REQUIRED:
@@ -40,7 +43,7 @@ def opened_browser():
 
 
 @contextmanager
-def watched_page(browser, **settings):
+def watched_page(browser: Browser, **settings: Any) -> Iterator[tuple[Page, list[Any]]]:
     """A page, and what went wrong in it: errors, and requests that leave the machine."""
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **settings})
     page, wrong = context.new_page(), []
@@ -61,7 +64,7 @@ def watched_page(browser, **settings):
         context.close()
 
 
-def keep_screenshot(page, part=""):
+def keep_screenshot(page: Page, part: str = "") -> None:
     """A picture of the page, named by the running test, in the folder that VQA_EXPLAIN_SCREENSHOTS names, if it does."""
     folder = os.environ.get("VQA_EXPLAIN_SCREENSHOTS")
     if folder:
@@ -71,7 +74,7 @@ def keep_screenshot(page, part=""):
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
-def axe_problems(page, folder, within="body"):
+def axe_problems(page: Any, folder: Any, within: str = "body") -> Any:
     """What axe-core finds: [rule, elements]; the test is skipped where npm cannot get it."""
     script = folder / "node_modules/axe-core/axe.min.js"
     command = ["npm", "install", "--silent", "--prefix", str(folder), "axe-core@4"]
@@ -85,14 +88,14 @@ def axe_problems(page, folder, within="body"):
     )
 
 
-def free_port():
+def free_port() -> Any:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
 @contextmanager
-def notebook_server(application, folder):
+def notebook_server(application: Any, folder: Any) -> Iterator[str]:
     """JupyterLab ("lab") or Notebook 7 ("notebook") over a folder; gives its address."""
     port = free_port()
     own = {
@@ -129,7 +132,7 @@ def notebook_server(application, folder):
         server.wait(20)
 
 
-def write_notebook(path, *cells):
+def write_notebook(path: Path, *cells: Any) -> None:
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     body = [
         {
@@ -149,7 +152,7 @@ def write_notebook(path, *cells):
     )
 
 
-def run_all(page, address, application, name):
+def run_all(page: Any, address: Any, application: Any, name: str) -> None:
     """Opens a notebook, waits for its kernel, and runs all cells without waiting for them."""
     where = {"lab": f"{address}/lab/tree/{name}", "notebook": f"{address}/notebooks/{name}"}[
         application

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from vqa_explain.viewer.bundle import MODULES, STATIC, script
 HERE = Path(__file__).parent
 
 
-def node(*arguments):
+def node(*arguments: Any) -> subprocess.CompletedProcess[str]:
     if shutil.which("node") is None:
         pytest.skip("no node on this machine")
     return subprocess.run(
@@ -19,13 +20,13 @@ def node(*arguments):
     )
 
 
-def test_pure_modules_pass_their_own_tests():
+def test_pure_modules_pass_their_own_tests() -> None:
     done = node("--test", *sorted((HERE / "js").glob("*.test.mjs")))
     assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("entry", ["widget", "page"])
-def test_the_joined_modules_are_one_valid_module(entry, tmp_path):
+def test_the_joined_modules_are_one_valid_module(entry: str, tmp_path: Path) -> None:
     joined = script(entry)
     assert not any(line.startswith("import ") for line in joined.splitlines())
     (tmp_path / "joined.mjs").write_text(joined)
@@ -33,7 +34,7 @@ def test_the_joined_modules_are_one_valid_module(entry, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_every_module_is_small_and_known():
+def test_every_module_is_small_and_known() -> None:
     files = {path.stem: path.read_text().splitlines() for path in STATIC.glob("*.js")}
     assert set(files) == {*MODULES, "widget", "page"}
     assert max(map(len, files.values())) < 400

@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from browser import (
@@ -35,7 +37,7 @@ CALM = (
 
 
 @pytest.fixture(scope="module", params=["lab", "notebook"])
-def live(request, tmp_path_factory):
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(page, what went wrong, run Python and get JSON) with the viewer in a notebook."""
     folder = tmp_path_factory.mktemp(request.param)
     write_notebook(folder / "v.ipynb", SETUP, "viewer")
@@ -47,7 +49,7 @@ def live(request, tmp_path_factory):
         run_all(page, address, request.param, "v.ipynb")
         page.wait_for_selector("[data-ready]", timeout=120_000)
 
-        def python(expression):
+        def python(expression: str) -> Any:
             path = folder / "value.json"
             path.unlink(missing_ok=True)
             code = f"json.dump({expression}, open({str(path)!r}, 'w'))"
@@ -62,22 +64,22 @@ def live(request, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def screenshot(live):
+def screenshot(live: Any) -> Iterator[None]:
     """One of every test, kept where VQA_EXPLAIN_SCREENSHOTS says."""
     yield
     keep_screenshot(live[0])
 
 
-def settled(page, python):
+def settled(page: Any, python: Any) -> None:
     assert python("viewer.wait(120)")
     page.wait_for_timeout(300)
 
 
-def first(page, selector):
+def first(page: Any, selector: str) -> Any:
     return page.locator(".vx-root").first.locator(selector)
 
 
-def test_examples_stream_in_and_a_bad_one_does_not_stop_the_rest(live):
+def test_examples_stream_in_and_a_bad_one_does_not_stop_the_rest(live: Any) -> None:
     page, _, python, _ = live
     settled(page, python)
     states = python("[e['state'] for e in viewer.entries]")
@@ -86,7 +88,7 @@ def test_examples_stream_in_and_a_bad_one_does_not_stop_the_rest(live):
     assert "does not exist" in first(page, ".vx-entry").nth(4).inner_text()
 
 
-def test_what_is_shown_is_what_python_has(live):
+def test_what_is_shown_is_what_python_has(live: Any) -> None:
     page, _, python, _ = live
     words = python("[(w.text, w.value) for w in viewer.explanation.words]")
     for index, (text, value) in enumerate(words):
@@ -102,7 +104,7 @@ def test_what_is_shown_is_what_python_has(live):
     assert f"{100 * best[1]:.1f}%" in rows[0]
 
 
-def test_choosing_goes_both_ways_and_both_views_follow(live):
+def test_choosing_goes_both_ways_and_both_views_follow(live: Any) -> None:
     page, _, python, _ = live
     first(page, ".vx-entry").nth(2).click()
     settled(page, python)
@@ -115,7 +117,7 @@ def test_choosing_goes_both_ways_and_both_views_follow(live):
     assert first(page, ".vx-edit").input_value() == python("viewer.examples[1].question")
 
 
-def test_a_second_answer_becomes_the_contrast(live):
+def test_a_second_answer_becomes_the_contrast(live: Any) -> None:
     page, _, python, _ = live
     other = python("viewer.explanation.answers[1].text")
     first(page, ".vx-why").first.click()
@@ -129,7 +131,7 @@ def test_a_second_answer_becomes_the_contrast(live):
     settled(page, python)
 
 
-def test_taking_words_and_regions_away_asks_the_model(live):
+def test_taking_words_and_regions_away_asks_the_model(live: Any) -> None:
     page, _, python, _ = live
     first(page, '[data-word="1"]').click()
     page.wait_for_selector(".vx-change", timeout=30_000)
@@ -157,7 +159,7 @@ def test_taking_words_and_regions_away_asks_the_model(live):
     assert first(page, ".vx-dropped").count() == 0
 
 
-def test_editing_the_question_asks_again(live):
+def test_editing_the_question_asks_again(live: Any) -> None:
     page, _, python, _ = live
     first(page, ".vx-edit").fill("Is there a circle?")
     page.wait_for_selector(".vx-now", timeout=30_000)
@@ -167,7 +169,7 @@ def test_editing_the_question_asks_again(live):
     assert f"now: {found}" in first(page, ".vx-whatif").inner_text()
 
 
-def test_the_form_sets_the_method_and_its_parameters(live):
+def test_the_form_sets_the_method_and_its_parameters(live: Any) -> None:
     page, _, python, folder = live
     form = first(page, ".vx-form")
     form.get_by_label("method", exact=True).select_option("integrated_gradients")
@@ -189,24 +191,24 @@ def test_the_form_sets_the_method_and_its_parameters(live):
     page.screenshot(path=str(folder / "viewer.png"))
 
 
-def compare_with(page, python, text):
+def compare_with(page: Any, python: Any, text: str) -> None:
     choice = first(page, "select[aria-label='compare with']")
     choice.select_option(choice.locator("option", has_text=text).first.get_attribute("value"))
     settled(page, python)
 
 
-def agreement(page):
+def agreement(page: Any) -> Any:
     return first(page, ".vx-agreement").inner_text()
 
 
-def expected_rank(python):
+def expected_rank(python: Any) -> Any:
     """Spearman of the two explanations' players by the Python values, without ties."""
     code = "[[part['value'] for part in e['regions'] + e['words']] for e in (viewer.shown, viewer.compared)]"
     one, other = python(code)
     return spearmanr(one, other).statistic
 
 
-def test_two_methods_targets_models_or_examples_side_by_side(live):
+def test_two_methods_targets_models_or_examples_side_by_side(live: Any) -> None:
     page, _, python, _ = live
     answer = python("viewer.explanation.answers[1].text")
     for text, refused in (
@@ -233,7 +235,7 @@ def test_two_methods_targets_models_or_examples_side_by_side(live):
     assert first(page, "figure").count() == 2
 
 
-def test_dragging_with_shift_paints_regions_away(live):
+def test_dragging_with_shift_paints_regions_away(live: Any) -> None:
     page, _, python, _ = live
     box = first(page, "canvas").nth(1).bounding_box()
     page.keyboard.down("Shift")
@@ -254,12 +256,12 @@ def test_dragging_with_shift_paints_regions_away(live):
     first(page, "button:has-text('Reset')").click()
 
 
-def test_the_live_viewer_is_accessible(live):
+def test_the_live_viewer_is_accessible(live: Any) -> None:
     page, _, _, folder = live
     assert axe_problems(page, folder, ".vx-root") == []
 
 
-def test_a_cell_run_again_shows_a_new_viewer_and_the_old_one_goes_on(live):
+def test_a_cell_run_again_shows_a_new_viewer_and_the_old_one_goes_on(live: Any) -> None:
     page, _, python, _ = live
     cell = {"code": SETUP.replace("viewer", "again"), "store_history": False}
     page.evaluate(
@@ -275,7 +277,7 @@ def test_a_cell_run_again_shows_a_new_viewer_and_the_old_one_goes_on(live):
     assert first(page, ".vx-edit").input_value() == python("viewer.explanation.question")
 
 
-def test_a_filter_fetches_other_examples(live):
+def test_a_filter_fetches_other_examples(live: Any) -> None:
     page, _, python, _ = live
     python("setattr(viewer, '_dataset', [e for e in data if e.answer])")
     form = first(page, ".vx-form")
@@ -287,7 +289,7 @@ def test_a_filter_fetches_other_examples(live):
     assert first(page, ".vx-entry").count() == 2
 
 
-def test_long_work_can_be_cancelled(live):
+def test_long_work_can_be_cancelled(live: Any) -> None:
     page, _, python, _ = live
     python("viewer._desk.set_method('shapley', {'budget': 1000000})")
     first(page, ".vx-cancel").first.click(timeout=30_000)
@@ -297,14 +299,14 @@ def test_long_work_can_be_cancelled(live):
     python("viewer._desk.close()")
 
 
-def test_an_explanation_shows_itself(live):
+def test_an_explanation_shows_itself(live: Any) -> None:
     _, _, python, _ = live
     kinds = python("sorted(vx.explain(model, data[0], method='saliency')._repr_mimebundle_())")
     assert "application/vnd.jupyter.widget-view+json" in kinds
     assert {"text/html", "text/plain"} <= set(kinds)
 
 
-def test_a_kernel_that_ended_or_began_again_is_said_and_the_rest_stays(live):
+def test_a_kernel_that_ended_or_began_again_is_said_and_the_rest_stays(live: Any) -> None:
     page, wrong, _, folder = live
     end = "restartKernel" if folder.name.startswith("lab") else "shutdown"
     page.evaluate(

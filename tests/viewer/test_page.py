@@ -3,11 +3,14 @@
 import dataclasses
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from browser import axe_problems, opened_browser, watched_page
+from playwright.sync_api import Locator, Page
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
@@ -27,14 +30,14 @@ HOSTILE = [
 
 
 def made(
-    question="What color is the circle?",
-    side=60,
-    grid=6,
-    words=None,
-    interactions=True,
-    seed=0,
-    size=None,
-):
+    question: str = "What color is the circle?",
+    side: int = 60,
+    grid: int = 6,
+    words: list[tuple[int, int]] | None = None,
+    interactions: bool = True,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+) -> vx.Explanation:
     """An explanation of known values."""
     rng = np.random.default_rng(seed)
     height, width = size or (side, side)
@@ -81,27 +84,27 @@ def made(
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser() -> Iterator[Any]:
     with opened_browser() as opened:
         yield opened
 
 
-def opened(page, path, explained):
+def opened(page: Page, path: Path, explained: list[vx.Explanation]) -> None:
     path.write_text(page_of(explained))
     page.goto(path.as_uri())
     page.wait_for_selector("#viewer[data-ready]")
     page.mouse.move(0, 0)
 
 
-def said(page):
+def said(page: Page) -> str:
     return page.locator(".vx-said").inner_text()
 
 
-def number(text):
+def number(text: str) -> float:
     return float(text.replace("−", "-").replace("+", ""))
 
 
-def at_region(page, canvas, explanation, region):
+def at_region(page: Page, canvas: Locator, explanation: vx.Explanation, region: int) -> None:
     """The pointer over the middle of a region on a canvas."""
     box = canvas.bounding_box()
     left, top, right, bottom = explanation.regions[region].box
@@ -112,7 +115,7 @@ def at_region(page, canvas, explanation, region):
     )
 
 
-def test_pointing_says_the_values_of_python(browser, tmp_path):
+def test_pointing_says_the_values_of_python(browser: Any, tmp_path: Path) -> None:
     why = made()
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
@@ -135,7 +138,9 @@ def test_pointing_says_the_values_of_python(browser, tmp_path):
         assert wrong == []
 
 
-def test_pointing_at_a_word_draws_the_regions_that_it_works_with(browser, tmp_path):
+def test_pointing_at_a_word_draws_the_regions_that_it_works_with(
+    browser: Any, tmp_path: Path
+) -> None:
     why = made()
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
@@ -150,7 +155,7 @@ def test_pointing_at_a_word_draws_the_regions_that_it_works_with(browser, tmp_pa
         assert wrong == []
 
 
-def test_keys_reach_every_region_word_and_view(browser, tmp_path):
+def test_keys_reach_every_region_word_and_view(browser: Any, tmp_path: Path) -> None:
     why = made()
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
@@ -174,7 +179,7 @@ def test_keys_reach_every_region_word_and_view(browser, tmp_path):
         assert wrong == []
 
 
-def test_drawing_controls_change_the_picture(browser, tmp_path):
+def test_drawing_controls_change_the_picture(browser: Any, tmp_path: Path) -> None:
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [made()])
         picture = "() => document.querySelectorAll('canvas')[1].toDataURL()"
@@ -194,7 +199,9 @@ def test_drawing_controls_change_the_picture(browser, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_notes_are_on_the_screen_with_those_of_a_compared_one(browser, tmp_path, scheme):
+def test_notes_are_on_the_screen_with_those_of_a_compared_one(
+    browser: Any, tmp_path: Path, scheme: str
+) -> None:
     one, other = (
         dataclasses.replace(made(seed=i), notes=notes)
         for i, notes in enumerate([(), ("it is <b>0</b>",)])
@@ -218,7 +225,7 @@ def test_notes_are_on_the_screen_with_those_of_a_compared_one(browser, tmp_path,
         assert wrong == []
 
 
-def test_two_explanations_are_compared(browser, tmp_path):
+def test_two_explanations_are_compared(browser: Any, tmp_path: Path) -> None:
     one, other = made(), made(seed=1)
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [one, other])
@@ -238,7 +245,7 @@ def test_two_explanations_are_compared(browser, tmp_path):
 
 
 @pytest.mark.parametrize("question", HOSTILE)
-def test_hostile_text_is_text(browser, tmp_path, question):
+def test_hostile_text_is_text(browser: Any, tmp_path: Path, question: str) -> None:
     why = made(question)
     label = Answer(question[:300], 0.75, 0)
     why = Explanation(
@@ -256,7 +263,9 @@ def test_hostile_text_is_text(browser, tmp_path, question):
         assert wrong == []
 
 
-def test_words_of_a_right_to_left_question_run_from_right_to_left(browser, tmp_path):
+def test_words_of_a_right_to_left_question_run_from_right_to_left(
+    browser: Any, tmp_path: Path
+) -> None:
     question = "ما لون الدائرة الكبيرة؟"
     spans = [(0, 2), (3, 6), (7, 14), (15, 22)]
     with watched_page(browser) as (page, wrong):
@@ -268,7 +277,9 @@ def test_words_of_a_right_to_left_question_run_from_right_to_left(browser, tmp_p
         assert wrong == []
 
 
-def test_the_cursor_is_linked_where_pictures_are_divided_differently(browser, tmp_path):
+def test_the_cursor_is_linked_where_pictures_are_divided_differently(
+    browser: Any, tmp_path: Path
+) -> None:
     one, other = made(grid=6), made(grid=3, seed=1)
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [one, other])
@@ -289,7 +300,7 @@ def test_the_cursor_is_linked_where_pictures_are_divided_differently(browser, tm
         assert wrong == []
 
 
-def test_a_page_cannot_be_made_to_run_another_script(browser, tmp_path):
+def test_a_page_cannot_be_made_to_run_another_script(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text(
         page_of([made()]).replace("</main>", "</main><script>document.title='owned'</script>")
@@ -303,7 +314,7 @@ def test_a_page_cannot_be_made_to_run_another_script(browser, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("wide", [420, 1280])
-def test_axe_finds_nothing(browser, tmp_path, scheme, wide):
+def test_axe_finds_nothing(browser: Any, tmp_path: Path, scheme: str, wide: int) -> None:
     with watched_page(
         browser, color_scheme=scheme, viewport={"width": wide, "height": 900}, bypass_csp=True
     ) as (
@@ -316,7 +327,7 @@ def test_axe_finds_nothing(browser, tmp_path, scheme, wide):
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_hover_paints_within_a_frame(browser, tmp_path):
+def test_a_hover_paints_within_a_frame(browser: Any, tmp_path: Path) -> None:
     """1,000 × 1,000 pixels and 60 players; the time is printed, and only a gross failure fails."""
     why = made("a b c d e f g h i j k", grid=7, size=(1000, 1000))
     with watched_page(browser) as (page, wrong):
@@ -330,7 +341,9 @@ def test_a_hover_paints_within_a_frame(browser, tmp_path):
         assert wrong == []
 
 
-def test_twenty_explanations_take_less_than_five_megabytes(scenes_model, tmp_path):
+def test_twenty_explanations_take_less_than_five_megabytes(
+    scenes_model: vx.Model, tmp_path: Path
+) -> None:
     from skimage import data
 
     picture = data.astronaut()[:384, :384]
@@ -350,7 +363,7 @@ def test_twenty_explanations_take_less_than_five_megabytes(scenes_model, tmp_pat
     assert len(page_of(explained).encode()) < 5_000_000
 
 
-def test_view_makes_a_page_of_files(tmp_path):
+def test_view_makes_a_page_of_files(tmp_path: Path) -> None:
     import sys
 
     why = made()
@@ -372,7 +385,9 @@ def test_view_makes_a_page_of_files(tmp_path):
 
 @pytest.mark.parametrize("share", [0.02, 0.21, 0.5])
 @pytest.mark.parametrize("wide", [400, 1200])
-def test_the_shares_are_named_in_full_at_any_width(browser, tmp_path, share, wide):
+def test_the_shares_are_named_in_full_at_any_width(
+    browser: Any, tmp_path: Path, share: float, wide: int
+) -> None:
     why = dataclasses.replace(made(), share={"image": share, "text": 1 - share})
     with watched_page(browser, viewport={"width": wide, "height": 900}) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
@@ -386,7 +401,9 @@ def test_the_shares_are_named_in_full_at_any_width(browser, tmp_path, share, wid
         assert wrong == []
 
 
-def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(browser, tmp_path):
+def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(
+    browser: Any, tmp_path: Path
+) -> None:
     pairs, points = made(), made(interactions=False)
     pixels = dataclasses.replace(points, by_region=False)
     classifier = dataclasses.replace(pixels, question=None, words=(), share={"image": 1.0})
@@ -407,7 +424,9 @@ def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(browser, t
             assert wrong == []
 
 
-def test_mean_scores_are_drawn_from_the_smallest_to_the_largest(browser, tmp_path):
+def test_mean_scores_are_drawn_from_the_smallest_to_the_largest(
+    browser: Any, tmp_path: Path
+) -> None:
     """The region of the smallest value has no color, that of the largest has the full one."""
     values = 0.7 + 0.03 * np.random.default_rng(5).random(36)
     why = made(interactions=False)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,21 +18,21 @@ from vqa_explain.viewer.payload import NOWHERE, packed, raw
 
 
 @pytest.fixture
-def data():
+def data() -> list[Any]:
     return [vx.load_dataset("scenes:test")[i] for i in range(3)]
 
 
-def made(model, dataset, **settings):
+def made(model: Any, dataset: list[Any] | list[vx.Example], **settings: Any) -> vx.Viewer:
     viewer = vx.Viewer(model, dataset, **{"method": "saliency", **settings})
     assert viewer.wait(120)
     return viewer
 
 
-def test_what_is_sent_is_the_explanation(scenes_model, data):
+def test_what_is_sent_is_the_explanation(scenes_model: vx.Model, data: list[Any]) -> None:
     viewer = made(scenes_model, data, method="interactions", budget=700)
     why, sent = viewer.explanation, viewer.shown
 
-    def array(name):
+    def array(name: str) -> np.ndarray:
         return np.frombuffer(sent[name]["data"], sent[name]["type"]).reshape(sent[name]["shape"])
 
     np.testing.assert_array_equal(array("labels"), np.where(why.labels < 0, NOWHERE, why.labels))
@@ -47,7 +49,7 @@ def test_what_is_sent_is_the_explanation(scenes_model, data):
     ]
 
 
-def test_packing_is_deflated_base64():
+def test_packing_is_deflated_base64() -> None:
     import base64
     import zlib
 
@@ -61,7 +63,7 @@ def test_packing_is_deflated_base64():
     assert (found["type"], found["shape"]) == ("float32", [3, 4])
 
 
-def test_selecting_shows_what_is_kept_at_once(scenes_model, data):
+def test_selecting_shows_what_is_kept_at_once(scenes_model: vx.Model, data: list[Any]) -> None:
     viewer = made(scenes_model, data)
     calls = []
     scenes_model.module.register_forward_hook(lambda *_: calls.append(1))
@@ -72,7 +74,7 @@ def test_selecting_shows_what_is_kept_at_once(scenes_model, data):
     scenes_model.module._forward_hooks.clear()
 
 
-def test_an_empty_data_set_shows_nothing(scenes_model):
+def test_an_empty_data_set_shows_nothing(scenes_model: vx.Model) -> None:
     viewer = made(scenes_model, [])
     assert viewer.entries == []
     assert viewer.explanation is None
@@ -80,7 +82,7 @@ def test_an_empty_data_set_shows_nothing(scenes_model):
         viewer.to_html("x.html")
 
 
-def test_examples_without_labels_have_no_outcome(scenes_model, data):
+def test_examples_without_labels_have_no_outcome(scenes_model: vx.Model, data: list[Any]) -> None:
     viewer = made(scenes_model, [vx.Example(data[0].image, data[0].question)])
     assert viewer.entries[0]["correct"] is None
     assert viewer.shown["label"] is None
@@ -90,11 +92,11 @@ def test_examples_without_labels_have_no_outcome(scenes_model, data):
 class Failing(nn.Module):
     """Raises or gives NaN for dark pictures."""
 
-    def __init__(self, how):
+    def __init__(self, how: str) -> None:
         super().__init__()
         self.how, self.weight = how, nn.Parameter(torch.ones(2, 192))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if float(x.mean()) < 0.1:
             if self.how == "raises":
                 raise RuntimeError("the model broke")
@@ -103,7 +105,7 @@ class Failing(nn.Module):
 
 
 @pytest.mark.parametrize(("how", "words"), [("raises", "the model broke"), ("nan", "NaN")])
-def test_a_models_failure_is_shown_in_its_place(how, words):
+def test_a_models_failure_is_shown_in_its_place(how: str, words: str) -> None:
     model = vx.load(Failing(how), transform=ToTensor(), labels=["a", "b"], device="cpu")
     bright, dark = np.full((8, 8, 3), 200, np.uint8), np.zeros((8, 8, 3), np.uint8)
     viewer = made(model, [vx.Example(p) for p in (bright, dark, bright)])
@@ -111,7 +113,9 @@ def test_a_models_failure_is_shown_in_its_place(how, words):
     assert words in viewer.entries[1]["message"]
 
 
-def test_a_wrong_message_is_said_and_changes_nothing(scenes_model, data):
+def test_a_wrong_message_is_said_and_changes_nothing(
+    scenes_model: vx.Model, data: list[Any]
+) -> None:
     viewer = made(scenes_model, data)
     viewer._on_message(viewer, {"action": "method", "method": "shapely", "parameters": {}}, [])
     assert "did you mean 'shapley'" in viewer.problem
@@ -122,7 +126,7 @@ def test_a_wrong_message_is_said_and_changes_nothing(scenes_model, data):
     assert "budget 3" in viewer.entries[0]["message"]
 
 
-def test_filters_take_what_fits(scenes_model, data):
+def test_filters_take_what_fits(scenes_model: vx.Model, data: list[Any]) -> None:
     viewer = made(scenes_model, data)
     viewer._on_message(viewer, {"action": "fetch", "filter": "incorrect", "count": 2}, [])
     assert viewer.wait(60)
@@ -135,17 +139,19 @@ def test_filters_take_what_fits(scenes_model, data):
 
 
 @pytest.mark.parametrize("dataset", ["scenes:test", 7, {"a": 1}])
-def test_a_data_set_is_an_iterable_of_examples(scenes_model, dataset):
+def test_a_data_set_is_an_iterable_of_examples(
+    scenes_model: vx.Model, dataset: str | int | dict[str, int]
+) -> None:
     with pytest.raises(vx.InvalidInput, match="sequence of Examples"):
         vx.Viewer(scenes_model, dataset)
     with pytest.raises(vx.InvalidInput, match="did you mean"):
         vx.Viewer(scenes_model, [], method="salience")
 
 
-def test_the_latest_of_a_name_wins_and_any_can_be_cancelled():
+def test_the_latest_of_a_name_wins_and_any_can_be_cancelled() -> None:
     worker, done, started, go_on = Worker(), [], threading.Event(), threading.Event()
 
-    def slow(cancelled):
+    def slow(cancelled: Any) -> None:
         started.set()
         go_on.wait(10)
         if cancelled():
@@ -164,7 +170,7 @@ def test_the_latest_of_a_name_wins_and_any_can_be_cancelled():
     assert done == ["new", "second"]
 
 
-def test_python_may_end_while_it_works():
+def test_python_may_end_while_it_works() -> None:
     script = """
 import vqa_explain as vx
 viewer = vx.Viewer(vx.load("scenes", device="cpu"), vx.load_dataset("scenes:test")[:4], method="shapley")
@@ -177,12 +183,14 @@ while all(entry["state"] == "waiting" for entry in viewer.entries):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_page_of_a_viewer_holds_what_is_kept(scenes_model, data, tmp_path):
+def test_the_page_of_a_viewer_holds_what_is_kept(
+    scenes_model: vx.Model, data: list[Any], tmp_path: Path
+) -> None:
     text = made(scenes_model, data).to_html(tmp_path / "page.html").read_text()
     assert all(example.question in text for example in data)
 
 
-def test_it_composes_with_other_widgets(scenes_model, data):
+def test_it_composes_with_other_widgets(scenes_model: vx.Model, data: list[Any]) -> None:
     import ipywidgets
 
     viewer, number, seen = made(scenes_model, data), ipywidgets.IntText(0), []
@@ -206,8 +214,14 @@ def test_it_composes_with_other_widgets(scenes_model, data):
     ],
 )
 def test_what_is_set_beside_is_what_was_asked(
-    scenes_model, data, what, which, question, method, target
-):
+    scenes_model: vx.Model,
+    data: list[Any],
+    what: str,
+    which: str | int,
+    question: int,
+    method: str,
+    target: str | int | None,
+) -> None:
     other = vx.load("easy-vqa", device="cpu")
     viewer = made(scenes_model, data, others=[other])
     viewer._on_message(viewer, {"action": "compare", "what": what, "which": which}, [])
@@ -220,7 +234,9 @@ def test_what_is_set_beside_is_what_was_asked(
     assert viewer.compared["model"] == model.name
 
 
-def test_a_comparison_that_fails_leaves_the_explanation(scenes_model, data):
+def test_a_comparison_that_fails_leaves_the_explanation(
+    scenes_model: vx.Model, data: list[Any]
+) -> None:
     viewer = made(scenes_model, data)
     viewer._on_message(viewer, {"action": "compare", "what": "answer", "which": "seventeen"}, [])
     assert viewer.wait(60)

@@ -318,7 +318,8 @@ class Table:
         mask, boxes = found.get("mask"), found.get("boxes")
         if mask is not None and mask != "":
             pixels = read_image(self.folder / mask if isinstance(mask, str) else mask)
-            return (pixels.max(axis=2) > 127)[None]
+            result: np.ndarray | None = (pixels.max(axis=2) > 127)[None]
+            return result
         corners = _corners(boxes, self.fields.get("boxes", ""))
         if not len(corners):
             return None
@@ -384,7 +385,8 @@ def _corners(value: Any, column: str) -> np.ndarray:
             f"column {column!r} holds {str(value)[:60]!r} for boxes; write "
             "[[left, top, right, bottom], …] in pixels"
         ) from error
-    return np.rint(corners).astype(int)
+    result: np.ndarray = np.rint(corners).astype(int)
+    return result
 
 
 def _edges(box: Any) -> list[float]:

@@ -41,9 +41,10 @@ class EasyVQA(Indexed):
 
     @cached_property
     def _rows(self) -> list[tuple[str, str, int]]:
-        return json.loads(
+        result: list[tuple[str, str, int]] = json.loads(
             (package_folder() / self.split / "questions.json").read_text(encoding="utf-8")
         )
+        return result
 
     def __len__(self) -> int:
         return len(self._rows)

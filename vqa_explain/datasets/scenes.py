@@ -357,21 +357,24 @@ def plan(
 
 def _distance(shape: str, u: np.ndarray, v: np.ndarray, r: float) -> np.ndarray:
     """Signed distance (pixels, negative inside) to a shape of circumscribed radius r; u right, v down."""
+    slope = 0.8660254 * np.abs(u)
+    upward = np.maximum(slope - 0.5 * v, v) - 0.5 * r
+    distance: np.ndarray
     if shape == "circle":
-        return np.hypot(u, v) - r
-    if shape == "ring":
-        return np.abs(np.hypot(u, v) - 0.74 * r) - 0.24 * r
-    if shape == "square":
-        return np.maximum(np.abs(u), np.abs(v)) - 0.8 * r
-    if shape == "cross":
+        distance = np.hypot(u, v) - r
+    elif shape == "ring":
+        distance = np.abs(np.hypot(u, v) - 0.74 * r) - 0.24 * r
+    elif shape == "square":
+        distance = np.maximum(np.abs(u), np.abs(v)) - 0.8 * r
+    elif shape == "cross":
         a, b = np.abs(u), np.abs(v)
         arm, half = 0.95 * r, 0.3 * r
-        return np.minimum(np.maximum(a - arm, b - half), np.maximum(a - half, b - arm))
-    s = 0.8660254 * np.abs(u)
-    up = np.maximum(s - 0.5 * v, v) - 0.5 * r
-    if shape == "triangle":
-        return np.maximum(s - 0.5 * (v - 0.15 * r), v - 0.15 * r) - 0.55 * r
-    return np.minimum(up, np.maximum(s + 0.5 * v, -v) - 0.5 * r)  # star: two opposite triangles
+        distance = np.minimum(np.maximum(a - arm, b - half), np.maximum(a - half, b - arm))
+    elif shape == "triangle":
+        distance = np.maximum(slope - 0.5 * (v - 0.15 * r), v - 0.15 * r) - 0.55 * r
+    else:  # star: two opposite triangles
+        distance = np.minimum(upward, np.maximum(slope + 0.5 * v, -v) - 0.5 * r)
+    return distance
 
 
 _GRID = np.arange(SIZE, dtype=np.float32) + 0.5

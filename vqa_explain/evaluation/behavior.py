@@ -209,7 +209,8 @@ def _encoded(model: Model, example: Example) -> Encoded | None:
             encoded = cast(OpenModel, model).with_answers(encoded, ANSWERS)
         return encoded
 
-    return _or_none(encode)
+    result: Encoded | None = _or_none(encode)
+    return result
 
 
 def _or_none(function: Callable[[], Any]) -> Any:

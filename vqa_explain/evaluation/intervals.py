@@ -85,7 +85,8 @@ def paired_interval(base: np.ndarray, other: np.ndarray) -> Interval:
 
 def _numbers(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, dtype=float)
-    return values[np.isfinite(values)]
+    result: np.ndarray = values[np.isfinite(values)]
+    return result
 
 
 def _is_share(values: np.ndarray, bounds: Bounds) -> bool:

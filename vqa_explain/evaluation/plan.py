@@ -133,7 +133,8 @@ def _bytes(value: Any) -> bytes:
     if not isinstance(value, torch.Tensor):
         return repr(value).encode()
     scales = repr(value).encode() if value.is_quantized else b""
-    return bits(value).tobytes() + scales
+    result: bytes = bits(value).tobytes() + scales
+    return result
 
 
 def data_fingerprint(dataset: Any) -> str:

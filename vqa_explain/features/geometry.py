@@ -93,12 +93,14 @@ class Axis:
         shared = np.clip(np.minimum(high, pixels + 1) - np.maximum(low, pixels), 0, None)
         nothing = shared.sum(axis=0) <= 0  # an element without an extent lies on one pixel
         shared[self.nearest[nothing], np.flatnonzero(nothing)] = 1
-        return shared / shared.sum(axis=0) * self.inside
+        result: np.ndarray = shared / shared.sum(axis=0) * self.inside
+        return result
 
     @cached_property
     def nearest(self) -> np.ndarray:
         """(F,) the pixel that each element's center lies on."""
-        return np.clip(np.floor(self.centers + 1e-9).astype(int), 0, self.size - 1)
+        result: np.ndarray = np.clip(np.floor(self.centers + 1e-9).astype(int), 0, self.size - 1)
+        return result
 
     @cached_property
     def seen(self) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +158,8 @@ class AlignedGeometry(Geometry):
 
     @cached_property
     def inside(self) -> np.ndarray:
-        return self.rows.inside[:, None] & self.columns.inside[None, :]
+        result: np.ndarray = self.rows.inside[:, None] & self.columns.inside[None, :]
+        return result
 
     @property
     def extents(self) -> tuple[float, float]:
@@ -253,7 +256,8 @@ class ScatteredGeometry(Geometry):
     def _nearest(self) -> np.ndarray:
         """(H', W', 2) the pixel on which each element's center lies."""
         most = np.array(self.original) - 1
-        return np.clip(np.floor(self.points).astype(int), 0, most)
+        result: np.ndarray = np.clip(np.floor(self.points).astype(int), 0, most)
+        return result
 
     def to_original(self, values: np.ndarray) -> np.ndarray:
         """Spreads each element's value evenly over the pixels nearest to it, or puts it on its own."""
@@ -293,7 +297,8 @@ class ScatteredGeometry(Geometry):
 
 def _pairs(shown: np.ndarray) -> np.ndarray:
     """(H', W' - 1) bool: which neighbors in a row both show the picture."""
-    return shown[:, 1:] & shown[:, :-1]
+    result: np.ndarray = shown[:, 1:] & shown[:, :-1]
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,7 +329,8 @@ class BoxGeometry(Geometry):
     def shares(self) -> np.ndarray:
         """(R, 4) the boxes as shares of the picture's sides."""
         height, width = self.original
-        return self.boxes / np.array([width, height, width, height], dtype=float)
+        result: np.ndarray = self.boxes / np.array([width, height, width, height], dtype=float)
+        return result
 
     def _slices(self) -> list[tuple[slice, slice]]:
         """Rows and columns of each box, of at least one pixel within the picture."""

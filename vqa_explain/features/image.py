@@ -26,7 +26,8 @@ def _blur(pixels: Tensor, _seed: int) -> Tensor:
     size = [2 * max(0, min(int(2 * sigma), side - 1)) + 1 for side in pixels.shape[-1:-3:-1]]
     # In half precision a wide kernel takes minutes on a CPU, and loses digits.
     wide = pixels.float() if pixels.dtype in (torch.float16, torch.bfloat16) else pixels
-    return gaussian_blur(wide, size, [sigma, sigma]).to(pixels)
+    result: Tensor = gaussian_blur(wide, size, [sigma, sigma]).to(pixels)
+    return result
 
 
 def _mean(pixels: Tensor, _seed: int) -> Tensor:
@@ -87,7 +88,8 @@ def blank(pixels: Tensor, fill: str, seed: int) -> Tensor:
     key = (fill, seed, pixels._version)
     if key not in known:
         known[key] = BLANKS[fill](pixels, seed)
-    return known[key]
+    result: Tensor = known[key]
+    return result
 
 
 def baseline(

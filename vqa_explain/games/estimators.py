@@ -226,7 +226,8 @@ class Draws:
 
     @property
     def players(self) -> int:
-        return self.parts[0][0].shape[1]
+        result: int = self.parts[0][0].shape[1]
+        return result
 
     def __len__(self) -> int:
         """The number of coalitions."""
@@ -286,7 +287,8 @@ def shapley_kernel(rows: np.ndarray) -> np.ndarray:
     """The Shapley kernel over the probability of a coalition whose size is uniform, mean 1 over sizes or so."""
     players = rows.shape[1]
     size = rows.sum(axis=1)
-    return players**2 / 4 / (size * (players - size))
+    result: np.ndarray = players**2 / 4 / (size * (players - size))
+    return result
 
 
 def paired_draws(

@@ -126,7 +126,8 @@ def _weights(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         neither = np.where(t < p - 1, p * (p - 1) / ((p - t) * (p - t - 1)), 0.0)
     one = -p * (p - 1) / (t * (p - t))
     present = rows[:, pairs[:, 0]].astype(np.int8) + rows[:, pairs[:, 1]]
-    return np.choose(present, [neither[:, None], one[:, None], both[:, None]])
+    result: np.ndarray = np.choose(present, [neither[:, None], one[:, None], both[:, None]])
+    return result
 
 
 def faithful_interactions(

@@ -13,6 +13,7 @@ only a prior: estimates are corrected by what the process misses.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,15 +51,15 @@ class _Prior:
         return kernel
 
 
-def _symmetric(sums: list) -> list:
+def _symmetric(sums: list[Any]) -> list[Any]:
     """Elementary symmetric polynomials e_0 … e_5 of numbers whose sums of powers 1 … 5 these are (Newton)."""
-    found: list = [1.0]
+    found: list[Any] = [1.0]
     for d in range(1, 6):
         found.append(sum((-1) ** (k - 1) * found[d - k] * sums[k - 1] for k in range(1, d + 1)) / d)
     return found
 
 
-def _without(found: list, z: np.ndarray) -> list:
+def _without(found: list[Any], z: np.ndarray) -> list[Any]:
     """The same without one number z."""
     left = [found[0]]
     for d in range(1, 6):
@@ -93,7 +94,8 @@ class Proxy:
             2 * weight / degree * left[degree - 1]
             for weight, degree in zip(self.prior.weights, self.prior.degrees, strict=True)
         )
-        return self.mean @ (z * slopes)
+        result: np.ndarray = self.mean @ (z * slopes)
+        return result
 
     def interactions(self, pairs: np.ndarray) -> np.ndarray:
         """(M,) the Shapley interactions of its even products."""
@@ -111,7 +113,7 @@ class Proxy:
         return found
 
     @staticmethod
-    def _sums(z: np.ndarray) -> list:
+    def _sums(z: np.ndarray) -> list[np.ndarray]:
         return _symmetric([(z**k).sum(axis=1) for k in range(1, 6)])
 
 

@@ -148,7 +148,8 @@ def _attention(
             if attn_mask.dtype == torch.bool
             else scores + attn_mask
         )
-    return _Halved.apply(scores.softmax(dim=-1) @ value)
+    result: Tensor = _Halved.apply(scores.softmax(dim=-1) @ value)
+    return result
 
 
 @register_method(

@@ -110,4 +110,5 @@ def _chosen(values: np.ndarray, cross: np.ndarray, players: int) -> np.ndarray:
     """The values of `cross` among those of all pairs i < j, which come row by row."""
     square = np.zeros((players, players))
     square[np.triu_indices(players, 1)] = values
-    return (square + square.T)[cross[:, 0], cross[:, 1]]
+    result: np.ndarray = (square + square.T)[cross[:, 0], cross[:, 1]]
+    return result

@@ -135,7 +135,7 @@ class Shapley(OverPlayers):
             )
         check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
         rng = np.random.default_rng(task.seed)
-        rounds = {
+        rounds: Callable[[], Iterator[Round]] = {
             "permutation": lambda: estimators.permutation(game, players, rng, self.budget),
             "kernel": lambda: estimators.kernel(game, players, rng, self.budget),
         }.get(self.estimator, lambda: pairs.adjusted(game, players, rng, self.budget))

@@ -115,7 +115,8 @@ def project(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         rows: (N, K) each question's mean over pictures.
         columns: (N, K) each picture's mean over questions.
     """
-    return rows + columns - rows.mean(axis=0)
+    result: np.ndarray = rows + columns - rows.mean(axis=0)
+    return result
 
 
 def additive(

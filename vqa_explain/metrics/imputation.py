@@ -25,9 +25,10 @@ def imputed(frame: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np
         return frame
     noise = NOISE * rng.standard_normal((len(frame), int(gone.sum())))
     if gone.all():
-        return (frame.mean(axis=(1, 2), keepdims=True) + noise.reshape(frame.shape)).astype(
-            frame.dtype
-        )
+        result: np.ndarray = (
+            frame.mean(axis=(1, 2), keepdims=True) + noise.reshape(frame.shape)
+        ).astype(frame.dtype)
+        return result
     height, width = gone.shape
     number = np.full(gone.shape, -1)
     number[gone] = np.arange(gone.sum())

@@ -113,7 +113,8 @@ class BlipModel:
         return candidates_of(encoded).firsts(found.logits[0])
 
     def _embed(self, ids: Tensor) -> Tensor:
-        return self.module.text_encoder.embeddings.word_embeddings(ids)
+        result: Tensor = self.module.text_encoder.embeddings.word_embeddings(ids)
+        return result
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone(), "question": self._embed(encoded.ids).detach()}
@@ -131,7 +132,8 @@ class BlipModel:
             return self._answer(encoded, self._see(leaves["image"]), leaves["question"], heard)
 
     def _see(self, pixels: Tensor) -> Tensor:
-        return self.module.vision_model(pixel_values=pixels).last_hidden_state
+        result: Tensor = self.module.vision_model(pixel_values=pixels).last_hidden_state
+        return result
 
     def _answer(self, encoded: Encoded, seen: Tensor, words: Tensor, heard: Tensor) -> Tensor:
         """Scores (B, K) from image states (B, N, D), word embeddings (B, T, D) and what is heard (B, T)."""

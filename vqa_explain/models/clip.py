@@ -37,14 +37,16 @@ FITS = ("fits",)
 def _pooled(output: Any) -> Tensor:
     """Unit vectors (B, D) of a tower's output."""
     features = output if isinstance(output, Tensor) else output.pooler_output
-    return features / features.norm(dim=-1, keepdim=True)
+    result: Tensor = features / features.norm(dim=-1, keepdim=True)
+    return result
 
 
 def _scored(module: Any, similarity: Tensor) -> Tensor:
     """Logits of cosines: scaled, and shifted where the network has a bias (SigLIP)."""
     bias = getattr(module, "logit_bias", None)
     logits = similarity * module.logit_scale.exp()
-    return logits if bias is None else logits + bias
+    result: Tensor = logits if bias is None else logits + bias
+    return result
 
 
 def _padding(module: Any) -> dict[str, Any]:
@@ -94,7 +96,8 @@ class ClipModel:
         if padding:  # SigLIP's authors call it without a mask: it was trained to read its padding
             inputs.pop("attention_mask", None)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.module.dtype)
-        return self.module(**inputs).logits_per_image
+        result: Tensor = self.module(**inputs).logits_per_image
+        return result
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {"image": encoded.pixels.clone(), "question": self._words(encoded.ids).detach()}

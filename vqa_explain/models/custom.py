@@ -154,7 +154,8 @@ class CustomModel:
                 "its words with embedding="
             )
         try:
-            return self.module.get_submodule(path if path is not None else found[0])
+            result: nn.Module = self.module.get_submodule(path if path is not None else found[0])
+            return result
         except AttributeError as error:
             raise InvalidInput(
                 f"model {self.name!r} has no layer {path!r}; its embeddings: {found}"
@@ -162,7 +163,8 @@ class CustomModel:
 
     def _stand_in(self) -> int:
         if isinstance(self._text, Mapping):
-            return self._text.get("<pad>", 0)
+            result: int = self._text.get("<pad>", 0)
+            return result
         return stand_in(self._text, "mask") if hasattr(self._text, "mask_token_id") else 0
 
     def encode(self, example: Example) -> Encoded:

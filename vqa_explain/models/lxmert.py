@@ -119,7 +119,8 @@ class LxmertModel:
         return {"image": encoded.pixels.clone(), "question": self._words(encoded.ids).detach()}
 
     def _words(self, ids: Tensor) -> Tensor:
-        return self.module.lxmert.embeddings.word_embeddings(ids)
+        result: Tensor = self.module.lxmert.embeddings.word_embeddings(ids)
+        return result
 
     def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
         # An absent box has no value that a leaf could take: the nearest is the mean of all boxes.
@@ -146,13 +147,14 @@ class LxmertModel:
         if seen is not None:
             places = places * seen[:, :, None]
         with words_replaced(self.module.lxmert.embeddings.word_embeddings, words):
-            return self.module(
+            result: Tensor = self.module(
                 input_ids=encoded.ids.expand(batch, -1),
                 visual_feats=image[..., 0].transpose(1, 2).expand(batch, -1, -1),
                 visual_pos=places,
                 attention_mask=heard,
                 visual_attention_mask=seen,
             ).question_answering_score
+            return result
 
     def streams(self, encoded: Encoded) -> Streams:
         """One forward pass whose attention can be differentiated, layer by layer."""

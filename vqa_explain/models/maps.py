@@ -172,7 +172,8 @@ def _order(model: Model, encoded: Encoded, path: str, maps: Tensor) -> str | Non
     def measure() -> str | None:
         return channel_order(layer_states(model, encoded, path), encoded.pixels, shape)
 
-    return _once(model, encoded, ("order", path, *shape), measure)
+    result: str | None = _once(model, encoded, ("order", path, *shape), measure)
+    return result
 
 
 def sequence_positions(model: Model, encoded: Encoded, length: int, path: str) -> Positions:

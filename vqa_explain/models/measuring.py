@@ -155,7 +155,8 @@ def _beyond_a_scale(before: np.ndarray, after: np.ndarray, untouched: np.ndarray
     known, became = before[untouched], after[untouched]
     spread = known.var()
     scale = ((known - known.mean()) * became).mean() / spread if spread > 1e-12 else 1.0
-    return np.abs(after - became.mean() - scale * (before - known.mean()))
+    result: np.ndarray = np.abs(after - became.mean() - scale * (before - known.mean()))
+    return result
 
 
 def _refuse_random(prepare: Prepare, picture: np.ndarray, name: str) -> None:
@@ -304,7 +305,8 @@ def _geometry(
 def _inner(inside: np.ndarray) -> np.ndarray:
     """(F,) bool: which elements are inside with both of their neighbors."""
     wide = np.pad(inside, 1)
-    return inside & wide[2:] & wide[:-2]
+    result: np.ndarray = inside & wide[2:] & wide[:-2]
+    return result
 
 
 def _axis(size: int, places: np.ndarray, own: np.ndarray, other: np.ndarray) -> Axis | None:
@@ -330,7 +332,8 @@ def _continued(centers: np.ndarray, own: np.ndarray) -> np.ndarray:
     numbers = np.flatnonzero(own)
     step = float(np.median(np.diff(centers[own]))) if len(numbers) > 1 else 0.0
     nearest = numbers[np.abs(np.arange(len(own))[:, None] - numbers).argmin(axis=1)]
-    return centers[nearest] + (np.arange(len(own)) - nearest) * step
+    result: np.ndarray = centers[nearest] + (np.arange(len(own)) - nearest) * step
+    return result
 
 
 def _resized(size: int, centers: np.ndarray, inside: np.ndarray) -> Axis | None:

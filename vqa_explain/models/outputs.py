@@ -135,4 +135,5 @@ def _sums_to_one(scores: Tensor) -> bool:
     if scores.shape[1] < 2 or lowest < 0 or (lowest == 0 and not half):
         return False
     spread = 4 * torch.finfo(scores.dtype).eps * scores.shape[1] ** 0.5
-    return abs(float(in_float64(scores.detach()).sum()) - 1) < spread
+    result: bool = abs(float(in_float64(scores.detach()).sum()) - 1) < spread
+    return result

@@ -83,11 +83,10 @@ def timm_transform(module: nn.Module) -> Any:
     """The transform that a timm model was trained with; `None` for others."""
     if not hasattr(module, "pretrained_cfg"):
         return None
-    import timm
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
 
-    return timm.data.create_transform(
-        **timm.data.resolve_model_data_config(module), is_training=False
-    )
+    return create_transform(**resolve_model_data_config(module), is_training=False)
 
 
 def timm_labels(module: nn.Module) -> tuple[str, ...]:
@@ -97,9 +96,9 @@ def timm_labels(module: nn.Module) -> tuple[str, ...]:
         return ()
     if known.get("label_names"):
         return tuple(known["label_names"])
-    import timm
+    from timm.data.imagenet_info import ImageNetInfo
 
-    names = timm.data.ImageNetInfo()
+    names = ImageNetInfo()
     count = getattr(module, "num_classes", 0)
     return (
         tuple(names.index_to_description(i) for i in range(count))

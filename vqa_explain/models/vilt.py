@@ -106,7 +106,8 @@ class ViltModel:
         picture, question = Image.fromarray(encoded.picture), encoded.example.question
         inputs = self.processor(images=picture, text=question, return_tensors="pt").to(self.device)
         with torch.random.fork_rng(devices=[]):  # it draws the order of its patches
-            return self.module(**inputs).logits
+            result: Tensor = self.module(**inputs).logits
+            return result
 
     def leaves(self, encoded: Encoded) -> Leaves:
         words = self._embeddings.text_embeddings.word_embeddings(encoded.ids)
@@ -134,7 +135,8 @@ class ViltModel:
         of_one = max(
             config.intermediate_size, config.hidden_size, config.num_attention_heads * states
         )
-        return states * of_one * self._embeddings.cls_token.element_size()
+        result: int = states * of_one * self._embeddings.cls_token.element_size()
+        return result
 
     def attention(self, encoded: Encoded) -> Attention:
         leaves = self.leaves(encoded)
@@ -175,9 +177,10 @@ class ViltModel:
     def plain_answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
         """Answer logits (B, K) by `transformers`' own forward; the arguments are those of `answer_scores`."""
         with parameters_frozen(self.module):
-            return self.module(
+            result: Tensor = self.module(
                 inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen
             ).logits
+            return result
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """Image tokens (B, 1 + patches, D) in raster order behind the image's own first token."""

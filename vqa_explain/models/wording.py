@@ -100,7 +100,7 @@ def stand_in(tokenizer: Any, fill: str) -> int:
             f"the tokenizer has no token that could stand for an absent word (fill {fill!r}): no mask, pad, "
             "end or unknown token; give it one of them"
         )
-    return found
+    return int(found)
 
 
 def all_absent(ids: Tensor, tokens: tuple[Token, ...], absent: int) -> Tensor:

@@ -160,9 +160,13 @@ class _Convolution:
             )
         given = (x, weight, self.bias, *self.geometry)
         if other is None:
-            return library._convolution_pointwise(*given, name, numbers, "")
+            result: Tensor = library._convolution_pointwise(*given, name, numbers, "")
+            return result
         act = None if name == "none" else name
-        return library._convolution_pointwise_.binary(other, *given, "add", 1.0, act, numbers, "")
+        added: Tensor = library._convolution_pointwise_.binary(
+            other, *given, "add", 1.0, act, numbers, ""
+        )
+        return added
 
 
 @dataclass
@@ -248,7 +252,7 @@ def _extend(plan: Plan, number: int, made: _Convolution) -> None:
     ):
         made.weight, made.bias = (
             w.detach() for w in fuse_conv_bn_weights(made.weight, made.bias, *scale)
-        )  # type: ignore[arg-type]
+        )
         plan.done[after], last = 0, after
     after = follower(*SUMS)
     if after is not None and (other := _addend(operations, number, last, after)) is not None:
@@ -342,7 +346,7 @@ class Followed(TorchFunctionMode):
         return output
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call] # torch's
         if kind is None and self._at < len(self._plan.operations):
             raise Strayed(f"only {self._at} operations of {len(self._plan.operations)}")
 

@@ -119,7 +119,8 @@ def _block(layer: Any, states: Tensor, mask: Tensor | None, read: Tensor | None 
     own = layer.attention.output(
         _attend(layer.attention.attention, query, key, value, mask), states
     ).add_(states)
-    return layer.output(_widened(layer.intermediate, layer.layernorm_after(own)), own)
+    result: Tensor = layer.output(_widened(layer.intermediate, layer.layernorm_after(own)), own)
+    return result
 
 
 def _first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
@@ -141,7 +142,8 @@ def _first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
     if attend.value.bias is not None:
         mixed = mixed + attend.value.bias
     own = layer.attention.output(mixed[:, None], states[:, :1]) + states[:, :1]
-    return layer.output(layer.intermediate(layer.layernorm_after(own)), own)
+    result: Tensor = layer.output(layer.intermediate(layer.layernorm_after(own)), own)
+    return result
 
 
 def _attend(attend: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -161,12 +163,13 @@ def _attend(attend: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
     scores = torch.baddbmm(
         added, query, key.transpose(1, 2), alpha=1 / math.sqrt(width), beta=float(mask is not None)
     )
-    return (
+    result: Tensor = (
         torch.bmm(scores.softmax(dim=-1), value)
         .unflatten(0, (-1, count))
         .transpose(1, 2)
         .flatten(2)
     )
+    return result
 
 
 def _widened(layer: Any, given: Tensor) -> Tensor:
@@ -176,4 +179,7 @@ def _widened(layer: Any, given: Tensor) -> Tensor:
         wide: Tensor = layer(given)
         return wide
     dense = layer.dense
-    return torch.ops.mkldnn._linear_pointwise(given, dense.weight, dense.bias, "gelu", [], "none")
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(
+        given, dense.weight, dense.bias, "gelu", [], "none"
+    )
+    return result

@@ -150,7 +150,8 @@ class Decoding:
     def logits(self, states: Tensor) -> Tensor:
         """Logits (…, V) of the next token from the decoder's states (…, D)."""
         found = self._head(states)
-        return found if self._cap is None else torch.tanh(found / self._cap) * self._cap
+        result: Tensor = found if self._cap is None else torch.tanh(found / self._cap) * self._cap
+        return result
 
     def first(self, states: Tensor, ids: Tensor) -> Tensor:
         """Log-probabilities (B, K, 1) of each answer's first token, of ids (K, A), from states (B, N, D)."""

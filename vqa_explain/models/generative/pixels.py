@@ -315,9 +315,10 @@ def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
 
 def _assembled(tiles: Tensor, columns: int) -> Tensor:
     """The frame (1, 3, rows · h, columns · w) of tiles (N, 3, h, w) in raster order."""
-    return (
+    result: Tensor = (
         tiles.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)[None]
     )
+    return result
 
 
 def _any_resolution(values: Tensor, steps: Any, size: tuple[int, int]) -> Tiles:
