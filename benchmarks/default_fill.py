@@ -55,8 +55,8 @@ def main() -> None:
                         Target(index, None, "log_probability"),
                         Target(None, function=_right(index)),
                     )
-                    game = Game(model, encoded, players, {"image": image, "text": text}, targets)
-                    scores, right = (game.facing(target, game.cost)(rows) for target in targets)
+                    game = Game(model, encoded, players, {"image": image, "question": text}, targets)
+                    scores, right = (game.for_target(target, game.cost)(rows) for target in targets)
                     found.setdefault((image, text), []).append(
                         (float(right.mean()), float(scores.mean()))
                     )

@@ -87,7 +87,7 @@ def measure(
         encoded = model.encode(example)
         players = make_players(encoded)
         target = Target(find_answer(model.labels or (), str(example.answer)), None, "probability")
-        game = Game(model, encoded, players, {"image": "drop", "text": "mask"}, target)
+        game = Game(model, encoded, players, {"image": "drop", "question": "mask"}, target)
         patches = why.image.reshape(8, 12, 8, 12).sum(axis=(1, 3)).ravel()
         values = np.concatenate([patches, [w.value for w in why.words]])
         truth = example.truth

@@ -156,7 +156,7 @@ def coalitions_per_second(device: str, count: int) -> None:
         players = make_players(encoded, 7)
         target = Target(0)
         game = Game(model, encoded, players, {"image": "mean"}, (target,), seed=0)
-        game = game.facing(target, Cost())
+        game = game.for_target(target, Cost())
         rng = np.random.default_rng(0)
 
         def coalitions(game: Game = game, rng: np.random.Generator = rng) -> np.ndarray:

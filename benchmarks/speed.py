@@ -82,7 +82,7 @@ def leaves_of(model: Model, example: Example, image: str) -> tuple[tuple, tuple,
     """Leaves, baselines and the predicted answer's score as Captum takes them."""
     encoded = model.encode(example)
     leaves, index = model.leaves(encoded), answers(model, encoded)[0].index
-    start = model.baselines(encoded, {"image": image, "text": "mask"}, 0)
+    start = model.baselines(encoded, {"image": image, "question": "mask"}, 0)
 
     def forward(image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         return by_itself(model, image, text)[:, index]
@@ -241,7 +241,7 @@ def ablation(
 def new_game(model: Model, example: Example, grid: int = 7) -> Game:
     """The predicted answer's game of a grid × grid and all words, with nothing known."""
     encoded = model.encode(example)
-    fills = {"image": "drop", "text": "mask"}
+    fills = {"image": "drop", "question": "mask"}
     target = Target(answers(model, encoded)[0].index)
     return Game(model, encoded, make_players(encoded, grid), fills, target, cost=Cost())
 

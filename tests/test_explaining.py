@@ -53,7 +53,7 @@ def test_scores_are_logit_log_probability_and_probability(
 def test_what_an_explanation_carries(why: vx.Explanation, scene: vx.Example) -> None:
     assert why.image.shape == scene.image.shape[:2]
     assert sum(why.share.values()) == pytest.approx(1)
-    assert why.share["text"] == pytest.approx(
+    assert why.share["question"] == pytest.approx(
         sum(abs(w.value) for w in why.words) / sum(abs(v.value) for v in (*why.words, *why.regions))
     )
     assert why.error == max(v.error for v in (*why.words, *why.regions))

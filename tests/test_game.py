@@ -20,7 +20,7 @@ def new_game(model: Any, example: vx.Example, fill: str = "drop", **options: Any
         model,
         encoded,
         make_players(encoded),
-        {"image": fill, "text": "mask"},
+        {"image": fill, "question": "mask"},
         Target(16),
         **options,
     )

@@ -65,9 +65,10 @@ def test_a_mask_is_the_player_that_the_network_misses(
     hidden = encoded.pixels.clone()
     hidden[:, :, scene.masks[0]] = encoded.pixels.mean(dim=(2, 3))[0][:, None]
     with torch.no_grad():
-        words = scenes_model.leaves(encoded)["text"]
+        words = scenes_model.leaves(encoded)["question"]
         scores = scenes_model.scores(
-            encoded, {"image": torch.cat([encoded.pixels, hidden]), "text": words.repeat(2, 1, 1)}
+            encoded,
+            {"image": torch.cat([encoded.pixels, hidden]), "question": words.repeat(2, 1, 1)},
         )[:, scenes_model.labels.index(why.target)]
     assert why.regions[0].value == pytest.approx(float(scores[0] - scores[1]), abs=1e-4)
     assert len(why.regions) == len(scene.masks) + 1

@@ -1,11 +1,13 @@
-"""One question about one picture, and the reading of pictures from whatever the user has."""
+"""Examples: pictures, texts, videos and rows that a model is asked about, and the reading of pictures."""
 
 import os
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,8 +17,31 @@ MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 
 
 @dataclass(frozen=True, eq=False)
+class Given:
+    """One input of an example, as the user gave it.
+
+    Attributes:
+        name: such as "image", "question", "image 2", "system" or "patient".
+        kind: what the value is.
+        value: a picture as `read_image` takes it, a text, the pictures of a video's frames, or {column: value}.
+        turn: the number of the message that it is in; `None` where the example is no chat.
+        role: who speaks there.
+        fixed: whether its parts are no players unless one asks for them.
+    """
+
+    name: str
+    kind: Literal["image", "text", "video", "table"]
+    value: Any
+    turn: int | None = None
+    role: str = "user"
+    fixed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Example:
     """A picture with, perhaps, a question, the true answer, and what the answer depends on.
+
+    `Example.of` takes inputs of any number and kind, and `messages` a chat.
 
     Attributes:
         image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4); see `read_image`. An error, for an
@@ -30,9 +55,15 @@ class Example:
         about: indices into `masks` of the objects that the question is about.
         decisive: character spans (start, end) of the words that decide the answer.
         features, boxes: for models that see a detector's boxes: (R, F), and (R, 4) left, top, right, bottom in pixels.
+        inputs: name → picture, text, video or row, in place of `image` and `question`; see `Example.of`.
+        messages: a chat in the format of `transformers`, in place of all of these: mappings with "role" and "content",
+            which is a text, or a list of mappings of type "text", "image" or "video".
+
+    Raises:
+        InvalidInput: inputs are given in two ways, or a message is not in this format.
     """
 
-    image: Any
+    image: Any = None
     question: str | None = None
     answer: str | None = None
     id: str = ""
@@ -43,6 +74,53 @@ class Example:
     features: Any = None
     boxes: Any = None
     answers: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        short = self.image is not None or self.question is not None
+        if sum((short, self.inputs is not None, self.messages is not None)) > 1:
+            raise InvalidInput(
+                "an example is an image and a question, or inputs by name, or messages; give one of these"
+            )
+        if self.messages is not None:
+            _ = self.given  # a message that is not understood is refused here
+
+    @classmethod
+    def of(cls, inputs: Mapping[str, Any], **about: Any) -> "Example":
+        """An example of inputs of any number and kind.
+
+        Args:
+            inputs: name → a picture (a path, PIL image or array), a text, a video (a list of pictures, or an array
+                (F, H, W, 3)), or a row of a table ({column: value}). A text that ends as a picture's file does, such
+                as "a.png", is a path.
+            **about: the other attributes, such as `answer`.
+
+        Raises:
+            InvalidInput: there are none, or one is nothing of these.
+        """
+        if not isinstance(inputs, Mapping) or not inputs:
+            raise InvalidInput(
+                "inputs are given by name, such as {'image': picture, 'question': text}"
+            )
+        if set(inputs) <= {"image", "question"} and kind_of(inputs.get("image", "")) != "video":
+            return cls(**inputs, **about)
+        for name, value in inputs.items():
+            kind_of(value, name)
+        return cls(inputs=dict(inputs), **about)
+
+    @cached_property
+    def given(self) -> tuple[Given, ...]:
+        """Its inputs, in order."""
+        if self.messages is not None:
+            return _read_messages(self.messages)
+        if self.inputs is not None:
+            return tuple(Given(name, kind_of(v, name), v) for name, v in self.inputs.items())
+        found = [] if self.image is None else [Given("image", "image", self.image)]
+        return (
+            *found,
+            *([] if self.question is None else [Given("question", "text", self.question)]),
+        )
 
     @property
     def truth(self) -> np.ndarray | None:
@@ -52,19 +130,138 @@ class Example:
         return np.asarray(np.asarray(self.masks)[list(self.about)].any(axis=0))
 
 
+def kind_of(value: Any, name: str = "input") -> Literal["image", "text", "video", "table"]:
+    """What a value is.
+
+    Raises:
+        InvalidInput: it is no picture, text, video or row.
+    """
+    if isinstance(value, str):
+        return "image" if Path(value).suffix.lower() in _picture_suffixes() else "text"
+    if isinstance(value, os.PathLike | InvalidInput) or hasattr(value, "getbands"):
+        return "image"
+    if isinstance(value, Mapping) or (hasattr(value, "to_dict") and hasattr(value, "index")):
+        return "table"
+    if isinstance(value, list | tuple) and not any(np.isscalar(one) for one in value):
+        if not value:
+            raise InvalidInput(f"{name!r} is a video of 0 frames; give at least one picture")
+        return "video"
+    axes = getattr(value, "ndim", None)
+    if axes in (2, 3):
+        return "image"
+    if axes == 4:
+        if not len(value):
+            raise InvalidInput(f"{name!r} is a video of 0 frames; give at least one picture")
+        return "video"
+    raise InvalidInput(
+        f"{name!r} is a {type(value).__name__}, which is no picture, text, video or row of a table"
+    )
+
+
+@cache
+def _picture_suffixes() -> frozenset[str]:
+    from PIL import Image
+
+    return frozenset(Image.registered_extensions())
+
+
+ROLES = ("system", "user", "assistant")
+
+
+def _read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Given, ...]:
+    """The inputs of a chat: all but those of the last user's turn are fixed.
+
+    Raises:
+        InvalidInput: a message is not in the format of `transformers`, or no user speaks.
+    """
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence) or not messages:
+        raise InvalidInput(
+            'messages are a list such as [{"role": "user", "content": "What is this?"}], not '
+            f"{str(messages)[:60]!r}"
+        )
+    contents: list[tuple[int, str, str, Any]] = []  # turn, role, kind, value
+    for turn, message in enumerate(messages):
+        role = _role(message, turn)
+        contents += [(turn, role, kind, value) for kind, value in _contents(message, turn)]
+    spoken = [turn for turn, role, kind, _ in contents if role == "user" and kind == "text"]
+    if not spoken:
+        raise InvalidInput("no message of a user has a text; say what is asked")
+    names = _names(contents, last=spoken[-1])
+    return tuple(
+        Given(name, kind, value, turn, role, turn != spoken[-1])  # type: ignore[arg-type]
+        for name, (turn, role, kind, value) in zip(names, contents, strict=True)
+    )
+
+
+def _role(message: Any, turn: int) -> str:
+    role = message.get("role") if isinstance(message, Mapping) else None
+    if role not in ROLES or "content" not in message:
+        raise InvalidInput(
+            f'message {turn} must be a mapping with "content" and a "role" of {", ".join(ROLES)}; got '
+            f"{str(message)[:80]!r}"
+        )
+    return str(role)
+
+
+def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
+    """The kind and value of each content of a message."""
+    content = message["content"]
+    if isinstance(content, str):
+        return [("text", content)]
+    if not isinstance(content, Sequence) or not content:
+        raise InvalidInput(
+            f"the content of message {turn} must be a text or a list of contents, not {str(content)[:60]!r}"
+        )
+    found = []
+    for one in content:
+        kind = one.get("type") if isinstance(one, Mapping) else None
+        keys = {"text": ("text",), "image": ("image", "path", "url"), "video": ("video", "path")}
+        if kind not in keys:
+            raise InvalidInput(
+                f"message {turn} has content of type {kind!r}; known are {', '.join(keys)}"
+            )
+        value = next((one[key] for key in keys[kind] if one.get(key) is not None), None)
+        if value is None:
+            raise InvalidInput(
+                f"message {turn} has content of type {kind!r} without its {kind}; give it as {keys[kind][0]!r}"
+            )
+        got = "image" if kind == "image" and isinstance(value, str) else kind_of(value, kind)
+        if got != kind:
+            raise InvalidInput(f"message {turn} says that its content is {kind}, and it is {got}")
+        found.append((kind, value))
+    return found
+
+
+def _names(contents: Sequence[tuple[int, str, str, Any]], last: int) -> list[str]:
+    """A name for each content: "image 1", "system", "user 1", "assistant 1"; the last user's text is "question"."""
+    bases = []
+    for turn, role, kind, _ in contents:
+        if kind != "text":
+            bases.append(kind)
+        else:
+            bases.append("question" if turn == last else role)
+    names = []
+    for place, base in enumerate(bases):
+        # A chat may go on: its earlier turns are counted even where there is one.
+        several = bases.count(base) > 1 or base in ("user", "assistant")
+        names.append(f"{base} {bases[: place + 1].count(base)}" if several else base)
+    return names
+
+
 def check_readable(example: Example) -> None:
     """Finds an example that could not be read, before anything else is found wanting in it.
 
     Raises:
         InvalidInput: why it could not be read.
     """
-    if isinstance(example.image, InvalidInput):
-        raise example.image
+    for one in example.given:
+        if isinstance(one.value, InvalidInput):
+            raise one.value
 
 
 def is_readable(example: Example) -> bool:
     """Whether an example could be read (see `check_readable`)."""
-    return not isinstance(example.image, InvalidInput)
+    return not any(isinstance(one.value, InvalidInput) for one in example.given)
 
 
 def read_image(source: Any) -> np.ndarray:

@@ -258,7 +258,8 @@ class Explanation:
 
     def region_mask(self, number: int) -> np.ndarray:
         """(H, W) bool, the pixels of region `number` of the one picture."""
-        return self.labels == number
+        found: np.ndarray = self.labels == number
+        return found
 
     @property
     def explained(self) -> str:
@@ -519,7 +520,8 @@ class Explanation:
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         data["parts"] = [part.to_json() for part in self.parts]
         data["joint"] = [{"first": one.first, "second": one.second} for one in self.joint]
-        return json.loads(json.dumps(data, default=_as_json))
+        found: dict[str, Any] = json.loads(json.dumps(data, default=_as_json))
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes one file (safetensors, the rest as JSON in its header), atomically; `load_explanation` reads it."""

@@ -80,17 +80,16 @@ class Players:
 
     def _share(self, one: InputPlayers) -> np.ndarray:
         """(P_i,) the share of each player's elements that lies in one input: 1 where it is in no other."""
-        return np.divide(
-            one.division.area,
-            self.area[one.numbers],
-            out=np.ones(len(one.numbers)),
-            where=one.division.area < self.area[one.numbers],
-        )
+        mine, whole = one.division.area, self.area[one.numbers]
+        share: np.ndarray = np.ones(len(one.numbers))
+        np.divide(mine, whole, out=share, where=mine < whole)
+        return share
 
     def in_input(self, name: str, values: np.ndarray) -> np.ndarray:
         """(P_i,) what belongs to one input of values (P,): all of a player's value, but for one in several inputs."""
         one = self.of[name]
-        return values[one.numbers] * self._share(one)
+        mine: np.ndarray = values[one.numbers] * self._share(one)
+        return mine
 
     @property
     def unions(self) -> list[np.ndarray]:

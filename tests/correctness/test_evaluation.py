@@ -122,7 +122,7 @@ def test_accuracy_without_a_modality_counts_people_as_accuracy_does(
 ) -> None:
     example = vx.load_dataset(DATA)[0]
     encoded = scenes_model.encode(example)
-    leaves, fills = scenes_model.leaves(encoded), {"image": "constant", "text": "mask"}
+    leaves, fills = scenes_model.leaves(encoded), {"image": "constant", "question": "mask"}
     nothing = scenes_model.baselines(encoded, fills, 0)
     absent = "image" if metric == "accuracy_without_image" else "text"
     with torch.no_grad():
@@ -157,7 +157,7 @@ def test_an_answer_that_needs_no_input_is_said(scenes_model: vx.Model) -> None:
     for example in examples:
         why = vx.explain(scenes_model, example, method="leave_one_out", image_fill="blur")
         encoded = scenes_model.encode(example)
-        start = scenes_model.baselines(encoded, {"image": "blur", "text": "mask"}, 0)
+        start = scenes_model.baselines(encoded, {"image": "blur", "question": "mask"}, 0)
         with torch.no_grad():
             nothing = scenes_model.labels[int(scenes_model.scores(encoded, start).argmax())]
         assert why.answer_without_inputs == nothing

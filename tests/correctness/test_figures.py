@@ -65,7 +65,7 @@ def made(
         "image": np.asarray(values)[labels] / 6,
         "regions": tuple(RegionValue((i, 0, i + 1, 6), v, None) for i, v in enumerate(values)),
         "labels": labels,
-        "share": {"image": 0.8, "text": 0.2} if words else {"image": 1.0},
+        "share": {"image": 0.8, "question": 0.2} if words else {"image": 1.0},
         "error": 0.1,
         "error_kind": "largest standard error",
         "cost": Cost(1, 1, 0.5),
@@ -168,7 +168,7 @@ def test_each_scale_has_one_legend_with_its_unit(
     unit: str, pixels: bool, asked: bool, expected: list[str]
 ) -> None:
     words = (3.0, 0.25) if asked else ()
-    why = made((1.0, 2.0, 0.5), words, unit, by_region=not pixels)
+    why = made((1.0, 2.0, 0.5), words, unit, by_player=not pixels)
     figure = why.plot()
     said = texts_of(figure)
     for each in ("per pixel", "per region", "per word", "per region or word"):
@@ -186,7 +186,7 @@ def test_each_scale_has_one_legend_with_its_unit(
 def test_a_page_says_only_what_holds_of_all(
     unit: str, pixels: bool, asked: bool, expected: list[str]
 ) -> None:
-    why = made((1.0, 2.0, 0.5), (3.0, 0.25) if asked else (), unit, by_region=not pixels)
+    why = made((1.0, 2.0, 0.5), (3.0, 0.25) if asked else (), unit, by_player=not pixels)
     intro = page([why]).split("<main>")[1].split("</p>")[0]
     one_scale = expected == ["per region or word"]
     assert ("share one scale" in intro) == one_scale
@@ -194,7 +194,7 @@ def test_a_page_says_only_what_holds_of_all(
     assert ("word" in intro.lower()) == asked
     assert ("speaks for" in intro) == (unit == "points")
     if asked:  # with one of the other kind, neither sentence holds of both
-        other = made((1.0, 2.0), (1.0,), "points", by_region=not one_scale)
+        other = made((1.0, 2.0), (1.0,), "points", by_player=not one_scale)
         both = page([why, other]).split("<main>")[1].split("</p>")[0]
         assert "one scale" not in both
         assert "scales of their own" not in both
@@ -221,9 +221,9 @@ def test_mean_scores_are_shown_from_the_smallest_to_the_largest() -> None:
 def test_mean_scores_below_zero_and_places_that_were_not_seen() -> None:
     labels = np.array([[0, 1, -1]], dtype=np.int32)
     picture = np.full((1, 3, 3), 120, dtype=np.uint8)
-    for by_region in (True, False):
+    for by_player in (True, False):
         why = made(
-            (-5.0, -4.0), (), "mean score", labels=labels, picture=picture, by_region=by_region,
+            (-5.0, -4.0), (), "mean score", labels=labels, picture=picture, by_player=by_player,
             image=np.array([[-5.0, -4.0, 0.0]]),
         )  # fmt: skip
         assert (why.map_colors.bare, why.map_colors.full) == (-5.0, -4.0)
@@ -236,7 +236,7 @@ def test_one_pixel_with_a_value_is_seen() -> None:
     image[3, 4] = 2.0
     labels = np.zeros((30, 30), dtype=np.int32)
     picture = np.zeros((30, 30, 3), dtype=np.uint8)
-    why = made((2.0,), (), image=image, labels=labels, picture=picture, by_region=False)
+    why = made((2.0,), (), image=image, labels=labels, picture=picture, by_player=False)
     shown = drawn(why.plot(views=["signed"]))
     assert shown[3, 4].tolist() != shown[0, 0].tolist()
     assert why.heat[1] == 2.0

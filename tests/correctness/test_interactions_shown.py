@@ -50,7 +50,7 @@ def made(
         "image": np.ones(labels.shape),
         "regions": tuple(RegionValue((i, 0, i + 1, 4), 7.0, 0.1) for i in range(regions)),
         "labels": labels,
-        "share": {"image": 0.5, "text": 0.5},
+        "share": {"image": 0.5, "question": 0.5},
         "error": 1.0,
         "error_kind": "largest standard error",
         "cost": Cost(budget, 0, 0.5),

@@ -159,15 +159,19 @@ def test_ten_answers_need_no_note(reading: vx.CustomModel) -> None:
 # What cannot be measured → the metric, the example's truth, and what is said.
 FULL, EMPTY = np.ones((1, 8, 8), bool), np.zeros((1, 8, 8), bool)
 NOT_MEASURED = {
-    "text players of a classifier": ("deletion:players=text", {}, "the model takes no question"),
-    "insertion": ("insertion:players=text", {}, "the model takes no question"),
+    "text players of a classifier": (
+        "deletion:players=question",
+        {},
+        "the model takes no question",
+    ),
+    "insertion": ("insertion:players=question", {}, "the model takes no question"),
     "accuracy as they leave": (
-        "perturbation_positive:players=text",
+        "perturbation_positive:players=question",
         {},
         "the model takes no question",
     ),
     "accuracy as others leave": (
-        "perturbation_negative:players=text",
+        "perturbation_negative:players=question",
         {},
         "the model takes no question",
     ),

@@ -771,7 +771,7 @@ def test_how_words_are_read_is_compared(folder: Path, tmp_path: Path, what: Any)
         return vx.CustomModel(Reading(), image=image, labels=labels, device="cpu", **more)
 
     data = [vx.Example(**{**vars(e), "question": "is zebra gnu zebra"}) for e in rows(folder)]
-    metrics = ["sparseness", "deletion:players=text,steps=3"]
+    metrics = ["sparseness", "deletion:players=question,steps=3"]
     for model in (build(VOCABULARY), build(SWAPPED)):
         found = run(model, data, tmp_path / "run", metrics=metrics)
     fresh = run(build(SWAPPED), data, tmp_path / "fresh", metrics=metrics)

@@ -309,7 +309,7 @@ def test_the_answer_without_inputs_is_the_plain_call_of_absent_words(
         model, noise_picture, QUESTION, method=method, image_fill="constant", regions=2, **budget
     )
     encoded = model.encode(vx.Example(noise_picture, QUESTION))
-    blank = model.baselines(encoded, {"image": "constant", "text": "mask"}, 0)["image"]
+    blank = model.baselines(encoded, {"image": "constant", "question": "mask"}, 0)["image"]
     best = plain(net, blank, torch.zeros_like(NUMBERS)).argmax()
     assert why.answer_without_inputs == LABELS[best]
 
@@ -344,6 +344,8 @@ def test_words_of_a_checkpoint_pass_the_embedding_alone(
     if model.labels is None:
         one, other = (model.with_answers(each, ["yes", "no"], 0) for each in (one, other))
     with torch.no_grad():
-        found = model.scores(one, {**model.leaves(one), "text": model.leaves(other)["text"]})
+        found = model.scores(
+            one, {**model.leaves(one), "question": model.leaves(other)["question"]}
+        )
         expected = model.plain_scores(replace(other, pixels=other.pixels.clone()))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)

@@ -158,7 +158,7 @@ def test_every_place_says_the_methods_unit(explained: Callable[..., Any], method
         assert unit.adds_up == ("points of" in text), place
     assert sent["addsUp"] == unit.adds_up
     claims = "share one scale: points" in page([why])
-    assert claims == (unit.adds_up and why.by_region)  # a pixel's value is on no scale of a word's
+    assert claims == (unit.adds_up and why.by_player)  # a pixel's value is on no scale of a word's
     assert ("no shares" in repr(why) or "none: values" in repr(why)) == (not unit.shared)
 
 

@@ -16,11 +16,11 @@ def test_occlusion_equals_captum(
 ) -> None:
     encoded = scenes_model.encode(scene)
     leaves = scenes_model.leaves(encoded)
-    start = scenes_model.baselines(encoded, {"image": "mean", "text": "mask"}, 0)
+    start = scenes_model.baselines(encoded, {"image": "mean", "question": "mask"}, 0)
 
     def forward(image: Any) -> torch.Tensor:
-        text = leaves["text"].expand(len(image), -1, -1)
-        return scenes_model.scores(encoded, {"image": image, "text": text})[
+        text = leaves["question"].expand(len(image), -1, -1)
+        return scenes_model.scores(encoded, {"image": image, "question": text})[
             :, scenes_model.labels.index("yes")
         ]
 
@@ -46,19 +46,19 @@ def test_occlusion_of_words_equals_captum_feature_ablation(
 ) -> None:
     encoded = scenes_model.encode(scene)
     leaves = scenes_model.leaves(encoded)
-    start = scenes_model.baselines(encoded, {"image": "mean", "text": "mask"}, 0)
+    start = scenes_model.baselines(encoded, {"image": "mean", "question": "mask"}, 0)
     owner = torch.tensor([t.word + 1 for t in encoded.tokens])
 
     def forward(text: str) -> torch.Tensor:
         image = leaves["image"].expand(len(text), -1, -1, -1)
-        return scenes_model.scores(encoded, {"image": image, "text": text})[
+        return scenes_model.scores(encoded, {"image": image, "question": text})[
             :, scenes_model.labels.index("no")
         ]
 
-    groups = owner[None, :, None].expand_as(leaves["text"])
+    groups = owner[None, :, None].expand_as(leaves["question"])
     with torch.no_grad():
         theirs = captum.attr.FeatureAblation(forward).attribute(
-            leaves["text"], baselines=start["text"], feature_mask=groups
+            leaves["question"], baselines=start["question"], feature_mask=groups
         )
     ours = vx.explain(scenes_model, scene, method="occlusion", target="no")
     expected = [
@@ -89,7 +89,7 @@ def test_ngrams_share_the_loss_of_their_words(scenes_model: vx.Model, scene: vx.
     from vqa_explain.features.regions import grid_regions
 
     division = grid_regions((96, 96), (8, 8))
-    fills = {"image": "mean", "text": "mask"}
+    fills = {"image": "mean", "question": "mask"}
     silent = scenes_model.coalition_scores(encoded, division, regions, said, fills, 0)
     full = scenes_model.coalition_scores(
         encoded, division, regions, torch.ones_like(said), fills, 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vqa_explain.games import proxy
-from vqa_explain.games.estimators import every_coalition, exact_shapley
+from vqa_explain.games.estimators import every_coalition, exact_shapley, run_until
 from vqa_explain.games.pairs import adjusted, exact_interactions
 
 

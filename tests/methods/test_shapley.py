@@ -11,6 +11,7 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.games.estimators import (
+    run_until,
     banzhaf,
     exact_banzhaf,
     exact_owen,

@@ -133,7 +133,7 @@ def test_smooth_rise_states_its_errors(linear: vx.Model, picture: np.ndarray) ->
 def test_smooth_rise_values_words_too(scenes_model: vx.Model, scene: vx.Example) -> None:
     why = vx.explain(scenes_model, scene, method="rise", budget=400)
     assert all(w.error > 0 for w in why.words)
-    assert not why.by_region
+    assert not why.by_player
     with pytest.raises(vx.InvalidInput, match="masks='regions'"):
         vx.explain(scenes_model, scene, method="rise", budget=400, image_fill="drop")
 

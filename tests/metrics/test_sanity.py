@@ -15,7 +15,7 @@ import vqa_explain as vx
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.methods import METHODS
-from vqa_explain.methods.base import from_cells, register_method
+from vqa_explain.methods.base import from_states, register_method
 from vqa_explain.metrics.sanity import randomised
 
 
@@ -78,7 +78,7 @@ def edges() -> Iterator[type[Any]]:
             cells = (
                 steps.reshape(rows, steps.shape[0] // rows, columns, -1).sum(axis=(1, 3)).ravel()
             )
-            return from_cells(task, cells, np.ones(len(task.encoded.tokens)), "none")
+            return from_states(task, cells, np.ones(len(task.encoded.tokens)), "none")
 
     yield Edges
     del METHODS["edges"]

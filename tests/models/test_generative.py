@@ -82,7 +82,7 @@ def test_an_absent_word_is_one_that_attention_does_not_see(
     said[0, gone] = False
     regions = grid_regions(encoded.geometry.frame, (1, 1))
     ours = model.coalition_scores(
-        encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "text": "pad"}, 0
+        encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "question": "pad"}, 0
     )
     inputs = plain_inputs(model, noise_picture)
     where = encoded.state.prompt.text[gone]
@@ -114,7 +114,7 @@ def test_coalitions_of_a_batch_hide_their_own_words_from_answers_of_several_toke
     said = torch.from_numpy(np.stack([~np.isin(words, some) for some in absent]))
     regions = grid_regions(encoded.geometry.frame, (1, 1))
     ours = model.coalition_scores(
-        encoded, regions, torch.ones(3, 1).bool(), said, {"image": "blur", "text": "pad"}, 0
+        encoded, regions, torch.ones(3, 1).bool(), said, {"image": "blur", "question": "pad"}, 0
     )
     for row, heard in zip(ours.numpy(), said.numpy(), strict=True):
         inputs = plain_inputs(model, noise_picture)
@@ -135,7 +135,7 @@ def test_dropping_is_as_hiding_from_attention(
     said = torch.from_numpy(np.random.default_rng(2).random((5, len(encoded.tokens))) < 0.7)
     said[:, [i for i, token in enumerate(encoded.tokens) if token.word < 0]] = True
     dropped = model.coalition_scores(
-        encoded, regions, shown, said, {"image": "drop", "text": "pad"}, 0
+        encoded, regions, shown, said, {"image": "drop", "question": "pad"}, 0
     )
     with torch.no_grad():
         given = model._received(encoded, encoded.pixels).times(torch.zeros(5, dtype=torch.long))
@@ -233,7 +233,7 @@ def test_one_token_of_an_answer_can_be_explained(
             grid_regions(encoded.geometry.frame, (1, 1)),
             torch.zeros(1, 1).bool(),
             torch.tensor([[token.word < 0 for token in encoded.tokens]]),
-            {"image": "blur", "text": "pad"},
+            {"image": "blur", "question": "pad"},
             0,
         )
     total = sum(w.value for w in why.words) + sum(r.value for r in why.regions)
@@ -254,7 +254,7 @@ def test_the_vision_encoder_runs_once_for_a_picture(
     try:
         regions = grid_regions(encoded.geometry.frame, (1, 1))
         said = torch.from_numpy(np.random.default_rng(2).random((16, len(encoded.tokens))) < 0.7)
-        fills = {"image": "blur", "text": "pad"}
+        fills = {"image": "blur", "question": "pad"}
         model.coalition_scores(encoded, regions, torch.ones(16, 1).bool(), said, fills, 0)
     finally:
         handle.remove()

@@ -46,7 +46,7 @@ def test_a_dropped_box_is_one_that_attention_does_not_see(
     said[0, 2] = False
     regions = grid_regions((5, 1), (5, 1))
     ours = model.coalition_scores(
-        encoded, regions, shown, said, {"image": "drop", "text": "pad"}, 0
+        encoded, regions, shown, said, {"image": "drop", "question": "pad"}, 0
     )
     with torch.no_grad():
         theirs = plain(

@@ -55,7 +55,7 @@ def test_leaving_a_patch_out_hits_the_region_where_it_lies(
     encoded = scenes_model.encode(scene)
     regions = grid_regions((96, 96), (8, 8))
     said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
-    fills = {"image": "drop", "text": "mask"}
+    fills = {"image": "drop", "question": "mask"}
     inputs = scenes_model.processor.tokenizer(scene.question, return_tensors="pt")
     embeddings = scenes_model.module.vilt.embeddings
     for number in (3, 20, 50):
@@ -83,7 +83,7 @@ def test_hooks_on_a_layers_parts_see_what_they_give(
     regions = grid_regions((96, 96), (8, 8))
     shown = torch.from_numpy(np.random.default_rng(0).random((3, 64)) < 0.5)
     said = torch.ones(3, len(encoded.tokens), dtype=torch.bool)
-    given = (encoded, regions, shown, said, {"image": "mean", "text": "mask"}, 0)
+    given = (encoded, regions, shown, said, {"image": "mean", "question": "mask"}, 0)
     wanted, caught = scenes_model.coalition_scores(*given), []
     for layer in (
         scenes_model.module.vilt.encoder.layer[0],
@@ -109,7 +109,7 @@ def test_a_batch_of_coalitions_equals_one_by_one(scenes_model: vx.Model, scene: 
     said |= torch.tensor([t.special for t in encoded.tokens])
     for image in ("drop", "mean", "inpaint"):
         for text in ("mask", "pad", "delete"):
-            fills = {"image": image, "text": text}
+            fills = {"image": image, "question": text}
             regions = grid_regions((96, 96), (8, 8))
             together = scenes_model.coalition_scores(encoded, regions, shown, said, fills, 0)
             for row in range(6):
@@ -211,7 +211,7 @@ def test_coalitions_are_answered_as_transformers_does(
         :, torch.from_numpy(players.units.owner)
     ]
     found = model.coalition_scores(
-        encoded, players.regions, shown, said, {"image": fill, "text": text}, 0
+        encoded, players.regions, shown, said, {"image": fill, "question": text}, 0
     )
     with torch.no_grad():
         if fill == "drop":

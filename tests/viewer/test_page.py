@@ -70,7 +70,7 @@ def made(
         image=(values / area)[labels],
         regions=tuple(RegionValue(box, float(v), 0.02) for box, v in zip(boxes, values, strict=True)),
         labels=labels,
-        share={"image": 0.6, "text": 0.4},
+        share={"image": 0.6, "question": 0.4},
         error=0.02,
         error_kind="largest standard error",
         cost=Cost(10, 0, 0.5),
@@ -355,7 +355,7 @@ def test_twenty_explanations_take_less_than_five_megabytes(
                 **{
                     **vars(why),
                     "picture": picture,
-                    "by_region": False,
+                    "by_player": False,
                     "image": np.random.default_rng(i).normal(size=(384, 384)),
                 }
             )
@@ -388,7 +388,7 @@ def test_view_makes_a_page_of_files(tmp_path: Path) -> None:
 def test_the_shares_are_named_in_full_at_any_width(
     browser: Any, tmp_path: Path, share: float, wide: int
 ) -> None:
-    why = dataclasses.replace(made(), share={"image": share, "text": 1 - share})
+    why = dataclasses.replace(made(), share={"image": share, "question": 1 - share})
     with watched_page(browser, viewport={"width": wide, "height": 900}) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
         names = page.locator(".vx-share-names span")
@@ -405,7 +405,7 @@ def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(
     browser: Any, tmp_path: Path
 ) -> None:
     pairs, points = made(), made(interactions=False)
-    pixels = dataclasses.replace(points, by_region=False)
+    pixels = dataclasses.replace(points, by_player=False)
     classifier = dataclasses.replace(pixels, question=None, words=(), share={"image": 1.0})
     legend = ".vx-word-legend:visible"
     for why, has in ((pairs, True), (points, False), (pixels, True), (classifier, False)):

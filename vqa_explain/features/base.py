@@ -58,7 +58,8 @@ class Division:
 
     def spread(self, values: np.ndarray) -> np.ndarray:
         """(…) the values (P,) of players, each spread evenly over its elements; 0 for those of no player."""
-        return np.append(values / np.maximum(self.area, 1), 0.0)[self.owner]
+        spread: np.ndarray = np.append(values / np.maximum(self.area, 1), 0.0)[self.owner]
+        return spread
 
     def present(self, players: Tensor) -> Tensor:
         """(N, …) bool, the elements present, of players (N, P) bool."""

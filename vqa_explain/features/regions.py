@@ -222,7 +222,8 @@ def _superpixels(asked: str, picture: np.ndarray) -> np.ndarray:
     count = asked.partition(":")[2] or "50"
     if not count.isdecimal() or int(count) < 1:
         raise InvalidInput(f"regions {asked!r}: write the number of superpixels as in 'slic:50'")
-    return slic(picture, n_segments=int(count), compactness=10, start_label=0)
+    labels: np.ndarray = slic(picture, n_segments=int(count), compactness=10, start_label=0)
+    return labels
 
 
 def _from_masks(

@@ -27,6 +27,7 @@ class Options:
     check: bool = True
 
 
+Adapter = Callable[..., Model]  # the adapter's class
 Maker = Callable[
     [Any, Any, Any, Options], Model
 ]  # of the adapter's class, a module and its processor
@@ -91,21 +92,21 @@ def refuse_outputs(options: Options) -> None:
         )
 
 
-def _vilt(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+def _vilt(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
     return adapter(module, processor, options.name, options.device, options.outputs)
 
 
-def _writing(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+def _writing(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
     refuse_outputs(options)
     return adapter(module, processor, options.name, options.device, **options.generation)
 
 
-def _lxmert(adapter: Any, module: Any, tokenizer: Any, options: Options) -> Model:
+def _lxmert(adapter: Adapter, module: Any, tokenizer: Any, options: Options) -> Model:
     name, device, outputs = options.name, options.device, options.outputs
     return adapter(module, tokenizer, options.boxes, options.labels, name, device, outputs)
 
 
-def _clip(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+def _clip(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
     if options.labels is not None:
         from vqa_explain.models.clip import zero_shot
 
@@ -116,7 +117,7 @@ def _clip(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
     return adapter(module, processor, options.name, options.device)
 
 
-def _classifier(adapter: Any, module: Any, processor: Any, options: Options) -> Model:
+def _classifier(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
     transform = options.transform if options.transform is not None else processor
     return adapter(
         module,
