@@ -42,11 +42,11 @@ def main() -> None:
             assert truth is not None
             # Whatever holds the objects in question stays; counting and comparing need all objects to stay.
             assert example.masks is not None
-            needed = np.unique(players.regions.labels[example.masks.any(axis=0)])
+            needed = np.unique(players.of["image"].division.owner[example.masks.any(axis=0)])
             words = decisive_words(vx.explain(model, example, method="saliency"), example)
             stays = np.zeros(len(players), dtype=bool)
             stays[needed] = True
-            stays[players.regions.count :] = words
+            stays[players.of["question"].numbers] = words
             rng = np.random.default_rng(0)
             rows = stays | (rng.random((draws, len(players))) < rng.random((draws, 1)))
             for image in asked.pictures:
@@ -55,7 +55,9 @@ def main() -> None:
                         Target(index, None, "log_probability"),
                         Target(None, function=_right(index)),
                     )
-                    game = Game(model, encoded, players, {"image": image, "question": text}, targets)
+                    game = Game(
+                        model, encoded, players, {"image": image, "question": text}, targets
+                    )
                     scores, right = (game.for_target(target, game.cost)(rows) for target in targets)
                     found.setdefault((image, text), []).append(
                         (float(right.mean()), float(scores.mean()))

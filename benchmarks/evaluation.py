@@ -142,7 +142,7 @@ def flip(model: Model, cases: list[Case]) -> None:
     network = AnswerOfPixels(model, cases[0].task.encoded).eval()
     pixels = torch.cat([case.task.encoded.pixels for case in cases]).numpy()
     answers = np.array([case.best[0].index for case in cases])
-    values = np.stack([case.attribution.image for case in cases])[:, None]
+    values = np.stack([case.attribution.values["image"] for case in cases])[:, None]
     metric = PixelFlipping(
         features_in_step=values[0].size // (STEPS // 3),  # it counts each channel
         perturb_baseline=0.0,

@@ -153,7 +153,7 @@ def coalitions_per_second(device: str, count: int) -> None:
         labels = [f"class {i}" for i in range(10)]
         model = vx.load(net, transform=resizing(size), labels=labels, device=device)
         encoded = model.encode(vx.Example(picture(shape=(224, 224))))
-        players = make_players(encoded, 7)
+        players = make_players(encoded, {"image": 7})
         target = Target(0)
         game = Game(model, encoded, players, {"image": "mean"}, (target,), seed=0)
         game = game.for_target(target, Cost())

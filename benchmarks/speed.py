@@ -159,7 +159,9 @@ def occlusion(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> Non
         (image, text), (blank, mask), forward = leaves_of(*who, "blur")
         players = make_players(who[0].encode(who[1]))
         # Whole words as Captum's features; the special tokens share one more, which ours leaves in.
-        feature = torch.from_numpy(players.units.owner)[None, :, None].clamp(min=-1) + 1
+        feature = (
+            torch.from_numpy(players.of["question"].division.owner)[None, :, None].clamp(min=-1) + 1
+        )
         for batch in (1, 64):
             theirs = ablation(
                 forward, (image, text), (blank, mask), feature, (window, stride), batch
@@ -243,7 +245,7 @@ def new_game(model: Model, example: Example, grid: int = 7) -> Game:
     encoded = model.encode(example)
     fills = {"image": "drop", "question": "mask"}
     target = Target(answers(model, encoded)[0].index)
-    return Game(model, encoded, make_players(encoded, grid), fills, target, cost=Cost())
+    return Game(model, encoded, make_players(encoded, {"image": grid}), fills, target, cost=Cost())
 
 
 def race(

@@ -28,8 +28,10 @@ class GradientTimesContrast:
         _, found = task.gradients(leaves)
         away = (leaves["image"] - leaves["image"].mean()).abs() / leaves["image"].std()
         image = (found["image"].abs() * (away > self.least)).sum(dim=1)[0]
-        tokens = found["text"].norm(dim=-1)[0] if "text" in found else torch.zeros(0)
-        return vx.Attribution(image.cpu().numpy(), tokens.cpu().numpy(), None, "none")
+        values = {"image": image.cpu().numpy()}
+        if "question" in found:
+            values["question"] = found["question"].norm(dim=-1)[0].cpu().numpy()
+        return vx.Attribution(values, None, "none")
 
 
 @vx.register_metric("top_share", source="ours", better="neither", range="0 … 1")

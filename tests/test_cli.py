@@ -65,8 +65,9 @@ def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: P
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         assert summary["parameters"]["estimator"] == "permutation"
-        assert len(summary["regions"]) == 16
-        assert summary["words"][0]["text"] == "What color"
+        picture, question = summary["parts"]
+        assert len(picture["regions"]) == 16
+        assert question["words"][0]["text"] == "What color"
         assert summary["provenance"]["seed"] == 3
         assert (tmp_path / name).exists()
 

@@ -430,6 +430,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         Unsupported: a value is not finite.
     """
     encoded, labels = task.encoded, task.encoded.labels
+    found = _of_every_input(task, method, found)
     players = found.players or task.players
     values = found.player_values
     if values is None:
@@ -467,6 +468,26 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         target_function=task.target.function is not None,
         written=_written_of(encoded),
     )
+
+
+def _of_every_input(task: Task, method: Method, found: Attribution) -> Attribution:
+    """The attribution with values of every input: 0 of those that the method says nothing of.
+
+    Raises:
+        InvalidInput: the method gave values of something else, or of another shape.
+    """
+    values = dict(found.values)
+    shapes = {one.name: one.shape for one in task.encoded.inputs}
+    for name, one in values.items():
+        if name not in shapes:
+            raise unknown(f"input in the values of method {method.name!r}", str(name), shapes)
+        if np.shape(one) != shapes[name]:
+            raise InvalidInput(
+                f"method {method.name!r} gave values of shape {np.shape(one)} for input {name!r}, which has elements "
+                f"{shapes[name]}; give one value for each"
+            )
+    empty = {name: np.zeros(shape) for name, shape in shapes.items()}
+    return dataclasses.replace(found, values=empty | values)
 
 
 def _found_of(one: Input, players: Players, found: Attribution, values: np.ndarray) -> Found:

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+from building import explanation, replaced
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
@@ -18,7 +19,6 @@ from matplotlib.text import Text
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
-from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.figures.colormaps import is_diverging
 from vqa_explain.target import Answer
@@ -75,7 +75,7 @@ def made(
         "picture": np.full((*labels.shape, 3), 120, dtype=np.uint8),
         "unit": unit,
     }
-    return Explanation(**{**fields, **changes})
+    return explanation(**{**fields, **changes})
 
 
 def drawn(figure: Any) -> Any:
@@ -278,9 +278,9 @@ LONG = {
 @pytest.mark.parametrize("views", [["overlay"], ["picture", "positive", "signed", "masked"]])
 @pytest.mark.parametrize("case", LONG)
 def test_no_text_leaves_the_figure_or_lies_on_another_part(case: str, views: list[str]) -> None:
-    why = dataclasses.replace(made(), **LONG[case])
+    why = replaced(made(), **LONG[case])
     if case.startswith("question"):
-        why = dataclasses.replace(why, words=(WordValue(why.question[:3000], 0, 3, 1.0, 0.5),))
+        why = replaced(why, words=(WordValue(why.question[:3000], 0, 3, 1.0, 0.5),))
     figure = why.plot(views=views)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

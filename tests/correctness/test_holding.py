@@ -961,7 +961,7 @@ def on_device(model: Any) -> Any:
 
     def moved(example: vx.Example) -> Any:
         encoded = encode(example)
-        return dataclasses.replace(encoded, pixels=encoded.pixels.as_subclass(Device))
+        return encoded.with_pixels(encoded.pixels.as_subclass(Device))
 
     model.encode = moved
     return model
@@ -1025,5 +1025,5 @@ def test_whatifs_need_no_float64(made: Callable[..., Any], picture: np.ndarray) 
 
     model = on_device(loaded(small()))
     why = explained(model, picture)
-    found = changed(model, vx.Example(picture), why, [], [0])
+    found = changed(model, vx.Example(picture), why, {"question": [], "image": [0]})
     assert found["change"] == pytest.approx(-why.regions[0].value, abs=1e-5)

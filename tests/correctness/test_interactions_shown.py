@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from building import explanation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
-from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games import pairs
@@ -61,7 +61,7 @@ def made(
         "interactions": np.asarray(values, dtype=float),
         "interaction_errors": None if errors is None else np.asarray(errors, dtype=float),
     }
-    return Explanation(**{**fields, **more})
+    return explanation(**{**fields, **more})
 
 
 def everywhere(why: vx.Explanation) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_the_issues_case_is_no_finding_and_says_the_budget() -> None:
 
 def test_what_stands_out_is_ranked_by_value_over_error_and_shown_with_it() -> None:
     why = made([[5.0, 1.0, 0.0], [-2.0, 0.5, 9.0]], [[1.0, 0.1, 0.1], [0.1, 0.5, 9.0]])
-    assert [(p.word, p.region) for p in why.pairs[:3]] == [(1, 0), (0, 1), (0, 0)]
+    assert [(p.first, p.second) for p in why.pairs[:3]] == [(1, 0), (0, 1), (0, 0)]
     assert why.pairs[0].ratio == pytest.approx(20)
     for place, text in everywhere(why).items():
         assert "-2 ± 0.1" in text, place
@@ -119,7 +119,7 @@ def test_pairs_at_the_level_of_chance_are_counted_and_not_named() -> None:
 def test_exact_values_need_no_budget_and_zeros_are_no_findings() -> None:
     why = made([[1.0, 1e-17], [0.0, -0.5]], np.zeros((2, 2)))
     found, said = why.findings()
-    assert [(p.word, p.region) for p in found] == [(0, 0), (1, 1)]
+    assert [(p.first, p.second) for p in found] == [(0, 0), (1, 1)]
     assert said == "2 of 4 pairs beyond 2 standard errors"
 
 
@@ -129,7 +129,7 @@ def test_chance_finds_nothing_among_exact_values() -> None:
     values[3, 4] = -0.5
     why = made(values, np.zeros((10, 10)))
     found, said = why.findings()
-    assert [(p.word, p.region) for p in found] == [(3, 4)]
+    assert [(p.first, p.second) for p in found] == [(3, 4)]
     assert said == "1 of 100 pairs beyond 2 standard errors"
 
 
@@ -211,8 +211,8 @@ def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(
     assert len(found) == 3
     for pair in found:
         assert pair.ratio >= sure_ratio(len(shown.pairs))
-        again = other.interactions[pair.word, pair.region]
-        apart = np.hypot(pair.error, other.interaction_errors[pair.word, pair.region])
+        again = other.interactions[pair.first, pair.second]
+        apart = np.hypot(pair.error, other.interaction_errors[pair.first, pair.second])
         assert np.sign(again) == np.sign(pair.value)
         assert abs(again - pair.value) <= 4 * apart
 

@@ -190,7 +190,9 @@ class Misspells(vx.CustomModel):
     def encode(self, example: vx.Example) -> Encoded:
         encoded = super().encode(example)
         first = dataclasses.replace(encoded.words[0], text="Which")
-        return dataclasses.replace(encoded, words=(first, *encoded.words[1:]))
+        text = encoded["question"].content
+        words = (first, *encoded.words[1:])
+        return encoded.replaced("question", dataclasses.replace(text, words=words))
 
 
 def test_an_adapter_whose_words_are_others_than_the_questions_is_refused() -> None:

@@ -3,7 +3,6 @@
 Truth is the plain call of the network with other token numbers.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -347,5 +346,5 @@ def test_words_of_a_checkpoint_pass_the_embedding_alone(
         found = model.scores(
             one, {**model.leaves(one), "question": model.leaves(other)["question"]}
         )
-        expected = model.plain_scores(replace(other, pixels=other.pixels.clone()))
+        expected = model.plain_scores(other.with_pixels(other.pixels.clone()))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)

@@ -54,7 +54,7 @@ def test_the_measured_change_is_that_of_the_explanations_fill(
     why = vx.explain(
         linear, picture, method=method, regions=CELLS, target="b", contrast="c", **given
     )
-    found = changed(linear, vx.Example(picture), why, [], regions)
+    found = changed(linear, vx.Example(picture), why, {"question": [], "image": regions})
     before, after = scores_by_hand(linear.module, picture, regions, fill)
     expected = (after[1] - after[2]) - (before[1] - before[2])
     assert found["change"] == pytest.approx(float(expected), abs=1e-4)
@@ -72,7 +72,7 @@ def test_several_baselines_are_averaged(linear: vx.Model, picture: np.ndarray) -
     why = vx.explain(
         linear, picture, method="integrated_gradients", regions=CELLS, image_baseline=baselines
     )
-    found = changed(linear, vx.Example(picture), why, [], [3, 9])
+    found = changed(linear, vx.Example(picture), why, {"question": [], "image": [3, 9]})
     index = why.answers[0].index
     pairs = [scores_by_hand(linear.module, picture, [3, 9], fill) for fill in baselines]
     expected = np.mean([float(after[index] - before[index]) for before, after in pairs])
@@ -96,11 +96,11 @@ def test_leaving_one_out_foretells_what_is_measured(
         if chosen["image_fill"] == "drop" and family in ("llava_onevision", "idefics3", "smolvlm"):
             continue  # their tiles cannot be dropped
         why = vx.explain(model, example, method="leave_one_out", seed=7, **chosen, **own, **parts)
-        found = changed(model, example, why, [], [1])
+        found = changed(model, example, why, {"question": [], "image": [1]})
         assert found["change"] == pytest.approx(-why.regions[1].value, abs=2e-5), chosen
         assert found["predicted"] == pytest.approx(-why.regions[1].value)
         if why.words:
-            found = changed(model, example, why, [2], [])
+            found = changed(model, example, why, {"question": [2], "image": []})
             assert found["change"] == pytest.approx(-why.words[2].value, abs=2e-5), chosen
 
 
@@ -122,10 +122,16 @@ def test_target_score_division_and_seed_are_the_explanations(
 ) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", **asked)
     for region in range(0, len(why.regions), 3):
-        found = changed(scenes_model, scene, why, [], [region], asked.get("regions"))
+        found = changed(
+            scenes_model,
+            scene,
+            why,
+            {"question": [], "image": [region]},
+            {"image": asked.get("regions")},
+        )
         assert found["change"] == pytest.approx(-why.regions[region].value, abs=1e-4)
     for word in range(len(why.words)):
-        found = changed(scenes_model, scene, why, [word], [])
+        found = changed(scenes_model, scene, why, {"question": [word], "image": []})
         assert found["change"] == pytest.approx(-why.words[word].value, abs=1e-4)
 
 
@@ -137,7 +143,7 @@ def test_values_that_are_no_points_predict_nothing(
 ) -> None:
     few = {"samples": 3} if method == "vargrad" else {"budget": 300} if method == "rise" else {}
     why = vx.explain(scenes_model, scene, method=method, **few)
-    assert changed(scenes_model, scene, why, [0], [3])["predicted"] is None
+    assert changed(scenes_model, scene, why, {"question": [0], "image": [3]})["predicted"] is None
 
 
 def test_the_linear_part_of_a_polynomial_predicts_nothing(
@@ -146,7 +152,7 @@ def test_the_linear_part_of_a_polynomial_predicts_nothing(
     why = vx.explain(
         scenes_model, scene, method="interactions", index="fsii", regions=2, budget=300
     )
-    assert changed(scenes_model, scene, why, [0], [3])["predicted"] is None
+    assert changed(scenes_model, scene, why, {"question": [0], "image": [3]})["predicted"] is None
 
 
 class Gated(nn.Module):
@@ -308,7 +314,7 @@ def test_a_click_explains_the_clicked_answer_by_its_number(labels: list[str], in
         assert viewer.explanation.regions[region].value == pytest.approx(
             float(before[index] - after[index]), abs=1e-4
         )
-    found = changed(model, vx.Example(picture), viewer.explanation, [], [7])
+    found = changed(model, vx.Example(picture), viewer.explanation, {"question": [], "image": [7]})
     assert found["change"] == pytest.approx(-viewer.explanation.regions[7].value, abs=1e-4)
     other = (index + 1) % 3
     viewer._on_message(

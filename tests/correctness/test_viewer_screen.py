@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from building import explanation
 from playwright.sync_api import Page
 
 import vqa_explain as vx
-from vqa_explain.explanation import Explanation
 from vqa_explain.target import Answer
 from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.export import page as page_of
@@ -47,7 +47,7 @@ def browser() -> Iterator[Any]:
 
 
 def with_fields(why: vx.Explanation, **changes: Any) -> vx.Explanation:
-    return Explanation(
+    return explanation(
         **{**{name: getattr(why, name) for name in why.__dataclass_fields__}, **changes}
     )
 

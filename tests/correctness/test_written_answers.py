@@ -78,10 +78,10 @@ def test_what_the_model_wrote_is_scored_by_its_own_tokens_everywhere(
         found = next(a for a in other.answers if a.text == why.target)
         assert found.probability == pytest.approx(np.exp(expected), rel=1e-4)
     example = vx.Example(picture, QUESTION)
-    whole = changed(blanks, example, why, [], [], 2)
+    whole = changed(blanks, example, why, {"question": [], "image": []}, {"image": 2})
     assert whole["answers"][0]["probability"] == pytest.approx(np.exp(expected), rel=1e-4)
     for region in range(4):  # leaving one out is what the values of this method measure
-        found = changed(blanks, example, why, [], [region], 2)
+        found = changed(blanks, example, why, {"question": [], "image": [region]}, {"image": 2})
         assert found["change"] == pytest.approx(-why.regions[region].value, abs=1e-4)
 
 
@@ -102,7 +102,7 @@ def test_a_what_if_measures_the_score_that_was_explained(
     )
     example = vx.Example(noise_picture, QUESTION)
     for words, regions in (([1], []), ([], [2]), ([2, 3], [])):
-        found = changed(model, example, why, words, regions, 2)
+        found = changed(model, example, why, {"question": words, "image": regions}, {"image": 2})
         if len(words) + len(regions) == 1:
             assert found["change"] == pytest.approx(found["predicted"], abs=1e-4)
         probabilities = [answer["probability"] for answer in found["answers"]]

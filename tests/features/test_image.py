@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry
 from vqa_explain.features.image import blank
-from vqa_explain.features.regions import grid_regions
+from vqa_explain.features.regions import grid_regions, of_cells
 
 sizes = st.integers(1, 60)
 
@@ -76,8 +76,8 @@ def test_grid_cells_are_equal_as_far_as_pixels_allow() -> None:
 
 def test_regions_of_whole_cells_are_told_from_others() -> None:
     columns = grid_regions((12, 12), (1, 3))
-    np.testing.assert_array_equal(columns.of_cells((3, 3)), [[0, 1, 2]] * 3)
-    assert columns.of_cells((2, 2)) is None
+    np.testing.assert_array_equal(of_cells(columns, (3, 3)), [[0, 1, 2]] * 3)
+    assert of_cells(columns, (2, 2)) is None
 
 
 def test_a_blank_picture_is_kept_until_the_picture_changes() -> None:

@@ -220,12 +220,13 @@ def test_anything_as_regions(scenes_model: vx.Model, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     with unchanged(scenes_model.module):
         players = answered_or_refused(
-            lambda: make_players(encoded, asked, None), "region|box|mask|grid|superpixel"
+            lambda: make_players(encoded, {"image": asked}), "region|box|mask|grid|superpixel"
         )
     if players is not None:
-        assert players.regions.labels.shape == encoded.pixels.shape[2:]
+        assert players.of["image"].division.owner.shape == encoded.pixels.shape[2:]
         np.testing.assert_array_equal(
-            np.unique(players.regions.labels), np.arange(players.regions.count)
+            np.unique(players.of["image"].division.owner),
+            np.arange(players.of["image"].division.count),
         )
 
 
@@ -243,7 +244,9 @@ def test_anything_as_regions(scenes_model: vx.Model, asked: Any) -> None:
 )
 def test_anything_as_words(scenes_model: vx.Model, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
-    units = answered_or_refused(lambda: make_players(encoded, None, asked).units, "words|phrase")
+    units = answered_or_refused(
+        lambda: make_players(encoded, {"question": asked}).of["question"].division, "words|phrase"
+    )
     if units is not None:
         assert "".join(word.text for word in units.words).replace(" ", "") == QUESTION.replace(
             " ", ""

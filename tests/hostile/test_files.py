@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from building import replaced
 from conftest import Linear
 from guard import answered_or_refused, refused, unchanged
 from safetensors import safe_open
@@ -99,7 +100,7 @@ def test_hostile_names_inside_a_file_stay_text(
     why = vx.explain(scenes_model, scene, method="saliency")
     answer = dataclasses.replace(why.answers[0], text=text)
     words = (dataclasses.replace(why.words[0], text=text), *why.words[1:])
-    marked = dataclasses.replace(
+    marked = replaced(
         why,
         method=text,
         target=text,

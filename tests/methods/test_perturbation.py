@@ -6,6 +6,7 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
+from building import present
 
 import vqa_explain as vx
 
@@ -90,9 +91,11 @@ def test_ngrams_share_the_loss_of_their_words(scenes_model: vx.Model, scene: vx.
 
     division = grid_regions((96, 96), (8, 8))
     fills = {"image": "mean", "question": "mask"}
-    silent = scenes_model.coalition_scores(encoded, division, regions, said, fills, 0)
+    silent = scenes_model.coalition_scores(
+        encoded, present(encoded, division, regions, said), fills, 0
+    )
     full = scenes_model.coalition_scores(
-        encoded, division, regions, torch.ones_like(said), fills, 0
+        encoded, present(encoded, division, regions, torch.ones_like(said)), fills, 0
     )
     expected = float((full - silent)[0, scenes_model.labels.index("yes")])
     assert sum(w.value for w in all_at_once.words) == pytest.approx(expected, abs=1e-4)

@@ -11,13 +11,13 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.games.estimators import (
-    run_until,
     banzhaf,
     exact_banzhaf,
     exact_owen,
     exact_shapley,
     kernel,
     permutation,
+    run_until,
     union_order,
 )
 

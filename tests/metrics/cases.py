@@ -50,14 +50,14 @@ def network_case(
     model = vx.load(network, transform=ToTensor(), labels=list(labels), device="cpu")
     masks, about = (None, ()) if truth is None else (truth[None], (0,))
     encoded = model.encode(vx.Example(picture, answer=answer, masks=masks, about=about))
-    players = make_players(encoded, grid)
+    players = make_players(encoded, {"image": grid})
     best = answers(model, encoded)
     target = Target(0, None, "logit")
     targets = targets_of(model, encoded, target)
     task = Task(model, encoded, target, players, targets, seed)
     case = Case(task, best, {"image": "constant"})
     values = np.asarray(values, dtype=float)
-    area = np.bincount(players.regions.labels.ravel())
-    image = (values / area)[players.regions.labels]
-    found = Attribution(image, np.zeros(0), None, "given", players.regions, values)
+    labels = players.of["image"].division.owner
+    image = (values / np.bincount(labels.ravel()))[labels]
+    found = Attribution({"image": image}, None, "given", players, values)
     return case.of(create("leave_one_out", {}), found, Cost())

@@ -226,7 +226,7 @@ def test_imputation_is_roads(share: float) -> None:
 def test_road_follows_the_definition(grey: tuple[vx.Case, dict[str, Any]]) -> None:
     case, given = grey
     found = Road(steps=4, order="signed")(case)
-    order = np.argsort(-case.attribution.image.ravel(), kind="stable")
+    order = np.argsort(-case.attribution.values["image"].ravel(), kind="stable")
     rng = np.random.default_rng((0, 11))
     whole = case.task.encoded.pixels[0].numpy()
     scores = [float(given["model"](case.task.encoded.pixels).softmax(1)[0, 0])]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from building import present
 from families import QUESTION, encoded_for
 from PIL import Image
 
@@ -69,7 +70,10 @@ def test_an_absent_word_is_one_that_attention_does_not_see(
     said[0, 3] = False
     regions = grid_regions(encoded.geometry.frame, (1, 1))
     ours = model.coalition_scores(
-        encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "question": "pad"}, 0
+        encoded,
+        present(encoded, regions, torch.ones(1, 1).bool(), said),
+        {"image": "blur", "question": "pad"},
+        0,
     )
     inputs = model.processor(
         images=Image.fromarray(noise_picture), text=QUESTION, return_tensors="pt"

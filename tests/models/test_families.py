@@ -42,7 +42,13 @@ CHEAP: dict[str, dict[str, Any]] = {
 def game(model: Any, encoded: Encoded, **fills: Any) -> Game:
     chosen = {f.name: fills.get(f.name, f.default_fill) for f in model.features}
     regions = None if model.family == "lxmert" else 2
-    return Game(model, encoded, make_players(encoded, regions), chosen, Target(0, kind=model.kind))
+    return Game(
+        model,
+        encoded,
+        make_players(encoded, {"image": regions}),
+        chosen,
+        Target(0, kind=model.kind),
+    )
 
 
 @on_all()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from building import present
 from families import BOXES, QUESTION, example_for
 
 import vqa_explain as vx
@@ -46,7 +47,7 @@ def test_a_dropped_box_is_one_that_attention_does_not_see(
     said[0, 2] = False
     regions = grid_regions((5, 1), (5, 1))
     ours = model.coalition_scores(
-        encoded, regions, shown, said, {"image": "drop", "question": "pad"}, 0
+        encoded, present(encoded, regions, shown, said), {"image": "drop", "question": "pad"}, 0
     )
     with torch.no_grad():
         theirs = plain(

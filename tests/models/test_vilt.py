@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from building import present
 
 import vqa_explain as vx
 from vqa_explain.features.image import fill_in
@@ -61,7 +62,9 @@ def test_leaving_a_patch_out_hits_the_region_where_it_lies(
     for number in (3, 20, 50):
         shown = torch.ones(1, 64, dtype=torch.bool)
         shown[0, number] = False
-        ours = scenes_model.coalition_scores(encoded, regions, shown, said, fills, 0)
+        ours = scenes_model.coalition_scores(
+            encoded, present(encoded, regions, shown, said), fills, 0
+        )
         projected = embeddings.patch_embeddings(encoded.pixels).flatten(2).transpose(1, 2)
         placed = projected + embeddings.position_embeddings[:, 1:]
         rest = torch.cat([placed[:, :number], placed[:, number + 1 :]], dim=1)
@@ -111,10 +114,15 @@ def test_a_batch_of_coalitions_equals_one_by_one(scenes_model: vx.Model, scene: 
         for text in ("mask", "pad", "delete"):
             fills = {"image": image, "question": text}
             regions = grid_regions((96, 96), (8, 8))
-            together = scenes_model.coalition_scores(encoded, regions, shown, said, fills, 0)
+            together = scenes_model.coalition_scores(
+                encoded, present(encoded, regions, shown, said), fills, 0
+            )
             for row in range(6):
                 alone = scenes_model.coalition_scores(
-                    encoded, regions, shown[row : row + 1], said[row : row + 1], fills, 0
+                    encoded,
+                    present(encoded, regions, shown[row : row + 1], said[row : row + 1]),
+                    fills,
+                    0,
                 )
                 torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
 
@@ -205,21 +213,21 @@ def test_coalitions_are_answered_as_transformers_does(
     model = scenes_model
     encoded = model.encode(scene)
     players = make_players(encoded)
-    present = torch.from_numpy(np.random.default_rng(0).random((6, len(players))) < 0.5)
-    shown, spoken = present.split([players.regions.count, len(players.units.words)], dim=1)
-    said = torch.cat([spoken, torch.ones(6, 1, dtype=torch.bool)], dim=1)[
-        :, torch.from_numpy(players.units.owner)
-    ]
+    coalitions = torch.from_numpy(np.random.default_rng(0).random((6, len(players))) < 0.5)
+    parts = players.present(coalitions)
+    regions, shown = parts["image"].division, parts["image"].players
+    said = parts["question"].elements
     found = model.coalition_scores(
-        encoded, players.regions, shown, said, {"image": fill, "question": text}, 0
+        encoded,
+        parts,
+        {"image": fill, "question": text},
+        0,
     )
     with torch.no_grad():
         if fill == "drop":
-            patches, seen = model._drop(encoded, players.regions, shown)
+            patches, seen = model._drop(encoded, parts["image"])
         else:
-            patches = model._patches(
-                fill_in(encoded.pixels, players.regions.pixels(shown), fill, 0)
-            )
+            patches = model._patches(fill_in(encoded.pixels, parts["image"].elements, fill, 0))
             seen = torch.ones(patches.shape[:2], dtype=torch.long)
         ids, heard = encoded.ids.expand(6, -1), said.long()
         if text == "mask":

@@ -140,11 +140,11 @@ def test_taking_words_and_regions_away_asks_the_model(live: Any) -> None:
     assert found["predicted"] == pytest.approx(-python("viewer.explanation.words[1].value"))
     assert f"{found['answers'][0]['text']} {100 * found['answers'][0]['probability']:.1f}%" in text
     expected = python(
-        "(lambda e, t: float((lambda s: s[1] - s[0])(model.coalition_scores(e, __import__('vqa_explain.features.regions', "
-        "fromlist=['x']).grid_regions((e.pixels.shape[2], e.pixels.shape[3]), (1, 1)), t.new_ones(2, 1), t, "
-        "{'image': 'drop', 'text': 'mask'}, 0)[:, model.labels.index(viewer.explanation.target)])))"
-        "(model.encode(viewer.examples[1]), __import__('torch').tensor([[True] * len(viewer.explanation.tokens), "
-        "[t.word != 1 for t in viewer.explanation.tokens]]))"
+        "(lambda e, g, t: float((lambda s: s[1] - s[0])(model.coalition_scores(e, (p := g.make_players(e, {'image': 1}))"
+        ".present(t.new_ones(2, len(p)) & (t.new_ones(2, len(p)) if False else __import__('torch').stack([t.new_ones(len(p)), "
+        "__import__('torch').arange(len(p)) != 2]))), {'image': 'drop', 'question': 'mask'}, 0)"
+        "[:, model.labels.index(viewer.explanation.target)])))(model.encode(viewer.examples[1]), "
+        "__import__('vqa_explain.game', fromlist=['x']), __import__('torch').tensor([True]))"
     )
     assert found["change"] == pytest.approx(expected, abs=1e-4)
     first(page, '[data-word="0"]').focus()

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import axe_problems, opened_browser, watched_page
+from building import explanation, replaced
 from playwright.sync_api import Locator, Page
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
-from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.target import Answer
 from vqa_explain.viewer.export import page as page_of
@@ -59,7 +59,7 @@ def made(
         for i in range(grid * grid)
     ]
     area = np.bincount(labels.ravel())
-    return Explanation(
+    return explanation(
         question=question,
         answers=(Answer("red", 0.75, 0), Answer("blue", 0.25, 1)),
         target="red",
@@ -203,10 +203,9 @@ def test_notes_are_on_the_screen_with_those_of_a_compared_one(
     browser: Any, tmp_path: Path, scheme: str
 ) -> None:
     one, other = (
-        dataclasses.replace(made(seed=i), notes=notes)
-        for i, notes in enumerate([(), ("it is <b>0</b>",)])
+        replaced(made(seed=i), notes=notes) for i, notes in enumerate([(), ("it is <b>0</b>",)])
     )
-    one = dataclasses.replace(one, padding=0.125, answer_without_inputs="blue")
+    one = replaced(one, padding=0.125, answer_without_inputs="blue")
     with watched_page(browser, color_scheme=scheme) as (page, wrong):
         opened(page, tmp_path / "a.html", [one, other])
         notes = page.get_by_role("note")
@@ -248,7 +247,7 @@ def test_two_explanations_are_compared(browser: Any, tmp_path: Path) -> None:
 def test_hostile_text_is_text(browser: Any, tmp_path: Path, question: str) -> None:
     why = made(question)
     label = Answer(question[:300], 0.75, 0)
-    why = Explanation(
+    why = explanation(
         **{**vars(why), "answers": (label,), "target": label.text, "method": question[:50]}
     )
     with watched_page(browser) as (page, wrong):
@@ -351,7 +350,7 @@ def test_twenty_explanations_take_less_than_five_megabytes(
     for i in range(20):
         why = made(grid=12, size=(384, 384), seed=i)
         explained.append(
-            Explanation(
+            explanation(
                 **{
                     **vars(why),
                     "picture": picture,
@@ -388,7 +387,7 @@ def test_view_makes_a_page_of_files(tmp_path: Path) -> None:
 def test_the_shares_are_named_in_full_at_any_width(
     browser: Any, tmp_path: Path, share: float, wide: int
 ) -> None:
-    why = dataclasses.replace(made(), share={"image": share, "question": 1 - share})
+    why = replaced(made(), share={"image": share, "question": 1 - share})
     with watched_page(browser, viewport={"width": wide, "height": 900}) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
         names = page.locator(".vx-share-names span")
@@ -434,7 +433,7 @@ def test_mean_scores_are_drawn_from_the_smallest_to_the_largest(
         RegionValue(r.box, float(v), None) for r, v in zip(why.regions, values, strict=True)
     )
     words = tuple(dataclasses.replace(w, value=0.715, error=None) for w in why.words)
-    why = dataclasses.replace(why, regions=regions, words=words, unit="mean score", method="rise")
+    why = replaced(why, regions=regions, words=words, unit="mean score", method="rise")
     depth = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
       const [r, g, b] = c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data;
       return Math.max(r, g, b) - Math.min(r, g, b); }"""
