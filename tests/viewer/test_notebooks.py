@@ -279,7 +279,7 @@ def test_a_cell_run_again_shows_a_new_viewer_and_the_old_one_goes_on(live: Any) 
 
 def test_a_filter_fetches_other_examples(live: Any) -> None:
     page, _, python, _ = live
-    python("setattr(viewer, '_dataset', [e for e in data if e.answer])")
+    python("setattr(viewer._desk, 'dataset', [e for e in data if e.answer])")
     form = first(page, ".vx-form")
     form.get_by_label("examples").select_option("correct")
     form.get_by_label("number").fill("2")
