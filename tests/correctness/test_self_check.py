@@ -22,7 +22,7 @@ from vqa_explain.features.geometry import AlignedGeometry
 from vqa_explain.models import checking, loading
 from vqa_explain.models.checking import check_model
 from vqa_explain.models.encoded import Encoded
-from vqa_explain.models.generative.adapter import pixels
+from vqa_explain.models.generative import pixels
 
 LABELS = ["yes", "no", "red", "blue"]
 QUESTION = "What color is the circle?"

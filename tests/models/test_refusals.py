@@ -12,7 +12,7 @@ from families import QUESTION
 from unknown_checkpoints import UNKNOWN
 
 import vqa_explain as vx
-from vqa_explain.models.generative.adapter import pixels
+from vqa_explain.models.generative import pixels
 
 
 @pytest.fixture(autouse=True)

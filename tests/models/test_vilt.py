@@ -215,7 +215,6 @@ def test_coalitions_are_answered_as_transformers_does(
     players = make_players(encoded)
     coalitions = torch.from_numpy(np.random.default_rng(0).random((6, len(players))) < 0.5)
     parts = players.present(coalitions)
-    regions, shown = parts["image"].division, parts["image"].players
     said = parts["question"].elements
     found = model.coalition_scores(
         encoded,
