@@ -16,6 +16,9 @@ from vqa_explain.errors import InvalidInput
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 
 
+Kind = Literal["image", "text", "video", "table", "other"]
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """One input of an example, as the user gave it.
@@ -30,7 +33,7 @@ class Given:
     """
 
     name: str
-    kind: Literal["image", "text", "video", "table"]
+    kind: Kind
     value: Any
     turn: int | None = None
     role: str = "user"
@@ -97,7 +100,7 @@ class Example:
             **about: the other attributes, such as `answer`.
 
         Raises:
-            InvalidInput: there are none, or one is nothing of these.
+            InvalidInput: there are none, or one is a video without frames.
         """
         if not isinstance(inputs, Mapping) or not inputs:
             raise InvalidInput(
@@ -130,11 +133,11 @@ class Example:
         return np.asarray(np.asarray(self.masks)[list(self.about)].any(axis=0))
 
 
-def kind_of(value: Any, name: str = "input") -> Literal["image", "text", "video", "table"]:
-    """What a value is.
+def kind_of(value: Any, name: str = "input") -> Kind:
+    """What a value is; "other" where it is none of what this package reads, and a model may know it.
 
     Raises:
-        InvalidInput: it is no picture, text, video or row.
+        InvalidInput: it is a video without frames.
     """
     if isinstance(value, str):
         return "image" if Path(value).suffix.lower() in _picture_suffixes() else "text"
@@ -153,9 +156,7 @@ def kind_of(value: Any, name: str = "input") -> Literal["image", "text", "video"
         if not len(value):
             raise InvalidInput(f"{name!r} is a video of 0 frames; give at least one picture")
         return "video"
-    raise InvalidInput(
-        f"{name!r} is a {type(value).__name__}, which is no picture, text, video or row of a table"
-    )
+    return "other"
 
 
 @cache
