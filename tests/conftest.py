@@ -15,6 +15,8 @@ from torch import nn
 
 import vqa_explain as vx
 from vqa_explain.datasets.scenes import Scenes
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 pytest.register_assert_rewrite("guard")  # so that it says what has changed
 
@@ -36,8 +38,10 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(scope="session")
-def scenes_model() -> vx.Model:
-    return vx.load("scenes", device="cpu")
+def scenes_model() -> ViltModel:
+    model = vx.load("scenes", device="cpu")
+    assert isinstance(model, ViltModel)
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +74,8 @@ class Curved(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(x)
+        scores: torch.Tensor = self.body(x)
+        return scores
 
 
 def to_tensor(image: Any) -> torch.Tensor:
@@ -90,13 +95,17 @@ def picture() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def linear() -> vx.Model:
-    return vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+def linear() -> ClassifierModel:
+    model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    assert isinstance(model, ClassifierModel)
+    return model
 
 
 @pytest.fixture(scope="session")
-def curved() -> vx.Model:
-    return vx.load(Curved(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+def curved() -> ClassifierModel:
+    model = vx.load(Curved(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    assert isinstance(model, ClassifierModel)
+    return model
 
 
 @pytest.fixture(scope="session")

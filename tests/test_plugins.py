@@ -16,6 +16,7 @@ import vqa_explain as vx
 from vqa_explain.methods.base import METHODS
 from vqa_explain.metrics.base import METRICS
 from vqa_explain.models import loading
+from vqa_explain.models.vilt import ViltModel
 
 OWN = Path(__file__).with_name("own.py")
 
@@ -77,7 +78,7 @@ def test_the_shell_uses_a_file(tmp_path: Path) -> None:
     assert "blind" in subprocess.run([*shell, "models"], capture_output=True, text=True).stdout
 
 
-def test_the_viewer_offers_it(own: Any, scenes_model: vx.Model) -> None:
+def test_the_viewer_offers_it(own: Any, scenes_model: ViltModel) -> None:
     viewer = vx.Viewer(
         scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency"
     )

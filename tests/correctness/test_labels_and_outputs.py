@@ -24,6 +24,7 @@ from vqa_explain.cli import app
 from vqa_explain.methods import METHODS
 from vqa_explain.models.base import answers, find_answer
 from vqa_explain.models.transformer import eager_attention
+from vqa_explain.models.vilt import ViltModel
 
 BIRD_AND_MACHINE = ["crane", "dog", "Cardigan", "crane", "cardigan", "517", "3"]
 
@@ -428,7 +429,7 @@ class Numbers(nn.Module):
         return self.form(pixels.mean((2, 3)) @ self.weight)
 
 
-FORMS = {
+FORMS: dict[str, Callable[..., Any]] = {
     "(B,)": lambda found: found,
     "squeezed": lambda found: found[:, None].squeeze(),
     "(B, 1)": lambda found: found[:, None],
@@ -536,7 +537,8 @@ class Ends(nn.Module):
         self.body, self.step = Linear(classes), step
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.step(self.body(x) / 20)
+        result: torch.Tensor = self.step(self.body(x) / 20)
+        return result
 
 
 @pytest.mark.parametrize(
@@ -1000,7 +1002,7 @@ def margin(scores: Any) -> Any:
     ],
 )
 def test_a_function_of_the_scores_is_no_logit_of_an_answer(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, target: Any, score: str, said: str
+    scenes_model: ViltModel, scene: vx.Example, tmp_path: Path, target: Any, score: str, said: str
 ) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", target=target, score=score)
     kept = vx.load_explanation(why.save(tmp_path / "one.vqax"))

@@ -73,7 +73,7 @@ def like(found: Any, wanted: Any) -> Any:
     return np.corrcoef(found.ravel(), wanted.ravel())[0, 1]
 
 
-VITS = {
+VITS: dict[str, Callable[..., Any]] = {
     "timm ViT": lambda: timm.create_model(
         "vit_tiny_patch16_224", img_size=(64, 64), num_classes=5, depth=3, qk_norm=True
     ),
@@ -168,13 +168,15 @@ class EndsInPlace(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         maps = self.convolution(pixels)
         maps.mul_(2).sub_(0.3).relu_()
-        return self.last(maps.mean(dim=(2, 3)))
+        result: torch.Tensor = self.last(maps.mean(dim=(2, 3)))
+        return result
 
 
 class EndsElsewhere(EndsInPlace):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         maps = (self.convolution(pixels) * 2 - 0.3).relu()
-        return self.last(maps.mean(dim=(2, 3)))
+        result: torch.Tensor = self.last(maps.mean(dim=(2, 3)))
+        return result
 
 
 @pytest.mark.parametrize(
@@ -242,7 +244,8 @@ def test_an_all_zero_map_is_said_to_be_one() -> None:
             self.maps = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return -self.maps(pixels).mean(dim=(2, 3))
+            result: torch.Tensor = -self.maps(pixels).mean(dim=(2, 3))
+            return result
 
     model = loaded(made(Falls), (32, 48), 2)
     why = vx.explain(model, picture_of(32, 48), method="grad_cam", layer="maps.1", target="class 0")
@@ -341,7 +344,8 @@ class Pooled(nn.Module):
         self.states = output
 
     def forward(self, _first: Any) -> torch.Tensor:
-        return self.head(self.states.mean(dim=1))
+        result: torch.Tensor = self.head(self.states.mean(dim=1))
+        return result
 
 
 @pytest.mark.parametrize(
@@ -465,7 +469,8 @@ class WithHandedOn(nn.Module):
         one = self.first(pixels)
         two = self.second(one.relu())
         _, three = self.last(one, two)
-        return self.head(three.relu().mean(dim=(2, 3)))
+        result: torch.Tensor = self.head(three.relu().mean(dim=(2, 3)))
+        return result
 
 
 def test_a_layer_that_hands_on_a_tensor_is_not_read_for_what_others_do_with_it() -> None:
@@ -491,7 +496,8 @@ class Branched(nn.Module):
         one, two = self.one(pixels), self.two(pixels)
         self.beside(one)
         normal = F.layer_norm(one.permute(0, 2, 3, 1), (8,), eps=1e-9).relu().mean(dim=(1, 2))
-        return self.head(torch.cat([normal, two.relu().mean(dim=(2, 3))], dim=1))
+        result: torch.Tensor = self.head(torch.cat([normal, two.relu().mean(dim=(2, 3))], dim=1))
+        return result
 
 
 def test_hires_cam_names_no_layer_that_does_not_read_the_states() -> None:

@@ -12,6 +12,8 @@ from families import example_for, on_all
 from torch import nn
 
 import vqa_explain as vx
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.viewer.whatif import changed
 
 SIDE, CELLS = 8, 4  # CELLS × CELLS regions of a square picture
@@ -48,7 +50,7 @@ def scores_by_hand(
     "method", ["leave_one_out", "shapley", "integrated_gradients", "occlusion"]
 )
 def test_the_measured_change_is_that_of_the_explanations_fill(
-    linear: vx.Model, picture: np.ndarray, fill: str, regions: list[int], method: str
+    linear: ClassifierModel, picture: np.ndarray, fill: str, regions: list[int], method: str
 ) -> None:
     given = {"image_baseline": fill} if method == "integrated_gradients" else {"image_fill": fill}
     why = vx.explain(
@@ -67,7 +69,7 @@ def test_the_measured_change_is_that_of_the_explanations_fill(
         assert found["predicted"] == pytest.approx(found["change"], abs=1e-3)
 
 
-def test_several_baselines_are_averaged(linear: vx.Model, picture: np.ndarray) -> None:
+def test_several_baselines_are_averaged(linear: ClassifierModel, picture: np.ndarray) -> None:
     baselines = ("mean", "constant")
     why = vx.explain(
         linear, picture, method="integrated_gradients", regions=CELLS, image_baseline=baselines
@@ -118,7 +120,7 @@ def test_leaving_one_out_foretells_what_is_measured(
     ],
 )
 def test_target_score_division_and_seed_are_the_explanations(
-    scenes_model: vx.Model, scene: vx.Example, asked: Any
+    scenes_model: ViltModel, scene: vx.Example, asked: Any
 ) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", **asked)
     for region in range(0, len(why.regions), 3):
@@ -133,7 +135,7 @@ def test_target_score_division_and_seed_are_the_explanations(
     "method", ["saliency", "attention", "relevance", "vargrad", "rise", "grad_cam"]
 )
 def test_values_that_are_no_points_predict_nothing(
-    scenes_model: vx.Model, scene: vx.Example, method: str
+    scenes_model: ViltModel, scene: vx.Example, method: str
 ) -> None:
     few = {"samples": 3} if method == "vargrad" else {"budget": 300} if method == "rise" else {}
     why = vx.explain(scenes_model, scene, method=method, **few)
@@ -141,7 +143,7 @@ def test_values_that_are_no_points_predict_nothing(
 
 
 def test_the_linear_part_of_a_polynomial_predicts_nothing(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     why = vx.explain(
         scenes_model, scene, method="interactions", index="fsii", regions=2, budget=300
@@ -160,7 +162,8 @@ class Gated(nn.Module):
         if bool((x.flatten(1)[:, 0] < 0.1).any()):
             self.waiting.set()
             assert self.gate.wait(60)
-        return self.body(x)
+        result: torch.Tensor = self.body(x)
+        return result
 
 
 def gated(rng: np.random.Generator, dark: bool) -> vx.Example:

@@ -13,6 +13,7 @@ from conftest import ToTensor
 from torch import nn
 
 import vqa_explain as vx
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.viewer.jobs import Cancelled, Worker
 from vqa_explain.viewer.payload import NOWHERE, packed, raw
 
@@ -28,7 +29,7 @@ def made(model: Any, dataset: list[Any] | list[vx.Example], **settings: Any) -> 
     return viewer
 
 
-def test_what_is_sent_is_the_explanation(scenes_model: vx.Model, data: list[Any]) -> None:
+def test_what_is_sent_is_the_explanation(scenes_model: ViltModel, data: list[Any]) -> None:
     viewer = made(scenes_model, data, method="interactions", budget=700)
     why, sent = viewer.explanation, viewer.shown
 
@@ -63,7 +64,7 @@ def test_packing_is_deflated_base64() -> None:
     assert (found["type"], found["shape"]) == ("float32", [3, 4])
 
 
-def test_selecting_shows_what_is_kept_at_once(scenes_model: vx.Model, data: list[Any]) -> None:
+def test_selecting_shows_what_is_kept_at_once(scenes_model: ViltModel, data: list[Any]) -> None:
     viewer = made(scenes_model, data)
     calls = []
     scenes_model.module.register_forward_hook(lambda *_: calls.append(1))
@@ -74,7 +75,7 @@ def test_selecting_shows_what_is_kept_at_once(scenes_model: vx.Model, data: list
     scenes_model.module._forward_hooks.clear()
 
 
-def test_an_empty_data_set_shows_nothing(scenes_model: vx.Model) -> None:
+def test_an_empty_data_set_shows_nothing(scenes_model: ViltModel) -> None:
     viewer = made(scenes_model, [])
     assert viewer.entries == []
     assert viewer.explanation is None
@@ -82,7 +83,7 @@ def test_an_empty_data_set_shows_nothing(scenes_model: vx.Model) -> None:
         viewer.to_html("x.html")
 
 
-def test_examples_without_labels_have_no_outcome(scenes_model: vx.Model, data: list[Any]) -> None:
+def test_examples_without_labels_have_no_outcome(scenes_model: ViltModel, data: list[Any]) -> None:
     viewer = made(scenes_model, [vx.Example(data[0].image, data[0].question)])
     assert viewer.entries[0]["correct"] is None
     assert viewer.shown["label"] is None
@@ -114,7 +115,7 @@ def test_a_models_failure_is_shown_in_its_place(how: str, words: str) -> None:
 
 
 def test_a_wrong_message_is_said_and_changes_nothing(
-    scenes_model: vx.Model, data: list[Any]
+    scenes_model: ViltModel, data: list[Any]
 ) -> None:
     viewer = made(scenes_model, data)
     viewer._on_message(viewer, {"action": "method", "method": "shapely", "parameters": {}}, [])
@@ -126,7 +127,7 @@ def test_a_wrong_message_is_said_and_changes_nothing(
     assert "budget 3" in viewer.entries[0]["message"]
 
 
-def test_filters_take_what_fits(scenes_model: vx.Model, data: list[Any]) -> None:
+def test_filters_take_what_fits(scenes_model: ViltModel, data: list[Any]) -> None:
     viewer = made(scenes_model, data)
     viewer._on_message(viewer, {"action": "fetch", "filter": "incorrect", "count": 2}, [])
     assert viewer.wait(60)
@@ -140,10 +141,10 @@ def test_filters_take_what_fits(scenes_model: vx.Model, data: list[Any]) -> None
 
 @pytest.mark.parametrize("dataset", ["scenes:test", 7, {"a": 1}])
 def test_a_data_set_is_an_iterable_of_examples(
-    scenes_model: vx.Model, dataset: str | int | dict[str, int]
+    scenes_model: ViltModel, dataset: str | int | dict[str, int]
 ) -> None:
     with pytest.raises(vx.InvalidInput, match="sequence of Examples"):
-        vx.Viewer(scenes_model, dataset)
+        vx.Viewer(scenes_model, dataset)  # type: ignore[arg-type]
     with pytest.raises(vx.InvalidInput, match="did you mean"):
         vx.Viewer(scenes_model, [], method="salience")
 
@@ -184,13 +185,13 @@ while all(entry["state"] == "waiting" for entry in viewer.entries):
 
 
 def test_the_page_of_a_viewer_holds_what_is_kept(
-    scenes_model: vx.Model, data: list[Any], tmp_path: Path
+    scenes_model: ViltModel, data: list[Any], tmp_path: Path
 ) -> None:
     text = made(scenes_model, data).to_html(tmp_path / "page.html").read_text()
     assert all(example.question in text for example in data)
 
 
-def test_it_composes_with_other_widgets(scenes_model: vx.Model, data: list[Any]) -> None:
+def test_it_composes_with_other_widgets(scenes_model: ViltModel, data: list[Any]) -> None:
     import ipywidgets
 
     viewer, number, seen = made(scenes_model, data), ipywidgets.IntText(0), []
@@ -214,7 +215,7 @@ def test_it_composes_with_other_widgets(scenes_model: vx.Model, data: list[Any])
     ],
 )
 def test_what_is_set_beside_is_what_was_asked(
-    scenes_model: vx.Model,
+    scenes_model: ViltModel,
     data: list[Any],
     what: str,
     which: str | int,
@@ -235,7 +236,7 @@ def test_what_is_set_beside_is_what_was_asked(
 
 
 def test_a_comparison_that_fails_leaves_the_explanation(
-    scenes_model: vx.Model, data: list[Any]
+    scenes_model: ViltModel, data: list[Any]
 ) -> None:
     viewer = made(scenes_model, data)
     viewer._on_message(viewer, {"action": "compare", "what": "answer", "which": "seventeen"}, [])
