@@ -18,7 +18,7 @@ def run(*arguments: Any, cwd: Any = None) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=240,
+        timeout=1200,
     )
 
 

@@ -84,7 +84,7 @@ def test_the_viewer_offers_it(own: Any, scenes_model: ViltModel) -> None:
     )
     offered = {method["name"]: method for method in viewer.options["methods"]}
     assert [p["name"] for p in offered["contrasted_saliency"]["parameters"]] == ["least"]
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     assert viewer.entries[0]["state"] == "done"
 
 

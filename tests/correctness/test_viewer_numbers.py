@@ -161,7 +161,7 @@ class Gated(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if bool((x.flatten(1)[:, 0] < 0.1).any()):
             self.waiting.set()
-            assert self.gate.wait(60)
+            assert self.gate.wait(600)
         result: torch.Tensor = self.body(x)
         return result
 
@@ -188,7 +188,7 @@ def slow(
     network.gate.clear()
     bright, dark = gated(rng, False), gated(rng, True)
     viewer = vx.Viewer(model, [bright, dark], regions=CELLS, **request.param)
-    assert network.waiting.wait(60)
+    assert network.waiting.wait(600)
     assert viewer.explanation is not None
     yield viewer, network, bright, dark
     network.gate.set()
@@ -213,7 +213,7 @@ def test_a_what_if_is_of_the_example_on_the_screen_while_another_is_computed(
     message = {"action": "whatif", "words": [], "regions": [5, 10], "serial": "x 1"}
     viewer._on_message(viewer, {**message, "explanation": viewer.shown.get("id")}, [])
     network.gate.set()
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     before, after = scores_by_hand(network.body, bright.image, [5, 10], "mean")
     index = seen.answers[0].index
     assert answers[0]["serial"] == "x 1"
@@ -235,7 +235,7 @@ def test_an_answer_of_the_example_on_the_screen_is_not_explained_for_another(
     viewer._on_message(viewer, message, [])
     assert "that answer is of example 1" in viewer.problem
     network.gate.set()
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     assert viewer.explanation.target_index == viewer.explanation.answers[0].index
 
 
@@ -247,10 +247,10 @@ def test_an_old_explanation_is_not_kept_under_a_new_example(slow: dict[str, str]
     old = viewer.shown.get("id")
     viewer._on_message(viewer, {"action": "fetch", "filter": "all", "count": 2}, [])
     network.gate.set()
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     for index, example in enumerate(others):
         viewer.selected = index
-        assert viewer.wait(60)
+        assert viewer.wait(600)
         np.testing.assert_array_equal(viewer.explanation.picture, example.image)
         name, parameters = viewer._method
         expected = vx.explain(viewer.model, example, method=name, regions=CELLS, **parameters)
@@ -271,16 +271,16 @@ def test_a_filter_that_is_left_adds_no_example_to_the_next_list(
     bright = gated(np.random.default_rng(3), False)
     viewer._dataset = [dark, dark, dark]
     network.gate.set()
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     network.gate.clear()
     network.waiting.clear()
     best = "abc"[int(scores_by_hand(network.body, dark.image, [], "mean")[0].argmax())]
     viewer._on_message(viewer, {"action": "fetch", "filter": f"answer: {best}", "count": 3}, [])
-    assert network.waiting.wait(60)
+    assert network.waiting.wait(600)
     viewer._dataset = [bright]
     viewer._on_message(viewer, {"action": "fetch", "filter": "all", "count": 1}, [])
     network.gate.set()
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     assert [e.id for e in viewer.examples] == ["bright"]
     assert len(viewer.entries) == 1
     np.testing.assert_array_equal(viewer.explanation.picture, bright.image)
@@ -295,7 +295,7 @@ def test_a_click_explains_the_clicked_answer_by_its_number(labels: list[str], in
     viewer = vx.Viewer(
         model, [vx.Example(picture)], method="leave_one_out", image_fill="constant", regions=CELLS
     )
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     message = {
         "action": "target",
         "target": index,
@@ -303,7 +303,7 @@ def test_a_click_explains_the_clicked_answer_by_its_number(labels: list[str], in
         "explanation": viewer.shown.get("id"),
     }
     viewer._on_message(viewer, message, [])
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     assert viewer.problem == ""
     assert viewer.explanation.target_index == viewer.shown["targetIndex"] == index
     for region in (0, 7):
@@ -317,7 +317,7 @@ def test_a_click_explains_the_clicked_answer_by_its_number(labels: list[str], in
     viewer._on_message(
         viewer, {**message, "contrast": other, "explanation": viewer.shown.get("id")}, []
     )
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     before, after = scores_by_hand(network, picture, [7], "constant")
     expected = float((before[index] - before[other]) - (after[index] - after[other]))
     assert viewer.explanation.regions[7].value == pytest.approx(expected, abs=1e-4)
@@ -330,7 +330,7 @@ def test_a_click_on_a_candidate_of_a_model_that_writes_explains_its_text(
     model = models(family)
     example = example_for(model, noise_picture)
     viewer = vx.Viewer(model, [example], method="leave_one_out", regions=2)
-    assert viewer.wait(120)
+    assert viewer.wait(600)
     first = viewer.explanation.answers[0]
     message = {
         "action": "target",
@@ -339,7 +339,7 @@ def test_a_click_on_a_candidate_of_a_model_that_writes_explains_its_text(
         "explanation": viewer.shown.get("id"),
     }
     viewer._on_message(viewer, message, [])
-    assert viewer.wait(120)
+    assert viewer.wait(600)
     assert viewer.problem == ""
     assert viewer.explanation.target == first.text
     viewer._on_message(viewer, {**message, "target": 99, "explanation": viewer.shown.get("id")}, [])
@@ -354,11 +354,11 @@ def test_a_clicked_answer_is_found_by_its_text_in_another_model() -> None:
     )
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     viewer = vx.Viewer(one, [vx.Example(picture)], method="saliency", others=[other])
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     message = {"action": "target", "target": 1, "contrast": 2, "explanation": viewer.shown["id"]}
     viewer._on_message(viewer, message, [])
     viewer._on_message(viewer, {"action": "compare", "what": "model", "which": 1}, [])
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     assert viewer.problem == ""
     assert (viewer.shown["targetIndex"], viewer.shown["contrastIndex"]) == (1, 2)
     assert (viewer.compared["targetIndex"], viewer.compared["contrastIndex"]) == (0, 1)

@@ -140,7 +140,7 @@ def test_runs_with_nothing_in_common_are_refused(
 
 def shell(*arguments: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vqa_explain.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200)
 
 
 def test_the_shell_evaluates_reports_and_compares(tmp_path: Path, report: vx.Report) -> None:
@@ -175,12 +175,11 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vqa_explain.cli", "evaluate", "--model", "scenes", "--data", "scenes:test",
                "--methods", "saliency", "--metrics", "deletion", "--out", str(tmp_path / "run"), "--workers", "1"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for _ in range(600):
-        if list((tmp_path / "run").glob("shards/*.parquet")):
-            break
+    while not list((tmp_path / "run").glob("shards/*.parquet")):
+        assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=1200)
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert "Traceback" not in said

@@ -53,7 +53,7 @@ def test_fifty_kills_lose_nothing(scenes_model: ViltModel, tmp_path: Path) -> No
         [sys.executable, str(script), str(tmp_path / "killed"), "50"],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr
     kills, shards = map(int, done.stdout.split())

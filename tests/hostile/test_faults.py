@@ -299,7 +299,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(
             time.sleep(0.05)
         time.sleep(after)
         running.send_signal(name)
-        _, said = running.communicate(timeout=60)
+        _, said = running.communicate(timeout=1200)
     finally:
         running.kill()
     assert running.returncode == 130, said
