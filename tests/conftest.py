@@ -1,6 +1,7 @@
 """Models and examples shared by the tests. Nothing here is downloaded."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,22 @@ from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.vilt import ViltModel
 
 pytest.register_assert_rewrite("guard")  # so that it says what has changed
+
+
+CASES_OF_THE_FAST_LOOP = 3
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test with many cases, the fast loop runs the first ones: the others are slow."""
+    taken: Counter[str] = Counter()
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        taken[test] += 1
+        if taken[test] > CASES_OF_THE_FAST_LOOP:
+            item.add_marker(pytest.mark.slow)
 
 
 LINEAR_ALGEBRA = ThreadpoolController().select(user_api="blas")
