@@ -23,6 +23,7 @@ def why(scenes_model: ViltModel, scene: vx.Example) -> vx.Explanation:
     return vx.explain(scenes_model, scene, method="shapley", budget=400, regions=4)
 
 
+@pytest.mark.slow
 def test_contrast_is_the_difference_of_two_explanations(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
@@ -226,6 +227,7 @@ def accuracy(model: Any, examples: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scenes", "easy-vqa"])
 def test_the_shipped_models_answer_as_their_cards_say(name: str) -> None:
     model = vx.load(name, device="cpu")

@@ -101,6 +101,7 @@ def test_nan_names_the_coalition(
         game(~np.eye(len(game), dtype=bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["permutation", "kernel", "adjusted"])
 def test_a_stopped_run_returns_what_it_has_when_asked_to(
     scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch, estimator: str

@@ -27,6 +27,7 @@ def own() -> Iterator[Any]:
         yield vx.use(OWN)
 
 
+@pytest.mark.slow
 def test_a_run_by_names_in_worker_processes_equals_plain_calls(own: Any, tmp_path: Path) -> None:
     model, data = vx.load("blind", device="cpu"), list(vx.load_dataset("scenes:test"))[:4]
     run: dict[str, Any] = {
@@ -42,6 +43,7 @@ def test_a_run_by_names_in_worker_processes_equals_plain_calls(own: Any, tmp_pat
         assert value == pytest.approx(sizes.max() / sizes.sum())
 
 
+@pytest.mark.slow
 def test_the_shell_uses_a_file(tmp_path: Path) -> None:
     shell = [sys.executable, "-m", "vqa_explain.cli", "--use", str(OWN)]
     run = [

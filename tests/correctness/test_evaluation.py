@@ -38,6 +38,7 @@ def values(model: Any, example: vx.Example, metric: str) -> list[Any]:
     return [row["value"] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ANSWERING)
 def test_without_the_picture_every_picture_is_worth_the_same(
     models: Callable[[str], Any], family: str
@@ -82,6 +83,7 @@ def said_of_nothing(model: Any, example: vx.Example) -> Any:
     return model.labels[int(scores.argmax())]
 
 
+@pytest.mark.slow
 def test_without_the_picture_the_scenes_model_is_right_where_its_plain_call_is(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:
@@ -152,6 +154,7 @@ def test_what_a_model_writes_is_its_answer_even_if_the_truth_is_likelier(
         assert row["value"] == float(truth.strip().casefold() == own.strip().casefold())
 
 
+@pytest.mark.slow
 def test_an_answer_that_needs_no_input_is_said(scenes_model: ViltModel) -> None:
     examples = [vx.load_dataset(DATA)[i] for i in range(12)]
     seen = set()

@@ -117,6 +117,7 @@ def test_wrapped_models_are_explained_as_what_they_are(
     same(explained(model, picture), explained(plain, picture))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["vilt", "blip", "clip", "llava", "qwen2_vl", "vit"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_adapters_of_peft_stay_active(

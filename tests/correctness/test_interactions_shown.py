@@ -201,6 +201,7 @@ def test_errors_shrink_as_the_advice_supposes() -> None:
     assert errors[0] / errors[1] == pytest.approx(sqrt(8), rel=0.15)
 
 
+@pytest.mark.slow
 def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(
     scenes_model: ViltModel,
 ) -> None:

@@ -942,6 +942,7 @@ def test_an_answers_score_is_that_of_the_network_called_plainly(
         assert np.log(answer.probability) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["attention", "attention_rollout", "relevance"])
 def test_layers_without_attention_are_named(
     method: str,

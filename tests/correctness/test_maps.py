@@ -116,6 +116,7 @@ def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name: Any) -
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (64, 64)])
 def test_maps_that_keep_channels_last_are_turned(size: tuple[int, int]) -> None:
     """torchvision's Swin: (B, h, w, C), with 16 × 24 × 96 at its first stage."""
@@ -130,6 +131,7 @@ def test_maps_that_keep_channels_last_are_turned(size: tuple[int, int]) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "path"), [((256, 384), "layer1"), ((384, 256), "layer1"), ((64, 128), "layer2.0")]
 )
@@ -207,6 +209,7 @@ def test_a_layer_is_read_before_what_changes_it_in_place(make: Any, path: str, m
         np.testing.assert_allclose(why.image, wanted, atol=1e-5 * wanted.max() + 1e-9)
 
 
+@pytest.mark.slow
 def test_densenets_default_layer_is_read_as_it_is() -> None:
     net = made(lambda: torchvision.models.densenet121(weights=None, num_classes=3))
     size = (64, 96)
@@ -348,6 +351,7 @@ class Pooled(nn.Module):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "size", "path"),
     [
@@ -375,6 +379,7 @@ def test_the_default_layer_is_no_part_of_a_block(
     assert model.default_layer(model.encode(vx.Example(picture_of(*size)))) == path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -285,6 +285,7 @@ def test_other_texts_are_no_budget(budget: str) -> None:
         create("shapley", {"budget": budget})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["shapley", "owen", "banzhaf", "lime", "interactions"])
 def test_a_budget_for_each_player_works_everywhere(
     scenes_model: ViltModel, scene: vx.Example, tmp_path: Path, method: str

@@ -191,6 +191,7 @@ class Rereadable:
         return iter(self.examples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_code_that_changed_is_named_and_computed_again_alone(
@@ -387,6 +388,7 @@ def test_other_data_is_refused_and_the_results_stay(
     assert vx.Report(tmp_path / "run").count == 7
 
 
+@pytest.mark.slow
 def test_emap_is_over_the_rows_of_now(scenes_model: ViltModel, tmp_path: Path) -> None:
     examples = list(vx.load_dataset("scenes:test")[:6])
     settings: dict[str, Any] = {"workers": 1, "shard": 3}
@@ -436,6 +438,7 @@ def stamps_modules(cls: type[Any]) -> set[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_hash_of_code_is_the_same_in_every_process(plugin: Any, tmp_path: Path) -> None:
     import subprocess
     import sys
@@ -781,6 +784,7 @@ def look_up(question: str, vocabulary: Any) -> list[Any]:
     return numbers_by(vocabulary)(question)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TEXTS)
 def test_how_words_are_read_is_compared(folder: Path, tmp_path: Path, what: Any) -> None:
     def build(vocabulary: float | dict[str, int]) -> vx.CustomModel:
@@ -830,6 +834,7 @@ def test_questions_read_on_another_machine_are_compared_exactly(folder: Path) ->
     assert not same_behavior(json.dumps(here), json.dumps({**told(glued), **elsewhere}))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_another_folder_has_the_same_settings(
     folder: Path, scenes_model: ViltModel, tmp_path: Path
 ) -> None:
@@ -984,6 +989,7 @@ def test_a_value_that_a_layer_holds_for_other_words_is_compared(folder: Path, wh
     assert changed(before, after) == {"settings"}
 
 
+@pytest.mark.slow
 def test_a_network_that_changed_for_words_of_the_data_is_computed_again(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -47,6 +47,7 @@ def same(one: vx.Report, other: vx.Report) -> None:
     assert left == right
 
 
+@pytest.mark.slow
 def test_fifty_kills_lose_nothing(scenes_model: ViltModel, tmp_path: Path) -> None:
     script = Path(__file__).with_name("crash.py")
     done = subprocess.run(
@@ -87,6 +88,7 @@ def test_a_damaged_shard_is_computed_again(scenes_model: ViltModel, tmp_path: Pa
     same(first, run(scenes_model, tmp_path))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(scenes_model: ViltModel, tmp_path: Path) -> None:
     settings = {
         "methods": ["saliency", "leave_one_out"],
@@ -98,6 +100,7 @@ def test_two_processes_give_the_bits_of_one(scenes_model: ViltModel, tmp_path: P
     assert one.emap() == two.emap()
 
 
+@pytest.mark.slow
 def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:
@@ -127,6 +130,7 @@ def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(
     same(run(scenes_model, tmp_path / "one", **settings), found)
 
 
+@pytest.mark.slow
 def test_a_lost_local_worker_is_replaced(scenes_model: ViltModel, tmp_path: Path) -> None:
     data = Fatal(tmp_path / "once")
     found = vx.evaluate(

@@ -258,6 +258,7 @@ def test_a_clock_that_goes_astray(
     assert (costs["seconds"] >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
 @pytest.mark.parametrize("after", [0.0, 0.7, 1.9])
 def test_a_signal_ends_a_run_cleanly_and_it_goes_on(
@@ -310,6 +311,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.0, 0.4, 1.1, 2.3])
 def test_ctrl_c_in_the_middle_of_an_explanation(
     scenes_model: ViltModel, scene: vx.Example, after: float

@@ -50,6 +50,7 @@ def test_input_x_gradient_equals_captum(scenes_model: ViltModel, scene: vx.Examp
     )
 
 
+@pytest.mark.slow
 def test_integrated_gradients_agree_with_captum_of_many_steps(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:

@@ -94,6 +94,7 @@ def authors_rise(
     ) / count
 
 
+@pytest.mark.slow
 def test_smooth_rise_is_the_authors(linear: ClassifierModel, picture: np.ndarray) -> None:
     weight = linear.module.weight.detach().numpy()[0].transpose(1, 2, 0)
 

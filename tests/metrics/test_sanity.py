@@ -119,6 +119,7 @@ def blind(model: Any) -> Any:
     return other
 
 
+@pytest.mark.slow
 def test_a_model_that_ignores_the_picture_is_exposed(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_model_that_ignores_the_picture_is_exposed(
     assert reports["seeing"].emap().gap > 0.3
 
 
+@pytest.mark.slow
 def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model: ViltModel) -> None:
     data = vx.load_dataset("scenes:test")
     examples = [data[i] for i in range(12)]
