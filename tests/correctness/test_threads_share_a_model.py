@@ -310,6 +310,7 @@ def ended(child: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_processes_while_a_viewer_works(
     models: Callable[[str], Any], noise_picture: np.ndarray, tmp_path: Path
 ) -> None:

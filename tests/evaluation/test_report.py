@@ -143,6 +143,7 @@ def shell(*arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=1200)
 
 
+@pytest.mark.slow
 def test_the_shell_evaluates_reports_and_compares(tmp_path: Path, report: vx.Report) -> None:
     out = tmp_path / "run"
     command = ["evaluate", "--model", "scenes", "--data", "scenes:test", "--methods", "saliency", "leave_one_out",
@@ -168,6 +169,7 @@ def test_the_shell_evaluates_reports_and_compares(tmp_path: Path, report: vx.Rep
     assert "seed: 0 there, 3 now" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_shell_says_how_to_go_on(tmp_path: Path) -> None:
     import signal
     import time
@@ -188,6 +190,7 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path: Path) -> None:
     assert "the run has not ended" in report.notes()[-1]
 
 
+@pytest.mark.slow
 def test_metrics_are_listed() -> None:
     found = json.loads(shell("metrics", "--json").stdout)
     assert len(found) == 23

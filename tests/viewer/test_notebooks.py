@@ -17,6 +17,8 @@ from browser import (
 )
 from scipy.stats import spearmanr
 
+pytestmark = pytest.mark.slow  # each starts a notebook server
+
 SETUP = """
 import json, vqa_explain as vx
 model = vx.load("scenes", device="cpu")

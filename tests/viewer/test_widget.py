@@ -171,6 +171,7 @@ def test_the_latest_of_a_name_wins_and_any_can_be_cancelled() -> None:
     assert done == ["new", "second"]
 
 
+@pytest.mark.slow
 def test_python_may_end_while_it_works() -> None:
     script = """
 import vqa_explain as vx
