@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import vqa_explain as vx
+from vqa_explain.features.parts import PicturePart
 
 FILES = Path(__file__).parent / "files"
 EXPECTED = json.loads((FILES / "format_1.json").read_text())
@@ -20,7 +21,9 @@ def test_a_file_of_format_1_holds_what_it_held(name: str, tmp_path: Path) -> Non
         assert [word.value for word in found.words] == told["words"]
         assert [[*region.box, region.value] for region in found.regions] == told["regions"]
         assert float(found.image.sum()) == told["image_sum"]
-        assert found["image"].padding == told["padding"]
+        picture = found["image"]
+        assert isinstance(picture, PicturePart)
+        assert picture.padding == told["padding"]
         assert found.explained == told["explained"]
         assert list(found.share.values()) == list(told["share"].values())
         if told["interactions"] is None:

@@ -132,9 +132,7 @@ class SignalModel:
     def leaves(self, encoded: Encoded) -> dict[str, Tensor]:
         return {"signal": encoded["signal"].content.clone()}
 
-    def baselines(
-        self, encoded: Encoded, fills: Mapping[str, str], seed: int
-    ) -> dict[str, Tensor]:
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> dict[str, Tensor]:
         return {"signal": self._blank(encoded["signal"].content, fills["signal"])}
 
     @staticmethod
@@ -287,15 +285,11 @@ METRICS = ("deletion", "insertion:players=signal", "infidelity", "sparseness", "
 
 def test_a_run_over_it_resumes(model: SignalModel, tmp_path: Path) -> None:
     examples = [example(seed) for seed in range(4)]
-    plan = {
-        "methods": ["leave_one_out", "saliency"],
-        "metrics": list(METRICS),
-        "out": tmp_path / "run",
-    }
-    first = vx.evaluate(model, examples, **plan)
+    plan = ["leave_one_out", "saliency"], list(METRICS)
+    first = vx.evaluate(model, examples, methods=plan[0], metrics=plan[1], out=tmp_path / "run")
     shards = {path: path.read_bytes() for path in (tmp_path / "run" / "shards").iterdir()}
     next(iter(shards)).unlink()
-    again = vx.evaluate(model, examples, **plan)
+    again = vx.evaluate(model, examples, methods=plan[0], metrics=plan[1], out=tmp_path / "run")
     table = again.summary()
     assert set(table["metric"]) >= set(METRICS)
     assert len(table) == len(first.summary())

@@ -16,6 +16,7 @@ import vqa_explain as vx
 from vqa_explain.methods.base import METHODS
 from vqa_explain.metrics.base import METRICS
 from vqa_explain.models import loading
+from vqa_explain.models.vilt import ViltModel
 
 OWN = Path(__file__).with_name("own.py")
 
@@ -26,6 +27,7 @@ def own() -> Iterator[Any]:
         yield vx.use(OWN)
 
 
+@pytest.mark.slow
 def test_a_run_by_names_in_worker_processes_equals_plain_calls(own: Any, tmp_path: Path) -> None:
     model, data = vx.load("blind", device="cpu"), list(vx.load_dataset("scenes:test"))[:4]
     run: dict[str, Any] = {
@@ -41,6 +43,7 @@ def test_a_run_by_names_in_worker_processes_equals_plain_calls(own: Any, tmp_pat
         assert value == pytest.approx(sizes.max() / sizes.sum())
 
 
+@pytest.mark.slow
 def test_the_shell_uses_a_file(tmp_path: Path) -> None:
     shell = [sys.executable, "-m", "vqa_explain.shell.app", "--use", str(OWN)]
     run = [
@@ -77,13 +80,13 @@ def test_the_shell_uses_a_file(tmp_path: Path) -> None:
     assert "blind" in subprocess.run([*shell, "models"], capture_output=True, text=True).stdout
 
 
-def test_the_viewer_offers_it(own: Any, scenes_model: vx.Model) -> None:
+def test_the_viewer_offers_it(own: Any, scenes_model: ViltModel) -> None:
     viewer = vx.Viewer(
         scenes_model, [vx.load_dataset("scenes:test")[0]], method="contrasted_saliency"
     )
     offered = {method["name"]: method for method in viewer.options["methods"]}
     assert [p["name"] for p in offered["contrasted_saliency"]["parameters"]] == ["least"]
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     assert viewer.entries[0]["state"] == "done"
 
 

@@ -31,6 +31,7 @@ def test_the_names_are_listed_and_there() -> None:
         vx.explian  # noqa: B018 - it is the access that fails
 
 
+@pytest.mark.slow
 def test_editors_see_types(tmp_path: Path) -> None:
     assert (files("vqa_explain") / "py.typed").is_file()
     path = tmp_path / "typed.py"

@@ -39,7 +39,8 @@ class Restless(nn.Module):
             self.body[1].running_var.uniform_(0.5, 2.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.body(x))
+        result: torch.Tensor = self.head(self.body(x))
+        return result
 
 
 class KeepsItsOwnMode(Restless):
@@ -212,7 +213,10 @@ def test_modes_come_back_after_an_error(picture: np.ndarray) -> None:
 def test_a_network_of_ones_own_in_training_mode(noise_picture: np.ndarray) -> None:
     class Drops(type(network())):
         def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-            return super().forward(nn.functional.dropout(pixels, 0.5, self.training), tokens)
+            result: torch.Tensor = super().forward(
+                nn.functional.dropout(pixels, 0.5, self.training), tokens
+            )
+            return result
 
     module = network()
     module.__class__ = Drops
