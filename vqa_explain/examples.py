@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -112,7 +112,7 @@ class Example:
             kind_of(value, name)
         return cls(inputs=dict(inputs), **about)
 
-    @cached_property
+    @property
     def given(self) -> tuple[Given, ...]:
         """Its inputs, in order."""
         if self.messages is not None:
@@ -124,6 +124,12 @@ class Example:
             *found,
             *([] if self.question is None else [Given("question", "text", self.question)]),
         )
+
+    @property
+    def asked(self) -> str | None:
+        """The texts that are asked about, as one line for lists; `None` where there are none."""
+        texts = [one.value for one in self.given if one.kind == "text" and not one.fixed]
+        return " / ".join(map(str, texts)) if texts else None
 
     @property
     def truth(self) -> np.ndarray | None:

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,12 +66,6 @@ def edges() -> Iterator[type[Any]]:
     class Edges:
         """Differences of neighboring pixels."""
 
-        name: ClassVar[str] = "edges"
-        source: ClassVar[str] = "-"
-        needs: ClassVar[frozenset[str]] = frozenset()
-        error: ClassVar[str] = "-"
-        cost: ClassVar[str] = "-"
-
         def __call__(self, task: Any) -> vx.Attribution:
             grey = task.encoded.pixels[0].mean(0).numpy()
             steps = np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])
@@ -79,7 +73,8 @@ def edges() -> Iterator[type[Any]]:
             cells = (
                 steps.reshape(rows, steps.shape[0] // rows, columns, -1).sum(axis=(1, 3)).ravel()
             )
-            return from_states(task, cells, np.ones(len(task.encoded.tokens)), "none")
+            words = np.ones(len(task.encoded.tokens))
+            return from_states(task, {"image": cells, "question": words}, "none")
 
     yield Edges
     del METHODS["edges"]

@@ -87,7 +87,8 @@ def test_hooks_on_a_layers_parts_see_what_they_give(
     regions = grid_regions((96, 96), (8, 8))
     shown = torch.from_numpy(np.random.default_rng(0).random((3, 64)) < 0.5)
     said = torch.ones(3, len(encoded.tokens), dtype=torch.bool)
-    given = (encoded, regions, shown, said, {"image": "mean", "question": "mask"}, 0)
+    parts = present(encoded, regions, shown, said)
+    given = (encoded, parts, {"image": "mean", "question": "mask"}, 0)
     wanted, caught = scenes_model.coalition_scores(*given), []
     for layer in (
         scenes_model.module.vilt.encoder.layer[0],

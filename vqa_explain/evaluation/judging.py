@@ -133,7 +133,7 @@ class Judge:
             "index": index,
             "id": example.id,
             "family": example.family,
-            "question": example.question,
+            "question": example.asked,
         }
         base |= {"answer": example.answer, "method": "", "metric": ERROR}
         try:
