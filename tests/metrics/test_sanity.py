@@ -16,7 +16,7 @@ from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import from_states, register_method
-from vqa_explain.metrics.sanity import randomised
+from vqa_explain.metrics.sanity import randomized
 from vqa_explain.models.vilt import ViltModel
 
 
@@ -28,7 +28,7 @@ def digest(module: torch.nn.Module) -> str:
 
 def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: ViltModel) -> None:
     before, state = digest(scenes_model.module), torch.get_rng_state()
-    twins = [randomised(scenes_model, share, seed=0) for share in (0.3, 1.0)]
+    twins = [randomized(scenes_model, share, seed=0) for share in (0.3, 1.0)]
     assert digest(scenes_model.module) == before
     assert torch.equal(torch.get_rng_state(), state)
     changed = [
@@ -54,7 +54,7 @@ def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: ViltMode
     assert np.mean(above) > 0.9
     assert sum(changed[0]) <= round(0.3 * len(names))
     assert np.mean(changed[1]) > 0.9
-    assert digest(randomised(scenes_model, 1.0, seed=0).module) == digest(twins[1].module)
+    assert digest(randomized(scenes_model, 1.0, seed=0).module) == digest(twins[1].module)
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def judged(
 
 
 @pytest.mark.parametrize("measure", ["spearman", "ssim"])
-def test_randomisation_tells_saliency_from_edges(
+def test_randomization_tells_saliency_from_edges(
     scenes_model: ViltModel, edges: type[Any], measure: str
 ) -> None:
     examples = [vx.load_dataset("scenes:test")[i] for i in range(4)]

@@ -166,7 +166,7 @@ def test_the_training_forward_equals_the_plain_call(
     with torch.no_grad(), torch.random.fork_rng():
         theirs = scenes_model.module(**inputs).logits
         states = training.hidden_states(
-            scenes_model.module, training.normalise(pixels), inputs["input_ids"], None
+            scenes_model.module, training.normalize(pixels), inputs["input_ids"], None
         )
         ours = training.logits(scenes_model.module, states[-1])
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

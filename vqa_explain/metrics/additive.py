@@ -9,7 +9,7 @@ import torch
 
 from vqa_explain.examples import Example
 from vqa_explain.features.image import ImageFeature
-from vqa_explain.memory import Fitting
+from vqa_explain.memory import HalvingBatches
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
@@ -30,7 +30,7 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
         shapes = tuple(leaf.shape for leaf in model.leaves(one).values())
         groups.setdefault((shapes, alone), []).append(number)
     found: dict[int, np.ndarray] = {}
-    fitting = Fitting(model, AT_ONCE)
+    fitting = HalvingBatches(model, AT_ONCE)
 
     def scored(numbers: list[int], rows: slice) -> dict[int, np.ndarray]:
         part = numbers[rows]

@@ -79,7 +79,7 @@ class Case:
         fills: what absent players become.
         games: the one game of the example, which all metrics share; filled when first asked.
         method, attribution: the explanation, in the model's frame; `None` for metrics of answers.
-        twin: stage → the model with that share of its layers randomised (see `sanity`).
+        twin: stage → the model with that share of its layers randomized (see `sanity`).
     """
 
     task: Task
