@@ -9,6 +9,7 @@ import torch
 
 from vqa_explain.examples import Example
 from vqa_explain.features.image import ImageFeature
+from vqa_explain.features.text import TextFeature
 from vqa_explain.memory import HalvingBatches
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Model
@@ -51,13 +52,9 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
     """(N, K) the scores of one example's question about every picture."""
     first = model.encode(question)
     if first.state is not None:  # what the adapter keeps may hang on the picture
-        return stacked_scores(
-            model, [model.encode(replace(p.example, question=question.question)) for p in pictures]
-        )
-    return stacked_scores(
-        model,
-        [_with_pictures(first, p) for p in pictures],
-    )
+        texts = {one.name: one.value for one in question.given if one.kind == TextFeature.kind}
+        return stacked_scores(model, [model.encode(p.example.changed(texts)) for p in pictures])
+    return stacked_scores(model, [_with_pictures(first, p) for p in pictures])
 
 
 def _with_pictures(question: Encoded, other: Encoded) -> Encoded:
