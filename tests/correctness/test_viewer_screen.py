@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from building import explanation
+from building import replaced
 from playwright.sync_api import Page
 
 import vqa_explain as vx
@@ -48,9 +48,7 @@ def browser() -> Iterator[Any]:
 
 
 def with_fields(why: vx.Explanation, **changes: Any) -> vx.Explanation:
-    return explanation(
-        **{**{name: getattr(why, name) for name in why.__dataclass_fields__}, **changes}
-    )
+    return replaced(why, **changes)
 
 
 def sent_of(why: vx.Explanation, key: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
             )
         asked = [_asked(model, tried[0], text) for text in questions] if tried else []
         found = {
-            "pictures": _text(model, (one.pixels for one in tried)),
+            "pictures": _text(model, (leaf for one in tried for leaf in _non_texts(model, one))),
             "questions": _text(model, _question_numbers(model, tried)),
             "answers": _text(model, _said(model, tried)),
             "absence": _text(model, _absent(model, tried)),
@@ -230,6 +230,12 @@ def _or_none(function: Callable[[], Any]) -> Any:
 @torch.no_grad()
 def _scores(model: Model, encoded: Encoded) -> Any:
     return _or_none(lambda: model.scores(encoded, model.leaves(encoded)))
+
+
+def _non_texts(model: Model, encoded: Encoded) -> list[torch.Tensor]:
+    """What the model makes of pictures, tables and other inputs that are no text."""
+    leaves = model.leaves(encoded)
+    return [leaves[one.name] for one in encoded.inputs if one.kind != TextFeature.kind]
 
 
 def _question_numbers(model: Model, tried: list[Encoded]) -> Iterator[Any]:
