@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
+    from vqa_explain.game import Blocks
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
     from vqa_explain.metrics.base import Case, Curve, register_metric
     from vqa_explain.models.base import Model
@@ -48,6 +49,7 @@ _HOMES = {
     "register_metric": "metrics.base",
     "register_model": "models.loading",
     "use": "plugins",
+    "Blocks": "game",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
     "Example": "examples",
@@ -68,6 +70,7 @@ _HOMES = {
 }
 __all__ = [
     "Attribution",
+    "Blocks",
     "Boxes",
     "Case",
     "Curve",
