@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from vqa_explain.examples import Example, Given, read_image
 from vqa_explain.features.text import check_question
 
 PLAIN = "what is it?"  # asked where only the pictures matter
-TEXT, PICTURE, VIDEO = "text", "image", "video"  # as `transformers` calls the types of contents
+TEXT: Final = "text"
+PICTURE: Final = "image"
+VIDEO: Final = "video"
 
 
 @dataclass(frozen=True, eq=False)
