@@ -168,6 +168,8 @@ def _first(dataset: Iterable[Example]) -> Example | None:
     if first is None:
         return None
     try:
+        if first.image is None:  # inputs of other kinds are tried as they are
+            return first
         height, width = read_image(first.image).shape[:2]
     except VQAExplainError:  # told where that example is judged
         return None
@@ -197,7 +199,8 @@ def _tried(model: Model, first: Example | None) -> Iterator[Encoded]:
         yield from usable
     elif known is not None and first is not None:
         yield known
-        yield from filter(None, [_encoded(model, replace(first, image=255 - first.image))])
+        if isinstance(first.image, np.ndarray):
+            yield from filter(None, [_encoded(model, replace(first, image=255 - first.image))])
 
 
 def _encoded(model: Model, example: Example) -> Encoded | None:

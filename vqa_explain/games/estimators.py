@@ -199,7 +199,7 @@ def union_order(unions: list[np.ndarray]) -> Order:
 def kernel(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:
     """φ (P,) by weighted least squares under Σφ = v(P) − v(∅).
 
-    Lundberg & Lee 2017, theorem 2: φ minimises Σ_S μ(S) (v(S) − v(∅) − Σ_{i∈S} φ_i)², μ(S) = (p−1)/(C(p,s) s (p−s)).
+    Lundberg & Lee 2017, theorem 2: φ minimizes Σ_S μ(S) (v(S) − v(∅) − Σ_{i∈S} φ_i)², μ(S) = (p−1)/(C(p,s) s (p−s)).
     Coalitions come in complementary pairs (Covert & Lee 2021, section 4.1), their sizes uniform (near the leverage
     scores: Musco & Witter 2025), each weighted by μ over its probability. Standard errors are the regression's own
     for pairs drawn independently (the sandwich, White 1980).
