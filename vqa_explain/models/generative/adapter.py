@@ -468,9 +468,7 @@ class GenerativeModel:
         together: dict[int, list[str]] = {}
         for name in names:
             together.setdefault(state.shown[name].visual, []).append(name)
-        return [
-            self._state_of(encoded, group, present, fills, seed) for group in together.values()
-        ]
+        return [self._state_of(encoded, group, present, fills, seed) for group in together.values()]
 
     def _state_of(
         self,
@@ -509,9 +507,7 @@ class GenerativeModel:
         state: _State = encoded.state
         if state.form not in self._apart:
             try:
-                found = all(
-                    self._is_apart(encoded, number) for number in range(len(state.visuals))
-                )
+                found = all(self._is_apart(encoded, number) for number in range(len(state.visuals)))
             except (VQAExplainError, *FAILURES) as error:
                 log.info("pictures are encoded together in model %r: %s", self.name, error)
                 found = False

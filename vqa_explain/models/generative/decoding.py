@@ -258,7 +258,9 @@ class Decoding:
         before = given.positions.expand(*given.positions.shape[:-2], batch, -1)
         attended = torch.cat([given.attended, torch.ones_like(tokens).bool()], dim=1)
         states = torch.cat([given.states, self.embed(tokens).to(given.states.dtype)], dim=1)
-        return Prompted(states, torch.cat([before, behind.to(before.dtype)], dim=-1), attended, None)
+        return Prompted(
+            states, torch.cat([before, behind.to(before.dtype)], dim=-1), attended, None
+        )
 
     def _after(self, given: Prompted, many: int, count: int) -> Tensor:
         """Positions (…, B · many, count) of an answer: they go on from the largest of the prompt on any axis."""

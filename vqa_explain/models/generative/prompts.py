@@ -254,9 +254,7 @@ def _owners(spans: list[Span | None], found: Mapping[str, TextPlace]) -> list[st
     return owner
 
 
-def _shares(
-    owner: list[str | None], visual: np.ndarray, names: list[str]
-) -> dict[str, np.ndarray]:
+def _shares(owner: list[str | None], visual: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
     """Each text's positions, and with them the template's behind it, or before the first; names in the prompt's order."""
     starts = [owner.index(name) for name in names]
     ends = [*starts[1:], len(owner)]

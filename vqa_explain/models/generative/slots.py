@@ -93,7 +93,9 @@ def slots_between(one: Mapping[str, Any], other: Mapping[str, Any], steps: Any) 
 
 def _slot(name: str, one: Tensor, other: Tensor, patches: bool, steps: Any) -> Slot:
     shape = tuple(one.shape)
-    axes: tuple[int, ...] = tuple(range(max(1, one.ndim - 3)))  # of pictures, and of tiles or frames
+    axes: tuple[int, ...] = tuple(
+        range(max(1, one.ndim - 3))
+    )  # of pictures, and of tiles or frames
     if one.ndim == 2 and patches:
         time, side = (getattr(steps, key, 0) for key in ("temporal_patch_size", "patch_size"))
         if shape[1] == 3 * time * side**2:
