@@ -414,9 +414,10 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
         example = Example(image=image, question=question)
     check_readable(example)
     asks = any(feature.kind == TextFeature.kind for feature in model.features)
-    if asks and example.question is None:
+    asked = any(one.kind == TextFeature.kind for one in example.given)
+    if asks and not asked:
         raise InvalidInput(f"model {model.name!r} answers questions; give one")
-    if not asks and example.question is not None:
+    if not asks and asked:
         raise InvalidInput(
             f"model {model.name!r} classifies images and takes no question; leave it out"
         )

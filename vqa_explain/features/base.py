@@ -34,7 +34,7 @@ def present_elements(
         players: (N, P) bool, the players present.
         owner: (…) the player that each element belongs to, or `ALWAYS`.
     """
-    always = torch.ones_like(players[:, :1])
+    always = players.new_ones(len(players), 1)  # an input that is fixed has no players
     return torch.cat([players, always], dim=1)[:, torch.from_numpy(owner).to(players.device)]
 
 
@@ -98,8 +98,20 @@ class Present:
 
 def distinct(present: Present) -> tuple[Present, Tensor]:
     """The M coalitions that differ, and which of them each of the N is, (N,): each need be computed only once."""
-    players, which = present.players.unique(dim=0, return_inverse=True)
-    return Present(present.division, players), which
+    (found,), which = distinct_together([present])
+    return found, which
+
+
+def distinct_together(several: Sequence[Present]) -> tuple[list[Present], Tensor]:
+    """The same of several inputs at once: M coalitions of each, which differ in at least one input."""
+    players = torch.cat([one.players for one in several], dim=1)
+    if players.shape[1]:
+        rows, which = players.unique(dim=0, return_inverse=True)
+    else:  # all of them are fixed
+        rows = players[:1]
+        which = torch.zeros(len(players), dtype=torch.long, device=players.device)
+    parts = rows.split([one.players.shape[1] for one in several], dim=1)
+    return [Present(one.division, own) for one, own in zip(several, parts, strict=True)], which
 
 
 @dataclass(frozen=True, eq=False)
