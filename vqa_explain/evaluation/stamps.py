@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,10 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.examples import Example, read_image
+from vqa_explain.examples import Example, Given, read_image
+from vqa_explain.features.image import ImageFeature
+from vqa_explain.features.table import TableFeature
+from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
 
@@ -114,11 +117,31 @@ def row_stamp(example: Example, pictures: str = "time") -> Stamp:
         pictures: "time" knows a picture file by its path, size and time of change; "content" by its bytes.
     """
     e = example
+    by_name = () if e.inputs is None and e.messages is None else e.given
+    named = [(one.name, one.turn, _given(one, pictures)) for one in by_name]
+    more = [digest(repr(named))] if named else []
     return {
-        "text": digest(repr((e.question, e.answer, tuple(e.answers), e.id, e.family))),
+        "text": digest(repr((e.question, e.answer, tuple(e.answers), e.id, e.family)), *more),
         "picture": digest(_picture(e.image, pictures), _array(e.features), _array(e.boxes)),
         "truth": digest(_array(e.masks), repr((tuple(e.about), tuple(map(tuple, e.decisive))))),
     }
+
+
+def _given(one: Given, pictures: str) -> str:
+    """A hash of one input that is given by name or in a chat."""
+    if one.kind == ImageFeature.kind:
+        return _picture(one.value, pictures)
+    if one.kind == TableFeature.kind:
+        row = one.value if isinstance(one.value, Mapping) else one.value.to_dict()
+        return digest(*(f"{column} {_cell(value)}" for column, value in row.items()))
+    if one.kind == TextFeature.kind:
+        return digest(one.value)
+    return digest(*(_picture(frame, pictures) for frame in one.value))
+
+
+def _cell(value: Any) -> str:
+    """What a column holds; of NumPy's numbers, which rows of a table are made of, the number."""
+    return _value(value.item() if isinstance(value, np.generic) else value)
 
 
 def _picture(image: Any, pictures: str) -> str:

@@ -301,9 +301,7 @@ def _with_own_pixels(encoded: Encoded) -> Encoded:
     return encoded
 
 
-def _check_blocks(
-    model: Model, encoded: Encoded, values: Mapping[str, Any], name: str
-) -> Encoded:
+def _check_blocks(model: Model, encoded: Encoded, values: Mapping[str, Any], name: str) -> Encoded:
     """The change of a block of one picture, carried to the picture, lies on the block.
 
     Returns the example with the last block.
@@ -372,9 +370,7 @@ def _check_scores(
 ) -> None:
     """Two frames in one batch score as the network itself scores the two pictures, one by one."""
     _check_following(model, encoded, other)
-    both = {
-        name: torch.cat([leaf, leaf]) for name, leaf in model.leaves(encoded).items()
-    }
+    both = {name: torch.cat([leaf, leaf]) for name, leaf in model.leaves(encoded).items()}
     frames = [one[changed_input].content.pixels for one in (encoded, other)]
     leaves = both | {changed_input: torch.cat(frames)}
     ours = _batch_scores(model, encoded, leaves)

@@ -35,6 +35,7 @@ from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.transforms import picture_reader, timm_labels
 from vqa_explain.models.unwrapping import placed
 
+
 @holds_network
 class ClassifierModel:
     """Adapter of an image classifier with one feature; see `models.base.Model`.

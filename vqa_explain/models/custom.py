@@ -184,9 +184,7 @@ class CustomModel:
 
     def _tensors(self, contents: Sequence[Any]) -> list[Tensor]:
         """(1, …) what the network is called with for each input."""
-        return [
-            one.tensor(content) for one, content in zip(self._sources, contents, strict=True)
-        ]
+        return [one.tensor(content) for one, content in zip(self._sources, contents, strict=True)]
 
     def _given(self, encoded: Encoded) -> list[Tensor]:
         """The same of an example."""
@@ -210,7 +208,7 @@ class CustomModel:
         return all(self._same_by_embedding(encoded, number, row) for row in rows)
 
     def _same_by_embedding(self, encoded: Encoded, number: int, ids: Tensor) -> bool:
-        """Whether token numbers (1, T) of a text give the same scores as their embeddings beside the text's own numbers.
+        """Whether token numbers (1, T) of a text give the same scores as their embeddings beside the text's own.
 
         They are tried one row at a time, since more may not fit into the memory.
 

@@ -90,5 +90,7 @@ def _of_other_kind(one: Given, feature: Feature, name: str) -> str:
     if feature.kind == ImageFeature.kind and one.kind == TextFeature.kind:
         remedy = "give a picture, or a path as pathlib.Path"
     if feature.kind == TextFeature.kind and isinstance(one.value, str):
-        remedy = "a text that ends as a picture's file does is taken for a path, so end it otherwise"
+        remedy = (
+            "a text that ends as a picture's file does is taken for a path, so end it otherwise"
+        )
     return f"input {one.name!r} of model {name!r} takes {wanted}, not {got}; {remedy}"
