@@ -30,7 +30,7 @@ def present_elements(players: Tensor, owner: np.ndarray) -> Tensor:
         players: (N, P) bool, the players present.
         owner: (…) the player that each element belongs to, or `ALWAYS`.
     """
-    always = torch.ones_like(players[:, :1])
+    always = players.new_ones(len(players), 1)  # an input that is fixed has no players
     return torch.cat([players, always], dim=1)[:, torch.from_numpy(owner).to(players.device)]
 
 
