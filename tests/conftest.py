@@ -1,6 +1,7 @@
 """Models and examples shared by the tests. Nothing here is downloaded."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,26 @@ from torch import nn
 
 import vqa_explain as vx
 from vqa_explain.datasets.scenes import Scenes
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 pytest.register_assert_rewrite("guard")  # so that it says what has changed
+
+
+CASES_OF_THE_FAST_LOOP = 2
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test with many cases, the fast loop runs the first ones: the others are slow."""
+    taken: Counter[str] = Counter()
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        taken[test] += 1
+        if taken[test] > CASES_OF_THE_FAST_LOOP:
+            item.add_marker(pytest.mark.slow)
 
 
 LINEAR_ALGEBRA = ThreadpoolController().select(user_api="blas")
@@ -36,8 +55,10 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 @pytest.fixture(scope="session")
-def scenes_model() -> vx.Model:
-    return vx.load("scenes", device="cpu")
+def scenes_model() -> ViltModel:
+    model = vx.load("scenes", device="cpu")
+    assert isinstance(model, ViltModel)
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +91,8 @@ class Curved(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(x)
+        scores: torch.Tensor = self.body(x)
+        return scores
 
 
 def to_tensor(image: Any) -> torch.Tensor:
@@ -90,13 +112,17 @@ def picture() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def linear() -> vx.Model:
-    return vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+def linear() -> ClassifierModel:
+    model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    assert isinstance(model, ClassifierModel)
+    return model
 
 
 @pytest.fixture(scope="session")
-def curved() -> vx.Model:
-    return vx.load(Curved(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+def curved() -> ClassifierModel:
+    model = vx.load(Curved(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
+    assert isinstance(model, ClassifierModel)
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ def run(*arguments: Any, cwd: Any = None) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=240,
+        timeout=1200,
     )
 
 
@@ -29,6 +29,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) -> None:
     done = run("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
@@ -40,6 +41,7 @@ def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) ->
     assert any(e["contrast"] for e in held)
 
 
+@pytest.mark.slow
 def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: Path) -> None:
     for name in ("a.vqax", "a.html", "a.png"):
         done = run(

@@ -18,6 +18,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 def module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
@@ -27,6 +29,7 @@ def test_there_are_five_notebooks() -> None:
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs_from_a_clean_kernel(path: Path) -> None:
     book = module(ROOT / "notebooks" / "run.py").executed(path)
@@ -54,6 +57,7 @@ def test_tables_are_those_of_the_code() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "sphinx", "-W", "-q", "docs", str(tmp_path)]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
@@ -66,6 +70,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
         assert (tmp_path / target.split("?")[0]).exists(), target
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 import vqa_explain as vx
 from vqa_explain import examples
 from vqa_explain.examples import read_image
+from vqa_explain.models.vilt import ViltModel
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
 
@@ -68,7 +69,7 @@ def test_grey_float_bool_and_one_pixel_arrays() -> None:
     np.testing.assert_array_equal(read_image(np.array([[7]], np.uint8)), [[[7] * 3]])
 
 
-def test_a_one_pixel_picture_is_explained(scenes_model: vx.Model) -> None:
+def test_a_one_pixel_picture_is_explained(scenes_model: ViltModel) -> None:
     why = vx.explain(
         scenes_model,
         np.full((1, 1, 3), 200, np.uint8),

@@ -15,15 +15,17 @@ import vqa_explain as vx
 from vqa_explain.datasets.easy_vqa import EasyVQA
 from vqa_explain.datasets.scenes import FAMILIES, Scenes
 from vqa_explain.metrics.localization import decisive_words, mass
+from vqa_explain.models.vilt import ViltModel
 
 
 @pytest.fixture(scope="module")
-def why(scenes_model: vx.Model, scene: vx.Example) -> vx.Explanation:
+def why(scenes_model: ViltModel, scene: vx.Example) -> vx.Explanation:
     return vx.explain(scenes_model, scene, method="shapley", budget=400, regions=4)
 
 
+@pytest.mark.slow
 def test_contrast_is_the_difference_of_two_explanations(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     for method in ("integrated_gradients", "leave_one_out"):
         yes, no = (vx.explain(scenes_model, scene, method=method, target=t) for t in ("yes", "no"))
@@ -34,7 +36,7 @@ def test_contrast_is_the_difference_of_two_explanations(
 
 
 def test_scores_are_logit_log_probability_and_probability(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded = scenes_model.encode(scene)
     with torch.no_grad():
@@ -101,7 +103,7 @@ class Links(HTMLParser):
 
 
 def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path
+    scenes_model: ViltModel, scene: vx.Example, tmp_path: Path
 ) -> None:
     question = '<script>x()</script> "><img src=x> red?'
     why = vx.explain(scenes_model, scene.image, question, method="saliency")
@@ -189,7 +191,7 @@ def test_a_figure_that_cannot_be_drawn(
     ],
 )
 def test_bad_input_is_named_with_its_remedy(
-    scenes_model: vx.Model, scene: vx.Example, change: Any, message: str
+    scenes_model: ViltModel, scene: vx.Example, change: Any, message: str
 ) -> None:
     call = {"image": scene.image, "question": scene.question} | change
     with pytest.raises(vx.VQAExplainError, match=message):
@@ -204,7 +206,7 @@ def test_unknown_models_and_explanations_of_no_model_are_refused(scene: vx.Examp
 
 
 def test_nan_scores_are_refused(
-    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+    scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         scenes_model,
@@ -225,6 +227,7 @@ def accuracy(model: Any, examples: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scenes", "easy-vqa"])
 def test_the_shipped_models_answer_as_their_cards_say(name: str) -> None:
     model = vx.load(name, device="cpu")
@@ -240,7 +243,7 @@ def test_the_shipped_models_answer_as_their_cards_say(name: str) -> None:
 
 
 def test_the_default_method_finds_regions_and_words_far_better_than_chance(
-    scenes_model: vx.Model, capsys: pytest.CaptureFixture[str]
+    scenes_model: ViltModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
     ours, chance = [], []

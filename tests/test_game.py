@@ -11,6 +11,7 @@ import vqa_explain as vx
 from vqa_explain.game import Game, make_players
 from vqa_explain.games import estimators, pairs
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.target import Target
 
 
@@ -34,7 +35,7 @@ def coalitions_of(game: Game, count: int, seed: int = 0) -> np.ndarray:
 
 
 def test_batches_give_the_scores_of_one_by_one_and_repeat_nothing(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     for fill in ("drop", "blur"):
         game = new_game(scenes_model, scene, fill)
@@ -47,7 +48,7 @@ def test_batches_give_the_scores_of_one_by_one_and_repeat_nothing(
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(
-    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+    scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     game = new_game(scenes_model, scene)
     rows = coalitions_of(game, 200)
@@ -75,7 +76,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(
 
 
 def test_other_failures_of_the_model_are_not_taken_for_memory(
-    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+    scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("shapes do not match")
@@ -86,13 +87,13 @@ def test_other_failures_of_the_model_are_not_taken_for_memory(
 
 
 def test_nan_names_the_coalition(
-    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+    scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = scenes_model.coalition_scores
 
-    def sometimes(encoded: Encoded, regions: Any, shown: Any, *rest: Any) -> torch.Tensor:
-        scores = plain(encoded, regions, shown, *rest)
-        scores[~shown[:, 5]] = torch.nan
+    def sometimes(encoded: Encoded, present: Any, *rest: Any) -> torch.Tensor:
+        scores = plain(encoded, present, *rest)
+        scores[~present["image"].players[:, 5]] = torch.nan
         return scores
 
     monkeypatch.setattr(scenes_model, "coalition_scores", sometimes)
@@ -101,9 +102,10 @@ def test_nan_names_the_coalition(
         game(~np.eye(len(game), dtype=bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["permutation", "kernel", "adjusted"])
 def test_a_stopped_run_returns_what_it_has_when_asked_to(
-    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch, estimator: str
+    scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch, estimator: str
 ) -> None:
     plain, calls = scenes_model.coalition_scores, []
 
@@ -132,21 +134,29 @@ def test_a_stopped_run_returns_what_it_has_when_asked_to(
 
 @pytest.mark.slow
 def test_100_000_coalitions_of_60_players_fit_in_500_megabytes(
-    scenes_model: vx.Model, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
+    scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def quick(encoded: Encoded, regions: Any, shown: Any, said: Any, fills: Any, seed: int) -> Any:
+    def quick(encoded: Encoded, present: Any, fills: Any, seed: int) -> Any:
+        shown, said = present["image"].players, present["question"].elements
         value = shown.double().mean(1) * said.double().mean(1)
         return value[:, None].expand(-1, 23)
 
     monkeypatch.setattr(scenes_model, "coalition_scores", quick)
     tracemalloc.start()
     game = new_game(scenes_model, scene)
-    found = estimators.settle(
-        pairs.adjusted(game, len(game), np.random.default_rng(0), 100_000, game.players.cross)
+    found = estimators.run_until(
+        pairs.adjusted(
+            game,
+            len(game),
+            np.random.default_rng(0),
+            100_000,
+            game.players.pairs("question", "image"),
+        )
     )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(game) >= 60
     assert game.cost.forwards > 90_000
+    assert found.pairs is not None
     assert np.isfinite(found.pairs).all()
     assert peak < 500e6

@@ -11,6 +11,8 @@ import vqa_explain as vx
 from vqa_explain.features.image import fill_in
 from vqa_explain.features.text import Token, group_words
 from vqa_explain.features.words import split_words
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 
 def masks_of(labels: Any) -> np.ndarray:
@@ -29,7 +31,7 @@ def masks_of(labels: Any) -> np.ndarray:
     ],
 )
 def test_regions_divide_the_whole_picture(
-    scenes_model: vx.Model, scene: vx.Example, regions: Any, count: int
+    scenes_model: ViltModel, scene: vx.Example, regions: Any, count: int
 ) -> None:
     why = vx.explain(
         scenes_model, scene, method="leave_one_out", regions=regions, image_fill="blur"
@@ -40,7 +42,7 @@ def test_regions_divide_the_whole_picture(
 
 
 def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     why = vx.explain(scenes_model, scene, regions="slic:30")
     sums = [why.image[why.labels == k].sum() for k in range(len(why.regions))]
@@ -51,7 +53,7 @@ def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(
 
 
 def test_a_mask_is_the_player_that_the_network_misses(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     """Hiding one object's mask by hand gives what leave one out says of it."""
     why = vx.explain(
@@ -74,7 +76,7 @@ def test_a_mask_is_the_player_that_the_network_misses(
     assert len(why.regions) == len(scene.masks) + 1
 
 
-def test_the_rest_can_be_a_grid(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_the_rest_can_be_a_grid(scenes_model: ViltModel, scene: vx.Example) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", image_fill="blur",
                      regions=vx.Boxes([(0, 0, 30, 30)], rest="grid"))  # fmt: skip
     assert (why.labels[:30, :30] == 0).all()
@@ -105,7 +107,7 @@ def test_the_rest_can_be_a_grid(scenes_model: vx.Model, scene: vx.Example) -> No
     ],
 )
 def test_regions_that_cannot_be_are_named(
-    scenes_model: vx.Model, scene: vx.Example, regions: Any, message: str
+    scenes_model: ViltModel, scene: vx.Example, regions: Any, message: str
 ) -> None:
     with pytest.raises(vx.InvalidInput, match=message):
         vx.explain(scenes_model, scene, method="leave_one_out", image_fill="blur", regions=regions)
@@ -136,7 +138,7 @@ def test_a_segmenters_labels_on_a_photograph_that_is_cropped() -> None:
         )
 
 
-def test_words_tokens_runs_and_phrases(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_words_tokens_runs_and_phrases(scenes_model: ViltModel, scene: vx.Example) -> None:
     question = "What colour is the big circle?"  # "colour" and "big" are several tokens each
     encoded = scenes_model.encode(vx.Example(scene.image, question))
 
@@ -172,7 +174,7 @@ def test_phrases_that_cannot_be_are_named(words: list[str] | str, message: str) 
 
 
 def test_several_targets_cost_one_pass_and_equal_single_ones(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     options: dict[str, Any] = {"method": "shapley", "regions": 3, "budget": 300}
     many = vx.explain(scenes_model, scene, target=["yes", "no", "red"], **options)
@@ -183,7 +185,7 @@ def test_several_targets_cost_one_pass_and_equal_single_ones(
         assert alone.words == one.words
 
 
-def test_a_function_of_the_scores_is_a_target(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_a_function_of_the_scores_is_a_target(scenes_model: ViltModel, scene: vx.Example) -> None:
     yes, no = (scenes_model.labels.index(a) for a in ("yes", "no"))
 
     def margin(scores: Any) -> Any:
@@ -213,7 +215,7 @@ def test_inpainting_continues_a_gradient_and_fills_nothing_with_the_mean() -> No
 
 
 def test_a_deleted_word_is_the_question_without_it(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     question = "What color is the large circle?"
     why = vx.explain(
@@ -234,7 +236,7 @@ def test_a_deleted_word_is_the_question_without_it(
     assert why.words[4].value == pytest.approx(expected, abs=1e-4)
 
 
-def test_several_baselines_are_averaged(curved: vx.Model, picture: np.ndarray) -> None:
+def test_several_baselines_are_averaged(curved: ClassifierModel, picture: np.ndarray) -> None:
     each = [
         vx.explain(
             curved, picture, method="integrated_gradients", target="a", image_baseline=b, steps=32

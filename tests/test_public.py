@@ -31,6 +31,7 @@ def test_the_names_are_listed_and_there() -> None:
         vx.explian  # noqa: B018 - it is the access that fails
 
 
+@pytest.mark.slow
 def test_editors_see_types(tmp_path: Path) -> None:
     assert (files("vqa_explain") / "py.typed").is_file()
     path = tmp_path / "typed.py"
@@ -62,11 +63,11 @@ def test_a_split_is_named_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "said"),
     [
-        ("vilt", "vilt on cpu, image, text → one of"),
-        ("llava", "on cpu, image, text → any text>"),
+        ("vilt", "vilt on cpu, image, question → one of"),
+        ("llava", "on cpu, image, question → any text>"),
         ("vit", "on cpu, image → one of"),
-        ("clip", "clip on cpu, image, text → the one output"),
-        ("custom", "custom on cpu, image, text → one of"),
+        ("clip", "clip on cpu, image, question → the one output"),
+        ("custom", "custom on cpu, image, question → one of"),
     ],
 )
 def test_a_model_says_what_it_is(models: Callable[[str], Any], family: str, said: str) -> None:

@@ -3,17 +3,20 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, unknown
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
+
+
+Kind = Literal["image", "text", "video", "table", "other"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class Given:
     """
 
     name: str
-    kind: Literal["image", "text", "video", "table"]
+    kind: Kind
     value: Any
     turn: int | None = None
     role: str = "user"
@@ -97,7 +100,7 @@ class Example:
             **about: the other attributes, such as `answer`.
 
         Raises:
-            InvalidInput: there are none, or one is nothing of these.
+            InvalidInput: there are none, or one is a video without frames.
         """
         if not isinstance(inputs, Mapping) or not inputs:
             raise InvalidInput(
@@ -109,7 +112,7 @@ class Example:
             kind_of(value, name)
         return cls(inputs=dict(inputs), **about)
 
-    @cached_property
+    @property
     def given(self) -> tuple[Given, ...]:
         """Its inputs, in order."""
         if self.messages is not None:
@@ -122,6 +125,28 @@ class Example:
             *([] if self.question is None else [Given("question", "text", self.question)]),
         )
 
+    def changed(self, values: Mapping[str, Any]) -> "Example":
+        """The same example with other values of some inputs, by their names.
+
+        Raises:
+            InvalidInput: it has no such input.
+        """
+        names = [one.name for one in self.given]
+        for name in values:
+            if name not in names:
+                raise unknown("input of the example", name, names)
+        if self.messages is not None:
+            return replace(self, messages=_changed_messages(self.messages, self.given, values))
+        if self.inputs is not None:
+            return replace(self, inputs={**self.inputs, **values})
+        return replace(self, **values)
+
+    @property
+    def asked(self) -> str | None:
+        """The texts that are asked about, as one line for lists; `None` where there are none."""
+        texts = [one.value for one in self.given if one.kind == "text" and not one.fixed]
+        return " / ".join(map(str, texts)) if texts else None
+
     @property
     def truth(self) -> np.ndarray | None:
         """(H, W) bool, the pixels of the objects that the question is about."""
@@ -130,11 +155,11 @@ class Example:
         return np.asarray(np.asarray(self.masks)[list(self.about)].any(axis=0))
 
 
-def kind_of(value: Any, name: str = "input") -> Literal["image", "text", "video", "table"]:
-    """What a value is.
+def kind_of(value: Any, name: str = "input") -> Kind:
+    """What a value is; "other" where it is none of what this package reads, and a model may know it.
 
     Raises:
-        InvalidInput: it is no picture, text, video or row.
+        InvalidInput: it is a video without frames.
     """
     if isinstance(value, str):
         return "image" if Path(value).suffix.lower() in _picture_suffixes() else "text"
@@ -153,9 +178,7 @@ def kind_of(value: Any, name: str = "input") -> Literal["image", "text", "video"
         if not len(value):
             raise InvalidInput(f"{name!r} is a video of 0 frames; give at least one picture")
         return "video"
-    raise InvalidInput(
-        f"{name!r} is a {type(value).__name__}, which is no picture, text, video or row of a table"
-    )
+    return "other"
 
 
 @cache
@@ -191,6 +214,22 @@ def _read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Given, ...]:
         Given(name, kind, value, turn, role, turn != spoken[-1])  # type: ignore[arg-type]
         for name, (turn, role, kind, value) in zip(names, contents, strict=True)
     )
+
+
+def _changed_messages(
+    messages: Sequence[Mapping[str, Any]], given: Sequence[Given], values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The messages with other values of some contents."""
+    changed = []
+    for turn, message in enumerate(messages):
+        contents = [
+            {"type": one.kind, one.kind: values.get(one.name, one.value)}
+            for one in given
+            if one.turn == turn
+        ]
+        plain = isinstance(message["content"], str)
+        changed.append({**message, "content": contents[0]["text"] if plain else contents})
+    return changed
 
 
 def _role(message: Any, turn: int) -> str:

@@ -16,6 +16,7 @@ from vqa_explain.evaluation.intervals import LEAST, mean_interval, paired_interv
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.metrics import read_metric
+from vqa_explain.models.vilt import ViltModel
 
 DATA = "scenes:test"
 ANSWERING = ["vilt", "lxmert", "blip", "llava", "qwen2_vl", "smolvlm", "custom"]
@@ -37,6 +38,7 @@ def values(model: Any, example: vx.Example, metric: str) -> list[Any]:
     return [row["value"] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ANSWERING)
 def test_without_the_picture_every_picture_is_worth_the_same(
     models: Callable[[str], Any], family: str
@@ -81,8 +83,9 @@ def said_of_nothing(model: Any, example: vx.Example) -> Any:
     return model.labels[int(scores.argmax())]
 
 
+@pytest.mark.slow
 def test_without_the_picture_the_scenes_model_is_right_where_its_plain_call_is(
-    scenes_model: vx.Model, tmp_path: Path
+    scenes_model: ViltModel, tmp_path: Path
 ) -> None:
     examples = [vx.load_dataset(DATA)[i] for i in range(60)]
     right = []
@@ -118,7 +121,7 @@ def test_a_fill_that_shows_the_picture_is_refused(fill: str) -> None:
 @pytest.mark.parametrize("matches", [0, 1, 2, 3, 10])
 @pytest.mark.parametrize("metric", ["accuracy_without_image", "accuracy_without_question"])
 def test_accuracy_without_a_modality_counts_people_as_accuracy_does(
-    scenes_model: vx.Model, matches: int, metric: str
+    scenes_model: ViltModel, matches: int, metric: str
 ) -> None:
     example = vx.load_dataset(DATA)[0]
     encoded = scenes_model.encode(example)
@@ -151,7 +154,8 @@ def test_what_a_model_writes_is_its_answer_even_if_the_truth_is_likelier(
         assert row["value"] == float(truth.strip().casefold() == own.strip().casefold())
 
 
-def test_an_answer_that_needs_no_input_is_said(scenes_model: vx.Model) -> None:
+@pytest.mark.slow
+def test_an_answer_that_needs_no_input_is_said(scenes_model: ViltModel) -> None:
     examples = [vx.load_dataset(DATA)[i] for i in range(12)]
     seen = set()
     for example in examples:
@@ -169,7 +173,7 @@ def test_an_answer_that_needs_no_input_is_said(scenes_model: vx.Model) -> None:
 
 
 # 18: intervals. Draws of n values by a generator, and their true mean.
-POPULATIONS = {
+POPULATIONS: dict[str, tuple[Any, ...]] = {
     "normal": (lambda rng, n: rng.normal(size=n), 0.0),
     "exponential": (lambda rng, n: rng.exponential(size=n), 1.0),
     "beta": (lambda rng, n: rng.beta(0.5, 2, size=n), 0.2),

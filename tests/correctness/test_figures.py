@@ -361,7 +361,7 @@ def test_every_region_arrives_in_the_viewer_under_its_own_number(
     (tmp_path / "labels.json").write_text(sent)
     done = subprocess.run(
         ["node", tmp_path / "decode.mjs", json.dumps(places), tmp_path / "labels.json"],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [int(labels[y, x]) for x, y in places]

@@ -94,7 +94,7 @@ class Subclassed:
         return module
 
 
-WRAPPERS = {
+WRAPPERS: dict[str, Callable[..., Any]] = {
     "compile": lambda module: torch.compile(module, backend="eager"),
     "data parallel": nn.DataParallel,
     "averaged": torch.optim.swa_utils.AveragedModel,
@@ -117,6 +117,7 @@ def test_wrapped_models_are_explained_as_what_they_are(
     same(explained(model, picture), explained(plain, picture))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["vilt", "blip", "clip", "llava", "qwen2_vl", "vit"])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_adapters_of_peft_stay_active(
@@ -235,7 +236,8 @@ class Passing(nn.Module):
         self.inner = inner
 
     def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return self.inner(*args, **kwargs)
+        result: torch.Tensor = self.inner(*args, **kwargs)
+        return result
 
 
 class WithConfig(Passing):
@@ -252,7 +254,8 @@ class Asking(nn.Module):
     def forward(
         self, input_ids: "torch.Tensor | OwnVqa", pixel_values: torch.Tensor
     ) -> torch.Tensor:
-        return self.inner(input_ids=input_ids, pixel_values=pixel_values)
+        result: torch.Tensor = self.inner(input_ids=input_ids, pixel_values=pixel_values)
+        return result
 
 
 @pytest.mark.parametrize("family", ["vilt", "blip", "clip", "llava", "qwen2_vl", "lxmert"])
@@ -337,7 +340,10 @@ class OwnVqa(nn.Module):
         if dtype is not None:
             asked = asked.to(dtype)
         seen = self.see(pixels)
-        return self.join(torch.cat([seen, asked * seen.mean(1, keepdim=True)], dim=1))
+        result: torch.Tensor = self.join(
+            torch.cat([seen, asked * seen.mean(1, keepdim=True)], dim=1)
+        )
+        return result
 
 
 def own_vqa(module: OwnVqa | None = None, form: Any = None, **settings: Any) -> vx.CustomModel:
@@ -361,7 +367,8 @@ class Formed(nn.Module):
         self.network, self.form = network, form
 
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return self.form(self.network(pixels, tokens))
+        result: torch.Tensor = self.form(self.network(pixels, tokens))
+        return result
 
 
 def small(channels: int = 3, classes: int = 3) -> torch.nn.Sequential:
@@ -406,7 +413,7 @@ class Boxed:
 
 
 Pair = namedtuple("Pair", ["embedding", "logits"])
-FORMS = {
+FORMS: dict[str, Callable[..., Any]] = {
     "tuple of one": lambda y: (y,),
     "list with features": lambda y: [y.repeat(1, 3), y],
     "tuple with maps": lambda y: (y[:, :, None, None].expand(-1, -1, 2, 2), y),
@@ -449,7 +456,7 @@ def test_scores_of_custom_models_are_found(form: str, picture: np.ndarray) -> No
         )
 
 
-UNCLEAR = {
+UNCLEAR: dict[str, Callable[..., Any]] = {
     "two alike": lambda y: (y, y * 2),
     "two names": lambda y: {"first": y, "second": y},
     "two that are named": lambda y: {"scores": y, "output": -y},
@@ -490,7 +497,8 @@ class Scaled(nn.Module):
         self.network = small()
 
     def forward(self, pixels: torch.Tensor, scale: torch.Tensor, *, shift: Any) -> torch.Tensor:
-        return self.network(pixels) * scale + shift
+        result: torch.Tensor = self.network(pixels) * scale + shift
+        return result
 
 
 def test_a_second_input_is_named(picture: np.ndarray) -> None:
@@ -630,7 +638,8 @@ class One(nn.Module):
         # Rows influence each other, as in batch normalization without statistics.
         if self.way == "mean":
             maps = maps - maps.mean(dim=0, keepdim=True) + maps.mean()
-        return self.network[3:](maps)
+        result: torch.Tensor = self.network[3:](maps)
+        return result
 
 
 @pytest.mark.parametrize("way", ["refuses", "view", "mean"])
@@ -822,7 +831,8 @@ class Frozen(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.network(pixels)
+        result: torch.Tensor = self.network(pixels)
+        return result
 
 
 class Residual(nn.Module):
@@ -834,10 +844,11 @@ class Residual(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         y = self.network(pixels)
-        return y + self.branch(y)
+        result: torch.Tensor = y + self.branch(y)
+        return result
 
 
-BLIND = {
+BLIND: dict[str, Callable[..., Any]] = {
     "quantized": lambda: quantized(small()),
     "a quantized branch": Residual,
     "steps": lambda: nn.Sequential(*small()[:1], Step(), *small()[2:]),

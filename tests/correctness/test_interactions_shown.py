@@ -19,6 +19,7 @@ from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games import pairs
 from vqa_explain.games.estimators import run_until
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.target import Answer
 from vqa_explain.viewer.export import article
@@ -171,7 +172,7 @@ def test_the_strongest_of_many_is_sure_only_beyond_bonferronis_bound(count: Any)
 def test_noise_gives_a_sure_pair_in_about_one_of_twenty_runs() -> None:
     rng, runs, wrong = np.random.default_rng(1), 400, 0
     for _ in range(runs):
-        top = ranked(rng.normal(size=(7, 49)), np.ones((7, 49)))[0]
+        top = ranked([(rng.normal(size=(7, 49)), np.ones((7, 49)))])[0]
         wrong += top.ratio >= sure_ratio(343)
     assert wrong / runs < 0.08
     assert ENOUGH == 2
@@ -183,7 +184,8 @@ def noisy_game(seed: int) -> Callable[..., np.ndarray]:
 
     def score(coalitions: Any) -> np.ndarray:
         x = np.asarray(coalitions, dtype=int)
-        return 0.4 * x[:, 8] * x[:, 0] + table[x @ (1 << np.arange(12))]
+        result: np.ndarray = 0.4 * x[:, 8] * x[:, 0] + table[x @ (1 << np.arange(12))]
+        return result
 
     return score
 
@@ -200,8 +202,9 @@ def test_errors_shrink_as_the_advice_supposes() -> None:
     assert errors[0] / errors[1] == pytest.approx(sqrt(8), rel=0.15)
 
 
+@pytest.mark.slow
 def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(
-    scenes_model: vx.Model,
+    scenes_model: ViltModel,
 ) -> None:
     """The settings of the guides: every pair that is named is found again, with its sign, at the stated errors."""
     example = vx.load_dataset("scenes:test")[0]

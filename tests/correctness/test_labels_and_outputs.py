@@ -23,6 +23,7 @@ import vqa_explain as vx
 from vqa_explain.methods import METHODS
 from vqa_explain.models.base import answers
 from vqa_explain.models.transformer import eager_attention
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.shell.app import app
 from vqa_explain.target import find_answer
 
@@ -429,7 +430,7 @@ class Numbers(nn.Module):
         return self.form(pixels.mean((2, 3)) @ self.weight)
 
 
-FORMS = {
+FORMS: dict[str, Callable[..., Any]] = {
     "(B,)": lambda found: found,
     "squeezed": lambda found: found[:, None].squeeze(),
     "(B, 1)": lambda found: found[:, None],
@@ -537,7 +538,8 @@ class Ends(nn.Module):
         self.body, self.step = Linear(classes), step
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.step(self.body(x) / 20)
+        result: torch.Tensor = self.step(self.body(x) / 20)
+        return result
 
 
 @pytest.mark.parametrize(
@@ -941,6 +943,7 @@ def test_an_answers_score_is_that_of_the_network_called_plainly(
         assert np.log(answer.probability) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["attention", "attention_rollout", "relevance"])
 def test_layers_without_attention_are_named(
     method: str,
@@ -1001,7 +1004,7 @@ def margin(scores: Any) -> Any:
     ],
 )
 def test_a_function_of_the_scores_is_no_logit_of_an_answer(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, target: Any, score: str, said: str
+    scenes_model: ViltModel, scene: vx.Example, tmp_path: Path, target: Any, score: str, said: str
 ) -> None:
     why = vx.explain(scenes_model, scene, method="leave_one_out", target=target, score=score)
     kept = vx.load_explanation(why.save(tmp_path / "one.vqax"))

@@ -73,7 +73,7 @@ def like(found: Any, wanted: Any) -> Any:
     return np.corrcoef(found.ravel(), wanted.ravel())[0, 1]
 
 
-VITS = {
+VITS: dict[str, Callable[..., Any]] = {
     "timm ViT": lambda: timm.create_model(
         "vit_tiny_patch16_224", img_size=(64, 64), num_classes=5, depth=3, qk_norm=True
     ),
@@ -116,6 +116,7 @@ def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name: Any) -
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (64, 64)])
 def test_maps_that_keep_channels_last_are_turned(size: tuple[int, int]) -> None:
     """torchvision's Swin: (B, h, w, C), with 16 × 24 × 96 at its first stage."""
@@ -130,6 +131,7 @@ def test_maps_that_keep_channels_last_are_turned(size: tuple[int, int]) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "path"), [((256, 384), "layer1"), ((384, 256), "layer1"), ((64, 128), "layer2.0")]
 )
@@ -168,13 +170,15 @@ class EndsInPlace(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         maps = self.convolution(pixels)
         maps.mul_(2).sub_(0.3).relu_()
-        return self.last(maps.mean(dim=(2, 3)))
+        result: torch.Tensor = self.last(maps.mean(dim=(2, 3)))
+        return result
 
 
 class EndsElsewhere(EndsInPlace):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         maps = (self.convolution(pixels) * 2 - 0.3).relu()
-        return self.last(maps.mean(dim=(2, 3)))
+        result: torch.Tensor = self.last(maps.mean(dim=(2, 3)))
+        return result
 
 
 @pytest.mark.parametrize(
@@ -205,6 +209,7 @@ def test_a_layer_is_read_before_what_changes_it_in_place(make: Any, path: str, m
         np.testing.assert_allclose(why.image, wanted, atol=1e-5 * wanted.max() + 1e-9)
 
 
+@pytest.mark.slow
 def test_densenets_default_layer_is_read_as_it_is() -> None:
     net = made(lambda: torchvision.models.densenet121(weights=None, num_classes=3))
     size = (64, 96)
@@ -242,7 +247,8 @@ def test_an_all_zero_map_is_said_to_be_one() -> None:
             self.maps = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU())
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return -self.maps(pixels).mean(dim=(2, 3))
+            result: torch.Tensor = -self.maps(pixels).mean(dim=(2, 3))
+            return result
 
     model = loaded(made(Falls), (32, 48), 2)
     why = vx.explain(model, picture_of(32, 48), method="grad_cam", layer="maps.1", target="class 0")
@@ -341,9 +347,11 @@ class Pooled(nn.Module):
         self.states = output
 
     def forward(self, _first: Any) -> torch.Tensor:
-        return self.head(self.states.mean(dim=1))
+        result: torch.Tensor = self.head(self.states.mean(dim=1))
+        return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "size", "path"),
     [
@@ -371,6 +379,7 @@ def test_the_default_layer_is_no_part_of_a_block(
     assert model.default_layer(model.encode(vx.Example(picture_of(*size)))) == path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -465,7 +474,8 @@ class WithHandedOn(nn.Module):
         one = self.first(pixels)
         two = self.second(one.relu())
         _, three = self.last(one, two)
-        return self.head(three.relu().mean(dim=(2, 3)))
+        result: torch.Tensor = self.head(three.relu().mean(dim=(2, 3)))
+        return result
 
 
 def test_a_layer_that_hands_on_a_tensor_is_not_read_for_what_others_do_with_it() -> None:
@@ -491,7 +501,8 @@ class Branched(nn.Module):
         one, two = self.one(pixels), self.two(pixels)
         self.beside(one)
         normal = F.layer_norm(one.permute(0, 2, 3, 1), (8,), eps=1e-9).relu().mean(dim=(1, 2))
-        return self.head(torch.cat([normal, two.relu().mean(dim=(2, 3))], dim=1))
+        result: torch.Tensor = self.head(torch.cat([normal, two.relu().mean(dim=(2, 3))], dim=1))
+        return result
 
 
 def test_hires_cam_names_no_layer_that_does_not_read_the_states() -> None:

@@ -1,5 +1,6 @@
 """Metrics give a number only where something can be measured. Truth from plain calls and by hand."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class Reading(nn.Module):
 
     def forward(self, pixels: torch.Tensor, ids: Any) -> torch.Tensor:
         told, seen = self.words(ids).sum(1), pixels.mean((2, 3)) @ self.look
-        return told * seen + 0.3 * told + seen
+        result: torch.Tensor = told * seen + 0.3 * told + seen
+        return result
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def emap_by_hand(model: Any, data: list[vx.Example], right: Any) -> tuple[Any, A
     return np.mean(hits[0]), np.mean(hits[1])
 
 
-KNOWN = {
+KNOWN: dict[str, Callable[..., Any]] = {
     "one true answer": lambda e, label: label == e.answer,
     "people's answers": lambda e, label: label in e.answers,
     "rows without an answer": lambda e, label: label == e.answer,
@@ -158,7 +160,7 @@ def test_ten_answers_need_no_note(reading: vx.CustomModel) -> None:
 
 # What cannot be measured → the metric, the example's truth, and what is said.
 FULL, EMPTY = np.ones((1, 8, 8), bool), np.zeros((1, 8, 8), bool)
-NOT_MEASURED = {
+NOT_MEASURED: dict[str, tuple[Any, ...]] = {
     "text players of a classifier": (
         "deletion:players=question",
         {},
@@ -240,7 +242,7 @@ def test_a_stage_without_a_correlation_is_left_out_of_the_mean(
     assert rows[-1]["note"] == "only 2 of 3 stages could be compared"
 
 
-CASES = {
+CASES: dict[str, tuple[Any, ...]] = {
     "Mass said, mass true": ({"answer": "MASS"}, {"mass"}),
     "people's answers": ({"answers": ("mass", "mass", "edema")}, {"mass"}),
     "no true answer": ({}, set()),

@@ -20,7 +20,9 @@ from vqa_explain.games import estimators
 from vqa_explain.methods import create
 from vqa_explain.methods.base import for_players
 from vqa_explain.methods.surrogates import lime, ridge
-from vqa_explain.metrics.sanity import randomised
+from vqa_explain.metrics.sanity import randomized
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 
 # LIME
@@ -51,7 +53,8 @@ def test_limes_errors_count_the_bias_of_the_penalty(penalty: float, scale: float
     worth, pair = scale * rng.normal(size=players), scale
 
     def score(rows: np.ndarray) -> np.ndarray:
-        return rows @ worth + pair * (rows[:, 0] & rows[:, 1])
+        result: np.ndarray = rows @ worth + pair * (rows[:, 0] & rows[:, 1])
+        return result
 
     # The fit over all coalitions, and without a penalty: what the coefficients are estimates of.
     truth = ridge(every, score(every), 0.25, 0.0)[0]
@@ -63,13 +66,13 @@ def test_limes_errors_count_the_bias_of_the_penalty(penalty: float, scale: float
     assert np.mean(inside) >= 0.88
 
 
-def test_lime_says_what_its_error_is_of(linear: vx.Model, picture: np.ndarray) -> None:
+def test_lime_says_what_its_error_is_of(linear: ClassifierModel, picture: np.ndarray) -> None:
     why = vx.explain(linear, picture, method="lime", regions=2, budget=64)
     assert "bias included" in why.error_kind
 
 
 # Guided backpropagation and deconvolution
-RELUS = {
+RELUS: dict[str, Callable[..., Any]] = {
     "F.relu": F.relu,
     "F.relu in place": lambda x: F.relu(x, inplace=True),
     "torch.relu": torch.relu,
@@ -88,7 +91,7 @@ RELUS = {
     "threshold": lambda x: F.threshold(x, 0.0, 0.0),
     "keywords": lambda x: F.relu(input=x),
 }
-RELUS6 = {
+RELUS6: dict[str, Callable[..., Any]] = {
     "F.relu6": F.relu6,
     "hardtanh": lambda x: F.hardtanh(x, 0.0, 6.0),
     "nn.Hardtanh": nn.Hardtanh(0.0, 6.0),
@@ -109,7 +112,8 @@ class Rectifies(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.act(self.one(x * self.scale))
-        return self.head(self.function(self.two(x)).flatten(1))
+        result: torch.Tensor = self.head(self.function(self.two(x)).flatten(1))
+        return result
 
 
 @pytest.mark.parametrize(
@@ -203,14 +207,15 @@ def test_a_relu_in_compiled_code_is_refused(picture: np.ndarray) -> None:
             self.one, self.head = net.one, net.head
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(self.body(torch.relu(self.one(x))).flatten(1))
+            result: torch.Tensor = self.head(self.body(torch.relu(self.one(x))).flatten(1))
+            return result
 
     model = vx.load(Scripted(), transform=ToTensor())
     with pytest.raises(vx.Unsupported, match="within compiled code"):
         vx.explain(model, picture, method="guided_backprop")
 
 
-def test_a_network_without_relu_is_refused(curved: vx.Model, picture: np.ndarray) -> None:
+def test_a_network_without_relu_is_refused(curved: ClassifierModel, picture: np.ndarray) -> None:
     with pytest.raises(vx.Unsupported, match="the rule is about ReLU"):
         vx.explain(curved, picture, method="deconvolution")
 
@@ -236,7 +241,8 @@ class Backwards(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm_before(self.first(x))
         x = self.norm_after(F.conv2d(x.relu(), self.loose))
-        return self.head(x.mean((2, 3)))
+        result: torch.Tensor = self.head(x.mean((2, 3)))
+        return result
 
 
 @pytest.mark.parametrize(
@@ -250,7 +256,7 @@ class Backwards(nn.Module):
 )
 def test_layers_are_randomized_in_the_order_of_their_work(share: float, changed: set[str]) -> None:
     model = vx.load(Backwards(), transform=ToTensor(), device="cpu")
-    twin = randomised(model, share, seed=0)
+    twin = randomized(model, share, seed=0)
     before, after = model.module.state_dict(), twin.module.state_dict()
     differing = {
         name.split(".")[0]
@@ -280,9 +286,10 @@ def test_other_texts_are_no_budget(budget: str) -> None:
         create("shapley", {"budget": budget})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["shapley", "owen", "banzhaf", "lime", "interactions"])
 def test_a_budget_for_each_player_works_everywhere(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, method: str
+    scenes_model: ViltModel, scene: vx.Example, tmp_path: Path, method: str
 ) -> None:
     why = vx.explain(scenes_model, scene, method=method, budget="20n", regions=3)
     players = len(why.regions) + len(why.words)

@@ -39,7 +39,8 @@ class Restless(nn.Module):
             self.body[1].running_var.uniform_(0.5, 2.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.body(x))
+        result: torch.Tensor = self.head(self.body(x))
+        return result
 
 
 class KeepsItsOwnMode(Restless):
@@ -60,7 +61,7 @@ def everything_is_evaluated(module: torch.nn.Module) -> None:
     module.eval()
 
 
-def normalisation_is_frozen(module: torch.nn.Module) -> None:
+def normalization_is_frozen(module: torch.nn.Module) -> None:
     module.train()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
@@ -72,7 +73,7 @@ def only_the_last_trains(module: torch.nn.Module) -> None:
     list(module.modules())[-1].train()
 
 
-MODES = (everything_trains, everything_is_evaluated, normalisation_is_frozen, only_the_last_trains)
+MODES = (everything_trains, everything_is_evaluated, normalization_is_frozen, only_the_last_trains)
 
 
 def state(module: torch.nn.Module) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -212,7 +213,10 @@ def test_modes_come_back_after_an_error(picture: np.ndarray) -> None:
 def test_a_network_of_ones_own_in_training_mode(noise_picture: np.ndarray) -> None:
     class Drops(type(network())):
         def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-            return super().forward(nn.functional.dropout(pixels, 0.5, self.training), tokens)
+            result: torch.Tensor = super().forward(
+                nn.functional.dropout(pixels, 0.5, self.training), tokens
+            )
+            return result
 
     module = network()
     module.__class__ = Drops

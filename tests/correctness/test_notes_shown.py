@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from building import summary_of_format_1
 from custom_net import VOCABULARY, custom
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
@@ -20,6 +21,7 @@ from torchvision import transforms
 
 import vqa_explain as vx
 from vqa_explain.explanation import _checksum
+from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
@@ -90,7 +92,7 @@ def survives() -> vx.Explanation:
 
 
 # Case → an explanation, and what its note says. Truth by hand: the networks' weights are known.
-CASES = {
+CASES: dict[str, tuple[Any, ...]] = {
     "all zero": (all_zero, "every value of the picture is 0"),
     "padding": (padded, "50% of the picture's values fell on padding"),
     "characters": (characters, "the script Lao are divided into characters"),
@@ -139,7 +141,7 @@ def test_every_place_shows_the_note(told: tuple[vx.Explanation, str]) -> None:
         assert said.lower() in text.lower(), place
 
 
-def test_what_needs_no_note_has_none_anywhere(linear: vx.Model, picture: np.ndarray) -> None:
+def test_what_needs_no_note_has_none_anywhere(linear: ClassifierModel, picture: np.ndarray) -> None:
     why = vx.explain(linear, picture, method="saliency")
     assert why.notes == ()
     assert "note" not in repr(why)
@@ -156,7 +158,7 @@ def test_the_share_on_padding_is_half_of_the_frame() -> None:
     assert "50.0%" in " ".join(payload(why, raw)["facts"])
 
 
-def test_what_the_model_answers_without_inputs_is_said_once(linear: vx.Model) -> None:
+def test_what_the_model_answers_without_inputs_is_said_once(linear: ClassifierModel) -> None:
     """Where it is the answer itself, a note says so; else a line of its own does."""
     pictures = [np.full((8, 8, 3), level, dtype=np.uint8) for level in (0, 255)]
     found = [
@@ -197,7 +199,11 @@ def test_another_label_of_the_same_text_is_another_answer() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("method", ["leave_one_out", "integrated_gradients"])
 def test_no_answer_is_made_up_of_numbers_that_are_none(
-    bad: float, method: str, linear: vx.Model, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    bad: float,
+    method: str,
+    linear: ClassifierModel,
+    picture: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A word taken from NaN would be a plausible wrong one."""
     name = "coalition_scores" if method == "leave_one_out" else "scores"
@@ -253,7 +259,7 @@ def test_files_keep_notes_and_older_files_have_none(
 
 def without_newer_keys(why: vx.Explanation) -> bytes:
     """The bytes of a file as versions without notes wrote it."""
-    summary = {name: value for name, value in why.summary().items() if name not in NEWER_KEYS}
+    summary = {k: v for k, v in summary_of_format_1(why).items() if k not in NEWER_KEYS}
     text = json.dumps(summary)
     arrays = {
         "image": np.ascontiguousarray(why.image, dtype=np.float64),
@@ -263,7 +269,7 @@ def without_newer_keys(why: vx.Explanation) -> bytes:
     return save(arrays, {"format": "1", "explanation": text, "checksum": _checksum(text, arrays)})
 
 
-def test_hostile_notes_are_text(linear: vx.Model, picture: np.ndarray) -> None:
+def test_hostile_notes_are_text(linear: ClassifierModel, picture: np.ndarray) -> None:
     why = vx.explain(linear, picture, method="saliency")
     why = dataclasses.replace(why, notes=("</script><script>alert(1)</script>",))
     assert "<script>alert" not in article(why)

@@ -32,21 +32,25 @@ def own(change: Callable[..., Any], side: int = 96) -> Callable[..., torch.Tenso
     """A function of one's own: a change of the PIL picture, then a resize."""
 
     def transform(picture: Any) -> torch.Tensor:
-        return v2.functional.pil_to_tensor(change(picture).resize((side, side))).float()
+        result: torch.Tensor = v2.functional.pil_to_tensor(
+            change(picture).resize((side, side))
+        ).float()
+        return result
 
     return transform
 
 
 def standardized(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((80, 60))).float()
-    return (values - values.mean()) / values.std()
+    result: torch.Tensor = (values - values.mean()) / values.std()
+    return result
 
 
 def letterboxed(picture: Any) -> Any:
     return ImageOps.pad(picture, (96, 96), color=(90, 20, 200))
 
 
-TRANSFORMS = {
+TRANSFORMS: dict[str, Callable[..., Any]] = {
     "resize": steps(v2.Resize((224, 224))),
     "resize then crop": steps(v2.Resize(256), v2.CenterCrop(224)),
     "crop then resize": steps(v2.CenterCrop(480), v2.Resize(224)),
@@ -163,7 +167,8 @@ def test_any_resize_and_crop_is_found(
 
     def transform(picture: Any) -> torch.Tensor:
         values = v2.functional.pil_to_tensor(picture.resize((wide, tall))).float()
-        return v2.functional.crop(values, top, left, tall, wide)
+        result: torch.Tensor = v2.functional.crop(values, top, left, tall, wide)
+        return result
 
     _, geometry = picture_reader(transform, "net").read(np.zeros((height, width, 3), np.uint8))
     for axis, size, scaled, offset in (
@@ -184,17 +189,22 @@ def test_any_resize_and_crop_is_found(
 def erased(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((32, 32))).float()
     values[:, random.randrange(32)] = 0
-    return values
+    result: torch.Tensor = values
+    return result
 
 
 def noisy(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((32, 32))).float()
-    return values + torch.from_numpy(np.random.default_rng().normal(size=values.shape)).float()
+    result: torch.Tensor = (
+        values + torch.from_numpy(np.random.default_rng().normal(size=values.shape)).float()
+    )
+    return result
 
 
 def noisy_by_numpy(picture: Any) -> torch.Tensor:
     values = v2.functional.pil_to_tensor(picture.resize((32, 32))).float()
-    return values + torch.from_numpy(np.random.normal(size=values.shape)).float()
+    result: torch.Tensor = values + torch.from_numpy(np.random.normal(size=values.shape)).float()
+    return result
 
 
 @pytest.mark.parametrize(
@@ -224,7 +234,10 @@ def test_random_steps_are_refused_and_leave_no_state(
 
 def trimmed(picture: Any) -> torch.Tensor:
     """Cropped to what is not black, as some readers of scans do."""
-    return v2.functional.pil_to_tensor(picture.crop(picture.getbbox()).resize((32, 32))).float()
+    result: torch.Tensor = v2.functional.pil_to_tensor(
+        picture.crop(picture.getbbox()).resize((32, 32))
+    ).float()
+    return result
 
 
 def test_a_crop_that_depends_on_what_the_picture_shows_is_refused() -> None:
@@ -240,7 +253,8 @@ def shifted(picture: Any) -> torch.Tensor:
     """Moved to the right by an eighth where the last pixel says so."""
     values = v2.functional.pil_to_tensor(picture.resize((64, 64))).float()
     left = 8 if picture.getpixel((127, 127)) == (7, 7, 7) else 0
-    return values[:, :, (torch.arange(64) - left).clamp(min=0)]
+    result: torch.Tensor = values[:, :, (torch.arange(64) - left).clamp(min=0)]
+    return result
 
 
 def test_a_shift_of_a_picture_that_looks_alike_everywhere_is_refused() -> None:

@@ -26,6 +26,7 @@ from vqa_explain.evaluation.behavior import PROBE, behavior_stamps, same_behavio
 from vqa_explain.evaluation.stamps import code_of, row_stamp
 from vqa_explain.methods import METHODS
 from vqa_explain.metrics import METRICS
+from vqa_explain.models.vilt import ViltModel
 
 SETTINGS = {"shard": 3, "workers": 1, "regions": 2, "image_fill": "constant"}
 METHODS_ASKED, METRICS_ASKED = (
@@ -176,6 +177,7 @@ class Rereadable:
         return iter(self.examples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_code_that_changed_is_named_and_computed_again_alone(
@@ -263,8 +265,8 @@ def test_content_of_pictures_on_request(
         run(model, rows(folder), tmp_path / "other", pictures="size")
 
 
-CHANGES = {
-    "text": lambda e: {"answer": "b"},
+CHANGES: dict[str, Callable[..., Any]] = {
+    "answer": lambda e: {"answer": "b"},
     "question": lambda e: {"family": "other"},
     "truth": lambda e: {"masks": ~e.masks},
     "picture": lambda e: {"image": np.asarray(Image.open(e.image))[::-1].copy()},
@@ -372,7 +374,8 @@ def test_other_data_is_refused_and_the_results_stay(
     assert vx.Report(tmp_path / "run").count == 7
 
 
-def test_emap_is_over_the_rows_of_now(scenes_model: vx.Model, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_emap_is_over_the_rows_of_now(scenes_model: ViltModel, tmp_path: Path) -> None:
     examples = list(vx.load_dataset("scenes:test")[:6])
     settings: dict[str, Any] = {"workers": 1, "shard": 3}
     vx.evaluate(
@@ -421,6 +424,7 @@ def stamps_modules(cls: type[Any]) -> set[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_hash_of_code_is_the_same_in_every_process(plugin: Any, tmp_path: Path) -> None:
     import subprocess
     import sys
@@ -501,7 +505,7 @@ def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to() -> None:
         ({"boxes": boxes - boxes % 2 + 1}, "picture"),
         ({"features": 2 * features}, "picture"),
         ({"about": (1,)}, "truth"),
-        ({"id": "other"}, "text"),
+        ({"id": "other"}, "question"),
     ):
         other = row_stamp(vx.Example(**{**base, **change}))
         assert {key for key in known if other[key] != known[key]} == {concerned}
@@ -561,7 +565,7 @@ def frame(tmp_path: Path, number: int) -> Any:
     return film
 
 
-PILLOW = {
+PILLOW: dict[str, Callable[..., Any]] = {
     "a palette": lambda _: (paletted(), paletted("palette")),
     "a transparent color of a palette": lambda _: (paletted(), paletted("transparency")),
     "transparencies of a palette": lambda _: (
@@ -609,7 +613,8 @@ def test_what_a_row_is_known_by(tmp_path: Path) -> None:
     assert row_stamp(vx.Example(picture.copy(), "What?", answer="a")) == base
     assert row_stamp(vx.Example(torch.from_numpy(picture), "What?", answer="a")) == base
     assert (
-        row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["text"] == base["text"]
+        row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["question"]
+        == base["question"]
     )
     for other in (
         {"question": "Who?"},
@@ -638,7 +643,8 @@ class Normalized:
         self.mean = mean
 
     def __call__(self, image: Any) -> torch.Tensor:
-        return shifted(image, self.mean)
+        result: torch.Tensor = shifted(image, self.mean)
+        return result
 
 
 def shifted(image: Any, mean: Any) -> Any:
@@ -657,7 +663,8 @@ class Steep(Linear):
         self.act, self.scale = torch.nn.LeakyReLU(slope), scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(super().forward(x)) * self.scale
+        result: torch.Tensor = self.act(super().forward(x)) * self.scale
+        return result
 
 
 class Seen:
@@ -695,7 +702,7 @@ def normalize(mean: Any) -> Any:
 # What a model does changes, and its code, weights and name do not.
 PICTURES, ANSWERS = "what the model makes of a picture", "what the model answers changed"
 SETTINGS_OF = "the settings of the network's layers changed"
-CHANGED = {
+CHANGED: dict[str, tuple[Any, ...]] = {
     "a closure": (lambda x: classifier(closure(x)), PICTURES),
     "T.Lambda": (lambda x: classifier(transforms.Lambda(closure(x))), PICTURES),
     "T.Normalize": (lambda x: classifier(normalize(x)), PICTURES),
@@ -736,7 +743,8 @@ class Reading(torch.nn.Module):
             self.words.weight.copy_(torch.arange(18.0).reshape(6, 3).sin())
 
     def forward(self, pixels: torch.Tensor, ids: Any) -> torch.Tensor:
-        return self.words(ids).sum(1) + pixels.mean((1, 2, 3))[:, None]
+        result: torch.Tensor = self.words(ids).sum(1) + pixels.mean((1, 2, 3))[:, None]
+        return result
 
 
 VOCABULARY = {"<pad>": 0, "<unk>": 1, "is": 2, "zebra": 3, "gnu": 4}
@@ -747,7 +755,7 @@ def numbers_by(vocabulary: Any) -> Callable[..., list[Any]]:
     return lambda question: [vocabulary.get(word.lower(), 1) for word in question.split()]
 
 
-TEXTS = {
+TEXTS: dict[str, Callable[..., Any]] = {
     "two words of the vocabulary": (lambda v: {"text": v}),
     "of one held by a function": (lambda v: {"text": numbers_by(v), "words": str.split}),
     "of one held by a partial": (
@@ -763,6 +771,7 @@ def look_up(question: str, vocabulary: Any) -> list[Any]:
     return numbers_by(vocabulary)(question)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", TEXTS)
 def test_how_words_are_read_is_compared(folder: Path, tmp_path: Path, what: Any) -> None:
     def build(vocabulary: float | dict[str, int]) -> vx.CustomModel:
@@ -812,8 +821,9 @@ def test_questions_read_on_another_machine_are_compared_exactly(folder: Path) ->
     assert not same_behavior(json.dumps(here), json.dumps({**told(glued), **elsewhere}))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_in_another_folder_has_the_same_settings(
-    folder: Path, scenes_model: vx.Model, tmp_path: Path
+    folder: Path, scenes_model: ViltModel, tmp_path: Path
 ) -> None:
     copied = tmp_path / "elsewhere"
     scenes_model.module.save_pretrained(copied)
@@ -966,6 +976,7 @@ def test_a_value_that_a_layer_holds_for_other_words_is_compared(folder: Path, wh
     assert changed(before, after) == {"settings"}
 
 
+@pytest.mark.slow
 def test_a_network_that_changed_for_words_of_the_data_is_computed_again(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -1006,14 +1017,16 @@ class Remembering(Network):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.kept = self.remember(self.kept, x)
-        return self.act(super().forward(x))
+        result: torch.Tensor = self.act(super().forward(x))
+        return result
 
 
 def largest(kept: Any, x: torch.Tensor) -> int:
-    return max(kept, len(x))
+    result: int = max(kept, len(x))
+    return result
 
 
-MEMORIES = {
+MEMORIES: dict[str, tuple[Any, ...]] = {
     "the largest batch": (largest, 0),
     "the largest batch, from two on": (largest, 2),
     "the largest batch, above most": (largest, 150),

@@ -22,7 +22,7 @@ from vqa_explain.features.geometry import AlignedGeometry
 from vqa_explain.models import checking, loading
 from vqa_explain.models.checking import check_model
 from vqa_explain.models.encoded import Encoded
-from vqa_explain.models.generative.adapter import pixels
+from vqa_explain.models.generative import pixels
 
 LABELS = ["yes", "no", "red", "blue"]
 QUESTION = "What color is the circle?"
@@ -261,7 +261,8 @@ def test_a_network_of_one_picture_size_is_checked_on_its_first_example(
 
         def forward(self, seen: Any) -> torch.Tensor:
             self.last.register_forward_hook(lambda *_: None)
-            return self.last(seen.flatten(1))
+            result: torch.Tensor = self.last(seen.flatten(1))
+            return result
 
     def whole(picture: Any) -> torch.Tensor:
         return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 255

@@ -16,6 +16,7 @@ from rich.console import Console
 import vqa_explain as vx
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.shell import app as cli
 from vqa_explain.shell.evaluation_tables import metrics_tables
 from vqa_explain.shell.tables import PlainTable, methods_tables
@@ -113,7 +114,7 @@ WRONG = {
 @pytest.mark.parametrize("written", WRONG)
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 def test_other_forms_are_refused_with_row_and_column(
-    folder: Path, scenes_model: vx.Model, kind: str, written: str
+    folder: Path, scenes_model: ViltModel, kind: str, written: str
 ) -> None:
     example = one_row(folder, kind, decisive=written)
     (row,) = Judge(scenes_model, Plan("m", "", "d", "", None, (), ("accuracy",)))(0, example)
@@ -128,7 +129,7 @@ def test_other_forms_are_refused_with_row_and_column(
 
 @pytest.mark.parametrize("written", ["[1, 2, 3]", "[[1, 2, 3]]", '"left"', "[[1, 2, 3, NaN]]", "5"])
 def test_boxes_of_another_form_are_refused(
-    folder: Path, scenes_model: vx.Model, written: str
+    folder: Path, scenes_model: ViltModel, written: str
 ) -> None:
     example = one_row(folder, "jsonl", boxes=written)
     (row,) = Judge(scenes_model, Plan("m", "", "d", "", None, (), ("accuracy",)))(0, example)
@@ -234,7 +235,7 @@ def test_the_shell_takes_a_budget_for_each_player(
 
 def test_view_writes_a_page_without_being_told_where(
     folder: Path,
-    scenes_model: vx.Model,
+    scenes_model: ViltModel,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

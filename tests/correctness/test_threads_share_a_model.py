@@ -33,7 +33,7 @@ def run_all(*calls: Any) -> None:
 
     def work(call: Any) -> None:
         try:
-            start.wait(30)
+            start.wait(600)
             call()
         except BaseException as error:
             raised.append(error)
@@ -42,7 +42,7 @@ def run_all(*calls: Any) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(600)
     assert not any(thread.is_alive() for thread in threads), "a thread waits for ever"
     if raised:
         raise raised[0]
@@ -115,7 +115,7 @@ def test_two_viewers_a_cell_and_an_evaluation_at_once(
     def look(viewer: vx.Viewer) -> None:
         for number, expected in enumerate(alone):
             viewer.selected = number
-            assert viewer.wait(60)
+            assert viewer.wait(600)
             assert viewer.entries[number]["state"] == "done", viewer.entries[number]
             same(values(viewer.explanation), values(expected))
 
@@ -169,8 +169,8 @@ def waits(network: torch.nn.Module, *, while_held: torch.nn.Module | torch.nn.Se
     with network_held(while_held):
         thread.start()
         blocked = not inside.wait(0.2)
-    assert inside.wait(10)
-    thread.join(10)
+    assert inside.wait(600)
+    thread.join(600)
     return blocked
 
 
@@ -184,7 +184,7 @@ def test_no_hook_is_put_on_a_network_that_another_thread_holds(picture: np.ndarr
         thread.start()
         thread.join(0.5)
         assert not any(part._forward_hooks for part in model.module.modules())
-    thread.join(10)
+    thread.join(600)
     assert found == ["0"]
 
 
@@ -247,11 +247,11 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have() -> 
     def work() -> None:
         with network_held(network):
             entered.set()
-            leave.wait(30)
+            leave.wait(600)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(600)
     child = os.fork()
     if child == 0:
         good = network.training  # as the user left it
@@ -260,7 +260,7 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_it_does_not_have() -> 
         os._exit(0 if good and network.training else 1)
     good = ended(child)
     leave.set()
-    thread.join(10)
+    thread.join(600)
     assert good
 
 
@@ -274,7 +274,7 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_was_taking_a_lock() ->
 
         def modules(self) -> Iterator[torch.nn.Module]:
             listed.set()
-            leave.wait(30)
+            leave.wait(600)
             return super().modules()
 
     def work() -> None:
@@ -283,7 +283,7 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_was_taking_a_lock() ->
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert listed.wait(10)
+    assert listed.wait(600)
     child = os.fork()
     if child == 0:
         with network_held(nn.Linear(2, 2)):
@@ -292,12 +292,14 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_was_taking_a_lock() ->
         assert ended(child)
     finally:
         leave.set()
-        thread.join(10)
+        thread.join(600)
 
 
 def ended(child: int) -> bool:
-    """Whether a forked process ends well by itself within some seconds; it is ended if not."""
-    deadline = time.monotonic() + 20
+    """Whether a forked process ends well by itself; it is ended if it hangs."""
+    deadline = (
+        time.monotonic() + 120
+    )  # far beyond a busy machine: a child that hangs hangs for good
     while time.monotonic() < deadline:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
@@ -308,6 +310,7 @@ def ended(child: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_processes_while_a_viewer_works(
     models: Callable[[str], Any], noise_picture: np.ndarray, tmp_path: Path
 ) -> None:
@@ -324,7 +327,7 @@ def test_an_evaluation_in_processes_while_a_viewer_works(
     alone = vx.evaluate(model, data, out=tmp_path / "alone", workers=1, **plan)
     viewer = vx.Viewer(model, data, method="shapley", budget=300)
     beside = vx.evaluate(model, data, out=tmp_path / "beside", workers=2, **plan)
-    assert viewer.wait(60)
+    assert viewer.wait(600)
     viewer.close()
     same(beside.frame()["value"], alone.frame()["value"])
 

@@ -45,19 +45,24 @@ class Bag(Words):
 
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         counted = self.counts(F.one_hot(tokens, 8).float().sum(1))
-        return self.joined(self.words(tokens).sum(1), pixels) + 3 * counted
+        result: torch.Tensor = self.joined(self.words(tokens).sum(1), pixels) + 3 * counted
+        return result
 
 
 class PadMask(Words):
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         there = (tokens != 0).float()[:, :, None]
-        return self.joined((self.words(tokens) * there).sum(1) / (1e-6 + there.sum(1)), pixels)
+        result: torch.Tensor = self.joined(
+            (self.words(tokens) * there).sum(1) / (1e-6 + there.sum(1)), pixels
+        )
+        return result
 
 
 class Lengths(Words):
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         length = (tokens != 0).sum(1, keepdim=True)
-        return self.joined(self.words(tokens).sum(1), pixels) + 0.5 * length
+        result: torch.Tensor = self.joined(self.words(tokens).sum(1), pixels) + 0.5 * length
+        return result
 
 
 class SecondEmbedding(Words):
@@ -66,7 +71,8 @@ class SecondEmbedding(Words):
         self.gates = nn.Embedding(8, WIDE)
 
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        return self.joined((self.words(tokens) * self.gates(tokens)).sum(1), pixels)
+        result: torch.Tensor = self.joined((self.words(tokens) * self.gates(tokens)).sum(1), pixels)
+        return result
 
 
 class Packed(Words):
@@ -79,7 +85,8 @@ class Packed(Words):
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         lengths = (tokens != 0).sum(1)
         packed = pack_padded_sequence(self.words(tokens), lengths, True, enforce_sorted=False)
-        return self.joined(self.reader(packed)[1][0], pixels)
+        result: torch.Tensor = self.joined(self.reader(packed)[1][0], pixels)
+        return result
 
 
 class OneWordOnly(Words):
@@ -89,7 +96,10 @@ class OneWordOnly(Words):
 
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         named = (tokens == self.number).any(1, keepdim=True).float()
-        return self.joined(self.words(tokens).sum(1), pixels) + named * torch.arange(4.0)
+        result: torch.Tensor = self.joined(
+            self.words(tokens).sum(1), pixels
+        ) + named * torch.arange(4.0)
+        return result
 
 
 class Square(OneWordOnly):
@@ -103,9 +113,10 @@ class FromForms(Words):
 
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         places = torch.linspace(0, 1, tokens.shape[1])[None, :, None]
-        return self.joined(
+        result: torch.Tensor = self.joined(
             (self.words(tokens) + places * torch.ones_like(tokens)[..., None]).sum(1), pixels
         )
+        return result
 
 
 def made(kind: Any) -> Any:
@@ -167,7 +178,8 @@ class SquareAtNight(Square):
         named = (tokens == self.number).any(1, keepdim=True)
         dark = pixels.mean((1, 2, 3))[:, None] < 0.5
         embedded = self.joined(self.words(tokens).sum(1), pixels)
-        return embedded + (named & dark).float() * torch.arange(4.0)
+        result: torch.Tensor = embedded + (named & dark).float() * torch.arange(4.0)
+        return result
 
 
 def values_or_refusal(
@@ -263,7 +275,8 @@ class PartByNumber(Words):
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         embedded = 1e-3 * self.joined(self.words(tokens).sum(1), pixels.to(self.answer.weight))
         absent = (tokens == 0).any(1, keepdim=True).to(embedded)
-        return embedded + torch.tensor([1.0, 0, 0, 0]).to(embedded) + 0.3 * absent
+        result: torch.Tensor = embedded + torch.tensor([1.0, 0, 0, 0]).to(embedded) + 0.3 * absent
+        return result
 
 
 @pytest.mark.parametrize("number_type", [torch.float32, torch.float16, torch.bfloat16])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from building import summary_of_format_1
 from rich.console import Console
 
 import vqa_explain as vx
@@ -15,7 +16,10 @@ from vqa_explain import colors
 from vqa_explain.explanation import Explanation, _checksum
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.shell.tables import explanation_tables, methods_tables
+from vqa_explain.target import Answer
 from vqa_explain.units import UNITS, unit_named
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
@@ -82,7 +86,7 @@ OF_RELUS = (
 
 @pytest.fixture(scope="module")
 def explained(
-    scenes_model: vx.Model,
+    scenes_model: ViltModel,
     scene: vx.Example,
     models: Callable[[str], Any],
     noise_picture: np.ndarray,
@@ -230,7 +234,7 @@ def test_a_mean_and_a_variance_take_the_unit_of_their_method(
     "method", [m for m in EXPECTED if EXPECTED[m] == "points" and m != "interactions"]
 )
 def test_points_add_up_to_the_change_of_a_linear_score(
-    linear: vx.Model, picture: np.ndarray, method: str
+    linear: ClassifierModel, picture: np.ndarray, method: str
 ) -> None:
     """f = w · x: what all regions add is f(x) − f(0), by hand. LIME's penalty is left out."""
     given: dict[str, Any] = {
@@ -265,7 +269,7 @@ def older(why: vx.Explanation) -> bytes:
 
     left_out = ("unit", "target_index", "contrast_index")
     text = json.dumps(
-        {name: value for name, value in why.summary().items() if name not in left_out}
+        {k: value for k, value in summary_of_format_1(why).items() if k not in left_out}
     )
     tensors = {
         "image": np.ascontiguousarray(why.image, dtype=np.float64),
@@ -306,9 +310,9 @@ def vars_of(why: vx.Explanation) -> dict[str, Any]:
 
 
 def test_two_answers_of_one_text_are_told_apart_in_words(
-    linear: vx.Model, picture: np.ndarray
+    linear: ClassifierModel, picture: np.ndarray
 ) -> None:
     why = vx.explain(linear, picture, method="saliency", target="b")
-    same = tuple(vx.explanation.Answer("b", a.probability, a.index) for a in why.answers)
+    same = tuple(Answer("b", a.probability, a.index) for a in why.answers)
     assert Explanation(**{**vars_of(why), "answers": same}).explained == "logit of “b” (label 1)"
     assert why.explained == "logit of “b”"

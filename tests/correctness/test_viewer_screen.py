@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from building import explanation
+from building import replaced
 from playwright.sync_api import Page
 
 import vqa_explain as vx
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.target import Answer
 from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.export import page as page_of
@@ -47,9 +48,7 @@ def browser() -> Iterator[Any]:
 
 
 def with_fields(why: vx.Explanation, **changes: Any) -> vx.Explanation:
-    return explanation(
-        **{**{name: getattr(why, name) for name in why.__dataclass_fields__}, **changes}
-    )
+    return replaced(why, **changes)
 
 
 def sent_of(why: vx.Explanation, key: str) -> dict[str, Any]:
@@ -321,6 +320,6 @@ def test_the_page_says_one_scale_only_where_it_holds(
         assert wrong == []
 
 
-def test_what_python_sends_is_json(scenes_model: vx.Model) -> None:
+def test_what_python_sends_is_json(scenes_model: ViltModel) -> None:
     why = vx.explain(scenes_model, vx.load_dataset("scenes:test")[0], method="attention")
     json.dumps(sent_of(why, "a"), allow_nan=False)

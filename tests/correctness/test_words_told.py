@@ -79,7 +79,7 @@ QUESTION = "What color is the circle?"
 BODY = "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image>{% else %}"
 END = "{% endif %}{% endfor %}{% endfor %}"
 # Template → what stands before the question in its prompt, and what of the question is there.
-TEMPLATES = {
+TEMPLATES: dict[str, tuple[Any, ...]] = {
     "as it is": ("Q: {{ c['text'] }} A:", "Q: ", str),
     "trimmed": ("Q: {{ c['text'] | trim }} A:", "Q: ", str.strip),
     "the same words before": (f" {QUESTION} Q: " + "{{ c['text'] }} A:", f" {QUESTION} Q: ", str),

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 import vqa_explain as vx
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 
@@ -216,7 +218,7 @@ def test_what_is_no_data_set_is_said(folder: Path) -> None:
 
 
 def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(
-    folder: Path, linear: vx.Model, picture: np.ndarray
+    folder: Path, linear: ClassifierModel, picture: np.ndarray
 ) -> None:
     Image.fromarray(picture).save(folder / "a.png")
     rows = [{"image": "a.png"}, {"image": "a.png", "decisive": "0-4"}, {"image": "a.png", "mask": "no.png"},
@@ -237,7 +239,7 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(
         vx.explain(linear, list(data)[1], method="saliency")
 
 
-def test_a_table_can_be_evaluated(folder: Path, scenes_model: vx.Model, tmp_path: Path) -> None:
+def test_a_table_can_be_evaluated(folder: Path, scenes_model: ViltModel, tmp_path: Path) -> None:
     example = vx.load_dataset("scenes:test")[0]
     Image.fromarray(example.image).save(folder / "a.png")
     Image.fromarray((example.truth * 255).astype(np.uint8)).save(folder / "m.png")

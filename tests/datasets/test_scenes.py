@@ -32,7 +32,8 @@ def answer_from_objects(scene: scenes.Scene) -> str:
         return item
 
     if m := re.fullmatch(r"What (color|shape|size) is the (.+)\?", text):
-        return getattr(one(m[2]), m[1])
+        result: str = getattr(one(m[2]), m[1])
+        return result
     if m := re.fullmatch(r"Is there an? (.+)\?", text):
         return "yes" if find(m[1]) else "no"
     if m := re.fullmatch(r"How many (.+) are there\?", text):

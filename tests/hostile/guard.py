@@ -37,7 +37,7 @@ def state(module: torch.nn.Module) -> dict[str, Any]:
     """All that a call must leave as it was."""
     found = {
         "torch's random state": torch.get_rng_state().numpy().tobytes(),
-        "numpy's random state": np.random.get_state()[1].tobytes(),
+        "numpy's random state": np.random.get_state(legacy=True)[1].tobytes(),
         "python's random state": str(random.getstate()),
         "threads of torch": torch.get_num_threads(),
         "threads of linear algebra": linear_algebra_threads(),

@@ -22,6 +22,7 @@ from vqa_explain.game import make_players
 from vqa_explain.methods.base import METHODS
 from vqa_explain.methods.base import create as create_method
 from vqa_explain.metrics.base import METRICS
+from vqa_explain.models.vilt import ViltModel
 
 # The same draws each time, so that a failure on one machine is a failure on every other.
 drawn = settings(
@@ -146,7 +147,7 @@ def test_anything_as_a_picture(thing: Any) -> None:
 @drawn
 @given(question=st.text(max_size=60))
 @example(question="\ud800 red?")
-def test_any_text_as_a_question(scenes_model: vx.Model, tmp_path: Path, question: Any) -> None:
+def test_any_text_as_a_question(scenes_model: ViltModel, tmp_path: Path, question: Any) -> None:
     with unchanged(scenes_model.module, tmp_path, may_add=("why.vqax", "why.html")):
         why = answered_or_refused(
             lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "question"
@@ -162,14 +163,14 @@ def test_any_text_as_a_question(scenes_model: vx.Model, tmp_path: Path, question
 
 @drawn
 @given(question=anything.filter(lambda one: not isinstance(one, str)))
-def test_anything_as_a_question(scenes_model: vx.Model, question: Any) -> None:
+def test_anything_as_a_question(scenes_model: ViltModel, question: Any) -> None:
     refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "question")
 
 
 @drawn
 @given(target=anything, contrast=anything)
 def test_anything_as_target_and_contrast(
-    scenes_model: vx.Model, target: Any, contrast: Any
+    scenes_model: ViltModel, target: Any, contrast: Any
 ) -> None:
     def call() -> Any:
         return vx.explain(
@@ -216,7 +217,7 @@ divisions = st.one_of(
 
 @drawn
 @given(asked=divisions)
-def test_anything_as_regions(scenes_model: vx.Model, asked: Any) -> None:
+def test_anything_as_regions(scenes_model: ViltModel, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     with unchanged(scenes_model.module):
         players = answered_or_refused(
@@ -242,7 +243,7 @@ def test_anything_as_regions(scenes_model: vx.Model, asked: Any) -> None:
         st.lists(st.tuples(st.integers(-3, 40), st.integers(-3, 40)), max_size=3),
     )
 )
-def test_anything_as_words(scenes_model: vx.Model, asked: Any) -> None:
+def test_anything_as_words(scenes_model: ViltModel, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     units = answered_or_refused(
         lambda: make_players(encoded, {"question": asked}).of["question"].division, "words|phrase"
@@ -277,7 +278,7 @@ def test_any_text_as_a_metric(text: Any) -> None:
 
 @pytest.fixture(scope="module")
 def saved(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path_factory: pytest.TempPathFactory
+    scenes_model: ViltModel, scene: vx.Example, tmp_path_factory: pytest.TempPathFactory
 ) -> bytes:
     path = tmp_path_factory.mktemp("saved") / "why.vqax"
     vx.explain(scenes_model, scene, method="saliency").save(path)

@@ -17,11 +17,12 @@ from safetensors.numpy import save_file
 
 import vqa_explain as vx
 from vqa_explain.evaluation.store import Store
+from vqa_explain.models.vilt import ViltModel
 
 
 @pytest.fixture(scope="module")
 def file(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path_factory: pytest.TempPathFactory
+    scenes_model: ViltModel, scene: vx.Example, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     path = tmp_path_factory.mktemp("file") / "why.vqax"
     vx.explain(scenes_model, scene, method="saliency").save(path)
@@ -93,7 +94,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda t: repr(t)[:20])
 def test_hostile_names_inside_a_file_stay_text(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path, text: str
+    scenes_model: ViltModel, scene: vx.Example, tmp_path: Path, text: str
 ) -> None:
     import dataclasses
 
@@ -200,7 +201,7 @@ def test_a_shard_of_another_plan_is_made_again(
     assert finished[1](folder).frame().equals(finished[0].frame())
 
 
-EDITS = {
+EDITS: dict[str, Callable[..., Any]] = {
     "not JSON": lambda p: "{",
     "empty": lambda p: "",
     "a list": lambda p: "[]",
@@ -249,7 +250,7 @@ def cut(folder: Any) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[..., Any]] = {
     "a pickle for weights": pickled,
     "no weights": lambda f: (f / "model.safetensors").unlink(),
     "weights cut short": cut,

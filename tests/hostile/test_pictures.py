@@ -3,6 +3,7 @@
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 import vqa_explain as vx
 from vqa_explain.examples import MAX_PIXELS, read_image
+from vqa_explain.models.vilt import ViltModel
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
@@ -136,10 +138,13 @@ def test_any_size_is_read(tmp_path: Path, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 5000), (5000, 1), (300, 20), (97, 31)])
 def test_any_size_is_explained_or_refused_with_its_size(
-    scenes_model: vx.Model, shape: tuple[int, int]
+    scenes_model: ViltModel, shape: tuple[int, int]
 ) -> None:
     picture = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    call = lambda: vx.explain(scenes_model, picture, "What color is the circle?", method="saliency")  # noqa: E731
+
+    def call() -> Any:
+        return vx.explain(scenes_model, picture, "What color is the circle?", method="saliency")
+
     with unchanged(scenes_model.module):
         if max(shape) < 8 * min(shape):
             assert call().image.shape == shape
@@ -325,7 +330,7 @@ def test_float_arrays_out_of_range(kind: str, value: float) -> None:
     refused(lambda: read_image(values), "finite and within 0 … 1")
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[..., Any]] = {
     "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
     "turned over": lambda a: a[::-1][::-1],
     "every second": lambda a: np.repeat(a, 2, axis=0)[::2],

@@ -12,6 +12,7 @@ from guard import answered_or_refused, refused, unchanged
 
 import vqa_explain as vx
 from vqa_explain.features.text import check_question
+from vqa_explain.models.vilt import ViltModel
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 BLANKS = {
@@ -65,7 +66,7 @@ def test_marks_without_words(question: str) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_text(scenes_model: vx.Model, question: Any) -> None:
+def test_what_is_no_text(scenes_model: ViltModel, question: Any) -> None:
     refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "must be text")
 
 
@@ -95,7 +96,7 @@ PLAIN = {
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_text_is_explained_and_drawn_as_it_is(
-    scenes_model: vx.Model, tmp_path: Path, name: str
+    scenes_model: ViltModel, tmp_path: Path, name: str
 ) -> None:
     question = PLAIN[name]
     with unchanged(scenes_model.module, tmp_path, may_add=("why.html", "why.png", "why.vqax")):
@@ -112,7 +113,7 @@ def test_plain_text_is_explained_and_drawn_as_it_is(
 @pytest.mark.parametrize(
     "code", [*range(1, 9), 11, 12, *range(14, 32), *range(0x7F, 0x85), *range(0x86, 0xA0)], ids=hex
 )
-def test_control_characters(scenes_model: vx.Model, code: int) -> None:
+def test_control_characters(scenes_model: ViltModel, code: int) -> None:
     question = f"What color is the{chr(code)} circle?"
     with unchanged(scenes_model.module):
         why = vx.explain(scenes_model, PICTURE, question, method="saliency")
@@ -121,9 +122,9 @@ def test_control_characters(scenes_model: vx.Model, code: int) -> None:
 
 @pytest.mark.parametrize("length", [100, 1_000, 10_000, 100_000])
 @pytest.mark.parametrize("piece", ["red ", "a", "🟥 red "], ids=repr)
-def test_too_long(scenes_model: vx.Model, length: int, piece: str) -> None:
+def test_too_long(scenes_model: ViltModel, length: int, piece: str) -> None:
     question = (piece * length)[:length]
-    call = lambda: vx.explain(scenes_model, PICTURE, question, method="saliency")  # noqa: E731
+    call: Callable[[], Any] = lambda: vx.explain(scenes_model, PICTURE, question, method="saliency")  # noqa: E731
     with unchanged(scenes_model.module):
         if piece == "a" and length > 100:  # one word that the tokenizer does not know
             assert len(call().words) == 1

@@ -67,6 +67,7 @@ def test_linearity(kind: str, first: Any, second: Any) -> None:
     np.testing.assert_allclose(both, 2 * values(kind, first) - values(kind, second), atol=1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(table=tables)
 def test_exact_values_equal_those_of_shap_and_shapiq(table: Any) -> None:

@@ -9,6 +9,8 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.games.quadrature import gauss, patterson, refined
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 
 def leaves_and_forward(model: Any, example: vx.Example, target: str) -> Any:
@@ -17,14 +19,15 @@ def leaves_and_forward(model: Any, example: vx.Example, target: str) -> Any:
     leaves = model.leaves(encoded)
 
     def forward(image: Any, text: str) -> torch.Tensor:
-        return model.scores(encoded, {"image": image, "question": text})[
+        result: torch.Tensor = model.scores(encoded, {"image": image, "question": text})[
             :, model.labels.index(target)
         ]
+        return result
 
     return encoded, leaves, forward
 
 
-def test_saliency_equals_captum(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_saliency_equals_captum(scenes_model: ViltModel, scene: vx.Example) -> None:
     _, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
     image, text = captum.attr.Saliency(forward).attribute(
         tuple(leaf.requires_grad_() for leaf in leaves.values())
@@ -36,7 +39,7 @@ def test_saliency_equals_captum(scenes_model: vx.Model, scene: vx.Example) -> No
     np.testing.assert_allclose(largest.image, image.amax(1)[0].numpy(), atol=1e-5)
 
 
-def test_input_x_gradient_equals_captum(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_input_x_gradient_equals_captum(scenes_model: ViltModel, scene: vx.Example) -> None:
     _, leaves, forward = leaves_and_forward(scenes_model, scene, "no")
     method = captum.attr.InputXGradient(forward)
     image, text = method.attribute(tuple(leaf.requires_grad_() for leaf in leaves.values()))
@@ -47,8 +50,9 @@ def test_input_x_gradient_equals_captum(scenes_model: vx.Model, scene: vx.Exampl
     )
 
 
+@pytest.mark.slow
 def test_integrated_gradients_agree_with_captum_of_many_steps(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
     start = scenes_model.baselines(encoded, {"image": "blur", "question": "mask"}, 0)
@@ -64,7 +68,7 @@ def test_integrated_gradients_agree_with_captum_of_many_steps(
 
 
 def test_integrated_gradients_of_a_linear_model_are_its_terms(
-    linear: vx.Model, picture: np.ndarray
+    linear: ClassifierModel, picture: np.ndarray
 ) -> None:
     ours = vx.explain(
         linear,
@@ -80,7 +84,7 @@ def test_integrated_gradients_of_a_linear_model_are_its_terms(
 
 
 def test_integrated_gradients_stop_within_tolerance(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     ours = vx.explain(
         scenes_model, scene, method="integrated_gradients", tolerance=0.01, steps=1024
@@ -98,7 +102,7 @@ def test_integrated_gradients_stop_within_tolerance(
 
 
 def test_special_tokens_get_nothing_because_they_stay(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     ours = vx.explain(scenes_model, scene, method="integrated_gradients", steps=8)
     assert [t.text for t in ours.tokens if t.special] == ["[CLS]", "[SEP]"]
@@ -138,7 +142,7 @@ def test_refined_rules_stay_within_their_nodes(most: int, counts: list[int]) -> 
 
 
 def test_integrated_gradients_of_so_many_steps_are_captums(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
     start = scenes_model.baselines(encoded, {"image": "blur", "question": "mask"}, 0)

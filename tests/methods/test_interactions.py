@@ -13,9 +13,11 @@ import shapiq
 import vqa_explain as vx
 from vqa_explain.games import pairs as estimators
 from vqa_explain.games.estimators import run_until
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 PLAYERS = 8
-ESTIMATORS = {
+ESTIMATORS: dict[str, Callable[..., Any]] = {
     "shapley": lambda score, rng: estimators.adjusted(score, PLAYERS, rng, 1200, CROSS),
     "banzhaf": lambda score, rng: estimators.banzhaf_interactions(score, PLAYERS, CROSS, rng, 1200),
 }
@@ -117,7 +119,8 @@ def test_a_polynomial_is_found_exactly() -> None:
 
     def score(coalitions: np.ndarray) -> np.ndarray:
         x = np.asarray(coalitions, dtype=float)
-        return 2 * x[:, 5] * x[:, 0] - x[:, 6] * x[:, 1] + x[:, 2]
+        result: np.ndarray = 2 * x[:, 5] * x[:, 0] - x[:, 6] * x[:, 1] + x[:, 2]
+        return result
 
     truth = np.array(
         [{(5, 0): 2.0, (6, 1): -1.0}.get(pair, 0.0) for pair in map(tuple, CROSS.tolist())]
@@ -133,7 +136,7 @@ def test_a_polynomial_is_found_exactly() -> None:
 
 
 def test_words_and_regions_of_a_scene(
-    scenes_model: vx.Model, scene: vx.Example, tmp_path: Path
+    scenes_model: ViltModel, scene: vx.Example, tmp_path: Path
 ) -> None:
     why = vx.explain(scenes_model, scene, method="interactions", regions=4, budget=400)
     assert why.interactions.shape == why.interaction_errors.shape == (len(why.words), 16)
@@ -143,12 +146,12 @@ def test_words_and_regions_of_a_scene(
 
 @pytest.mark.parametrize("index", ["shapley", "fsii"])
 def test_a_budget_that_is_too_small_says_what_it_takes(
-    scenes_model: vx.Model, scene: vx.Example, index: str
+    scenes_model: ViltModel, scene: vx.Example, index: str
 ) -> None:
     with pytest.raises(vx.InvalidInput, match=r"need at least \d+ evaluations"):
         vx.explain(scenes_model, scene, method="interactions", index=index, budget=100)
 
 
-def test_a_classifier_has_no_words_to_pair(linear: vx.Model, picture: np.ndarray) -> None:
-    with pytest.raises(vx.Unsupported, match="takes no question"):
+def test_a_classifier_has_no_words_to_pair(linear: ClassifierModel, picture: np.ndarray) -> None:
+    with pytest.raises(vx.Unsupported, match="players in one only"):
         vx.explain(linear, picture, method="interactions", regions=2)

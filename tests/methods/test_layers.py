@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import vqa_explain as vx
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 SIDE = 32
 
@@ -31,7 +33,8 @@ class Net(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.relu2(self.second(self.relu(self.first(x))))
-        return self.last(F.adaptive_avg_pool2d(x, 2).flatten(1))
+        result: torch.Tensor = self.last(F.adaptive_avg_pool2d(x, 2).flatten(1))
+        return result
 
 
 class ToTensor:
@@ -141,7 +144,7 @@ def test_the_default_layer_is_the_last_with_maps(net: vx.Model, photo: np.ndarra
 
 
 def test_hires_cam_over_patches_and_words_by_hand(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     """The states after a layer, times their gradients, summed: written out on transformers' own forward."""
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
@@ -182,7 +185,7 @@ def test_a_layer_that_is_not_there_is_refused_with_a_near_name(
 
 
 def test_networks_without_rectifiers_or_maps_are_refused(
-    curved: vx.Model, picture: np.ndarray, scenes_model: vx.Model, scene: vx.Example
+    curved: ClassifierModel, picture: np.ndarray, scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     with pytest.raises(vx.Unsupported, match="has none"):
         vx.explain(scenes_model, scene, method="guided_backprop")

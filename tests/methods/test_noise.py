@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import vqa_explain as vx
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 
 def forward_of(model: Any, example: vx.Example, target: str) -> Any:
@@ -15,15 +17,16 @@ def forward_of(model: Any, example: vx.Example, target: str) -> Any:
     leaves = model.leaves(encoded)
 
     def forward(*inputs: Any) -> torch.Tensor:
-        return model.scores(encoded, dict(zip(leaves, inputs, strict=True)))[
+        result: torch.Tensor = model.scores(encoded, dict(zip(leaves, inputs, strict=True)))[
             :, model.labels.index(target)
         ]
+        return result
 
     return leaves, forward
 
 
 def test_smoothgrad_is_the_mean_and_vargrad_the_variance_of_captums_saliency(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     leaves, forward = forward_of(scenes_model, scene, "yes")
     generator, images, texts = torch.Generator().manual_seed(4), [], []
@@ -46,7 +49,9 @@ def test_smoothgrad_is_the_mean_and_vargrad_the_variance_of_captums_saliency(
     np.testing.assert_allclose(spread.image, np.var(images, 0, ddof=1), atol=1e-6, rtol=1e-4)
 
 
-def test_smoothgrad_meets_captums_noise_tunnel(curved: vx.Model, picture: np.ndarray) -> None:
+def test_smoothgrad_meets_captums_noise_tunnel(
+    curved: ClassifierModel, picture: np.ndarray
+) -> None:
     leaves, forward = forward_of(curved, vx.Example(image=picture), "a")
     width = float(leaves["image"].max() - leaves["image"].min())
     with torch.random.fork_rng():
@@ -71,7 +76,7 @@ def test_smoothgrad_meets_captums_noise_tunnel(curved: vx.Model, picture: np.nda
 
 
 def test_gradient_shap_of_a_linear_model_is_exact_at_once(
-    linear: vx.Model, picture: np.ndarray
+    linear: ClassifierModel, picture: np.ndarray
 ) -> None:
     ours = vx.explain(
         linear, picture, method="gradient_shap", target="b", samples=4, image_baseline="constant"
@@ -82,7 +87,7 @@ def test_gradient_shap_of_a_linear_model_is_exact_at_once(
 
 
 def test_gradient_shap_meets_integrated_gradients_of_captum(
-    curved: vx.Model, picture: np.ndarray
+    curved: ClassifierModel, picture: np.ndarray
 ) -> None:
     """With one baseline the expectation over α is the path integral."""
     leaves, forward = forward_of(curved, vx.Example(image=picture), "a")
@@ -101,7 +106,7 @@ def test_gradient_shap_meets_integrated_gradients_of_captum(
 
 @pytest.mark.parametrize("method", ["smoothgrad", "gradient_shap"])
 def test_the_same_seed_gives_the_same_bits(
-    scenes_model: vx.Model, scene: vx.Example, method: str
+    scenes_model: ViltModel, scene: vx.Example, method: str
 ) -> None:
     state = torch.random.get_rng_state()
     one, two = (vx.explain(scenes_model, scene, method=method, samples=3, seed=5) for _ in range(2))

@@ -9,11 +9,13 @@ import torch
 from building import present
 
 import vqa_explain as vx
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 
 @pytest.mark.parametrize(("window", "stride"), [(24, 24), (24, 12), (16, 8)])
 def test_occlusion_equals_captum(
-    scenes_model: vx.Model, scene: vx.Example, window: int, stride: int
+    scenes_model: ViltModel, scene: vx.Example, window: int, stride: int
 ) -> None:
     encoded = scenes_model.encode(scene)
     leaves = scenes_model.leaves(encoded)
@@ -43,7 +45,7 @@ def test_occlusion_equals_captum(
 
 
 def test_occlusion_of_words_equals_captum_feature_ablation(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded = scenes_model.encode(scene)
     leaves = scenes_model.leaves(encoded)
@@ -69,7 +71,7 @@ def test_occlusion_of_words_equals_captum_feature_ablation(
 
 
 def test_occlusion_of_a_linear_model_gives_each_window_its_terms(
-    linear: vx.Model, picture: np.ndarray
+    linear: ClassifierModel, picture: np.ndarray
 ) -> None:
     ours = vx.explain(
         linear, picture, method="occlusion", target="c", window=1, stride=1, image_fill="constant"
@@ -79,7 +81,7 @@ def test_occlusion_of_a_linear_model_gives_each_window_its_terms(
     assert ours.error < 1e-3
 
 
-def test_ngrams_share_the_loss_of_their_words(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_ngrams_share_the_loss_of_their_words(scenes_model: ViltModel, scene: vx.Example) -> None:
     encoded = scenes_model.encode(scene)
     all_at_once = vx.explain(
         scenes_model, scene, method="occlusion", ngram=len(encoded.words), target="yes"
@@ -102,7 +104,7 @@ def test_ngrams_share_the_loss_of_their_words(scenes_model: vx.Model, scene: vx.
 
 
 def test_leave_one_out_is_the_loss_of_each_word_asked_of_the_plain_network(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     ours = vx.explain(scenes_model, scene, method="leave_one_out", target="yes")
     tokenizer = scenes_model.processor.tokenizer

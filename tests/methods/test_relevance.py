@@ -8,6 +8,8 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.methods.relevance import TwoStreams, _whole, rollout
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 ONE = torch.tensor([[[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6]]], dtype=torch.float64)
 TWO = torch.tensor([[[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]], dtype=torch.float64)
@@ -29,7 +31,7 @@ def test_what_a_sliding_window_keeps_of_the_last_positions_stands_at_the_end() -
 
 
 @pytest.fixture(scope="module")
-def seen(scenes_model: vx.Model, scene: vx.Example) -> tuple[list[Any], list[Any], Any]:
+def seen(scenes_model: ViltModel, scene: vx.Example) -> tuple[list[Any], list[Any], Any]:
     """transformers' own forward on patches in raster order: logits, attention, gradients of the target."""
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     embeddings = scenes_model.module.vilt.embeddings
@@ -59,7 +61,7 @@ def compare(why: vx.Explanation, row: np.ndarray, tokens: torch.Tensor) -> None:
 
 
 def test_raw_attention_is_the_layers_own(
-    scenes_model: vx.Model, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
+    scenes_model: ViltModel, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
 ) -> None:
     maps, _, tokens = seen
     why = vx.explain(scenes_model, scene, method="attention", layer=1)
@@ -67,7 +69,7 @@ def test_raw_attention_is_the_layers_own(
 
 
 def test_relevance_follows_the_authors_rules(
-    scenes_model: vx.Model, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
+    scenes_model: ViltModel, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
 ) -> None:
     """avg_heads and apply_self_attention_rules as the paper's equations 5 and 6 have them, written plainly."""
     maps, gradients, tokens = seen
@@ -83,7 +85,7 @@ def test_relevance_follows_the_authors_rules(
 
 
 def test_rollout_follows_all_layers(
-    scenes_model: vx.Model, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
+    scenes_model: ViltModel, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
 ) -> None:
     maps, _, tokens = seen
     r = np.eye(maps[0].shape[-1])
@@ -92,13 +94,13 @@ def test_rollout_follows_all_layers(
     compare(vx.explain(scenes_model, scene, method="attention_rollout"), r[0], tokens)
 
 
-def test_a_layer_that_is_not_there_is_refused(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_a_layer_that_is_not_there_is_refused(scenes_model: ViltModel, scene: vx.Example) -> None:
     with pytest.raises(vx.InvalidInput, match="layer 40 does not exist"):
         vx.explain(scenes_model, scene, method="attention", layer=40)
 
 
 def test_a_classifier_without_attention_is_told_what_works(
-    linear: vx.Model, picture: np.ndarray
+    linear: ClassifierModel, picture: np.ndarray
 ) -> None:
     with pytest.raises(
         vx.Unsupported, match=r"needs attention.*these work: .*integrated_gradients"

@@ -12,6 +12,7 @@ from lxt.explicit import rules
 from torch import nn
 
 import vqa_explain as vx
+from vqa_explain.models.vilt import ViltModel
 
 
 class Pooled(nn.Module):
@@ -32,7 +33,8 @@ class Pooled(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(x)
+        result: torch.Tensor = self.body(x)
+        return result
 
 
 def test_deep_lift_equals_captum(picture: np.ndarray) -> None:
@@ -62,14 +64,14 @@ def test_deep_lift_adds_up_through_max_pooling(
 
 
 def test_deep_lift_is_refused_where_activations_are_multiplied(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     with pytest.raises(vx.Unsupported, match=r"ViltAttention.*attn_lrp"):
         vx.explain(scenes_model, scene, method="deep_lift")
 
 
 class Attends(nn.Module):
-    """One attention layer without biases over four tokens of the picture, normalised, with a GELU network."""
+    """One attention layer without biases over four tokens of the picture, normalized, with a GELU network."""
 
     def __init__(self, written_out: bool) -> None:
         super().__init__()
@@ -92,7 +94,8 @@ class Attends(nn.Module):
         else:
             mixed = nn.functional.scaled_dot_product_attention(self.q(h), self.k(h), self.v(h))
         tokens = tokens + mixed
-        return self.head((tokens + nn.functional.gelu(self.up(tokens))).mean(1))
+        result: torch.Tensor = self.head((tokens + nn.functional.gelu(self.up(tokens))).mean(1))
+        return result
 
 
 def by_the_authors_rules(net: torch.nn.Module, x: torch.Tensor, target: int) -> Any:
@@ -194,7 +197,8 @@ def test_attn_lrp_conserves_the_score_without_biases(picture: np.ndarray) -> Non
                 )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.body(x)
+            result: torch.Tensor = self.body(x)
+            return result
 
     model = vx.load(NoAttention(), transform=ToTensor())
     why = vx.explain(model, picture, method="attn_lrp")
@@ -204,7 +208,7 @@ def test_attn_lrp_conserves_the_score_without_biases(picture: np.ndarray) -> Non
     assert why.error < 1e-5
 
 
-def test_the_rules_leave_no_trace(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_the_rules_leave_no_trace(scenes_model: ViltModel, scene: vx.Example) -> None:
     before = vx.explain(scenes_model, scene, method="input_x_gradient").image
     vx.explain(scenes_model, scene, method="attn_lrp")
     np.testing.assert_array_equal(

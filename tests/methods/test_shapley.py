@@ -20,6 +20,8 @@ from vqa_explain.games.estimators import (
     run_until,
     union_order,
 )
+from vqa_explain.models.classifier import ClassifierModel
+from vqa_explain.models.vilt import ViltModel
 
 
 def by_definition(value: Callable[..., float], players: int) -> np.ndarray:
@@ -58,7 +60,7 @@ def test_exact_equals_the_definition_on_random_games() -> None:
 
 
 def test_exact_shapley_of_a_network_equals_enumeration_in_plain_torch(
-    curved: vx.Model, picture: np.ndarray
+    curved: ClassifierModel, picture: np.ndarray
 ) -> None:
     ours = vx.explain(
         curved, picture, method="shapley", target="a", regions=2, image_fill="constant", budget=16
@@ -165,7 +167,7 @@ def test_additive_games_are_exact_at_once(estimate: Any) -> None:
 
 
 def test_words_and_regions_share_the_change_of_the_score(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     ours = vx.explain(
         scenes_model,
@@ -198,7 +200,7 @@ def test_words_and_regions_share_the_change_of_the_score(
     assert ours.image.sum() == pytest.approx(sum(r.value for r in ours.regions), abs=1e-6)
 
 
-def test_tolerance_stops_early(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_tolerance_stops_early(scenes_model: ViltModel, scene: vx.Example) -> None:
     loose = vx.explain(
         scenes_model,
         scene,
@@ -212,12 +214,12 @@ def test_tolerance_stops_early(scenes_model: vx.Model, scene: vx.Example) -> Non
 
 
 def test_a_budget_below_two_pairs_is_refused_with_the_least(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     with pytest.raises(vx.InvalidInput, match=r"budget 50 is too small.*at least"):
         vx.explain(scenes_model, scene, method="shapley", budget=50)
 
 
-def test_exact_with_too_many_players_is_refused(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_exact_with_too_many_players_is_refused(scenes_model: ViltModel, scene: vx.Example) -> None:
     with pytest.raises(vx.InvalidInput, match="evaluations"):
         vx.explain(scenes_model, scene, method="shapley", estimator="exact")

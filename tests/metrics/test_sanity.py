@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,8 @@ from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import from_states, register_method
-from vqa_explain.metrics.sanity import randomised
+from vqa_explain.metrics.sanity import randomized
+from vqa_explain.models.vilt import ViltModel
 
 
 def digest(module: torch.nn.Module) -> str:
@@ -25,9 +26,9 @@ def digest(module: torch.nn.Module) -> str:
     ).hexdigest()
 
 
-def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: vx.Model) -> None:
+def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: ViltModel) -> None:
     before, state = digest(scenes_model.module), torch.get_rng_state()
-    twins = [randomised(scenes_model, share, seed=0) for share in (0.3, 1.0)]
+    twins = [randomized(scenes_model, share, seed=0) for share in (0.3, 1.0)]
     assert digest(scenes_model.module) == before
     assert torch.equal(torch.get_rng_state(), state)
     changed = [
@@ -53,7 +54,7 @@ def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: vx.Model
     assert np.mean(above) > 0.9
     assert sum(changed[0]) <= round(0.3 * len(names))
     assert np.mean(changed[1]) > 0.9
-    assert digest(randomised(scenes_model, 1.0, seed=0).module) == digest(twins[1].module)
+    assert digest(randomized(scenes_model, 1.0, seed=0).module) == digest(twins[1].module)
 
 
 @pytest.fixture
@@ -65,12 +66,6 @@ def edges() -> Iterator[type[Any]]:
     class Edges:
         """Differences of neighboring pixels."""
 
-        name: ClassVar[str] = "edges"
-        source: ClassVar[str] = "-"
-        needs: ClassVar[frozenset[str]] = frozenset()
-        error: ClassVar[str] = "-"
-        cost: ClassVar[str] = "-"
-
         def __call__(self, task: Any) -> vx.Attribution:
             grey = task.encoded.pixels[0].mean(0).numpy()
             steps = np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])
@@ -78,7 +73,8 @@ def edges() -> Iterator[type[Any]]:
             cells = (
                 steps.reshape(rows, steps.shape[0] // rows, columns, -1).sum(axis=(1, 3)).ravel()
             )
-            return from_states(task, cells, np.ones(len(task.encoded.tokens)), "none")
+            words = np.ones(len(task.encoded.tokens))
+            return from_states(task, {"image": cells, "question": words}, "none")
 
     yield Edges
     del METHODS["edges"]
@@ -92,15 +88,15 @@ def judged(
     judge = Judge(model, plan)
     rows = [row for i, example in enumerate(examples) for row in judge(i, example)]
     assert [row["note"] for row in rows if row["metric"] == "error"] == []
-    found = {}
+    found: dict[Any, Any] = {}
     for row in rows:
         found.setdefault((row["method"], row["metric"]), []).append(row["value"])
     return found
 
 
 @pytest.mark.parametrize("measure", ["spearman", "ssim"])
-def test_randomisation_tells_saliency_from_edges(
-    scenes_model: vx.Model, edges: type[Any], measure: str
+def test_randomization_tells_saliency_from_edges(
+    scenes_model: ViltModel, edges: type[Any], measure: str
 ) -> None:
     examples = [vx.load_dataset("scenes:test")[i] for i in range(4)]
     metric = f"parameter_randomization:measure={measure}"
@@ -118,8 +114,9 @@ def blind(model: Any) -> Any:
     return other
 
 
+@pytest.mark.slow
 def test_a_model_that_ignores_the_picture_is_exposed(
-    scenes_model: vx.Model, tmp_path: Path
+    scenes_model: ViltModel, tmp_path: Path
 ) -> None:
     examples = [
         e
@@ -145,7 +142,8 @@ def test_a_model_that_ignores_the_picture_is_exposed(
     assert reports["seeing"].emap().gap > 0.3
 
 
-def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model: vx.Model) -> None:
+@pytest.mark.slow
+def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model: ViltModel) -> None:
     data = vx.load_dataset("scenes:test")
     examples = [data[i] for i in range(12)]
     method = "integrated_gradients:steps=32"
@@ -160,7 +158,7 @@ def test_the_best_method_finds_regions_and_words_of_scenes(scenes_model: vx.Mode
         assert means[method, metric] > means["random", metric] + 0.15
 
 
-def test_examples_without_truth_leave_localisation_out(scenes_model: vx.Model) -> None:
+def test_examples_without_truth_leave_localisation_out(scenes_model: ViltModel) -> None:
     example = replace(vx.load_dataset("scenes:test")[0], masks=None, about=())
     plan = Plan("m", "", "d", "", None, ("saliency",), ("relevance_mass", "word_mass"))
     rows = Judge(scenes_model, plan)(0, example)

@@ -40,7 +40,10 @@ class AttendsToGrid(nn.Module):
         asked = self.reader(torch.tanh(self.embedding(tokens)))[1][0][-1]
         both = torch.cat([maps, asked[:, :, None, None].expand(-1, -1, *maps.shape[2:])], dim=1)
         weights = self.look(both).flatten(2).softmax(-1)
-        return self.answer(torch.cat([(maps.flatten(2) * weights).sum(-1), asked], dim=1))
+        scores: torch.Tensor = self.answer(
+            torch.cat([(maps.flatten(2) * weights).sum(-1), asked], dim=1)
+        )
+        return scores
 
 
 def network() -> AttendsToGrid:

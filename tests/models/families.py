@@ -33,5 +33,14 @@ def encoded_for(
     return encoded if model.labels is not None else model.with_answers(encoded, answers)
 
 
+# One family of each kind: an encoder of both, a contrastive one, a generative one, the user's own.
+FAST = ("vilt", "clip", "llava", "custom")
+
+
 def on_all(family_names: Iterable[str] = (*MAKERS, "custom")) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("family", family_names)
+    """A test of these families, of which the fast loop takes those of `FAST`."""
+    cases = [
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
+        for name in family_names
+    ]
+    return pytest.mark.parametrize("family", cases)

@@ -11,7 +11,7 @@ def pieces(*special: Any, **named: Any) -> Any:
     """A tokenizer with the usual special tokens and these."""
     usual = ["<pad>", "<s>", "</s>"]
     names: dict[str, Any] = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
-    extra = {"extra_special_tokens": named} if named else {}
+    extra: dict[str, Any] = {"extra_special_tokens": named} if named else {}
     return tokenizer([*usual, *special, *named.values()], **names, **extra)
 
 

@@ -12,6 +12,7 @@ from torchvision import transforms
 
 import vqa_explain as vx
 from vqa_explain.features.geometry import AlignedGeometry
+from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.transforms import picture_reader
 
 
@@ -141,7 +142,7 @@ def test_wrong_labels_outputs_and_questions_are_named(picture: np.ndarray) -> No
 
 
 def test_dropping_is_refused_where_nothing_can_leave_the_sequence(
-    linear: vx.Model, picture: np.ndarray
+    linear: ClassifierModel, picture: np.ndarray
 ) -> None:
     with pytest.raises(vx.InvalidInput, match="image fill of model"):
         vx.explain(linear, picture, method="leave_one_out", image_fill="drop")
@@ -177,7 +178,10 @@ class Viewing(torch.nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         self.layouts.append(pixels.is_contiguous(memory_format=torch.channels_last))
         maps = torch.nn.functional.avg_pool2d(self.see(pixels), 2)
-        return self.answer(maps.view(len(maps), -1) if self.strict else maps.flatten(1))
+        result: torch.Tensor = self.answer(
+            maps.view(len(maps), -1) if self.strict else maps.flatten(1)
+        )
+        return result
 
 
 @pytest.mark.parametrize("strict", [True, False])

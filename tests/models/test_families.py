@@ -170,6 +170,7 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(
     assert [p.requires_grad for p in model.module.parameters()] == learns
 
 
+@pytest.mark.slow
 def test_no_family_is_left_out(models: Callable[[str], Any]) -> None:
     assert {models(family).family for family in (*MAKERS, "custom")} == set(FAMILIES)
 

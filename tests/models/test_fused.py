@@ -155,7 +155,8 @@ class Twisted(nn.Module):
                 known = self.script(maps) + known
             case "shapes":
                 known = F.hardtanh(known, min_val=-0.2, max_val=0.3) * known.shape[1] / maps.size(2)
-        return known.mean((2, 3))
+        result: torch.Tensor = known.mean((2, 3))
+        return result
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,8 @@ class Forked(nn.Module):
                 maps = F.batch_norm(
                     self.see(x), self.scale.running_mean, self.scale.running_var, scale
                 )
-        return self.answer(maps.mean((2, 3)))
+        result: torch.Tensor = self.answer(maps.mean((2, 3)))
+        return result
 
 
 STRAYING = [
@@ -396,7 +398,8 @@ class Particular(nn.Module):
         self.rest = small()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.rest(x) + x.is_contiguous(memory_format=torch.channels_last)
+        result: torch.Tensor = self.rest(x) + x.is_contiguous(memory_format=torch.channels_last)
+        return result
 
 
 @pytest.mark.parametrize(
@@ -451,7 +454,10 @@ def test_pictures_of_another_size() -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             right, below = (side % 2 == 0 for side in (x.shape[3], x.shape[2]))
-            return self.scale(self.see(F.pad(x, (1, 1 - right, 1, 1 - below)))).mean((2, 3))
+            result: torch.Tensor = self.scale(
+                self.see(F.pad(x, (1, 1 - right, 1, 1 - below)))
+            ).mean((2, 3))
+            return result
 
     network = seeded(Same)
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")

@@ -274,6 +274,7 @@ def test_a_question_that_spells_a_special_token_is_refused(
         vx.explain(model, noise_picture, f"What is {mark} here?", answers=["a"], method="saliency")
 
 
+@pytest.mark.slow
 def test_bad_answers_are_named(models: Callable[[str], Any], noise_picture: np.ndarray) -> None:
     model = models("llava")
     for answers, words in (

@@ -156,6 +156,7 @@ def test_a_device_map_passes_through(
     )
 
 
+@pytest.mark.slow
 def test_a_timm_model_brings_its_transform(noise_picture: np.ndarray) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -168,6 +169,7 @@ def test_a_timm_model_brings_its_transform(noise_picture: np.ndarray) -> None:
     assert np.isfinite(why.image).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_16", "efficientnet_b0"])
 def test_torchvision_weights_bring_transform_and_labels(
     noise_picture: np.ndarray, name: str

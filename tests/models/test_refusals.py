@@ -12,7 +12,7 @@ from families import QUESTION
 from unknown_checkpoints import UNKNOWN
 
 import vqa_explain as vx
-from vqa_explain.models.generative.adapter import pixels
+from vqa_explain.models.generative import pixels
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,7 @@ def test_a_model_that_no_adapter_knows_is_refused_at_load(make: Any) -> None:
     assert "vqa_explain.CustomModel" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", GENERATIVE)
 def test_untouched_initial_weights_pass_the_self_check(name: Any, seed: int) -> None:

@@ -10,11 +10,12 @@ from vqa_explain.features.image import fill_in
 from vqa_explain.features.regions import grid_regions
 from vqa_explain.game import make_players
 from vqa_explain.models.network import footprint
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.training import vilt as training
 
 
 def test_scores_equal_the_plain_transformers_call(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded = scenes_model.encode(scene)
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
@@ -26,7 +27,7 @@ def test_scores_equal_the_plain_transformers_call(
 
 @pytest.mark.parametrize("shape", [(40, 70), (150, 97), (12, 12)])
 def test_scores_equal_the_plain_call_for_pictures_of_any_shape(
-    scenes_model: vx.Model, shape: tuple[int, int]
+    scenes_model: ViltModel, shape: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     encoded = scenes_model.encode(vx.Example(image, "What color is the circle?"))
@@ -37,7 +38,7 @@ def test_scores_equal_the_plain_call_for_pictures_of_any_shape(
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
-def test_patches_are_in_raster_order(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_patches_are_in_raster_order(scenes_model: ViltModel, scene: vx.Example) -> None:
     """Fails when the random order of ViLT's own `visual_embed` is left in place."""
     encoded = scenes_model.encode(scene)
     patches = scenes_model._patches(encoded.pixels)[0, 1:]
@@ -50,7 +51,7 @@ def test_patches_are_in_raster_order(scenes_model: vx.Model, scene: vx.Example) 
 
 
 def test_leaving_a_patch_out_hits_the_region_where_it_lies(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     """The region that leave-one-out finds important is the one whose patch changed the plain network's answer."""
     encoded = scenes_model.encode(scene)
@@ -80,13 +81,14 @@ def test_leaving_a_patch_out_hits_the_region_where_it_lies(
 
 
 def test_hooks_on_a_layers_parts_see_what_they_give(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded = scenes_model.encode(scene)
     regions = grid_regions((96, 96), (8, 8))
     shown = torch.from_numpy(np.random.default_rng(0).random((3, 64)) < 0.5)
     said = torch.ones(3, len(encoded.tokens), dtype=torch.bool)
-    given = (encoded, regions, shown, said, {"image": "mean", "question": "mask"}, 0)
+    parts = present(encoded, regions, shown, said)
+    given = (encoded, parts, {"image": "mean", "question": "mask"}, 0)
     wanted, caught = scenes_model.coalition_scores(*given), []
     for layer in (
         scenes_model.module.vilt.encoder.layer[0],
@@ -104,7 +106,9 @@ def test_hooks_on_a_layers_parts_see_what_they_give(
         torch.testing.assert_close(output, x @ part.weight.T + part.bias, atol=1e-5, rtol=1e-5)
 
 
-def test_a_batch_of_coalitions_equals_one_by_one(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_a_batch_of_coalitions_equals_one_by_one(
+    scenes_model: ViltModel, scene: vx.Example
+) -> None:
     encoded = scenes_model.encode(scene)
     rng = np.random.default_rng(0)
     shown = torch.from_numpy(rng.random((6, 64)) < rng.random((6, 1)))
@@ -139,7 +143,7 @@ def test_a_batch_of_coalitions_equals_one_by_one(scenes_model: vx.Model, scene: 
     ],
 )
 def test_every_method_is_deterministic_and_leaves_the_global_random_state(
-    scenes_model: vx.Model, scene: vx.Example, method: str
+    scenes_model: ViltModel, scene: vx.Example, method: str
 ) -> None:
     few = {"budget": 400, "regions": 4} if method == "shapley" else {}
     torch.manual_seed(11)
@@ -155,45 +159,47 @@ def test_every_method_is_deterministic_and_leaves_the_global_random_state(
 
 
 def test_the_training_forward_equals_the_plain_call(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     pixels = torch.from_numpy(scene.image.transpose(2, 0, 1).copy())[None]
     with torch.no_grad(), torch.random.fork_rng():
         theirs = scenes_model.module(**inputs).logits
         states = training.hidden_states(
-            scenes_model.module, training.normalise(pixels), inputs["input_ids"], None
+            scenes_model.module, training.normalize(pixels), inputs["input_ids"], None
         )
         ours = training.logits(scenes_model.module, states[-1])
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_the_widest_layer_is_as_wide_as_measured(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_the_widest_layer_is_as_wide_as_measured(
+    scenes_model: ViltModel, scene: vx.Example
+) -> None:
     encoded = scenes_model.encode(scene)
     with torch.no_grad(), footprint(scenes_model.module) as found:
         scenes_model.scores(encoded, scenes_model.leaves(encoded))
     assert scenes_model.widest(encoded) == found.widest
 
 
-def test_weights_keep_their_gradient_switch(scenes_model: vx.Model, scene: vx.Example) -> None:
+def test_weights_keep_their_gradient_switch(scenes_model: ViltModel, scene: vx.Example) -> None:
     vx.explain(scenes_model, scene, method="saliency")
     assert all(p.requires_grad for p in scenes_model.module.parameters())
 
 
 def test_a_question_that_is_too_long_is_refused_with_its_length(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     with pytest.raises(vx.InvalidInput, match=r"has 102 tokens and model 'scenes' takes 40"):
         vx.explain(scenes_model, scene.image, "what " * 100)
 
 
-def test_a_thin_picture_is_refused(scenes_model: vx.Model) -> None:
+def test_a_thin_picture_is_refused(scenes_model: ViltModel) -> None:
     with pytest.raises(vx.InvalidInput, match="too long and thin"):
         vx.explain(scenes_model, np.zeros((2, 900, 3), np.uint8), "What color is the circle?")
 
 
 def test_words_of_several_tokens_and_unicode_keep_their_spans(
-    scenes_model: vx.Model, scene: vx.Example
+    scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     question = "¿What's the colour of naïve 🙂 circle?"
     why = vx.explain(scenes_model, scene.image, question, method="saliency")
@@ -207,7 +213,7 @@ def test_words_of_several_tokens_and_unicode_keep_their_spans(
 @pytest.mark.parametrize("text", ["pad", "mask"])
 @pytest.mark.parametrize("fill", ["blur", "mean", "constant", "inpaint", "drop"])
 def test_coalitions_are_answered_as_transformers_does(
-    scenes_model: vx.Model, scene: vx.Example, fill: str, text: str
+    scenes_model: ViltModel, scene: vx.Example, fill: str, text: str
 ) -> None:
     """Fused attention, the last layer's first token alone and chosen patches change nothing but the rounding."""
     model = scenes_model
@@ -215,7 +221,6 @@ def test_coalitions_are_answered_as_transformers_does(
     players = make_players(encoded)
     coalitions = torch.from_numpy(np.random.default_rng(0).random((6, len(players))) < 0.5)
     parts = players.present(coalitions)
-    regions, shown = parts["image"].division, parts["image"].players
     said = parts["question"].elements
     found = model.coalition_scores(
         encoded,

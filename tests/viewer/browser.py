@@ -118,7 +118,7 @@ def notebook_server(application: Any, folder: Any) -> Iterator[str]:
             command, cwd=folder, env={**os.environ, **own, "PATH": paths}, stdout=log, stderr=log
         )
     try:
-        for _ in range(240):
+        while server.poll() is None:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=2)
                 break
@@ -129,7 +129,7 @@ def notebook_server(application: Any, folder: Any) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(600)
 
 
 def write_notebook(path: Path, *cells: Any) -> None:
@@ -159,10 +159,10 @@ def run_all(page: Any, address: Any, application: Any, name: str) -> None:
     ]
     page.goto(where)
     page.wait_for_function(
-        "window.jupyterapp && window.jupyterapp.shell.currentWidget", timeout=60000
+        "window.jupyterapp && window.jupyterapp.shell.currentWidget", timeout=600_000
     )
     page.wait_for_function(
         "() => window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.connectionStatus === 'connected'",
-        timeout=90000,
+        timeout=600_000,
     )
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")

@@ -16,7 +16,7 @@ def node(*arguments: Any) -> subprocess.CompletedProcess[str]:
     if shutil.which("node") is None:
         pytest.skip("no node on this machine")
     return subprocess.run(
-        ["node", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        ["node", *map(str, arguments)], capture_output=True, text=True, timeout=1200
     )
 
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Locator, Page
 import vqa_explain as vx
 from vqa_explain.cost import Cost
 from vqa_explain.features.parts import RegionValue, WordValue
+from vqa_explain.models.vilt import ViltModel
 from vqa_explain.target import Answer
 from vqa_explain.viewer.export import page as page_of
 
@@ -341,7 +342,7 @@ def test_a_hover_paints_within_a_frame(browser: Any, tmp_path: Path) -> None:
 
 
 def test_twenty_explanations_take_less_than_five_megabytes(
-    scenes_model: vx.Model, tmp_path: Path
+    scenes_model: ViltModel, tmp_path: Path
 ) -> None:
     from skimage import data
 

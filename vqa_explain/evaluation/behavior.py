@@ -21,7 +21,7 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.jobs import can_be_indexed
 from vqa_explain.evaluation.stamps import Stamp, digest, settings_of
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.image import ImageFeature, Picture
+from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.game import Game, make_players
 from vqa_explain.memory import lacks_memory
@@ -75,7 +75,7 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
             )
         asked = [_asked(model, tried[0], text) for text in questions] if tried else []
         found = {
-            "pictures": _text(model, _frames(tried)),
+            "pictures": _text(model, (leaf for one in tried for leaf in _non_texts(model, one))),
             "questions": _text(model, _question_numbers(model, tried)),
             "answers": _text(model, _said(model, tried)),
             "absence": _text(model, _absent(model, tried)),
@@ -117,9 +117,10 @@ def _text_name(model: Model) -> str | None:
 
 def _with_text(model: Model, example: Example, text: str) -> Example:
     """The example with another text."""
-    if example.inputs is None:
-        return replace(example, question=text)
-    return replace(example, inputs={**example.inputs, str(_text_name(model)): text})
+    given = {one.name for one in example.given}
+    name = _text_name(model)
+    # The short form calls its text "question", whatever the model does.
+    return example.changed({str(name): text}) if name in given else replace(example, question=text)
 
 
 def _asked(model: Model, encoded: Encoded, question: str) -> tuple[str, str]:
@@ -129,14 +130,6 @@ def _asked(model: Model, encoded: Encoded, question: str) -> tuple[str, str]:
         return _text(model, [None]), _text(model, [None])
     read = list(_numbers_of_texts(one))
     return _text(model, read), _text(model, [_scores(model, one)])
-
-
-def _frames(tried: list[Encoded]) -> Iterator[Any]:
-    """What the model makes of each picture of the examples."""
-    for encoded in tried:
-        for one in encoded.inputs:
-            if isinstance(one.content, Picture):
-                yield one.content.pixels
 
 
 def _numbers_of_texts(encoded: Encoded) -> Iterator[Any]:
@@ -206,10 +199,8 @@ def _first(dataset: Iterable[Example]) -> Example | None:
 
 def _with_pictures(example: Example, change: Callable[[Any], Any]) -> Example:
     """The example, every picture of which is changed."""
-    if example.inputs is None:
-        return example if example.image is None else replace(example, image=change(example.image))
     pictures = {one.name: change(one.value) for one in example.given if one.kind == IMAGE}
-    return replace(example, inputs={**example.inputs, **pictures})
+    return example.changed(pictures)
 
 
 def _like(picture: Any) -> np.ndarray:
@@ -282,6 +273,12 @@ def _or_none(function: Callable[[], Any]) -> Any:
 @torch.no_grad()
 def _scores(model: Model, encoded: Encoded) -> Any:
     return _or_none(lambda: model.scores(encoded, model.leaves(encoded)))
+
+
+def _non_texts(model: Model, encoded: Encoded) -> list[torch.Tensor]:
+    """What the model makes of pictures, tables and other inputs that are no text."""
+    leaves = model.leaves(encoded)
+    return [leaves[one.name] for one in encoded.inputs if one.kind != TextFeature.kind]
 
 
 def _question_numbers(model: Model, tried: list[Encoded]) -> Iterator[Any]:

@@ -23,9 +23,7 @@ import torch
 
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example, Given, read_image
-from vqa_explain.features.image import ImageFeature
-from vqa_explain.features.table import TableFeature
-from vqa_explain.features.text import TextFeature
+from vqa_explain.features.parts import TextPart
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
 
@@ -110,38 +108,35 @@ def versions() -> Stamp:
 
 
 def row_stamp(example: Example, pictures: str = "time") -> Stamp:
-    """Hashes of a row's text, picture and truth, so that one can say which of them changed.
+    """Hashes of a row's texts, its other inputs and its truth, so that one can say which of them changed.
 
     Args:
         example: the row.
         pictures: "time" knows a picture file by its path, size and time of change; "content" by its bytes.
     """
     e = example
-    by_name = () if e.inputs is None and e.messages is None else e.given
-    named = [(one.name, one.turn, _given(one, pictures)) for one in by_name]
-    more = [digest(repr(named))] if named else []
+    texts = [(one.name, one.value) for one in e.given if isinstance(one.value, str)]
+    # One question is the usual case; a path is a text too, and its file is read below.
+    said = e.question if e.inputs is None and e.messages is None else texts
+    others = [_input(one, pictures) for one in e.given if one.kind != TextPart.kind]
     return {
-        "text": digest(repr((e.question, e.answer, tuple(e.answers), e.id, e.family)), *more),
-        "picture": digest(_picture(e.image, pictures), _array(e.features), _array(e.boxes)),
+        "question": digest(repr((said, e.answer, tuple(e.answers), e.id, e.family))),
+        "picture": digest(*others, _array(e.features), _array(e.boxes)),
         "truth": digest(_array(e.masks), repr((tuple(e.about), tuple(map(tuple, e.decisive))))),
     }
 
 
-def _given(one: Given, pictures: str) -> str:
-    """A hash of one input that is given by name or in a chat."""
-    if one.kind == ImageFeature.kind:
-        return _picture(one.value, pictures)
-    if one.kind == TableFeature.kind:
-        row = one.value if isinstance(one.value, Mapping) else one.value.to_dict()
-        return digest(*(f"{column} {_cell(value)}" for column, value in row.items()))
-    if one.kind == TextFeature.kind:
-        return digest(one.value)
-    return digest(*(_picture(frame, pictures) for frame in one.value))
-
-
-def _cell(value: Any) -> str:
-    """What a column holds; of NumPy's numbers, which rows of a table are made of, the number."""
-    return _value(value.item() if isinstance(value, np.generic) else value)
+def _input(given: Given, pictures: str) -> str:
+    """A hash of an input that is no text."""
+    value = given.value
+    value = value.to_dict() if hasattr(value, "to_dict") else value  # a pandas Series
+    if isinstance(value, Mapping):
+        return digest(
+            given.name, repr(sorted((str(key), repr(held)) for key, held in value.items()))
+        )
+    if isinstance(value, list | tuple):
+        return digest(given.name, *(_picture(frame, pictures) for frame in value))
+    return _picture(value, pictures)
 
 
 def _picture(image: Any, pictures: str) -> str:

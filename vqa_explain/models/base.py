@@ -45,14 +45,21 @@ class Model(Protocol):
         drawn_weights: names of weights that are random, since the checkpoint lacks them.
     """
 
-    name: str
-    family: str
-    features: tuple[Feature, ...]
-    kind: str
-    device: torch.device
-    module: nn.Module
-    capabilities: frozenset[str]
-
+    # Read only, so that an adapter may have narrower types of its own.
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def features(self) -> tuple[Feature, ...]: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def module(self) -> nn.Module: ...
+    @property
+    def capabilities(self) -> frozenset[str]: ...
     @property
     def labels(self) -> tuple[str, ...] | None: ...
 

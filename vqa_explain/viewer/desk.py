@@ -404,7 +404,7 @@ class Desk:
             if fetch != self._fetch_number:
                 return
             self.examples.append(example)
-            title = example.question or example.id or f"example {len(self.examples)}"
+            title = example.asked or example.id or f"example {len(self.examples)}"
             self._set_entries([*self._entries, Entry(title[:LONGEST_TITLE])])
 
     def _set_entries(self, entries: list[Entry]) -> None:
