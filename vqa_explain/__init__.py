@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vqa_explain.metrics.base import Case, Curve, register_metric
     from vqa_explain.models.base import Model
     from vqa_explain.models.custom import CustomModel
+    from vqa_explain.models.inputs import Image, Table, Text
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
@@ -54,8 +55,11 @@ _HOMES = {
     "CustomModel": "models.custom",
     "Example": "examples",
     "Explanation": "explanation",
+    "Image": "models.inputs",
     "InvalidInput": "errors",
     "Masks": "features.regions",
+    "Table": "models.inputs",
+    "Text": "models.inputs",
     "NonFiniteScore": "errors",
     "OutOfMemory": "errors",
     "Unsupported": "errors",
@@ -77,6 +81,7 @@ __all__ = [
     "CustomModel",
     "Example",
     "Explanation",
+    "Image",
     "InvalidInput",
     "Masks",
     "Method",
@@ -84,7 +89,9 @@ __all__ = [
     "NonFiniteScore",
     "OutOfMemory",
     "Report",
+    "Table",
     "Task",
+    "Text",
     "Unsupported",
     "VQAExplainError",
     "Viewer",

@@ -191,6 +191,6 @@ def test_pixel_methods_refuse_with_the_reason(
     model = models("lxmert")
     with pytest.raises(
         vx.Unsupported,
-        match=r"needs pixels, and this model sees features of boxes; these work: .*shapley",
+        match=r"needs the pixels of a picture, and this model sees none; these work: .*shapley",
     ):
         vx.explain(model, example_for(model, noise_picture), method="occlusion")

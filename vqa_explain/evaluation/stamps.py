@@ -129,6 +129,7 @@ def row_stamp(example: Example, pictures: str = "time") -> Stamp:
 def _input(given: Given, pictures: str) -> str:
     """A hash of an input that is no text."""
     value = given.value
+    value = value.to_dict() if hasattr(value, "to_dict") else value  # a pandas Series
     if isinstance(value, Mapping):
         return digest(
             given.name, repr(sorted((str(key), repr(held)) for key, held in value.items()))

@@ -69,7 +69,7 @@ def _with_pictures(question: Encoded, other: Encoded) -> Encoded:
     better=NEITHER,
     range="0 … 1",
     judges="data set",
-    needs={"answer", "choice", "labels", "question"},
+    needs={"answer", "choice", "labels", "picture", "question"},
 )
 @dataclass(frozen=True)
 class Emap:

@@ -114,7 +114,7 @@ def _written_without_image(case: Case) -> str:
     better=NEITHER,
     range="0 … 1",
     judges="answer",
-    needs={"answer", "choice", "question"},
+    needs={"answer", "choice", "picture", "question"},
 )
 @dataclass(frozen=True)
 class AccuracyWithoutImage:
@@ -173,6 +173,8 @@ def hidden_by(
     if isinstance(metric, AccuracyWithoutQuestion):
         texts = [one for one in model.features if one.kind == TextFeature.kind]
         return f"every word absent, fill {text_fill or texts[0].default_fill!r}" if texts else ""
+    if not any(one.kind == ImageFeature.kind for one in model.features):
+        return ""
     if model.labels is None:
         return "a gray picture in its place"
     return f"every region absent, fill {metric.fill or hiding_fill(model)!r}"
