@@ -106,6 +106,7 @@ class GenerativeModel:
     family = "generative"
     kind = "log_probabilities"
     labels = None
+    open_inputs = True  # pictures, texts and videos of any number
     capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
 
     __repr__ = described
