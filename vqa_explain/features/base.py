@@ -58,7 +58,8 @@ class Division:
     def sums(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " P"]:
         """(P,) the sum of values (…) over each player's elements."""
         owned = self.owner >= 0
-        return np.bincount(self.owner[owned], values[owned], minlength=self.count)
+        sums = np.bincount(self.owner[owned], values[owned], minlength=self.count)
+        return sums.astype(np.float64, copy=False)  # of no elements they are whole numbers
 
     def spread(self, values: PlayerValues) -> Float[np.ndarray, "*shape"]:
         """(…) the values (P,) of players, each spread evenly over its elements; 0 for those of no player."""
