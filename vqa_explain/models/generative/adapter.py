@@ -1,9 +1,10 @@
-"""Vision-language models that write their answer: LLaVA, Qwen-VL, Idefics and SmolVLM, PaliGemma and their like.
+"""Vision-language models that write: LLaVA, Qwen-VL, Idefics, SmolVLM, PaliGemma and their like.
 
-Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder. The adapter reads
-that sequence where the decoder receives it, so that no family needs code of its own: words are changed there, hidden
-from attention there, and absent picture tokens leave it there; the vision encoder runs once for each state of each
-picture. Pictures, texts and videos come in any number: a prompt, or a chat.
+Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder.
+The adapter reads that sequence where the decoder receives it, so that no family needs code of its
+own: words are changed there, hidden from attention there, and absent picture tokens leave it there.
+The vision encoder runs once for each state of each picture. Pictures, texts and videos come in any
+number, as a prompt or a chat.
 """
 
 import logging
@@ -80,7 +81,7 @@ class _State:
         return tuple(one.form for one in self.visuals)
 
     def positions(self, name: str) -> np.ndarray:
-        """The positions of an input's tokens; of a video's frame, those of its share, or all where they share them."""
+        """The positions of an input's tokens; frames of a video may share theirs."""
         if name not in self.shown:
             return self.prompt.places[name]
         visual = self.visuals[self.shown[name].visual]
@@ -143,8 +144,8 @@ class GenerativeModel:
         limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and prompt.length > limit:
             raise InvalidInput(
-                f"the question and picture have {prompt.length} tokens and model {self.name!r} takes {limit}; shorten "
-                "the texts, or give fewer or smaller pictures"
+                f"the question and picture have {prompt.length} tokens and model {self.name!r} "
+                f"takes {limit}; shorten the texts, or give fewer or smaller pictures"
             )
         moved = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
         state = _State(moved, prompt, conversation.visuals, {})
@@ -152,7 +153,7 @@ class GenerativeModel:
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
 
     def _moved(self, value: Tensor) -> Tensor:
-        """A tensor of the processor on the model's device, in its number type if it is of real numbers."""
+        """A tensor of the processor on the model's device; real numbers in its number type."""
         value = value.to(self.device)
         return value.to(self.module.dtype) if value.is_floating_point() else value
 
@@ -265,13 +266,14 @@ class GenerativeModel:
             )
 
     def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Prompted:
-        """What the decoder receives for frames (B, 3, H', W') among the leaves, the texts as they are."""
+        """What the decoder receives for the leaves that are frames; the texts are as they were."""
         return self._language.received(encoded.state.sequences.showing(leaves))
 
     def missed_change(self, encoded: Encoded, other: Encoded) -> float:
-        """The share of the change between two examples of like sizes that the frames of one, given to the other, miss.
+        """The share of the change between two examples that frames of the other miss.
 
-        Of the tensor that misses most. The network gets what the frame becomes, and should get its processor's own.
+        Of the tensor that misses most. The network gets what the frame becomes, and should get its
+        processor's own.
         """
         state: _State = encoded.state
         frames = {name: other[name].content.pixels for name in state.shown}
@@ -338,7 +340,9 @@ class GenerativeModel:
         return Positions({one.name: state.positions(one.name) for one in encoded.inputs})
 
     def _check_places(self, encoded: Encoded, name: str) -> None:
-        """Refuses a picture whose tokens are not the cells of its grid, measured once for each set of sizes.
+        """Refuses a picture whose tokens are not the cells of its grid.
+
+        That is measured once for each set of sizes.
 
         Raises:
             Unsupported: they are not.
@@ -349,9 +353,9 @@ class GenerativeModel:
         if not self._places[key]:
             what = "the picture" if name == "image" else repr(name)
             raise Unsupported(
-                f"the tokens of {what} in model {self.name!r} have no place of their own, as those of overlapping "
-                "tiles, of a resampler, or of several frames; use a method over pixels or coalitions, such as "
-                "integrated_gradients"
+                f"the tokens of {what} in model {self.name!r} have no place of their own, as "
+                "those of overlapping tiles, of a resampler, or of several frames; use a method "
+                "over pixels or coalitions, such as integrated_gradients"
             )
 
     def _has_places(self, encoded: Encoded, name: str) -> bool:
@@ -367,7 +371,8 @@ class GenerativeModel:
         return shows_cells(tokens, picture.pixels, picture.grid)
 
     def default_layer(self, encoded: Encoded) -> str:
-        # The answer is read from the last token of the last layer, so pictures matter only up to the one before.
+        # The answer is read from the last token of the last layer, so pictures matter only up to
+        # the one before.
         path = next(
             name for name, part in self.module.named_modules() if part is self._language.decoder
         )
@@ -427,10 +432,11 @@ class GenerativeModel:
         fills: Mapping[str, str],
         seed: int,
     ) -> Prompted:
-        """The sequence of each of N coalitions, their pictures as they are there, the texts as they are.
+        """The sequences of N coalitions: their own pictures, and the texts as they are.
 
-        Each state of a picture goes through the vision encoder once, however many coalitions have it, where the
-        encoder looks at pictures one by one. Otherwise each state of all pictures together does.
+        Each state of a picture goes through the vision encoder once, however many coalitions have
+        it, where the encoder looks at pictures one by one. Otherwise each state of all pictures
+        together does.
         """
         count = len(next(iter(present.values())))
         filled = [name for name in encoded.state.shown if fills[name] != DROP]
@@ -464,7 +470,10 @@ class GenerativeModel:
         fills: Mapping[str, str],
         seed: int,
     ) -> list[tuple[dict[str, Tensor], Tensor]]:
-        """Of each picture or video, its distinct frames (M, 3, H', W') by name, and which of them each coalition has."""
+        """Of each picture or video, its distinct states, and which of them each coalition has.
+
+        A state is a frame (M, 3, H', W') by name; which is (N,).
+        """
         state: _State = encoded.state
         together: dict[int, list[str]] = {}
         for name in names:
@@ -494,7 +503,7 @@ class GenerativeModel:
         return torch.from_numpy(state.prompt.places[visual.name]).to(self.device)
 
     def _tokens_alone(self, encoded: Encoded, frames: Mapping[str, Tensor]) -> Tensor:
-        """(B, n, D) what the decoder receives of one picture or video that is given to the network alone."""
+        """(B, n, D) what the decoder receives of a picture or video that is given alone."""
         state: _State = encoded.state
         number = state.shown[next(iter(frames))].visual
         part, positions = alone(
@@ -504,7 +513,10 @@ class GenerativeModel:
         return self._language.received(part.showing(frames)).states[:, where]
 
     def _encodes_apart(self, encoded: Encoded) -> bool:
-        """Whether each picture's tokens depend on nothing but that picture, measured once for each set of sizes."""
+        """Whether each picture's tokens depend on nothing but that picture.
+
+        That is measured once for each set of sizes.
+        """
         state: _State = encoded.state
         if state.form not in self._apart:
             try:
@@ -516,7 +528,7 @@ class GenerativeModel:
         return self._apart[state.form]
 
     def _is_apart(self, encoded: Encoded, number: int) -> bool:
-        """Whether a changed picture changes its own tokens alone, and to what they are without the others."""
+        """Whether a picture changes its own tokens alone, to what they are without the others."""
         state: _State = encoded.state
         names = [name for name, one in state.shown.items() if one.visual == number]
         frames = {}

@@ -1,4 +1,4 @@
-"""What an example says to a model that writes: texts, pictures and videos, in the order of its prompt."""
+"""What an example says to a model that writes: texts, pictures and videos, in order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class Visual:
 
     @property
     def form(self) -> tuple[bool, int, int, int]:
-        """All that a processor's measured geometry depends on: whether it is a video, frames, height, width."""
+        """What its geometry depends on: whether it is a video, its frames, height and width."""
         return (self.is_video, len(self.frames), *self.size)
 
     def with_frame(self, number: int, picture: np.ndarray) -> "Visual":
@@ -91,8 +91,8 @@ class Conversation:
             return self._by_template(processor, texts, behind)
         if self.messages is not None:
             raise InvalidInput(
-                f"{type(processor).__name__} has no chat template, so it takes no messages; give the pictures and "
-                "one question by Example.of"
+                f"{type(processor).__name__} has no chat template, so it takes no messages; give "
+                "the pictures and one question by Example.of"
             )
         return self._in_a_row(processor, texts, behind)
 
@@ -108,7 +108,8 @@ class Conversation:
             )
         except TemplateError as error:
             raise InvalidInput(
-                f"the chat template refuses these messages: {error}; give them in the order of roles that it takes"
+                f"the chat template refuses these messages: {error}; give them in the order of "
+                "roles that it takes"
             ) from error
 
     def _messages(
@@ -174,8 +175,9 @@ def read_conversation(example: Example, name: str) -> Conversation:
     """What an example says and shows to model `name`.
 
     Raises:
-        InvalidInput: an input is of another kind, cannot be read, or has a name that a video's frame has; there is no
-            text; or a picture and a question were to be given, and the picture is missing.
+        InvalidInput: an input is of another kind, cannot be read, or has a name that a video's
+            frame has; there is no text; or a picture and a question were to be given, and the
+            picture is missing.
     """
     short = example.inputs is None and example.messages is None
     if short:  # a picture that was forgotten is no question without one
@@ -223,12 +225,14 @@ def _visual(given: Given, name: str) -> Visual:
         return Visual(given.name, (read_image(given.value),))
     if given.kind != VIDEO:
         raise InvalidInput(
-            f"model {name!r} takes pictures, videos and texts, and input {given.name!r} is none of them but a "
+            f"model {name!r} takes pictures, videos and texts, and input {given.name!r} is none "
+            "of them but a "
             f"{given.kind if given.kind == 'table' else type(given.value).__name__}; leave it out"
         )
     if isinstance(given.value, str):
         raise InvalidInput(
-            f"video {given.name!r} is a path; read its frames and give them as pictures or an array (F, H, W, 3)"
+            f"video {given.name!r} is a path; read its frames and give them as pictures or an "
+            "array (F, H, W, 3)"
         )
     frames = tuple(read_image(frame) for frame in given.value)
     sizes = {frame.shape[:2] for frame in frames}

@@ -1,8 +1,8 @@
-"""How one picture becomes the tensors of a generative model's processor: frames, tiles or flat patches.
+"""How one picture becomes the tensors of a model that writes: frames, tiles or flat patches.
 
-Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes: linear and
-differentiable, so that gradients come back to the frame, those of overlapping tiles summed. Every
-further tensor that shows the picture follows the frame by how the two lie in the picture.
+Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes: linear
+and differentiable, so that gradients come back to the frame, those of overlapping tiles summed.
+Every further tensor that shows the picture follows the frame by how the two lie in the picture.
 """
 
 import math
@@ -59,7 +59,8 @@ class Single:
         name: the frame's tensor.
         tile: whether the model takes it as the only one, (B, 1, 3, H', W'), of several tiles.
         more: further tensors (1, 3, h, w) that show the picture, by name.
-        gains: how many times as much as the frame each of those answers to a change, (3,) by channel.
+        gains: how many times as much as the frame each of those answers to a change, (3,) by
+            channel.
     """
 
     frame: Tensor
@@ -85,7 +86,7 @@ class Single:
 
 @dataclass
 class Patches:
-    """Flat patches (patches, 3 · time · side²) in blocks of `merge` × `merge`, as Qwen's processors cut them.
+    """Flat patches (patches, 3 · time · side²) in blocks of `merge` × `merge`, as Qwen cuts them.
 
     Attributes:
         name: their tensor.
@@ -113,10 +114,11 @@ class Patches:
 
 @dataclass
 class Tiles:
-    """Tiles (B, N, 3, h, w) that the frame divides into, and the whole picture in one tile, first or last.
+    """Tiles (B, N, 3, h, w) of the frame, and the whole picture in one tile, first or last.
 
-    The processor resizes the picture twice, in steps of its own. Its values stay as they are, and what
-    the frame differs from the untouched one is added: cut for the tiles, resized for the whole.
+    The processor resizes the picture twice, in steps of its own. Its values stay as they are, and
+    what the frame differs from the untouched one is added: cut for the tiles, and resized for the
+    whole.
     """
 
     frame: Tensor
@@ -147,8 +149,8 @@ def followed(change: Tensor, source: Geometry, target: Geometry) -> Tensor:
     """
     if not isinstance(source, AlignedGeometry) or not isinstance(target, AlignedGeometry):
         raise Unsupported(
-            "the model sees the picture several times, turned or warped differently, which no adapter "
-            "can follow; wrap the network in vqa_explain.CustomModel"
+            "the model sees the picture several times, turned or warped differently, which no "
+            "adapter can follow; wrap the network in vqa_explain.CustomModel"
         )
     rows = _resampling(source.rows, target.rows).to(change)
     columns = _resampling(source.columns, target.columns).to(change)
@@ -171,7 +173,8 @@ def _resampling(source: Axis, target: Axis) -> Tensor:
 
 
 def _not_blank(tiles: Tensor) -> Tensor:
-    """Tiles (B, N, 3, h, w) of which none is zero everywhere: some models take such a tile for padding and skip it."""
+    """Tiles (B, N, 3, h, w) of which none is zero everywhere."""
+    # Some models take such a tile for padding, and skip it.
     blank = (tiles == 0).flatten(2).all(dim=2)[:, :, None, None, None]
     return tiles + blank.to(tiles) * 1e-12
 
@@ -190,7 +193,8 @@ def gains_of(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]
     """The tensors of a processor that depend on what a picture (H, W) shows.
 
     Returns:
-        By name, how much black and white differ in it, (3,) by channel, where several show it; else 1.
+        By name, how much black and white differ in it, (3,) by channel, where several show it; else
+        1.
 
     Raises:
         Unsupported: one of them holds no real numbers, or their shapes depend on it.
@@ -249,8 +253,8 @@ def lay_out(
         grid, counted = cells_of(tokens, (values.shape[2], values.shape[3]))
         return Single(values, grid, counted, name, False, {}, {})
     raise InvalidInput(
-        f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not known; wrap the network "
-        "in vqa_explain.CustomModel"
+        f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not "
+        "known; wrap the network in vqa_explain.CustomModel"
     )
 
 
@@ -260,8 +264,9 @@ def _several(inputs: dict[str, Any], gains: Gains, tokens: int) -> Single:
     odd = next((n for n, v in shown.items() if v.ndim != 4 or v.shape[:2] != (1, 3)), None)
     if odd is not None:
         raise Unsupported(
-            f"the picture is in {', '.join(gains)}, and {odd} has shape {tuple(shown[odd].shape)}, which "
-            "no adapter can follow; wrap the network in vqa_explain.CustomModel"
+            f"the picture is in {', '.join(gains)}, and {odd} has shape "
+            f"{tuple(shown[odd].shape)}, which no adapter can follow; wrap the network in "
+            "vqa_explain.CustomModel"
         )
     finest = max(shown, key=lambda name: shown[name].shape[2] * shown[name].shape[3])
     frame = shown.pop(finest)
@@ -298,7 +303,8 @@ def _patches(name: str, values: Tensor, grid: list[int], steps: Any) -> Patches:
     """Puts the patches back together.
 
     Raises:
-        InvalidInput: they are not like Qwen's: their number or width is not what the processor's settings say.
+        InvalidInput: they are not like Qwen's: their number or width is not what the processor's
+            settings say.
     """
     _, rows, columns = grid
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
@@ -307,8 +313,9 @@ def _patches(name: str, values: Tensor, grid: list[int], steps: Any) -> Patches:
     times = values.shape[1] // max(1, 3 * side**2)
     if values.shape != (rows * columns, 3 * times * side**2) or not 0 < times <= most:
         raise InvalidInput(
-            f"{type(steps).__name__} returns patches of shape {tuple(values.shape)}, which are not {rows} × "
-            f"{columns} patches of {side} × {side} pixels; wrap the network in vqa_explain.CustomModel"
+            f"{type(steps).__name__} returns patches of shape {tuple(values.shape)}, which are "
+            f"not {rows} × {columns} patches of {side} × {side} pixels; wrap the network in "
+            "vqa_explain.CustomModel"
         )
     cut = values.unflatten(1, (3, times, side, side))[:, :, 0]
     cut = cut.unflatten(0, (rows // merge, columns // merge, merge, merge))
@@ -359,13 +366,14 @@ def _check_tiles(values: Tensor, steps: Any, count: int) -> None:
     """
     if not count or values.shape[1] != count + 1:
         raise InvalidInput(
-            f"{type(steps).__name__} returns {values.shape[1]} tiles, and it is not known where they lie in the "
-            "picture; set it not to split pictures, or wrap the network in vqa_explain.CustomModel"
+            f"{type(steps).__name__} returns {values.shape[1]} tiles, and it is not known where "
+            "they lie in the picture; set it not to split pictures, or wrap the network in "
+            "vqa_explain.CustomModel"
         )
 
 
 def _rows_and_columns(steps: Any, picture: Any) -> tuple[int, int]:
-    """How many rows and columns of tiles Idefics3's processor says that it makes; (0, 0) where it does not say."""
+    """The rows and columns of tiles that Idefics3 makes; (0, 0) where it does not say."""
     try:
         found = steps(picture, return_tensors="pt", return_row_col_info=True)
     except (TypeError, ValueError):  # it does not know this argument

@@ -1,4 +1,4 @@
-"""The prompt: which of its tokens are of which text, picture or video, and which the template adds."""
+"""The prompt: which of its tokens are of which text or picture, and which the template adds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,8 +40,9 @@ class Prompt:
 
     Attributes:
         length: how many there are.
-        places: the name of a text, picture or video → the positions of its tokens. Texts share all positions that
-            show nothing: what the template adds belongs to the text before it, or else to the first.
+        places: the name of a text, picture or video → the positions of its tokens. Texts share all
+            positions that show nothing: what the template adds belongs to the text before it, or
+            else to the first.
         texts: input name → its tokens.
     """
 
@@ -86,8 +87,9 @@ def read_prompt(
     inputs = process(prompt)
     if "input_ids" not in inputs:
         raise Unsupported(
-            f"{type(processor).__name__} does not turn a question into tokens (it returns {', '.join(inputs)}), so "
-            "words cannot be explained; wrap the network in vqa_explain.CustomModel"
+            f"{type(processor).__name__} does not turn a question into tokens (it returns "
+            f"{', '.join(inputs)}), so words cannot be explained; wrap the network in "
+            "vqa_explain.CustomModel"
         )
     ids: list[int] = inputs["input_ids"][0].tolist()
     visual = np.isin(ids, _visual_tokens(config, conversation))
@@ -122,7 +124,8 @@ def _refuse_commands(processor: Any, texts: Mapping[str, str]) -> None:
         spelled = next((mark for mark in longest if mark in text), None)
         if spelled is not None:
             raise InvalidInput(
-                f"{called(name)} contains {spelled!r}, which the model takes for a command; leave it out"
+                f"{called(name)} contains {spelled!r}, which the model takes for a command; leave "
+                "it out"
             )
 
 
@@ -156,13 +159,14 @@ def locate_texts(
         times = marked.count(mark)
         if times == 0:
             raise Unsupported(
-                f"the chat template changes {called(name)} or leaves it out, so its words have no sure place in the "
-                "prompt; give a processor with another chat template"
+                f"the chat template changes {called(name)} or leaves it out, so its words have no "
+                "sure place in the prompt; give a processor with another chat template"
             )
         if times > 1:
             raise Unsupported(
-                f"the chat template uses {called(name)} {times} times instead of once, so its words have no one place "
-                "in the prompt; give a processor with another chat template"
+                f"the chat template uses {called(name)} {times} times instead of once, so its "
+                "words have no one place in the prompt; give a processor with another chat "
+                "template"
             )
     order = sorted(texts, key=lambda name: marked.index(marks[name]))
     between: list[str] = []  # what the template puts before each text, and behind the last
@@ -195,8 +199,8 @@ def _followed(
         if not intact or not fits:
             kept = prompt[at : at + len(text)]
             raise Unsupported(
-                f"the chat template changes {called(name)} {text[:60]!r} to {kept[:60]!r}, so its words "
-                "have no sure place in the prompt; write it as the template does"
+                f"the chat template changes {called(name)} {text[:60]!r} to {kept[:60]!r}, so its "
+                "words have no sure place in the prompt; write it as the template does"
             )
         kept = fits[0]
         found[name] = TextPlace(at, at + len(kept), text.index(kept))
@@ -214,7 +218,7 @@ def _visual_tokens(config: Any, conversation: Conversation) -> list[int]:
 
 
 def _characters(tokenizer: Any, prompt: str, ids: list[int]) -> list[Span | None]:
-    """The characters of the prompt of each token; `None` for tokens that the processor adds or multiplies."""
+    """The characters of each token; `None` for tokens that the processor adds or multiplies."""
     bare = {"add_special_tokens": False} if starts_itself(tokenizer, prompt) else {}
     plain = tokenizer(prompt, return_offsets_mapping=True, **bare)
     return _aligned(plain["input_ids"], plain["offset_mapping"], ids)
@@ -247,7 +251,8 @@ def _owners(spans: list[Span | None], found: Mapping[str, TextPlace]) -> list[st
         shared = next((other for i in mine if (other := owner[i]) is not None), None)
         if shared is not None:
             raise Unsupported(
-                f"one token of the prompt is of {called(shared)} and of {called(name)}; put a line break between them"
+                f"one token of the prompt is of {called(shared)} and of {called(name)}; put a "
+                "line break between them"
             )
         for i in mine:
             owner[i] = name
@@ -255,7 +260,13 @@ def _owners(spans: list[Span | None], found: Mapping[str, TextPlace]) -> list[st
 
 
 def _shares(owner: list[str | None], visual: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """Each text's positions, and with them the template's behind it, or before the first; names in the prompt's order."""
+    """Each text's positions, and with them the template's behind it, or before the first.
+
+    Args:
+        owner: the text that each token is of.
+        visual: (N,) bool, the tokens of pictures.
+        names: the texts in the prompt's order.
+    """
     starts = [owner.index(name) for name in names]
     ends = [*starts[1:], len(owner)]
     starts[0] = 0
@@ -314,8 +325,8 @@ def _check_whole(name: str, text: str, words: tuple[Word, ...], place: TextPlace
     missing = next((text[i] for i in kept if text[i].isalnum() and i not in covered), None)
     if missing is not None:
         raise Unsupported(
-            f"the character {missing!r} of {called(name)} has no token that can be found in the prompt; "
-            "write it otherwise"
+            f"the character {missing!r} of {called(name)} has no token that can be found in the "
+            "prompt; write it otherwise"
         )
 
 
@@ -328,8 +339,9 @@ def _places_shown(
 ) -> dict[str, np.ndarray]:
     """The name of each picture and video → the positions of its tokens.
 
-    Tokens of pictures may stand side by side, or in many runs for one picture. So the processor is asked once more
-    for a prompt with a mark behind each of them, and the tokens before each mark are counted.
+    Tokens of pictures may stand side by side, or in many runs for one picture. So the processor is
+    asked once more for a prompt with a mark behind each of them, and the tokens before each mark
+    are counted.
 
     Raises:
         Unsupported: the marks do not part the tokens.
@@ -347,8 +359,9 @@ def _places_shown(
     counts = np.diff([0, *(int((shown < end).sum()) for end in ends)])
     if counts.sum() != len(positions) or (counts < 1).any() or len(shown) != len(positions):
         raise Unsupported(
-            f"it cannot be told which of the prompt's {len(positions)} picture tokens are of which of "
-            f"{', '.join(map(repr, names))}; give one picture, or wrap the network in vqa_explain.CustomModel"
+            f"it cannot be told which of the prompt's {len(positions)} picture tokens are of "
+            f"which of {', '.join(map(repr, names))}; give one picture, or wrap the network in "
+            "vqa_explain.CustomModel"
         )
     return dict(zip(names, np.split(positions, np.cumsum(counts)[:-1]), strict=True))
 

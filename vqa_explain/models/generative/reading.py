@@ -1,4 +1,4 @@
-"""Reading the pictures and videos of an example: where each is in the processor's tensors, and where it lies there."""
+"""Where the pictures and videos of an example are in the processor's tensors, and lie there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +72,8 @@ class VisualReader:
         pictures = [Image.fromarray(one.frames[0]) for one in visuals if not one.is_video]
         videos = [np.stack(one.frames) for one in visuals if one.is_video]
         if pictures:
-            # Those of one prompt in a list of their own, as the processor's apply_chat_template does.
+            # Those of one prompt in a list of their own, as the processor's apply_chat_template
+            # does.
             given["images"] = pictures[0] if len(visuals) == 1 else [pictures]
         if videos:
             given["videos"] = [videos]
@@ -120,7 +121,8 @@ class VisualReader:
                 slots = slots_between(pair[0], pair[1], steps)
                 if not slots:
                     raise InvalidInput(
-                        f"the processor of model {self._name!r} leaves out {name!r}; give fewer pictures or frames"
+                        f"the processor of model {self._name!r} leaves out {name!r}; give fewer "
+                        "pictures or frames"
                     )
                 of_frames.append(slots)
             found.append(of_frames)
@@ -144,7 +146,8 @@ class VisualReader:
         steps = getattr(self._processor, "video_processor", None)
         if steps is None:
             raise Unsupported(
-                f"model {self._name!r} takes no videos; give the frames of {visual.name!r} as pictures"
+                f"model {self._name!r} takes no videos; give the frames of {visual.name!r} as "
+                "pictures"
             )
         return steps
 
@@ -187,8 +190,8 @@ class VisualReader:
         gains = dict.fromkeys(slots, torch.ones(3)) if one.is_video else self.gains(one.size)
         if set(gains) != set(slots) and len(visuals) > 1:
             raise Unsupported(
-                f"the processor of model {self._name!r} shows {one.name!r} otherwise among several pictures than "
-                "alone, which no adapter can follow; give one picture"
+                f"the processor of model {self._name!r} shows {one.name!r} otherwise among "
+                "several pictures than alone, which no adapter can follow; give one picture"
             )
         alone = {name: _values(slots[name], inputs[name]) for name in slots}
         before = sum(other.is_video == one.is_video for other in visuals[:number])
@@ -236,8 +239,9 @@ class VisualReader:
         reader = self._among_others[key]
         if not _same(frames, reader.prepare(picture)):
             raise InvalidInput(
-                f"the processor of model {self._name!r} makes something else of {visuals[number].names[frame]!r} than "
-                "of the same picture elsewhere, which no adapter can follow; give it alone"
+                f"the processor of model {self._name!r} makes something else of "
+                f"{visuals[number].names[frame]!r} than of the same picture elsewhere, which no "
+                "adapter can follow; give it alone"
             )
         return reader.locate(picture, frames)
 

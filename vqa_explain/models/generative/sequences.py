@@ -1,4 +1,4 @@
-"""A processor's tensors with other pictures in them, for batches, and cut down to one picture alone."""
+"""A processor's tensors with other pictures in them, in batches, or cut to one picture alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,8 +32,8 @@ class Sequences:
         """The tensors of B examples.
 
         Args:
-            leaves: input name → frames (B, 3, H', W'); pictures that are not there stay as they are. Of other inputs
-                only B counts.
+            leaves: input name → frames (B, 3, H', W'); pictures that are not there stay as they
+                are. Of other inputs only B counts.
         """
         batch = len(next(iter(leaves.values()))) if leaves else 1
         frames = {name: leaf for name, leaf in leaves.items() if name in self.shown}
@@ -62,7 +62,8 @@ def alone(
 ) -> tuple[Sequences, np.ndarray]:
     """One picture or video cut out of the tensors: its tokens and its values alone.
 
-    What is not known to belong to one picture stays as it is, so whether the network takes it so is to be measured.
+    What is not known to belong to one picture stays as it is, so whether the network takes it so is
+    to be measured.
 
     Args:
         whole: the tensors of all.

@@ -1,8 +1,8 @@
-"""Which elements of a processor's tensors show which picture or frame, found by changing one and looking.
+"""Which elements of a processor's tensors show which picture, found by changing one and looking.
 
-Processors put several pictures into one tensor: behind each other, as rows of patches, as tiles, or frames of a video
-two by two. None of that is read off a class: each picture in turn is replaced by a pattern and by its
-negative, and what differs is its slot.
+Processors put several pictures into one tensor: behind each other, as rows of patches, as tiles, or
+as frames of a video two by two. None of that is read off a class: each picture in turn is replaced
+by a pattern and by its negative, and what differs is its slot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class Slot:
         return whole.reshape(self.shape)[self.index]
 
     def put(self, wholes: Tensor, values: Tensor) -> Tensor:
-        """Tensors of B examples (B · n, …) with other values (B, …) or (B · m, …) in this part of each."""
+        """Tensors of B examples (B · n, …) with other values (B · m, …) in this part of each."""
         changed = wholes.reshape(-1, *self.shape).clone()
         where = (slice(None), *self.index)
         changed[where] = values.reshape(changed[where].shape)
@@ -111,8 +111,9 @@ def _slot(name: str, one: Tensor, other: Tensor, patches: bool, steps: Any) -> S
     rest = [a for a in range(len(shape)) if a not in axes]
     if not slot.get(differs).any(dim=rest).all():
         raise Unsupported(
-            f"what a picture changes in the processor's {name} is no block of it, which no adapter can follow; give "
-            "one picture alone, or wrap the network in vqa_explain.CustomModel"
+            f"what a picture changes in the processor's {name} is no block of it, which no "
+            "adapter can follow; give one picture alone, or wrap the network in "
+            "vqa_explain.CustomModel"
         )
     return slot
 
@@ -127,8 +128,8 @@ def check_apart(slots: Sequence[Mapping[str, Slot]], names: Sequence[str]) -> No
         for other_number, other in enumerate(slots[:number]):
             if any(_overlap(one[name].index, other[name].index) for name in one.keys() & other):
                 raise Unsupported(
-                    f"pictures {names[other_number]!r} and {names[number]!r} are mixed in the processor's output, "
-                    "which no adapter can follow; give one picture alone"
+                    f"pictures {names[other_number]!r} and {names[number]!r} are mixed in the "
+                    "processor's output, which no adapter can follow; give one picture alone"
                 )
 
 
