@@ -211,7 +211,7 @@ class Explanation:
         """What was asked, in one line: the texts that are not fixed, or else the inputs' names."""
         asked = [part for part in self.parts if not part.fixed] or list(self.parts)
         texts = [part.title for part in asked if isinstance(part, TextPart)]
-        if texts:
+        if any(texts):
             return " · ".join(texts)
         if all(isinstance(part, PicturePart) for part in asked) and len(asked) == 1:
             return "image classification"

@@ -136,7 +136,7 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser: Any) -> None:
         page.locator('[data-word="1"]').click()
         put("selected", 1)  # another example is chosen and not shown yet
         message = messages(page, "whatif")[-1]
-        assert (message["words"], message["explanation"]) == ([1], "first")
+        assert (message["away"], message["explanation"]) == ({"question": [1]}, "first")
         found = {
             "answers": [{"text": "red", "probability": 0.5}],
             "change": -0.174,
@@ -181,7 +181,7 @@ def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_examp
         )
         again = messages(page, "whatif")[-1]
         assert page.locator(".vx-dropped").count() == 1
-        assert (again["explanation"], again["words"]) == ("second", [1])
+        assert (again["explanation"], again["away"]) == ("second", {"question": [1]})
         assert again["serial"] != first["serial"]
         found = {
             "answers": [],

@@ -96,14 +96,15 @@ def plot(
     below = below_blocks + sum(block.height for block in blocks)
     height = below + rows * one[1] + height_of(title, _TITLE_SIZE)
     # The layout engine places the views alone; what stands below them has its place.
-    layout = ConstrainedLayoutEngine(rect=(0, below / height, 1, 1 - below / height))
+    place = (0, below / height, 1, 1 - below / height)
+    layout = ConstrainedLayoutEngine(rect=place) if rows else None
     figure = Shown(figsize=(width / 72, height / 72), layout=layout)
     _views(figure, explanation, views, cmap)
     top = below
     for block in blocks:
         bottom = top - block.height
-        place = (_MARGIN / width, bottom / height, room / width, block.height / height)
-        axes = figure.add_axes(place, xlim=(0, room), ylim=(0, block.height))
+        box = (_MARGIN / width, bottom / height, room / width, block.height / height)
+        axes = figure.add_axes(box, xlim=(0, room), ylim=(0, block.height))
         axes.set_axis_off()
         block.draw(axes)
         top = bottom
@@ -116,7 +117,9 @@ def plot(
             fontsize=_NOTE_SIZE,
             linespacing=1.3,
         )
-    figure.suptitle(plain("\n".join(title)), fontsize=_TITLE_SIZE)
+    heading = figure.suptitle(plain("\n".join(title)), fontsize=_TITLE_SIZE)
+    if not rows:  # then no layout engine places it
+        heading.set(y=1 - 0.3 * _TITLE_SIZE * LEADING / height, va="top")
     return figure
 
 
