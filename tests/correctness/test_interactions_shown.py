@@ -172,7 +172,7 @@ def test_the_strongest_of_many_is_sure_only_beyond_bonferronis_bound(count: Any)
 def test_noise_gives_a_sure_pair_in_about_one_of_twenty_runs() -> None:
     rng, runs, wrong = np.random.default_rng(1), 400, 0
     for _ in range(runs):
-        top = ranked(rng.normal(size=(7, 49)), np.ones((7, 49)))[0]
+        top = ranked([(rng.normal(size=(7, 49)), np.ones((7, 49)))])[0]
         wrong += top.ratio >= sure_ratio(343)
     assert wrong / runs < 0.08
     assert ENOUGH == 2

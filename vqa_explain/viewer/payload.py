@@ -13,7 +13,14 @@ from PIL import Image
 
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
+from vqa_explain.features.parts import (
+    Part,
+    PicturePart,
+    PlayerValue,
+    RegionValue,
+    TextPart,
+    WordValue,
+)
 from vqa_explain.findings import sure_ratio
 
 NOWHERE = 2**32 - 1  # the label of pixels that the model did not see
@@ -98,7 +105,8 @@ def title_of(e: Explanation) -> str:
 def _part(e: Explanation, part: Part, pack: Pack, example: Example | None) -> dict[str, Any]:
     """What the viewer shows of one input; its kind says which view draws it."""
     scale = e.colors_of(part.kind)
-    found = {
+    has_map = any(isinstance(one, PicturePart) and one.players for one in e.parts)
+    found: dict[str, Any] = {
         "name": part.name,
         "kind": part.kind,
         "title": part.title,
@@ -108,7 +116,8 @@ def _part(e: Explanation, part: Part, pack: Pack, example: Example | None) -> di
         "players": [_player(player) for player in part.players],
         "bare": scale.bare,
         "full": scale.full,
-        "legend": e.legend_of(part),
+        # Beside a map, which says what is on its scale, a list says its own players.
+        "legend": e.legend(part.player) if has_map else e.legend_of(part),
     }
     if isinstance(part, PicturePart):
         truth = None if example is None or not e.is_alone(part) else example.truth
@@ -118,10 +127,12 @@ def _part(e: Explanation, part: Part, pack: Pack, example: Example | None) -> di
 
 def _player(player: PlayerValue) -> dict[str, Any]:
     """A player's value, with where it is in the input: the box of a region, the span of a word."""
-    found = {"text": player.text, "value": player.value, "error": player.error}
-    for name in ("box", "start", "end"):
-        if hasattr(player, name):
-            found[name] = getattr(player, name)
+    found: dict[str, Any] = {"value": player.value, "error": player.error}
+    if isinstance(player, RegionValue):  # whose text is its box
+        return {**found, "box": player.box}
+    found["text"] = player.text
+    if isinstance(player, WordValue):
+        found |= {"start": player.start, "end": player.end}
     return found
 
 

@@ -16,13 +16,14 @@ export function ratio(value, error, least = 0) {
  * [{name, values, errors, ratios, unsure, best}], one for each input that it is paired with.
  */
 export function partnersOf(explanation, name, index) {
+  // What 32 bits leave of an exact zero.
+  const least = 1e-6 * Math.max(...explanation.joint.map((one) => largest(one.values.data)));
   return explanation.joint
     .filter((one) => one.first === name || one.second === name)
     .map((one) => {
       const side = one.first === name ? "first" : "second";
       const values = partners(one.values, side, index);
       const errors = one.errors ? partners(one.errors, side, index) : values.map(() => null);
-      const least = 1e-6 * largest(one.values.data); // what 32 bits leave of an exact zero
       const ratios = values.map((value, i) => ratio(value, errors[i], least));
       const unsure = new Set([...ratios.keys()].filter((i) => ratios[i] < ENOUGH));
       const found = { name: side === "first" ? one.second : one.first, values, errors, ratios, unsure };
