@@ -90,7 +90,7 @@ def test_examples_without_labels_have_no_outcome(scenes_model: ViltModel, data: 
     viewer = made(scenes_model, [vx.Example(data[0].image, data[0].question)])
     assert viewer.entries[0]["correct"] is None
     assert viewer.shown["label"] is None
-    assert viewer.shown["truth"] is None
+    assert viewer.shown["parts"][0]["truth"] is None
 
 
 class Failing(nn.Module):

@@ -170,6 +170,8 @@ def _absence(
 def _check_players(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> None:
     """Raises an `InvalidInput` where what is taken away is no player of the explanation."""
     for name, numbers in away.items():
+        if not numbers:
+            continue
         part = explanation[name]
         count = len(part.players)
         wrong = next((number for number in numbers if not 0 <= number < count), None)
