@@ -78,3 +78,22 @@ def replaced(why: Explanation, **changes: Any) -> Explanation:
     of_kind = {PicturePart: picture, TextPart: text}
     parts = tuple(dataclasses.replace(part, **of_kind.get(type(part), {})) for part in why.parts)
     return dataclasses.replace(why, **{"parts": parts, **changes})
+
+
+def summary_of_format_1(why: Explanation) -> dict[str, Any]:
+    """What a file of format 1 said of an explanation, besides its arrays."""
+    summary = why.summary()
+    parts = {part["kind"]: part for part in summary.pop("parts")}
+    summary.pop("joint")
+    text = parts.get("text", {"source": None, "words": [], "tokens": []})
+    share = {{"question": "text"}.get(k, k): v for k, v in summary["share"].items()}
+    return {
+        **{k: v for k, v in summary.items() if k != "by_player"},
+        "question": text["source"],
+        "words": text["words"],
+        "tokens": text["tokens"],
+        "regions": parts["image"]["regions"],
+        "padding": parts["image"]["padding"],
+        "share": share,
+        "by_region": summary["by_player"],
+    }

@@ -70,6 +70,14 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
         assert (tmp_path / target.split("?")[0]).exists(), target
 
 
+def test_the_guide_to_your_own_inputs_says_its_values() -> None:
+    text = (ROOT / "docs" / "your_own_inputs.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    said: dict[str, Any] = {}
+    exec(block, said)
+    assert said["why"].parts[0].values == pytest.approx([2 * (4 - 10 / 3), 0, 3], abs=1e-5)
+
+
 @pytest.mark.slow
 def test_the_readmes_python_runs_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -82,7 +90,7 @@ def test_the_readmes_python_runs_in_its_order(
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         if "dandelin/" not in block
     ]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     said = {"dataset": vx.load_dataset("scenes:test")[:2]}
     for block in blocks:
         exec(

@@ -91,9 +91,9 @@ def test_nan_names_the_coalition(
 ) -> None:
     plain = scenes_model.coalition_scores
 
-    def sometimes(encoded: Encoded, regions: Any, shown: Any, *rest: Any) -> torch.Tensor:
-        scores = plain(encoded, regions, shown, *rest)
-        scores[~shown[:, 5]] = torch.nan
+    def sometimes(encoded: Encoded, present: Any, *rest: Any) -> torch.Tensor:
+        scores = plain(encoded, present, *rest)
+        scores[~present["image"].players[:, 5]] = torch.nan
         return scores
 
     monkeypatch.setattr(scenes_model, "coalition_scores", sometimes)
@@ -136,7 +136,8 @@ def test_a_stopped_run_returns_what_it_has_when_asked_to(
 def test_100_000_coalitions_of_60_players_fit_in_500_megabytes(
     scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def quick(encoded: Encoded, regions: Any, shown: Any, said: Any, fills: Any, seed: int) -> Any:
+    def quick(encoded: Encoded, present: Any, fills: Any, seed: int) -> Any:
+        shown, said = present["image"].players, present["question"].elements
         value = shown.double().mean(1) * said.double().mean(1)
         return value[:, None].expand(-1, 23)
 
@@ -144,7 +145,13 @@ def test_100_000_coalitions_of_60_players_fit_in_500_megabytes(
     tracemalloc.start()
     game = new_game(scenes_model, scene)
     found = estimators.run_until(
-        pairs.adjusted(game, len(game), np.random.default_rng(0), 100_000, game.players.pairs("question", "image"))
+        pairs.adjusted(
+            game,
+            len(game),
+            np.random.default_rng(0),
+            100_000,
+            game.players.pairs("question", "image"),
+        )
     )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

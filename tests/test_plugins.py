@@ -4,9 +4,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -111,23 +110,3 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | None, said: str)
     with pytest.raises(vx.InvalidInput, match=said):
         vx.use(path)
     assert "used_own_file" not in sys.modules
-
-
-def test_a_class_that_lacks_something_or_takes_a_name() -> None:
-    @dataclass(frozen=True)
-    class Nameless:
-        source: ClassVar[str] = "ours"
-
-    with pytest.raises(vx.InvalidInput, match="does not say its name, needs, error, cost"):
-        vx.register_method(Nameless)
-
-    @dataclass(frozen=True)
-    class Saliency:
-        name: ClassVar[str] = "saliency"
-        source: ClassVar[str] = "ours"
-        needs: ClassVar[frozenset[str]] = frozenset()
-        error: ClassVar[str] = ""
-        cost: ClassVar[str] = ""
-
-    with pytest.raises(vx.InvalidInput, match="'saliency' already"):
-        vx.register_method(Saliency)

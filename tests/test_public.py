@@ -63,11 +63,11 @@ def test_a_split_is_named_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "said"),
     [
-        ("vilt", "vilt on cpu, image, text → one of"),
-        ("llava", "on cpu, image, text → any text>"),
+        ("vilt", "vilt on cpu, image, question → one of"),
+        ("llava", "on cpu, image, question → any text>"),
         ("vit", "on cpu, image → one of"),
-        ("clip", "clip on cpu, image, text → the one output"),
-        ("custom", "custom on cpu, image, text → one of"),
+        ("clip", "clip on cpu, image, question → the one output"),
+        ("custom", "custom on cpu, image, question → one of"),
     ],
 )
 def test_a_model_says_what_it_is(models: Callable[[str], Any], family: str, said: str) -> None:

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
+    from vqa_explain.game import Blocks
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
     from vqa_explain.metrics.base import Case, Curve, register_metric
     from vqa_explain.models.base import Model
     from vqa_explain.models.custom import CustomModel
+    from vqa_explain.models.inputs import Image, Table, Text
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
@@ -50,12 +52,16 @@ _HOMES = {
     "register_metric": "metrics.base",
     "register_model": "models.loading",
     "use": "plugins",
+    "Blocks": "game",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
     "Example": "examples",
     "Explanation": "explanation",
+    "Image": "models.inputs",
     "InvalidInput": "errors",
     "Masks": "features.regions",
+    "Table": "models.inputs",
+    "Text": "models.inputs",
     "NonFiniteScore": "errors",
     "OutOfMemory": "errors",
     "Unsupported": "errors",
@@ -70,12 +76,14 @@ _HOMES = {
 }
 __all__ = [
     "Attribution",
+    "Blocks",
     "Boxes",
     "Case",
     "Curve",
     "CustomModel",
     "Example",
     "Explanation",
+    "Image",
     "InvalidInput",
     "Masks",
     "Method",
@@ -83,7 +91,9 @@ __all__ = [
     "NonFiniteScore",
     "OutOfMemory",
     "Report",
+    "Table",
     "Task",
+    "Text",
     "Unsupported",
     "VQAExplainError",
     "Viewer",

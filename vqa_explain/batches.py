@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 from torch import nn
 
-from vqa_explain.memory import Fitting, keep_freed_memory
+from vqa_explain.memory import HalvingBatches, keep_freed_memory
 from vqa_explain.models.base import Model, Sized
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
@@ -46,7 +46,7 @@ class Batches:
         self.first = max(2, self.limit // (WIDENING * max(leaf.nbytes for leaf in leaves)))
         # Bytes of the widest layer, for one whole example; 0 until measured.
         self.bytes = float(model.widest(encoded)) if isinstance(model, Sized) else 0.0
-        self.fitting = Fitting(model, MOST.get(model.device.type, MOST_ELSEWHERE))
+        self.fitting = HalvingBatches(model, MOST.get(model.device.type, MOST_ELSEWHERE))
 
     def split(self, lengths: np.ndarray) -> Iterator[slice]:
         """Slices of the examples, sorted by `lengths` (N,), the shares of a whole one that each needs."""

@@ -3,15 +3,15 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, unknown
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 
@@ -112,7 +112,7 @@ class Example:
             kind_of(value, name)
         return cls(inputs=dict(inputs), **about)
 
-    @cached_property
+    @property
     def given(self) -> tuple[Given, ...]:
         """Its inputs, in order."""
         if self.messages is not None:
@@ -124,6 +124,28 @@ class Example:
             *found,
             *([] if self.question is None else [Given("question", "text", self.question)]),
         )
+
+    def changed(self, values: Mapping[str, Any]) -> "Example":
+        """The same example with other values of some inputs, by their names.
+
+        Raises:
+            InvalidInput: it has no such input.
+        """
+        names = [one.name for one in self.given]
+        for name in values:
+            if name not in names:
+                raise unknown("input of the example", name, names)
+        if self.messages is not None:
+            return replace(self, messages=_changed_messages(self.messages, self.given, values))
+        if self.inputs is not None:
+            return replace(self, inputs={**self.inputs, **values})
+        return replace(self, **values)
+
+    @property
+    def asked(self) -> str | None:
+        """The texts that are asked about, as one line for lists; `None` where there are none."""
+        texts = [one.value for one in self.given if one.kind == "text" and not one.fixed]
+        return " / ".join(map(str, texts)) if texts else None
 
     @property
     def truth(self) -> np.ndarray | None:
@@ -192,6 +214,22 @@ def _read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Given, ...]:
         Given(name, kind, value, turn, role, turn != spoken[-1])  # type: ignore[arg-type]
         for name, (turn, role, kind, value) in zip(names, contents, strict=True)
     )
+
+
+def _changed_messages(
+    messages: Sequence[Mapping[str, Any]], given: Sequence[Given], values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The messages with other values of some contents."""
+    changed = []
+    for turn, message in enumerate(messages):
+        contents = [
+            {"type": one.kind, one.kind: values.get(one.name, one.value)}
+            for one in given
+            if one.turn == turn
+        ]
+        plain = isinstance(message["content"], str)
+        changed.append({**message, "content": contents[0]["text"] if plain else contents})
+    return changed
 
 
 def _role(message: Any, turn: int) -> str:

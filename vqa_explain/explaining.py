@@ -38,6 +38,7 @@ from vqa_explain.methods.base import (
 from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import (
     FIT,
@@ -67,7 +68,7 @@ AskedTarget = str | int | Callable[..., Any]
 @overload
 def explain(
     model: Model,
-    image: Any,
+    image: Any = None,
     question: str | None = None,
     *,
     method: str | None = None,
@@ -88,7 +89,7 @@ def explain(
 @overload
 def explain(
     model: Model,
-    image: Any,
+    image: Any = None,
     question: str | None = None,
     *,
     method: str | None = None,
@@ -108,7 +109,7 @@ def explain(
 ) -> list[Explanation]: ...
 def explain(
     model: Model,
-    image: Any,
+    image: Any = None,
     question: str | None = None,
     *,
     method: str | None = None,
@@ -126,12 +127,13 @@ def explain(
     on_interrupt: str = "raise",
     **parameters: Any,
 ) -> Any:
-    """Explains one answer of a model: what each word and each image region added to its score.
+    """Explains one answer of a model: what each part of its inputs added to its score, such as a word or a region.
 
     Args:
         model: what `vqa_explain.load` gave.
-        image: a path, PIL image or array, or an `Example` (then without a question).
-        question: the question; leave it out for a classifier.
+        image: a path, PIL image or array, or an `Example` (then without a question), which takes inputs of any number
+            and kind: see `Example.of`. Leave it out for a model of texts alone.
+        question: the question, or the text of a text classifier; leave it out for an image classifier.
         method: a name from `vqa-explain methods`; by default the one that measured best.
         target: the answer to explain, by its text or its label number (from 0), by default the predicted one; or a
             function of the scores (B, K) → (B,); or a list of such, which gives a list of explanations, for methods
@@ -216,8 +218,12 @@ def divisions(
     """Input name → how it is divided, of what `explain` is asked for each kind.
 
     Raises:
-        InvalidInput: a mapping names no input.
+        InvalidInput: a mapping names no input, or columns are divided where there is no table.
     """
+    if columns is not None and not any(one.kind == TableFeature.kind for one in inputs):
+        raise InvalidInput(
+            f"columns= divides a table, and the inputs are {', '.join(one.name for one in inputs)}; leave it out"
+        )
     asked = (
         (ImageFeature.kind, "regions", regions),
         (TextFeature.kind, "words", words),
@@ -406,6 +412,11 @@ def _targets(
 
 
 def _example(model: Model, image: Any, question: str | None) -> Example:
+    """The example that was asked about, whose inputs are the model's.
+
+    Raises:
+        InvalidInput: it could not be read, or an input is missing, too many, or of another kind.
+    """
     if isinstance(image, Example):
         if question is not None:
             raise InvalidInput("an Example brings its own question; leave the question out")
@@ -413,13 +424,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
     else:
         example = Example(image=image, question=question)
     check_readable(example)
-    asks = any(feature.kind == TextFeature.kind for feature in model.features)
-    if asks and example.question is None:
-        raise InvalidInput(f"model {model.name!r} answers questions; give one")
-    if not asks and example.question is not None:
-        raise InvalidInput(
-            f"model {model.name!r} classifies images and takes no question; leave it out"
-        )
+    check_inputs(model, example)
     return example
 
 

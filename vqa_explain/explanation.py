@@ -196,6 +196,11 @@ class Explanation:
         return self._picture.image
 
     @property
+    def padding(self) -> float:
+        """The share of the absolute values of the one picture's frame that lies on padding."""
+        return self._picture.padding
+
+    @property
     def regions(self) -> tuple[RegionValue, ...]:
         """The values of the one picture's regions; () where there is no picture."""
         found = self._only(PicturePart)
@@ -688,6 +693,10 @@ def _arrays_of(tensors: dict[str, np.ndarray], what: str, number: int) -> dict[s
     return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
 
 
+# Arrays of format 1 that belong to no input → what they are now called.
+INTERACTIONS = {"interactions": "values", "interaction_errors": "errors"}
+
+
 def _from_format_1(
     data: dict[str, Any], tensors: dict[str, np.ndarray]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -696,7 +705,7 @@ def _from_format_1(
     question, words, tokens = (data.pop(key) for key in ("question", "words", "tokens"))
     picture = {"kind": PicturePart.kind, "name": PicturePart.kind, "regions": data.pop("regions")}
     parts = [{**picture, "padding": data.pop("padding", 0.0)}]
-    arrays = {f"{PART}.0.{key}": tensors[key] for key in ("image", "labels", "picture")}
+    arrays = {f"{PART}.0.{key}": tensors[key] for key in tensors if key not in INTERACTIONS}
     if question is not None:
         parts.append(
             {
@@ -710,9 +719,9 @@ def _from_format_1(
     joint = []
     if "interactions" in tensors:
         joint.append({"first": "question", "second": PicturePart.kind})
-        arrays[f"{JOINT}.0.values"] = tensors["interactions"]
-        if "interaction_errors" in tensors:
-            arrays[f"{JOINT}.0.errors"] = tensors["interaction_errors"]
+    for key, name in INTERACTIONS.items():
+        if key in tensors:
+            arrays[f"{JOINT}.0.{name}"] = tensors[key]
     called = {TextPart.kind: "question"}
     share = {called.get(name, name): value for name, value in data["share"].items()}
     data |= {"parts": parts, "joint": joint, "share": share}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqa_explain.batches import Batches
@@ -18,6 +19,7 @@ from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.precision import in_float64
+from vqa_explain.shapes import Pairs, PlayerValues, Scores
 from vqa_explain.target import Target
 
 
@@ -31,7 +33,7 @@ class InputPlayers:
     """
 
     division: Division
-    numbers: np.ndarray
+    numbers: Int[np.ndarray, " P_i"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class Players:
     def __len__(self) -> int:
         return self.count
 
-    def present(self, coalitions: Tensor) -> dict[str, Present]:
+    def present(self, coalitions: Bool[Tensor, "N P"]) -> dict[str, Present]:
         """Input name → its players in each coalition, of coalitions (N, P) bool."""
         return {
             name: Present(one.division, coalitions[:, torch.from_numpy(one.numbers)])
@@ -61,7 +63,7 @@ class Players:
         """(P,) the number of elements of each player, in all inputs."""
         return self._total({name: one.division.area for name, one in self.of.items()})
 
-    def sums(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    def sums(self, values: Mapping[str, np.ndarray]) -> PlayerValues:
         """(P,) the sum over each player's elements of values (…) of each input."""
         return self._total({name: one.division.sums(values[name]) for name, one in self.of.items()})
 
@@ -71,7 +73,7 @@ class Players:
             np.add.at(total, one.numbers, values[name])
         return total
 
-    def spread(self, values: np.ndarray) -> dict[str, np.ndarray]:
+    def spread(self, values: PlayerValues) -> dict[str, np.ndarray]:
         """Input name → values (…) of its elements: the values (P,) of players, each spread evenly over its elements."""
         return {
             name: one.division.spread(values[one.numbers] * self._share(one))
@@ -85,7 +87,7 @@ class Players:
         np.divide(mine, whole, out=share, where=mine < whole)
         return share
 
-    def in_input(self, name: str, values: np.ndarray) -> np.ndarray:
+    def in_input(self, name: str, values: PlayerValues) -> Float[np.ndarray, " P_i"]:
         """(P_i,) what belongs to one input of values (P,): all of a player's value, but for one in several inputs."""
         one = self.of[name]
         mine: np.ndarray = values[one.numbers] * self._share(one)
@@ -108,7 +110,7 @@ class Players:
         names = [name for name, one in self.of.items() if len(one.numbers)]
         return [(later, name) for i, name in enumerate(names) for later in names[i + 1 :]]
 
-    def pairs(self, first: str, second: str) -> np.ndarray:
+    def pairs(self, first: str, second: str) -> Pairs:
         """(A · B, 2) the players of every pair of two inputs, row by row."""
         one, other = self.of[first].numbers, self.of[second].numbers
         return np.stack(np.meshgrid(one, other, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -284,7 +286,7 @@ class Game:
 
     def __call__(
         self, coalitions: np.ndarray, progress: Callable[[int], None] | None = None
-    ) -> np.ndarray:
+    ) -> Scores:
         """Scores (N,) of coalitions (N, P).
 
         Raises:
@@ -339,7 +341,7 @@ class Game:
             )
         return [tuple(row) for row in values.tolist()]
 
-    def logits(self, present: Tensor) -> Tensor:
+    def logits(self, present: Bool[Tensor, "N P"]) -> Float[Tensor, "N K"]:
         """Answer scores (N, K) of coalitions (N, P) bool; they are neither kept nor counted."""
         with_players = self.players.present(present)
         return self.model.coalition_scores(self.encoded, with_players, self.fills, self.seed)

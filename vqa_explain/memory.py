@@ -48,7 +48,7 @@ def must_fit(model: Placed) -> Iterator[None]:
 
 
 @dataclass
-class Fitting:
+class HalvingBatches:
     """How many examples go through a model at once: at most `most`, and half as many for good where they do not fit."""
 
     model: Placed

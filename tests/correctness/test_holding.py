@@ -210,14 +210,14 @@ def test_networks_compiled_in_place(way: str, picture: np.ndarray) -> None:
 
 
 def test_words_reach_a_network_that_was_compiled_in_place(picture: np.ndarray) -> None:
-    from custom_net import custom, network
+    from custom_net import IMAGE, VOCABULARY, custom, network
 
     torch._dynamo.reset()
     expected = vx.explain(custom(), picture, "what color is the circle", method="saliency")
     module = network()
     module.compile(backend="eager")
     module(torch.zeros(1, 3, 32, 32), torch.zeros(1, 5, dtype=torch.long))
-    model = vx.CustomModel(module, image=custom()._pictures._prepare.args[0], text=custom()._text,
+    model = vx.CustomModel(module, image=IMAGE, text=VOCABULARY,
                            labels=["yes", "no", "red", "blue"], device="cpu")  # fmt: skip
     found = vx.explain(model, picture, "what color is the circle", method="saliency")
     np.testing.assert_allclose(
@@ -655,7 +655,7 @@ def test_networks_that_take_one_picture(
     model = loaded(network)
     with caplog.at_level(logging.WARNING, logger="vqa_explain"):
         found = explained(model, picture, method=method, **budget)
-    assert "one picture at a time" in caplog.text
+    assert "one example at a time" in caplog.text
 
     def one_by_one(inner: Any, pixels: torch.Tensor) -> torch.Tensor:
         return torch.cat([inner(one[None]) for one in pixels])
@@ -677,7 +677,7 @@ def test_a_network_that_takes_any_number_of_pictures_is_given_several(
     with caplog.at_level(logging.WARNING, "vqa_explain"):
         explained(loaded(Counts(lambda scores: scores)), picture, method="leave_one_out", regions=3)
     assert max(counts) > 2
-    assert "one picture at a time" not in caplog.text
+    assert "one example at a time" not in caplog.text
 
 
 def test_deep_lift_refuses_networks_of_one_picture(picture: np.ndarray) -> None:

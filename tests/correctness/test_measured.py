@@ -36,11 +36,13 @@ class Reading(nn.Module):
         return result
 
 
+VOCABULARY = {"<pad>": 0, "<unk>": 1, "is": 2, "it": 3, "there": 4, "small": 5, "bright": 6}
+
+
 @pytest.fixture
 def reading() -> vx.CustomModel:
-    text = {"<pad>": 0, "<unk>": 1, "is": 2, "it": 3, "there": 4, "small": 5, "bright": 6}
     return vx.CustomModel(
-        Reading(), image=transforms.ToTensor(), text=text, labels=LABELS, device="cpu"
+        Reading(), image=transforms.ToTensor(), text=VOCABULARY, labels=LABELS, device="cpu"
     )
 
 
@@ -71,7 +73,7 @@ def plain_scores(
     found = []
     for picture, question in pairs:
         pixels = transforms.ToTensor()(picture)[None]
-        ids = torch.tensor([[model._text[word] for word in question.split()]])
+        ids = torch.tensor([[VOCABULARY[word] for word in question.split()]])
         with torch.no_grad():
             found.append(model.module(pixels, ids)[0].double().numpy())
     return np.array(found)

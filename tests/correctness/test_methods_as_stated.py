@@ -20,7 +20,7 @@ from vqa_explain.games import estimators
 from vqa_explain.methods import create
 from vqa_explain.methods.base import for_players
 from vqa_explain.methods.surrogates import lime, ridge
-from vqa_explain.metrics.sanity import randomised
+from vqa_explain.metrics.sanity import randomized
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.vilt import ViltModel
 
@@ -256,7 +256,7 @@ class Backwards(nn.Module):
 )
 def test_layers_are_randomized_in_the_order_of_their_work(share: float, changed: set[str]) -> None:
     model = vx.load(Backwards(), transform=ToTensor(), device="cpu")
-    twin = randomised(model, share, seed=0)
+    twin = randomized(model, share, seed=0)
     before, after = model.module.state_dict(), twin.module.state_dict()
     differing = {
         name.split(".")[0]

@@ -61,7 +61,7 @@ def everything_is_evaluated(module: torch.nn.Module) -> None:
     module.eval()
 
 
-def normalisation_is_frozen(module: torch.nn.Module) -> None:
+def normalization_is_frozen(module: torch.nn.Module) -> None:
     module.train()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d | nn.LayerNorm):
@@ -73,7 +73,7 @@ def only_the_last_trains(module: torch.nn.Module) -> None:
     list(module.modules())[-1].train()
 
 
-MODES = (everything_trains, everything_is_evaluated, normalisation_is_frozen, only_the_last_trains)
+MODES = (everything_trains, everything_is_evaluated, normalization_is_frozen, only_the_last_trains)
 
 
 def state(module: torch.nn.Module) -> tuple[dict[Any, Any], dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from building import summary_of_format_1
 from custom_net import VOCABULARY, custom
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from rich.console import Console
@@ -258,7 +259,7 @@ def test_files_keep_notes_and_older_files_have_none(
 
 def without_newer_keys(why: vx.Explanation) -> bytes:
     """The bytes of a file as versions without notes wrote it."""
-    summary = {name: value for name, value in why.summary().items() if name not in NEWER_KEYS}
+    summary = {k: v for k, v in summary_of_format_1(why).items() if k not in NEWER_KEYS}
     text = json.dumps(summary)
     arrays = {
         "image": np.ascontiguousarray(why.image, dtype=np.float64),

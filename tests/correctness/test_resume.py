@@ -266,7 +266,7 @@ def test_content_of_pictures_on_request(
 
 
 CHANGES: dict[str, Callable[..., Any]] = {
-    "text": lambda e: {"answer": "b"},
+    "answer": lambda e: {"answer": "b"},
     "question": lambda e: {"family": "other"},
     "truth": lambda e: {"masks": ~e.masks},
     "picture": lambda e: {"image": np.asarray(Image.open(e.image))[::-1].copy()},
@@ -505,7 +505,7 @@ def test_every_part_of_a_row_changes_the_stamp_that_it_belongs_to() -> None:
         ({"boxes": boxes - boxes % 2 + 1}, "picture"),
         ({"features": 2 * features}, "picture"),
         ({"about": (1,)}, "truth"),
-        ({"id": "other"}, "text"),
+        ({"id": "other"}, "question"),
     ):
         other = row_stamp(vx.Example(**{**base, **change}))
         assert {key for key in known if other[key] != known[key]} == {concerned}
@@ -613,7 +613,8 @@ def test_what_a_row_is_known_by(tmp_path: Path) -> None:
     assert row_stamp(vx.Example(picture.copy(), "What?", answer="a")) == base
     assert row_stamp(vx.Example(torch.from_numpy(picture), "What?", answer="a")) == base
     assert (
-        row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["text"] == base["text"]
+        row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["question"]
+        == base["question"]
     )
     for other in (
         {"question": "Who?"},

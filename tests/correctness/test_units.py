@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from building import summary_of_format_1
 from rich.console import Console
 
 import vqa_explain as vx
@@ -268,7 +269,7 @@ def older(why: vx.Explanation) -> bytes:
 
     left_out = ("unit", "target_index", "contrast_index")
     text = json.dumps(
-        {name: value for name, value in why.summary().items() if name not in left_out}
+        {k: value for k, value in summary_of_format_1(why).items() if k not in left_out}
     )
     tensors = {
         "image": np.ascontiguousarray(why.image, dtype=np.float64),

@@ -92,7 +92,7 @@ def test_leaving_one_out_foretells_what_is_measured(
     example = example_for(model, noise_picture)
     own = {"answers": ["yes", "no"]} if model.labels is None else {}
     parts = {} if model.family == "lxmert" else {"regions": 2}
-    fills = {feature.name: feature.fills for feature in model.features}
+    fills = {feature.kind: feature.fills for feature in model.features}
     for number in range(max(map(len, fills.values()))):
         chosen = {f"{name}_fill": known[number % len(known)] for name, known in fills.items()}
         if chosen["image_fill"] == "drop" and family in ("llava_onevision", "idefics3", "smolvlm"):

@@ -153,5 +153,5 @@ def test_a_budget_that_is_too_small_says_what_it_takes(
 
 
 def test_a_classifier_has_no_words_to_pair(linear: ClassifierModel, picture: np.ndarray) -> None:
-    with pytest.raises(vx.Unsupported, match="takes no question"):
+    with pytest.raises(vx.Unsupported, match="players in one only"):
         vx.explain(linear, picture, method="interactions", regions=2)

@@ -71,7 +71,7 @@ def test_deep_lift_is_refused_where_activations_are_multiplied(
 
 
 class Attends(nn.Module):
-    """One attention layer without biases over four tokens of the picture, normalised, with a GELU network."""
+    """One attention layer without biases over four tokens of the picture, normalized, with a GELU network."""
 
     def __init__(self, written_out: bool) -> None:
         super().__init__()

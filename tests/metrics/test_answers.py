@@ -37,7 +37,7 @@ from vqa_explain.metrics.official import normalized, vqa_score
         ("(left)", "left"),
     ],
 )
-def test_answers_are_normalised(answer: str, expected: str) -> None:
+def test_answers_are_normalized(answer: str, expected: str) -> None:
     assert normalized(answer) == expected
 
 
@@ -50,7 +50,7 @@ def test_accuracy_over_nine_of_ten_people(matches: int, expected: float) -> None
     assert vqa_score("cat", given) == pytest.approx(expected)
 
 
-def test_where_people_agree_letter_by_letter_nothing_is_normalised() -> None:
+def test_where_people_agree_letter_by_letter_nothing_is_normalized() -> None:
     assert vqa_score("two", ("two",) * 10) == 1.0
     assert vqa_score("2", ("two",) * 10) == 0.0
     assert vqa_score("2", ("two",) * 9 + ("2",)) == 1.0

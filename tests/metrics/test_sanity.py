@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import from_states, register_method
-from vqa_explain.metrics.sanity import randomised
+from vqa_explain.metrics.sanity import randomized
 from vqa_explain.models.vilt import ViltModel
 
 
@@ -28,7 +28,7 @@ def digest(module: torch.nn.Module) -> str:
 
 def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: ViltModel) -> None:
     before, state = digest(scenes_model.module), torch.get_rng_state()
-    twins = [randomised(scenes_model, share, seed=0) for share in (0.3, 1.0)]
+    twins = [randomized(scenes_model, share, seed=0) for share in (0.3, 1.0)]
     assert digest(scenes_model.module) == before
     assert torch.equal(torch.get_rng_state(), state)
     changed = [
@@ -54,7 +54,7 @@ def test_the_model_itself_stays_and_no_random_state_moves(scenes_model: ViltMode
     assert np.mean(above) > 0.9
     assert sum(changed[0]) <= round(0.3 * len(names))
     assert np.mean(changed[1]) > 0.9
-    assert digest(randomised(scenes_model, 1.0, seed=0).module) == digest(twins[1].module)
+    assert digest(randomized(scenes_model, 1.0, seed=0).module) == digest(twins[1].module)
 
 
 @pytest.fixture
@@ -66,12 +66,6 @@ def edges() -> Iterator[type[Any]]:
     class Edges:
         """Differences of neighboring pixels."""
 
-        name: ClassVar[str] = "edges"
-        source: ClassVar[str] = "-"
-        needs: ClassVar[frozenset[str]] = frozenset()
-        error: ClassVar[str] = "-"
-        cost: ClassVar[str] = "-"
-
         def __call__(self, task: Any) -> vx.Attribution:
             grey = task.encoded.pixels[0].mean(0).numpy()
             steps = np.abs(np.gradient(grey)[0]) + np.abs(np.gradient(grey)[1])
@@ -79,7 +73,8 @@ def edges() -> Iterator[type[Any]]:
             cells = (
                 steps.reshape(rows, steps.shape[0] // rows, columns, -1).sum(axis=(1, 3)).ravel()
             )
-            return from_states(task, cells, np.ones(len(task.encoded.tokens)), "none")
+            words = np.ones(len(task.encoded.tokens))
+            return from_states(task, {"image": cells, "question": words}, "none")
 
     yield Edges
     del METHODS["edges"]
@@ -100,7 +95,7 @@ def judged(
 
 
 @pytest.mark.parametrize("measure", ["spearman", "ssim"])
-def test_randomisation_tells_saliency_from_edges(
+def test_randomization_tells_saliency_from_edges(
     scenes_model: ViltModel, edges: type[Any], measure: str
 ) -> None:
     examples = [vx.load_dataset("scenes:test")[i] for i in range(4)]

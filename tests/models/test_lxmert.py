@@ -72,7 +72,7 @@ def authors_relevance(found: Any, maps: dict[Any, Any], target: int) -> tuple[An
             return torch.zeros(maps[key].shape[2:])
         return (slope[0] * maps[key][0].detach()).clamp(min=0).mean(dim=0)
 
-    def normalised(r: Any) -> torch.Tensor:
+    def normalized(r: Any) -> torch.Tensor:
         rest = r - torch.eye(len(r))
         sums = rest.sum(dim=-1, keepdim=True)
         return torch.where(sums > 0, rest / sums.clamp(min=1e-30), rest) + torch.eye(len(r))
@@ -86,8 +86,8 @@ def authors_relevance(found: Any, maps: dict[Any, Any], target: int) -> tuple[An
     ii, it = ii + a @ ii, it + a @ it
     for number in range(2):
         across, back = mean(("x", number, "ti")), mean(("x", number, "it"))
-        ti_more, tt_more = normalised(tt).T @ across @ normalised(ii), across @ it
-        it_more, ii_more = normalised(ii).T @ back @ normalised(tt), back @ ti
+        ti_more, tt_more = normalized(tt).T @ across @ normalized(ii), across @ it
+        it_more, ii_more = normalized(ii).T @ back @ normalized(tt), back @ ti
         ti, tt, it, ii = ti + ti_more, tt + tt_more, it + it_more, ii + ii_more
         a = mean(("x", number, "tt"))
         tt, ti = tt + a @ tt, ti + a @ ti
@@ -191,6 +191,6 @@ def test_pixel_methods_refuse_with_the_reason(
     model = models("lxmert")
     with pytest.raises(
         vx.Unsupported,
-        match=r"needs pixels, and this model sees features of boxes; these work: .*shapley",
+        match=r"needs the pixels of a picture, and this model sees none; these work: .*shapley",
     ):
         vx.explain(model, example_for(model, noise_picture), method="occlusion")

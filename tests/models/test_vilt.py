@@ -87,7 +87,8 @@ def test_hooks_on_a_layers_parts_see_what_they_give(
     regions = grid_regions((96, 96), (8, 8))
     shown = torch.from_numpy(np.random.default_rng(0).random((3, 64)) < 0.5)
     said = torch.ones(3, len(encoded.tokens), dtype=torch.bool)
-    given = (encoded, regions, shown, said, {"image": "mean", "question": "mask"}, 0)
+    parts = present(encoded, regions, shown, said)
+    given = (encoded, parts, {"image": "mean", "question": "mask"}, 0)
     wanted, caught = scenes_model.coalition_scores(*given), []
     for layer in (
         scenes_model.module.vilt.encoder.layer[0],
@@ -165,7 +166,7 @@ def test_the_training_forward_equals_the_plain_call(
     with torch.no_grad(), torch.random.fork_rng():
         theirs = scenes_model.module(**inputs).logits
         states = training.hidden_states(
-            scenes_model.module, training.normalise(pixels), inputs["input_ids"], None
+            scenes_model.module, training.normalize(pixels), inputs["input_ids"], None
         )
         ours = training.logits(scenes_model.module, states[-1])
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)

@@ -6,7 +6,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
-from vqa_explain.datasets.indexed import Indexed
+from vqa_explain.datasets.lazy import LazySequence
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 
@@ -30,7 +30,7 @@ def package_folder() -> Path:
 
 
 @dataclass(frozen=True)
-class EasyVQA(Indexed):
+class EasyVQA(LazySequence):
     """All questions of one split, in the package's order. Pictures are 64 × 64 files, read when needed."""
 
     split: str = "test"

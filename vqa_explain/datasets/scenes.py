@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vqa_explain.datasets.indexed import Indexed
+from vqa_explain.datasets.lazy import LazySequence
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 
@@ -441,7 +441,7 @@ def make(
 
 
 @dataclass(frozen=True)
-class Scenes(Indexed):
+class Scenes(LazySequence):
     """A sequence of `count` scenes examples of one split, made on demand.
 
     >>> Scenes("test", count=3)[0].family in FAMILIES

@@ -21,11 +21,12 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.jobs import can_be_indexed
 from vqa_explain.evaluation.stamps import Stamp, digest, settings_of
 from vqa_explain.examples import Example, read_image
-from vqa_explain.features.text import TextFeature
+from vqa_explain.features.image import ImageFeature
+from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.game import Game, make_players
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Model, OpenModel, check_fills
-from vqa_explain.models.checking import ANSWERS, SCRIPTS, SIZES, question_for
+from vqa_explain.models.checking import ANSWERS, SCRIPTS, SIZES, trial_values
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.precision import in_float64
@@ -49,6 +50,7 @@ MOVES = "moves"  # for the value of a setting that changes while the network is 
 PLACES = (0, 1, 3, 10, 100, 1_000, 10_000)
 LISTED = 20  # rows of data that can only be read in order, of which some are tried
 ROWS = 4  # in the largest batch that is tried
+IMAGE = ImageFeature.kind
 log = logging.getLogger("vqa_explain")
 
 
@@ -60,20 +62,20 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
         dataset: some of its questions are tried too, since its words may be others than the fixed
             ones; its first example says which sizes the model takes, where it does not take the fixed ones.
     """
-    questions = _questions(dataset) if question_for(model) else []
+    questions = _questions(dataset) if _text_name(model) else []
     # Gradients are allowed as in `explain`, whatever the caller does: some networks take another way without.
     with network_held(model.module), one_thread(model.device), torch.enable_grad():
         before = settings_of(model.module)
         tried = list(_tried(model, _first(dataset)))
         if not tried:
             log.warning(
-                "model %r takes none of the pictures that tell whether it has changed; a resumed run "
+                "model %r takes none of the examples that tell whether it has changed; a resumed run "
                 "knows it by its code and weights alone",
                 model.name,
             )
         asked = [_asked(model, tried[0], text) for text in questions] if tried else []
         found = {
-            "pictures": _text(model, (one.pixels for one in tried)),
+            "pictures": _text(model, (leaf for one in tried for leaf in _non_texts(model, one))),
             "questions": _text(model, _question_numbers(model, tried)),
             "answers": _text(model, _said(model, tried)),
             "absence": _text(model, _absent(model, tried)),
@@ -107,13 +109,35 @@ def _questions(dataset: Any) -> list[str]:
     return list(dict.fromkeys(row.question for row in rows if row is not None and row.question))
 
 
+def _text_name(model: Model) -> str | None:
+    """The name of the model's only text, which questions are put to; `None` where it has none or several."""
+    names = [one.name for one in model.features if one.kind == TextFeature.kind]
+    return names[0] if len(names) == 1 else None
+
+
+def _with_text(model: Model, example: Example, text: str) -> Example:
+    """The example with another text."""
+    given = {one.name for one in example.given}
+    name = _text_name(model)
+    # The short form calls its text "question", whatever the model does.
+    return example.changed({str(name): text}) if name in given else replace(example, question=text)
+
+
 def _asked(model: Model, encoded: Encoded, question: str) -> tuple[str, str]:
-    """How a question is read, and what is answered, about the picture of an example."""
-    one = _encoded(model, replace(encoded.example, question=question))
+    """How a question is read, and what is answered, about the other inputs of an example."""
+    one = _encoded(model, _with_text(model, encoded.example, question))
     if one is None:
         return _text(model, [None]), _text(model, [None])
-    words = [(word.start, word.end) for word in one.words]
-    return _text(model, [one.ids, words]), _text(model, [_scores(model, one)])
+    read = list(_numbers_of_texts(one))
+    return _text(model, read), _text(model, [_scores(model, one)])
+
+
+def _numbers_of_texts(encoded: Encoded) -> Iterator[Any]:
+    """Token numbers and words of each text of an example."""
+    for one in encoded.inputs:
+        if isinstance(one.content, Text):
+            yield one.content.ids
+            yield [(word.start, word.end) for word in one.content.words]
 
 
 def _with_asked(told: str, asked: dict[str, str]) -> str:
@@ -163,15 +187,31 @@ def _near(one: list[float], other: list[float]) -> bool:
 
 
 def _first(dataset: Iterable[Example]) -> Example | None:
-    """A picture of the same size as the data's first, about its question; `None` where it has none."""
+    """The data's first example with pictures of the same sizes; `None` where it has none, or it cannot be read."""
     first = next(islice(iter(dataset), 1), None)
     if first is None:
         return None
     try:
-        height, width = read_image(first.image).shape[:2]
+        return replace(_with_pictures(first, _like), id=PROBE, answer=None, answers=())
     except VQAExplainError:  # told where that example is judged
         return None
-    return replace(first, image=_picture((height, width)), id=PROBE, answer=None, answers=())
+
+
+def _with_pictures(example: Example, change: Callable[[Any], Any]) -> Example:
+    """The example, every picture of which is changed."""
+    pictures = {one.name: change(one.value) for one in example.given if one.kind == IMAGE}
+    return example.changed(pictures)
+
+
+def _like(picture: Any) -> np.ndarray:
+    """A picture of the same size."""
+    height, width = read_image(picture).shape[:2]
+    return _picture((height, width))
+
+
+def _negative(picture: np.ndarray) -> np.ndarray:
+    found: np.ndarray = 255 - picture
+    return found
 
 
 def _picture(size: tuple[int, int]) -> np.ndarray:
@@ -187,17 +227,23 @@ def _tried(model: Model, first: Example | None) -> Iterator[Encoded]:
     # The first call of a model learns how the network is called, which an example of the data's
     # own size is sure to suit.
     known = None if first is None else _encoded(model, first)
-    asked = question_for(model)
     # A network that is still to be checked takes its first picture as the size that it is made for.
     waits = getattr(model, "unchecked", False)
-    fixed = [] if waits else [Example(_picture(size), asked, id=PROBE) for size in SIZES]
+    fixed = [] if waits else [_fixed(model, size) for size in SIZES]
     found = [one for example in fixed if (one := _encoded(model, example)) is not None]
     usable = [one for one in found if _scores(model, one) is not None]
     if usable:
         yield from usable
     elif known is not None and first is not None:
         yield known
-        yield from filter(None, [_encoded(model, replace(first, image=255 - first.image))])
+        yield from filter(None, [_encoded(model, _with_pictures(first, _negative))])
+
+
+def _fixed(model: Model, size: tuple[int, int]) -> Example:
+    """What the self-check tries, with pictures of many colors."""
+    values = trial_values(model, size)
+    pictures = {one.name: _picture(size) for one in model.features if one.kind == IMAGE}
+    return Example.of({**values, **pictures}, id=PROBE)
 
 
 def _encoded(model: Model, example: Example) -> Encoded | None:
@@ -229,15 +275,22 @@ def _scores(model: Model, encoded: Encoded) -> Any:
     return _or_none(lambda: model.scores(encoded, model.leaves(encoded)))
 
 
+def _non_texts(model: Model, encoded: Encoded) -> list[torch.Tensor]:
+    """What the model makes of pictures, tables and other inputs that are no text."""
+    leaves = model.leaves(encoded)
+    return [leaves[one.name] for one in encoded.inputs if one.kind != TextFeature.kind]
+
+
 def _question_numbers(model: Model, tried: list[Encoded]) -> Iterator[Any]:
-    """Token numbers and words of the examples, and of questions in several scripts."""
-    if question_for(model) is None:
+    """Token numbers and words of the examples, and of their text in several scripts."""
+    for one in tried:
+        yield from _numbers_of_texts(one)
+    if _text_name(model) is None:
         return
-    others = [replace(one.example, question=text) for one in tried[:1] for text in SCRIPTS]
-    found = [*tried, *(_encoded(model, example) for example in others)]
-    for one in found:
-        yield None if one is None else one.ids
-        yield None if one is None else [(word.start, word.end) for word in one.words]
+    for text in SCRIPTS:
+        for example in tried[:1]:
+            found = _encoded(model, _with_text(model, example.example, text))
+            yield from (None, None) if found is None else _numbers_of_texts(found)
 
 
 def _said(model: Model, tried: list[Encoded]) -> Iterator[Any]:

@@ -22,9 +22,10 @@ from vqa_explain.methods.base import Method, Task, asked_fills, check_support, f
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.answers import Accuracy
 from vqa_explain.metrics.base import Case, Curve, Metric, Noted, NotMeasured, credits_of, targets_of
-from vqa_explain.metrics.sanity import randomised
+from vqa_explain.metrics.sanity import randomized
 from vqa_explain.models.base import Model, OpenModel, answers, check_fills
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import REAL, Answer, Target, folded
 
@@ -133,7 +134,7 @@ class Judge:
             "index": index,
             "id": example.id,
             "family": example.family,
-            "question": example.question,
+            "question": example.asked,
         }
         base |= {"answer": example.answer, "method": "", "metric": ERROR}
         try:
@@ -157,6 +158,7 @@ class Judge:
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
+        check_inputs(self.model, example)
         encoded = self.model.encode(example)
         divided = divisions(encoded.inputs, self.plan.regions, self.plan.words)
         players = make_players(encoded, divided)
@@ -190,7 +192,7 @@ class Judge:
 
     def _twin(self, example: Example, share: float) -> Model:
         if share not in self._twins:
-            self._twins[share] = randomised(self.model, share, self.plan.seed, example)
+            self._twins[share] = randomized(self.model, share, self.plan.seed, example)
         return self._twins[share]
 
     def _explained(

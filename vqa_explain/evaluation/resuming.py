@@ -92,8 +92,8 @@ def _rows_now(dataset: Any, plan: Plan, most: int) -> dict[int, Stamp]:
 def _check_same_data(
     store: Store, plan: Plan, before: dict[int, Stamp], rows: dict[int, Stamp]
 ) -> None:
-    texts = {stamp["text"] for stamp in rows.values()}
-    if before and not any(stamp["text"] in texts for stamp in before.values()):
+    texts = {stamp["question"] for stamp in rows.values()}
+    if before and not any(stamp["question"] in texts for stamp in before.values()):
         raise InvalidInput(
             f"{str(store.folder)!r} holds the evaluation of another plan; choose another folder, or ask for the "
             f"same:\n  data: none of the {len(before)} rows evaluated there is in {plan.data!r} now"
@@ -140,7 +140,7 @@ def _is_same(kind: str, before: str | None, now: str) -> bool:
 def _changed_rows(before: dict[int, Stamp], rows: dict[int, Stamp]) -> dict[str, None]:
     """Lines on what is no longer as it was."""
     lines = []
-    for what in ("text", "picture", "truth"):
+    for what in ("question", "picture", "truth"):
         changed = sorted(
             i for i in before.keys() & rows.keys() if before[i].get(what) != rows[i][what]
         )

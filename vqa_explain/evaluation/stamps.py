@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.examples import Example, read_image
+from vqa_explain.examples import Example, Given, read_image
+from vqa_explain.features.parts import TextPart
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
 
@@ -107,18 +108,35 @@ def versions() -> Stamp:
 
 
 def row_stamp(example: Example, pictures: str = "time") -> Stamp:
-    """Hashes of a row's text, picture and truth, so that one can say which of them changed.
+    """Hashes of a row's texts, its other inputs and its truth, so that one can say which of them changed.
 
     Args:
         example: the row.
         pictures: "time" knows a picture file by its path, size and time of change; "content" by its bytes.
     """
     e = example
+    texts = [(one.name, one.value) for one in e.given if isinstance(one.value, str)]
+    # One question is the usual case; a path is a text too, and its file is read below.
+    said = e.question if e.inputs is None and e.messages is None else texts
+    others = [_input(one, pictures) for one in e.given if one.kind != TextPart.kind]
     return {
-        "text": digest(repr((e.question, e.answer, tuple(e.answers), e.id, e.family))),
-        "picture": digest(_picture(e.image, pictures), _array(e.features), _array(e.boxes)),
+        "question": digest(repr((said, e.answer, tuple(e.answers), e.id, e.family))),
+        "picture": digest(*others, _array(e.features), _array(e.boxes)),
         "truth": digest(_array(e.masks), repr((tuple(e.about), tuple(map(tuple, e.decisive))))),
     }
+
+
+def _input(given: Given, pictures: str) -> str:
+    """A hash of an input that is no text."""
+    value = given.value
+    value = value.to_dict() if hasattr(value, "to_dict") else value  # a pandas Series
+    if isinstance(value, Mapping):
+        return digest(
+            given.name, repr(sorted((str(key), repr(held)) for key, held in value.items()))
+        )
+    if isinstance(value, list | tuple):
+        return digest(given.name, *(_picture(frame, pictures) for frame in value))
+    return _picture(value, pictures)
 
 
 def _picture(image: Any, pictures: str) -> str:

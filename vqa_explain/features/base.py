@@ -12,25 +12,29 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.parts import Part
 from vqa_explain.precision import in_float64
+from vqa_explain.shapes import PlayerValues
 
 ALWAYS = (
     -1
 )  # the owner of elements that are present whoever is absent, as padding and special tokens are
 
 
-def present_elements(players: Tensor, owner: np.ndarray) -> Tensor:
+def present_elements(
+    players: Bool[Tensor, "N P"], owner: Int[np.ndarray, "*shape"]
+) -> Bool[Tensor, " N *shape"]:
     """(N, …) bool, which elements are present.
 
     Args:
         players: (N, P) bool, the players present.
         owner: (…) the player that each element belongs to, or `ALWAYS`.
     """
-    always = torch.ones_like(players[:, :1])
+    always = players.new_ones(len(players), 1)  # an input that is fixed has no players
     return torch.cat([players, always], dim=1)[:, torch.from_numpy(owner).to(players.device)]
 
 
@@ -43,25 +47,25 @@ class Division:
         count: the number of players P.
     """
 
-    owner: np.ndarray
+    owner: Int[np.ndarray, "*shape"]
     count: int
 
     @cached_property
-    def area(self) -> np.ndarray:
+    def area(self) -> Int[np.ndarray, " P"]:
         """(P,) the number of elements of each player."""
         return np.bincount(self.owner[self.owner >= 0], minlength=self.count)
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
+    def sums(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " P"]:
         """(P,) the sum of values (…) over each player's elements."""
         owned = self.owner >= 0
         return np.bincount(self.owner[owned], values[owned], minlength=self.count)
 
-    def spread(self, values: np.ndarray) -> np.ndarray:
+    def spread(self, values: PlayerValues) -> Float[np.ndarray, "*shape"]:
         """(…) the values (P,) of players, each spread evenly over its elements; 0 for those of no player."""
         spread: np.ndarray = np.append(values / np.maximum(self.area, 1), 0.0)[self.owner]
         return spread
 
-    def present(self, players: Tensor) -> Tensor:
+    def present(self, players: Bool[Tensor, "N P"]) -> Bool[Tensor, " N *shape"]:
         """(N, …) bool, the elements present, of players (N, P) bool."""
         return present_elements(players, self.owner)
 
@@ -81,21 +85,33 @@ class Present:
     """
 
     division: Division
-    players: Tensor
+    players: Bool[Tensor, "N P"]
 
     def __len__(self) -> int:
         return len(self.players)
 
     @property
-    def elements(self) -> Tensor:
+    def elements(self) -> Bool[Tensor, " N *shape"]:
         """(N, …) bool, the elements present."""
         return self.division.present(self.players)
 
 
 def distinct(present: Present) -> tuple[Present, Tensor]:
     """The M coalitions that differ, and which of them each of the N is, (N,): each need be computed only once."""
-    players, which = present.players.unique(dim=0, return_inverse=True)
-    return Present(present.division, players), which
+    (found,), which = distinct_together([present])
+    return found, which
+
+
+def distinct_together(several: Sequence[Present]) -> tuple[list[Present], Tensor]:
+    """The same of several inputs at once: M coalitions of each, which differ in at least one input."""
+    players = torch.cat([one.players for one in several], dim=1)
+    if players.shape[1]:
+        rows, which = players.unique(dim=0, return_inverse=True)
+    else:  # all of them are fixed
+        rows = players[:1]
+        which = torch.zeros(len(players), dtype=torch.long, device=players.device)
+    parts = rows.split([one.players.shape[1] for one in several], dim=1)
+    return [Present(one.division, own) for one, own in zip(several, parts, strict=True)], which
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
+from jaxtyping import Int
 
+from vqa_explain import shapes
 from vqa_explain.games.progress import Progress
+from vqa_explain.shapes import Coalitions, PairValues, PlayerValues, Scores
 
-Score = Callable[[np.ndarray], np.ndarray]
-Order = Callable[[np.random.Generator], np.ndarray]  # a random order in which players arrive
+Score = Callable[[Coalitions], Scores]
+Order = Callable[[np.random.Generator], shapes.Order]  # a random order in which players arrive
 
 PAIRS_AT_ONCE = 2
 DRAWS_AT_ONCE = 256  # coalitions between two looks at the error, at first
@@ -35,10 +38,10 @@ class Estimate:
         interrupted: whether the user stopped it before its budget or tolerance did.
     """
 
-    values: np.ndarray
-    errors: np.ndarray
-    pairs: np.ndarray | None = None
-    pair_errors: np.ndarray | None = None
+    values: PlayerValues
+    errors: PlayerValues
+    pairs: PairValues | None = None
+    pair_errors: PairValues | None = None
     interrupted: bool = False
 
     @property
@@ -94,12 +97,12 @@ def run_until(
     return last.estimate()
 
 
-def every_coalition(players: int) -> np.ndarray:
+def every_coalition(players: int) -> Coalitions:
     """(2^P, P) bool; row n holds the players whose bits are set in n."""
     return (np.arange(2**players)[:, None] >> np.arange(players)) & 1 > 0
 
 
-def exact_shapley(score: Score, players: int) -> np.ndarray:
+def exact_shapley(score: Score, players: int) -> PlayerValues:
     """φ (P,) by the sum over all coalitions (Shapley 1953): Σ_S s!(p−s−1)!/p! · (v(S∪i) − v(S))."""
     coalitions = every_coalition(players)
     values, size, numbers = score(coalitions), coalitions.sum(axis=1), np.arange(len(coalitions))
@@ -111,14 +114,14 @@ def exact_shapley(score: Score, players: int) -> np.ndarray:
     return phi
 
 
-def exact_banzhaf(score: Score, players: int) -> np.ndarray:
+def exact_banzhaf(score: Score, players: int) -> PlayerValues:
     """(P,) the mean over all S of v(S∪i) − v(S) (Banzhaf 1965)."""
     coalitions = every_coalition(players)
     values = score(coalitions)
     return np.array([values[row].mean() - values[~row].mean() for row in coalitions.T])
 
 
-def exact_owen(score: Score, unions: list[np.ndarray]) -> np.ndarray:
+def exact_owen(score: Score, unions: list[np.ndarray]) -> PlayerValues:
     """(P,) Owen 1977: orders that keep each union together. Coalitions needed: every union's subsets × the others."""
     players = sum(map(len, unions))
     phi = np.zeros(players)
@@ -199,7 +202,7 @@ def union_order(unions: list[np.ndarray]) -> Order:
 def kernel(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:
     """φ (P,) by weighted least squares under Σφ = v(P) − v(∅).
 
-    Lundberg & Lee 2017, theorem 2: φ minimises Σ_S μ(S) (v(S) − v(∅) − Σ_{i∈S} φ_i)², μ(S) = (p−1)/(C(p,s) s (p−s)).
+    Lundberg & Lee 2017, theorem 2: φ minimizes Σ_S μ(S) (v(S) − v(∅) − Σ_{i∈S} φ_i)², μ(S) = (p−1)/(C(p,s) s (p−s)).
     Coalitions come in complementary pairs (Covert & Lee 2021, section 4.1), their sizes uniform (near the leverage
     scores: Musco & Witter 2025), each weighted by μ over its probability. Standard errors are the regression's own
     for pairs drawn independently (the sandwich, White 1980).
@@ -283,7 +286,7 @@ def constrained(
     ) / ones.sum()
 
 
-def shapley_kernel(rows: np.ndarray) -> np.ndarray:
+def shapley_kernel(rows: Coalitions) -> Scores:
     """The Shapley kernel over the probability of a coalition whose size is uniform, mean 1 over sizes or so."""
     players = rows.shape[1]
     size = rows.sum(axis=1)
@@ -346,7 +349,7 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
         yield Round(drawn, budget - 2, change, estimate)
 
 
-def of_sizes(rng: np.random.Generator, sizes: np.ndarray, players: int) -> np.ndarray:
+def of_sizes(rng: np.random.Generator, sizes: Int[np.ndarray, " N"], players: int) -> Coalitions:
     """(N, P) bool: a uniformly random coalition of each size."""
     return rng.random((len(sizes), players)).argsort(axis=1).argsort(axis=1) < sizes[:, None]
 

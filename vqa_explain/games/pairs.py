@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from math import comb
 
 import numpy as np
+from jaxtyping import Float
 
 from vqa_explain.games import proxy
 from vqa_explain.games.estimators import (
@@ -18,9 +19,10 @@ from vqa_explain.games.estimators import (
     every_coalition,
     paired_draws,
 )
+from vqa_explain.shapes import Coalitions, Pairs, PairValues, PlayerValues
 
 
-def exact_interactions(score: Score, players: int, pairs: np.ndarray, index: str) -> np.ndarray:
+def exact_interactions(score: Score, players: int, pairs: Pairs, index: str) -> PairValues:
     """(M,) Σ_S w(s) · (v(S∪ij) − v(S∪i) − v(S∪j) + v(S)) over S without i and j, by the definition.
 
     Grabisch & Roubens 1999: w = s!(p−s−2)!/(p−1)! for the Shapley index, 1/2^(p−2) for Banzhaf's.
@@ -46,7 +48,7 @@ def exact_interactions(score: Score, players: int, pairs: np.ndarray, index: str
     return found
 
 
-def exact_faithful(score: Score, players: int) -> tuple[np.ndarray, np.ndarray]:
+def exact_faithful(score: Score, players: int) -> tuple[PlayerValues, PairValues]:
     """The faithful Shapley interactions of players (P,) and of all pairs i < j, from all coalitions."""
     pairs = np.column_stack(np.triu_indices(players, 1))
     coalitions = every_coalition(players)
@@ -64,7 +66,7 @@ def adjusted(
     players: int,
     rng: np.random.Generator,
     budget: int,
-    pairs: np.ndarray | None = None,
+    pairs: Pairs | None = None,
 ) -> Iterator[Round]:
     """Shapley values, and the Shapley interactions of `pairs` (M, 2) if given, with a proxy as control variate.
 
@@ -81,7 +83,7 @@ def adjusted(
         yield Round(done, total, draws.change, estimate)
 
 
-def _adjusted(draws: Draws, pairs: np.ndarray | None) -> Estimate:
+def _adjusted(draws: Draws, pairs: Pairs | None) -> Estimate:
     """The proxy's indices and what the rest adds."""
     first = np.concatenate([rows[::2] for rows, _ in draws.parts])
     with_it, without = (np.concatenate([values[k::2] for _, values in draws.parts]) for k in (0, 1))
@@ -114,7 +116,7 @@ def _adjusted(draws: Draws, pairs: np.ndarray | None) -> Estimate:
     )
 
 
-def _weights(rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _weights(rows: Coalitions, pairs: Pairs) -> Float[np.ndarray, "N M"]:
     """(K, M) the weight of each coalition in the definition of each interaction, over its probability.
 
     A coalition of t among p has the probability 1/((p−1) C(p,t)). Its complement has the same weight.
@@ -149,7 +151,7 @@ def faithful_interactions(
 
 
 def banzhaf_interactions(
-    score: Score, players: int, pairs: np.ndarray, rng: np.random.Generator, budget: int
+    score: Score, players: int, pairs: Pairs, rng: np.random.Generator, budget: int
 ) -> Iterator[Round]:
     """Banzhaf values and interactions: 2·E[v(S) χ_i], 4·E[v(S) χ_i χ_j] over uniform S, χ = ±1 for present or absent.
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from vqa_explain.shapes import Pairs, PairValues, PlayerValues
+
 ODD, EVEN = (1, 3, 5), (0, 2, 4)
 MOST = 2000  # observations of one process; its cost grows with their cube
 FEW = 200  # that choose the prior
@@ -86,7 +88,7 @@ class Proxy:
     rest_of_all: float
     freedom: float
 
-    def shapley(self) -> np.ndarray:
+    def shapley(self) -> PlayerValues:
         """(P,) the Shapley values of its odd products."""
         z = self.x * self.prior.scale
         left = _without([e[:, None] if np.ndim(e) else e for e in self._sums(z)], z)
@@ -97,7 +99,7 @@ class Proxy:
         result: np.ndarray = self.mean @ (z * slopes)
         return result
 
-    def interactions(self, pairs: np.ndarray) -> np.ndarray:
+    def interactions(self, pairs: Pairs) -> PairValues:
         """(M,) the Shapley interactions of its even products."""
         z, found = self.x * self.prior.scale, np.zeros(len(pairs))
         whole = self._sums(z)
@@ -113,7 +115,8 @@ class Proxy:
         return found
 
     @staticmethod
-    def _sums(z: np.ndarray) -> list[np.ndarray]:
+    def _sums(z: np.ndarray) -> list[Any]:  # of arrays, but for the number 1
+        """Symmetric sums of the degrees 0 to 5; that of degree 0 is the number 1."""
         return _symmetric([(z**k).sum(axis=1) for k in range(1, 6)])
 
 

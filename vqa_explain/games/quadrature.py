@@ -6,7 +6,9 @@ from functools import cache
 import numpy as np
 from numpy.polynomial import legendre
 
-Rule = tuple[np.ndarray, np.ndarray]  # nodes (N,), ascending, and weights (N,)
+from vqa_explain.shapes import Scores
+
+Rule = tuple[Scores, Scores]  # nodes (N,), ascending, and weights (N,)
 
 NESTED = (
     63  # nodes of the last nested rule: the next extension's polynomial is beyond double precision

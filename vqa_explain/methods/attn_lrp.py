@@ -115,8 +115,8 @@ def _layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     axes = tuple(range(-len(normalized_shape), 0))
-    centred = x - x.mean(dim=axes, keepdim=True)
-    y = centred * (centred.detach().square().mean(dim=axes, keepdim=True) + eps).rsqrt()
+    centered = x - x.mean(dim=axes, keepdim=True)
+    y = centered * (centered.detach().square().mean(dim=axes, keepdim=True) + eps).rsqrt()
     y = y if weight is None else y * weight
     return (
         y if bias is None else y + bias

@@ -18,7 +18,7 @@ from vqa_explain.features.image import BLANKS, DROP, FILLS
 from vqa_explain.features.parts import JointValues
 from vqa_explain.game import Game, Players
 from vqa_explain.games.progress import Progress
-from vqa_explain.memory import Fitting
+from vqa_explain.memory import HalvingBatches
 from vqa_explain.models.attending import Attention, Attentive, Stepwise, Streaming, Streams
 from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
 from vqa_explain.models.encoded import Encoded
@@ -35,7 +35,7 @@ GRADIENT_BYTES = 2 * 2**30
 # Why a method refuses a model, by the capability that it needs.
 LACKS = {
     "gradients": "it needs gradients, and this model gives scores only: it has none, or they are zero everywhere",
-    "pixels": "it needs pixels, and this model sees features of boxes",
+    "pixels": "it needs the pixels of a picture, and this model sees none",
     "flow": "it needs attention that the answer is reached through, which this model does not give",
     "attention": "it needs attention from the answer to every token and patch, which this model does not give",
 }
@@ -73,11 +73,11 @@ class Task:
     games: dict[tuple[str, ...], Game] = field(default_factory=dict)
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
-    fitting: Fitting = field(init=False)
+    fitting: HalvingBatches = field(init=False)
     batches: Batches = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fitting = Fitting(self.model, sys.maxsize)
+        self.fitting = HalvingBatches(self.model, sys.maxsize)
         self.batches = Batches(self.model, self.encoded)
 
     def leaves(self) -> Leaves:

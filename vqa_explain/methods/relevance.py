@@ -176,13 +176,13 @@ class TwoStreams:
         """
         old = dict(self.maps)
         for (s, q), weights in attention.items():
-            self.maps[s, q] = old[s, q] + _normalised(old[s, s]).T @ weights @ _normalised(
+            self.maps[s, q] = old[s, q] + _normalized(old[s, s]).T @ weights @ _normalized(
                 old[q, q]
             )
             self.maps[s, s] = old[s, s] + weights @ old[q, s]
 
 
-def _normalised(flow: Tensor) -> Tensor:
+def _normalized(flow: Tensor) -> Tensor:
     """What self-attention added, its rows summing to 1, and the identity again (equations 8 and 9)."""
     own = torch.eye(len(flow), dtype=flow.dtype, device=flow.device)
     added = flow - own

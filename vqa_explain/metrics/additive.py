@@ -9,7 +9,8 @@ import torch
 
 from vqa_explain.examples import Example
 from vqa_explain.features.image import ImageFeature
-from vqa_explain.memory import Fitting
+from vqa_explain.features.text import TextFeature
+from vqa_explain.memory import HalvingBatches
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
@@ -30,7 +31,7 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
         shapes = tuple(leaf.shape for leaf in model.leaves(one).values())
         groups.setdefault((shapes, alone), []).append(number)
     found: dict[int, np.ndarray] = {}
-    fitting = Fitting(model, AT_ONCE)
+    fitting = HalvingBatches(model, AT_ONCE)
 
     def scored(numbers: list[int], rows: slice) -> dict[int, np.ndarray]:
         part = numbers[rows]
@@ -51,13 +52,9 @@ def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) ->
     """(N, K) the scores of one example's question about every picture."""
     first = model.encode(question)
     if first.state is not None:  # what the adapter keeps may hang on the picture
-        return stacked_scores(
-            model, [model.encode(replace(p.example, question=question.question)) for p in pictures]
-        )
-    return stacked_scores(
-        model,
-        [_with_pictures(first, p) for p in pictures],
-    )
+        texts = {one.name: one.value for one in question.given if one.kind == TextFeature.kind}
+        return stacked_scores(model, [model.encode(p.example.changed(texts)) for p in pictures])
+    return stacked_scores(model, [_with_pictures(first, p) for p in pictures])
 
 
 def _with_pictures(question: Encoded, other: Encoded) -> Encoded:
@@ -72,7 +69,7 @@ def _with_pictures(question: Encoded, other: Encoded) -> Encoded:
     better=NEITHER,
     range="0 … 1",
     judges="data set",
-    needs={"answer", "choice", "labels", "question"},
+    needs={"answer", "choice", "labels", "picture", "question"},
 )
 @dataclass(frozen=True)
 class Emap:

@@ -1,12 +1,13 @@
 """How good are the answers, and do they need the picture and the question?"""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import torch
 
 from vqa_explain.errors import Unsupported
+from vqa_explain.examples import read_image
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
 from vqa_explain.game import Game
@@ -100,10 +101,11 @@ def _credit_without(case: Case, kind: str, fills: dict[str, str]) -> float:
 
 
 def _written_without_image(case: Case) -> str:
-    """What a model that writes its answers writes about a gray picture of the same size."""
+    """What a model that writes its answers writes about gray pictures of the same sizes."""
     model = cast(OpenModel, case.task.model)
-    gray = np.full_like(case.task.encoded.picture, GRAY)
-    return model.generate(model.encode(replace(case.example, image=gray)))[0]
+    pictures = [one for one in case.example.given if one.kind == ImageFeature.kind]
+    gray = {one.name: np.full_like(read_image(one.value), GRAY) for one in pictures}
+    return model.generate(model.encode(case.example.changed(gray)))[0]
 
 
 @register_metric(
@@ -112,7 +114,7 @@ def _written_without_image(case: Case) -> str:
     better=NEITHER,
     range="0 … 1",
     judges="answer",
-    needs={"answer", "choice", "question"},
+    needs={"answer", "choice", "picture", "question"},
 )
 @dataclass(frozen=True)
 class AccuracyWithoutImage:
@@ -171,6 +173,8 @@ def hidden_by(
     if isinstance(metric, AccuracyWithoutQuestion):
         texts = [one for one in model.features if one.kind == TextFeature.kind]
         return f"every word absent, fill {text_fill or texts[0].default_fill!r}" if texts else ""
+    if not any(one.kind == ImageFeature.kind for one in model.features):
+        return ""
     if model.labels is None:
         return "a gray picture in its place"
     return f"every region absent, fill {metric.fill or hiding_fill(model)!r}"

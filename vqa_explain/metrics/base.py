@@ -79,7 +79,7 @@ class Case:
         fills: what absent players become.
         games: the one game of the example, which all metrics share; filled when first asked.
         method, attribution: the explanation, in the model's frame; `None` for metrics of answers.
-        twin: stage → the model with that share of its layers randomised (see `sanity`).
+        twin: stage → the model with that share of its layers randomized (see `sanity`).
     """
 
     task: Task
@@ -203,7 +203,11 @@ def held_by_model(model: Model) -> dict[str, bool]:
 
 
 # What a metric over the players of one kind of input needs besides what it says itself.
-_NEEDS_OF_PLAYERS = {ImageFeature.kind: {"picture"}, TextFeature.kind: {"question"}}
+_NEEDS_OF_PLAYERS = {
+    called: needs
+    for feature, needs in ((ImageFeature(), {"picture"}), (TextFeature(), {"question"}))
+    for called in (feature.kind, feature.name)
+}
 
 
 def lacking(metric: "Metric", held: Mapping[str, bool]) -> str:

@@ -81,7 +81,7 @@ def _words(case: Case) -> np.ndarray:
     source="Zhang et al. 2016, section 4.1",
     better=HIGHER,
     range="0 … 1",
-    needs={"truth"},
+    needs={"picture", "truth"},
 )
 @dataclass(frozen=True)
 class PointingGame:
@@ -100,7 +100,7 @@ class PointingGame:
     source="Arras et al. 2022, equation 1",
     better=HIGHER,
     range="0 … 1",
-    needs={"truth"},
+    needs={"picture", "truth"},
 )
 @dataclass(frozen=True)
 class RelevanceMass:
@@ -118,7 +118,7 @@ class RelevanceMass:
     source="Arras et al. 2022, equation 2",
     better=HIGHER,
     range="0 … 1",
-    needs={"truth"},
+    needs={"picture", "truth"},
 )
 @dataclass(frozen=True)
 class RelevanceRank:

@@ -22,7 +22,7 @@ from vqa_explain.registry import parameter
 STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomized, from the answer downwards
 
 
-def randomised(model: Model, share: float, seed: int, example: Example | None = None) -> Model:
+def randomized(model: Model, share: float, seed: int, example: Example | None = None) -> Model:
     """A copy of the model whose last layers, this share of its tensors of weights, are drawn anew.
 
     The last are those that a forward pass uses last, as measured, whatever order the network lists them in. Each

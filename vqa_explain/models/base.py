@@ -37,8 +37,10 @@ class Model(Protocol):
     An adapter may have these too, which are read where it does:
         given: what results depend on besides the network, such as its transform, by argument name: a resumed run
             compares it.
-        known_question: a question that the model can read, for trials; `None` where any English one will do.
-        says_pieces: whether a function of the user's divides the question, and so may leave words out.
+        known_inputs: input name → a text or row that the model can read, for trials; nothing of texts where any English
+            question will do.
+        open_inputs: whether it takes any number of inputs, and so checks by itself which an example has.
+        says_pieces: whether a function of the user's divides the texts, and so may leave words out.
         unchecked: whether the self-check waits for the first example, since it could not be tried before.
         drawn_weights: names of weights that are random, since the checkpoint lacks them.
     """

@@ -5,7 +5,7 @@ size; its scores may lie in a tuple or a dict. All of this is measured once, by 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,11 +170,12 @@ class NetworkCall:
 
     Args:
         module: the network.
-        function: calls it with pixels (B, C, H, W), and whatever else has a row for each, such as token numbers.
+        function: calls it with tensors that have a row for each example, such as pixels (B, C, H, W), token numbers
+            (B, T) or the numbers of a table (B, C).
         name: for errors.
 
     Attributes:
-        number_type: that of the pixels.
+        number_type: that of real numbers, such as pixels.
         at_once: how many rows the network takes: `None` for any number, else exactly these.
     """
 
@@ -186,14 +187,13 @@ class NetworkCall:
         self._one_number = False  # whether it gives (B,), one number for each picture
         self._changes_input = False  # by operations in place, so that it must get copies
 
-    def __call__(self, pixels: Tensor, *more: Tensor) -> Tensor:
+    def __call__(self, *given: Tensor) -> Tensor:
         """Scores (B, K)."""
         if self.at_once is None:
-            return self.once(pixels, *more)
-        given = (pixels, *more)
+            return self.once(*given)
         parts = [
             self._part(*(one[i : i + self.at_once] for one in given))
-            for i in range(0, len(pixels), self.at_once)
+            for i in range(0, len(given[0]), self.at_once)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -220,13 +220,12 @@ class NetworkCall:
             return found.reshape(rows, 1)
         return found
 
-    def measure(self, count: int | None, pixels: Tensor, *more: Tensor) -> Tensor:
-        """Finds out how the network is called, from one example, and gives its pixels as the network takes them.
+    def measure(self, count: int | None, *given: Tensor) -> None:
+        """Finds out how the network is called, from what it is given of one example (1, …).
 
         Args:
             count: the number of labels, or `None`.
-            pixels: (1, C, H, W).
-            more: what else has a row.
+            given: the tensors.
 
         Raises:
             InvalidInput: it cannot be called, or its scores cannot be found.
@@ -234,30 +233,28 @@ class NetworkCall:
         errors: list[Exception] = []
         for rows in (1, *FIXED):
             for number_type in number_types(self._module):
-                given = pixels.to(number_type)
-                output = self._tried(
-                    [one.expand(rows, *one.shape[1:]) for one in (given, *more)], errors
-                )
+                typed = [_of_type(one, number_type) for one in given]
+                output = self._tried([one.expand(rows, *one.shape[1:]) for one in typed], errors)
                 if output is None:
                     continue
                 self._path = find_scores(output, rows, count, self._name)
                 shape = taken(output, self._path, self._name).shape
-                # A network that squeezes its output gives () for one picture.
+                # A network that squeezes its output gives () for one example.
                 self._one_number = count in (None, 1) and tuple(shape) in ((rows,), ())
                 scores = self._scores(output, rows)
                 self.number_type = number_type
                 if scores.ndim == 2 and len(scores) == rows:
-                    self._choose_rows(rows, scores, given, *more)
+                    self._choose_rows(rows, scores, typed)
                 if self.at_once not in (None, 1):
                     log.warning(
-                        "model %r accepts only batches of %s pictures, so explaining it is slower",
+                        "model %r accepts only batches of %s examples, so explaining it is slower",
                         self._name,
                         self.at_once,
                     )
-                return given
+                return
             if rows == 1:
-                self._check_channels(pixels, *more)
-        shapes = " and ".join(str(tuple(one.shape)) for one in (pixels, *more))
+                self._check_channels(given)
+        shapes = " and ".join(str(tuple(one.shape)) for one in given)
         reason = (str(errors[0]).strip().splitlines() or [type(errors[0]).__name__])[0]
         raise InvalidInput(
             f"model {self._name!r} cannot be called with {shapes}: {reason}; give call= if its arguments differ"
@@ -285,14 +282,14 @@ class NetworkCall:
             errors.append(error)
             return None
 
-    def _choose_rows(self, rows: int, scores: Tensor, pixels: Tensor, *more: Tensor) -> None:
-        """Whether several pictures in one call give what each gives by itself."""
-        other = pixels.flip(-1) + pixels.std(correction=0) * _ripple(pixels)
+    def _choose_rows(self, rows: int, scores: Tensor, given: Sequence[Tensor]) -> None:
+        """Whether several examples in one call give what each gives by itself."""
         if rows > 1:
             self.at_once = rows
             return
-        single = self._tried([other, *more], [])
-        both = [torch.cat([pixels, other]), *(one.expand(2, *one.shape[1:]) for one in more)]
+        other = _another(given)
+        single = self._tried(other, [])
+        both = [torch.cat(pair) for pair in zip(given, other, strict=True)]
         try:
             together = self._tried(both, [])
         except (RuntimeError, MemoryError):  # two do not fit; one is tried again when that matters
@@ -300,7 +297,7 @@ class NetworkCall:
         if single is None or together is None or not self._agree(scores, single, together):
             self.at_once = 1
             log.warning(
-                "model %r takes one picture at a time, so explaining it is slower", self._name
+                "model %r takes one example at a time, so explaining it is slower", self._name
             )
 
     def _agree(self, first: Tensor, second: Any, together: Any) -> bool:
@@ -317,15 +314,15 @@ class NetworkCall:
         )
         return torch.allclose(found, expected, rtol=0, atol=near, equal_nan=True)
 
-    def _check_channels(self, pixels: Tensor, *more: Tensor) -> None:
+    def _check_channels(self, given: Sequence[Tensor]) -> None:
         """Refuses frames that have not the channels of the convolution that takes them."""
-        reached: list[tuple[str, int]] = []
+        reached: list[tuple[str, int, int]] = []
 
         def note(path: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
             def hook(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-                wanted, given = int(layer.in_channels), inputs[0] if inputs else None  # type: ignore[arg-type]
-                if isinstance(given, Tensor) and given.ndim == 4 and given.shape[1] != wanted:
-                    reached.append((path, wanted))
+                wanted, got = int(layer.in_channels), inputs[0] if inputs else None  # type: ignore[arg-type]
+                if isinstance(got, Tensor) and got.ndim == 4 and got.shape[1] != wanted:
+                    reached.append((path, wanted, got.shape[1]))
 
             return hook
 
@@ -335,16 +332,35 @@ class NetworkCall:
             if isinstance(layer, nn.Conv2d)
         ]
         try:
-            self._tried([pixels.to(self.number_type), *more], [])
+            self._tried([_of_type(one, self.number_type) for one in given], [])
         finally:
             for handle in handles:
                 handle.remove()
         if reached:
-            path, wanted = reached[0]
+            path, wanted, got = reached[0]
             raise InvalidInput(
-                f"the transform of model {self._name!r} gives pictures of {pixels.shape[1]} channels, and its layer "
+                f"the transform of model {self._name!r} gives pictures of {got} channels, and its layer "
                 f"{path!r} takes {wanted}; use a transform that gives {wanted}"
             )
+
+
+def _of_type(given: Tensor, number_type: torch.dtype) -> Tensor:
+    """Real numbers in this type; token numbers as they are."""
+    return given.to(number_type) if given.is_floating_point() else given
+
+
+def _another(given: Sequence[Tensor]) -> list[Tensor]:
+    """Another example of the same shapes: its real numbers differ, or where it has none, the order of its tokens."""
+    real = any(one.is_floating_point() for one in given)
+    return [_changed(one) if one.is_floating_point() or not real else one for one in given]
+
+
+def _changed(given: Tensor) -> Tensor:
+    if not given.is_floating_point():
+        return given.flip(-1)
+    if given.ndim == 4:
+        return given.flip(-1) + given.std(correction=0) * _ripple(given)
+    return given + torch.linspace(0.5, 1, given.shape[-1]).to(given)
 
 
 def _ripple(pixels: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
-"""A self-check at load: what explanations rely on is tried on tiny pictures, before anybody relies on it."""
+"""A self-check at load: what explanations rely on is tried on tiny examples, before anybody relies on it."""
 
 import hashlib
 import logging
 import os
 import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -17,12 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, OutOfMemory, Unsupported, VQAExplainError
-from vqa_explain.examples import Example
+from vqa_explain.examples import Example, read_image
+from vqa_explain.features.image import ImageFeature, Picture
 from vqa_explain.features.text import TextFeature
 from vqa_explain.memory import lacks_memory
-from vqa_explain.models.base import Model, OpenModel
+from vqa_explain.models.base import Leaves, Model, OpenModel
 from vqa_explain.models.calling import FAILURES, quantized_layer
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.matching import matched
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.weights import places
 from vqa_explain.precision import in_float64
@@ -53,7 +56,7 @@ ANSWERS = (
     "7",
     "x",
 )
-LARGER = ((336, 448),)  # (H, W) of the picture that is tried where the network takes no small ones
+LARGER = (336, 448)  # (H, W) of the picture that is tried where the network takes no small ones
 # What the checks of scores are called in messages.
 AS_CALLED = "scores equal the plain call"
 IN_BATCHES = "two in a batch score as one by one"
@@ -123,31 +126,52 @@ def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
     return model
 
 
-def check_model(model: Model, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+def check_model(model: Model, values: Mapping[str, Any] | None = None) -> None:
     """Checks what explanations rely on, with three forward passes.
 
     Blocks return to their places; scores are the network's own, of a changed frame too, in a batch as
     one by one; the tokens of words spell them; hooks, modes and random states stay as they were.
 
+    Args:
+        model: the model.
+        values: input name → the picture, text or row that is tried; by default those of `trial_values`.
+
     Raises:
         InvalidInput: a check failed.
-        Untried: the network does not take these pictures.
+        Untried: the network does not take these.
     """
-    if "pixels" not in model.capabilities:  # it sees boxes, which only its user has
+    pictures = [one.name for one in model.features if one.kind == ImageFeature.kind]
+    if pictures and "pixels" not in model.capabilities:  # it sees boxes, which only its user has
         return
-    pictures = [_picture(size) for size in sizes]
+    tried = dict(trial_values(model) if values is None else values)
     with network_held(model.module), torch.no_grad():
         before = _state(model.module)
-        encoded = _encoded(model, pictures[0])
+        encoded = _encoded(model, tried)
         theirs = _plain(model, encoded)
         # A network may put hooks on itself, or fill a table, when it first runs.
         before |= {"hooks": _hooks(model.module), "weights and buffers": places(model.module)}
         with _left_alone(model, before):
-            changed = _check_blocks(model, encoded)
-            for picture in pictures[1:]:
-                _check_blocks(model, model.encode(Example(picture, question_for(model))))
-            _check_scores(model, encoded, changed, theirs)
-            _check_words(model, pictures[0])
+            for name in pictures:
+                changed = _check_blocks(model, encoded, tried, name)
+                if values is None:  # then a picture of another shape is tried too
+                    other = {**tried, name: _picture(SIZES[1])}
+                    _check_blocks(model, model.encode(Example.of(other)), other, name)
+                _check_scores(model, encoded, changed, theirs, name)
+            if not pictures:
+                _check_batch(model, encoded, theirs)
+            _check_words(model, tried)
+
+
+def trial_values(model: Model, size: tuple[int, int] = SIZES[0]) -> dict[str, Any]:
+    """Input name → what is tried: what the model says that it can read, else a picture of this size or `QUESTION`."""
+    found: dict[str, Any] = {}
+    known = getattr(model, "known_inputs", {})
+    for feature in model.features:
+        if feature.kind == ImageFeature.kind:
+            found[feature.name] = _picture(size)
+        else:
+            found[feature.name] = known.get(feature.name, QUESTION)
+    return found
 
 
 def _check_larger(model: Model) -> None:
@@ -158,7 +182,7 @@ def _check_larger(model: Model) -> None:
         Unsupported: the adapter says why it cannot use the model.
     """
     try:
-        check_model(model, LARGER)
+        check_model(model, trial_values(model, LARGER))
     except Untried as error:
         cause = error.__cause__
         if isinstance(cause, VQAExplainError):
@@ -175,17 +199,21 @@ def _first_line(error: BaseException | None) -> str:
     return f"{type(error).__name__} {lines[0]}".strip()
 
 
-def check_first(model: Model, picture: np.ndarray) -> None:
-    """The check with pictures of the size of the first example, where no other could be tried.
+def check_first(model: Model, example: Example) -> None:
+    """The check with pictures of the sizes of the first example, where no others could be tried.
 
     Raises:
         InvalidInput: a check failed.
     """
-    size = (picture.shape[0], picture.shape[1])
+    values = matched(example, model.features, model.name)
+    for feature in model.features:
+        if feature.kind == ImageFeature.kind:
+            height, width = read_image(values[feature.name]).shape[:2]
+            values[feature.name] = _picture((height, width))
     waiting = cast(Any, model)
     waiting.unchecked = False  # the check encodes too
     try:
-        check_model(model, (size,))
+        check_model(model, values)
     except Untried as error:
         log.warning("model %r could not be checked: %s", model.name, error)
     except InvalidInput:
@@ -229,21 +257,14 @@ def _marked(picture: np.ndarray, place: tuple[float, float]) -> np.ndarray:
     return marked
 
 
-def question_for(model: Model) -> str | None:
-    """A question that the model can read, whose vocabulary may be small; `None` of one that takes none."""
-    if not any(feature.kind == TextFeature.kind for feature in model.features):
-        return None
-    return getattr(model, "known_question", None) or QUESTION
-
-
-def _encoded(model: Model, picture: np.ndarray) -> Encoded:
+def _encoded(model: Model, values: Mapping[str, Any]) -> Encoded:
     """The example, with candidates; the first token alone where answers are written.
 
     Raises:
-        Untried: the network does not take such a picture or question.
+        Untried: the network does not take such an example.
     """
     try:
-        encoded = model.encode(Example(picture, question_for(model)))
+        encoded = model.encode(Example.of(values))
         if model.labels is None:
             encoded = cast(OpenModel, model).with_answers(encoded, ANSWERS, 0)
     except OutOfMemory:
@@ -264,26 +285,35 @@ def _plain(model: Model, encoded: Encoded) -> Tensor | None:
     if not isinstance(model, Plain):
         return None
     try:
-        # Some networks change their input in place.
-        own = encoded.with_pixels(encoded.pixels.clone())
-        return in_float64(model.plain_scores(own))
+        return in_float64(model.plain_scores(_with_own_pixels(encoded)))
     except (VQAExplainError, *FAILURES) as error:
         if lacks_memory(error):
             raise
         raise Untried(str(error)) from error
 
 
-def _check_blocks(model: Model, encoded: Encoded) -> Encoded:
-    """The change of a block, carried to the picture, lies on the block.
+def _with_own_pixels(encoded: Encoded) -> Encoded:
+    """The same with copies of its frames, since some networks change their input in place."""
+    for one in encoded.inputs:
+        if isinstance(one.content, Picture):
+            copied = replace(one.content, pixels=one.content.pixels.clone())
+            encoded = encoded.replaced(one.name, copied)
+    return encoded
+
+
+def _check_blocks(model: Model, encoded: Encoded, values: Mapping[str, Any], name: str) -> Encoded:
+    """The change of a block of one picture, carried to the picture, lies on the block.
 
     Returns the example with the last block.
     """
-    picture = encoded.picture
-    margins = [int(np.ceil(1.5 * max(1.0, extent))) for extent in encoded.geometry.extents]
+    content = encoded[name].content
+    picture, geometry = content.original, content.geometry
+    margins = [int(np.ceil(1.5 * max(1.0, extent))) for extent in geometry.extents]
     for place in PLACES:
-        changed = model.encode(Example(_marked(picture, place), question_for(model)))
-        change = in_float64((changed.pixels - encoded.pixels).abs().sum(dim=1)[0]).numpy()
-        carried = encoded.geometry.to_original(np.where(change > 0.3 * change.max(), change, 0.0))
+        changed = model.encode(Example.of({**values, name: _marked(picture, place)}))
+        moved = (changed[name].content.pixels - content.pixels).abs()
+        change = in_float64(moved.sum(dim=1)[0]).numpy()
+        carried = geometry.to_original(np.where(change > 0.3 * change.max(), change, 0.0))
         if not carried.any():  # cropped away
             continue
         around = tuple(
@@ -301,21 +331,49 @@ def _check_blocks(model: Model, encoded: Encoded) -> Encoded:
     return changed
 
 
-def _check_scores(model: Model, encoded: Encoded, other: Encoded, plain: Tensor | None) -> None:
-    """Two frames in one batch score as the network itself scores the two pictures, one by one."""
-    _check_following(model, encoded, other)
-    leaves = {
-        name: torch.cat([encoded.pixels, other.pixels])
-        if name == encoded.image_name
-        else leaf.repeat(2, 1, 1)
-        for name, leaf in model.leaves(encoded).items()
+def _check_batch(model: Model, encoded: Encoded, plain: Tensor | None) -> None:
+    """An example without pictures scores as the network itself scores it, and beside another one as alone."""
+    own = model.leaves(encoded)
+    # Words in another order, and columns with other numbers.
+    other = {
+        name: leaf.flip(1) if leaf.ndim > 2 else 0.5 * leaf + 0.25 for name, leaf in own.items()
     }
+    together = {name: torch.cat([leaf, other[name]]) for name, leaf in own.items()}
+    ours = _batch_scores(model, encoded, together)
+    alone = torch.cat([in_float64(model.scores(encoded, one)) for one in (own, other)])
+    for theirs, claim in ((plain, AS_CALLED), (alone, IN_BATCHES)):
+        if theirs is None:
+            continue
+        largest = float(theirs.abs().max())
+        gap = float((ours[: len(theirs)] - theirs).abs().max())
+        if not gap <= _rounding(model, encoded) * max(1.0, largest):
+            seen = f"scores of up to {largest:.3g} differ by {gap:.3g}"
+            raise _failed_check(model, claim, seen)
+
+
+def _batch_scores(model: Model, encoded: Encoded, leaves: Leaves) -> Tensor:
+    """(2, K) the scores of a batch of two.
+
+    Raises:
+        InvalidInput: the network does not take one.
+    """
     try:
-        ours = in_float64(model.scores(encoded, leaves))
+        return in_float64(model.scores(encoded, leaves))
     except FAILURES as error:
         if lacks_memory(error):
             raise
         raise _failed_check(model, IN_BATCHES, f"a batch of two fails: {error}") from error
+
+
+def _check_scores(
+    model: Model, encoded: Encoded, other: Encoded, plain: Tensor | None, changed_input: str
+) -> None:
+    """Two frames in one batch score as the network itself scores the two pictures, one by one."""
+    _check_following(model, encoded, other)
+    both = {name: torch.cat([leaf, leaf]) for name, leaf in model.leaves(encoded).items()}
+    frames = [one[changed_input].content.pixels for one in (encoded, other)]
+    leaves = both | {changed_input: torch.cat(frames)}
+    ours = _batch_scores(model, encoded, leaves)
     if model.labels is None:
         other = cast(OpenModel, model).with_answers(other, ANSWERS, 0)
     claim = AS_CALLED
@@ -359,28 +417,34 @@ def _rounding(model: Model, encoded: Encoded) -> float:
     """What rounding may change, as a share of the largest score."""
     if quantized_layer(model.module) is not None:
         return QUANTIZED
-    kinds = {encoded.pixels.dtype, *(p.dtype for p in model.module.parameters())}
+    leaves = model.leaves(encoded).values()
+    kinds = {*(leaf.dtype for leaf in leaves), *(p.dtype for p in model.module.parameters())}
     return max(ROUNDING.get(kind, 0.0) for kind in kinds)
 
 
-def _check_words(model: Model, picture: np.ndarray) -> None:
-    """The tokens of every word spell it, or the question is refused."""
-    if question_for(model) is None:
+def _check_words(model: Model, values: Mapping[str, Any]) -> None:
+    """The tokens of every word of each text spell it, or the text is refused."""
+    if getattr(model, "says_pieces", False):  # the user's function may leave words out
         return
-    for question in SCRIPTS:
-        try:
-            encoded = model.encode(Example(picture, question))
-        except (InvalidInput, Unsupported) as error:
-            log.debug("model %r refuses %r: %s", model.name, question, error)
-            continue
-        if getattr(model, "says_pieces", False):  # the user's function may leave words out
-            continue
-        spelled = "".join(c for word in encoded.words for c in word.text if c.isalnum())
-        asked = "".join(c for c in question if c.isalnum())
-        if spelled != asked:
-            raise _failed_check(
-                model, "the tokens of words spell them", f"{question!r} is read as {spelled!r}"
-            )
+    for feature in model.features:
+        if feature.kind == TextFeature.kind:
+            for text in SCRIPTS:
+                _check_words_of(model, {**values, feature.name: text}, feature.name)
+
+
+def _check_words_of(model: Model, values: Mapping[str, Any], name: str) -> None:
+    text = values[name]
+    try:
+        encoded = model.encode(Example.of(values))
+    except (InvalidInput, Unsupported) as error:
+        log.debug("model %r refuses %r: %s", model.name, text, error)
+        return
+    spelled = "".join(c for word in encoded[name].content.words for c in word.text if c.isalnum())
+    asked = "".join(c for c in text if c.isalnum())
+    if spelled != asked:
+        raise _failed_check(
+            model, "the tokens of words spell them", f"{text!r} is read as {spelled!r}"
+        )
 
 
 @contextmanager

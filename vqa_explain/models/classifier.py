@@ -30,11 +30,10 @@ from vqa_explain.models.maps import last_map, positions_by, sequence_positions
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.outputs import check_count, check_raw, in_graph, kind_of_outputs
 from vqa_explain.models.sharing import holds_network
+from vqa_explain.models.sources import GRID
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.transforms import picture_reader, timm_labels
 from vqa_explain.models.unwrapping import placed
-
-GRID = (7, 7)  # the regions of a classifier that has no division of its own
 
 
 @holds_network
@@ -105,16 +104,16 @@ class ClassifierModel:
     def encode(self, example: Example) -> Encoded:
         picture = read_image(example.image)
         pixels, geometry = self._pictures.read(picture)
-        pixels = pixels.to(self.device, self._network.number_type)
         if not self._checked:
-            pixels = self._network.measure(len(self.labels) or None, pixels)
+            self._network.measure(len(self.labels) or None, pixels.to(self.device))
+        pixels = pixels.to(self.device, self._network.number_type)
         frame = geometry.frame
         grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
         image = Picture(picture, pixels, geometry, grid)
         encoded = Encoded(example, read_inputs(self.features, image))
         self._check_output(encoded)
         if self.unchecked:
-            check_first(self, picture)
+            check_first(self, Example(example.image))  # it may bring a question
         return replace(encoded, labels=self.labels)
 
     def _check_output(self, encoded: Encoded) -> None:

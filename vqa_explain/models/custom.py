@@ -1,4 +1,4 @@
-"""A network of one's own over a picture and a question."""
+"""A network of one's own over pictures, texts and rows of tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.examples import Example, read_image
+from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
-from vqa_explain.features.image import ImageFeature, Picture, baseline, fill_in
-from vqa_explain.features.text import Text, TextFeature, Token
-from vqa_explain.features.words import Word
+from vqa_explain.features.image import ImageFeature
 from vqa_explain.memory import lacks_memory
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Leaves, check_finite, described
@@ -26,19 +24,20 @@ from vqa_explain.models.calling import (
     without_gradients,
 )
 from vqa_explain.models.checking import check_first, checked, warn_unchecked
-from vqa_explain.models.classifier import GRID
+from vqa_explain.models.embeddings import Embeddings, find_embedding
 from vqa_explain.models.encoded import Encoded, read_inputs
+from vqa_explain.models.inputs import Image, Spec, Text, read_specs
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.maps import last_map, sequence_positions
+from vqa_explain.models.matching import NOUNS, matched
 from vqa_explain.models.network import choose_device, parameters_frozen
 from vqa_explain.models.outputs import check_raw, in_graph, kind_of_outputs
-from vqa_explain.models.own_text import Split, read_own
+from vqa_explain.models.own_text import Split
 from vqa_explain.models.sharing import holds_network
-from vqa_explain.models.transforms import picture_reader
+from vqa_explain.models.sources import Source, TextSource, source_of
 from vqa_explain.models.unwrapping import home_of, placed, unwrapped
-from vqa_explain.models.wording import all_absent, read_question, stand_in, words_replaced
 
-Call = Callable[[nn.Module, Tensor, Tensor], Any]
+Call = Callable[..., Any]
 # Why methods that differentiate refuse an example whose words reach the answer by another way too.
 READS_NUMBERS = (
     "for this example, its network uses the token numbers besides the one word embedding, as a mask "
@@ -55,37 +54,34 @@ SAME_STEPS = 8
 
 @holds_network
 class CustomModel:
-    """Any network that gives answer scores (B, K) for pixels (B, C, H, W) and token numbers (B, T).
+    """Any network that gives answer scores (B, K) for pictures, texts and rows of tables, each given as one tensor.
 
-    Its scores may be in a tuple or dict, and it may take one picture at a time: see `models.calling`.
+    Its scores may be in a tuple or dict, and it may take one example at a time: see `models.calling`.
 
-    The word embeddings become a leaf by a hook on the network's embedding layer, so that gradients reach words and
-    pixels in one backward pass and the network's own code need not change. Whether the network uses the token numbers
-    in another way too, such as a mask of padding or a second embedding, is measured with every example. Gradients would
-    miss that part, so methods that need them refuse such an example. Other examples are not affected.
+    Word embeddings become leaves by a hook on the network's embedding layer, so that gradients reach words, pixels and
+    columns in one backward pass and the network's own code need not change. Which of the layer's calls is for which
+    text is measured. Whether the network uses the token numbers in another way too, such as a mask of padding or a
+    second embedding, is measured with every example. Gradients would miss that part, so methods that need them refuse
+    such an example. Other examples are not affected.
 
     Args:
-        module: the network.
-        image: how a picture becomes its input: a torchvision transform, weights' preset, or transformers processor.
-        text: how a question becomes numbers: a vocabulary {word: number} for lower-case words, "<unk>" for others and
-            "<pad>" for absent ones; a transformers tokenizer; or a function of the question that gives
-            (piece, number) pairs, or numbers alone if `words` says the pieces.
+        module: the network. It is called with one tensor for each input, in order.
+        inputs: name → `Image`, `Text` or `Table`: any number of each, in the order in which the network takes them.
+        image, text: the short form of one picture, one question or both: `image` is the transform of an `Image` named
+            "image", and `text` the vocabulary of a `Text` named "question".
         labels: the K answers, in the order of the network's scores: see `models.labels`.
         outputs: what the scores are: "softmax", logits of answers that exclude each other (the default of several);
             "sigmoid", of each answer by itself; or "real", numbers without probabilities.
-        embedding: path of the word embedding in the network (default: its one `nn.Embedding`).
-        call: calls the network where `module(pixels, tokens)` will not do, for example
+        embedding, absent, words: of the short form: see `Text`.
+        call: calls the network where `module(*tensors)` will not do, for example
             `lambda module, pixels, tokens: module(pixels, tokens, lengths)`.
-        absent: the number that stands for an absent word (default: "<pad>", the tokenizer's mask or pad, or 0).
         name: for lists.
         device: by default the fastest there is.
-        words: a function that splits a question into its pieces, such as `str.split` or `jieba.lcut`;
-            by default Unicode's rules: see `features.words`.
         check: whether to try at once what explanations rely on: see `models.checking`.
 
     Raises:
-        InvalidInput: there is not just one embedding and no path, labels cannot be used, or there is one and `outputs`
-            does not say what it is.
+        InvalidInput: inputs are given in two ways or in none, there is not just one embedding and no path, labels
+            cannot be used, or there is one and `outputs` does not say what it is.
     """
 
     family = "custom"
@@ -97,9 +93,10 @@ class CustomModel:
         self,
         module: nn.Module,
         *,
-        image: Any,
-        text: Mapping[str, int] | Callable[[str], Sequence[int]] | Any,
         labels: Any,
+        inputs: Mapping[str, Spec] | None = None,
+        image: Any = None,
+        text: Mapping[str, int] | Callable[[str], Sequence[int]] | Any = None,
         embedding: str | None = None,
         call: Call | None = None,
         absent: int | None = None,
@@ -110,143 +107,143 @@ class CustomModel:
         check: bool = True,
     ) -> None:
         self.labels: tuple[str, ...] = read_labels(labels)
+        of_text = {"words": words, "absent": absent, "embedding": embedding}
+        specs = _short_form(image, text, of_text) if inputs is None else read_specs(inputs)
+        if inputs is not None:
+            _refuse_short_form({"image": image, "text": text, **of_text})
         module = unwrapped(module)
         self.name = name or type(module).__name__
         self.device = home_of(module, choose_device(device))
-        check_arguments(module, ("a picture", "a question"), self.name, call)
         self.module = placed(module, self.device, self.name)
-        self.features: tuple[Feature, ...] = (
-            ImageFeature(),
-            TextFeature(fills=("mask",), default_fill="mask"),
-        )
+        self._sources = self._sources_of(specs)
+        self._texts = [one for one in self._sources if isinstance(one, TextSource)]
+        self.features: tuple[Feature, ...] = tuple(one.feature for one in self._sources)
+        check_arguments(module, tuple(NOUNS[one.kind] for one in self.features), self.name, call)
         # What results depend on besides the network: a resumed run compares it.
-        self.given = {"image": image, "text": text, "call": call, "absent": absent, "words": words}
-        self._pictures = picture_reader(image, self.name)
-        self._text, self._split = _numbered_vocabulary(text), words
-        self._call = call or (lambda network, pixels, tokens: network(pixels, tokens))
-        self._embedding = self._find(embedding)
+        of_inputs = {one.feature.name: one.given for one in self._sources}
+        self.given = {"inputs": of_inputs, "call": call}
+        self._call = call or (lambda network, *tensors: network(*tensors))
         self.kind = kind_of_outputs(
             outputs, getattr(module, "config", None), len(self.labels), self.name
         )
-        self._absent = self._stand_in() if absent is None else absent
         self._checked = False
         self._network = NetworkCall(self.module, self._raw, self.name)
+        self._embeddings = Embeddings([one.layer for one in self._texts], self.name)
+        if not any(one.kind == ImageFeature.kind for one in self.features):
+            self.capabilities = self.capabilities - {"pixels"}
         if quantized_layer(self.module) is not None:
             self.capabilities = without_gradients(self.capabilities)
         self.unchecked = False  # whether the self-check waits for the first example
         if check:
-            checked(self, image)
+            read_by = inputs if inputs is not None else image
+            checked(self, text if read_by is None else read_by)
         else:
             warn_unchecked(self.name)
 
+    def _sources_of(self, specs: Mapping[str, Spec]) -> tuple[Source, ...]:
+        found = []
+        for name, spec in specs.items():
+            layer = None
+            if isinstance(spec, Text):
+                layer = find_embedding(self.module, spec.embedding, self.name)
+            found.append(source_of(name, spec, self.name, layer))
+        return tuple(found)
+
     @property
     def at_once(self) -> int | None:
-        """How many pictures the network takes in one call, exactly; `None` for any number."""
+        """How many examples the network takes in one call, exactly; `None` for any number."""
         return self._network.at_once
 
-    def _find(self, path: str | None) -> nn.Module:
-        found = [
-            name for name, part in self.module.named_modules() if isinstance(part, nn.Embedding)
-        ]
-        if path is None and len(found) != 1:
-            raise InvalidInput(
-                f"model {self.name!r} has {len(found)} embedding layers ({', '.join(found) or 'none'}); name that of "
-                "its words with embedding="
-            )
-        try:
-            result: nn.Module = self.module.get_submodule(path if path is not None else found[0])
-            return result
-        except AttributeError as error:
-            raise InvalidInput(
-                f"model {self.name!r} has no layer {path!r}; its embeddings: {found}"
-            ) from error
-
-    def _stand_in(self) -> int:
-        if isinstance(self._text, Mapping):
-            result: int = self._text.get("<pad>", 0)
-            return result
-        return stand_in(self._text, "mask") if hasattr(self._text, "mask_token_id") else 0
-
     def encode(self, example: Example) -> Encoded:
-        ids, tokens, words = self._read(example.question)
-        picture = read_image(example.image)
-        pixels, geometry = self._pictures.read(picture)
-        pixels, frame = pixels.to(self.device, self._network.number_type), geometry.frame
-        ids = ids.to(self.device)
+        values = matched(example, self.features, self.name)
+        contents = self._read(values)
         if not self._checked:
-            pixels = self._network.measure(len(self.labels), pixels, ids)
-        grid = (min(GRID[0], frame[0]), min(GRID[1], frame[1]))
-        image = Picture(picture, pixels, geometry, grid)
-        text = Text(str(example.question), ids, tokens, words)
-        encoded = Encoded(example, read_inputs(self.features, image, text), self.labels)
+            number_type = self._network.number_type
+            self._network.measure(len(self.labels), *self._tensors(contents))
+            if self._network.number_type != number_type:
+                contents = self._read(values)
+        encoded = Encoded(example, read_inputs(self.features, *contents), self.labels)
         if not self._checked:
             self._check(encoded)
             self._checked = True
         # Nothing of this is kept: what one example is told must not depend on those before it.
-        if not self._embedding_says_all(encoded):
+        if not all(self._embedding_says_all(encoded, number) for number in range(len(self._texts))):
             # Its scores depend on these numbers, so it is never put in a batch with another question.
-            encoded = replace(encoded, state=ids, refusals={"gradients": READS_NUMBERS})
+            refusals = {"gradients": READS_NUMBERS}
+            encoded = replace(encoded, state=READS_NUMBERS, refusals=refusals)
         if self.unchecked:
-            check_first(self, picture)
+            check_first(self, example)
         return encoded
 
+    def _read(self, values: Mapping[str, Any]) -> list[Any]:
+        """What the features know of each input's value."""
+        number_type = self._network.number_type
+        return [
+            one.read(values[one.feature.name], self.device, number_type) for one in self._sources
+        ]
+
+    def _tensors(self, contents: Sequence[Any]) -> list[Tensor]:
+        """(1, …) what the network is called with for each input."""
+        return [one.tensor(content) for one, content in zip(self._sources, contents, strict=True)]
+
+    def _given(self, encoded: Encoded) -> list[Tensor]:
+        """The same of an example."""
+        return self._tensors([one.content for one in encoded.inputs])
+
     @torch.no_grad()
-    def _embedding_says_all(self, encoded: Encoded) -> bool:
-        """Whether changed words give the same scores by their embeddings alone as by their token numbers.
+    def _embedding_says_all(self, encoded: Encoded, number: int) -> bool:
+        """Whether changed words of a text give the same scores by their embeddings alone as by their token numbers.
 
         Tried with all words absent, with every second one absent, and with the words moved by one place. Special tokens
         stay, since a network may find the end of the question by them.
         """
-        nobody = all_absent(encoded.ids, encoded.tokens, self._absent)
-        even = torch.arange(encoded.ids.shape[1], device=self.device) % 2 == 0
-        own = [place for place, token in enumerate(encoded.tokens) if token.word >= 0]
-        moved = encoded.ids.clone()
+        source = self._texts[number]
+        text = encoded[source.feature.name].content
+        nobody = source.nobody(text)
+        even = torch.arange(text.ids.shape[1], device=self.device) % 2 == 0
+        own = [place for place, token in enumerate(text.tokens) if token.word >= 0]
+        moved = text.ids.clone()
         moved[:, own] = moved[:, own].roll(1, dims=1)
-        rows = (nobody, torch.where(even, nobody, encoded.ids), moved)
-        return all(self._same_by_embedding(encoded, row) for row in rows)
+        rows = (nobody, torch.where(even, nobody, text.ids), moved)
+        return all(self._same_by_embedding(encoded, number, row) for row in rows)
 
-    def _same_by_embedding(self, encoded: Encoded, ids: Tensor) -> bool:
-        """Whether token numbers (1, T) give the same scores as their embeddings beside the question's own numbers.
+    def _same_by_embedding(self, encoded: Encoded, number: int, ids: Tensor) -> bool:
+        """Whether token numbers (1, T) of a text give the same scores as their embeddings beside the text's own.
 
         They are tried one row at a time, since more may not fit into the memory.
 
         Raises:
             NonFiniteScore: by the embeddings alone the network answers NaN or infinity.
         """
+        source = self._texts[number]
+        changed = list(self._given(encoded))
+        changed[self._sources.index(source)] = ids
         try:
-            plain = self._network(encoded.pixels.clone(), ids)
+            plain = self._network(*changed)
         except FAILURES as error:  # such as a length of 0, which embeddings do not have
             if lacks_memory(error):
                 raise
             return False
-        found = self._network(encoded.pixels.clone(), encoded.ids, self._embedding(ids))
+        embedded = [one.leaf(encoded[one.feature.name].content) for one in self._texts]
+        embedded[number] = source.embedded(ids)
+        found = self._network(*self._given(encoded), *embedded)
         if bool(torch.isfinite(plain).all()):
             check_finite(found, "the model's answer to other words")
         largest = float(plain.abs().nan_to_num(0, 0, 0).max())
         near = SAME_STEPS * torch.finfo(plain.dtype).eps * largest
         return torch.allclose(found, plain, rtol=0, atol=near, equal_nan=True)
 
-    def _read(self, question: object) -> tuple[Tensor, tuple[Token, ...], tuple[Word, ...]]:
-        if hasattr(self._text, "convert_ids_to_tokens"):
-            return read_question(self._text, question, None, self.name)
-        return read_own(self._text, self._split, question)
-
     def _check(self, encoded: Encoded) -> None:
         """The network's answer has one score per label, and its words pass through the embedding."""
-        calls: list[tuple[int, ...]] = []
-        handle = self._embedding.register_forward_hook(
-            lambda _m, _i, output: calls.append(tuple(output.shape))
-        )
+        given = self._given(encoded)
+        # Any real number will do, to see the last step of the network.
+        real = next((i for i, one in enumerate(given) if one.is_floating_point()), None)
 
-        def once(pixels: Tensor) -> Tensor:
-            calls.clear()
-            return self._network(pixels, encoded.ids)
+        def once(tensor: Tensor) -> Tensor:
+            return self._network(*(tensor if i == real else one for i, one in enumerate(given)))
 
-        try:
-            with parameters_frozen(self.module):
-                scores = in_graph(once, encoded.pixels)
-        finally:
-            handle.remove()
+        with parameters_frozen(self.module):
+            scores = self.plain_scores(encoded) if real is None else in_graph(once, given[real])
         if scores.ndim != 2 or len(scores) != 1:
             raise InvalidInput(
                 f"model {self.name!r} gives {tuple(scores.shape)}, not scores (B, K); give call= that returns them"
@@ -255,13 +252,12 @@ class CustomModel:
             raise InvalidInput(
                 f"model {self.name!r} has {scores.shape[1]} scores and {len(self.labels)} labels were given"
             )
+        texts = [self._sources.index(one) for one in self._texts]
+        self._embeddings.measure(self._network, given, texts, self.at_once or 1)
+        if real is None:  # the graph begins at the embeddings, which are known now
+            with parameters_frozen(self.module):
+                scores = self._by_words(encoded)
         check_raw(scores, self.kind, self.name)
-        rows = self.at_once or 1
-        if len(calls) != 1 or len(calls[0]) != 3 or calls[0][:2] != (rows, encoded.ids.shape[1]):
-            raise Unsupported(
-                f"the embedding of model {self.name!r} gave {calls}, not one (B, T, D) for the question; name the "
-                "right one with embedding="
-            )
         leaves = self.leaves(encoded)
 
         def differentiable(*values: Tensor) -> Tensor:
@@ -270,52 +266,69 @@ class CustomModel:
         if not has_gradients(self.module, differentiable, list(leaves.values())):
             self.capabilities = without_gradients(self.capabilities)
 
-    def _raw(self, pixels: Tensor, ids: Tensor, *words: Tensor) -> Any:
-        """What the network gives, with word embeddings (B, T, D) in place of its own if they are given."""
-        with words_replaced(self._embedding, words[0]) if words else nullcontext():
-            return self._call(self.module, pixels, ids)
+    def _by_words(self, encoded: Encoded) -> Tensor:
+        """The scores of an example without real numbers, in the graph of its embeddings if there is one."""
+        given = self._given(encoded)
+        first, *others = (one.leaf(encoded[one.feature.name].content) for one in self._texts)
+        result: Tensor = in_graph(lambda words: self._network(*given, words, *others), first)
+        return result
+
+    def _raw(self, *given: Tensor) -> Any:
+        """What the network gives, with word embeddings (B, T, D) of each text in place of its own if they are given."""
+        count = len(self._sources)
+        tensors, embedded = given[:count], given[count:]
+        with self._embeddings.replaced(embedded) if embedded else nullcontext():
+            return self._call(self.module, *tensors)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        return self._network(encoded.pixels.clone(), encoded.ids)
+        return self._network(*self._given(encoded))
 
     @property
     def says_pieces(self) -> bool:
-        """Whether a function of the user's says the question's pieces."""
-        reads = hasattr(self._text, "convert_ids_to_tokens")
-        return not isinstance(self._text, Mapping) and not reads
+        """Whether a function of the user's says the pieces of a text."""
+        return any(one.says_pieces for one in self._texts)
 
     @property
-    def known_question(self) -> str | None:
-        """A question of words that the vocabulary knows; `None` where the usual one will do."""
-        if not isinstance(self._text, Mapping) or "<unk>" in self._text:
-            return None
-        known = [w for w in self._text if isinstance(w, str) and w.isalpha() and w == w.lower()]
-        return " ".join(known[:5]) or None
+    def known_inputs(self) -> dict[str, Any]:
+        """Input name → a value that it can surely read, where not any will do."""
+        known = {one.feature.name: one.known for one in self._sources}
+        return {name: value for name, value in known.items() if value is not None}
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        return {"image": encoded.pixels.clone(), "question": self._embedding(encoded.ids).detach()}
+        return {
+            one.feature.name: one.leaf(encoded[one.feature.name].content) for one in self._sources
+        }
 
     def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
-        ids = all_absent(encoded.ids, encoded.tokens, self._absent)
-        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
-        return {"image": image, "question": self._embedding(ids).detach()}
+        return {
+            one.name: source.baseline(one.content, fills[one.name], seed)
+            for one, source in zip(encoded.inputs, self._sources, strict=True)
+        }
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
-        words = leaves["question"]
         # cuDNN's recurrent layers have no backward pass in evaluation.
         plain = any(isinstance(part, nn.RNNBase) for part in self.module.modules())
         fast = torch.backends.cudnn.flags(enabled=False) if plain else nullcontext()
+        tensors = [self._tensor_of(encoded, one, leaves[one.feature.name]) for one in self._sources]
+        embedded = [leaves[one.feature.name] for one in self._texts]
         with parameters_frozen(self.module), fast:
-            return self._network(leaves["image"], self._numbers(encoded, words), words)
+            return self._network(*tensors, *embedded)
 
-    def _numbers(self, encoded: Encoded, words: Tensor) -> Tensor:
-        """Token numbers (B, T) of word embeddings (B, T, D): the question's own, or absent where they say so."""
-        ids = encoded.ids.expand(len(words), -1)
+    def _tensor_of(self, encoded: Encoded, source: Source, leaf: Tensor) -> Tensor:
+        """(B, …) what the network is called with for a leaf (B, …).
+
+        Of word embeddings that is the text's own token numbers, or those of absent words where they matter and the
+        embeddings say so.
+        """
+        if not isinstance(source, TextSource):
+            return leaf
+        text = encoded[source.feature.name].content
+        ids: Tensor = text.ids.expand(len(leaf), -1)
         if encoded.state is None:  # the numbers do not matter
             return ids
-        nobody = all_absent(encoded.ids, encoded.tokens, self._absent)
-        own, blank = self._embedding(encoded.ids), self._embedding(nobody)
-        gone = (words == blank).all(dim=-1) & ~(words == own).all(dim=-1)
+        nobody = source.nobody(text)
+        own, blank = source.embedded(text.ids), source.embedded(nobody)
+        gone = (leaf == blank).all(dim=-1) & ~(leaf == own).all(dim=-1)
         return torch.where(gone, nobody, ids)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
@@ -336,22 +349,35 @@ class CustomModel:
         fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
-        pixels = fill_in(encoded.pixels, present["image"].elements, fills["image"], seed)
-        said = present["question"].elements
-        return self._network(pixels, torch.where(said, encoded.ids, self._absent))
+        tensors = [
+            source.present(one.content, present[one.name].elements, fills[one.name], seed)
+            for one, source in zip(encoded.inputs, self._sources, strict=True)
+        ]
+        return self._network(*tensors)
 
 
-def _numbered_vocabulary(text: Any) -> Any:
-    """A vocabulary that is a list of words as {word: place}; anything else as it is.
+def _short_form(image: Any, text: Any, of_text: Mapping[str, Any]) -> dict[str, Spec]:
+    """The inputs of a network over one picture, one question or both.
 
     Raises:
-        InvalidInput: it is neither a vocabulary, nor a tokenizer, nor a function.
+        InvalidInput: there is neither.
     """
-    if isinstance(text, list | tuple) and text and all(isinstance(word, str) for word in text):
-        return {word: place for place, word in enumerate(text)}
-    if not isinstance(text, Mapping) and not callable(text):
+    found: dict[str, Spec] = {}
+    if image is not None:
+        found["image"] = Image(image)
+    if text is not None:
+        found["question"] = Text(text, **of_text)
+    if not found:
         raise InvalidInput(
-            f"text= must be a vocabulary {{word: number}}, a transformers tokenizer or a function, not "
-            f"{type(text).__name__}"
+            "nothing says what the network takes; give inputs= by name, or image= and text="
         )
-    return text
+    return found
+
+
+def _refuse_short_form(given: Mapping[str, Any]) -> None:
+    """Refuses arguments of the short form beside `inputs`."""
+    named = next((name for name, value in given.items() if value is not None), None)
+    if named is not None:
+        raise InvalidInput(
+            f"inputs= says what the network takes, so {named}= has no place beside it; give it to vx.Image or vx.Text"
+        )

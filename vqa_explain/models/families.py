@@ -106,6 +106,10 @@ def _lxmert(adapter: Adapter, module: Any, tokenizer: Any, options: Options) -> 
     return adapter(module, tokenizer, options.boxes, options.labels, name, device, outputs)
 
 
+def _text_classifier(adapter: Adapter, module: Any, tokenizer: Any, options: Options) -> Model:
+    return adapter(module, tokenizer, options.labels, options.name, options.device, options.outputs)
+
+
 def _clip(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
     if options.labels is not None:
         from vqa_explain.models.clip import zero_shot
@@ -190,11 +194,21 @@ FAMILIES = {
         auto="AutoModelForImageClassification",
         processor="AutoImageProcessor",
     ),
+    "text classifier": Family(
+        "text classifiers of transformers: BERT, RoBERTa, DistilBERT, DeBERTa, GPT-2 and their like",
+        ("*ForSequenceClassification",),
+        "text_classifier:TextClassifierModel",
+        _text_classifier,
+        auto="AutoModelForSequenceClassification",
+        processor="AutoTokenizer",
+        refuses=(*TRANSFORMERS, "interactions"),
+        note="attention, rollout and relevance read networks of one stream that answer from one token, as BERT does",
+    ),
     "custom": Family(
-        "your own network over picture and question: vqa_explain.CustomModel",
+        "your own network over pictures, texts and tables: vqa_explain.CustomModel",
         (),
         "custom:CustomModel",
         lambda adapter, module, *_: module,
-        note="guided rules need ReLUs, deep_lift a network without attention",
+        note="guided rules need ReLUs, deep_lift a network without attention, and methods over pixels a picture",
     ),
 }

@@ -40,6 +40,22 @@ def read_own(
     return torch.tensor([numbers], dtype=torch.long), tokens, grouped
 
 
+def numbered_vocabulary(text: Any) -> Any:
+    """A vocabulary that is a list of words as {word: place}; anything else as it is.
+
+    Raises:
+        InvalidInput: it is neither a vocabulary, nor a tokenizer, nor a function.
+    """
+    if isinstance(text, list | tuple) and text and all(isinstance(word, str) for word in text):
+        return {word: place for place, word in enumerate(text)}
+    if not isinstance(text, Mapping) and not callable(text):
+        raise InvalidInput(
+            f"text= must be a vocabulary {{word: number}}, a transformers tokenizer or a function, not "
+            f"{type(text).__name__}"
+        )
+    return text
+
+
 def _by_vocabulary(
     vocabulary: Mapping[str, int], question: str, own: tuple[Word, ...] | None
 ) -> tuple[tuple[Word, ...], list[int]]:

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -110,12 +111,13 @@ def all_absent(ids: Tensor, tokens: tuple[Token, ...], absent: int) -> Tensor:
 
 
 @contextmanager
-def words_replaced(embedding: nn.Module, words: Tensor) -> Iterator[None]:
-    """Whatever token numbers the embedding is asked for inside, it gives `words`.
+def words_replaced(embedding: nn.Module, *words: Tensor) -> Iterator[None]:
+    """Whatever token numbers the embedding is asked for inside, it gives `words`, of several texts in turn.
 
     Networks that take no embeddings get a differentiable text leaf so. It is a copy: some change it in place.
     """
-    handle = embedding.register_forward_hook(lambda *_: words.clone())
+    turns = cycle(words)
+    handle = embedding.register_forward_hook(lambda *_: next(turns).clone())
     try:
         yield
     finally:

@@ -124,7 +124,7 @@ def train(
             group["lr"] = vilt.learning_rate(step, steps, rate)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             states = vilt.hidden_states(
-                model, vilt.normalise(pixels), asked, kept if hide else None
+                model, vilt.normalize(pixels), asked, kept if hide else None
             )
             scores = vilt.logits(model, states[-1])
             loss = F.cross_entropy(scores, answer[rows])

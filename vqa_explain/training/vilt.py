@@ -213,7 +213,7 @@ def logits(model: ViltForQuestionAnswering, last: Tensor) -> Tensor:
     return model.classifier(model.vilt.pooler(model.vilt.layernorm(last)))
 
 
-def normalise(pixels: Tensor) -> Tensor:
+def normalize(pixels: Tensor) -> Tensor:
     """uint8 pixels to the range -1 … 1, as the processor does with mean and deviation 0.5."""
     return pixels.float() / 127.5 - 1.0
 
@@ -238,7 +238,7 @@ def loss(
     model: ViltForQuestionAnswering, heads: Heads | None, batch: Batch, ids: Tensor, kept: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Total loss, and whether each answer is right (B,)."""
-    states = hidden_states(model, normalise(batch.pixels), ids, kept)
+    states = hidden_states(model, normalize(batch.pixels), ids, kept)
     scores = logits(model, states[-1])
     total = F.cross_entropy(scores, batch.answer)
     if heads is not None:

@@ -13,7 +13,7 @@ from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.parts import PicturePart, TablePart, TextPart
+from vqa_explain.features.parts import PicturePart, TablePart
 from vqa_explain.games.progress import Progress
 from vqa_explain.methods import create
 from vqa_explain.methods.base import check_support
@@ -427,7 +427,7 @@ class Desk:
             if fetch != self._fetch_number:
                 return
             self.examples.append(example)
-            title = _text_of(example) or example.id or f"example {len(self.examples)}"
+            title = example.asked or example.id or f"example {len(self.examples)}"
             self._set_entries([*self._entries, Entry(title[:LONGEST_TITLE])])
 
     def _set_entries(self, entries: list[Entry]) -> None:
@@ -648,12 +648,6 @@ class Desk:
 def _job_name(index: int) -> str:
     """One name for each example: a new job for it takes the place of the old one."""
     return f"explain {index}"
-
-
-def _text_of(example: Example) -> str:
-    """What is asked: the texts that are not fixed."""
-    texts = (one.value for one in example.given if one.kind == TextPart.kind and not one.fixed)
-    return " · ".join(texts)
 
 
 def _answer_of(kept: KeptExplanation, answer: AskedAnswer) -> AskedAnswer:

@@ -1,4 +1,4 @@
-"""A convolutional network on a CPU, whose convolutions do what follows them: normalise, add, activate.
+"""A convolutional network on a CPU, whose convolutions do what follows them: normalize, add, activate.
 
 Each of these is a way of a whole layer's output through memory, and memory is what such a network waits for. oneDNN
 does them where the convolution writes its output. The network runs as it is, by its own code: `follow` notes, of one
@@ -248,7 +248,7 @@ def _extend(plan: Plan, number: int, made: _Convolution) -> None:
     if (
         after is not None
         and operations[after].settled
-        and (scale := _normalisation(*operations[after].args, **operations[after].options))
+        and (scale := _normalization(*operations[after].args, **operations[after].options))
     ):
         made.weight, made.bias = (
             w.detach() for w in fuse_conv_bn_weights(made.weight, made.bias, *scale)
@@ -300,7 +300,7 @@ def _convolution(
     return _Convolution(weight.detach(), given, (padding, stride, dilation, groups))
 
 
-def _normalisation(
+def _normalization(
     _x: Any,
     mean: Tensor | None,
     variance: Tensor | None,

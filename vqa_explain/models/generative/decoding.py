@@ -3,13 +3,13 @@
 import inspect
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import Unsupported
 from vqa_explain.models.candidates import Candidates, log_probabilities
+from vqa_explain.models.network import method_replaced
 from vqa_explain.models.transformer import to_back
 
 KNOWN = {"inputs_embeds", "attention_mask", "position_ids"}  # what a decoder receives
@@ -22,13 +22,13 @@ class Prompted:
     Attributes:
         states: (B, N, D) embeddings.
         positions: (B, N), or (A, B, N) with A axes; B may be 1 for all.
-        heard: (B, N) bool, what may be attended to.
+        attended: (B, N) bool, what may be attended to.
         mask: a mask (B, 1, N, N) of the model's own, or several by name, or `None` for causal attention.
     """
 
     states: Tensor
     positions: Tensor
-    heard: Tensor
+    attended: Tensor
     mask: Any
 
     def times(self, index: Tensor) -> "Prompted":
@@ -36,11 +36,11 @@ class Prompted:
         some = self.positions.shape[-2] > 1
         positions = self.positions[..., index if some else torch.zeros_like(index), :]
         mask = _each(self.mask, lambda m: m[index if len(m) > 1 else torch.zeros_like(index)])
-        return Prompted(self.states[index], positions, self.heard[index], mask)
+        return Prompted(self.states[index], positions, self.attended[index], mask)
 
-    def hidden(self, heard: Tensor) -> "Prompted":
-        """With only what is in `heard` (B, N) bool attended to."""
-        return replace(self, heard=self.heard & heard)
+    def hidden(self, attended: Tensor) -> "Prompted":
+        """With only what is in `attended` (B, N) bool attended to."""
+        return replace(self, attended=self.attended & attended)
 
     def kept(self, present: Tensor) -> "Prompted":
         """With only what is in `present` (B, N) bool in the sequence; shorter rows get fillers at their start."""
@@ -57,8 +57,8 @@ class Prompted:
             )
             return rows.gather(3, order[:, None, None].expand(-1, 1, order.shape[1], -1))
 
-        heard = (self.heard & present).gather(1, order)
-        return Prompted(states, positions, heard, _each(self.mask, smaller))
+        attended = (self.attended & present).gather(1, order)
+        return Prompted(states, positions, attended, _each(self.mask, smaller))
 
 
 def _each(mask: Any, change: Any) -> Any:
@@ -99,7 +99,7 @@ class Decoding:
                 )
             return BaseModelOutputWithPast(last_hidden_state=given["inputs_embeds"])
 
-        with patch.object(self.decoder, "forward", catch):
+        with method_replaced(self.decoder, "forward", catch):
             self.module.base_model(**inputs, use_cache=False)
         more = [
             k for k, v in caught.items() if k not in KNOWN and isinstance(v, Tensor | list | tuple)
@@ -125,11 +125,11 @@ class Decoding:
 
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:
         """The decoder's output for a sequence."""
-        heard, mask = given.heard, given.heard.long()
+        attended, mask = given.attended, given.attended.long()
         if given.mask is not None:
 
             def without(own: Tensor) -> Tensor:
-                seen = heard[:, None, None]
+                seen = attended[:, None, None]
                 return (
                     own & seen
                     if own.dtype == torch.bool
@@ -169,8 +169,8 @@ class Decoding:
         if cache is None:
             return self.run(self._continued(given, tokens), output_attentions=True), None
         prompt = self.run(given, cache, output_attentions=True)
-        heard = torch.cat([given.heard, torch.ones_like(tokens).bool()], dim=1)
-        behind = Prompted(self.embed(tokens), self._after(given, 1, len(ids)), heard, None)
+        attended = torch.cat([given.attended, torch.ones_like(tokens).bool()], dim=1)
+        behind = Prompted(self.embed(tokens), self._after(given, 1, len(ids)), attended, None)
         return prompt, self.run(behind, cache, output_attentions=True)
 
     def attending(self, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
@@ -220,7 +220,7 @@ class Decoding:
             self._after(given, many, ids.shape[1] - 1),
             torch.cat(
                 [
-                    given.heard.repeat_interleave(many, 0),
+                    given.attended.repeat_interleave(many, 0),
                     torch.ones_like(ids[:, 1:]).bool().repeat(batch, 1),
                 ],
                 1,
@@ -256,9 +256,11 @@ class Decoding:
         batch = len(given.states)
         behind = self._after(given, 1, tokens.shape[1])
         before = given.positions.expand(*given.positions.shape[:-2], batch, -1)
-        heard = torch.cat([given.heard, torch.ones_like(tokens).bool()], dim=1)
+        attended = torch.cat([given.attended, torch.ones_like(tokens).bool()], dim=1)
         states = torch.cat([given.states, self.embed(tokens).to(given.states.dtype)], dim=1)
-        return Prompted(states, torch.cat([before, behind.to(before.dtype)], dim=-1), heard, None)
+        return Prompted(
+            states, torch.cat([before, behind.to(before.dtype)], dim=-1), attended, None
+        )
 
     def _after(self, given: Prompted, many: int, count: int) -> Tensor:
         """Positions (…, B · many, count) of an answer: they go on from the largest of the prompt on any axis."""

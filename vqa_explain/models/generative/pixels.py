@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry
+from vqa_explain.models.generative.slots import GRIDS, differing
 
 MAIN = "pixel_values"
 
@@ -83,8 +85,14 @@ class Single:
 
 @dataclass
 class Patches:
-    """Flat patches (patches, 3 · time · side²) in blocks of `merge` × `merge`, as Qwen's processors cut them."""
+    """Flat patches (patches, 3 · time · side²) in blocks of `merge` × `merge`, as Qwen's processors cut them.
 
+    Attributes:
+        name: their tensor.
+        time: how often the frame stands in each patch.
+    """
+
+    name: str
     frame: Tensor
     grid: tuple[int, int]
     side: int
@@ -100,7 +108,7 @@ class Patches:
         # batch, block row, block column, row, column, channel, y, x
         cut = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)
         repeated = cut[:, :, :, :, :, :, None].expand(*cut.shape[:6], self.time, -1, -1)
-        return {MAIN: repeated.flatten(5).flatten(0, 4)}
+        return {self.name: repeated.flatten(5).flatten(0, 4)}
 
 
 @dataclass
@@ -168,10 +176,17 @@ def _not_blank(tiles: Tensor) -> Tensor:
     return tiles + blank.to(tiles) * 1e-12
 
 
-Shown = dict[str, Tensor]  # the tensors that show the picture → their gains (3,): see `showing`
+Gains = dict[str, Tensor]  # the tensors that show the picture → how strongly (3,): see `gains_of`
 
 
-def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]) -> Shown:
+def pattern(size: tuple[int, int]) -> np.ndarray:
+    """A picture (H, W, 3) uint8 that differs from its negative nearly everywhere."""
+    rows, columns = np.indices(size)
+    gray = ((rows * 3 + columns * 5) % 256).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def gains_of(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]) -> Gains:
     """The tensors of a processor that depend on what a picture (H, W) shows.
 
     Returns:
@@ -180,22 +195,8 @@ def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int])
     Raises:
         Unsupported: one of them holds no real numbers, or their shapes depend on it.
     """
-    rows, columns = np.indices(size)
-    picture = np.repeat(((rows * 3 + columns * 5) % 256).astype(np.uint8)[:, :, None], 3, axis=2)
-    one, other = make(picture), make(255 - picture)
-    found = []
-    for name, value in one.items():
-        if not isinstance(value, Tensor):
-            continue
-        same = value.shape == other[name].shape and torch.equal(value, other[name])
-        if same:
-            continue
-        if not value.is_floating_point() or value.shape != other[name].shape:
-            raise Unsupported(
-                f"the processor's {name} depends on what the picture shows, which no adapter can "
-                "follow; wrap the network in vqa_explain.CustomModel"
-            )
-        found.append(name)
+    picture = pattern(size)
+    found = differing(make(picture), make(255 - picture))
     if len(found) == 1:
         return {found[0]: torch.ones(3)}
     white, black = (make(np.full_like(picture, level)) for level in (255, 0))
@@ -211,49 +212,49 @@ def _most(difference: Tensor) -> Tensor:
 
 
 def lay_out(
-    inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, shown: Shown
+    inputs: dict[str, Any], steps: Any, picture: np.ndarray, tokens: int, gains: Gains
 ) -> Layout:
     """The layout of what a processor gave for one picture.
 
     Args:
-        inputs: the processor's tensors.
-        processor: the processor.
-        picture: the PIL image.
+        inputs: the processor's tensors, as they are for this picture alone.
+        steps: what the processor treats pictures with.
+        picture: (H, W, 3) uint8.
         tokens: how many tokens the model makes of it.
-        shown: which of the inputs show the picture: see `showing`.
+        gains: which of the inputs show the picture: see `gains_of`.
 
     Raises:
         InvalidInput: pixel values of a form that is not known here.
         Unsupported: several tensors show the picture, and not all as one frame.
     """
-    steps, size = processor.image_processor, (picture.height, picture.width)
-    if len(shown) > 1:
-        return _several(inputs, shown, tokens)
-    if MAIN not in inputs:
+    if len(gains) > 1:
+        return _several(inputs, gains, tokens)
+    name = next((one for one in GRIDS if one in gains), MAIN)
+    if name not in inputs:
         raise Unsupported(
-            f"{type(processor).__name__} returns {', '.join(inputs)} but no {MAIN}, so it is not known which "
+            f"the processor returns {', '.join(inputs)} but no {MAIN}, so it is not known which "
             "of them holds the picture; wrap the network in vqa_explain.CustomModel"
         )
-    values = inputs[MAIN]
-    if values.ndim == 2 and "image_grid_thw" in inputs:
-        return _patches(values, inputs["image_grid_thw"][0].tolist(), steps)
+    values = inputs[name]
+    if values.ndim == 2 and GRIDS[name] in inputs:
+        return _patches(name, values, inputs[GRIDS[name]][0].tolist(), steps)
     if values.ndim == 5 and values.shape[1] == 1:
         grid, counted = cells_of(tokens, (values.shape[3], values.shape[4]))
-        return Single(values[:, 0], grid, counted, MAIN, True, {}, {})
+        return Single(values[:, 0], grid, counted, name, True, {}, {})
     if values.ndim == 5 and "image_sizes" in inputs:
-        return _any_resolution(values, steps, size)
+        return _any_resolution(values, steps, (picture.shape[0], picture.shape[1]))
     if values.ndim == 5:
-        return _split(values, steps, picture)
+        return _split(values, steps, Image.fromarray(picture))
     if values.ndim == 4 and len(values) == 1:
         grid, counted = cells_of(tokens, (values.shape[2], values.shape[3]))
-        return Single(values, grid, counted, MAIN, False, {}, {})
+        return Single(values, grid, counted, name, False, {}, {})
     raise InvalidInput(
         f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not known; wrap the network "
         "in vqa_explain.CustomModel"
     )
 
 
-def _several(inputs: dict[str, Any], gains: Shown, tokens: int) -> Single:
+def _several(inputs: dict[str, Any], gains: Gains, tokens: int) -> Single:
     """The picture in several sizes at once: the finest is the frame, and the others follow it."""
     shown = {name: inputs[name] for name in gains}
     odd = next((n for n, v in shown.items() if v.ndim != 4 or v.shape[:2] != (1, 3)), None)
@@ -293,7 +294,7 @@ def _cells(frame: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
+def _patches(name: str, values: Tensor, grid: list[int], steps: Any) -> Patches:
     """Puts the patches back together.
 
     Raises:
@@ -301,16 +302,18 @@ def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
     """
     _, rows, columns = grid
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
-    side, merge, time = (getattr(steps, name, 0) for name in sizes)
-    if values.shape != (rows * columns, 3 * time * side**2):
+    side, merge, most = (getattr(steps, key, 0) for key in sizes)
+    # A picture stands in a patch as often as the patch is deep, and a frame of a video once.
+    times = values.shape[1] // max(1, 3 * side**2)
+    if values.shape != (rows * columns, 3 * times * side**2) or not 0 < times <= most:
         raise InvalidInput(
             f"{type(steps).__name__} returns patches of shape {tuple(values.shape)}, which are not {rows} × "
             f"{columns} patches of {side} × {side} pixels; wrap the network in vqa_explain.CustomModel"
         )
-    cut = values.unflatten(1, (3, time, side, side))[:, :, 0]
+    cut = values.unflatten(1, (3, times, side, side))[:, :, 0]
     cut = cut.unflatten(0, (rows // merge, columns // merge, merge, merge))
     frame = cut.permute(4, 0, 2, 5, 1, 3, 6).flatten(4, 6).flatten(1, 3)[None]
-    return Patches(frame, (rows // merge, columns // merge), side, merge, time)
+    return Patches(name, frame, (rows // merge, columns // merge), side, merge, times)
 
 
 def _assembled(tiles: Tensor, columns: int) -> Tensor:

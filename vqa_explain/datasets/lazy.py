@@ -7,7 +7,7 @@ from typing import overload
 from vqa_explain.examples import Example
 
 
-class Indexed(ABC):
+class LazySequence(ABC):
     """A sequence whose examples are made or read when asked for. A slice gives a list."""
 
     @abstractmethod
