@@ -5,10 +5,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from chats import with_roles
+from PIL import Image
 
 import vqa_explain as vx
 
@@ -78,6 +82,30 @@ def test_the_guide_to_your_own_inputs_says_its_values() -> None:
     assert said["why"].parts[0].values == pytest.approx([2 * (4 - 10 / 3), 0, 3], abs=1e-5)
 
 
+QWEN = (
+    'vx.load("Qwen/Qwen2-VL-2B-Instruct")'  # whose weights are not here: a tiny one stands for it
+)
+
+
+@pytest.mark.slow
+def test_the_readmes_chats_run_on_a_tiny_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: Callable[[str], Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if QWEN in b)
+    rng = np.random.default_rng(0)
+    for name, size in (("old", (40, 56)), ("new", (56, 60)), ("a", (48, 48))):
+        picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(f"{name}.png")
+    frames = rng.integers(0, 256, (4, 48, 48, 3), dtype=np.uint8)
+    qwen = with_roles(vx.load(folders("qwen2_vl"), device="cpu"), "qwen2_vl")
+    said = {"vx": vx, "frames": frames, "qwen": qwen}
+    quick = block.replace(f"qwen = {QWEN}\n", "").replace("regions=vx.", "budget=200, regions=vx.")
+    exec(quick, said)
+    assert [part.name for part in said["why"].parts] == ["image 1", "image 2", "question"]
+
+
 @pytest.mark.slow
 def test_the_readmes_python_runs_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,7 +116,7 @@ def test_the_readmes_python_runs_in_its_order(
     blocks = [
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if "dandelin/" not in block
+        if "dandelin/" not in block and QWEN not in block
     ]
     assert len(blocks) == 4
     said = {"dataset": vx.load_dataset("scenes:test")[:2]}

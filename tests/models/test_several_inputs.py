@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from chats import BODY, with_roles
 from checkpoints import GENERATIVE
 from more_checkpoints import MORE, made
 from PIL import Image
@@ -20,19 +21,6 @@ from vqa_explain.models.network import method_replaced
 
 ANSWERS = ["yes", "red circle"]
 QUESTION = "Which is older?"
-# A template with roles, that takes contents as texts or as lists.
-BODY = (
-    "{% for m in messages %}{{ m['role'] | upper }}: "
-    "{% if m['content'] is string %}{{ m['content'] }}"
-    "{% else %}{% for c in m['content'] %}{% if c['type'] == 'image' %}IMAGE"
-    "{% elif c['type'] == 'video' %}VIDEO{% else %} {{ c['text'] }}{% endif %}{% endfor %}{% endif %}"
-    "\n{% endfor %}ASSISTANT:"
-)
-QWEN = (
-    "<|vision_start|><|image_pad|><|vision_end|>",
-    "<|vision_start|><|video_pad|><|vision_end|>",
-)
-MARKS = {"llava": ("<image>", "<video>"), "qwen2_vl": QWEN, "qwen2_5_vl": QWEN}
 
 
 def picture(height: int, width: int, seed: int) -> np.ndarray:
@@ -49,10 +37,7 @@ def chatting(folders: Callable[[str], Path]) -> Callable[[str], Any]:
 
     def model(family: str) -> Any:
         if family not in loaded:
-            loaded[family] = vx.load(folders(family), device="cpu")
-            image, video = MARKS.get(family, ("<image>", "<video>"))
-            template = BODY.replace("IMAGE", image).replace("VIDEO", video)
-            loaded[family].processor.chat_template = template
+            loaded[family] = with_roles(vx.load(folders(family), device="cpu"), family)
         return loaded[family]
 
     return model
