@@ -406,7 +406,7 @@ def test_gaps_of_integrated_gradients_are_small(
         ("smoothgrad", {"samples": 2}),
         ("occlusion", {"window": 16}),
         ("lime", {"budget": 100, "regions": 2}),
-        ("rise", {"budget": 60}),
+        ("rise", {"budget": 200, "regions": 2}),
         ("owen", {"budget": 300, "regions": 2}),
         ("interactions", {"budget": 300, "regions": 2}),
     ],
