@@ -146,7 +146,7 @@ def flip(model: Model, cases: list[Case]) -> None:
     metric = PixelFlipping(
         features_in_step=values[0].size // (STEPS // 3),  # it counts each channel
         perturb_baseline=0.0,
-        normalize=False,
+        normalise=False,
         disable_warnings=True,
         return_aggregate=False,
     )

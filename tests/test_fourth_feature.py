@@ -110,7 +110,8 @@ class Net(nn.Module):
         self.read = nn.Linear(8 * LENGTH, 3)
 
     def forward(self, signal: Tensor) -> Tensor:
-        return self.read(self.curve(self.filter(signal)).flatten(1))
+        scores: Tensor = self.read(self.curve(self.filter(signal)).flatten(1))
+        return scores
 
 
 class SignalModel:
@@ -225,7 +226,7 @@ OVER_GRADIENTS = [n for n, cls in METHODS.items() if cls.needs == {"gradients"} 
 def test_every_method_over_the_game_and_over_gradients_explains_it(
     model: SignalModel, method: str
 ) -> None:
-    more = {"budget": 200} if hasattr(METHODS[method], "budget") else {}
+    more: dict[str, Any] = {"budget": 200} if hasattr(METHODS[method], "budget") else {}
     why = vx.explain(model, example(), method=method, **more)
     part = why["signal"]
     assert isinstance(part, SignalPart)

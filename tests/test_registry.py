@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -15,8 +17,8 @@ from vqa_explain.methods import METHODS
 from vqa_explain.metrics import METRICS
 
 PACKAGE = Path(vx.__file__).parent
-METHOD_FACTS = {"source": "ours", "error": "none", "cost": "nothing"}
-METRIC_FACTS = {"source": "ours", "better": "higher", "range": "0 … 1"}
+METHOD_FACTS: dict[str, Any] = {"source": "ours", "error": "none", "cost": "nothing"}
+METRIC_FACTS: dict[str, Any] = {"source": "ours", "better": "higher", "range": "0 … 1"}
 
 NEW_METHOD = '''
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ LIST_NAMES = (
 
 
 @pytest.fixture(autouse=True)
-def registers_stay():
+def registers_stay() -> Iterator[None]:
     with patch.dict(METHODS), patch.dict(METRICS):
         yield
 
@@ -53,11 +55,11 @@ class Half:
 
     share: float = 0.5
 
-    def __call__(self, asked):
+    def __call__(self, asked: Any) -> Any:
         return self.share
 
 
-def fresh():
+def fresh() -> type[Any]:
     """A dataclass that nobody has registered."""
 
     @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def fresh():
     return Fresh
 
 
-def test_a_new_file_is_found_and_nothing_else_is_edited(tmp_path):
+def test_a_new_file_is_found_and_nothing_else_is_edited(tmp_path: Path) -> None:
     copy = tmp_path / "vqa_explain"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "data"))
     (copy / "methods" / "zz_new.py").write_text(NEW_METHOD)
@@ -86,7 +88,7 @@ def test_a_new_file_is_found_and_nothing_else_is_edited(tmp_path):
     assert listed.stdout.split() == [*shipped, "found_method", "found_metric", *judges]
 
 
-def test_facts_become_attributes_and_the_rest_has_defaults():
+def test_facts_become_attributes_and_the_rest_has_defaults() -> None:
     method = vx.register_method("half", **METHOD_FACTS)(fresh())
     assert (method.name, method.source, method.error, method.cost) == (
         "half",
@@ -105,10 +107,11 @@ def test_facts_become_attributes_and_the_rest_has_defaults():
     )
     assert (metric.judges, metric.needs) == ("explanation", frozenset({"truth"}))
     assert METRICS["half"] is metric
-    assert method() == method(0.5)  # facts are no parameters
+    made: Any = method
+    assert made() == made(0.5)  # facts are no parameters
 
 
-def test_everything_registered_states_every_fact_on_its_own_class():
+def test_everything_registered_states_every_fact_on_its_own_class() -> None:
     texts = {
         "method": ("name", "unit", "source", "error", "cost"),
         "metric": ("name", "source", "better", "range", "judges"),
@@ -122,7 +125,7 @@ def test_everything_registered_states_every_fact_on_its_own_class():
             assert isinstance(own["needs"], frozenset), name
 
 
-WITHOUT_SOURCE = {"error": "none", "cost": "nothing"}
+WITHOUT_SOURCE: dict[str, Any] = {"error": "none", "cost": "nothing"}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ WITHOUT_SOURCE = {"error": "none", "cost": "nothing"}
         ({**METHOD_FACTS, "needs": {"gradient"}}, "unknown need of method 'half': 'gradient'; did"),
     ],
 )
-def test_a_methods_facts_are_checked(facts, said):
+def test_a_methods_facts_are_checked(facts: dict[str, Any], said: str) -> None:
     with pytest.raises(vx.InvalidInput) as caught:
         vx.register_method("half", **facts)
     assert said in str(caught.value)
@@ -158,7 +161,7 @@ def test_a_methods_facts_are_checked(facts, said):
         ({**METRIC_FACTS, "unit": "points"}, "unknown fact of metric 'half': 'unit'"),
     ],
 )
-def test_a_metrics_facts_are_checked(facts, said):
+def test_a_metrics_facts_are_checked(facts: dict[str, Any], said: str) -> None:
     with pytest.raises(vx.InvalidInput) as caught:
         vx.register_metric("half", **facts)
     assert said in str(caught.value)
@@ -166,7 +169,7 @@ def test_a_metrics_facts_are_checked(facts, said):
 
 
 @pytest.mark.parametrize("name", ["", "two words", "half:share=1", 3])
-def test_a_name_that_nobody_could_ask_for(name):
+def test_a_name_that_nobody_could_ask_for(name: Any) -> None:
     with pytest.raises(vx.InvalidInput, match="without spaces and colons"):
         vx.register_method(name, **METHOD_FACTS)
 
@@ -178,13 +181,13 @@ def test_a_name_that_nobody_could_ask_for(name):
         (vx.register_metric, '@register_metric("name", source="…", better="…", range="…")'),
     ],
 )
-def test_the_bare_form_of_before_is_answered_with_the_new_one(register, form):
+def test_the_bare_form_of_before_is_answered_with_the_new_one(register: Any, form: str) -> None:
     with pytest.raises(vx.InvalidInput) as caught:
         register(fresh())
     assert f"class Fresh is registered without its facts; write {form} above" in str(caught.value)
 
 
-def test_a_name_is_taken_once_but_a_cell_may_run_again():
+def test_a_name_is_taken_once_but_a_cell_may_run_again() -> None:
     vx.register_method("half", **METHOD_FACTS)(fresh())
     again = vx.register_method("half", **METHOD_FACTS)(fresh())
     assert METHODS["half"] is again
@@ -195,11 +198,11 @@ def test_a_name_is_taken_once_but_a_cell_may_run_again():
             """Another class."""
 
         with pytest.raises(vx.InvalidInput, match=f"a method named '{name}' already"):
-            vx.register_method(name, **METHOD_FACTS)(Other)
+            vx.register_method(name, **METHOD_FACTS)(cast(Any, Other))
     assert METHODS["half"] is again
 
 
-def test_a_class_must_be_a_dataclass_itself():
+def test_a_class_must_be_a_dataclass_itself() -> None:
     class Undecorated(Half):
         steps: int = 3
 
@@ -208,7 +211,7 @@ def test_a_class_must_be_a_dataclass_itself():
             vx.register_metric("half", **METRIC_FACTS)(cls)
 
 
-def test_a_fact_cannot_also_be_a_parameter_or_an_attribute():
+def test_a_fact_cannot_also_be_a_parameter_or_an_attribute() -> None:
     @dataclass(frozen=True)
     class WithParameter(Half):
         range: int = vx.parameter(3, "how far", low=1)
@@ -223,6 +226,6 @@ def test_a_fact_cannot_also_be_a_parameter_or_an_attribute():
     assert "half" not in METRICS
 
 
-def test_a_metric_of_a_whole_data_set_is_refused_since_no_job_would_compute_it():
+def test_a_metric_of_a_whole_data_set_is_refused_since_no_job_would_compute_it() -> None:
     with pytest.raises(vx.InvalidInput, match="'half' judges a data set"):
         vx.register_metric("half", **METRIC_FACTS, judges="data set")(fresh())

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from vqa_explain.showing import register_drawing
+from vqa_explain.showing import register_output
 
 if TYPE_CHECKING:
     __version__: str
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vqa_explain.explaining import explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
+    from vqa_explain.game import Blocks
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
     from vqa_explain.metrics.base import Case, Curve, register_metric
     from vqa_explain.models.base import Model
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
+    from vqa_explain.showing import register_drawing
     from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
@@ -45,10 +47,12 @@ _HOMES = {
     "compare": "evaluation.comparison",
     "Task": "methods.base",
     "parameter": "registry",
+    "register_drawing": "showing",
     "register_method": "methods.base",
     "register_metric": "metrics.base",
     "register_model": "models.loading",
     "use": "plugins",
+    "Blocks": "game",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
     "Example": "examples",
@@ -72,6 +76,7 @@ _HOMES = {
 }
 __all__ = [
     "Attribution",
+    "Blocks",
     "Boxes",
     "Case",
     "Curve",
@@ -100,16 +105,17 @@ __all__ = [
     "load_dataset",
     "load_explanation",
     "parameter",
+    "register_drawing",
     "register_method",
     "register_metric",
     "register_model",
     "use",
 ]
 
-register_drawing("figure", "vqa_explain.figures.plotting", "plot")
-register_drawing("page", "vqa_explain.viewer.export", "page")
-register_drawing("fragment", "vqa_explain.viewer.export", "fragment")
-register_drawing("widget", "vqa_explain.viewer.widget", "shown_alone")
+register_output("figure", "vqa_explain.figures.plotting", "plot")
+register_output("page", "vqa_explain.viewer.export", "page")
+register_output("fragment", "vqa_explain.viewer.export", "fragment")
+register_output("widget", "vqa_explain.viewer.widget", "shown_alone")
 
 
 def __getattr__(name: str) -> Any:

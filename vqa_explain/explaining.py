@@ -38,7 +38,7 @@ from vqa_explain.methods.base import (
 from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
-from vqa_explain.models.matching import matched
+from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import (
     FIT,
@@ -424,8 +424,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
     else:
         example = Example(image=image, question=question)
     check_readable(example)
-    if not getattr(model, "open_inputs", False):
-        matched(example, model.features, model.name)
+    check_inputs(model, example)
     return example
 
 

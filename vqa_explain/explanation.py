@@ -212,6 +212,21 @@ class Explanation:
         return self._picture.labels
 
     @property
+    def heading(self) -> str:
+        """What was asked, in one line: the texts that are not fixed, or else the inputs' names."""
+        asked = [part for part in self.parts if not part.fixed] or list(self.parts)
+        texts = [part.title for part in asked if isinstance(part, TextPart)]
+        if any(texts):
+            return " · ".join(texts)
+        if all(isinstance(part, PicturePart) for part in asked) and len(asked) == 1:
+            return "image classification"
+        return f"classification of {', '.join(part.name for part in asked)}"
+
+    def is_alone(self, part: Part) -> bool:
+        """Whether a part is the only one of its kind, so that its players need no name of the input."""
+        return sum(other.kind == part.kind for other in self.parts) == 1
+
+    @property
     def interactions(self) -> np.ndarray | None:
         """(A, B) float64, what the players of two inputs bring only together, such as (words, regions)."""
         return None if self._joint is None else self._joint.values
@@ -362,9 +377,7 @@ class Explanation:
         """What a color of the map stands for, and of a word where the two have one scale."""
         if not self.by_player:
             return self.legend("pixel")
-        return self.legend(
-            " or ".join(self._player_names) if self.one_scale else PicturePart.player
-        )
+        return self.legend(self._all_players if self.one_scale else PicturePart.player)
 
     def legend(self, player: str) -> str:
         """What a color stands for: the unit, and what has one such value, such as "word"."""
@@ -372,6 +385,16 @@ class Explanation:
             "" if self.values_unit.from_zero else "; colors from the smallest value to the largest"
         )
         return f"{self.unit_text}, per {player}{ends}"
+
+    def legend_of(self, part: Part) -> str:
+        """What a color of a part's players stands for; of a picture, see `map_legend`."""
+        return self.legend(self._all_players if self.one_scale else part.player)
+
+    @property
+    def _all_players(self) -> str:
+        """The players of all kinds, such as "region, word or column"."""
+        *others, last = self._player_names
+        return f"{', '.join(others)} or {last}" if others else last
 
     @property
     def word_scale(self) -> float:
@@ -423,8 +446,29 @@ class Explanation:
 
     def pair_text(self, pair: Pair) -> str:
         """A pair with its value and standard error, for people."""
+        first, second = self.pair_names(pair)
+        return f"{first} × {second} {value_text(pair.value, pair.error)}"
+
+    def pair_names(self, pair: Pair) -> tuple[str, str]:
+        """What the two players of a pair are called: words in quotes, with their input where it has no kind alone."""
+        names = self.joint[pair.inputs]
         first, second = self.pair_players(pair)
-        return f"“{first.text}” × {second.text} {value_text(pair.value, pair.error)}"
+        return self._player_name(names.first, first), self._player_name(names.second, second)
+
+    def _player_name(self, name: str, player: PlayerValue) -> str:
+        part = self[name]
+        text = f"“{player.text}”" if isinstance(part, TextPart) else player.text
+        return text if self.is_alone(part) else f"{text} of {name}"
+
+    @property
+    def pairs_title(self) -> str:
+        """What is paired, such as "words × regions", or "image 1 × image 2"."""
+        if len(self.joint) != 1:
+            return "pairs of players of two inputs"
+        parts = [self[self.joint[0].first], self[self.joint[0].second]]
+        if all(self.is_alone(part) for part in parts):
+            return " × ".join(f"{part.player}s" for part in parts)
+        return " × ".join(part.name for part in parts)
 
     def findings(self, most: int = 3) -> tuple[list[Pair], str]:
         """The pairs that stand out most from their errors, at most so many, and what is to be known of them all.
@@ -478,8 +522,7 @@ class Explanation:
         signed = self.values_unit.two_sided
         texts = [f"{one.text} {value_text(one.value, one.error, signed)}" for one in told]
         texts += ["…"] if len(told) < len(part.players) else []
-        alone = sum(other.kind == part.kind for other in self.parts) == 1
-        return [_line(f"{part.player}s" if alone else part.name, ", ".join(texts))]
+        return [_line(f"{part.player}s" if self.is_alone(part) else part.name, ", ".join(texts))]
 
     @property
     def share_text(self) -> str:

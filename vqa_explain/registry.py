@@ -188,7 +188,21 @@ def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dic
                 )
             raise unknown(f"parameter of {kind} {name!r}", key, fields)
         _check(f"{kind} {name!r}", fields[key], value)
-    return cls(**parameters)
+    return cls(**{key: _hashable(value) for key, value in parameters.items()})
+
+
+class Texts(dict[str, str]):
+    """Texts by names, which can be part of a key: not to be changed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
+def _hashable(value: Any) -> Any:
+    """A parameter so that the thing that has it can be a key."""
+    if isinstance(value, Mapping):
+        return Texts(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check(owner: str, entry: Any, value: Any) -> None:

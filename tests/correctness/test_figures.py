@@ -176,7 +176,7 @@ def test_each_scale_has_one_legend_with_its_unit(
         assert count == (each in expected), each
         assert (f"{each}<" in article(why) or f"{each};" in article(why)) == (each in expected)
     sent = payload(why, packed)
-    assert sent["mapLegend"].startswith(f"{why.unit_text}, {expected[0]}")
+    assert sent["parts"][0]["mapLegend"].startswith(f"{why.unit_text}, {expected[0]}")
     assert sent["oneScale"] == (expected == ["per region or word"])
     ends = [axes.get_xlim()[1] for axes in figure.findobj(Axes)]
     assert (pytest.approx(3.0) in ends) == (len(expected) == 2)
@@ -212,7 +212,8 @@ def test_mean_scores_are_shown_from_the_smallest_to_the_largest() -> None:
     shown = drawn(made(values, (0.7, 0.735), "mean score").plot(views=["signed"]))[0]
     assert shown[1].sum() < shown[2].sum() < shown[0].sum()
     sent = payload(why, packed)
-    assert (sent["heatBare"], sent["heatScale"]) == (0.7, 0.735)
+    picture = sent["parts"][0]
+    assert (picture["mapBare"], picture["mapFull"]) == (0.7, 0.735)
     for text in (repr(why), article(why), texts_of(figure)):
         assert "+0.7" not in text
     assert '<div class="scale">0.7<i' in article(why)
@@ -311,7 +312,7 @@ def test_lines_that_say_nothing_are_left_out() -> None:
     classifier = made(words=())
     assert "100%" not in texts_of(classifier.plot())
     assert "100%" not in article(classifier)
-    assert "image 80%, text 20%" in texts_of(made().plot())
+    assert "image 80%, question 20%" in texts_of(made().plot())
 
 
 @pytest.mark.parametrize(
@@ -348,7 +349,7 @@ def test_every_region_arrives_in_the_viewer_under_its_own_number(
     labels = np.full((side, side), -1, dtype=np.int32)
     labels.flat[: side * side - side] = np.arange(side * side - side) % count
     region = RegionValue((0, 0, 1, 1), 0.5, None)
-    why = dataclasses.replace(
+    why = replaced(
         made(),
         labels=labels,
         regions=(region,) * count,
@@ -356,7 +357,7 @@ def test_every_region_arrives_in_the_viewer_under_its_own_number(
         picture=np.zeros((side, side, 3), dtype=np.uint8),
     )
     places = [(5, 0), (135, 218), (136, 218), (0, 250), (299, 298), (0, 299), (299, 299)]
-    sent = json.dumps(payload(why, packed)["labels"])
+    sent = json.dumps(payload(why, packed)["parts"][0]["labels"])
     (tmp_path / "decode.mjs").write_text(DECODE.replace("STATIC", STATIC.as_uri()))
     (tmp_path / "labels.json").write_text(sent)
     done = subprocess.run(

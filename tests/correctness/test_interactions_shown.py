@@ -223,13 +223,12 @@ def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(
 def test_the_viewer_is_sent_every_error() -> None:
     why = made([[1.32, 0.1, 0.7], [0.2, -0.3, 0.4]], [[1.69, 0.5, 0.6], [0.2, 0.3, 0.4]])
     sent = payload(why, raw)
-    for key, expected in (
-        ("interactions", why.interactions),
-        ("interactionErrors", why.interaction_errors),
-    ):
-        values = np.frombuffer(sent[key]["data"], np.float32).reshape(2, 3)
+    (joint,) = sent["joint"]
+    assert (joint["first"], joint["second"]) == ("question", "image")
+    for key, expected in (("values", why.interactions), ("errors", why.interaction_errors)):
+        values = np.frombuffer(joint[key]["data"], np.float32).reshape(2, 3)
         np.testing.assert_allclose(values, expected, rtol=1e-6)
-        assert sent[key]["shape"] == [2, 3]
+        assert joint[key]["shape"] == [2, 3]
     assert sent["pairs"]["spent"] == 1000
     assert sent["pairs"]["sure"] == pytest.approx(NormalDist().inv_cdf(1 - 0.025 / 6))
     assert sent["pairs"]["text"] == why.findings()[1]

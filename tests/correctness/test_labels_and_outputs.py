@@ -770,7 +770,8 @@ class Plain:
         encoded = model.encode(vx.Example(picture, QUESTION))
         prompt = encoded.state.prompt
         self.model, self.inputs = model, dict(encoded.state.inputs)
-        self.length, self.text, self.image = prompt.length, prompt.text, prompt.image
+        self.length = prompt.length
+        self.text, self.image = prompt.places["question"], prompt.places["image"]
         self.attends = [
             number
             for number, kind in enumerate(

@@ -216,7 +216,7 @@ def test_a_what_if_is_of_the_example_on_the_screen_while_another_is_computed(
     viewer.selected = 1  # which is not shown yet
     assert viewer.explanation is seen
     answers = heard(viewer, "whatif")
-    message = {"action": "whatif", "words": [], "regions": [5, 10], "serial": "x 1"}
+    message = {"action": "whatif", "away": {"image": [5, 10]}, "serial": "x 1"}
     viewer._on_message(viewer, {**message, "explanation": viewer.shown.get("id")}, [])
     network.gate.set()
     assert viewer.wait(600)
@@ -265,7 +265,7 @@ def test_an_old_explanation_is_not_kept_under_a_new_example(slow: dict[str, str]
         assert [r.value for r in viewer.explanation.regions] == [r.value for r in expected.regions]
     assert all(not np.array_equal(kept.picture, dark.image) for kept in viewer._desk.explanations())
     assert [e["state"] for e in viewer.entries] == ["done", "done"]
-    message = {"action": "whatif", "words": [], "regions": [1], "serial": "y", "explanation": old}
+    message = {"action": "whatif", "away": {"image": [1]}, "serial": "y", "explanation": old}
     viewer._on_message(viewer, message, [])
     assert "no longer kept" in viewer.problem
 

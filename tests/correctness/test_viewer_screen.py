@@ -47,10 +47,6 @@ def browser() -> Iterator[Any]:
         yield opened
 
 
-def with_fields(why: vx.Explanation, **changes: Any) -> vx.Explanation:
-    return replaced(why, **changes)
-
-
 def sent_of(why: vx.Explanation, key: str) -> dict[str, Any]:
     return {**payload(why, packed), "id": key}
 
@@ -104,7 +100,7 @@ def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(
     browser: Any, row: int, button: str
 ) -> None:
     answers = (Answer("crane", 0.5, 7), Answer("crane", 0.3, 4), Answer("dog", 0.2, 0))
-    why = with_fields(made(), answers=answers, target="crane", target_index=7)
+    why = replaced(made(), answers=answers, target="crane", target_index=7)
     with watched_page(browser) as (page, wrong):
         live(page, why)
         rows = page.locator(".vx-row")
@@ -134,7 +130,7 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser: Any) -> None:
         page.locator('[data-word="1"]').click()
         put("selected", 1)  # another example is chosen and not shown yet
         message = messages(page, "whatif")[-1]
-        assert (message["words"], message["explanation"]) == ([1], "first")
+        assert (message["away"], message["explanation"]) == ({"question": [1]}, "first")
         found = {
             "answers": [{"text": "red", "probability": 0.5}],
             "change": -0.174,
@@ -153,7 +149,7 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser: Any) -> None:
 def test_a_late_answer_is_not_shown_beside_another_example(browser: Any) -> None:
     why = made()
     # The same question.
-    other = with_fields(made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8))
+    other = replaced(made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8))
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
         page.locator('[data-word="1"]').click()
@@ -175,11 +171,11 @@ def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_examp
         first = messages(page, "whatif")[-1]
         put(
             "shown",
-            sent_of(with_fields(made(seed=3), method="saliency", unit="gradient size"), "second"),
+            sent_of(replaced(made(seed=3), method="saliency", unit="gradient size"), "second"),
         )
         again = messages(page, "whatif")[-1]
         assert page.locator(".vx-dropped").count() == 1
-        assert (again["explanation"], again["words"]) == ("second", [1])
+        assert (again["explanation"], again["away"]) == ("second", {"question": [1]})
         assert again["serial"] != first["serial"]
         found = {
             "answers": [],
@@ -215,7 +211,7 @@ def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser: Any)
     values[1, 7], values[1, 8] = 2.0, 1.5
     errors = np.full_like(values, 0.1)
     errors[1, 8] = 1.0
-    why = with_fields(
+    why = replaced(
         why, interactions=values, interaction_errors=errors, parameters={"budget": 500}
     )
     pixel = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
@@ -256,27 +252,27 @@ def positive(why: vx.Explanation) -> vx.Explanation:
     """The explanation with sizes in place of signed values."""
     regions = tuple(type(r)(r.box, v, None) for r, v in zip(why.regions, POSITIVE, strict=True))
     words = tuple(type(w)(w.text, w.start, w.end, abs(w.value), None) for w in why.words)
-    return with_fields(why, regions=regions, words=words, **UNSIGNED)
+    return replaced(why, regions=regions, words=words, **UNSIGNED)
 
 
 @pytest.mark.parametrize(
     ("change", "refused"),
     [
-        (lambda why: with_fields(why, method="lime"), None),
-        (lambda why: with_fields(why, picture=255 - why.picture), "different pictures"),
-        (lambda why: with_fields(why, target="blue"), "different answers"),
-        (lambda why: with_fields(why, contrast="blue"), "different answers"),
-        (lambda why: with_fields(why, target_index=5), "different answers"),
-        (lambda why: with_fields(why, score="probability"), "different scores"),
+        (lambda why: replaced(why, method="lime"), None),
+        (lambda why: replaced(why, picture=255 - why.picture), "different pictures"),
+        (lambda why: replaced(why, target="blue"), "different answers"),
+        (lambda why: replaced(why, contrast="blue"), "different answers"),
+        (lambda why: replaced(why, target_index=5), "different answers"),
+        (lambda why: replaced(why, score="probability"), "different scores"),
         (positive, "values of two signs and the other only sizes"),
-        (lambda why: with_fields(why, method="rise", unit="mean score"), "different units"),
+        (lambda why: replaced(why, method="rise", unit="mean score"), "different units"),
     ],
 )
 def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
     browser: Any, tmp_path: Path, change: Any, refused: str | None
 ) -> None:
-    one = with_fields(made(), target_index=0)
-    other = change(with_fields(made(seed=1), target_index=0))
+    one = replaced(made(), target_index=0)
+    other = change(replaced(made(seed=1), target_index=0))
     (tmp_path / "a.html").write_text(page_of([one, other]))
     with watched_page(browser) as (page, wrong):
         page.goto((tmp_path / "a.html").as_uri())

@@ -213,7 +213,9 @@ def spelled(encoded: Encoded, processor: Any) -> list[Any]:
     found = []
     for number, _ in enumerate(encoded.words):
         places = [
-            encoded.state.prompt.text[i] for i, t in enumerate(encoded.tokens) if t.word == number
+            encoded.state.prompt.places["question"][i]
+            for i, t in enumerate(encoded.tokens)
+            if t.word == number
         ]
         found.append(processor.tokenizer.decode(prompt[places]).strip())
     return found
@@ -245,7 +247,11 @@ def test_a_question_of_the_templates_own_words_is_found_where_it_stands(
     model, processor = trimming
     encoded = model.encode(vx.Example(noise_picture, question))
     assert [word.text for word in encoded.words] == spelled(encoded, processor)
-    places = [encoded.state.prompt.text[i] for i, t in enumerate(encoded.tokens) if not t.special]
+    places = [
+        encoded.state.prompt.places["question"][i]
+        for i, t in enumerate(encoded.tokens)
+        if not t.special
+    ]
     assert len(places) == len(processor.tokenizer(question, add_special_tokens=False)["input_ids"])
     # Nothing but the template's end stands behind the question.
     behind = processor.tokenizer.decode(encoded.state.inputs["input_ids"][0][max(places) + 1 :])
@@ -407,7 +413,9 @@ def test_values_of_ones_own_pieces_are_those_of_their_tokens(
         full = score(whole)
         for word in why.words:
             heard = whole.clone()
-            for place, token in zip(encoded.state.prompt.text, encoded.tokens, strict=True):
+            for place, token in zip(
+                encoded.state.prompt.places["question"], encoded.tokens, strict=True
+            ):
                 if token.word >= 0 and word.start < token.end and token.start < word.end:
                     heard[0, place] = 0
             assert word.value == pytest.approx(full - score(heard), abs=2e-4)

@@ -174,7 +174,7 @@ def grey() -> tuple[vx.Case, dict[str, Any]]:
 def test_deletion_is_quantus_pixel_flipping(grey: tuple[vx.Case, dict[str, Any]]) -> None:
     case, given = grey
     metric = PixelFlipping(
-        features_in_step=4, abs=False, normalize=False, disable_warnings=True, perturb_baseline=0.0,
+        features_in_step=4, abs=False, normalise=False, disable_warnings=True, perturb_baseline=0.0,
         return_aggregate=False,
     )  # fmt: skip
     theirs = metric(**given, softmax=True, channel_first=True)[0]
@@ -192,7 +192,7 @@ def test_faithfulness_correlation_is_quantus(
         np.random, "choice", lambda n, size, replace: rng.choice(n, size, replace=replace)
     )
     metric = QuantusCorrelation(
-        nr_runs=80, subset_size=16, perturb_baseline=0.0, normalize=False, disable_warnings=True,
+        nr_runs=80, subset_size=16, perturb_baseline=0.0, normalise=False, disable_warnings=True,
         return_aggregate=False,
     )  # fmt: skip
     theirs = metric(**given, softmax=False, channel_first=True)[0]

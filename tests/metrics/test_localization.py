@@ -37,7 +37,7 @@ def located() -> tuple[vx.Case, dict[str, Any], np.ndarray]:
 def theirs(metric: type[Any], given: dict[str, Any], truth: np.ndarray) -> float:
     settings = {
         "abs": False,
-        "normalize": False,
+        "normalise": False,
         "disable_warnings": True,
         "return_aggregate": False,
     }
@@ -73,7 +73,7 @@ def test_pointing_game_is_quantus(located: tuple[vx.Case, dict[str, Any], np.nda
 def test_sparseness_is_quantus(located: tuple[vx.Case, dict[str, Any], np.ndarray]) -> None:
     case, given, _ = located
     metric = quantus.Sparseness(
-        abs=True, normalize=False, disable_warnings=True, return_aggregate=False
+        abs=True, normalise=False, disable_warnings=True, return_aggregate=False
     )
     # Quantus adds 1e-7 to every value.
     assert Sparseness()(case) == pytest.approx(

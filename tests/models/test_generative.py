@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from building import present
 from checkpoints import GENERATIVE
 from families import QUESTION, encoded_for, on_all
 from PIL import Image
@@ -81,11 +82,10 @@ def test_an_absent_word_is_one_that_attention_does_not_see(
     gone = [i for i, token in enumerate(encoded.tokens) if token.word in (1, 4)]
     said[0, gone] = False
     regions = grid_regions(encoded.geometry.frame, (1, 1))
-    ours = model.coalition_scores(
-        encoded, regions, torch.ones(1, 1).bool(), said, {"image": "blur", "question": "pad"}, 0
-    )
+    players = present(encoded, regions, torch.ones(1, 1).bool(), said)
+    ours = model.coalition_scores(encoded, players, {"image": "blur", "question": "pad"}, 0)
     inputs = plain_inputs(model, noise_picture)
-    where = encoded.state.prompt.text[gone]
+    where = encoded.state.prompt.places["question"][gone]
     more = {}
     if family.startswith("qwen"):  # which counts positions from the mask: give those of the whole
         ids = torch.tensor(
@@ -113,12 +113,11 @@ def test_coalitions_of_a_batch_hide_their_own_words_from_answers_of_several_toke
     words = np.array([token.word for token in encoded.tokens])
     said = torch.from_numpy(np.stack([~np.isin(words, some) for some in absent]))
     regions = grid_regions(encoded.geometry.frame, (1, 1))
-    ours = model.coalition_scores(
-        encoded, regions, torch.ones(3, 1).bool(), said, {"image": "blur", "question": "pad"}, 0
-    )
-    for row, heard in zip(ours.numpy(), said.numpy(), strict=True):
+    players = present(encoded, regions, torch.ones(3, 1).bool(), said)
+    ours = model.coalition_scores(encoded, players, {"image": "blur", "question": "pad"}, 0)
+    for row, kept in zip(ours.numpy(), said.numpy(), strict=True):
         inputs = plain_inputs(model, noise_picture)
-        inputs["attention_mask"][0, encoded.state.prompt.text[~heard]] = 0
+        inputs["attention_mask"][0, encoded.state.prompt.places["question"][~kept]] = 0
         plain = [plain_steps(model, inputs, answer).sum() for answer in ANSWERS]
         np.testing.assert_allclose(row, plain, atol=1e-5)
 
@@ -135,14 +134,14 @@ def test_dropping_is_as_hiding_from_attention(
     said = torch.from_numpy(np.random.default_rng(2).random((5, len(encoded.tokens))) < 0.7)
     said[:, [i for i, token in enumerate(encoded.tokens) if token.word < 0]] = True
     dropped = model.coalition_scores(
-        encoded, regions, shown, said, {"image": "drop", "question": "pad"}, 0
+        encoded, present(encoded, regions, shown, said), {"image": "drop", "question": "pad"}, 0
     )
     with torch.no_grad():
-        given = model._received(encoded, encoded.pixels).times(torch.zeros(5, dtype=torch.long))
-        heard = torch.ones_like(given.heard)
-        heard[:, encoded.state.prompt.image] = shown
-        heard[:, encoded.state.prompt.text] = said
-        hidden = model._language.answer(given.hidden(heard), encoded.candidates)
+        given = model._received(encoded, {}).times(torch.zeros(5, dtype=torch.long))
+        attended = torch.ones_like(given.attended)
+        attended[:, encoded.state.prompt.places["image"]] = shown
+        attended[:, encoded.state.prompt.places["question"]] = said
+        hidden = model._language.answer(given.hidden(attended), encoded.candidates)
     np.testing.assert_allclose(dropped.numpy(), hidden.numpy(), atol=2e-5)
 
 
@@ -230,9 +229,12 @@ def test_one_token_of_an_answer_can_be_explained(
     with torch.no_grad():
         start = model.coalition_scores(
             encoded,
-            grid_regions(encoded.geometry.frame, (1, 1)),
-            torch.zeros(1, 1).bool(),
-            torch.tensor([[token.word < 0 for token in encoded.tokens]]),
+            present(
+                encoded,
+                grid_regions(encoded.geometry.frame, (1, 1)),
+                torch.zeros(1, 1).bool(),
+                torch.tensor([[token.word < 0 for token in encoded.tokens]]),
+            ),
             {"image": "blur", "question": "pad"},
             0,
         )
@@ -255,7 +257,8 @@ def test_the_vision_encoder_runs_once_for_a_picture(
         regions = grid_regions(encoded.geometry.frame, (1, 1))
         said = torch.from_numpy(np.random.default_rng(2).random((16, len(encoded.tokens))) < 0.7)
         fills = {"image": "blur", "question": "pad"}
-        model.coalition_scores(encoded, regions, torch.ones(16, 1).bool(), said, fills, 0)
+        players = present(encoded, regions, torch.ones(16, 1).bool(), said)
+        model.coalition_scores(encoded, players, fills, 0)
     finally:
         handle.remove()
     tiles = encoded.state.inputs["pixel_values"].shape[1] if family == "idefics3" else 1
@@ -308,7 +311,8 @@ def test_a_changed_frame_is_the_processors_values_of_a_changed_picture(
         np.stack([255 * across**2, 128 + 0 * down, 255 * down * across], axis=2).astype(np.uint8),
     ]
     states = [model.encode(vx.Example(picture, QUESTION)).state for picture in pictures]
-    carried = states[0].layout.values(states[1].layout.frame, states[0].places)["pixel_values"]
+    one, other = (state.shown["image"] for state in states)
+    carried = one.layout.values(other.layout.frame, one.geometries)["pixel_values"]
     wanted = plain_inputs(model, pictures[1])["pixel_values"]
     assert carried.shape == wanted.shape
     tiled = family in ("llava_onevision", "idefics3", "smolvlm")

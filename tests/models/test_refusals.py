@@ -64,8 +64,8 @@ def tiles_of(name: str, change: Callable[..., Any]) -> vx.Model:
     model = vx.load(module, processor=processor, device="cpu")
     read = model._read
 
-    def changed(picture: Any, question: str) -> tuple[Any, dict[Any, Any]]:
-        prompt, inputs = read(picture, question)
+    def changed(conversation: Any) -> tuple[Any, dict[Any, Any]]:
+        prompt, inputs = read(conversation)
         return prompt, {**inputs, "pixel_values": change(inputs["pixel_values"])}
 
     model._read = changed

@@ -569,9 +569,9 @@ def test_a_what_if_is_about_the_explanation_that_was_seen(
     assert recorder.shown is not None
     seen = recorder.shown.request.key
     desk.choose(1)  # the first one has left the screen
-    desk.ask_without("first", [], [5, 10], seen)
+    desk.ask_without("first", {"image": [5, 10]}, seen)
     finished(desk)
-    desk.ask_without("second", [], [5, 10])  # the one on the screen
+    desk.ask_without("second", {"image": [5, 10]})  # the one on the screen
     finished(desk)
     for serial, of in zip(("first", "second"), data, strict=True):
         change = scores_by_hand(network, of, [5, 10]) - scores_by_hand(network, of)
@@ -580,7 +580,7 @@ def test_a_what_if_is_about_the_explanation_that_was_seen(
     desk.fetch("all", 1)
     finished(desk)
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
-        desk.ask_without("third", [], [1], seen)
+        desk.ask_without("third", {"image": [1]}, seen)
 
 
 def test_nothing_can_be_asked_before_anything_is_shown(model: Model, recorder: Recorder) -> None:
@@ -599,7 +599,7 @@ def test_the_latest_question_takes_the_place_of_one_that_waits(
     desk.set_target(1, None)
     assert network.is_waiting.wait(HANG)
     for number in range(3):
-        desk.ask_without(number, [], [number])
+        desk.ask_without(number, {"image": [number]})
     network.gate.set()
     finished(desk)
     assert recorder.named("answer") == [2]
@@ -607,7 +607,7 @@ def test_the_latest_question_takes_the_place_of_one_that_waits(
 
 def test_a_question_that_fails_is_answered_by_its_error(model: Model, recorder: Recorder) -> None:
     desk = fetched(desk_of(model, [example(0)], recorder))
-    desk.ask_without("x", [], [99])
+    desk.ask_without("x", {"image": [99]})
     finished(desk)
     assert set(recorder.answers["x"]) == {"error"}
 

@@ -248,9 +248,7 @@ def test_two_explanations_are_compared(browser: Any, tmp_path: Path) -> None:
 def test_hostile_text_is_text(browser: Any, tmp_path: Path, question: str) -> None:
     why = made(question)
     label = Answer(question[:300], 0.75, 0)
-    why = explanation(
-        **{**vars(why), "answers": (label,), "target": label.text, "method": question[:50]}
-    )
+    why = replaced(why, answers=(label,), target=label.text, method=question[:50])
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
         assert page.title() == "Why this answer?"
@@ -351,13 +349,11 @@ def test_twenty_explanations_take_less_than_five_megabytes(
     for i in range(20):
         why = made(grid=12, size=(384, 384), seed=i)
         explained.append(
-            explanation(
-                **{
-                    **vars(why),
-                    "picture": picture,
-                    "by_player": False,
-                    "image": np.random.default_rng(i).normal(size=(384, 384)),
-                }
+            replaced(
+                why,
+                picture=picture,
+                by_player=False,
+                image=np.random.default_rng(i).normal(size=(384, 384)),
             )
         )
     assert len(page_of(explained).encode()) < 5_000_000
@@ -392,7 +388,7 @@ def test_the_shares_are_named_in_full_at_any_width(
     with watched_page(browser, viewport={"width": wide, "height": 900}) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
         names = page.locator(".vx-share-names span")
-        assert names.all_inner_texts() == [f"image {share:.0%}", f"text {1 - share:.0%}"]
+        assert names.all_inner_texts() == [f"image {share:.0%}", f"question {1 - share:.0%}"]
         for node in names.all():
             assert node.evaluate("n => n.scrollWidth <= n.clientWidth || n.clientWidth === 0")
             box = node.bounding_box()
@@ -406,7 +402,7 @@ def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(
 ) -> None:
     pairs, points = made(), made(interactions=False)
     pixels = dataclasses.replace(points, by_player=False)
-    classifier = dataclasses.replace(pixels, question=None, words=(), share={"image": 1.0})
+    classifier = dataclasses.replace(pixels, parts=pixels.parts[:1], share={"image": 1.0})
     legend = ".vx-word-legend:visible"
     for why, has in ((pairs, True), (points, False), (pixels, True), (classifier, False)):
         with watched_page(browser) as (page, wrong):

@@ -33,17 +33,20 @@ def test_what_is_sent_is_the_explanation(scenes_model: ViltModel, data: list[Any
     viewer = made(scenes_model, data, method="interactions", budget=700)
     why, sent = viewer.explanation, viewer.shown
 
-    def array(name: str) -> np.ndarray:
-        return np.frombuffer(sent[name]["data"], sent[name]["type"]).reshape(sent[name]["shape"])
+    picture, question = sent["parts"]
+    (joint,) = sent["joint"]
 
-    np.testing.assert_array_equal(array("labels"), np.where(why.labels < 0, NOWHERE, why.labels))
+    def array(found: dict[str, Any]) -> np.ndarray:
+        return np.frombuffer(found["data"], found["type"]).reshape(found["shape"])
+
+    np.testing.assert_array_equal(array(picture["labels"]), np.where(why.labels < 0, NOWHERE, why.labels))
     values, limit = why.heat
     np.testing.assert_allclose(
-        array("heat") / 127 * limit, np.clip(values, -limit, limit), atol=limit / 250
+        array(picture["heat"]) / 127 * limit, np.clip(values, -limit, limit), atol=limit / 250
     )
-    np.testing.assert_allclose(array("interactions"), why.interactions, rtol=1e-6)
-    np.testing.assert_array_equal(array("truth").astype(bool), data[0].truth)
-    assert [w["value"] for w in sent["words"]] == [w.value for w in why.words]
+    np.testing.assert_allclose(array(joint["values"]), why.interactions, rtol=1e-6)
+    np.testing.assert_array_equal(array(picture["truth"]).astype(bool), data[0].truth)
+    assert [w["value"] for w in question["players"]] == [w.value for w in why.words]
     assert [e["state"] for e in viewer.entries] == ["done"] * 3
     assert [e["correct"] for e in viewer.entries] == [
         vx.explain(scenes_model, e, method="saliency").target == e.answer for e in data
@@ -87,7 +90,7 @@ def test_examples_without_labels_have_no_outcome(scenes_model: ViltModel, data: 
     viewer = made(scenes_model, [vx.Example(data[0].image, data[0].question)])
     assert viewer.entries[0]["correct"] is None
     assert viewer.shown["label"] is None
-    assert viewer.shown["truth"] is None
+    assert viewer.shown["parts"][0]["truth"] is None
 
 
 class Failing(nn.Module):
@@ -231,7 +234,7 @@ def test_what_is_set_beside_is_what_was_asked(
     model = other if what == "model" else scenes_model
     expected = vx.explain(model, data[question], method=method, target=target)
     assert viewer.problem == ""
-    assert [w["value"] for w in viewer.compared["words"]] == [w.value for w in expected.words]
+    assert [w["value"] for w in viewer.compared["parts"][1]["players"]] == [w.value for w in expected.words]
     assert viewer.compared["target"] == expected.target
     assert viewer.compared["model"] == model.name
 

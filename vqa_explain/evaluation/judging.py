@@ -25,6 +25,7 @@ from vqa_explain.metrics.base import Case, Curve, Metric, Noted, NotMeasured, cr
 from vqa_explain.metrics.sanity import randomized
 from vqa_explain.models.base import Model, OpenModel, answers, check_fills
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import REAL, Answer, Target, folded
 
@@ -157,6 +158,7 @@ class Judge:
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
+        check_inputs(self.model, example)
         encoded = self.model.encode(example)
         divided = divisions(encoded.inputs, self.plan.regions, self.plan.words)
         players = make_players(encoded, divided)

@@ -58,7 +58,8 @@ class Division:
     def sums(self, values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, " P"]:
         """(P,) the sum of values (…) over each player's elements."""
         owned = self.owner >= 0
-        return np.bincount(self.owner[owned], values[owned], minlength=self.count)
+        sums = np.bincount(self.owner[owned], values[owned], minlength=self.count)
+        return sums.astype(np.float64, copy=False)  # of no elements they are whole numbers
 
     def spread(self, values: PlayerValues) -> Float[np.ndarray, "*shape"]:
         """(…) the values (P,) of players, each spread evenly over its elements; 0 for those of no player."""
@@ -98,8 +99,20 @@ class Present:
 
 def distinct(present: Present) -> tuple[Present, Tensor]:
     """The M coalitions that differ, and which of them each of the N is, (N,): each need be computed only once."""
-    players, which = present.players.unique(dim=0, return_inverse=True)
-    return Present(present.division, players), which
+    (found,), which = distinct_together([present])
+    return found, which
+
+
+def distinct_together(several: Sequence[Present]) -> tuple[list[Present], Tensor]:
+    """The same of several inputs at once: M coalitions of each, which differ in at least one input."""
+    players = torch.cat([one.players for one in several], dim=1)
+    if players.shape[1]:
+        rows, which = players.unique(dim=0, return_inverse=True)
+    else:  # all of them are fixed
+        rows = players[:1]
+        which = torch.zeros(len(players), dtype=torch.long, device=players.device)
+    parts = rows.split([one.players.shape[1] for one in several], dim=1)
+    return [Present(one.division, own) for one, own in zip(several, parts, strict=True)], which
 
 
 @dataclass(frozen=True, eq=False)

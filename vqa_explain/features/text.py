@@ -25,21 +25,26 @@ class Token:
     special: bool
 
 
-def check_question(question: object) -> str:
-    """The question as it is, or an error: it must be text with at least one letter or digit."""
+def check_question(question: object, called: str = "the question") -> str:
+    """The question as it is, or an error: it must be text with at least one letter or digit.
+
+    Args:
+        question: the question, or another text.
+        called: what messages call it.
+    """
     if not isinstance(question, str):
         raise InvalidInput(
-            f"the question must be text, not {type(question).__name__}; write it as a string"
+            f"{called} must be text, not {type(question).__name__}; write it as a string"
         )
     if not question.strip():
-        raise InvalidInput("the question is empty; write what you want to know about the image")
+        raise InvalidInput(f"{called} is empty; write what you want to know about the image")
     if any("\ud800" <= c <= "\udfff" for c in question):
         raise InvalidInput(
-            "the question holds half of a character (a lone surrogate); decode its bytes as UTF-8"
+            f"{called} holds half of a character (a lone surrogate); decode its bytes as UTF-8"
         )
     if not any(c.isalnum() for c in question):
         raise InvalidInput(
-            f"the question {question[:40]!r} has no words, only marks; write it in words"
+            f"{called} {question[:40]!r} has no words, only marks; write it in words"
         )
     return question
 

@@ -1,7 +1,7 @@
 """Static figures with matplotlib."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -9,28 +9,34 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.explanation import Explanation, value_text
-from vqa_explain.features.parts import WordValue
-from vqa_explain.figures.colormaps import own_map, part_of_map
+from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import PicturePart
+from vqa_explain.figures.parts import (
+    LEADING,
+    Block,
+    Look,
+    blocks_of,
+    height_of,
+    legend,
+    look_of,
+    plain,
+)
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 
 # All lengths are points, 72 to the inch.
 _VIEW = (302.0, 268.0)  # width and height of a view with its title and color bar
 _BAR = 200.0  # height of a color bar, at least
 _MARGIN = 14.0  # at the left and right of the figure
-_LEADING = 1.35  # from line to line, in font sizes
 _NOTE_SIZE = 7.5
 _TITLE_SIZE = 12.0
-_WORD_SIZE = 10.0
-_WORD_ROW = 36.0
-_WORD_ROOM = 16.0  # around a word
-_SHARES = ("#5b7083", "#8a6d1b")
+_SMALL_VIEW = (210.0, 190.0)  # the same where there are more than two pictures
+_ACROSS = 4  # pictures side by side, at most
+_SHARES = ("#5b7083", "#8a6d1b", "#3f7d5a", "#86507a")
 
 
 # View → what of the values it shows, and the ends of its scale; `None` for those without a scale.
@@ -54,21 +60,13 @@ class Shown(Figure):
         return sink.getvalue()
 
 
-@dataclass(frozen=True)
-class _Block:
-    """What stands below the views over the figure's whole width: its height in points, and how it is drawn.
-
-    It draws into axes whose unit is the point, from (0, 0) at the lower left.
-    """
-
-    height: float
-    draw: Callable[[Axes], None]
-
-
 def plot(
     explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None
 ) -> Figure:
-    """The picture in several views side by side, the colored words, each modality's share, and bars with units.
+    """The pictures in several views, colored words, bars of tables, each input's share, and color bars with units.
+
+    One picture has its views side by side; several have one column each, and one color bar. Inputs that were fixed
+    are pale. A kind of input that `register_drawing` does not know is a list of bars, one for each player.
 
     A color bar begins at 0 where the method's values are never below zero, and at the smallest value
     where zero means nothing (mean scores). Words have a bar of their own unless they share the map's scale. Pairs
@@ -87,23 +85,26 @@ def plot(
         InvalidInput: there is no such view or color map, or no negative values to show.
     """
     _check(explanation, views, cmap)
-    width = max(2, len(views)) * _VIEW[0]
+    rows, columns = _layout(explanation, views)
+    one = _view_size(len(_pictures(explanation)))
+    width = max(2 * _VIEW[0], columns * one[0])
     room = width - 2 * _MARGIN
     title = _title(explanation, room)
     footer = _footer(explanation, room)
     blocks = _blocks(explanation, views, cmap, room)
-    below_blocks = _height(footer, _NOTE_SIZE)
+    below_blocks = height_of(footer, _NOTE_SIZE)
     below = below_blocks + sum(block.height for block in blocks)
-    height = below + _VIEW[1] + _height(title, _TITLE_SIZE)
+    height = below + rows * one[1] + height_of(title, _TITLE_SIZE)
     # The layout engine places the views alone; what stands below them has its place.
-    layout = ConstrainedLayoutEngine(rect=(0, below / height, 1, 1 - below / height))
+    place = (0, below / height, 1, 1 - below / height)
+    layout = ConstrainedLayoutEngine(rect=place) if rows else None
     figure = Shown(figsize=(width / 72, height / 72), layout=layout)
     _views(figure, explanation, views, cmap)
     top = below
     for block in blocks:
         bottom = top - block.height
-        place = (_MARGIN / width, bottom / height, room / width, block.height / height)
-        axes = figure.add_axes(place, xlim=(0, room), ylim=(0, block.height))
+        box = (_MARGIN / width, bottom / height, room / width, block.height / height)
+        axes = figure.add_axes(box, xlim=(0, room), ylim=(0, block.height))
         axes.set_axis_off()
         block.draw(axes)
         top = bottom
@@ -111,12 +112,14 @@ def plot(
         figure.text(
             _MARGIN / width,
             below_blocks / height,
-            _plain("\n".join(footer)),
+            plain("\n".join(footer)),
             va="top",
             fontsize=_NOTE_SIZE,
             linespacing=1.3,
         )
-    figure.suptitle(_plain("\n".join(title)), fontsize=_TITLE_SIZE)
+    heading = figure.suptitle(plain("\n".join(title)), fontsize=_TITLE_SIZE)
+    if not rows:  # then no layout engine places it
+        heading.set(y=1 - 0.3 * _TITLE_SIZE * LEADING / height, va="top")
     return figure
 
 
@@ -141,21 +144,10 @@ def _check(explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
         raise unknown("color map", cmap, matplotlib.colormaps)
 
 
-def _plain(text: str) -> str:
-    """Text that matplotlib shows as it is, without mathematics."""
-    return text.replace("$", r"\$")
-
-
-def _height(lines: Sequence[str], size: float) -> float:
-    """Points that lines take, with a margin below; 0 for none."""
-    return (len(lines) + 1) * _LEADING * size if lines else 0.0
-
-
 def _title(explanation: Explanation, room: float) -> list[str]:
     """The question and the answer, each in at most two lines."""
     best = explanation.answers[0]
-    question = explanation.question or "image classification"
-    texts = (question, f"answer: {best.text} ({best.shown})")
+    texts = (explanation.heading, f"answer: {best.text} ({best.shown})")
     return [line for text in texts for line in wrapped(text, _TITLE_SIZE, room, most=2)]
 
 
@@ -174,74 +166,134 @@ def _error_lines(explanation: Explanation) -> list[str]:
     return [clause for clause in clauses if not clause.startswith("none")]
 
 
-@dataclass(frozen=True)
-class _Look:
-    """The colors of one view: `ends` are the values at the two ends of `cmap`."""
-
-    ends: tuple[float, float]
-    cmap: Colormap
-
-    @property
-    def norm(self) -> Normalize:
-        return Normalize(*self.ends)
+def _pictures(explanation: Explanation) -> list[PicturePart]:
+    return [part for part in explanation.parts if isinstance(part, PicturePart)]
 
 
-def _look(scale: colors.Scale, cmap: Any, low: float = -1, high: float = 1) -> _Look:
-    """The colors from `low` to `high`, in shares of full color; one-sided scales begin at their bare value."""
-    low = max(low, scale.palette.low)
-    width = scale.full - scale.bare
-    width = width if width > 0 else 1.0  # where all values are alike
-    chosen = own_map(scale, low, high) if cmap is None else part_of_map(cmap, low, high)
-    return _Look((scale.bare + low * width, scale.bare + high * width), chosen)
+def _view_size(count: int) -> tuple[float, float]:
+    """The width and height of a view with its title and color bar, of so many pictures."""
+    return _VIEW if count <= 2 else _SMALL_VIEW
+
+
+def _layout(explanation: Explanation, views: Sequence[str]) -> tuple[int, int]:
+    """(rows, columns) of views: one picture has its views side by side, several have one column each."""
+    count = len(_pictures(explanation))
+    if count <= 1:
+        return count, len(views)
+    columns = min(count, _ACROSS)
+    return math.ceil(count / columns) * len(views), columns
 
 
 def _views(figure: Figure, explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
-    """The views side by side; the last one that has colors says their unit."""
-    grid = figure.add_gridspec(1, len(views))
-    colored = [column for column, view in enumerate(views) if VIEWS[view] is not None]
-    for column, view in enumerate(views):
-        axes = figure.add_subplot(grid[0, column])
-        axes.set_axis_off()
-        axes.set_title(_plain(_view_title(explanation, view)), fontsize=9)
-        bar = _view(figure, axes, explanation, view, cmap)
-        if bar is not None and column == colored[-1]:
-            label = wrapped(explanation.map_legend, 8, _BAR, most=4)
-            bar.set_label(_plain("\n".join(label)), fontsize=8)
+    """One picture in its views, or several with a view of all of them in each row."""
+    pictures = _pictures(explanation)
+    rows, columns = _layout(explanation, views)
+    if not rows:
+        return
+    grid = figure.add_gridspec(rows, columns)
+    colored = [view for view in views if VIEWS[view] is not None]
+    if len(pictures) == 1:
+        for column, view in enumerate(views):
+            axes = figure.add_subplot(grid[0, column])
+            look = _view(axes, explanation, pictures[0], view, cmap)
+            _color_bar(figure, [axes], look, explanation if view in colored[-1:] else None)
+        return
+    for first in range(0, len(pictures), columns):
+        for number, view in enumerate(views):
+            row = first // columns * len(views) + number
+            told = explanation if view in colored[-1:] else None
+            _row(
+                figure,
+                grid[row, :],
+                explanation,
+                pictures[first : first + columns],
+                view,
+                cmap,
+                told,
+            )
 
 
-def _view_title(explanation: Explanation, view: str) -> str:
-    if view == "picture":
-        return view
+def _row(
+    figure: Figure,
+    place: Any,
+    explanation: Explanation,
+    pictures: Sequence[PicturePart],
+    view: str,
+    cmap: Any,
+    told: Explanation | None,
+) -> None:
+    """One view of several pictures, which have one scale and so one color bar."""
+    columns = min(len(_pictures(explanation)), _ACROSS)
+    grid = place.subgridspec(1, columns)
+    drawn = [figure.add_subplot(grid[0, column]) for column in range(len(pictures))]
+    looks = [
+        _view(axes, explanation, part, view, cmap)
+        for axes, part in zip(drawn, pictures, strict=True)
+    ]
+    found = next((look for look in looks if look is not None), None)
+    _color_bar(figure, drawn, found, told)
+
+
+def _color_bar(
+    figure: Figure, axes: Sequence[Axes], look: Look | None, told: Explanation | None
+) -> None:
+    """A color bar beside axes, with the unit of the explanation that is told; none without colors."""
+    if look is None:
+        return
+    bar = figure.colorbar(ScalarMappable(look.norm, look.cmap), ax=list(axes), shrink=0.9)
+    bar.ax.tick_params(labelsize=7)
+    if told is not None:
+        label = wrapped(told.map_legend, 8, _BAR, most=4)
+        bar.set_label(plain("\n".join(label)), fontsize=8)
+
+
+def _view_title(explanation: Explanation, part: PicturePart, view: str) -> str:
     what = "regions" if explanation.by_player else "pixels"
-    return shortened(f"{view}: {what}, {explanation.method}", 9, _VIEW[0] - 60)
+    said = view if view == "picture" else f"{view}: {what}, {explanation.method}"
+    if part.fixed:
+        said = f"{part.name}: fixed"
+    elif not explanation.is_alone(part):
+        said = part.name if view == "picture" else f"{part.name}, {view}"
+    width, _ = _view_size(len(_pictures(explanation)))
+    return shortened(said, 9, width - 60)
 
 
-def _view(figure: Figure, axes: Axes, explanation: Explanation, view: str, cmap: Any) -> Any:
-    """Draws one view; gives its color bar, or `None` where it has no colors."""
-    values, _ = explanation.heat
+def _view(
+    axes: Axes, explanation: Explanation, part: PicturePart, view: str, cmap: Any
+) -> Look | None:
+    """Draws one view of one picture; gives its colors, or `None` where it has none."""
+    axes.set_axis_off()
+    axes.set_title(plain(_view_title(explanation, part, view)), fontsize=9)
+    if part.fixed:
+        axes.imshow(_pale(part.picture))
+        return None
+    values, _ = explanation.heat_of(part)
     scale = explanation.map_colors
     if view == "picture":
-        axes.imshow(explanation.picture)
+        axes.imshow(part.picture)
         return None
     if view == "masked":
-        axes.imshow(colors.masked(explanation.picture, scale.shares(values), 1))
+        axes.imshow(colors.masked(part.picture, scale.shares(values), 1))
         return None
-    part, low, high = VIEWS[view]
-    shown = part(values)
+    shows, low, high = VIEWS[view]
+    shown = shows(values)
     if low == 0 and not explanation.values_unit.from_zero:
-        scale = _scale_of_part(scale, part)
-    look = _look(scale, cmap, low, high)
+        scale = _scale_of_part(scale, shows)
+    look = look_of(scale, cmap, low, high)
     if cmap is not None:
-        axes.imshow(explanation.picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(part.picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
         opacity = 0.7 if view == "overlay" else 1
         axes.imshow(shown, cmap=look.cmap, alpha=opacity, norm=look.norm)
     elif view == "overlay":
-        axes.imshow(colors.overlay(explanation.picture, scale.shares(shown), 1, scale.palette))
+        axes.imshow(colors.overlay(part.picture, scale.shares(shown), 1, scale.palette))
     else:
         axes.imshow(colors.on_white(scale.shares(shown), 1, scale.palette))
-    bar = figure.colorbar(ScalarMappable(look.norm, look.cmap), ax=axes, shrink=0.9)
-    bar.ax.tick_params(labelsize=7)
-    return bar
+    return look
+
+
+def _pale(picture: np.ndarray) -> np.ndarray:
+    """A picture that was left as it is, faded halfway to white."""
+    return ((picture.astype(np.uint16) + 255) // 2).astype(np.uint8)
 
 
 def _scale_of_part(scale: colors.Scale, part: Callable[[np.ndarray], np.ndarray]) -> colors.Scale:
@@ -252,125 +304,61 @@ def _scale_of_part(scale: colors.Scale, part: Callable[[np.ndarray], np.ndarray]
     return colors.Scale(low, float(ends.max()), scale.palette)
 
 
-def _blocks(explanation: Explanation, views: Sequence[str], cmap: Any, room: float) -> list[_Block]:
+def _blocks(explanation: Explanation, views: Sequence[str], cmap: Any, room: float) -> list[Block]:
     """What stands below the views, from the top."""
-    blocks = []
-    if explanation.words:
-        look = _look(explanation.word_colors, cmap)
-        blocks.append(_words(explanation, look, room))
-        map_says_it = explanation.one_scale and any(VIEWS[view] is not None for view in views)
-        if not map_says_it:
-            blocks.append(_word_bar(explanation, look, room))
+    blocks, legends = [], {}
+    for part in explanation.parts:
+        if isinstance(part, PicturePart):
+            continue
+        look = look_of(explanation.colors_of(part.kind), cmap)
+        blocks += blocks_of(part, explanation, look, room)
+        if part.players:
+            legends[explanation.legend_of(part)] = look
+    pictures = [part for part in explanation.parts if isinstance(part, PicturePart)]
+    has_map = any(part.players for part in pictures) and any(VIEWS[v] is not None for v in views)
+    if not (has_map and explanation.one_scale):  # else the map's legend holds for all
+        blocks += [legend(said, look, room) for said, look in legends.items()]
     if explanation.pairs:
         blocks.append(_pairs(explanation, room))
-    # A share of one feature alone, or of values that have no common unit, says nothing.
+    # A share of one input alone, or of values that have no common unit, says nothing.
     if len(explanation.share) > 1 and not explanation.values_unit.why_no_shares:
         blocks.append(_shares(explanation, room))
     return blocks
 
 
-def _words(explanation: Explanation, look: _Look, room: float) -> _Block:
-    """The words in rows on the colors of their values."""
-    cells = [_WordCell.of(word, explanation, room) for word in explanation.words]
-    rows: list[list[_WordCell]] = [[]]
-    for cell in cells:
-        if rows[-1] and sum(c.width for c in rows[-1]) + cell.width > room:
-            rows.append([])
-        rows[-1].append(cell)
-
-    def draw(axes: Axes) -> None:
-        for number, row in enumerate(rows):
-            left = (room - sum(cell.width for cell in row)) / 2
-            for cell in row:
-                cell.draw(axes, left + cell.width / 2, _WORD_ROW * (len(rows) - number), look)
-                left += cell.width
-
-    return _Block(_WORD_ROW * len(rows), draw)
-
-
-@dataclass(frozen=True)
-class _WordCell:
-    """A word and its value, as they are written, and the width of the two in points."""
-
-    text: str
-    said: str
-    value: float
-    width: float
-
-    @classmethod
-    def of(cls, word: WordValue, explanation: Explanation, room: float) -> "_WordCell":
-        text = shortened(word.text, _WORD_SIZE, room - _WORD_ROOM)
-        said = value_text(word.value, word.error, explanation.values_unit.two_sided)
-        width = max(text_width(text, _WORD_SIZE), text_width(said, 6.5)) + _WORD_ROOM
-        return cls(text, said, word.value, width)
-
-    def draw(self, axes: Axes, middle: float, top: float, look: _Look) -> None:
-        red, green, blue, _ = look.cmap(look.norm(self.value))
-        axes.text(
-            middle,
-            top - 12,
-            _plain(self.text),
-            ha="center",
-            va="center",
-            bbox={
-                "facecolor": (red, green, blue),
-                "edgecolor": "none",
-                "boxstyle": "round,pad=0.3",
-            },
-            color=colors.ink((255 * red, 255 * green, 255 * blue)),
-            fontsize=_WORD_SIZE,
-        )
-        axes.text(middle, top - 23, self.said, ha="center", va="top", fontsize=6.5)
-
-
-def _word_bar(explanation: Explanation, look: _Look, room: float) -> _Block:
-    """The color bar of the words, with its unit."""
-    lines = wrapped(explanation.word_legend, 8, room, most=2)
-    height = _height(lines, 8) + 16
-
-    def draw(axes: Axes) -> None:
-        axes.text(room / 2, 2, _plain("\n".join(lines)), ha="center", va="bottom", fontsize=8)
-        place = axes.inset_axes((room / 2 - 110, height - 9, 220, 7), transform=axes.transData)
-        bar = axes.figure.colorbar(
-            ScalarMappable(look.norm, look.cmap), cax=place, orientation="horizontal"
-        )
-        bar.ax.tick_params(labelsize=7, length=2, pad=1)
-
-    return _Block(height, draw)
-
-
-def _pairs(explanation: Explanation, room: float) -> _Block:
+def _pairs(explanation: Explanation, room: float) -> Block:
     """The pairs of words and regions that stand out from their errors, with what is to be known of all of them."""
     found, said = explanation.findings()
     texts = [
-        "words × regions, by value / standard error:",
+        f"{explanation.pairs_title}, by value / standard error:",
         *map(explanation.pair_text, found),
         said,
     ]
     lines = [line for text in texts for line in wrapped(text, 7, room, most=3)]
-    height = _height(lines, 7)
+    height = height_of(lines, 7)
 
     def draw(axes: Axes) -> None:
-        axes.text(0, height, _plain("\n".join(lines)), va="top", fontsize=7, linespacing=1.3)
+        axes.text(0, height, plain("\n".join(lines)), va="top", fontsize=7, linespacing=1.3)
 
-    return _Block(height, draw)
+    return Block(height, draw)
 
 
-def _shares(explanation: Explanation, room: float) -> _Block:
-    """A bar of the features' shares, named in it where there is room, and above it in any case."""
+def _shares(explanation: Explanation, room: float) -> Block:
+    """A bar of the inputs' shares, named in it where there is room, and above it in any case."""
+    said = f"share of the absolute total: {explanation.share_text}"
+    lines = wrapped(said, 8, room)
 
     def draw(axes: Axes) -> None:
         start = 0.0
         for number, (name, share) in enumerate(explanation.share.items()):
             wide = share * room
-            axes.barh(11, wide, left=start, height=16, color=_SHARES[number % 2])
+            axes.barh(11, wide, left=start, height=16, color=_SHARES[number % len(_SHARES)])
             label = f"{name} {share:.0%}"
             if text_width(label, 9) + 8 < wide:
                 axes.text(
                     start + wide / 2, 11, label, ha="center", va="center", color="white", fontsize=9
                 )
             start += wide
-        said = f"share of the absolute total: {explanation.share_text}"
-        axes.text(0, 22, said, va="bottom", fontsize=8)
+        axes.text(0, 22, plain("\n".join(lines)), va="bottom", fontsize=8, linespacing=1.3)
 
-    return _Block(36.0, draw)
+    return Block(36.0 + (len(lines) - 1) * LEADING * 8, draw)

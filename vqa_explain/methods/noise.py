@@ -77,11 +77,12 @@ def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
 
     def found() -> Iterator[Attribution]:
         for _ in range(samples):
-            shift = {
-                name: (torch.randn(leaf.shape, generator=generator) * noise).to(leaf)
-                * (leaf.max() - leaf.min())
-                for name, leaf in leaves.items()
-            }
+            shift = {}
+            for name, leaf in leaves.items():
+                drawn = torch.randn(leaf.shape, generator=generator) * noise
+                shift[name] = drawn.to(leaf) * (leaf.max() - leaf.min())
+                if task.encoded[name].fixed:
+                    shift[name] = torch.zeros_like(leaf)
             yield method(replace(task, shift=shift, progress=None))
 
     for one in until_stopped(task, found()):

@@ -279,7 +279,7 @@ class FaithfulnessCorrelation:
 )
 @dataclass(frozen=True)
 class Road(_Even):
-    """Area under the target's probability as the picture's pixels are imputed, the most relevant first.
+    """Area under the target's probability as the pictures' pixels are imputed, the most relevant first.
 
     Rong et al. 2022 (ROAD), section 4: a removed pixel becomes the weighted mean of its neighbors (1/6 beside, 1/12
     across corners; a sparse linear system) plus noise of deviation 0.01. In the model's frame; the question stays.
@@ -293,23 +293,25 @@ class Road(_Even):
     def __call__(self, case: Case) -> Curve:
         task, found = case.task, case.attribution
         assert found is not None
-        name = task.encoded.image_name
-        image = found.values[name]
-        order = ranking(image.ravel(), self.order)
+        pictures = task.encoded.pictures
+        values = [found.values[one.name] for one in pictures]
+        order = ranking(np.concatenate([one.ravel() for one in values]), self.order)
+        ends = np.cumsum([one.size for one in values])[:-1]
         rng = np.random.default_rng((task.seed, 11))
-        whole = in_float64(task.encoded.pixels[0]).numpy()
-        frames = []
-        for count in _steps(len(order), self.steps):
-            gone = np.zeros(image.size, dtype=bool)
-            gone[order[:count]] = True
-            frames.append(imputed(whole, gone.reshape(image.shape), rng))
         target = next(t for t in task.targets if t.score == "probability")
         leaves = task.model.leaves(task.encoded)
         scores = []
-        with torch.no_grad():
-            for frame in frames:
-                leaves[name] = torch.from_numpy(frame)[None].to(task.encoded.pixels)
-                scores.append(float(target(in_float64(task.model.scores(task.encoded, leaves)))))
+        for count in _steps(len(order), self.steps):
+            gone = np.zeros(len(order), dtype=bool)
+            gone[order[:count]] = True
+            for one, mask in zip(pictures, np.split(gone, ends), strict=True):
+                pixels = one.content.pixels
+                whole = in_float64(pixels[0]).numpy()
+                frame = imputed(whole, mask.reshape(one.shape), rng)
+                leaves[one.name] = torch.from_numpy(frame)[None].to(pixels)
+            with torch.no_grad():
+                score = target(in_float64(task.model.scores(task.encoded, leaves)))
+            scores.append(float(score))
         return Curve(self.at, np.array(scores))
 
 
@@ -337,11 +339,12 @@ class SensitivityMax:
         size = np.linalg.norm(here)
         rng, most = np.random.default_rng((case.task.seed, 13)), 0.0
         for _ in range(self.draws):
-            noise = rng.uniform(-self.radius, self.radius, encoded.pixels.shape)
-            near = case.again(
-                encoded.with_pixels(encoded.pixels + torch.from_numpy(noise).to(encoded.pixels))
-            )
-            there = _flat(near)
+            frames = {}
+            for one in encoded.pictures:
+                pixels = one.content.pixels
+                noise = rng.uniform(-self.radius, self.radius, pixels.shape)
+                frames[one.name] = pixels + torch.from_numpy(noise).to(pixels)
+            there = _flat(case.again(encoded.with_frames(frames)))
             most = max(most, float(np.linalg.norm(there - here) / size))
         return most
 

@@ -7,6 +7,7 @@ import numpy as np
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import TextPart
 from vqa_explain.metrics.base import HIGHER, Case, NotMeasured, register_metric
 
 
@@ -35,8 +36,13 @@ def true_region(case: Case) -> np.ndarray:
         InvalidInput: the mask is of another size.
         NotMeasured: it is empty.
     """
-    truth, image = case.example.truth, case.explanation.image
+    truth = case.example.truth
     assert truth is not None
+    if len(case.task.encoded.pictures) > 1:
+        raise NotMeasured(
+            "the example has several pictures, and its mask does not say of which it is"
+        )
+    image = case.explanation.image
     if truth.shape != image.shape:
         raise InvalidInput(
             f"the true mask is {truth.shape} and the picture {image.shape}; they must agree"
@@ -63,6 +69,10 @@ def decisive_words(explanation: Explanation, example: Example) -> np.ndarray:
     Raises:
         NotMeasured: no word does.
     """
+    if sum(isinstance(part, TextPart) and not part.fixed for part in explanation.parts) > 1:
+        raise NotMeasured(
+            "the example has several texts, and its decisive spans do not say of which"
+        )
     spans, words = example.decisive, explanation.words
     found = np.array(
         [any(w.start < end and start < w.end for start, end in spans) for w in words], bool
@@ -70,10 +80,6 @@ def decisive_words(explanation: Explanation, example: Example) -> np.ndarray:
     if not found.any():
         raise NotMeasured("no word of the question lies in the decisive spans")
     return found
-
-
-def _words(case: Case) -> np.ndarray:
-    return np.array([w.value for w in case.explanation.words])
 
 
 @register_metric(
@@ -143,7 +149,9 @@ class WordMass:
     """Σ positive relevance of the decisive words ÷ Σ positive relevance of all words: relevance mass over words."""
 
     def __call__(self, case: Case) -> float:
-        return mass(positive(_words(case)), decisive_words(case.explanation, case.example))
+        decisive = decisive_words(case.explanation, case.example)
+        values = np.array([word.value for word in case.explanation.words])
+        return mass(positive(values), decisive)
 
 
 @register_metric(
@@ -158,4 +166,6 @@ class WordRank:
     """The share of the K most relevant words that are among the K decisive ones: relevance rank over words."""
 
     def __call__(self, case: Case) -> float:
-        return rank(_words(case), decisive_words(case.explanation, case.example))
+        decisive = decisive_words(case.explanation, case.example)
+        values = np.array([word.value for word in case.explanation.words])
+        return rank(values, decisive)

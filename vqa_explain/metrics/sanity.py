@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example
+from vqa_explain.features.parts import Part, PicturePart
 from vqa_explain.features.text import TextFeature
 from vqa_explain.metrics.base import LOWER, Case, Noted, NotMeasured, register_metric
 from vqa_explain.models.base import Model, OpenModel
@@ -176,17 +177,25 @@ class ParameterRandomization:
 
     def _alike(self, one: Case, other: Case) -> float:
         if self.measure == "ssim":
-            from skimage.metrics import structural_similarity
-
-            maps = [np.abs(c.explanation.image) for c in (one, other)]
-            maps = [m / m.max() if m.max() > 0 else m for m in maps]
-            side = min(7, *maps[0].shape)
-            return float(
-                structural_similarity(*maps, data_range=1.0, win_size=side - (side + 1) % 2)
-            )
+            names = [picture.name for picture in one.task.encoded.pictures]
+            found = [_similarity(one.explanation[n], other.explanation[n]) for n in names]
+            return float(np.mean(found)) if found else float("nan")
         from scipy.stats import rankdata
 
         ranks = [rankdata(np.abs(c.values)) for c in (one, other)]
         if min(r.std() for r in ranks) == 0:
             return float("nan")
         return float(np.corrcoef(*ranks)[0, 1])
+
+
+def _similarity(one: Part, other: Part) -> float:
+    """SSIM of two maps of the sizes of values of one picture, each with its largest as 1."""
+    from skimage.metrics import structural_similarity
+
+    assert isinstance(one, PicturePart)
+    assert isinstance(other, PicturePart)
+    maps = [np.abs(part.image) for part in (one, other)]
+    maps = [m / m.max() if m.max() > 0 else m for m in maps]
+    side = min(7, *maps[0].shape)
+    found = structural_similarity(*maps, data_range=1.0, win_size=side - (side + 1) % 2)
+    return float(found)

@@ -56,6 +56,13 @@ class Encoded:
         return found
 
     @property
+    def pictures(self) -> tuple[Input, ...]:
+        """The inputs that are pictures and are not fixed."""
+        return tuple(
+            one for one in self.inputs if isinstance(one.content, Picture) and not one.fixed
+        )
+
+    @property
     def image_name(self) -> str:
         """The name of the one picture."""
         return self._only(Picture).name
@@ -115,10 +122,17 @@ class Encoded:
         inputs = [replace(one, content=content) if one.name == name else one for one in self.inputs]
         return replace(self, inputs=tuple(inputs))
 
+    def with_frames(self, frames: Mapping[str, Tensor]) -> "Encoded":
+        """The same with other frames (1, C, H', W') of some pictures, by input name."""
+        changed = self
+        for name, pixels in frames.items():
+            content = replace(self[name].content, pixels=pixels)
+            changed = changed.replaced(name, content)
+        return changed
+
     def with_pixels(self, pixels: Tensor) -> "Encoded":
         """The same with another frame (1, C, H', W') of its one picture."""
-        one = self._only(Picture)
-        return self.replaced(one.name, replace(one.content, pixels=pixels))
+        return self.with_frames({self.image_name: pixels})
 
 
 def read_inputs(features: Sequence[Feature], *contents: Any) -> tuple[Input, ...]:

@@ -7,7 +7,6 @@ per box, and `BoxGeometry` carries them to the picture.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from vqa_explain.models.attending import CrossLayer, Positions, SelfLayer, Strea
 from vqa_explain.models.base import Leaves, described, own_labels
 from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.labels import read_labels
-from vqa_explain.models.network import parameters_frozen
+from vqa_explain.models.network import method_replaced, parameters_frozen
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.unwrapping import placed
@@ -200,7 +199,7 @@ class LxmertModel:
         with ExitStack() as undo:
             for module in self.module.modules():
                 if type(module).__name__ == "LxmertAttention":
-                    undo.enter_context(patch.object(module, "forward", watch(module)))
+                    undo.enter_context(method_replaced(module, "forward", watch(module)))
             yield caught
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:

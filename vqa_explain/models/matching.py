@@ -9,6 +9,7 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
+from vqa_explain.models.base import Model
 
 # What each kind of input is called in messages.
 NOUNS = {
@@ -42,13 +43,27 @@ def matched(example: Example, features: Sequence[Feature], name: str) -> dict[st
         feature = _feature_for(one, features, short=example.inputs is None)
         if feature is None:
             raise InvalidInput(_of_extra(one, features, name))
-        if feature.kind != one.kind:
+        if (
+            feature.kind in NOUNS and feature.kind != one.kind
+        ):  # of other kinds the model knows itself
             raise InvalidInput(_of_other_kind(one, feature, name))
         found[feature.name] = one.value
     missing = [feature for feature in features if feature.name not in found]
     if missing:
         raise InvalidInput(_of_missing(missing[0], features, name))
     return {feature.name: found[feature.name] for feature in features}
+
+
+def check_inputs(model: Model, example: Example) -> None:
+    """Refuses an example whose inputs are not those that a model takes.
+
+    A model that takes any number of inputs checks them itself, when it reads them.
+
+    Raises:
+        InvalidInput: an input is missing, is none of the model's, or is of another kind.
+    """
+    if not getattr(model, "open_inputs", False):
+        matched(example, model.features, model.name)
 
 
 def _feature_for(one: Given, features: Sequence[Feature], short: bool) -> Feature | None:

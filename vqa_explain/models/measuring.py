@@ -55,21 +55,21 @@ class PictureReader:
     """
 
     def __init__(self, prepare: Prepare, name: str) -> None:
-        self._prepare, self._name = prepare, name
+        self.prepare, self._name = prepare, name
         self._known: OrderedDict[tuple[int, int], _Measured] = OrderedDict()
 
     def read(self, picture: np.ndarray) -> tuple[Tensor, Geometry]:
         """The first frame of a picture, and its geometry: see `locate`."""
         self._measure(picture)
-        frames = self._prepare(picture)
+        frames = self.prepare(picture)
         return frames[0], self.locate(picture, frames)[0]
 
     def _measure(self, picture: np.ndarray) -> "_Measured":
         """What is known of pictures of this one's size."""
         size = (picture.shape[0], picture.shape[1])
         if size not in self._known:
-            _refuse_random(self._prepare, picture, self._name)
-            geometries = measure(self._prepare, size, self._name)
+            _refuse_random(self.prepare, picture, self._name)
+            geometries = measure(self.prepare, size, self._name)
             marks = Blocks.of(size, geometries, density=0.3)
             arrive = tuple(marks.expected(geometry) for geometry in geometries)
             self._known[size] = _Measured(geometries, marks, arrive)
@@ -110,7 +110,7 @@ class PictureReader:
     def _check_on(self, picture: np.ndarray, frames: Sequence[Tensor], known: "_Measured") -> None:
         """Marks put into this picture must arrive where test pictures say, whatever it shows."""
         marked, strong = _marked(picture, known.marks)
-        together = zip(frames, self._prepare(marked), known.geometries, known.arrive, strict=True)
+        together = zip(frames, self.prepare(marked), known.geometries, known.arrive, strict=True)
         for before, after, geometry, (there, certain) in together:
             clear = certain & (~there | (geometry.labels_to_frame(strong.view(np.int8)) == 1))
             if not (there & clear).any() or not (~there & clear).any():

@@ -1,6 +1,6 @@
 """The network itself: its device, its layers, how wide they are, and freezing its weights for a while."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,21 @@ def footprint(module: nn.Module) -> Iterator[Footprint]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def method_replaced(owner: object, name: str, instead: Callable[..., Any]) -> Iterator[None]:
+    """Inside, `owner` has another method of this name; afterwards it is as it was, whatever happens."""
+    own = vars(owner)
+    had, before = name in own, own.get(name)
+    setattr(owner, name, instead)
+    try:
+        yield
+    finally:
+        # A method of the class comes back when the owner's own is gone.
+        delattr(owner, name)
+        if had:
+            setattr(owner, name, before)
 
 
 @contextmanager

@@ -13,12 +13,14 @@ MODULES = (
     "dom",
     "findings",
     "words",
+    "bars",
     "picture",
     "panels",
     "controls",
     "compare",
     "telling",
     "whatif",
+    "parts",
     "app",
 )
 

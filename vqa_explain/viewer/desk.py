@@ -4,7 +4,7 @@ A `Desk` knows no widget, no browser and no traits. It tells a `Listener` what h
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol, get_args
@@ -13,7 +13,7 @@ from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.parts import PicturePart, TextPart
+from vqa_explain.features.parts import PicturePart, TablePart
 from vqa_explain.games.progress import Progress
 from vqa_explain.methods import create
 from vqa_explain.methods.base import check_support
@@ -169,7 +169,8 @@ class Desk:
         listener: who is told what has changed. It is told nothing before the first call.
         method: the method at first.
         seed: for methods that draw random numbers.
-        regions, words: how picture and question are divided, as `explain` takes them.
+        regions, words, columns: how inputs are divided, as `explain` takes them.
+        players: the inputs whose parts are players, as `explain` takes them.
         others: further models that can be compared with the first.
 
     Raises:
@@ -186,6 +187,8 @@ class Desk:
         seed: int = 0,
         regions: Any = None,
         words: Any = None,
+        columns: Any = None,
+        players: str | Sequence[str] | None = None,
         others: Sequence[Model] = (),
     ) -> None:
         if not isinstance(dataset, Iterable) or isinstance(dataset, str | bytes | dict):
@@ -199,7 +202,12 @@ class Desk:
         self.options = Options(method, EVERY_EXAMPLE, 0)
         self._listener = listener
         self._seed = seed
-        self._division = {"regions": regions, "words": words}
+        self._division = {
+            "regions": regions,
+            "words": words,
+            "columns": columns,
+            "players": players,
+        }
         self._entries: list[Entry] = []
         self._selected = 0
         self._target = AskedTarget()
@@ -307,9 +315,14 @@ class Desk:
                 self._change_entry(self._fetch_number, index, state="cancelled")
 
     def ask_without(
-        self, serial: Any, words: list[int], regions: list[int], about: str | None = None
+        self, serial: Any, away: Mapping[str, Sequence[int]], about: str | None = None
     ) -> None:
-        """Asks what the model answers without these words and regions of an explanation.
+        """Asks what the model answers without some players of an explanation.
+
+        Args:
+            serial: comes back with the answer.
+            away: input name → the numbers of its players that are taken away.
+            about: the explanation's key; by default, the one on the screen.
 
         Raises:
             InvalidInput: that explanation is not kept.
@@ -317,10 +330,20 @@ class Desk:
         # Found now, not when the worker comes to it: the question is about what the person saw.
         kept = self._find_kept(about)
         example, explanation = kept.request.example, kept.explanation
-        of_kind = {TextPart.kind: words, PicturePart.kind: regions}
-        away = {part.name: of_kind.get(part.kind, []) for part in explanation.parts}
-        divided = {PicturePart.kind: self._division["regions"]}
+        divided = self._divided()
         self._answer_soon(serial, lambda: changed(kept.model, example, explanation, away, divided))
+
+    def _divided(self) -> dict[str, Any]:
+        """Input name or kind → how it is divided, where the explanation does not say it itself, as texts do."""
+        found: dict[str, Any] = {}
+        kinds = (
+            (PicturePart.kind, self._division["regions"]),
+            (TablePart.kind, self._division["columns"]),
+        )
+        for kind, asked_for in kinds:
+            own = asked_for if isinstance(asked_for, Mapping) else {kind: asked_for}
+            found |= own
+        return found
 
     def ask_question(self, serial: Any, question: str, about: str | None = None) -> None:
         """Asks another question about an explanation's example.

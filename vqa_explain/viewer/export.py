@@ -3,20 +3,14 @@
 import base64
 import hashlib
 import html
-import io
 import json
 from collections.abc import Sequence
 
-import numpy as np
-from PIL import Image
-
-from vqa_explain import colors
-from vqa_explain.explanation import Explanation, value_text
-from vqa_explain.features.parts import WordValue
+from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import PicturePart, TextPart
 from vqa_explain.viewer.bundle import script, style
-from vqa_explain.viewer.payload import packed, payload
-
-LONGEST = 384  # pixels, the longer side of a picture in the page
+from vqa_explain.viewer.parts import list_legends, list_of, picture_of
+from vqa_explain.viewer.payload import packed, payload, title_of
 
 _PAGE = """
 :root{color-scheme:light dark}
@@ -33,6 +27,17 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax .words{margin:.8rem 0;display:flex;flex-wrap:wrap;gap:.3rem}
 .vqax .word{border-radius:5px;padding:.15rem .45rem;text-align:center;overflow-wrap:anywhere;border:1px solid #0002}
 .vqax .word small{display:block;font-size:.68rem}
+.vqax .words.fixed{display:block;color:var(--soft,#5c6873);margin:.3rem 0;white-space:pre-wrap}
+.vqax .name{font-weight:600;font-size:.85rem;margin:.6rem 0 -.5rem}
+.vqax .fixed img{opacity:.5}
+.vqax .bars{display:grid;gap:.15rem;max-width:44rem;margin:.8rem 0;font-size:.85rem;overflow-wrap:anywhere}
+.vqax .bars>div{display:grid;grid-template-columns:minmax(4rem,2fr) minmax(4rem,3fr) minmax(4.5rem,6.5rem);gap:.6rem}
+.vqax .bars small{text-align:end}
+.vqax .rail{position:relative;display:block;height:1.1rem}
+.vqax .rail i{position:absolute;top:12%;height:76%;border:1px solid #0005;border-radius:2px}
+.vqax .rail .zero{top:0;height:100%;border:0;border-inline-start:1px solid currentColor;border-radius:0}
+.vqax .rail .whisker{top:calc(50% - 1px);height:2px;border:0;background:currentColor}
+.vqax .bars+.scale{margin:-.3rem 0 .8rem}
 .vqax .pictures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
 .vqax figure{margin:0}
 .vqax figcaption{font-size:.8rem;color:var(--soft,#5c6873)}
@@ -54,7 +59,7 @@ overflow-wrap:anywhere}
 .vqax .scale span{flex-basis:100%;overflow-wrap:anywhere}
 .vqax .scale i{flex:0 1 9rem;height:.7rem;border-radius:3px;border:1px solid #0003}
 """
-_SHARES = ("#4c6376", "#8a6d1b")
+_SHARES = ("#4c6376", "#8a6d1b", "#2f6b4a", "#77456b")
 
 
 def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -> str:
@@ -83,15 +88,29 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
 
 
 def _intro(explanations: Sequence[Explanation]) -> str:
-    """What the colors mean, and where one scale holds for words and map: what is true of all explanations."""
-    pointed = "a word or a region" if any(e.words for e in explanations) else "a region"
+    """What the colors mean, and where one scale holds for all inputs: what is true of all explanations."""
     return " ".join(
         [
             _about_colors(explanations),
             *_about_scales(explanations),
-            f"Point at {pointed} for its value.",
+            f"Point at {_players(explanations)} for its value.",
         ]
     )
+
+
+def _players(explanations: Sequence[Explanation]) -> str:
+    """What has values in these explanations, words first, such as "a word or a region"."""
+    parts = [part for e in explanations for part in e.parts if part.players]
+    ordered = [part for part in parts if isinstance(part, TextPart)] + parts
+    names = list(dict.fromkeys(part.player for part in ordered)) or [PicturePart.player]
+    named = [f"an {name}" if name[0] in "aeiou" else f"a {name}" for name in names]
+    return _listed(named, "or")
+
+
+def _listed(texts: Sequence[str], last: str) -> str:
+    """Such as "a, b or c"."""
+    *others, end = texts
+    return f"{', '.join(others)} {last} {end}" if others else end
 
 
 def _about_colors(explanations: Sequence[Explanation]) -> str:
@@ -107,16 +126,27 @@ def _about_colors(explanations: Sequence[Explanation]) -> str:
 
 
 def _about_scales(explanations: Sequence[Explanation]) -> list[str]:
-    """A sentence, or none where nothing holds for all of those with words."""
-    asked = [e for e in explanations if e.words]
-    if not asked:
+    """A sentence, or none where nothing holds for all of those with players of several kinds."""
+    asked = [e for e in explanations if len(_kinds(e)) > 1]
+    names = {tuple(_kinds(e)) for e in asked}
+    if len(names) != 1:
         return []
+    kinds = next(iter(names))
+    has_map = any(isinstance(part, PicturePart) and part.players for part in asked[0].parts)
     if all(e.one_scale for e in asked):
         unit = ": points of the score" if all(e.values_unit.adds_up for e in asked) else ""
-        return [f"Words and regions share one scale{unit}."]
-    if not any(e.one_scale for e in asked):
-        return ["Words and the map have scales of their own, each with its legend."]
+        return [f"{_listed(kinds, 'and').capitalize()} share one scale{unit}."]
+    if not any(e.one_scale for e in asked) and has_map:
+        rest = _listed([kind for kind in kinds if kind != f"{PicturePart.player}s"], "and")
+        return [f"{rest.capitalize()} and the map have scales of their own, each with its legend."]
     return []
+
+
+def _kinds(e: Explanation) -> list[str]:
+    """What the players of each kind of input are called, words first."""
+    parts = [part for part in e.parts if part.players]
+    ordered = [part for part in parts if isinstance(part, TextPart)] + parts
+    return list(dict.fromkeys(f"{part.player}s" for part in ordered))
 
 
 def fragment(explanation: Explanation) -> str:
@@ -126,22 +156,19 @@ def fragment(explanation: Explanation) -> str:
 
 def article(e: Explanation) -> str:
     """An explanation as an HTML element, all its text escaped; `ARTICLE_STYLE` goes with it."""
-    heading = html.escape(e.question) if e.question is not None else "Image classification"
     rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.shown}</td></tr>" for a in e.answers)
     pairs = "".join(f"<div>{html.escape(line)}</div>" for line in _pair_lines(e))
     origin = (
         f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {e.cost_text}"
     )
-    what = "regions" if e.by_player else "pixels"
-    height, width = e.picture.shape[:2]
+    others = [part for part in e.parts if not isinstance(part, PicturePart)]
+    pictures = [part for part in e.parts if isinstance(part, PicturePart)]
     return f"""<article class="vqax">
-<h2 dir="auto">{heading}</h2>
+<h2 dir="auto">{html.escape(title_of(e))}</h2>
 <div class="soft">explained: {html.escape(e.explained)}; values: {html.escape(e.unit_text)}</div>
-<div class="words">{"".join(_word(w, e) for w in e.words)}</div>{_word_scale(e)}
+{"".join(list_of(part, e) for part in others)}{list_legends(e)}
 <div class="pictures">
-<figure><img src="{_picture(e.picture)}" width="{width}" height="{height}" alt="the picture">
-<figcaption>picture</figcaption></figure>
-<figure>{_overlay(e)}<figcaption>{what}</figcaption>{_legend(e.map_colors, e, e.map_legend)}</figure>
+{"".join(picture_of(part, e) for part in pictures)}
 <table>{rows}</table></div>
 <div class="pairs">{pairs}</div>
 {_shares(e)}
@@ -153,9 +180,9 @@ def article(e: Explanation) -> str:
 
 
 def _pair_lines(e: Explanation) -> list[str]:
-    """The pairs of words and regions that stand out from their errors, and what is to be known of all."""
+    """The pairs that stand out from their errors, and what is to be known of all."""
     found, said = e.findings()
-    return [*map(e.pair_text, found), *([f"words × regions: {said}"] if said else [])]
+    return [*map(e.pair_text, found), *([f"{e.pairs_title}: {said}"] if said else [])]
 
 
 def _notes(e: Explanation) -> str:
@@ -175,82 +202,18 @@ def _sentence(clause: str) -> str:
     return f"{clause[:1].upper()}{clause[1:]}."
 
 
-def _word(word: WordValue, e: Explanation) -> str:
-    red, green, blue = e.word_colors.of(word.value)
-    ink = colors.ink((red, green, blue))
-    text = html.escape(word.text)
-    value = value_text(word.value, word.error, e.values_unit.two_sided)
-    return (
-        f'<span class="word" dir="auto" style="background:rgb({red},{green},{blue});color:{ink}">'
-        f"{text}<small>{value}</small></span>"
-    )
-
-
-def _overlay(e: Explanation) -> str:
-    """The overlay as a picture with one transparent box per region that tells its value when pointed at."""
-    values, _ = e.heat
-    height, width = e.picture.shape[:2]
-    boxes = "".join(
-        f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}">'
-        f"<title>{value_text(r.value, r.error, e.values_unit.two_sided)}</title></rect>"
-        for r in e.regions
-        for left, top, right, bottom in [r.box]
-        if right > left
-    )
-    picture = _picture(colors.overlay(e.picture, e.map_colors.shares(values), 1, e.palette))
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="overlay of the explanation">'
-        f'<image href="{picture}" width="{width}" height="{height}"/>{boxes}</svg>'
-    )
-
-
-def _word_scale(e: Explanation) -> str:
-    """The legend of the words, where that of the map does not hold for them."""
-    return _legend(e.word_colors, e, e.word_legend) if e.words and not e.one_scale else ""
-
-
-def _legend(scale: colors.Scale, e: Explanation, said: str) -> str:
-    """A legend: from the value where the colors begin to the one of full color, and what has such a value."""
-    low, middle, high = (
-        ",".join(map(str, colors.over_white(at, 1, scale.palette)))
-        for at in (scale.palette.low, (scale.palette.low + 1) / 2, 1)
-    )
-    ramp = f"linear-gradient(90deg,rgb({low}),rgb({middle}),rgb({high}))"
-    ends = [
-        value_text(end, None, e.values_unit.two_sided) if end else "0"
-        for end in (scale.low, scale.full)
-    ]
-    return (
-        f'<div class="scale">{ends[0]}<i style="background:{ramp}"></i>{ends[1]} '
-        f"<span>{html.escape(said)}</span></div>"
-    )
-
-
 def _shares(e: Explanation) -> str:
-    """The features' shares, named below a bar; "" where one feature has them all, which says nothing."""
+    """The inputs' shares, named below a bar; "" where one input has them all, which says nothing."""
     if len(e.share) < 2:
         return ""
     if e.values_unit.why_no_shares:
         return f'<div class="soft">share: {html.escape(e.share_text)}</div>'
     parts = "".join(
-        f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % 2]}"></div>'
+        f'<div style="width:{100 * share:.1f}%;background:{_SHARES[i % len(_SHARES)]}"></div>'
         for i, share in enumerate(e.share.values())
     )
     names = "".join(
-        f'<span><i style="background:{_SHARES[i % 2]}"></i>{html.escape(name)} {share:.0%}</span>'
+        f'<span><i style="background:{_SHARES[i % len(_SHARES)]}"></i>{html.escape(name)} {share:.0%}</span>'
         for i, (name, share) in enumerate(e.share.items())
     )
     return f'<div class="bar">{parts}</div><div class="soft shares">share: {names}</div>'
-
-
-def _picture(pixels: np.ndarray) -> str:
-    """A data URL, at most `LONGEST` pixels a side. Small pictures are enlarged by whole pixels, to stay sharp."""
-    image = Image.fromarray(pixels)
-    if max(image.size) > LONGEST:
-        image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-    elif max(image.size) * 2 <= LONGEST:
-        times = LONGEST // max(image.size)
-        image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=85)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

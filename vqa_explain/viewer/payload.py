@@ -13,6 +13,14 @@ from PIL import Image
 
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
+from vqa_explain.features.parts import (
+    Part,
+    PicturePart,
+    PlayerValue,
+    RegionValue,
+    TextPart,
+    WordValue,
+)
 from vqa_explain.findings import sure_ratio
 
 NOWHERE = 2**32 - 1  # the label of pixels that the model did not see
@@ -39,21 +47,25 @@ def packed(values: np.ndarray) -> dict[str, Any]:
 
 
 def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[str, Any]:
-    """Everything about an explanation that the viewer shows.
+    """Everything about an explanation that the viewer shows, input by input.
 
-    The picture and its maps are made smaller where the longer side is above `LONGEST`; boxes are in its own pixels.
+    Pictures and their maps are made smaller where the longer side is above `LONGEST`; boxes are in pixels of the
+    picture itself.
     """
-    height, width = e.picture.shape[:2]
-    shrink = max(1.0, max(height, width) / LONGEST)
-    size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
-    rows, columns = (np.minimum((np.arange(n) + 0.5) * full / n, full - 1).astype(int) for n, full in
-                     ((size[0], height), (size[1], width)))  # fmt: skip
-    labels = e.labels[np.ix_(rows, columns)]
-    values, _ = e.heat
-    heat = np.rint(127 * e.map_colors.shares(values[np.ix_(rows, columns)])).astype(np.int8)
-    truth = None if example is None else example.truth
-    found: dict[str, Any] = {
-        "question": e.question,
+    return {
+        "heading": title_of(e),
+        "parts": [_part(e, part, pack, example) for part in e.parts],
+        "joint": [
+            {
+                "first": one.first,
+                "second": one.second,
+                "values": pack(one.values.astype(np.float32)),
+                "errors": None if one.errors is None else pack(one.errors.astype(np.float32)),
+            }
+            for one in e.joint
+        ],
+        "pairsTitle": e.pairs_title if e.pairs else "",
+        "edits": _edited(e, example),
         "answers": [asdict(a) for a in e.answers],
         "target": e.target,
         "contrast": e.contrast,
@@ -68,22 +80,9 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "addsUp": e.values_unit.adds_up,
         "shared": e.values_unit.shared,
         "whyNoShares": e.values_unit.why_no_shares,
-        "words": [
-            {"text": w.text, "start": w.start, "end": w.end, "value": w.value, "error": w.error}
-            for w in e.words
-        ],
-        "regions": [asdict(r) for r in e.regions],
         "share": e.share,
-        "wordBare": e.word_colors.bare,
-        "wordScale": e.word_colors.full,
-        "regionBare": e.region_colors.bare,
-        "regionScale": e.region_colors.full,
-        "heatBare": e.map_colors.bare,
-        "heatScale": e.map_colors.full,
-        "wordLegend": e.word_legend,
-        "mapLegend": e.map_legend,
         "oneScale": e.one_scale,
-        "byRegion": e.by_player,
+        "byPlayer": e.by_player,
         "errorText": e.error_text,
         "notes": list(e.notes),
         "facts": [text for text in (e.padding_text, e.without_inputs_text) if text],
@@ -92,19 +91,82 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "parameters": {k: v for k, v in e.parameters.items() if v is not None},
         "origin": f"{e.provenance['model']}, seed {e.provenance['seed']}, {e.cost_text}",
         "label": None if example is None else example.answer,
-        "size": [height, width],
-        "pictureId": picture_id(e.picture),
-        "labels": pack(np.where(labels < 0, NOWHERE, labels.astype(np.int64)).astype(np.uint32)),
-        "heat": pack(heat),
-        "picture": pack(np.frombuffer(encoded_picture(e.picture, size), dtype=np.uint8)),
-        "interactions": None if e.interactions is None else pack(e.interactions.astype(np.float32)),
-        "interactionErrors": None
-        if e.interaction_errors is None
-        else pack(e.interaction_errors.astype(np.float32)),
         "pairs": _pairs(e),
-        "truth": None if truth is None else pack(truth[np.ix_(rows, columns)].astype(np.uint8)),
     }
+
+
+def title_of(e: Explanation) -> str:
+    """The text that was asked, as it was; or what was classified, with a capital."""
+    text = e.heading
+    has_text = any(isinstance(part, TextPart) and not part.fixed for part in e.parts)
+    return text if has_text else text[:1].upper() + text[1:]
+
+
+def _part(e: Explanation, part: Part, pack: Pack, example: Example | None) -> dict[str, Any]:
+    """What the viewer shows of one input; its kind says which view draws it."""
+    scale = e.colors_of(part.kind)
+    has_map = any(isinstance(one, PicturePart) and one.players for one in e.parts)
+    found: dict[str, Any] = {
+        "name": part.name,
+        "kind": part.kind,
+        "title": part.title,
+        "fixed": part.fixed,
+        "alone": e.is_alone(part),
+        "player": part.player,
+        "players": [_player(player) for player in part.players],
+        "bare": scale.bare,
+        "full": scale.full,
+        # Beside a map, which says what is on its scale, a list says its own players.
+        "legend": e.legend(part.player) if has_map else e.legend_of(part),
+    }
+    if isinstance(part, PicturePart):
+        truth = None if example is None or not e.is_alone(part) else example.truth
+        found |= _picture(e, part, pack, truth)
     return found
+
+
+def _player(player: PlayerValue) -> dict[str, Any]:
+    """A player's value, with where it is in the input: the box of a region, the span of a word."""
+    found: dict[str, Any] = {"value": player.value, "error": player.error}
+    if isinstance(player, RegionValue):  # whose text is its box
+        return {**found, "box": player.box}
+    found["text"] = player.text
+    if isinstance(player, WordValue):
+        found |= {"start": player.start, "end": player.end}
+    return found
+
+
+def _picture(
+    e: Explanation, part: PicturePart, pack: Pack, truth: np.ndarray | None
+) -> dict[str, Any]:
+    """The picture, its map and its regions, pixel by pixel."""
+    height, width = part.picture.shape[:2]
+    shrink = max(1.0, max(height, width) / LONGEST)
+    size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
+    rows, columns = (np.minimum((np.arange(n) + 0.5) * full / n, full - 1).astype(int) for n, full in
+                     ((size[0], height), (size[1], width)))  # fmt: skip
+    small = np.ix_(rows, columns)
+    labels = part.labels[small].astype(np.int64)
+    values = np.zeros(part.labels.shape) if part.fixed else e.heat_of(part)[0]
+    shares = np.zeros(size) if part.fixed else e.map_colors.shares(values[small])
+    return {
+        "size": [height, width],
+        "pictureId": picture_id(part.picture),
+        "labels": pack(np.where(labels < 0, NOWHERE, labels).astype(np.uint32)),
+        "heat": pack(np.rint(127 * shares).astype(np.int8)),
+        "mapBare": e.map_colors.bare,
+        "mapFull": e.map_colors.full,
+        "mapLegend": e.map_legend,
+        "picture": pack(np.frombuffer(encoded_picture(part.picture, size), dtype=np.uint8)),
+        "truth": None if truth is None else pack(truth[small].astype(np.uint8)),
+    }
+
+
+def _edited(e: Explanation, example: Example | None) -> str | None:
+    """The one text that a person may ask in other words; `None` where there are several, or a chat."""
+    asked = [part.name for part in e.parts if isinstance(part, TextPart) and not part.fixed]
+    is_chat = example is not None and example.messages is not None
+    return asked[0] if len(asked) == 1 and not is_chat else None
 
 
 def _pairs(e: Explanation) -> dict[str, Any] | None:

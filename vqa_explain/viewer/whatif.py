@@ -16,7 +16,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explaining import at_token
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.base import Division, Input, Present
+from vqa_explain.features.base import Division, Input, Present, undivided
 from vqa_explain.features.parts import Part, PicturePart, TextPart
 from vqa_explain.features.regions import numbered
 from vqa_explain.game import make_players
@@ -91,10 +91,26 @@ def changed(
 
 
 def asked(model: Model, example: Example, question: str) -> dict[str, Any]:
-    """Answers to another question about the same picture."""
-    encoded = _encoded(model, replace(example, question=question), None)
+    """Answers to another question about the same other inputs.
+
+    Raises:
+        InvalidInput: there is no one text that could be another.
+    """
+    encoded = _encoded(model, _with_question(example, question), None)
     found = answers(model, encoded, TOP)
     return {"answers": [asdict(answer) for answer in found], "change": None}
+
+
+def _with_question(example: Example, question: str) -> Example:
+    """The example with another text, where it has one."""
+    if example.inputs is None and example.messages is None:
+        return replace(example, question=question)
+    texts = [one.name for one in example.given if one.kind == TextPart.kind]
+    if example.inputs is None or len(texts) != 1:
+        raise InvalidInput(
+            "this example has several texts; another question is asked only where there is one text"
+        )
+    return replace(example, inputs={**example.inputs, texts[0]: question})
 
 
 def explained_fills(
@@ -127,6 +143,7 @@ def _absence(
     Raises:
         InvalidInput: an input or its division is not the explanation's.
     """
+    _check_players(explanation, away)
     players = make_players(encoded, divided)
     present, fills = {}, dict(fills)
     for one in encoded.inputs:
@@ -150,12 +167,28 @@ def _absence(
     return _Absence(present, fills)
 
 
+def _check_players(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> None:
+    """Raises an `InvalidInput` where what is taken away is no player of the explanation."""
+    for name, numbers in away.items():
+        if not numbers:
+            continue
+        part = explanation[name]
+        count = len(part.players)
+        wrong = next((number for number in numbers if not 0 <= number < count), None)
+        if wrong is not None:
+            raise InvalidInput(
+                f"input {name!r} has no {part.player} number {wrong}; its {count} {part.player}s are counted from 0"
+            )
+
+
 def _division(one: Input, own: Division, part: Part, fill: str) -> tuple[Division, np.ndarray]:
     """The division of an input that was explained, and the explanation's number of each of its players.
 
     Raises:
         InvalidInput: the input is another than the explanation's.
     """
+    if part.fixed:
+        return undivided(one.shape), np.arange(0)
     if isinstance(part, TextPart):
         if len(part.tokens) != len(own.owner):
             raise InvalidInput(

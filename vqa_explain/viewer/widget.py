@@ -26,7 +26,7 @@ from vqa_explain.viewer.desk import (
     Options,
 )
 from vqa_explain.viewer.export import page
-from vqa_explain.viewer.payload import payload, raw
+from vqa_explain.viewer.payload import payload, raw, title_of
 
 CLASSES_LISTED = 200  # a menu of more cannot be read, and makes each change of options heavy
 
@@ -61,7 +61,8 @@ class Viewer(_View):
         method: the method at first; by default the one of `explain`.
         count: how many examples to fetch.
         seed: for methods that draw.
-        regions, words: how picture and question are divided, as `explain` takes them.
+        regions, words, columns: how inputs are divided, as `explain` takes them.
+        players: the inputs whose parts are players, as `explain` takes them.
         others: further models that may be compared with the first, side by side.
         **parameters: the method's own.
 
@@ -87,6 +88,8 @@ class Viewer(_View):
         seed: int = 0,
         regions: Any = None,
         words: Any = None,
+        columns: Any = None,
+        players: str | Sequence[str] | None = None,
         others: Sequence[Model] = (),
         **parameters: Any,
     ) -> None:
@@ -101,6 +104,8 @@ class Viewer(_View):
             seed=seed,
             regions=regions,
             words=words,
+            columns=columns,
+            players=players,
             others=others,
         )
         super().__init__()
@@ -139,9 +144,11 @@ class Viewer(_View):
             case "cancel":
                 desk.cancel(int(message["index"]))
             case "whatif":
-                words = [int(number) for number in message["words"]]
-                regions = [int(number) for number in message["regions"]]
-                desk.ask_without(message["serial"], words, regions, about)
+                away = {
+                    str(name): [int(number) for number in numbers]
+                    for name, numbers in message["away"].items()
+                }
+                desk.ask_without(message["serial"], away, about)
             case "question":
                 desk.ask_question(message["serial"], message["question"], about)
             case action:
@@ -245,7 +252,7 @@ def _sent(kept: KeptExplanation) -> dict[str, Any]:
 def shown_alone(explanation: Explanation) -> _View:
     """A viewer of one explanation, without a model behind it."""
     entry = {
-        "title": explanation.question or "Image classification",
+        "title": title_of(explanation),
         "state": "done",
         "answer": explanation.target,
     }

@@ -10,11 +10,11 @@ import {
 } from "../../../vqa_explain/viewer/static/compare.js";
 
 /** An explanation over a square of 4 × 4 pixels in equal columns. */
-function columns(values, more = {}) {
+function columns(values, { picture = {}, question = {}, ...more } = {}) {
   const wide = 4 / values.length;
   const data = Uint32Array.from({ length: 16 }, (_, i) => Math.floor((i % 4) / wide));
   return {
-    question: "Which?",
+    heading: "Which?",
     method: "shapley",
     model: "scenes",
     target: "red",
@@ -24,47 +24,71 @@ function columns(values, more = {}) {
     unit: "points",
     signed: true,
     shared: true,
-    pictureId: "one",
-    regionScale: 2,
-    size: [4, 4],
-    labels: { shape: [4, 4], data },
-    regions: values.map((value, i) => ({ value, box: [i * wide, 0, (i + 1) * wide, 4] })),
-    words: [{ value: 1 }],
+    parts: [
+      {
+        name: "image",
+        kind: "image",
+        pictureId: "one",
+        bare: 0,
+        full: 2,
+        size: [4, 4],
+        labels: { shape: [4, 4], data },
+        players: values.map((value, i) => ({ value, box: [i * wide, 0, (i + 1) * wide, 4] })),
+        ...picture,
+      },
+      { name: "question", kind: "text", title: "Which?", players: [{ value: 1 }], ...question },
+    ],
     ...more,
   };
 }
 
+const image = (explanation) => explanation.parts[0];
+
 test("a region matches the one in its middle", () => {
-  const [four, two] = [columns([1, 2, 3, 4]), columns([1, 2])];
+  const [four, two] = [image(columns([1, 2, 3, 4])), image(columns([1, 2]))];
   assert.deepEqual(
     [0, 1, 2, 3].map((region) => matching(four, two, region)),
     [0, 0, 1, 1],
   );
   assert.equal(matching(two, four, 1), 3);
-  assert.equal(matching(four, columns([4, 3, 2, 1]), 2), 2);
+  assert.equal(matching(four, image(columns([4, 3, 2, 1])), 2), 2);
   assert.equal(matching(four, two, -1), -1);
 });
 
+test("a player of another list matches only where both say the same", () => {
+  const row = (title, count) => ({ name: "row", kind: "table", title, players: new Array(count).fill({ value: 0 }) });
+  assert.equal(matching(row("age = 3", 2), row("age = 3", 2), 1), 1);
+  assert.equal(matching(row("age = 3", 2), row("age = 4", 2), 1), -1);
+  assert.equal(matching(row("age = 3", 2), row("age = 3", 3), 1), -1);
+  assert.equal(matching(row("age = 3", 2), { ...row("age = 3", 2), kind: "text" }, 1), -1);
+  assert.equal(matching(row("age = 3", 2), undefined, 1), -1);
+});
+
 test("differences are in shares of each scale", () => {
-  assert.deepEqual(differences(columns([2, -1]), columns([1, 1], { regionScale: 1 })), [0, -1.5]);
+  const other = columns([1, 1], { picture: { full: 1 } });
+  assert.deepEqual(differences(image(columns([2, -1])), image(other)), [0, -1.5]);
 });
 
 test("agreement counts words only of one question, and names what differs", () => {
-  const one = columns([1, 2, 3], { words: [{ value: 9 }] });
-  const other = columns([3, 2, 1], { words: [{ value: 9 }], method: "lime" });
-  assert.equal(agreementOf(one, other), "Rank correlation with lime: 0.20");
-  assert.equal(agreementOf(one, { ...other, question: "Who?" }), "Rank correlation with “Who?”: -1.00");
+  const nine = { players: [{ value: 9 }] };
+  const one = columns([1, 2, 3], { question: nine });
+  const other = (more = {}) => columns([3, 2, 1], { question: { ...nine, ...more }, method: "lime" });
+  assert.equal(agreementOf(one, other()), "Rank correlation with lime: 0.20");
+  const asked = { ...other({ title: "Who?" }), heading: "Who?" };
+  assert.equal(agreementOf(one, asked), "Rank correlation with “Who?”: -1.00");
   assert.match(agreementOf(one, columns([1, 2])), /different ways/);
-  assert.equal(headingOf(one, other), "lime: logit of “red”");
+  assert.equal(headingOf(one, other()), "lime: logit of “red”");
   assert.equal(headingOf(one, { ...one, explained: "logit of “blue”" }), "logit of “blue”");
-  assert.equal(headingOf(one, { ...one, question: null }), "image classification: logit of “red”");
+  const classified = { ...one, heading: "Image classification", parts: [image(one)] };
+  assert.equal(headingOf(one, classified), "image classification: logit of “red”");
 });
 
 test("what has no meaning is refused in one sentence", () => {
   const one = columns([1, 2, 3]);
   const numbers = { targetIndex: 0, contrastIndex: null };
   const cases = [
-    [{ pictureId: "two" }, /different pictures/],
+    [{ picture: { pictureId: "two" } }, /different pictures/],
+    [{ picture: { name: "image 2" }, question: { name: "text" } }, /different inputs/],
     [{ target: "blue" }, /different answers/],
     [{ contrast: "blue" }, /different answers/],
     [{ targetIndex: 1, contrastIndex: null }, /different answers/],
@@ -74,7 +98,7 @@ test("what has no meaning is refused in one sentence", () => {
   ];
   assert.equal(refusal({ ...one, ...numbers }, { ...columns([3, 2, 1]), ...numbers, method: "lime" }), "");
   for (const [change, said] of cases) {
-    const text = agreementOf({ ...one, ...numbers }, { ...columns([3, 2, 1]), ...numbers, ...change });
+    const text = agreementOf({ ...one, ...numbers }, columns([3, 2, 1], { ...numbers, ...change }));
     assert.match(text, said);
     assert.match(text, /no difference is drawn and no correlation given\.$/);
     assert.doesNotMatch(text, /Rank/);
@@ -83,14 +107,12 @@ test("what has no meaning is refused in one sentence", () => {
 });
 
 test("words that cannot be compared with regions are left out of the correlation", () => {
-  const unshared = { signed: false, unit: "gradient size", shared: false };
-  const one = columns([1, 2, 3], { words: [{ value: 9 }], ...unshared });
-  const other = columns([3, 2, 1], { words: [{ value: 9 }], ...unshared });
-  assert.match(agreementOf(one, other), /: -1\.00$/);
+  const unshared = { signed: false, unit: "gradient size", shared: false, question: { players: [{ value: 9 }] } };
+  assert.match(agreementOf(columns([1, 2, 3], unshared), columns([3, 2, 1], unshared)), /: -1\.00$/);
 });
 
 test("a value of another unit says its unit", () => {
   const [one, other] = [columns([1, 2]), columns([0.5, 0.25], { unit: "share of attention", signed: false })];
-  assert.equal(partnerText(one, other, { what: "region", index: 0 }), "; compared: 0.5 (share of attention)");
-  assert.equal(partnerText(one, one, { what: "region", index: 1 }), "; compared: +2");
+  assert.equal(partnerText(one, other, { part: "image", index: 0 }), "; compared: 0.5 (share of attention)");
+  assert.equal(partnerText(one, one, { part: "image", index: 1 }), "; compared: +2");
 });

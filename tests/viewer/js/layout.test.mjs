@@ -38,7 +38,7 @@ test("zooming keeps what is under the pointer, and the picture fills its box", (
   assert.equal(moved(view, -100, 0).x, -3);
 });
 
-test("regions and their partners are read from arrays", () => {
+test("regions and the partners of players are read from arrays", () => {
   const labels = { shape: [2, 2], data: new Uint32Array([0, 1, NOWHERE, 2]) };
   assert.deepEqual(
     [
@@ -51,8 +51,8 @@ test("regions and their partners are read from arrays", () => {
   );
   assert.equal(regionAt(labels, null), -1);
   const interactions = { shape: [2, 3], data: new Float32Array([1, 2, 3, 4, 5, 6]) };
-  assert.deepEqual(partners(interactions, "word", 1), [4, 5, 6]);
-  assert.deepEqual(partners(interactions, "region", 2), [3, 6]);
+  assert.deepEqual(partners(interactions, "first", 1), [4, 5, 6]);
+  assert.deepEqual(partners(interactions, "second", 2), [3, 6]);
   assert.equal(largest([-3, 2]), 3);
 });
 

@@ -1,46 +1,48 @@
-"""Vision-language models that write their answer: LLaVA, Qwen-VL, Idefics and SmolVLM, PaliGemma and their like.
+"""Vision-language models that write: LLaVA, Qwen-VL, Idefics, SmolVLM, PaliGemma and their like.
 
-Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder. The adapter reads
-that sequence where the decoder receives it, so that no family needs code of its own: words are changed there, hidden
-from vqa_explain.features.base import distinct
-from vqa_explain.features.base import Present
-from vqa_explain.models.encoded import read_inputs
-from vqa_explain.features.base import distinct
-from vqa_explain.features.text import Text
-from vqa_explain.features.base import Present
-from vqa_explain.features.image import Picture
-from vqa_explain.models.encoded import read_inputs
-from vqa_explain.features.base import distinct
-from vqa_explain.features.text import Text
-from vqa_explain.features.base import Present
-from vqa_explain.features.image import Picture
-from attention there, and absent picture tokens leave it there; the vision encoder runs once for each picture.
+Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder.
+The adapter reads that sequence where the decoder receives it, so that no family needs code of its
+own: words are changed there, hidden from attention there, and absent picture tokens leave it there.
+The vision encoder runs once for each state of each picture. Pictures, texts and videos come in any
+number, as a prompt or a chat.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
-from vqa_explain.examples import Example, read_image
-from vqa_explain.features.base import Feature, Present, distinct, present_elements
-from vqa_explain.features.geometry import Geometry
-from vqa_explain.features.image import FILLS, ImageFeature, Picture, baseline, fill_in
+from vqa_explain.examples import Example
+from vqa_explain.features.base import (
+    Feature,
+    Input,
+    Present,
+    distinct_together,
+    named,
+    present_elements,
+)
+from vqa_explain.features.image import DROP, FILLS, ImageFeature, Picture, baseline, fill_in
 from vqa_explain.features.regions import grid_regions
 from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.models.attending import Attention, Positions
 from vqa_explain.models.base import Leaves, described
+from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
-from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
+from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.generative.conversation import (
+    Conversation,
+    Visual,
+    read_conversation,
+)
 from vqa_explain.models.generative.decoding import Decoding, Prompted
-from vqa_explain.models.generative.pixels import Layout, Shown, lay_out, showing
 from vqa_explain.models.generative.prompts import Prompt, read_prompt
-from vqa_explain.models.measuring import PictureReader
+from vqa_explain.models.generative.reading import Form, Shown, VisualReader
+from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.sharing import holds_network
@@ -48,16 +50,49 @@ from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import all_absent, stand_in, text_feature
 
-PLAIN = "what is it?"  # asked where only the picture matters
+log = logging.getLogger("vqa_explain")
 
 
 @dataclass
 class _State:
+    """What the adapter keeps of an example.
+
+    Attributes:
+        inputs: the processor's tensors, on the model's device.
+        prompt: which of the prompt's tokens are of what.
+        visuals: the pictures and videos.
+        shown: input name → where that picture or frame is in the tensors.
+        written: texts that the model wrote by itself → their tokens.
+    """
+
     inputs: dict[str, Any]
-    layout: Layout
-    places: tuple[Geometry, ...]
     prompt: Prompt
+    visuals: tuple[Visual, ...]
+    shown: dict[str, Shown]
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def sequences(self) -> Sequences:
+        """How these tensors become those of other pictures."""
+        return Sequences(self.inputs, self.shown)
+
+    @property
+    def form(self) -> Form:
+        return tuple(one.form for one in self.visuals)
+
+    def positions(self, name: str) -> np.ndarray:
+        """The positions of an input's tokens; frames of a video may share theirs."""
+        if name not in self.shown:
+            return self.prompt.places[name]
+        visual = self.visuals[self.shown[name].visual]
+        whole = self.prompt.places[visual.name]
+        many = len(visual.frames)
+        each = len(whole) // many
+        # What is left over, such as a token for a line break, stands behind the last.
+        if not each or len(whole) - each * many > 1:
+            return whole
+        number = visual.names.index(name)
+        return whole[number * each : (number + 1) * each]
 
 
 @holds_network
@@ -72,6 +107,7 @@ class GenerativeModel:
     family = "generative"
     kind = "log_probabilities"
     labels = None
+    open_inputs = True  # pictures, texts and videos of any number
     capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
 
     __repr__ = described
@@ -91,64 +127,86 @@ class GenerativeModel:
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._language = Decoding(self.module)
-        self._pictures = PictureReader(self._frames, name)
-        self._showing: dict[tuple[int, int], Shown] = {}  # by size: see `pixels.showing`
-        self._places: dict[
-            tuple[int, ...], bool
-        ] = {}  # by size: whether tokens are the grid's cells
-        text = text_feature(processor.tokenizer)
+        self._reader = VisualReader(processor, name)
+        # What was measured of the network, by the sizes of what is shown.
+        self._places: dict[tuple[Any, ...], bool] = {}
+        self._apart: dict[Form, bool] = {}
+        fills = text_feature(processor.tokenizer).fills
         # A mask token means nothing to most decoders.
-        text = TextFeature(fills=text.fills, default_fill="pad")
-        self.features: tuple[Feature, ...] = (ImageFeature(fills=(*FILLS, "drop")), text)
+        self._text = TextFeature(fills=fills, default_fill="pad")
+        self._picture = ImageFeature(fills=(*FILLS, DROP))
+        self.features: tuple[Feature, ...] = (self._picture, self._text)
 
     def encode(self, example: Example) -> Encoded:
-        picture = read_image(example.image)
-        prompt, inputs = self._read(picture, example.question)
+        conversation = read_conversation(example, self.name)
+        self._reader.check_videos(conversation.visuals)
+        prompt, inputs = self._read(conversation)
         limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
         if limit is not None and prompt.length > limit:
             raise InvalidInput(
-                f"the question and picture have {prompt.length} tokens and model {self.name!r} takes {limit}; shorten "
-                "the question or give a smaller picture"
+                f"the question and picture have {prompt.length} tokens and model {self.name!r} "
+                f"takes {limit}; shorten the texts, or give fewer or smaller pictures"
             )
-        exact = self._layout(picture, inputs, prompt)
-        places = self._pictures.locate(picture, (exact.frame, *exact.others))
-        inputs = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
-        layout = self._layout(picture, inputs, prompt)
-        ids = inputs["input_ids"][:, torch.from_numpy(prompt.text).to(self.device)]
-        state = _State(inputs, layout, places, prompt)
-        image = Picture(picture, layout.frame, places[0], layout.grid)
-        text = Text(str(example.question), ids, prompt.tokens, prompt.words)
-        return Encoded(example, read_inputs(self.features, image, text), state=state)
+        moved = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
+        state = _State(moved, prompt, conversation.visuals, {})
+        state.shown.update(self._shown(conversation, inputs, state))
+        return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
 
     def _moved(self, value: Tensor) -> Tensor:
-        """A tensor of the processor on the model's device, in its number type if it is of real numbers."""
+        """A tensor of the processor on the model's device; real numbers in its number type."""
         value = value.to(self.device)
         return value.to(self.module.dtype) if value.is_floating_point() else value
 
-    def _read(self, picture: np.ndarray, question: object) -> tuple[Prompt, dict[str, Any]]:
+    def _read(self, conversation: Conversation) -> tuple[Prompt, dict[str, Any]]:
         """The prompt and the processor's tensors."""
-        shown = Image.fromarray(picture)
-        try:
-            return read_prompt(self.processor, question, shown, self.module.config)
-        except VQAExplainError:
-            raise
-        except (ValueError, ZeroDivisionError, RuntimeError) as error:
-            raise InvalidInput(
-                f"the processor of model {self.name!r} fails on this example: {error}"
-            ) from error
+        visuals = conversation.visuals
+        return read_prompt(
+            self.processor,
+            conversation,
+            lambda prompt: self._reader.process(prompt, visuals),
+            self.module.config,
+        )
 
-    def _layout(self, picture: np.ndarray, inputs: dict[str, Any], prompt: Prompt) -> Layout:
-        size = (picture.shape[0], picture.shape[1])
-        if size not in self._showing:
-            self._showing[size] = showing(lambda other: self._read(other, PLAIN)[1], size)
-        shown = Image.fromarray(picture)
-        return lay_out(inputs, self.processor, shown, len(prompt.image), self._showing[size])
+    def _shown(
+        self, conversation: Conversation, inputs: dict[str, Any], state: _State
+    ) -> dict[str, Shown]:
+        """Input name → where each picture and frame is in the tensors, and lies there."""
+        visuals = conversation.visuals
+        slots = self._reader.slots(conversation, inputs)
+        found: dict[str, Shown] = {}
+        for number, visual in enumerate(visuals):
+            tokens = len(state.prompt.places[visual.name]) // len(visual.frames)
+            for frame, name in enumerate(visual.names):
+                own = slots[number][frame]
+                where = (visuals, number, frame, own)
+                # Places are found in full precision, and the network sees its own.
+                exact = self._reader.layout(*where, inputs, tokens)
+                places = self._reader.locate(visuals, number, frame, exact, slots)
+                layout = self._reader.layout(*where, state.inputs, tokens)
+                found[name] = Shown(number, own, layout, places)
+        return found
 
-    def _frames(self, picture: np.ndarray) -> tuple[Tensor, ...]:
-        """What shows a picture: its frame, and what follows it."""
-        prompt, inputs = self._read(picture, PLAIN)
-        layout = self._layout(picture, inputs, prompt)
-        return layout.frame, *layout.others
+    def _inputs(self, conversation: Conversation, state: _State) -> list[Input]:
+        """The inputs in the order in which they were given."""
+        visuals = {one.name: one for one in conversation.visuals}
+        found = []
+        for given in conversation.given:
+            if given.name not in visuals:
+                text = self._text_of(given.name, conversation, state)
+                found.append(Input(named(self._text, given.name), text, given.fixed))
+                continue
+            visual = visuals[given.name]
+            group = visual.name if visual.is_video else ""
+            for frame, name in zip(visual.frames, visual.names, strict=True):
+                layout, places = state.shown[name].layout, state.shown[name].geometries
+                picture = Picture(frame, layout.frame, places[0], layout.grid)
+                found.append(Input(named(self._picture, name), picture, given.fixed, group))
+        return found
+
+    def _text_of(self, name: str, conversation: Conversation, state: _State) -> Text:
+        tokens = state.prompt.texts[name]
+        ids = torch.tensor([tokens.ids], device=self.device)
+        return Text(conversation.texts[name], ids, tokens.tokens, tokens.words)
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         state: _State = encoded.state
@@ -182,37 +240,44 @@ class GenerativeModel:
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {
-            "image": encoded.pixels.clone(),
-            "question": self._language.embed(encoded.ids).detach(),
+            one.name: self._language.embed(one.content.ids).detach()
+            if isinstance(one.content, Text)
+            else one.content.pixels.clone()
+            for one in encoded.inputs
         }
 
     def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
-        ids = all_absent(
-            encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["question"])
-        )
-        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed)
-        return {"image": image, "question": self._language.embed(ids).detach()}
+        found = {}
+        for one in encoded.inputs:
+            fill = fills[one.name]
+            if isinstance(one.content, Text):
+                absent = stand_in(self.processor.tokenizer, fill)
+                ids = all_absent(one.content.ids, one.content.tokens, absent)
+                found[one.name] = self._language.embed(ids).detach()
+            else:
+                found[one.name] = baseline(one.content.pixels, one.content.geometry, fill, seed)
+        return found
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
-            given = self._received(encoded, leaves["image"])
+            given = self._received(encoded, leaves)
             return self._language.answer(
-                self._worded(encoded, given, leaves["question"]), candidates_of(encoded)
+                self._with_words(encoded, given, leaves), candidates_of(encoded)
             )
 
-    def _received(self, encoded: Encoded, frames: Tensor) -> Prompted:
-        """What the decoder receives for frames (B, 3, H', W'), the question as it is."""
-        state: _State = encoded.state
-        inputs = {k: v.repeat(len(frames), *[1] * (v.ndim - 1)) for k, v in state.inputs.items()}
-        return self._language.received({**inputs, **state.layout.values(frames, state.places)})
+    def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Prompted:
+        """What the decoder receives for the leaves that are frames; the texts are as they were."""
+        return self._language.received(encoded.state.sequences.showing(leaves))
 
     def missed_change(self, encoded: Encoded, other: Encoded) -> float:
-        """The share of the change between two pictures of a size that one's frame, given to the other, misses.
+        """The share of the change between two examples that frames of the other miss.
 
-        Of the tensor that misses most. The network gets what the frame becomes, and should get its processor's own.
+        Of the tensor that misses most. The network gets what the frame becomes, and should get its
+        processor's own.
         """
         state: _State = encoded.state
-        given = state.layout.values(other.pixels, state.places)
+        frames = {name: other[name].content.pixels for name in state.shown}
+        given = state.sequences.changed(frames)
         missed = [0.0]
         for name, values in given.items():
             before, own = state.inputs[name], other.state.inputs[name]
@@ -221,10 +286,21 @@ class GenerativeModel:
                 missed.append(float((own - values).float().norm()) / change)
         return max(missed)
 
-    def _worded(self, encoded: Encoded, given: Prompted, words: Tensor) -> Prompted:
-        where = torch.from_numpy(encoded.state.prompt.text).to(self.device)
-        words = words.to(given.states.dtype).expand(len(given.states), -1, -1)
-        return replace(given, states=given.states.index_copy(1, where, words))
+    def _with_words(
+        self, encoded: Encoded, given: Prompted, words: Mapping[str, Tensor]
+    ) -> Prompted:
+        """The sequence with other embeddings (B, T, D) of the texts that `words` holds."""
+        states = given.states
+        for one in encoded.inputs:
+            if isinstance(one.content, Text) and one.name in words:
+                embeddings = words[one.name].to(states.dtype).expand(len(states), -1, -1)
+                states = states.index_copy(1, self._where(encoded, one.name), embeddings)
+        return replace(given, states=states)
+
+    def _where(self, encoded: Encoded, name: str) -> Tensor:
+        """The positions of an input's tokens."""
+        state: _State = encoded.state
+        return torch.from_numpy(state.positions(name)).to(self.device)
 
     def answer_steps(self, encoded: Encoded, columns: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         return candidates_of(encoded).steps(columns)
@@ -239,9 +315,7 @@ class GenerativeModel:
             leaves = {
                 name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
             }
-            given = self._worded(
-                encoded, self._received(encoded, leaves["image"]), leaves["question"]
-            )
+            given = self._with_words(encoded, self._received(encoded, leaves), leaves)
             prompt, behind = self._language.written(given, before)
             last = prompt if behind is None else behind
             tokens = torch.tensor(
@@ -257,34 +331,48 @@ class GenerativeModel:
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         state: _State = encoded.state
-        if not self._has_places(encoded):
-            raise Unsupported(
-                f"the picture's tokens in model {self.name!r} have no place of their own, as those of overlapping "
-                "tiles or of a resampler; use a method over pixels or coalitions, such as integrated_gradients"
-            )
+        for name in state.shown:
+            self._check_places(encoded, name)
         if length != state.prompt.length:
             raise InvalidInput(
                 f"a layer of {length} states does not hold one per token and patch; choose another"
             )
-        return Positions({"question": state.prompt.text, "image": state.prompt.image})
+        return Positions({one.name: state.positions(one.name) for one in encoded.inputs})
 
-    def _has_places(self, encoded: Encoded) -> bool:
-        """Whether each picture token shows one cell of the grid, measured once for each size of frame."""
-        state: _State = encoded.state
-        if not state.layout.counted or len(state.prompt.image) != encoded.grid[0] * encoded.grid[1]:
-            return False
-        key = (*encoded.pixels.shape, *encoded.grid)
+    def _check_places(self, encoded: Encoded, name: str) -> None:
+        """Refuses a picture whose tokens are not the cells of its grid.
+
+        That is measured once for each set of sizes.
+
+        Raises:
+            Unsupported: they are not.
+        """
+        key = (encoded.state.form, name, encoded[name].content.grid)
         if key not in self._places:
-            where = torch.from_numpy(state.prompt.image).to(self.device)
+            self._places[key] = self._has_places(encoded, name)
+        if not self._places[key]:
+            what = "the picture" if name == "image" else repr(name)
+            raise Unsupported(
+                f"the tokens of {what} in model {self.name!r} have no place of their own, as "
+                "those of overlapping tiles, of a resampler, or of several frames; use a method "
+                "over pixels or coalitions, such as integrated_gradients"
+            )
 
-            def tokens(frames: Tensor) -> Tensor:
-                return self._received(encoded, frames).states[:, where]
+    def _has_places(self, encoded: Encoded, name: str) -> bool:
+        picture: Picture = encoded[name].content
+        where = self._where(encoded, name)
+        cells = picture.grid[0] * picture.grid[1]
+        if not encoded.state.shown[name].layout.counted or len(where) != cells:
+            return False
 
-            self._places[key] = shows_cells(tokens, encoded.pixels, encoded.grid)
-        return self._places[key]
+        def tokens(frames: Tensor) -> Tensor:
+            return self._received(encoded, {name: frames}).states[:, where]
+
+        return shows_cells(tokens, picture.pixels, picture.grid)
 
     def default_layer(self, encoded: Encoded) -> str:
-        # The answer is read from the last token of the last layer, so pictures matter only up to the one before.
+        # The answer is read from the last token of the last layer, so pictures matter only up to
+        # the one before.
         path = next(
             name for name, part in self.module.named_modules() if part is self._language.decoder
         )
@@ -298,34 +386,165 @@ class GenerativeModel:
         fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
-        state: _State = encoded.state
-        shown, said = present["image"], present["question"].elements
-        if fills["image"] == "drop":
-            where = self.positions(encoded, state.prompt.length)
-            given = self._received(encoded, encoded.pixels).times(
-                torch.zeros(len(shown), dtype=torch.long)
-            )
-        else:
-            # Each through the vision encoder once.
-            pictures, which = distinct(shown)
-            frames = fill_in(encoded.pixels, pictures.elements, fills["image"], seed)
-            given = self._received(encoded, frames).times(which)
-        heard = torch.ones_like(given.heard)
-        text = torch.from_numpy(state.prompt.text).to(self.device)
-        if fills["question"] == "pad":
-            heard[:, text] = said
-        else:
-            ids = torch.where(
-                said, encoded.ids, stand_in(self.processor.tokenizer, fills["question"])
-            )
-            given = self._worded(encoded, given, self._language.embed(ids))
-        given = given.hidden(heard)
-        if fills["image"] == "drop":
-            cells = grid_regions(shown.division.owner.shape, encoded.grid).owner
-            first = np.unique(cells, return_index=True)[1]  # every cell is whole in one region
-            owner = shown.division.owner.ravel()[first]
-            kept = torch.ones_like(heard)
-            picture = torch.from_numpy(where.of["image"]).to(self.device)
-            kept[:, picture] = present_elements(shown.players, owner)
-            given = given.kept(kept)
+        given = self._with_pictures(encoded, present, fills, seed)
+        attended = torch.ones_like(given.attended)
+        words: dict[str, Tensor] = {}
+        for one in encoded.inputs:
+            if not isinstance(one.content, Text):
+                continue
+            present_tokens = present[one.name].elements
+            if fills[one.name] == "pad":
+                attended[:, self._where(encoded, one.name)] = present_tokens
+            else:
+                absent = stand_in(self.processor.tokenizer, fills[one.name])
+                ids = torch.where(present_tokens, one.content.ids, absent)
+                words[one.name] = self._language.embed(ids)
+        given = self._with_words(encoded, given, words).hidden(attended)
+        dropped = [name for name in encoded.state.shown if fills[name] == DROP]
+        if dropped:
+            given = given.kept(self._kept(encoded, present, dropped, given))
         return self._language.answer(given, candidates_of(encoded))
+
+    def _kept(
+        self,
+        encoded: Encoded,
+        present: Mapping[str, Present],
+        dropped: Sequence[str],
+        given: Prompted,
+    ) -> Tensor:
+        """(B, N) bool, what stays in the sequence where absent cells of these pictures leave it."""
+        kept = torch.ones_like(given.attended)
+        for name in dropped:
+            if encoded[name].fixed:
+                continue
+            self._check_places(encoded, name)
+            one = present[name]
+            cells = grid_regions(one.division.owner.shape, encoded[name].content.grid).owner
+            first = np.unique(cells, return_index=True)[1]  # every cell is whole in one region
+            owner = one.division.owner.ravel()[first]
+            kept[:, self._where(encoded, name)] = present_elements(one.players, owner)
+        return kept
+
+    def _with_pictures(
+        self,
+        encoded: Encoded,
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
+        seed: int,
+    ) -> Prompted:
+        """The sequences of N coalitions: their own pictures, and the texts as they are.
+
+        Each state of a picture goes through the vision encoder once, however many coalitions have
+        it, where the encoder looks at pictures one by one. Otherwise each state of all pictures
+        together does.
+        """
+        count = len(next(iter(present.values())))
+        filled = [name for name in encoded.state.shown if fills[name] != DROP]
+        if not filled:
+            return self._received(encoded, {}).times(_zeros(count))
+        states = self._states(encoded, filled, present, fills, seed)
+        if len(states) > 1 and not self._encodes_apart(encoded):
+            states = [self._state_of(encoded, filled, present, fills, seed)]
+        if len(states) == 1:
+            frames, which = states[0]
+            return self._received(encoded, frames).times(which)
+        given = self._received(
+            encoded, {name: frame[:1] for frames, _ in states for name, frame in frames.items()}
+        )
+        whole = given.times(_zeros(count))
+        mixed = whole.states
+        for frames, which in states:
+            rest = {name: frame[1:] for name, frame in frames.items()}
+            where = self._where_shown(encoded, next(iter(frames)))
+            tokens = given.states[:, where]
+            if int(which.max()):
+                tokens = torch.cat([tokens, self._tokens_alone(encoded, rest)])
+            mixed = mixed.index_copy(1, where, tokens[which])
+        return replace(whole, states=mixed)
+
+    def _states(
+        self,
+        encoded: Encoded,
+        names: Sequence[str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
+        seed: int,
+    ) -> list[tuple[dict[str, Tensor], Tensor]]:
+        """Of each picture or video, its distinct states, and which of them each coalition has.
+
+        A state is a frame (M, 3, H', W') by name; which is (N,).
+        """
+        state: _State = encoded.state
+        together: dict[int, list[str]] = {}
+        for name in names:
+            together.setdefault(state.shown[name].visual, []).append(name)
+        return [self._state_of(encoded, group, present, fills, seed) for group in together.values()]
+
+    def _state_of(
+        self,
+        encoded: Encoded,
+        names: Sequence[str],
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
+        seed: int,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The same of pictures that are looked at together."""
+        several, which = distinct_together([present[name] for name in names])
+        frames = {
+            name: fill_in(encoded[name].content.pixels, one.elements, fills[name], seed)
+            for name, one in zip(names, several, strict=True)
+        }
+        return frames, which.to(self.device)
+
+    def _where_shown(self, encoded: Encoded, name: str) -> Tensor:
+        """The positions of the whole picture or video that an input is of."""
+        state: _State = encoded.state
+        visual = state.visuals[state.shown[name].visual]
+        return torch.from_numpy(state.prompt.places[visual.name]).to(self.device)
+
+    def _tokens_alone(self, encoded: Encoded, frames: Mapping[str, Tensor]) -> Tensor:
+        """(B, n, D) what the decoder receives of a picture or video that is given alone."""
+        state: _State = encoded.state
+        number = state.shown[next(iter(frames))].visual
+        part, positions = alone(
+            state.sequences, state.visuals, number, state.prompt.places[state.visuals[number].name]
+        )
+        where = torch.from_numpy(positions).to(self.device)
+        return self._language.received(part.showing(frames)).states[:, where]
+
+    def _encodes_apart(self, encoded: Encoded) -> bool:
+        """Whether each picture's tokens depend on nothing but that picture.
+
+        That is measured once for each set of sizes.
+        """
+        state: _State = encoded.state
+        if state.form not in self._apart:
+            try:
+                found = all(self._is_apart(encoded, number) for number in range(len(state.visuals)))
+            except (VQAExplainError, *FAILURES) as error:
+                log.info("pictures are encoded together in model %r: %s", self.name, error)
+                found = False
+            self._apart[state.form] = found
+        return self._apart[state.form]
+
+    def _is_apart(self, encoded: Encoded, number: int) -> bool:
+        """Whether a picture changes its own tokens alone, to what they are without the others."""
+        state: _State = encoded.state
+        names = [name for name, one in state.shown.items() if one.visual == number]
+        frames = {}
+        for name in names:
+            pixels = encoded[name].content.pixels
+            frames[name] = torch.cat([pixels, 2 * pixels.mean() - pixels])
+        among_others = self._received(encoded, frames).states
+        where = self._where_shown(encoded, names[0])
+        own = among_others[:, where]
+        others = torch.ones(among_others.shape[1], dtype=torch.bool, device=self.device)
+        others[where] = False
+        allowed = max(1e-5, 8 * torch.finfo(own.dtype).eps) * float(among_others.abs().max())
+        apart = float((own - self._tokens_alone(encoded, frames)).abs().max()) <= allowed
+        unmoved = (among_others[1, others] - among_others[0, others]).abs()
+        return apart and float(unmoved.max()) <= allowed
+
+
+def _zeros(count: int) -> Tensor:
+    return torch.zeros(count, dtype=torch.long)

@@ -1,15 +1,15 @@
-"""What a decoder receives of a prompt, with parts hidden or taken out, and what it says of candidate answers."""
+"""What a decoder receives of a prompt, in whole or in part, and how it scores answers."""
 
 import inspect
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import Unsupported
 from vqa_explain.models.candidates import Candidates, log_probabilities
+from vqa_explain.models.network import method_replaced
 from vqa_explain.models.transformer import to_back
 
 KNOWN = {"inputs_embeds", "attention_mask", "position_ids"}  # what a decoder receives
@@ -22,13 +22,14 @@ class Prompted:
     Attributes:
         states: (B, N, D) embeddings.
         positions: (B, N), or (A, B, N) with A axes; B may be 1 for all.
-        heard: (B, N) bool, what may be attended to.
-        mask: a mask (B, 1, N, N) of the model's own, or several by name, or `None` for causal attention.
+        attended: (B, N) bool, what may be attended to.
+        mask: a mask (B, 1, N, N) of the model's own, or several by name, or `None` for causal
+            attention.
     """
 
     states: Tensor
     positions: Tensor
-    heard: Tensor
+    attended: Tensor
     mask: Any
 
     def times(self, index: Tensor) -> "Prompted":
@@ -36,14 +37,14 @@ class Prompted:
         some = self.positions.shape[-2] > 1
         positions = self.positions[..., index if some else torch.zeros_like(index), :]
         mask = _each(self.mask, lambda m: m[index if len(m) > 1 else torch.zeros_like(index)])
-        return Prompted(self.states[index], positions, self.heard[index], mask)
+        return Prompted(self.states[index], positions, self.attended[index], mask)
 
-    def hidden(self, heard: Tensor) -> "Prompted":
-        """With only what is in `heard` (B, N) bool attended to."""
-        return replace(self, heard=self.heard & heard)
+    def hidden(self, attended: Tensor) -> "Prompted":
+        """With only what is in `attended` (B, N) bool attended to."""
+        return replace(self, attended=self.attended & attended)
 
     def kept(self, present: Tensor) -> "Prompted":
-        """With only what is in `present` (B, N) bool in the sequence; shorter rows get fillers at their start."""
+        """With only what is `present` (B, N); shorter rows get fillers at their start."""
         order = to_back(present)
         states = self.states.gather(1, order[..., None].expand(-1, -1, self.states.shape[2]))
         wide = order.expand(*self.positions.shape[:-2], *order.shape)
@@ -57,8 +58,8 @@ class Prompted:
             )
             return rows.gather(3, order[:, None, None].expand(-1, 1, order.shape[1], -1))
 
-        heard = (self.heard & present).gather(1, order)
-        return Prompted(states, positions, heard, _each(self.mask, smaller))
+        attended = (self.attended & present).gather(1, order)
+        return Prompted(states, positions, attended, _each(self.mask, smaller))
 
 
 def _each(mask: Any, change: Any) -> Any:
@@ -94,20 +95,21 @@ class Decoding:
             caught.update(given)
             if given.get("inputs_embeds") is None:
                 raise Unsupported(
-                    f"{type(self.module).__name__} does not give its decoder a sequence of embeddings, and no "
-                    "adapter knows what it gives instead; wrap it in vqa_explain.CustomModel"
+                    f"{type(self.module).__name__} does not give its decoder a sequence of "
+                    "embeddings, and no adapter knows what it gives instead; wrap it in "
+                    "vqa_explain.CustomModel"
                 )
             return BaseModelOutputWithPast(last_hidden_state=given["inputs_embeds"])
 
-        with patch.object(self.decoder, "forward", catch):
+        with method_replaced(self.decoder, "forward", catch):
             self.module.base_model(**inputs, use_cache=False)
         more = [
             k for k, v in caught.items() if k not in KNOWN and isinstance(v, Tensor | list | tuple)
         ]
         if more:
             raise Unsupported(
-                f"{type(self.module).__name__} hands its decoder {', '.join(more)} besides one sequence, which no "
-                "adapter knows; wrap it in vqa_explain.CustomModel"
+                f"{type(self.module).__name__} hands its decoder {', '.join(more)} besides one "
+                "sequence, which no adapter knows; wrap it in vqa_explain.CustomModel"
             )
         states, mask = caught["inputs_embeds"], caught.get("attention_mask")
         positions = caught.get("position_ids")
@@ -125,11 +127,11 @@ class Decoding:
 
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:
         """The decoder's output for a sequence."""
-        heard, mask = given.heard, given.heard.long()
+        attended, mask = given.attended, given.attended.long()
         if given.mask is not None:
 
             def without(own: Tensor) -> Tensor:
-                seen = heard[:, None, None]
+                seen = attended[:, None, None]
                 return (
                     own & seen
                     if own.dtype == torch.bool
@@ -154,14 +156,15 @@ class Decoding:
         return result
 
     def first(self, states: Tensor, ids: Tensor) -> Tensor:
-        """Log-probabilities (B, K, 1) of each answer's first token, of ids (K, A), from states (B, N, D)."""
+        """Log-probabilities (B, K, 1) of the first tokens of ids (K, A), from states (B, N, D)."""
         last = self.logits(states[:, -1])[:, None].expand(-1, len(ids), -1)
         return log_probabilities(last, ids[:, 0].expand(len(states), -1))[..., None]
 
     def written(self, given: Prompted, ids: tuple[int, ...]) -> tuple[Any, Any]:
-        """The decoder's outputs, attention with them, for a sequence (1, N, D), and for tokens (A,) behind it.
+        """The decoder's outputs and attention for a sequence, and for tokens (A,) behind it.
 
-        A decoder whose memory cannot be shared among answers reads both at once, and the second is `None`.
+        A decoder whose memory cannot be shared among answers reads both at once, and the second is
+        `None`.
         """
         if not ids:
             return self.run(given, output_attentions=True), None
@@ -169,8 +172,8 @@ class Decoding:
         if cache is None:
             return self.run(self._continued(given, tokens), output_attentions=True), None
         prompt = self.run(given, cache, output_attentions=True)
-        heard = torch.cat([given.heard, torch.ones_like(tokens).bool()], dim=1)
-        behind = Prompted(self.embed(tokens), self._after(given, 1, len(ids)), heard, None)
+        attended = torch.cat([given.attended, torch.ones_like(tokens).bool()], dim=1)
+        behind = Prompted(self.embed(tokens), self._after(given, 1, len(ids)), attended, None)
         return prompt, self.run(behind, cache, output_attentions=True)
 
     def attending(self, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
@@ -194,13 +197,13 @@ class Decoding:
             )
         if not found or len(numbers) != len(found):
             raise Unsupported(
-                f"{type(self.module).__name__} gives {len(found)} maps of attention for {depth} layers, and does not "
-                "say of which; use attn_lrp or integrated_gradients"
+                f"{type(self.module).__name__} gives {len(found)} maps of attention for {depth} "
+                "layers, and does not say of which; use attn_lrp or integrated_gradients"
             )
         return found, None if len(numbers) == depth else numbers
 
     def answer(self, given: Prompted, candidates: Candidates) -> Tensor:
-        """Scores (B, K): each candidate after the sequence, whose keys and values are computed once for all."""
+        """Scores (B, K) of the candidates behind the sequence, which is computed once for all."""
         ids = candidates.padded(given.states.device)
         batch, many = len(given.states), len(candidates)
         cache = self._new_cache() if ids.shape[1] > 1 else None
@@ -220,7 +223,7 @@ class Decoding:
             self._after(given, many, ids.shape[1] - 1),
             torch.cat(
                 [
-                    given.heard.repeat_interleave(many, 0),
+                    given.attended.repeat_interleave(many, 0),
                     torch.ones_like(ids[:, 1:]).bool().repeat(batch, 1),
                 ],
                 1,
@@ -232,7 +235,7 @@ class Decoding:
         return candidates.columns(torch.cat([first, rest], dim=2))
 
     def _new_cache(self) -> Any:
-        """Room for keys and values that can be repeated for each answer; `None` where a layer keeps something else."""
+        """Room for keys and values that can be repeated per answer; `None` where there is none."""
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self.decoder.config)
@@ -250,18 +253,20 @@ class Decoding:
         """
         if given.mask is not None:
             raise Unsupported(
-                f"{type(self.module).__name__} masks its prompt in a way that says nothing of an answer's tokens; give "
-                "answers= of one token each"
+                f"{type(self.module).__name__} masks its prompt in a way that says nothing of an "
+                "answer's tokens; give answers= of one token each"
             )
         batch = len(given.states)
         behind = self._after(given, 1, tokens.shape[1])
         before = given.positions.expand(*given.positions.shape[:-2], batch, -1)
-        heard = torch.cat([given.heard, torch.ones_like(tokens).bool()], dim=1)
+        attended = torch.cat([given.attended, torch.ones_like(tokens).bool()], dim=1)
         states = torch.cat([given.states, self.embed(tokens).to(given.states.dtype)], dim=1)
-        return Prompted(states, torch.cat([before, behind.to(before.dtype)], dim=-1), heard, None)
+        return Prompted(
+            states, torch.cat([before, behind.to(before.dtype)], dim=-1), attended, None
+        )
 
     def _after(self, given: Prompted, many: int, count: int) -> Tensor:
-        """Positions (…, B · many, count) of an answer: they go on from the largest of the prompt on any axis."""
+        """Positions (…, B · many, count) of an answer, behind the largest of the prompt."""
         axes = tuple(given.positions.shape[:-2])
         ends = given.positions.amax(dim=(0, 2) if axes else 1).expand(len(given.states))
         ends = ends.repeat_interleave(many)[:, None] + 1 + torch.arange(count, device=ends.device)

@@ -1,8 +1,8 @@
-"""How one picture becomes the tensors of a generative model's processor: frames, tiles or flat patches.
+"""How one picture becomes the tensors of a model that writes: frames, tiles or flat patches.
 
-Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes: linear and
-differentiable, so that gradients come back to the frame, those of overlapping tiles summed. Every
-further tensor that shows the picture follows the frame by how the two lie in the picture.
+Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes: linear
+and differentiable, so that gradients come back to the frame, those of overlapping tiles summed.
+Every further tensor that shows the picture follows the frame by how the two lie in the picture.
 """
 
 import math
@@ -12,10 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry
+from vqa_explain.models.generative.slots import GRIDS, differing
 
 MAIN = "pixel_values"
 
@@ -57,7 +59,8 @@ class Single:
         name: the frame's tensor.
         tile: whether the model takes it as the only one, (B, 1, 3, H', W'), of several tiles.
         more: further tensors (1, 3, h, w) that show the picture, by name.
-        gains: how many times as much as the frame each of those answers to a change, (3,) by channel.
+        gains: how many times as much as the frame each of those answers to a change, (3,) by
+            channel.
     """
 
     frame: Tensor
@@ -83,8 +86,14 @@ class Single:
 
 @dataclass
 class Patches:
-    """Flat patches (patches, 3 · time · side²) in blocks of `merge` × `merge`, as Qwen's processors cut them."""
+    """Flat patches (patches, 3 · time · side²) in blocks of `merge` × `merge`, as Qwen cuts them.
 
+    Attributes:
+        name: their tensor.
+        time: how often the frame stands in each patch.
+    """
+
+    name: str
     frame: Tensor
     grid: tuple[int, int]
     side: int
@@ -100,15 +109,16 @@ class Patches:
         # batch, block row, block column, row, column, channel, y, x
         cut = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)
         repeated = cut[:, :, :, :, :, :, None].expand(*cut.shape[:6], self.time, -1, -1)
-        return {MAIN: repeated.flatten(5).flatten(0, 4)}
+        return {self.name: repeated.flatten(5).flatten(0, 4)}
 
 
 @dataclass
 class Tiles:
-    """Tiles (B, N, 3, h, w) that the frame divides into, and the whole picture in one tile, first or last.
+    """Tiles (B, N, 3, h, w) of the frame, and the whole picture in one tile, first or last.
 
-    The processor resizes the picture twice, in steps of its own. Its values stay as they are, and what
-    the frame differs from the untouched one is added: cut for the tiles, resized for the whole.
+    The processor resizes the picture twice, in steps of its own. Its values stay as they are, and
+    what the frame differs from the untouched one is added: cut for the tiles, and resized for the
+    whole.
     """
 
     frame: Tensor
@@ -139,8 +149,8 @@ def followed(change: Tensor, source: Geometry, target: Geometry) -> Tensor:
     """
     if not isinstance(source, AlignedGeometry) or not isinstance(target, AlignedGeometry):
         raise Unsupported(
-            "the model sees the picture several times, turned or warped differently, which no adapter "
-            "can follow; wrap the network in vqa_explain.CustomModel"
+            "the model sees the picture several times, turned or warped differently, which no "
+            "adapter can follow; wrap the network in vqa_explain.CustomModel"
         )
     rows = _resampling(source.rows, target.rows).to(change)
     columns = _resampling(source.columns, target.columns).to(change)
@@ -163,39 +173,34 @@ def _resampling(source: Axis, target: Axis) -> Tensor:
 
 
 def _not_blank(tiles: Tensor) -> Tensor:
-    """Tiles (B, N, 3, h, w) of which none is zero everywhere: some models take such a tile for padding and skip it."""
+    """Tiles (B, N, 3, h, w) of which none is zero everywhere."""
+    # Some models take such a tile for padding, and skip it.
     blank = (tiles == 0).flatten(2).all(dim=2)[:, :, None, None, None]
     return tiles + blank.to(tiles) * 1e-12
 
 
-Shown = dict[str, Tensor]  # the tensors that show the picture → their gains (3,): see `showing`
+Gains = dict[str, Tensor]  # the tensors that show the picture → how strongly (3,): see `gains_of`
 
 
-def showing(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]) -> Shown:
+def pattern(size: tuple[int, int]) -> np.ndarray:
+    """A picture (H, W, 3) uint8 that differs from its negative nearly everywhere."""
+    rows, columns = np.indices(size)
+    gray = ((rows * 3 + columns * 5) % 256).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def gains_of(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]) -> Gains:
     """The tensors of a processor that depend on what a picture (H, W) shows.
 
     Returns:
-        By name, how much black and white differ in it, (3,) by channel, where several show it; else 1.
+        By name, how much black and white differ in it, (3,) by channel, where several show it; else
+        1.
 
     Raises:
         Unsupported: one of them holds no real numbers, or their shapes depend on it.
     """
-    rows, columns = np.indices(size)
-    picture = np.repeat(((rows * 3 + columns * 5) % 256).astype(np.uint8)[:, :, None], 3, axis=2)
-    one, other = make(picture), make(255 - picture)
-    found = []
-    for name, value in one.items():
-        if not isinstance(value, Tensor):
-            continue
-        same = value.shape == other[name].shape and torch.equal(value, other[name])
-        if same:
-            continue
-        if not value.is_floating_point() or value.shape != other[name].shape:
-            raise Unsupported(
-                f"the processor's {name} depends on what the picture shows, which no adapter can "
-                "follow; wrap the network in vqa_explain.CustomModel"
-            )
-        found.append(name)
+    picture = pattern(size)
+    found = differing(make(picture), make(255 - picture))
     if len(found) == 1:
         return {found[0]: torch.ones(3)}
     white, black = (make(np.full_like(picture, level)) for level in (255, 0))
@@ -211,56 +216,57 @@ def _most(difference: Tensor) -> Tensor:
 
 
 def lay_out(
-    inputs: dict[str, Any], processor: Any, picture: Any, tokens: int, shown: Shown
+    inputs: dict[str, Any], steps: Any, picture: np.ndarray, tokens: int, gains: Gains
 ) -> Layout:
     """The layout of what a processor gave for one picture.
 
     Args:
-        inputs: the processor's tensors.
-        processor: the processor.
-        picture: the PIL image.
+        inputs: the processor's tensors, as they are for this picture alone.
+        steps: what the processor treats pictures with.
+        picture: (H, W, 3) uint8.
         tokens: how many tokens the model makes of it.
-        shown: which of the inputs show the picture: see `showing`.
+        gains: which of the inputs show the picture: see `gains_of`.
 
     Raises:
         InvalidInput: pixel values of a form that is not known here.
         Unsupported: several tensors show the picture, and not all as one frame.
     """
-    steps, size = processor.image_processor, (picture.height, picture.width)
-    if len(shown) > 1:
-        return _several(inputs, shown, tokens)
-    if MAIN not in inputs:
+    if len(gains) > 1:
+        return _several(inputs, gains, tokens)
+    name = next((one for one in GRIDS if one in gains), MAIN)
+    if name not in inputs:
         raise Unsupported(
-            f"{type(processor).__name__} returns {', '.join(inputs)} but no {MAIN}, so it is not known which "
+            f"the processor returns {', '.join(inputs)} but no {MAIN}, so it is not known which "
             "of them holds the picture; wrap the network in vqa_explain.CustomModel"
         )
-    values = inputs[MAIN]
-    if values.ndim == 2 and "image_grid_thw" in inputs:
-        return _patches(values, inputs["image_grid_thw"][0].tolist(), steps)
+    values = inputs[name]
+    if values.ndim == 2 and GRIDS[name] in inputs:
+        return _patches(name, values, inputs[GRIDS[name]][0].tolist(), steps)
     if values.ndim == 5 and values.shape[1] == 1:
         grid, counted = cells_of(tokens, (values.shape[3], values.shape[4]))
-        return Single(values[:, 0], grid, counted, MAIN, True, {}, {})
+        return Single(values[:, 0], grid, counted, name, True, {}, {})
     if values.ndim == 5 and "image_sizes" in inputs:
-        return _any_resolution(values, steps, size)
+        return _any_resolution(values, steps, (picture.shape[0], picture.shape[1]))
     if values.ndim == 5:
-        return _split(values, steps, picture)
+        return _split(values, steps, Image.fromarray(picture))
     if values.ndim == 4 and len(values) == 1:
         grid, counted = cells_of(tokens, (values.shape[2], values.shape[3]))
-        return Single(values, grid, counted, MAIN, False, {}, {})
+        return Single(values, grid, counted, name, False, {}, {})
     raise InvalidInput(
-        f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not known; wrap the network "
-        "in vqa_explain.CustomModel"
+        f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not "
+        "known; wrap the network in vqa_explain.CustomModel"
     )
 
 
-def _several(inputs: dict[str, Any], gains: Shown, tokens: int) -> Single:
+def _several(inputs: dict[str, Any], gains: Gains, tokens: int) -> Single:
     """The picture in several sizes at once: the finest is the frame, and the others follow it."""
     shown = {name: inputs[name] for name in gains}
     odd = next((n for n, v in shown.items() if v.ndim != 4 or v.shape[:2] != (1, 3)), None)
     if odd is not None:
         raise Unsupported(
-            f"the picture is in {', '.join(gains)}, and {odd} has shape {tuple(shown[odd].shape)}, which "
-            "no adapter can follow; wrap the network in vqa_explain.CustomModel"
+            f"the picture is in {', '.join(gains)}, and {odd} has shape "
+            f"{tuple(shown[odd].shape)}, which no adapter can follow; wrap the network in "
+            "vqa_explain.CustomModel"
         )
     finest = max(shown, key=lambda name: shown[name].shape[2] * shown[name].shape[3])
     frame = shown.pop(finest)
@@ -293,24 +299,28 @@ def _cells(frame: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _patches(values: Tensor, grid: list[int], steps: Any) -> Patches:
+def _patches(name: str, values: Tensor, grid: list[int], steps: Any) -> Patches:
     """Puts the patches back together.
 
     Raises:
-        InvalidInput: they are not like Qwen's: their number or width is not what the processor's settings say.
+        InvalidInput: they are not like Qwen's: their number or width is not what the processor's
+            settings say.
     """
     _, rows, columns = grid
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
-    side, merge, time = (getattr(steps, name, 0) for name in sizes)
-    if values.shape != (rows * columns, 3 * time * side**2):
+    side, merge, most = (getattr(steps, key, 0) for key in sizes)
+    # A picture stands in a patch as often as the patch is deep, and a frame of a video once.
+    times = values.shape[1] // max(1, 3 * side**2)
+    if values.shape != (rows * columns, 3 * times * side**2) or not 0 < times <= most:
         raise InvalidInput(
-            f"{type(steps).__name__} returns patches of shape {tuple(values.shape)}, which are not {rows} × "
-            f"{columns} patches of {side} × {side} pixels; wrap the network in vqa_explain.CustomModel"
+            f"{type(steps).__name__} returns patches of shape {tuple(values.shape)}, which are "
+            f"not {rows} × {columns} patches of {side} × {side} pixels; wrap the network in "
+            "vqa_explain.CustomModel"
         )
-    cut = values.unflatten(1, (3, time, side, side))[:, :, 0]
+    cut = values.unflatten(1, (3, times, side, side))[:, :, 0]
     cut = cut.unflatten(0, (rows // merge, columns // merge, merge, merge))
     frame = cut.permute(4, 0, 2, 5, 1, 3, 6).flatten(4, 6).flatten(1, 3)[None]
-    return Patches(frame, (rows // merge, columns // merge), side, merge, time)
+    return Patches(name, frame, (rows // merge, columns // merge), side, merge, times)
 
 
 def _assembled(tiles: Tensor, columns: int) -> Tensor:
@@ -356,13 +366,14 @@ def _check_tiles(values: Tensor, steps: Any, count: int) -> None:
     """
     if not count or values.shape[1] != count + 1:
         raise InvalidInput(
-            f"{type(steps).__name__} returns {values.shape[1]} tiles, and it is not known where they lie in the "
-            "picture; set it not to split pictures, or wrap the network in vqa_explain.CustomModel"
+            f"{type(steps).__name__} returns {values.shape[1]} tiles, and it is not known where "
+            "they lie in the picture; set it not to split pictures, or wrap the network in "
+            "vqa_explain.CustomModel"
         )
 
 
 def _rows_and_columns(steps: Any, picture: Any) -> tuple[int, int]:
-    """How many rows and columns of tiles Idefics3's processor says that it makes; (0, 0) where it does not say."""
+    """The rows and columns of tiles that Idefics3 makes; (0, 0) where it does not say."""
     try:
         found = steps(picture, return_tensors="pt", return_row_col_info=True)
     except (TypeError, ValueError):  # it does not know this argument

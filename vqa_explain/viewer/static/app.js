@@ -1,73 +1,47 @@
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
 
-import {
-  agreementOf,
-  alike,
-  comparisonView,
-  differences,
-  headingOf,
-  matching,
-  matchingWord,
-  refusal,
-} from "./compare.js";
+import { agreementOf, comparisonView, headingOf, matching, refusal } from "./compare.js";
 import { drawingView, entriesView, methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
 import { el, fill } from "./dom.js";
 import { pairScale, partnersOf } from "./findings.js";
-import { largest, shareOf, zoomed } from "./layout.js";
-import { answersView, detailsView, legendView, notesView, sharesView } from "./panels.js";
-import { pictureView } from "./picture.js";
-import { hoverText } from "./telling.js";
+import { partOf, zoomed } from "./layout.js";
+import { answersView, detailsView, notesView, sharesView } from "./panels.js";
+import { comparedView, partsView } from "./parts.js";
+import { hoverText, playersText } from "./telling.js";
 import { whatifView } from "./whatif.js";
-import { questionView } from "./words.js";
 
-const PAIRS_UNIT = "points of interaction; hatched: within 2 standard errors";
-
-/** The words' values as shares of full color. */
-function wordShares(explanation) {
-  return explanation.words.map((w) => shareOf(w.value, explanation.wordBare, explanation.wordScale));
-}
-
-/** Whether two explanations are of one picture, question and division, so that what is taken away is in both. */
+/** Whether two explanations are of the same inputs, divided alike, so that what is taken away is in both. */
 function sameExample(one, other) {
-  return one.pictureId === other.pictureId && one.question === other.question && alike(one, other);
+  const told = (e) => e.parts.map((p) => [p.name, p.kind, p.title, p.pictureId, p.players.length, p.size]);
+  return JSON.stringify(told(one)) === JSON.stringify(told(other));
 }
 
-/** Whether words need a legend of their own: the map's does not hold for them, or they show pairs at times. */
-function needsLegend(explanation) {
-  return explanation.words.length > 0 && (!explanation.oneScale || explanation.interactions !== null);
+/** A copy of the players that are away: input name → their numbers. */
+function copied(away) {
+  return new Map([...away].map(([name, numbers]) => [name, new Set(numbers)]));
 }
 
 const WHOLE = { zoom: 1, x: 0, y: 0 };
 
 /** Mounts the viewer; gives a function that takes it away. */
 export function mount(root, source) {
-  const look = { map: "red-blue", strength: 0.8, threshold: 0, smooth: false, truth: false, view: WHOLE };
+  const look = { map: "red-blue", strength: 0.8, threshold: 0, smooth: false, truth: false, views: new Map() };
   const state = {
     shown: null,
     compared: null,
     hover: null,
-    dropped: new Set(),
-    hidden: new Set(),
+    away: new Map(), // input name → the numbers of its players that are taken away
     past: [],
     serial: "",
     asked: null,
   };
   const said = el("div", { class: "vx-said", role: "status", "aria-live": "polite" });
   const problem = el("div", { class: "vx-problem", role: "alert" });
-  const question = questionView("the question's words", onWord);
-  const wordLegend = legendView("vx-word-legend");
-  const otherWordLegend = legendView("vx-word-legend");
-  const otherWords = questionView("words of the compared explanation", onOtherWord, "vx-compared-words");
-  const plain = pictureView("picture", onRegion, onView);
-  const heat = pictureView("explanation", onRegion, onView);
-  const second = pictureView("compared", onOther, onView);
-  const difference = pictureView("difference", onRegion, onView);
+  const parts = partsView({ act, turn });
+  const other = comparedView({ act: onOther, turn });
   const answers = answersView((target, contrast) => tellKernel({ action: "target", target, contrast }));
   const shares = sharesView();
-  // Each map has a scale of its own, so each has its own legend.
-  const legends = new Map([heat, second, difference].map((view) => [view, legendView()]));
-  for (const [view, legend] of legends) view.node.append(legend.node);
   const notes = notesView();
   const details = detailsView();
   const entries = entriesView(
@@ -77,7 +51,6 @@ export function mount(root, source) {
   const whatif = whatifView(undo, reset);
   const pairsNote = el("div", { class: "vx-soft vx-pairs" });
   const agreement = el("div", { class: "vx-soft vx-agreement" });
-  const pictures = el("div", { class: "vx-pictures" }, plain.node, heat.node);
   const form = el("div", { class: "vx-side" });
   const comparison = comparisonView((message) => source.send(message));
   const edit = el("input", {
@@ -90,13 +63,13 @@ export function mount(root, source) {
   const stage = el(
     "div",
     { class: "vx-stage", role: "group", "aria-label": "explanation" },
-    question.node,
-    wordLegend.node,
+    parts.texts,
+    parts.legends,
     source.live ? edit : null,
-    pictures,
+    parts.pictures,
     pairsNote,
-    otherWords.node,
-    otherWordLegend.node,
+    other.texts,
+    other.legends,
     agreement,
     said,
     whatif.node,
@@ -141,69 +114,74 @@ export function mount(root, source) {
   }
 
   function onLook(name, value) {
-    if (name === "zoom") look.view = value ? zoomed(look.view, value, [0.5, 0.5]) : WHOLE;
-    else look[name] = value;
+    if (name !== "zoom") look[name] = value;
+    else if (!value) look.views.clear();
+    else for (const { name: picture } of pictures()) turn(picture, zoomed(viewOf(picture), value, [0.5, 0.5]), false);
     draw();
   }
 
-  function onView(view) {
-    look.view = view;
-    draw();
+  function pictures() {
+    return state.shown ? state.shown.parts.filter((part) => part.size) : [];
   }
 
-  function onWord(kind, index) {
-    act("word", kind, index, state.dropped);
+  function viewOf(name) {
+    return look.views.get(name) ?? WHOLE;
   }
 
-  function onRegion(kind, index) {
-    act("region", kind, index, state.hidden);
+  /** Another view of a picture: zoomed, or moved. */
+  function turn(name, view, redraw = true) {
+    look.views.set(name, view);
+    if (redraw) draw();
   }
 
   /** The cursor over the compared explanation, carried to the same place of the one shown. */
-  function onOther(kind, index) {
-    const region = matching(state.compared, state.shown, index);
-    act("region", region < 0 ? "leave" : kind, region, state.hidden);
+  function onOther(name, kind, index) {
+    const [from, to] = [partOf(state.compared, name), partOf(state.shown, name)];
+    const same = matching(from, to, index);
+    if (kind === "toggle" && !from.size) return;
+    act(name, same < 0 ? "leave" : kind, same);
   }
 
-  function onOtherWord(kind, index) {
-    const word = matchingWord(state.compared, state.shown, index);
-    if (kind !== "toggle") act("word", word < 0 ? "leave" : kind, word, state.dropped);
-  }
-
-  function act(what, kind, index, absent) {
+  function act(name, kind, index) {
     if (kind === "toggle") {
       if (!source.live) return;
-      state.past.push([new Set(state.dropped), new Set(state.hidden)]);
-      if (absent.has(index)) absent.delete(index);
-      else absent.add(index);
+      state.past.push(copied(state.away));
+      const numbers = awayOf(name);
+      if (numbers.has(index)) numbers.delete(index);
+      else numbers.add(index);
+      state.away.set(name, numbers);
       changed();
-    } else state.hover = kind === "enter" ? { what, index } : null;
+    } else state.hover = kind === "enter" ? { part: name, index } : null;
     draw();
     tell();
   }
 
+  function awayOf(name) {
+    return state.away.get(name) ?? new Set();
+  }
+
+  function anyAway() {
+    return [...state.away.values()].some((numbers) => numbers.size > 0);
+  }
+
   function changed() {
     showWhatif(null);
-    later(() =>
-      tellKernel({
-        action: "whatif",
-        words: [...state.dropped],
-        regions: [...state.hidden],
-        serial: nextSerial(),
-      }),
-    );
+    later(() => {
+      const away = Object.fromEntries([...state.away].map(([name, numbers]) => [name, [...numbers]]));
+      tellKernel({ action: "whatif", away, serial: nextSerial() });
+    });
   }
 
   function undo() {
     if (!state.past.length) return;
-    [state.dropped, state.hidden] = state.past.pop();
+    state.away = state.past.pop();
     changed();
     draw();
   }
 
   function reset() {
-    if (state.dropped.size || state.hidden.size) state.past.push([state.dropped, state.hidden]);
-    [state.dropped, state.hidden] = [new Set(), new Set()];
+    if (anyAway()) state.past.push(state.away);
+    state.away = new Map();
     changed();
     draw();
   }
@@ -211,70 +189,29 @@ export function mount(root, source) {
   /** What the pointer or the focus is on, in words. */
   function tell() {
     const { shown, compared, hover } = state;
-    if (!shown || !hover) {
-      said.textContent = `Point at ${shown?.words.length ? "a word or a region" : "a region"} for its value.`;
-      return;
-    }
-    said.textContent = hoverText(shown, compared, hover);
-  }
-
-  function drawingOf(explanation, extra) {
-    return {
-      ...look,
-      values: null,
-      scale: explanation.regionScale,
-      unsure: new Set(),
-      hidden: state.hidden,
-      focused: state.hover?.what === "region" ? state.hover.index : -1,
-      plain: false,
-      ...extra,
-    };
+    if (shown && hover) said.textContent = hoverText(shown, compared, hover);
+    else if (shown) said.textContent = `Point at ${playersText(shown)} for its value.`;
   }
 
   function draw() {
     const { shown, compared, hover } = state;
     if (!shown) return;
     const began = performance.now();
-    let [regions, words] = [{}, { shares: wordShares(shown) }];
-    if (shown.interactions && hover) {
-      const { values, unsure } = partnersOf(shown, hover.what, hover.index);
-      if (hover.what === "word") regions = { values, unsure, scale: state.pairScale };
-      else words = { shares: values.map((v) => v / state.pairScale), unsure, pairs: true };
+    const found = hover ? partnersOf(shown, hover.part, hover.index) : [];
+    const pairs = new Map(found.map((one) => [one.name, one]));
+    const common = { look, viewOf, pairScale: state.pairScale };
+    parts.draw({ ...common, pairs, awayOf, focusOf: (name) => (hover?.part === name ? hover.index : -1) });
+    if (compared) {
+      const focusOf = (name) =>
+        hover?.part === name ? matching(partOf(shown, name), partOf(compared, name), hover.index) : -1;
+      other.draw({ ...common, focusOf });
     }
-    plain.draw(
-      drawingOf(shown, { plain: state.hidden.size === 0, values: new Array(shown.regions.length).fill(0), scale: 1 }),
-    );
-    heat.draw(drawingOf(shown, regions));
-    const focus = hover?.what === "word" ? hover.index : -1;
-    question.color(words.shares, look.map, state.dropped, focus, words.unsure);
-    if (words.pairs) wordLegend.show(shown, 0, state.pairScale, PAIRS_UNIT, look.map);
-    else wordLegend.show(shown, shown.wordBare, shown.wordScale, shown.wordLegend, look.map);
-    if (regions.values) legends.get(heat).show(shown, 0, state.pairScale, PAIRS_UNIT, look.map);
-    else legends.get(heat).show(shown, shown.heatBare, shown.heatScale, shown.mapLegend, look.map);
-    if (compared) drawCompared(shown, compared, hover);
     root.dataset.frame = (performance.now() - began).toFixed(2);
-  }
-
-  function drawCompared(shown, compared, hover) {
-    const focused = hover?.what === "region" ? matching(shown, compared, hover.index) : -1;
-    second.draw(drawingOf(compared, { hidden: new Set(), focused }));
-    legends.get(second).show(compared, compared.heatBare, compared.heatScale, compared.mapLegend, look.map);
-    const word = hover?.what === "word" ? matchingWord(shown, compared, hover.index) : -1;
-    otherWords.color(wordShares(compared), look.map, new Set(), word);
-    otherWordLegend.show(compared, compared.wordBare, compared.wordScale, compared.wordLegend, look.map);
-    if (refusal(shown, compared)) return;
-    const apart = differences(shown, compared);
-    difference.draw(drawingOf(shown, { values: apart, scale: largest(apart), hidden: new Set() }));
-    const whole = shown.fromZero === false ? "range of values" : "largest value";
-    legends
-      .get(difference)
-      .show({ signed: true }, 0, largest(apart), `difference, in shares of each one's ${whole}`, look.map);
   }
 
   function showWhatif(found) {
     if (!source.live) return;
-    const any = state.dropped.size + state.hidden.size > 0;
-    whatif.show(found, state.shown, any, state.past.length > 0);
+    whatif.show(found, state.shown, anyAway(), state.past.length > 0);
   }
 
   /** The list and the problem, without touching what is drawn: they change with every step of progress. */
@@ -293,56 +230,44 @@ export function mount(root, source) {
       stage.classList.add("vx-empty");
       return;
     }
-    const turn = Symbol("newest");
-    state.asked = turn;
+    const newest = Symbol("newest");
+    state.asked = newest;
     const [shown, compared] = await Promise.all([
       unpacked(payload),
       source.compared() ? unpacked(source.compared()) : null,
     ]);
-    if (state.asked !== turn) return; // a newer one has come since
+    if (state.asked !== newest) return; // a newer one has come since
     const same = state.shown && sameExample(state.shown, shown);
     if (!same) {
-      [state.dropped, state.hidden, state.past] = [new Set(), new Set(), []];
-      look.view = WHOLE;
+      [state.away, state.past] = [new Map(), []];
+      look.views.clear();
       clearTimeout(waiting);
       nextSerial(); // an answer that comes late is of what was here before
     }
     Object.assign(state, { shown, compared, hover: null, pairScale: pairScale(shown) });
     stage.classList.remove("vx-empty");
-    question.show(shown, source.live);
     if (source.live) comparison.show(source.options(), source.entries(), shown);
-    edit.value = shown.question ?? "";
-    edit.hidden = shown.question === null;
-    for (const view of [plain, heat]) view.show(shown);
-    heat.say(shown.byRegion ? "explanation, by region" : "explanation, by pixel");
-    fill(
-      pictures,
-      plain.node,
-      heat.node,
-      compared ? second.node : null,
-      compared && !refusal(shown, compared) ? difference.node : null,
-    );
-    if (compared) {
-      second.show(compared);
-      second.say(headingOf(shown, compared));
-      difference.show({ ...shown, signed: true, fromZero: true }); // a difference of sizes has two signs
-      otherWords.show(compared, false);
-    }
-    otherWords.node.hidden = !compared;
-    wordLegend.node.hidden = !needsLegend(shown);
-    otherWordLegend.node.hidden = !compared || !needsLegend(compared);
+    edit.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;
+    edit.hidden = shown.edits === null;
+    drawing.classList.toggle("vx-no-picture", pictures().length === 0);
+    parts.show(shown, source.live);
+    other.show(shown, compared, parts, compared ? headingOf(shown, compared) : "", refusal);
     agreement.textContent = compared ? agreementOf(shown, compared) : "";
-    pairsNote.textContent = shown.pairs ? `Words × regions: ${shown.pairs.text}.` : "";
+    pairsNote.textContent = shown.pairs ? `${capital(shown.pairsTitle)}: ${shown.pairs.text}.` : "";
     answers.show(shown, source.live);
     shares.show(shown);
     notes.show(shown, compared);
     details.show(shown);
     // What is taken away stays away, and the model is asked anew about the explanation that is shown now.
-    if (source.live && state.dropped.size + state.hidden.size > 0) changed();
+    if (source.live && anyAway()) changed();
     else showWhatif(null);
     draw();
     tell();
     root.dataset.ready = String(source.selected());
+  }
+
+  function capital(text) {
+    return text.slice(0, 1).toUpperCase() + text.slice(1);
   }
 
   function makeForm() {

@@ -1,6 +1,9 @@
 // The one home of colors in the viewer: values from -1 to 1 become red, green, blue and opacity.
 import { twoSided } from "./layout.js";
 
+/** What words and bars are colored over. */
+export const PAPER = [255, 255, 255];
+
 const ENDS = {
   "red-blue": [
     [178, 24, 43],

@@ -1,32 +1,54 @@
-// Two explanations beside each other: what may be chosen, where one's region lies in the other, how far they agree.
+// Two explanations beside each other: what may be chosen, which player of one is which of the other, how far they agree.
 import { el, field, select } from "./dom.js";
-import { amount, rankCorrelation, regionAt, shareOf } from "./layout.js";
+import { amount, partOf, rankCorrelation, regionAt, shareOf } from "./layout.js";
 import { answerName } from "./panels.js";
 
-/** Whether both divide pictures of one size into as many regions, so that region i is at one place in both. */
+/** Whether both say the same of one input, divided alike, so that player i is the same in both. */
 export function alike(one, other) {
-  return one.regions.length === other.regions.length && one.size.join() === other.size.join();
+  if (!one || !other || one.kind !== other.kind || one.players.length !== other.players.length) return false;
+  return one.size ? one.size.join() === other.size.join() : one.title === other.title;
 }
 
-/** The region of `to` in the middle of a region of `from`, or -1. */
-export function matching(from, to, region) {
-  if (region < 0 || alike(from, to)) return region;
-  const [left, top, right, bottom] = from.regions[region].box;
+/** The player of an input in another explanation that a player stands for, or -1; a region: the one in its middle. */
+export function matching(from, to, index) {
+  if (index < 0 || !from || !to || from.kind !== to.kind) return -1;
+  if (alike(from, to)) return index;
+  if (!from.size) return -1;
+  const [left, top, right, bottom] = from.players[index].box;
   const [height, width] = to.labels.shape;
   const x = Math.floor((((left + right) / 2) * width) / from.size[1]);
   const y = Math.floor((((top + bottom) / 2) * height) / from.size[0]);
   return regionAt(to.labels, [Math.min(x, width - 1), Math.min(y, height - 1)]);
 }
 
+/** The inputs [one's, other's] that have one name and kind in both, and values. */
+function pairsOf(one, other) {
+  return one.parts
+    .filter((part) => part.players.length)
+    .map((part) => [part, partOf(other, part.name)])
+    .filter(([part, same]) => same?.kind === part.kind);
+}
+
+function hasText(explanation) {
+  return explanation.parts.some((part) => part.kind === "text" && !part.fixed);
+}
+
 /** Why no difference and no correlation of two explanations has a meaning, in one sentence; "" where they have. */
 export function refusal(one, other) {
   const why = (reason) => `${reason}, so no difference is drawn and no correlation given.`;
-  if (one.pictureId !== other.pictureId) return why("They are of different pictures");
+  const both = pairsOf(one, other);
+  const pictures = (e) => e.parts.filter((part) => part.size && part.players.length);
+  if (both.some(([mine, its]) => mine.pictureId !== its.pictureId)) return why("They are of different pictures");
+  if (!both.length || pictures(one).length !== pictures(other).length) return why("They are of different inputs");
   if (one.score !== other.score) return why(`They explain different scores (${one.score}; ${other.score})`);
   if (otherAnswer(one, other)) return why("They explain different answers");
   if (one.signed !== other.signed) return why("One has values of two signs and the other only sizes");
   if (one.unit !== other.unit) return why(`Their values have different units (${one.unit}; ${other.unit})`);
-  return alike(one, other) ? "" : why("They divide the picture in different ways");
+  if (both.some(([mine, its]) => mine.size && !alike(mine, its)))
+    return why("They divide the picture in different ways");
+  return both.some(([mine, its]) => alike(mine, its))
+    ? ""
+    : why("They are of different inputs, or divide them otherwise");
 }
 
 /** Whether the targets or contrasts differ; label numbers tell two labels of one text apart, within one model. */
@@ -34,37 +56,43 @@ function otherAnswer(one, other) {
   if (one.target !== other.target || one.contrast !== other.contrast) return true;
   if (one.model !== other.model) return false;
   const numbers = (e) => [e.targetIndex ?? null, e.contrastIndex ?? null].join();
-  return one.question === other.question && numbers(one) !== numbers(other);
+  return one.heading === other.heading && numbers(one) !== numbers(other);
 }
 
-/** The value of a word or region of `from` in the other explanation, as text; "" where it has no partner there. */
+/** The value of a player of `from` in the other explanation, as text; "" where it has no partner there. */
 export function partnerText(from, to, hover) {
-  const index = (hover.what === "word" ? matchingWord : matching)(from, to, hover.index);
+  const part = partOf(to, hover.part);
+  const index = matching(partOf(from, hover.part), part, hover.index);
   if (index < 0) return "";
-  const thing = hover.what === "word" ? to.words[index] : to.regions[index];
+  const { value, error } = part.players[index];
   const unit = from.unit === to.unit ? "" : ` (${to.unit})`;
-  return `; compared: ${amount(to, thing.value, thing.error)}${unit}`;
+  return `; compared: ${amount(to, value, error)}${unit}`;
 }
 
-/** Region by region, each in shares of its own scale. */
+/** Player by player of one input, each in shares of its own scale. */
 export function differences(one, other) {
-  const share = (e, region) => shareOf(e.regions[region].value, e.regionBare ?? 0, e.regionScale);
-  return one.regions.map((_, region) => share(one, region) - share(other, region));
+  const share = (part, index) => shareOf(part.players[index].value, part.bare, part.full);
+  return one.players.map((_, index) => share(one, index) - share(other, index));
 }
 
-/** How far the order of the values agrees, over regions and, where they can be compared with them, words. */
+/** How far the order of the values agrees, over the inputs that are alike and can be compared with each other. */
 export function agreementOf(one, other) {
   const refused = refusal(one, other);
   if (refused) return refused;
-  const words = one.shared !== false && matchingWord(one, other, 0) === 0;
-  const values = (e) => [...e.regions, ...(words ? e.words : [])].map((part) => part.value);
-  const rank = rankCorrelation(values(one), values(other));
+  let both = pairsOf(one, other).filter(([mine, its]) => alike(mine, its));
+  if (one.shared === false) {
+    const kind = (both.find(([mine]) => mine.size) ?? both[0])[0].kind;
+    both = both.filter(([mine]) => mine.kind === kind);
+  }
+  const values = (side) => both.flatMap((pair) => pair[side].players.map((player) => player.value));
+  const rank = rankCorrelation(values(0), values(1));
   return rank === null ? "" : `Rank correlation with ${nameOf(one, other)}: ${rank.toFixed(2)}`;
 }
 
 /** What sets the other explanation apart from this one. */
 export function nameOf(one, other) {
-  if (one.question !== other.question) return other.question === null ? "image classification" : `“${other.question}”`;
+  if (one.heading !== other.heading)
+    return hasText(other) ? `“${other.heading}”` : other.heading.slice(0, 1).toLowerCase() + other.heading.slice(1);
   if (one.model !== other.model) return other.model;
   if (one.method !== other.method) return other.method;
   return other.explained;
@@ -74,11 +102,6 @@ export function nameOf(one, other) {
 export function headingOf(one, other) {
   const name = nameOf(one, other);
   return name === other.explained ? name : `${name}: ${other.explained}`;
-}
-
-/** The word of the other question that a word stands for, or -1. */
-export function matchingWord(one, other, word) {
-  return one.question === other.question && one.words.length === other.words.length ? word : -1;
 }
 
 /** The groups [name, [value, text]...] that a kernel can set beside what is shown. */

@@ -23,20 +23,22 @@ export function drawingView(look, change) {
     );
   const zoom = (text, name, factor) =>
     el("button", { type: "button", "aria-label": name, title: name, onclick: () => change("zoom", factor) }, text);
+  const colors = field(
+    "colors",
+    select(
+      MAPS.map((name) => [name, name]),
+      look.map,
+      (value) => change("map", value),
+      "colors",
+    ),
+  );
+  colors.classList.add("vx-colors"); // the one control that means something without a picture
   return el(
     "div",
     { class: "vx-drawing", role: "group", "aria-label": "drawing" },
     range("strength", "opacity", 0, 1, 0.05),
     range("threshold", "threshold", 0, 0.95, 0.05),
-    field(
-      "colors",
-      select(
-        MAPS.map((name) => [name, name]),
-        look.map,
-        (value) => change("map", value),
-        "colors",
-      ),
-    ),
+    colors,
     check("smooth", "smooth"),
     check("truth", "true region"),
     el(

@@ -21,13 +21,24 @@ export async function array(packed) {
   return { shape: packed.shape, data: new KINDS[packed.type](buffer) };
 }
 
-const ARRAYS = ["labels", "heat", "interactions", "interactionErrors", "truth"];
+const ARRAYS = ["labels", "heat", "truth"];
 
-/** An explanation ready to draw: arrays decoded, the picture as a bitmap. */
-export async function unpacked(payload) {
-  const found = { ...payload };
-  for (const name of ARRAYS) found[name] = await array(payload[name]);
-  const picture = await array(payload.picture);
-  found.bitmap = await createImageBitmap(new Blob([picture.data], { type: "image/webp" }));
+/** An input ready to draw: arrays decoded, the picture as a bitmap. */
+async function unpackedPart(part) {
+  const found = { ...part };
+  for (const name of ARRAYS) found[name] = await array(part[name]);
+  if (part.picture) {
+    const picture = await array(part.picture);
+    found.bitmap = await createImageBitmap(new Blob([picture.data], { type: "image/webp" }));
+  }
   return found;
+}
+
+/** An explanation ready to draw. */
+export async function unpacked(payload) {
+  const parts = await Promise.all(payload.parts.map(unpackedPart));
+  const joint = await Promise.all(
+    payload.joint.map(async (one) => ({ ...one, values: await array(one.values), errors: await array(one.errors) })),
+  );
+  return { ...payload, parts, joint };
 }

@@ -11,26 +11,47 @@ export function ratio(value, error, least = 0) {
   return error > 0 ? Math.abs(value) / error : Infinity;
 }
 
-/** What a word or region does with each of its partners: {values, errors, ratios, unsure, best}. */
-export function partnersOf(explanation, kind, index) {
-  const { interactions, interactionErrors } = explanation;
-  const values = partners(interactions, kind, index);
-  const errors = interactionErrors ? partners(interactionErrors, kind, index) : values.map(() => null);
-  const least = 1e-6 * largest(interactions.data); // what 32 bits leave of an exact zero
-  const ratios = values.map((value, i) => ratio(value, errors[i], least));
-  const unsure = new Set([...ratios.keys()].filter((i) => ratios[i] < ENOUGH));
-  const above = (a, b) => (ratios[a] === ratios[b] ? Math.abs(values[a]) > Math.abs(values[b]) : ratios[a] > ratios[b]);
-  const best = ratios.reduce((most, _, i) => (above(i, most) ? i : most), 0);
-  return { values, errors, ratios, unsure, best };
+/**
+ * What a player of an input does with those of each other input:
+ * [{name, values, errors, ratios, unsure, best}], one for each input that it is paired with.
+ */
+export function partnersOf(explanation, name, index) {
+  // What 32 bits leave of an exact zero.
+  const least = 1e-6 * Math.max(...explanation.joint.map((one) => largest(one.values.data)));
+  return explanation.joint
+    .filter((one) => one.first === name || one.second === name)
+    .map((one) => {
+      const side = one.first === name ? "first" : "second";
+      const values = partners(one.values, side, index);
+      const errors = one.errors ? partners(one.errors, side, index) : values.map(() => null);
+      const ratios = values.map((value, i) => ratio(value, errors[i], least));
+      const unsure = new Set([...ratios.keys()].filter((i) => ratios[i] < ENOUGH));
+      const found = { name: side === "first" ? one.second : one.first, values, errors, ratios, unsure };
+      return { ...found, best: [...values.keys()].reduce((most, i) => (above(found, i, found, most) ? i : most), 0) };
+    });
+}
+
+/** Whether one pair stands out more than another: by value over error, then by size. */
+function above(one, i, other, j) {
+  if (one.ratios[i] !== other.ratios[j]) return one.ratios[i] > other.ratios[j];
+  return Math.abs(one.values[i]) > Math.abs(other.values[j]);
+}
+
+/** Of what `partnersOf` gave, the input with the pair that stands out most. */
+export function strongest(found) {
+  return found.reduce((most, one) => (above(one, one.best, most, most.best) ? one : most));
 }
 
 /** The value of full color for interactions: the largest that is told from zero, or of all where none is. */
 export function pairScale(explanation) {
-  const { interactions, interactionErrors } = explanation;
-  if (!interactions) return null;
-  const all = Array.from(interactions.data);
-  const told = all.filter((value, i) => ratio(value, interactionErrors?.data[i]) >= ENOUGH);
-  return largest(told.length ? told : all);
+  const all = [];
+  const told = [];
+  for (const { values, errors } of explanation.joint)
+    values.data.forEach((value, i) => {
+      all.push(value);
+      if (ratio(value, errors?.data[i]) >= ENOUGH) told.push(value);
+    });
+  return all.length ? largest(told.length ? told : all) : null;
 }
 
 /** Evaluations after which a value would be two errors from zero, in two digits; errors shrink as 1/√N. */

@@ -34,11 +34,34 @@ export function regionAt(labels, place) {
   return label === undefined || label === NOWHERE ? -1 : label;
 }
 
-/** One row (of a word) or column (of a region) of interactions {shape: [W, R], data}. */
-export function partners(interactions, kind, index) {
-  const [words, regions] = interactions.shape;
-  if (kind === "word") return Array.from(interactions.data.subarray(index * regions, (index + 1) * regions));
-  return Array.from({ length: words }, (_, word) => interactions.data[word * regions + index]);
+/** One row (of a player of the first input) or column (of the second) of interactions {shape: [A, B], data}. */
+export function partners(interactions, side, index) {
+  const [firsts, seconds] = interactions.shape;
+  if (side === "first") return Array.from(interactions.data.subarray(index * seconds, (index + 1) * seconds));
+  return Array.from({ length: firsts }, (_, first) => interactions.data[first * seconds + index]);
+}
+
+/** What an explanation says of the input of that name, or undefined. */
+export function partOf(explanation, name) {
+  return explanation.parts.find((part) => part.name === name);
+}
+
+/** "a, b or c". */
+export function listed(texts) {
+  return texts.length < 2 ? texts.join("") : `${texts.slice(0, -1).join(", ")} or ${texts.at(-1)}`;
+}
+
+/** Where bars of values lie, in shares of their rail: {zero, start, width, whisker: {start, width} or null}. */
+export function barPlaces(players, fromZero) {
+  const ends = players.flatMap(({ value, error }) => [value - (error ?? 0), value + (error ?? 0)]);
+  const low = Math.min(...(fromZero ? [0] : []), ...ends);
+  const high = Math.max(...(fromZero ? [0] : []), ...ends);
+  const place = (value) => (high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0);
+  return players.map(({ value, error }) => {
+    const [zero, end] = [place(0), place(value)];
+    const whisker = error ? { start: place(value - error), width: place(value + error) - place(value - error) } : null;
+    return { zero, start: Math.min(zero, end), width: Math.abs(end - zero), whisker };
+  });
 }
 
 /** The largest absolute value, at least a tiny one. */

@@ -10,7 +10,7 @@ function file(payloads) {
   const changed = () => {
     for (const call of listeners) call();
   };
-  const title = (p) => `${p.question ?? "Image classification"}`;
+  const title = (p) => p.heading;
   return {
     live: false,
     on: (name, call) => {

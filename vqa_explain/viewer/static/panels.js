@@ -1,9 +1,14 @@
-// What is shown next to the picture: answers, shares of the modalities, the color scale, where it all comes from.
+// What is shown next to the picture: answers, shares of the inputs, the color scale, where it all comes from.
 import { css, mapOf, over, tint } from "./color.js";
 import { el, fill } from "./dom.js";
 import { amount, twoSided } from "./layout.js";
 
-const SHARES = ["light-dark(#40566a, #8fb0cc)", "light-dark(#7a5c12, #d9b95f)"];
+const SHARES = [
+  "light-dark(#40566a, #8fb0cc)",
+  "light-dark(#7a5c12, #d9b95f)",
+  "light-dark(#2f6b4a, #86c9a3)",
+  "light-dark(#77456b, #d3a3c8)",
+];
 
 /** An answer's probability in percent; its value where the model gives real numbers. */
 export function likelihood(answer) {
@@ -79,7 +84,7 @@ export function answersView(choose) {
   return { node, show };
 }
 
-/** Each modality's share of the absolute total, where their values can be compared; nothing where there is one. */
+/** Each input's share of the absolute total, where their values can be compared; nothing where there is one. */
 export function sharesView() {
   const node = el("div", { class: "vx-shares" });
 
@@ -90,7 +95,7 @@ export function sharesView() {
       fill(node, el("div", { class: "vx-soft" }, `Share: none, since ${explanation.whyNoShares}.`));
       return;
     }
-    const background = (i) => ({ background: SHARES[i % 2] });
+    const background = (i) => ({ background: SHARES[i % SHARES.length] });
     const parts = shares.map(([, share], i) => el("i", { style: { width: `${100 * share}%`, ...background(i) } }));
     // Below the bar, where the name of a small share has room too.
     const names = shares.map(([name, share], i) =>

@@ -5,20 +5,22 @@ import { moved, NOWHERE, outline, regionAt, toPicture, zoomed } from "./layout.j
 
 const HEIGHT = 270; // as in the style sheet
 
-/** A canvas over one explanation. `act(kind, region)` is told of "enter", "leave" and "toggle"; `turn` of new views. */
+/** A canvas over one picture. `act(kind, region)` is told of "enter", "leave" and "toggle"; `turn` of new views. */
 export function pictureView(name, act, turn) {
   const canvas = el("canvas", { class: "vx-canvas", tabindex: "0", role: "img", "aria-label": name });
   const caption = el("figcaption", {}, name);
   const node = el("figure", { class: "vx-picture" }, canvas, caption);
   const sheet = document.createElement("canvas");
-  let explanation = null;
+  let shown = null;
+  let part = null;
   let contour = null;
   let look = null;
   let dragged = null;
   let over = -1;
 
-  function show(next) {
-    explanation = next;
+  function show(explanation, next) {
+    shown = explanation;
+    part = next;
     const [height, width] = next.labels.shape;
     sheet.width = width;
     sheet.height = height;
@@ -29,12 +31,12 @@ export function pictureView(name, act, turn) {
     contour = null; // drawn around the true region when it is asked for
   }
 
-  /** Draws by {view, map, strength, threshold, values, scale, hidden, unsure, focused, truth, plain, smooth}. */
+  /** Draws by {view, map, strength, threshold, values, scale, away, unsure, focused, truth, plain, smooth}. */
   function draw(next) {
     look = next;
-    if (!explanation) return;
+    if (!part) return;
     const pen = canvas.getContext("2d");
-    const [height, width] = explanation.labels.shape;
+    const [height, width] = part.labels.shape;
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.clearRect(0, 0, canvas.width, canvas.height);
     const zoom = (canvas.width / width) * look.view.zoom;
@@ -45,17 +47,16 @@ export function pictureView(name, act, turn) {
       pen.fillRect(0, 0, width, height);
       pen.filter = "grayscale(1) opacity(0.6)";
     }
-    pen.drawImage(explanation.bitmap, 0, 0, width, height);
+    pen.drawImage(part.bitmap, 0, 0, width, height);
     pen.filter = "none";
     if (!look.plain) {
       paint(width, height);
-      if (look.smooth)
-        pen.filter = `blur(${Math.round((canvas.width / Math.sqrt(explanation.regions.length)) * 0.25)}px)`;
+      if (look.smooth) pen.filter = `blur(${Math.round((canvas.width / Math.sqrt(part.players.length)) * 0.25)}px)`;
       pen.drawImage(sheet, 0, 0);
       pen.filter = "none";
     }
-    if (look.truth && explanation.truth) {
-      const { shape, data } = explanation.truth;
+    if (look.truth && part.truth) {
+      const { shape, data } = part.truth;
       contour ??= outline(shape, (i) => data[i] > 0);
       strokes(pen, contour, "#000", "#ffd84d", zoom);
     }
@@ -65,8 +66,8 @@ export function pictureView(name, act, turn) {
   function paint(width, height) {
     const image = new ImageData(width, height);
     const out = new Uint32Array(image.data.buffer);
-    const tints = new Uint32Array(table(mapOf(explanation, look.map), look.strength, look.threshold).buffer);
-    const { labels, heat } = explanation;
+    const tints = new Uint32Array(table(mapOf(shown, look.map), look.strength, look.threshold).buffer);
+    const { labels, heat } = part;
     if (look.values) {
       const levels = look.values.map(
         (v) => tints[Math.max(-127, Math.min(127, Math.round((127 * v) / look.scale))) + 127],
@@ -76,7 +77,7 @@ export function pictureView(name, act, turn) {
       for (let i = 0; i < out.length; i++) out[i] = tints[heat.data[i] + 127];
     }
     if (look.unsure?.size) doubt(out, labels.data, width);
-    if (look.hidden.size) hatch(out, labels.data, width);
+    if (look.away.size) hatch(out, labels.data, width);
     sheet.getContext("2d").putImageData(image, 0, 0);
   }
 
@@ -91,17 +92,17 @@ export function pictureView(name, act, turn) {
   function hatch(out, labels, width) {
     const step = Math.max(2, Math.round(width / 60));
     for (let i = 0; i < out.length; i++) {
-      if (look.hidden.has(labels[i]))
+      if (look.away.has(labels[i]))
         out[i] = ((i % width) + Math.floor(i / width)) % (2 * step) < step ? 0xff555555 : 0xffbbbbbb;
     }
   }
 
   function edges(region) {
-    const [left, top, right, bottom] = explanation.regions[region].box;
-    const scale = explanation.labels.shape[1] / explanation.size[1];
+    const [left, top, right, bottom] = part.players[region].box;
+    const scale = part.labels.shape[1] / part.size[1];
     const box = [left, top, right, bottom].map((side) => Math.round(side * scale));
     const shape = [Math.max(1, box[3] - box[1]), Math.max(1, box[2] - box[0])];
-    const { data, shape: whole } = explanation.labels;
+    const { data, shape: whole } = part.labels;
     const inside = (i) => data[(box[1] + Math.floor(i / shape[1])) * whole[1] + box[0] + (i % shape[1])] === region;
     return outline(shape, inside).map((line) => line.map(([x, y]) => [x + box[0], y + box[1]]));
   }
@@ -126,10 +127,10 @@ export function pictureView(name, act, turn) {
     const place = toPicture(
       [event.clientX, event.clientY],
       canvas.getBoundingClientRect(),
-      explanation.labels.shape,
+      part.labels.shape,
       look.view,
     );
-    return regionAt(explanation.labels, place);
+    return regionAt(part.labels, place);
   }
 
   function enter(region) {
@@ -139,7 +140,7 @@ export function pictureView(name, act, turn) {
   }
 
   canvas.addEventListener("pointermove", (event) => {
-    if (!explanation || !look) return;
+    if (!part || !look) return;
     if (dragged && event.shiftKey) {
       paintOver(under(event));
       return;
@@ -155,7 +156,7 @@ export function pictureView(name, act, turn) {
   /** With Shift held, dragging takes away every region that it passes. */
   function paintOver(region) {
     dragged.far = true;
-    if (region >= 0 && !look.hidden.has(region)) act("toggle", region);
+    if (region >= 0 && !look.away.has(region)) act("toggle", region);
   }
 
   canvas.addEventListener("pointerleave", () => enter(-1));
@@ -163,7 +164,7 @@ export function pictureView(name, act, turn) {
     dragged = { x: event.clientX, y: event.clientY, far: false };
   });
   canvas.addEventListener("pointerup", (event) => {
-    if (dragged && !dragged.far && explanation) {
+    if (dragged && !dragged.far && part) {
       const region = under(event);
       if (region >= 0) act("toggle", region);
     }
@@ -182,7 +183,7 @@ export function pictureView(name, act, turn) {
   );
   canvas.addEventListener("blur", () => enter(-1));
   canvas.addEventListener("keydown", (event) => {
-    if (!explanation) return;
+    if (!part) return;
     const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
     if (event.key in steps) {
       event.preventDefault();
@@ -198,11 +199,12 @@ export function pictureView(name, act, turn) {
 
   /** The nearest region whose middle lies that way. */
   function neighbor(from, [dx, dy]) {
+    if (!part.players.length) return -1;
     if (from < 0) return 0;
     const middle = ({ box }) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
-    const [x, y] = middle(explanation.regions[from]);
+    const [x, y] = middle(part.players[from]);
     let [best, least] = [from, Infinity];
-    explanation.regions.forEach((region, index) => {
+    part.players.forEach((region, index) => {
       const [u, v] = middle(region);
       const along = (u - x) * dx + (v - y) * dy;
       const across = Math.abs((u - x) * dy) + Math.abs((v - y) * dx);

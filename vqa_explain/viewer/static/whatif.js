@@ -1,7 +1,8 @@
-// What the model answers without some words and regions, next to what the values predict.
+// What the model answers without some words, regions or columns, next to what the values predict.
 import { el, fill } from "./dom.js";
 import { points } from "./layout.js";
 import { likelihood } from "./panels.js";
+import { playersText } from "./telling.js";
 
 /** The change that was measured and, where the values are points, the one that they predict; "" without a change. */
 export function changeText(found, explanation) {
@@ -23,7 +24,7 @@ export function whatifView(undo, reset) {
       el("button", { type: "button", onclick: undo, disabled: !past }, "Undo"),
       el("button", { type: "button", onclick: reset, disabled: !any }, "Reset"),
     ];
-    const things = explanation?.words.length ? "words or regions" : "regions";
+    const things = explanation ? playersText(explanation, true) : "";
     const lines = [el("span", { class: "vx-soft" }, any || found ? "" : `Click ${things} to take them away. `)];
     if (any && !found) lines.push(el("span", { class: "vx-soft" }, "asking the model…"));
     if (found?.error) lines.push(el("span", { class: "vx-bad" }, found.error));

@@ -1,0 +1,179 @@
+"""Players that span frames of a video: one player in several inputs, with values known in closed form."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vqa_explain as vx
+from vqa_explain.examples import Example
+from vqa_explain.features.base import Input, Present, named
+from vqa_explain.features.geometry import AlignedGeometry
+from vqa_explain.features.image import ImageFeature, Picture, fill_in
+from vqa_explain.game import make_players
+from vqa_explain.models.attending import Positions
+from vqa_explain.models.encoded import Encoded
+
+SIDE, FRAMES = 4, 4
+
+
+class LinearVideo:
+    """A sum over all pixels of all frames, each with a weight of its own, plus a product of two frames' means."""
+
+    name, family, kind = "linear video", "videos", "real"
+    capabilities = frozenset({"gradients", "pixels"})
+    labels: tuple[str, ...] = ("brightness",)
+    open_inputs = True
+
+    def __init__(self, product: float = 0.0) -> None:
+        self.module = nn.Identity()
+        self.device = torch.device("cpu")
+        self.features = (ImageFeature(),)
+        self.weights = torch.from_numpy(
+            np.random.default_rng(5).normal(size=(FRAMES, 3, SIDE, SIDE))
+        ).float()
+        self.product = product
+
+    def encode(self, example: Example) -> Encoded:
+        inputs = []
+        for number, frame in enumerate(example.given[0].value):
+            picture = np.asarray(frame)
+            pixels = torch.from_numpy(picture / 255).float().permute(2, 0, 1)[None]
+            geometry = AlignedGeometry.resized((SIDE, SIDE), (SIDE, SIDE))
+            feature = named(ImageFeature(default_fill="constant"), f"clip frame {number + 1}")
+            content = Picture(picture, pixels, geometry, (2, 2))
+            inputs.append(Input(feature, content, group="clip"))
+        return Encoded(example, tuple(inputs), self.labels)
+
+    def leaves(self, encoded: Encoded) -> dict[str, Tensor]:
+        return {one.name: one.content.pixels.clone() for one in encoded.inputs}
+
+    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> dict[str, Tensor]:
+        return {one.name: torch.zeros_like(one.content.pixels) for one in encoded.inputs}
+
+    def scores(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Tensor:
+        frames = torch.stack(list(leaves.values()), dim=1)
+        linear = (frames * self.weights).flatten(1).sum(1)
+        joint = self.product * frames[:, 0].mean((1, 2, 3)) * frames[:, 1].mean((1, 2, 3))
+        return (linear + joint)[:, None]
+
+    @torch.no_grad()
+    def coalition_scores(
+        self,
+        encoded: Encoded,
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
+        seed: int,
+    ) -> Tensor:
+        frames = {
+            one.name: fill_in(one.content.pixels, present[one.name].elements, "constant", seed)
+            for one in encoded.inputs
+        }
+        return self.scores(encoded, frames)
+
+    def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
+        raise vx.Unsupported("it has no layers")
+
+    def default_layer(self, encoded: Encoded) -> str:
+        raise vx.Unsupported("it has no layers")
+
+
+@pytest.fixture
+def clip() -> Example:
+    frames = np.random.default_rng(2).integers(0, 256, (FRAMES, SIDE, SIDE, 3), dtype=np.uint8)
+    return Example.of({"clip": frames})
+
+
+def effects(model: LinearVideo, clip: Example) -> np.ndarray:
+    """(F, 2, 2) what each cell of each frame adds over black."""
+    frames = torch.from_numpy(np.asarray(clip.given[0].value) / 255).float().permute(0, 3, 1, 2)
+    whole = (frames * model.weights).sum(dim=1).numpy()
+    cells: np.ndarray = whole.reshape(FRAMES, 2, 2, 2, 2).sum(axis=(2, 4))
+    return cells
+
+
+@pytest.mark.parametrize("span", [1, 2, 3, 4])
+@pytest.mark.parametrize("method", ["shapley", "leave_one_out", "integrated_gradients", "owen"])
+def test_a_block_has_what_its_cells_add_in_all_its_frames(
+    clip: Example, span: int, method: str
+) -> None:
+    model = LinearVideo()
+    blocks = vx.Blocks(frames=span, regions=2)
+    why = vx.explain(model, clip, method=method, regions=blocks)
+    cells = effects(model, clip)
+    assert why.error == pytest.approx(0, abs=1e-4)
+    for start in range(0, FRAMES, span):
+        some = range(start, min(start + span, FRAMES))
+        of_block = cells[list(some)].sum(axis=0).ravel()
+        parts = [why[f"clip frame {frame + 1}"].values for frame in some]
+        np.testing.assert_allclose(np.sum(parts, axis=0), of_block, atol=1e-4)
+        if method != "integrated_gradients":  # a player's value is spread evenly over its frames
+            for part in parts:
+                np.testing.assert_allclose(part, of_block / len(some), atol=1e-4)
+    assert sum(why.share.values()) == pytest.approx(1)
+
+
+def test_blocks_are_one_player_in_all_their_frames(clip: Example) -> None:
+    players = make_players(LinearVideo().encode(clip), {"clip": vx.Blocks(2, 2)})
+    assert len(players) == 8
+    assert [one.numbers.tolist() for one in players.of.values()] == [
+        [0, 1, 2, 3],
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [4, 5, 6, 7],
+    ]
+    assert [union.tolist() for union in players.unions] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    np.testing.assert_array_equal(players.area, 8)
+
+
+def test_interactions_of_two_frames_are_those_of_the_product(clip: Example) -> None:
+    """Only the means of the first two frames multiply: the pair (i, j) has product × its two terms."""
+    model = LinearVideo(product=3.0)
+    why = vx.explain(
+        model, clip, method="interactions", regions=1, players=["clip frame 1", "clip frame 2"]
+    )
+    frames = np.asarray(clip.given[0].value) / 255
+    expected = 3.0 * frames[0].mean() * frames[1].mean()
+    assert why.error_kind == "exact"
+    assert len(why.joint) == 1
+    assert why.joint[0].values[0, 0] == pytest.approx(expected, rel=1e-4)
+    assert [part.fixed for part in why.parts] == [False, False, True, True]
+    assert any("fixed" in note for note in why.notes)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        (vx.Blocks(0, 2), "at least 1 frame"),
+        (vx.Blocks(frames=1.5, regions=2), "at least 1 frame"),  # type: ignore[arg-type]
+    ],
+)
+def test_blocks_that_cannot_be(clip: Example, blocks: Any, said: str) -> None:
+    with pytest.raises(vx.InvalidInput, match=said):
+        vx.explain(LinearVideo(), clip, method="shapley", regions=blocks)
+
+
+def test_blocks_need_a_video(clip: Example) -> None:
+    encoded = LinearVideo().encode(clip)
+    alone = replace(encoded, inputs=tuple(replace(one, group="") for one in encoded.inputs))
+    with pytest.raises(vx.InvalidInput, match="a picture alone"):
+        make_players(alone, {"image": vx.Blocks(2, 2)})
+
+
+@pytest.mark.parametrize("asked", ["clip", ["clip frame 2"], ["image"], ["clip frame 1", "clip"]])
+def test_players_are_named_by_input_group_or_kind(clip: Example, asked: Any) -> None:
+    why = vx.explain(LinearVideo(), clip, method="saliency", players=asked)
+    free = [part.name for part in why.parts if not part.fixed]
+    expected = ["clip frame 2"] if asked == ["clip frame 2"] else [p.name for p in why.parts]
+    assert free == expected
+    assert all(not part.values for part in why.parts if part.fixed)
+
+
+@pytest.mark.parametrize("asked", ["clop", ["clip frame 9"], ["question"], []])
+def test_players_that_name_no_input(clip: Example, asked: Any) -> None:
+    with pytest.raises(vx.InvalidInput, match=r"unknown input in players|no input has players"):
+        vx.explain(LinearVideo(), clip, method="saliency", players=asked)

@@ -1,0 +1,272 @@
+"""Where the pictures and videos of an example are in the processor's tensors, and lie there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
+from vqa_explain.features.geometry import Geometry
+from vqa_explain.models.generative.conversation import Conversation, Visual, plain_conversation
+from vqa_explain.models.generative.pixels import Gains, Layout, gains_of, lay_out, pattern
+from vqa_explain.models.generative.prompts import Inputs, starts_itself
+from vqa_explain.models.generative.slots import (
+    GRIDS,
+    Slot,
+    check_apart,
+    slots_between,
+    whole_tensor,
+)
+from vqa_explain.models.measuring import PictureReader
+
+Form = tuple[tuple[bool, int, int, int], ...]  # `Visual.form` of each of an example
+Slots = dict[str, Slot]  # tensor name → slot of one picture
+FAILURES = (ValueError, ZeroDivisionError, RuntimeError, IndexError, TypeError, KeyError)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One picture, or one frame of a video, in the processor's tensors.
+
+    Attributes:
+        visual: the number of the picture or video that it is of.
+        slots: where it is.
+        layout: how it is there.
+        geometries: where its frame, and whatever else shows it, lie in the picture.
+    """
+
+    visual: int
+    slots: Slots
+    layout: Layout
+    geometries: tuple[Geometry, ...]
+
+
+class VisualReader:
+    """Reads pictures and videos as one processor does.
+
+    What depends on their sizes alone is measured once for each set of sizes.
+
+    Args:
+        processor: the processor.
+        name: the model, for errors.
+    """
+
+    def __init__(self, processor: Any, name: str) -> None:
+        self._processor, self._name = processor, name
+        self._alone = PictureReader(self._frames_alone, name)
+        self._gains: dict[tuple[int, int], Gains] = {}
+        self._slots: dict[Form, list[list[Slots]]] = {}
+        self._among_others: dict[tuple[Form, int], PictureReader] = {}
+
+    def process(self, prompt: str, visuals: Sequence[Visual]) -> Inputs:
+        """What the processor gives for a prompt and what is shown.
+
+        Raises:
+            InvalidInput: the processor fails.
+        """
+        given: dict[str, Any] = {}
+        pictures = [Image.fromarray(one.frames[0]) for one in visuals if not one.is_video]
+        videos = [np.stack(one.frames) for one in visuals if one.is_video]
+        if pictures:
+            # Those of one prompt in a list of their own, as the processor's apply_chat_template
+            # does.
+            given["images"] = pictures[0] if len(visuals) == 1 else [pictures]
+        if videos:
+            given["videos"] = [videos]
+        if starts_itself(self._processor.tokenizer, prompt):
+            given["add_special_tokens"] = False
+        try:
+            inputs = dict(self._processor(text=prompt, return_tensors="pt", **given))
+        except VQAExplainError:
+            raise
+        except FAILURES as error:
+            raise InvalidInput(
+                f"the processor of model {self._name!r} fails on this example: {error}"
+            ) from error
+        inputs.pop("labels", None)
+        return inputs
+
+    def slots(self, conversation: Conversation, inputs: Inputs) -> list[list[Slots]]:
+        """Of each picture and video, where each of its frames is in the tensors.
+
+        Raises:
+            InvalidInput: the processor leaves one out.
+            Unsupported: it mixes them, so that they have no places of their own.
+        """
+        visuals = conversation.visuals
+        if len(visuals) == 1 and not visuals[0].is_video:
+            gains = self.gains(visuals[0].size)
+            return [[{name: whole_tensor(inputs[name]) for name in gains if name in inputs}]]
+        form = tuple(one.form for one in visuals)
+        if form not in self._slots:
+            self._slots[form] = self._measured(visuals)
+        return self._slots[form]
+
+    def _measured(self, visuals: Sequence[Visual]) -> list[list[Slots]]:
+        gray = [_gray(one) for one in visuals]
+        found = []
+        for number, one in enumerate(gray):
+            mark = pattern(one.size)
+            steps = self._steps(one)
+            of_frames = []
+            for frame, name in enumerate(one.names):
+                pair = [
+                    self._plain([*gray[:number], one.with_frame(frame, shown), *gray[number + 1 :]])
+                    for shown in (mark, 255 - mark)
+                ]
+                slots = slots_between(pair[0], pair[1], steps)
+                if not slots:
+                    raise InvalidInput(
+                        f"the processor of model {self._name!r} leaves out {name!r}; give fewer "
+                        "pictures or frames"
+                    )
+                of_frames.append(slots)
+            found.append(of_frames)
+        names = [name for one in visuals for name in one.names]
+        check_apart([slots for of_frames in found for slots in of_frames], names)
+        return found
+
+    def _plain(self, visuals: Sequence[Visual]) -> Inputs:
+        """What the processor gives for these with a question that does not matter."""
+        conversation = plain_conversation(visuals)
+        return self.process(conversation.prompt(self._processor), visuals)
+
+    def _steps(self, visual: Visual) -> Any:
+        """What the processor treats this with.
+
+        Raises:
+            Unsupported: it treats no videos.
+        """
+        if not visual.is_video:
+            return self._processor.image_processor
+        steps = getattr(self._processor, "video_processor", None)
+        if steps is None:
+            raise Unsupported(
+                f"model {self._name!r} takes no videos; give the frames of {visual.name!r} as "
+                "pictures"
+            )
+        return steps
+
+    def gains(self, size: tuple[int, int]) -> Gains:
+        """Which tensors show a picture (H, W), and how strongly."""
+        if size not in self._gains:
+            self._gains[size] = gains_of(
+                lambda picture: self._plain([Visual("image", (picture,))]), size
+            )
+        return self._gains[size]
+
+    def check_videos(self, visuals: Sequence[Visual]) -> None:
+        """Refuses videos where the processor takes none, before anything else is done.
+
+        Raises:
+            Unsupported: it takes none.
+        """
+        for one in visuals:
+            self._steps(one)
+
+    def layout(
+        self,
+        visuals: Sequence[Visual],
+        number: int,
+        frame: int,
+        slots: Slots,
+        inputs: Inputs,
+        tokens: int,
+    ) -> Layout:
+        """How one frame of one picture or video is in the tensors.
+
+        Args:
+            visuals: all that is shown.
+            number, frame: which picture or video, and which frame of it.
+            slots: where it is.
+            inputs: the processor's tensors.
+            tokens: how many tokens the model makes of it.
+        """
+        one = visuals[number]
+        gains = dict.fromkeys(slots, torch.ones(3)) if one.is_video else self.gains(one.size)
+        if set(gains) != set(slots) and len(visuals) > 1:
+            raise Unsupported(
+                f"the processor of model {self._name!r} shows {one.name!r} otherwise among "
+                "several pictures than alone, which no adapter can follow; give one picture"
+            )
+        alone = {name: _values(slots[name], inputs[name]) for name in slots}
+        before = sum(other.is_video == one.is_video for other in visuals[:number])
+        rest = {name: value for name, value in inputs.items() if name not in alone}
+        for name in (*GRIDS.values(), "image_sizes"):
+            # Of each picture or of each video, a row.
+            if name in rest and name.startswith("video") == one.is_video:
+                rest[name] = inputs[name][before : before + 1]
+        return lay_out({**rest, **alone}, self._steps(one), one.frames[frame], tokens, gains)
+
+    def locate(
+        self,
+        visuals: Sequence[Visual],
+        number: int,
+        frame: int,
+        layout: Layout,
+        slots: list[list[Slots]],
+    ) -> tuple[Geometry, ...]:
+        """Where a frame, and whatever else shows the picture, lie in it.
+
+        Raises:
+            InvalidInput: that depends on more than the sizes, or cannot be followed.
+        """
+        picture = visuals[number].frames[frame]
+        frames = (layout.frame, *layout.others)
+        if not visuals[number].is_video and (
+            len(visuals) == 1 or _same(frames, self._frames_alone(picture))
+        ):
+            return self._alone.locate(picture, frames)
+        form = tuple(one.form for one in visuals)
+        key = (form, number)
+        if key not in self._among_others:
+            gray = [_gray(one) for one in visuals]
+
+            def prepare(shown: np.ndarray) -> tuple[Tensor, ...]:
+                same = Visual(
+                    gray[number].name, (shown,) * len(gray[number].frames), gray[number].is_video
+                )
+                given = [*gray[:number], same, *gray[number + 1 :]]
+                inputs = self._plain(given)
+                found = self.layout(given, number, 0, slots[number][0], inputs, 0)
+                return found.frame, *found.others
+
+            self._among_others[key] = PictureReader(prepare, self._name)
+        reader = self._among_others[key]
+        if not _same(frames, reader.prepare(picture)):
+            raise InvalidInput(
+                f"the processor of model {self._name!r} makes something else of "
+                f"{visuals[number].names[frame]!r} than of the same picture elsewhere, which no "
+                "adapter can follow; give it alone"
+            )
+        return reader.locate(picture, frames)
+
+    def _frames_alone(self, picture: np.ndarray) -> tuple[Tensor, ...]:
+        """What shows a picture alone: its frame, and what follows it."""
+        alone = [Visual("image", (picture,))]
+        inputs = self._plain(alone)
+        slots = self.slots(plain_conversation(alone), inputs)[0][0]
+        layout = self.layout(alone, 0, 0, slots, inputs, 0)
+        return layout.frame, *layout.others
+
+
+def _gray(one: Visual) -> Visual:
+    """A picture or video of the same size that shows nothing."""
+    plain = np.full_like(one.frames[0], 128)
+    return Visual(one.name, (plain,) * len(one.frames), one.is_video)
+
+
+def _values(slot: Slot, whole: Tensor) -> Tensor:
+    """The slot as a tensor of that picture alone."""
+    part = slot.get(whole)
+    return part.flatten(1) if whole.ndim == 2 else part
+
+
+def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return len(one) == len(other) and all(
+        a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True)
+    )
