@@ -110,7 +110,7 @@ def test_the_readmes_chats_run_on_a_tiny_checkpoint(
 def test_the_readmes_python_runs_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All but the block of other models, whose checkpoints are not here; over six questions."""
+    """All but the blocks of other models, whose checkpoints are not here; over six questions."""
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = [

@@ -125,7 +125,7 @@ def test_attention_is_what_transformers_gives(model: Any) -> None:
 
 @pytest.mark.parametrize("method", ["relevance", "attention_rollout", "attn_lrp", "lime", "rise"])
 def test_other_methods_work(model: Any, method: str) -> None:
-    budget = {"budget": 128} if method in ("lime", "rise") else {}
+    budget: dict[str, Any] = {"budget": 128} if method in ("lime", "rise") else {}
     why = vx.explain(model, question=QUESTION, method=method, **budget)
     assert np.isfinite([word.value for word in why.words]).all()
     assert any(word.value for word in why.words)
