@@ -109,8 +109,10 @@ def _own_drawing(
     """A drawing of the user's own, in axes with room for ticks and labels."""
 
     def draw(axes: Axes) -> None:
-        place = (40, 28, room - 50, _OWN_DRAWING - 40)
-        inner = axes.inset_axes(place, transform=axes.transData)
+        box = axes.get_position()
+        across, down = box.width / room, box.height / _OWN_DRAWING
+        place = (box.x0 + 40 * across, box.y0 + 28 * down, (room - 50) * across, 86 * down)
+        inner = axes.figure.add_axes(place)
         inner.tick_params(labelsize=7)
         draw_part(part, explanation, inner)
 

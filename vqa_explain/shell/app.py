@@ -91,9 +91,11 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
 
 @app.command
 def explain(
-    image: Path,
+    image: Path | None = None,
     question: str | None = None,
     *,
+    input_: Annotated[list[str] | None, Parameter(name="--input", negative=())] = None,
+    messages: Path | None = None,
     model: str = "scenes",
     method: str | None = None,
     target: str | None = None,
@@ -103,6 +105,8 @@ def explain(
     target_token: int | None = None,
     regions: str | None = None,
     words: str | None = None,
+    columns: str | None = None,
+    players: Annotated[list[str] | None, Parameter(negative=())] = None,
     budget: str | None = None,
     seed: int = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
@@ -110,11 +114,14 @@ def explain(
     out: Path | None = None,
     json_: Json = False,
 ) -> None:
-    """Explain one answer about one image.
+    """Explain one answer about one image, or about inputs of any number and kind.
 
     Args:
-        image: a picture.
+        image: a picture; leave it out with --input or --messages.
         question: the question; leave it out for a classifier.
+        input_: an input as name=value; may be repeated. The value is the path of a picture, a row of a table as JSON
+            ('{"age": 63}') or as the path of a .json file, the frames of a video as a JSON list of paths, or a text.
+        messages: a chat as a .json file, in the format of transformers; see the guide to inputs.
         model: a shipped model, a hub id or a folder.
         method: see `vqa-explain methods`.
         target: the answer to explain, by its text or, where no answer is spelled so, its label number; by default the
@@ -124,7 +131,9 @@ def explain(
         answer: a candidate of a model that writes its answers; may be repeated. By default what it writes.
         target_token: explain only this token of such an answer, from 0.
         regions: how the picture is divided: 7, 6x8 or slic:50; by default the model's own grid.
-        words: how the question is divided: words, tokens or ngrams:2.
+        words: how texts are divided: words, tokens or ngrams:2.
+        columns: which columns of a table are one player, such as height+weight; others are players by themselves.
+        players: an input, or kind of input, whose parts are players; may be repeated. The others are fixed.
         budget: most evaluations, for methods that have one: a number, or 4n for four evaluations per player; without
             a method it means shapley.
         seed: for methods that draw.
@@ -141,19 +150,18 @@ def explain(
     if out is not None and not out.parent.is_dir():
         raise InvalidInput(f"the folder {str(out.parent)!r} of --out does not exist; make it first")
 
-    from vqa_explain.examples import read_image
     from vqa_explain.explaining import explain as explain_answer
     from vqa_explain.explaining import text_or_number
     from vqa_explain.models.loading import load as load_model
+    from vqa_explain.shell.inputs import column_groups, example_of
 
     settings = load_settings(load)
-    picture = read_image(image)
+    example = example_of(image, question, input_ or [], messages)
     loaded = load_model(model, **settings)
     with _progress("explaining") as progress:
         explanation = explain_answer(
             loaded,
-            picture,
-            question,
+            example,
             method=method,
             target=text_or_number(loaded, target),
             contrast=text_or_number(loaded, contrast),
@@ -162,6 +170,8 @@ def explain(
             target_token=target_token,
             regions=regions,
             words=words,
+            columns=column_groups(columns),
+            players=players,
             seed=seed,
             progress=progress,
             **parameters,

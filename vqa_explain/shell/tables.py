@@ -9,10 +9,13 @@ from rich.text import Text
 
 from vqa_explain import colors
 from vqa_explain.explanation import Explanation, value_text
+from vqa_explain.features.parts import Part, PicturePart, TextPart
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.families import FAMILIES
 from vqa_explain.models.loading import SHIPPED, own_models
+
+MOST_PLAYERS = 8  # of a picture, and of kinds with many players
 
 
 class PlainTable(Table):
@@ -44,15 +47,20 @@ def _colored(text: str, value: float, scale: colors.Scale) -> Text:
 
 
 def question_text(e: Explanation) -> Text:
-    """The question with each word on the color of its value."""
-    if e.question is None:
-        return Text("image classification")
+    """The texts that were asked, with each word on the color of its value; or what was classified."""
+    asked = [part for part in e.parts if isinstance(part, TextPart) and not part.fixed]
+    if not asked:
+        return Text(e.heading)
+    return Text(" · ").join(_colored_text(e, part) for part in asked)
+
+
+def _colored_text(e: Explanation, part: TextPart) -> Text:
     text, at = Text(), 0
-    for word in e.words:
-        text.append(e.question[at : word.start])
-        text.append_text(_colored(word.text, word.value, e.word_colors))
+    for word in part.words:
+        text.append(part.source[at : word.start])
+        text.append_text(_colored(word.text, word.value, e.colors_of(part.kind)))
         at = word.end
-    text.append(e.question[at:])
+    text.append(part.source[at:])
     return text
 
 
@@ -71,20 +79,45 @@ def explanations_table(explained: list[Explanation]) -> Table:
 
 
 def explanation_tables(e: Explanation) -> list[Table]:
-    """The summary, the words, the strongest regions and the pairs that stand out, of one explanation."""
-    words = PlainTable("word", "value", "± error", title=f"Words: {e.unit_text}")
-    for w in e.words:
-        colored = _colored(w.text, w.value, e.word_colors)
-        words.add_row(colored, _number(e, w.value), _plus_minus(w.error))
-    regions = PlainTable(
-        "left, top, right, bottom", "value", "± error", title=f"Strongest regions: {e.unit_text}"
-    )
-    for r in sorted(e.regions, key=lambda r: -abs(r.value))[:8]:
-        colored = _colored(_number(e, r.value), r.value, e.region_colors)
-        regions.add_row(", ".join(map(str, r.box)), colored, _plus_minus(r.error))
-    tables = [explanations_table([e]), *([words] if e.words else []), regions]
+    """The summary, a table for each input, and the pairs that stand out, of one explanation."""
+    # Pictures, whose regions are named by numbers, come after what can be read.
+    parts = sorted(e.parts, key=lambda part: isinstance(part, PicturePart))
+    tables = [explanations_table([e]), *(_part_table(e, part) for part in parts if part.players)]
+    tables += [_fixed_table(e)] if any(part.fixed for part in e.parts) else []
     tables += [_pairs_table(e)] if e.pairs else []
     return [*tables, _notes_table(e)] if e.notes else tables
+
+
+def _part_table(e: Explanation, part: Part) -> Table:
+    """The players of one input with their values: all words and columns, and the strongest of many others."""
+    told = part.telling(MOST_PLAYERS)
+    few = len(told) < len(part.players)
+    ordered = told if few or isinstance(part, PicturePart) else part.players
+    what = f"{part.player}s"
+    name = what if e.is_alone(part) else f"{what} of {part.name}"
+    title = f"strongest {name}" if few or isinstance(part, PicturePart) else name
+    header = "left, top, right, bottom" if isinstance(part, PicturePart) else part.player
+    table = PlainTable(
+        header, "value", "± error", title=f"{title[:1].upper()}{title[1:]}: {e.unit_text}"
+    )
+    for player in ordered:
+        scale, value = e.colors_of(part.kind), _number(e, player.value)
+        if isinstance(part, PicturePart):
+            cells = [player.text.strip("()"), _colored(value, player.value, scale)]
+        else:
+            cells = [_colored(player.text, player.value, scale), value]
+        table.add_row(*cells, _plus_minus(player.error))
+    return table
+
+
+def _fixed_table(e: Explanation) -> Table:
+    """The inputs that were left as they are."""
+    table = PlainTable("input", "what it is", title="Fixed inputs, without values")
+    for part in e.parts:
+        if part.fixed:
+            title = part.title or part.kind
+            table.add_row(part.name, title if len(title) <= 200 else f"{title[:199]}…")
+    return table
 
 
 def _notes_table(e: Explanation) -> Table:
@@ -96,19 +129,14 @@ def _notes_table(e: Explanation) -> Table:
 
 
 def _pairs_table(e: Explanation) -> Table:
-    """The pairs of words and regions that stand out from their errors."""
+    """The pairs of players of two inputs that stand out from their errors."""
     found, said = e.findings(8)
-    table = PlainTable(
-        "word", "region", "value ± error", "errors from zero", title="Words × regions", caption=said
-    )
+    title = f"{e.pairs_title[:1].upper()}{e.pairs_title[1:]}"
+    headers = ("first", "second") if len(e.joint) > 1 else tuple(e.pairs_title.split(" × "))
+    headers = tuple(header.removesuffix("s") for header in headers)
+    table = PlainTable(*headers, "value ± error", "errors from zero", title=title, caption=said)
     for pair in found:
-        first, second = e.pair_players(pair)
-        table.add_row(
-            first.text,
-            second.text,
-            value_text(pair.value, pair.error),
-            f"{pair.ratio:.1f}",
-        )
+        table.add_row(*e.pair_names(pair), value_text(pair.value, pair.error), f"{pair.ratio:.1f}")
     return table
 
 

@@ -1,0 +1,90 @@
+"""What a person types as the inputs of an example."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import Example, kind_of, read_image
+from vqa_explain.features.parts import PicturePart, TablePart
+
+
+def example_of(
+    image: Path | None, question: str | None, inputs: Sequence[str], messages: Path | None
+) -> Example:
+    """The example that a person typed, in one of three ways; its pictures can be read.
+
+    Raises:
+        InvalidInput: it is typed in two ways or in none, or an input cannot be read.
+    """
+    ways = [image is not None or question is not None, bool(inputs), messages is not None]
+    if sum(ways) != 1:
+        raise InvalidInput(
+            "say what is explained in one way: a picture and perhaps a question, or --input name=value, or --messages"
+        )
+    if messages is not None:
+        example = Example(messages=_json_of(messages, "--messages"))
+    elif inputs:
+        example = Example.of(_named(inputs))
+    else:
+        example = Example(image=image, question=question)
+    # Before a model is loaded, which takes long.
+    for one in example.given:
+        if one.kind == PicturePart.kind:
+            read_image(one.value)
+    return example
+
+
+def _named(inputs: Sequence[str]) -> dict[str, Any]:
+    """Name → what was given, of texts such as "patient=row.json"."""
+    found: dict[str, Any] = {}
+    for text in inputs:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise InvalidInput(f"--input {text[:60]!r} must be name=value, such as question=Why?")
+        if name in found:
+            raise InvalidInput(f"--input names {name!r} twice; give each input a name of its own")
+        found[name] = _value(name, value)
+    return found
+
+
+def _value(name: str, text: str) -> Any:
+    """A row or frames where the text is JSON of such, else the text, which may be the path of a picture."""
+    if text.endswith(".json"):
+        return _json_of(Path(text), f"--input {name}")
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:  # a text that begins so
+        return text
+    return value if kind_of(value, name) in (TablePart.kind, "video") else text
+
+
+def _json_of(path: Path, what: str) -> Any:
+    """What a .json file holds.
+
+    Raises:
+        InvalidInput: there is no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"the file {str(path)!r} of {what} cannot be read: {reason}") from error
+
+
+def column_groups(text: str | None) -> list[list[str]] | None:
+    """Columns that are one player, as people type them.
+
+    >>> column_groups("height+weight, age")
+    [['height', 'weight'], ['age']]
+    """
+    if text is None:
+        return None
+    groups = [[name.strip() for name in group.split("+")] for group in text.split(",")]
+    if not all(name for group in groups for name in group):
+        raise InvalidInput(f"--columns {text!r} must name columns, such as height+weight,age")
+    return groups
