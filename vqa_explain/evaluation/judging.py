@@ -158,7 +158,9 @@ class Judge:
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
-        check_inputs(self.model, example)
+        if example.inputs is not None or example.messages is not None:
+            # A row of a picture and a question is judged by a classifier too, which reads no question.
+            check_inputs(self.model, example)
         encoded = self.model.encode(example)
         divided = divisions(encoded.inputs, self.plan.regions, self.plan.words)
         players = make_players(encoded, divided)
