@@ -516,7 +516,7 @@ def test_a_chat_without_pictures_is_explained_too(chatting: Callable[[str], Any]
     ("example", "message"),
     [
         ({"image": WIDE, "patient": {"age": 3}, "question": QUESTION}, "'patient' is none of them"),
-        ({"image 1": WIDE, "question": TALL}, "answers questions; give one|has none"),
+        ({"image 1": WIDE, "question": TALL}, "the example has none; give one"),
         ({"a": WIDE, "b": TALL, "question": "What is <image> here?"}, "takes for a command"),
         ({"video": [WIDE, TALL], "question": QUESTION}, "2 sizes"),
         ({"video": [WIDE, WIDE], "question": QUESTION}, "takes no videos"),
@@ -528,7 +528,7 @@ def test_bad_inputs_are_refused_in_one_sentence(
     chatting: Callable[[str], Any], example: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(vx.VQAExplainError, match=message) as caught:
-        vx.explain(chatting("llava"), vx.Example.of(example), method="saliency", answers=["yes"])
+        chatting("llava").encode(vx.Example.of(example))
     assert "\n" not in str(caught.value)
 
 
