@@ -211,9 +211,7 @@ def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser: Any)
     values[1, 7], values[1, 8] = 2.0, 1.5
     errors = np.full_like(values, 0.1)
     errors[1, 8] = 1.0
-    why = replaced(
-        why, interactions=values, interaction_errors=errors, parameters={"budget": 500}
-    )
+    why = replaced(why, interactions=values, interaction_errors=errors, parameters={"budget": 500})
     pixel = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
       return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 20, 20).data]; }"""
     with watched_page(browser) as (page, wrong):
