@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vqa_explain.datasets.scenes import make
+from vqa_explain.shell.inputs import column_groups, example_of
 
 
 def run(*arguments: Any, cwd: Any = None) -> subprocess.CompletedProcess[str]:
@@ -67,8 +68,8 @@ def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: P
         assert done.returncode == 0, done.stderr
         summary = json.loads(done.stdout)
         assert summary["parameters"]["estimator"] == "permutation"
-        picture, question = summary["parts"]
-        assert len(picture["regions"]) == 16
+        image, question = summary["parts"]
+        assert len(image["regions"]) == 16
         assert question["words"][0]["text"] == "What color"
         assert summary["provenance"]["seed"] == 3
         assert (tmp_path / name).exists()
@@ -83,6 +84,16 @@ def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: P
         (["explain", "{picture}", "What?", "--budget", "many"], "budget"),
         (["explain", "{picture}", "What?", "--out", "a.gif"], "must end in"),
         (["explain", "{picture}", "What?", "--set", "estimator"], "name=value"),
+        (["explain"], "in one way"),
+        (["explain", "{picture}", "What?", "--input", "question=Why?"], "in one way"),
+        (["explain", "--input", "question"], "must be name=value"),
+        (["explain", "--input", "a=x", "--input", "a=y"], "names 'a' twice"),
+        (["explain", "--input", "image=none.png"], "does not exist"),
+        (["explain", "--input", "row=none.json"], "cannot be read"),
+        (["explain", "--messages", "none.json"], "cannot be read"),
+        (["explain", "--messages", "{picture}"], "cannot be read"),
+        (["explain", "{picture}", "What?", "--columns", "a++b"], "must name columns"),
+        (["explain", "{picture}", "What?", "--players", "sound"], "sound"),
         (["methods", "nothing_like_it"], "unknown method"),
         (["frobnicate"], "frobnicate"),
     ],
@@ -94,6 +105,39 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_inputs_are_given_by_name_and_fixed_where_they_are_no_players(picture: Path) -> None:
+    """The same answer and values as of a picture and a question."""
+    own = ("--method", "leave_one_out", "--regions", "3", "--json")
+    usual = json.loads(run("explain", picture, "What color is the circle?", *own).stdout)
+    named = ("--input", f"image={picture}", "--input", "question=What color is the circle?")
+    done = run("explain", *named, *own, "--players", "question")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [part["fixed"] for part in found["parts"]] == [True, False]
+    values = [[w["value"] for w in one["parts"][1]["words"]] for one in (found, usual)]
+    assert values[0] == pytest.approx(values[1], abs=1e-4)
+    printed = run("explain", *named, "--method", "leave_one_out", "--players", "question").stdout
+    assert "Fixed inputs" in printed
+    assert "Strongest regions" not in printed
+
+
+def test_inputs_are_read_as_people_type_them(picture: Path, tmp_path: Path) -> None:
+    row, chat = tmp_path / "row.json", tmp_path / "chat.json"
+    row.write_text('{"age": 63}')
+    content = [{"type": "image", "image": str(picture)}, {"type": "text", "text": "What?"}]
+    chat.write_text(json.dumps([{"role": "user", "content": content}]))
+    frames = json.dumps([str(picture), str(picture)])
+    typed = [f"a={picture}", f"b={row}", 'c={"x": 1}', f"d={frames}", "e=[sic] a text", "f=x=y"]
+    given = example_of(None, None, typed, None).given
+    assert [(one.name, one.kind) for one in given] == [
+        ("a", "image"), ("b", "table"), ("c", "table"), ("d", "video"), ("e", "text"), ("f", "text"),
+    ]  # fmt: skip
+    assert [one.value for one in given[1:3]] == [{"age": 63}, {"x": 1}]
+    assert [one.value for one in given[4:]] == ["[sic] a text", "x=y"]
+    assert [one.name for one in example_of(None, None, [], chat).given] == ["image", "question"]
+    assert column_groups("height+weight, age") == [["height", "weight"], ["age"]]
 
 
 def test_methods_and_models_are_listed() -> None:

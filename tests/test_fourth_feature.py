@@ -4,6 +4,9 @@ The kind is a signal in time. What it takes is in this file: the feature, its pa
 a model that reads signals.
 """
 
+import io
+import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -14,16 +17,27 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+from rich.console import Console
 from torch import Tensor, nn
 
 import vqa_explain as vx
+from vqa_explain import showing
 from vqa_explain.examples import Example
+from vqa_explain.explanation import value_text
 from vqa_explain.features.base import Division, Feature, Found, Present
 from vqa_explain.features.parts import PARTS, Part, register_part
 from vqa_explain.methods import METHODS
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.network import parameters_frozen
+from vqa_explain.shell.tables import explanation_tables
+from vqa_explain.viewer.payload import payload, raw
+from vqa_explain.viewer.whatif import changed
+
+sys.path.insert(0, str(Path(__file__).parent / "viewer"))
+from browser import opened_browser, watched_page
 
 LENGTH, SEGMENTS, LEADS = 24, 6, 2
 
@@ -316,3 +330,84 @@ def test_deletion_is_the_area_that_plain_calls_give(model: SignalModel, tmp_path
     table = report.summary()
     mean = float(table[(table["method"] == "saliency")]["mean"].iloc[0])
     assert mean == pytest.approx(np.trapezoid(scores, np.linspace(0, 1, SEGMENTS + 1)), abs=1e-5)
+
+
+# What people see of it: bars where nothing draws it, or a drawing of one's own.
+
+
+def shown_everywhere(why: vx.Explanation, tmp_path: Path) -> dict[str, str]:
+    """Place → the text that it shows."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    for table in explanation_tables(why):
+        console.print(table)
+    path = why.to_html(tmp_path / "page.html")
+    held = path.read_text().split('id="explanations">')[1].split("</script>")[0]
+    return {
+        "figure": " ".join(text.get_text() for text in why.plot().findobj(Text)),
+        "notebook": why._repr_html_(),
+        "terminal": console.export_text(),
+        "page": held,
+    }
+
+
+def test_every_place_shows_it_as_bars(model: SignalModel, tmp_path: Path) -> None:
+    why = vx.explain(model, example(), method="shapley", budget=64)
+    part = why["signal"]
+    places = shown_everywhere(why, tmp_path)
+    for player in part.players:
+        for place in ("figure", "notebook"):
+            assert player.text in places[place], place
+            assert value_text(player.value, player.error) in places[place], place
+        assert player.text in places["terminal"]
+        assert f"{player.value:+.4g}" in places["terminal"]
+    (found,) = json.loads(places["page"])
+    assert [player["value"] for player in found["parts"][0]["players"]] == part.values
+    assert payload(why, raw)["parts"][0]["kind"] == "signal"
+
+
+def test_a_page_in_a_browser_shows_it(model: SignalModel, tmp_path: Path) -> None:
+    why = vx.explain(model, example(), method="shapley", budget=64)
+    path = why.to_html(tmp_path / "page.html")
+    with opened_browser() as browser, watched_page(browser) as (page, wrong):
+        page.goto(path.as_uri())
+        page.wait_for_selector("#viewer[data-ready]")
+        for number, player in enumerate(why["signal"].players):
+            page.locator(f'[data-player="{number}"]').hover()
+            assert page.locator(".vx-said").inner_text().startswith(f"segment {player.text}: ")
+        assert wrong == []
+
+
+def test_a_drawing_of_ones_own_takes_the_place_of_bars(
+    model: SignalModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(showing, "_of_kind", {})
+
+    @vx.register_drawing("signal", "figure")
+    def draw(part: SignalPart, explanation: vx.Explanation, axes: Axes) -> None:
+        axes.plot(part.signal.T, label="lead")
+        axes.set_title("leads over samples")
+
+    why = vx.explain(model, example(), method="saliency")
+    places = shown_everywhere(why, tmp_path)
+    assert "leads over samples" in places["figure"]
+    assert why["signal"].players[0].text not in places["figure"]
+    assert why["signal"].players[0].text in places["notebook"]
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_a_what_if_takes_its_segments_away(model: SignalModel, fill: str) -> None:
+    why = vx.explain(model, example(), method="leave_one_out", fills={"signal": fill})
+    signal = torch.as_tensor(example().given[0].value)[None]
+    blank = torch.zeros_like(signal) if fill == "zero" else signal.mean(-1, keepdim=True)
+    there = torch.arange(LENGTH) * SEGMENTS // LENGTH != 4
+    with torch.no_grad():
+        after = model.module(torch.where(there, signal, blank)) - model.module(signal)
+    found = changed(model, example(), why, {"signal": [4]})
+    target = why.answers[0].index
+    assert found["change"] == pytest.approx(float(after[0, target]), abs=1e-5)
+    assert found["predicted"] == pytest.approx(-why["signal"].values[4])
+    assert found["fills"] == f"segments: {fill}"
+    with pytest.raises(vx.InvalidInput, match="no segment number 6; its 6 segments"):
+        changed(model, example(), why, {"signal": [6]})
+    with pytest.raises(vx.InvalidInput, match="unknown input of this explanation 'sound'"):
+        changed(model, example(), why, {"sound": [0]})

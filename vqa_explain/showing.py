@@ -34,9 +34,11 @@ def register_drawing(kind: str, place: Place) -> Callable[[F], F]:
 
     A kind without a drawing of its own gets a list of bars: each player with its value and standard error.
 
-    >>> @register_drawing("signal", "figure")
-    ... def draw_signal(part, explanation, axes):
-    ...     axes.plot(part.signal.T)
+    For example::
+
+        @vx.register_drawing("signal", "figure")
+        def draw_signal(part, explanation, axes):
+            axes.plot(part.signal.T)
 
     Args:
         kind: the kind of the part, such as "signal".

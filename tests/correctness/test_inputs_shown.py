@@ -203,8 +203,10 @@ def test_a_page_draws_every_input_and_says_every_value(
             buttons.nth(number).hover()
             said = screen.locator(".vx-said").inner_text()
             assert player.text in said
-            value = re.search(r": ([+−][\d.e-]+)", said)[1].replace("−", "-")
-            assert float(value) == pytest.approx(player.value, rel=6e-3)
+            found = re.search(r": ([+−])([\d.e-]+)", said)
+            assert found is not None
+            value = float(found[2]) * (-1 if found[1] == "−" else 1)
+            assert value == pytest.approx(player.value, rel=6e-3)
         for part in why.parts:
             if part.fixed and part.title:
                 assert part.title in screen.locator(".vx-texts").first.inner_text()

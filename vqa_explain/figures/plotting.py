@@ -36,7 +36,7 @@ _NOTE_SIZE = 7.5
 _TITLE_SIZE = 12.0
 _SMALL_VIEW = (210.0, 190.0)  # the same where there are more than two pictures
 _ACROSS = 4  # pictures side by side, at most
-_SHARES = ("#5b7083", "#8a6d1b", "#3f7d5a", "#86507a")
+_SHARES = ("#5b7083", "#8a6d1b", "#3f7d5a", "#86507a", "#a65a3d", "#4a58a6")
 
 
 # View → what of the values it shows, and the ends of its scale; `None` for those without a scale.

@@ -60,6 +60,8 @@ def _value(name: str, text: str) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError:  # a text that begins so
         return text
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        value = [Path(one) for one in value]
     return value if kind_of(value, name) in (TablePart.kind, "video") else text
 
 

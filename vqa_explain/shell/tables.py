@@ -112,7 +112,7 @@ def _part_table(e: Explanation, part: Part) -> Table:
 
 def _fixed_table(e: Explanation) -> Table:
     """The inputs that were left as they are."""
-    table = PlainTable("input", "what it is", title="Fixed inputs, without values")
+    table = PlainTable("input", "what it is", title="Fixed inputs")
     for part in e.parts:
         if part.fixed:
             title = part.title or part.kind

@@ -59,7 +59,7 @@ overflow-wrap:anywhere}
 .vqax .scale span{flex-basis:100%;overflow-wrap:anywhere}
 .vqax .scale i{flex:0 1 9rem;height:.7rem;border-radius:3px;border:1px solid #0003}
 """
-_SHARES = ("#4c6376", "#8a6d1b", "#2f6b4a", "#77456b")
+_SHARES = ("#4c6376", "#8a6d1b", "#2f6b4a", "#77456b", "#9a4a2f", "#3b4a9a")
 
 
 def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -> str:

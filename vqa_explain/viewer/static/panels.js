@@ -8,6 +8,8 @@ const SHARES = [
   "light-dark(#7a5c12, #d9b95f)",
   "light-dark(#2f6b4a, #86c9a3)",
   "light-dark(#77456b, #d3a3c8)",
+  "light-dark(#9a4a2f, #e3a58e)",
+  "light-dark(#3b4a9a, #a9b5f0)",
 ];
 
 /** An answer's probability in percent; its value where the model gives real numbers. */
