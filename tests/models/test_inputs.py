@@ -14,6 +14,7 @@ from custom_net import IMAGE, VOCABULARY, custom, network
 from torch import Tensor, nn
 
 import vqa_explain as vx
+from vqa_explain.features.parts import PicturePart
 
 ROW = {"age": 40, "smokes": True}
 WORDS = {"<pad>": 0, "<unk>": 1, "old": 2, "new": 3, "big": 4, "red": 5}
@@ -124,7 +125,8 @@ def by_shap(background: np.ndarray) -> np.ndarray:
 
     def scores(rows: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return net(torch.tensor(rows, dtype=torch.float32))[:, 1].numpy()
+            found: np.ndarray = net(torch.tensor(rows, dtype=torch.float32))[:, 1].numpy()
+        return found
 
     explainer = shap.explainers.Exact(scores, shap.maskers.Independent(background))
     found: np.ndarray = explainer(np.array([list(VALUES.values())])).values[0]
@@ -208,9 +210,11 @@ def test_two_pictures_of_different_sizes_each_have_their_own_map() -> None:
     for part, weights, picture in zip(why.parts, net.parameters(), (before, after), strict=True):
         pixels = picture.transpose(2, 0, 1) / 255
         expected = (weights.detach().numpy() * pixels).sum(axis=0)
+        assert isinstance(part, PicturePart)
         np.testing.assert_allclose(part.image, expected, atol=1e-5)
     assert [len(part.values) for part in why.parts] == [9, 2]
-    halves = why.parts[1].image[:5].sum(), why.parts[1].image[5:].sum()
+    assert isinstance(part, PicturePart)
+    halves = part.image[:5].sum(), part.image[5:].sum()
     np.testing.assert_allclose(why.parts[1].values, halves, atol=1e-5)
 
 
@@ -301,7 +305,8 @@ class Mixed(nn.Module):
         self.words = nn.Embedding(6, 2)
 
     def forward(self, pixels: Tensor, tokens: Tensor, row: Tensor) -> Tensor:
-        return self.words(tokens).mean(dim=1) + row[:, :2] + pixels.mean(dim=(1, 2, 3))[:, None]
+        words: Tensor = self.words(tokens).mean(dim=1)
+        return words + row[:, :2] + pixels.mean(dim=(1, 2, 3))[:, None]
 
 
 def mixed(**settings: Any) -> vx.CustomModel:
