@@ -39,7 +39,9 @@ def test_what_is_sent_is_the_explanation(scenes_model: ViltModel, data: list[Any
     def array(found: dict[str, Any]) -> np.ndarray:
         return np.frombuffer(found["data"], found["type"]).reshape(found["shape"])
 
-    np.testing.assert_array_equal(array(picture["labels"]), np.where(why.labels < 0, NOWHERE, why.labels))
+    np.testing.assert_array_equal(
+        array(picture["labels"]), np.where(why.labels < 0, NOWHERE, why.labels)
+    )
     values, limit = why.heat
     np.testing.assert_allclose(
         array(picture["heat"]) / 127 * limit, np.clip(values, -limit, limit), atol=limit / 250
@@ -234,7 +236,9 @@ def test_what_is_set_beside_is_what_was_asked(
     model = other if what == "model" else scenes_model
     expected = vx.explain(model, data[question], method=method, target=target)
     assert viewer.problem == ""
-    assert [w["value"] for w in viewer.compared["parts"][1]["players"]] == [w.value for w in expected.words]
+    assert [w["value"] for w in viewer.compared["parts"][1]["players"]] == [
+        w.value for w in expected.words
+    ]
     assert viewer.compared["target"] == expected.target
     assert viewer.compared["model"] == model.name
 
