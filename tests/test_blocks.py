@@ -17,6 +17,7 @@ from vqa_explain.features.image import ImageFeature, Picture, fill_in
 from vqa_explain.game import make_players
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.viewer.whatif import changed
 
 SIDE, FRAMES = 4, 4
 
@@ -177,3 +178,18 @@ def test_players_are_named_by_input_group_or_kind(clip: Example, asked: Any) -> 
 def test_players_that_name_no_input(clip: Example, asked: Any) -> None:
     with pytest.raises(vx.InvalidInput, match=r"unknown input in players|no input has players"):
         vx.explain(LinearVideo(), clip, method="saliency", players=asked)
+
+
+@pytest.mark.parametrize("region", range(4))
+@pytest.mark.parametrize("frame", [1, 2, 3, 4])
+def test_a_block_that_is_taken_away_leaves_all_its_frames(
+    clip: Example, frame: int, region: int
+) -> None:
+    """As its value says: by definition of leave one out, and by a sum over pixels worked by hand."""
+    model, blocks = LinearVideo(), vx.Blocks(frames=2, regions=2)
+    why = vx.explain(model, clip, method="leave_one_out", regions=blocks)
+    found = changed(model, clip, why, {f"clip frame {frame}": [region]}, {"image": blocks})
+    some = [0, 1] if frame <= 2 else [2, 3]
+    expected = effects(model, clip)[some].sum(axis=0).ravel()[region]
+    assert found["change"] == pytest.approx(-expected, abs=1e-4)
+    assert found["predicted"] == pytest.approx(found["change"], abs=1e-4)

@@ -64,6 +64,7 @@ def changed(
     target = _target(model, encoded, explanation)
     scored = _scored(model, encoded, explanation, target)
     seed = int(explanation.provenance.get("seed", 0))
+    away = _in_every_input(encoded, away, divided or {})
     changes, after_all, used = [], [], []
 
     def scores(of: Encoded, absence: _Absence) -> Tensor:
@@ -87,6 +88,21 @@ def changed(
         "predicted": _predicted(explanation, away),
         "fills": _fills_text(explanation, used),
         "score": explanation.explained,
+    }
+
+
+def _in_every_input(
+    encoded: Encoded, away: Mapping[str, Sequence[int]], divided: Mapping[str, Any]
+) -> dict[str, list[int]]:
+    """The same players in all inputs that they span, as blocks span frames of a video."""
+    players = make_players(encoded, divided)
+    of = players.of
+    if len(players) == sum(len(one.numbers) for one in of.values()):
+        return {name: list(some) for name, some in away.items()}
+    gone = {int(of[name].numbers[number]) for name, some in away.items() for number in some}
+    return {
+        name: np.flatnonzero(np.isin(one.numbers, sorted(gone))).tolist()
+        for name, one in of.items()
     }
 
 
