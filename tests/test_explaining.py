@@ -276,3 +276,24 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(
 
 def test_json_of_a_summary_is_plain(why: vx.Explanation) -> None:
     assert json.loads(json.dumps(why.summary()))["method"] == "shapley"
+
+
+@pytest.mark.parametrize("fixed", ["image", "question"])
+def test_what_is_fixed_is_told_and_is_never_absent(
+    scenes_model: ViltModel, scene: vx.Example, fixed: str
+) -> None:
+    free = {"image": "question", "question": "image"}[fixed]
+    why = vx.explain(scenes_model, scene, method="leave_one_out", players=free, regions=4)
+    assert why.share == {free: 1.0}
+    assert why[fixed].values == []
+    encoded = scenes_model.encode(scene)
+    start = scenes_model.baselines(encoded, {"image": "blur", "question": "mask"}, 0)
+    with torch.no_grad():
+        left = scenes_model.scores(encoded, {**scenes_model.leaves(encoded), free: start[free]})
+    # Words are left out by default, which no leaf can show; regions are blurred in both.
+    if free == "image":
+        assert why.answer_without_inputs == scenes_model.labels[int(left[0].argmax())]
+    said = " ".join([why.without_inputs_text, *why.notes])
+    assert f"everything but {fixed} absent" in said
+    # The heading is what was asked, whether its words are players or not.
+    assert why.heading == scene.question

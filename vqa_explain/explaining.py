@@ -17,7 +17,7 @@ from vqa_explain import registry
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example, check_readable
-from vqa_explain.explanation import Explanation, Written
+from vqa_explain.explanation import Explanation, Written, everything_but
 from vqa_explain.features.base import Found, Input, by_input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.parts import Part
@@ -56,11 +56,6 @@ from vqa_explain.units import unit_of
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
-
-STAYS = (
-    "the model still {what} with everything absent: the fill shows too much, or the answer needs no "
-    "input"
-)
 
 AskedTarget = str | int | Callable[..., Any]
 
@@ -279,7 +274,7 @@ def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
         return _with_notes(explained, _note_of_one(task, absent))
     left = int(absent[0].argmax())
     text = task.encoded.labels[left]
-    stays = STAYS.format(what=f"answers “{text}”") if left == best[0].index else ""
+    stays = _note_of_staying(task, f"answers “{text}”") if left == best[0].index else ""
     return dataclasses.replace(
         _with_notes(explained, stays), answer_without_inputs=text, without_inputs_index=left
     )
@@ -298,7 +293,17 @@ def _note_of_one(task: Task, absent: Tensor) -> str:
     with_inputs = task.model.scores(task.encoded, task.model.leaves(task.encoded))
     likely = min(float(scores[0, number]) for scores in (absent, with_inputs)) > 0
     text = task.encoded.labels[number]
-    return STAYS.format(what=f"gives “{text}” more than 50%") if likely else ""
+    return _note_of_staying(task, f"gives “{text}” more than 50%") if likely else ""
+
+
+def _note_of_staying(task: Task, what: str) -> str:
+    """That the model still does something with every player absent, and why that may be."""
+    fixed = [one.name for one in task.encoded.inputs if one.fixed]
+    needs = "no more than what is fixed" if fixed else "no input"
+    return (
+        f"the model still {what} with {everything_but(fixed)} absent: the fill shows too much, or the "
+        f"answer needs {needs}"
+    )
 
 
 @torch.no_grad()

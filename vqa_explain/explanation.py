@@ -213,9 +213,11 @@ class Explanation:
 
     @property
     def heading(self) -> str:
-        """What was asked, in one line: the texts that are not fixed, or else the inputs' names."""
+        """What was asked, in one line: the texts that have players, else the last text, else the inputs' names."""
         asked = [part for part in self.parts if not part.fixed] or list(self.parts)
         texts = [part.title for part in asked if isinstance(part, TextPart)]
+        fixed = [part.title for part in self.parts if isinstance(part, TextPart) and part.fixed]
+        texts = texts or fixed[-1:]
         if any(texts):
             return " · ".join(texts)
         if all(isinstance(part, PicturePart) for part in asked) and len(asked) == 1:
@@ -260,7 +262,9 @@ class Explanation:
         text = self.answer_without_inputs
         if text is None or self.survives_without_inputs:
             return ""
-        return f"with everything absent, the model answers {self._answer_text(text, self.without_inputs_index)}"
+        answer = self._answer_text(text, self.without_inputs_index)
+        fixed = [part.name for part in self.parts if part.fixed]
+        return f"with {everything_but(fixed)} absent, the model answers {answer}"
 
     @property
     def padding_text(self) -> str:
@@ -596,6 +600,18 @@ class Explanation:
 
 def _line(label: str, text: str) -> str:
     return f"  {label:<9} {text}"
+
+
+def everything_but(fixed: Sequence[str]) -> str:
+    """What is absent where no player is present, in words.
+
+    >>> everything_but([]), everything_but(["image", "system"])
+    ('everything', 'everything but image and system')
+    """
+    if not fixed:
+        return "everything"
+    listed = f"{', '.join(fixed[:-1])} and {fixed[-1]}" if len(fixed) > 1 else fixed[0]
+    return f"everything but {listed}"
 
 
 def value_text(value: float, error: float | None, signed: bool = True) -> str:

@@ -19,7 +19,7 @@ from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import Division, Input, Present, undivided
 from vqa_explain.features.parts import Part, PicturePart, TextPart
 from vqa_explain.features.regions import numbered
-from vqa_explain.game import make_players
+from vqa_explain.game import make_players, with_players
 from vqa_explain.methods.base import alternatives, fills_in
 from vqa_explain.methods.noise import ANY
 from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
@@ -294,6 +294,9 @@ def _fills_text(explanation: Explanation, used: list[dict[str, str]]) -> str:
 def _encoded(model: Model, example: Example, explanation: Explanation | None) -> Encoded:
     """The example, with candidates where the model has no answers of its own: the explained ones are among them."""
     encoded = model.encode(example)
+    if explanation is not None:
+        free = [part.name for part in explanation.parts if not part.fixed]
+        encoded = with_players(encoded, free)
     if model.labels is not None:
         return encoded
     model = cast(OpenModel, model)
