@@ -13,6 +13,13 @@ from typing import Any, overload
 
 import numpy as np
 
+from vqa_explain.datasets.inputs import (
+    Columns,
+    check_inputs,
+    columns_of,
+    read_inputs,
+    read_messages,
+)
 from vqa_explain.datasets.rows import (
     Number,
     as_written,
@@ -26,8 +33,22 @@ from vqa_explain.errors import InvalidInput, MissingColumn
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.words import places_of_phrase
 
+# What inputs by name stand in place of.
+IN_PLACE_OF = ("image", "question", "messages")
+
 # The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
-FIELDS = ("image", "question", "answer", "answers", "id", "family", "mask", "boxes", "decisive")
+FIELDS = (
+    "image",
+    "question",
+    "answer",
+    "answers",
+    "id",
+    "family",
+    "mask",
+    "boxes",
+    "decisive",
+    "messages",
+)
 FILES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 # Fields that hold a text as it is written.
 TEXTS = (
@@ -135,6 +156,7 @@ class Table:
         fields: see `Schema`.
         source: an id on the hub or a folder of its layout; or the path of a file.
         folder: what paths in columns are relative to.
+        inputs: input name → its column, or the columns of a table's row; in place of image and question.
     """
 
     name: str
@@ -146,12 +168,14 @@ class Table:
     rows_under: str | None = None
     join: tuple[str, str, str, str] | None = None
     folder: Path = field(default_factory=Path)
+    inputs: Mapping[str, Columns] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the table's file; of data on the hub, of its name and its first rows' questions."""
+        inputs = [] if self.inputs is None else [dict(self.inputs)]
         digest = hashlib.sha256(
-            json.dumps([self.name, self.source, self.split, dict(self.fields)]).encode()
+            json.dumps([self.name, self.source, self.split, dict(self.fields), *inputs]).encode()
         )
         if self.kind is not None:
             digest.update(Path(self.source).read_bytes())
@@ -253,7 +277,9 @@ class Table:
                 )
 
     def _check(self, known: list[str]) -> None:
-        for what, path in self.fields.items():
+        asked = [(what, path) for what, path in self.fields.items()]
+        asked += [("inputs", column) for column in columns_of(self.inputs or {})]
+        for what, path in asked:
             for column in re.findall(r"\{(\w+)\}", path) or [path.split(".")[0]]:
                 if known.count(column) > 1:
                     raise InvalidInput(
@@ -289,9 +315,13 @@ class Table:
             image = self.folder / image
         question = as_written(found.get("question"), "question")
         masks = self._masks(found, image)
+        given: dict[str, Any] = {"image": image, "question": question}
+        if self.inputs is not None:
+            given = {"inputs": read_inputs(row, self.inputs, self.folder)}
+        elif "messages" in self.fields:
+            given = {"messages": read_messages(found["messages"], self.folder)}
         return Example(
-            image=image,
-            question=question,
+            **given,
             answer=as_written(found.get("answer"), "answer"),
             answers=_answers(found.get("answers")),
             id=as_written(found.get("id"), "id") or f"{self.name}/{number}",
@@ -511,11 +541,15 @@ def open_schema(name: str, split: str, source: Path | None) -> Table:
     )
 
 
-def open_file(path: Path, fields: Mapping[str, str] | None) -> Table:
+def open_file(
+    path: Path, fields: Mapping[str, str] | None, inputs: Mapping[str, Columns] | None = None
+) -> Table:
     """A table of one's own: a CSV, JSON, JSON-lines or Parquet file, or a folder that holds exactly one.
 
     Columns are called like the fields of an Example unless `fields` says otherwise: image (a path relative to the
-    file's folder), question, answer, answers, id, family, mask (a path), boxes, decisive.
+    file's folder), question, answer, answers, id, family, mask (a path), boxes, decisive; or messages, a chat, in place
+    of image and question. `inputs` names the columns of inputs of any number and kind, likewise: a column of pictures'
+    paths or of texts, or a list of columns that are a table's row.
 
     Lists are written as JSON in a CSV file. `answers` is a list of texts. `boxes`, true regions, is
     [[left, top, right, bottom], …] in pixels of the picture. `decisive`, the words that decide the answer, is a list of
@@ -542,11 +576,19 @@ def open_file(path: Path, fields: Mapping[str, str] | None) -> Table:
             raise unknown("field of an example", strange, FIELDS)
     named = {f: f for f in FIELDS if f in _columns(path)}
     named |= dict(fields or {})
-    if "image" not in named:
+    if inputs is not None:
+        check_inputs(inputs)
+        named = {what: column for what, column in named.items() if what not in IN_PLACE_OF}
+    elif "messages" in named:
+        named = {
+            what: column for what, column in named.items() if what not in ("image", "question")
+        }
+    elif "image" not in named:
         raise MissingColumn(
             f"{str(path)!r} has no column 'image'; there are: {', '.join(_columns(path))}", "image"
         )
-    return Table(path.stem, named, str(path), kind=FILES[path.suffix], folder=path.parent)
+    kind = FILES[path.suffix]
+    return Table(path.stem, named, str(path), kind=kind, folder=path.parent, inputs=inputs)
 
 
 def _columns(path: Path) -> list[str]:

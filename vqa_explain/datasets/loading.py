@@ -26,6 +26,7 @@ def load_dataset(
     *,
     source: str | Path | None = None,
     fields: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Any:
     """The examples of a data set.
 
@@ -36,6 +37,8 @@ def load_dataset(
         split: the split, where the name does not say it, such as "test". Tables of one's own have none.
         source: a folder with a public data set's files, in place of the hub.
         fields: for a table of one's own: field of an Example → column.
+        inputs: likewise, for inputs of any number and kind: input name → column of pictures' paths or texts, or a list
+            of columns that are a table's row, such as {"scan": "file", "patient": ["age", "sex"]}.
 
     Raises:
         InvalidInput: no data set, split, file or column of that name.
@@ -43,6 +46,8 @@ def load_dataset(
     text = str(name)
     base, _, named = text.partition(":")
     if base in (*SHIPPED, *SCHEMAS):
+        if inputs is not None:
+            raise InvalidInput(f"data set {base!r} has inputs of its own; leave inputs= out")
         if named and split not in (None, named):
             raise InvalidInput(
                 f"data set {text!r} names the split {named!r}, and split= is {split!r}; give one of them"
@@ -57,7 +62,7 @@ def load_dataset(
             raise InvalidInput(
                 f"table {text!r} has no splits; leave split= out, or give a table of the rows that you want"
             )
-        return open_file(path, fields)
+        return open_file(path, fields, inputs)
     if path.suffix or "/" in text:
         raise InvalidInput(
             f"data set {text!r} does not exist; check the path, or choose one of: {', '.join(DATASETS)}"

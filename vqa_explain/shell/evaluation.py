@@ -37,6 +37,14 @@ def load_settings(pairs: list[str] | None) -> dict[str, Any]:
     return settings
 
 
+def _columns_of_inputs(pairs: list[str]) -> dict[str, Any]:
+    """Input name → its column, or its columns where there are commas."""
+    found = {name: str(value) for name, value in registry.values(pairs, "--input").items()}
+    return {
+        name: columns.split(",") if "," in columns else columns for name, columns in found.items()
+    }
+
+
 def _errors_told(count: int) -> str:
     """How many examples had an error, which may be of one method among several that worked."""
     return {0: "no errors", 1: "1 with an error"}.get(count, f"{count:,} with errors")
@@ -88,6 +96,7 @@ def evaluate(
     limit: int | None = None,
     source: Path | None = None,
     field: Annotated[list[str] | None, Several] = None,
+    input_: Annotated[list[str] | None, Parameter("--input", consume_multiple=True)] = None,
     regions: str | None = None,
     words: str | None = None,
     image_fill: str | None = None,
@@ -111,7 +120,9 @@ def evaluate(
         metrics: such as deletion deletion:players=image; see `vqa-explain metrics`.
         limit: how many examples, from the first.
         source: a folder with a public data set's files, in place of the hub.
-        field: for a table of one's own: field=column, such as image=file question=text.
+        field: for a table of one's own: field=column, such as image=file question=text, or messages=chat.
+        input_: likewise, inputs of any number and kind: name=column, or name=column,column for a table's row, such as
+            scan=file patient=age,sex.
         regions: how pictures are divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how questions are divided: words, tokens or ngrams:2.
         image_fill: what absent regions become in the metrics' game.
@@ -130,7 +141,8 @@ def evaluate(
 
     fields = registry.values(field, "--field") if field else None
     with _shell_remedies():
-        dataset = load_dataset(data, source=source, fields=fields)
+        inputs = _columns_of_inputs(input_) if input_ else None
+        dataset = load_dataset(data, source=source, fields=fields, inputs=inputs)
     loaded = load_model(model, **load_settings(load))
     # A batch system's way of stopping is as clean as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
