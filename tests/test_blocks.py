@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import vqa_explain as vx
 from vqa_explain.examples import Example
-from vqa_explain.features.base import Input, Present, named
+from vqa_explain.features.base import Division, Input, Present, named
 from vqa_explain.features.geometry import AlignedGeometry
 from vqa_explain.features.image import ImageFeature, Picture, fill_in
 from vqa_explain.game import make_players
@@ -193,3 +193,55 @@ def test_a_block_that_is_taken_away_leaves_all_its_frames(
     expected = effects(model, clip)[some].sum(axis=0).ravel()[region]
     assert found["change"] == pytest.approx(-expected, abs=1e-4)
     assert found["predicted"] == pytest.approx(found["change"], abs=1e-4)
+
+
+def test_a_division_by_name_is_of_that_input_alone(clip: Example) -> None:
+    """An input may have the name of its kind, and others of that kind stay as they are."""
+    encoded = LinearVideo().encode(clip)
+    first, *others = encoded.inputs
+    renamed = replace(first, feature=named(first.feature, "image"))
+    players = make_players(replace(encoded, inputs=(renamed, *others)), {"image": 1})
+    assert [one.division.count for one in players.of.values()] == [1, 4, 4, 4]
+
+
+@pytest.mark.parametrize("last", ["clip frame 3", "clip", "image"])
+def test_the_nearer_name_counts_whatever_the_order(clip: Example, last: str) -> None:
+    asked = {"image": 1, "clip": 4, "clip frame 3": 2}
+    asked = {**{key: value for key, value in asked.items() if key != last}, last: asked[last]}
+    why = vx.explain(LinearVideo(), clip, method="leave_one_out", regions=asked)
+    assert [len(part.values) for part in why.parts] == [16, 16, 4, 16]
+
+
+def test_a_group_can_be_divided_by_its_name(clip: Example) -> None:
+    why = vx.explain(LinearVideo(), clip, method="leave_one_out", regions={"clip": vx.Blocks(4, 1)})
+    total = effects(LinearVideo(), clip).sum()
+    assert sum(sum(part.values) for part in why.parts) == pytest.approx(total, rel=1e-4)
+
+
+def test_interactions_leave_out_a_block_with_itself(clip: Example) -> None:
+    """Without a product nothing is joint, so every pair that is told is 0."""
+    model = LinearVideo()
+    why = vx.explain(model, clip, method="interactions", regions=vx.Blocks(2, 1))
+    told = {(one.first, one.second) for one in why.joint}
+    assert told == {
+        (f"clip frame {later}", f"clip frame {one}") for later in (3, 4) for one in (1, 2)
+    }
+    for one in why.joint:
+        np.testing.assert_allclose(one.values, 0, atol=1e-4)
+
+
+def test_frames_of_a_block_must_be_divided_in_the_same_places(clip: Example) -> None:
+    """Two masks a frame, in other places of each: their number alone does not make them blocks."""
+
+    class Shifting(ImageFeature):
+        def divide(self, content: Picture, asked: Any) -> Any:
+            number = next(frames)
+            return Division(
+                np.roll(np.repeat([[0, 1]], SIDE * SIDE // 2).reshape(SIDE, SIDE), number), 2
+            )
+
+    frames = iter(range(FRAMES))
+    encoded = LinearVideo().encode(clip)
+    inputs = tuple(replace(one, feature=Shifting(one.name)) for one in encoded.inputs)
+    with pytest.raises(vx.InvalidInput, match="divided alike"):
+        make_players(replace(encoded, inputs=inputs), {"clip": vx.Blocks(2, 2)})

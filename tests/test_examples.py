@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +136,18 @@ def test_the_pixel_limit_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_arrays_that_are_no_pictures_are_refused(bad: np.ndarray | int | None) -> None:
     with pytest.raises(vx.InvalidInput):
         read_image(bad)
+
+
+def test_a_list_of_pictures_of_any_form_is_a_video(tmp_path: Path) -> None:
+    frame = np.zeros((2, 2, 3), np.uint8)
+    path = tmp_path / "frame.png"
+    for frames in ([frame, frame], [str(path), path], (path, frame), np.zeros((3, 2, 2, 3))):
+        assert [one.kind for one in vx.Example.of({"clip": frames}).given] == ["video"]
+    for row in ([1.0, 2.0], ["a", "b"], [frame, 1.0]):
+        assert [one.kind for one in vx.Example.of({"clip": row}).given] == ["other"]
+
+
+@pytest.mark.parametrize("content", ["see a.png", [{"type": "text", "text": "see a.png"}]])
+def test_a_text_of_a_chat_may_end_as_a_file_does(content: Any) -> None:
+    (given,) = vx.Example(messages=[{"role": "user", "content": content}]).given
+    assert (given.name, given.kind, given.value) == ("question", "text", "see a.png")

@@ -15,7 +15,6 @@ from vqa_explain.errors import InvalidInput, unknown
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 
-
 Kind = Literal["image", "text", "video", "table", "other"]
 
 
@@ -119,11 +118,12 @@ class Example:
             return _read_messages(self.messages)
         if self.inputs is not None:
             return tuple(Given(name, kind_of(v, name), v) for name, v in self.inputs.items())
-        found = [] if self.image is None else [Given("image", "image", self.image)]
-        return (
-            *found,
-            *([] if self.question is None else [Given("question", "text", self.question)]),
-        )
+        found = []
+        if self.image is not None:
+            found.append(Given("image", "image", self.image))
+        if self.question is not None:
+            found.append(Given("question", "text", self.question))
+        return tuple(found)
 
     def changed(self, values: Mapping[str, Any]) -> "Example":
         """The same example with other values of some inputs, by their names.
@@ -167,17 +167,14 @@ def kind_of(value: Any, name: str = "input") -> Kind:
         return "image"
     if isinstance(value, Mapping) or (hasattr(value, "to_dict") and hasattr(value, "index")):
         return "table"
-    if isinstance(value, list | tuple) and not any(np.isscalar(one) for one in value):
-        if not value:
-            raise InvalidInput(f"{name!r} is a video of 0 frames; give at least one picture")
-        return "video"
     axes = getattr(value, "ndim", None)
-    if axes in (2, 3):
-        return "image"
-    if axes == 4:
+    if isinstance(value, list | tuple) or axes == 4:
         if not len(value):
             raise InvalidInput(f"{name!r} is a video of 0 frames; give at least one picture")
-        return "video"
+        frames = axes == 4 or all(kind_of(frame, name) == "image" for frame in value)
+        return "video" if frames else "other"
+    if axes in (2, 3):
+        return "image"
     return "other"
 
 
@@ -264,7 +261,9 @@ def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
             raise InvalidInput(
                 f"message {turn} has content of type {kind!r} without its {kind}; give it as {keys[kind][0]!r}"
             )
-        got = "image" if kind == "image" and isinstance(value, str) else kind_of(value, kind)
+        # A string is what the message says it is: a text may end as a picture's file does.
+        said = isinstance(value, str) and kind in ("text", "image")
+        got = kind if said else kind_of(value, kind)
         if got != kind:
             raise InvalidInput(f"message {turn} says that its content is {kind}, and it is {got}")
         found.append((kind, value))

@@ -1,7 +1,6 @@
 """Explanation: what each word and region added to an answer, with its error, its cost and where it came from."""
 
 import dataclasses
-import hashlib
 import json
 import os
 import sys
@@ -13,9 +12,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vqa_explain import colors
+from vqa_explain import colors, explanation_file
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.explanation_file import JOINT, PART, array_name, arrays_of
 from vqa_explain.features.parts import (
     JointValues,
     Part,
@@ -34,8 +34,6 @@ from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
 from vqa_explain.units import Unit, unit_named
 
-FORMAT = 2
-PART, JOINT = "part", "joint"  # first in the names of arrays in a file
 P = TypeVar("P", bound=Part)
 LAMBDA = "<lambda>"  # what Python calls a function without a name
 
@@ -581,21 +579,16 @@ class Explanation:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        from safetensors.numpy import save
-
-        tensors: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
         for number, part in enumerate(self.parts):
             for name, values in part.arrays().items():
-                tensors[f"{PART}.{number}.{name}"] = np.ascontiguousarray(values)
+                arrays[array_name(PART, number, name)] = np.ascontiguousarray(values)
         for number, one in enumerate(self.joint):
-            tensors[f"{JOINT}.{number}.values"] = np.ascontiguousarray(one.values, np.float64)
-            if one.errors is not None:
-                tensors[f"{JOINT}.{number}.errors"] = np.ascontiguousarray(one.errors, np.float64)
-        text = json.dumps(self.summary())
-        return save(
-            tensors,
-            {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, tensors)},
-        )
+            for name, pairs in (("values", one.values), ("errors", one.errors)):
+                if pairs is not None:
+                    key = array_name(JOINT, number, name)
+                    arrays[key] = np.ascontiguousarray(pairs, np.float64)
+        return explanation_file.to_bytes(self.summary(), arrays)
 
 
 def _line(label: str, text: str) -> str:
@@ -628,16 +621,6 @@ def _counted(number: int, one: str, several: str) -> str:
     return f"{number:,} {one if number == 1 else several}"
 
 
-def _checksum(text: str, tensors: dict[str, np.ndarray]) -> str:
-    """Of all that a file says, so that a changed bit is not taken for a value."""
-    found = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        values = tensors[name]
-        found.update(f"{name} {values.dtype.str} {values.shape}".encode())
-        found.update(values.tobytes())
-    return found.hexdigest()
-
-
 def _as_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
@@ -652,26 +635,10 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
     Raises:
         InvalidInput: the file is missing, damaged, no explanation, or from a newer version.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
-    if not Path(path).is_file():
-        raise InvalidInput(f"explanation {str(path)!r} does not exist; check the path")
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        if int(header["format"]) > FORMAT:
-            raise InvalidInput(
-                f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to read it"
-            )
-        if header["checksum"] != _checksum(header["explanation"], tensors):
-            raise InvalidInput(
-                f"explanation {str(path)!r} is damaged: its checksum is wrong; compute it again"
-            )
-        data = json.loads(header["explanation"])
-        if int(header["format"]) == 1:
-            data, tensors = _from_format_1(data, tensors)
-        return _read(data, tensors)
+        return _read(*explanation_file.read(path))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InvalidInput):
             raise
@@ -683,11 +650,11 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
 def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
     """The explanation of what `summary` gave, read from a file, and of its arrays."""
     parts = [
-        read_part(part, _arrays_of(tensors, PART, number))
+        read_part(part, arrays_of(tensors, PART, number))
         for number, part in enumerate(data["parts"])
     ]
     joint = [
-        JointValues(one["first"], one["second"], **_arrays_of(tensors, JOINT, number))
+        JointValues(one["first"], one["second"], **arrays_of(tensors, JOINT, number))
         for number, one in enumerate(data["joint"])
     ]
     return Explanation(
@@ -701,48 +668,6 @@ def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
             "notes": tuple(data.get("notes", ())),
         }
     )
-
-
-def _arrays_of(tensors: dict[str, np.ndarray], what: str, number: int) -> dict[str, np.ndarray]:
-    """Name → the arrays of one part, or of one pair of inputs."""
-    start = f"{what}.{number}."
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
-
-
-# Arrays of format 1 that belong to no input → what they are now called.
-INTERACTIONS = {"interactions": "values", "interaction_errors": "errors"}
-
-
-def _from_format_1(
-    data: dict[str, Any], tensors: dict[str, np.ndarray]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """A file of format 1, which held one picture and perhaps one question, as one of format 2."""
-    data = dict(data)
-    question, words, tokens = (data.pop(key) for key in ("question", "words", "tokens"))
-    picture = {"kind": PicturePart.kind, "name": PicturePart.kind, "regions": data.pop("regions")}
-    parts = [{**picture, "padding": data.pop("padding", 0.0)}]
-    arrays = {f"{PART}.0.{key}": tensors[key] for key in tensors if key not in INTERACTIONS}
-    if question is not None:
-        parts.append(
-            {
-                "kind": TextPart.kind,
-                "name": "question",
-                "source": question,
-                "words": words,
-                "tokens": tokens,
-            }
-        )
-    joint = []
-    if "interactions" in tensors:
-        joint.append({"first": "question", "second": PicturePart.kind})
-    for key, name in INTERACTIONS.items():
-        if key in tensors:
-            arrays[f"{JOINT}.0.{name}"] = tensors[key]
-    called = {TextPart.kind: "question"}
-    share = {called.get(name, name): value for name, value in data["share"].items()}
-    data |= {"parts": parts, "joint": joint, "share": share}
-    data["by_player"] = data.pop("by_region", True)
-    return data, arrays
 
 
 def _read_written(data: dict[str, Any] | None) -> Written | None:

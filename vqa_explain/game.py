@@ -14,7 +14,7 @@ from torch import Tensor
 from vqa_explain.batches import Batches
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
-from vqa_explain.features.base import Division, Input, Present, inputs_called
+from vqa_explain.features.base import Division, Input, Present, by_input, inputs_called
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
@@ -106,9 +106,14 @@ class Players:
 
     @property
     def input_pairs(self) -> list[tuple[str, str]]:
-        """Pairs of inputs whose players can be paired, the later input first."""
-        names = [name for name, one in self.of.items() if len(one.numbers)]
-        return [(later, name) for i, name in enumerate(names) for later in names[i + 1 :]]
+        """Pairs of inputs whose players can be paired, the later input first.
+
+        Inputs that have a player in common are no pair: nothing is to be said of a player with itself.
+        """
+        numbers = {name: set(one.numbers.tolist()) for name, one in self.of.items()}
+        names = [name for name, mine in numbers.items() if mine]
+        pairs = [(later, name) for i, name in enumerate(names) for later in names[i + 1 :]]
+        return [(one, other) for one, other in pairs if numbers[one].isdisjoint(numbers[other])]
 
     def pairs(self, first: str, second: str) -> Pairs:
         """(A · B, 2) the players of every pair of two inputs, row by row."""
@@ -147,15 +152,17 @@ def make_players(encoded: Encoded, divided: Mapping[str, Any] | None = None) -> 
 
     Args:
         encoded: the example.
-        divided: how inputs are divided, by name or kind; `None` is the usual division. See `Feature.divide`.
+        divided: how inputs are divided, by name, group or kind; `None` is the usual division. See
+            `Feature.divide`.
 
     Raises:
-        InvalidInput: a division cannot be used, or no input has players.
+        InvalidInput: a division cannot be used or is of no input, or no input has players.
     """
     of: dict[str, InputPlayers] = {}
     count, blocks = 0, _BlockNumbers()
+    every = by_input(divided or {}, encoded.inputs, "the division")
     for one in encoded.inputs:
-        asked = _asked(divided or {}, one)
+        asked = every.get(one.name)
         spans = asked if isinstance(asked, Blocks) else None
         division = one.divide(asked if spans is None else spans.regions)
         numbers = np.arange(count, count + division.count)
@@ -189,19 +196,20 @@ class _BlockNumbers:
         done, numbers, before = self._begun.get(one.group, (0, np.empty(0, int), division))
         if done % blocks.frames == 0:
             numbers = np.arange(fresh, fresh + division.count)
-        elif before.count != division.count:
+        elif not _alike(before, division):
             raise InvalidInput(
-                f"blocks need frames that are divided alike, and {one.name!r} has {division.count} regions after "
-                f"{before.count}; give a grid, such as Blocks({blocks.frames}, 4)"
+                f"blocks need frames that are divided alike, and {one.name!r} is divided otherwise than the frame "
+                f"before it; give a grid, such as Blocks({blocks.frames}, 4)"
             )
         self._begun[one.group] = (done + 1, numbers, division)
         return numbers
 
 
-def _asked(divided: Mapping[str, Any], one: Input) -> Any:
-    """How one input is to be divided: as its name says, its group, or else its kind."""
-    keys = (one.name, one.group, one.kind)
-    return next((divided[key] for key in keys if key in divided), None)
+def _alike(one: Division, other: Division) -> bool:
+    """Whether two divisions have the same players in the same places; places are compared where shapes agree."""
+    if one.count != other.count or one.owner.shape != other.owner.shape:
+        return one.count == other.count
+    return np.array_equal(one.owner, other.owner)
 
 
 def called_inputs(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
@@ -211,7 +219,6 @@ def called_inputs(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
         InvalidInput: no input is called so.
     """
     names = inputs_called(inputs, called)
-    names = names or tuple(one.name for one in inputs if one.group and one.group == called)
     if not names:
         raise unknown("input in players", called, [one.name for one in inputs])
     return names

@@ -8,7 +8,7 @@ more subclass of `Feature` with its `Part`, and a function that draws the part.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +20,8 @@ from vqa_explain.features.parts import Part
 from vqa_explain.precision import in_float64
 from vqa_explain.shapes import PlayerValues
 
-ALWAYS = (
-    -1
-)  # the owner of elements that are present whoever is absent, as padding and special tokens are
+# The owner of elements that are present whoever is absent, as padding and special tokens are.
+ALWAYS = -1
 
 
 def present_elements(
@@ -226,9 +225,8 @@ class Feature:
         """(…) values per element of a map (h, w) of a layer, enlarged by interpolation."""
         flat = in_float64(values.flatten()).numpy()
         found = np.zeros(self.shape(content))
-        found.ravel()[: len(flat)] = (
-            flat  # such as tokens that only stand before the layer's last states
-        )
+        # A layer may hold states of the first elements only, as of the tokens before an answer.
+        found.ravel()[: len(flat)] = flat
         return found
 
     def carry(self, content: Any, found: "Found") -> Part:
@@ -238,6 +236,9 @@ class Feature:
     def notes(self, content: Any, found: "Found", part: Part) -> tuple[str, ...]:
         """What else a reader must know of an input's values, one sentence each."""
         return ()
+
+
+F = TypeVar("F", bound=Feature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,29 +300,39 @@ class Input:
         return undivided(self.shape) if self.fixed else self.feature.divide(self.content, asked)
 
 
-def named(feature: Feature, name: str) -> Any:
+def named(feature: F, name: str) -> F:
     """The same kind of input under another name."""
     return replace(feature, name=name)
 
 
-def inputs_called(inputs: Sequence[Input] | Sequence[Feature], called: str) -> tuple[str, ...]:
-    """The names of the inputs that a text means: of that name, or else all of that kind; () for none."""
-    exact = tuple(one.name for one in inputs if one.name == called)
-    return exact or tuple(one.name for one in inputs if one.kind == called)
+def inputs_called(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
+    """The names of the inputs that a text means; () for none.
+
+    That is the input of that name; or else the inputs of that group, or else those of that kind.
+    """
+    if called in [one.name for one in inputs]:
+        return (called,)
+    grouped = tuple(one.name for one in inputs if one.group and one.group == called)
+    return grouped or tuple(one.name for one in inputs if one.kind == called)
 
 
 def by_input(asked: Any, inputs: Sequence[Input], what: str) -> dict[str, Any]:
-    """Input name → what was asked of it, of a mapping by names or kinds.
+    """Input name → what was asked of it, of a mapping by names, groups or kinds.
+
+    Where two keys mean one input, its name counts first, then its group, then its kind.
 
     Raises:
-        InvalidInput: a key is no input.
+        InvalidInput: it is no mapping, or a key means no input.
     """
     if not isinstance(asked, Mapping):
         raise InvalidInput(f"{what} must be a mapping by input, not {type(asked).__name__}")
-    found: dict[str, Any] = {}
-    for called, value in asked.items():
-        names = inputs_called(inputs, called)
+    meant = {called: inputs_called(inputs, called) for called in asked}
+    for called, names in meant.items():
         if not names:
             raise unknown(f"input in {what}", str(called), [one.name for one in inputs])
-        found |= dict.fromkeys(names, value)
+    found: dict[str, Any] = {}
+    for one in inputs:
+        keys = [key for key in (one.name, one.group, one.kind) if one.name in meant.get(key, ())]
+        if keys:
+            found[one.name] = asked[keys[0]]
     return found

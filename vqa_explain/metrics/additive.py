@@ -9,7 +9,6 @@ import torch
 
 from vqa_explain.examples import Example
 from vqa_explain.features.image import ImageFeature
-from vqa_explain.features.text import TextFeature
 from vqa_explain.memory import HalvingBatches
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Model
@@ -49,11 +48,11 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
 
 
 def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) -> np.ndarray:
-    """(N, K) the scores of one example's question about every picture."""
+    """(N, K) the scores of one example's question, and of all else but its pictures, with every example's pictures."""
     first = model.encode(question)
     if first.state is not None:  # what the adapter keeps may hang on the picture
-        texts = {one.name: one.value for one in question.given if one.kind == TextFeature.kind}
-        return stacked_scores(model, [model.encode(p.example.changed(texts)) for p in pictures])
+        own = {one.name: one.value for one in question.given if one.kind != ImageFeature.kind}
+        return stacked_scores(model, [model.encode(p.example.changed(own)) for p in pictures])
     return stacked_scores(model, [_with_pictures(first, p) for p in pictures])
 
 
@@ -76,8 +75,8 @@ class Emap:
     """Accuracy of the best additive projection of the model's scores, f̂(t, i) = mean f(t, ·) + mean f(·, i) − mean f.
 
     Hessel & Lee 2020, equation 2, over the grid of the first `count` questions and pictures. Rows without a true answer
-    are no part of the grid. Where it reaches the
-    model's own accuracy, words and picture need not be put together for it.
+    are no part of the grid. Where it reaches the model's own accuracy, words and picture need not be put together for
+    it.
     """
 
     count: int = parameter(

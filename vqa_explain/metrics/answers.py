@@ -1,7 +1,7 @@
 """How good are the answers, and do they need the picture and the question?"""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,7 +11,15 @@ from vqa_explain.examples import read_image
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
 from vqa_explain.game import Game
-from vqa_explain.metrics.base import HIGHER, NEITHER, Case, Noted, credits_of, register_metric
+from vqa_explain.metrics.base import (
+    HIGHER,
+    NEITHER,
+    Case,
+    Noted,
+    NotMeasured,
+    credits_of,
+    register_metric,
+)
 from vqa_explain.metrics.official import credit, vqa_score
 from vqa_explain.models.base import Model, OpenModel, check_fills, check_finite
 from vqa_explain.registry import parameter
@@ -89,8 +97,15 @@ def hiding_fill(model: Model) -> str:
 
 
 def _credit_without(case: Case, kind: str, fills: dict[str, str]) -> float:
-    """What the model's answer is worth with every player of a kind of input absent."""
+    """What the model's answer is worth with every player of a kind of input absent.
+
+    Raises:
+        NotMeasured: an input of that kind is fixed, so that it would still be seen.
+    """
     task = case.task
+    fixed = [one.name for one in task.encoded.inputs if one.kind == kind and one.fixed]
+    if fixed:
+        raise NotMeasured(f"the example's {', '.join(fixed)} is fixed, and cannot be taken away")
     game = Game(task.model, task.encoded, task.players, fills, task.target, seed=task.seed)
     present = torch.ones(1, len(game), dtype=torch.bool, device=task.model.device)
     present[:, torch.from_numpy(case.players(kind))] = False
@@ -101,11 +116,26 @@ def _credit_without(case: Case, kind: str, fills: dict[str, str]) -> float:
 
 
 def _written_without_image(case: Case) -> str:
-    """What a model that writes its answers writes about gray pictures of the same sizes."""
+    """What a model that writes its answers writes about gray pictures and frames of the same sizes.
+
+    Raises:
+        NotMeasured: the example has no picture.
+    """
     model = cast(OpenModel, case.task.model)
-    pictures = [one for one in case.example.given if one.kind == ImageFeature.kind]
-    gray = {one.name: np.full_like(read_image(one.value), GRAY) for one in pictures}
+    gray: dict[str, Any] = {}
+    for one in case.example.given:
+        if one.kind == ImageFeature.kind:
+            gray[one.name] = _gray(one.value)
+        elif one.kind == "video":
+            gray[one.name] = [_gray(frame) for frame in one.value]
+    if not gray:
+        raise NotMeasured("the example has no picture")
     return model.generate(model.encode(case.example.changed(gray)))[0]
+
+
+def _gray(picture: Any) -> np.ndarray:
+    """(H, W, 3) a gray picture as large as this one."""
+    return np.full_like(read_image(picture), GRAY)
 
 
 @register_metric(
@@ -169,7 +199,7 @@ WITHOUT = (AccuracyWithoutImage, AccuracyWithoutQuestion)
 def hidden_by(
     metric: AccuracyWithoutImage | AccuracyWithoutQuestion, model: Model, text_fill: str | None
 ) -> str:
-    """What stands for the modality that a metric takes away, in words for reports."""
+    """What stands for the kind of input that a metric takes away, in words for reports."""
     if isinstance(metric, AccuracyWithoutQuestion):
         texts = [one for one in model.features if one.kind == TextFeature.kind]
         return f"every word absent, fill {text_fill or texts[0].default_fill!r}" if texts else ""

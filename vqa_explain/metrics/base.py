@@ -26,6 +26,7 @@ from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
+from vqa_explain.features.base import Input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
 from vqa_explain.game import Game, called_inputs
@@ -113,6 +114,18 @@ class Case:
         if found.player_values is not None:
             return np.asarray(found.player_values)
         return (found.players or self.task.players).sums(found.values)
+
+    @property
+    def pictures(self) -> tuple[Input, ...]:
+        """The example's pictures that have players.
+
+        Raises:
+            NotMeasured: it has none.
+        """
+        found = self.task.encoded.pictures
+        if not found:
+            raise NotMeasured("the example has no picture with players")
+        return found
 
     def players(self, called: str) -> np.ndarray:
         """The numbers of the players of the inputs of that name, group or kind; of all inputs for "all".

@@ -93,7 +93,7 @@ class Deletion(_Even):
 class Insertion(_Even):
     """Area under the target's probability as players come, the most relevant first.
 
-    Petsiuk et al. 2018 (RISE), section 4.1, over players; those of another modality are present throughout.
+    Petsiuk et al. 2018 (RISE), section 4.1, over players; those of other inputs are present throughout.
     """
 
     players: str = parameter(ALL, "players that come, likewise; the others are there")
@@ -109,7 +109,7 @@ class Insertion(_Even):
 
 @dataclass(frozen=True)
 class _Perturbation:
-    """Accuracy as players of one modality leave; per example 0 or 1 at each share, so that areas average."""
+    """Accuracy as players of one kind of input leave; per example 0 or 1 at each share, so that areas average."""
 
     players: str = parameter(ImageFeature.kind, _SIDE)
 
@@ -172,7 +172,7 @@ def _tops(case: Case, order: str) -> np.ndarray:
 class Comprehensiveness:
     """f(x) − f(x without the top k %), the target's probability, averaged over k in 1, 5, 10, 20, 50.
 
-    DeYoung et al. 2020 (ERASER), equation 1, over players of both modalities.
+    DeYoung et al. 2020 (ERASER), equation 1, over the players of all inputs.
     """
 
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
@@ -194,7 +194,7 @@ class Comprehensiveness:
 class Sufficiency:
     """f(x) − f(only the top k %), the target's probability, averaged over k in 1, 5, 10, 20, 50.
 
-    DeYoung et al. 2020 (ERASER), equation 2, over players of both modalities.
+    DeYoung et al. 2020 (ERASER), equation 2, over the players of all inputs.
     """
 
     order: str = parameter("absolute", _ORDER, choices=ORDERS)
@@ -293,7 +293,7 @@ class Road(_Even):
     def __call__(self, case: Case) -> Curve:
         task, found = case.task, case.attribution
         assert found is not None
-        pictures = task.encoded.pictures
+        pictures = case.pictures
         values = [found.values[one.name] for one in pictures]
         order = ranking(np.concatenate([one.ravel() for one in values]), self.order)
         ends = np.cumsum([one.size for one in values])[:-1]
@@ -340,7 +340,7 @@ class SensitivityMax:
         rng, most = np.random.default_rng((case.task.seed, 13)), 0.0
         for _ in range(self.draws):
             frames = {}
-            for one in encoded.pictures:
+            for one in case.pictures:
                 pixels = one.content.pixels
                 noise = rng.uniform(-self.radius, self.radius, pixels.shape)
                 frames[one.name] = pixels + torch.from_numpy(noise).to(pixels)

@@ -34,11 +34,11 @@ def true_region(case: Case) -> np.ndarray:
 
     Raises:
         InvalidInput: the mask is of another size.
-        NotMeasured: it is empty.
+        NotMeasured: it is empty, or it is not known which picture it is of.
     """
     truth = case.example.truth
     assert truth is not None
-    if len(case.task.encoded.pictures) > 1:
+    if len(case.pictures) > 1:
         raise NotMeasured(
             "the example has several pictures, and its mask does not say of which it is"
         )
@@ -97,7 +97,7 @@ class PointingGame:
     """
 
     def __call__(self, case: Case) -> float:
-        image, truth = case.explanation.image, true_region(case)
+        truth, image = true_region(case), case.explanation.image
         return float(truth[image >= image.max() * (1 - np.sign(image.max()) * 1e-12)].mean())
 
 
@@ -116,7 +116,8 @@ class RelevanceMass:
     """
 
     def __call__(self, case: Case) -> float:
-        return mass(positive(case.explanation.image), true_region(case))
+        truth = true_region(case)
+        return mass(positive(case.explanation.image), truth)
 
 
 @register_metric(
@@ -134,7 +135,8 @@ class RelevanceRank:
     """
 
     def __call__(self, case: Case) -> float:
-        return rank(case.explanation.image, true_region(case))
+        truth = true_region(case)
+        return rank(case.explanation.image, truth)
 
 
 @register_metric(

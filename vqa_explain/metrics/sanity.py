@@ -177,9 +177,9 @@ class ParameterRandomization:
 
     def _alike(self, one: Case, other: Case) -> float:
         if self.measure == "ssim":
-            names = [picture.name for picture in one.task.encoded.pictures]
+            names = [picture.name for picture in one.pictures]
             found = [_similarity(one.explanation[n], other.explanation[n]) for n in names]
-            return float(np.mean(found)) if found else float("nan")
+            return float(np.mean(found))
         from scipy.stats import rankdata
 
         ranks = [rankdata(np.abs(c.values)) for c in (one, other)]
