@@ -16,19 +16,14 @@ from vqa_explain.models.network import footprint
 # 0.35 s in fours, 0.30 s in eights and 0.29 s in sixteens, which is 30 MB; one through EfficientNet-Lite0 5.6 ms in
 # threes, 5.0 ms in sixes, which is 28 MB, and 6.9 ms in batches of 24. A GPU has more to fill.
 WIDEST = {"cpu": 28 * 2**20}
-
-
 WIDEST_ELSEWHERE = 512 * 2**20
 
-
-# How many times as wide as the pixels a layer is taken to be before it is measured: EfficientNet-Lite0's widest is 8.
+# How many times as wide as the largest leaf a layer is taken to be before it is measured: the widest of
+# EfficientNet-Lite0 is 8 times as wide.
 WIDENING = 8
-
 
 # Coalitions in a batch. The scenes model took 0.96 ms an example in batches of 16, 0.82 in 32, 0.74 in 48 to 128.
 MOST = {"cpu": 64}
-
-
 MOST_ELSEWHERE = 256
 
 

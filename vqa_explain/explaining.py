@@ -1,4 +1,4 @@
-"""`explain`: from a model, a picture and a question to an Explanation."""
+"""`explain`: from a model and the inputs of an example to an Explanation."""
 
 import dataclasses
 import platform
@@ -139,19 +139,21 @@ def explain(
         answers: such a model's candidates; by default what it answers by itself. Targets and contrast join them.
         target_token: explain only this token of such a model's answer, from 0, given those before it.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`, `Masks`, or
-            integer labels (H, W); by default the model's own grid. Methods that value pixels are summed over it.
+            integer labels (H, W); by default the model's own grid. `Blocks` makes players that span frames of a video.
+            Methods that value pixels are summed over it.
         words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.
         columns: how a table is divided: a list of columns, or of lists of columns that are one player.
-            Each of these three takes {input name: division} too, where inputs are divided in different ways.
-        players: the inputs whose parts are players, by name, or by kind; the others are fixed. By default all, but
-            for a chat the last user's turn.
+            Each of these three takes {input: division} too, where inputs are divided in different ways; an input is
+            named by its name, its video or its kind.
+        players: the inputs whose parts are players, by name, by video or by kind; the others are fixed. By default all,
+            but for a chat the last user's turn.
         seed: for methods that draw; the same seed gives the same values.
         progress: called with (done, in all) during long work.
         on_interrupt: "raise" when the user stops a long estimate, or "return" what it has, with its error.
         **parameters: the method's own, as `vqa-explain methods` lists them.
 
     Raises:
-        InvalidInput: the image, question, a name or a parameter cannot be used.
+        InvalidInput: an input, a name or a parameter cannot be used.
         Unsupported: the model cannot do what the method needs.
         NonFiniteScore: the model answers NaN or infinity.
         OutOfMemory: not even one example fits.

@@ -1,4 +1,4 @@
-"""Explanation: what each word and region added to an answer, with its error, its cost and where it came from."""
+"""Explanation: what each part of the inputs added to an answer, with its error, its cost and where it came from."""
 
 import dataclasses
 import json
@@ -307,7 +307,7 @@ class Explanation:
 
     @property
     def values_unit(self) -> Unit:
-        """What may be said of the values: whether they add up, have signs, and are comparable across features."""
+        """What may be said of the values: whether they add up, have signs, and can be compared across inputs."""
         return unit_named(self.unit)
 
     @property
@@ -342,9 +342,9 @@ class Explanation:
 
         Few pixels may be far above all others, so full color is at the 99.5th percentile of their sizes.
         """
-        if self.by_player:
+        pictures = [p for p in self.parts if isinstance(p, PicturePart) and not p.fixed]
+        if self.by_player or not pictures:
             return self.region_colors
-        pictures = [part for part in self.parts if isinstance(part, PicturePart)]
         if not self.values_unit.from_zero:
             return self._scale_of(np.concatenate([p.image[p.labels >= 0] for p in pictures]))
         sizes = np.concatenate([np.abs(part.image).ravel() for part in pictures])
@@ -528,7 +528,7 @@ class Explanation:
 
     @property
     def share_text(self) -> str:
-        """The features' shares, for people; where words and regions have no common unit, that they have none."""
+        """The inputs' shares, for people; where their values cannot be compared, why there are none."""
         if len(self.share) > 1 and self.values_unit.why_no_shares:
             return f"none: {self.values_unit.why_no_shares}"
         return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
@@ -558,7 +558,7 @@ class Explanation:
         return bundle
 
     def plot(self, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Any:
-        """A matplotlib figure: the picture in several views, colored words, modality bar: see `plotting.plot`."""
+        """A matplotlib figure of every input and of their shares: see `figures.plotting.plot`."""
         return drawing("figure")(self, views, cmap)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:

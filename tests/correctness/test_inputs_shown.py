@@ -272,3 +272,15 @@ def test_a_page_of_unlike_explanations_says_only_what_holds_of_all() -> None:
     assert "scale" not in intro
     held = json.loads(page(explained).split('id="explanations">')[1].split("</script>")[0])
     assert len(held) == len(CASES)
+
+
+def test_full_color_of_a_map_is_of_the_pictures_that_have_values() -> None:
+    """A fixed picture, whose pixels are all 0, does not move the percentile that full color stands at."""
+    free = several.picture("image 1", 1)
+    fixed = several.picture("image 2", 2, fixed=True)
+    alone = several.explanation(free, by_player=False)
+    both = several.explanation(free, fixed, by_player=False)
+    expected = np.quantile(np.abs(free.image), 0.995)
+    assert alone.map_colors.full == both.map_colors.full == pytest.approx(expected)
+    words = several.text("question", "a b")
+    assert several.explanation(words, by_player=False).map_colors.full >= 0

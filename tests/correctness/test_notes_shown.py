@@ -94,7 +94,7 @@ def survives() -> vx.Explanation:
 # Case → an explanation, and what its note says. Truth by hand: the networks' weights are known.
 CASES: dict[str, tuple[Any, ...]] = {
     "all zero": (all_zero, "every value of the picture is 0"),
-    "padding": (padded, "50% of the picture's values fell on padding"),
+    "padding": (padded, "50% of the values of the picture fell on padding"),
     "characters": (characters, "the script Lao are divided into characters"),
     "survives": (survives, "still answers “b” with everything absent"),
 }

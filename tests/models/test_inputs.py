@@ -334,6 +334,7 @@ GIVEN = {
         ({"note": None}, "'note' is missing; give .* a text named 'note'"),
         ({"patient": None}, "'patient' is missing"),
         ({"extra": "more words"}, "no input 'extra' for a text; it takes 'photo'"),
+        ({"patient": [40.0, 1.0]}, "takes a row of a table, not a value of type list"),
         ({"note": random_picture(8, 8)}, "'note' .* takes a text, not a picture"),
         ({"photo": "no picture"}, "'photo' .* takes a picture, not a text; .* pathlib.Path"),
         ({"photo": [random_picture(8, 8)] * 2}, "'photo' .* takes a picture, not a video"),

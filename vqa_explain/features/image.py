@@ -63,7 +63,7 @@ def _inpaint(pixels: Tensor, present: Tensor) -> Tensor:
     return guess
 
 
-# What a picture shows where everything is absent, from the model's (1, 3, H', W') pixels and a seed. "constant" is
+# What a picture shows where everything is absent, from the model's (1, C, H', W') pixels and a seed. "constant" is
 # the middle of the model's normalized range.
 BLANKS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "blur": _blur,
@@ -112,7 +112,7 @@ def baseline(
 
 
 def fill_in(pixels: Tensor, present: Tensor, fill: str, seed: int) -> Tensor:
-    """The frame (N, 3, H', W') with the absent pixels of `present` (N, H', W') filled after `fill`."""
+    """The frame (N, C, H', W') with the absent pixels of `present` (N, H', W') filled after `fill`."""
     present = present[:, None]
     absent = _inpaint(pixels, present) if fill == "inpaint" else blank(pixels, fill, seed)
     return torch.where(present, pixels, absent)
@@ -254,14 +254,14 @@ class ImageFeature(Feature):
 
     def notes(self, content: Picture, found: Found, part: Part) -> tuple[str, ...]:
         assert isinstance(part, PicturePart)
+        # A picture of the usual name needs no name; of several, each is told apart.
+        called = "the picture" if found.name == self.kind else f"input {found.name!r}"
         notes = []
         if not part.image.any() and not found.fixed:
-            notes.append(
-                "every value of the picture is 0: the method found nothing in it, not even a little"
-            )
+            notes.append(f"every value of {called} is 0: the method found nothing in it")
         if part.padding >= TOLD_PADDING:
             notes.append(
-                f"{part.padding:.0%} of the picture's values fell on padding around it, which shows nothing, and "
+                f"{part.padding:.0%} of the values of {called} fell on padding around it, which shows nothing, and "
                 "are in no region"
             )
         return tuple(notes)

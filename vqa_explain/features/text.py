@@ -113,7 +113,7 @@ def _pieces(words: tuple[Word, ...], owner: np.ndarray, by_user: bool = False) -
 
 def group_words(
     asked: str | Sequence[str | tuple[int, int]] | None,
-    question: str | None,
+    question: str,
     words: tuple[Word, ...],
     tokens: tuple[Token, ...],
 ) -> Pieces:
@@ -134,9 +134,7 @@ def group_words(
     if asked == "tokens":
         own = [t for t in tokens if t.word >= 0]
         numbers = np.cumsum(owner >= 0) - 1
-        pieces = tuple(
-            Word((question or "")[t.start : t.end] or t.text, t.start, t.end) for t in own
-        )
+        pieces = tuple(Word(question[t.start : t.end] or t.text, t.start, t.end) for t in own)
         return _pieces(pieces, np.where(owner >= 0, numbers, -1))
     if isinstance(asked, str):
         kind, _, count = asked.partition(":")
@@ -148,7 +146,7 @@ def group_words(
             range(i, min(i + int(count), len(words))) for i in range(0, len(words), int(count))
         ]
     elif isinstance(asked, list | tuple) and asked and all(map(_is_phrase, asked)):
-        return _own_pieces(asked, question or "", words, tokens)
+        return _own_pieces(asked, question, words, tokens)
     else:
         raise InvalidInput(
             f"words {str(asked)[:60]!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases: texts, "
@@ -159,7 +157,7 @@ def group_words(
     for number, group in enumerate(groups):
         piece_of[list(group)] = number
     spans = [(words[group[0]].start, words[group[-1]].end) for group in groups]
-    return _pieces(tuple(Word((question or "")[a:b], a, b) for a, b in spans), piece_of[owner])
+    return _pieces(tuple(Word(question[a:b], a, b) for a, b in spans), piece_of[owner])
 
 
 def _is_phrase(one: object) -> bool:
@@ -277,9 +275,6 @@ class TextFeature(Feature):
 
     def divide(self, content: Text, asked: Any) -> Pieces:
         return group_words(asked, content.source, content.words, content.tokens)
-
-    def leaf_fills(self) -> tuple[str, ...]:
-        return self.fills
 
     def windows(
         self, content: Text, division: Division, *, side: int | None, stride: int | None, run: int

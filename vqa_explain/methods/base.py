@@ -83,11 +83,9 @@ class Task:
     def leaves(self) -> Leaves:
         """The example's leaves, shifted where a shift is set."""
         leaves = self.model.leaves(self.encoded)
-        return (
-            leaves
-            if self.shift is None
-            else {name: leaf + self.shift[name] for name, leaf in leaves.items()}
-        )
+        if self.shift is None:
+            return leaves
+        return {name: leaf + self.shift[name] for name, leaf in leaves.items()}
 
     def fills(self, asked: Mapping[str, str] | None = None) -> dict[str, str]:
         """Input name → its fill: the one asked for, by input name, or else the model's default."""
@@ -188,7 +186,7 @@ class Task:
         return value, max(1, min(NODES_AT_ONCE, GRADIENT_BYTES // (2 * found.total)))
 
     def gradients(self, leaves: Leaves, *, whole: bool = False) -> tuple[torch.Tensor, Leaves]:
-        """Scores (B,) and their gradient in each leaf (B, …), one backward for all features together.
+        """Scores (B,) and their gradient in each leaf (B, …), one backward for all inputs together.
 
         In parts where they do not fit into memory, unless the rows belong together (`whole`).
         """
@@ -244,9 +242,8 @@ def rows_of(leaves: Leaves) -> int:
     return len(next(iter(leaves.values())))
 
 
-Values = Mapping[
-    str, np.ndarray
-]  # input name → a value per element (…), such as per pixel or token
+# Input name → a value per element (…), such as per pixel or token.
+Values = Mapping[str, np.ndarray]
 
 
 def of_leaves(encoded: Encoded, leaves: Leaves, largest: bool = False) -> dict[str, np.ndarray]:
@@ -370,10 +367,8 @@ def for_players(method: Method, players: int) -> Method:
     budget = getattr(method, "budget", None)
     if not isinstance(budget, str):
         return method
-    return cast(
-        Method,
-        replace(cast(Any, method), budget=math.ceil(float(budget.removesuffix("n")) * players)),
-    )
+    whole = math.ceil(float(budget.removesuffix("n")) * players)
+    return cast(Method, replace(cast(Any, method), budget=whole))
 
 
 def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
@@ -383,9 +378,8 @@ def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
         return units.NO_UNIT
     if not hasattr(cls, "unit_of_values"):
         return units.unit_of(cls)
-    return units.unit_of(
-        cls(**{key: value for key, value in parameters.items() if key in cls.__dataclass_fields__})
-    )
+    known = {key: value for key, value in parameters.items() if key in cls.__dataclass_fields__}
+    return units.unit_of(cls(**known))
 
 
 def check_support(method: Method, model: Model, encoded: Encoded | None = None) -> None:
@@ -414,7 +408,8 @@ def check_support(method: Method, model: Model, encoded: Encoded | None = None) 
 def asked_fills(method: object, inputs: Sequence[Input]) -> dict[str, Any]:
     """Input name → the fill or baseline that a method's parameters ask for; nothing where they leave it to the model.
 
-    A parameter such as `text_fill` or `text_baseline` is for all inputs of that kind; `fills` names inputs or kinds.
+    A parameter such as `text_fill` or `text_baseline` is for all inputs of that kind; `fills` goes by
+    names, groups or kinds.
 
     Raises:
         InvalidInput: `fills` names no input.

@@ -60,6 +60,7 @@ class _Spread:
     def error(self) -> float:
         """The largest standard error of the mean of a player, or of an element of an input of few."""
         largest = [(self.of_players[1] / max(1, self.count - 1)).max(initial=0.0)]
+        # Errors of single pixels are left out: nobody reads pixels one by one.
         largest += [
             values.max(initial=0.0) for values in self.variance().values() if values.ndim == 1
         ]
@@ -68,11 +69,8 @@ class _Spread:
 
 def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
     """The method's values at `samples` points x + ε, ε normal with deviation `noise` times each leaf's range."""
-    leaves, generator, method = (
-        task.leaves(),
-        torch.Generator().manual_seed(task.seed),
-        METHODS[of](),
-    )
+    leaves, method = task.leaves(), METHODS[of]()
+    generator = torch.Generator().manual_seed(task.seed)
     spread = _Spread(task)
 
     def found() -> Iterator[Attribution]:
@@ -102,7 +100,7 @@ def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
 )
 @dataclass(frozen=True)
 class SmoothGrad:
-    """The mean of a gradient method over noisy copies of picture and words."""
+    """The mean of a gradient method over noisy copies of the inputs."""
 
     of: str = parameter("saliency", "the method that is averaged", choices=OF)
     samples: int = parameter(32, "noisy copies", low=2, high=100_000)
@@ -129,7 +127,7 @@ class SmoothGrad:
 )
 @dataclass(frozen=True)
 class VarGrad:
-    """The variance of a gradient method over noisy copies of picture and words. Never negative.
+    """The variance of a gradient method over noisy copies of the inputs. Never negative.
 
     Of saliency it is in squared sizes of the gradient, of the other methods in squared points. Over a region the
     variances of its pixels are summed.
@@ -180,7 +178,8 @@ class GradientShap:
     def __call__(self, task: Task) -> Attribution:
         leaves, spread = task.leaves(), _Spread(task)
         for batch in until_stopped(task, self._terms(task, leaves)):
-            for row in range(len(next(iter(batch.values())))):
+            draws = len(next(iter(batch.values())))
+            for row in range(draws):
                 spread.add({name: values[row] for name, values in batch.items()})
             if task.progress:
                 task.progress(spread.count, self.samples)

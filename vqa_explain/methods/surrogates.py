@@ -39,10 +39,7 @@ def rise(
     """(P,) E[v(S) · 1(i ∈ S)] / E[1(i ∈ S)], errors compared with v(P)."""
     nothing, change = ends(score, players)
     # Number, total and squares of the scores with each player.
-    done, sums = (
-        0,
-        np.zeros((3, players)),
-    )
+    done, sums = 0, np.zeros((3, players))
     for rows, values in _draws(score, players, rng, budget - 2, probability):
         done += len(rows)
         sums = sums + np.array([rows.sum(axis=0), values @ rows, values**2 @ rows])

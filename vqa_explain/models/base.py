@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vqa_explain.errors import unknown
+from vqa_explain.errors import NonFiniteScore, unknown
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
 from vqa_explain.models.attending import Positions
@@ -25,7 +25,8 @@ class Model(Protocol):
     Attributes:
         name: what `vqa_explain.load` would take to get it again, as far as that is known.
         family: the adapter, for lists.
-        features: its modalities, in the order of its leaves.
+        features: the inputs that it takes, in the order of its leaves. A model with `open_inputs` lists one of each
+            kind that it takes.
         labels: the closed set of answers; `None` where any text may be an answer (see `OpenModel`).
         kind: what scores are, one of `KINDS`.
         device: where it runs.
@@ -64,11 +65,15 @@ class Model(Protocol):
     def labels(self) -> tuple[str, ...] | None: ...
 
     def encode(self, example: Example) -> Encoded:
-        """Reads the picture and the question. Raises `InvalidInput` for what the model cannot take."""
+        """Reads the inputs of an example.
+
+        Raises:
+            InvalidInput: the model cannot take one of them.
+        """
         ...
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        """Input name → a float tensor, such as pixels (1, 3, H', W') or word embeddings (1, T, D)."""
+        """Input name → a float tensor, such as pixels (1, C, H', W') or word embeddings (1, T, D)."""
         ...
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
@@ -204,8 +209,6 @@ def best_answers(kind: str, encoded: Encoded, scores: Tensor, top: int) -> list[
 
 def check_finite(scores: Tensor, what: str) -> None:
     """Raises `NonFiniteScore` when a score is NaN or infinite."""
-    from vqa_explain.errors import NonFiniteScore
-
     if not bool(torch.isfinite(scores).all()):
         raise NonFiniteScore(
             f"{what} is NaN or infinite; check the model's weights and number type"

@@ -43,9 +43,8 @@ def matched(example: Example, features: Sequence[Feature], name: str) -> dict[st
         feature = _feature_for(one, features, short=example.inputs is None)
         if feature is None:
             raise InvalidInput(_of_extra(one, features, name))
-        if (
-            feature.kind in NOUNS and feature.kind != one.kind
-        ):  # of other kinds the model knows itself
+        # What a value of another kind is, only the model knows.
+        if feature.kind in NOUNS and feature.kind != one.kind:
             raise InvalidInput(_of_other_kind(one, feature, name))
         found[feature.name] = one.value
     missing = [feature for feature in features if feature.name not in found]
@@ -75,6 +74,11 @@ def _feature_for(one: Given, features: Sequence[Feature], short: bool) -> Featur
     return same_kind[0] if short and len(same_kind) == 1 else None
 
 
+def _noun_of(one: Given) -> str:
+    """What an example gives, for messages."""
+    return NOUNS.get(one.kind) or f"a value of type {type(one.value).__name__}"
+
+
 def _listed(features: Sequence[Feature]) -> str:
     return ", ".join(f"{one.name!r} ({NOUNS.get(one.kind, one.kind)})" for one in features)
 
@@ -91,16 +95,15 @@ def _of_missing(missing: Feature, features: Sequence[Feature], name: str) -> str
 
 def _of_extra(one: Given, features: Sequence[Feature], name: str) -> str:
     kinds = {feature.kind for feature in features}
-    noun = NOUNS.get(one.kind, one.kind)
     if one.kind == "video":
         return f"model {name!r} takes no video, only {_listed(features)}; give one of its frames as a picture"
     if one.kind == TextFeature.kind and one.kind not in kinds:
         return f"model {name!r} takes no question, only {_listed(features)}; leave {one.name!r} out"
-    return f"model {name!r} has no input {one.name!r} for {noun}; it takes {_listed(features)}"
+    return f"model {name!r} has no input {one.name!r} for {_noun_of(one)}; it takes {_listed(features)}"
 
 
 def _of_other_kind(one: Given, feature: Feature, name: str) -> str:
-    got, wanted = NOUNS.get(one.kind, one.kind), NOUNS.get(feature.kind, feature.kind)
+    got, wanted = _noun_of(one), NOUNS[feature.kind]
     remedy = f"give {wanted}"
     if feature.kind == ImageFeature.kind and one.kind == TextFeature.kind:
         remedy = "give a picture, or a path as pathlib.Path"
