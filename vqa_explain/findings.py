@@ -20,7 +20,7 @@ class Pair:
         first, second: their numbers within their inputs.
         value: what they bring only together.
         error: its standard error; `None` where none is stated.
-        ratio: |value| / error: infinite where exact, 0 where nothing is told from zero.
+        ratio: the size of the value over its error: infinite where exact, 0 where nothing is told from zero.
         inputs: the number of the pair of inputs, of all that were compared.
     """
 

@@ -37,7 +37,7 @@ def check_question(question: object, called: str = "the question") -> str:
             f"{called} must be text, not {type(question).__name__}; write it as a string"
         )
     if not question.strip():
-        raise InvalidInput(f"{called} is empty; write what you want to know about the image")
+        raise InvalidInput(f"{called} is empty; write what you want to know")
     if any("\ud800" <= c <= "\udfff" for c in question):
         raise InvalidInput(
             f"{called} holds half of a character (a lone surrogate); decode its bytes as UTF-8"

@@ -15,6 +15,7 @@ from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.features.parts import Part, PicturePart
 from vqa_explain.features.text import TextFeature
+from vqa_explain.game import with_players
 from vqa_explain.metrics.base import LOWER, Case, Noted, NotMeasured, register_metric
 from vqa_explain.models.base import Model, OpenModel
 from vqa_explain.models.encoded import candidates_of
@@ -156,7 +157,9 @@ class ParameterRandomization:
         for share in STAGES:
             twin = case.twin(share)
             try:
-                encoded = twin.encode(case.example)
+                inputs = case.task.encoded.inputs
+                free = [one.name for one in inputs if not one.fixed]
+                encoded = with_players(twin.encode(case.example), free)
                 if twin.labels is None:  # the candidates are the example's own
                     encoded = cast(OpenModel, twin).with_answers(
                         encoded,
