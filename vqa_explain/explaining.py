@@ -421,6 +421,10 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
         if question is not None:
             raise InvalidInput("an Example brings its own question; leave the question out")
         example = image
+    elif isinstance(image, Mapping):
+        raise InvalidInput(
+            "inputs by name are an example; write explain(model, Example.of({name: value, …}))"
+        )
     else:
         example = Example(image=image, question=question)
     check_readable(example)

@@ -109,6 +109,9 @@ def evaluate(
             can be computed; too many examples fail.
         Unsupported: a method cannot explain the model.
     """
+    for what, asked_for in (("methods", methods), ("metrics", metrics)):
+        if isinstance(asked_for, str):
+            raise InvalidInput(f"{what} are a list; write {what}=[{asked_for!r}]")
     judged = [read_metric(one) for one in (metrics if metrics is not None else DEFAULT_METRICS)]
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)

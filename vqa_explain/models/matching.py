@@ -91,7 +91,7 @@ def _of_missing(missing: Feature, features: Sequence[Feature], name: str) -> str
 
 def _of_extra(one: Given, features: Sequence[Feature], name: str) -> str:
     kinds = {feature.kind for feature in features}
-    noun = NOUNS.get(one.kind, one.kind)
+    noun = NOUNS.get(one.kind, f"a value of type {type(one.value).__name__}")
     if one.kind == "video":
         return f"model {name!r} takes no video, only {_listed(features)}; give one of its frames as a picture"
     if one.kind == TextFeature.kind and one.kind not in kinds:
@@ -100,10 +100,13 @@ def _of_extra(one: Given, features: Sequence[Feature], name: str) -> str:
 
 
 def _of_other_kind(one: Given, feature: Feature, name: str) -> str:
-    got, wanted = NOUNS.get(one.kind, one.kind), NOUNS.get(feature.kind, feature.kind)
+    wanted = NOUNS.get(feature.kind, feature.kind)
+    got = NOUNS.get(one.kind, f"a value of type {type(one.value).__name__}")
     remedy = f"give {wanted}"
     if feature.kind == ImageFeature.kind and one.kind == TextFeature.kind:
         remedy = "give a picture, or a path as pathlib.Path"
+    if feature.kind == TableFeature.kind:
+        remedy = "give a row of a table, as {column: value}"
     if feature.kind == TextFeature.kind and isinstance(one.value, str):
         remedy = (
             "a text that ends as a picture's file does is taken for a path, so end it otherwise"
