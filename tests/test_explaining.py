@@ -201,8 +201,25 @@ def test_bad_input_is_named_with_its_remedy(
 def test_unknown_models_and_explanations_of_no_model_are_refused(scene: vx.Example) -> None:
     with pytest.raises(vx.InvalidInput, match="did you mean 'scenes'"):
         vx.load("scene")
+    with pytest.raises(vx.InvalidInput, match="is no folder; check the path"):
+        vx.load("./nowhere")
     with pytest.raises(vx.InvalidInput, match="load it first"):
         vx.explain("scenes", scene)
+
+
+def test_inputs_by_name_are_pointed_to_the_example_that_takes_them(
+    scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    inputs = {"image": scene.image, "question": scene.question}
+    with pytest.raises(vx.InvalidInput, match=r"Example\.of"):
+        vx.explain(scenes_model, inputs)
+
+
+def test_a_name_where_a_list_of_methods_belongs_is_refused(
+    scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    with pytest.raises(vx.InvalidInput, match=r"write methods=\['shapley'\]"):
+        vx.evaluate(scenes_model, [scene], "shapley")
 
 
 def test_nan_scores_are_refused(

@@ -265,7 +265,11 @@ def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
         said = isinstance(value, str) and kind in ("text", "image")
         got = kind if said else kind_of(value, kind)
         if got != kind:
-            raise InvalidInput(f"message {turn} says that its content is {kind}, and it is {got}")
+            found_kind = type(value).__name__ if got == "other" else got
+            raise InvalidInput(
+                f"message {turn} has content of type {kind!r}, and its value is of type "
+                f"{found_kind!r}; give a value of the type that it names"
+            )
         found.append((kind, value))
     return found
 

@@ -428,7 +428,16 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
         if question is not None:
             raise InvalidInput("an Example brings its own question; leave the question out")
         example = image
+    elif isinstance(image, Mapping):
+        raise InvalidInput(
+            "inputs by name are an example; write explain(model, Example.of({name: value, …}))"
+        )
     else:
+        pictures = [one for one in model.features if one.kind == ImageFeature.kind]
+        if isinstance(image, str) and not pictures and not getattr(model, "open_inputs", False):
+            raise InvalidInput(
+                f"model {model.name!r} takes no picture; write the text as question={image[:40]!r}"
+            )
         example = Example(image=image, question=question)
     check_readable(example)
     check_inputs(model, example)

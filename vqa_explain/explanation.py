@@ -326,6 +326,14 @@ class Explanation:
         parts = [part for part in self.parts if shared or part.kind == kind]
         return self._scale_of([value for part in parts for value in part.values])
 
+    def full_ends(self, kind: str, values: Sequence[float]) -> list[float]:
+        """The values of full color on the sides of zero that have values, for bars beside colors."""
+        full = self.colors_of(kind).full
+        if not self.values_unit.from_zero:
+            return [full]
+        above, below = max(values, default=0.0) > 0, min(values, default=0.0) < 0
+        return [full] * above + [-full] * below
+
     @cached_property
     def word_colors(self) -> colors.Scale:
         """What the words' colors stand for; those of regions too where the two can be compared."""
@@ -430,7 +438,8 @@ class Explanation:
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """Every pair of players of two inputs, by size over standard error; () from methods without interactions."""
-        return ranked([(one.values, one.errors) for one in self.joint])
+        whole = float(sum(np.abs(part.values).sum() for part in self.parts))
+        return ranked([(one.values, one.errors) for one in self.joint], whole)
 
     def pair_players(self, pair: Pair) -> tuple[PlayerValue, PlayerValue]:
         """The two players of a pair."""

@@ -9,6 +9,9 @@ import numpy as np
 
 ENOUGH = 2.0  # standard errors below which a value is not told from zero
 _BEYOND = 2 * NormalDist().cdf(-ENOUGH)  # how often chance alone goes beyond them
+_OF_FLOAT32 = (
+    2e-6  # of the total: an interaction is made of four scores, each rounded by 6e-8 of itself
+)
 _ROUNDING = 1e-9  # of the largest value: what an exact sum leaves where nothing should be
 
 
@@ -37,15 +40,18 @@ class Pair:
         return self.ratio >= ENOUGH
 
 
-def ranked(several: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> tuple[Pair, ...]:
+def ranked(
+    several: Sequence[tuple[np.ndarray, np.ndarray | None]], whole: float = 0.0
+) -> tuple[Pair, ...]:
     """Every pair of players, first those that stand out most from their error, then by size.
 
     Args:
         several: for each pair of inputs, values (A, B) of each player of the first with each of the second, and their
             standard errors.
+        whole: the absolute total of all players' values, of which networks in float32 round off a little.
     """
     sizes = [float(np.nanmax(np.abs(values), initial=0.0)) for values, _ in several]
-    least = _ROUNDING * max(sizes, default=0.0)
+    least = max(_ROUNDING * max(sizes, default=0.0), _OF_FLOAT32 * whole)
     found = []
     for number, (values, errors) in enumerate(several):
         for (first, second), value in np.ndenumerate(values):

@@ -220,7 +220,10 @@ def called_inputs(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
     """
     names = inputs_called(inputs, called)
     if not names:
-        raise unknown("input in players", called, [one.name for one in inputs])
+        groups = [one.group for one in inputs if one.group]
+        kinds = [one.kind for one in inputs]
+        known = dict.fromkeys([*(one.name for one in inputs), *groups, *kinds])
+        raise unknown("input in players", called, known)
     return names
 
 

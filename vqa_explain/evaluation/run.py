@@ -25,12 +25,20 @@ from vqa_explain.evaluation.stamps import PICTURES, code_stamps, versions
 from vqa_explain.evaluation.store import EXAMPLES, Store
 from vqa_explain.examples import Example, is_readable
 from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS, explain
+from vqa_explain.features.base import inputs_called
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, check_support
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Emap
 from vqa_explain.metrics.answers import WITHOUT, hidden_by
-from vqa_explain.metrics.base import Metric, held_by_example, held_by_model, lacking
+from vqa_explain.metrics.base import (
+    ALL,
+    PLAYERS_THAT_NEED,
+    Metric,
+    held_by_example,
+    held_by_model,
+    lacking,
+)
 from vqa_explain.models.base import Model
 from vqa_explain.models.families import FAMILIES
 
@@ -109,7 +117,12 @@ def evaluate(
             can be computed; too many examples fail.
         Unsupported: a method cannot explain the model.
     """
+    for what, asked_for in (("methods", methods), ("metrics", metrics)):
+        if isinstance(asked_for, str):
+            raise InvalidInput(f"{what} are a list; write {what}=[{asked_for!r}]")
     judged = [read_metric(one) for one in (metrics if metrics is not None else DEFAULT_METRICS)]
+    for metric in judged:
+        _check_players(metric, model)
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
     for one in keep:
@@ -184,6 +197,20 @@ def _texts(kind: str, things: list[Any]) -> tuple[str, ...]:
         if texts.count(text) > 1:
             raise InvalidInput(f"{kind} {text!r} is asked for twice; leave one out")
     return texts
+
+
+def _check_players(metric: Metric, model: Model) -> None:
+    """Refuses a metric over players of an input that the model surely has not, before anything is computed.
+
+    Raises:
+        InvalidInput: its `players` names no input.
+    """
+    called = getattr(metric, "players", ALL)
+    if called in (ALL, *PLAYERS_THAT_NEED) or getattr(model, "open_inputs", False):
+        return
+    if not inputs_called(model.features, called):
+        names = [ALL, *(feature.name for feature in model.features)]
+        raise unknown(f"input in players of metric {registry.text_of(metric)!r}:", called, names)
 
 
 def _readable_again(dataset: Any) -> Iterable[Example]:

@@ -25,6 +25,11 @@ class Token:
     special: bool
 
 
+def called(name: str) -> str:
+    """How messages call a text: the question, or the text of this name."""
+    return "the question" if name == "question" else f"the text {name!r}"
+
+
 def check_question(question: object, called: str = "the question") -> str:
     """The question as it is, or an error: it must be text with at least one letter or digit.
 
@@ -37,7 +42,7 @@ def check_question(question: object, called: str = "the question") -> str:
             f"{called} must be text, not {type(question).__name__}; write it as a string"
         )
     if not question.strip():
-        raise InvalidInput(f"{called} is empty; write what you want to know")
+        raise InvalidInput(f"{called} is empty; give at least one word")
     if any("\ud800" <= c <= "\udfff" for c in question):
         raise InvalidInput(
             f"{called} holds half of a character (a lone surrogate); decode its bytes as UTF-8"

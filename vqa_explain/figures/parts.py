@@ -206,7 +206,7 @@ def _bars(part: Part, explanation: Explanation, look: Look, room: float) -> Bloc
     right = room - max(text_width(text, 7) for text in said) - 8
     lines = wrapped(left_out, 7, room) if left_out else []
     height = _BAR_ROW * len(players) + height_of(lines, 7) + 6
-    place = _placer(players, explanation, left, right)
+    place = _placer(players, explanation, part.kind, left, right)
 
     def draw(axes: Axes) -> None:
         bottom = height - _BAR_ROW * len(players)
@@ -246,10 +246,12 @@ def shown_players(part: Part) -> tuple[list[PlayerValue], str]:
 
 
 def _placer(
-    players: Sequence[PlayerValue], explanation: Explanation, left: float, right: float
+    players: Sequence[PlayerValue], explanation: Explanation, kind: str, left: float, right: float
 ) -> Callable[[float], float]:
     """Value → place in points between `left` and `right`; zero, all values and their errors have a place."""
     ends = [player.value + sign * (player.error or 0) for player in players for sign in (-1, 1)]
+    # As long as the color is strong: full color is a whole side, also where other inputs have larger values.
+    ends += explanation.full_ends(kind, [player.value for player in players])
     # Where zero means nothing, as of mean scores, it may be far away.
     start = [0.0] if explanation.values_unit.from_zero else []
     low, high = min([*start, *ends]), max([*start, *ends])

@@ -116,10 +116,11 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
 class Shapley(OverPlayers):
     """The average of what a region or word adds, over all orders in which players can arrive.
 
-    Exact with up to 14 players, else estimated with standard errors. "auto" takes "adjusted": a smooth function is
-    fitted to the scores of complementary coalitions, its Shapley values are known, and those of what it misses are
-    estimated by regression. "permutation" takes antithetic random orders, "kernel" the paired kernel regression. The
-    values sum to v(P) − v(∅), the score with everything minus that with nothing.
+    Exact with up to 14 players where the budget holds all 2^P coalitions (10 players with the default budget), else
+    estimated with standard errors. "auto" takes "adjusted": a smooth function is fitted to the scores of
+    complementary coalitions, its Shapley values are known, and those of what it misses are estimated by regression.
+    "permutation" takes antithetic random orders, "kernel" the paired kernel regression. The values sum to v(P) − v(∅),
+    the score with everything minus that with nothing.
     """
 
     estimator: str = parameter(
@@ -187,8 +188,8 @@ class Owen(OverPlayers):
 class Banzhaf(OverPlayers):
     """The mean of what a region or word adds to all coalitions of the others, each counted alike.
 
-    The values need not sum to the score's change. Exact with up to 14 players, else by maximum sample reuse, where
-    every evaluation serves every player, with standard errors.
+    The values need not sum to the score's change. Exact with up to 14 players where the budget holds all 2^P
+    coalitions, else by maximum sample reuse, where every evaluation serves every player, with standard errors.
     """
 
     estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "reuse"))

@@ -216,7 +216,7 @@ def held_by_model(model: Model) -> dict[str, bool]:
 
 
 # What a metric over the players of one kind of input needs besides what it says itself.
-_NEEDS_OF_PLAYERS = {
+PLAYERS_THAT_NEED = {
     called: needs
     for feature, needs in ((ImageFeature(), {"picture"}), (TextFeature(), {"question"}))
     for called in (feature.kind, feature.name)
@@ -225,7 +225,7 @@ _NEEDS_OF_PLAYERS = {
 
 def lacking(metric: "Metric", held: Mapping[str, bool]) -> str:
     """Why a metric means nothing where only these keys of `LACKS` are held, or ""; unknown keys count as held."""
-    needs = metric.needs | _NEEDS_OF_PLAYERS.get(getattr(metric, "players", ""), set())
+    needs = metric.needs | PLAYERS_THAT_NEED.get(getattr(metric, "players", ""), set())
     return next((LACKS[need] for need in sorted(needs) if not held.get(need, True)), "")
 
 

@@ -161,8 +161,12 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
             raise InvalidInput(
                 f"the shipped model {name!r} is missing from this installation; install it again"
             )
-    elif os.path.isdir(name) or ("/" in name and not name.startswith((".", "/"))):
+    elif os.path.isdir(name) or ("/" in name and not name.startswith((".", "/", "~"))):
         source = Path(name)
+    elif name.startswith((".", "/", "~")):
+        raise InvalidInput(
+            f"model {name!r} is no folder; check the path, which is taken as it is written"
+        )
     else:
         raise (
             unknown("model", name, (*SHIPPED, *_own))

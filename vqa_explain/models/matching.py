@@ -107,6 +107,8 @@ def _of_other_kind(one: Given, feature: Feature, name: str) -> str:
     remedy = f"give {wanted}"
     if feature.kind == ImageFeature.kind and one.kind == TextFeature.kind:
         remedy = "give a picture, or a path as pathlib.Path"
+    if feature.kind == TableFeature.kind:
+        remedy = "give a row of a table, as {column: value}"
     if feature.kind == TextFeature.kind and isinstance(one.value, str):
         remedy = (
             "a text that ends as a picture's file does is taken for a path, so end it otherwise"

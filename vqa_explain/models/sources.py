@@ -12,7 +12,7 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature, Picture, baseline, fill_in
 from vqa_explain.features.table import Row, TableFeature
 from vqa_explain.features.text import Text as TextContent
-from vqa_explain.features.text import TextFeature
+from vqa_explain.features.text import TextFeature, called, check_question
 from vqa_explain.models.inputs import Image, Spec, Table, Text
 from vqa_explain.models.own_table import (
     BASELINE,
@@ -139,6 +139,7 @@ class TextSource:
         return " ".join(known[:5]) or None
 
     def read(self, value: Any, device: torch.device, number_type: torch.dtype) -> TextContent:
+        check_question(value, called(self.feature.name))
         if hasattr(self._vocabulary, "convert_ids_to_tokens"):
             ids, tokens, words = read_question(self._vocabulary, value, None, self._model)
         else:

@@ -104,6 +104,7 @@ def metrics_tables(rows: list[dict[str, Any]], name: str | None) -> list[Table]:
             title="Metrics",
             show_lines=True,
         )
+        table.columns[0].no_wrap = True  # one needs the whole name to ask for it
         for row in rows:
             about = " ".join(row["about"].split())
             table.add_row(

@@ -155,6 +155,7 @@ def methods_tables(name: str | None) -> list[Table]:
         table = PlainTable(
             "method", "what it is", "unit", "source", "needs", title="Methods", show_lines=True
         )
+        table.columns[0].no_wrap = True  # one needs the whole name to ask for it
         for row in rows:
             needs = ", ".join(row["needs"]) or "–"
             table.add_row(

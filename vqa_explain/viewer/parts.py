@@ -49,6 +49,7 @@ def _word(word: PlayerValue, part: Part, e: Explanation) -> str:
 def _bars(part: Part, e: Explanation) -> str:
     """One bar per player from zero to its value, with a whisker of its standard error."""
     ends = [one.value + sign * (one.error or 0) for one in part.players for sign in (-1, 1)]
+    ends += e.full_ends(part.kind, part.values)
     start = [0.0] if e.values_unit.from_zero else []
     low, high = min([*start, *ends], default=0), max([*start, *ends], default=0)
     rows = "".join(_bar(player, part, e, low, high) for player in part.players)

@@ -8,7 +8,7 @@ import numpy as np
 
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example, Given, read_image
-from vqa_explain.features.text import check_question
+from vqa_explain.features.text import called, check_question
 
 PLAIN = "what is it?"  # asked where only the pictures matter
 TEXT: Final = "text"
@@ -181,6 +181,11 @@ def read_conversation(example: Example, name: str) -> Conversation:
     """
     short = example.inputs is None and example.messages is None
     if short:  # a picture that was forgotten is no question without one
+        if example.image is None:
+            raise InvalidInput(
+                f"model {name!r} answers about pictures, and the example has none; give one, or a "
+                "chat without pictures as messages"
+            )
         given: tuple[Given, ...] = (
             Given("image", PICTURE, example.image),
             Given("question", TEXT, example.question),
@@ -212,11 +217,6 @@ def _unused(names: Sequence[str]) -> str:
     while name in names:
         name += "?"
     return name
-
-
-def called(name: str) -> str:
-    """How messages call a text: the question, or the text of this name."""
-    return "the question" if name == "question" else f"the text {name!r}"
 
 
 def _visual(given: Given, name: str) -> Visual:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.features.text import Token, group_tokens
+from vqa_explain.features.text import Token, called, group_tokens
 from vqa_explain.features.words import Word, split_words
-from vqa_explain.models.generative.conversation import Conversation, called
+from vqa_explain.models.generative.conversation import Conversation
 from vqa_explain.models.wording import check_spelling
 
 Inputs = dict[str, Any]  # what a processor gives, by name
@@ -160,7 +160,8 @@ def locate_texts(
         if times == 0:
             raise Unsupported(
                 f"the chat template changes {called(name)} or leaves it out, so its words have no "
-                "sure place in the prompt; give a processor with another chat template"
+                'sure place in the prompt; give its content as [{"type": "text", "text": …}], which '
+                "some templates need, or a processor with another chat template"
             )
         if times > 1:
             raise Unsupported(

@@ -12,7 +12,7 @@ export function barsView(name, act, kind = "vx-bars", mark = "data-player") {
   function show(explanation, part, live) {
     shown = explanation;
     node.classList.toggle("vx-fixed", part.fixed);
-    const places = barPlaces(part.players, explanation.fromZero !== false);
+    const places = barPlaces(part.players, explanation.fromZero !== false, part.full);
     rows = part.players.map((player, index) => row(player, index, places[index], live));
     if (part.fixed) fill(node, el("span", {}, part.title || "fixed"));
     else fill(node, ...rows.map((one) => one.node));

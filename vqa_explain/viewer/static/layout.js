@@ -51,9 +51,13 @@ export function listed(texts) {
   return texts.length < 2 ? texts.join("") : `${texts.slice(0, -1).join(", ")} or ${texts.at(-1)}`;
 }
 
-/** Where bars of values lie, in shares of their rail: {zero, start, width, whisker: {start, width} or null}. */
-export function barPlaces(players, fromZero) {
+/** Where bars of values lie, in shares of their rail: {zero, start, width, whisker: {start, width} or null}.
+ *
+ * A bar is as long as its color is strong: the value of full color is a whole side. */
+export function barPlaces(players, fromZero, full = 0) {
   const ends = players.flatMap(({ value, error }) => [value - (error ?? 0), value + (error ?? 0)]);
+  if (players.some(({ value }) => value > 0)) ends.push(full);
+  if (fromZero && players.some(({ value }) => value < 0)) ends.push(-full);
   const low = Math.min(...(fromZero ? [0] : []), ...ends);
   const high = Math.max(...(fromZero ? [0] : []), ...ends);
   const place = (value) => (high > low ? Math.min(1, Math.max(0, (value - low) / (high - low))) : 0);
