@@ -304,24 +304,41 @@ def named(feature: Feature, name: str) -> Any:
     return replace(feature, name=name)
 
 
-def inputs_called(inputs: Sequence[Input] | Sequence[Feature], called: str) -> tuple[str, ...]:
-    """The names of the inputs that a text means: of that name, or else all of that kind; () for none."""
-    exact = tuple(one.name for one in inputs if one.name == called)
-    return exact or tuple(one.name for one in inputs if one.kind == called)
+def inputs_called(inputs: Sequence[Input], called: Any, what: str) -> tuple[int, tuple[str, ...]]:
+    """The inputs that a text means: of that name, else of that group, else of that kind.
+
+    Args:
+        inputs: the example's.
+        called: the text.
+        what: where it stands, for errors.
+
+    Returns:
+        How closely it names them (2 by name, 1 by group, 0 by kind), and their names.
+
+    Raises:
+        InvalidInput: it means none.
+    """
+    by_name = tuple(one.name for one in inputs if one.name == called)
+    by_group = tuple(one.name for one in inputs if one.group and one.group == called)
+    by_kind = tuple(one.name for one in inputs if one.kind == called)
+    for closeness, names in ((2, by_name), (1, by_group), (0, by_kind)):
+        if names:
+            return closeness, names
+    raise unknown(f"input in {what}", str(called), [one.name for one in inputs])
 
 
 def by_input(asked: Any, inputs: Sequence[Input], what: str) -> dict[str, Any]:
-    """Input name → what was asked of it, of a mapping by names or kinds.
+    """Input name → what was asked of it, of a mapping by names, groups or kinds.
+
+    What names an input more closely counts, in whatever order they stand: its own name before its kind.
 
     Raises:
         InvalidInput: a key is no input.
     """
     if not isinstance(asked, Mapping):
         raise InvalidInput(f"{what} must be a mapping by input, not {type(asked).__name__}")
+    meant = [(*inputs_called(inputs, called, what), value) for called, value in asked.items()]
     found: dict[str, Any] = {}
-    for called, value in asked.items():
-        names = inputs_called(inputs, called)
-        if not names:
-            raise unknown(f"input in {what}", str(called), [one.name for one in inputs])
+    for _, names, value in sorted(meant, key=lambda one: one[0]):
         found |= dict.fromkeys(names, value)
     return found

@@ -43,9 +43,8 @@ def matched(example: Example, features: Sequence[Feature], name: str) -> dict[st
         feature = _feature_for(one, features, short=example.inputs is None)
         if feature is None:
             raise InvalidInput(_of_extra(one, features, name))
-        if (
-            feature.kind in NOUNS and feature.kind != one.kind
-        ):  # of other kinds the model knows itself
+        # Of other kinds the model knows itself.
+        if feature.kind in NOUNS and not _is_of_kind(one, feature, short=example.inputs is None):
             raise InvalidInput(_of_other_kind(one, feature, name))
         found[feature.name] = one.value
     missing = [feature for feature in features if feature.name not in found]
@@ -73,6 +72,12 @@ def _feature_for(one: Given, features: Sequence[Feature], short: bool) -> Featur
         return same_name[0]
     same_kind = [feature for feature in features if feature.kind == one.kind]
     return same_kind[0] if short and len(same_kind) == 1 else None
+
+
+def _is_of_kind(one: Given, feature: Feature, short: bool) -> bool:
+    """Whether the value suits the model's input; in the short form, a text stands for a picture's path or itself."""
+    itself = short and feature.kind == TextFeature.kind and isinstance(one.value, str)
+    return itself or feature.kind == one.kind
 
 
 def _listed(features: Sequence[Feature]) -> str:
