@@ -85,8 +85,11 @@ class Example:
             raise InvalidInput(
                 "an example is an image and a question, or inputs by name, or messages; give one of these"
             )
-        if self.messages is not None:
-            _ = self.given  # a message that is not understood is refused here
+        if self.inputs is not None:
+            _check_names(self.inputs)
+        if self.messages is not None or self.inputs is not None:
+            # A message that is not understood is refused here, as is a video without frames.
+            _ = self.given
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any], **about: Any) -> "Example":
@@ -105,10 +108,8 @@ class Example:
             raise InvalidInput(
                 "inputs are given by name, such as {'image': picture, 'question': text}"
             )
-        if set(inputs) <= {"image", "question"} and kind_of(inputs.get("image", "")) != "video":
+        if _is_short(inputs):
             return cls(**inputs, **about)
-        for name, value in inputs.items():
-            kind_of(value, name)
         return cls(inputs=dict(inputs), **about)
 
     @property
@@ -153,6 +154,26 @@ class Example:
         if self.masks is None or not self.about:
             return None
         return np.asarray(np.asarray(self.masks)[list(self.about)].any(axis=0))
+
+
+def _is_short(inputs: Mapping[str, Any]) -> bool:
+    """Whether inputs are one picture, one question or both; a row or a video may have their names too."""
+    if not set(inputs) <= {"image", "question"}:
+        return False
+    question = inputs.get("question")
+    is_text = isinstance(question, str) or kind_of(question, "question") == "other"
+    return is_text and kind_of(inputs.get("image"), "image") not in ("table", "video")
+
+
+def _check_names(inputs: Any) -> None:
+    """Refuses inputs that are not given by name."""
+    if not isinstance(inputs, Mapping):
+        raise InvalidInput(
+            f"inputs are given by name, such as {{'image 1': picture}}, not as {type(inputs).__name__}"
+        )
+    strange = [name for name in inputs if not isinstance(name, str) or not name.strip()]
+    if strange:
+        raise InvalidInput(f"an input is named by text, not by {strange[0]!r}; give its name")
 
 
 def kind_of(value: Any, name: str = "input") -> Kind:

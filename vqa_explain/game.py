@@ -1,9 +1,10 @@
 """The combinatorial view: parts of the inputs are players, and any set of them has a score."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -106,14 +107,15 @@ class Players:
 
     @property
     def input_pairs(self) -> list[tuple[str, str]]:
-        """Pairs of inputs whose players can be paired, the later input first.
-
-        Inputs that have a player in common are no pair: nothing is to be said of a player with itself.
-        """
-        numbers = {name: set(one.numbers.tolist()) for name, one in self.of.items()}
-        names = [name for name, mine in numbers.items() if mine]
-        pairs = [(later, name) for i, name in enumerate(names) for later in names[i + 1 :]]
-        return [(one, other) for one, other in pairs if numbers[one].isdisjoint(numbers[other])]
+        """Pairs of inputs whose players can be paired, the later input first; no player is paired with itself."""
+        names: list[str] = []
+        known: set[int] = set()
+        for name, one in self.of.items():
+            # Frames of a block have the same players: the first of them stands for all.
+            if not known.issuperset(one.numbers.tolist()):
+                names.append(name)
+            known.update(one.numbers.tolist())
+        return [(later, name) for i, name in enumerate(names) for later in names[i + 1 :]]
 
     def pairs(self, first: str, second: str) -> Pairs:
         """(A · B, 2) the players of every pair of two inputs, row by row."""
@@ -160,14 +162,15 @@ def make_players(encoded: Encoded, divided: Mapping[str, Any] | None = None) -> 
     """
     of: dict[str, InputPlayers] = {}
     count, blocks = 0, _BlockNumbers()
-    every = by_input(divided or {}, encoded.inputs, "the division")
-    for one in encoded.inputs:
-        asked = every.get(one.name)
+    divisions = by_input(divided or {}, encoded.inputs, "the divisions")
+    for number, one in enumerate(encoded.inputs):
+        asked = divisions.get(one.name)
         spans = asked if isinstance(asked, Blocks) else None
         division = one.divide(asked if spans is None else spans.regions)
         numbers = np.arange(count, count + division.count)
-        if spans is not None and not one.fixed:
-            numbers = blocks.numbers(one, spans, division, count)
+        if spans is not None:
+            place = sum(other.group == one.group for other in encoded.inputs[:number])
+            numbers = blocks.numbers(one, spans, division, place, count)
         of[one.name] = InputPlayers(division, numbers)
         count = max(count, int(numbers.max(initial=-1)) + 1)
     if not count:
@@ -179,10 +182,19 @@ class _BlockNumbers:
     """Players' numbers where frames in a row share them."""
 
     def __init__(self) -> None:
-        self._begun: dict[str, tuple[int, np.ndarray, Division]] = {}
+        self._begun: dict[tuple[str, int, int], tuple[np.ndarray, Division]] = {}
 
-    def numbers(self, one: Input, blocks: Blocks, division: Division, fresh: int) -> np.ndarray:
-        """The numbers of a frame's players: those of the frame before, or new ones from `fresh`.
+    def numbers(
+        self, one: Input, blocks: Blocks, division: Division, place: int, fresh: int
+    ) -> np.ndarray:
+        """The numbers of a frame's players: those of its block, or new ones from `fresh`.
+
+        Args:
+            one: the frame.
+            blocks: what was asked.
+            division: the frame's own.
+            place: its number in the video, from 0. Frames that are fixed count, for blocks span frames in a row.
+            fresh: the first number that no player has.
 
         Raises:
             InvalidInput: the input is no frame of a video, or its division is another than that of the frame before.
@@ -191,25 +203,29 @@ class _BlockNumbers:
             raise InvalidInput(
                 f"blocks span frames of a video, and input {one.name!r} is a picture alone; divide it by regions"
             )
-        if not isinstance(blocks.frames, int) or blocks.frames < 1:
-            raise InvalidInput(f"a block spans at least 1 frame, not {blocks.frames!r}")
-        done, numbers, before = self._begun.get(one.group, (0, np.empty(0, int), division))
-        if done % blocks.frames == 0:
-            numbers = np.arange(fresh, fresh + division.count)
-        elif not _alike(before, division):
+        whole = isinstance(blocks.frames, Integral) and not isinstance(blocks.frames, bool)
+        if not whole or blocks.frames < 1:
             raise InvalidInput(
-                f"blocks need frames that are divided alike, and {one.name!r} is divided otherwise than the frame "
-                f"before it; give a grid, such as Blocks({blocks.frames}, 4)"
+                f"a block spans at least 1 frame, a whole number of them, not {blocks.frames!r}"
             )
-        self._begun[one.group] = (done + 1, numbers, division)
+        if one.fixed:
+            return np.empty(0, dtype=int)
+        new = np.arange(fresh, fresh + division.count)
+        span = int(blocks.frames)
+        block = (one.group, span, place // span)
+        numbers, first = self._begun.setdefault(block, (new, division))
+        if not _alike(first, division):
+            raise InvalidInput(
+                f"blocks need frames that are divided alike, and {one.name!r} is divided in another way than the "
+                f"frames before it; give a grid, such as Blocks({span}, 4)"
+            )
         return numbers
 
 
 def _alike(one: Division, other: Division) -> bool:
-    """Whether two divisions have the same players in the same places; places are compared where shapes agree."""
-    if one.count != other.count or one.owner.shape != other.owner.shape:
-        return one.count == other.count
-    return np.array_equal(one.owner, other.owner)
+    """Whether two frames are divided alike: with the same regions, where they have one shape."""
+    same = one.owner.shape != other.owner.shape or np.array_equal(one.owner, other.owner)
+    return one.count == other.count and same
 
 
 def called_inputs(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
@@ -231,10 +247,14 @@ def with_players(encoded: Encoded, only: str | Sequence[str] | None) -> Encoded:
     """The example, of whose inputs only those that are named, by name, group or kind, have players.
 
     Raises:
-        InvalidInput: a name is no input's.
+        InvalidInput: a name is no input's, or they are no list of names.
     """
     if only is None:  # as the model says
         return encoded
+    if not isinstance(only, str | Iterable):
+        raise InvalidInput(
+            f"players= names inputs, such as ['question'], and {only!r} is no list of names"
+        )
     inputs = encoded.inputs
     wanted: set[str] = set()
     for called in [only] if isinstance(only, str) else only:

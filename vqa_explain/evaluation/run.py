@@ -25,7 +25,6 @@ from vqa_explain.evaluation.stamps import PICTURES, code_stamps, versions
 from vqa_explain.evaluation.store import EXAMPLES, Store
 from vqa_explain.examples import Example, is_readable
 from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS, explain
-from vqa_explain.features.base import inputs_called
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, check_support
 from vqa_explain.metrics import read_metric
@@ -208,7 +207,8 @@ def _check_players(metric: Metric, model: Model) -> None:
     called = getattr(metric, "players", ALL)
     if called in (ALL, *PLAYERS_THAT_NEED) or getattr(model, "open_inputs", False):
         return
-    if not inputs_called(model.features, called):
+    known = {call for feature in model.features for call in (feature.name, feature.kind)}
+    if called not in known:
         names = [ALL, *(feature.name for feature in model.features)]
         raise unknown(f"input in players of metric {registry.text_of(metric)!r}:", called, names)
 

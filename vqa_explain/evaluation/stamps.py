@@ -117,13 +117,25 @@ def row_stamp(example: Example, pictures: str = "time") -> Stamp:
     e = example
     texts = [(one.name, one.value) for one in e.given if isinstance(one.value, str)]
     # One question is the usual case; a path is a text too, and its file is read below.
-    said = e.question if e.inputs is None and e.messages is None else texts
+    short = e.inputs is None and e.messages is None
+    said = e.question if short else (texts, _arrangement(e))
     others = [_input(one, pictures) for one in e.given if one.kind != TextPart.kind]
     return {
         "question": digest(repr((said, e.answer, tuple(e.answers), e.id, e.family))),
         "picture": digest(*others, _array(e.features), _array(e.boxes)),
         "truth": digest(_array(e.masks), repr((tuple(e.about), tuple(map(tuple, e.decisive))))),
     }
+
+
+def _arrangement(example: Example) -> list[Any]:
+    """In which order, under which names and in which turns the inputs are given: a prompt depends on these too."""
+    inputs = [(one.name, one.kind, one.turn, one.role) for one in example.given]
+    # Templates may read more of a message than its role and content, such as who speaks.
+    more = [
+        sorted((str(key), repr(held)) for key, held in message.items() if key != "content")
+        for message in example.messages or ()
+    ]
+    return [inputs, more]
 
 
 def _input(given: Given, pictures: str) -> str:

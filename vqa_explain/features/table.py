@@ -55,7 +55,7 @@ class TableFeature(Feature):
         """Each column is a player, or each of the groups asked for; columns in none are their own.
 
         Raises:
-            InvalidInput: a column is unknown, or in two groups.
+            InvalidInput: a column is unknown, or in two groups, or a group is empty.
         """
         groups = self._groups(content.columns, asked)
         owner = np.empty(len(content.columns), dtype=int)
@@ -70,7 +70,7 @@ class TableFeature(Feature):
             raise InvalidInput(
                 f"columns are divided by a list of columns, or of lists of columns, not {str(asked)[:60]!r}"
             )
-        groups = [(one,) if isinstance(one, str) else tuple(one) for one in asked]
+        groups = [self._group(one) for one in asked]
         named = [column for group in groups for column in group]
         for column in named:
             if column not in columns:
@@ -80,6 +80,16 @@ class TableFeature(Feature):
         groups += [(column,) for column in columns if column not in named]
         numbers = [tuple(columns.index(column) for column in group) for group in groups]
         return tuple(sorted(numbers))
+
+    def _group(self, asked: Any) -> tuple[str, ...]:
+        """The columns of one player."""
+        if isinstance(asked, str):
+            return (asked,)
+        if not isinstance(asked, Sequence) or not asked:
+            raise InvalidInput(
+                f"a player of {self.name!r} is a column, or a list of columns, not {str(asked)[:60]!r}"
+            )
+        return tuple(asked)
 
     def carry(self, content: Row, found: Found) -> TablePart:
         """The values of columns as people know them."""

@@ -43,8 +43,8 @@ def matched(example: Example, features: Sequence[Feature], name: str) -> dict[st
         feature = _feature_for(one, features, short=example.inputs is None)
         if feature is None:
             raise InvalidInput(_of_extra(one, features, name))
-        # What a value of another kind is, only the model knows.
-        if feature.kind in NOUNS and feature.kind != one.kind:
+        # Of other kinds the model knows itself.
+        if feature.kind in NOUNS and not _is_of_kind(one, feature, short=example.inputs is None):
             raise InvalidInput(_of_other_kind(one, feature, name))
         found[feature.name] = one.value
     missing = [feature for feature in features if feature.name not in found]
@@ -77,6 +77,12 @@ def _feature_for(one: Given, features: Sequence[Feature], short: bool) -> Featur
 def _noun_of(one: Given) -> str:
     """What an example gives, for messages."""
     return NOUNS.get(one.kind) or f"a value of type {type(one.value).__name__}"
+
+
+def _is_of_kind(one: Given, feature: Feature, short: bool) -> bool:
+    """Whether the value suits the model's input; in the short form, a text stands for a picture's path or itself."""
+    itself = short and feature.kind == TextFeature.kind and isinstance(one.value, str)
+    return itself or feature.kind == one.kind
 
 
 def _listed(features: Sequence[Feature]) -> str:

@@ -59,16 +59,25 @@ class Columns:
                 f"column {column!r} of {what} holds {own!r}, which is no number; give a number, or name the "
                 f"column's values in categories="
             )
-        if not np.isfinite(float(own)):
+        try:
+            number = float(own)
+        except OverflowError:  # a whole number beyond all floats
+            number = float("inf")
+        if not np.isfinite(number):
             raise InvalidInput(
-                f"column {column!r} of {what} holds {own!r}, and must hold a finite number; fill it in first"
+                f"column {column!r} of {what} holds {str(own)[:40]}, and must hold a finite number; fill it in first"
             )
-        return float(own)
+        return number
 
     def _place(self, column: str, value: Any, what: str) -> int:
         """The place of a category in its column's list; True is not the same as 1."""
         for place, known in enumerate(self.categories[column]):
-            if known == value and isinstance(known, bool) == isinstance(value, bool):
+            # What is no single value, such as an array, equals no category.
+            if (
+                np.ndim(value) == 0
+                and known == value
+                and isinstance(known, bool) == isinstance(value, bool)
+            ):
                 return place
         raise unknown(f"category in column {column!r} of {what}:", str(value), self._told(column))
 
@@ -85,8 +94,14 @@ def as_row(row: Any, what: str) -> Mapping[str, Any]:
     """A row as a mapping {column: value}.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is none, or it has a column twice.
     """
+    if hasattr(row, "columns") and hasattr(row, "iloc"):
+        raise InvalidInput(
+            f"{what} must be one row, and a DataFrame is a table; give one of its rows, such as frame.iloc[0]"
+        )
+    if not getattr(getattr(row, "index", None), "is_unique", True):
+        raise InvalidInput(f"{what} has a column twice; give each column one value")
     found = row if isinstance(row, Mapping) or not hasattr(row, "to_dict") else row.to_dict()
     if not isinstance(found, Mapping):
         raise InvalidInput(
@@ -116,6 +131,10 @@ def read_columns(names: Any, categories: Any) -> Columns:
     twice = next((one for one in names if list(names).count(one) > 1), None)
     if twice is not None:
         raise InvalidInput(f"column {twice!r} is named twice; name each column once")
+    if not isinstance(categories, Mapping | None):
+        raise InvalidInput(
+            f"categories= is a mapping {{column: values}}, not {type(categories).__name__}"
+        )
     kinds: dict[str, tuple[Any, ...]] = {}
     for column, known in dict(categories or {}).items():
         if column not in names:
@@ -124,8 +143,16 @@ def read_columns(names: Any, categories: Any) -> Columns:
             raise InvalidInput(
                 f"the categories of column {column!r} are a list of at least two values, not {str(known)[:60]!r}"
             )
-        kinds[column] = tuple(known)
+        kinds[column] = _different(column, known)
     return Columns(tuple(names), kinds)
+
+
+def _different(column: str, known: Sequence[Any]) -> tuple[Any, ...]:
+    """The categories of a column, if they differ: of two that are equal, nobody knows which number is meant."""
+    for place, one in enumerate(known):
+        if any(one == other and type(one) is type(other) for other in known[:place]):
+            raise InvalidInput(f"column {column!r} has category {one!r} twice; name each once")
+    return tuple(known)
 
 
 def read_baseline(baseline: Any, columns: Columns) -> np.ndarray:
@@ -151,6 +178,8 @@ def read_background(background: Any, columns: Columns) -> np.ndarray:
     Raises:
         InvalidInput: it has no rows, or one that cannot be read.
     """
+    if not getattr(getattr(background, "columns", None), "is_unique", True):
+        raise InvalidInput("the background set has a column twice; give each column once")
     rows = background.to_dict("records") if hasattr(background, "columns") else background
     if isinstance(rows, str | Mapping) or not hasattr(rows, "__iter__"):
         raise InvalidInput(
