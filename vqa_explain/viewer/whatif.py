@@ -16,7 +16,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explaining import at_token
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.base import Division, Input, Present, undivided
+from vqa_explain.features.base import Division, Input, Present, inputs_called, undivided
 from vqa_explain.features.parts import Part, PicturePart, TextPart
 from vqa_explain.features.regions import numbered
 from vqa_explain.game import make_players, with_players
@@ -64,7 +64,9 @@ def changed(
     target = _target(model, encoded, explanation)
     scored = _scored(model, encoded, explanation, target)
     seed = int(explanation.provenance.get("seed", 0))
-    away = _in_every_input(encoded, away, divided or {})
+    # A viewer says how every kind is divided; the example may lack some.
+    divided = {k: v for k, v in (divided or {}).items() if inputs_called(encoded.inputs, k)}
+    away = _in_every_input(encoded, away, divided)
     changes, after_all, used = [], [], []
 
     def scores(of: Encoded, absence: _Absence) -> Tensor:
@@ -72,7 +74,7 @@ def changed(
         return in_float64(model.coalition_scores(of, absence.present, absence.fills, seed))
 
     for fills in explained_fills(model, encoded, explanation):
-        absence = _absence(model, encoded, explanation, away, fills, divided or {})
+        absence = _absence(model, encoded, explanation, away, fills, divided)
         with torch.no_grad():
             whole = scores(encoded, absence)
             explained = whole if scored is encoded else scores(scored, absence)
@@ -94,16 +96,16 @@ def changed(
 def _in_every_input(
     encoded: Encoded, away: Mapping[str, Sequence[int]], divided: Mapping[str, Any]
 ) -> dict[str, list[int]]:
-    """The same players in all inputs that they span, as blocks span frames of a video."""
-    players = make_players(encoded, divided)
-    of = players.of
-    if len(players) == sum(len(one.numbers) for one in of.values()):
-        return {name: list(some) for name, some in away.items()}
-    gone = {int(of[name].numbers[number]) for name, some in away.items() for number in some}
-    return {
-        name: np.flatnonzero(np.isin(one.numbers, sorted(gone))).tolist()
-        for name, one in of.items()
-    }
+    """The same players in all frames that they span, as blocks span frames of a video."""
+    found = {name: list(some) for name, some in away.items()}
+    frames = [one.name for one in encoded.inputs if one.group]
+    if not any(found.get(name) for name in frames):
+        return found
+    of = make_players(encoded, divided).of
+    gone = {int(of[name].numbers[number]) for name in frames for number in found.get(name, ())}
+    for name in frames:
+        found[name] = np.flatnonzero(np.isin(of[name].numbers, sorted(gone))).tolist()
+    return found
 
 
 def asked(model: Model, example: Example, question: str) -> dict[str, Any]:
