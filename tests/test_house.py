@@ -13,7 +13,7 @@ OF_ANY_KIND = (
     "methods",
     "games",
     "game.py",
-    "batches.py",
+    "_batches.py",
     "explaining.py",
     "explanation.py",
     "evaluation",

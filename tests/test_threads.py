@@ -10,8 +10,8 @@ import torch
 from conftest import LINEAR_ALGEBRA, linear_algebra_threads
 
 import vqa_explain as vx
+from vqa_explain._threads import one_thread
 from vqa_explain.models.classifier import ClassifierModel
-from vqa_explain.threads import one_thread
 
 
 @pytest.fixture(autouse=True)

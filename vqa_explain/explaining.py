@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from vqa_explain import registry
+from vqa_explain._memory import must_fit
+from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example, check_readable
@@ -25,7 +27,6 @@ from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
 from vqa_explain.game import Players, make_players, with_players
 from vqa_explain.games.progress import Progress
-from vqa_explain.memory import must_fit
 from vqa_explain.methods import create
 from vqa_explain.methods.base import (
     Attribution,
@@ -50,7 +51,6 @@ from vqa_explain.target import (
     find_answer,
     matching_answers,
 )
-from vqa_explain.threads import quiet_linear_algebra
 from vqa_explain.units import unit_of
 
 # What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.

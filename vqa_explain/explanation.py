@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vqa_explain import colors, explanation_file
+from vqa_explain import _explanation_file as explanation_file
+from vqa_explain import colors
+from vqa_explain._explanation_file import JOINT, PART, array_name, arrays_of
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.explanation_file import JOINT, PART, array_name, arrays_of
 from vqa_explain.features.parts import (
     JointValues,
     Part,

@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vqa_explain.batches import Batches
+from vqa_explain._batches import Batches
+from vqa_explain._precision import in_float64
+from vqa_explain._shapes import Pairs, PlayerValues, Scores
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
 from vqa_explain.features.base import Division, Input, Present, by_input, inputs_called
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
-from vqa_explain.precision import in_float64
-from vqa_explain.shapes import Pairs, PlayerValues, Scores
 from vqa_explain.target import Target
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from torchvision import transforms
 
 import vqa_explain as vx
-from vqa_explain.explanation_file import _checksum
+from vqa_explain._explanation_file import _checksum
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.viewer.export import article, page

@@ -13,8 +13,8 @@ from rich.console import Console
 
 import vqa_explain as vx
 from vqa_explain import colors
+from vqa_explain._explanation_file import _checksum
 from vqa_explain.explanation import Explanation
-from vqa_explain.explanation_file import _checksum
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.classifier import ClassifierModel

@@ -17,6 +17,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from vqa_explain._memory import lacks_memory
+from vqa_explain._precision import in_float64
+from vqa_explain._threads import one_thread
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.jobs import can_be_indexed
 from vqa_explain.evaluation.stamps import Stamp, digest, settings_of
@@ -24,14 +27,11 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.game import Game, make_players
-from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Model, OpenModel, check_fills
 from vqa_explain.models.checking import ANSWERS, SCRIPTS, SIZES, trial_values
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
-from vqa_explain.precision import in_float64
 from vqa_explain.target import Target
-from vqa_explain.threads import one_thread
 
 # What a stamp is of → how a message calls it.
 BEHAVIOR = {

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vqa_explain import plugins
+from vqa_explain._threads import one_thread
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.judging import ERROR, Judge, Row, said, table_of
 from vqa_explain.evaluation.plan import Plan
@@ -21,7 +22,6 @@ from vqa_explain.examples import Example
 from vqa_explain.metrics.additive import Emap, row_of_grid, stacked_scores
 from vqa_explain.metrics.base import Metric, credits_of, held_by_example, lacking
 from vqa_explain.models.base import Model
-from vqa_explain.threads import one_thread
 
 # Parts of the grid: a question's mean over pictures, its own pair, what each answer is worth, a picture's sum over
 # questions; and a row that is left out.

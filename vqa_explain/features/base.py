@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vqa_explain._precision import in_float64
+from vqa_explain._shapes import PlayerValues
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.parts import Part
-from vqa_explain.precision import in_float64
-from vqa_explain.shapes import PlayerValues
 
 # The owner of elements that are present whoever is absent, as padding and special tokens are.
 ALWAYS = -1

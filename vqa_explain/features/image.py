@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.base import Division, Feature, Found, Windows
 from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
 from vqa_explain.features.parts import Part, PicturePart, RegionValue
 from vqa_explain.features.regions import Regions, divide, grid_regions, region_boxes
-from vqa_explain.precision import in_float64
 
 
 def _blur(pixels: Tensor, _seed: int) -> Tensor:

@@ -11,9 +11,9 @@ from math import comb
 import numpy as np
 from jaxtyping import Int
 
-from vqa_explain import shapes
+from vqa_explain import _shapes as shapes
+from vqa_explain._shapes import Coalitions, PairValues, PlayerValues, Scores
 from vqa_explain.games.progress import Progress
-from vqa_explain.shapes import Coalitions, PairValues, PlayerValues, Scores
 
 Score = Callable[[Coalitions], Scores]
 Order = Callable[[np.random.Generator], shapes.Order]  # a random order in which players arrive

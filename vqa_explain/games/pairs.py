@@ -6,6 +6,7 @@ from math import comb
 import numpy as np
 from jaxtyping import Float
 
+from vqa_explain._shapes import Coalitions, Pairs, PairValues, PlayerValues
 from vqa_explain.games import proxy
 from vqa_explain.games.estimators import (
     DRAWS_AT_ONCE,
@@ -19,7 +20,6 @@ from vqa_explain.games.estimators import (
     every_coalition,
     paired_draws,
 )
-from vqa_explain.shapes import Coalitions, Pairs, PairValues, PlayerValues
 
 
 def exact_interactions(score: Score, players: int, pairs: Pairs, index: str) -> PairValues:

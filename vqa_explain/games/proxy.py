@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vqa_explain.shapes import Pairs, PairValues, PlayerValues
+from vqa_explain._shapes import Pairs, PairValues, PlayerValues
 
 ODD, EVEN = (1, 3, 5), (0, 2, 4)
 MOST = 2000  # observations of one process; its cost grows with their cube

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from numpy.polynomial import legendre
 
-from vqa_explain.shapes import Scores
+from vqa_explain._shapes import Scores
 
 Rule = tuple[Scores, Scores]  # nodes (N,), ascending, and weights (N,)
 

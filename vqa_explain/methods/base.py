@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from vqa_explain import registry, units
-from vqa_explain.batches import Batches
+from vqa_explain._batches import Batches
+from vqa_explain._memory import HalvingBatches
+from vqa_explain._precision import in_float64
 from vqa_explain.cost import Cost
 from vqa_explain.errors import Unsupported
 from vqa_explain.features.base import Input, by_input
@@ -18,12 +20,10 @@ from vqa_explain.features.image import BLANKS, DROP, FILLS
 from vqa_explain.features.parts import JointValues
 from vqa_explain.game import Game, Players
 from vqa_explain.games.progress import Progress
-from vqa_explain.memory import HalvingBatches
 from vqa_explain.models.attending import Attention, Attentive, Stepwise, Streaming, Streams
 from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
-from vqa_explain.precision import in_float64
 from vqa_explain.target import Target
 
 T = TypeVar("T")

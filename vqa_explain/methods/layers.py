@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from vqa_explain import units
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, of_one, register_method
 from vqa_explain.methods.rules import guided
 from vqa_explain.models.attending import Stepwise
 from vqa_explain.models.maps import captured, channels_first, next_layer_of_shape
-from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 KIND = "none: activation maps do not add up to a score"

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vqa_explain import units
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_states, register_method
 from vqa_explain.models.attending import Attention, CrossLayer, SelfLayer
-from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 KIND = "none: attention does not add up to a score"

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 import torch
 
+from vqa_explain._memory import HalvingBatches
+from vqa_explain._precision import in_float64
 from vqa_explain.examples import Example
 from vqa_explain.features.image import ImageFeature
-from vqa_explain.memory import HalvingBatches
 from vqa_explain.metrics.base import NEITHER, register_metric
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
-from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 AT_ONCE = 32  # examples in a batch

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from vqa_explain._precision import in_float64
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.methods.base import Attribution
 from vqa_explain.metrics.base import (
@@ -18,7 +19,6 @@ from vqa_explain.metrics.base import (
     register_metric,
 )
 from vqa_explain.metrics.imputation import imputed
-from vqa_explain.precision import in_float64
 from vqa_explain.registry import parameter
 
 ORDERS = ("absolute", "signed")

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import NonFiniteScore, unknown
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
@@ -13,7 +14,6 @@ from vqa_explain.models.attending import Positions
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import network_held
-from vqa_explain.precision import in_float64
 from vqa_explain.target import KINDS, REAL, Answer
 
 Leaves = dict[str, Tensor]

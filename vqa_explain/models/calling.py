@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._memory import lacks_memory
+from vqa_explain._precision import equal_tensors
 from vqa_explain.errors import InvalidInput, VQAExplainError
-from vqa_explain.memory import lacks_memory
 from vqa_explain.models.network import open_layers
 from vqa_explain.models.recognizing import needed
-from vqa_explain.precision import equal_tensors
 
 log = logging.getLogger("vqa_explain")
 

@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._memory import lacks_memory
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput, OutOfMemory, Unsupported, VQAExplainError
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.image import ImageFeature, Picture
 from vqa_explain.features.text import TextFeature
-from vqa_explain.memory import lacks_memory
 from vqa_explain.models.base import Leaves, Model, OpenModel
 from vqa_explain.models.calling import FAILURES, quantized_layer
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.matching import matched
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.weights import places
-from vqa_explain.precision import in_float64
 
 log = logging.getLogger("vqa_explain")
 SIZES = ((48, 72), (80, 56))  # (H, W) of the pictures that are tried; neither is square

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._memory import lacks_memory
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
 from vqa_explain.features.image import ImageFeature
-from vqa_explain.memory import lacks_memory
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Leaves, check_finite, described
 from vqa_explain.models.calling import (

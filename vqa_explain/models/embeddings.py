@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._memory import lacks_memory
 from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.memory import lacks_memory
 from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.wording import words_replaced
 

@@ -9,13 +9,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._precision import equal_tensors
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import open_layers
 from vqa_explain.models.places import Grid, States, cells_in_sequence, channel_order, halvings
-from vqa_explain.precision import equal_tensors
 
 # Layers that keep channels on the second axis by their definition.
 CHANNELS_SECOND = (

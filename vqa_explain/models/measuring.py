@@ -18,10 +18,10 @@ import torch
 from scipy.ndimage import binary_erosion
 from torch import Tensor
 
+from vqa_explain._precision import equal_tensors, in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry, ScatteredGeometry
 from vqa_explain.features.regions import grid_regions
-from vqa_explain.precision import equal_tensors, in_float64
 
 # A picture (H, W, 3) uint8 → frames (1, C, H', W'), or whatever else shows it, such as tiles.
 Prepare = Callable[[np.ndarray], Sequence[Tensor]]

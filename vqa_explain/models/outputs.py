@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.precision import in_float64
 from vqa_explain.target import FIT, REAL
 
 # What users call them, and what `models.base.KINDS` does.

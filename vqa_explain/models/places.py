@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqa_explain._precision import in_float64
 from vqa_explain.features.regions import grid_regions
-from vqa_explain.precision import in_float64
 
 States = Callable[[Tensor], Tensor]  # pixels (B, C, H', W') → states (B, N, …) or maps
 

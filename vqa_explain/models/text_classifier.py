@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._memory import lacks_memory
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
 from vqa_explain.features.text import Text
-from vqa_explain.memory import lacks_memory
 from vqa_explain.models.attending import Attention, Positions
 from vqa_explain.models.base import Leaves, described, own_labels
 from vqa_explain.models.calling import FAILURES
@@ -27,7 +28,6 @@ from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import all_absent, read_question, stand_in, text_feature
-from vqa_explain.precision import in_float64
 
 # What such a network may take besides the text that this adapter does not give it.
 OTHER_INPUTS = (

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from vqa_explain._memory import lacks_memory
 from vqa_explain.errors import InvalidInput
-from vqa_explain.memory import lacks_memory
 
 log = logging.getLogger("vqa_explain")
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explaining import at_token
@@ -24,7 +25,6 @@ from vqa_explain.methods.base import alternatives, fills_in
 from vqa_explain.methods.noise import ANY
 from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
 from vqa_explain.models.encoded import Encoded
-from vqa_explain.precision import in_float64
 from vqa_explain.target import Target, find_answer
 
 TOP = 5

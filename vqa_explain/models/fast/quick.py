@@ -7,7 +7,7 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
-from vqa_explain.memory import lacks_memory
+from vqa_explain._memory import lacks_memory
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.fast.fused import Followed, Plan, available, follow, hooked
 from vqa_explain.models.weights import contents, places

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 from torch import nn
 
-from vqa_explain.memory import HalvingBatches, keep_freed_memory
+from vqa_explain._memory import HalvingBatches, keep_freed_memory
 from vqa_explain.models.base import Model, Sized
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
