@@ -43,15 +43,13 @@ PACKAGES = (
 _SHOWING = (
     "viewer",
     "training",
-    "plotting",
+    "figures",
+    "showing",
     "colors",
-    "colormaps",
-    "text_lines",
-    "cli",
-    "tables",
-    "demo",
+    "shell",
     "evaluation.page",
     "evaluation.charts",
+    "evaluation.gallery",
 )
 # These register everything; what one method needs is in its own module's imports.
 _REGISTERING = ("vqa_explain", "vqa_explain.methods", "vqa_explain.metrics")
