@@ -239,7 +239,7 @@ def called_inputs(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
         groups = [one.group for one in inputs if one.group]
         kinds = [one.kind for one in inputs]
         known = dict.fromkeys([*(one.name for one in inputs), *groups, *kinds])
-        raise unknown("input in players", called, known)
+        raise unknown("input in players", str(called), known)
     return names
 
 

@@ -127,7 +127,7 @@ def test_accuracy_without_a_modality_counts_people_as_accuracy_does(
     encoded = scenes_model.encode(example)
     leaves, fills = scenes_model.leaves(encoded), {"image": "constant", "question": "mask"}
     nothing = scenes_model.baselines(encoded, fills, 0)
-    absent = "image" if metric == "accuracy_without_image" else "text"
+    absent = "image" if metric == "accuracy_without_image" else "question"
     with torch.no_grad():
         said = scenes_model.labels[
             int(scenes_model.scores(encoded, {**leaves, absent: nothing[absent]}).argmax())

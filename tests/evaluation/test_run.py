@@ -333,7 +333,7 @@ def test_a_full_disk_names_the_shard_and_keeps_the_finished(
         ({"methods": ["shapley:budget"]}, "must be name=value"),
         ({"methods": [7]}, "a method is a name"),
         ({"metrics": ["deletions"]}, "did you mean 'deletion'"),
-        ({"metrics": ["deletion:players=words"]}, "choose one of: all, image, text"),
+        ({"metrics": ["deletion:players=words"]}, "choose one of: all, image, question"),
         ({"metrics": []}, "no metric is asked for"),
         ({"engine": "dask"}, "choose one of: local, ray"),
         ({"keep": ["everything"]}, "thing to keep"),

@@ -305,13 +305,14 @@ def named(feature: F, name: str) -> F:
     return replace(feature, name=name)
 
 
-def inputs_called(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
+def inputs_called(inputs: Sequence[Input], called: object) -> tuple[str, ...]:
     """The names of the inputs that a text means; () for none.
 
     That is the input of that name; or else the inputs of that group, or else those of that kind.
     """
-    if called in [one.name for one in inputs]:
-        return (called,)
+    exact = tuple(one.name for one in inputs if one.name == called)
+    if exact:
+        return exact
     grouped = tuple(one.name for one in inputs if one.group and one.group == called)
     return grouped or tuple(one.name for one in inputs if one.kind == called)
 
