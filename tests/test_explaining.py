@@ -175,7 +175,7 @@ def test_a_figure_that_cannot_be_drawn(
         ({"question": "   "}, "the question is empty"),
         ({"question": "?!…"}, "no words"),
         ({"question": 7}, "must be text"),
-        ({"question": None}, "give one"),
+        ({"question": None}, "'question' is missing; give a text"),
         ({"method": "shapely"}, "did you mean 'shapley'"),
         ({"method": "shapley", "budgte": 3}, "did you mean 'budget'"),
         ({"method": "shapley", "budget": 0}, "at least 1|from 1"),

@@ -110,7 +110,7 @@ def test_a_stopped_run_returns_what_it_has_when_asked_to(
     plain, calls = scenes_model.coalition_scores, []
 
     def stopped(*arguments: Any) -> torch.Tensor:
-        calls.extend(arguments[2])  # coalitions
+        calls.extend(arguments[1]["image"].players)  # coalitions
         if len(calls) > 2500:
             raise KeyboardInterrupt
         return plain(*arguments)

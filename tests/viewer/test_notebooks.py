@@ -205,7 +205,7 @@ def agreement(page: Any) -> Any:
 
 def expected_rank(python: Any) -> Any:
     """Spearman of the two explanations' players by the Python values, without ties."""
-    code = "[[part['value'] for part in e['regions'] + e['words']] for e in (viewer.shown, viewer.compared)]"
+    code = "[[one['value'] for part in e['parts'] for one in part['players']] for e in (viewer.shown, viewer.compared)]"
     one, other = python(code)
     return spearmanr(one, other).statistic
 
@@ -230,7 +230,7 @@ def test_two_methods_targets_models_or_examples_side_by_side(live: Any) -> None:
         assert text in agreement(page)
         rank = float(agreement(page).rsplit(": ", 1)[1].replace("−", "-"))
         assert rank == pytest.approx(expected_rank(python), abs=0.006)
-    assert python("viewer.compared['question']") == python("viewer.examples[2].question")
+    assert python("viewer.compared['heading']") == python("viewer.examples[2].question")
     first(page, "canvas").nth(2).hover()
     assert re.search(r"region \d+: .*; compared: [+−]", first(page, ".vx-said").inner_text())
     compare_with(page, python, "nothing")

@@ -383,10 +383,11 @@ def _family(architecture: str, name: str) -> Family:
     for family in FAMILIES.values():
         if family.serves(architecture):
             return family
-    known = "; ".join(f"{key} ({family.about})" for key, family in FAMILIES.items())
+    known = ", ".join(FAMILIES)
     raise InvalidInput(
-        f"model {name!r} is a {architecture}, which no adapter knows. Known are: {known}. For a network of your own "
-        "use vqa_explain.CustomModel, or for a classifier pass the nn.Module with transform= and labels="
+        f"model {name!r} is a {architecture}, which no adapter knows. Known are: {known} (see "
+        "`vqa-explain models`). For a network of your own use vqa_explain.CustomModel, or for a classifier "
+        "pass the nn.Module with transform= and labels="
     )
 
 
