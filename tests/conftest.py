@@ -22,12 +22,12 @@ from vqa_explain.models.vilt import ViltModel
 pytest.register_assert_rewrite("guard")  # so that it says what has changed
 
 
-CASES_OF_THE_FAST_LOOP = 2
+CASES_OF_THE_FAST_LOOP = 1
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test with many cases, the fast loop runs the first ones: the others are slow."""
+    """Of a test with many cases, the fast loop runs the first one: the others are slow."""
     taken: Counter[str] = Counter()
     for item in items:
         if item.get_closest_marker("slow") is not None:

@@ -98,6 +98,7 @@ def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: P
         (["frobnicate"], "frobnicate"),
     ],
 )
+@pytest.mark.slow
 def test_a_users_mistake_is_one_line_and_exit_code_2(
     picture: Path, arguments: list[str], message: str
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_inputs_are_given_by_name_and_fixed_where_they_are_no_players(picture: Path) -> None:
     """The same answer and values as of a picture and a question."""
     own = ("--method", "leave_one_out", "--regions", "3", "--json")
@@ -140,6 +142,7 @@ def test_inputs_are_read_as_people_type_them(picture: Path, tmp_path: Path) -> N
     assert column_groups("height+weight, age") == [["height", "weight"], ["age"]]
 
 
+@pytest.mark.slow
 def test_methods_and_models_are_listed() -> None:
     listed = json.loads(run("methods", "--json").stdout)
     assert {m["name"] for m in listed} >= {

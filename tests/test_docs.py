@@ -54,6 +54,7 @@ def test_a_notebook_is_kept_with_its_outputs_and_small(path: Path) -> None:
     assert str(ROOT) not in text
 
 
+@pytest.mark.slow
 def test_tables_are_those_of_the_code() -> None:
     done = subprocess.run(
         [sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True

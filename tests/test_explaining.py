@@ -259,6 +259,7 @@ def test_the_shipped_models_answer_as_their_cards_say(name: str) -> None:
     assert stated > 0.8
 
 
+@pytest.mark.slow
 def test_the_default_method_finds_regions_and_words_far_better_than_chance(
     scenes_model: ViltModel, capsys: pytest.CaptureFixture[str]
 ) -> None:

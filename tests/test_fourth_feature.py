@@ -298,6 +298,7 @@ def test_short_forms_name_the_inputs(model: SignalModel, short_form: str) -> Non
 METRICS = ("deletion", "insertion:players=signal", "infidelity", "sparseness", "accuracy")
 
 
+@pytest.mark.slow
 def test_a_run_over_it_resumes(model: SignalModel, tmp_path: Path) -> None:
     examples = [example(seed) for seed in range(4)]
     plan = ["leave_one_out", "saliency"], list(METRICS)
@@ -312,6 +313,7 @@ def test_a_run_over_it_resumes(model: SignalModel, tmp_path: Path) -> None:
         assert one == pytest.approx(other, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_deletion_is_the_area_that_plain_calls_give(model: SignalModel, tmp_path: Path) -> None:
     one = example(3)
     report = vx.evaluate(
@@ -365,6 +367,7 @@ def test_every_place_shows_it_as_bars(model: SignalModel, tmp_path: Path) -> Non
     assert payload(why, raw)["parts"][0]["kind"] == "signal"
 
 
+@pytest.mark.slow
 def test_a_page_in_a_browser_shows_it(model: SignalModel, tmp_path: Path) -> None:
     why = vx.explain(model, example(), method="shapley", budget=64)
     path = why.to_html(tmp_path / "page.html")

@@ -34,6 +34,7 @@ def coalitions_of(game: Game, count: int, seed: int = 0) -> np.ndarray:
     return rng.permutation(rows)[:count]
 
 
+@pytest.mark.slow
 def test_batches_give_the_scores_of_one_by_one_and_repeat_nothing(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:

@@ -173,6 +173,7 @@ def test_phrases_that_cannot_be_are_named(words: list[str] | str, message: str) 
         group_words(words, question, found, tokens)
 
 
+@pytest.mark.slow
 def test_several_targets_cost_one_pass_and_equal_single_ones(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
@@ -185,6 +186,7 @@ def test_several_targets_cost_one_pass_and_equal_single_ones(
         assert alone.words == one.words
 
 
+@pytest.mark.slow
 def test_a_function_of_the_scores_is_a_target(scenes_model: ViltModel, scene: vx.Example) -> None:
     yes, no = (scenes_model.labels.index(a) for a in ("yes", "no"))
 

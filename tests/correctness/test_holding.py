@@ -107,6 +107,7 @@ WRAPPERS: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @pytest.mark.parametrize("family", ["vilt", "clip", "llava", "vit"])
+@pytest.mark.slow
 def test_wrapped_models_are_explained_as_what_they_are(
     family: str, wrapper: str, made: Callable[..., Any], picture: np.ndarray
 ) -> None:
@@ -588,6 +589,7 @@ def rows_of(folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.slow
 def test_metrics_and_viewer_of_other_channels(
     channels: int, picture: np.ndarray, tmp_path: Path
 ) -> None:
@@ -693,6 +695,7 @@ def test_networks_of_a_fixed_batch(rows: int, method: str, picture: np.ndarray) 
 
 
 @pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.slow
 def test_custom_models_of_a_fixed_batch(rows: int, picture: np.ndarray) -> None:
     class Fixed(OwnVqa):
         def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -858,6 +861,7 @@ BLIND: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("kind", BLIND)
+@pytest.mark.slow
 def test_networks_without_gradients_are_not_given_maps_of_zeros(
     kind: str, picture: np.ndarray
 ) -> None:
@@ -993,6 +997,7 @@ HELD = {
 
 
 @pytest.mark.parametrize("kind", HELD)
+@pytest.mark.slow
 def test_no_method_needs_float64_of_a_device(
     kind: str, made: Callable[..., Any], picture: np.ndarray
 ) -> None:
@@ -1018,6 +1023,7 @@ def test_no_method_needs_float64_of_a_device(
 
 
 @pytest.mark.parametrize("kind", ["classifier", "custom", "vilt"])
+@pytest.mark.slow
 def test_no_metric_needs_float64_of_a_device(
     kind: str, made: Callable[..., Any], picture: np.ndarray, tmp_path: Path
 ) -> None:

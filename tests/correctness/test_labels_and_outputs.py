@@ -968,6 +968,7 @@ def test_layers_without_attention_are_named(
                 vx.explain(writing("qwen3_5"), noise_picture, QUESTION, layer=missing, **given)
 
 
+@pytest.mark.slow
 def test_the_mean_of_lengths_divides_by_the_tokens(
     folders: Callable[[str], Path], noise_picture: np.ndarray
 ) -> None:

@@ -90,6 +90,7 @@ VITS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("name", VITS)
+@pytest.mark.slow
 def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name: Any) -> None:
     """Neither the norm of its keys, whose heads look like channels, nor a square that happens to fit."""
     net = made(VITS[name])
@@ -191,6 +192,7 @@ class EndsElsewhere(EndsInPlace):
     ],
 )
 @pytest.mark.parametrize("method", ["grad_cam", "hires_cam"])
+@pytest.mark.slow
 def test_a_layer_is_read_before_what_changes_it_in_place(make: Any, path: str, method: str) -> None:
     net = made(make)
     size = (64, 80)

@@ -354,6 +354,7 @@ def test_the_error_of_a_score_that_seldom_changes_is_not_zero(
 
 
 @pytest.mark.parametrize("budget", [130, 600])
+@pytest.mark.slow
 def test_players_that_matter_have_no_smaller_errors_for_those_that_do_not(budget: int) -> None:
     """Of 30 players three make the score together, and have a third of it each (Shapley 1953)."""
 

@@ -224,6 +224,7 @@ def test_a_changed_method_does_not_run_the_others_again(
     assert found - trying == 7  # each example's answer, and no coalition of leave one out
 
 
+@pytest.mark.slow
 def test_a_picture_that_was_replaced_is_read_again_alone(
     folder: Path,
     model: vx.Model,
@@ -276,6 +277,7 @@ CHANGES: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("as_list", [True, False])
 @pytest.mark.parametrize("at", [0, 6, 70])
+@pytest.mark.slow
 def test_any_changed_row_is_computed_again_wherever_it_is(
     folder: Path, model: vx.Model, tmp_path: Path, change: str, as_list: bool, at: int
 ) -> None:
@@ -294,6 +296,7 @@ def test_any_changed_row_is_computed_again_wherever_it_is(
 
 @pytest.mark.parametrize("as_list", [True, False])
 @pytest.mark.parametrize(("before", "after"), [(4, 7), (7, 4), (6, 7), (7, 3), (3, 7)])
+@pytest.mark.slow
 def test_data_that_grew_or_shrank(
     folder: Path, model: vx.Model, tmp_path: Path, before: int, after: int, as_list: bool
 ) -> None:
@@ -326,6 +329,7 @@ def test_versions_that_changed_are_named_and_everything_is_computed_again(
     assert vx.Report(tmp_path / "run").plan.versions["torch"] == "99.0"
 
 
+@pytest.mark.slow
 def test_a_network_whose_code_changed_with_the_same_weights(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -717,6 +721,7 @@ CHANGED: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("what", CHANGED)
+@pytest.mark.slow
 def test_what_the_model_does_is_compared_whatever_holds_it(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: Any
 ) -> None:
@@ -934,6 +939,7 @@ def changed(before: Any, after: Any) -> set[Any]:
 
 
 @pytest.mark.parametrize("there", [True, False])
+@pytest.mark.slow
 def test_a_table_that_the_first_call_makes_is_compared(folder: Path, there: bool) -> None:
     """As one read from a file; the name is there with `None`, or is not there yet."""
 
@@ -1039,6 +1045,7 @@ MEMORIES: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("what", MEMORIES)
 @pytest.mark.parametrize("anew", [True, False])
+@pytest.mark.slow
 def test_what_a_layer_remembers_of_its_use_is_no_setting(
     folder: Path,
     tmp_path: Path,

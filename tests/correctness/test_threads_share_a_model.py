@@ -58,6 +58,7 @@ def values(why: vx.Explanation) -> np.ndarray:
 
 
 @on_all(("custom", "clip", "blip", "llava", "vilt", "lxmert", "qwen2_vl"))
+@pytest.mark.slow
 def test_two_explainers_at_once_give_what_each_gives_alone(
     family: Any, models: Callable[[str], Any], noise_picture: np.ndarray
 ) -> None:
@@ -84,6 +85,7 @@ def test_two_explainers_at_once_give_what_each_gives_alone(
     run_all(*(check(question) for question in questions * 2))
 
 
+@pytest.mark.slow
 def test_two_viewers_a_cell_and_an_evaluation_at_once(
     models: Callable[[str], Any], noise_picture: np.ndarray, tmp_path: Path
 ) -> None:

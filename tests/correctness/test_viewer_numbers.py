@@ -84,6 +84,7 @@ def test_several_baselines_are_averaged(linear: ClassifierModel, picture: np.nda
 
 
 @on_all()
+@pytest.mark.slow
 def test_leaving_one_out_foretells_what_is_measured(
     models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
 ) -> None:
@@ -119,6 +120,7 @@ def test_leaving_one_out_foretells_what_is_measured(
         {"image_fill": "noise", "seed": 11},
     ],
 )
+@pytest.mark.slow
 def test_target_score_division_and_seed_are_the_explanations(
     scenes_model: ViltModel, scene: vx.Example, asked: Any
 ) -> None:

@@ -314,6 +314,7 @@ def test_the_page_says_one_scale_only_where_it_holds(
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_what_python_sends_is_json(scenes_model: ViltModel) -> None:
     why = vx.explain(scenes_model, vx.load_dataset("scenes:test")[0], method="attention")
     json.dumps(sent_of(why, "a"), allow_nan=False)

@@ -55,6 +55,7 @@ def test_every_answer_follows_from_the_objects() -> None:
         assert answer_from_objects(scene) == scene.answer, scene
 
 
+@pytest.mark.slow
 def test_answers_are_balanced_within_each_family() -> None:
     for family in FAMILIES:
         counts = Counter(plan("train", i, families=(family,)).answer for i in range(1500))

@@ -49,6 +49,7 @@ def test_intervals_hold_the_mean_and_cover_it() -> None:
     assert mean_interval(np.array([3.0, 3.0])) == mean_interval(np.array([3.0, 3.0]))
 
 
+@pytest.mark.slow
 def test_the_frame_has_a_row_for_every_value(report: vx.Report) -> None:
     frame = report.frame()
     assert len(frame) == 12 * (2 + 3 * 3)
@@ -203,6 +204,7 @@ def test_metrics_are_listed() -> None:
     assert "lower" in one
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_report_says(report: vx.Report, tmp_path: Path) -> None:
     sys.path.insert(0, str(__import__("pathlib").Path(__file__).parents[1] / "viewer"))
     from browser import axe_problems, opened_browser, watched_page
@@ -224,6 +226,7 @@ def test_the_page_says_what_the_report_says(report: vx.Report, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_the_page_is_read_on_a_phone_and_in_the_dark(
     report: vx.Report, tmp_path: Path, scheme: str
 ) -> None:

@@ -81,6 +81,7 @@ def test_what_is_finished_is_not_done_again(
     same(first, second)
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_computed_again(scenes_model: ViltModel, tmp_path: Path) -> None:
     first = run(scenes_model, tmp_path)
     path = Store(tmp_path).shard_path("examples", 0)
@@ -162,6 +163,7 @@ class Fatal:
         return (self[i] for i in range(3))
 
 
+@pytest.mark.slow
 def test_the_thread_count_and_the_random_state_stay(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:
@@ -189,6 +191,7 @@ def test_values_are_those_of_explain(scenes_model: ViltModel, tmp_path: Path) ->
         np.testing.assert_allclose(kept.image, why.image, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_another_plan_in_the_folder_is_refused_with_the_difference(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:
@@ -225,6 +228,7 @@ def test_weights_and_buffers_that_change_places_are_another_model(name: str) -> 
     assert model_fingerprint(model) != before
 
 
+@pytest.mark.slow
 def test_a_second_run_at_the_same_time_is_told(scenes_model: ViltModel, tmp_path: Path) -> None:
     run(scenes_model, tmp_path)
     with (
@@ -235,6 +239,7 @@ def test_a_second_run_at_the_same_time_is_told(scenes_model: ViltModel, tmp_path
     run(scenes_model, tmp_path)
 
 
+@pytest.mark.slow
 def test_plans_that_cannot_be_read_are_refused(scenes_model: ViltModel, tmp_path: Path) -> None:
     run(scenes_model, tmp_path)
     path = tmp_path / "plan.json"
@@ -249,6 +254,7 @@ def test_plans_that_cannot_be_read_are_refused(scenes_model: ViltModel, tmp_path
         vx.Report(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_plan_survives_its_file(scenes_model: ViltModel, tmp_path: Path) -> None:
     run(scenes_model, tmp_path, regions=(4, 6))
     plan = read_plan(tmp_path / "plan.json")
@@ -303,6 +309,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_work(
         run(scenes_model, tmp_path / "file" / "run")
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_shard_and_keeps_the_finished(
     scenes_model: ViltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_arrays_as_pictures(values: Any) -> None:
 
 @drawn
 @given(thing=anything)
+@pytest.mark.slow
 def test_anything_as_a_picture(thing: Any) -> None:
     found = answered_or_refused(lambda: read_image(thing), "image|picture|URL")
     assert found is None or is_picture(found)
@@ -147,6 +148,7 @@ def test_anything_as_a_picture(thing: Any) -> None:
 @drawn
 @given(question=st.text(max_size=60))
 @example(question="\ud800 red?")
+@pytest.mark.slow
 def test_any_text_as_a_question(scenes_model: ViltModel, tmp_path: Path, question: Any) -> None:
     with unchanged(scenes_model.module, tmp_path, may_add=("why.vqax", "why.html")):
         why = answered_or_refused(
@@ -169,6 +171,7 @@ def test_anything_as_a_question(scenes_model: ViltModel, question: Any) -> None:
 
 @drawn
 @given(target=anything, contrast=anything)
+@pytest.mark.slow
 def test_anything_as_target_and_contrast(
     scenes_model: ViltModel, target: Any, contrast: Any
 ) -> None:
@@ -217,6 +220,7 @@ divisions = st.one_of(
 
 @drawn
 @given(asked=divisions)
+@pytest.mark.slow
 def test_anything_as_regions(scenes_model: ViltModel, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     with unchanged(scenes_model.module):
@@ -336,6 +340,7 @@ def folder_of_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @drawn
 @given(rows=st.lists(rows, min_size=1, max_size=3))
+@pytest.mark.slow
 def test_tables_of_anything(folder_of_tables: Path, rows: Any) -> None:
     """A row that cannot be read is its own trouble; a table that cannot be, is refused."""
     path = folder_of_tables / "table.json"
@@ -354,6 +359,7 @@ def test_tables_of_anything(folder_of_tables: Path, rows: Any) -> None:
 @drawn
 @given(field=st.sampled_from(["methods", "metrics", "seed", "shard", "limit", "regions", "words", "keep", "image_fill",
     "format", "model", "data", "hash"]), value=st.recursive(cells, lambda i: st.dictionaries(st.text(max_size=5), i, max_size=2)))  # fmt: skip
+@pytest.mark.slow
 def test_a_plan_of_anything(
     finished: tuple[vx.Report, Callable[[Path], vx.Report]], tmp_path: Path, field: Any, value: Any
 ) -> None:

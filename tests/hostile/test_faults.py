@@ -94,6 +94,7 @@ ACTS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("at", [1, 2, 3, 5])
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.slow
 def test_a_model_that_fails_at_its_nth_call(method: str, act: str, at: int) -> None:
     model = net()
 
@@ -137,6 +138,7 @@ FIT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fits", [1, 2, 3, 7, 50])
 @pytest.mark.parametrize("method", FIT)
+@pytest.mark.slow
 def test_batches_that_do_not_fit_are_made_smaller(method: str, fits: int) -> None:
     """The values do not depend on how much memory there is."""
     model, wanted = net(), None
@@ -202,6 +204,7 @@ def linear_run(out: Path, **more: Any) -> vx.Report:
     return vx.evaluate(model, data, out=out, **given)
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_shard_and_keeps_the_others(small_disk: Path, tmp_path: Path) -> None:
     said = refused(
         lambda: linear_run(small_disk / "run", keep=["explanations"]),
@@ -225,6 +228,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, out: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder(tmp_path: Path) -> None:
     code = f"import sys; sys.path[:0] = {sys.path!r}; import test_faults, time\n"
     code += "from vqa_explain.evaluation import run\nreal = run._collect\n"
@@ -243,6 +247,7 @@ def test_two_runs_in_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [-3600.0, -0.5, 1e9])
+@pytest.mark.slow
 def test_a_clock_that_goes_astray(
     scenes_model: ViltModel,
     scene: vx.Example,

@@ -93,6 +93,7 @@ def test_faithful_interactions_equal_those_of_shapiq_and_sum_to_the_change() -> 
 
 
 @pytest.mark.parametrize("index", ["banzhaf", "fsii"])
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say(index: str) -> None:
     score = random_game(3)
     truth = (

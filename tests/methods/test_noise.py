@@ -49,6 +49,7 @@ def test_smoothgrad_is_the_mean_and_vargrad_the_variance_of_captums_saliency(
     np.testing.assert_allclose(spread.image, np.var(images, 0, ddof=1), atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_smoothgrad_meets_captums_noise_tunnel(
     curved: ClassifierModel, picture: np.ndarray
 ) -> None:

@@ -117,6 +117,7 @@ def test_smooth_rise_is_the_authors(linear: ClassifierModel, picture: np.ndarray
     assert np.corrcoef(why.image.ravel(), theirs.ravel())[0, 1] > 0.98
 
 
+@pytest.mark.slow
 def test_smooth_rise_states_its_errors(linear: ClassifierModel, picture: np.ndarray) -> None:
     parts: dict[str, Any] = {
         "method": "rise",

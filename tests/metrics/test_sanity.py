@@ -95,6 +95,7 @@ def judged(
 
 
 @pytest.mark.parametrize("measure", ["spearman", "ssim"])
+@pytest.mark.slow
 def test_randomization_tells_saliency_from_edges(
     scenes_model: ViltModel, edges: type[Any], measure: str
 ) -> None:

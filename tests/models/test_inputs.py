@@ -133,6 +133,7 @@ def by_shap(background: np.ndarray) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 def test_a_table_alone_has_the_shapley_values_of_shap() -> None:
     np.testing.assert_allclose(
         told(table_model(baseline=0), method="shapley"), by_shap(np.zeros((1, 4))), atol=1e-5

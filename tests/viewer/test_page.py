@@ -312,6 +312,7 @@ def test_a_page_cannot_be_made_to_run_another_script(browser: Any, tmp_path: Pat
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("wide", [420, 1280])
+@pytest.mark.slow
 def test_axe_finds_nothing(browser: Any, tmp_path: Path, scheme: str, wide: int) -> None:
     with watched_page(
         browser, color_scheme=scheme, viewport={"width": wide, "height": 900}, bypass_csp=True
@@ -359,6 +360,7 @@ def test_twenty_explanations_take_less_than_five_megabytes(
     assert len(page_of(explained).encode()) < 5_000_000
 
 
+@pytest.mark.slow
 def test_view_makes_a_page_of_files(tmp_path: Path) -> None:
     import sys
 
@@ -420,6 +422,7 @@ def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(
             assert wrong == []
 
 
+@pytest.mark.slow
 def test_mean_scores_are_drawn_from_the_smallest_to_the_largest(
     browser: Any, tmp_path: Path
 ) -> None:
