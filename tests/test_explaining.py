@@ -52,6 +52,7 @@ def test_scores_are_logit_log_probability_and_probability(
     )
 
 
+@pytest.mark.slow
 def test_what_an_explanation_carries(why: vx.Explanation, scene: vx.Example) -> None:
     assert why.image.shape == scene.image.shape[:2]
     assert sum(why.share.values()) == pytest.approx(1)

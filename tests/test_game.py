@@ -48,6 +48,7 @@ def test_batches_give_the_scores_of_one_by_one_and_repeat_nothing(
         np.testing.assert_array_equal(together[:300], together[300:])
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_halved_and_the_work_goes_on(
     scenes_model: ViltModel, scene: vx.Example, monkeypatch: pytest.MonkeyPatch
 ) -> None:

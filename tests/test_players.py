@@ -138,6 +138,7 @@ def test_a_segmenters_labels_on_a_photograph_that_is_cropped() -> None:
         )
 
 
+@pytest.mark.slow
 def test_words_tokens_runs_and_phrases(scenes_model: ViltModel, scene: vx.Example) -> None:
     question = "What colour is the big circle?"  # "colour" and "big" are several tokens each
     encoded = scenes_model.encode(vx.Example(scene.image, question))

@@ -69,6 +69,7 @@ def fresh() -> type[Any]:
     return Fresh
 
 
+@pytest.mark.slow
 def test_a_new_file_is_found_and_nothing_else_is_edited(tmp_path: Path) -> None:
     copy = tmp_path / "vqa_explain"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "data"))

@@ -311,6 +311,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[vx.Report, vx.Repo
     return run(folder / "all"), run(folder / "bright", slice(12, None))
 
 
+@pytest.mark.slow
 def test_methods_are_compared_over_the_examples_that_all_of_them_have(
     uneven: tuple[vx.Report, vx.Report],
 ) -> None:
@@ -353,6 +354,7 @@ def test_what_no_method_could_look_at_failed_for_every_one(tmp_path: Path) -> No
     }
 
 
+@pytest.mark.slow
 def test_tables_and_pages_say_how_many_and_what_failed(
     uneven: tuple[vx.Report, vx.Report], tmp_path: Path
 ) -> None:

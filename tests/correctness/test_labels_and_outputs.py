@@ -683,6 +683,7 @@ def test_models_that_say_themselves_what_they_give_take_no_outputs(
             vx.load(folders(family), device="cpu", outputs="sigmoid")
 
 
+@pytest.mark.slow
 def test_answers_of_a_model_that_writes_are_kept_apart(
     models: Callable[[str], Any], noise_picture: np.ndarray
 ) -> None:

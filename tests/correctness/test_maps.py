@@ -440,6 +440,7 @@ def test_hires_cam_of_a_vision_transformer_is_no_rounding(name: str) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 5, 9])
+@pytest.mark.slow
 def test_hires_cam_of_a_question_is_the_same_in_float32_and_float64(index: int) -> None:
     scene = vx.load_dataset("scenes:test")[index]
     one, two = (

@@ -210,6 +210,7 @@ def test_modes_come_back_after_an_error(picture: np.ndarray) -> None:
     assert all(part.training for part in module.modules())
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_in_training_mode(noise_picture: np.ndarray) -> None:
     class Drops(type(network())):
         def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

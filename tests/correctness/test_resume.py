@@ -311,6 +311,7 @@ def test_data_that_grew_or_shrank(
     assert kept == {p.name for p in (tmp_path / "fresh" / "explanations").iterdir()}
 
 
+@pytest.mark.slow
 def test_versions_that_changed_are_named_and_everything_is_computed_again(
     folder: Path,
     model: vx.Model,
@@ -348,6 +349,7 @@ def test_a_network_whose_code_changed_with_the_same_weights(
     assert_as_made_anew(found, run(network(True), rows(folder), tmp_path / "fresh"))
 
 
+@pytest.mark.slow
 def test_a_report_reads_no_row_that_no_longer_holds(
     plugin: Any, folder: Path, model: vx.Model, tmp_path: Path
 ) -> None:
@@ -973,6 +975,7 @@ class ReadFrom:
 
 
 @pytest.mark.parametrize("what", HOLDERS)
+@pytest.mark.slow
 def test_a_value_that_a_layer_holds_for_other_words_is_compared(folder: Path, what: Any) -> None:
     build, data = HOLDERS[what], asking(folder, "is zebra")
     pixels, ids = torch.ones(1, 3, 8, 8), torch.tensor([[2, VOCABULARY["gnu"]]])

@@ -219,6 +219,7 @@ def test_a_run_of_which_every_example_failed_ends_with_1(
     assert "1 with an error" in error
 
 
+@pytest.mark.slow
 def test_the_shell_takes_a_budget_for_each_player(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -334,6 +334,7 @@ def test_an_evaluation_in_processes_while_a_viewer_works(
     same(beside.frame()["value"], alone.frame()["value"])
 
 
+@pytest.mark.slow
 def test_a_lock_does_not_keep_its_network_alive() -> None:
     network = Curved()
     with network_held(network):

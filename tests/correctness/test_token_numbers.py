@@ -207,6 +207,7 @@ NIGHT, DAY = (np.full((32, 48, 3), shade, np.uint8) for shade in (20, 235))
         (SquareAtNight, [(NIGHT, QUESTION), (NIGHT, SQUARE), (DAY, SQUARE)]),
     ],
 )
+@pytest.mark.slow
 def test_results_do_not_depend_on_what_was_asked_before(
     kind: type[Square] | type[OneWordOnly] | type[SquareAtNight],
     asked: list[tuple[np.ndarray, str]],
@@ -226,6 +227,7 @@ def test_results_do_not_depend_on_what_was_asked_before(
         assert "gradients" in model.capabilities
 
 
+@pytest.mark.slow
 def test_an_evaluation_gives_the_same_rows_in_any_order(tmp_path: Path) -> None:
     picture = np.random.default_rng(3).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     examples = [

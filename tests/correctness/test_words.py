@@ -171,6 +171,7 @@ def pairs_of(question: str) -> list[tuple[str, int]]:
     return list(zip(split_on_blanks(question), numbers_of(question), strict=True))
 
 
+@pytest.mark.slow
 def test_a_function_must_say_which_words_its_numbers_are_of(noise_picture: np.ndarray) -> None:
     question = "Is it 3.5 cm?"
     with pytest.raises(vx.InvalidInput, match="does not say which words"):

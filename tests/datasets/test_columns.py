@@ -239,6 +239,7 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_go_on(
         vx.explain(linear, list(data)[1], method="saliency")
 
 
+@pytest.mark.slow
 def test_a_table_can_be_evaluated(folder: Path, scenes_model: ViltModel, tmp_path: Path) -> None:
     example = vx.load_dataset("scenes:test")[0]
     Image.fromarray(example.image).save(folder / "a.png")

@@ -128,6 +128,7 @@ def test_a_run_compared_with_itself_differs_by_nothing(report: vx.Report) -> Non
     assert len(found.rows) == 2 + 3 * 3
 
 
+@pytest.mark.slow
 def test_runs_with_nothing_in_common_are_refused(
     report: vx.Report, scenes_model: ViltModel, tmp_path: Path
 ) -> None:
@@ -260,6 +261,7 @@ def test_the_page_is_read_on_a_phone_and_in_the_dark(
         assert axe_problems(page, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_metric_without_values_has_no_empty_chart(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:

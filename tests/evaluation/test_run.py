@@ -404,6 +404,7 @@ def test_a_method_that_the_model_lacks_is_refused(scenes_model: ViltModel, tmp_p
         run(scenes_model, tmp_path, methods=["guided_backprop"])
 
 
+@pytest.mark.slow
 def test_every_shard_says_whose_it_is(scenes_model: ViltModel, tmp_path: Path) -> None:
     report = run(scenes_model, tmp_path)
     for path in (tmp_path / "shards").iterdir():

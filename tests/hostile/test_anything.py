@@ -102,6 +102,7 @@ def is_picture(found: np.ndarray) -> Any:
 
 @drawn
 @given(content=st.sampled_from(FORMATS).flatmap(lambda kind: spoiled(pictured(kind))))
+@pytest.mark.slow
 def test_spoiled_pictures(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
@@ -125,6 +126,7 @@ KINDS = st.one_of(
 @given(
     values=arrays.arrays(KINDS, arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
 )
+@pytest.mark.slow
 def test_arrays_as_pictures(values: Any) -> None:
     before = values.copy()
     with unchanged():
@@ -165,6 +167,7 @@ def test_any_text_as_a_question(scenes_model: ViltModel, tmp_path: Path, questio
 
 @drawn
 @given(question=anything.filter(lambda one: not isinstance(one, str)))
+@pytest.mark.slow
 def test_anything_as_a_question(scenes_model: ViltModel, question: Any) -> None:
     refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "question")
 
@@ -247,6 +250,7 @@ def test_anything_as_regions(scenes_model: ViltModel, asked: Any) -> None:
         st.lists(st.tuples(st.integers(-3, 40), st.integers(-3, 40)), max_size=3),
     )
 )
+@pytest.mark.slow
 def test_anything_as_words(scenes_model: ViltModel, asked: Any) -> None:
     encoded = scenes_model.encode(vx.Example(PICTURE, QUESTION))
     units = answered_or_refused(
@@ -291,6 +295,7 @@ def saved(
 
 @drawn
 @given(data=st.data())
+@pytest.mark.slow
 def test_spoiled_explanation_files(saved: bytes, tmp_path: Path, data: Any) -> None:
     content = data.draw(spoiled(saved))
     path = tmp_path / "spoiled.vqax"

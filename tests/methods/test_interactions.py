@@ -136,6 +136,7 @@ def test_a_polynomial_is_found_exactly() -> None:
     np.testing.assert_allclose(found.values, [1, -0.5, 1, 0, 0, 1, -0.5, 0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_words_and_regions_of_a_scene(
     scenes_model: ViltModel, scene: vx.Example, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_gradient_shap_of_a_linear_model_is_exact_at_once(
     assert ours.error < 1e-5
 
 
+@pytest.mark.slow
 def test_gradient_shap_meets_integrated_gradients_of_captum(
     curved: ClassifierModel, picture: np.ndarray
 ) -> None:

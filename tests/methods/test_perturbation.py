@@ -44,6 +44,7 @@ def test_occlusion_equals_captum(
     np.testing.assert_allclose(ours.image, theirs[0, 0].numpy() / window**2, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_occlusion_of_words_equals_captum_feature_ablation(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:

@@ -136,6 +136,7 @@ def test_smooth_rise_states_its_errors(linear: ClassifierModel, picture: np.ndar
     assert 0.88 < np.mean(inside) <= 1
 
 
+@pytest.mark.slow
 def test_smooth_rise_values_words_too(scenes_model: ViltModel, scene: vx.Example) -> None:
     why = vx.explain(scenes_model, scene, method="rise", budget=400)
     assert all(w.error is not None and w.error > 0 for w in why.words)

@@ -50,6 +50,7 @@ def test_efficientnet_names_the_photographs(
     assert why.share == {"image": pytest.approx(1)}
 
 
+@pytest.mark.slow
 def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0: vx.Model) -> None:
     image = skimage.data.chelsea()
     why = vx.explain(lite0, image, method="leave_one_out", regions=4)
@@ -60,6 +61,7 @@ def test_an_attribution_lies_on_the_photograph_and_keeps_its_sum(lite0: vx.Model
     assert (why.labels[:, : left - 10] == -1).all()
 
 
+@pytest.mark.slow
 def test_occlusion_finds_the_cat_and_not_the_background(lite0: vx.Model) -> None:
     why = vx.explain(
         lite0,

@@ -43,6 +43,7 @@ def test_methods_work_on_it(noise_picture: np.ndarray, method: str) -> None:
         assert why.error < 0.05
 
 
+@pytest.mark.slow
 def test_text_may_be_a_vocabulary_a_tokenizer_or_a_function(noise_picture: np.ndarray) -> None:
     pieces = tokenizer(["<pad>", "<unk>"], pad_token="<pad>", unk_token="<unk>")
 

@@ -117,6 +117,7 @@ def test_a_module_with_its_processor_is_as_its_folder(
 
 
 @pytest.mark.parametrize("family", ["llava", "vilt", "vit"])
+@pytest.mark.slow
 def test_the_number_type_passes_through(
     folders: Callable[[str], Path],
     models: Callable[[str], Any],

@@ -106,6 +106,7 @@ def test_hooks_on_a_layers_parts_see_what_they_give(
         torch.testing.assert_close(output, x @ part.weight.T + part.bias, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_of_coalitions_equals_one_by_one(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:

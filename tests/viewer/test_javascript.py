@@ -20,6 +20,7 @@ def node(*arguments: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_pure_modules_pass_their_own_tests() -> None:
     done = node("--test", *sorted((HERE / "js").glob("*.test.mjs")))
     assert done.returncode == 0, done.stdout[-3000:]

@@ -340,6 +340,7 @@ def test_a_hover_paints_within_a_frame(browser: Any, tmp_path: Path) -> None:
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_twenty_explanations_take_less_than_five_megabytes(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:

@@ -220,6 +220,7 @@ def test_it_composes_with_other_widgets(scenes_model: ViltModel, data: list[Any]
         ("model", 1, 0, "saliency", None),
     ],
 )
+@pytest.mark.slow
 def test_what_is_set_beside_is_what_was_asked(
     scenes_model: ViltModel,
     data: list[Any],
