@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 from torch import nn
@@ -37,11 +38,16 @@ class Batches:
     def __init__(self, model: Model, encoded: Encoded) -> None:
         keep_freed_memory()
         self.limit = WIDEST.get(model.device.type, WIDEST_ELSEWHERE)
-        leaves = model.leaves(encoded).values()
-        self.first = max(2, self.limit // (WIDENING * max(leaf.nbytes for leaf in leaves)))
+        self._model, self._encoded = model, encoded
         # Bytes of the widest layer, for one whole example; 0 until measured.
         self.bytes = float(model.widest(encoded)) if isinstance(model, Sized) else 0.0
         self.fitting = HalvingBatches(model, MOST.get(model.device.type, MOST_ELSEWHERE))
+
+    @cached_property
+    def first(self) -> int:
+        """How many go through while the width is not measured; asked for only then, since leaves take time."""
+        leaves = self._model.leaves(self._encoded).values()
+        return max(2, self.limit // (WIDENING * max(leaf.nbytes for leaf in leaves)))
 
     def split(self, lengths: np.ndarray) -> Iterator[slice]:
         """Slices of the examples, sorted by `lengths` (N,), the shares of a whole one that each needs."""

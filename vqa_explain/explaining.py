@@ -36,7 +36,7 @@ from vqa_explain.methods.base import (
     check_support,
     for_players,
 )
-from vqa_explain.models.base import Model, OpenModel, check_finite
+from vqa_explain.models.base import Model, OpenModel, check_finite, has_open_inputs
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.matching import check_inputs
@@ -434,7 +434,7 @@ def _example(model: Model, image: Any, question: str | None) -> Example:
         )
     else:
         pictures = [one for one in model.features if one.kind == ImageFeature.kind]
-        if isinstance(image, str) and not pictures and not getattr(model, "open_inputs", False):
+        if isinstance(image, str) and not pictures and not has_open_inputs(model):
             raise InvalidInput(
                 f"model {model.name!r} takes no picture; write the text as question={image[:40]!r}"
             )

@@ -77,8 +77,7 @@ class Players:
     def spread(self, values: PlayerValues) -> dict[str, np.ndarray]:
         """Input name → values (…) of its elements: the values (P,) of players, each spread evenly over its elements."""
         return {
-            name: one.division.spread(values[one.numbers] * self._share(one))
-            for name, one in self.of.items()
+            name: one.division.spread(self.in_input(name, values)) for name, one in self.of.items()
         }
 
     def _share(self, one: InputPlayers) -> np.ndarray:

@@ -976,7 +976,7 @@ def on_device(model: Any) -> Any:
 
     def moved(example: vx.Example) -> Any:
         encoded = encode(example)
-        return encoded.with_pixels(encoded.pixels.as_subclass(Device))
+        return encoded.with_frames({encoded.image_name: encoded.pixels.as_subclass(Device)})
 
     model.encode = moved
     return model

@@ -361,5 +361,5 @@ def test_words_of_a_checkpoint_pass_the_embedding_alone(
         found = model.scores(
             one, {**model.leaves(one), "question": model.leaves(other)["question"]}
         )
-        expected = model.plain_scores(other.with_pixels(other.pixels.clone()))
+        expected = model.plain_scores(other.with_frames({other.image_name: other.pixels.clone()}))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)

@@ -38,7 +38,7 @@ from vqa_explain.metrics.base import (
     held_by_model,
     lacking,
 )
-from vqa_explain.models.base import Model
+from vqa_explain.models.base import Model, has_open_inputs
 from vqa_explain.models.families import FAMILIES
 
 ENGINES = ("local", "ray")
@@ -205,7 +205,7 @@ def _check_players(metric: Metric, model: Model) -> None:
         InvalidInput: its `players` names no input.
     """
     called = getattr(metric, "players", ALL)
-    if called in (ALL, *PLAYERS_THAT_NEED) or getattr(model, "open_inputs", False):
+    if called in (ALL, *PLAYERS_THAT_NEED) or has_open_inputs(model):
         return
     known = {call for feature in model.features for call in (feature.name, feature.kind)}
     if called not in known:

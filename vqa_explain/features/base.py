@@ -2,7 +2,7 @@
 
 A *feature* is a kind of input, such as pictures, texts or tables. An *input* is one picture, text or table of one
 example, and has a name. Methods, metrics and files know no kind: they ask the feature. A further kind of input is one
-more subclass of `Feature` with its `Part`, and a function that draws the part.
+more subclass of `Feature` with its `Part`, and a function to draw it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -168,6 +168,10 @@ class Feature:
     def length(self, content: Any) -> int:
         """The positions that the input takes in the network's sequence."""
         return int(np.prod(self.shape(content)))
+
+    def grid(self, content: Any) -> tuple[int, int] | None:
+        """(rows, columns) of the model's own cells, of inputs that have rows and columns as pictures do."""
+        return None
 
     def leaf_fills(self) -> tuple[str, ...]:
         """The fills that a leaf can show: all but those that take elements out of the network's sequence."""

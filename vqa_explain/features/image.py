@@ -168,9 +168,13 @@ class ImageFeature(Feature):
     def length(self, content: Picture) -> int:
         return content.grid[0] * content.grid[1]
 
+    def grid(self, content: Picture) -> tuple[int, int]:
+        return content.grid
+
     def collect(self, values: Tensor, largest: bool = False) -> np.ndarray:
-        found = in_float64(values)
-        return (found.amax(dim=1) if largest else found.sum(dim=1)).numpy()
+        if not largest:
+            return super().collect(values)
+        return in_float64(values).amax(dim=1).numpy()
 
     def windows(
         self,

@@ -98,8 +98,8 @@ def _states_of(task: Task, path: str) -> _States:
     """
     model, encoded = task.model, task.encoded
     activation, gradient = _layer(task, path)
-    planes = [one for one in encoded.inputs if len(one.shape) == 2]
-    names = frozenset(one.name for one in planes)
+    grids = {one.name: one.feature.grid(one.content) for one in encoded.inputs}
+    planes = [name for name, grid in grids.items() if grid is not None]
     if activation.ndim == 3:
         if len(planes) != 1:
             raise InvalidInput(
@@ -108,17 +108,18 @@ def _states_of(task: Task, path: str) -> _States:
             )
         activation = channels_first(model, encoded, path, activation)
         gradient = channels_first(model, encoded, path, gradient)
-        return _States(path, {planes[0].name: (activation, gradient)}, names)
+        return _States(path, {planes[0]: (activation, gradient)}, frozenset(planes))
     where = model.positions(encoded, len(activation), path)  # a sequence
     maps = {}
-    for one in encoded.inputs:
-        positions = where.of.get(one.name, np.empty(0, dtype=int))
+    for name, grid in grids.items():
+        positions = where.of.get(name, np.empty(0, dtype=int))
         if not len(positions):
             continue
-        own = where.grid or one.content.grid if one.name in names else (1, len(positions))
+        # What has no rows and columns, as a text, is one row.
+        own = (1, len(positions)) if grid is None else where.grid or grid
         states = [values[positions].T.unflatten(1, own) for values in (activation, gradient)]
-        maps[one.name] = (states[0], states[1])
-    return _States(path, maps, names & maps.keys())
+        maps[name] = (states[0], states[1])
+    return _States(path, maps, frozenset(planes) & maps.keys())
 
 
 @dataclass(frozen=True)

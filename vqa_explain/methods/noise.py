@@ -43,15 +43,18 @@ class _Spread:
         """One draw's values (…) by input."""
         self.count += 1
         for name, value in values.items():
-            mean = self.mean.get(name, value)
-            step = value - mean
-            self.mean[name] = mean + step / self.count
-            square = self.square.get(name, np.zeros_like(value))
-            self.square[name] = square + step * (value - self.mean[name])
-        sums = self.task.players.sums(values)
-        step = sums - self.of_players[0] if self.count > 1 else np.zeros_like(sums)
-        self.of_players[0] = self.of_players[0] + step / self.count if self.count > 1 else sums
-        self.of_players[1] += step * (sums - self.of_players[0])
+            before = self.mean.get(name, np.zeros_like(value)), self.square.get(name, 0.0)
+            self.mean[name], self.square[name] = self._moved(*before, value)
+        mean, square = self.of_players
+        self.of_players[:] = self._moved(mean, square, self.task.players.sums(values))
+
+    def _moved(
+        self, mean: np.ndarray, square: np.ndarray | float, value: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The mean and the sum of squares with one more value, the `count`-th."""
+        step = value - mean
+        moved = mean + step / self.count
+        return moved, square + step * (value - moved)
 
     def variance(self) -> dict[str, np.ndarray]:
         """Input name → (…) each element's variance."""

@@ -171,6 +171,11 @@ class OpenModel(Model, Protocol):
         ...
 
 
+def has_open_inputs(model: Model) -> bool:
+    """Whether a model takes any number of inputs: see `open_inputs` of `Model`."""
+    return bool(getattr(model, "open_inputs", False))
+
+
 def described(model: Model) -> str:
     """A model in one line: its name, family and device, what it takes and what it answers."""
     takes = ", ".join(feature.name for feature in model.features)

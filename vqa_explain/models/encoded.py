@@ -130,10 +130,6 @@ class Encoded:
             changed = changed.replaced(name, content)
         return changed
 
-    def with_pixels(self, pixels: Tensor) -> "Encoded":
-        """The same with another frame (1, C, H', W') of its one picture."""
-        return self.with_frames({self.image_name: pixels})
-
 
 def read_inputs(features: Sequence[Feature], *contents: Any) -> tuple[Input, ...]:
     """The inputs of a model that takes these features, in their order."""

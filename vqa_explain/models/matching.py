@@ -9,7 +9,7 @@ from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.models.base import Model
+from vqa_explain.models.base import Model, has_open_inputs
 
 # What each kind of input is called in messages.
 NOUNS = {
@@ -61,7 +61,7 @@ def check_inputs(model: Model, example: Example) -> None:
     Raises:
         InvalidInput: an input is missing, is none of the model's, or is of another kind.
     """
-    if not getattr(model, "open_inputs", False):
+    if not has_open_inputs(model):
         matched(example, model.features, model.name)
 
 

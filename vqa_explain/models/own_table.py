@@ -94,7 +94,7 @@ def as_row(row: Any, what: str) -> Mapping[str, Any]:
     """A row as a mapping {column: value}.
 
     Raises:
-        InvalidInput: it is none, or it has a column twice.
+        InvalidInput: it is no row of a table, or it has a column twice.
     """
     if hasattr(row, "columns") and hasattr(row, "iloc"):
         raise InvalidInput(

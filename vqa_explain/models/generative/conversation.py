@@ -84,7 +84,7 @@ class Conversation:
             behind: the name of a picture or video → a text to put behind it.
 
         Raises:
-            InvalidInput: the template refuses the messages; or there is none, and this is a chat.
+            InvalidInput: the template refuses the messages; or the processor has no template, which a chat needs.
         """
         texts, behind = texts or self.texts, behind or {}
         if getattr(processor, "chat_template", None):
