@@ -1,7 +1,7 @@
 """A kind of input that the package does not know: everything works on it, with no change to the package.
 
-The kind is a signal in time. What it takes is in this file: the feature, its part, a function that draws the part, and
-a model that reads signals.
+The kind is a signal in time. What it takes is in this file: the feature, its part, a function to draw it, and a
+model that reads signals.
 """
 
 import io

@@ -271,8 +271,8 @@ def read(kind: str, known: Mapping[str, type[Any]], asked: Any) -> Any:
 def _pairs(text: str) -> list[str]:
     """The parts between commas that are outside of lists and mappings.
 
-    >>> _pairs('steps=8,fills={"image": "blur", "question": "pad"}')
-    ['steps=8', 'fills={"image": "blur", "question": "pad"}']
+    >>> _pairs('steps=8,fills={"scan": "blur", "note": "pad"}')
+    ['steps=8', 'fills={"scan": "blur", "note": "pad"}']
     """
     return re.split(r",(?![^\[{]*[\]}])", text)
 

@@ -19,7 +19,7 @@ def register_output(what: str, module: str, function: str) -> None:
 
 
 def drawing(what: str) -> Callable[..., Any]:
-    """The function that draws "figure", "page", "fragment" or "widget".
+    """The function registered for "figure", "page", "fragment" or "widget".
 
     Raises:
         KeyError: nothing was registered for it.
@@ -42,7 +42,7 @@ def register_drawing(kind: str, place: Place) -> Callable[[F], F]:
 
     Args:
         kind: the kind of the part, such as "signal".
-        place: "figure", for a function that draws into matplotlib axes: (part, explanation, axes) → None; or "page",
+        place: "figure", for a function of matplotlib axes: (part, explanation, axes) → None; or "page",
             for one that gives HTML, whose texts it has escaped, for pages and notebooks without scripts:
             (part, explanation) → str.
 
@@ -62,5 +62,5 @@ def register_drawing(kind: str, place: Place) -> Callable[[F], F]:
 
 
 def drawing_of(kind: str, place: Place) -> Callable[..., Any] | None:
-    """The user's function that draws parts of that kind; `None` where there is none."""
+    """The user's drawing function for parts of that kind; `None` if none was registered."""
     return _of_kind.get((kind, place))

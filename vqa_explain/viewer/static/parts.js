@@ -155,7 +155,7 @@ export function partsView(told) {
   return { texts, pictures, legends: legends.node, show, draw, group: (name) => groups.get(name) };
 }
 
-/** The same of a compared explanation: its pictures stand beside those of the same name, its lists below. */
+/** The same of a compared explanation: each picture is next to the one of the same name, and its lists are below. */
 export function comparedView({ act, turn }) {
   const texts = el("div", { class: "vx-texts" });
   const legends = legendsView();
