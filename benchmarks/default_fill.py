@@ -1,11 +1,13 @@
 """Which fill keeps the answers most in distribution: the choice of a model's default.
 
-    python benchmarks/default_fill.py --each 4                                         # all fills: minutes
-    python benchmarks/default_fill.py --each 20 --pictures drop blur mean --words mask  # the best of them
+    python benchmarks/default_fill.py --each 4                                         # all fills:
+    minutes python benchmarks/default_fill.py --each 20 --pictures drop blur mean --words mask  #
+    the best of them
 
-On scenes the truth is known: while the objects and the words that decide are there, the answer stays. For random
-coalitions of everything else, each fill's accuracy and the mean log-probability of the true answer; higher is better.
-Differences to the first row are paired by question, with bootstrap 95 % intervals.
+On scenes the truth is known: while the objects and the words that decide are there, the answer
+stays. For random coalitions of everything else, each fill's accuracy and the mean log-probability
+of the true answer; higher is better. Differences to the first row are paired by question, with
+bootstrap 95 % intervals.
 """
 
 import argparse
@@ -40,7 +42,8 @@ def main() -> None:
             )
             truth = example.truth
             assert truth is not None
-            # Whatever holds the objects in question stays; counting and comparing need all objects to stay.
+            # Whatever holds the objects in question stays; counting and comparing need all objects
+            # to stay.
             assert example.masks is not None
             needed = np.unique(players.of["image"].division.owner[example.masks.any(axis=0)])
             words = decisive_words(vx.explain(model, example, method="saliency"), example)
@@ -73,7 +76,8 @@ def main() -> None:
         less = first - np.array(values)[:, 0]
         low, high = np.quantile(less[drawn].mean(axis=1), [0.025, 0.975])
         print(
-            f"| {image} | {text} | {accuracy:.3f} | {less.mean():.3f} [{low:.3f}, {high:.3f}] | {score:.3f} |"
+            f"| {image} | {text} | {accuracy:.3f} | {less.mean():.3f} [{low:.3f}, {high:.3f}] | "
+            f"{score:.3f} |"
         )
 
 

@@ -1,10 +1,11 @@
-"""Which method finds the true regions and words of scenes best within two seconds: the choice of the default.
+"""Which method finds the true regions and words of scenes best within two seconds: the choice of
+the default.
 
     python benchmarks/default_method.py --each 6
 
-Only questions that the model answers right count, on scenes with at least three objects. Deletion is the area under
-the probability of the answer as players leave in the method's order (fill drop and mask), lower is better. The error
-bars are bootstrap 95 % intervals of the mean.
+Only questions that the model answers right count, on scenes with at least three objects. Deletion
+is the area under the probability of the answer as players leave in the method's order (fill drop
+and mask), lower is better. The error bars are bootstrap 95 % intervals of the mean.
 """
 
 import argparse

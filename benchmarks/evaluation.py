@@ -5,13 +5,13 @@
     python benchmarks/evaluation.py ray --count 40
     python benchmarks/evaluation.py memory
 
-"quantus": deletion and insertion against Quantus' PixelFlipping with the same steps, for a classifier
-(EfficientNet-Lite0, 224 px) and for the scenes model. Quantus gets all pictures in one call, as it is made for, and one
-picture a call; scenes only so, since each has a question of its own, which is held fixed for Quantus. Each side runs in
-a process of its own.
-"loop": three methods, the random reference and four metrics against a plain loop over them, each metric with a game of
-its own. "ray": two workers of one thread against one. "memory": the largest resident size after 100,000 examples and
-after 1,000. All times include the start of workers.
+"quantus": deletion and insertion against Quantus' PixelFlipping with the same steps, for a
+classifier (EfficientNet-Lite0, 224 px) and for the scenes model. Quantus gets all pictures in one
+call, as it is made for, and one picture a call; scenes only so, since each has a question of its
+own, which is held fixed for Quantus. Each side runs in a process of its own. "loop": three methods,
+the random reference and four metrics against a plain loop over them, each metric with a game of its
+own. "ray": two workers of one thread against one. "memory": the largest resident size after 100,000
+examples and after 1,000. All times include the start of workers.
 """
 
 import argparse
@@ -51,7 +51,9 @@ METRICS = ["deletion", "insertion", "comprehensiveness", "sufficiency"]
 
 
 class AnswerOfPixels(nn.Module):
-    """Pixels (B, 3, H, W) → scores of the network itself, by no way of ours, with one example's question."""
+    """Pixels (B, 3, H, W) → scores of the network itself, by no way of ours,
+    with one example's question.
+    """
 
     def __init__(self, model: Model, encoded: Encoded) -> None:
         super().__init__()
@@ -66,7 +68,9 @@ class AnswerOfPixels(nn.Module):
 
 
 def by_itself(model: ViltModel, pixels: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """Scores (B, K) of transformers' own forward for pixels (B, 3, H, W) and word embeddings (B, T, D)."""
+    """Scores (B, K) of transformers' own forward for pixels (B, 3, H, W) and word embeddings (B,
+    T, D).
+    """
     patches = model._patches(pixels)
     heard, seen = (torch.ones(part.shape[:2], dtype=torch.long) for part in (text, patches))
     return model.plain_answer(text, heard, patches, seen)

@@ -3,10 +3,11 @@
     python benchmarks/gpu.py                 # needs a CUDA device; about four minutes
     python benchmarks/gpu.py --device cpu    # tries the script itself
 
-The first table gives, for each kind of model, the largest difference of a value between the two devices, as a share of
-the largest value. Models are tiny checkpoints with random weights, in float32 with TensorFloat-32 off. Methods that
-draw use numpy's random numbers, which are the same on both. The second table gives coalitions per second of full-size
-random networks against bare forward passes at the best batch.
+The first table gives, for each kind of model, the largest difference of a value between the two
+devices, as a share of the largest value. Models are tiny checkpoints with random weights, in
+float32 with TensorFloat-32 off. Methods that draw use numpy's random numbers, which are the same on
+both. The second table gives coalitions per second of full-size random networks against bare forward
+passes at the best batch.
 """
 
 import argparse

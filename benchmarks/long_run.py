@@ -1,11 +1,13 @@
-"""One process that explains for an hour: does it keep memory and files, and does it still say the same at the end?
+"""One process that explains for an hour: does it keep memory and files, and does it still say the
+same at the end?
 
     python benchmarks/long_run.py --minutes 60
 
-Every method that works on the scenes model explains one question after another; each explanation is also written as
-bytes and as a page. Before and after, every method explains the same question, and the two must agree bit for bit.
-Memory is the resident size after each round of all methods; the first quarter of the rounds, without the first round
-(in which everything is loaded), is compared with the last.
+Every method that works on the scenes model explains one question after another; each explanation is
+also written as bytes and as a page. Before and after, every method explains the same question, and
+the two must agree bit for bit. Memory is the resident size after each round of all methods; the
+first quarter of the rounds, without the first round (in which everything is loaded), is compared
+with the last.
 """
 
 import argparse
@@ -75,7 +77,8 @@ def main(minutes: float) -> None:
         sizes.append(process.memory_info().rss / 2**20)
         files.append(process.num_fds())
         print(
-            f"{(time.monotonic() - began) / 60:6.1f} min  {count:6d}  {sizes[-1]:7.1f} MiB  {files[-1]} files",
+            f"{(time.monotonic() - began) / 60:6.1f} min  {count:6d}  {sizes[-1]:7.1f} MiB  "
+            f"{files[-1]} files",
             flush=True,
         )
     shutil.rmtree(folder)
@@ -88,9 +91,10 @@ def main(minutes: float) -> None:
     rounds = sizes[1:]
     early, late = np.median(rounds[: len(rounds) // 4]), np.median(rounds[-(len(rounds) // 4) :])
     print(
-        f"{count} explanations by {len(names)} methods in {(time.monotonic() - began) / 60:.0f} min: memory "
-        f"{early:.0f} → {late:.0f} MiB ({100 * (late / early - 1):+.1f} %), open files {files[0]} → {files[-1]}, "
-        f"results at the end {'equal' if same else 'DIFFER FROM'} those at the beginning"
+        f"{count} explanations by {len(names)} methods in {(time.monotonic() - began) / 60:.0f} "
+        f"min: memory {early:.0f} → {late:.0f} MiB ({100 * (late / early - 1):+.1f} %), open files "
+        f"{files[0]} → {files[-1]}, results at the end {'equal' if same else 'DIFFER FROM'} those "
+        "at the beginning"
     )
 
 

@@ -1,10 +1,12 @@
-"""What one explanation costs on each family: tiny random checkpoints, then a ViLT and a SmolVLM of published sizes.
+"""What one explanation costs on each family: tiny random checkpoints, then a ViLT and a SmolVLM of
+published sizes.
 
     python benchmarks/model_cost.py          # everything, about ten minutes on two cores
     python benchmarks/model_cost.py tiny     # the tiny ones only
 
-Integrated gradients of 16 nodes, leave one out, and Shapley values of a 3 × 3 grid and the words at a budget of 200
-(64 at full size), of an answer of one token among two; seconds, with the model loaded and the picture read.
+Integrated gradients of 16 nodes, leave one out, and Shapley values of a 3 × 3 grid and the words at
+a budget of 200 (64 at full size), of an answer of one token among two; seconds, with the model
+loaded and the picture read.
 """
 
 import sys
@@ -85,7 +87,8 @@ def main() -> None:
     """Prints the table."""
     warnings.filterwarnings("ignore")
     print(
-        "| model | M parameters | integrated gradients | leave one out | Shapley |\n| --- | --- | --- | --- | --- |"
+        "| model | M parameters | integrated gradients | leave one out | Shapley |\n| --- | --- | "
+        "--- | --- | --- |"
     )
     picture = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:

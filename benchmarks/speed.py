@@ -1,11 +1,14 @@
-"""Ours against the peer on the same work, in one run, as ratios of seconds; orders alternate, medians of repeats.
+"""Ours against the peer on the same work, in one run, as ratios of seconds; orders alternate,
+medians of repeats.
 
     python benchmarks/speed.py              # every row: about fifteen minutes on two cores
-    python benchmarks/speed.py ig shapley   # some of: step, ig, occlusion, photograph, relevance, faithful, …
+    python benchmarks/speed.py ig shapley   # some of: step, ig, occlusion, photograph, relevance,
+    faithful, …
 
-The peers call the same networks, on the same leaves or the same game (ours, so that they too drop absent patches and
-batch), with the same threads. Shapley values and interactions are compared at equal error: the seconds that each needs
-until its root-mean-square error, the mean of two seeds, is at most that of ours at a fixed budget.
+The peers call the same networks, on the same leaves or the same game (ours, so that they too drop
+absent patches and batch), with the same threads. Shapley values and interactions are compared at
+equal error: the seconds that each needs until its root-mean-square error, the mean of two seeds, is
+at most that of ours at a fixed budget.
 """
 
 import statistics
@@ -52,7 +55,9 @@ def row(name: str, ours: Call, peer: Call, goal: str, repeats: int = 5) -> None:
 
 
 def full_size() -> tuple[Model, Example]:
-    """A random ViLT of the published size (118 M parameters, 384 px) and a photograph-sized picture."""
+    """A random ViLT of the published size (118 M parameters,
+    384 px) and a photograph-sized picture.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = ViltForQuestionAnswering(ViltConfig(num_labels=100))
@@ -115,7 +120,8 @@ def step(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> None:
 
 
 def ig(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> None:
-    """Integrated gradients to a completeness gap of 1 %; Captum doubles its steps until it is there.
+    """Integrated gradients to a completeness gap of 1 %; Captum doubles its steps until it is
+    there.
 
     Several examples, since a rule now and then meets the gap by chance.
     """
@@ -151,7 +157,9 @@ def doubling(leaves: tuple, start: tuple, forward: Callable) -> None:
 
 
 def occlusion(scenes: tuple[Model, Example], full: tuple[Model, Example]) -> None:
-    """Windows over the picture and words one by one; Captum's default of one at a time, and batches."""
+    """Windows over the picture and words one by one; Captum's default of one at a time,
+    and batches.
+    """
     for name, who, window, stride, repeats in (
         ("scenes", scenes, 12, 12, 9),
         ("full size", full, 64, 32, 1),
@@ -215,7 +223,9 @@ def ablation(
     size: tuple[int, int],
     batch: int,
 ) -> Call:
-    """Captum's occlusion of the picture by windows of `size` (side, stride), and its ablation of the words."""
+    """Captum's occlusion of the picture by windows of `size` (side, stride),
+    and its ablation of the words.
+    """
     (image, text), (blank, mask), (window, stride) = leaves, blanks, size
 
     def of_image(x: torch.Tensor) -> torch.Tensor:
@@ -256,7 +266,9 @@ def race(
     peers: dict[str, Callable],
     goal: str,
 ) -> None:
-    """Prints, for each peer, the seconds that it takes to our error at `budget`, doubling its own budget."""
+    """Prints, for each peer, the seconds that it takes to our error at `budget`,
+    doubling its own budget.
+    """
 
     def run(call: Callable, budget: int) -> tuple[float, float]:
         errors, seconds = [], []
@@ -275,8 +287,9 @@ def race(
                 break
         sign = "" if error <= reached else ">"
         print(
-            f"| {title} to an error of {reached:.4f} (budget {budget}); {name}, budget {theirs}, error {error:.4f} | "
-            f"{mine:.2f} | {sign}{seconds:.2f} | {sign}{seconds / mine:.1f} × | {goal} |",
+            f"| {title} to an error of {reached:.4f} (budget {budget}); {name}, budget {theirs}, "
+            f"error {error:.4f} | {mine:.2f} | {sign}{seconds:.2f} | {sign}{seconds / mine:.1f} × "
+            f"| {goal} |",
             flush=True,
         )
 
@@ -284,12 +297,15 @@ def race(
 def long_run(
     model: Model, example: Example, budget: int = 200_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Shapley values and interactions from many evaluations, with a largest standard error printed."""
+    """Shapley values and interactions from many evaluations,
+    with a largest standard error printed.
+    """
     game = new_game(model, example)
     rng = np.random.default_rng(99)
     found = settle(pairs.adjusted(game, len(game), rng, budget, game.players.cross))
     print(
-        f"<!-- truth: {budget} evaluations, standard errors {found.errors.max():.5f}, {found.pair_errors.max():.5f} -->"
+        f"<!-- truth: {budget} evaluations, standard errors {found.errors.max():.5f}, "
+        f"{found.pair_errors.max():.5f} -->"
     )
     return found.values, found.pairs
 

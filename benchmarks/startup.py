@@ -1,4 +1,5 @@
-"""Start-up: `import vqa_explain` and `vqa-explain --help`, against an empty interpreter in the same run.
+"""Start-up: `import vqa_explain` and `vqa-explain --help`, against an empty interpreter in the same
+run.
 
 python benchmarks/startup.py
 """

@@ -66,7 +66,9 @@ TEXT = {"question": "source", "words": "words", "tokens": "tokens"}
 
 
 def replaced(why: Explanation, **changes: Any) -> Explanation:
-    """The explanation with other values; those of its picture and question are named as the short forms are."""
+    """The explanation with other values; those of its picture and question are named as the
+    short forms are.
+    """
     picture = {name: changes.pop(name) for name in PICTURE if name in changes}
     text = {TEXT[name]: changes.pop(name) for name in tuple(TEXT) if name in changes}
     if "interactions" in changes or "interaction_errors" in changes:

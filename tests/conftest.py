@@ -166,7 +166,9 @@ def noise_picture() -> np.ndarray:
 def finished(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[vx.Report, Callable[[Path], vx.Report]]:
-    """The report of a finished run over a small network, and the call that does the same in another folder."""
+    """The report of a finished run over a small network,
+    and the call that does the same in another folder.
+    """
     folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     model = vx.load(Linear(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu")
     data = [

@@ -19,7 +19,9 @@ import vqa_explain as vx
 )
 @dataclass(frozen=True)
 class GradientTimesContrast:
-    """|∂f/∂x| where a pixel differs from the picture's mean by more than `least` deviations, else 0."""
+    """|∂f/∂x| where a pixel differs from the picture's mean by more than `least` deviations,
+    else 0.
+    """
 
     least: float = vx.parameter(0.5, "deviations from the mean", low=0.0, high=10.0)
 

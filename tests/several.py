@@ -23,7 +23,9 @@ from vqa_explain.target import Answer
 def picture(
     name: str, seed: int, grid: int = 4, size: tuple[int, int] = (80, 120), fixed: bool = False
 ) -> PicturePart:
-    """A picture of `size` (height, width) divided into grid × grid regions; no regions where it is fixed."""
+    """A picture of `size` (height, width) divided into grid × grid regions;
+    no regions where it is fixed.
+    """
     rng = np.random.default_rng(seed)
     height, width = size
     rows, columns = np.arange(height) * grid // height, np.arange(width) * grid // width

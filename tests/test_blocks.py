@@ -1,4 +1,6 @@
-"""Players that span frames of a video: one player in several inputs, with values known in closed form."""
+"""Players that span frames of a video: one player in several inputs,
+with values known in closed form.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +25,9 @@ SIDE, FRAMES = 4, 4
 
 
 class LinearVideo:
-    """A sum over all pixels of all frames, each with a weight of its own, plus a product of two frames' means."""
+    """A sum over all pixels of all frames, each with a weight of its own,
+    plus a product of two frames' means.
+    """
 
     name, family, kind = "linear video", "videos", "real"
     capabilities = frozenset({"gradients", "pixels"})
@@ -132,7 +136,9 @@ def test_blocks_are_one_player_in_all_their_frames(clip: Example) -> None:
 
 
 def test_interactions_of_two_frames_are_those_of_the_product(clip: Example) -> None:
-    """Only the means of the first two frames multiply: the pair (i, j) has product × its two terms."""
+    """Only the means of the first two frames multiply: the pair (i,
+    j) has product × its two terms.
+    """
     model = LinearVideo(product=3.0)
     why = vx.explain(
         model, clip, method="interactions", regions=1, players=["clip frame 1", "clip frame 2"]
@@ -185,7 +191,9 @@ def test_players_that_name_no_input(clip: Example, asked: Any) -> None:
 def test_a_block_that_is_taken_away_leaves_all_its_frames(
     clip: Example, frame: int, region: int
 ) -> None:
-    """As its value says: by definition of leave one out, and by a sum over pixels worked by hand."""
+    """As its value says: by definition of leave one out,
+    and by a sum over pixels worked by hand.
+    """
     model, blocks = LinearVideo(), vx.Blocks(frames=2, regions=2)
     why = vx.explain(model, clip, method="leave_one_out", regions=blocks)
     found = changed(model, clip, why, {f"clip frame {frame}": [region]}, {"image": blocks})

@@ -1,4 +1,6 @@
-"""The notebooks run, the tables are those of the code, and the documentation builds without a warning."""
+"""The notebooks run, the tables are those of the code,
+and the documentation builds without a warning.
+"""
 
 import importlib.util
 import json

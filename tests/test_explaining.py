@@ -287,7 +287,8 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(
     ours, chance = np.mean(ours, axis=0), np.mean(chance, axis=0)
     with capsys.disabled():
         print(
-            f"\nregion mass {ours[0]:.2f} (random {chance[0]:.2f}), word mass {ours[1]:.2f} (random {chance[1]:.2f})"
+            f"\nregion mass {ours[0]:.2f} (random {chance[0]:.2f}), word mass {ours[1]:.2f} "
+            f"(random {chance[1]:.2f})"
         )
     assert ours[0] > 2 * chance[0]
     assert ours[1] > chance[1] + 0.1

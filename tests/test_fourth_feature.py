@@ -1,7 +1,8 @@
-"""A kind of input that the package does not know: everything works on it, with no change to the package.
+"""A kind of input that the package does not know: everything works on it, with no change to the
+package.
 
-The kind is a signal in time. What it takes is in this file: the feature, its part, a function to draw it, and a
-model that reads signals.
+The kind is a signal in time. What it takes is in this file: the feature, its part, a function to
+draw it, and a model that reads signals.
 """
 
 import io
@@ -78,7 +79,9 @@ class SignalPart(Part):
 
 @dataclass(frozen=True)
 class SignalFeature(Feature):
-    """Signals: one leaf (B, leads, samples), elements that are samples, players that are segments."""
+    """Signals: one leaf (B, leads, samples), elements that are samples,
+    players that are segments.
+    """
 
     name: str = "signal"
     fills: tuple[str, ...] = ("zero", "mean")

@@ -1,4 +1,6 @@
-"""Rules of the house that a reader relies on: inputs go by name, and drawing is not imported by data."""
+"""Rules of the house that a reader relies on: inputs go by name,
+and drawing is not imported by data.
+"""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Methods and metrics are found by their files, and state their facts in one call that checks them."""
+"""Methods and metrics are found by their files,
+and state their facts in one call that checks them.
+"""
 
 import os
 import shutil

@@ -16,7 +16,9 @@ from vqa_explain.models.classifier import ClassifierModel
 
 @pytest.fixture(autouse=True)
 def two() -> Iterator[None]:
-    """As on a machine of two cores, where nothing else explains: a viewer that an earlier test left would hold the limit."""
+    """As on a machine of two cores, where nothing else explains:
+    a viewer that an earlier test left would hold the limit.
+    """
     assert "vqa_explain viewer" not in {thread.name for thread in threading.enumerate()}
     limit = LINEAR_ALGEBRA.limit(limits=2)
     yield
@@ -43,7 +45,9 @@ def test_linear_algebra_keeps_to_one_thread_inside(
 def test_it_is_as_it_was_after_several_threads_at_once(
     linear: ClassifierModel, picture: np.ndarray
 ) -> None:
-    """One begins first and ends first, so that the other finds the limit set and must not take it for the rule."""
+    """One begins first and ends first, so that the other finds the limit set and must not take
+    it for the rule.
+    """
     begun, ended = threading.Event(), threading.Event()
 
     def first(done: Any, total: Any) -> None:

@@ -13,26 +13,29 @@ from vqa_explain.models.base import Model, Sized
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
 
-# Bytes that the widest layer of one batch may take. On two cores an example through a full-size ViLT took 0.60 s alone,
-# 0.35 s in fours, 0.30 s in eights and 0.29 s in sixteens, which is 30 MB; one through EfficientNet-Lite0 5.6 ms in
-# threes, 5.0 ms in sixes, which is 28 MB, and 6.9 ms in batches of 24. A GPU has more to fill.
+# Bytes that the widest layer of one batch may take. On two cores an example through a full-size
+# ViLT took 0.60 s alone, 0.35 s in fours, 0.30 s in eights and 0.29 s in sixteens, which is 30 MB;
+# one through EfficientNet-Lite0 5.6 ms in threes, 5.0 ms in sixes, which is 28 MB, and 6.9 ms in
+# batches of 24. A GPU has more to fill.
 WIDEST = {"cpu": 28 * 2**20}
 WIDEST_ELSEWHERE = 512 * 2**20
 
-# How many times as wide as the largest leaf a layer is taken to be before it is measured: the widest of
-# EfficientNet-Lite0 is 8 times as wide.
+# How many times as wide as the largest leaf a layer is taken to be before it is measured: the
+# widest of EfficientNet-Lite0 is 8 times as wide.
 WIDENING = 8
 
-# Coalitions in a batch. The scenes model took 0.96 ms an example in batches of 16, 0.82 in 32, 0.74 in 48 to 128.
+# Coalitions in a batch. The scenes model took 0.96 ms an example in batches of 16, 0.82 in 32, 0.74
+# in 48 to 128.
 MOST = {"cpu": 64}
 MOST_ELSEWHERE = 256
 
 
 class Batches:
-    """How many examples go through the model at once: as many as keep its widest layer within `WIDEST`.
+    """How many examples go through the model at once: as many as keep its widest layer within
+    `WIDEST`.
 
-    The width is measured in bytes on the first batch, where the model does not know it (`Sized`), so the sizes depend
-    on the model and the example alone, and the same call gives the same bits.
+    The width is measured in bytes on the first batch, where the model does not know it (`Sized`),
+    so the sizes depend on the model and the example alone, and the same call gives the same bits.
     """
 
     def __init__(self, model: Model, encoded: Encoded) -> None:
@@ -45,12 +48,16 @@ class Batches:
 
     @cached_property
     def first(self) -> int:
-        """How many go through while the width is not measured; asked for only then, since leaves take time."""
+        """How many go through while the width is not measured; asked for only then,
+        since leaves take time.
+        """
         leaves = self._model.leaves(self._encoded).values()
         return max(2, self.limit // (WIDENING * max(leaf.nbytes for leaf in leaves)))
 
     def split(self, lengths: np.ndarray) -> Iterator[slice]:
-        """Slices of the examples, sorted by `lengths` (N,), the shares of a whole one that each needs."""
+        """Slices of the examples, sorted by `lengths` (N,),
+        the shares of a whole one that each needs.
+        """
         start = 0
         while start < len(lengths):
             if not self.bytes:

@@ -1,4 +1,6 @@
-"""The file of an explanation: safetensors, with everything that is no array as JSON in its header."""
+"""The file of an explanation: safetensors,
+with everything that is no array as JSON in its header.
+"""
 
 import hashlib
 import json

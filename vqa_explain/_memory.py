@@ -26,30 +26,34 @@ class Placed(Protocol):
 def keep_freed_memory() -> None:
     """Lets the C library keep up to 64 MiB of freed memory, so that layers' outputs reuse it.
 
-    glibc hands memory back once more than twice its largest freed block lies free, and clears it anew when asked
-    again. A freed block of just under 32 MiB raises that bound for good: a picture through EfficientNet-Lite0 took
-    42 ms without and 29 ms with it.
+    glibc hands memory back once more than twice its largest freed block lies free, and clears it
+    anew when asked again. A freed block of just under 32 MiB raises that bound for good: a picture
+    through EfficientNet-Lite0 took 42 ms without and 29 ms with it.
     """
     torch.zeros(2**25 - 2**14, dtype=torch.uint8)
 
 
 @contextmanager
 def must_fit(model: Placed) -> Iterator[None]:
-    """Turns a lack of memory inside into `OutOfMemory`, which names the model, the device and the remedy."""
+    """Turns a lack of memory inside into `OutOfMemory`, which names the model,
+    the device and the remedy.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
         raise OutOfMemory(
-            f"one example through model {model.name!r} does not fit into the memory of {model.device}; load the model "
-            "on another device or give a smaller picture"
+            f"one example through model {model.name!r} does not fit into the memory of "
+            f"{model.device}; load the model on another device or give a smaller picture"
         ) from error
 
 
 @dataclass
 class HalvingBatches:
-    """How many examples go through a model at once: at most `most`, and half as many for good where they do not fit."""
+    """How many examples go through a model at once: at most `most`,
+    and half as many for good where they do not fit.
+    """
 
     model: Placed
     most: int

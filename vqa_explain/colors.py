@@ -1,4 +1,6 @@
-"""The one home of colors: signed values to red (for the answer) and blue (against it), sizes to violet."""
+"""The one home of colors: signed values to red (for the answer) and blue (against it),
+sizes to violet.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ SIZE = (84, 39, 143)  # the end of ColorBrewer's Purples: neither for nor agains
 
 @dataclass(frozen=True)
 class Palette:
-    """The colors of values above and below zero, and where a legend begins, as a share of the scale."""
+    """The colors of values above and below zero, and where a legend begins,
+    as a share of the scale.
+    """
 
     above: tuple[int, int, int]
     below: tuple[int, int, int]
@@ -38,11 +42,15 @@ class Scale:
 
     @property
     def low(self) -> float:
-        """The value where a legend begins: that of full color on the other side, or the one without color."""
+        """The value where a legend begins: that of full color on the other side,
+        or the one without color.
+        """
         return self.bare + self.palette.low * (self.full - self.bare)
 
     def shares(self, values: np.ndarray | float) -> np.ndarray:
-        """(…,) values as shares of full color, from `palette.low` to 1; 0 where all values are alike."""
+        """(…,) values as shares of full color, from `palette.low` to 1;
+        0 where all values are alike.
+        """
         distance = np.asarray(values, dtype=np.float64) - self.bare
         width = self.full - self.bare
         if not width > 0:
@@ -57,7 +65,9 @@ class Scale:
 def signed_rgba(
     values: np.ndarray, scale: float, palette: Palette = SIGNED, strength: float = 0.8
 ) -> np.ndarray:
-    """(…,) values to (…, 4) uint8: the color says the sign, the opacity |value| / scale, at most `strength`."""
+    """(…,) values to (…, 4) uint8: the color says the sign, the opacity |value| / scale,
+    at most `strength`.
+    """
     values = np.asarray(values, dtype=np.float64)
     rgba = np.empty((*values.shape, 4), dtype=np.uint8)
     rgba[..., :3] = np.where(values[..., None] >= 0, palette.above, palette.below)
@@ -79,7 +89,8 @@ def on_white(values: np.ndarray, scale: float, palette: Palette = SIGNED) -> np.
 
 
 def ink(color: tuple[float, float, float]) -> str:
-    """ "white" or "black", whichever is told apart better from a color of 0 … 255 (WCAG 2.2, contrast ratio).
+    """ "white" or "black", whichever is told apart better from a color of 0 … 255 (WCAG 2.2,
+    contrast ratio).
 
     >>> ink((255, 255, 0)), ink((20, 20, 90))
     ('black', 'white')
@@ -107,7 +118,9 @@ def overlay(
 
 
 def masked(picture: np.ndarray, values: np.ndarray, scale: float) -> np.ndarray:
-    """The picture (H, W, 3), faded to white where values (H, W) do not speak for the answer, uint8."""
+    """The picture (H, W, 3), faded to white where values (H, W) do not speak for the answer,
+    uint8.
+    """
     seen = np.clip(values / scale, 0, 1)[:, :, None] if scale > 0 else np.zeros((*values.shape, 1))
     result: np.ndarray = np.rint(picture * seen + 255 * (1 - seen)).astype(np.uint8)
     return result

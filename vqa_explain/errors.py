@@ -13,7 +13,8 @@ class InvalidInput(VQAExplainError, ValueError):
 
 
 class MissingColumn(InvalidInput):
-    """A table has no column for a field; the remedy is written differently in Python and in the shell.
+    """A table has no column for a field; the remedy is written differently in Python and in the
+    shell.
 
     Args:
         problem: what is missing, and what there is.
@@ -41,7 +42,9 @@ class OutOfMemory(VQAExplainError, MemoryError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
-    """An error for a name that is not in `known`, with the nearest names or, failing that, the first ones."""
+    """An error for a name that is not in `known`, with the nearest names or, failing that,
+    the first ones.
+    """
     known = list(known)
     lowered = {k.lower(): k for k in known}
     near = [
@@ -56,6 +59,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
 
 
 def unwritable(path: object, error: OSError | ValueError) -> InvalidInput:
-    """An error for a file or folder that the system will not write; it is a ValueError where a name has NUL."""
+    """An error for a file or folder that the system will not write;
+    it is a ValueError where a name has NUL.
+    """
     reason = getattr(error, "strerror", None) or error
     return InvalidInput(f"{str(path)!r} cannot be written: {reason}; choose another folder")

@@ -1,4 +1,6 @@
-"""Examples: pictures, texts, videos and rows that a model is asked about, and the reading of pictures."""
+"""Examples: pictures, texts, videos and rows that a model is asked about,
+and the reading of pictures.
+"""
 
 import os
 import warnings
@@ -25,7 +27,8 @@ class Given:
     Attributes:
         name: such as "image", "question", "image 2", "system" or "patient".
         kind: what the value is.
-        value: a picture as `read_image` takes it, a text, the pictures of a video's frames, or {column: value}.
+        value: a picture as `read_image` takes it, a text, the pictures of a video's frames, or
+            {column: value}.
         turn: the number of the message that it is in; `None` where the example is no chat.
         role: who speaks there.
         fixed: whether its parts are no players unless one asks for them.
@@ -46,8 +49,9 @@ class Example:
     `Example.of` takes inputs of any number and kind, and `messages` a chat.
 
     Attributes:
-        image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4); see `read_image`. An error, for an
-            example that could not be read: it is raised where the picture is needed, and other examples go on.
+        image: a path, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4); see `read_image`. An
+            error, for an example that could not be read: it is raised where the picture is needed,
+            and other examples go on.
         question: the question; `None` for a classifier.
         answer: the true answer, if known.
         answers: what several people answered, where that is known.
@@ -56,10 +60,13 @@ class Example:
         masks: (objects, H, W) bool, the exact pixels of every object.
         about: indices into `masks` of the objects that the question is about.
         decisive: character spans (start, end) of the words that decide the answer.
-        features, boxes: for models that see a detector's boxes: (R, F), and (R, 4) left, top, right, bottom in pixels.
-        inputs: name → picture, text, video or row, in place of `image` and `question`; see `Example.of`.
-        messages: a chat in the format of `transformers`, in place of all of these: mappings with "role" and "content",
-            which is a text, or a list of mappings of type "text", "image" or "video".
+        features, boxes: for models that see a detector's boxes: (R, F), and (R, 4) left, top,
+            right, bottom in pixels.
+        inputs: name → picture, text, video or row, in place of `image` and `question`; see
+            `Example.of`.
+        messages: a chat in the format of `transformers`, in place of all of these: mappings with
+            "role" and "content", which is a text, or a list of mappings of type "text", "image" or
+            "video".
 
     Raises:
         InvalidInput: inputs are given in two ways, or a message is not in this format.
@@ -83,7 +90,8 @@ class Example:
         short = self.image is not None or self.question is not None
         if sum((short, self.inputs is not None, self.messages is not None)) > 1:
             raise InvalidInput(
-                "an example is an image and a question, or inputs by name, or messages; give one of these"
+                "an example is an image and a question, or inputs by name, or messages; give one "
+                "of these"
             )
         if self.inputs is not None:
             _check_names(self.inputs)
@@ -96,9 +104,9 @@ class Example:
         """An example of inputs of any number and kind.
 
         Args:
-            inputs: name → a picture (a path, PIL image or array), a text, a video (a list of pictures, or an array
-                (F, H, W, 3)), or a row of a table ({column: value}). A text that ends as a picture's file does, such
-                as "a.png", is a path.
+            inputs: name → a picture (a path, PIL image or array), a text, a video (a list of
+                pictures, or an array (F, H, W, 3)), or a row of a table ({column: value}). A text
+                that ends as a picture's file does, such as "a.png", is a path.
             **about: the other attributes, such as `answer`.
 
         Raises:
@@ -157,7 +165,9 @@ class Example:
 
 
 def _is_short(inputs: Mapping[str, Any]) -> bool:
-    """Whether inputs are one picture, one question or both; a row or a video may have their names too."""
+    """Whether inputs are one picture, one question or both;
+    a row or a video may have their names too.
+    """
     if not set(inputs) <= {"image", "question"}:
         return False
     question = inputs.get("question")
@@ -169,7 +179,8 @@ def _check_names(inputs: Any) -> None:
     """Refuses inputs that are not given by name."""
     if not isinstance(inputs, Mapping):
         raise InvalidInput(
-            f"inputs are given by name, such as {{'image 1': picture}}, not as {type(inputs).__name__}"
+            "inputs are given by name, such as {'image 1': picture}, not as "
+            f"{type(inputs).__name__}"
         )
     strange = [name for name in inputs if not isinstance(name, str) or not name.strip()]
     if strange:
@@ -177,7 +188,8 @@ def _check_names(inputs: Any) -> None:
 
 
 def kind_of(value: Any, name: str = "input") -> Kind:
-    """What a value is; "other" where it is none of what this package reads, and a model may know it.
+    """What a value is; "other" where it is none of what this package reads, and a model may know
+    it.
 
     Raises:
         InvalidInput: it is a video without frames.
@@ -267,7 +279,8 @@ def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
         return [("text", content)]
     if not isinstance(content, Sequence) or not content:
         raise InvalidInput(
-            f"the content of message {turn} must be a text or a list of contents, not {str(content)[:60]!r}"
+            f"the content of message {turn} must be a text or a list of contents, not "
+            f"{str(content)[:60]!r}"
         )
     found = []
     for one in content:
@@ -280,7 +293,8 @@ def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
         value = next((one[key] for key in keys[kind] if one.get(key) is not None), None)
         if value is None:
             raise InvalidInput(
-                f"message {turn} has content of type {kind!r} without its {kind}; give it as {keys[kind][0]!r}"
+                f"message {turn} has content of type {kind!r} without its {kind}; give it as "
+                f"{keys[kind][0]!r}"
             )
         # A string is what the message says it is: a text may end as a picture's file does.
         said = isinstance(value, str) and kind in ("text", "image")
@@ -296,7 +310,9 @@ def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
 
 
 def _names(contents: Sequence[tuple[int, str, str, Any]], last: int) -> list[str]:
-    """A name for each content: "image 1", "system", "user 1", "assistant 1"; the last user's text is "question"."""
+    """A name for each content: "image 1", "system", "user 1", "assistant 1";
+    the last user's text is "question".
+    """
     bases = []
     for turn, role, kind, _ in contents:
         if kind != "text":
@@ -328,15 +344,16 @@ def is_readable(example: Example) -> bool:
 
 
 def read_image(source: Any) -> np.ndarray:
-    """The picture as (H, W, 3) uint8 sRGB (by its color profile), upright (EXIF), alpha laid over white.
+    """The picture as (H, W, 3) uint8 sRGB (by its color profile), upright (EXIF), alpha laid over
+    white.
 
     Args:
-        source: a path, a PIL image, or an array: (H, W) or (H, W, 1 | 3 | 4) of bool, uint8, uint16, or floats
-            from 0 to 1. A tensor is taken as an array; channels come last.
+        source: a path, a PIL image, or an array: (H, W) or (H, W, 1 | 3 | 4) of bool, uint8,
+            uint16, or floats from 0 to 1. A tensor is taken as an array; channels come last.
 
     Raises:
-        InvalidInput: the file is missing, empty, corrupt, truncated or no picture; the picture is above
-            `MAX_PIXELS`; the array has another shape, type or range.
+        InvalidInput: the file is missing, empty, corrupt, truncated or no picture; the picture is
+            above `MAX_PIXELS`; the array has another shape, type or range.
     """
     if isinstance(source, InvalidInput):
         raise source
@@ -392,7 +409,8 @@ def _from_pil(image: Any, name: str) -> np.ndarray:
 
     if image.width * image.height > MAX_PIXELS:
         raise InvalidInput(
-            f"{name} has {image.width} × {image.height} pixels, above {MAX_PIXELS:,}; make it smaller first"
+            f"{name} has {image.width} × {image.height} pixels, above {MAX_PIXELS:,}; make it "
+            "smaller first"
         )
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -405,7 +423,9 @@ def _from_pil(image: Any, name: str) -> np.ndarray:
 
 
 def _to_srgb(image: Any, profile: bytes | None) -> Any:
-    """The picture in sRGB after its color profile; one that does not fit the picture is left aside, as viewers do."""
+    """The picture in sRGB after its color profile;
+    one that does not fit the picture is left aside, as viewers do.
+    """
     from PIL import ImageCms
 
     if profile and image.mode in ("RGB", "CMYK", "L"):
@@ -435,7 +455,8 @@ def _from_array(values: np.ndarray) -> np.ndarray:
         values = values[:, :, 0]
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)):
         raise InvalidInput(
-            f"an image array must be (H, W), (H, W, 3) or (H, W, 4) with channels last, not {values.shape}"
+            "an image array must be (H, W), (H, W, 3) or (H, W, 4) with channels last, not "
+            f"{values.shape}"
         )
     if 0 in values.shape:
         raise InvalidInput(f"the image array is empty: shape {values.shape}")

@@ -53,7 +53,8 @@ from vqa_explain.target import (
 )
 from vqa_explain.units import unit_of
 
-# What measured best on scenes for words and regions within 2 s on two cores: benchmarks/default_method.py, README.
+# What measured best on scenes for words and regions within 2 s on two cores:
+# benchmarks/default_method.py, README.
 DEFAULT_METHOD = "integrated_gradients"
 DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
 
@@ -122,34 +123,42 @@ def explain(
     on_interrupt: str = "raise",
     **parameters: Any,
 ) -> Any:
-    """Explains one answer of a model: what each part of its inputs added to its score, such as a word or a region.
+    """Explains one answer of a model: what each part of its inputs added to its score, such as a
+    word or a region.
 
     Args:
         model: what `vqa_explain.load` gave.
-        image: a path, PIL image or array, or an `Example` (then without a question), which takes inputs of any number
-            and kind: see `Example.of`. Leave it out for a model of texts alone.
-        question: the question, or the text of a text classifier; leave it out for an image classifier.
+        image: a path, PIL image or array, or an `Example` (then without a question), which takes
+            inputs of any number and kind: see `Example.of`. Leave it out for a model of texts
+            alone.
+        question: the question, or the text of a text classifier; leave it out for an image
+            classifier.
         method: a name from `vqa-explain methods`; by default the one that measured best.
-        target: the answer to explain, by its text or its label number (from 0), by default the predicted one; or a
-            function of the scores (B, K) → (B,); or a list of such, which gives a list of explanations, for methods
-            over coalitions at the cost of one. An exact text comes first; a text that several answers have is refused.
+        target: the answer to explain, by its text or its label number (from 0), by default the
+            predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
+            a list of explanations, for methods over coalitions at the cost of one. An exact text
+            comes first; a text that several answers have is refused.
         contrast: another answer, likewise: explain why the target rather than this one.
-        score: "logit", "log_probability" or "probability". Of a model whose answers are any texts, "logit" too is the
-            log-probability; where outputs are real numbers it is the "value", and there is no other score.
-        answers: such a model's candidates; by default what it answers by itself. Targets and contrast join them.
-        target_token: explain only this token of such a model's answer, from 0, given those before it.
-        regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`, `Masks`, or
-            integer labels (H, W); by default the model's own grid. `Blocks` makes players that span frames of a video.
-            Methods that value pixels are summed over it.
+        score: "logit", "log_probability" or "probability". Of a model whose answers are any texts,
+            "logit" too is the log-probability; where outputs are real numbers it is the "value",
+            and there is no other score.
+        answers: such a model's candidates; by default what it answers by itself. Targets and
+            contrast join them.
+        target_token: explain only this token of such a model's answer, from 0, given those before
+            it.
+        regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`,
+            `Masks`, or integer labels (H, W); by default the model's own grid. `Blocks` makes
+            players that span frames of a video. Methods that value pixels are summed over it.
         words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.
-        columns: how a table is divided: a list of columns, or of lists of columns that are one player.
-            Each of these three takes {input: division} too, where inputs are divided in different ways; an input is
-            named by its name, its video or its kind.
-        players: the inputs whose parts are players, by name, by video or by kind; the others are fixed. By default all,
-            but for a chat the last user's turn.
+        columns: how a table is divided: a list of columns, or of lists of columns that are one
+            player. Each of these three takes {input: division} too, where inputs are divided in
+            different ways; an input is named by its name, its video or its kind.
+        players: the inputs whose parts are players, by name, by video or by kind; the others are
+            fixed. By default all, but for a chat the last user's turn.
         seed: for methods that draw; the same seed gives the same values.
         progress: called with (done, in all) during long work.
-        on_interrupt: "raise" when the user stops a long estimate, or "return" what it has, with its error.
+        on_interrupt: "raise" when the user stops a long estimate, or "return" what it has, with its
+            error.
         **parameters: the method's own, as `vqa-explain methods` lists them.
 
     Raises:
@@ -160,7 +169,8 @@ def explain(
     """
     if not hasattr(model, "capabilities"):
         raise InvalidInput(
-            f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it first"
+            f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it "
+            "first"
         )
     chosen = (
         create(method, parameters)
@@ -181,8 +191,8 @@ def explain(
     example = _example(model, image, question)
     if model.labels is not None and (answers is not None or target_token is not None):
         raise InvalidInput(
-            f"model {model.name!r} chooses among {len(model.labels)} answers of its own; leave answers and "
-            "target_token out"
+            f"model {model.name!r} chooses among {len(model.labels)} answers of its own; leave "
+            "answers and target_token out"
         )
     if model.labels:  # before the picture is read; some models tell their labels only then
         score = _score(model, score)
@@ -219,7 +229,8 @@ def divisions(
     """
     if columns is not None and not any(one.kind == TableFeature.kind for one in inputs):
         raise InvalidInput(
-            f"columns= divides a table, and the inputs are {', '.join(one.name for one in inputs)}; leave it out"
+            "columns= divides a table, and the inputs are "
+            f"{', '.join(one.name for one in inputs)}; leave it out"
         )
     asked = (
         (ImageFeature.kind, "regions", regions),
@@ -237,7 +248,8 @@ def divisions(
 
 
 def text_or_number(model: Model, answer: str | None) -> str | int | None:
-    """An answer typed by a person: a label number where it is written as one and no label is spelled so.
+    """An answer typed by a person: a label number where it is written as one and no label is
+    spelled so.
 
     Of a model whose answers are any texts, a number is a text too.
     """
@@ -251,7 +263,8 @@ def _score(model: Model, asked: str) -> str:
     if model.kind == REAL:
         if asked not in PLAIN:
             raise InvalidInput(
-                f"model {model.name!r} gives real numbers, which have no {asked.replace('_', ' ')}; leave score= out"
+                f"model {model.name!r} gives real numbers, which have no "
+                f"{asked.replace('_', ' ')}; leave score= out"
             )
         return "value"
     if asked == "value":
@@ -288,7 +301,9 @@ def _with_notes(explanation: Explanation, note: str) -> Explanation:
 
 @torch.no_grad()
 def _note_of_one(task: Task, absent: Tensor) -> str:
-    """That the explained answer stays likely with everything absent, of scores (1, K) there; "" where it does not."""
+    """That the explained answer stays likely with everything absent, of scores (1, K) there;
+    "" where it does not.
+    """
     number = task.target.index
     if number is None or task.target.contrast is not None:
         return ""
@@ -303,8 +318,8 @@ def _note_of_staying(task: Task, what: str) -> str:
     fixed = [one.name for one in task.encoded.inputs if one.fixed]
     needs = "no more than what is fixed" if fixed else "no input"
     return (
-        f"the model still {what} with {everything_but(fixed)} absent: the fill shows too much, or the "
-        f"answer needs {needs}"
+        f"the model still {what} with {everything_but(fixed)} absent: the fill shows too much, or "
+        f"the answer needs {needs}"
     )
 
 
@@ -345,22 +360,26 @@ def with_candidates(
     asked: list[Any],
     contrast: str | int | None,
 ) -> Encoded:
-    """The example with its candidates: those given, or the model's own, and the targets and contrast.
+    """The example with its candidates: those given, or the model's own, and the targets and
+    contrast.
 
-    Texts that differ in case or blanks are different answers, with tokens of their own. A text that the
-    model writes itself has the tokens that it writes: a tokenizer may give others for the text alone.
+    Texts that differ in case or blanks are different answers, with tokens of their own. A text that
+    the model writes itself has the tokens that it writes: a tokenizer may give others for the text
+    alone.
     """
     if isinstance(texts, str) or (texts is not None and not texts):
         raise InvalidInput("answers must be a list of at least one text, such as ['yes', 'no']")
     strange = next((text for text in texts or () if not isinstance(text, str)), None)
     if strange is not None:
         raise InvalidInput(
-            f"an answer must be text, not {type(strange).__name__}; answers are such as ['yes', 'no']"
+            f"an answer must be text, not {type(strange).__name__}; answers are such as ['yes', "
+            "'no']"
         )
     named = [one for one in [*asked, contrast] if isinstance(one, str)]
     all_named = bool(named) and all(isinstance(one, str) for one in asked)
     given = texts is not None or all_named
-    # Even where candidates are given: `with_answers` then knows the tokens of those that the model writes itself.
+    # Even where candidates are given: `with_answers` then knows the tokens of those that the model
+    # writes itself.
     try:
         written = model.generate(encoded)
     except InvalidInput:  # it writes nothing
@@ -372,7 +391,8 @@ def with_candidates(
 
 
 def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], token: int) -> Encoded:
-    """The example with the same candidates, of which one token alone is scored, given those before it.
+    """The example with the same candidates, of which one token alone is scored, given those before
+    it.
 
     Raises:
         InvalidInput: an answer that is explained has no such token.
@@ -412,7 +432,8 @@ def _targets(
             index = find_answer(labels, one)
         if index == other:
             raise InvalidInput(
-                f"target and contrast are both {labels[index]!r}, number {index}; choose two different answers"
+                f"target and contrast are both {labels[index]!r}, number {index}; choose two "
+                "different answers"
             )
         targets.append(Target(index, other, score, kind=kind))
     return tuple(targets)
@@ -504,8 +525,8 @@ def _of_every_input(task: Task, method: Method, found: Attribution) -> Attributi
             raise unknown(f"input in the values of method {method.name!r}", str(name), shapes)
         if np.shape(one) != shapes[name]:
             raise InvalidInput(
-                f"method {method.name!r} gave values of shape {np.shape(one)} for input {name!r}, which has elements "
-                f"{shapes[name]}; give one value for each"
+                f"method {method.name!r} gave values of shape {np.shape(one)} for input {name!r}, "
+                f"which has elements {shapes[name]}; give one value for each"
             )
     empty = {name: np.zeros(shape) for name, shape in shapes.items()}
     return dataclasses.replace(found, values=empty | values)
@@ -557,7 +578,8 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
         return ()
     more = f" and {len(drawn) - 3} more" if len(drawn) > 3 else ""
     return (
-        f"weights of the model are random, since its checkpoint lacks them: {', '.join(drawn[:3])}{more}",
+        "weights of the model are random, since its checkpoint lacks them: "
+        f"{', '.join(drawn[:3])}{more}",
     )
 
 

@@ -1,4 +1,6 @@
-"""Explanation: what each part of the inputs added to an answer, with its error, its cost and where it came from."""
+"""Explanation: what each part of the inputs added to an answer, with its error,
+its cost and where it came from.
+"""
 
 import dataclasses
 import json
@@ -76,28 +78,33 @@ class Explanation:
     Attributes:
         answers: the most probable answers, best first.
         target, contrast: the explained answer, and the one it is compared with or `None`.
-        score: what is explained: "logit", "log_probability", "probability" or "value" of the target (minus the
-            contrast's).
+        score: what is explained: "logit", "log_probability", "probability" or "value" of the target
+            (minus the contrast's).
         parts: what is said of each input, in their order.
-        share: input name → its share of the absolute total over players; the shares sum to 1. Inputs that are fixed
-            have none.
-        error: completeness gap or largest standard error, as `error_kind` says; `None` where there is none.
+        share: input name → its share of the absolute total over players; the shares sum to 1.
+            Inputs that are fixed have none.
+        error: completeness gap or largest standard error, as `error_kind` says; `None` where there
+            is none.
         cost: examples through the model forward and backward, and seconds.
         method, parameters: how it was computed.
         provenance: model, versions, seed, example id.
-        by_player: whether the method valued players; else it valued elements, such as pixels, which are summed.
-        joint: what the players of two inputs bring only together; () from methods without interactions.
+        by_player: whether the method valued players; else it valued elements, such as pixels, which
+            are summed.
+        joint: what the players of two inputs bring only together; () from methods without
+            interactions.
         notes: what else a reader must know, one sentence each.
-        answer_without_inputs: what the model answers with every player absent, under the method's fill or
-            baseline; `None` from methods that have none, and where the user stopped the estimate.
-        unit: what the values are, a name of `vqa_explain.units`; where it is left out, that of the method of this
-            name.
-        target_index, contrast_index, without_inputs_index: the label numbers of target, contrast and
-            `answer_without_inputs`, which tell two labels of one text apart; `None` where there is no
-            label, and in files of older versions.
-        target_function: whether the target is a function of the scores, whose name `target` then is.
-        written: the tokens of the answers, and which of them are scored; `None` of models that choose
-            among answers of their own, and in files of older versions.
+        answer_without_inputs: what the model answers with every player absent, under the method's
+            fill or baseline; `None` from methods that have none, and where the user stopped the
+            estimate.
+        unit: what the values are, a name of `vqa_explain.units`; where it is left out, that of the
+            method of this name.
+        target_index, contrast_index, without_inputs_index: the label numbers of target, contrast
+            and `answer_without_inputs`, which tell two labels of one text apart; `None` where there
+            is no label, and in files of older versions.
+        target_function: whether the target is a function of the scores, whose name `target` then
+            is.
+        written: the tokens of the answers, and which of them are scored; `None` of models that
+            choose among answers of their own, and in files of older versions.
     """
 
     answers: tuple[Answer, ...]
@@ -150,8 +157,8 @@ class Explanation:
         if len(found) > 1:
             names = ", ".join(repr(part.name) for part in found)
             raise InvalidInput(
-                f"the explanation has several inputs of kind {kind.kind!r}; take one of them: why[name], where name is "
-                f"one of {names}"
+                f"the explanation has several inputs of kind {kind.kind!r}; take one of them: "
+                f"why[name], where name is one of {names}"
             )
         return found[0] if found else None
 
@@ -163,8 +170,8 @@ class Explanation:
             raise InvalidInput(f"the explanation has no picture; its inputs are {names}")
         return found
 
-    # Short forms for the common case of one picture and one question. Each raises InvalidInput where there are several
-    # of its kind, and those of the picture where there is none.
+    # Short forms for the common case of one picture and one question. Each raises InvalidInput
+    # where there are several of its kind, and those of the picture where there is none.
 
     @property
     def question(self) -> str | None:
@@ -207,12 +214,16 @@ class Explanation:
 
     @property
     def labels(self) -> np.ndarray:
-        """(H, W) int32, the region of each pixel of the one picture, -1 where the model saw nothing."""
+        """(H, W) int32, the region of each pixel of the one picture,
+        -1 where the model saw nothing.
+        """
         return self._picture.labels
 
     @property
     def heading(self) -> str:
-        """What was asked, in one line: the texts that have players, else the last text, else the inputs' names."""
+        """What was asked, in one line: the texts that have players, else the last text,
+        else the inputs' names.
+        """
         asked = [part for part in self.parts if not part.fixed] or list(self.parts)
         texts = [part.title for part in asked if isinstance(part, TextPart)]
         fixed = [part.title for part in self.parts if isinstance(part, TextPart) and part.fixed]
@@ -224,12 +235,16 @@ class Explanation:
         return f"classification of {', '.join(part.name for part in asked)}"
 
     def is_alone(self, part: Part) -> bool:
-        """Whether a part is the only one of its kind, so that its players need no name of the input."""
+        """Whether a part is the only one of its kind,
+        so that its players need no name of the input.
+        """
         return sum(other.kind == part.kind for other in self.parts) == 1
 
     @property
     def interactions(self) -> np.ndarray | None:
-        """(A, B) float64, what the players of two inputs bring only together, such as (words, regions)."""
+        """(A, B) float64, what the players of two inputs bring only together, such as (words,
+        regions).
+        """
         return None if self._joint is None else self._joint.values
 
     @property
@@ -248,7 +263,9 @@ class Explanation:
 
     @property
     def survives_without_inputs(self) -> bool | None:
-        """Whether the predicted answer stays with everything absent: then the fill leaks, or no input is needed."""
+        """Whether the predicted answer stays with everything absent: then the fill leaks,
+        or no input is needed.
+        """
         if self.answer_without_inputs is None:
             return None
         if self.without_inputs_index is not None:
@@ -257,7 +274,9 @@ class Explanation:
 
     @property
     def without_inputs_text(self) -> str:
-        """What the model answers with everything absent, as a clause; "" where it is not known, or a note says it."""
+        """What the model answers with everything absent, as a clause; "" where it is not known,
+        or a note says it.
+        """
         text = self.answer_without_inputs
         if text is None or self.survives_without_inputs:
             return ""
@@ -300,7 +319,9 @@ class Explanation:
         return f"{name} of {target} minus {self._answer_text(self.contrast, self.contrast_index)}"
 
     def _answer_text(self, text: str, index: int | None) -> str:
-        """An answer in quotes; with its label number where another of the answers has the same text."""
+        """An answer in quotes; with its label number where another of the answers has the same
+        text.
+        """
         if self.written is not None and text in self.written.pieces:
             return self.written.text(text)
         others = [a for a in self.answers if a.text == text and a.index != index]
@@ -308,7 +329,9 @@ class Explanation:
 
     @property
     def values_unit(self) -> Unit:
-        """What may be said of the values: whether they add up, have signs, and can be compared across inputs."""
+        """What may be said of the values: whether they add up, have signs,
+        and can be compared across inputs.
+        """
         return unit_named(self.unit)
 
     @property
@@ -322,13 +345,17 @@ class Explanation:
         return colors.SIGNED if self.values_unit.two_sided else colors.SIZES
 
     def colors_of(self, kind: str) -> colors.Scale:
-        """What the colors of players of a kind of input stand for; those of all kinds where they can be compared."""
+        """What the colors of players of a kind of input stand for;
+        those of all kinds where they can be compared.
+        """
         shared = self.values_unit.shared
         parts = [part for part in self.parts if shared or part.kind == kind]
         return self._scale_of([value for part in parts for value in part.values])
 
     def full_ends(self, kind: str, values: Sequence[float]) -> list[float]:
-        """The values of full color on the sides of zero that have values, for bars beside colors."""
+        """The values of full color on the sides of zero that have values,
+        for bars beside colors.
+        """
         full = self.colors_of(kind).full
         if not self.values_unit.from_zero:
             return [full]
@@ -347,9 +374,11 @@ class Explanation:
 
     @cached_property
     def map_colors(self) -> colors.Scale:
-        """What a map's colors stand for: those of regions, or of single pixels, which have a scale of their own.
+        """What a map's colors stand for: those of regions, or of single pixels, which have a scale
+        of their own.
 
-        Few pixels may be far above all others, so full color is at the 99.5th percentile of their sizes.
+        Few pixels may be far above all others, so full color is at the 99.5th percentile of their
+        sizes.
         """
         pictures = [p for p in self.parts if isinstance(p, PicturePart) and not p.fixed]
         if self.by_player or not pictures:
@@ -362,7 +391,9 @@ class Explanation:
         return colors.Scale(0.0, full, self.palette)
 
     def _scale_of(self, values: Sequence[float] | np.ndarray) -> colors.Scale:
-        """From zero to the largest size, or from the smallest value to the largest where zero means nothing."""
+        """From zero to the largest size, or from the smallest value to the largest where zero
+        means nothing.
+        """
         found = np.asarray(values, dtype=np.float64)
         if self.values_unit.from_zero or not found.size:
             return colors.Scale(0.0, float(np.abs(found).max(initial=0.0)), self.palette)
@@ -375,7 +406,9 @@ class Explanation:
 
     @property
     def one_scale(self) -> bool:
-        """Whether one legend holds for players of all kinds: there are several, and their values can be compared."""
+        """Whether one legend holds for players of all kinds: there are several,
+        and their values can be compared.
+        """
         return len(self._player_names) > 1 and self.by_player and self.values_unit.shared
 
     @property
@@ -423,7 +456,8 @@ class Explanation:
         return self.heat_of(self._picture)
 
     def heat_of(self, part: PicturePart) -> tuple[np.ndarray, float]:
-        """(H, W) values to draw and the value of full color: regions on their scale, or single pixels.
+        """(H, W) values to draw and the value of full color: regions on their scale, or single
+        pixels.
 
         Where the model saw nothing is the value without color.
         """
@@ -438,7 +472,9 @@ class Explanation:
 
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
-        """Every pair of players of two inputs, by size over standard error; () from methods without interactions."""
+        """Every pair of players of two inputs, by size over standard error;
+        () from methods without interactions.
+        """
         whole = float(sum(np.abs(part.values).sum() for part in self.parts))
         return ranked([(one.values, one.errors) for one in self.joint], whole)
 
@@ -462,7 +498,9 @@ class Explanation:
         return f"{first} × {second} {value_text(pair.value, pair.error)}"
 
     def pair_names(self, pair: Pair) -> tuple[str, str]:
-        """What the two players of a pair are called: words in quotes, with their input where it has no kind alone."""
+        """What the two players of a pair are called: words in quotes,
+        with their input where it has no kind alone.
+        """
         names = self.joint[pair.inputs]
         first, second = self.pair_players(pair)
         return self._player_name(names.first, first), self._player_name(names.second, second)
@@ -483,10 +521,12 @@ class Explanation:
         return " × ".join(part.name for part in parts)
 
     def findings(self, most: int = 3) -> tuple[list[Pair], str]:
-        """The pairs that stand out most from their errors, at most so many, and what is to be known of them all.
+        """The pairs that stand out most from their errors, at most so many, and what is to be known
+        of them all.
 
-        A pair is named only beyond two standard errors. Chance alone puts one pair in twenty there, so none is named
-        where no more are there than chance would put, and the text says which budget would tell more.
+        A pair is named only beyond two standard errors. Chance alone puts one pair in twenty there,
+        so none is named where no more are there than chance would put, and the text says which
+        budget would tell more.
         """
         found = [pair for pair in self.pairs if pair.found]
         count = len(self.pairs)
@@ -538,14 +578,18 @@ class Explanation:
 
     @property
     def share_text(self) -> str:
-        """The inputs' shares, for people; where their values cannot be compared, why there are none."""
+        """The inputs' shares, for people; where their values cannot be compared,
+        why there are none.
+        """
         if len(self.share) > 1 and self.values_unit.why_no_shares:
             return f"none: {self.values_unit.why_no_shares}"
         return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
 
     @property
     def cost_text(self) -> str:
-        """Passes through the model and seconds, for people, such as “2 forward passes, 1 backward pass, 0.10 s”."""
+        """Passes through the model and seconds, for people, such as “2 forward passes,
+        1 backward pass, 0.10 s”.
+        """
         forwards = _counted(self.cost.forwards, "forward pass", "forward passes")
         backwards = _counted(self.cost.backwards, "backward pass", "backward passes")
         return f"{forwards}, {backwards}, {self.cost.seconds:.2f} s"
@@ -559,7 +603,9 @@ class Explanation:
         return str(drawing("fragment")(self))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """The viewer for front ends that show widgets, and a picture of it in HTML and words for others."""
+        """The viewer for front ends that show widgets,
+        and a picture of it in HTML and words for others.
+        """
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._repr_html_()}
         if "ipykernel" in sys.modules:  # else there is nobody for a widget to speak to
             found: Any = drawing("widget")(self)._repr_mimebundle_() or {}
@@ -584,7 +630,9 @@ class Explanation:
         return found
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes one file (safetensors, the rest as JSON in its header), atomically; `load_explanation` reads it."""
+        """Writes one file (safetensors, the rest as JSON in its header), atomically;
+        `load_explanation` reads it.
+        """
         return write_atomically(Path(path), self.to_bytes())
 
     def to_bytes(self) -> bytes:

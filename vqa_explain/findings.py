@@ -1,4 +1,6 @@
-"""Which interactions of players stand out from their standard errors, and what it takes for others to."""
+"""Which interactions of players stand out from their standard errors,
+and what it takes for others to.
+"""
 
 import math
 from collections.abc import Sequence
@@ -17,13 +19,15 @@ _ROUNDING = 1e-9  # of the largest value: what an exact sum leaves where nothing
 
 @dataclass(frozen=True)
 class Pair:
-    """A player of one input and one of another, such as a word and a region, and what they bring only together.
+    """A player of one input and one of another, such as a word and a region, and what they bring
+    only together.
 
     Attributes:
         first, second: their numbers within their inputs.
         value: what they bring only together.
         error: its standard error; `None` where none is stated.
-        ratio: the size of the value over its error: infinite where exact, 0 where nothing is told from zero.
+        ratio: the size of the value over its error: infinite where exact, 0 where nothing is told
+            from zero.
         inputs: the number of the pair of inputs, of all that were compared.
     """
 
@@ -46,9 +50,10 @@ def ranked(
     """Every pair of players, first those that stand out most from their error, then by size.
 
     Args:
-        several: for each pair of inputs, values (A, B) of each player of the first with each of the second, and their
-            standard errors.
-        whole: the absolute total of all players' values, of which networks in float32 round off a little.
+        several: for each pair of inputs, values (A, B) of each player of the first with each of the
+            second, and their standard errors.
+        whole: the absolute total of all players' values, of which networks in float32 round off a
+            little.
     """
     sizes = [float(np.nanmax(np.abs(values), initial=0.0)) for values, _ in several]
     least = max(_ROUNDING * max(sizes, default=0.0), _OF_FLOAT32 * whole)
@@ -68,9 +73,11 @@ def _ratio(value: float, error: float | None, least: float) -> float:
 
 
 def sure_ratio(count: int) -> float:
-    """How many standard errors the strongest of `count` pairs must have, so that chance gives none in 19 of 20.
+    """How many standard errors the strongest of `count` pairs must have, so that chance gives none
+    in 19 of 20.
 
-    Bonferroni's bound: of 343 pairs of no interaction, about 16 are beyond two errors, and one often beyond three.
+    Bonferroni's bound: of 343 pairs of no interaction, about 16 are beyond two errors, and one
+    often beyond three.
 
     >>> round(sure_ratio(1), 2), round(sure_ratio(343), 2)
     (1.96, 3.8)
@@ -84,7 +91,8 @@ def expected_by_chance(pairs: Sequence[Pair]) -> float:
 
 
 def needed_budget(pair: Pair, spent: int, ratio: float = ENOUGH) -> int | None:
-    """Evaluations after which this value would be `ratio` errors from zero, in two digits; errors shrink as 1/√N.
+    """Evaluations after which this value would be `ratio` errors from zero, in two digits; errors
+    shrink as 1/√N.
 
     `None` where no budget can be told, since the value is zero or its error is not stated.
 

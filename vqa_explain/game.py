@@ -30,7 +30,8 @@ class InputPlayers:
 
     Attributes:
         division: of the input's elements, with numbers of its own from 0.
-        numbers: (P_i,) the number of each in the game; a number that two inputs hold is one player in both.
+        numbers: (P_i,) the number of each in the game; a number that two inputs hold is one player
+            in both.
     """
 
     division: Division
@@ -75,20 +76,26 @@ class Players:
         return total
 
     def spread(self, values: PlayerValues) -> dict[str, np.ndarray]:
-        """Input name → values (…) of its elements: the values (P,) of players, each spread evenly over its elements."""
+        """Input name → values (…) of its elements: the values (P,) of players,
+        each spread evenly over its elements.
+        """
         return {
             name: one.division.spread(self.in_input(name, values)) for name, one in self.of.items()
         }
 
     def _share(self, one: InputPlayers) -> np.ndarray:
-        """(P_i,) the share of each player's elements that lies in one input: 1 where it is in no other."""
+        """(P_i,) the share of each player's elements that lies in one input:
+        1 where it is in no other.
+        """
         mine, whole = one.division.area, self.area[one.numbers]
         share: np.ndarray = np.ones(len(one.numbers))
         np.divide(mine, whole, out=share, where=mine < whole)
         return share
 
     def in_input(self, name: str, values: PlayerValues) -> Float[np.ndarray, " P_i"]:
-        """(P_i,) what belongs to one input of values (P,): all of a player's value, but for one in several inputs."""
+        """(P_i,) what belongs to one input of values (P,): all of a player's value,
+        but for one in several inputs.
+        """
         one = self.of[name]
         mine: np.ndarray = values[one.numbers] * self._share(one)
         return mine
@@ -106,7 +113,9 @@ class Players:
 
     @property
     def input_pairs(self) -> list[tuple[str, str]]:
-        """Pairs of inputs whose players can be paired, the later input first; no player is paired with itself."""
+        """Pairs of inputs whose players can be paired, the later input first;
+        no player is paired with itself.
+        """
         names: list[str] = []
         known: set[int] = set()
         for name, one in self.of.items():
@@ -137,11 +146,13 @@ class Players:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A division of the frames of a video into blocks of space and time, which are players in several frames.
+    """A division of the frames of a video into blocks of space and time, which are players in
+    several frames.
 
     Attributes:
         frames: how many frames in a row a block spans; the last of a video may span fewer.
-        regions: how each frame is divided: see `features.regions.divide`. It must be alike in all frames.
+        regions: how each frame is divided: see `features.regions.divide`. It must be alike in all
+            frames.
     """
 
     frames: int
@@ -192,15 +203,18 @@ class _BlockNumbers:
             one: the frame.
             blocks: what was asked.
             division: the frame's own.
-            place: its number in the video, from 0. Frames that are fixed count, for blocks span frames in a row.
+            place: its number in the video, from 0. Frames that are fixed count, for blocks span
+                frames in a row.
             fresh: the first number that no player has.
 
         Raises:
-            InvalidInput: the input is no frame of a video, or its division is another than that of the frame before.
+            InvalidInput: the input is no frame of a video, or its division is another than that of
+                the frame before.
         """
         if not one.group:
             raise InvalidInput(
-                f"blocks span frames of a video, and input {one.name!r} is a picture alone; divide it by regions"
+                f"blocks span frames of a video, and input {one.name!r} is a picture alone; divide "
+                "it by regions"
             )
         whole = isinstance(blocks.frames, Integral) and not isinstance(blocks.frames, bool)
         if not whole or blocks.frames < 1:
@@ -215,8 +229,8 @@ class _BlockNumbers:
         numbers, first = self._begun.setdefault(block, (new, division))
         if not _alike(first, division):
             raise InvalidInput(
-                f"blocks need frames that are divided alike, and {one.name!r} is divided in another way than the "
-                f"frames before it; give a grid, such as Blocks({span}, 4)"
+                f"blocks need frames that are divided alike, and {one.name!r} is divided in "
+                f"another way than the frames before it; give a grid, such as Blocks({span}, 4)"
             )
         return numbers
 
@@ -228,7 +242,8 @@ def _alike(one: Division, other: Division) -> bool:
 
 
 def called_inputs(inputs: Sequence[Input], called: str) -> tuple[str, ...]:
-    """The names of the inputs that a text means in `players`: of that name, of that group, or of that kind.
+    """The names of the inputs that a text means in `players`: of that name, of that group, or of
+    that kind.
 
     Raises:
         InvalidInput: no input is called so.
@@ -265,9 +280,10 @@ def with_players(encoded: Encoded, only: str | Sequence[str] | None) -> Encoded:
 class Game:
     """Coalitions (N, P) bool → scores (N,) float64 of the target with only those players present.
 
-    A coalition is never computed twice: the scores of all `targets` are kept under the coalition's packed bits, and
-    the games that `for_target` gives share them. Players that a coalition lacks become the fill of their input; under
-    a fill that takes away whole patches, players are first made of these (`Feature.whole_parts`).
+    A coalition is never computed twice: the scores of all `targets` are kept under the coalition's
+    packed bits, and the games that `for_target` gives share them. Players that a coalition lacks
+    become the fill of their input; under a fill that takes away whole patches, players are first
+    made of these (`Feature.whole_parts`).
     """
 
     def __init__(
@@ -292,7 +308,9 @@ class Game:
         self._length = self._lengths()
 
     def _lengths(self) -> np.ndarray:
-        """(P,) the share of the whole sequence that each present player keeps, where absent ones leave it."""
+        """(P,) the share of the whole sequence that each present player keeps,
+        where absent ones leave it.
+        """
         inputs = self.encoded.inputs
         whole = sum(one.feature.length(one.content) for one in inputs)
         lengths = np.zeros(len(self.players))
@@ -308,7 +326,9 @@ class Game:
         return len(self.players)
 
     def for_target(self, target: Target, cost: Cost) -> "Game":
-        """The same game as another of its targets sees it, which costs only the coalitions that nobody asked before."""
+        """The same game as another of its targets sees it,
+        which costs only the coalitions that nobody asked before.
+        """
         other = copy.copy(self)
         other._column, other.cost = self.targets.index(target), cost
         return other
@@ -327,7 +347,8 @@ class Game:
         fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
         rows = np.fromiter(fresh.values(), dtype=int, count=len(fresh))
         lengths = 1 - self._length.sum() + coalitions[rows] @ self._length
-        # Coalitions of like length share a batch, so that dropped patches shorten the sequence of all of them.
+        # Coalitions of like length share a batch, so that dropped patches shorten the sequence of
+        # all of them.
         order = np.argsort(lengths, kind="stable")
         for part in self._batches.split(lengths[order]):
             batch = rows[order[part]]
@@ -365,8 +386,8 @@ class Game:
         if len(wrong):
             absent = np.flatnonzero(~coalitions[wrong[0]])[:8].tolist()
             raise NonFiniteScore(
-                f"the model gave {values[wrong[0]].tolist()} with players {absent} absent; check its weights, or try "
-                "another fill"
+                f"the model gave {values[wrong[0]].tolist()} with players {absent} absent; check "
+                "its weights, or try another fill"
             )
         return [tuple(row) for row in values.tolist()]
 

@@ -1,7 +1,8 @@
-"""Things that are known by name: frozen dataclasses whose fields are their parameters. Methods and metrics are such.
+"""Things that are known by name: frozen dataclasses whose fields are their parameters. Methods and
+metrics are such.
 
-A thing is asked for by its name, by a text such as "shapley:budget=500,estimator=kernel", by (name, parameters), or as
-itself; its text is what tables and files call it.
+A thing is asked for by its name, by a text such as "shapley:budget=500,estimator=kernel", by (name,
+parameters), or as itself; its text is what tables and files call it.
 """
 
 import dataclasses
@@ -29,10 +30,12 @@ def parameter(
     per_player: bool = False,
     mapping: bool = False,
 ) -> Any:
-    """A dataclass field that says what it means and which values it takes (`None` only where it is the default).
+    """A dataclass field that says what it means and which values it takes (`None` only where it is
+    the default).
 
-    With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does as well as a
-    number: so many for each player of the example. With `mapping` it takes texts by texts.
+    With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does
+    as well as a number: so many for each player of the example. With `mapping` it takes texts by
+    texts.
     """
     data = {
         "help": about,
@@ -175,7 +178,9 @@ def import_modules(package: str, folders: Iterable[str]) -> None:
 
 
 def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dict[str, Any]) -> Any:
-    """The thing of that kind ("method", "metric") and name, each parameter checked against its type and range."""
+    """The thing of that kind ("method", "metric") and name,
+    each parameter checked against its type and range.
+    """
     if name not in known:
         raise unknown(kind, name, known)
     cls = known[name]
@@ -301,7 +306,9 @@ def parameters_of(thing: Any) -> dict[str, Any]:
 
 
 def text_of(thing: Any) -> str:
-    """What a thing is called: its name, and the parameters that are not the default, as `read` takes them."""
+    """What a thing is called: its name, and the parameters that are not the default,
+    as `read` takes them.
+    """
     changed = {
         f.name: getattr(thing, f.name)
         for f in dataclasses.fields(thing)

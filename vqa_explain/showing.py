@@ -14,7 +14,9 @@ _of_kind: dict[tuple[str, Place], Callable[..., Any]] = {}
 
 
 def register_output(what: str, module: str, function: str) -> None:
-    """Says which function makes a whole output, such as "figure"; its module is imported when it is first needed."""
+    """Says which function makes a whole output, such as "figure";
+    its module is imported when it is first needed.
+    """
     _outputs[what] = (module, function)
 
 
@@ -32,7 +34,8 @@ def drawing(what: str) -> Callable[..., Any]:
 def register_drawing(kind: str, place: Place) -> Callable[[F], F]:
     """Makes a function draw the parts of a kind of input, in place of what is drawn otherwise.
 
-    A kind without a drawing of its own gets a list of bars: each player with its value and standard error.
+    A kind without a drawing of its own gets a list of bars: each player with its value and standard
+        error.
 
     For example::
 
@@ -42,9 +45,9 @@ def register_drawing(kind: str, place: Place) -> Callable[[F], F]:
 
     Args:
         kind: the kind of the part, such as "signal".
-        place: "figure", for a function of matplotlib axes: (part, explanation, axes) → None; or "page",
-            for one that gives HTML, whose texts it has escaped, for pages and notebooks without scripts:
-            (part, explanation) → str.
+        place: "figure", for a function of matplotlib axes: (part, explanation, axes) → None; or
+            "page", for one that gives HTML, whose texts it has escaped, for pages and notebooks
+            without scripts: (part, explanation) → str.
 
     Raises:
         InvalidInput: there is no such place, or what is registered is no function.

@@ -1,4 +1,6 @@
-"""What is explained: an answer, the kinds of scores that models give, and the target that is made of them."""
+"""What is explained: an answer, the kinds of scores that models give,
+and the target that is made of them.
+"""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -18,7 +20,8 @@ class Answer:
 
     Attributes:
         text: its label.
-        probability: the model's probability for it; `None` where the outputs are real numbers and no probabilities.
+        probability: the model's probability for it; `None` where the outputs are real numbers and
+            no probabilities.
         index: its label number, which tells answers of the same text apart.
         value: the output itself, where there is no probability.
     """
@@ -63,12 +66,14 @@ KINDS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """The scalar that is explained: one answer's score, that less another's, or any function of the scores.
+    """The scalar that is explained: one answer's score, that less another's, or any function of the
+    scores.
 
     Attributes:
         index: the answer's label number; `None` with a function.
         contrast: the label number of the answer it is compared with, or `None`.
-        score: "logit", "log_probability" or "probability"; "value" where the outputs are real numbers.
+        score: "logit", "log_probability" or "probability"; "value" where the outputs are real
+            numbers.
         function: scores (B, K) → (B,), differentiable for gradient methods.
         kind: what the model's scores are, one of `KINDS`.
     """
@@ -95,7 +100,8 @@ class Target:
         if not isinstance(value, Tensor) or value.shape != scores.shape[:1]:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InvalidInput(
-                f"the target function must turn scores (B, K) into a tensor (B,): {tuple(scores.shape)} became {got}"
+                "the target function must turn scores (B, K) into a tensor (B,): "
+                f"{tuple(scores.shape)} became {got}"
             )
         return value
 
@@ -112,8 +118,8 @@ def find_answer(labels: Sequence[str], answer: str | int) -> int:
 
     Args:
         labels: the K answers.
-        answer: its text or its label number, from 0. The exact text comes first; if no label has it, case and blanks
-            do not matter.
+        answer: its text or its label number, from 0. The exact text comes first; if no label has
+            it, case and blanks do not matter.
 
     Raises:
         InvalidInput: there is no such answer, or several have this text.
@@ -150,7 +156,9 @@ def _numbered(labels: Sequence[str], answer: Any) -> int:
 
 
 def matching_answers(labels: Sequence[str], text: str) -> tuple[int, ...]:
-    """The label numbers of a text: where it is exactly a label, of those; else without regard to case and blanks."""
+    """The label numbers of a text: where it is exactly a label, of those;
+    else without regard to case and blanks.
+    """
     exact = tuple(index for index, label in enumerate(labels) if label == text)
     if exact:
         return exact

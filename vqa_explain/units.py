@@ -1,7 +1,7 @@
 """What one value of an explanation is: the unit belongs to the method.
 
-Only points add up to a change of the score. A method names its unit in its facts (`unit`), and everything
-that shows a value asks here what may be said of it.
+Only points add up to a change of the score. A method names its unit in its facts (`unit`), and
+everything that shows a value asks here what may be said of it.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,9 @@ class Unit:
 
     @property
     def two_sided(self) -> bool:
-        """Whether values speak for and against, so that signs are written and colors run to both sides of zero."""
+        """Whether values speak for and against, so that signs are written and colors run to both
+        sides of zero.
+        """
         return self.signed and self.from_zero
 
     @property
@@ -54,8 +56,9 @@ class Unit:
         return "mean scores are not parts of a whole" if self.name == MEAN_SCORE else ""
 
 
-# The table "Units of values" of the methods' definitions. Gradients in pixels and in word embeddings are per
-# different inputs, and class activation maps have no common scale, so words and regions are not compared there.
+# The table "Units of values" of the methods' definitions. Gradients in pixels and in word
+# embeddings are per different inputs, and class activation maps have no common scale, so words and
+# regions are not compared there.
 UNITS: dict[str, Unit] = {
     unit.name: unit
     for unit in (
@@ -82,7 +85,9 @@ UNITS: dict[str, Unit] = {
 
 
 def unit_named(name: str) -> Unit:
-    """The unit of that name; of a name that a method of the user's made up, nothing more is known."""
+    """The unit of that name; of a name that a method of the user's made up,
+    nothing more is known.
+    """
     return UNITS.get(name) or Unit(name, name)
 
 

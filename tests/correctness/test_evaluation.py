@@ -1,4 +1,6 @@
-"""Numbers of evaluations, with truth from plain calls of the network, closed forms and simulation."""
+"""Numbers of evaluations, with truth from plain calls of the network,
+closed forms and simulation.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +56,8 @@ def test_without_the_picture_every_picture_is_worth_the_same(
             vx.Example(**{**vars(e), "features": f, "boxes": b})
             for e, f, b in zip(examples, features, boxes, strict=True)
         ]
-    # The answer to be hit: what is said of a gray picture, by a plain call where the network takes pixels.
+    # The answer to be hit: what is said of a gray picture, by a plain call where the network takes
+    # pixels.
     answer = said_of_nothing(model, examples[0])
     found = [
         values(model, vx.Example(**{**vars(e), "answer": answer}), "accuracy_without_image")
@@ -236,7 +239,9 @@ def test_an_interval_needs_so_many_values_that_differ(most: int) -> None:
 
 
 def test_paired_differences_have_the_interval_of_agresti_and_min() -> None:
-    """By hand: of 20 pairs 5 got better and 2 worse; half a pair is added to each of the four cells."""
+    """By hand: of 20 pairs 5 got better and 2 worse;
+    half a pair is added to each of the four cells.
+    """
     base = np.array([0.0] * 5 + [1.0] * 2 + [1.0] * 13)
     other = np.array([1.0] * 5 + [0.0] * 2 + [1.0] * 13)
     half = 1.959964 * np.sqrt((8 / 22 - (3 / 22) ** 2) / 22)
@@ -267,7 +272,9 @@ def test_a_run_that_differs_nowhere_is_not_told_to_differ_by_exactly_nothing() -
 
 # 17: means over the same examples.
 class Cautious(torch.nn.Module):
-    """Answers by the picture's brightness; very dark pictures make it fail when gradients are asked for."""
+    """Answers by the picture's brightness; very dark pictures make it fail when gradients are
+    asked for.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -319,7 +326,8 @@ def test_methods_are_compared_over_the_examples_that_all_of_them_have(
     table = report.summary().set_index(["metric", "method"])
     for metric in ("deletion:steps=4", "sparseness"):
         for method in report.methods:
-            # Random values are drawn by the example's number, so only the methods' own can be those of the other run.
+            # Random values are drawn by the example's number, so only the methods' own can be those
+            # of the other run.
             if method != "random":
                 assert table.loc[(metric, method), "mean"] == pytest.approx(
                     bright.interval(metric, method).mean

@@ -79,7 +79,9 @@ def made(
 
 
 def drawn(figure: Any) -> Any:
-    """The last picture drawn in the first axes that have one: an (H, W, 4) array of colors of 0 … 1."""
+    """The last picture drawn in the first axes that have one: an (H, W,
+    4) array of colors of 0 … 1.
+    """
     image = next(axes for axes in figure.axes if axes.get_images()).get_images()[-1]
     return image.to_rgba(image.get_array(), norm=True)
 
@@ -140,7 +142,8 @@ def test_words_have_the_colors_of_regions_of_their_value(unit: str, zero: float,
     values, words = (1.0, 2.0, 0.5), (0.5, 2.0)
     figure = made(values, words, unit).plot(views=["signed"], cmap=cmap)
     regions, found = drawn(figure)[0], word_colors(figure)
-    # The largest word is as large as the largest region, so that scales are alike whether shared or not.
+    # The largest word is as large as the largest region, so that scales are alike whether shared or
+    # not.
     np.testing.assert_allclose(found["w0"][:3], regions[2][:3], atol=0.02)
     np.testing.assert_allclose(found["w1"][:3], regions[1][:3], atol=0.02)
     whole = matplotlib.colormaps[cmap]
@@ -149,7 +152,8 @@ def test_words_have_the_colors_of_regions_of_their_value(unit: str, zero: float,
     np.testing.assert_allclose(found["w0"], whole(at), atol=0.03)
 
 
-# Method's unit, whether values are of pixels, whether there are words → the legends that there must be.
+# Method's unit, whether values are of pixels, whether there are words → the legends that there must
+# be.
 LEGENDS = [
     ("points", False, True, ["per region or word"]),
     ("points", True, True, ["per pixel", "per word"]),

@@ -1,4 +1,6 @@
-"""Networks as people hold them: wrapped, subclassed, with outputs, channels, number types and batches of their own."""
+"""Networks as people hold them: wrapped, subclassed, with outputs, channels,
+number types and batches of their own.
+"""
 
 import copy
 import dataclasses
@@ -549,7 +551,9 @@ def as_channels(count: int) -> Callable[..., torch.Tensor]:
 def test_networks_of_any_number_of_channels(
     channels: int, method: str, picture: np.ndarray
 ) -> None:
-    """Values add up as those of a network of three channels, with the mixture as its first layer, do."""
+    """Values add up as those of a network of three channels, with the mixture as its first layer,
+    do.
+    """
     model = loaded(small(channels), transform=as_channels(channels))
     mixture = np.random.default_rng(channels).uniform(0.1, 1, (channels, 3)).astype(np.float32)
     mixing = nn.Conv2d(3, channels, 1, bias=False)
@@ -720,7 +724,9 @@ def test_custom_models_of_a_fixed_batch(rows: int, picture: np.ndarray) -> None:
     "method", ["leave_one_out", "saliency", "integrated_gradients", "smoothgrad"]
 )
 def test_number_types(dtype: torch.dtype, method: str, picture: np.ndarray) -> None:
-    """Values are those of the network in single precision, as closely as the number type can have them."""
+    """Values are those of the network in single precision,
+    as closely as the number type can have them.
+    """
     fill = {"image_fill": "constant"} if method == "leave_one_out" else {}
     for make in (lambda d: loaded(small().to(d)), lambda d: own_vqa(OwnVqa().to(d))):
         settings = {"method": method, "target": 1, **fill}
@@ -735,7 +741,9 @@ def test_number_types(dtype: torch.dtype, method: str, picture: np.ndarray) -> N
 
 
 def test_a_network_of_two_number_types(picture: np.ndarray) -> None:
-    """The pixels get the type that the network can take, not that of the weights that come first."""
+    """The pixels get the type that the network can take,
+    not that of the weights that come first.
+    """
     module = OwnVqa()
     module.words.double()
     module.forward = lambda pixels, tokens: OwnVqa.forward(module, pixels, tokens, torch.float32)
@@ -932,7 +940,9 @@ def test_quantized_networks_are_evaluated(picture: np.ndarray, tmp_path: Path) -
 
 
 class Device(torch.Tensor):
-    """A tensor of a device that has no float64, as "mps" has none: it must be moved to the CPU first."""
+    """A tensor of a device that has no float64, as "mps" has none:
+    it must be moved to the CPU first.
+    """
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,4 +1,6 @@
-"""Inputs of unusual names, orders and kinds, against closed forms and plain calls of the network."""
+"""Inputs of unusual names, orders and kinds,
+against closed forms and plain calls of the network.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +36,9 @@ def clip() -> vx.Example:
 
 @pytest.mark.parametrize("index", ["shapley", "banzhaf", "fsii"])
 def test_a_block_is_paired_with_other_blocks_and_never_with_itself(index: str) -> None:
-    """Frames 1 and 2 multiply: in blocks of one frame that is a pair, in blocks of two it is inside a block."""
+    """Frames 1 and 2 multiply: in blocks of one frame that is a pair,
+    in blocks of two it is inside a block.
+    """
     model = LinearVideo(product=3.0)
     settings: dict[str, Any] = {"method": "interactions", "index": index}
     apart = vx.explain(model, clip(), regions=vx.Blocks(1, 1), **settings)
@@ -109,7 +113,9 @@ class TwoPictures(nn.Module):
     ],
 )
 def test_names_that_are_kinds_mean_the_input_of_that_name(names: tuple[str, str, str]) -> None:
-    """`regions` of the first picture alone; the other is divided as usual, and the text by its words."""
+    """`regions` of the first picture alone; the other is divided as usual,
+    and the text by its words.
+    """
     specs = (vx.Image(ToTensor()), vx.Image(ToTensor()), vx.Text(WORDS))
     inputs: Any = dict(zip(names, specs, strict=True))
     model = vx.CustomModel(TwoPictures(), inputs=inputs, labels=["x", "y"], device="cpu")
@@ -165,7 +171,9 @@ def test_an_input_of_any_kind_may_be_called_image_or_question(
 
 
 def test_a_picture_may_be_called_question() -> None:
-    """A white corner on black, filled with the mean: the corner adds what is above the mean, 12 · (1 − 1/4)."""
+    """A white corner on black, filled with the mean: the corner adds what is above the mean,
+    12 · (1 − 1/4).
+    """
     picture = np.zeros((4, 4, 3), np.uint8)
     picture[:2, :2] = 255
     inputs: Any = {"question": vx.Image(ToTensor())}
@@ -252,7 +260,8 @@ def turn(role: str, *texts: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        # The same pictures under each other's names, and a question between two pictures or behind them.
+        # The same pictures under each other's names, and a question between two pictures or behind
+        # them.
         ({"inputs": {"left": A, "right": B}}, {"inputs": {"right": A, "left": B}}),
         ({"inputs": {"a": A, "q": "?", "b": B}}, {"inputs": {"a": A, "b": B, "q": "?"}}),
         # The same texts in other turns, and another speaker.

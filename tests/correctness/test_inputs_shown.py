@@ -276,7 +276,9 @@ def test_a_page_of_unlike_explanations_says_only_what_holds_of_all() -> None:
 
 @pytest.mark.slow
 def test_full_color_of_a_map_is_of_the_pictures_that_have_values() -> None:
-    """A fixed picture, whose pixels are all 0, does not move the percentile that full color stands at."""
+    """A fixed picture, whose pixels are all 0,
+    does not move the percentile that full color stands at.
+    """
     free = several.picture("image 1", 1)
     fixed = several.picture("image 2", 2, fixed=True)
     alone = several.explanation(free, by_player=False)

@@ -81,7 +81,9 @@ def everywhere(why: vx.Explanation) -> dict[str, str]:
 
 
 def test_the_issues_case_is_no_finding_and_says_the_budget() -> None:
-    """+1.32 ± 1.69 at 1,000 evaluations is within two errors until 1,000 · (2 · 1.69 / 1.32)² = 6,557."""
+    """+1.32 ± 1.69 at 1,000 evaluations is within two errors until 1,000 · (2 · 1.69 / 1.32)² =
+    6,557.
+    """
     why = made([[1.32, 0.1], [0.2, -0.3]], [[1.69, 0.5], [0.5, 0.5]])
     assert needed_budget(why.pairs[0], 1000) == 6600
     found, said = why.findings()
@@ -206,7 +208,9 @@ def test_errors_shrink_as_the_advice_supposes() -> None:
 def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(
     scenes_model: ViltModel,
 ) -> None:
-    """The settings of the guides: every pair that is named is found again, with its sign, at the stated errors."""
+    """The settings of the guides: every pair that is named is found again, with its sign,
+    at the stated errors.
+    """
     example = vx.load_dataset("scenes:test")[0]
     shown = vx.explain(scenes_model, example, method="interactions", regions=4, budget=2000)
     other = vx.explain(scenes_model, example, method="interactions", regions=4, budget=3000, seed=1)

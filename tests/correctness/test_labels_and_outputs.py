@@ -1,4 +1,6 @@
-"""Answers are the ones that were asked for, and their probabilities are what the network's outputs mean."""
+"""Answers are the ones that were asked for,
+and their probabilities are what the network's outputs mean.
+"""
 
 import json
 from collections.abc import Callable
@@ -334,7 +336,9 @@ def test_sigmoid_outputs_have_probabilities_of_their_own(picture: np.ndarray) ->
 def test_a_score_of_probability_is_a_sigmoids(
     classes: int, method: str, picture: np.ndarray
 ) -> None:
-    """Values that add up add up to the difference of two sigmoids, taken of the network by itself."""
+    """Values that add up add up to the difference of two sigmoids,
+    taken of the network by itself.
+    """
     model = loaded([f"c{i}" for i in range(classes)], outputs="sigmoid")
     model.module.weight.data /= 20  # away from the flat ends of the curve
     regions = {"regions": 2} if method in ("leave_one_out", "shapley") else {}
@@ -499,7 +503,9 @@ METRICS = ("deletion:steps=4", "insertion:steps=4", "comprehensiveness", "suffic
 
 
 def test_metrics_of_probabilities_use_the_sigmoid(picture: np.ndarray, tmp_path: Path) -> None:
-    """Deletion's ends, by hand: the sigmoid of the whole picture's logit and of the emptied one's."""
+    """Deletion's ends, by hand: the sigmoid of the whole picture's logit and of the emptied
+    one's.
+    """
     model = loaded(["defect"], outputs="sigmoid")
     model.module.weight.data /= 20
     data = [vx.Example(picture, answer="defect", id="0")]
@@ -792,7 +798,9 @@ class Plain:
             return self.model.module(**inputs, use_cache=False, **more)
 
     def step(self, before: Any, wanted: dict[int, float]) -> tuple[list[Any], list[Any]]:
-        """Attention maps (heads, N + A, N + A), and their slopes for Σ weight · log p(token | before)."""
+        """Attention maps (heads, N + A, N + A),
+        and their slopes for Σ weight · log p(token | before).
+        """
         found = self(list(before), output_attentions=True)
         said = found.logits[0, -1].log_softmax(-1)
         value = sum(weight * said[token] for token, weight in wanted.items())
@@ -886,7 +894,9 @@ def test_attention_of_an_answer_is_the_mean_over_its_positions(
 
 
 def state_and_slope(plain: Plain, path: Path, ids: Any, token: int | None) -> Any:
-    """A layer's states (N + A, D), and the slopes of Σ log p of the answer's tokens, or of one's, in them."""
+    """A layer's states (N + A, D), and the slopes of Σ log p of the answer's tokens, or of one's,
+    in them.
+    """
     caught = []
 
     def note(_module: Any, _inputs: Any, output: Any) -> None:
@@ -932,7 +942,9 @@ def test_grad_cam_explains_the_sum_over_tokens(
 def test_an_answers_score_is_that_of_the_network_called_plainly(
     writing: Callable[..., Any], noise_picture: np.ndarray
 ) -> None:
-    """A decoder with recurrent layers cannot share its memory among answers, and reads each whole."""
+    """A decoder with recurrent layers cannot share its memory among answers,
+    and reads each whole.
+    """
     model = writing("qwen3_5")
     plain = Plain(model, noise_picture)
     texts = ("red circle", "no", "a green square")

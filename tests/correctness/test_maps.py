@@ -1,4 +1,5 @@
-"""Class activation maps and attention read what they say, by what follows the picture (issue's section A, 3).
+"""Class activation maps and attention read what they say, by what follows the picture (issue's
+section A, 3).
 
 Truth is a forward pass and autograd by hand, Captum on a copy of the network without operations in
 place, or the network itself with a part of the picture changed.
@@ -92,7 +93,9 @@ VITS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("name", VITS)
 @pytest.mark.slow
 def test_a_vision_transformers_default_map_is_of_its_blocks_patches(name: Any) -> None:
-    """Neither the norm of its keys, whose heads look like channels, nor a square that happens to fit."""
+    """Neither the norm of its keys, whose heads look like channels,
+    nor a square that happens to fit.
+    """
     net = made(VITS[name])
     size = tuple(net.patch_embed.img_size)
     rows, columns = net.patch_embed.grid_size
@@ -266,7 +269,9 @@ def relevance_by_hand(
     readouts: tuple[Any, ...],
     attention: Callable[..., Any],
 ) -> Any:
-    """Chefer et al. 2021, equations 5 and 6: R ← R + mean(relu(∇A ⊙ A)) R, read where the logits are."""
+    """Chefer et al. 2021, equations 5 and 6: R ← R + mean(relu(∇A ⊙ A)) R,
+    read where the logits are.
+    """
     found = attention(net, pixels)
     slopes = torch.autograd.grad(found.logits[0, target], found.attentions)
     flow = torch.eye(found.attentions[0].shape[-1])
@@ -284,7 +289,9 @@ def with_attention(net: torch.nn.Module, pixels: torch.Tensor) -> Any:
 def test_relevance_reads_every_token_that_the_answer_is_read_from(
     distilled: bool, size: tuple[int, int]
 ) -> None:
-    """A distilled DeiT's logits are the mean of two heads, on two tokens; 2 × 8 patches are no 4 × 4."""
+    """A distilled DeiT's logits are the mean of two heads, on two tokens;
+    2 × 8 patches are no 4 × 4.
+    """
     config = tf.DeiTConfig(
         hidden_size=32,
         num_hidden_layers=3,
@@ -395,7 +402,9 @@ def test_the_default_layer_is_no_part_of_a_block(
 def test_all_that_the_answer_knows_of_the_picture_goes_through_the_default_layer(
     name: str, size: tuple[int, int]
 ) -> None:
-    """So an attention's queries are none. With the layer's output held, another picture changes nothing."""
+    """So an attention's queries are none. With the layer's output held,
+    another picture changes nothing.
+    """
     net = made(lambda: timm.create_model(name, num_classes=3))
     model = loaded(net, size, 3)
     encoded = model.encode(vx.Example(picture_of(*size)))
@@ -417,7 +426,9 @@ TOKEN_VITS = [name for name in VITS if "registers" not in name]  # those average
 
 @pytest.mark.parametrize("name", TOKEN_VITS)
 def test_hires_cam_of_a_vision_transformer_is_no_rounding(name: str) -> None:
-    """States that only a normalization reads have no gradient along themselves; it reads the normalization."""
+    """States that only a normalization reads have no gradient along themselves;
+    it reads the normalization.
+    """
     net = made(VITS[name])
     model = loaded(net, tuple(net.patch_embed.img_size), 5)
     picture = picture_of(*net.patch_embed.img_size)
@@ -491,7 +502,9 @@ def test_a_layer_that_hands_on_a_tensor_is_not_read_for_what_others_do_with_it()
 
 
 class Branched(nn.Module):
-    """Two branches, the first normalized by a function, and a layer beside them that nothing needs."""
+    """Two branches, the first normalized by a function,
+    and a layer beside them that nothing needs.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Metrics give a number only where something can be measured. Truth from plain calls and by hand."""
+"""Metrics give a number only where something can be measured. Truth from plain calls and by
+hand.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +82,9 @@ def plain_scores(
 
 
 def emap_by_hand(model: Any, data: list[vx.Example], right: Any) -> tuple[Any, Any]:
-    """Accuracy and EMAP over these examples, from the plain network; `right` says which labels are right."""
+    """Accuracy and EMAP over these examples, from the plain network;
+    `right` says which labels are right.
+    """
     count = len(data)
     pairs = [(p.image, q.question) for q in data for p in data]
     grid = plain_scores(model, pairs).reshape(count, count, -1)

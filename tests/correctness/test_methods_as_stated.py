@@ -1,4 +1,6 @@
-"""LIME, the ReLU rules, parameter randomization and budgets are what they say. The truth is Captum, scikit-learn, a hand."""
+"""LIME, the ReLU rules, parameter randomization and budgets are what they say. The truth is
+Captum, scikit-learn, a hand.
+"""
 
 import math
 from collections.abc import Callable
@@ -27,7 +29,9 @@ from vqa_explain.models.vilt import ViltModel
 
 # LIME
 def lime_image(rows: np.ndarray, values: np.ndarray, width: float, penalty: float) -> Any:
-    """The authors' code: `LimeBase.explain_instance_with_data` with the kernel of `LimeImageExplainer`."""
+    """The authors' code: `LimeBase.explain_instance_with_data` with the kernel of
+    `LimeImageExplainer`.
+    """
     distances = pairwise_distances(rows, rows[:1], metric="cosine").ravel()
     weights = np.sqrt(np.exp(-(distances**2) / width**2))
     return Ridge(alpha=penalty, fit_intercept=True).fit(rows, values, sample_weight=weights).coef_
@@ -100,7 +104,9 @@ RELUS6: dict[str, Callable[..., Any]] = {
 
 
 class Rectifies(nn.Module):
-    """Two convolutions and a linear layer, rectified by one module between the first and by a function after."""
+    """Two convolutions and a linear layer, rectified by one module between the first and by a
+    function after.
+    """
 
     def __init__(self, function: Any, scale: float = 1.0) -> None:
         super().__init__()
@@ -154,7 +160,9 @@ def test_functional_relus_with_a_ceiling_follow_the_rule(
 
 
 class ByTheRule(torch.autograd.Function):
-    """A rectifier with a ceiling: only positive gradients pass, and for one method only where the input is inside."""
+    """A rectifier with a ceiling: only positive gradients pass,
+    and for one method only where the input is inside.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, ceiling: Any, everywhere: Any) -> torch.Tensor:

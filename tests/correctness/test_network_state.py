@@ -1,4 +1,6 @@
-"""The user's network keeps its modes and buffers, and is explained in evaluation mode whatever they are."""
+"""The user's network keeps its modes and buffers,
+and is explained in evaluation mode whatever they are.
+"""
 
 import copy
 from collections.abc import Callable
@@ -21,7 +23,9 @@ LABELS = ["a", "b", "c"]
 
 
 class Restless(nn.Module):
-    """A network whose answer, in training mode, is drawn, and whose statistics move with every call."""
+    """A network whose answer, in training mode, is drawn,
+    and whose statistics move with every call.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -313,7 +317,9 @@ def test_a_copy_of_a_model_is_a_network_of_its_own(picture: np.ndarray) -> None:
 
 
 def without(folder: Path, target: Path, lost: str) -> list[str]:
-    """A copy of a checkpoint whose weights of these names (or beginnings) are gone; gives their names."""
+    """A copy of a checkpoint whose weights of these names (or beginnings) are gone;
+    gives their names.
+    """
     import shutil
 
     from safetensors.torch import load_file, save_file

@@ -1,4 +1,5 @@
-"""Where things are in the picture: what a transform does is found out by calling it (issue's section A).
+"""Where things are in the picture: what a transform does is found out by calling it (issue's
+section A).
 
 Truth is the transform itself: a block put into a picture must come back to its place.
 """
@@ -82,7 +83,9 @@ TRANSFORMS: dict[str, Callable[..., Any]] = {
 
 
 def response(reader: Any, picture: np.ndarray, top: int, left: int, height: int, width: int) -> Any:
-    """(H', W') how much a block of a picture changes each element of the frame, by the transform itself."""
+    """(H', W') how much a block of a picture changes each element of the frame,
+    by the transform itself.
+    """
     marked = picture.copy()
     marked[top : top + height, left : left + width] = (
         255 - marked[top : top + height, left : left + width]
@@ -298,7 +301,8 @@ def test_padding_lights_up_nothing(size: tuple[int, int]) -> None:
         why = vx.explain(model, picture, method=method, target="a", **more)
         assert why.padding == 0
         assert all(r.box[2] > r.box[0] and r.box[3] > r.box[1] for r in why.regions)
-        # A linear network's effects add up to f(x) − f(x with the picture, not its padding, blurred).
+        # A linear network's effects add up to f(x) − f(x with the picture, not its padding,
+        # blurred).
         blank = model.baselines(encoded, {"image": "blur"}, 0)["image"]
         assert torch.equal(
             blank[0, :, torch.from_numpy(padded)], encoded.pixels[0, :, torch.from_numpy(padded)]

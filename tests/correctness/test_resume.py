@@ -1,4 +1,6 @@
-"""A run that is resumed after something changed has the numbers of a run made anew, and computes only what changed."""
+"""A run that is resumed after something changed has the numbers of a run made anew,
+and computes only what changed.
+"""
 
 import json
 import logging
@@ -156,7 +158,9 @@ def assert_as_made_anew(found: vx.Report, fresh: vx.Report) -> None:
 
 
 def encoded_of(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The ids of the examples that are judged from now on, without those that the model is tried on."""
+    """The ids of the examples that are judged from now on,
+    without those that the model is tried on.
+    """
     ids, real = [], model.encode
 
     def encode(example: vx.Example) -> Any:
@@ -438,8 +442,8 @@ def test_the_hash_of_code_is_the_same_in_every_process(plugin: Any, tmp_path: Pa
     plugin()
     (tmp_path / "sets.py").write_text("def f(x):\n    return x in {'a', 'b', 'c', 'd', 'e'}\n")
     script = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import sets, vqa_explain as vx; "
-        "from vqa_explain.evaluation.stamps import code_of; from vqa_explain.metrics import METRICS; "
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import sets, vqa_explain as vx; from "
+        "vqa_explain.evaluation.stamps import code_of; from vqa_explain.metrics import METRICS; "
         f"vx.use({str(tmp_path / 'own.py')!r}); print(code_of(sets.f), code_of(METRICS['told']))"
     )
     told = {
@@ -841,7 +845,9 @@ def test_a_checkpoint_in_another_folder_has_the_same_settings(
 
 
 class Held:
-    """A value in an object of one's own, which knows its layer, and holds what cannot be pickled."""
+    """A value in an object of one's own, which knows its layer,
+    and holds what cannot be pickled.
+    """
 
     def __init__(self, value: Any, layer: Any) -> None:
         self.value, self.layer, self.lock = value, layer, threading.Lock()

@@ -1,4 +1,6 @@
-"""What tables and the shell take, and how it is said where they do not. The truth is what was written."""
+"""What tables and the shell take, and how it is said where they do not. The truth is what was
+written.
+"""
 
 import contextlib
 import io

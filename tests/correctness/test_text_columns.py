@@ -1,4 +1,6 @@
-"""Text columns keep every text as it is written, whatever else their columns hold. The truth is what was written."""
+"""Text columns keep every text as it is written,
+whatever else their columns hold. The truth is what was written.
+"""
 
 import csv
 import json

@@ -1,4 +1,5 @@
-"""Networks that use token numbers besides the one embedding: nothing that misses this is shown (issue's section A).
+"""Networks that use token numbers besides the one embedding: nothing that misses this is shown
+(issue's section A).
 
 Truth is the plain call of the network with other token numbers.
 """
@@ -272,7 +273,9 @@ def test_questions_leave_nothing_in_the_model(noise_picture: np.ndarray) -> None
 
 
 class PartByNumber(Words):
-    """A fixed score of 1, and 0.3 more for one answer where a word is absent: a share of the largest."""
+    """A fixed score of 1, and 0.3 more for one answer where a word is absent:
+    a share of the largest.
+    """
 
     def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         embedded = 1e-3 * self.joined(self.words(tokens).sum(1), pixels.to(self.answer.weight))
@@ -340,8 +343,8 @@ def test_questions_of_one_length_keep_their_own_numbers(
     np.testing.assert_allclose(stacked_scores(model, encoded), torch.stack(expected), atol=1e-5)
 
 
-# Two questions of the same pieces in another order, so that both have as many tokens. "circle" has the
-# highest number, where this CLIP reads its text, and stays in its place.
+# Two questions of the same pieces in another order, so that both have as many tokens. "circle" has
+# the highest number, where this CLIP reads its text, and stays in its place.
 FIRST, SECOND = "Is the red circle blue?", "Is the blue circle red?"
 
 

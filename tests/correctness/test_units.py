@@ -92,7 +92,9 @@ def explained(
     models: Callable[[str], Any],
     noise_picture: np.ndarray,
 ) -> Callable[..., Any]:
-    """Method → an explanation by it, made when first asked for; `factor` scales the explained score."""
+    """Method → an explanation by it, made when first asked for;
+    `factor` scales the explained score.
+    """
     made = {}
 
     def explanation(method: str, factor: Any = None, **parameters: Any) -> Any:

@@ -1,4 +1,6 @@
-"""What the viewer measures and sends is of the explanation on the screen: its example, fills, target and seed."""
+"""What the viewer measures and sends is of the explanation on the screen: its example, fills,
+target and seed.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +31,9 @@ def cell(number: Any, cells: Any = CELLS, side: Any = SIDE) -> tuple[Any, Any]:
 def scores_by_hand(
     network: torch.nn.Module, picture: np.ndarray, regions: list[int] | list[Any], fill: str
 ) -> tuple[Any, Any]:
-    """The network called plainly on the picture with cells replaced by their mean color or by zero."""
+    """The network called plainly on the picture with cells replaced by their mean color or by
+    zero.
+    """
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float()[None] / 255
     changed_pixels = pixels.clone()
     for number in regions:
@@ -189,7 +193,9 @@ SILENT = {"method": "saliency"}  # it tells no progress, so that it cannot be st
 def slow(
     request: pytest.FixtureRequest,
 ) -> Iterator[tuple[vx.Viewer, Gated, vx.Example, vx.Example]]:
-    """A viewer of a bright example that is explained and of a dark one whose explanation waits at the gate."""
+    """A viewer of a bright example that is explained and of a dark one whose explanation waits
+    at the gate.
+    """
     network, rng = Gated(), np.random.default_rng(4)
     network.gate.set()  # until the viewer has started
     model = vx.load(network, transform=ToTensor(), labels=["a", "b", "c"], device="cpu")

@@ -1,4 +1,6 @@
-"""What the viewer draws and asks for, in a real browser, with a kernel whose every message is seen."""
+"""What the viewer draws and asks for, in a real browser,
+with a kernel whose every message is seen.
+"""
 
 import base64
 import json

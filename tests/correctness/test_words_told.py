@@ -1,4 +1,6 @@
-"""What is said of scripts that nothing divides, and prompts whose template holds the question's own words."""
+"""What is said of scripts that nothing divides,
+and prompts whose template holds the question's own words.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -84,7 +86,7 @@ TEMPLATES: dict[str, tuple[Any, ...]] = {
     "trimmed": ("Q: {{ c['text'] | trim }} A:", "Q: ", str.strip),
     "the same words before": (f" {QUESTION} Q: " + "{{ c['text'] }} A:", f" {QUESTION} Q: ", str),
     "the same words behind": ("Q: {{ c['text'] }} " + QUESTION, "Q: ", str),
-    "the same words around, trimmed": (f" {QUESTION}\n" + "{{ c['text'] | trim }}\n" + QUESTION, f" {QUESTION}\n",
+    "the same words around, " "trimmed": (f" {QUESTION}\n" + "{{ c['text'] | trim }}\n" + QUESTION, f" {QUESTION}\n",
                                        str.strip),
 }  # fmt: skip
 

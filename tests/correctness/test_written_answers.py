@@ -1,4 +1,5 @@
-"""Answers of models that write: which tokens are scored, everywhere alike (issue's sections C and F).
+"""Answers of models that write: which tokens are scored, everywhere alike (issue's sections C and
+F).
 
 Truth is `transformers` called plainly: the log-probability of the very tokens that the model wrote.
 """
@@ -37,7 +38,9 @@ class WithBias(nn.Module):
 
 @pytest.fixture
 def blanks(models: Callable[[str], Any]) -> Iterator[Any]:
-    """A LLaVA that answers " red red …", in tokens that its tokenizer does not give for the text."""
+    """A LLaVA that answers " red red …", in tokens that its tokenizer does not give for the
+    text.
+    """
     model = models("llava")
     tokenizer, network = model.processor.tokenizer, model.module
     token = tokenizer(" red", add_special_tokens=False)["input_ids"][0]

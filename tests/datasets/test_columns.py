@@ -1,4 +1,6 @@
-"""Public data sets by their field mappings, on small local copies in the same schema; tables of one's own."""
+"""Public data sets by their field mappings, on small local copies in the same schema;
+tables of one's own.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Scenes: the same seed gives the same bytes, answers follow from the objects, masks do not overlap."""
+"""Scenes: the same seed gives the same bytes, answers follow from the objects,
+masks do not overlap.
+"""
 
 import hashlib
 import re
@@ -14,7 +16,9 @@ from vqa_explain.datasets.scenes import FAMILIES, Scenes, make, plan
 
 
 def answer_from_objects(scene: scenes.Scene) -> str:
-    """The answer read off the question's text and the placed objects: a second, independent program."""
+    """The answer read off the question's text and the placed objects: a second,
+    independent program.
+    """
     text, items = scene.question, scene.items
     words = re.findall(r"\w+", text)
 

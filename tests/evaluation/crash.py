@@ -1,7 +1,8 @@
-"""Kills an evaluation at random moments, again and again: `python crash.py FOLDER KILLS`. Prints how many it took.
+"""Kills an evaluation at random moments, again and again: `python crash.py FOLDER KILLS`. Prints
+how many it took.
 
-One process loads the model and forks for each attempt, so that an attempt costs no start. It has one thread, which a
-fork can copy.
+One process loads the model and forks for each attempt, so that an attempt costs no start. It has
+one thread, which a fork can copy.
 """
 
 import os

@@ -59,7 +59,8 @@ def test_fifty_kills_lose_nothing(scenes_model: ViltModel, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     kills, shards = map(int, done.stdout.split())
     print(
-        f"{kills} of 50 were killed at work, {shards} of {crash.EXAMPLES} shards were finished by then"
+        f"{kills} of 50 were killed at work, {shards} of {crash.EXAMPLES} shards were finished by "
+        "then"
     )
     assert kills >= 25
     # What a kill leaves is never read.
@@ -393,8 +394,10 @@ def test_metrics_without_their_truth(scenes_model: ViltModel, tmp_path: Path) ->
         workers=1,
     )
     assert report.notes() == [
-        "relevance_mass: left out for 1 of 1 examples, since the example has no mask of the true region",
-        "text_share: left out for 1 of 1 examples by saliency, since values of words and regions cannot be compared",
+        "relevance_mass: left out for 1 of 1 examples, since the example has no mask of the true "
+        "region",
+        "text_share: left out for 1 of 1 examples by saliency, since values of words and regions "
+        "cannot be compared",
     ]
     assert report.interval("relevance_mass", "saliency").count == 0
 

@@ -1,4 +1,6 @@
-"""What must hold after anything hostile: a right answer or one clear error, and nothing left behind."""
+"""What must hold after anything hostile: a right answer or one clear error,
+and nothing left behind.
+"""
 
 import random
 import re
@@ -76,14 +78,18 @@ def clear(error: Any, said: str) -> str:
 
 
 def refused(call: Any, said: Any) -> str:
-    """The call ends with one `VQAExplainError` that says this (a pattern), in at most a few lines."""
+    """The call ends with one `VQAExplainError` that says this (a pattern),
+    in at most a few lines.
+    """
     with pytest.raises(vx.VQAExplainError) as caught:
         call()
     return clear(caught.value, said)
 
 
 def answered_or_refused(call: Any, said: str = ".") -> Any:
-    """What the call gave, or `None` where it was refused in one clear error that says this (a pattern)."""
+    """What the call gave, or `None` where it was refused in one clear error that says this (a
+    pattern).
+    """
     try:
         return call()
     except vx.VQAExplainError as error:

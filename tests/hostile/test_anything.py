@@ -1,4 +1,6 @@
-"""What no table thought of: `hypothesis` draws values of every kind for every door of the tool, 200 for each."""
+"""What no table thought of: `hypothesis` draws values of every kind for every door of the tool,
+200 for each.
+"""
 
 import json
 import shutil

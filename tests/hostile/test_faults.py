@@ -160,7 +160,9 @@ def test_batches_that_do_not_fit_are_made_smaller(method: str, fits: int) -> Non
 def test_a_disk_that_is_full_leaves_no_partial_file(
     scenes_model: ViltModel, scene: vx.Example, tmp_path: Path, what: str, size: int
 ) -> None:
-    """By the system's own limit on a file's size, which fails in the middle of writing as a full disk does."""
+    """By the system's own limit on a file's size,
+    which fails in the middle of writing as a full disk does.
+    """
     why = vx.explain(scenes_model, scene, method="saliency")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -321,7 +323,9 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(
 def test_ctrl_c_in_the_middle_of_an_explanation(
     scenes_model: ViltModel, scene: vx.Example, after: float
 ) -> None:
-    """The model, the threads and the random state are as before, and the next call gives what it always gave."""
+    """The model, the threads and the random state are as before,
+    and the next call gives what it always gave.
+    """
     code = "import os, signal, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
     before = state(scenes_model.module)

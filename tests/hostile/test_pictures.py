@@ -20,7 +20,8 @@ from vqa_explain.models.vilt import ViltModel
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
-# A picture whose parts can be told apart after lossy compression: red left, blue right, the top darker.
+# A picture whose parts can be told apart after lossy compression: red left, blue right, the top
+# darker.
 QUARTERS = np.zeros((32, 48, 3), np.uint8)
 QUARTERS[:16, :24], QUARTERS[16:, :24] = (120, 0, 0), (240, 0, 0)
 QUARTERS[:16, 24:], QUARTERS[16:, 24:] = (0, 0, 120), (0, 0, 240)

@@ -1,4 +1,6 @@
-"""Questions of every kind: treated as plain text, or refused in one clear error; never as control."""
+"""Questions of every kind: treated as plain text, or refused in one clear error;
+never as control.
+"""
 
 import re
 from collections.abc import Callable

@@ -25,7 +25,9 @@ CROSS = np.array([(w, r) for w in (5, 6, 7) for r in range(5)])
 
 
 def random_game(seed: int, smooth: float = 1.0) -> Callable[..., Any]:
-    """A table over coalitions: a polynomial of players and pairs with noise of every order on top."""
+    """A table over coalitions: a polynomial of players and pairs with noise of every order on
+    top.
+    """
     rng = np.random.default_rng(seed)
     rows = (np.arange(2**PLAYERS)[:, None] >> np.arange(PLAYERS)) & 1
     own, mixed = rng.normal(size=PLAYERS), rng.normal(size=(PLAYERS, PLAYERS))

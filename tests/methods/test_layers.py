@@ -1,4 +1,6 @@
-"""Class activation maps and ReLU rules against Captum and pytorch-grad-cam, on a real network and by hand."""
+"""Class activation maps and ReLU rules against Captum and pytorch-grad-cam,
+on a real network and by hand.
+"""
 
 from typing import Any
 
@@ -49,7 +51,9 @@ def net() -> vx.Model:
 
 @pytest.fixture(scope="module")
 def steep() -> vx.Model:
-    """With large gradients: pytorch-grad-cam adds 1e-6 to a denominator that the paper has without."""
+    """With large gradients: pytorch-grad-cam adds 1e-6 to a denominator that the paper has
+    without.
+    """
     module = Net()
     with torch.no_grad():
         module.last.weight *= 1000
@@ -146,7 +150,9 @@ def test_the_default_layer_is_the_last_with_maps(net: vx.Model, photo: np.ndarra
 def test_hires_cam_over_patches_and_words_by_hand(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
-    """The states after a layer, times their gradients, summed: written out on transformers' own forward."""
+    """The states after a layer, times their gradients, summed:
+    written out on transformers' own forward.
+    """
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     embeddings = scenes_model.module.vilt.embeddings
     patches = embeddings.patch_embeddings(inputs["pixel_values"]).flatten(2).transpose(1, 2)

@@ -40,7 +40,8 @@ def test_occlusion_equals_captum(
         stride=stride,
         image_fill="mean",
     )
-    # Captum gives a window's whole difference to each of its pixels and channels; ours is spread over the pixels.
+    # Captum gives a window's whole difference to each of its pixels and channels; ours is spread
+    # over the pixels.
     np.testing.assert_allclose(ours.image, theirs[0, 0].numpy() / window**2, atol=1e-6)
 
 

@@ -1,4 +1,6 @@
-"""Attention methods by hand on three tokens, and by the authors' rules on attention taken from transformers directly."""
+"""Attention methods by hand on three tokens, and by the authors' rules on attention taken from
+transformers directly.
+"""
 
 from typing import Any
 
@@ -32,7 +34,9 @@ def test_what_a_sliding_window_keeps_of_the_last_positions_stands_at_the_end() -
 
 @pytest.fixture(scope="module")
 def seen(scenes_model: ViltModel, scene: vx.Example) -> tuple[list[Any], list[Any], Any]:
-    """transformers' own forward on patches in raster order: logits, attention, gradients of the target."""
+    """transformers' own forward on patches in raster order: logits, attention,
+    gradients of the target.
+    """
     inputs = scenes_model.processor(scene.image, scene.question, return_tensors="pt")
     embeddings = scenes_model.module.vilt.embeddings
     patches = embeddings.patch_embeddings(inputs["pixel_values"]).flatten(2).transpose(1, 2)
@@ -71,7 +75,9 @@ def test_raw_attention_is_the_layers_own(
 def test_relevance_follows_the_authors_rules(
     scenes_model: ViltModel, scene: vx.Example, seen: tuple[list[Any], list[Any], Any]
 ) -> None:
-    """avg_heads and apply_self_attention_rules as the paper's equations 5 and 6 have them, written plainly."""
+    """avg_heads and apply_self_attention_rules as the paper's equations 5 and 6 have them,
+    written plainly.
+    """
     maps, gradients, tokens = seen
     size = maps[0].shape[-1]
     r = torch.eye(size)
@@ -109,7 +115,9 @@ def test_a_classifier_without_attention_is_told_what_works(
 
 
 def test_two_streams_follow_the_authors_rules() -> None:
-    """One self-attention layer each, a crossing, and self-attention again, with the paper's equations as they stand."""
+    """One self-attention layer each, a crossing, and self-attention again,
+    with the paper's equations as they stand.
+    """
     g = torch.Generator().manual_seed(0)
     t1, t2 = (torch.rand(3, 3, generator=g) for _ in range(2))
     i1 = torch.rand(4, 4, generator=g)

@@ -1,4 +1,6 @@
-"""DeepLift against Captum, AttnLRP against the authors' rules written plainly and against conservation."""
+"""DeepLift against Captum, AttnLRP against the authors' rules written plainly and against
+conservation.
+"""
 
 from typing import Any
 
@@ -51,7 +53,9 @@ def test_deep_lift_equals_captum(picture: np.ndarray) -> None:
 def test_deep_lift_adds_up_through_max_pooling(
     picture: np.ndarray, pool: Any, inplace: bool
 ) -> None:
-    """Captum's rule for it does not: its sum is off by more than the change of the score on this network."""
+    """Captum's rule for it does not: its sum is off by more than the change of the score on this
+    network.
+    """
     model = vx.load(Pooled(pool, inplace), transform=ToTensor())
     why = vx.explain(
         model, picture, method="deep_lift", image_baseline="constant", target="class 1"
@@ -71,7 +75,9 @@ def test_deep_lift_is_refused_where_activations_are_multiplied(
 
 
 class Attends(nn.Module):
-    """One attention layer without biases over four tokens of the picture, normalized, with a GELU network."""
+    """One attention layer without biases over four tokens of the picture, normalized,
+    with a GELU network.
+    """
 
     def __init__(self, written_out: bool) -> None:
         super().__init__()
@@ -136,7 +142,8 @@ def by_the_authors_rules(net: torch.nn.Module, x: torch.Tensor, target: int) -> 
             linear(h, m.weight, o, part)
             for m, o, part in ((net.q, q, r_q), (net.k, k, r_k), (net.v, v, r_v))
         )
-        # Section 3.3.3: the scale is fixed and the rest of the normalization linear: (x − mean) · weight / std.
+        # Section 3.3.3: the scale is fixed and the rest of the normalization linear: (x − mean) ·
+        # weight / std.
         scale = net.norm.weight / tokens.std(-1, correction=0, keepdim=True)
         per_input = r_h / h * scale
         r_tokens = r_tokens + tokens * (per_input - per_input.mean(-1, keepdim=True))

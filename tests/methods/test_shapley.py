@@ -1,4 +1,6 @@
-"""Shapley values against enumeration by the definition, closed forms, and the model called by hand."""
+"""Shapley values against enumeration by the definition, closed forms,
+and the model called by hand.
+"""
 
 from collections.abc import Callable
 from itertools import combinations, permutations, product
@@ -128,7 +130,9 @@ def test_exact_banzhaf_and_owen_equal_their_definitions() -> None:
 @pytest.mark.parametrize("name", ["permutation", "kernel", "owen", "banzhaf"])
 @pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say(name: str) -> None:
-    """Over 200 seeds, 95 % intervals hold the value by the definition in 92 to 98 % of the cases; no bias."""
+    """Over 200 seeds, 95 % intervals hold the value by the definition in 92 to 98 % of the cases;
+    no bias.
+    """
     players = 8
     # A smooth part, as models have, and pure noise on top.
     table = {

@@ -78,7 +78,9 @@ def authors_rise(
     probability: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The authors' published code for their masks and map, in its own words but for the random generator."""
+    """The authors' published code for their masks and map,
+    in its own words but for the random generator.
+    """
     size = np.array(picture.shape[:2])
     cell = np.ceil(size / cells).astype(int)
     up = (cells + 1) * cell

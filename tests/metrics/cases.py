@@ -1,4 +1,6 @@
-"""Cases whose games are known: a network that reads which pixels are there and answers from a table."""
+"""Cases whose games are known: a network that reads which pixels are there and answers from a
+table.
+"""
 
 from typing import Any
 
@@ -18,7 +20,9 @@ from vqa_explain.target import Target
 
 
 class Table(nn.Module):
-    """The probability of "a" is table[S], S being the white pixels read as binary digits, the first as the lowest."""
+    """The probability of "a" is table[S], S being the white pixels read as binary digits,
+    the first as the lowest.
+    """
 
     def __init__(self, table: Any) -> None:
         super().__init__()
@@ -31,7 +35,9 @@ class Table(nn.Module):
 
 
 def table_case(table: Any, values: Any, shape: Any, answer: str = "a") -> vx.Case:
-    """A case of one player per pixel with these values (P,), on a white picture of `shape`, absent pixels black."""
+    """A case of one player per pixel with these values (P,), on a white picture of `shape`,
+    absent pixels black.
+    """
     return network_case(
         Table(table), np.full((*shape, 3), 255, np.uint8), values, shape, answer=answer
     )

@@ -45,7 +45,8 @@ def test_answers_are_normalized(answer: str, expected: str) -> None:
     ("matches", "expected"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)]
 )
 def test_accuracy_over_nine_of_ten_people(matches: int, expected: float) -> None:
-    # One match: it is left out once (0), and counts 1/3 nine times: 0.3. Two: 2 × 1/3 + 8 × 2/3 = 6, a tenth of it.
+    # One match: it is left out once (0), and counts 1/3 nine times: 0.3. Two: 2 × 1/3 + 8 × 2/3 =
+    # 6, a tenth of it.
     given = ("cat",) * matches + tuple(f"other {i}" for i in range(10 - matches))
     assert vqa_score("cat", given) == pytest.approx(expected)
 

@@ -1,4 +1,6 @@
-"""Faithfulness metrics against games worked by hand, Captum, Quantus and the papers' definitions."""
+"""Faithfulness metrics against games worked by hand, Captum,
+Quantus and the papers' definitions.
+"""
 
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +32,8 @@ from vqa_explain.metrics.faithfulness import (
 )
 from vqa_explain.metrics.imputation import imputed
 
-# v(S) of three players 1, 2, 4 (as binary digits): v(∅), v(1), v(2), v(12), v(3), v(13), v(23), v(123).
+# v(S) of three players 1, 2, 4 (as binary digits): v(∅), v(1), v(2), v(12), v(3), v(13), v(23),
+# v(123).
 THREE = [0.10, 0.30, 0.20, 0.60, 0.15, 0.50, 0.40, 0.90]
 
 
@@ -64,8 +67,8 @@ def test_comprehensiveness_and_sufficiency_of_four_players_by_hand() -> None:
 
 
 def test_perturbations_of_accuracy_by_hand() -> None:
-    # "a" is the answer while two players are there. Of four, at 0, 25, 50, 75, 80, 85, 90, 95, 100 % there have gone
-    # 0, 1, 2, 3, 3, 3, 4, 4, 4.
+    # "a" is the answer while two players are there. Of four, at 0, 25, 50, 75, 80, 85, 90, 95, 100
+    # % there have gone 0, 1, 2, 3, 3, 3, 4, 4, 4.
     table = [0.9 if bin(s).count("1") >= 2 else 0.2 for s in range(16)]
     case = table_case(table, [4, 3, 2, 1], (2, 2))
     expected = [1, 1, 1, 0, 0, 0, 0, 0, 0]

@@ -77,7 +77,9 @@ def test_a_picture_that_is_fixed_is_not_judged(metric: str) -> None:
 
 
 class Stub:
-    """Scores that are the picture's mean and the row's age, for an adapter that keeps something of each example."""
+    """Scores that are the picture's mean and the row's age,
+    for an adapter that keeps something of each example.
+    """
 
     device = torch.device("cpu")
     labels = ("picture", "age")

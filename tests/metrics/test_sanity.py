@@ -1,4 +1,6 @@
-"""Parameter randomization tells explanations of the model from maps of the picture; shortcuts are exposed."""
+"""Parameter randomization tells explanations of the model from maps of the picture;
+shortcuts are exposed.
+"""
 
 import copy
 import hashlib

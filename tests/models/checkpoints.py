@@ -1,4 +1,6 @@
-"""Tiny random checkpoints in hub format: real configurations, tokenizers and processors, saved by save_pretrained."""
+"""Tiny random checkpoints in hub format: real configurations, tokenizers and processors,
+saved by save_pretrained.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import transformers as tf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 TEXTS = [
-    "What color is the circle? Is there a red square on the left? How many small blue triangles are there?",
+    "What color is the circle? Is there a red square on the left? How many small blue triangles "
+    "are there?",
     "a photo of a cat, a dog; yes no red green blue two three nothing unknown the mug isn't naïve.",
 ]
 

@@ -1,5 +1,6 @@
-"""A network like that of Captum's tutorial on visual question answering: a grid of convolutions, a recurrent reading
-of the question, attention of the one over the other, a classifier."""
+"""A network like that of Captum's tutorial on visual question answering: a grid of convolutions, a
+recurrent reading of the question, attention of the one over the other, a classifier.
+"""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""Makers of further tiny checkpoints, of models whose pictures, prompts or tokens are unlike the others'."""
+"""Makers of further tiny checkpoints, of models whose pictures,
+prompts or tokens are unlike the others'.
+"""
 
 from typing import Any
 
@@ -33,7 +35,9 @@ def deepseek_vl() -> tuple[Any, Any]:
 
 
 def deepseek_vl_hybrid() -> tuple[Any, Any]:
-    """Two encoders, each of which gets the picture in a tensor of its own, normalized differently."""
+    """Two encoders, each of which gets the picture in a tensor of its own,
+    normalized differently.
+    """
     words = pieces(image_token="<image_placeholder>")
     high = tf.SamVisionConfig(
         hidden_size=32,

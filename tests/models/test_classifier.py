@@ -1,4 +1,6 @@
-"""Image classifiers: real ImageNet weights on real photographs, and the geometry of their transforms."""
+"""Image classifiers: real ImageNet weights on real photographs,
+and the geometry of their transforms.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -170,7 +172,9 @@ def test_a_hugging_face_classifier_from_a_folder(tmp_path: Path, picture: np.nda
 
 
 class Viewing(torch.nn.Module):
-    """A network that asks for the layout in which pixels lie channel by channel, or for the other."""
+    """A network that asks for the layout in which pixels lie channel by channel,
+    or for the other.
+    """
 
     def __init__(self, strict: bool) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""What every family must hold, on tiny random checkpoints that are saved in hub format and loaded back."""
+"""What every family must hold, on tiny random checkpoints that are saved in hub format and
+loaded back.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -185,7 +187,9 @@ SHAPES = [(300, 120), (120, 300), (5, 7), (900, 1200)]
 def test_values_return_to_the_place_they_came_from(
     models: Callable[[str], Any], family: Any, shape: tuple[int, int]
 ) -> None:
-    """A bright block on black: what the frame has more than that of a black picture lies on the block."""
+    """A bright block on black: what the frame has more than that of a black picture lies on the
+    block.
+    """
     model = models(family)
     if family in ("lxmert",):
         pytest.skip("it sees boxes: see test_lxmert")

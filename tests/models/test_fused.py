@@ -1,4 +1,6 @@
-"""Convolutions that do what follows them give what the network gives, and give way where they would not."""
+"""Convolutions that do what follows them give what the network gives,
+and give way where they would not.
+"""
 
 import copy
 import pickle
@@ -431,7 +433,9 @@ def test_the_next_way_is_taken_where_one_does_not_work(
     "way", [*STRAYING, "weights made of the picture", "a scale made of the picture"]
 )
 def test_a_path_that_depends_on_the_picture(way: str, first: float, picture: np.ndarray) -> None:
-    """What was followed with bright pictures must not answer for dark ones, nor the other way round."""
+    """What was followed with bright pictures must not answer for dark ones,
+    nor the other way round.
+    """
     network = seeded(lambda: Forked(way))
     # The self-check would refuse some: their scale is made of the whole batch.
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu", check=False)

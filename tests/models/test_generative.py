@@ -1,4 +1,6 @@
-"""Generative models against transformers called plainly: teacher-forced log-probabilities, masks, generation."""
+"""Generative models against transformers called plainly: teacher-forced log-probabilities, masks,
+generation.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -126,7 +128,9 @@ def test_coalitions_of_a_batch_hide_their_own_words_from_answers_of_several_toke
 def test_dropping_is_as_hiding_from_attention(
     models: Callable[[str], Any], noise_picture: np.ndarray, family: Any
 ) -> None:
-    """The tokens that leave the sequence, against the same tokens hidden by the mask with their places kept."""
+    """The tokens that leave the sequence, against the same tokens hidden by the mask with their
+    places kept.
+    """
     model = models(family)
     encoded = encoded_for(model, noise_picture, answers=ANSWERS)
     regions = grid_regions(encoded.geometry.frame, encoded.grid)
@@ -303,7 +307,9 @@ def test_bad_answers_are_named(models: Callable[[str], Any], noise_picture: np.n
 def test_a_changed_frame_is_the_processors_values_of_a_changed_picture(
     models: Callable[[str], Any], family: Any, shape: tuple[int, int]
 ) -> None:
-    """Tiles and patches in their places: the layout of one smooth picture carries the frame of another."""
+    """Tiles and patches in their places: the layout of one smooth picture carries the frame of
+    another.
+    """
     model = models(family)
     down, across = np.indices(shape) / np.array(shape).reshape(2, 1, 1)
     pictures = [
@@ -316,7 +322,8 @@ def test_a_changed_frame_is_the_processors_values_of_a_changed_picture(
     wanted = plain_inputs(model, pictures[1])["pixel_values"]
     assert carried.shape == wanted.shape
     tiled = family in ("llava_onevision", "idefics3", "smolvlm")
-    # The tile of the whole is resized from the frame instead of the picture: a little softer, nowhere else.
+    # The tile of the whole is resized from the frame instead of the picture: a little softer,
+    # nowhere else.
     np.testing.assert_allclose(carried, wanted, atol=0.12 if tiled else 1e-6)
     if tiled and carried.shape[1] > 1:
         whole = 0 if family == "llava_onevision" else carried.shape[1] - 1

@@ -1,4 +1,6 @@
-"""Networks of one's own over pictures, texts and tables of any number, against closed forms, shap and autograd."""
+"""Networks of one's own over pictures, texts and tables of any number, against closed forms,
+shap and autograd.
+"""
 
 from itertools import permutations
 from pathlib import Path
@@ -54,7 +56,9 @@ def example(picture: np.ndarray, row: Any = None) -> vx.Example:
 def test_shapley_values_of_a_product_of_a_column_and_a_region(
     method: str, picture: np.ndarray
 ) -> None:
-    """The product is shared: the region by the mean of the two ages, the column by half of the change of age."""
+    """The product is shared: the region by the mean of the two ages,
+    the column by half of the change of age.
+    """
     why = vx.explain(
         product(),
         example(picture),
@@ -120,7 +124,9 @@ def told(model: vx.CustomModel, **settings: Any) -> np.ndarray:
 
 
 def by_shap(background: np.ndarray) -> np.ndarray:
-    """(4,) shap's own Shapley values of answer "y", absent columns being the background's one row."""
+    """(4,) shap's own Shapley values of answer "y",
+    absent columns being the background's one row.
+    """
     net = Layers().eval()
 
     def scores(rows: np.ndarray) -> np.ndarray:

@@ -15,7 +15,9 @@ from vqa_explain.features.regions import grid_regions
 
 
 def plain(model: Any, example: vx.Example, **masks: Any) -> Any:
-    """transformers called as its documentation says, with the boxes as shares of the picture's sides."""
+    """transformers called as its documentation says,
+    with the boxes as shares of the picture's sides.
+    """
     height, width = example.image.shape[:2]
     inputs = model.tokenizer(example.question, return_tensors="pt")
     return model.module(
@@ -57,7 +59,9 @@ def test_a_dropped_box_is_one_that_attention_does_not_see(
 
 
 def authors_relevance(found: Any, maps: dict[Any, Any], target: int) -> tuple[Any, Any]:
-    """Chefer et al. 2021, the rules for LXMERT, written out: equations 5 to 11 in the order of its layers."""
+    """Chefer et al. 2021, the rules for LXMERT, written out:
+    equations 5 to 11 in the order of its layers.
+    """
     slopes = dict(
         zip(
             maps,

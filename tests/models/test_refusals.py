@@ -1,4 +1,6 @@
-"""A model that no adapter knows is refused in one sentence when it is loaded, and a sound one is not."""
+"""A model that no adapter knows is refused in one sentence when it is loaded,
+and a sound one is not.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Text classifiers: scores of plain transformers, Captum's integrated gradients, Shapley values by enumeration."""
+"""Text classifiers: scores of plain transformers, Captum's integrated gradients,
+Shapley values by enumeration.
+"""
 
 from itertools import combinations
 from math import factorial

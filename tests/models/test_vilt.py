@@ -53,7 +53,9 @@ def test_patches_are_in_raster_order(scenes_model: ViltModel, scene: vx.Example)
 def test_leaving_a_patch_out_hits_the_region_where_it_lies(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
-    """The region that leave-one-out finds important is the one whose patch changed the plain network's answer."""
+    """The region that leave-one-out finds important is the one whose patch changed the plain
+    network's answer.
+    """
     encoded = scenes_model.encode(scene)
     regions = grid_regions((96, 96), (8, 8))
     said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
@@ -216,7 +218,9 @@ def test_words_of_several_tokens_and_unicode_keep_their_spans(
 def test_coalitions_are_answered_as_transformers_does(
     scenes_model: ViltModel, scene: vx.Example, fill: str, text: str
 ) -> None:
-    """Fused attention, the last layer's first token alone and chosen patches change nothing but the rounding."""
+    """Fused attention, the last layer's first token alone and chosen patches change nothing but
+    the rounding.
+    """
     model = scenes_model
     encoded = model.encode(scene)
     players = make_players(encoded)

@@ -25,7 +25,9 @@ REQUIRED = os.environ.get("VQA_EXPLAIN_REQUIRE_BROWSER") == "1"
 
 @contextmanager
 def opened_browser() -> Iterator[Browser]:
-    """Playwright's browser; the test is skipped, or fails where one is required, if there is none."""
+    """Playwright's browser; the test is skipped, or fails where one is required,
+    if there is none.
+    """
     if CHROMIUM is None:
         if REQUIRED:
             pytest.fail("VQA_EXPLAIN_REQUIRE_BROWSER=1 and there is no chromium; install it")
@@ -65,7 +67,9 @@ def watched_page(browser: Browser, **settings: Any) -> Iterator[tuple[Page, list
 
 
 def keep_screenshot(page: Page, part: str = "") -> None:
-    """A picture of the page, named by the running test, in the folder that VQA_EXPLAIN_SCREENSHOTS names, if it does."""
+    """A picture of the page, named by the running test,
+    in the folder that VQA_EXPLAIN_SCREENSHOTS names, if it does.
+    """
     folder = os.environ.get("VQA_EXPLAIN_SCREENSHOTS")
     if folder:
         name = re.sub(
@@ -83,7 +87,8 @@ def axe_problems(page: Any, folder: Any, within: str = "body") -> Any:
         pytest.skip(f"axe-core cannot be had: {done.stderr[:200]}")
     page.add_script_tag(path=str(script))
     return page.evaluate(
-        "async (within) => (await axe.run(within)).violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])",
+        "async (within) => (await axe.run(within)).violations.map(v => [v.id, v.nodes.map(n => "
+        "n.html.slice(0, 120))])",
         within,
     )
 
@@ -162,7 +167,8 @@ def run_all(page: Any, address: Any, application: Any, name: str) -> None:
         "window.jupyterapp && window.jupyterapp.shell.currentWidget", timeout=600_000
     )
     page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.connectionStatus === 'connected'",
+        "() => "
+        "window.jupyterapp.shell.currentWidget?.context?.sessionContext?.session?.kernel?.connectionStatus === 'connected'",
         timeout=600_000,
     )
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")

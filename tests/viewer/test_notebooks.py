@@ -1,4 +1,6 @@
-"""The viewer in real JupyterLab and Notebook 7, driven by pointer and keyboard, against the Python side."""
+"""The viewer in real JupyterLab and Notebook 7, driven by pointer and keyboard,
+against the Python side.
+"""
 
 import json
 import re
@@ -142,10 +144,11 @@ def test_taking_words_and_regions_away_asks_the_model(live: Any) -> None:
     assert found["predicted"] == pytest.approx(-python("viewer.explanation.words[1].value"))
     assert f"{found['answers'][0]['text']} {100 * found['answers'][0]['probability']:.1f}%" in text
     expected = python(
-        "(lambda e, g, t: float((lambda s: s[1] - s[0])(model.coalition_scores(e, (p := g.make_players(e, {'image': 1}))"
-        ".present(t.new_ones(2, len(p)) & (t.new_ones(2, len(p)) if False else __import__('torch').stack([t.new_ones(len(p)), "
-        "__import__('torch').arange(len(p)) != 2]))), {'image': 'drop', 'question': 'mask'}, 0)"
-        "[:, model.labels.index(viewer.explanation.target)])))(model.encode(viewer.examples[1]), "
+        "(lambda e, g, t: float((lambda s: s[1] - s[0])(model.coalition_scores(e, (p := "
+        "g.make_players(e, {'image': 1})).present(t.new_ones(2, len(p)) & (t.new_ones(2, len(p)) "
+        "if False else __import__('torch').stack([t.new_ones(len(p)), "
+        "__import__('torch').arange(len(p)) != 2]))), {'image': 'drop', 'question': 'mask'}, 0)[:, "
+        "model.labels.index(viewer.explanation.target)])))(model.encode(viewer.examples[1]), "
         "__import__('vqa_explain.game', fromlist=['x']), __import__('torch').tensor([True]))"
     )
     assert found["change"] == pytest.approx(expected, abs=1e-4)

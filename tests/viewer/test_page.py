@@ -78,7 +78,8 @@ def made(
         method="interactions",
         parameters={"budget": 10},
         provenance={"model": "made", "seed": 0},
-        picture=np.random.default_rng(99).integers(0, 256, (height, width, 3), dtype=np.uint8),  # one for all seeds
+        # one for all seeds
+        picture=np.random.default_rng(99).integers(0, 256, (height, width, 3), dtype=np.uint8),
         interactions=rng.normal(size=(len(said), grid * grid)) if interactions else None,
         interaction_errors=np.full((len(said), grid * grid), 0.01) if interactions else None,
     )  # fmt: skip
@@ -254,7 +255,8 @@ def test_hostile_text_is_text(browser: Any, tmp_path: Path, question: str) -> No
         assert page.title() == "Why this answer?"
         assert page.locator("img").count() == 0
         shown = page.locator(".vx-question").evaluate(
-            "node => [...node.childNodes].map(n => n.querySelector ? (n.querySelector('bdi') ?? n).textContent : n.textContent).join('')"
+            "node => [...node.childNodes].map(n => n.querySelector ? (n.querySelector('bdi') ?? "
+            "n).textContent : n.textContent).join('')"
         )
         assert shown == question.replace("\x00", "\x00")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -36,7 +36,8 @@ from vqa_explain.features.words import places_of_phrase
 # What inputs by name stand in place of.
 IN_PLACE_OF = ("image", "question", "messages")
 
-# The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right, bottom in pixels.
+# The fields of an Example that a column can fill. "boxes" are true regions here: left, top, right,
+# bottom in pixels.
 FIELDS = (
     "image",
     "question",
@@ -67,12 +68,14 @@ class Schema:
     Attributes:
         about: what it is.
         hub: its id on the hub, or "" where only its official release in a folder can be read.
-        fields: field of an Example → column; "a.b" is b within a, "a.*.b" a list of all b, and a text with {braces} is
-            a path with columns in it, relative to the folder.
+        fields: field of an Example → column; "a.b" is b within a, "a.*.b" a list of all b, and a
+            text with {braces} is a path with columns in it, relative to the folder.
         config: the hub's configuration; "{split}" in it stands for the split.
         split: the split that is read unless told otherwise.
-        files: for a folder: the table's path with "{split}", and the key under which a JSON file keeps its rows.
-        join: the configuration that keeps the pictures, the column here that names one, and its columns there.
+        files: for a folder: the table's path with "{split}", and the key under which a JSON file
+            keeps its rows.
+        join: the configuration that keeps the pictures, the column here that names one, and its
+            columns there.
     """
 
     about: str
@@ -156,7 +159,8 @@ class Table:
         fields: see `Schema`.
         source: an id on the hub or a folder of its layout; or the path of a file.
         folder: what paths in columns are relative to.
-        inputs: input name → its column, or the columns of a table's row; in place of image and question.
+        inputs: input name → its column, or the columns of a table's row; in place of image and
+            question.
     """
 
     name: str
@@ -172,7 +176,9 @@ class Table:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the table's file; of data on the hub, of its name and its first rows' questions."""
+        """A hash of the table's file; of data on the hub,
+        of its name and its first rows' questions.
+        """
         inputs = [] if self.inputs is None else [dict(self.inputs)]
         digest = hashlib.sha256(
             json.dumps([self.name, self.source, self.split, dict(self.fields), *inputs]).encode()
@@ -193,7 +199,9 @@ class Table:
     @overload
     def __getitem__(self, index: slice) -> list[Example]: ...
     def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        """The example of a number, or those of a slice; the table is read from its start up to there."""
+        """The example of a number, or those of a slice;
+        the table is read from its start up to there.
+        """
         if isinstance(index, slice):
             edges = [edge for edge in (index.start, index.stop, index.step) if edge is not None]
             backwards = any(edge < 0 for edge in edges)
@@ -241,7 +249,9 @@ class Table:
 
     @cached_property
     def _keys(self) -> list[str]:
-        """The keys of a JSON file's rows; the file is read through once for them, since a row may lack some."""
+        """The keys of a JSON file's rows; the file is read through once for them,
+        since a row may lack some.
+        """
         return json_columns(Path(self.source), self.rows_under)
 
     def _typed_rows(self) -> tuple[list[str], Iterator[dict[str, Any]]]:
@@ -272,8 +282,8 @@ class Table:
                 ("float", "double", "decimal", "bool", "date", "time")
             ):
                 raise InvalidInput(
-                    f"column {column!r} of data set {self.name!r} holds {kind}, so how each {what} was written is not "
-                    "known (1 or 1.0?); store the column as text"
+                    f"column {column!r} of data set {self.name!r} holds {kind}, so how each {what} "
+                    "was written is not known (1 or 1.0?); store the column as text"
                 )
 
     def _check(self, known: list[str]) -> None:
@@ -283,12 +293,14 @@ class Table:
             for column in re.findall(r"\{(\w+)\}", path) or [path.split(".")[0]]:
                 if known.count(column) > 1:
                     raise InvalidInput(
-                        f"data set {self.name!r} has several columns named {column!r}; give each its own name"
+                        f"data set {self.name!r} has several columns named {column!r}; give each "
+                        "its own name"
                     )
                 if column not in (*known, "split"):
                     there = ", ".join(known)
                     raise MissingColumn(
-                        f"data set {self.name!r} has no column {column!r} for the {what}; there are: {there}",
+                        f"data set {self.name!r} has no column {column!r} for the {what}; there "
+                        f"are: {there}",
                         what,
                     )
 
@@ -378,7 +390,9 @@ def _answers(value: Any) -> tuple[str, ...]:
 
 
 def _type_at(types: Any, path: str) -> Any:
-    """The type of what a column holds, of its items where they are lists; `None` where it is not known."""
+    """The type of what a column holds, of its items where they are lists;
+    `None` where it is not known.
+    """
     found = types
     for part in path.split("."):
         if part != "*":
@@ -486,8 +500,8 @@ def _only_place(phrase: str, question: str, column: str) -> tuple[int, int]:
     found = places_of_phrase(phrase.strip(), question)
     if len(found) != 1:
         raise InvalidInput(
-            f"column {column!r} names the word {phrase[:60]!r}, which stands {len(found)} times in the question; "
-            "give character spans instead, such as [[5, 10]]"
+            f"column {column!r} names the word {phrase[:60]!r}, which stands {len(found)} times in "
+            "the question; give character spans instead, such as [[5, 10]]"
         )
     return found[0]
 
@@ -544,17 +558,20 @@ def open_schema(name: str, split: str, source: Path | None) -> Table:
 def open_file(
     path: Path, fields: Mapping[str, str] | None, inputs: Mapping[str, Columns] | None = None
 ) -> Table:
-    """A table of one's own: a CSV, JSON, JSON-lines or Parquet file, or a folder that holds exactly one.
+    """A table of one's own: a CSV, JSON, JSON-lines or Parquet file, or a folder that holds exactly
+    one.
 
-    Columns are called like the fields of an Example unless `fields` says otherwise: image (a path relative to the
-    file's folder), question, answer, answers, id, family, mask (a path), boxes, decisive; or messages, a chat, in place
-    of image and question. `inputs` names the columns of inputs of any number and kind, likewise: a column of pictures'
-    paths or of texts, or a list of columns that are a table's row.
+    Columns are called like the fields of an Example unless `fields` says otherwise: image (a path
+    relative to the file's folder), question, answer, answers, id, family, mask (a path), boxes,
+    decisive; or messages, a chat, in place of image and question. `inputs` names the columns of
+    inputs of any number and kind, likewise: a column of pictures' paths or of texts, or a list of
+    columns that are a table's row.
 
     Lists are written as JSON in a CSV file. `answers` is a list of texts. `boxes`, true regions, is
-    [[left, top, right, bottom], …] in pixels of the picture. `decisive`, the words that decide the answer, is a list of
-    character spans [[start, end], …], counted from 0 with the end outside, or of words that stand once in the question.
-    Of masks and boxes, the question is about all (`Example.about`).
+    [[left, top, right, bottom], …] in pixels of the picture. `decisive`, the words that decide the
+    answer, is a list of character spans [[start, end], …], counted from 0 with the end outside, or
+    of words that stand once in the question. Of masks and boxes, the question is about all
+    (`Example.about`).
     """
     if path.is_dir():
         tables = sorted(p for p in path.iterdir() if p.suffix in FILES)

@@ -1,4 +1,6 @@
-"""easy-VQA (Victor Zhou, MIT license, PyPI package `easy-vqa`): one colored shape a picture, thirteen answers."""
+"""easy-VQA (Victor Zhou, MIT license, PyPI package `easy-vqa`): one colored shape a picture,
+thirteen answers.
+"""
 
 import json
 from dataclasses import dataclass
@@ -31,7 +33,9 @@ def package_folder() -> Path:
 
 @dataclass(frozen=True)
 class EasyVQA(LazySequence):
-    """All questions of one split, in the package's order. Pictures are 64 × 64 files, read when needed."""
+    """All questions of one split, in the package's order. Pictures are 64 × 64 files,
+    read when needed.
+    """
 
     split: str = "test"
 

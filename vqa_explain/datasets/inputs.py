@@ -33,7 +33,8 @@ def check_inputs(inputs: Mapping[str, Columns]) -> None:
         some = [columns] if isinstance(columns, str) else columns
         if not isinstance(some, Sequence) or not some or not all(isinstance(c, str) for c in some):
             raise InvalidInput(
-                f"input {name!r} is read from {columns!r}; give a column, or a list of columns that are a table's row"
+                f"input {name!r} is read from {columns!r}; give a column, or a list of columns "
+                "that are a table's row"
             )
 
 
@@ -80,7 +81,8 @@ def _cell(value: Any) -> Any:
 
 
 def read_messages(value: Any, folder: Path) -> list[dict[str, Any]]:
-    """A chat of a column: a list of messages, or the same as JSON; paths of pictures are relative to `folder`.
+    """A chat of a column: a list of messages, or the same as JSON; paths of pictures are relative
+    to `folder`.
 
     Raises:
         InvalidInput: it is no list of messages.

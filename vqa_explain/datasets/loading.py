@@ -15,7 +15,9 @@ DATASETS = (*SHIPPED, *SCHEMAS)
 
 
 class Dataset(Protocol):
-    """Examples that can be read again and again; those that ship have a length and can be indexed too."""
+    """Examples that can be read again and again;
+    those that ship have a length and can be indexed too.
+    """
 
     def __iter__(self) -> Iterator[Example]: ...
 
@@ -31,14 +33,17 @@ def load_dataset(
     """The examples of a data set.
 
     Args:
-        name: "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa" from the hub, "clevr" from its
-            official release; any of them with a split, as in "scenes:validation"; or the path of a table of one's own
-            (CSV, JSON, Parquet), or of a folder that holds one: see `columns.open_file`.
-        split: the split, where the name does not say it, such as "test". Tables of one's own have none.
+        name: "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa" from the hub,
+            "clevr" from its official release; any of them with a split, as in "scenes:validation";
+            or the path of a table of one's own (CSV, JSON, Parquet), or of a folder that holds one:
+            see `columns.open_file`.
+        split: the split, where the name does not say it, such as "test". Tables of one's own have
+            none.
         source: a folder with a public data set's files, in place of the hub.
         fields: for a table of one's own: field of an Example → column.
-        inputs: likewise, for inputs of any number and kind: input name → column of pictures' paths or texts, or a list
-            of columns that are a table's row, such as {"scan": "file", "patient": ["age", "sex"]}.
+        inputs: likewise, for inputs of any number and kind: input name → column of pictures' paths
+            or texts, or a list of columns that are a table's row, such as {"scan": "file",
+            "patient": ["age", "sex"]}.
 
     Raises:
         InvalidInput: no data set, split, file or column of that name.
@@ -50,7 +55,8 @@ def load_dataset(
             raise InvalidInput(f"data set {base!r} has inputs of its own; leave inputs= out")
         if named and split not in (None, named):
             raise InvalidInput(
-                f"data set {text!r} names the split {named!r}, and split= is {split!r}; give one of them"
+                f"data set {text!r} names the split {named!r}, and split= is {split!r}; give one "
+                "of them"
             )
         chosen = named or split or ""
         if base in SHIPPED:
@@ -60,11 +66,13 @@ def load_dataset(
     if path.exists():
         if split is not None:
             raise InvalidInput(
-                f"table {text!r} has no splits; leave split= out, or give a table of the rows that you want"
+                f"table {text!r} has no splits; leave split= out, or give a table of the rows that "
+                "you want"
             )
         return open_file(path, fields, inputs)
     if path.suffix or "/" in text:
         raise InvalidInput(
-            f"data set {text!r} does not exist; check the path, or choose one of: {', '.join(DATASETS)}"
+            f"data set {text!r} does not exist; check the path, or choose one of: "
+            f"{', '.join(DATASETS)}"
         )
     raise unknown("data set", base, DATASETS)

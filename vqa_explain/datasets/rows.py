@@ -1,4 +1,6 @@
-"""Rows of a table's file, with every value as it is written: "007" stays "007", and "None" is an answer."""
+"""Rows of a table's file, with every value as it is written: "007" stays "007",
+and "None" is an answer.
+"""
 
 import csv
 import json
@@ -31,16 +33,18 @@ def csv_rows(path: Path) -> Iterator[Row]:
                 continue
             if len(cells) != len(names):
                 raise InvalidInput(
-                    f"line {reader.line_num} of {path.name!r} has {len(cells)} cells and the first line {len(names)}; "
-                    "put cells that hold a comma into quotation marks"
+                    f"line {reader.line_num} of {path.name!r} has {len(cells)} cells and the first "
+                    f"line {len(names)}; put cells that hold a comma into quotation marks"
                 )
             yield dict(zip(names, cells, strict=True))
 
 
 def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
-    """The objects of a JSON file: one a line, a list of them, a list under a key, or lists by column.
+    """The objects of a JSON file: one a line, a list of them, a list under a key, or lists by
+    column.
 
-    Numbers are the text that stands there (1.50 stays 1.50, and 1e3 stays 1e3) and dates stay texts.
+    Numbers are the text that stands there (1.50 stays 1.50, and 1e3 stays 1e3) and dates stay
+    texts.
 
     Raises:
         InvalidInput: the file holds no such thing.
@@ -119,6 +123,6 @@ def as_written(value: Any, what: str) -> str | None:
     if isinstance(value, str | int):  # a `Number` among them
         return str(value)
     raise InvalidInput(
-        f"the {what} {value!r} is kept as {type(value).__name__}, so how it was written (1 or 1.0?) is not known; "
-        "store the column as text"
+        f"the {what} {value!r} is kept as {type(value).__name__}, so how it was written (1 or "
+        "1.0?) is not known; store the column as text"
     )

@@ -1,9 +1,11 @@
-"""Scenes: generated pictures of colored shapes with questions whose answer depends on which object is meant.
+"""Scenes: generated pictures of colored shapes with questions whose answer depends on which object
+is meant.
 
-Every example carries the exact masks of its objects, the objects that its question is about, and the character
-spans of the decisive words, as CLEVR-XAI does (Arras et al. 2022), so that an explanation can be scored against
-the truth. Within a family the answer is drawn first and the scene is built around it, so that the question alone
-says next to nothing. The same (split, seed, index) gives the same bytes on every machine with the same numpy.
+Every example carries the exact masks of its objects, the objects that its question is about, and
+the character spans of the decisive words, as CLEVR-XAI does (Arras et al. 2022), so that an
+explanation can be scored against the truth. Within a family the answer is drawn first and the scene
+is built around it, so that the question alone says next to nothing. The same (split, seed, index)
+gives the same bytes on every machine with the same numpy.
 """
 
 import math
@@ -64,7 +66,9 @@ class Scene:
 
 
 class _Draft:
-    """What a family's builder fills in: objects, the question's pieces, and which of them decide."""
+    """What a family's builder fills in: objects, the question's pieces,
+    and which of them decide.
+    """
 
     def __init__(self, rng: random.Random, most: int) -> None:
         self.rng = rng
@@ -83,7 +87,9 @@ class _Draft:
         self._text += (" " if self._text and text != "?" else "") + text
 
     def stress(self, phrase: str, item: int | None = None) -> None:
-        """Appends a phrase whose words decide the answer; `item` is the object that it names, if one."""
+        """Appends a phrase whose words decide the answer; `item` is the object that it names,
+        if one.
+        """
         self.say(phrase)
         start, end = len(self._text) - len(phrase), len(self._text)
         self._decisive.append((start, end))
@@ -306,7 +312,9 @@ FAMILIES = tuple(_BUILDERS)
 def _place(
     items: list[Item], order: tuple[int, int, str] | None, rng: random.Random
 ) -> tuple[Item, ...]:
-    """Random positions without overlap, inside the picture; `order` holds for the two objects it names."""
+    """Random positions without overlap, inside the picture;
+    `order` holds for the two objects it names.
+    """
     shuffled = list(range(len(items)))
     while True:
         placed: dict[int, Item] = {}
@@ -345,7 +353,9 @@ def _place(
 def plan(
     split: str, index: int, *, seed: int = 0, most: int = 5, families: tuple[str, ...] = FAMILIES
 ) -> Scene:
-    """The scene and question with this number, not yet drawn. At most `most` objects (families may need two)."""
+    """The scene and question with this number, not yet drawn. At most `most` objects (families
+    may need two).
+    """
     rng = random.Random(f"scenes/{split}/{seed}/{index}")
     family = rng.choice(families)
     draft = _Draft(
@@ -356,7 +366,9 @@ def plan(
 
 
 def _distance(shape: str, u: np.ndarray, v: np.ndarray, r: float) -> np.ndarray:
-    """Signed distance (pixels, negative inside) to a shape of circumscribed radius r; u right, v down."""
+    """Signed distance (pixels, negative inside) to a shape of circumscribed radius r; u right,
+    v down.
+    """
     slope = 0.8660254 * np.abs(u)
     upward = np.maximum(slope - 0.5 * v, v) - 0.5 * r
     distance: np.ndarray
@@ -461,7 +473,8 @@ class Scenes(LazySequence):
                 raise unknown("family of scenes", family, FAMILIES)
         if self.count < 0 or not self.families:
             raise InvalidInput(
-                f"scenes needs a count of at least 0 and a family; got {self.count}, {self.families}"
+                f"scenes needs a count of at least 0 and a family; got {self.count}, "
+                f"{self.families}"
             )
 
     def __len__(self) -> int:

@@ -60,17 +60,19 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
     Args:
         model: what is tried, in evaluation mode and with one thread.
         dataset: some of its questions are tried too, since its words may be others than the fixed
-            ones; its first example says which sizes the model takes, where it does not take the fixed ones.
+            ones; its first example says which sizes the model takes, where it does not take the
+            fixed ones.
     """
     questions = _questions(dataset) if _text_name(model) else []
-    # Gradients are allowed as in `explain`, whatever the caller does: some networks take another way without.
+    # Gradients are allowed as in `explain`, whatever the caller does: some networks take another
+    # way without.
     with network_held(model.module), one_thread(model.device), torch.enable_grad():
         before = settings_of(model.module)
         tried = list(_tried(model, _first(dataset)))
         if not tried:
             log.warning(
-                "model %r takes none of the examples that tell whether it has changed; a resumed run "
-                "knows it by its code and weights alone",
+                "model %r takes none of the examples that tell whether it has changed; a resumed "
+                "run knows it by its code and weights alone",
                 model.name,
             )
         asked = [_asked(model, tried[0], text) for text in questions] if tried else []
@@ -110,7 +112,9 @@ def _questions(dataset: Any) -> list[str]:
 
 
 def _text_name(model: Model) -> str | None:
-    """The name of the model's only text, which questions are put to; `None` where it has none or several."""
+    """The name of the model's only text, which questions are put to;
+    `None` where it has none or several.
+    """
     names = [one.name for one in model.features if one.kind == TextFeature.kind]
     return names[0] if len(names) == 1 else None
 
@@ -187,7 +191,9 @@ def _near(one: list[float], other: list[float]) -> bool:
 
 
 def _first(dataset: Iterable[Example]) -> Example | None:
-    """The data's first example with pictures of the same sizes; `None` where it has none, or it cannot be read."""
+    """The data's first example with pictures of the same sizes; `None` where it has none,
+    or it cannot be read.
+    """
     first = next(islice(iter(dataset), 1), None)
     if first is None:
         return None
@@ -331,7 +337,9 @@ def _scores_without(
 
 
 def _text(model: Model, values: Iterable[Any]) -> str:
-    """Arrays as JSON: where they were computed, hashes of their bits, and some of their fractions."""
+    """Arrays as JSON: where they were computed, hashes of their bits,
+    and some of their fractions.
+    """
     arrays = [_array(value) for value in values]
     whole = [array for array in arrays if array.dtype.kind != "f"]
     return json.dumps(

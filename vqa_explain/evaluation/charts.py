@@ -24,7 +24,9 @@ def color_of(report: Results, method: str) -> str:
 
 
 def curves_chart(report: Results) -> str:
-    """Mean score against the share of players, a panel for each metric that has a curve; "" where none has."""
+    """Mean score against the share of players, a panel for each metric that has a curve;
+    "" where none has.
+    """
     curves = report.curves()
     if not curves:
         return ""
@@ -45,7 +47,9 @@ def curves_chart(report: Results) -> str:
 
 
 def intervals_chart(report: Results) -> str:
-    """Each method's mean with its interval, a panel for each metric with a direction and values; "" where none has."""
+    """Each method's mean with its interval, a panel for each metric with a direction and values;
+    "" where none has.
+    """
     texts = [text for text in _with_direction(report) if _has_values(report, text)]
     if not texts:
         return ""

@@ -13,7 +13,9 @@ from vqa_explain.evaluation.results import bounds, plain
 
 @dataclass(frozen=True)
 class Compared:
-    """A metric of a method in both runs, and the mean of B − A, over the examples that both have by every method."""
+    """A metric of a method in both runs, and the mean of B − A,
+    over the examples that both have by every method.
+    """
 
     metric: str
     method: str
@@ -62,8 +64,8 @@ def compare(one: Report, other: Report) -> Comparison:
             rows.append(Compared(text, method, metric.better, *pair, difference))
     if not rows:
         raise InvalidInput(
-            f"{str(one.folder)!r} and {str(other.folder)!r} have no metric of the same examples in common; evaluate "
-            "both on the same data with the same metrics"
+            f"{str(one.folder)!r} and {str(other.folder)!r} have no metric of the same examples in "
+            "common; evaluate both on the same data with the same metrics"
         )
     names = tuple(f"{r.plan.model} on {r.plan.data} ({r.folder})" for r in (one, other))
     return Comparison((names[0], names[1]), tuple(rows))
@@ -72,7 +74,9 @@ def compare(one: Report, other: Report) -> Comparison:
 def _shared(
     one: Report, other: Report, metric: str, methods: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Examples × methods of both runs: the examples for which both have a value by every method that has any."""
+    """Examples × methods of both runs: the examples for which both have a value by every method
+    that has any.
+    """
     frames = [
         pd.DataFrame({m: report.by_id(metric, m) for m in methods}) for report in (one, other)
     ]

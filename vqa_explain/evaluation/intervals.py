@@ -6,10 +6,10 @@
 | pairs of 0 or 1, their difference | Agresti & Min 2005, section 5 |
 | any other | studentized bootstrap, Efron & Tibshirani 1993, section 12.5 |
 
-The bootstrap needs `LEAST` values, the most common one counted once; below that they are said to be too few. In 1,500
-simulations each with 8 to 60 values it held the true mean 93 to 99 % of the time for normal, exponential, beta, mixed
-and stepped values, and 89 to 92 % of the time for lognormal ones. `tests/correctness/test_evaluation.py` asks for 90 %
-of 250, and for 85 % of lognormal ones.
+The bootstrap needs `LEAST` values, the most common one counted once; below that they are said to be
+too few. In 1,500 simulations each with 8 to 60 values it held the true mean 93 to 99 % of the time
+for normal, exponential, beta, mixed and stepped values, and 89 to 92 % of the time for lognormal
+ones. `tests/correctness/test_evaluation.py` asks for 90 % of 250, and for 85 % of lognormal ones.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,9 @@ UNBOUNDED: Bounds = (-np.inf, np.inf)
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `count` values with its 95 % interval; NaN where there are too few (see `is_known`)."""
+    """A mean over `count` values with its 95 % interval;
+    NaN where there are too few (see `is_known`).
+    """
 
     mean: float
     low: float
@@ -72,7 +74,9 @@ def mean_interval(values: np.ndarray, bounds: Bounds = UNBOUNDED) -> Interval:
 
 
 def paired_interval(base: np.ndarray, other: np.ndarray) -> Interval:
-    """The mean of other − base over the pairs (N,), (N,) of which both are numbers, with its interval."""
+    """The mean of other − base over the pairs (N,), (N,) of which both are numbers,
+    with its interval.
+    """
     base, other = np.asarray(base, dtype=float), np.asarray(other, dtype=float)
     both = np.isfinite(base) & np.isfinite(other)
     differences = (other - base)[both]
@@ -90,10 +94,11 @@ def _numbers(values: np.ndarray) -> np.ndarray:
 
 
 def _is_share(values: np.ndarray, bounds: Bounds) -> bool:
-    """Whether the values are 0 or 1, or lie in 0 … 1 by definition and are so at least half of the time.
+    """Whether the values are 0 or 1, or lie in 0 … 1 by definition and are so at least half of the
+    time.
 
-    A bootstrap knows too little of such values. Their variance is at most that of zeros and ones with the same mean,
-    so Wilson's interval is wide enough for them.
+    A bootstrap knows too little of such values. Their variance is at most that of zeros and ones
+    with the same mean, so Wilson's interval is wide enough for them.
     """
     ends = np.isin(values, (0, 1)).mean()
     return bool(ends >= 0.5) if bounds == (0, 1) else bool(ends == 1) and bounds == UNBOUNDED

@@ -1,4 +1,6 @@
-"""Pieces of an evaluation that can be done anywhere: a shard of examples, or some rows of EMAP's grid."""
+"""Pieces of an evaluation that can be done anywhere: a shard of examples,
+or some rows of EMAP's grid.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,8 +25,8 @@ from vqa_explain.metrics.additive import Emap, row_of_grid, stacked_scores
 from vqa_explain.metrics.base import Metric, credits_of, held_by_example, lacking
 from vqa_explain.models.base import Model
 
-# Parts of the grid: a question's mean over pictures, its own pair, what each answer is worth, a picture's sum over
-# questions; and a row that is left out.
+# Parts of the grid: a question's mean over pictures, its own pair, what each answer is worth, a
+# picture's sum over questions; and a row that is left out.
 ROW, OWN, CREDITS, COLUMN, LACKING = "row", "own", "credits", "column", "lacking"
 GRID_ROWS = 10  # questions in one piece of the grid
 GRID_SCHEMA = pa.schema(
@@ -55,7 +57,9 @@ class Redo:
 
 @dataclass
 class Resumed:
-    """The finished shards that hold as they are; and files of those of which some rows are computed again."""
+    """The finished shards that hold as they are;
+    and files of those of which some rows are computed again.
+    """
 
     finished: set[int] = field(default_factory=set)
     redo: dict[int, tuple[Path, Redo]] = field(default_factory=dict)
@@ -82,7 +86,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What a job gave: the shard's file, the explanations kept, how many examples, and the errors among them."""
+    """What a job gave: the shard's file, the explanations kept, how many examples,
+    and the errors among them.
+    """
 
     kind: str
     number: int
@@ -94,7 +100,8 @@ class Done:
 
 @dataclass
 class Workshop:
-    """A model, a plan and perhaps a data set that can be indexed: all that a process needs to do jobs.
+    """A model, a plan and perhaps a data set that can be indexed: all that a process needs to do
+    jobs.
 
     Attributes:
         own: methods and metrics of the user's own, which a worker does not know.

@@ -1,4 +1,6 @@
-"""One example judged: the model's answer, every method's explanation of it, and what the metrics say."""
+"""One example judged: the model's answer, every method's explanation of it,
+and what the metrics say.
+"""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -90,7 +92,9 @@ class Judge:
         methods: frozenset[str],
         metrics: frozenset[str],
     ) -> list[Row]:
-        """The rows of an example of which those by some methods, and of some metrics, no longer hold."""
+        """The rows of an example of which those by some methods, and of some metrics,
+        no longer hold.
+        """
         if not methods and not metrics:
             return known
         kept = [r for r in known if r["method"] not in methods and self.metric_of(r) not in metrics]
@@ -104,7 +108,9 @@ class Judge:
         )
 
     def metric_of(self, row: Row) -> str:
-        """The metric that a row is of, also where it tells of an error; "error" where that is of no metric."""
+        """The metric that a row is of, also where it tells of an error;
+        "error" where that is of no metric.
+        """
         if row["metric"] != ERROR:
             return str(row["metric"])
         return next(
@@ -114,7 +120,9 @@ class Judge:
     def _judge(
         self, index: int, example: Example, methods: frozenset[str] | None, metrics: frozenset[str]
     ) -> list[Row]:
-        """The rows by these methods (`None` for all, and of the answer), and of these metrics by any method."""
+        """The rows by these methods (`None` for all, and of the answer),
+        and of these metrics by any method.
+        """
         # Methods and metrics put hooks on it.
         with (
             network_held(self.model.module),
@@ -159,7 +167,8 @@ class Judge:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
         if example.inputs is not None or example.messages is not None:
-            # A row of a picture and a question is judged by a classifier too, which reads no question.
+            # A row of a picture and a question is judged by a classifier too, which reads no
+            # question.
             check_inputs(self.model, example)
         encoded = self.model.encode(example)
         divided = divisions(encoded.inputs, self.plan.regions, self.plan.words)
@@ -179,8 +188,8 @@ class Judge:
     def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:
         """The example with candidates, and the answers best first, of a model that writes them.
 
-        The true answer is a candidate too, for metrics that compare. It is never taken for the model's own answer,
-        even where its probability is higher: the model did not write it.
+        The true answer is a candidate too, for metrics that compare. It is never taken for the
+        model's own answer, even where its probability is higher: the model did not write it.
         """
         model, true = cast(OpenModel, self.model), encoded.example.answer
         own = {folded(text): text for text in reversed(model.generate(encoded))}

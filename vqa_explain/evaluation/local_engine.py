@@ -79,8 +79,8 @@ def run_in_processes(workshop: Workshop, jobs: Iterator[Job], workers: int) -> I
                 lost += 1
                 if lost > RETRIES:
                     raise VQAExplainError(
-                        f"worker processes ended {lost} times without a word, most likely for want of memory; "
-                        "run again with fewer workers, and what is finished is kept"
+                        f"worker processes ended {lost} times without a word, most likely for want "
+                        "of memory; run again with fewer workers, and what is finished is kept"
                     )
                 waiting += running.values()
                 running.clear()

@@ -29,23 +29,27 @@ SHARD = 20  # examples: a minute or less of work, which is all that a kill can c
 class Plan:
     """Everything that the results depend on.
 
-    What is asked for makes the plan's hash: another plan needs another folder. Data, code and versions may change in
-    between; then what depends on them is computed again (see `resuming`).
+    What is asked for makes the plan's hash: another plan needs another folder. Data, code and
+    versions may change in between; then what depends on them is computed again (see `resuming`).
 
     Attributes:
         model, model_fingerprint: its name, and a hash of its weights.
-        data, data_fingerprint: the data set's name, and its own fingerprint if it has one; each shard knows its rows.
+        data, data_fingerprint: the data set's name, and its own fingerprint if it has one; each
+            shard knows its rows.
         limit: how many of the first examples are taken; `None` for all.
         methods, metrics: as `registry.read` takes them.
-        regions, words, image_fill, text_fill: of the players, and of the game that metrics are over.
+        regions, words, image_fill, text_fill: of the players, and of the game that metrics are
+            over.
         seed: of whatever draws.
         keep: what else is kept: "explanations".
         shard: how many examples go into one file.
-        pictures: what picture files are known by: "time" (path, size and time of change) or "content".
+        pictures: what picture files are known by: "time" (path, size and time of change) or
+            "content".
         versions: package → version.
-        code: "package", "model", "given", "method …" and "metric …" → a hash (see `stamps`); "pictures",
-            "questions", "answers" and "absence" → what the model does (see `behavior`).
-        hiding: metric → what stands for the modality that it takes away, or why nothing is measured at all.
+        code: "package", "model", "given", "method …" and "metric …" → a hash (see `stamps`);
+            "pictures", "questions", "answers" and "absence" → what the model does (see `behavior`).
+        hiding: metric → what stands for the modality that it takes away, or why nothing is measured
+            at all.
     """
 
     model: str
@@ -79,7 +83,9 @@ class Plan:
         )
 
     def differences(self, other: "Plan") -> list[str]:
-        """One line for everything that was asked for and that the other plan asks for differently."""
+        """One line for everything that was asked for and that the other plan asks for
+        differently.
+        """
         asked = [f.name for f in fields(self) if f.name not in CHANGING]
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in asked]
         return [f"{name}: {here!r} there, {now!r} now" for name, here, now in pairs if here != now]
@@ -100,8 +106,8 @@ def read_plan(path: Path) -> Plan:
             )
         if written < FORMAT:
             raise InvalidInput(
-                f"plan {str(path)!r} is from an older version of vqa_explain, which did not note what results depend "
-                "on; evaluate into another folder"
+                f"plan {str(path)!r} is from an older version of vqa_explain, which did not note "
+                "what results depend on; evaluate into another folder"
             )
         lists = {k: tuple(data[k]) for k in ("methods", "metrics", "keep")}
         regions = data.get("regions")
@@ -117,7 +123,9 @@ def read_plan(path: Path) -> Plan:
 
 
 def model_fingerprint(model: Model) -> str:
-    """A hash of the model's family, answers, weights and buffers, those that are never saved too."""
+    """A hash of the model's family, answers, weights and buffers,
+    those that are never saved too.
+    """
     digest = hashlib.sha256(json.dumps([model.family, model.kind, model.labels]).encode())
     state = {**dict(model.module.named_buffers()), **model.module.state_dict()}
     for name, tensor in sorted(state.items()):
@@ -127,7 +135,9 @@ def model_fingerprint(model: Model) -> str:
 
 
 def _bytes(value: Any) -> bytes:
-    """The numbers of an entry of a network's state, which quantized layers pack with their scales."""
+    """The numbers of an entry of a network's state,
+    which quantized layers pack with their scales.
+    """
     if isinstance(value, tuple | list):
         return b"".join(_bytes(one) for one in value)
     if not isinstance(value, torch.Tensor):

@@ -81,7 +81,9 @@ class Results:
         return table.to_pandas()
 
     def frame(self) -> pd.DataFrame:
-        """One row per example, method and metric: `VALUES`; "" as the method of what is said of answers alone."""
+        """One row per example, method and metric: `VALUES`;
+        "" as the method of what is said of answers alone.
+        """
         rows = self._rows[~self._rows["metric"].isin(["", ERROR])]
         return rows[VALUES].reset_index(drop=True)
 
@@ -112,7 +114,9 @@ class Results:
         return wide[method]
 
     def by_id(self, metric: str, method: str = "") -> pd.Series:
-        """A metric's value of each example, by its id, or by its number where ids are not told apart."""
+        """A metric's value of each example, by its id,
+        or by its number where ids are not told apart.
+        """
         values = self.values(metric, method)
         ids = self._rows.drop_duplicates("index").set_index("index")["id"]
         return values.rename(ids) if ids.is_unique and (ids != "").all() else values
@@ -124,10 +128,12 @@ class Results:
         return set(rows.loc[rows["right"].eq(True), "index"])
 
     def common(self, metric: str) -> pd.DataFrame:
-        """The examples × methods that means are over: those examples for which every method has a value.
+        """The examples × methods that means are over: those examples for which every method has a
+        value.
 
-        Else a method that fails for hard examples would look better than one that does not. A method without any
-        value is left out. Metrics of answers have one method, "", and share their examples with each other.
+        Else a method that fails for hard examples would look better than one that does not. A
+        method without any value is left out. Metrics of answers have one method, "", and share
+        their examples with each other.
         """
         if self.metrics[metric].judges == "answer":
             texts = [text for text, one in self.metrics.items() if one.judges == "answer"]
@@ -160,9 +166,11 @@ class Results:
         return errors.assign(metric=of_metric)
 
     def summary(self) -> pd.DataFrame:
-        """Methods × metrics: mean and 95 % interval over the examples that all methods have (see `common`).
+        """Methods × metrics: mean and 95 % interval over the examples that all methods have (see
+        `common`).
 
-        `count` is the number of these examples, `failed` how many the method, metric or model failed for.
+        `count` is the number of these examples, `failed` how many the method, metric or model
+        failed for.
         """
         rows: list[dict[str, Any]] = []
         for text, metric in self.metrics.items():
@@ -201,7 +209,9 @@ class Results:
         )
 
     def differences(self, metric: str, reference: str = RANDOM) -> dict[str, Interval]:
-        """Method → the mean of its paired differences from the reference's values, with its interval."""
+        """Method → the mean of its paired differences from the reference's values,
+        with its interval.
+        """
         base = self._common_values(metric, reference).to_numpy()
         nothing = np.full(len(base), np.nan)
         values = {
@@ -213,7 +223,8 @@ class Results:
         }
 
     def families(self) -> pd.DataFrame:
-        """Accuracies of each kind of question, "all" first: mean and interval of every metric of answers.
+        """Accuracies of each kind of question, "all" first: mean and interval of every metric of
+        answers.
 
         `count` is the number of questions, `judged` how many of them every metric has a value of.
         """
@@ -234,7 +245,9 @@ class Results:
         return pd.DataFrame(rows)
 
     def emap(self) -> Additive | None:
-        """Accuracy of the best additive projection, where it was asked for and its whole grid is there."""
+        """Accuracy of the best additive projection,
+        where it was asked for and its whole grid is there.
+        """
         frame = self._grid()
         if frame is None or not (frame["part"] == ROW).any():
             return None
@@ -255,7 +268,9 @@ class Results:
         return None if table is None else table.to_pandas()
 
     def curves(self) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-        """Metric → method → (shares of players, mean score there over the examples that all methods have)."""
+        """Metric → method → (shares of players, mean score there over the examples that all
+        methods have).
+        """
         table = self.store.read(EXAMPLES, self.plan, ["index", "method", "metric", "curve"])
         if table is None:
             return {}
@@ -306,7 +321,8 @@ class Results:
             part = errors[errors["method"] == method]
             whose = f"by {method}" if method else "altogether"
             found.append(
-                f"{len(part):,} failed {whose}; the first: example {part['index'].iloc[0]}: {part['note'].iloc[0]}"
+                f"{len(part):,} failed {whose}; the first: example {part['index'].iloc[0]}: "
+                f"{part['note'].iloc[0]}"
             )
         return found + self._unequal()
 
@@ -336,7 +352,8 @@ class Results:
                 )
                 lacking = lacking or "each lacks others"
                 found.append(
-                    f"{text}: means are over the {shared:,} examples that every method has ({lacking})"
+                    f"{text}: means are over the {shared:,} examples that every method has "
+                    f"({lacking})"
                 )
         return found
 

@@ -1,4 +1,6 @@
-"""What of a run's finished shards still holds, and what must be computed again because something changed."""
+"""What of a run's finished shards still holds,
+and what must be computed again because something changed.
+"""
 
 import json
 import logging
@@ -21,15 +23,19 @@ _SHARED = ("package", "model", "given", *BEHAVIOR)
 
 
 def grid_stamp(dataset: Iterable[Example], plan: Plan, count: int) -> str:
-    """One hash of the rows that EMAP's grid is over, since each of its numbers depends on all of them."""
+    """One hash of the rows that EMAP's grid is over,
+    since each of its numbers depends on all of them.
+    """
     most = count if plan.limit is None else min(count, plan.limit)
     return digest(*(json.dumps(row_stamp(e, plan.pictures)) for e in islice(iter(dataset), most)))
 
 
 def resume(store: Store, plan: Plan, dataset: Iterable[Example]) -> Resumed:
-    """Compares the finished shards with the data, the code and the versions of now; says what changed.
+    """Compares the finished shards with the data, the code and the versions of now; says what
+    changed.
 
-    Shards of which a row does not hold are set aside, so that no report reads them before they are mended.
+    Shards of which a row does not hold are set aside, so that no report reads them before they are
+    mended.
 
     Raises:
         InvalidInput: not one row is the same: it is another data set.

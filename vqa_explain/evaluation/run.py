@@ -43,8 +43,8 @@ from vqa_explain.models.families import FAMILIES
 
 ENGINES = ("local", "ray")
 KEPT = ("explanations",)
-# What is asked unless told otherwise: is the answer right, does it need both modalities, does the score follow the
-# explanation, and does the explanation lie where it should.
+# What is asked unless told otherwise: is the answer right, does it need both modalities, does the
+# score follow the explanation, and does the explanation lie where it should.
 DEFAULT_METRICS = (
     "accuracy",
     "accuracy_without_image",
@@ -83,22 +83,27 @@ def evaluate(
     pictures: str = "time",
     progress: Callable[[int, int | None, int], None] | None = None,
 ) -> Report:
-    """How good are the answers, which modality do they need, how faithful and well placed are the explanations?
+    """How good are the answers, which modality do they need, how faithful and well placed are the
+    explanations?
 
-    Finished shards are kept in `out`, and the same call again does only what is missing; the tables of a run that was
-    interrupted are those of one that was not, bit for bit. What changed since a shard was written is named in the log
-    and computed again, and nothing else: rows and their pictures, the code of a method, a metric or the model, what
-    the model does with fixed pictures and questions, and the versions of the packages. A random explanation is judged
-    beside the methods.
+    Finished shards are kept in `out`, and the same call again does only what is missing; the tables
+    of a run that was interrupted are those of one that was not, bit for bit. What changed since a
+    shard was written is named in the log and computed again, and nothing else: rows and their
+    pictures, the code of a method, a metric or the model, what the model does with fixed pictures
+    and questions, and the versions of the packages. A random explanation is judged beside the
+    methods.
 
     Args:
         model: what `vqa_explain.load` gave.
-        dataset: examples that can be read again: a list, what `load_dataset` gives, any such iterable.
+        dataset: examples that can be read again: a list, what `load_dataset` gives, any such
+            iterable.
         methods, metrics: names, texts such as "shapley:budget=500", or (name, parameters).
         out: the run's folder.
         limit: how many examples, from the first.
-        regions, words: how pictures and questions are divided, as for `explain`, one way for all examples.
-        image_fill, text_fill: what absent players become in the metrics' game; the model's own by default.
+        regions, words: how pictures and questions are divided, as for `explain`, one way for all
+            examples.
+        image_fill, text_fill: what absent players become in the metrics' game; the model's own by
+            default.
         seed: for whatever draws.
         keep: "explanations" writes each to a file.
         max_errors: more failed examples than these end the run; by default they are only counted.
@@ -107,13 +112,13 @@ def evaluate(
         address: of a Ray cluster.
         shard: examples in a file.
         name: what the data set is called.
-        pictures: what picture files are known by when a run is resumed: "time" (path, size and time of change), or
-            "content", which reads every file.
+        pictures: what picture files are known by when a run is resumed: "time" (path, size and time
+            of change), or "content", which reads every file.
         progress: called with (examples done, in all or `None`, failed).
 
     Raises:
-        InvalidInput: a name, parameter or folder cannot be used; the folder belongs to another plan or run; no metric
-            can be computed; too many examples fail.
+        InvalidInput: a name, parameter or folder cannot be used; the folder belongs to another plan
+            or run; no metric can be computed; too many examples fail.
         Unsupported: a method cannot explain the model.
     """
     for what, asked_for in (("methods", methods), ("metrics", metrics)):
@@ -199,7 +204,8 @@ def _texts(kind: str, things: list[Any]) -> tuple[str, ...]:
 
 
 def _check_players(metric: Metric, model: Model) -> None:
-    """Refuses a metric over players of an input that the model surely has not, before anything is computed.
+    """Refuses a metric over players of an input that the model surely has not, before anything is
+    computed.
 
     Raises:
         InvalidInput: its `players` names no input.
@@ -218,15 +224,16 @@ def _readable_again(dataset: Any) -> Iterable[Example]:
         raise InvalidInput(f"a data set is a sequence of Examples, not {type(dataset).__name__}")
     if isinstance(dataset, Iterator):
         raise InvalidInput(
-            "a generator can be read only once, so a run could not be resumed; give a list, or an object whose "
-            "__iter__ begins anew"
+            "a generator can be read only once, so a run could not be resumed; give a list, or an "
+            "object whose __iter__ begins anew"
         )
     first = next(iter(dataset), None)
     if first is None:
         raise InvalidInput("the data set is empty; there is nothing to evaluate")
     if not isinstance(first, Example):
         raise InvalidInput(
-            f"a data set is a sequence of Examples; its first item is of type {type(first).__name__}"
+            "a data set is a sequence of Examples; its first item is of type "
+            f"{type(first).__name__}"
         )
     return dataset
 
@@ -307,6 +314,6 @@ def _collect(
             progress(count, total, failed)
         if max_errors is not None and failed > max_errors:
             raise InvalidInput(
-                f"{failed} examples failed, above {max_errors}; the last: {one.errors[-1]}; mend it, or allow more "
-                "(max_errors)"
+                f"{failed} examples failed, above {max_errors}; the last: {one.errors[-1]}; mend "
+                "it, or allow more (max_errors)"
             )

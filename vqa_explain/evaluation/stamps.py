@@ -1,4 +1,6 @@
-"""What results depend on besides the plan's words, as hashes: rows of data, code, and versions of packages."""
+"""What results depend on besides the plan's words, as hashes: rows of data, code,
+and versions of packages.
+"""
 
 import ast
 import dataclasses
@@ -106,11 +108,13 @@ def versions() -> Stamp:
 
 
 def row_stamp(example: Example, pictures: str = "time") -> Stamp:
-    """Hashes of a row's texts, its other inputs and its truth, so that one can say which of them changed.
+    """Hashes of a row's texts, its other inputs and its truth, so that one can say which of them
+    changed.
 
     Args:
         example: the row.
-        pictures: "time" knows a picture file by its path, size and time of change; "content" by its bytes.
+        pictures: "time" knows a picture file by its path, size and time of change; "content" by its
+            bytes.
     """
     e = example
     texts = [(one.name, one.value) for one in e.given if isinstance(one.value, str)]
@@ -126,7 +130,9 @@ def row_stamp(example: Example, pictures: str = "time") -> Stamp:
 
 
 def _arrangement(example: Example) -> list[Any]:
-    """In which order, under which names and in which turns the inputs are given: a prompt depends on these too."""
+    """In which order, under which names and in which turns the inputs are given:
+    a prompt depends on these too.
+    """
     inputs = [(one.name, one.kind, one.turn, one.role) for one in example.given]
     # Templates may read more of a message than its role and content, such as who speaks.
     more = [
@@ -209,8 +215,8 @@ def _tensor(tensor: torch.Tensor) -> str:
 
 
 def code_stamps(model: Model, methods: dict[str, Any], metrics: dict[str, Any]) -> Stamp:
-    """Hashes of the code that judges ("package"), of the model's code and what it was given, and of each method's and
-    metric's code, by its text.
+    """Hashes of the code that judges ("package"), of the model's code and what it was given, and of
+    each method's and metric's code, by its text.
     """
     found = {"package": _of_modules(["vqa_explain.evaluation.judging"])}
     found |= {"model": model_code(model), "given": given_stamp(model)}
@@ -219,7 +225,9 @@ def code_stamps(model: Model, methods: dict[str, Any], metrics: dict[str, Any]) 
 
 
 def model_code(model: Model) -> str:
-    """A hash of the adapter's code, of the network's own classes, and of how pictures are prepared."""
+    """A hash of the adapter's code, of the network's own classes,
+    and of how pictures are prepared.
+    """
     parts = [code_of(type(model))]
     classes = {type(module) for module in model.module.modules()}
     parts += sorted(code_of(cls) for cls in classes if _is_own(cls.__module__))
@@ -243,7 +251,8 @@ def model_code(model: Model) -> str:
 def given_stamp(model: Model) -> str:
     """A hash of what a user's network came with: its transform, vocabulary, `call` and the like."""
     parts: list[str] = []
-    # The network is known by its weights, its classes and its answers; some networks count their calls.
+    # The network is known by its weights, its classes and its answers; some networks count their
+    # calls.
     seen: dict[int, Any] = {id(part): part for part in model.module.modules()}
     _describe(getattr(model, "given", {}), "", seen, parts)
     return digest(*parts)
@@ -343,10 +352,11 @@ def _without_paths(config: Any) -> Any:
 
 
 def code_of(thing: Any) -> str:
-    """A hash of a class's or function's code: for this package's, of its module and what that imports.
+    """A hash of a class's or function's code: for this package's, of its module and what that
+    imports.
 
-    For others, of the code itself, its parameters, and the functions, classes and values that it names, as far as
-    they are not an installed package's.
+    For others, of the code itself, its parameters, and the functions, classes and values that it
+    names, as far as they are not an installed package's.
     """
     home = thing.__module__.split(".")[0]
     if home == "vqa_explain":
@@ -519,7 +529,9 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _describe_code(code: CodeType, parts: list[str]) -> set[str]:
-    """Adds the instructions and constants; gives the names that they use, functions within included."""
+    """Adds the instructions and constants; gives the names that they use,
+    functions within included.
+    """
     names = set(code.co_names)
     parts += [digest(code.co_code), repr(code.co_names), repr(code.co_varnames)]
     for constant in code.co_consts:

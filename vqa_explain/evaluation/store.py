@@ -88,7 +88,8 @@ class Store:
             except OSError as error:
                 other = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
                 raise InvalidInput(
-                    f"another run is at work in {str(self.folder)!r} (process {other}); wait for it or stop it"
+                    f"another run is at work in {str(self.folder)!r} (process {other}); wait for "
+                    "it or stop it"
                 ) from error
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
@@ -120,7 +121,9 @@ class Store:
             path.unlink()
 
     def stamped(self, kind: str, plan: Plan) -> dict[int, tuple[Path, dict[str, Any]]]:
-        """Number → file and stamps of every whole shard of the plan, also of those that were set aside."""
+        """Number → file and stamps of every whole shard of the plan,
+        also of those that were set aside.
+        """
         found = {}
         for prefix in (ASIDE, ""):  # a shard that is there replaces the one set aside
             for path in (self.folder / "shards").glob(f"{prefix}{kind}-*.parquet"):
@@ -161,7 +164,8 @@ class Store:
             self.aside(kind, number).unlink(missing_ok=True)
         except InvalidInput as error:
             raise InvalidInput(
-                f"shard {number} cannot be written: {error}; finished ones are kept, and the same command goes on"
+                f"shard {number} cannot be written: {error}; finished ones are kept, and the same "
+                "command goes on"
             ) from error
 
     def read(self, kind: str, plan: Plan, columns: list[str] | None = None) -> pa.Table | None:
@@ -181,7 +185,8 @@ class Store:
             return pq.read_table(path, columns=columns, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise InvalidInput(
-                f"shard {str(path)!r} is damaged ({' '.join(str(error).split())[:200]}); delete it and evaluate again"
+                f"shard {str(path)!r} is damaged ({' '.join(str(error).split())[:200]}); delete it "
+                "and evaluate again"
             ) from error
 
 

@@ -1,8 +1,10 @@
-"""What a kind of input does: divide into players, be absent, collect values, and carry them to what people see.
+"""What a kind of input does: divide into players, be absent, collect values, and carry them to what
+people see.
 
-A *feature* is a kind of input, such as pictures, texts or tables. An *input* is one picture, text or table of one
-example, and has a name. Methods, metrics and files know no kind: they ask the feature. A further kind of input is one
-more subclass of `Feature` with its `Part`, and a function to draw it.
+A *feature* is a kind of input, such as pictures, texts or tables. An *input* is one picture, text
+or table of one example, and has a name. Methods, metrics and files know no kind: they ask the
+feature. A further kind of input is one more subclass of `Feature` with its `Part`, and a function
+to draw it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +63,9 @@ class Division:
         return sums.astype(np.float64, copy=False)  # of no elements they are whole numbers
 
     def spread(self, values: PlayerValues) -> Float[np.ndarray, "*shape"]:
-        """(…) the values (P,) of players, each spread evenly over its elements; 0 for those of no player."""
+        """(…) the values (P,) of players, each spread evenly over its elements;
+        0 for those of no player.
+        """
         spread: np.ndarray = np.append(values / np.maximum(self.area, 1), 0.0)[self.owner]
         return spread
 
@@ -97,13 +101,17 @@ class Present:
 
 
 def distinct(present: Present) -> tuple[Present, Tensor]:
-    """The M coalitions that differ, and which of them each of the N is, (N,): each need be computed only once."""
+    """The M coalitions that differ, and which of them each of the N is, (N,):
+    each need be computed only once.
+    """
     (found,), which = distinct_together([present])
     return found, which
 
 
 def distinct_together(several: Sequence[Present]) -> tuple[list[Present], Tensor]:
-    """The same of several inputs at once: M coalitions of each, which differ in at least one input."""
+    """The same of several inputs at once: M coalitions of each,
+    which differ in at least one input.
+    """
     players = torch.cat([one.players for one in several], dim=1)
     if players.shape[1]:
         rows, which = players.unique(dim=0, return_inverse=True)
@@ -120,7 +128,8 @@ class Windows:
 
     Attributes:
         masks: (N, …) bool, the elements of each; or a sequence that computes them.
-        gather: scores' drops (N,) → values (…), each drop spread over its elements and overlaps averaged.
+        gather: scores' drops (N,) → values (…), each drop spread over its elements and overlaps
+            averaged.
     """
 
     masks: Sequence[np.ndarray]
@@ -136,7 +145,8 @@ class Feature:
         fills: what an absent player may become.
         default_fill: the fill used when none is asked for.
         kind: how this kind is called, such as in the names of fills.
-        channels: the axis of a leaf (B, …) along which one element has several numbers; `None` where it has one.
+        channels: the axis of a leaf (B, …) along which one element has several numbers; `None`
+            where it has one.
     """
 
     name: str
@@ -146,7 +156,9 @@ class Feature:
     channels: ClassVar[int | None] = None
 
     def shape(self, content: Any) -> tuple[int, ...]:
-        """The shape of an input's elements: what one value belongs to, such as pixels (H', W') or tokens (T,)."""
+        """The shape of an input's elements: what one value belongs to, such as pixels (H',
+        W') or tokens (T,).
+        """
         raise NotImplementedError
 
     def divide(self, content: Any, asked: Any) -> Division:
@@ -162,7 +174,9 @@ class Feature:
         return division
 
     def shortens(self, fill: str) -> bool:
-        """Whether absent players leave the network's sequence under this fill, so that it costs less."""
+        """Whether absent players leave the network's sequence under this fill,
+        so that it costs less.
+        """
         return False
 
     def length(self, content: Any) -> int:
@@ -170,11 +184,15 @@ class Feature:
         return int(np.prod(self.shape(content)))
 
     def grid(self, content: Any) -> tuple[int, int] | None:
-        """(rows, columns) of the model's own cells, of inputs that have rows and columns as pictures do."""
+        """(rows, columns) of the model's own cells,
+        of inputs that have rows and columns as pictures do.
+        """
         return None
 
     def leaf_fills(self) -> tuple[str, ...]:
-        """The fills that a leaf can show: all but those that take elements out of the network's sequence."""
+        """The fills that a leaf can show: all but those that take elements out of the network's
+        sequence.
+        """
         return tuple(fill for fill in self.fills if not self.shortens(fill))
 
     def collect(self, values: Tensor, largest: bool = False) -> np.ndarray:
@@ -182,7 +200,8 @@ class Feature:
 
         Args:
             values: as the leaf.
-            largest: whether a kind that has channels without an order of their own takes the largest of them.
+            largest: whether a kind that has channels without an order of their own takes the
+                largest of them.
         """
         found = in_float64(values)
         return (found if self.channels is None else found.sum(dim=self.channels)).numpy()
@@ -222,7 +241,9 @@ class Feature:
     def of_states(
         self, content: Any, states: np.ndarray, grid: tuple[int, int] | None
     ) -> np.ndarray:
-        """(…) values per element of values (N,) of the states of a layer that stand for the input."""
+        """(…) values per element of values (N,) of the states of a layer that stand for the
+        input.
+        """
         return states
 
     def of_map(self, content: Any, values: Tensor, mode: str) -> np.ndarray:

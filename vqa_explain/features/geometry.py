@@ -1,4 +1,6 @@
-"""Where the elements of a model's frame lie in the picture, and how values and labels are carried."""
+"""Where the elements of a model's frame lie in the picture,
+and how values and labels are carried.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -46,14 +48,18 @@ class Geometry(ABC):
 
     @abstractmethod
     def labels_to_original(self, labels: np.ndarray) -> np.ndarray:
-        """Carries (H', W') integer labels to (H, W); -1 where the model does not see the picture."""
+        """Carries (H', W') integer labels to (H, W);
+        -1 where the model does not see the picture.
+        """
 
     @abstractmethod
     def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
         """Carries (H, W) labels to the frame (H', W') by nearest pixel; -1 in padding."""
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
-        """Carries (H, W) values to the frame (H', W'), each element's nearest pixel; 0 in padding."""
+        """Carries (H, W) values to the frame (H', W'), each element's nearest pixel;
+        0 in padding.
+        """
         return np.where(self.inside, self.labels_to_frame(values.astype(np.float64)), 0.0)
 
     @abstractmethod
@@ -79,13 +85,17 @@ class Axis:
 
     @classmethod
     def resized(cls, size: int, scaled: int, length: int, offset: int = 0) -> "Axis":
-        """A side that was resized to `scaled` and then cut to `length` elements from `offset` on."""
+        """A side that was resized to `scaled` and then cut to `length` elements from `offset`
+        on.
+        """
         at = np.arange(length) + offset
         return cls(size, (at + 0.5) * size / scaled, size / scaled, (at >= 0) & (at < scaled))
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """(size, F): the share of each element that lies on each pixel. Sums to 1, for padding to 0."""
+        """(size, F): the share of each element that lies on each pixel. Sums to 1,
+        for padding to 0.
+        """
         center = np.clip(self.centers, 0, self.size)
         low = np.clip(center - self.extent / 2, 0, self.size)
         high = np.clip(center + self.extent / 2, 0, self.size)
@@ -181,7 +191,9 @@ class AlignedGeometry(Geometry):
         return np.where(self.inside, labels[np.ix_(self.rows.nearest, self.columns.nearest)], -1)
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
-        """The same of the mean over what each element covers, in single precision: it is for comparing."""
+        """The same of the mean over what each element covers, in single precision:
+        it is for comparing.
+        """
         rows, columns = (
             torch.from_numpy(axis.shares).float() for axis in (self.rows, self.columns)
         )
@@ -207,7 +219,8 @@ def _span(axis: Axis, elements: np.ndarray) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class ScatteredGeometry(Geometry):
-    """A frame whose elements lie anywhere in the picture: turned, mirrored, warped or cut in pieces.
+    """A frame whose elements lie anywhere in the picture: turned, mirrored, warped or cut in
+    pieces.
 
     Attributes:
         points: (H', W', 2) float64, the row and column of each element's center, in pixels.
@@ -232,7 +245,9 @@ class ScatteredGeometry(Geometry):
 
     @cached_property
     def extent(self) -> float:
-        """How many pixels of the picture an element covers along a side: the median of all steps."""
+        """How many pixels of the picture an element covers along a side:
+        the median of all steps.
+        """
         steps = [
             np.linalg.norm(np.diff(self.points, axis=axis), axis=-1)[both]
             for axis, both in ((0, self.shown[1:] & self.shown[:-1]), (1, _pairs(self.shown)))
@@ -260,7 +275,9 @@ class ScatteredGeometry(Geometry):
         return result
 
     def to_original(self, values: np.ndarray) -> np.ndarray:
-        """Spreads each element's value evenly over the pixels nearest to it, or puts it on its own."""
+        """Spreads each element's value evenly over the pixels nearest to it,
+        or puts it on its own.
+        """
         values = np.where(self.shown, np.asarray(values, dtype=np.float64), 0.0).ravel()
         element, near = self._seen
         pixels = np.bincount(element[near], minlength=len(values))
@@ -303,7 +320,8 @@ def _pairs(shown: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class BoxGeometry(Geometry):
-    """A frame that is a list of R boxes, R × 1, and where they lie in the picture; they may overlap.
+    """A frame that is a list of R boxes, R × 1, and where they lie in the picture; they may
+    overlap.
 
     Attributes:
         boxes: (R, 4) left, top, right, bottom in pixels of the picture.

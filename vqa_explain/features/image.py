@@ -1,4 +1,6 @@
-"""Pictures: regions as players, what an absent region becomes, and the way back to the original picture."""
+"""Pictures: regions as players, what an absent region becomes,
+and the way back to the original picture.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,9 +47,11 @@ def _noise(pixels: Tensor, seed: int) -> Tensor:
 
 
 def _inpaint(pixels: Tensor, present: Tensor) -> Tensor:
-    """Absent pixels from their neighbors: averages of what is present, from the finest scale that has any.
+    """Absent pixels from their neighbors: averages of what is present, from the finest scale that
+    has any.
 
-    The push and pull of Gortler et al. 1996, "The lumigraph", section 3.4. Where nothing is present at all: the mean.
+    The push and pull of Gortler et al. 1996, "The lumigraph", section 3.4. Where nothing is present
+    at all: the mean.
     """
     known, weight = pixels * present, present.to(pixels)
     levels = [(known, weight)]
@@ -63,8 +67,8 @@ def _inpaint(pixels: Tensor, present: Tensor) -> Tensor:
     return guess
 
 
-# What a picture shows where everything is absent, from the model's (1, C, H', W') pixels and a seed. "constant" is
-# the middle of the model's normalized range.
+# What a picture shows where everything is absent, from the model's (1, C, H', W') pixels and a
+# seed. "constant" is the middle of the model's normalized range.
 BLANKS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "blur": _blur,
     "mean": _mean,
@@ -73,8 +77,8 @@ BLANKS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()  # pixels → their blank pictures
 
-# What an absent region becomes: a part of such a picture, or "inpaint", which looks at what is present. A further
-# fill, "drop", leaves the region's patches out of the sequence: see the models.
+# What an absent region becomes: a part of such a picture, or "inpaint", which looks at what is
+# present. A further fill, "drop", leaves the region's patches out of the sequence: see the models.
 FILLS = (*BLANKS, "inpaint")
 DROP = "drop"
 
@@ -112,7 +116,9 @@ def baseline(
 
 
 def fill_in(pixels: Tensor, present: Tensor, fill: str, seed: int) -> Tensor:
-    """The frame (N, C, H', W') with the absent pixels of `present` (N, H', W') filled after `fill`."""
+    """The frame (N, C, H', W') with the absent pixels of `present` (N, H',
+    W') filled after `fill`.
+    """
     present = present[:, None]
     absent = _inpaint(pixels, present) if fill == "inpaint" else blank(pixels, fill, seed)
     return torch.where(present, pixels, absent)
@@ -140,7 +146,9 @@ TOLD_PADDING = 0.005  # share of values on padding from which an explanation tel
 
 @dataclass(frozen=True)
 class ImageFeature(Feature):
-    """Pictures: one leaf of pixels (B, C, H', W') each, elements that are pixels, players that are regions."""
+    """Pictures: one leaf of pixels (B, C, H', W') each, elements that are pixels,
+    players that are regions.
+    """
 
     name: str = "image"
     fills: tuple[str, ...] = FILLS
@@ -265,8 +273,8 @@ class ImageFeature(Feature):
             notes.append(f"every value of {called} is 0: the method found nothing in it")
         if part.padding >= TOLD_PADDING:
             notes.append(
-                f"{part.padding:.0%} of the values of {called} fell on padding around it, which shows nothing, and "
-                "are in no region"
+                f"{part.padding:.0%} of the values of {called} fell on padding around it, which "
+                "shows nothing, and are in no region"
             )
         return tuple(notes)
 
@@ -291,7 +299,9 @@ class _Squares(Sequence[np.ndarray]):
 
 
 def _starts(size: int, window: int, stride: int) -> list[int]:
-    """First pixels of the windows along one axis; the last is cut at the edge so that all is covered."""
+    """First pixels of the windows along one axis;
+    the last is cut at the edge so that all is covered.
+    """
     count = 1 + max(0, -(-(size - window) // stride))
     return [i * stride for i in range(count)]
 
@@ -299,7 +309,9 @@ def _starts(size: int, window: int, stride: int) -> list[int]:
 def smooth_masks(
     rng: np.random.Generator, count: int, frame: tuple[int, int], cells: int, probability: float
 ) -> Tensor:
-    """(N, H', W') from 0 to 1: grids of `cells` × `cells`, each cell there with `probability`, enlarged and shifted."""
+    """(N, H', W') from 0 to 1: grids of `cells` × `cells`, each cell there with `probability`,
+    enlarged and shifted.
+    """
     tall, wide = (-(-side // cells) for side in frame)
     grids = torch.from_numpy(
         (rng.random((count, 1, cells, cells)) < probability).astype(np.float32)

@@ -25,8 +25,8 @@ class PlayerValue(Protocol):
 class Part:
     """What an explanation says of one input.
 
-    A subclass is a dataclass. Its arrays go into files as they are, and its other fields as JSON, which `from_json`
-    reads again.
+    A subclass is a dataclass. Its arrays go into files as they are, and its other fields as JSON,
+    which `from_json` reads again.
 
     Attributes:
         name: the input's.
@@ -95,14 +95,17 @@ def read_part(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part
     kind = given.pop("kind")
     if kind not in PARTS:
         raise InvalidInput(
-            f"the explanation has a part of kind {kind!r}, which is not known here; import what defines it"
+            f"the explanation has a part of kind {kind!r}, which is not known here; import what "
+            "defines it"
         )
     return PARTS[kind].from_json({**given, **arrays})
 
 
 @dataclass(frozen=True)
 class WordValue:
-    """A word, its character span in the text, its value in the explanation's unit, and its standard error."""
+    """A word, its character span in the text, its value in the explanation's unit,
+    and its standard error.
+    """
 
     text: str
     start: int
@@ -113,7 +116,9 @@ class WordValue:
 
 @dataclass(frozen=True)
 class TokenValue:
-    """A token, its value, and the number of the word (or phrase) that it belongs to: -1 for special tokens."""
+    """A token, its value, and the number of the word (or phrase) that it belongs to:
+    -1 for special tokens.
+    """
 
     text: str
     word: int
@@ -123,7 +128,9 @@ class TokenValue:
 
 @dataclass(frozen=True)
 class RegionValue:
-    """A region: its bounding box (left, top, right, bottom) in pixels of the picture, its value and standard error."""
+    """A region: its bounding box (left, top, right, bottom) in pixels of the picture,
+    its value and standard error.
+    """
 
     box: tuple[int, int, int, int]
     value: float
@@ -136,7 +143,9 @@ class RegionValue:
 
 @dataclass(frozen=True)
 class ColumnValue:
-    """A column of a table, or several that are one player, with what it holds, its value and its standard error."""
+    """A column of a table, or several that are one player, with what it holds,
+    its value and its standard error.
+    """
 
     column: str
     content: str
@@ -158,8 +167,8 @@ class PicturePart(Part):
         image: (H, W) float64, value per pixel of the original picture.
         labels: (H, W) int32, each pixel's region, -1 where the model saw nothing.
         regions: values of the regions.
-        padding: the share of the absolute values of the frame that lies on padding, which shows nothing of the
-            picture; it is in no region and in no pixel of `image`.
+        padding: the share of the absolute values of the frame that lies on padding, which shows
+            nothing of the picture; it is in no region and in no pixel of `image`.
     """
 
     picture: np.ndarray

@@ -41,8 +41,8 @@ class Regions(Division):
         if len(empty):
             raise InvalidInput(
                 f"fill 'drop' takes away whole patches, and region {empty[0]} holds most of none "
-                f"({len(empty)} of {self.count} regions; the model has {grid[0]} × {grid[1]} patches); "
-                "choose larger regions or another image_fill, such as 'blur'"
+                f"({len(empty)} of {self.count} regions; the model has {grid[0]} × {grid[1]} "
+                "patches); choose larger regions or another image_fill, such as 'blur'"
             )
         return Regions(owner[cells.owner], self.count)
 
@@ -57,11 +57,13 @@ def of_cells(division: Division, grid: tuple[int, int]) -> np.ndarray | None:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Regions that are boxes (left, top, right, bottom) in pixels of the picture, right and bottom exclusive.
+    """Regions that are boxes (left, top, right, bottom) in pixels of the picture, right and bottom
+    exclusive.
 
     Attributes:
         boxes: (R, 4).
-        rest: what lies in no box: "refuse" it, "one" more region, or the cells of the model's "grid".
+        rest: what lies in no box: "refuse" it, "one" more region, or the cells of the model's
+            "grid".
         overlap: "refuse" boxes that overlap, or give shared pixels to the "smaller" box.
     """
 
@@ -91,7 +93,9 @@ class Boxes:
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Regions that are masks (R, H, W) bool of the picture, for example from a segmenter; see `Boxes` for the rest."""
+    """Regions that are masks (R, H, W) bool of the picture, for example from a segmenter;
+    see `Boxes` for the rest.
+    """
 
     values: Any
     rest: str = "refuse"
@@ -132,7 +136,8 @@ def grid_regions(frame: tuple[int, ...], grid: tuple[int, int]) -> Regions:
     """
     if not all(1 <= cells <= size for cells, size in zip(grid, frame, strict=True)):
         raise InvalidInput(
-            f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} pixels"
+            f"a grid of {grid[0]} × {grid[1]} does not fit a picture of {frame[0]} × {frame[1]} "
+            "pixels"
         )
     rows = np.arange(frame[0]) * grid[0] // frame[0]
     columns = np.arange(frame[1]) * grid[1] // frame[1]
@@ -143,14 +148,16 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
     """The regions that a user asked for, in the model's frame.
 
     Args:
-        asked: `None` for the model's `own` grid; a number n or "n" for n × n cells; (rows, columns) or "rowsxcolumns";
-            "slic" or "slic:count" for superpixels; `Boxes`, `Masks`, or labels (H, W) of the picture's pixels.
+        asked: `None` for the model's `own` grid; a number n or "n" for n × n cells; (rows, columns)
+            or "rowsxcolumns"; "slic" or "slic:count" for superpixels; `Boxes`, `Masks`, or labels
+            (H, W) of the picture's pixels.
         picture: (H, W, 3) uint8.
         geometry: where the frame lies in the picture.
         own: (rows, columns).
 
     Raises:
-        InvalidInput: it is none of these, does not fit, leaves pixels out, overlaps, or lies outside the frame.
+        InvalidInput: it is none of these, does not fit, leaves pixels out, overlaps, or lies
+            outside the frame.
     """
     if isinstance(asked, Boxes | Masks):
         labels = _from_masks(asked, geometry.original, geometry, own)
@@ -186,7 +193,9 @@ def _shown_cells(geometry: Geometry, grid: tuple[int, int], *, of_frame: bool) -
 
 
 def numbered(labels: np.ndarray, inside: np.ndarray) -> Regions:
-    """Regions of the labels (H', W') that are `inside`, numbered in their order; the rest belongs to none."""
+    """Regions of the labels (H', W') that are `inside`, numbered in their order;
+    the rest belongs to none.
+    """
     found, numbers = np.unique(labels[inside], return_inverse=True)
     owner = np.full(labels.shape, -1)
     owner[inside] = numbers
@@ -209,8 +218,8 @@ def _grid(asked: Any, own: tuple[int, int]) -> tuple[int, int]:
         numbers = []
     if len(numbers) not in (1, 2) or min(numbers) < 1:
         raise InvalidInput(
-            f"regions {str(asked)[:60]!r} are unknown; give a number n for an n × n grid, (rows, columns), 'slic:50', "
-            "Boxes, Masks, or an integer label for each pixel of the picture"
+            f"regions {str(asked)[:60]!r} are unknown; give a number n for an n × n grid, (rows, "
+            "columns), 'slic:50', Boxes, Masks, or an integer label for each pixel of the picture"
         )
     return numbers[0], numbers[-1]
 
@@ -238,15 +247,16 @@ def _from_masks(
     for number, mask in enumerate(masks):
         if not mask.any():
             raise InvalidInput(
-                f"region {number} holds no pixel of the picture of {size[1]} × {size[0]}; leave it out"
+                f"region {number} holds no pixel of the picture of {size[1]} × {size[0]}; leave it "
+                "out"
             )
     labels = np.full(size, -1)
     if asked.overlap == "refuse" and (masks.sum(axis=0) > 1).any():
         row, column = np.argwhere(masks.sum(axis=0) > 1)[0]
         first, second = np.flatnonzero(masks[:, row, column])[:2]
         raise InvalidInput(
-            f"regions {first} and {second} overlap at pixel ({column}, {row}); give overlap='smaller' to leave shared "
-            "pixels to the smaller one"
+            f"regions {first} and {second} overlap at pixel ({column}, {row}); give "
+            "overlap='smaller' to leave shared pixels to the smaller one"
         )
     for number in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
         labels[masks[number]] = number
@@ -257,8 +267,8 @@ def _from_masks(
     if left.any():
         if asked.rest == "refuse":
             raise InvalidInput(
-                f"the regions leave out {left.mean():.0%} of the picture; give rest='one' to make it one more region, "
-                "or rest='grid' to divide it"
+                f"the regions leave out {left.mean():.0%} of the picture; give rest='one' to make "
+                "it one more region, or rest='grid' to divide it"
             )
         labels[left] = len(masks)
         if asked.rest == "grid":
@@ -268,7 +278,9 @@ def _from_masks(
 
 
 def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:
-    """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; (0, 0, 0, 0) for one without pixels."""
+    """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; (0, 0, 0,
+    0) for one without pixels.
+    """
     from scipy.ndimage import find_objects
 
     # One pass for all of them.

@@ -1,4 +1,6 @@
-"""Tables: columns of numbers and categories, columns as players, and what an absent column becomes."""
+"""Tables: columns of numbers and categories, columns as players,
+and what an absent column becomes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +70,8 @@ class TableFeature(Feature):
             return tuple((number,) for number in range(len(columns)))
         if isinstance(asked, str) or not isinstance(asked, Sequence):
             raise InvalidInput(
-                f"columns are divided by a list of columns, or of lists of columns, not {str(asked)[:60]!r}"
+                "columns are divided by a list of columns, or of lists of columns, not "
+                f"{str(asked)[:60]!r}"
             )
         groups = [self._group(one) for one in asked]
         named = [column for group in groups for column in group]
@@ -87,7 +90,8 @@ class TableFeature(Feature):
             return (asked,)
         if not isinstance(asked, Sequence) or not asked:
             raise InvalidInput(
-                f"a player of {self.name!r} is a column, or a list of columns, not {str(asked)[:60]!r}"
+                f"a player of {self.name!r} is a column, or a list of columns, not "
+                f"{str(asked)[:60]!r}"
             )
         return tuple(asked)
 

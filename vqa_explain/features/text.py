@@ -15,7 +15,9 @@ from vqa_explain.features.words import Word, in_characters, in_one_run, word_pla
 
 @dataclass(frozen=True)
 class Token:
-    """A token of the model: its text, number, character span in the question, and word (-1 if special)."""
+    """A token of the model: its text, number, character span in the question,
+    and word (-1 if special).
+    """
 
     text: str
     id: int
@@ -101,11 +103,13 @@ def _merged(count: int, touched: Sequence[Sequence[int]]) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Pieces(Division):
-    """A division of a text: its pieces, and the piece of each token, `owner` (T,), -1 for special tokens.
+    """A division of a text: its pieces, and the piece of each token, `owner` (T,), -1 for special
+    tokens.
 
     Attributes:
         words: the pieces.
-        by_user: whether the user gave phrases, so that pieces need not be made of the model's words.
+        by_user: whether the user gave phrases, so that pieces need not be made of the model's
+            words.
     """
 
     words: tuple[Word, ...] = ()
@@ -125,13 +129,14 @@ def group_words(
     """The pieces of a question that a user asked for.
 
     Args:
-        asked: "words" (also `None`), "tokens", "ngrams:n" for runs of n words, or phrases of the question, as text or
-            as character spans (start, end): each becomes one piece, and every word in none of them is its own.
+        asked: "words" (also `None`), "tokens", "ngrams:n" for runs of n words, or phrases of the
+            question, as text or as character spans (start, end): each becomes one piece, and every
+            word in none of them is its own.
         question: the question; words and tokens are its own.
 
     Raises:
-        InvalidInput: it is none of these; a phrase is not in the question, overlaps another, cuts a token,
-            or has no token.
+        InvalidInput: it is none of these; a phrase is not in the question, overlaps another, cuts a
+            token, or has no token.
     """
     owner = np.array([t.word for t in tokens], dtype=int)
     if asked is None or asked == "words":
@@ -145,7 +150,8 @@ def group_words(
         kind, _, count = asked.partition(":")
         if kind != "ngrams" or not count.isdecimal() or int(count) < 1:
             raise InvalidInput(
-                f"words {asked!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases"
+                f"words {asked!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of "
+                "phrases"
             )
         groups = [
             range(i, min(i + int(count), len(words))) for i in range(0, len(words), int(count))
@@ -154,8 +160,8 @@ def group_words(
         return _own_pieces(asked, question, words, tokens)
     else:
         raise InvalidInput(
-            f"words {str(asked)[:60]!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list of phrases: texts, "
-            "or (start, end) in characters"
+            f"words {str(asked)[:60]!r} are unknown; give 'words', 'tokens', 'ngrams:2', or a list "
+            "of phrases: texts, or (start, end) in characters"
         )
     piece_of = np.empty(len(words) + 1, dtype=int)
     piece_of[-1] = -1  # where special tokens point
@@ -183,7 +189,8 @@ def _own_pieces(
     for number, phrase in enumerate(phrases):
         if (taken[phrase.start : phrase.end] >= 0).any():
             raise InvalidInput(
-                f"the phrase {phrase.text!r} overlaps another phrase; use each part of the question once"
+                f"the phrase {phrase.text!r} overlaps another phrase; use each part of the "
+                "question once"
             )
         taken[phrase.start : phrase.end] = number
     rest = len(phrases)
@@ -201,7 +208,8 @@ def _own_pieces(
     silent = next((p for n, p in enumerate(phrases) if n not in owner), None)
     if silent is not None:
         raise InvalidInput(
-            f"the phrase {silent.text!r} has no token of its own that the model sees; make it longer"
+            f"the phrase {silent.text!r} has no token of its own that the model sees; make it "
+            "longer"
         )
     spans = [np.flatnonzero(taken == number) for number in range(rest)]
     order = sorted(set(owner[owner >= 0].tolist()), key=lambda number: spans[number][0])
@@ -243,8 +251,8 @@ def _piece_of(token: Token, taken: np.ndarray, question: str) -> int:
     numbers = {int(taken[i]) for i in places if i < len(taken) and not question[i].isspace()} - {-1}
     if len(numbers) > 1:
         raise InvalidInput(
-            f"a phrase cuts the token {question[token.start : token.end]!r}, which the model sees as one; "
-            "give phrases of whole tokens"
+            f"a phrase cuts the token {question[token.start : token.end]!r}, which the model sees "
+            "as one; give phrases of whole tokens"
         )
     return numbers.pop() if numbers else -1
 
@@ -267,7 +275,9 @@ class Text:
 
 @dataclass(frozen=True)
 class TextFeature(Feature):
-    """Texts: one leaf of token embeddings (B, T, D) each, elements that are tokens, players that are words."""
+    """Texts: one leaf of token embeddings (B, T, D) each, elements that are tokens,
+    players that are words.
+    """
 
     name: str = "question"
     fills: tuple[str, ...] = ("mask", "pad", "delete")
@@ -339,7 +349,7 @@ def _notes_of_words(source: str, pieces: Sequence[Word]) -> tuple[str, ...]:
         for s in in_one_run(source, pieces)
     ]
     return tuple(
-        f"words in the script {script.replace('_', ' ')} {what}, since no library here knows them; words= "
-        "takes a division of your own"
+        f"words in the script {script.replace('_', ' ')} {what}, since no library here knows them; "
+        "words= takes a division of your own"
         for what, script in found
     )

@@ -1,4 +1,6 @@
-"""How a question divides into words: Unicode's rules, and a library's for scripts without blanks."""
+"""How a question divides into words: Unicode's rules,
+and a library's for scripts without blanks.
+"""
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +12,8 @@ import regex
 
 from vqa_explain.errors import InvalidInput
 
-# Word boundaries of Unicode Standard Annex 29, revision 45, section 4.1: the module `regex` has them.
+# Word boundaries of Unicode Standard Annex 29, revision 45, section 4.1: the module `regex` has
+# them.
 _BOUNDARY = regex.compile(r"\b", flags=regex.V1 | regex.WORD)
 _UNSEEN = ("Cc", "Cf", "Mn", "Me")  # Unicode's categories of what has no body of its own
 # Marks that join two words that they touch on both sides, as in "T-shirt". (A tailoring: UAX 29,
@@ -47,8 +50,8 @@ class Word:
 def split_words(question: str) -> tuple[Word, ...]:
     """The words of a question in order; marks that are no part of a word are words by themselves.
 
-    Words are those of Unicode Standard Annex 29, joined at hyphens. Runs of Chinese, Japanese and Thai
-    are divided by the library `budoux`, Japanese into phrases.
+    Words are those of Unicode Standard Annex 29, joined at hyphens. Runs of Chinese, Japanese and
+    Thai are divided by the library `budoux`, Japanese into phrases.
 
     >>> [w.text for w in split_words("What's this T-shirt, 3.5 or 1,000?")]
     ["What's", 'this', 'T-shirt', ',', '3.5', 'or', '1,000', '?']
@@ -69,8 +72,8 @@ def own_split(question: str, pieces: Sequence[str]) -> tuple[Word, ...]:
         start = next_place(piece, question, at) if isinstance(piece, str) and piece.strip() else -1
         if start < 0:
             raise InvalidInput(
-                f"the piece {piece!r} is not in the question {question[:60]!r} behind the pieces before "
-                "it; give the pieces in the order of the question"
+                f"the piece {piece!r} is not in the question {question[:60]!r} behind the pieces "
+                "before it; give the pieces in the order of the question"
             )
         at = start + len(piece)
         words.append(Word(piece, start, at))
@@ -103,7 +106,8 @@ def next_place(piece: str, question: str, at: int) -> int:
 
 
 def places_of_phrase(phrase: str, question: str) -> list[tuple[int, int]]:
-    """Every place (start, end) where a phrase stands in the question as words, without regard to case.
+    """Every place (start, end) where a phrase stands in the question as words, without regard to
+    case.
 
     In scripts without blanks, where it stands at all.
 
@@ -146,8 +150,8 @@ def _in_a_word(character: str) -> bool:
 def in_characters(question: str, words: Sequence[Word]) -> tuple[str, ...]:
     """The scripts of a question whose words are not told apart: each character is a word.
 
-    They are told apart where a model or user brings a division, `words`, that is another. A boundary
-    is one of ours where words of one character touch.
+    They are told apart where a model or user brings a division, `words`, that is another. A
+    boundary is one of ours where words of one character touch.
 
     >>> in_characters("What is មាន?", split_words("What is មាន?"))
     ('Khmer',)

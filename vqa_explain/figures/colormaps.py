@@ -8,7 +8,8 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from vqa_explain import colors
 
-_APART = 0.12  # of the way from black to white, by which the middle of a diverging map differs from its ends
+# of the way from black to white, by which the middle of a diverging map differs from its ends
+_APART = 0.12
 _PALE = 0.65  # of the ends' colorfulness, below which the middle of a diverging map lies
 _COUNT = 256  # colors of a map that is cut
 
@@ -21,10 +22,11 @@ def own_map(scale: colors.Scale, low: float = -1, high: float = 1) -> LinearSegm
 
 
 def part_of_map(cmap: str | Colormap, low: float, high: float) -> Colormap:
-    """The part of a map for values from `low` to `high`, in shares of full color: (-1, 1), (0, 1) or (-1, 0).
+    """The part of a map for values from `low` to `high`, in shares of full color: (-1, 1), (0, 1)
+    or (-1, 0).
 
-    A value of zero has the middle of a diverging map, whatever the part. Sequential maps are used whole on one
-    side of zero: zero has their first color.
+    A value of zero has the middle of a diverging map, whatever the part. Sequential maps are used
+    whole on one side of zero: zero has their first color.
     """
     whole = matplotlib.colormaps[cmap] if isinstance(cmap, str) else cmap
     if low < 0 < high:
@@ -41,8 +43,8 @@ def part_of_map(cmap: str | Colormap, low: float, high: float) -> Colormap:
 def is_diverging(cmap: Colormap) -> bool:
     """Whether a map runs over a pale middle, or over a dark one, to two ends.
 
-    Its lightness rises to the middle and falls from there, or the other way round, and the middle has less
-    color than the ends. So it is measured, which holds for maps of the user's own too.
+    Its lightness rises to the middle and falls from there, or the other way round, and the middle
+    has less color than the ends. So it is measured, which holds for maps of the user's own too.
     """
     found = np.asarray(cmap(np.linspace(0, 1, 5)))[:, :3]
     lightness = np.cbrt(colors.luminance(found))

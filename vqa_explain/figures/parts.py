@@ -1,4 +1,5 @@
-"""What a figure shows of one input below the pictures: words on colors, bars, or a drawing of the user's own.
+"""What a figure shows of one input below the pictures: words on colors, bars, or a drawing of the
+user's own.
 
 All lengths are points, 72 to the inch.
 """
@@ -32,7 +33,8 @@ _PALE = "#6b7680"  # of what is fixed
 
 @dataclass(frozen=True)
 class Block:
-    """What stands below the views over the figure's whole width: its height in points, and how it is drawn.
+    """What stands below the views over the figure's whole width: its height in points, and how it
+    is drawn.
 
     It draws into axes whose unit is the point, from (0, 0) at the lower left.
     """
@@ -59,7 +61,9 @@ class Look:
 
 
 def look_of(scale: colors.Scale, cmap: Any, low: float = -1, high: float = 1) -> Look:
-    """The colors from `low` to `high`, in shares of full color; one-sided scales begin at their bare value."""
+    """The colors from `low` to `high`, in shares of full color;
+    one-sided scales begin at their bare value.
+    """
     low = max(low, scale.palette.low)
     width = scale.full - scale.bare
     width = width if width > 0 else 1.0  # where all values are alike
@@ -89,7 +93,9 @@ def blocks_of(part: Part, explanation: Explanation, look: Look, room: float) -> 
 
 
 def named_by_itself(part: Part, explanation: Explanation) -> bool:
-    """Whether an input is the only one besides pictures, and a text, so that nobody asks which it is."""
+    """Whether an input is the only one besides pictures, and a text,
+    so that nobody asks which it is.
+    """
     others = [one for one in explanation.parts if not isinstance(one, PicturePart)]
     return isinstance(part, TextPart) and len(others) == 1
 
@@ -235,7 +241,9 @@ def _bars(part: Part, explanation: Explanation, look: Look, room: float) -> Bloc
 
 
 def shown_players(part: Part) -> tuple[list[PlayerValue], str]:
-    """The players that a list of bars has room for, in their order, and a sentence where some are left out."""
+    """The players that a list of bars has room for, in their order,
+    and a sentence where some are left out.
+    """
     players = list(part.players)
     if len(players) <= _MOST_BARS:
         return players, ""
@@ -248,9 +256,12 @@ def shown_players(part: Part) -> tuple[list[PlayerValue], str]:
 def _placer(
     players: Sequence[PlayerValue], explanation: Explanation, kind: str, left: float, right: float
 ) -> Callable[[float], float]:
-    """Value → place in points between `left` and `right`; zero, all values and their errors have a place."""
+    """Value → place in points between `left` and `right`; zero,
+    all values and their errors have a place.
+    """
     ends = [player.value + sign * (player.error or 0) for player in players for sign in (-1, 1)]
-    # As long as the color is strong: full color is a whole side, also where other inputs have larger values.
+    # As long as the color is strong: full color is a whole side, also where other inputs have
+    # larger values.
     ends += explanation.full_ends(kind, [player.value for player in players])
     # Where zero means nothing, as of mean scores, it may be far away.
     start = [0.0] if explanation.values_unit.from_zero else []

@@ -63,23 +63,28 @@ class Shown(Figure):
 def plot(
     explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None
 ) -> Figure:
-    """The pictures in several views, colored words, bars of tables, each input's share, and color bars with units.
+    """The pictures in several views, colored words, bars of tables, each input's share, and color
+    bars with units.
 
-    One picture has its views side by side; several have one column each, and one color bar. Inputs that were fixed
-    are pale. A kind of input that `register_drawing` does not know is a list of bars, one for each player.
+    One picture has its views side by side; several have one column each, and one color bar. Inputs
+    that were fixed are pale. A kind of input that `register_drawing` does not know is a list of
+    bars, one for each player.
 
-    A color bar begins at 0 where the method's values are never below zero, and at the smallest value
-    where zero means nothing (mean scores). Words have a bar of their own unless they share the map's scale. Pairs
-    of words and regions are named with their standard errors, those that stand out most from them. Notes stand at
-    the bottom.
+    A color bar begins at 0 where the method's values are never below zero, and at the smallest
+    value where zero means nothing (mean scores). Words have a bar of their own unless they share
+    the map's scale. Pairs of words and regions are named with their standard errors, those that
+    stand out most from them. Notes stand at the bottom.
 
-    The figure is not registered with pyplot, so it needs no closing; notebooks show it, `savefig` writes it.
+    The figure is not registered with pyplot, so it needs no closing; notebooks show it, `savefig`
+    writes it.
 
     Args:
-        views: of `VIEWS`: the "picture"; the values laid "overlay" it, or alone as "signed", "positive", "negative" or
-            "absolute"; or the picture "masked", seen only as far as values speak for the answer.
-        cmap: a matplotlib color map, by name or itself, in place of our own, for the map and the words. Where values
-            lie on one side of zero, a diverging map is used from its middle on, and any other map whole.
+        views: of `VIEWS`: the "picture"; the values laid "overlay" it, or alone as "signed",
+            "positive", "negative" or "absolute"; or the picture "masked", seen only as far as
+            values speak for the answer.
+        cmap: a matplotlib color map, by name or itself, in place of our own, for the map and the
+            words. Where values lie on one side of zero, a diverging map is used from its middle on,
+            and any other map whole.
 
     Raises:
         InvalidInput: there is no such view or color map, or no negative values to show.
@@ -137,8 +142,8 @@ def _check(explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
             else "are no changes for or against the answer"
         )
         raise InvalidInput(
-            f"view 'negative' has nothing to show: values of {explanation.method!r} ({explanation.unit}) {why}; "
-            "leave it out"
+            f"view 'negative' has nothing to show: values of {explanation.method!r} "
+            f"({explanation.unit}) {why}; leave it out"
         )
     if isinstance(cmap, str) and cmap not in matplotlib.colormaps:
         raise unknown("color map", cmap, matplotlib.colormaps)
@@ -159,7 +164,9 @@ def _footer(explanation: Explanation, room: float) -> list[str]:
 
 
 def _error_lines(explanation: Explanation) -> list[str]:
-    """The error with its kind; of a method without one, only what else it says, such as the layer that it read."""
+    """The error with its kind; of a method without one, only what else it says,
+    such as the layer that it read.
+    """
     if explanation.error is not None:
         return [f"error: {explanation.error_text}"]
     clauses = explanation.error_kind.split("; ")
@@ -176,7 +183,9 @@ def _view_size(count: int) -> tuple[float, float]:
 
 
 def _layout(explanation: Explanation, views: Sequence[str]) -> tuple[int, int]:
-    """(rows, columns) of views: one picture has its views side by side, several have one column each."""
+    """(rows, columns) of views: one picture has its views side by side,
+    several have one column each.
+    """
     count = len(_pictures(explanation))
     if count <= 1:
         return count, len(views)
@@ -237,7 +246,9 @@ def _row(
 def _color_bar(
     figure: Figure, axes: Sequence[Axes], look: Look | None, told: Explanation | None
 ) -> None:
-    """A color bar beside axes, with the unit of the explanation that is told; none without colors."""
+    """A color bar beside axes, with the unit of the explanation that is told;
+    none without colors.
+    """
     if look is None:
         return
     bar = figure.colorbar(ScalarMappable(look.norm, look.cmap), ax=list(axes), shrink=0.9)
@@ -297,7 +308,9 @@ def _pale(picture: np.ndarray) -> np.ndarray:
 
 
 def _scale_of_part(scale: colors.Scale, part: Callable[[np.ndarray], np.ndarray]) -> colors.Scale:
-    """The scale of what a view shows of values, as "positive" or "absolute" do, that do not begin at zero."""
+    """The scale of what a view shows of values, as "positive" or "absolute" do,
+    that do not begin at zero.
+    """
     ends = part(np.array([scale.bare, scale.full]))
     holds_zero = scale.bare < 0 < scale.full
     low = 0.0 if holds_zero else float(ends.min())
@@ -327,7 +340,9 @@ def _blocks(explanation: Explanation, views: Sequence[str], cmap: Any, room: flo
 
 
 def _pairs(explanation: Explanation, room: float) -> Block:
-    """The pairs of words and regions that stand out from their errors, with what is to be known of all of them."""
+    """The pairs of words and regions that stand out from their errors,
+    with what is to be known of all of them.
+    """
     found, said = explanation.findings()
     texts = [
         f"{explanation.pairs_title}, by value / standard error:",

@@ -1,4 +1,6 @@
-"""Text of a figure, divided into lines of a stated width: matplotlib draws past the edge what does not fit."""
+"""Text of a figure, divided into lines of a stated width:
+matplotlib draws past the edge what does not fit.
+"""
 
 import matplotlib
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -11,7 +13,9 @@ _MEASURED = 100.0  # points, the size at which letters are measured
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """The width of one line in points, at a font size in points; the font is matplotlib's own setting."""
+    """The width of one line in points, at a font size in points;
+    the font is matplotlib's own setting.
+    """
     path = findfont(FontProperties(family=matplotlib.rcParams["font.family"], weight=weight))
     font = get_font(path)
     font.set_size(_MEASURED, 72)

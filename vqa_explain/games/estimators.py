@@ -1,7 +1,9 @@
-"""Values of cooperative games: pure functions of a score over coalitions, exact or estimated with standard errors.
+"""Values of cooperative games: pure functions of a score over coalitions, exact or estimated with
+standard errors.
 
-A score maps coalitions (N, P) bool to values (N,). An estimator is a generator of rounds: after each it can say what
-it knows, and `run_until` runs it until that is good enough, the budget is spent or the user stops it.
+A score maps coalitions (N, P) bool to values (N,). An estimator is a generator of rounds: after
+each it can say what it knows, and `run_until` runs it until that is good enough, the budget is
+spent or the user stops it.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +59,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Round:
-    """After `done` of `total` draws: v(P) − v(∅), or what else errors are compared with, and what is known."""
+    """After `done` of `total` draws: v(P) − v(∅), or what else errors are compared with,
+    and what is known.
+    """
 
     done: int
     total: int
@@ -71,7 +75,8 @@ def run_until(
     progress: Progress | None = None,
     on_interrupt: str = "raise",
 ) -> Estimate:
-    """The estimate after all rounds, or earlier once its largest error is at most `tolerance` · |change|.
+    """The estimate after all rounds, or earlier once its largest error is at most `tolerance` ·
+    |change|.
 
     Args:
         rounds: an estimator at work.
@@ -122,7 +127,9 @@ def exact_banzhaf(score: Score, players: int) -> PlayerValues:
 
 
 def exact_owen(score: Score, unions: list[np.ndarray]) -> PlayerValues:
-    """(P,) Owen 1977: orders that keep each union together. Coalitions needed: every union's subsets × the others."""
+    """(P,) Owen 1977: orders that keep each union together. Coalitions needed:
+    every union's subsets × the others.
+    """
     players = sum(map(len, unions))
     phi = np.zeros(players)
     count = len(unions)
@@ -150,11 +157,12 @@ def permutation(
 ) -> Iterator[Round]:
     """φ (P,) from antithetic pairs of random orders.
 
-    Each order and its reverse give every player one marginal contribution each; the mean of the two is one draw
-    (Mitchell et al. 2022, JMLR 23, section 4). Standard errors come from the spread of the draws. Few draws of a player
-    may agree by chance, and would state an error of 0, so a small variance is drawn up towards the players' mean (the
-    empirical Bayes estimate of Smyth 2004, equation 3), and a large one is left as it is. Σφ = v(P) − v(∅) holds
-    exactly, as it does for each order. Orders drawn by `order` make other values, Owen's for one.
+    Each order and its reverse give every player one marginal contribution each; the mean of the two
+    is one draw (Mitchell et al. 2022, JMLR 23, section 4). Standard errors come from the spread of
+    the draws. Few draws of a player may agree by chance, and would state an error of 0, so a small
+    variance is drawn up towards the players' mean (the empirical Bayes estimate of Smyth 2004,
+    equation 3), and a large one is left as it is. Σφ = v(P) − v(∅) holds exactly, as it does for
+    each order. Orders drawn by `order` make other values, Owen's for one.
     """
     cost = 2 * (players - 1)  # the two ends are shared by all orders
     pairs = max(2, (budget - 2) // max(1, cost))
@@ -191,7 +199,9 @@ def permutation(
 
 
 def union_order(unions: list[np.ndarray]) -> Order:
-    """Random orders in which no union is broken up: the unions shuffled, and the players within each."""
+    """Random orders in which no union is broken up: the unions shuffled,
+    and the players within each.
+    """
 
     def draw(rng: np.random.Generator) -> np.ndarray:
         return np.concatenate([rng.permutation(unions[k]) for k in rng.permutation(len(unions))])
@@ -202,10 +212,11 @@ def union_order(unions: list[np.ndarray]) -> Order:
 def kernel(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:
     """φ (P,) by weighted least squares under Σφ = v(P) − v(∅).
 
-    Lundberg & Lee 2017, theorem 2: φ minimizes Σ_S μ(S) (v(S) − v(∅) − Σ_{i∈S} φ_i)², μ(S) = (p−1)/(C(p,s) s (p−s)).
-    Coalitions come in complementary pairs (Covert & Lee 2021, section 4.1), their sizes uniform (near the leverage
-    scores: Musco & Witter 2025), each weighted by μ over its probability. Standard errors are the regression's own
-    for pairs drawn independently (the sandwich, White 1980).
+    Lundberg & Lee 2017, theorem 2: φ minimizes Σ_S μ(S) (v(S) − v(∅) − Σ_{i∈S} φ_i)², μ(S) =
+    (p−1)/(C(p,s) s (p−s)). Coalitions come in complementary pairs (Covert & Lee 2021, section 4.1),
+    their sizes uniform (near the leverage scores: Musco & Witter 2025), each weighted by μ over its
+    probability. Standard errors are the regression's own for pairs drawn independently (the
+    sandwich, White 1980).
     """
     for draws, done, total in paired_draws(score, players, rng, budget, 2 * players):
 
@@ -220,7 +231,8 @@ class Draws:
     """Coalitions in complementary pairs, sizes uniform in 1 … P − 1, with their scores over v(∅).
 
     Attributes:
-        parts: rows (2K, P) bool, of which 2k and 2k + 1 are complements, one independent draw; v(S) − v(∅) (2K,).
+        parts: rows (2K, P) bool, of which 2k and 2k + 1 are complements, one independent draw; v(S)
+            − v(∅) (2K,).
         change: v(P) − v(∅).
     """
 
@@ -237,22 +249,28 @@ class Draws:
         return sum(len(values) for _, values in self.parts)
 
     def replaced(self, first: np.ndarray, second: np.ndarray, change: float) -> "Draws":
-        """The same coalitions with other scores: first (K,) of each pair and second (K,), and of the whole."""
+        """The same coalitions with other scores: first (K,) of each pair and second (K,),
+        and of the whole.
+        """
         values = np.stack([first, second], axis=1).ravel()
         ends = np.cumsum([len(values) for _, values in self.parts])[:-1]
         parts = zip((rows for rows, _ in self.parts), np.split(values, ends), strict=True)
         return Draws(tuple(parts), change)
 
     def features(self, pairs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Rows, values and features (players, then products of `pairs` (M, 2)), few at a time for memory's sake."""
+        """Rows, values and features (players, then products of `pairs` (M, 2)),
+        few at a time for memory's sake.
+        """
         for rows, values in self.parts:
             z = rows.astype(float)
             yield rows, values, np.concatenate([z, z[:, pairs[:, 0]] * z[:, pairs[:, 1]]], axis=1)
 
     def fit(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The polynomial of players and `pairs` nearest in the Shapley kernel and exact at both ends.
+        """The polynomial of players and `pairs` nearest in the Shapley kernel and exact at both
+        ends.
 
-        Returns its coefficients (P + M,) and the matrix that turns a pair's weighted residuals into their change.
+        Returns its coefficients (P + M,) and the matrix that turns a pair's weighted residuals into
+        their change.
         """
         width = self.players + len(pairs)
         gram, moment = np.zeros((width, width)), np.zeros(width)
@@ -276,7 +294,9 @@ class Draws:
 def constrained(
     gram: np.ndarray, moment: np.ndarray, total: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The least-squares coefficients that sum to `total`, and the matrix that carries a moment's change to theirs."""
+    """The least-squares coefficients that sum to `total`,
+    and the matrix that carries a moment's change to theirs.
+    """
     inverse = np.linalg.pinv(gram, rcond=1e-10, hermitian=True)
     ones = inverse.sum(axis=1)
     free = inverse @ moment
@@ -287,7 +307,9 @@ def constrained(
 
 
 def shapley_kernel(rows: Coalitions) -> Scores:
-    """The Shapley kernel over the probability of a coalition whose size is uniform, mean 1 over sizes or so."""
+    """The Shapley kernel over the probability of a coalition whose size is uniform,
+    mean 1 over sizes or so.
+    """
     players = rows.shape[1]
     size = rows.sum(axis=1)
     result: np.ndarray = players**2 / 4 / (size * (players - size))
@@ -316,9 +338,10 @@ def paired_draws(
 def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -> Iterator[Round]:
     """(P,) Banzhaf values by maximum sample reuse (Wang & Jia 2023, section 4.2).
 
-    Each player is in a coalition with probability ½; its value is the mean score with it less the mean without it,
-    so every evaluation serves every player. Standard errors count the scores of nobody and of everybody as if
-    they had been drawn too: a score that seldom changes may be seen at one level alone, which is no certainty.
+    Each player is in a coalition with probability ½; its value is the mean score with it less the
+    mean without it, so every evaluation serves every player. Standard errors count the scores of
+    nobody and of everybody as if they had been drawn too: a score that seldom changes may be seen
+    at one level alone, which is no certainty.
     """
     change = ends(score, players)[1]
     # Number, total and squares of the scores without and with each player.
@@ -342,7 +365,8 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
             more = count + 1
             middle = (sums[1] + ends_seen) / more
             spread = np.maximum((sums[2] + ends_seen**2) / more - middle**2, 0)
-            # The unbiased variance of `more` scores is spread · more / count; that of a mean, over `more`.
+            # The unbiased variance of `more` scores is spread · more / count; that of a mean, over
+            # `more`.
             variance = spread / count
             return Estimate(mean[1] - mean[0], np.sqrt(variance.sum(axis=0)))
 

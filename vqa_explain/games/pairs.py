@@ -1,4 +1,6 @@
-"""Interaction indices of pairs of players: exact by definition, or estimated with standard errors."""
+"""Interaction indices of pairs of players: exact by definition,
+or estimated with standard errors.
+"""
 
 from collections.abc import Iterator
 from math import comb
@@ -49,7 +51,9 @@ def exact_interactions(score: Score, players: int, pairs: Pairs, index: str) -> 
 
 
 def exact_faithful(score: Score, players: int) -> tuple[PlayerValues, PairValues]:
-    """The faithful Shapley interactions of players (P,) and of all pairs i < j, from all coalitions."""
+    """The faithful Shapley interactions of players (P,) and of all pairs i < j,
+    from all coalitions.
+    """
     pairs = np.column_stack(np.triu_indices(players, 1))
     coalitions = every_coalition(players)
     values = score(coalitions) - score(coalitions[:1])
@@ -68,12 +72,14 @@ def adjusted(
     budget: int,
     pairs: Pairs | None = None,
 ) -> Iterator[Round]:
-    """Shapley values, and the Shapley interactions of `pairs` (M, 2) if given, with a proxy as control variate.
+    """Shapley values, and the Shapley interactions of `pairs` (M, 2) if given, with a proxy as
+    control variate.
 
-    Both are linear in the game, v = g + (v − g). Those of the fitted proxy g are known; what the rest v − g adds is
-    estimated from draws that g did not see (each draw is left out in turn), without bias: values by the paired kernel
-    regression, interactions by importance sampling. The rest is small where g fits, and so are the errors. Control
-    variates for probabilistic values: Witter et al. 2025; the proxy: `methods.proxy`.
+    Both are linear in the game, v = g + (v − g). Those of the fitted proxy g are known; what the
+    rest v − g adds is estimated from draws that g did not see (each draw is left out in turn),
+    without bias: values by the paired kernel regression, interactions by importance sampling. The
+    rest is small where g fits, and so are the errors. Control variates for probabilistic values:
+    Witter et al. 2025; the proxy: `methods.proxy`.
     """
     for draws, done, total in paired_draws(score, players, rng, budget, 2 * players):
 
@@ -107,7 +113,8 @@ def _adjusted(draws: Draws, pairs: Pairs | None) -> Estimate:
         total += term.sum(axis=0)
         square += (term**2).sum(axis=0)
     count = len(first)
-    # The terms are not quite independent, since each draw serves the processes that did not leave it out.
+    # The terms are not quite independent, since each draw serves the processes that did not leave
+    # it out.
     variance = (square / count - (total / count) ** 2) / max(1, count - 1) * (1 + even.freedom)
     # The ends are never drawn: each counts with 1/(p−1) in every interaction.
     at_ends = 2 * even.rest_of_all / (draws.players - 1)
@@ -117,9 +124,11 @@ def _adjusted(draws: Draws, pairs: Pairs | None) -> Estimate:
 
 
 def _weights(rows: Coalitions, pairs: Pairs) -> Float[np.ndarray, "N M"]:
-    """(K, M) the weight of each coalition in the definition of each interaction, over its probability.
+    """(K, M) the weight of each coalition in the definition of each interaction, over its
+    probability.
 
-    A coalition of t among p has the probability 1/((p−1) C(p,t)). Its complement has the same weight.
+    A coalition of t among p has the probability 1/((p−1) C(p,t)). Its complement has the same
+    weight.
     """
     p = rows.shape[1]
     t = rows.sum(axis=1, dtype=float)
@@ -137,8 +146,8 @@ def faithful_interactions(
 ) -> Iterator[Round]:
     """The faithful Shapley interactions of order 2, of players and all pairs (i < j, row by row).
 
-    They are the polynomial of order 2 nearest to the game in the Shapley kernel and exact at both ends (Tsai et al.
-    2023, equation 16). Standard errors are the regression's.
+    They are the polynomial of order 2 nearest to the game in the Shapley kernel and exact at both
+    ends (Tsai et al. 2023, equation 16). Standard errors are the regression's.
     """
     pairs = np.column_stack(np.triu_indices(players, 1))
     for draws, done, total in paired_draws(score, players, rng, budget, players + len(pairs)):
@@ -153,11 +162,13 @@ def faithful_interactions(
 def banzhaf_interactions(
     score: Score, players: int, pairs: Pairs, rng: np.random.Generator, budget: int
 ) -> Iterator[Round]:
-    """Banzhaf values and interactions: 2·E[v(S) χ_i], 4·E[v(S) χ_i χ_j] over uniform S, χ = ±1 for present or absent.
+    """Banzhaf values and interactions: 2·E[v(S) χ_i], 4·E[v(S) χ_i χ_j] over uniform S, χ = ±1 for
+    present or absent.
 
-    Each is a coefficient of the least-squares polynomial over uniform coalitions (Hammer & Holzman 1992), and the
-    terms are orthonormal, so every evaluation serves every index. The polynomial of the players and pairs, fitted on
-    one half of the draws, is taken off the other half's scores first, which lowers the errors and adds no bias.
+    Each is a coefficient of the least-squares polynomial over uniform coalitions (Hammer & Holzman
+    1992), and the terms are orthonormal, so every evaluation serves every index. The polynomial of
+    the players and pairs, fitted on one half of the draws, is taken off the other half's scores
+    first, which lowers the errors and adds no bias.
     """
     change = ends(score, players)[1]
     parts: list[tuple[np.ndarray, np.ndarray]] = []
@@ -184,7 +195,9 @@ def banzhaf_interactions(
 def _orthonormal(
     seen: tuple[np.ndarray, ...], unseen: tuple[np.ndarray, ...], pairs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Banzhaf indices (P + M,) and their variances from the unseen half less the seen half's polynomial."""
+    """Banzhaf indices (P + M,) and their variances from the unseen half less the seen half's
+    polynomial.
+    """
     players = seen[0].shape[1]
     scale = np.concatenate([np.full(players, 2.0), np.full(len(pairs), 4.0)])
     used = pairs if 1 + players + len(pairs) < len(seen[0]) // 3 else pairs[:0]

@@ -1,15 +1,17 @@
-"""A stand-in for a game that is cheap and whose Shapley values and interactions are known: a Gaussian process.
+"""A stand-in for a game that is cheap and whose Shapley values and interactions are known: a
+Gaussian process.
 
-Coalitions are signs, x_i = ±1 for present and absent, and a game is a sum of products χ_T(x) = Π_{i∈T} x_i. Of χ_T
-the Shapley value of i ∈ T is 2/|T| where |T| is odd and 0 where it is even; the Shapley interaction of i, j ∈ T is
-4/(|T| − 1) where |T| is even and 0 where it is odd (both are integrals of (2q − 1)^m over q in [0, 1]). So
-complementary coalitions tell the two apart: (v(S) − v(P∖S)) / 2 holds all of the values, (v(S) + v(P∖S)) / 2 all of
-the interactions.
+Coalitions are signs, x_i = ±1 for present and absent, and a game is a sum of products χ_T(x) =
+Π_{i∈T} x_i. Of χ_T the Shapley value of i ∈ T is 2/|T| where |T| is odd and 0 where it is even; the
+Shapley interaction of i, j ∈ T is 4/(|T| − 1) where |T| is even and 0 where it is odd (both are
+integrals of (2q − 1)^m over q in [0, 1]). So complementary coalitions tell the two apart: (v(S) −
+v(P∖S)) / 2 holds all of the values, (v(S) + v(P∖S)) / 2 all of the interactions.
 
-The kernel of two coalitions is Σ_d w_d e_d(s_1² x_1 y_1, …, s_p² x_p y_p), e_d the elementary symmetric polynomial: a
-prior in which χ_T has a variance of Π_{i∈T} s_i². Players with small values of their own get a small s: what does
-little alone is taken to do little with others. This is heredity, as in sparse regression with interactions, and it is
-only a prior: estimates are corrected by what the process misses.
+The kernel of two coalitions is Σ_d w_d e_d(s_1² x_1 y_1, …, s_p² x_p y_p), e_d the elementary
+symmetric polynomial: a prior in which χ_T has a variance of Π_{i∈T} s_i². Players with small values
+of their own get a small s: what does little alone is taken to do little with others. This is
+heredity, as in sparse regression with interactions, and it is only a prior: estimates are corrected
+by what the process misses.
 """
 
 from dataclasses import dataclass
@@ -54,7 +56,9 @@ class _Prior:
 
 
 def _symmetric(sums: list[Any]) -> list[Any]:
-    """Elementary symmetric polynomials e_0 … e_5 of numbers whose sums of powers 1 … 5 these are (Newton)."""
+    """Elementary symmetric polynomials e_0 … e_5 of numbers whose sums of powers 1 … 5 these are
+    (Newton).
+    """
     found: list[Any] = [1.0]
     for d in range(1, 6):
         found.append(sum((-1) ** (k - 1) * found[d - k] * sums[k - 1] for k in range(1, d + 1)) / d)
@@ -75,7 +79,8 @@ class Proxy:
 
     Attributes:
         x: (1 + F, P) the coalitions that it has seen, the coalition of all first.
-        mean: (1 + F,) their coefficients, the mean over draws of the process that has not seen that draw.
+        mean: (1 + F,) their coefficients, the mean over draws of the process that has not seen that
+            draw.
         rest: (N,) what each draw's score is above the process that has not seen it.
         rest_of_all: the same of the coalition of all, by the mean of these processes.
         freedom: the effective number of parameters over the number of draws.
@@ -152,7 +157,8 @@ def fit(
                     best, chosen, noise = loss, prior, level
     assert chosen is not None
     coefficients, unseen, inverse = _solve(chosen.kernel(x_seen, x_seen), y, noise)
-    # Leaving draw k out moves the coefficients by its column: their mean over all draws that were seen …
+    # Leaving draw k out moves the coefficients by its column: their mean over all draws that were
+    # seen …
     hidden = np.concatenate([[0.0], unseen[1:]])
     mean = coefficients - inverse @ hidden / len(x)
     # … and the draws beyond, which the process has not seen anyway.
@@ -170,7 +176,9 @@ def fit(
 def _solve(
     kernel: np.ndarray, y: np.ndarray, noise: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients, the residual of each observation by the others, and the inverse (Rasmussen & Williams, 5.12)."""
+    """Coefficients, the residual of each observation by the others,
+    and the inverse (Rasmussen & Williams, 5.12).
+    """
     inverse = np.linalg.inv(kernel + noise * np.eye(len(kernel)))
     coefficients = inverse @ y
     return coefficients, coefficients / np.diag(inverse), inverse

@@ -23,10 +23,12 @@ def gauss(count: int) -> Rule:
 
 @cache
 def patterson(count: int) -> Rule:
-    """The nested rule with `count` = 3, 7, 15, 31 or 63 nodes, exact for polynomials of degree (3 · count + 1) / 2.
+    """The nested rule with `count` = 3, 7, 15, 31 or 63 nodes, exact for polynomials of degree (3 ·
+    count + 1) / 2.
 
-    Each takes over the nodes of the one before and adds the zeros of the polynomial that is orthogonal, with those
-    nodes' polynomial as weight, to all of lower degree (Patterson 1968, Math. Comp. 22, section 2).
+    Each takes over the nodes of the one before and adds the zeros of the polynomial that is
+    orthogonal, with those nodes' polynomial as weight, to all of lower degree (Patterson 1968,
+    Math. Comp. 22, section 2).
     """
     if count == 3:
         return gauss(3)
@@ -45,7 +47,8 @@ def patterson(count: int) -> Rule:
 
 
 def refined(most: int) -> Iterator[Rule]:
-    """Ever finer rules of at most `most` nodes: nested as far as those go, then Gauss–Legendre with doubled nodes.
+    """Ever finer rules of at most `most` nodes: nested as far as those go, then Gauss–Legendre with
+    doubled nodes.
 
     The first has 7: the sum of 3 is now and then right by chance.
     """

@@ -1,4 +1,6 @@
-"""Layer-wise relevance propagation through attention, as gradients with other rules at some operations."""
+"""Layer-wise relevance propagation through attention,
+as gradients with other rules at some operations.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,11 +73,13 @@ class _Halved(torch.autograd.Function):
 
 
 class Rules(TorchFunctionMode):
-    """Inside, input × gradient is relevance: every torch operation gets AttnLRP's rule on the way back.
+    """Inside, input × gradient is relevance: every torch operation gets AttnLRP's rule on the way
+    back.
 
-    Linear layers, sums and softmax keep their gradient (the ε rule with ε → 0, and equation 13, in this form);
-    curves pass relevance unchanged, products of two activations share it, normalization takes its scale as fixed
-    (section 3.3.3). The rules are of operations, not of modules, so that any network's own code runs.
+    Linear layers, sums and softmax keep their gradient (the ε rule with ε → 0, and equation 13, in
+    this form); curves pass relevance unchanged, products of two activations share it, normalization
+    takes its scale as fixed (section 3.3.3). The rules are of operations, not of modules, so that
+    any network's own code runs.
     """
 
     def __torch_function__(
@@ -162,10 +166,11 @@ def _attention(
 )
 @dataclass(frozen=True)
 class AttnLrp:
-    """The score handed back layer by layer to pixels and tokens, each operation sharing it among its inputs.
+    """The score handed back layer by layer to pixels and tokens, each operation sharing it among
+    its inputs.
 
-    One backward pass. The error is the conservation gap |Σ relevance − f(x)|: biases, positions and the tokens that
-    the model adds itself keep their part.
+    One backward pass. The error is the conservation gap |Σ relevance − f(x)|: biases, positions and
+    the tokens that the model adds itself keep their part.
     """
 
     def __call__(self, task: Task) -> Attribution:

@@ -1,4 +1,6 @@
-"""What a method is: a frozen dataclass whose fields are its parameters and whose one act is a call."""
+"""What a method is: a frozen dataclass whose fields are its parameters and whose one act is a
+call.
+"""
 
 import math
 import sys
@@ -34,10 +36,12 @@ GRADIENT_BYTES = 2 * 2**30
 
 # Why a method refuses a model, by the capability that it needs.
 LACKS = {
-    "gradients": "it needs gradients, and this model gives scores only: it has none, or they are zero everywhere",
+    "gradients": "it needs gradients, and this model gives scores only: it has none, or they are zero "
+    "everywhere",
     "pixels": "it needs the pixels of a picture, and this model sees none",
     "flow": "it needs attention that the answer is reached through, which this model does not give",
-    "attention": "it needs attention from the answer to every token and patch, which this model does not give",
+    "attention": "it needs attention from the answer to every token and patch, which this model does not "
+    "give",
 }
 FILLS_HELP = (
     "what absent parts of single inputs become, such as {'image 2': 'blur'}; before the other fills"
@@ -57,8 +61,10 @@ class Task:
 
     Attributes:
         players: the parts of the inputs that get a value each.
-        targets: all targets of the call, which share one pass over coalitions; `target` is one of them.
-        on_interrupt: "return" what is known so far, or "raise", when the user stops a long estimate.
+        targets: all targets of the call, which share one pass over coalitions; `target` is one of
+            them.
+        on_interrupt: "return" what is known so far, or "raise", when the user stops a long
+            estimate.
     """
 
     model: Model
@@ -92,7 +98,9 @@ class Task:
         return check_fills(self.model, asked or {}, self.encoded.features)
 
     def baselines(self, asked: Mapping[str, str] | None = None, seed: int | None = None) -> Leaves:
-        """The leaves with every player absent, under fills as `fills` takes them; fixed inputs as they are."""
+        """The leaves with every player absent, under fills as `fills` takes them;
+        fixed inputs as they are.
+        """
         seed = self.seed if seed is None else seed
         return self.kept_fixed(self.model.baselines(self.encoded, self.fills(asked), seed))
 
@@ -103,7 +111,9 @@ class Task:
         return leaves | {name: own[name].expand_as(leaves[name]) for name in fixed}
 
     def game(self, asked: Mapping[str, str] | None = None) -> Game:
-        """The game of all players; an absent one becomes its input's fill, as `fills` takes them."""
+        """The game of all players; an absent one becomes its input's fill,
+        as `fills` takes them.
+        """
         fills = self.fills(asked)
         key = tuple(fills.values())
         if key not in self.games:
@@ -121,10 +131,12 @@ class Task:
         return found
 
     def answer_steps(self) -> Iterator[tuple[Attention, torch.Tensor]]:
-        """The model's attention at each place where the answer is read, with the scalar that it adds to the target.
+        """The model's attention at each place where the answer is read, with the scalar that it
+        adds to the target.
 
-        One for most models. A model that writes its answer reads it once for each of its tokens: the scalars are the
-        terms of the target, linear in the answers' scores with the slopes that it has there.
+        One for most models. A model that writes its answer reads it once for each of its tokens:
+        the scalars are the terms of the target, linear in the answers' scores with the slopes that
+        it has there.
         """
         model, target = self.model, self.target
         if not isinstance(model, Stepwise):
@@ -157,7 +169,9 @@ class Task:
         return found
 
     def score(self, leaves: Leaves) -> torch.Tensor:
-        """The target's scores (B,) float64 of leaves, counted; without gradients in the batches that suit the model."""
+        """The target's scores (B,) float64 of leaves, counted;
+        without gradients in the batches that suit the model.
+        """
         if torch.is_grad_enabled():
             return torch.cat(self._in_parts(leaves, self._score))
         found = []
@@ -180,7 +194,9 @@ class Task:
         return list(self.fitting.parts(rows_of(leaves), part))
 
     def whole(self, leaves: Leaves) -> tuple[float, int]:
-        """The score of one example's leaves, and how many such a forward and backward pass takes in at once."""
+        """The score of one example's leaves, and how many such a forward and backward pass takes
+        in at once.
+        """
         with torch.no_grad(), footprint(self.model.module) as found:
             value = float(self.score(leaves))
         return value, max(1, min(NODES_AT_ONCE, GRADIENT_BYTES // (2 * found.total)))
@@ -207,7 +223,8 @@ class Task:
         return values.detach(), dict(zip(leaves, found, strict=True))
 
     def slopes(self, values: torch.Tensor, leaves: Leaves) -> tuple[torch.Tensor, ...]:
-        """The gradient of the sum of values (B,) in each leaf; zeros where they do not depend on it.
+        """The gradient of the sum of values (B,) in each leaf; zeros where they do not depend on
+        it.
 
         Raises:
             Unsupported: they depend on it, and the network gives no gradient.
@@ -219,8 +236,9 @@ class Task:
         for name, slope in zip(leaves, found, strict=True):
             if slope is None and self._depends(leaves, name):
                 raise Unsupported(
-                    f"the network of model {self.model.name!r} gives no gradient of its score in its {name}, as where "
-                    "layers are quantized or run under torch.no_grad; use a method over coalitions, such as shapley"
+                    f"the network of model {self.model.name!r} gives no gradient of its score in "
+                    f"its {name}, as where layers are quantized or run under torch.no_grad; use a "
+                    "method over coalitions, such as shapley"
                 )
         return tuple(
             torch.zeros_like(x) if slope is None else slope
@@ -247,7 +265,8 @@ Values = Mapping[str, np.ndarray]
 
 
 def of_leaves(encoded: Encoded, leaves: Leaves, largest: bool = False) -> dict[str, np.ndarray]:
-    """Input name → values (B, …) per element of numbers shaped as the leaves; 0 of inputs that are fixed.
+    """Input name → values (B, …) per element of numbers shaped as the leaves; 0 of inputs that are
+    fixed.
 
     See `Feature.collect`.
     """
@@ -275,7 +294,8 @@ class Attribution:
 
     Attributes:
         values: input name → (…) a value per element: per pixel (H', W'), token (T,) or column.
-        error: completeness gap or largest standard error; `None` where the method has no such notion.
+        error: completeness gap or largest standard error; `None` where the method has no such
+            notion.
         error_kind: what `error` is.
         players: the players that got values, or `None` for a method that values elements.
         player_values: (P,) their values; `None` for the sums over their elements.
@@ -372,7 +392,9 @@ def for_players(method: Method, players: int) -> Method:
 
 
 def unit_of_values(name: str, parameters: dict[str, Any]) -> str:
-    """The unit of what the method of that name gives with these parameters; `NO_UNIT` of an unknown one."""
+    """The unit of what the method of that name gives with these parameters;
+    `NO_UNIT` of an unknown one.
+    """
     cls = METHODS.get(name)
     if cls is None:
         return units.NO_UNIT
@@ -388,7 +410,8 @@ def check_support(method: Method, model: Model, encoded: Encoded | None = None) 
     Args:
         method: the method.
         model: the model.
-        encoded: the example to explain, for which the model may lack more; `None` before there is one.
+        encoded: the example to explain, for which the model may lack more; `None` before there is
+            one.
 
     Raises:
         Unsupported: with the reason, and the methods that work.
@@ -406,10 +429,11 @@ def check_support(method: Method, model: Model, encoded: Encoded | None = None) 
 
 
 def asked_fills(method: object, inputs: Sequence[Input]) -> dict[str, Any]:
-    """Input name → the fill or baseline that a method's parameters ask for; nothing where they leave it to the model.
+    """Input name → the fill or baseline that a method's parameters ask for; nothing where they
+    leave it to the model.
 
-    A parameter such as `text_fill` or `text_baseline` is for all inputs of that kind; `fills` goes by
-    names, groups or kinds.
+    A parameter such as `text_fill` or `text_baseline` is for all inputs of that kind; `fills` goes
+    by names, groups or kinds.
 
     Raises:
         InvalidInput: `fills` names no input.
@@ -456,7 +480,8 @@ def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
 def from_states(
     task: Task, states: Values, kind: str, grid: tuple[int, int] | None = None
 ) -> Attribution:
-    """An attribution without an error from values of the states of a layer that stand for each input.
+    """An attribution without an error from values of the states of a layer that stand for each
+    input.
 
     Args:
         task: what was asked.

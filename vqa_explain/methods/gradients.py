@@ -38,7 +38,8 @@ NO_SUM = "none: gradients do not add up to a score"
 )
 @dataclass(frozen=True)
 class Saliency:
-    """The size of the score's gradient, |∂f/∂x|, per pixel and token. Unsigned; it does not add up to a score.
+    """The size of the score's gradient, |∂f/∂x|, per pixel and token. Unsigned; it does not add up
+    to a score.
 
     Of a pixel it is the largest color channel or their sum; of a token, the sum over the embedding.
     """
@@ -81,17 +82,18 @@ class InputXGradient:
     unit=units.POINTS,
     needs={"gradients"},
     error=GAP,
-    cost="steps forwards and backwards; with tolerance as many as the score's curve needs, often 7 to 31, "
-    "and below 2 · steps",
+    cost="steps forwards and backwards; with tolerance as many as the score's curve needs, often 7 "
+    "to 31, and below 2 · steps",
 )
 @dataclass(frozen=True)
 class IntegratedGradients:
     """(x − x') · ∫ ∂f(x' + α(x − x')) dα, words and pixels on one joint path from the baseline x'.
 
-    The error is the completeness gap |Σa − (f(x) − f(x'))|; of several baselines, that of the mean. The rule is
-    Gauss–Legendre's with `steps` nodes. With `tolerance`, rules of 7, 15, 31, … nodes are tried until each gap is at
-    most tolerance · |f(x) − f(x')| or the next would have more than `steps`. Up to 63 nodes each rule reuses the
-    evaluations of the one before; larger rules start anew.
+    The error is the completeness gap |Σa − (f(x) − f(x'))|; of several baselines, that of the mean.
+    The rule is Gauss–Legendre's with `steps` nodes. With `tolerance`, rules of 7, 15, 31, … nodes
+    are tried until each gap is at most tolerance · |f(x) − f(x')| or the next would have more than
+    `steps`. Up to 63 nodes each rule reuses the evaluations of the one before; larger rules start
+    anew.
     """
 
     steps: int = parameter(
@@ -138,14 +140,16 @@ class IntegratedGradients:
         return values, gap
 
 
-# Elements from which the values at a node are kept in single precision: those of pictures, at every node, are large,
-# and come from a network in single precision.
+# Elements from which the values at a node are kept in single precision: those of pictures, at every
+# node, are large, and come from a network in single precision.
 MANY = 4096
 
 
 @dataclass
 class _Path:
-    """The straight line from `start` to `leaves`: (x − x') · ∂f at every node that was asked for, kept."""
+    """The straight line from `start` to `leaves`: (x − x') · ∂f at every node that was asked for,
+    kept.
+    """
 
     task: Task
     leaves: Leaves

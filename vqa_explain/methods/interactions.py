@@ -30,13 +30,15 @@ from vqa_explain.registry import parameter
 )
 @dataclass(frozen=True)
 class Interactions(OverPlayers):
-    """What each word and each region bring only together: v(S∪wr) − v(S∪w) − v(S∪r) + v(S), averaged over S.
+    """What each word and each region bring only together: v(S∪wr) − v(S∪w) − v(S∪r) + v(S),
+    averaged over S.
 
     With more inputs, the same of the players of every two inputs.
 
-    Above zero: each needs the other (the word says where to look). Below zero: either would do. "shapley" weights S
-    as Shapley values do, "banzhaf" counts all S alike; both estimate word × region pairs only. "fsii" is the
-    polynomial of order 2 nearest to the game, fitted with all pairs. Words and regions get the index's own values of
+    Above zero: each needs the other (the word says where to look). Below zero: either would do.
+    "shapley" weights S as Shapley values do, "banzhaf" counts all S alike; both estimate word ×
+    region pairs only. "fsii" is the polynomial of order 2 nearest to the game, fitted with all
+    pairs. Words and regions get the index's own values of
     single players: Shapley values, Banzhaf values, or the polynomial's linear part.
     """
 
@@ -50,8 +52,9 @@ class Interactions(OverPlayers):
         if not players.input_pairs:
             names = ", ".join(one.name for one in task.encoded.inputs)
             raise Unsupported(
-                f"interactions pair the players of two inputs, such as words with regions, and the example of model "
-                f"{task.model.name!r} has players in one only ({names}); use shapley"
+                "interactions pair the players of two inputs, such as words with regions, and the "
+                f"example of model {task.model.name!r} has players in one only ({names}); use "
+                "shapley"
             )
         pairs_of = [players.pairs(*names) for names in players.input_pairs]
         cross = np.concatenate(pairs_of)

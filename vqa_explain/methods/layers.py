@@ -31,8 +31,8 @@ class _States:
 
     Attributes:
         path: of the layer.
-        maps: input name → activation and gradient, (C, h, w) each, of a picture's cells, or (C, 1, T') each, of a
-            text's first tokens; nothing for inputs that the layer has no states of.
+        maps: input name → activation and gradient, (C, h, w) each, of a picture's cells, or (C, 1,
+            T') each, of a text's first tokens; nothing for inputs that the layer has no states of.
         planes: the names of the inputs whose elements have rows and columns, as pictures do.
     """
 
@@ -59,12 +59,15 @@ def _cancels(activation: Tensor, gradient: Tensor) -> bool:
 
 
 def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
-    """Activation and gradient of the score there, of the example: maps (a, b, c) or a sequence (N, D)."""
+    """Activation and gradient of the score there, of the example: maps (a, b, c) or a sequence (N,
+    D).
+    """
     leaves = {name: leaf.requires_grad_(True) for name, leaf in task.leaves().items()}
     with torch.enable_grad(), captured(task.model.module, path) as caught:
         value = task.score(leaves)
         if len(caught) == 2 and isinstance(task.model, Stepwise):
-            # The prompt runs first, and then the answer's tokens, which have no place in the picture or question.
+            # The prompt runs first, and then the answer's tokens, which have no place in the
+            # picture or question.
             del caught[1]
         tensors = [output for output in caught if isinstance(output, Tensor)]
         given = [output for output in tensors if output.requires_grad]
@@ -79,13 +82,15 @@ def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
     if len(needed) != 1 or needed[0][0].ndim not in (3, 4):
         shapes = [tuple(output.shape) for output, _ in needed]
         raise InvalidInput(
-            f"layer {path!r} gives {shapes}, not one output (B, C, h, w) or (B, N, D); choose another"
+            f"layer {path!r} gives {shapes}, not one output (B, C, h, w) or (B, N, D); choose "
+            "another"
         )
     output, gradient = needed[0]
     activation = output[0].detach()
     if not isinstance(task.model, Stepwise) or activation.ndim != 2:
         return activation, gradient[0]
-    # Where answers are read in rows of their own, the prompt is the same in each, and what stands behind it is theirs.
+    # Where answers are read in rows of their own, the prompt is the same in each, and what stands
+    # behind it is theirs.
     length = task.model.prompt_length(task.encoded)
     return activation[:length], gradient.sum(dim=0)[:length]
 
@@ -103,8 +108,8 @@ def _states_of(task: Task, path: str) -> _States:
     if activation.ndim == 3:
         if len(planes) != 1:
             raise InvalidInput(
-                f"layer {path!r} gives one map, and the example has {len(planes)} pictures; choose a layer whose "
-                "states hold all of them"
+                f"layer {path!r} gives one map, and the example has {len(planes)} pictures; choose "
+                "a layer whose states hold all of them"
             )
         activation = channels_first(model, encoded, path, activation)
         gradient = channels_first(model, encoded, path, gradient)
@@ -136,7 +141,9 @@ class _Cam:
         return Attribution(values, None, kind)
 
     def _map(self, task: Task) -> tuple[dict[str, np.ndarray], str]:
-        """Input name → values (…) of the map, enlarged to the input's elements, and which layer was read."""
+        """Input name → values (…) of the map, enlarged to the input's elements,
+        and which layer was read.
+        """
         states = self._states(task)
         values = {}
         for one in task.encoded.inputs:
@@ -171,8 +178,9 @@ _register_cam = partial(
 class GradCam(_Cam):
     """relu(Σ_c mean(∂f/∂A_c) · A_c): channels weighted by their mean gradient. Never negative.
 
-    In a transformer the map is over the patches' states of a layer; words get the same sum over their own states. An
-    answer of several tokens is explained by the gradient of the sum of their log-probabilities.
+    In a transformer the map is over the patches' states of a layer; words get the same sum over
+    their own states. An answer of several tokens is explained by the gradient of the sum of their
+    log-probabilities.
     """
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
@@ -185,7 +193,9 @@ class GradCam(_Cam):
 )
 @dataclass(frozen=True)
 class GradCamPlusPlus(_Cam):
-    """Grad-CAM with the positive gradients weighted by place, so that several objects of a class all show."""
+    """Grad-CAM with the positive gradients weighted by place,
+    so that several objects of a class all show.
+    """
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         square = gradient**2
@@ -203,11 +213,12 @@ class GradCamPlusPlus(_Cam):
 )
 @dataclass(frozen=True)
 class HiResCam(_Cam):
-    """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what the score used.
+    """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what
+    the score used.
 
     States that go into a normalization and nowhere else have no gradient along themselves, so that
-    this sum is zero. The default is then the next layer with states of this shape whose sum is not zero, which is
-    the normalization.
+    this sum is zero. The default is then the next layer with states of this shape whose sum is not
+    zero, which is the normalization.
 
     Raises:
         InvalidInput: the sum is zero, up to rounding, at the layer that was asked for.
@@ -223,8 +234,8 @@ class HiResCam(_Cam):
             return after
         remedy = f"give layer={following!r}" if not after.cancels else "use grad_cam"
         raise InvalidInput(
-            f"hires_cam is zero at layer {states.path!r}, up to rounding, as it is where a normalization "
-            f"comes next; {remedy}"
+            f"hires_cam is zero at layer {states.path!r}, up to rounding, as it is where a "
+            f"normalization comes next; {remedy}"
         )
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
@@ -239,7 +250,9 @@ class HiResCam(_Cam):
 )
 @dataclass(frozen=True)
 class GuidedGradCam(GradCam):
-    """Grad-CAM's map times guided backpropagation: where, and which pixels there. Needs a network with ReLUs."""
+    """Grad-CAM's map times guided backpropagation: where,
+    and which pixels there. Needs a network with ReLUs.
+    """
 
     def __call__(self, task: Task) -> Attribution:
         values, kind = self._map(task)

@@ -30,7 +30,9 @@ NO_SUM = "none: variances do not add up to a score"
 
 
 class _Spread:
-    """Running mean and variance (Welford) of every element of every input, and of the sums over players."""
+    """Running mean and variance (Welford) of every element of every input,
+    and of the sums over players.
+    """
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -61,7 +63,9 @@ class _Spread:
         return {name: square / max(1, self.count - 1) for name, square in self.square.items()}
 
     def error(self) -> float:
-        """The largest standard error of the mean of a player, or of an element of an input of few."""
+        """The largest standard error of the mean of a player,
+        or of an element of an input of few.
+        """
         largest = [(self.of_players[1] / max(1, self.count - 1)).max(initial=0.0)]
         # Errors of single pixels are left out: nobody reads pixels one by one.
         largest += [
@@ -71,7 +75,9 @@ class _Spread:
 
 
 def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
-    """The method's values at `samples` points x + ε, ε normal with deviation `noise` times each leaf's range."""
+    """The method's values at `samples` points x + ε,
+    ε normal with deviation `noise` times each leaf's range.
+    """
     leaves, method = task.leaves(), METHODS[of]()
     generator = torch.Generator().manual_seed(task.seed)
     spread = _Spread(task)
@@ -132,8 +138,8 @@ class SmoothGrad:
 class VarGrad:
     """The variance of a gradient method over noisy copies of the inputs. Never negative.
 
-    Of saliency it is in squared sizes of the gradient, of the other methods in squared points. Over a region the
-    variances of its pixels are summed.
+    Of saliency it is in squared sizes of the gradient, of the other methods in squared points. Over
+    a region the variances of its pixels are summed.
     """
 
     of: str = parameter("saliency", "the method whose variance is taken", choices=OF)
@@ -163,8 +169,9 @@ class VarGrad:
 class GradientShap:
     """The mean of (x − x') · ∇f(x' + α(x − x')) over random α in [0, 1] and random baselines x'.
 
-    The baselines are the picture's fills, drawn anew for each sample, and the absent words. The error is the largest
-    standard error of a region or token; the sum estimates f(x) less the mean score of the baselines.
+    The baselines are the picture's fills, drawn anew for each sample, and the absent words. The
+    error is the largest standard error of a region or token; the sum estimates f(x) less the mean
+    score of the baselines.
     """
 
     samples: int = parameter(64, "draws of a baseline and a point between", low=2, high=1_000_000)

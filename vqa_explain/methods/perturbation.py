@@ -37,10 +37,12 @@ WINDOWS_AT_ONCE = 64
 )
 @dataclass(frozen=True)
 class Occlusion:
-    """f(x) − f(x with a window replaced); each window's difference is spread over its pixels, overlaps averaged.
+    """f(x) − f(x with a window replaced); each window's difference is spread over its pixels,
+    overlaps averaged.
 
-    Words are replaced in runs of `ngram` in the same way. The error is the completeness gap: how far all values
-    together are from the score's change when everything is replaced (they need not agree when parts interact).
+    Words are replaced in runs of `ngram` in the same way. The error is the completeness gap: how
+    far all values together are from the score's change when everything is replaced (they need not
+    agree when parts interact).
     """
 
     window: int | None = parameter(

@@ -22,7 +22,9 @@ Flow = Callable[[list[Tensor]], Tensor]
 
 
 def _whole(maps: Sequence[Tensor], written: Sequence[Tensor]) -> list[Tensor]:
-    """Maps (heads, N + A, N + A) of the prompt, which sees nothing behind it, and of the answer's A tokens so far."""
+    """Maps (heads, N + A, N + A) of the prompt, which sees nothing behind it,
+    and of the answer's A tokens so far.
+    """
     if not written:
         return [one[0] for one in maps]
     found = []
@@ -36,7 +38,9 @@ def _whole(maps: Sequence[Tensor], written: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _row(found: Attention, flow: Tensor) -> Tensor:
-    """(N,) what the place where the answer is read has of each of the prompt's positions, of `flow` (N + A, N + A)."""
+    """(N,) what the place where the answer is read has of each of the prompt's positions,
+    of `flow` (N + A, N + A).
+    """
     return in_float64(flow[list(found.readout), : found.length].mean(dim=0).detach())
 
 
@@ -57,7 +61,9 @@ def _covered(found: Attention) -> str:
 
 
 def _mean_flow(task: Task, flow_of: Flow) -> Attribution:
-    """The row of the place where the answer is read; the mean over those of its tokens, where it is written."""
+    """The row of the place where the answer is read; the mean over those of its tokens,
+    where it is written.
+    """
     rows = []
     for found, _ in task.answer_steps():
         with torch.no_grad():
@@ -75,7 +81,8 @@ def _mean_flow(task: Task, flow_of: Flow) -> Attribution:
 )
 @dataclass(frozen=True)
 class RawAttention:
-    """How much the answer's position looks at each token and patch in one layer, the mean over heads. No target.
+    """How much the answer's position looks at each token and patch in one layer, the mean over
+    heads. No target.
 
     An answer of several tokens is read at several positions: values are the mean over them.
     """
@@ -109,7 +116,9 @@ class RawAttention:
 
 
 def rollout(maps: list[Tensor], residual: float) -> Tensor:
-    """(N, N) the product of the layers' ((1 − r)·A + r·I), A the mean over heads of (heads, N, N)."""
+    """(N, N) the product of the layers' ((1 − r)·A + r·I), A the mean over heads of (heads, N,
+    N).
+    """
     flow = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
     for heads in maps:
         own = torch.eye(heads.shape[-1], dtype=heads.dtype, device=heads.device)
@@ -127,10 +136,12 @@ def rollout(maps: list[Tensor], residual: float) -> Tensor:
 )
 @dataclass(frozen=True)
 class AttentionRollout:
-    """Attention followed through all layers, with the residual path counted as looking at oneself. No target.
+    """Attention followed through all layers, with the residual path counted as looking at oneself.
+    No target.
 
-    An answer of several tokens is read at several positions: values are the mean over them, each followed through the
-    tokens before it. Layers without attention, which some decoders have, count as passing through and are named.
+    An answer of several tokens is read at several positions: values are the mean over them, each
+    followed through the tokens before it. Layers without attention, which some decoders have, count
+    as passing through and are named.
     """
 
     residual: float = parameter(0.5, "weight of the residual path", low=0.0, high=1.0)
@@ -140,7 +151,9 @@ class AttentionRollout:
 
 
 def relevance(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
-    """(N, N) R ← R + Ā R from R = I, Ā the mean over heads of the positive part of ∇A ⊙ A, layer by layer."""
+    """(N, N) R ← R + Ā R from R = I, Ā the mean over heads of the positive part of ∇A ⊙ A,
+    layer by layer.
+    """
     flow = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
     for heads, gradient in zip(maps, gradients, strict=True):
         flow = flow + (gradient * heads).clamp(min=0).mean(dim=0) @ flow
@@ -149,10 +162,12 @@ def relevance(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
 
 @dataclass
 class TwoStreams:
-    """Relevance in a network of two streams, of one input each, that attend to themselves and to each other.
+    """Relevance in a network of two streams, of one input each, that attend to themselves and to
+    each other.
 
-    `maps[s, q]` (S, Q) is how relevant each position of stream q is to each of stream s: the identity at first, and
-    nothing across (equation 5). Attention is given as its mean over heads of the positive part of ∇A ⊙ A.
+    `maps[s, q]` (S, Q) is how relevant each position of stream q is to each of stream s: the
+    identity at first, and nothing across (equation 5). Attention is given as its mean over heads of
+    the positive part of ∇A ⊙ A.
     """
 
     maps: dict[tuple[str, str], Tensor]
@@ -164,15 +179,19 @@ class TwoStreams:
                     for s, a in sizes.items() for q, b in sizes.items()})  # fmt: skip
 
     def attend(self, stream: str, attention: Tensor) -> None:
-        """A self-attention layer of one stream: R ← R + Ā R for both of its maps (equations 6 and 7)."""
+        """A self-attention layer of one stream:
+        R ← R + Ā R for both of its maps (equations 6 and 7).
+        """
         for s, q in list(self.maps):
             if s == stream:
                 self.maps[s, q] = self.maps[s, q] + attention @ self.maps[s, q]
 
     def attend_across(self, attention: dict[tuple[str, str], Tensor]) -> None:
-        """A layer in which streams attend to each other, `attention[s, q]` (S, Q) from s to q, all at once.
+        """A layer in which streams attend to each other, `attention[s, q]` (S, Q) from s to q, all
+        at once.
 
-        R_sq ← R_sq + R̄_ssᵀ Ā R̄_qq and R_ss ← R_ss + Ā R_qs (equations 10 and 11), from the maps before the layer.
+        R_sq ← R_sq + R̄_ssᵀ Ā R̄_qq and R_ss ← R_ss + Ā R_qs (equations 10 and 11), from the maps
+        before the layer.
         """
         old = dict(self.maps)
         for (s, q), weights in attention.items():
@@ -183,7 +202,9 @@ class TwoStreams:
 
 
 def _normalized(flow: Tensor) -> Tensor:
-    """What self-attention added, its rows summing to 1, and the identity again (equations 8 and 9)."""
+    """What self-attention added, its rows summing to 1,
+    and the identity again (equations 8 and 9).
+    """
     own = torch.eye(len(flow), dtype=flow.dtype, device=flow.device)
     added = flow - own
     rows = added.sum(dim=-1, keepdim=True)
@@ -200,11 +221,12 @@ def _normalized(flow: Tensor) -> Tensor:
 )
 @dataclass(frozen=True)
 class Relevance:
-    """Attention that raises the target's score, carried through all layers with the residual path. Never negative.
+    """Attention that raises the target's score, carried through all layers with the residual path.
+    Never negative.
 
-    Of an answer of several tokens, each token's log-probability is explained given those before it, and values are the
-    sum over tokens: with `target_token` it is one of these terms. Layers without attention, which some decoders have,
-    count as passing through and are named.
+    Of an answer of several tokens, each token's log-probability is explained given those before it,
+    and values are the sum over tokens: with `target_token` it is one of these terms. Layers without
+    attention, which some decoders have, count as passing through and are named.
     """
 
     def __call__(self, task: Task) -> Attribution:
@@ -227,7 +249,8 @@ class Relevance:
         maps = [m for layer in found.layers for m in _maps(layer).values()]
         slopes = torch.autograd.grad(task.target(found.scores).sum(), maps, allow_unused=True)
         task.cost.backwards += 1
-        # A layer that the answer does not depend on, as the image's last, has no slope and moves nothing.
+        # A layer that the answer does not depend on, as the image's last, has no slope and moves
+        # nothing.
         weighted = iter([_positive(m, g) for m, g in zip(maps, slopes, strict=True)])
         flow = TwoStreams.of_sizes(found.sizes)
         for layer in found.layers:

@@ -1,4 +1,6 @@
-"""Gradients with other rules at the nonlinearities: guided backpropagation, deconvolution and DeepLift."""
+"""Gradients with other rules at the nonlinearities: guided backpropagation,
+deconvolution and DeepLift.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,7 +82,8 @@ class _Rectified(torch.autograd.Function):
         return positive if ctx.passed is None else positive * ctx.passed, None, None
 
 
-# Everything by which a network can rectify, module or function, and the ceiling. Those that end in "_" work in place.
+# Everything by which a network can rectify, module or function, and the ceiling. Those that end in
+# "_" work in place.
 _RELU = (torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu, F.relu_)
 _CLAMP = (
     torch.clamp,
@@ -99,7 +102,9 @@ _CEILINGS = (None, 6, float("inf"))  # of ReLU and ReLU6; a clamp to any other r
 
 
 def _ceiling(function: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> float | None:
-    """The ceiling of a rectifier, infinity for a plain one; `None` where the call is no rectifier."""
+    """The ceiling of a rectifier, infinity for a plain one;
+    `None` where the call is no rectifier.
+    """
     if function in _RELU:
         return float("inf")
     if function is F.relu6:
@@ -179,14 +184,16 @@ def _left_alone(values: Tensor) -> str | None:
 
 
 def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
-    """Gradients of the leaves with only positive ones passed by every ReLU, also where its input was negative or not.
+    """Gradients of the leaves with only positive ones passed by every ReLU, also where its input
+    was negative or not.
 
-    A ReLU is any of torch's rectifiers, as a module or a function: `relu`, `relu6`, `clamp(min=0)`, `maximum` with
-    zeros, `hardtanh` and `threshold` where they are the same. One written out by hand, such as `x * (x > 0)`, is not
-    seen and keeps its gradient.
+    A ReLU is any of torch's rectifiers, as a module or a function: `relu`, `relu6`, `clamp(min=0)`,
+    `maximum` with zeros, `hardtanh` and `threshold` where they are the same. One written out by
+    hand, such as `x * (x > 0)`, is not seen and keeps its gradient.
 
     Raises:
-        Unsupported: the network has no ReLU, so the rule would change nothing; or it has one that cannot follow it.
+        Unsupported: the network has no ReLU, so the rule would change nothing; or it has one that
+            cannot follow it.
     """
     leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in task.leaves().items()}
     with torch.enable_grad(), _RectifierRule(keep_negative_inputs) as rule:
@@ -194,8 +201,9 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
     left = _left_alone(values)
     if left is not None:
         raise Unsupported(
-            f"model {task.model.name!r} has a rectifier ({left}) within compiled code, which cannot follow the rule; "
-            "use saliency or integrated_gradients, or load the network uncompiled"
+            f"model {task.model.name!r} has a rectifier ({left}) within compiled code, which "
+            "cannot follow the rule; use saliency or integrated_gradients, or load the network "
+            "uncompiled"
         )
     if rule.count == 0:
         kinds = sorted(
@@ -207,7 +215,8 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
         )
         raise Unsupported(
             f"the rule is about ReLU and model {task.model.name!r} has none (its activations: "
-            f"{', '.join(kinds) or 'functions inside forward'}); use saliency or integrated_gradients"
+            f"{', '.join(kinds) or 'functions inside forward'}); use saliency or "
+            "integrated_gradients"
         )
     found = task.slopes(values, leaves)
     task.cost.backwards += len(values)
@@ -226,7 +235,9 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
 )
 @dataclass(frozen=True)
 class GuidedBackprop:
-    """The gradient with every ReLU passing only what is positive both ways: input forward, gradient backward."""
+    """The gradient with every ReLU passing only what is positive both ways: input forward,
+    gradient backward.
+    """
 
     def __call__(self, task: Task) -> Attribution:
         found = guided(task, keep_negative_inputs=False)
@@ -243,7 +254,9 @@ class GuidedBackprop:
 )
 @dataclass(frozen=True)
 class Deconvolution:
-    """The gradient with every ReLU passing what is positive on the way back, whatever its input was."""
+    """The gradient with every ReLU passing what is positive on the way back,
+    whatever its input was.
+    """
 
     def __call__(self, task: Task) -> Attribution:
         found = guided(task, keep_negative_inputs=True)
@@ -251,7 +264,9 @@ class Deconvolution:
 
 
 class _Rescaled(torch.autograd.Function):
-    """A curve over inputs of which the first half belongs to x and the second to x'; backward their slope passes."""
+    """A curve over inputs of which the first half belongs to x and the second to x';
+    backward their slope passes.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, curve: Rule) -> Tensor:
@@ -277,8 +292,9 @@ class _Rescaled(torch.autograd.Function):
 class _RescaledMax(torch.autograd.Function):
     """Max pooling of such halves: each window's change goes to the places of the two maxima.
 
-    From x' the output rises to the larger of both maxima at the place where x has its own, and falls from there to
-    x's maximum at the place where x' has its own, as in the authors' code. Windows that overlap add up.
+    From x' the output rises to the larger of both maxima at the place where x has its own, and
+    falls from there to x's maximum at the place where x' has its own, as in the authors' code.
+    Windows that overlap add up.
     """
 
     @staticmethod
@@ -323,10 +339,12 @@ class _RescaledMax(torch.autograd.Function):
 )
 @dataclass(frozen=True)
 class DeepLift:
-    """(x − x') times the slope between the two at every nonlinearity, the rescale rule, instead of its derivative.
+    """(x − x') times the slope between the two at every nonlinearity, the rescale rule, instead of
+    its derivative.
 
-    The error is the completeness gap: nonlinear steps that are no modules of a known kind (functions inside a
-    forward, products of activations) are followed by their gradient and do not add up.
+    The error is the completeness gap: nonlinear steps that are no modules of a known kind
+    (functions inside a forward, products of activations) are followed by their gradient and do not
+    add up.
     """
 
     image_baseline: str | None = parameter(
@@ -340,8 +358,9 @@ class DeepLift:
     def __call__(self, task: Task) -> Attribution:
         if isinstance(task.model, Limited) and task.model.at_once is not None:
             raise Unsupported(
-                f"the rescale rule compares two pictures in one call, and model {task.model.name!r} takes "
-                f"{task.model.at_once} at a time; use integrated_gradients"
+                "the rescale rule compares two pictures in one call, and model "
+                f"{task.model.name!r} takes {task.model.at_once} at a time; use "
+                "integrated_gradients"
             )
         rules = _rescale_rules(task)
         leaves = task.leaves()
@@ -360,8 +379,8 @@ def _rescale_rules(task: Task) -> dict[nn.Module, Rule]:
     attention = next((type(m).__name__ for m in modules if "Attention" in type(m).__name__), None)
     if attention:
         raise Unsupported(
-            f"the rescale rule is about curves of one variable, and model {task.model.name!r} multiplies activations "
-            f"({attention}); use attn_lrp or integrated_gradients"
+            f"the rescale rule is about curves of one variable, and model {task.model.name!r} "
+            f"multiplies activations ({attention}); use attn_lrp or integrated_gradients"
         )
 
     def curved(module: nn.Module) -> Rule:

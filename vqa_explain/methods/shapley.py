@@ -86,11 +86,13 @@ def _exactly(
 
 
 def check_budget(budget: int, least: int, what: str) -> None:
-    """Raises `InvalidInput` when a budget is below what an estimator needs for values with standard errors."""
+    """Raises `InvalidInput` when a budget is below what an estimator needs for values with
+    standard errors.
+    """
     if budget < least:
         raise InvalidInput(
-            f"budget {budget} is too small: {what} need at least {least} evaluations for values with standard errors; "
-            "raise the budget, or ask for fewer regions, such as regions=4"
+            f"budget {budget} is too small: {what} need at least {least} evaluations for values "
+            "with standard errors; raise the budget, or ask for fewer regions, such as regions=4"
         )
 
 
@@ -98,16 +100,17 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
     """Whether to sum exactly: asked for, or left to us and affordable."""
     if estimator == "exact" and (players > EXACT_PLAYERS or budget < needed):
         raise InvalidInput(
-            f"exact values of {players} players need {needed:.3g} evaluations "
-            f"(at most {EXACT_PLAYERS} players, and a budget that allows them); ask for fewer regions, such as "
-            "regions=2, or use another estimator"
+            f"exact values of {players} players need {needed:.3g} evaluations (at most "
+            f"{EXACT_PLAYERS} players, and a budget that allows them); ask for fewer regions, such "
+            "as regions=2, or use another estimator"
         )
     return estimator in ("auto", "exact") and players <= EXACT_PLAYERS and needed <= budget
 
 
 @register_method(
     "shapley",
-    source="Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874; Mitchell et al. 2022, JMLR 23; Witter et al. 2025",
+    source="Shapley 1953; Lundberg & Lee 2017, arXiv:1705.07874; Mitchell et al. 2022, JMLR 23; "
+    "Witter et al. 2025",
     unit=units.POINTS,
     error=STANDARD_ERROR + " per value; 0 when exact",
     cost="budget forwards; 2^P when exact",
@@ -116,11 +119,12 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
 class Shapley(OverPlayers):
     """The average of what a region or word adds, over all orders in which players can arrive.
 
-    Exact with up to 14 players where the budget holds all 2^P coalitions (10 players with the default budget), else
-    estimated with standard errors. "auto" takes "adjusted": a smooth function is fitted to the scores of
-    complementary coalitions, its Shapley values are known, and those of what it misses are estimated by regression.
-    "permutation" takes antithetic random orders, "kernel" the paired kernel regression. The values sum to v(P) − v(∅),
-    the score with everything minus that with nothing.
+    Exact with up to 14 players where the budget holds all 2^P coalitions (10 players with the
+    default budget), else estimated with standard errors. "auto" takes "adjusted": a smooth function
+    is fitted to the scores of complementary coalitions, its Shapley values are known, and those of
+    what it misses are estimated by regression. "permutation" takes antithetic random orders,
+    "kernel" the paired kernel regression. The values sum to v(P) − v(∅), the score with everything
+    minus that with nothing.
     """
 
     estimator: str = parameter(
@@ -152,10 +156,12 @@ class Shapley(OverPlayers):
 )
 @dataclass(frozen=True)
 class Owen(OverPlayers):
-    """Shapley values among orders in which one input arrives whole, such as the picture, then the others.
+    """Shapley values among orders in which one input arrives whole, such as the picture, then the
+    others.
 
-    What inputs bring together is so split evenly between them, whatever their numbers of players. Exact
-    where each has at most 14 players and the budget allows, else from antithetic orders with standard errors.
+    What inputs bring together is so split evenly between them, whatever their numbers of players.
+    Exact where each has at most 14 players and the budget allows, else from antithetic orders with
+    standard errors.
     """
 
     estimator: str = parameter(
@@ -188,8 +194,9 @@ class Owen(OverPlayers):
 class Banzhaf(OverPlayers):
     """The mean of what a region or word adds to all coalitions of the others, each counted alike.
 
-    The values need not sum to the score's change. Exact with up to 14 players where the budget holds all 2^P
-    coalitions, else by maximum sample reuse, where every evaluation serves every player, with standard errors.
+    The values need not sum to the score's change. Exact with up to 14 players where the budget
+    holds all 2^P coalitions, else by maximum sample reuse, where every evaluation serves every
+    player, with standard errors.
     """
 
     estimator: str = parameter("auto", "how it is computed", choices=("auto", "exact", "reuse"))

@@ -27,7 +27,9 @@ MASKS_AT_ONCE = 32
 def _draws(
     score: Score, players: int, rng: np.random.Generator, budget: int, probability: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Random coalitions in which each player is with this probability, and their scores, `budget` in all."""
+    """Random coalitions in which each player is with this probability, and their scores,
+    `budget` in all.
+    """
     for start in range(0, budget, DRAWS_AT_ONCE):
         coalitions = rng.random((min(DRAWS_AT_ONCE, budget - start), players)) < probability
         yield coalitions, score(coalitions)
@@ -63,11 +65,13 @@ def rise(
 )
 @dataclass(frozen=True)
 class Rise(OverPlayers):
-    """E[f(x ⊙ M) · M] / E[M]: the mean score over random masks that show the pixel or word, weighted by how much.
+    """E[f(x ⊙ M) · M] / E[M]: the mean score over random masks that show the pixel or word,
+    weighted by how much.
 
-    The values are levels, not differences, as in the paper: compare them with each other, not with zero. Masks of the
-    picture are random coarse grids, enlarged smoothly at random offsets, between the picture and its fill; words are
-    there or not. With `masks="regions"`, and for models that see boxes, whole regions are there or not, by any fill.
+    The values are levels, not differences, as in the paper: compare them with each other, not with
+    zero. Masks of the picture are random coarse grids, enlarged smoothly at random offsets, between
+    the picture and its fill; words are there or not. With `masks="regions"`, and for models that
+    see boxes, whole regions are there or not, by any fill.
     """
 
     masks: str = parameter(
@@ -95,8 +99,8 @@ class Rise(OverPlayers):
             fill = asked.get(one.name)
             if fill is not None and fill not in one.feature.leaf_fills():
                 raise InvalidInput(
-                    f"smooth masks blend the {one.name} with its fill, which {fill!r} cannot be; choose one of "
-                    f"{', '.join(one.feature.leaf_fills())}, or masks='regions'"
+                    f"smooth masks blend the {one.name} with its fill, which {fill!r} cannot be; "
+                    f"choose one of {', '.join(one.feature.leaf_fills())}, or masks='regions'"
                 )
         leaves, blank = task.leaves(), task.baselines(asked)
         whole = abs(float(task.score(leaves)))
@@ -139,7 +143,9 @@ class Rise(OverPlayers):
 
 
 class _Sums:
-    """Running sums over masks, of elements and of players, from which means and their errors follow."""
+    """Running sums over masks, of elements and of players,
+    from which means and their errors follow.
+    """
 
     def __init__(self, task: Task) -> None:
         self.task, self.count = task, 0
@@ -189,9 +195,9 @@ def ridge(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients (P,) of the local linear model with intercept, and their errors.
 
-    Weights √exp(−d² / width²), d the cosine distance to the coalition of all, 1 − √(s/p), as in the authors'
-    `lime_image`. An error is the root of the squared standard error plus the squared bias: what the penalty moves the
-    coefficient away from the same fit without it.
+    Weights √exp(−d² / width²), d the cosine distance to the coalition of all, 1 − √(s/p), as in the
+    authors' `lime_image`. An error is the root of the squared standard error plus the squared bias:
+    what the penalty moves the coefficient away from the same fit without it.
     """
     size, players = coalitions.sum(axis=1), coalitions.shape[1]
     weight = np.sqrt(np.exp(-((1 - np.sqrt(size / players)) ** 2) / width**2))
@@ -211,7 +217,9 @@ def ridge(
 def lime(
     score: Score, players: int, rng: np.random.Generator, budget: int, width: float, penalty: float
 ) -> Iterator[Round]:
-    """(P,) coefficients of `ridge` on uniform coalitions and the whole, errors compared with the scores' range."""
+    """(P,) coefficients of `ridge` on uniform coalitions and the whole,
+    errors compared with the scores' range.
+    """
     rows = np.ones((1, players), dtype=bool)
     scores = score(rows)
     for coalitions, values in _draws(score, players, rng, budget - 1, 0.5):
@@ -233,11 +241,12 @@ def lime(
 )
 @dataclass(frozen=True)
 class Lime(OverPlayers):
-    """Coefficients of a linear model fitted to the scores of random coalitions, those near the whole weighted most.
+    """Coefficients of a linear model fitted to the scores of random coalitions, those near the
+    whole weighted most.
 
-    Ridge regression with the weights √exp(−d² / width²) of the authors' `lime_image`, d being the cosine distance to
-    the whole (the paper has them without the root). The penalty draws coefficients towards zero; the stated errors
-    count that bias as well as the chance of the draw.
+    Ridge regression with the weights √exp(−d² / width²) of the authors' `lime_image`, d being the
+    cosine distance to the whole (the paper has them without the root). The penalty draws
+    coefficients towards zero; the stated errors count that bias as well as the chance of the draw.
     """
 
     width: float = parameter(

@@ -22,7 +22,8 @@ AT_ONCE = 32  # examples in a batch
 def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
     """(N, K) scores of whole examples, those of one shape in batches.
 
-    Examples go together where pictures and questions have one shape and the adapter keeps nothing else of them.
+    Examples go together where pictures and questions have one shape and the adapter keeps nothing
+    else of them.
     """
     groups: dict[object, list[int]] = {}
     for number, one in enumerate(encoded):
@@ -48,7 +49,9 @@ def stacked_scores(model: Model, encoded: Sequence[Encoded]) -> np.ndarray:
 
 
 def row_of_grid(model: Model, question: Example, pictures: Sequence[Encoded]) -> np.ndarray:
-    """(N, K) the scores of one example's question, and of all else but its pictures, with every example's pictures."""
+    """(N, K) the scores of one example's question, and of all else but its pictures,
+    with every example's pictures.
+    """
     first = model.encode(question)
     if first.state is not None:  # what the adapter keeps may hang on the picture
         own = {one.name: one.value for one in question.given if one.kind != ImageFeature.kind}
@@ -72,11 +75,12 @@ def _with_pictures(question: Encoded, other: Encoded) -> Encoded:
 )
 @dataclass(frozen=True)
 class Emap:
-    """Accuracy of the best additive projection of the model's scores, f̂(t, i) = mean f(t, ·) + mean f(·, i) − mean f.
+    """Accuracy of the best additive projection of the model's scores, f̂(t, i) = mean f(t, ·) +
+    mean f(·, i) − mean f.
 
-    Hessel & Lee 2020, equation 2, over the grid of the first `count` questions and pictures. Rows without a true answer
-    are no part of the grid. Where it reaches the model's own accuracy, words and picture need not be put together for
-    it.
+    Hessel & Lee 2020, equation 2, over the grid of the first `count` questions and pictures. Rows
+    without a true answer are no part of the grid. Where it reaches the model's own accuracy, words
+    and picture need not be put together for it.
     """
 
     count: int = parameter(
@@ -86,12 +90,14 @@ class Emap:
 
 @dataclass(frozen=True)
 class Additive:
-    """Accuracies over a grid of questions × pictures: of the model, and of its best additive projection.
+    """Accuracies over a grid of questions × pictures: of the model, and of its best additive
+    projection.
 
     Attributes:
         count: how many questions and pictures.
         accuracy: of the model on the pairs that belong together.
-        emap: of the projection f̂(t, i) = mean_i' f(t, i') + mean_t' f(t', i) − mean f (their equation 2).
+        emap: of the projection f̂(t, i) = mean_i' f(t, i') + mean_t' f(t', i) − mean f (their
+            equation 2).
     """
 
     count: int

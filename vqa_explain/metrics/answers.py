@@ -40,8 +40,8 @@ GRAY = 127  # of 255
 class Accuracy:
     """1 where the model's best answer is the true one, without regard to case, else 0.
 
-    Where only several people's answers are known, the true one is what most of them gave; of several that equally
-    many gave, each counts. What part of the people agrees is `vqa_accuracy`.
+    Where only several people's answers are known, the true one is what most of them gave; of
+    several that equally many gave, each counts. What part of the people agrees is `vqa_accuracy`.
     """
 
     def __call__(self, case: Case) -> float:
@@ -58,10 +58,11 @@ class Accuracy:
 )
 @dataclass(frozen=True)
 class VQAAccuracy:
-    """The official accuracy against what several people answered: the mean of min(matches / 3, 1) over nine of ten.
+    """The official accuracy against what several people answered: the mean of min(matches / 3, 1)
+    over nine of ten.
 
-    It is made for ten people. With fewer, one that agrees with the model is often worth less than 1, which the report
-    notes. An example with one true answer counts as one person's.
+    It is made for ten people. With fewer, one that agrees with the model is often worth less than
+    1, which the report notes. An example with one true answer counts as one person's.
     """
 
     def __call__(self, case: Case) -> float | Noted:
@@ -73,8 +74,8 @@ class VQAAccuracy:
         return Noted(value, f"there are fewer than {PEOPLE} people's answers")
 
 
-# Fills under which an absent picture shows nothing of itself. Not "blur", "mean" or "noise", which still show the
-# picture's colors, nor "inpaint", which with everything absent is the mean.
+# Fills under which an absent picture shows nothing of itself. Not "blur", "mean" or "noise", which
+# still show the picture's colors, nor "inpaint", which with everything absent is the mean.
 SHOWS_NOTHING = ("constant", "drop")
 
 
@@ -90,8 +91,8 @@ def hiding_fill(model: Model) -> str:
     found = next((fill for fill in wanted if fill in feature.fills), None)
     if found is None:
         raise Unsupported(
-            f"model {model.name!r} has no fill that shows nothing of the picture (it has {', '.join(feature.fills)}); "
-            "leave accuracy_without_image out"
+            f"model {model.name!r} has no fill that shows nothing of the picture (it has "
+            f"{', '.join(feature.fills)}); leave accuracy_without_image out"
         )
     return found
 
@@ -148,11 +149,12 @@ def _gray(picture: Any) -> np.ndarray:
 )
 @dataclass(frozen=True)
 class AccuracyWithoutImage:
-    """1 where the model still answers right without the picture: what the question alone gives away.
+    """1 where the model still answers right without the picture: what the question alone gives
+    away.
 
-    Every region is absent under a fill that shows nothing of the picture, whatever fill the other metrics use: one
-    color for all pictures ("constant"), or with "drop" no patches or boxes at all. A model that writes its answers
-    is asked about a gray picture.
+    Every region is absent under a fill that shows nothing of the picture, whatever fill the other
+    metrics use: one color for all pictures ("constant"), or with "drop" no patches or boxes at all.
+    A model that writes its answers is asked about a gray picture.
     """
 
     fill: str | None = parameter(
@@ -165,7 +167,8 @@ class AccuracyWithoutImage:
             return credit(case.example, _written_without_image(case))
         if model.labels is None:
             raise Unsupported(
-                f"model {model.name!r} writes its answers and is asked about a gray picture; leave the fill out"
+                f"model {model.name!r} writes its answers and is asked about a gray picture; leave "
+                "the fill out"
             )
         fill = self.fill or hiding_fill(model)
         pictures = [one for one in case.task.encoded.inputs if one.kind == ImageFeature.kind]
@@ -184,7 +187,8 @@ class AccuracyWithoutImage:
 )
 @dataclass(frozen=True)
 class AccuracyWithoutQuestion:
-    """1 where the model still answers right with every word absent: what the picture alone gives away.
+    """1 where the model still answers right with every word absent: what the picture alone gives
+    away.
 
     Under "mask" and "pad" the number of the question's tokens stays to be seen.
     """

@@ -1,4 +1,6 @@
-"""What a metric is: a frozen dataclass whose fields are its parameters and whose one act is to judge a case."""
+"""What a metric is: a frozen dataclass whose fields are its parameters and whose one act is to
+judge a case.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,7 +46,8 @@ NEITHER: Final = "neither"
 
 ALL = "all"  # in `players`: of every input
 
-# What an example or a model must have for a metric to mean something, and what to say where it has not.
+# What an example or a model must have for a metric to mean something, and what to say where it has
+# not.
 LACKS = {
     "answer": "the example has no true answer",
     "truth": "the example has no mask of the true region",
@@ -75,7 +78,8 @@ class Case:
     """One example with the model's answer and, for metrics of explanations, one explanation of it.
 
     Attributes:
-        task: model, encoded example, players, the explained target, and all `targets` that games may be asked about.
+        task: model, encoded example, players, the explained target, and all `targets` that games
+            may be asked about.
         best: the model's answers, best first.
         fills: what absent players become.
         games: the one game of the example, which all metrics share; filled when first asked.
@@ -128,7 +132,8 @@ class Case:
         return found
 
     def players(self, called: str) -> np.ndarray:
-        """The numbers of the players of the inputs of that name, group or kind; of all inputs for "all".
+        """The numbers of the players of the inputs of that name, group or kind; of all inputs for
+        "all".
 
         Raises:
             NotMeasured: they have none.
@@ -174,7 +179,9 @@ class Case:
 
     @property
     def correct(self) -> Game:
-        """Coalitions → what the model's answer is worth: 1 where it is the true one, else 0 (see `official.credit`)."""
+        """Coalitions → what the model's answer is worth: 1 where it is the true one,
+        else 0 (see `official.credit`).
+        """
         return self.game(next(t for t in self.task.targets if isinstance(t.function, CreditOfBest)))
 
     def again(self, encoded: Encoded | None = None, model: Model | None = None) -> Attribution:
@@ -224,13 +231,17 @@ PLAYERS_THAT_NEED = {
 
 
 def lacking(metric: "Metric", held: Mapping[str, bool]) -> str:
-    """Why a metric means nothing where only these keys of `LACKS` are held, or ""; unknown keys count as held."""
+    """Why a metric means nothing where only these keys of `LACKS` are held, or "";
+    unknown keys count as held.
+    """
     needs = metric.needs | PLAYERS_THAT_NEED.get(getattr(metric, "players", ""), set())
     return next((LACKS[need] for need in sorted(needs) if not held.get(need, True)), "")
 
 
 class NotMeasured(VQAExplainError):
-    """Raised by a metric where there is nothing to measure; the example is left out, and the report says why."""
+    """Raised by a metric where there is nothing to measure; the example is left out,
+    and the report says why.
+    """
 
 
 def not_all_zero(values: np.ndarray) -> np.ndarray:
@@ -258,9 +269,11 @@ class Noted:
 
 
 def holds_probabilities(kind: str, labels: Sequence[str] | None) -> dict[str, bool]:
-    """Whether a model's outputs have probabilities, and whether it chooses among answers: keys of `LACKS`.
+    """Whether a model's outputs have probabilities, and whether it chooses among answers: keys of
+    `LACKS`.
 
-    `labels` are `None` for a model whose answers are any texts, and empty where they are not known yet.
+    `labels` are `None` for a model whose answers are any texts, and empty where they are not known
+    yet.
     """
     several = labels is None or len(labels) != 1 or kind == "log_probabilities"
     return {"probability": kind != REAL, "choice": kind != REAL and several}
@@ -283,9 +296,11 @@ class CreditOfBest:
 
 
 def right_answers(labels: Sequence[str], example: Example, fixed: bool) -> frozenset[int]:
-    """The label numbers of an example's true answers, without regard to case; none where the model cannot give them.
+    """The label numbers of an example's true answers, without regard to case; none where the model
+    cannot give them.
 
-    Where answers are a `fixed` set that has the text exactly, only that is right: "cardigan" is no "Cardigan".
+    Where answers are a `fixed` set that has the text exactly, only that is right: "cardigan" is no
+    "Cardigan".
     """
     true = true_answers(example)
     if fixed:
@@ -301,7 +316,9 @@ def credits_of(model: Model, encoded: Encoded) -> tuple[float, ...]:
 
 
 def targets_of(model: Model, encoded: Encoded, target: Target) -> tuple[Target, ...]:
-    """The explained target, its probability, and what the model's answer is worth, where that can be known."""
+    """The explained target, its probability, and what the model's answer is worth,
+    where that can be known.
+    """
     found = [target]
     if model.kind != REAL and (target.score != "probability" or target.contrast is not None):
         found.append(Target(target.index, None, "probability", kind=model.kind))

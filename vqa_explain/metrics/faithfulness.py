@@ -67,8 +67,8 @@ def _steps(total: int, steps: int) -> np.ndarray:
 class Deletion(_Even):
     """Area under the target's probability as players leave, the most relevant first.
 
-    Petsiuk et al. 2018 (RISE), section 4.1, over players: at point k of `steps` + 1 the first k / steps of them are
-    absent; trapezoids on [0, 1].
+    Petsiuk et al. 2018 (RISE), section 4.1, over players: at point k of `steps` + 1 the first k /
+    steps of them are absent; trapezoids on [0, 1].
     """
 
     players: str = parameter(ALL, _SIDE)
@@ -93,7 +93,8 @@ class Deletion(_Even):
 class Insertion(_Even):
     """Area under the target's probability as players come, the most relevant first.
 
-    Petsiuk et al. 2018 (RISE), section 4.1, over players; those of other inputs are present throughout.
+    Petsiuk et al. 2018 (RISE), section 4.1, over players; those of other inputs are present
+    throughout.
     """
 
     players: str = parameter(ALL, "players that come, likewise; the others are there")
@@ -109,7 +110,9 @@ class Insertion(_Even):
 
 @dataclass(frozen=True)
 class _Perturbation:
-    """Accuracy as players of one kind of input leave; per example 0 or 1 at each share, so that areas average."""
+    """Accuracy as players of one kind of input leave; per example 0 or 1 at each share,
+    so that areas average.
+    """
 
     players: str = parameter(ImageFeature.kind, _SIDE)
 
@@ -136,7 +139,9 @@ _register_perturbation = partial(
 @_register_perturbation("perturbation_positive", better=LOWER)
 @dataclass(frozen=True)
 class PerturbationPositive(_Perturbation):
-    """Area under the model's accuracy as the most relevant players leave first: a good explanation makes it fall."""
+    """Area under the model's accuracy as the most relevant players leave first:
+    a good explanation makes it fall.
+    """
 
     def __call__(self, case: Case) -> Curve:
         return self.curve(case, -1)
@@ -145,13 +150,16 @@ class PerturbationPositive(_Perturbation):
 @_register_perturbation("perturbation_negative", better=HIGHER)
 @dataclass(frozen=True)
 class PerturbationNegative(_Perturbation):
-    """Area under the model's accuracy as the least relevant players leave first: a good explanation keeps it up."""
+    """Area under the model's accuracy as the least relevant players leave first:
+    a good explanation keeps it up.
+    """
 
     def __call__(self, case: Case) -> Curve:
         return self.curve(case, 1)
 
 
-# DeYoung et al. 2020, section 4.2: the shares of players over which comprehensiveness and sufficiency are averaged.
+# DeYoung et al. 2020, section 4.2: the shares of players over which comprehensiveness and
+# sufficiency are averaged.
 BINS = (0.01, 0.05, 0.10, 0.20, 0.50)
 
 
@@ -170,7 +178,8 @@ def _tops(case: Case, order: str) -> np.ndarray:
 )
 @dataclass(frozen=True)
 class Comprehensiveness:
-    """f(x) − f(x without the top k %), the target's probability, averaged over k in 1, 5, 10, 20, 50.
+    """f(x) − f(x without the top k %), the target's probability, averaged over k in 1, 5, 10, 20,
+    50.
 
     DeYoung et al. 2020 (ERASER), equation 1, over the players of all inputs.
     """
@@ -225,11 +234,12 @@ def _drawn(case: Case, draws: int, size: int | None) -> np.ndarray:
 )
 @dataclass(frozen=True)
 class Infidelity:
-    """E[(Iᵀa − (f(x) − f(x − I)))²] in squared points of the score, where I takes each player away with probability ½.
+    """E[(Iᵀa − (f(x) − f(x − I)))²] in squared points of the score, where I takes each player away
+    with probability ½.
 
-    Yeh et al. 2019, definition 2.1, with the perturbation of removal: Iᵀa is the sum of the absent players' values.
-    With `scaled`, a is first multiplied by what makes the value least (their section 4.3), so that methods whose
-    values are no points of the score can be compared.
+    Yeh et al. 2019, definition 2.1, with the perturbation of removal: Iᵀa is the sum of the absent
+    players' values. With `scaled`, a is first multiplied by what makes the value least (their
+    section 4.3), so that methods whose values are no points of the score can be compared.
     """
 
     draws: int = parameter(64, "coalitions drawn", low=2, high=100_000)
@@ -252,7 +262,8 @@ class Infidelity:
 )
 @dataclass(frozen=True)
 class FaithfulnessCorrelation:
-    """Pearson correlation of Σ_{i∈S} a_i and f(x) − v(P∖S) over random S of one size; NaN where either is constant.
+    """Pearson correlation of Σ_{i∈S} a_i and f(x) − v(P∖S) over random S of one size; NaN where
+    either is constant.
 
     Bhatt, Weller & Moura 2020, definition 3.
     """
@@ -279,10 +290,12 @@ class FaithfulnessCorrelation:
 )
 @dataclass(frozen=True)
 class Road(_Even):
-    """Area under the target's probability as the pictures' pixels are imputed, the most relevant first.
+    """Area under the target's probability as the pictures' pixels are imputed, the most relevant
+    first.
 
-    Rong et al. 2022 (ROAD), section 4: a removed pixel becomes the weighted mean of its neighbors (1/6 beside, 1/12
-    across corners; a sparse linear system) plus noise of deviation 0.01. In the model's frame; the question stays.
+    Rong et al. 2022 (ROAD), section 4: a removed pixel becomes the weighted mean of its neighbors
+    (1/6 beside, 1/12 across corners; a sparse linear system) plus noise of deviation 0.01. In the
+    model's frame; the question stays.
     """
 
     order: str = parameter(
@@ -324,9 +337,11 @@ class Road(_Even):
 )
 @dataclass(frozen=True)
 class SensitivityMax:
-    """max ‖a(x + ε) − a(x)‖ / ‖a(x)‖ over random ε of the picture with ‖ε‖∞ ≤ radius; a over pixels and tokens.
+    """max ‖a(x + ε) − a(x)‖ / ‖a(x)‖ over random ε of the picture with ‖ε‖∞ ≤ radius; a over pixels
+    and tokens.
 
-    Yeh et al. 2019, equation 7, by drawing. The radius is in units of the model's normalized pixels.
+    Yeh et al. 2019, equation 7, by drawing. The radius is in units of the model's normalized
+    pixels.
     """
 
     radius: float = parameter(0.02, "largest change of a pixel", low=0.0, high=10.0)

@@ -1,4 +1,6 @@
-"""Noisy linear imputation of pixels (Rong et al. 2022, section 4): what ROAD puts where pixels were removed."""
+"""Noisy linear imputation of pixels (Rong et al. 2022, section 4):
+what ROAD puts where pixels were removed.
+"""
 
 import numpy as np
 
@@ -13,10 +15,11 @@ _NEIGHBOURS = [
 
 
 def imputed(frame: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The frame (C, H, W) with the pixels of `gone` (H, W) replaced by weighted means of their neighbors, and noise.
+    """The frame (C, H, W) with the pixels of `gone` (H, W) replaced by weighted means of their
+    neighbors, and noise.
 
-    At the border the weights of the neighbors that there are count in full. With every pixel gone nothing is known:
-    each becomes its channel's mean, and noise.
+    At the border the weights of the neighbors that there are count in full. With every pixel gone
+    nothing is known: each becomes its channel's mean, and noise.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.linalg import spsolve

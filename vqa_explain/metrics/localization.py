@@ -19,7 +19,9 @@ def mass(values: np.ndarray, truth: np.ndarray) -> float:
 
 
 def rank(values: np.ndarray, truth: np.ndarray) -> float:
-    """The share of the K highest values that lie in the truth, K being its size; of equal values, as if by lot."""
+    """The share of the K highest values that lie in the truth, K being its size; of equal values,
+    as if by lot.
+    """
     values, truth, size = values.ravel(), truth.ravel(), int(truth.sum())
     if not size:
         return float("nan")
@@ -91,9 +93,11 @@ def decisive_words(explanation: Explanation, example: Example) -> np.ndarray:
 )
 @dataclass(frozen=True)
 class PointingGame:
-    """1 where the pixel of most relevance lies in the true region, else 0; of several such, the share that does.
+    """1 where the pixel of most relevance lies in the true region, else 0; of several such, the
+    share that does.
 
-    Zhang et al. 2016, section 4.1, without a margin. A random explanation scores the region's share of the picture.
+    Zhang et al. 2016, section 4.1, without a margin. A random explanation scores the region's share
+    of the picture.
     """
 
     def __call__(self, case: Case) -> float:
@@ -112,7 +116,8 @@ class PointingGame:
 class RelevanceMass:
     """Σ positive relevance in the true region ÷ Σ positive relevance.
 
-    Arras, Osman & Samek 2022 (CLEVR-XAI), equation 1. A random explanation scores the region's share of the picture.
+    Arras, Osman & Samek 2022 (CLEVR-XAI), equation 1. A random explanation scores the region's
+    share of the picture.
     """
 
     def __call__(self, case: Case) -> float:
@@ -148,7 +153,9 @@ class RelevanceRank:
 )
 @dataclass(frozen=True)
 class WordMass:
-    """Σ positive relevance of the decisive words ÷ Σ positive relevance of all words: relevance mass over words."""
+    """Σ positive relevance of the decisive words ÷ Σ positive relevance of all words:
+    relevance mass over words.
+    """
 
     def __call__(self, case: Case) -> float:
         decisive = decisive_words(case.explanation, case.example)
@@ -165,7 +172,9 @@ class WordMass:
 )
 @dataclass(frozen=True)
 class WordRank:
-    """The share of the K most relevant words that are among the K decisive ones: relevance rank over words."""
+    """The share of the K most relevant words that are among the K decisive ones:
+    relevance rank over words.
+    """
 
     def __call__(self, case: Case) -> float:
         decisive = decisive_words(case.explanation, case.example)

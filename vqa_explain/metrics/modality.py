@@ -24,11 +24,13 @@ from vqa_explain.metrics.base import (
 )
 @dataclass(frozen=True)
 class TextShare:
-    """T-SHAP: Σ|a| over words ÷ Σ|a| over words and regions; V-SHAP, the image's share, is one less it.
+    """T-SHAP: Σ|a| over words ÷ Σ|a| over words and regions; V-SHAP, the image's share, is one less
+    it.
 
-    Parcalabescu & Frank 2023 (MM-SHAP), equation 3, there of Shapley values. An estimate's noise counts as relevance:
-    with many regions and a small budget the image's share of estimated values is too high. Left out for methods whose
-    unit does not let words and regions be compared, such as gradients and class activation maps.
+    Parcalabescu & Frank 2023 (MM-SHAP), equation 3, there of Shapley values. An estimate's noise
+    counts as relevance: with many regions and a small budget the image's share of estimated values
+    is too high. Left out for methods whose unit does not let words and regions be compared, such as
+    gradients and class activation maps.
     """
 
     def __call__(self, case: Case) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 from vqa_explain.examples import Example
 from vqa_explain.target import folded
 
-# The official normalization of answers (Antol et al. 2015, and the evaluation code that came with it): punctuation,
-# number words, articles, and apostrophes of contractions put back.
+# The official normalization of answers (Antol et al. 2015, and the evaluation code that came with
+# it): punctuation, number words, articles, and apostrophes of contractions put back.
 _NUMBERS = {
     word: str(n)
     for n, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven"))
@@ -18,8 +18,8 @@ _NUMBERS |= {"eight": "8", "nine": "9", "ten": "10"}
 _NUMBERS["none"] = "0"
 _ARTICLES = {"a", "an", "the"}
 _PUNCTUATION = [*';/[]"{}()=+\\_-><@`,?!']
-# Contractions whose spellings without one apostrophe are mended. Those that begin with "I" are not, nor are "let's",
-# "she's" and "it's": the official table has no lower-case entry for them.
+# Contractions whose spellings without one apostrophe are mended. Those that begin with "I" are not,
+# nor are "let's", "she's" and "it's": the official table has no lower-case entry for them.
 _CONTRACTIONS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've he's
 how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've o'clock
@@ -49,7 +49,8 @@ def normalized(answer: str) -> str:
 
 
 def on_one_line(answer: str) -> str:
-    """The answer with blanks for line breaks and tabs, which the official code does to every answer.
+    """The answer with blanks for line breaks and tabs, which the official code does to every
+    answer.
 
     >>> on_one_line("dark\\nred ")
     'dark red'
@@ -61,7 +62,8 @@ def _without_punctuation(text: str) -> str:
     commas = re.search(r"\d,\d", text) is not None
     out = text
     for mark in _PUNCTUATION:
-        # A mark beside a blank, and every mark of an answer with a comma between digits, goes; others become blanks.
+        # A mark beside a blank, and every mark of an answer with a comma between digits, goes;
+        # others become blanks.
         gone = f"{mark} " in text or f" {mark}" in text or commas
         out = out.replace(mark, "" if gone else " ")
     return re.sub(r"\.(?!\d)", "", out)
@@ -70,7 +72,8 @@ def _without_punctuation(text: str) -> str:
 def vqa_score(answer: str, given: tuple[str, ...]) -> float:
     """The mean over the leave-one-out subsets of the given answers of min(matches / 3, 1).
 
-    Antol et al. 2015, with the normalization of the official code where people did not all answer alike.
+    Antol et al. 2015, with the normalization of the official code where people did not all answer
+    alike.
 
     >>> vqa_score("red", ("red",) * 2 + ("pink",) * 8)
     0.6
@@ -87,8 +90,8 @@ def vqa_score(answer: str, given: tuple[str, ...]) -> float:
 def true_answers(example: Example) -> tuple[str, ...]:
     """The answers that are right, as they are written; () where none is known.
 
-    Where only people's answers are known, these are what most of them gave, as the answers that VQA's data
-    sets call the true ones are; of several that equally many gave, all.
+    Where only people's answers are known, these are what most of them gave, as the answers that
+    VQA's data sets call the true ones are; of several that equally many gave, all.
     """
     if example.answer is not None and example.answer.strip():
         return (example.answer,)
@@ -99,5 +102,7 @@ def true_answers(example: Example) -> tuple[str, ...]:
 
 
 def credit(example: Example, text: str) -> float:
-    """What an answer is worth: 1 where it is a true one (see `true_answers`), without regard to case, else 0."""
+    """What an answer is worth: 1 where it is a true one (see `true_answers`),
+    without regard to case, else 0.
+    """
     return float(folded(text) in map(folded, true_answers(example)))

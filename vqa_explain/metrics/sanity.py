@@ -27,10 +27,11 @@ STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomized, from t
 def randomized(model: Model, share: float, seed: int, example: Example | None = None) -> Model:
     """A copy of the model whose last layers, this share of its tensors of weights, are drawn anew.
 
-    The last are those that a forward pass uses last, as measured, whatever order the network lists them in. Each
-    tensor becomes normal with its own mean and deviation, so that activations keep their size. Batch normalization
-    among them forgets the statistics of training, which are no parameters but learned all the same. Nothing of the
-    model itself changes, and no global random state moves.
+    The last are those that a forward pass uses last, as measured, whatever order the network lists
+    them in. Each tensor becomes normal with its own mean and deviation, so that activations keep
+    their size. Batch normalization among them forgets the statistics of training, which are no
+    parameters but learned all the same. Nothing of the model itself changes, and no global random
+    state moves.
 
     Args:
         model: the model.
@@ -73,7 +74,9 @@ def _question(model: Model) -> str | None:
 
 
 def order_of_use(model: Model, example: Example) -> dict[str, int]:
-    """Name of each tensor of the network → the number of the last call in a forward pass that takes it in."""
+    """Name of each tensor of the network → the number of the last call in a forward pass that
+    takes it in.
+    """
     names = {
         id(tensor): name
         for name, tensor in (*model.module.named_parameters(), *model.module.named_buffers())
@@ -141,12 +144,14 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
 )
 @dataclass(frozen=True)
 class ParameterRandomization:
-    """How alike |a| stays, over pixels and words, when the model's layers are drawn anew from the answer downwards.
+    """How alike |a| stays, over pixels and words, when the model's layers are drawn anew from the
+    answer downwards.
 
-    Adebayo et al. 2018, section 3.1 (cascading), the mean over a third, two thirds and all of the tensors of weights,
-    in the order in which a forward pass uses them, batch normalization's statistics with them:
-    Spearman's correlation of players, or SSIM of pixels. Near 1, the explanation does not depend on the model. A stage
-    at which the network overflows, or at which all values are alike, is left out of the mean, with a note.
+    Adebayo et al. 2018, section 3.1 (cascading), the mean over a third, two thirds and all of the
+    tensors of weights, in the order in which a forward pass uses them, batch normalization's
+    statistics with them: Spearman's correlation of players, or SSIM of pixels. Near 1, the
+    explanation does not depend on the model. A stage at which the network overflows, or at which
+    all values are alike, is left out of the mean, with a note.
     """
 
     measure: str = parameter("spearman", "of players, or of pixels", choices=("spearman", "ssim"))

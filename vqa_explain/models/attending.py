@@ -15,7 +15,8 @@ class Positions:
     """Positions in a layer's sequence (B, N, D).
 
     Attributes:
-        of: input name → the position of each of its tokens (T,), or of each cell of the grid in raster order.
+        of: input name → the position of each of its tokens (T,), or of each cell of the grid in
+            raster order.
         grid: (rows, columns) of pictures' cells; `None` for the inputs' own.
     """
 
@@ -31,9 +32,11 @@ class Attention:
         scores: (1, K) answer logits.
         maps: each layer's probabilities (1, heads, N, N), from row to column.
         readout: the positions from whose states the answer is read, equally.
-        written: each layer's probabilities (1, heads, A, N + A) from the A tokens of the answer that are written
-            already and stand behind the N positions; () where nothing is. Then `readout` is the last of them.
-        layers: the numbers of the network's layers that the maps are of, and `depth`, how many it has; `None` for all.
+        written: each layer's probabilities (1, heads, A, N + A) from the A tokens of the answer
+            that are written already and stand behind the N positions; () where nothing is. Then
+            `readout` is the last of them.
+        layers: the numbers of the network's layers that the maps are of, and `depth`, how many it
+            has; `None` for all.
         prompt: how many of the maps' positions are not the answer's; `None` for all.
     """
 
@@ -61,14 +64,17 @@ class SelfLayer:
 
 @dataclass(frozen=True)
 class CrossLayer:
-    """A layer in which streams attend to each other at once: `maps[s, q]` (1, heads, S, Q) from s to q."""
+    """A layer in which streams attend to each other at once: `maps[s, q]` (1, heads, S,
+    Q) from s to q.
+    """
 
     maps: dict[tuple[str, str], Tensor]
 
 
 @dataclass(frozen=True)
 class Streams:
-    """The attention of an encoder of two streams, each of one input, for one example, in the graph of its answer.
+    """The attention of an encoder of two streams, each of one input, for one example, in the graph
+    of its answer.
 
     Attributes:
         scores: (1, K).
@@ -103,12 +109,14 @@ class Attentive(Protocol):
 class Stepwise(Protocol):
     """A model with the capability "attention" that writes its answer token by token.
 
-    Column k of `Attention.scores` is what the token at this place adds to the score of answer k; 0 for answers that
-    begin otherwise.
+    Column k of `Attention.scores` is what the token at this place adds to the score of answer k; 0
+    for answers that begin otherwise.
     """
 
     def answer_steps(self, encoded: Encoded, columns: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        """The tokens that stand before each scored token of these answers; those that begin alike share theirs."""
+        """The tokens that stand before each scored token of these answers;
+        those that begin alike share theirs.
+        """
         ...
 
     def prompt_length(self, encoded: Encoded) -> int:

@@ -25,24 +25,27 @@ class Model(Protocol):
     Attributes:
         name: what `vqa_explain.load` would take to get it again, as far as that is known.
         family: the adapter, for lists.
-        features: the inputs that it takes, in the order of its leaves. A model with `open_inputs` lists one of each
-            kind that it takes.
+        features: the inputs that it takes, in the order of its leaves. A model with `open_inputs`
+            lists one of each kind that it takes.
         labels: the closed set of answers; `None` where any text may be an answer (see `OpenModel`).
         kind: what scores are, one of `KINDS`.
         device: where it runs.
         module: the network itself, for methods that hook its layers.
-        capabilities: "gradients", "pixels" (leaves of pictures hold pixels, so that windows and layers of maps have a
-            meaning), "drop" (absent patches can leave the sequence), "attention" (see `Attentive`) and "flow"
-            (attention of one stream or of two, see `Streaming`), as far as they hold.
+        capabilities: "gradients", "pixels" (leaves of pictures hold pixels, so that windows and
+            layers of maps have a meaning), "drop" (absent patches can leave the sequence),
+            "attention" (see `Attentive`) and "flow" (attention of one stream or of two, see
+            `Streaming`), as far as they hold.
 
     An adapter may have these too, which are read where it does:
-        given: what results depend on besides the network, such as its transform, by argument name: a resumed run
-            compares it.
-        known_inputs: input name → a text or row that the model can read, for trials; nothing of texts where any English
-            question will do.
-        open_inputs: whether it takes any number of inputs, and so checks by itself which an example has.
+        given: what results depend on besides the network, such as its transform, by argument name:
+            a resumed run compares it.
+        known_inputs: input name → a text or row that the model can read, for trials; nothing of
+            texts where any English question will do.
+        open_inputs: whether it takes any number of inputs, and so checks by itself which an example
+            has.
         says_pieces: whether a function of the user's divides the texts, and so may leave words out.
-        unchecked: whether the self-check waits for the first example, since it could not be tried before.
+        unchecked: whether the self-check waits for the first example, since it could not be tried
+            before.
         drawn_weights: names of weights that are random, since the checkpoint lacks them.
     """
 
@@ -73,7 +76,9 @@ class Model(Protocol):
         ...
 
     def leaves(self, encoded: Encoded) -> Leaves:
-        """Input name → a float tensor, such as pixels (1, C, H', W') or word embeddings (1, T, D)."""
+        """Input name → a float tensor, such as pixels (1, C, H', W') or word embeddings (1, T,
+        D).
+        """
         ...
 
     def baselines(self, encoded: Encoded, fills: dict[str, str], seed: int) -> Leaves:
@@ -141,7 +146,9 @@ class Limited(Protocol):
 
 
 class OpenModel(Model, Protocol):
-    """A model whose answers are any texts: `labels` is `None`, and each example has its own candidates."""
+    """A model whose answers are any texts: `labels` is `None`,
+    and each example has its own candidates.
+    """
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         """What the model answers by itself, best first."""
@@ -159,11 +166,11 @@ class OpenModel(Model, Protocol):
         Args:
             encoded: the example.
             texts: the candidates.
-            token: score only this token of each candidate, given those before it; `None` for all of them. A
-                candidate without it has score 0 (see `Candidates.check_token`).
-            known: text → token numbers, for candidates that were written or explained before. Others have the
-                tokens of what the model wrote itself where `generate` was called and it wrote that text,
-                and else those that the tokenizer gives for the text alone.
+            token: score only this token of each candidate, given those before it; `None` for all of
+                them. A candidate without it has score 0 (see `Candidates.check_token`).
+            known: text → token numbers, for candidates that were written or explained before.
+                Others have the tokens of what the model wrote itself where `generate` was called
+                and it wrote that text, and else those that the tokenizer gives for the text alone.
 
         Raises:
             InvalidInput: a candidate has no tokens.
@@ -191,7 +198,9 @@ def described(model: Model) -> str:
 
 
 def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
-    """The most probable answers, best first; those of the highest values where the outputs are real numbers."""
+    """The most probable answers, best first; those of the highest values where the outputs are
+    real numbers.
+    """
     with network_held(model.module), torch.no_grad():
         logits = in_float64(model.scores(encoded, model.leaves(encoded)))
     check_finite(logits, "the model's answer to the whole example")
@@ -207,7 +216,8 @@ def best_answers(kind: str, encoded: Encoded, scores: Tensor, top: int) -> list[
         return [Answer(labels[i], None, i, value) for value, i in values]
     logs = KINDS[kind](scores)
     order = logs[0].topk(min(top, len(labels))).indices.tolist()
-    # Answers of several tokens may be compared by their mean, which is the log-probability of no text.
+    # Answers of several tokens may be compared by their mean, which is the log-probability of no
+    # text.
     whole = logs if encoded.candidates is None else encoded.candidates.whole(logs)
     return [Answer(labels[i], float(whole[0, i].exp()), i) for i in order]
 
@@ -248,6 +258,8 @@ def check_fills(
 
 
 def own_labels(module: nn.Module) -> tuple[str, ...]:
-    """The answers that a transformers model's configuration names, in the order of its logits; () if none."""
+    """The answers that a transformers model's configuration names, in the order of its logits;
+    () if none.
+    """
     names: Any = getattr(getattr(module, "config", None), "id2label", None) or {}
     return read_labels(names) if names else ()

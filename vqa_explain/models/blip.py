@@ -1,4 +1,6 @@
-"""BLIP for question answering: an encoder of the question that looks at the picture, and a decoder of the answer."""
+"""BLIP for question answering: an encoder of the question that looks at the picture,
+and a decoder of the answer.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -136,7 +138,9 @@ class BlipModel:
         return result
 
     def _answer(self, encoded: Encoded, seen: Tensor, words: Tensor, heard: Tensor) -> Tensor:
-        """Scores (B, K) from image states (B, N, D), word embeddings (B, T, D) and what is heard (B, T)."""
+        """Scores (B, K) from image states (B, N, D), word embeddings (B, T,
+        D) and what is heard (B, T).
+        """
         candidates = candidates_of(encoded)
         batch, many = len(words), len(candidates)
         with words_replaced(self.module.text_encoder.embeddings.word_embeddings, words):
@@ -166,7 +170,8 @@ class BlipModel:
         ).numpy()  # behind the image's own first token
         if length != len(where) + 1:
             raise InvalidInput(
-                f"a layer of {length} states does not hold one per patch; choose one of the vision model"
+                f"a layer of {length} states does not hold one per patch; choose one of the vision "
+                "model"
             )
         return Positions({"image": where})
 

@@ -91,8 +91,9 @@ def tensors_in(output: Any, path: Path = ()) -> Iterator[Found]:
 def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     """Where the scores (B, K) are in what a network gives.
 
-    A tensor itself, also one of shape (B,), one number for each picture; else the one named "logits"; else the only
-    tensor (B, K) of real numbers, with the right K where that is known; of several, the one named like an output.
+    A tensor itself, also one of shape (B,), one number for each picture; else the one named
+    "logits"; else the only tensor (B, K) of real numbers, with the right K where that is known; of
+    several, the one named like an output.
 
     Args:
         output: what it gives.
@@ -121,8 +122,8 @@ def find_scores(output: Any, rows: int, count: int | None, name: str) -> Path:
     several = "several could be its scores" if len(suited) > 1 else "none is (B, K)"
     labels = "" if count is None else f" for {count} labels"
     raise InvalidInput(
-        f"model {name!r} gives {listed}, of which {several}{labels}; say which with call=, a function that calls the "
-        "network and returns its scores"
+        f"model {name!r} gives {listed}, of which {several}{labels}; say which with call=, a "
+        "function that calls the network and returns its scores"
     )
 
 
@@ -146,18 +147,21 @@ def taken(output: Any, path: Path, name: str) -> Tensor:
             output = _child(output, key)
         except (LookupError, AttributeError, TypeError) as error:
             raise InvalidInput(
-                f"model {name!r} gave its scores at {_spelled(path)} and gives nothing there now; return them with "
-                "call="
+                f"model {name!r} gave its scores at {_spelled(path)} and gives nothing there now; "
+                "return them with call="
             ) from error
     if not isinstance(output, Tensor):
         raise InvalidInput(
-            f"model {name!r} gives {type(output).__name__}, not a tensor of scores (B, K); return them with call="
+            f"model {name!r} gives {type(output).__name__}, not a tensor of scores (B, K); return "
+            "them with call="
         )
     return output
 
 
 def number_types(module: nn.Module) -> tuple[torch.dtype, ...]:
-    """The types of real numbers of a network's weights, else of its buffers, the first one first."""
+    """The types of real numbers of a network's weights, else of its buffers,
+    the first one first.
+    """
     weights = [p.dtype for p in module.parameters() if p.is_floating_point()]
     found = weights or [b.dtype for b in module.buffers() if b.is_floating_point()]
     # No network computes in eight bits throughout.
@@ -170,8 +174,8 @@ class NetworkCall:
 
     Args:
         module: the network.
-        function: calls it with tensors that have a row for each example, such as pixels (B, C, H, W), token numbers
-            (B, T) or the numbers of a table (B, C).
+        function: calls it with tensors that have a row for each example, such as pixels (B, C, H,
+            W), token numbers (B, T) or the numbers of a table (B, C).
         name: for errors.
 
     Attributes:
@@ -198,7 +202,9 @@ class NetworkCall:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _part(self, *given: Tensor) -> Tensor:
-        """At most as many rows as the network takes, the last one repeated where there are fewer."""
+        """At most as many rows as the network takes,
+        the last one repeated where there are fewer.
+        """
         assert self.at_once is not None
         rows = len(given[0])
         if rows < self.at_once:
@@ -257,7 +263,8 @@ class NetworkCall:
         shapes = " and ".join(str(tuple(one.shape)) for one in given)
         reason = (str(errors[0]).strip().splitlines() or [type(errors[0]).__name__])[0]
         raise InvalidInput(
-            f"model {self._name!r} cannot be called with {shapes}: {reason}; give call= if its arguments differ"
+            f"model {self._name!r} cannot be called with {shapes}: {reason}; give call= if its "
+            "arguments differ"
         ) from errors[0]
 
     def _tried(self, given: list[Tensor], errors: list[Exception]) -> Any:
@@ -339,8 +346,8 @@ class NetworkCall:
         if reached:
             path, wanted, got = reached[0]
             raise InvalidInput(
-                f"the transform of model {self._name!r} gives pictures of {got} channels, and its layer "
-                f"{path!r} takes {wanted}; use a transform that gives {wanted}"
+                f"the transform of model {self._name!r} gives pictures of {got} channels, and its "
+                f"layer {path!r} takes {wanted}; use a transform that gives {wanted}"
             )
 
 
@@ -350,7 +357,9 @@ def _of_type(given: Tensor, number_type: torch.dtype) -> Tensor:
 
 
 def _another(given: Sequence[Tensor]) -> list[Tensor]:
-    """Another example of the same shapes: its real numbers differ, or where it has none, the order of its tokens."""
+    """Another example of the same shapes: its real numbers differ, or where it has none,
+    the order of its tokens.
+    """
     real = any(one.is_floating_point() for one in given)
     return [_changed(one) if one.is_floating_point() or not real else one for one in given]
 
@@ -373,8 +382,8 @@ def _ripple(pixels: Tensor) -> Tensor:
 def has_gradients(module: nn.Module, scores: Callable[..., Tensor], leaves: list[Tensor]) -> bool:
     """Whether the scores can be differentiated in every leaf that they depend on.
 
-    A leaf that the scores change with must have a gradient that is not zero everywhere, at the example or at another
-    one. Quantized layers, steps and tables give none, or one that is zero.
+    A leaf that the scores change with must have a gradient that is not zero everywhere, at the
+    example or at another one. Quantized layers, steps and tables give none, or one that is zero.
 
     Args:
         module: the network.
@@ -420,7 +429,9 @@ def _has_slope(scores: Callable[..., Tensor], at: list[Tensor], number: int) -> 
 
 
 def quantized_layer(module: nn.Module) -> str | None:
-    """The path of a layer of torch.ao's quantized kinds, which have no derivative; `None` if there is none."""
+    """The path of a layer of torch.ao's quantized kinds, which have no derivative;
+    `None` if there is none.
+    """
     homes = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
     return next(
         (path for path, part in module.named_modules() if type(part).__module__.startswith(homes)),
@@ -437,7 +448,8 @@ def without_gradients(capabilities: frozenset[str]) -> frozenset[str]:
 
 
 def check_arguments(module: nn.Module, given: tuple[str, ...], name: str, call: Any) -> None:
-    """Refuses a network that must be given more than it will be, unless the user says how it is called.
+    """Refuses a network that must be given more than it will be, unless the user says how it is
+    called.
 
     Args:
         module: the network.
@@ -450,6 +462,6 @@ def check_arguments(module: nn.Module, given: tuple[str, ...], name: str, call: 
         return
     plural = "arguments" if len(more) > 1 else "argument"
     raise InvalidInput(
-        f"{name} needs the {plural} {', '.join(map(repr, more))} besides {' and '.join(given)}; give call=, a function "
-        "that calls it with them and returns its scores"
+        f"{name} needs the {plural} {', '.join(map(repr, more))} besides {' and '.join(given)}; "
+        "give call=, a function that calls it with them and returns its scores"
     )

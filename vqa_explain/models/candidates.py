@@ -1,4 +1,6 @@
-"""Answers that are texts: their tokens, and their log-probabilities from what a decoder says step by step."""
+"""Answers that are texts: their tokens, and their log-probabilities from what a decoder says
+step by step.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +32,10 @@ class Candidates:
         texts: K of them.
         ids: the tokens of each, without a token that ends the answer.
         pieces: the text of each of those tokens.
-        token: the one token of each that is scored, or `None` for all; an answer without it has score 0.
-        lengths: "sum" of the tokens' log-probabilities, the answer's own; or their "mean", which long answers need to
-            be compared with short ones.
+        token: the one token of each that is scored, or `None` for all; an answer without it has
+            score 0.
+        lengths: "sum" of the tokens' log-probabilities, the answer's own; or their "mean", which
+            long answers need to be compared with short ones.
     """
 
     texts: tuple[str, ...]
@@ -84,7 +87,8 @@ class Candidates:
         many = len(self.ids[answer])
         if self.token is not None and not 0 <= self.token < many:
             raise InvalidInput(
-                f"answer {self.texts[answer]!r} has tokens 0 to {many - 1} and no token {self.token}"
+                f"answer {self.texts[answer]!r} has tokens 0 to {many - 1} and no token "
+                f"{self.token}"
             )
 
     def whole(self, scores: Tensor) -> Tensor:
@@ -119,7 +123,9 @@ class Candidates:
         return tuple(dict.fromkeys(scored))
 
     def added(self, before: tuple[int, ...], found: Tensor) -> Tensor:
-        """(1, K) what the token behind `before` adds to each score, from log-probabilities (1, K) of their tokens."""
+        """(1, K) what the token behind `before` adds to each score, from log-probabilities (1,
+        K) of their tokens.
+        """
         place = len(before)
         counted = [
             self.weight(k, place) if len(ids) > place and ids[:place] == before else 0.0
@@ -132,7 +138,9 @@ class Candidates:
         return tuple(ids[place] if len(ids) > place else 0 for ids in self.ids)
 
     def columns(self, steps: Tensor) -> Tensor:
-        """Scores (B, K) from the log-probability (B, K, longest) of each token given those before it."""
+        """Scores (B, K) from the log-probability (B, K,
+        longest) of each token given those before it.
+        """
         counted = torch.zeros(steps.shape[1:], dtype=steps.dtype, device=steps.device)
         for answer, ids in enumerate(self.ids):
             for token in range(min(len(ids), counted.shape[1])):

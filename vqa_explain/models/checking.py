@@ -1,4 +1,6 @@
-"""A self-check at load: what explanations rely on is tried on tiny examples, before anybody relies on it."""
+"""A self-check at load: what explanations rely on is tried on tiny examples,
+before anybody relies on it.
+"""
 
 import hashlib
 import logging
@@ -63,8 +65,8 @@ IN_BATCHES = "two in a batch score as one by one"
 CHANGED = "a changed frame scores as the changed picture"
 INSIDE = 0.9  # share of a block's change that must come back to its place
 # How far scores may be from the network's own, relative to the largest: what rounding does in many
-# layers, by number type; and as a share of the change between two pictures, where one tensor follows
-# another.
+# layers, by number type; and as a share of the change between two pictures, where one tensor
+# follows another.
 ROUNDING = {torch.float64: 1e-8, torch.float32: 2e-4, torch.float16: 2e-2, torch.bfloat16: 0.15}
 OF_CHANGE = 0.25
 # Layers that are quantized as they run round by the largest number of the whole batch.
@@ -78,7 +80,9 @@ class Plain(Protocol):
     """A model that can be called as its authors call it."""
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        """(1, K) the scores of an example by the network's own forward, from its processor's output."""
+        """(1, K) the scores of an example by the network's own forward,
+        from its processor's output.
+        """
         ...
 
 
@@ -87,7 +91,9 @@ class Following(Protocol):
     """A model whose frame becomes the network's tensors by steps of the adapter's own."""
 
     def missed_change(self, encoded: Encoded, other: Encoded) -> float:
-        """The share of the change between two pictures that the second's frame misses in these tensors."""
+        """The share of the change between two pictures that the second's frame misses in these
+        tensors.
+        """
         ...
 
 
@@ -104,8 +110,8 @@ def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
         source: the folder that it was loaded from, under which a pass is kept on disk.
 
     Raises:
-        InvalidInput: a check failed; the message names it and says what was seen. Or the model takes no picture that
-            was tried.
+        InvalidInput: a check failed; the message names it and says what was seen. Or the model
+            takes no picture that was tried.
         Unsupported: the adapter says why it cannot use the model.
     """
     known = _passed.setdefault(model.module, [])
@@ -129,12 +135,13 @@ def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
 def check_model(model: Model, values: Mapping[str, Any] | None = None) -> None:
     """Checks what explanations rely on, with three forward passes.
 
-    Blocks return to their places; scores are the network's own, of a changed frame too, in a batch as
-    one by one; the tokens of words spell them; hooks, modes and random states stay as they were.
+    Blocks return to their places; scores are the network's own, of a changed frame too, in a batch
+    as one by one; the tokens of words spell them; hooks, modes and random states stay as they were.
 
     Args:
         model: the model.
-        values: input name → the picture, text or row that is tried; by default those of `trial_values`.
+        values: input name → the picture, text or row that is tried; by default those of
+            `trial_values`.
 
     Raises:
         InvalidInput: a check failed.
@@ -163,7 +170,9 @@ def check_model(model: Model, values: Mapping[str, Any] | None = None) -> None:
 
 
 def trial_values(model: Model, size: tuple[int, int] = SIZES[0]) -> dict[str, Any]:
-    """Input name → what is tried: what the model says that it can read, else a picture of this size or `QUESTION`."""
+    """Input name → what is tried: what the model says that it can read,
+    else a picture of this size or `QUESTION`.
+    """
     found: dict[str, Any] = {}
     known = getattr(model, "known_inputs", {})
     for feature in model.features:
@@ -189,8 +198,8 @@ def _check_larger(model: Model) -> None:
             raise cause from cause.__cause__
         raise InvalidInput(
             f"model {model.name!r} fails on what its processor makes of a picture and a question: "
-            f"{_first_line(cause)}; give the processor that it was trained with, or wrap the network "
-            "in vqa_explain.CustomModel"
+            f"{_first_line(cause)}; give the processor that it was trained with, or wrap the "
+            "network in vqa_explain.CustomModel"
         ) from cause
 
 
@@ -228,8 +237,8 @@ def warn_unchecked(name: str) -> None:
 
 def _failed_check(model: Model, check: str, seen: str) -> InvalidInput:
     return InvalidInput(
-        f"model {model.name!r} fails the self-check {check!r}: {seen}; its explanations would be wrong. "
-        "check=False loads it anyway"
+        f"model {model.name!r} fails the self-check {check!r}: {seen}; its explanations would be "
+        "wrong. check=False loads it anyway"
     )
 
 
@@ -332,7 +341,9 @@ def _check_blocks(model: Model, encoded: Encoded, values: Mapping[str, Any], nam
 
 
 def _check_batch(model: Model, encoded: Encoded, plain: Tensor | None) -> None:
-    """An example without pictures scores as the network itself scores it, and beside another one as alone."""
+    """An example without pictures scores as the network itself scores it,
+    and beside another one as alone.
+    """
     own = model.leaves(encoded)
     # Words in another order, and columns with other numbers.
     other = {
@@ -397,8 +408,8 @@ def _check_scores(
     moved = float((theirs[1] - theirs[0]).abs().max())
     if not second_gap <= allowed + OF_CHANGE * moved:
         seen = (
-            f"a changed block changes the scores by {moved:.3g}, and the scores of its frame differ "
-            f"by {second_gap:.3g} from those of the picture"
+            f"a changed block changes the scores by {moved:.3g}, and the scores of its frame "
+            f"differ by {second_gap:.3g} from those of the picture"
         )
         raise _failed_check(model, CHANGED, seen)
 
@@ -449,7 +460,9 @@ def _check_words_of(model: Model, values: Mapping[str, Any], name: str) -> None:
 
 @contextmanager
 def _left_alone(model: Model, before: dict[str, Any]) -> Iterator[None]:
-    """Refuses a model whose hooks, modes, weights or random states are not what they were `before`."""
+    """Refuses a model whose hooks, modes, weights or random states are not what they were
+    `before`.
+    """
     yield
     after = _state(model.module)
     odd = next((name for name, value in before.items() if after[name] != value), None)
@@ -481,7 +494,9 @@ def _hooks(module: nn.Module) -> list[tuple[int, int, int]]:
 
 
 def _kept_result(source: Path, model: Model) -> Path | None:
-    """The file that says that this checkpoint passed; `None` where nothing tells one from another."""
+    """The file that says that this checkpoint passed;
+    `None` where nothing tells one from another.
+    """
     told = [model.name, model.family, *map(version, ("vqa_explain", "transformers"))]
     told += sorted({str(part.dtype) for part in model.module.parameters()})
     if source.is_dir():

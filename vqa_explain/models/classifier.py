@@ -41,15 +41,18 @@ class ClassifierModel:
     """Adapter of an image classifier with one feature; see `models.base.Model`.
 
     Args:
-        module: gives logits (B, K), or holds them in an object, tuple or dict: see `models.calling`.
-        transform: a torchvision transform (Compose, or a weights' preset) or a transformers image processor.
+        module: gives logits (B, K), or holds them in an object, tuple or dict: see
+            `models.calling`.
+        transform: a torchvision transform (Compose, or a weights' preset) or a transformers image
+            processor.
         labels: the K class names: see `models.labels`.
         outputs: what the K outputs are, "softmax", "sigmoid" or "real": see `models.outputs`.
-        call: calls the module with pixels (B, C, H, W) where `module(pixels)` will not do, and returns the logits.
+        call: calls the module with pixels (B, C, H, W) where `module(pixels)` will not do, and
+            returns the logits.
 
     Raises:
-        InvalidInput: labels cannot be used, there is one output and nobody says what it is, or the module needs more
-            than a picture and there is no `call`.
+        InvalidInput: labels cannot be used, there is one output and nobody says what it is, or the
+            module needs more than a picture and there is no `call`.
     """
 
     family = "classifier"
@@ -122,14 +125,16 @@ class ClassifierModel:
         logits = in_graph(lambda pixels: self.scores(encoded, {"image": pixels}), encoded.pixels)
         if logits.ndim != 2 or len(logits) != 1:
             raise InvalidInput(
-                f"model {self.name!r} gives scores of shape {tuple(logits.shape)} for one picture, not (1, K); reshape "
-                "them with call=, such as call=lambda module, pixels: module(pixels).reshape(len(pixels), -1)"
+                f"model {self.name!r} gives scores of shape {tuple(logits.shape)} for one picture, "
+                "not (1, K); reshape them with call=, such as call=lambda module, pixels: "
+                "module(pixels).reshape(len(pixels), -1)"
             )
         if not self.labels:
             self.labels = tuple(f"class {i}" for i in range(logits.shape[1]))
         if len(self.labels) != logits.shape[1]:
             raise InvalidInput(
-                f"model {self.name!r} has {logits.shape[1]} classes and {len(self.labels)} labels were given"
+                f"model {self.name!r} has {logits.shape[1]} classes and {len(self.labels)} labels "
+                "were given"
             )
         check_count(logits.shape[1], self.kind, self.name)
         check_raw(logits, self.kind, self.name)

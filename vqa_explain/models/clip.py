@@ -50,7 +50,9 @@ def _scored(module: Any, similarity: Tensor) -> Tensor:
 
 
 def _padding(module: Any) -> dict[str, Any]:
-    """SigLIP reads its answer from the last of a fixed number of tokens, so texts are padded to it."""
+    """SigLIP reads its answer from the last of a fixed number of tokens,
+    so texts are padded to it.
+    """
     fixed = "siglip" in module.config.model_type
     longest = module.config.text_config.max_position_embeddings
     return {"padding": "max_length", "max_length": longest} if fixed else {}
@@ -58,7 +60,9 @@ def _padding(module: Any) -> dict[str, Any]:
 
 @holds_network
 class ClipModel:
-    """Adapter of `CLIPModel` and `SiglipModel`: the question is a text, the one answer that it fits the picture."""
+    """Adapter of `CLIPModel` and `SiglipModel`: the question is a text,
+    the one answer that it fits the picture.
+    """
 
     family = "clip"
     kind = FIT
@@ -115,7 +119,9 @@ class ClipModel:
             return self._fit(seen, self._read(encoded, leaves["question"], None))
 
     def _read(self, encoded: Encoded, words: Tensor, heard: Tensor | None) -> Tensor:
-        """Text vectors (B, D) of word embeddings (B, T, D), of which those of `heard` (B, T) are attended to."""
+        """Text vectors (B, D) of word embeddings (B, T, D), of which those of `heard` (B,
+        T) are attended to.
+        """
         ids = encoded.ids.expand(len(words), -1)
         with words_replaced(self._words, words):
             return _pooled(self.module.get_text_features(input_ids=ids, attention_mask=heard))
@@ -128,13 +134,15 @@ class ClipModel:
         cells = encoded.grid[0] * encoded.grid[1]
         if length not in (cells, cells + 1):  # CLIP has a first token of its own, SigLIP has none
             raise InvalidInput(
-                f"a layer of {length} states does not hold one per patch; choose one of the vision model"
+                f"a layer of {length} states does not hold one per patch; choose one of the vision "
+                "model"
             )
         where = torch.arange(length - cells, length).numpy()
         return Positions({"image": where})
 
     def default_layer(self, encoded: Encoded) -> str:
-        # CLIP reads its vector from the first token of the last layer, so patches matter only up to the one before.
+        # CLIP reads its vector from the first token of the last layer, so patches matter only up to
+        # the one before.
         path = next(
             n
             for n, _ in self.module.named_modules()
@@ -166,7 +174,8 @@ class ClipModel:
 class _ByTexts(nn.Module):
     """Logits (B, K) of pictures for K texts, whose vectors are kept until the weights change.
 
-    Changes that PyTorch counts are seen in every call, and those of a tensor's `.data` by `follow_weights`.
+    Changes that PyTorch counts are seen in every call, and those of a tensor's `.data` by
+    `follow_weights`.
 
     Args:
         module: a CLIP or SigLIP.
@@ -205,7 +214,9 @@ class _ByTexts(nn.Module):
 
 @holds_network
 class ZeroShotModel(ClassifierModel):
-    """A classifier whose classes are texts, which are read again when the weights of the network have changed."""
+    """A classifier whose classes are texts, which are read again when the weights of the network
+    have changed.
+    """
 
     def encode(self, example: Example) -> Encoded:
         cast(_ByTexts, self.module).follow_weights()
@@ -222,7 +233,8 @@ def zero_shot(
 ) -> ZeroShotModel:
     """A classifier of pictures whose classes are texts, as they are given: "a photo of a cat".
 
-    The texts exclude each other, unless `outputs` is "sigmoid", which judges each by itself, as SigLIP was trained to.
+    The texts exclude each other, unless `outputs` is "sigmoid", which judges each by itself, as
+    SigLIP was trained to.
 
     Raises:
         InvalidInput: fewer than two texts, or one that is no text.
@@ -230,7 +242,8 @@ def zero_shot(
     texts = () if isinstance(labels, str) or not len(labels) else read_labels(labels)
     if len(texts) < 2 or not all(text.strip() for text in texts):
         raise InvalidInput(
-            "labels must be at least two texts to choose among, such as ['a photo of a cat', 'a dog']"
+            "labels must be at least two texts to choose among, such as ['a photo of a cat', 'a "
+            "dog']"
         )
     module = placed(module, device, name)
     fixed = _padding(module)

@@ -40,9 +40,9 @@ from vqa_explain.models.unwrapping import home_of, placed, unwrapped
 Call = Callable[..., Any]
 # Why methods that differentiate refuse an example whose words reach the answer by another way too.
 READS_NUMBERS = (
-    "for this example, its network uses the token numbers besides the one word embedding, as a mask "
-    "or a count of words does, so the gradients of the embeddings miss a part of what a word does; "
-    "methods that take words away see all of it"
+    "for this example, its network uses the token numbers besides the one word embedding, as a "
+    "mask or a count of words does, so the gradients of the embeddings miss a part of what a word "
+    "does; methods that take words away see all of it"
 )
 # How far scores by embeddings may be from those by token numbers, in rounding steps (eps) of the
 # largest score. Both run the same operations on the same numbers: transformers, recurrent and
@@ -54,24 +54,29 @@ SAME_STEPS = 8
 
 @holds_network
 class CustomModel:
-    """Any network that gives answer scores (B, K) for pictures, texts and rows of tables, each given as one tensor.
+    """Any network that gives answer scores (B, K) for pictures, texts and rows of tables, each
+    given as one tensor.
 
-    Its scores may be in a tuple or dict, and it may take one example at a time: see `models.calling`.
+    Its scores may be in a tuple or dict, and it may take one example at a time: see
+    `models.calling`.
 
-    Word embeddings become leaves by a hook on the network's embedding layer, so that gradients reach words, pixels and
-    columns in one backward pass and the network's own code need not change. Which of the layer's calls is for which
-    text is measured. Whether the network uses the token numbers in another way too, such as a mask of padding or a
-    second embedding, is measured with every example. Gradients would miss that part, so methods that need them refuse
-    such an example. Other examples are not affected.
+    Word embeddings become leaves by a hook on the network's embedding layer, so that gradients
+    reach words, pixels and columns in one backward pass and the network's own code need not change.
+    Which of the layer's calls is for which text is measured. Whether the network uses the token
+    numbers in another way too, such as a mask of padding or a second embedding, is measured with
+    every example. Gradients would miss that part, so methods that need them refuse such an example.
+    Other examples are not affected.
 
     Args:
         module: the network. It is called with one tensor for each input, in order.
-        inputs: name → `Image`, `Text` or `Table`: any number of each, in the order in which the network takes them.
-        image, text: the short form of one picture, one question or both: `image` is the transform of an `Image` named
-            "image", and `text` the vocabulary of a `Text` named "question".
+        inputs: name → `Image`, `Text` or `Table`: any number of each, in the order in which the
+            network takes them.
+        image, text: the short form of one picture, one question or both: `image` is the transform
+            of an `Image` named "image", and `text` the vocabulary of a `Text` named "question".
         labels: the K answers, in the order of the network's scores: see `models.labels`.
-        outputs: what the scores are: "softmax", logits of answers that exclude each other (the default of several);
-            "sigmoid", of each answer by itself; or "real", numbers without probabilities.
+        outputs: what the scores are: "softmax", logits of answers that exclude each other (the
+            default of several); "sigmoid", of each answer by itself; or "real", numbers without
+            probabilities.
         embedding, absent, words: of the short form: see `Text`.
         call: calls the network where `module(*tensors)` will not do, for example
             `lambda module, pixels, tokens: module(pixels, tokens, lengths)`.
@@ -80,8 +85,8 @@ class CustomModel:
         check: whether to try at once what explanations rely on: see `models.checking`.
 
     Raises:
-        InvalidInput: inputs are given in two ways or in none, there is not just one embedding and no path, labels
-            cannot be used, or there is one and `outputs` does not say what it is.
+        InvalidInput: inputs are given in two ways or in none, there is not just one embedding and
+            no path, labels cannot be used, or there is one and `outputs` does not say what it is.
     """
 
     family = "custom"
@@ -168,7 +173,8 @@ class CustomModel:
             self._checked = True
         # Nothing of this is kept: what one example is told must not depend on those before it.
         if not all(self._embedding_says_all(encoded, number) for number in range(len(self._texts))):
-            # Its scores depend on these numbers, so it is never put in a batch with another question.
+            # Its scores depend on these numbers, so it is never put in a batch with another
+            # question.
             refusals = {"gradients": READS_NUMBERS}
             encoded = replace(encoded, state=READS_NUMBERS, refusals=refusals)
         if self.unchecked:
@@ -192,10 +198,11 @@ class CustomModel:
 
     @torch.no_grad()
     def _embedding_says_all(self, encoded: Encoded, number: int) -> bool:
-        """Whether changed words of a text give the same scores by their embeddings alone as by their token numbers.
+        """Whether changed words of a text give the same scores by their embeddings alone as by
+        their token numbers.
 
-        Tried with all words absent, with every second one absent, and with the words moved by one place. Special tokens
-        stay, since a network may find the end of the question by them.
+        Tried with all words absent, with every second one absent, and with the words moved by one
+        place. Special tokens stay, since a network may find the end of the question by them.
         """
         source = self._texts[number]
         text = encoded[source.feature.name].content
@@ -208,7 +215,8 @@ class CustomModel:
         return all(self._same_by_embedding(encoded, number, row) for row in rows)
 
     def _same_by_embedding(self, encoded: Encoded, number: int, ids: Tensor) -> bool:
-        """Whether token numbers (1, T) of a text give the same scores as their embeddings beside the text's own.
+        """Whether token numbers (1, T) of a text give the same scores as their embeddings beside
+        the text's own.
 
         They are tried one row at a time, since more may not fit into the memory.
 
@@ -234,7 +242,9 @@ class CustomModel:
         return torch.allclose(found, plain, rtol=0, atol=near, equal_nan=True)
 
     def _check(self, encoded: Encoded) -> None:
-        """The network's answer has one score per label, and its words pass through the embedding."""
+        """The network's answer has one score per label,
+        and its words pass through the embedding.
+        """
         given = self._given(encoded)
         # Any real number will do, to see the last step of the network.
         real = next((i for i, one in enumerate(given) if one.is_floating_point()), None)
@@ -246,11 +256,13 @@ class CustomModel:
             scores = self.plain_scores(encoded) if real is None else in_graph(once, given[real])
         if scores.ndim != 2 or len(scores) != 1:
             raise InvalidInput(
-                f"model {self.name!r} gives {tuple(scores.shape)}, not scores (B, K); give call= that returns them"
+                f"model {self.name!r} gives {tuple(scores.shape)}, not scores (B, K); give call= "
+                "that returns them"
             )
         if scores.shape[1] != len(self.labels):
             raise InvalidInput(
-                f"model {self.name!r} has {scores.shape[1]} scores and {len(self.labels)} labels were given"
+                f"model {self.name!r} has {scores.shape[1]} scores and {len(self.labels)} labels "
+                "were given"
             )
         texts = [self._sources.index(one) for one in self._texts]
         self._embeddings.measure(self._network, given, texts, self.at_once or 1)
@@ -267,14 +279,18 @@ class CustomModel:
             self.capabilities = without_gradients(self.capabilities)
 
     def _by_words(self, encoded: Encoded) -> Tensor:
-        """The scores of an example without real numbers, in the graph of its embeddings if there is one."""
+        """The scores of an example without real numbers,
+        in the graph of its embeddings if there is one.
+        """
         given = self._given(encoded)
         first, *others = (one.leaf(encoded[one.feature.name].content) for one in self._texts)
         result: Tensor = in_graph(lambda words: self._network(*given, words, *others), first)
         return result
 
     def _raw(self, *given: Tensor) -> Any:
-        """What the network gives, with word embeddings (B, T, D) of each text in place of its own if they are given."""
+        """What the network gives, with word embeddings (B, T,
+        D) of each text in place of its own if they are given.
+        """
         count = len(self._sources)
         tensors, embedded = given[:count], given[count:]
         with self._embeddings.replaced(embedded) if embedded else nullcontext():
@@ -317,8 +333,8 @@ class CustomModel:
     def _tensor_of(self, encoded: Encoded, source: Source, leaf: Tensor) -> Tensor:
         """(B, …) what the network is called with for a leaf (B, …).
 
-        Of word embeddings that is the text's own token numbers, or those of absent words where they matter and the
-        embeddings say so.
+        Of word embeddings that is the text's own token numbers, or those of absent words where they
+        matter and the embeddings say so.
         """
         if not isinstance(source, TextSource):
             return leaf
@@ -334,7 +350,8 @@ class CustomModel:
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         if layer is None:
             raise Unsupported(
-                f"model {self.name!r} does not say which of {length} states are words and which are patches"
+                f"model {self.name!r} does not say which of {length} states are words and which "
+                "are patches"
             )
         return sequence_positions(self, encoded, length, layer)
 
@@ -379,5 +396,6 @@ def _refuse_short_form(given: Mapping[str, Any]) -> None:
     named = next((name for name, value in given.items() if value is not None), None)
     if named is not None:
         raise InvalidInput(
-            f"inputs= says what the network takes, so {named}= has no place beside it; give it to vx.Image or vx.Text"
+            f"inputs= says what the network takes, so {named}= has no place beside it; give it to "
+            "vx.Image or vx.Text"
         )

@@ -23,8 +23,8 @@ def find_embedding(module: nn.Module, path: str | None, name: str) -> nn.Module:
     found = [path for path, part in module.named_modules() if isinstance(part, nn.Embedding)]
     if path is None and len(found) != 1:
         raise InvalidInput(
-            f"model {name!r} has {len(found)} embedding layers ({', '.join(found) or 'none'}); name that of "
-            "its words with embedding="
+            f"model {name!r} has {len(found)} embedding layers ({', '.join(found) or 'none'}); "
+            "name that of its words with embedding="
         )
     try:
         result: nn.Module = module.get_submodule(path if path is not None else found[0])
@@ -65,7 +65,9 @@ class Embeddings:
 
     @contextmanager
     def replaced(self, words: Sequence[Tensor]) -> Iterator[None]:
-        """The layers give these embeddings (B, T, D) of each text inside, whatever they are asked for."""
+        """The layers give these embeddings (B, T, D) of each text inside,
+        whatever they are asked for.
+        """
         with ExitStack() as stack:
             for layer, texts in self._texts.items():
                 stack.enter_context(words_replaced(layer, *(words[number] for number in texts)))
@@ -99,8 +101,8 @@ class Embeddings:
     def _of_shapes(self, shapes: Sequence[tuple[int, ...]], count: int) -> str:
         asked = "the question" if count == 1 else f"each of its {count} texts"
         return (
-            f"the embedding of model {self._name!r} gave {list(shapes)}, not one (B, T, D) for {asked}; name the "
-            "right one with embedding="
+            f"the embedding of model {self._name!r} gave {list(shapes)}, not one (B, T, D) for "
+            f"{asked}; name the right one with embedding="
         )
 
     def _in_order(
@@ -111,7 +113,9 @@ class Embeddings:
         layer: nn.Module,
         before: Sequence[_LayerCall],
     ) -> list[int]:
-        """The numbers of a layer's texts in the order of its calls, each found by changing that text alone."""
+        """The numbers of a layer's texts in the order of its calls,
+        each found by changing that text alone.
+        """
         owner: dict[int, int] = {}
         for number in self._texts[layer]:
             place = places[number]
@@ -125,8 +129,9 @@ class Embeddings:
             moved = _moved(before, after)
             if len(moved) != 1 or moved[0] in owner:
                 raise Unsupported(
-                    f"model {self._name!r} calls one embedding for several texts, and which call is for which text "
-                    "cannot be seen by changing them; give each text a layer of its own with embedding="
+                    f"model {self._name!r} calls one embedding for several texts, and which call "
+                    "is for which text cannot be seen by changing them; give each text a layer of "
+                    "its own with embedding="
                 )
             owner[moved[0]] = number
         return [owner[turn] for turn in sorted(owner)]
@@ -155,7 +160,9 @@ class Embeddings:
 
 
 def _moved(before: Sequence[_LayerCall], after: Sequence[_LayerCall]) -> list[int]:
-    """The numbers of the calls that are asked for other token numbers; () where there are more or fewer calls."""
+    """The numbers of the calls that are asked for other token numbers;
+    () where there are more or fewer calls.
+    """
     if len(before) != len(after):
         return []
     pairs = enumerate(zip(before, after, strict=True))

@@ -112,8 +112,8 @@ class Encoded:
         if len(found) != 1:
             names = ", ".join(one.name for one in self.inputs)
             raise InvalidInput(
-                f"the example has {len(found)} inputs that are a {content.__name__.lower()}, not one; its inputs "
-                f"are {names}"
+                f"the example has {len(found)} inputs that are a {content.__name__.lower()}, not "
+                f"one; its inputs are {names}"
             )
         return found[0]
 

@@ -39,13 +39,15 @@ class Family:
 
     Attributes:
         about: what they are, for people.
-        architectures: transformers' classes, by name or by the name's end after "*"; () if it serves no checkpoints.
+        architectures: transformers' classes, by name or by the name's end after "*"; () if it
+            serves no checkpoints.
         home: the adapter's class, as module:name within `models`.
         make: makes the model of that class, a module, its processor and the options.
-        auto: the class in transformers whose `from_pretrained` gives the module; `None` for the architecture itself.
+        auto: the class in transformers whose `from_pretrained` gives the module; `None` for the
+            architecture itself.
         processor: the class that gives the processor, likewise; `None` for none.
-        refuses: methods that its networks cannot carry whatever the adapter can do, and `note`, for people, what holds
-            for some of them only.
+        refuses: methods that its networks cannot carry whatever the adapter can do, and `note`, for
+            people, what holds for some of them only.
     """
 
     about: str
@@ -88,7 +90,8 @@ def refuse_outputs(options: Options) -> None:
     """Refuses `outputs=` of a model that knows what its scores are."""
     if options.outputs is not None:
         raise InvalidInput(
-            f"model {options.name!r} says itself what its scores are; leave outputs={options.outputs!r} out"
+            f"model {options.name!r} says itself what its scores are; leave "
+            f"outputs={options.outputs!r} out"
         )
 
 
@@ -134,7 +137,8 @@ def _classifier(adapter: Adapter, module: Any, processor: Any, options: Options)
     )
 
 
-# No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does not know.
+# No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does
+# not know.
 TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
 
 
@@ -175,14 +179,16 @@ FAMILIES = {
         note="with labels= it is a classifier",
     ),
     "generative": Family(
-        "LLaVA, LLaVA-OneVision, Qwen2-VL and 2.5, Idefics3, SmolVLM, PaliGemma and their like: write their answer",
+        "LLaVA, LLaVA-OneVision, Qwen2-VL and 2.5, Idefics3, SmolVLM, PaliGemma and their like: "
+        "write their answer",
         ("*ForConditionalGeneration",),
         "generative.adapter:GenerativeModel",
         _writing,
         auto="AutoModelForImageTextToText",
         refuses=TRANSFORMERS,
-        note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, attention and maps; "
-        "where only some layers of the decoder attend (Qwen3.5), attention, rollout and relevance read and name those",
+        note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, "
+        "attention and maps; where only some layers of the decoder attend (Qwen3.5), "
+        "attention, rollout and relevance read and name those",
     ),
     "classifier": Family(
         "image classifiers of torchvision, timm and transformers, or any nn.Module",
@@ -190,25 +196,29 @@ FAMILIES = {
         "classifier:ClassifierModel",
         _classifier,
         refuses=("interactions",),
-        note="ViT and DeiT also have attention; guided rules need ReLUs, deep_lift a network without attention",
+        note="ViT and DeiT also have attention; guided rules need ReLUs, deep_lift a network "
+        "without attention",
         auto="AutoModelForImageClassification",
         processor="AutoImageProcessor",
     ),
     "text classifier": Family(
-        "text classifiers of transformers: BERT, RoBERTa, DistilBERT, DeBERTa, GPT-2 and their like",
+        "text classifiers of transformers: BERT, RoBERTa, DistilBERT, DeBERTa, GPT-2 and their "
+        "like",
         ("*ForSequenceClassification",),
         "text_classifier:TextClassifierModel",
         _text_classifier,
         auto="AutoModelForSequenceClassification",
         processor="AutoTokenizer",
         refuses=(*TRANSFORMERS, "interactions"),
-        note="attention, rollout and relevance read networks of one stream that answer from one token, as BERT does",
+        note="attention, rollout and relevance read networks of one stream that answer from one "
+        "token, as BERT does",
     ),
     "custom": Family(
         "your own network over pictures, texts and tables: vqa_explain.CustomModel",
         (),
         "custom:CustomModel",
         lambda adapter, module, *_: module,
-        note="guided rules need ReLUs, deep_lift a network without attention, and methods over pixels a picture",
+        note="guided rules need ReLUs, deep_lift a network without attention, and methods over "
+        "pixels a picture",
     ),
 }

@@ -14,7 +14,8 @@ class Image:
     """A picture, which the network takes as pixels (B, C, H, W).
 
     Attributes:
-        transform: how a picture becomes pixels: a torchvision transform, weights' preset, or transformers processor.
+        transform: how a picture becomes pixels: a torchvision transform, weights' preset, or
+            transformers processor.
     """
 
     transform: Any
@@ -25,14 +26,16 @@ class Text:
     """A text, which the network takes as token numbers (B, T).
 
     Attributes:
-        vocabulary: how a text becomes numbers: {word: number} for lower-case words, "<unk>" for others and "<pad>" for
-            absent ones; a transformers tokenizer; or a function of the text that gives (piece, number) pairs, or
-            numbers alone if `words` says the pieces.
-        words: a function that splits a text into its pieces, such as `str.split` or `jieba.lcut`; by default
-            Unicode's rules: see `features.words`.
-        absent: the number that stands for an absent word (default: "<pad>", the tokenizer's mask or pad, or 0).
-        embedding: path of the text's word embedding in the network (default: its one `nn.Embedding`). Several texts
-            may share one, which the network then calls once for each text.
+        vocabulary: how a text becomes numbers: {word: number} for lower-case words, "<unk>" for
+            others and "<pad>" for absent ones; a transformers tokenizer; or a function of the text
+            that gives (piece, number) pairs, or numbers alone if `words` says the pieces.
+        words: a function that splits a text into its pieces, such as `str.split` or `jieba.lcut`;
+            by default Unicode's rules: see `features.words`.
+        absent: the number that stands for an absent word (default: "<pad>", the tokenizer's mask or
+            pad, or 0).
+        embedding: path of the text's word embedding in the network (default: its one
+            `nn.Embedding`). Several texts may share one, which the network then calls once for each
+            text.
 
     Raises:
         InvalidInput: `vocabulary` is none of these.
@@ -51,23 +54,26 @@ class Text:
 class Table:
     """A row of a table, which the network takes as numbers (B, C), one for each column.
 
-    A row is a mapping {column: value} or a pandas Series. Numbers, and True and False as 1 and 0, go in as they are;
-    a category is its place in its column's list.
+    A row is a mapping {column: value} or a pandas Series. Numbers, and True and False as 1 and 0,
+    go in as they are; a category is its place in its column's list.
 
-    An absent column takes a fill: its "baseline"; the "mean" of the background set (of a column with categories, the
-    most frequent); or what one row of the background set holds ("background"). That row is drawn once for each seed
-    and shared by all absent columns and all coalitions, as the fill "noise" of pictures is: the same call gives the
-    same bits. Explanations with several seeds show how much depends on the row. The first of these that is given is
-    the fill unless asked otherwise.
+    An absent column takes a fill: its "baseline"; the "mean" of the background set (of a column
+    with categories, the most frequent); or what one row of the background set holds ("background").
+    That row is drawn once for each seed and shared by all absent columns and all coalitions, as the
+    fill "noise" of pictures is: the same call gives the same bits. Explanations with several seeds
+    show how much depends on the row. The first of these that is given is the fill unless asked
+    otherwise.
 
     Attributes:
         columns: their names, in the network's order.
         baseline: what absent columns hold: one number for all, or {column: value}.
-        background: a background set: a list of rows, or a pandas DataFrame, whose other columns are left out.
+        background: a background set: a list of rows, or a pandas DataFrame, whose other columns are
+            left out.
         categories: {column: its values, in the order of their numbers}.
 
     Raises:
-        InvalidInput: a column is named twice, holds what it cannot, or nothing says what absent columns hold.
+        InvalidInput: a column is named twice, holds what it cannot, or nothing says what absent
+            columns hold.
     """
 
     columns: Sequence[str]
@@ -79,8 +85,8 @@ class Table:
         columns = read_columns(self.columns, self.categories)
         if self.baseline is None and self.background is None:
             raise InvalidInput(
-                "nothing says what an absent column holds; give Table(…, baseline=) a number or {column: value}, or "
-                "background= a set of rows"
+                "nothing says what an absent column holds; give Table(…, baseline=) a number or "
+                "{column: value}, or background= a set of rows"
             )
         if self.baseline is not None:
             read_baseline(self.baseline, columns)

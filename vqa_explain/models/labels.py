@@ -15,7 +15,8 @@ def read_labels(labels: Any) -> tuple[str, ...]:
     """Labels as texts, in the order of the model's scores.
 
     Args:
-        labels: texts or numbers, in a list, tuple, array or series; or a mapping of label numbers 0 … K − 1 to them.
+        labels: texts or numbers, in a list, tuple, array or series; or a mapping of label numbers 0
+            … K − 1 to them.
 
     Raises:
         InvalidInput: there are none, they have no order, or one of them is no name.
@@ -35,7 +36,9 @@ def read_labels(labels: Any) -> tuple[str, ...]:
 
 
 def _in_order(labels: Mapping[Any, Any]) -> list[Any]:
-    """The names of a mapping {0: name, 1: name, …}, whose numbers may be texts, as JSON has them."""
+    """The names of a mapping {0: name, 1: name, …}, whose numbers may be texts,
+    as JSON has them.
+    """
     try:
         by_number = {_number(key): label for key, label in labels.items()}
     except ValueError as error:

@@ -85,36 +85,42 @@ def load(
     """Loads a model that can be explained.
 
     Args:
-        model: "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub id or folder with safetensors
-            weights, a transformers model, or any `nn.Module` image classifier. What `torch.compile`, `DataParallel`
-            or PEFT's LoRA wrapped is taken out, with the same weights and active adapters.
+        model: "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub id or
+            folder with safetensors weights, a transformers model, or any `nn.Module` image
+            classifier. What `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is taken out,
+            with the same weights and active adapters.
         processor: the processor of a transformers model given as an object.
-        transform: how a picture becomes a classifier's input: torchvision transforms, a weights' preset or the weights
-            themselves (which bring their labels), or a transformers image processor. A timm model brings its own.
-        labels: a classifier's class names, in the order of its outputs, or {0: name, 1: name, …}; taken from its
-            configuration where it has one. Of CLIP and SigLIP, the texts to choose among; without them, the question
-            is a text that fits the picture or not.
-        outputs: what a classifier's outputs are: "softmax", logits of classes that exclude each other; "sigmoid", of
-            each class by itself; or "real", numbers without probabilities, as in regression. By default what the
-            configuration's `problem_type` says; else softmax, and a network with one output must say it.
-        call: calls a classifier where `module(pixels)` will not do, and returns its scores (B, K): for example
-            `lambda module, pixels: module(pixels, scale)["age"]`.
+        transform: how a picture becomes a classifier's input: torchvision transforms, a weights'
+            preset or the weights themselves (which bring their labels), or a transformers image
+            processor. A timm model brings its own.
+        labels: a classifier's class names, in the order of its outputs, or {0: name, 1: name, …};
+            taken from its configuration where it has one. Of CLIP and SigLIP, the texts to choose
+            among; without them, the question is a text that fits the picture or not.
+        outputs: what a classifier's outputs are: "softmax", logits of classes that exclude each
+            other; "sigmoid", of each class by itself; or "real", numbers without probabilities, as
+            in regression. By default what the configuration's `problem_type` says; else softmax,
+            and a network with one output must say it.
+        call: calls a classifier where `module(pixels)` will not do, and returns its scores (B, K):
+            for example `lambda module, pixels: module(pixels, scale)["age"]`.
         boxes: LXMERT's detector: see `models.lxmert`.
-        beams: how many answers a model that writes them gives by itself, by beam search; 1 is greedy.
-        lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or "mean".
+        beams: how many answers a model that writes them gives by itself, by beam search; 1 is
+            greedy.
+        lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or
+            "mean".
         device: such as "cpu" or "cuda"; by default the fastest there is.
         dtype: the number type of a checkpoint's weights, such as "bfloat16".
         device_map: as transformers takes it, to spread a checkpoint over devices.
         trust_remote_code: whether a checkpoint's own code may run.
-        allow_missing: weights that a checkpoint may lack, as prefixes of their names such as ["classifier"], or `True`
-            for any: they are drawn at random, for a head that is still to be trained. Otherwise such a checkpoint is
-            refused.
-        check: whether to try at once, on tiny pictures, what explanations rely on: see `models.checking`. It takes
-            three forward passes, once for a checkpoint; the result is kept in the user's cache folder.
+        allow_missing: weights that a checkpoint may lack, as prefixes of their names such as
+            ["classifier"], or `True` for any: they are drawn at random, for a head that is still to
+            be trained. Otherwise such a checkpoint is refused.
+        check: whether to try at once, on tiny pictures, what explanations rely on: see
+            `models.checking`. It takes three forward passes, once for a checkpoint; the result is
+            kept in the user's cache folder.
 
     Raises:
-        InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are not there, or
-            something is missing.
+        InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are
+            not there, or something is missing.
     """
     from vqa_explain.models.candidates import LENGTHS
 
@@ -178,7 +184,8 @@ def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bo
 
 
 def _registered(name: str, options: Options) -> Model:
-    """What a function given to `register_model` makes, checked if it is an adapter of the user's own.
+    """What a function given to `register_model` makes, checked if it is an adapter of the user's
+    own.
 
     Adapters of this package are checked, or not, where the function makes them.
 
@@ -189,8 +196,9 @@ def _registered(name: str, options: Options) -> Model:
     model = make(options.device)
     if not hasattr(model, "capabilities") or not hasattr(model, "module"):
         raise InvalidInput(
-            f"the function registered as {name!r} returns {type(model).__name__}, not a model; return a "
-            "vqa_explain.CustomModel, what vqa_explain.load returns, or an adapter of your own"
+            f"the function registered as {name!r} returns {type(model).__name__}, not a model; "
+            "return a vqa_explain.CustomModel, what vqa_explain.load returns, or an adapter of "
+            "your own"
         )
     ours = {family.module for family in FAMILIES.values()}
     if any(kind.__module__ in ours for kind in type(model).__mro__):
@@ -233,8 +241,10 @@ def _from_pretrained(
 
 
 def _align(module: Any) -> None:
-    """Gives the weights memory of their own. Mapped from a file they begin anywhere, and the processor's kernels round
-    differently there, so that a copy of the model in another process would not give the same bits."""
+    """Gives the weights memory of their own. Mapped from a file they begin anywhere, and the
+    processor's kernels round differently there, so that a copy of the model in another process
+    would not give the same bits.
+    """
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.device.type == "cpu" and tensor.data_ptr() % 64:
             tensor.data = tensor.data.clone()
@@ -273,8 +283,8 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
             )
         except (OSError, ValueError) as error:
             raise InvalidInput(
-                f"model {options.name!r} has no processor beside its weights ({_reason(error)}); save it there with "
-                "save_pretrained, or give processor="
+                f"model {options.name!r} has no processor beside its weights ({_reason(error)}); "
+                "save it there with save_pretrained, or give processor="
             ) from error
         _check_vocabulary(processor, options.name)
     kept = Path(source) if options.processor is None else None
@@ -287,13 +297,14 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
 def initialize_missing(module: Any, missing: Iterable[str]) -> None:
     """Gives weights that the checkpoint lacks the numbers of a new network, the same each time.
 
-    transformers draws some of them itself, and leaves others as they lay in memory: those that a network
-    sets in its constructor, such as CLIP's scale. So a second whole network, of the same number type, is held in memory
-    for a moment.
+    transformers draws some of them itself, and leaves others as they lay in memory: those that a
+    network sets in its constructor, such as CLIP's scale. So a second whole network, of the same
+    number type, is held in memory for a moment.
 
     Args:
         module: the network, of transformers.
-        missing: names of weights. One that is not in the `state_dict` keeps what transformers gave it.
+        missing: names of weights. One that is not in the `state_dict` keeps what transformers gave
+            it.
     """
     import torch
 
@@ -318,7 +329,8 @@ def _tried(model: Model, processor: Any, options: Options, source: Path | None =
 def _check_complete(missing: Iterable[str], module: Any, options: Options) -> None:
     """Refuses a checkpoint that lacks weights, except those that the user allows to be random.
 
-    transformers leaves out of `missing` what is tied to weights that are there, and what is computed.
+    transformers leaves out of `missing` what is tied to weights that are there, and what is
+    computed.
 
     Args:
         missing: their names.
@@ -342,8 +354,9 @@ def _check_complete(missing: Iterable[str], module: Any, options: Options) -> No
     else:
         purpose = "for a head that is still to be trained"
     raise InvalidInput(
-        f"model {options.name!r} lacks weights, which would be random: {', '.join(lacking[:8])}{more}; fetch or "
-        f"save it again, or give allow_missing={given!r} {purpose}"
+        f"model {options.name!r} lacks weights, which would be random: "
+        f"{', '.join(lacking[:8])}{more}; fetch or save it again, or give allow_missing={given!r} "
+        f"{purpose}"
     )
 
 
@@ -353,7 +366,8 @@ def _within(key: str, prefix: str) -> bool:
 
 
 def _lacking_parts(lacking: Sequence[str], there: Iterable[str]) -> list[str]:
-    """Names that cover the lacking weights and none that is there: whole modules, and single weights of others.
+    """Names that cover the lacking weights and none that is there: whole modules, and single
+    weights of others.
 
     >>> _lacking_parts(["body.bias", "head.0.weight", "head.2.weight"], ["body.weight"])
     ['body.bias', 'head']
@@ -368,14 +382,16 @@ def _lacking_parts(lacking: Sequence[str], there: Iterable[str]) -> list[str]:
 
 
 def _check_vocabulary(processor: Any, name: str) -> None:
-    """Refuses the empty tokenizer that transformers makes where a checkpoint's files are missing."""
+    """Refuses the empty tokenizer that transformers makes where a checkpoint's files are
+    missing.
+    """
     tokenizer = getattr(processor, "tokenizer", processor)
     if hasattr(tokenizer, "all_special_ids") and len(tokenizer) <= len(
         set(tokenizer.all_special_ids)
     ):
         raise InvalidInput(
-            f"the tokenizer of model {name!r} knows no word: its files are missing beside the weights; save it there "
-            "with save_pretrained, or give processor="
+            f"the tokenizer of model {name!r} knows no word: its files are missing beside the "
+            "weights; save it there with save_pretrained, or give processor="
         )
 
 
@@ -386,8 +402,8 @@ def _family(architecture: str, name: str) -> Family:
     known = ", ".join(FAMILIES)
     raise InvalidInput(
         f"model {name!r} is a {architecture}, which no adapter knows. Known are: {known} (see "
-        "`vqa-explain models`). For a network of your own use vqa_explain.CustomModel, or for a classifier "
-        "pass the nn.Module with transform= and labels="
+        "`vqa-explain models`). For a network of your own use vqa_explain.CustomModel, or for a "
+        "classifier pass the nn.Module with transform= and labels="
     )
 
 
@@ -401,8 +417,8 @@ def _check_weights(source: Path, name: str) -> None:
     )
     if pickled:
         raise InvalidInput(
-            f"model {name!r} has its weights in {pickled!r}, a pickle, which may run any code when it is read; save "
-            "them with save_pretrained, which writes safetensors"
+            f"model {name!r} has its weights in {pickled!r}, a pickle, which may run any code when "
+            "it is read; save them with save_pretrained, which writes safetensors"
         )
 
 
@@ -448,6 +464,7 @@ def _wrap(module: Any, options: Options) -> Model:
         transform = timm_transform(module)
     if transform is None:
         raise InvalidInput(
-            f"how does a picture become the input of {options.name}? Give transform=, for example weights.transforms()"
+            f"how does a picture become the input of {options.name}? Give transform=, for example "
+            "weights.transforms()"
         )
     return _tried(family.wrap(module, transform, options), transform, options)

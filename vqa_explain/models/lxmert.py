@@ -1,7 +1,7 @@
 """LXMERT for question answering: it sees features of a detector's boxes, which are the regions.
 
-The frame is the list of boxes, R × 1: the image leaf is (1, F, R, 1), so that sums over its channels are one value
-per box, and `BoxGeometry` carries them to the picture.
+The frame is the list of boxes, R × 1: the image leaf is (1, F, R, 1), so that sums over its
+channels are one value per box, and `BoxGeometry` carries them to the picture.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -43,8 +43,8 @@ class LxmertModel:
 
     Args:
         tokenizer: its tokenizer.
-        detector: gives features (R, F) and boxes (R, 4) (left, top, right, bottom in pixels) of a picture (H, W, 3)
-            uint8; without one, each `Example` brings its `features` and `boxes`.
+        detector: gives features (R, F) and boxes (R, 4) (left, top, right, bottom in pixels) of a
+            picture (H, W, 3) uint8; without one, each `Example` brings its `features` and `boxes`.
         labels: the answers, in the order of its scores, if its configuration does not name them.
     """
 
@@ -99,8 +99,8 @@ class LxmertModel:
             found = self._detector(picture)
         else:
             raise InvalidInput(
-                f"model {self.name!r} sees boxes, not pixels: load it with boxes= a detector, or give an Example with "
-                "features (R, F) and boxes (R, 4)"
+                f"model {self.name!r} sees boxes, not pixels: load it with boxes= a detector, or "
+                "give an Example with features (R, F) and boxes (R, 4)"
             )
         features, boxes = torch.as_tensor(np.asarray(found[0])), np.asarray(found[1], dtype=float)
         wide = self.module.config.visual_feat_dim
@@ -139,7 +139,9 @@ class LxmertModel:
         seen: Tensor | None,
         heard: Tensor | None,
     ) -> Tensor:
-        """Logits (B, K) of features (B, F, R, 1), embeddings (B, T, D), and which of them there are (B, R), (B, T)."""
+        """Logits (B, K) of features (B, F, R, 1), embeddings (B, T, D),
+        and which of them there are (B, R), (B, T).
+        """
         batch = len(words)
         assert isinstance(encoded.geometry, BoxGeometry)
         places = torch.from_numpy(encoded.geometry.shares).to(image).expand(batch, -1, -1)
@@ -183,7 +185,9 @@ class LxmertModel:
 
     @contextmanager
     def _watched(self) -> Iterator[dict[Any, list[Tensor]]]:
-        """Attention probabilities (1, heads, N, M) of every attention module, in the order of its calls."""
+        """Attention probabilities (1, heads, N, M) of every attention module,
+        in the order of its calls.
+        """
         caught: dict[Any, list[Tensor]] = {}
 
         def watch(module: Any) -> Callable[..., Any]:
@@ -224,7 +228,8 @@ class LxmertModel:
         image, seen = encoded.pixels.expand(len(boxes), -1, -1, -1), None
         if fills["image"] == "drop":
             seen = boxes.float()
-            # With no box left, attention has nowhere to go and falls on all of them evenly: they must show nothing.
+            # With no box left, attention has nowhere to go and falls on all of them evenly: they
+            # must show nothing.
             image = image * seen[:, None, :, None]
         else:
             blank = BLANKS[fills["image"]](encoded.pixels, seed)

@@ -37,10 +37,12 @@ def first_tensor(output: Any) -> Any:
 
 
 def _kept(output: Any) -> tuple[Tensor, Any]:
-    """The first tensor of an output, as a node of its own in the graph, and what goes on in place of the output.
+    """The first tensor of an output, as a node of its own in the graph, and what goes on in place
+    of the output.
 
-    A layer may hand on a tensor that others use too. Their use is not the layer's, so the gradient of
-    this node leaves it out. And what goes on may be changed in place, without a change of what is kept.
+    A layer may hand on a tensor that others use too. Their use is not the layer's, so the gradient
+    of this node leaves it out. And what goes on may be changed in place, without a change of what
+    is kept.
     """
     kept = first_tensor(output).clone()
     copied = kept.clone()
@@ -49,7 +51,8 @@ def _kept(output: Any) -> tuple[Tensor, Any]:
 
 @contextmanager
 def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
-    """A list that receives the layer's output (the first, if it gives a tuple) at each forward pass.
+    """A list that receives the layer's output (the first, if it gives a tuple) at each forward
+    pass.
 
     The network goes on with a copy, so that an operation in place behind the layer leaves it alone.
     """
@@ -77,7 +80,8 @@ def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
 
 
 def next_layer_of_shape(model: Model, encoded: Encoded, path: str) -> str:
-    """Path of the next layer that makes other states of the same shape from those of `path`; "" if none does.
+    """Path of the next layer that makes other states of the same shape from those of `path`; "" if
+    none does.
 
     The best answer's score depends on its states.
     """
@@ -87,7 +91,8 @@ def next_layer_of_shape(model: Model, encoded: Encoded, path: str) -> str:
     def note(name: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             given = first_tensor(output)
-            # A layer that holds the other gives the same states once more, or those of its last layer.
+            # A layer that holds the other gives the same states once more, or those of its last
+            # layer.
             if not isinstance(given, Tensor) or path.startswith(f"{name}."):
                 return output
             if name == path:
@@ -119,7 +124,9 @@ def _leads_back(start: Any, goal: Any) -> bool:
 
 
 def _nodes_behind(start: Any, closed: Any) -> Iterator[Any]:
-    """Every node of the backward pass that is reached from one, by ways that avoid the closed one."""
+    """Every node of the backward pass that is reached from one,
+    by ways that avoid the closed one.
+    """
     seen, waiting = {closed, None}, [start]
     while waiting:
         node = waiting.pop()
@@ -142,7 +149,8 @@ def layer_states(model: Model, encoded: Encoded, path: str) -> States:
         }
         with captured(model.module, path) as caught:
             model.scores(encoded, leaves)
-        # A network that takes few pictures at once ran several times, perhaps with more rows than were asked for.
+        # A network that takes few pictures at once ran several times, perhaps with more rows than
+        # were asked for.
         found: Tensor = caught[0] if len(caught[0]) >= len(pixels) else torch.cat(caught)
         return found[: len(pixels)]
 
@@ -224,7 +232,8 @@ def _sequence(
 
 def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
     """What was measured of the network for frames of this size, once."""
-    # A user's adapter may have no hash, as dataclasses that compare have none: it is measured each time.
+    # A user's adapter may have no hash, as dataclasses that compare have none: it is measured each
+    # time.
     known = _measured.setdefault(model, {}) if isinstance(model, Hashable) else {}
     key = (*key, *encoded.pixels.shape)
     if key in known:
@@ -236,7 +245,9 @@ def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callabl
 
 
 def _grids(model: Model, encoded: Encoded) -> list[Grid]:
-    """The sizes of the maps that convolutions give, and of those maps merged 2 × 2 again and again."""
+    """The sizes of the maps that convolutions give,
+    and of those maps merged 2 × 2 again and again.
+    """
     found: list[Grid] = []
 
     def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -253,12 +264,13 @@ def _grids(model: Model, encoded: Encoded) -> list[Grid]:
 
 
 def last_map(model: Model, encoded: Encoded) -> str:
-    """Path of the last layer with maps, or a block's sequence of patches, that the answer reads all over.
+    """Path of the last layer with maps, or a block's sequence of patches, that the answer reads all
+    over.
 
-    The last block of a vision transformer that reads its answer from one token does not count, since
-    no other token of it matters. The block before it does. Nor does a layer inside a block, such as an
-    attention's queries, since the block's input reaches the answer past it. It is taken only if every
-    other layer is passed by too, as in a network of several branches.
+    The last block of a vision transformer that reads its answer from one token does not count,
+    since no other token of it matters. The block before it does. Nor does a layer inside a block,
+    such as an attention's queries, since the block's input reaches the answer past it. It is taken
+    only if every other layer is passed by too, as in a network of several branches.
 
     Raises:
         Unsupported: there is none.
@@ -307,8 +319,8 @@ def last_map(model: Model, encoded: Encoded) -> str:
     if branch:
         return branch
     raise Unsupported(
-        f"model {model.name!r} has no layer with maps (B, C, h, w), which class activation maps need; "
-        "use another method, such as integrated_gradients or occlusion"
+        f"model {model.name!r} has no layer with maps (B, C, h, w), which class activation maps "
+        "need; use another method, such as integrated_gradients or occlusion"
     )
 
 
@@ -319,7 +331,9 @@ def _passed_by(layer: Tensor, score: Tensor, pixels: Tensor) -> bool:
 
 
 def _is_block(module: nn.Module, path: str) -> bool:
-    """Whether a layer is one of a list of layers, and has layers itself: no norm, and no part of a block."""
+    """Whether a layer is one of a list of layers, and has layers itself: no norm,
+    and no part of a block.
+    """
     home = module.get_submodule(path.rpartition(".")[0])
     listed = type(home) in (nn.Sequential, nn.ModuleList) or path.rpartition(".")[2].isdigit()
     return listed and any(True for _ in module.get_submodule(path).children())

@@ -23,8 +23,8 @@ NOUNS = {
 def matched(example: Example, features: Sequence[Feature], name: str) -> dict[str, Any]:
     """Input name → what the example gives for it, in the model's order.
 
-    Inputs go by name. The picture or question of an example in its short form goes to the model's only
-    picture or text, whatever that is called.
+    Inputs go by name. The picture or question of an example in its short form goes to the model's
+    only picture or text, whatever that is called.
 
     Args:
         example: the example.
@@ -80,7 +80,9 @@ def _noun_of(one: Given) -> str:
 
 
 def _is_of_kind(one: Given, feature: Feature, short: bool) -> bool:
-    """Whether the value suits the model's input; in the short form, a text stands for a picture's path or itself."""
+    """Whether the value suits the model's input; in the short form,
+    a text stands for a picture's path or itself.
+    """
     itself = short and feature.kind == TextFeature.kind and isinstance(one.value, str)
     return itself or feature.kind == one.kind
 
@@ -94,8 +96,8 @@ def _of_missing(missing: Feature, features: Sequence[Feature], name: str) -> str
     if len(features) == 1 or missing.name in ("image", "question"):
         return f"model {name!r} takes {_listed(features)}, and {missing.name!r} is missing; give {noun}"
     return (
-        f"model {name!r} takes {_listed(features)}, and {missing.name!r} is missing; give an Example.of with {noun} "
-        f"named {missing.name!r}"
+        f"model {name!r} takes {_listed(features)}, and {missing.name!r} is missing; give an "
+        f"Example.of with {noun} named {missing.name!r}"
     )
 
 

@@ -1,9 +1,10 @@
-"""Where the elements of a network's input lie in the picture, found by sending test pictures through.
+"""Where the elements of a network's input lie in the picture, found by sending test pictures
+through.
 
 A processor or transform is called, never read: pictures of waves go through it, and the phase with
-which a wave arrives at an element says which place of the picture the element shows (phase shifting,
-Zuo et al. 2018, doi:10.1016/j.optlaseng.2018.04.019, section 2). Each wave is taken less its
-negative, so that what a transform adds, or multiplies by, cancels. An element at which no wave
+which a wave arrives at an element says which place of the picture the element shows (phase
+shifting, Zuo et al. 2018, doi:10.1016/j.optlaseng.2018.04.019, section 2). Each wave is taken less
+its negative, so that what a transform adds, or multiplies by, cancels. An element at which no wave
 arrives is padding.
 """
 
@@ -26,8 +27,9 @@ from vqa_explain.features.regions import grid_regions
 # A picture (H, W, 3) uint8 → frames (1, C, H', W'), or whatever else shows it, such as tiles.
 Prepare = Callable[[np.ndarray], Sequence[Tensor]]
 
-# Number of waves across a side of the picture. The coarse one has less than one period, so each place
-# has its own phase. The fine one is six times as exact; the coarse one tells which period applies.
+# Number of waves across a side of the picture. The coarse one has less than one period, so each
+# place has its own phase. The fine one is six times as exact; the coarse one tells which period
+# applies.
 COARSE, FINE = 0.9, 6.0
 # Sides up to this many pixels need no fine wave: eight bits of brightness place an element in
 # them to 0.02 pixels.
@@ -40,7 +42,8 @@ AGREE, AGREE_ON_PICTURE = 0.98, 0.9
 # Brightness of the marks that are put into a picture.
 MARK = 64
 TRIES = 3  # calls that must all move a random state before a transform counts as random
-# The least share of a frame's variance over CELLS × CELLS cells that the picture must explain, unless
+# The least share of a frame's variance over CELLS × CELLS cells that the picture must explain,
+# unless
 # it is plain: no cells differ by more than PLAIN levels of brightness.
 EXPLAINED, CELLS, PLAIN = 0.45, 12, 32
 KEPT = 32  # picture sizes whose geometry is kept
@@ -91,8 +94,8 @@ class PictureReader:
         if [geometry.frame for geometry in known.geometries] != sizes:
             raise InvalidInput(
                 f"the transform of model {self._name!r} gives {sizes} for this image and "
-                f"{[geometry.frame for geometry in known.geometries]} for others of its size; make its "
-                "result depend on the size alone"
+                f"{[geometry.frame for geometry in known.geometries]} for others of its size; make "
+                "its result depend on the size alone"
             )
         for frame, geometry in zip(frames, known.geometries, strict=True):
             if _explained(picture, frame, geometry) < EXPLAINED:
@@ -102,9 +105,9 @@ class PictureReader:
 
     def _moved(self) -> InvalidInput:
         return InvalidInput(
-            f"the transform of model {self._name!r} moves the pixels of this image otherwise than those "
-            "of test pictures of its size, so values have no place in it; use a transform whose crop "
-            "depends on the size alone"
+            f"the transform of model {self._name!r} moves the pixels of this image otherwise than "
+            "those of test pictures of its size, so values have no place in it; use a transform "
+            "whose crop depends on the size alone"
         )
 
     def _check_on(self, picture: np.ndarray, frames: Sequence[Tensor], known: "_Measured") -> None:
@@ -169,14 +172,14 @@ def _refuse_random(prepare: Prepare, picture: np.ndarray, name: str) -> None:
     """
     if all(_draws(prepare, picture) for _ in range(TRIES)):
         raise InvalidInput(
-            f"the transform of model {name!r} has a random step: it draws random numbers, so the same image may "
-            "give another input each time; use the transform of evaluation"
+            f"the transform of model {name!r} has a random step: it draws random numbers, so the "
+            "same image may give another input each time; use the transform of evaluation"
         )
     first, second = prepare(picture), prepare(picture)
     if not all(equal_tensors(one, other) for one, other in zip(first, second, strict=True)):
         raise InvalidInput(
-            f"the transform of model {name!r} gives another input each time for the same image; use "
-            "one without random steps"
+            f"the transform of model {name!r} gives another input each time for the same image; "
+            "use one without random steps"
         )
 
 
@@ -216,7 +219,8 @@ def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometr
         strongest = float(strength.max(initial=0.0))
         if not np.isfinite(strength).all() or strongest <= 0:
             raise InvalidInput(
-                f"the transform of model {name!r} gives the same for every image, or no finite numbers"
+                f"the transform of model {name!r} gives the same for every image, or no finite "
+                "numbers"
             )
         inside = strength >= WEAKEST * strongest
         found.append(_geometry(size, (places[0], places[1]), inside))
@@ -258,7 +262,9 @@ def _along(
 
 
 def _wave(prepare: Prepare, size: tuple[int, int], side: int, cycles: float) -> list[np.ndarray]:
-    """Of each frame (H', W') complex: strength and phase with which a wave along one side arrives."""
+    """Of each frame (H', W') complex: strength and phase with which a wave along one side
+    arrives.
+    """
     angles = 2 * np.pi * cycles * (np.arange(size[side]) + 0.5) / size[side]
     across = (slice(None), None) if side == 0 else (None, slice(None))
     real, imaginary = (
@@ -274,8 +280,8 @@ def _difference(prepare: Prepare, gray: np.ndarray) -> list[np.ndarray]:
     light, dark = prepare(picture), prepare(255 - picture)
     if [frame.shape for frame in light] != [frame.shape for frame in dark]:
         raise InvalidInput(
-            "the transform gives frames whose number or size depends on what the image shows; make them "
-            "depend on its size alone"
+            "the transform gives frames whose number or size depends on what the image shows; make "
+            "them depend on its size alone"
         )
     return [_gray(one) - _gray(other) for one, other in zip(light, dark, strict=True)]
 
@@ -337,7 +343,9 @@ def _continued(centers: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def _resized(size: int, centers: np.ndarray, inside: np.ndarray) -> Axis | None:
-    """The resizing and crop, in whole pixels, that places these centers (F,); `None` if none does."""
+    """The resizing and crop, in whole pixels, that places these centers (F,);
+    `None` if none does.
+    """
     length, numbers = len(centers), np.flatnonzero(inside)
     found = centers[inside]
     candidates = [(length, 0), (len(found), -int(numbers[0]))]
@@ -381,9 +389,9 @@ def _verify(
         agreeing = float(((sign * arrived > 0) == there)[clear].mean())
         if agreeing < AGREE:
             raise InvalidInput(
-                f"the transform of model {name!r} moves pixels in a way that cannot be followed: of a "
-                f"test picture of {size[1]} × {size[0]}, {1 - agreeing:.0%} arrives elsewhere than "
-                "measured; use another transform, such as Resize and CenterCrop"
+                f"the transform of model {name!r} moves pixels in a way that cannot be followed: "
+                f"of a test picture of {size[1]} × {size[0]}, {1 - agreeing:.0%} arrives elsewhere "
+                "than measured; use another transform, such as Resize and CenterCrop"
             )
 
 
@@ -392,7 +400,8 @@ class Blocks:
     """Random blocks of a picture.
 
     Attributes:
-        rows, columns: (n + 1,) and (m + 1,), the pixels at which blocks begin, and the picture's ends.
+        rows, columns: (n + 1,) and (m + 1,), the pixels at which blocks begin, and the picture's
+            ends.
         drawn: (n, m) bool, the blocks.
     """
 
@@ -452,7 +461,9 @@ def _near(edges: np.ndarray, extent: float) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """What is known of one picture size: geometries, marks, and where these arrive in each frame."""
+    """What is known of one picture size: geometries, marks,
+    and where these arrive in each frame.
+    """
 
     geometries: tuple[Geometry, ...]
     marks: Blocks

@@ -1,4 +1,6 @@
-"""The network itself: its device, its layers, how wide they are, and freezing its weights for a while."""
+"""The network itself: its device, its layers, how wide they are,
+and freezing its weights for a while.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +22,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
 
 @dataclass
 class Footprint:
-    """Bytes of the outputs of a network's layers in one forward pass: of the widest, and of all together."""
+    """Bytes of the outputs of a network's layers in one forward pass: of the widest,
+    and of all together.
+    """
 
     widest: int = 1
     total: int = 1
@@ -55,7 +59,9 @@ def footprint(module: nn.Module) -> Iterator[Footprint]:
 
 @contextmanager
 def method_replaced(owner: object, name: str, instead: Callable[..., Any]) -> Iterator[None]:
-    """Inside, `owner` has another method of this name; afterwards it is as it was, whatever happens."""
+    """Inside, `owner` has another method of this name; afterwards it is as it was,
+    whatever happens.
+    """
     own = vars(owner)
     had, before = name in own, own.get(name)
     setattr(owner, name, instead)

@@ -1,4 +1,6 @@
-"""What a network's outputs are: logits of answers that exclude each other, of each by itself, or real numbers."""
+"""What a network's outputs are: logits of answers that exclude each other, of each by itself,
+or real numbers.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +20,8 @@ PROBLEM_TYPES = {
     "multi_label_classification": "sigmoid",
     "regression": "real",
 }
-# The last step of a network, by autograd's name for it, that has turned logits into probabilities already.
+# The last step of a network, by autograd's name for it, that has turned logits into probabilities
+# already.
 TURNS = {
     "SoftmaxBackward": "softmax",
     "SigmoidBackward": "sigmoid",
@@ -59,13 +62,15 @@ def kind_of_outputs(outputs: str | None, config: Any, count: int | None, name: s
     """The kind of a model's scores, one of `models.base.KINDS`.
 
     Args:
-        outputs: "softmax", "sigmoid" or "real", as the user said; `None` takes what the configuration says.
+        outputs: "softmax", "sigmoid" or "real", as the user said; `None` takes what the
+            configuration says.
         config: a transformers configuration, whose `problem_type` may say it, or `None`.
         count: how many outputs there are; `None` where that is not known yet.
         name: the model's.
 
     Raises:
-        InvalidInput: `outputs` is none of these, or there is one output, of which a softmax is always 1.
+        InvalidInput: `outputs` is none of these, or there is one output, of which a softmax is
+            always 1.
     """
     if outputs is None:
         outputs = PROBLEM_TYPES.get(getattr(config, "problem_type", None) or "", "softmax")
@@ -81,13 +86,16 @@ def check_count(count: int, kind: str, name: str) -> None:
     """Refuses a softmax over a single output, which is always 1."""
     if count == 1 and kind == OUTPUTS["softmax"]:
         raise InvalidInput(
-            f'model {name!r} has one output, or one label was given: say what it is with outputs="sigmoid" (the logit '
-            'of yes or no) or outputs="real" (a number, as in regression), or give a label for each output'
+            f"model {name!r} has one output, or one label was given: say what it is with "
+            'outputs="sigmoid" (the logit of yes or no) or outputs="real" (a number, as in '
+            "regression), or give a label for each output"
         )
 
 
 def in_graph(call: Callable[[Tensor], Any], pixels: Tensor) -> Any:
-    """What `call` gives for pixels, in the graph of its forward pass where the network and memory allow one."""
+    """What `call` gives for pixels, in the graph of its forward pass where the network and
+    memory allow one.
+    """
     try:
         with torch.enable_grad():
             # No leaf, which may not be changed in place.
@@ -98,7 +106,8 @@ def in_graph(call: Callable[[Tensor], Any], pixels: Tensor) -> Any:
 
 
 def check_raw(scores: Tensor, kind: str, name: str) -> None:
-    """Refuses scores (1, K) that are probabilities already, of which probabilities would be taken once more.
+    """Refuses scores (1, K) that are probabilities already, of which probabilities would be taken
+    once more.
 
     Args:
         scores: in the graph of a forward pass, if the network has one.
@@ -128,7 +137,9 @@ def _last_step(scores: Tensor) -> str | None:
 
 
 def _sums_to_one(scores: Tensor) -> bool:
-    """Whether they are several, and as positive and as close to a sum of 1 as a softmax is in their number type."""
+    """Whether they are several, and as positive and as close to a sum of 1 as a softmax is in
+    their number type.
+    """
     # Where a softmax gives 0 for what is merely unlikely.
     half = torch.finfo(scores.dtype).bits == 16
     lowest = float(scores.detach().min())

@@ -1,4 +1,6 @@
-"""How a network of one's own reads a row of a table: numbers as they are, categories by their place in a list."""
+"""How a network of one's own reads a row of a table: numbers as they are,
+categories by their place in a list.
+"""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -18,7 +20,8 @@ class Columns:
 
     Attributes:
         names: the C columns, in the network's order.
-        categories: column → what it may hold, of those that hold categories; each is its place in the list.
+        categories: column → what it may hold, of those that hold categories; each is its place in
+            the list.
     """
 
     names: tuple[str, ...]
@@ -41,7 +44,8 @@ class Columns:
         missing = next((column for column in self.names if column not in given), None)
         if missing is not None:
             raise InvalidInput(
-                f"{what} has no column {missing!r}; give a value for each of {', '.join(self.names)}"
+                f"{what} has no column {missing!r}; give a value for each of "
+                f"{', '.join(self.names)}"
             )
         return np.array([self.number(column, given[column], what) for column in self.names])
 
@@ -56,8 +60,8 @@ class Columns:
             return float(self._place(column, own, what))
         if isinstance(own, str) or not isinstance(own, numbers.Real):
             raise InvalidInput(
-                f"column {column!r} of {what} holds {own!r}, which is no number; give a number, or name the "
-                f"column's values in categories="
+                f"column {column!r} of {what} holds {own!r}, which is no number; give a number, or "
+                "name the column's values in categories="
             )
         try:
             number = float(own)
@@ -65,7 +69,8 @@ class Columns:
             number = float("inf")
         if not np.isfinite(number):
             raise InvalidInput(
-                f"column {column!r} of {what} holds {str(own)[:40]}, and must hold a finite number; fill it in first"
+                f"column {column!r} of {what} holds {str(own)[:40]}, and must hold a finite "
+                "number; fill it in first"
             )
         return number
 
@@ -98,14 +103,16 @@ def as_row(row: Any, what: str) -> Mapping[str, Any]:
     """
     if hasattr(row, "columns") and hasattr(row, "iloc"):
         raise InvalidInput(
-            f"{what} must be one row, and a DataFrame is a table; give one of its rows, such as frame.iloc[0]"
+            f"{what} must be one row, and a DataFrame is a table; give one of its rows, such as "
+            "frame.iloc[0]"
         )
     if not getattr(getattr(row, "index", None), "is_unique", True):
         raise InvalidInput(f"{what} has a column twice; give each column one value")
     found = row if isinstance(row, Mapping) or not hasattr(row, "to_dict") else row.to_dict()
     if not isinstance(found, Mapping):
         raise InvalidInput(
-            f"{what} must be a row {{column: value}}, not {type(row).__name__}; give a mapping or a pandas Series"
+            f"{what} must be a row {{column: value}}, not {type(row).__name__}; give a mapping or "
+            "a pandas Series"
         )
     return found
 
@@ -119,11 +126,13 @@ def read_columns(names: Any, categories: Any) -> Columns:
     """The columns that a user names.
 
     Raises:
-        InvalidInput: they are no list of different names, or categories name another column or have no list.
+        InvalidInput: they are no list of different names, or categories name another column or have
+            no list.
     """
     if isinstance(names, str) or not isinstance(names, Sequence) or not names:
         raise InvalidInput(
-            f"the columns of a table are a list of names, such as ['age', 'sex'], not {str(names)[:60]!r}"
+            "the columns of a table are a list of names, such as ['age', 'sex'], not "
+            f"{str(names)[:60]!r}"
         )
     strange = next((one for one in names if not isinstance(one, str)), None)
     if strange is not None:
@@ -141,14 +150,17 @@ def read_columns(names: Any, categories: Any) -> Columns:
             raise unknown("column in categories=", str(column), names)
         if isinstance(known, str) or not isinstance(known, Sequence) or len(known) < 2:
             raise InvalidInput(
-                f"the categories of column {column!r} are a list of at least two values, not {str(known)[:60]!r}"
+                f"the categories of column {column!r} are a list of at least two values, not "
+                f"{str(known)[:60]!r}"
             )
         kinds[column] = _different(column, known)
     return Columns(tuple(names), kinds)
 
 
 def _different(column: str, known: Sequence[Any]) -> tuple[Any, ...]:
-    """The categories of a column, if they differ: of two that are equal, nobody knows which number is meant."""
+    """The categories of a column, if they differ: of two that are equal,
+    nobody knows which number is meant.
+    """
     for place, one in enumerate(known):
         if any(one == other and type(one) is type(other) for other in known[:place]):
             raise InvalidInput(f"column {column!r} has category {one!r} twice; name each once")
@@ -167,7 +179,8 @@ def read_baseline(baseline: Any, columns: Columns) -> np.ndarray:
     named = next(iter(columns.categories), None)
     if named is not None:
         raise InvalidInput(
-            f"column {named!r} holds categories, so one number is no baseline of it; give baseline={{column: value}}"
+            f"column {named!r} holds categories, so one number is no baseline of it; give "
+            "baseline={column: value}"
         )
     return np.array([columns.number(one, baseline, "the baseline") for one in columns.names])
 
@@ -183,7 +196,8 @@ def read_background(background: Any, columns: Columns) -> np.ndarray:
     rows = background.to_dict("records") if hasattr(background, "columns") else background
     if isinstance(rows, str | Mapping) or not hasattr(rows, "__iter__"):
         raise InvalidInput(
-            f"a background set is a list of rows {{column: value}} or a DataFrame, not {type(rows).__name__}"
+            "a background set is a list of rows {column: value} or a DataFrame, not "
+            f"{type(rows).__name__}"
         )
     found = [
         columns.numbers(_only(row, columns), f"row {number} of the background set")
@@ -195,13 +209,16 @@ def read_background(background: Any, columns: Columns) -> np.ndarray:
 
 
 def _only(row: Any, columns: Columns) -> Any:
-    """A row of a background set without other columns, which training tables have, such as the answer."""
+    """A row of a background set without other columns, which training tables have,
+    such as the answer.
+    """
     given = as_row(row, "a row of the background set")
     return {column: given[column] for column in columns.names if column in given}
 
 
 def middle(background: np.ndarray, columns: Columns) -> np.ndarray:
-    """(C,) the mean of each column of a background set (N, C); of one with categories, the most frequent.
+    """(C,) the mean of each column of a background set (N, C); of one with categories, the most
+    frequent.
 
     A mean of places in a list would be a category that nobody has.
     """

@@ -1,4 +1,6 @@
-"""How a network of one's own reads a question: by a vocabulary, or by a function that says its pieces."""
+"""How a network of one's own reads a question: by a vocabulary,
+or by a function that says its pieces.
+"""
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +24,14 @@ def read_own(
 
     Args:
         text: a vocabulary {word: number}, or a function of the question that gives (piece, number)
-            pairs, or numbers alone, one for each piece of `split`; or a batch of one question, of either kind.
-        split: a function of the question that gives its pieces in order; `None` for Unicode's words.
+            pairs, or numbers alone, one for each piece of `split`; or a batch of one question, of
+            either kind.
+        split: a function of the question that gives its pieces in order; `None` for Unicode's
+            words.
 
     Raises:
-        InvalidInput: the question is not a text with words, a word has no number, or it is not known which
-            piece a number belongs to.
+        InvalidInput: the question is not a text with words, a word has no number, or it is not
+            known which piece a number belongs to.
     """
     asked = check_question(question)
     own = None if split is None else own_split(asked, list(split(asked)))
@@ -50,8 +54,8 @@ def numbered_vocabulary(text: Any) -> Any:
         return {word: place for place, word in enumerate(text)}
     if not isinstance(text, Mapping) and not callable(text):
         raise InvalidInput(
-            f"text= must be a vocabulary {{word: number}}, a transformers tokenizer or a function, not "
-            f"{type(text).__name__}"
+            "text= must be a vocabulary {word: number}, a transformers tokenizer or a function, "
+            f"not {type(text).__name__}"
         )
     return text
 
@@ -91,13 +95,14 @@ def _by_function(
         return pieces, [_whole(number, question) for _, number in given]
     if own is None:
         raise InvalidInput(
-            f"text= gave {len(given)} numbers for {question[:60]!r} and does not say which words they "
-            "belong to; return (piece, number) pairs, or give words=, a function that splits the question"
+            f"text= gave {len(given)} numbers for {question[:60]!r} and does not say which words "
+            "they belong to; return (piece, number) pairs, or give words=, a function that splits "
+            "the question"
         )
     if len(given) != len(own):
         raise InvalidInput(
-            f"text= gave {len(given)} numbers and words= {len(own)} pieces for {question[:60]!r}; give "
-            "one number per piece"
+            f"text= gave {len(given)} numbers and words= {len(own)} pieces for {question[:60]!r}; "
+            "give one number per piece"
         )
     return own, [_whole(number, question) for number in given]
 
@@ -112,14 +117,14 @@ def _one_row(given: Any, question: str) -> list[Any]:
         given = given.get("input_ids", given)
     if isinstance(given, Mapping | str) or not hasattr(given, "__iter__"):
         raise InvalidInput(
-            f"text= gave a value of type {type(given).__name__} for {question[:60]!r}; return (piece, "
-            "number) pairs or numbers"
+            f"text= gave a value of type {type(given).__name__} for {question[:60]!r}; return "
+            "(piece, number) pairs or numbers"
         )
     rows = given.tolist() if isinstance(given, Tensor | np.ndarray) else list(given)
     if not isinstance(rows, list):
         raise InvalidInput(
-            f"text= gave a single number for {question[:60]!r}; return a list of (piece, number) pairs "
-            "or of numbers"
+            f"text= gave a single number for {question[:60]!r}; return a list of (piece, number) "
+            "pairs or of numbers"
         )
     if not rows or not all(_is_row(row) for row in rows):
         return rows
@@ -151,7 +156,7 @@ def _whole(number: Any, question: str) -> int:
         whole = False
     if not whole:
         raise InvalidInput(
-            f"text= gave {number!r} for {question[:60]!r}, which is not a token number; return whole "
-            "numbers"
+            f"text= gave {number!r} for {question[:60]!r}, which is not a token number; return "
+            "whole numbers"
         )
     return found

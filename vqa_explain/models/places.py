@@ -1,8 +1,8 @@
 """Which state of a layer shows which cell of the frame, found by changing cells and looking.
 
-A layer's output has no names on its axes: a number of tokens that happens to be a square need not be
-a grid, and the last axis of a map may be its columns or its channels. So some cells of the frame are
-changed, and the states that change most are compared with those that should.
+A layer's output has no names on its axes: a number of tokens that happens to be a square need not
+be a grid, and the last axis of a map may be its columns or its channels. So some cells of the frame
+are changed, and the states that change most are compared with those that should.
 """
 
 import math
@@ -28,7 +28,9 @@ Grid = tuple[int, int]
 
 
 def frames_with_changes(pixels: Tensor, grid: Grid) -> tuple[Tensor, np.ndarray]:
-    """The frame and others with some cells changed (1 + PROBES, C, H', W'), and which (PROBES, cells)."""
+    """The frame and others with some cells changed (1 + PROBES, C, H', W'), and which (PROBES,
+    cells).
+    """
     rng = np.random.default_rng(0)
     cells = grid_regions((pixels.shape[2], pixels.shape[3]), grid)
     some = max(1, cells.count // 8)
@@ -41,14 +43,18 @@ def frames_with_changes(pixels: Tensor, grid: Grid) -> tuple[Tensor, np.ndarray]
 
 
 def _other(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """(C, H', W') the frame turned over about its mean, and noise, so that a plain one changes too."""
+    """(C, H', W') the frame turned over about its mean, and noise,
+    so that a plain one changes too.
+    """
     noise = torch.from_numpy(rng.normal(size=pixels.shape[1:])).to(pixels)
     spread = pixels.std(correction=0)
     return 2 * pixels[0].mean() - pixels[0] + (2 * spread + 0.1) * noise
 
 
 def standing_out(changes: np.ndarray, chosen: np.ndarray) -> float:
-    """The smallest area under the ROC curve of changes (PROBES, cells) of the cells that were chosen."""
+    """The smallest area under the ROC curve of changes (PROBES,
+    cells) of the cells that were chosen.
+    """
     worst = 1.0
     for row, expected in zip(changes, chosen, strict=True):
         ours, theirs = row[expected], row[~expected]
@@ -106,9 +112,11 @@ def cells_in_sequence(
 def _mixed_sequence(
     states: States, pixels: Tensor, length: int, grids: Sequence[Grid]
 ) -> tuple[int, Grid] | None:
-    """The same of states that have mixed so much that single cells do not stand out, but quarters do.
+    """The same of states that have mixed so much that single cells do not stand out, but quarters
+    do.
 
-    Quarters cannot tell grids of several shapes apart, so there must be one alone that fits exactly.
+    Quarters cannot tell grids of several shapes apart, so there must be one alone that fits
+    exactly.
     """
     exact = [grid for grid in grids if grid[0] * grid[1] == length and min(grid) > 1]
     if len(exact) != 1:
@@ -122,8 +130,8 @@ def _mixed_sequence(
 def channel_order(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:
     """Whether maps (B, a, b, c) have their channels "first" or "last"; `None` if they are no maps.
 
-    The quarters of the frame are changed one by one. In a map, each changes its own quarter most, however
-    large the layer's receptive field; along an axis of channels, all of them change alike.
+    The quarters of the frame are changed one by one. In a map, each changes its own quarter most,
+    however large the layer's receptive field; along an axis of channels, all of them change alike.
 
     Args:
         states: the output of a layer, for frames.

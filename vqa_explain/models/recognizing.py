@@ -9,7 +9,8 @@ from torch import nn
 from vqa_explain.errors import InvalidInput
 
 CLASSIFIER, WRITES = "classifier", "generative"
-# What transformers calls the part of a configuration that is about text, and the input that is text.
+# What transformers calls the part of a configuration that is about text, and the input that is
+# text.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config")
 TEXT_INPUT = "input_ids"
 
@@ -26,11 +27,13 @@ class Serving(Protocol):
 def family_of(module: nn.Module, name: str, families: Mapping[str, Serving]) -> str:
     """The name of the family that serves a network.
 
-    Classes of transformers that it is made of come first, so that a subclass of one's own is served as they are,
-    whatever its name. A network of no known class that takes pictures alone is a classifier.
+    Classes of transformers that it is made of come first, so that a subclass of one's own is served
+    as they are, whatever its name. A network of no known class that takes pictures alone is a
+    classifier.
 
     Raises:
-        InvalidInput: it takes text, or is a class of transformers without a head, and no adapter knows it.
+        InvalidInput: it takes text, or is a class of transformers without a head, and no adapter
+            knows it.
     """
     from transformers import PreTrainedModel
 
@@ -42,8 +45,9 @@ def family_of(module: nn.Module, name: str, families: Mapping[str, Serving]) -> 
     _refuse_text(module, name, families)
     if isinstance(module, PreTrainedModel) and type(module).__module__.startswith("transformers."):
         raise InvalidInput(
-            f"{name} of transformers has no head that chooses among classes, and no adapter knows it; give a network "
-            "with one, such as AutoModelForImageClassification makes, or say with call= what its scores are"
+            f"{name} of transformers has no head that chooses among classes, and no adapter knows "
+            "it; give a network with one, such as AutoModelForImageClassification makes, or say "
+            "with call= what its scores are"
         )
     return CLASSIFIER
 
@@ -74,13 +78,15 @@ def _check_sees(module: Any, family: str, name: str) -> None:
     ):
         return
     raise InvalidInput(
-        f"{name} writes, and takes no picture as far as its configuration says ({module.config.model_type}); give a "
-        "model of pictures and questions"
+        f"{name} writes, and takes no picture as far as its configuration says "
+        f"({module.config.model_type}); give a model of pictures and questions"
     )
 
 
 def _refuse_text(module: nn.Module, name: str, families: Mapping[str, Serving]) -> None:
-    """Refuses a network that takes text, or may pass it on to one that does: it is no image classifier."""
+    """Refuses a network that takes text, or may pass it on to one that does:
+    it is no image classifier.
+    """
     inner = _text_model(module)
     arguments = _arguments(module)
     if TEXT_INPUT not in arguments and (inner is None or _plain(module, arguments)):
@@ -91,13 +97,15 @@ def _refuse_text(module: nn.Module, name: str, families: Mapping[str, Serving]) 
     else:
         remedy = f"give the {type(inner).__name__} inside it with processor=, or wrap it in vqa_explain.CustomModel"
     raise InvalidInput(
-        f"{name} takes text besides the picture, so it is no image classifier, and no adapter knows it: {remedy}. "
-        f"Known with processor= are: {known}"
+        f"{name} takes text besides the picture, so it is no image classifier, and no adapter "
+        f"knows it: {remedy}. Known with processor= are: {known}"
     )
 
 
 def _plain(module: nn.Module, arguments: Mapping[str, inspect.Parameter]) -> bool:
-    """Whether its own forward takes a fixed list of arguments, of which one is needed: a picture."""
+    """Whether its own forward takes a fixed list of arguments, of which one is needed:
+    a picture.
+    """
     from transformers import PreTrainedModel
 
     kinds = [parameter.kind for parameter in arguments.values()]
@@ -106,7 +114,9 @@ def _plain(module: nn.Module, arguments: Mapping[str, inspect.Parameter]) -> boo
 
 
 def _text_model(module: nn.Module) -> nn.Module | None:
-    """The first part of a network, itself included, whose configuration or arguments are about text too."""
+    """The first part of a network, itself included,
+    whose configuration or arguments are about text too.
+    """
     from transformers import PreTrainedModel
 
     for part in module.modules():

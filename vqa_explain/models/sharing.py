@@ -1,8 +1,9 @@
 """How several callers share one network: one at a time, in evaluation mode, and left as it was.
 
-Explaining puts hooks on a network, replaces functions of its layers and freezes its parameters, each for a while. Two
-threads that did so at once would see each other's changes: a viewer at work and a cell that calls `explain` are two
-such threads. So every call of a network holds that network's lock.
+Explaining puts hooks on a network, replaces functions of its layers and freezes its parameters,
+each for a while. Two threads that did so at once would see each other's changes: a viewer at work
+and a cell that calls `explain` are two such threads. So every call of a network holds that
+network's lock.
 """
 
 import os
@@ -49,7 +50,9 @@ class _Use:
 
 @dataclass(eq=False)
 class _Custody:
-    """The lock of some modules, and the networks made of them that are in use now, all by the lock's holder."""
+    """The lock of some modules, and the networks made of them that are in use now,
+    all by the lock's holder.
+    """
 
     number: int = field(default_factory=count().__next__)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -65,8 +68,8 @@ _of_network: WeakKeyDictionary[nn.Module, tuple[_Custody, ...]] = WeakKeyDiction
 def _custodies(network: nn.Module) -> tuple[_Custody, ...]:
     """The custodies of a network's modules, in the order in which every thread takes their locks.
 
-    Usually there is one. A network that is made of others, such as a classifier around an encoder that is explained
-    too, has theirs, and one more for the modules that it adds.
+    Usually there is one. A network that is made of others, such as a classifier around an encoder
+    that is explained too, has theirs, and one more for the modules that it adds.
     """
     found = _of_network.get(network)
     if found is not None:
@@ -87,9 +90,11 @@ def _custodies(network: nn.Module) -> tuple[_Custody, ...]:
 
 @contextmanager
 def network_held(network: nn.Module) -> Iterator[None]:
-    """Inside, no other thread uses the network, all of its modules are in evaluation mode, and none is compiled.
+    """Inside, no other thread uses the network, all of its modules are in evaluation mode, and none
+    is compiled.
 
-    Afterwards each module is as it was. Calls may be nested, and only the outermost looks at the modules.
+    Afterwards each module is as it was. Calls may be nested, and only the outermost looks at the
+    modules.
     """
     custodies = _custodies(network)
     with ExitStack() as held:
@@ -117,13 +122,16 @@ def _training(network: nn.Module) -> list[nn.Module]:
 
 
 def _set_training(modules: list[nn.Module], mode: bool) -> None:
-    # The flag alone, since `train` and `eval` may do more in classes of the user's own, and reach every module below.
+    # The flag alone, since `train` and `eval` may do more in classes of the user's own, and reach
+    # every module below.
     for module in modules:
         module.training = mode
 
 
 def holds_network(adapter: type[T]) -> type[T]:
-    """A class decorator: the methods of `NETWORK_CALLS` hold the network `module` of the adapter while they run."""
+    """A class decorator: the methods of `NETWORK_CALLS` hold the network `module` of the adapter
+    while they run.
+    """
     for name in NETWORK_CALLS:
         if name in vars(adapter):
             setattr(adapter, name, _holding(vars(adapter)[name]))
@@ -140,7 +148,9 @@ def _holding(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forget_other_threads() -> None:
-    """In a forked process: what other threads held is free, as they are gone, and modules get their modes back."""
+    """In a forked process: what other threads held is free, as they are gone,
+    and modules get their modes back.
+    """
     global _registry
     _registry = threading.RLock()
     for custody in list(_all):

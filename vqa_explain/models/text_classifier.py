@@ -48,11 +48,12 @@ SILENT = ("attention_mask", "token_type_ids")
 class TextClassifierModel:
     """Adapter of `transformers` networks for sequence classification; see `models.base.Model`.
 
-    The leaf is the word embeddings, put in place of the network's own by a hook. An absent word is the embedding of the
-    mask or pad token at the word's place: the other words stay where they are, and are attended to as before.
+    The leaf is the word embeddings, put in place of the network's own by a hook. An absent word is
+    the embedding of the mask or pad token at the word's place: the other words stay where they are,
+    and are attended to as before.
 
-    Attention can be explained where the network is one stream of layers that attend and reads its answer from one
-    token, as BERT and its kin do. That is measured when it is loaded.
+    Attention can be explained where the network is one stream of layers that attend and reads its
+    answer from one token, as BERT and its kin do. That is measured when it is loaded.
 
     Args:
         tokenizer: its tokenizer.
@@ -91,7 +92,9 @@ class TextClassifierModel:
             self._measure()
 
     def _measure(self) -> None:
-        """Tries on one question that words reach the network by its embedding alone, and whether it attends."""
+        """Tries on one question that words reach the network by its embedding alone,
+        and whether it attends.
+        """
         encoded = self.encode(Example(question=QUESTION))
         ids = encoded[self._input].content.ids
         try:
@@ -99,20 +102,21 @@ class TextClassifierModel:
             alone = all(self._same_by_embedding(encoded, other) for other in self._others(encoded))
         except Unsupported as error:
             raise InvalidInput(
-                f"the words of model {self.name!r} do not reach it by one call of one embedding, as where a decoder "
-                "reads them too; wrap the network in vqa_explain.CustomModel"
+                f"the words of model {self.name!r} do not reach it by one call of one embedding, "
+                "as where a decoder reads them too; wrap the network in vqa_explain.CustomModel"
             ) from error
         except FAILURES as error:
             if lacks_memory(error):
                 raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InvalidInput(
-                f"model {self.name!r} fails on a plain text: {reason}; wrap the network in vqa_explain.CustomModel"
+                f"model {self.name!r} fails on a plain text: {reason}; wrap the network in "
+                "vqa_explain.CustomModel"
             ) from error
         if not alone:
             raise InvalidInput(
-                f"model {self.name!r} uses the token numbers besides its word embedding, so absent words would still "
-                "reach its answer; wrap the network in vqa_explain.CustomModel"
+                f"model {self.name!r} uses the token numbers besides its word embedding, so absent "
+                "words would still reach its answer; wrap the network in vqa_explain.CustomModel"
             )
         if not self._attends(encoded):
             self.capabilities = self.capabilities - {"attention", "flow"}
@@ -131,7 +135,9 @@ class TextClassifierModel:
 
     @torch.no_grad()
     def _same_by_embedding(self, encoded: Encoded, ids: Tensor) -> bool:
-        """Whether other token numbers give the same scores as their embeddings beside the text's own numbers."""
+        """Whether other token numbers give the same scores as their embeddings beside the text's
+        own numbers.
+        """
         plain = in_float64(self._by_numbers(encoded, ids))
         found = in_float64(self.scores(encoded, {self._input: self._layer(ids)}))
         near = self._rounding(plain)
@@ -151,8 +157,8 @@ class TextClassifierModel:
         telling = next((name for name in given if name not in SILENT), None)
         if telling is not None:
             raise InvalidInput(
-                f"the tokenizer of model {self.name!r} gives {telling!r} besides token numbers, which may tell the "
-                "words too; wrap the network in vqa_explain.CustomModel"
+                f"the tokenizer of model {self.name!r} gives {telling!r} besides token numbers, "
+                "which may tell the words too; wrap the network in vqa_explain.CustomModel"
             )
         state = {name: tensor.to(self.device) for name, tensor in given.items()}
         text = Text(source, ids.to(self.device), tokens, words)
@@ -206,14 +212,15 @@ class TextClassifierModel:
         count = encoded[self._input].content.ids.shape[1]
         if length != count:
             raise Unsupported(
-                f"model {self.name!r} has {length} states for {count} tokens, so none is known to be a token's; use a "
-                "method over words, such as shapley"
+                f"model {self.name!r} has {length} states for {count} tokens, so none is known to "
+                "be a token's; use a method over words, such as shapley"
             )
         return Positions({self._input: np.arange(count)})
 
     def default_layer(self, encoded: Encoded) -> str:
         raise Unsupported(
-            f"model {self.name!r} sees no picture, so it has no layer of maps; use a method over words"
+            f"model {self.name!r} sees no picture, so it has no layer of maps; use a method over "
+            "words"
         )
 
     def attention(self, encoded: Encoded) -> Attention:
@@ -271,8 +278,8 @@ def _check_takes_text(module: nn.Module, name: str) -> None:
     more = next((one for one in OTHER_INPUTS if one in arguments), None)
     if more is not None:
         raise InvalidInput(
-            f"model {name!r} takes {more!r} besides the text, and no adapter gives it; wrap the network in "
-            "vqa_explain.CustomModel"
+            f"model {name!r} takes {more!r} besides the text, and no adapter gives it; wrap the "
+            "network in vqa_explain.CustomModel"
         )
     if "input_ids" not in arguments:
         raise InvalidInput(
@@ -296,7 +303,8 @@ def _embedding_of(module: Any, name: str) -> nn.Module:
         found = None
     if found is None:
         raise InvalidInput(
-            f"model {name!r} does not say which layer embeds its words; wrap the network in vqa_explain.CustomModel"
+            f"model {name!r} does not say which layer embeds its words; wrap the network in "
+            "vqa_explain.CustomModel"
         )
     return found
 
@@ -304,7 +312,8 @@ def _embedding_of(module: Any, name: str) -> nn.Module:
 def _limit(module: Any, tokenizer: Any) -> int | None:
     """How many tokens the network takes; `None` where nothing says it.
 
-    RoBERTa and its kin count places from behind their padding, so that a table of 514 takes 512 tokens.
+    RoBERTa and its kin count places from behind their padding, so that a table of 514 takes 512
+    tokens.
     """
     known = getattr(module.config, "max_position_embeddings", None)
     limits = [int(tokenizer.model_max_length), *([] if known is None else [int(known)])]

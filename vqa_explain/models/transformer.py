@@ -1,4 +1,6 @@
-"""What adapters of transformers share: tokens that leave a sequence, and attention that can be seen."""
+"""What adapters of transformers share: tokens that leave a sequence,
+and attention that can be seen.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +10,9 @@ from torch import Tensor
 
 
 def to_front(present: Tensor) -> Tensor:
-    """(N, most present) numbers of the columns of `present` (N, T), those present first and in order."""
+    """(N, most present) numbers of the columns of `present` (N, T),
+    those present first and in order.
+    """
     most = int(present.sum(1).max())
     return (~present).byte().argsort(dim=1, stable=True)[:, :most]
 

@@ -26,7 +26,9 @@ def picture_reader(transform: Any, name: str) -> PictureReader:
 def read_patches(
     pictures: PictureReader, picture: np.ndarray, patch: int
 ) -> tuple[Tensor, Geometry, tuple[int, int]]:
-    """Pixels (1, C, H', W'), where they lie, and the (rows, columns) of patches of `patch` pixels."""
+    """Pixels (1, C, H', W'), where they lie, and the (rows,
+    columns) of patches of `patch` pixels.
+    """
     pixels, geometry = pictures.read(picture)
     return pixels, geometry, (geometry.frame[0] // patch, geometry.frame[1] // patch)
 

@@ -16,8 +16,10 @@ from vqa_explain.errors import InvalidInput
 
 log = logging.getLogger("vqa_explain")
 
-# Wrappers that only pass calls on, by the module that defines them, and where they keep the network.
-# They are looked up only where that module is loaded already: an object of theirs cannot exist else.
+# Wrappers that only pass calls on, by the module that defines them, and where they keep the
+# network.
+# They are looked up only where that module is loaded already: an object of theirs cannot exist
+# else.
 PASS_ON = (
     ("torch.nn.parallel.data_parallel", "DataParallel", "module"),
     ("torch.nn.parallel.distributed", "DistributedDataParallel", "module"),
@@ -39,7 +41,8 @@ def _is(module: nn.Module, home: str, name: str) -> bool:
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The network inside `torch.compile`, `DataParallel`, PEFT and their like, with the same weights.
+    """The network inside `torch.compile`, `DataParallel`, PEFT and their like, with the same
+    weights.
 
     Adapters of PEFT stay active: their layers lie inside the network.
 
@@ -57,8 +60,8 @@ def _inner(module: nn.Module) -> nn.Module | None:
     """What one wrapper holds; `None` for a network that is none."""
     if any(_is(module, home, name) for home, name in SHARDED):
         raise InvalidInput(
-            f"the weights of this {type(module).__name__} are spread over processes; gather them and give the "
-            "network itself"
+            f"the weights of this {type(module).__name__} are spread over processes; gather them "
+            "and give the network itself"
         )
     if any(_is(module, home, name) for home, name in PEFT):
         return _without_peft(module)
@@ -84,8 +87,9 @@ def _without_peft(module: Any) -> nn.Module:
     found = learned or coded or waiting
     if found is not None:
         raise InvalidInput(
-            f"the {found} adapter of this {type(module).__name__} acts outside the network's layers, which no adapter "
-            "here follows; merge it with merge_and_unload(), or use one that changes layers, such as LoRA"
+            f"the {found} adapter of this {type(module).__name__} acts outside the network's "
+            "layers, which no adapter here follows; merge it with merge_and_unload(), or use one "
+            "that changes layers, such as LoRA"
         )
     inner: nn.Module = module.get_base_model()
     return inner
@@ -141,7 +145,9 @@ def _compiled(part: nn.Module, own: dict[str, Any]) -> list[tuple[str, Any]]:
 
 @contextmanager
 def outside_inference_mode() -> Iterator[None]:
-    """Inside, the caller's `torch.inference_mode` is off: nothing that is made under it can be differentiated."""
+    """Inside, the caller's `torch.inference_mode` is off:
+    nothing that is made under it can be differentiated.
+    """
     if not torch.is_inference_mode_enabled():
         yield
         return
@@ -166,8 +172,8 @@ def placed(module: Any, device: torch.device, name: str) -> Any:
     tensors = list(chain(module.parameters(), module.buffers()))
     if any(tensor.device.type == "meta" for tensor in tensors):
         raise InvalidInput(
-            f"the weights of {name} are on the meta device, which holds no numbers; load them first, for example with "
-            "load_state_dict(…, assign=True)"
+            f"the weights of {name} are on the meta device, which holds no numbers; load them "
+            "first, for example with load_state_dict(…, assign=True)"
         )
     if not all(tensor.device == device for tensor in tensors):
         module = _moved(module, device, name)
@@ -189,7 +195,8 @@ def _moved(module: nn.Module, device: torch.device, name: str) -> nn.Module:
 def _with_gradients(module: nn.Module, name: str) -> nn.Module:
     """The network, or a copy if its weights were made under `torch.inference_mode`.
 
-    Nothing can be differentiated through such weights, nor can they be trained: a copy loses nothing.
+    Nothing can be differentiated through such weights, nor can they be trained: a copy loses
+    nothing.
     """
     if not any(tensor.is_inference() for tensor in chain(module.parameters(), module.buffers())):
         return module
@@ -201,7 +208,9 @@ def _with_gradients(module: nn.Module, name: str) -> nn.Module:
 
 
 def is_dispatched(module: nn.Module) -> bool:
-    """Whether accelerate moves its layers' weights to where they compute, or they must not be moved."""
+    """Whether accelerate moves its layers' weights to where they compute,
+    or they must not be moved.
+    """
     if getattr(module, "hf_device_map", None) or getattr(module, "hf_quantizer", None) is not None:
         return True
     return any("_hf_hook" in part.__dict__ for part in all_parts(module))

@@ -1,9 +1,10 @@
 """ViLT for question answering: one encoder over words and patches, answers from a closed set.
 
-transformers' own forward selects the patches by `torch.multinomial`, so that their order is random and the global
-random state moves. The adapter builds the patch tokens itself in raster order and passes them as `image_embeds`:
-the scores are the same (attention does not see the order, positions are added before), every position of every layer
-belongs to a known patch, nothing is drawn, and a coalition can leave patches out of the sequence.
+transformers' own forward selects the patches by `torch.multinomial`, so that their order is random
+and the global random state moves. The adapter builds the patch tokens itself in raster order and
+passes them as `image_embeds`: the scores are the same (attention does not see the order, positions
+are added before), every position of every layer belongs to a known patch, nothing is drawn, and a
+coalition can leave patches out of the sequence.
 """
 
 from collections.abc import Mapping
@@ -95,11 +96,12 @@ class ViltModel:
         steps = self.processor.image_processor
         long, short = max(picture.shape[:2]), min(picture.shape[:2])
         side = steps.size["shortest_edge"]
-        # The processor caps the long side at 1333 / 800 of the short one, and rounds both down to whole patches.
+        # The processor caps the long side at 1333 / 800 of the short one, and rounds both down to
+        # whole patches.
         if side * min(1.0, 1333 / 800 * short / long) < steps.size_divisor:
             raise InvalidInput(
-                f"the image of {picture.shape[1]} × {picture.shape[0]} pixels is too long and thin: its short side "
-                f"would be under one patch of {patch} pixels; crop it"
+                f"the image of {picture.shape[1]} × {picture.shape[0]} pixels is too long and "
+                f"thin: its short side would be under one patch of {patch} pixels; crop it"
             )
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
@@ -114,7 +116,8 @@ class ViltModel:
         return {"image": encoded.pixels.clone(), "question": words.detach()}
 
     def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
-        # Dropping and deleting have no value that a leaf could take: the nearest are blur and the pad embedding.
+        # Dropping and deleting have no value that a leaf could take: the nearest are blur and the
+        # pad embedding.
         ids = all_absent(
             encoded.ids, encoded.tokens, stand_in(self.processor.tokenizer, fills["question"])
         )
@@ -161,7 +164,8 @@ class ViltModel:
         return Positions({"question": np.arange(words), "image": cells})
 
     def default_layer(self, encoded: Encoded) -> str:
-        # The answer is read from the first token of the last layer, so patches matter only up to the one before.
+        # The answer is read from the first token of the last layer, so patches matter only up to
+        # the one before.
         return f"vilt.encoder.layer.{max(0, len(self.module.vilt.encoder.layer) - 2)}"
 
     def _answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
@@ -171,11 +175,15 @@ class ViltModel:
         return self.plain_answer(text, heard, patches, seen)
 
     def _is_quick(self) -> bool:
-        """Whether the quick way gives what the network gives: nobody looks inside, and no layer is replaced."""
+        """Whether the quick way gives what the network gives: nobody looks inside,
+        and no layer is replaced.
+        """
         return not hooked(self.module) and as_built(self.module)
 
     def plain_answer(self, text: Tensor, heard: Tensor, patches: Tensor, seen: Tensor) -> Tensor:
-        """Answer logits (B, K) by `transformers`' own forward; the arguments are those of `answer_scores`."""
+        """Answer logits (B, K) by `transformers`' own forward;
+        the arguments are those of `answer_scores`.
+        """
         with parameters_frozen(self.module):
             result: Tensor = self.module(
                 inputs_embeds=text, attention_mask=heard, image_embeds=patches, pixel_mask=seen
@@ -230,9 +238,11 @@ class ViltModel:
     def _there_and_gone(
         self, encoded: Encoded, shown: Present, fill: str, seed: int
     ) -> tuple[Tensor, Tensor] | None:
-        """Image tokens (2, 1 + patches, D) of all regions there and of all blank, and which are there (N, 1 + patches).
+        """Image tokens (2, 1 + patches, D) of all regions there and of all blank, and which are
+        there (N, 1 + patches).
 
-        None where a patch can be neither: where regions divide patches, or the fill depends on what is about it.
+        None where a patch can be neither: where regions divide patches, or the fill depends on what
+            is about it.
         """
         whole = of_cells(shown.division, encoded.grid) if fill in BLANKS else None
         if whole is None:
@@ -242,7 +252,9 @@ class ViltModel:
         return both, torch.cat([torch.ones_like(present[:, :1]), present], dim=1)
 
     def _hear(self, encoded: Encoded, said: Tensor, fill: str) -> tuple[Tensor, Tensor]:
-        """Word embeddings (N, T, D) and attention (N, T) with only the tokens of `said` (N, T) present."""
+        """Word embeddings (N, T, D) and attention (N, T) with only the tokens of `said` (N,
+        T) present.
+        """
         ids = encoded.ids.expand(len(said), -1)
         heard = torch.ones_like(ids)
         if fill == "mask":
@@ -255,7 +267,9 @@ class ViltModel:
         return self._embeddings.text_embeddings.word_embeddings(ids), heard
 
     def _drop(self, encoded: Encoded, shown: Present) -> tuple[Tensor, Tensor]:
-        """Image tokens (N, 1 + most kept, D) of the present patches in raster order, and which are no filler."""
+        """Image tokens (N, 1 + most kept, D) of the present patches in raster order,
+        and which are no filler.
+        """
         patch = self.module.config.patch_size
         cells = shown.division.owner[::patch, ::patch].ravel()
         present = present_elements(shown.players, cells)

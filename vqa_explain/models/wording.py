@@ -1,4 +1,6 @@
-"""Questions as tokens: reading them, and what stands for absent ones. Shared by adapters with a plain tokenizer."""
+"""Questions as tokens: reading them, and what stands for absent ones. Shared by adapters with a
+plain tokenizer.
+"""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,9 @@ from vqa_explain.features.words import Word, split_words
 
 
 def text_feature(tokenizer: Any, *more: str) -> TextFeature:
-    """The fills that a tokenizer allows: "mask" where it has a token for that, "pad", and `more`."""
+    """The fills that a tokenizer allows: "mask" where it has a token for that, "pad",
+    and `more`.
+    """
     fills = ("pad", *more) if tokenizer.mask_token_id is None else ("mask", "pad", *more)
     return TextFeature(fills=fills, default_fill=fills[0])
 
@@ -31,8 +35,8 @@ def read_question(
     asked = check_question(question)
     if not getattr(tokenizer, "is_fast", True):
         raise InvalidInput(
-            f"the tokenizer of model {name!r} cannot say which characters its tokens are of; use the "
-            "fast one (use_fast=True)"
+            f"the tokenizer of model {name!r} cannot say which characters its tokens are of; use "
+            "the fast one (use_fast=True)"
         )
     # A special token that is spelled out is text like any other.
     asked_for = {
@@ -44,7 +48,8 @@ def read_question(
     ids = text["input_ids"]
     if limit is not None and len(ids) > limit:
         raise InvalidInput(
-            f"the question has {len(ids)} tokens and model {name!r} takes {limit}; shorten the question"
+            f"the question has {len(ids)} tokens and model {name!r} takes {limit}; shorten the "
+            "question"
         )
     special = [bool(s) for s in text["special_tokens_mask"]]
     texts = tokenizer.convert_ids_to_tokens(ids)
@@ -98,8 +103,8 @@ def stand_in(tokenizer: Any, fill: str) -> int:
     found = next((number for number in known if number is not None), None)
     if found is None:
         raise InvalidInput(
-            f"the tokenizer has no token that could stand for an absent word (fill {fill!r}): no mask, pad, "
-            "end or unknown token; give it one of them"
+            f"the tokenizer has no token that could stand for an absent word (fill {fill!r}): no "
+            "mask, pad, end or unknown token; give it one of them"
         )
     return int(found)
 
@@ -112,9 +117,11 @@ def all_absent(ids: Tensor, tokens: tuple[Token, ...], absent: int) -> Tensor:
 
 @contextmanager
 def words_replaced(embedding: nn.Module, *words: Tensor) -> Iterator[None]:
-    """Whatever token numbers the embedding is asked for inside, it gives `words`, of several texts in turn.
+    """Whatever token numbers the embedding is asked for inside, it gives `words`, of several texts
+    in turn.
 
-    Networks that take no embeddings get a differentiable text leaf so. It is a copy: some change it in place.
+    Networks that take no embeddings get a differentiable text leaf so. It is a copy: some change it
+    in place.
     """
     turns = cycle(words)
     handle = embedding.register_forward_hook(lambda *_: next(turns).clone())

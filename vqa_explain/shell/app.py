@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 app = cyclopts.App(
     name="vqa-explain",
-    help="Explain the answers of visual question answering models: words and image regions together.",
+    help="Explain the answers of visual question answering models: words and image regions "
+    "together.",
     version_flags=["--version"],
     version=lambda: __import__("importlib.metadata").metadata.version("vqa_explain"),
 )
@@ -38,7 +39,8 @@ def _with_plugins(
     """Explain the answers of visual question answering models: words and image regions together.
 
     Args:
-        use: a Python file or module that registers methods, metrics or models of your own; may be repeated.
+        use: a Python file or module that registers methods, metrics or models of your own; may be
+            repeated.
     """
     if use:
         from vqa_explain import plugins
@@ -84,7 +86,8 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
     console = Console()
     console.print(explanations_table(explained))
     console.print(
-        "Red speaks for the answer, blue against it; share is each modality's part of the absolute total."
+        "Red speaks for the answer, blue against it; share is each modality's part of the absolute "
+        "total."
     )
     console.print(f"Open {out / 'index.html'} to see the regions.", highlight=False, markup=False)
 
@@ -119,26 +122,31 @@ def explain(
     Args:
         image: a picture; leave it out with --input or --messages.
         question: the question; leave it out for a classifier.
-        input_: an input as name=value; may be repeated. The value is the path of a picture, a row of a table as JSON
-            ('{"age": 63}') or as the path of a .json file, the frames of a video as a JSON list of paths, or a text.
+        input_: an input as name=value; may be repeated. The value is the path of a picture, a row
+            of a table as JSON ('{"age": 63}') or as the path of a .json file, the frames of a video
+            as a JSON list of paths, or a text.
         messages: a chat as a .json file, in the format of transformers; see the guide to inputs.
         model: a shipped model, a hub id or a folder.
         method: see `vqa-explain methods`.
-        target: the answer to explain, by its text or, where no answer is spelled so, its label number; by default the
-            predicted one.
+        target: the answer to explain, by its text or, where no answer is spelled so, its label
+            number; by default the predicted one.
         contrast: explain why the target rather than this answer, likewise.
         score: logit, log_probability or probability.
-        answer: a candidate of a model that writes its answers; may be repeated. By default what it writes.
+        answer: a candidate of a model that writes its answers; may be repeated. By default what it
+            writes.
         target_token: explain only this token of such an answer, from 0.
         regions: how the picture is divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how texts are divided: words, tokens or ngrams:2.
-        columns: which columns of a table are one player, such as height+weight; others are players by themselves.
-        players: an input, or kind of input, whose parts are players; may be repeated. The others are fixed.
-        budget: most evaluations, for methods that have one: a number, or 4n for four evaluations per player; without
-            a method it means shapley.
+        columns: which columns of a table are one player, such as height+weight; others are players
+            by themselves.
+        players: an input, or kind of input, whose parts are players; may be repeated. The others
+            are fixed.
+        budget: most evaluations, for methods that have one: a number, or 4n for four evaluations
+            per player; without a method it means shapley.
         seed: for methods that draw.
         set_: a parameter of the method as name=value; may be repeated.
-        load: how the model is loaded, as name=value, such as dtype=bfloat16 or labels='["a cat", "a dog"]'.
+        load: how the model is loaded, as name=value, such as dtype=bfloat16 or labels='["a cat", "a
+            dog"]'.
         out: write an explanation file (.vqax), a page (.html) or a figure (.png).
     """
     parameters = registry.values(set_ or [], "--set")

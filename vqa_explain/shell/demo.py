@@ -18,7 +18,9 @@ EASY = 3  # questions of easy-VQA, one of each kind
 
 
 def _chosen() -> list[Example]:
-    """The first test scene of each family with at least three objects, so that there is something to confuse."""
+    """The first test scene of each family with at least three objects,
+    so that there is something to confuse.
+    """
     return [
         next(
             e
@@ -30,7 +32,8 @@ def _chosen() -> list[Example]:
 
 
 def run_demo(out: Path, progress: Progress | None = None) -> list[Explanation]:
-    """Explains an example of every scenes family, of easy-VQA, and one answer against its runner-up.
+    """Explains an example of every scenes family, of easy-VQA, and one answer against its
+    runner-up.
 
     Writes `index.html` and one `.vqax` file each into the folder `out`.
     """

@@ -52,7 +52,9 @@ def _errors_told(count: int) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Told | None]:
-    """A bar with the remaining time on the error stream, when a person is watching; else a line now and then."""
+    """A bar with the remaining time on the error stream, when a person is watching;
+    else a line now and then.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -66,7 +68,8 @@ def _progress() -> Iterator[Told | None]:
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda done, total, failed: print(
-            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, {_errors_told(failed)}",
+            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, "
+            f"{_errors_told(failed)}",
             file=sys.stderr,
         )
         return
@@ -110,19 +113,22 @@ def evaluate(
     load: Annotated[list[str] | None, Several] = None,
     json_: Json = False,
 ) -> None:
-    """Judge a model and explanation methods over a data set; the same command again goes on where it stopped.
+    """Judge a model and explanation methods over a data set; the same command again goes on where
+    it stopped.
 
     Args:
         model: a shipped model, a hub id or a folder.
-        data: scenes, easy-vqa, vqav2, ok-vqa, vizwiz, gqa, clevr, with a split as in scenes:test; or a table's path.
+        data: scenes, easy-vqa, vqav2, ok-vqa, vizwiz, gqa, clevr, with a split as in scenes:test;
+            or a table's path.
         out: the folder of the run.
         methods: such as saliency shapley:budget=500; see `vqa-explain methods`.
         metrics: such as deletion deletion:players=image; see `vqa-explain metrics`.
         limit: how many examples, from the first.
         source: a folder with a public data set's files, in place of the hub.
-        field: for a table of one's own: field=column, such as image=file question=text, or messages=chat.
-        input_: likewise, inputs of any number and kind: name=column, or name=column,column for a table's row, such as
-            scan=file patient=age,sex.
+        field: for a table of one's own: field=column, such as image=file question=text, or
+            messages=chat.
+        input_: likewise, inputs of any number and kind: name=column, or name=column,column for a
+            table's row, such as scan=file patient=age,sex.
         regions: how pictures are divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how questions are divided: words, tokens or ngrams:2.
         image_fill: what absent regions become in the metrics' game.
@@ -170,7 +176,8 @@ def evaluate(
             )
     except KeyboardInterrupt:
         print(
-            f"vqa-explain: stopped; finished shards are in {str(out)!r}, and the same command goes on",
+            f"vqa-explain: stopped; finished shards are in {str(out)!r}, and the same command goes "
+            "on",
             file=sys.stderr,
         )
         sys.exit(130)

@@ -21,7 +21,8 @@ def example_of(
     ways = [image is not None or question is not None, bool(inputs), messages is not None]
     if sum(ways) != 1:
         raise InvalidInput(
-            "say what is explained in one way: a picture and perhaps a question, or --input name=value, or --messages"
+            "say what is explained in one way: a picture and perhaps a question, or --input "
+            "name=value, or --messages"
         )
     if messages is not None:
         example = Example(messages=_json_of(messages, "--messages"))
@@ -51,7 +52,9 @@ def _named(inputs: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(name: str, text: str) -> Any:
-    """A row or frames where the text is JSON of such, else the text, which may be the path of a picture."""
+    """A row or frames where the text is JSON of such, else the text,
+    which may be the path of a picture.
+    """
     if text.endswith(".json"):
         return _json_of(Path(text), f"--input {name}")
     if not text.lstrip().startswith(("{", "[")):

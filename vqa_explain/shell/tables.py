@@ -19,7 +19,9 @@ MOST_PLAYERS = 8  # of a picture, and of kinds with many players
 
 
 class PlainTable(Table):
-    """A table whose texts are shown as they are; rich would take words in brackets for its own markup."""
+    """A table whose texts are shown as they are;
+    rich would take words in brackets for its own markup.
+    """
 
     def __init__(
         self, *headers: str, title: Text | str = "", caption: Text | str = "", **more: Any
@@ -47,7 +49,9 @@ def _colored(text: str, value: float, scale: colors.Scale) -> Text:
 
 
 def question_text(e: Explanation) -> Text:
-    """The texts that were asked, with each word on the color of its value; or what was classified."""
+    """The texts that were asked, with each word on the color of its value;
+    or what was classified.
+    """
     asked = [part for part in e.parts if isinstance(part, TextPart) and not part.fixed]
     if not asked:
         return Text(e.heading)
@@ -89,7 +93,9 @@ def explanation_tables(e: Explanation) -> list[Table]:
 
 
 def _part_table(e: Explanation, part: Part) -> Table:
-    """The players of one input with their values: all words and columns, and the strongest of many others."""
+    """The players of one input with their values: all words and columns,
+    and the strongest of many others.
+    """
     told = part.telling(MOST_PLAYERS)
     few = len(told) < len(part.players)
     ordered = told if few or isinstance(part, PicturePart) else part.players
@@ -188,7 +194,9 @@ def parameters_table(name: str, parameters: list[dict[str, Any]]) -> Table:
 
 
 def describe_models() -> dict[str, Any]:
-    """Shipped models, the user's own, and loadable families with what each can do and which methods work on it."""
+    """Shipped models, the user's own, and loadable families with what each can do and which
+    methods work on it.
+    """
     families = {}
     for name, family in FAMILIES.items():
         able = family.capabilities

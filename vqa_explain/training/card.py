@@ -20,7 +20,9 @@ MODES = ("both", "question only", "image only")
 
 
 def measure(model: Model, examples: Iterable[Example]) -> dict[str, Tally]:
-    """Whether each answer is right, by family, with both modalities and with the other one absent."""
+    """Whether each answer is right, by family,
+    with both modalities and with the other one absent.
+    """
     right: dict[str, Tally] = {mode: defaultdict(list) for mode in MODES}
     fills = {feature.name: feature.default_fill for feature in model.features}
     for example in examples:
@@ -36,7 +38,9 @@ def measure(model: Model, examples: Iterable[Example]) -> dict[str, Tally]:
 
 
 def question_prior(train: int = 200_000, test: int = 20_000) -> tuple[float, float]:
-    """Accuracy of the most frequent training answer to each exact question, and of the family's best constant."""
+    """Accuracy of the most frequent training answer to each exact question,
+    and of the family's best constant.
+    """
     by_question: dict[str, Counter[str]] = defaultdict(Counter)
     by_family: dict[str, Counter[str]] = defaultdict(Counter)
     for index in range(train):
@@ -94,20 +98,23 @@ def write_card(
     lines += [
         _ABOUT[name],
         "",
-        f"Accuracy on {'the first ' + str(count) + ' test scenes' if name == 'scenes' else 'all test questions'}:",
+        "Accuracy on "
+        f"{'the first ' + str(count) + ' test scenes' if name == 'scenes' else 'all test questions'}:",
         "",
         _table(right),
         "",
     ]
     lines += [
-        "“question only”: every patch is dropped; “image only”: every word is masked. The model was trained with both",
+        "“question only”: every patch is dropped; “image only”: every word is masked. The model "
+        "was trained with both",
         "absences, so these are its best guesses, not accidents of unfamiliar input.",
         "",
     ]
     if name == "scenes":
         asked, constant = question_prior()
         lines += [
-            f"The question alone: the most frequent training answer to the exact question is right in {asked:.3f},",
+            "The question alone: the most frequent training answer to the exact question is right "
+            f"in {asked:.3f},",
             f"the best constant answer of each family in {constant:.3f}.",
             "",
         ]

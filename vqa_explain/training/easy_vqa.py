@@ -1,4 +1,5 @@
-"""Trains the shipped easy-VQA model from the scenes model: `python -m vqa_explain.training.easy_vqa`.
+"""Trains the shipped easy-VQA model from the scenes model: `python -m
+vqa_explain.training.easy_vqa`.
 
 A run that was stopped goes on from its last checkpoint when the same command is given again.
 """
@@ -92,7 +93,9 @@ def train(
     every: int = 100,
     bfloat16: bool | None = None,
 ) -> None:
-    """Trains for `steps` batches on all training questions, pictures mirrored at random (no question is spatial)."""
+    """Trains for `steps` batches on all training questions,
+    pictures mirrored at random (no question is spatial).
+    """
     if bfloat16 is None:
         bfloat16 = vilt.fast_bfloat16()
     model, processor = start_from(start, seed)
@@ -137,7 +140,8 @@ def train(
         if (step + 1) % every == 0 or step + 1 == steps:
             seconds = time.monotonic() - began
             print(
-                f"step {step + 1}/{steps}  loss {loss.item():.3f}  accuracy {np.mean(right):.3f}  {seconds:.0f} s",
+                f"step {step + 1}/{steps}  loss {loss.item():.3f}  accuracy {np.mean(right):.3f}  "
+                f"{seconds:.0f} s",
                 flush=True,
             )
             right = []

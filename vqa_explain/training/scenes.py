@@ -22,20 +22,24 @@ from vqa_explain.training.vilt import Batch
 GRID = 8  # patches a side
 # Relations and comparisons take longest to learn, so they are asked more often.
 CURRICULUM = (*scenes.FAMILIES, "same_color", "same_shape", "more")
-LATER = 1_000_000  # number of the first scene of a run that goes on from a finished model: none that it has seen
+# number of the first scene of a run that goes on from a finished model: none that it has seen
+LATER = 1_000_000
 
 
 def question_words() -> list[str]:
     """Every word that scenes and easy-VQA questions use."""
     text = (
-        "what color shape size is the object objects there an are how many same as more than left right of above below "
-        "a no not does image contain present in it which black gray teal brown rectangle"
+        "what color shape size is the object objects there an are how many same as more than left "
+        "right of above below a no not does image contain present in it which black gray teal "
+        "brown rectangle"
     )
     return [*text.split(), *scenes.ANSWERS, *scenes.PLURALS.values()]
 
 
 class _Stream(Dataset):
-    """Batches by number: the n-th batch is the same in every run, so a resumed run sees what it would have seen."""
+    """Batches by number: the n-th batch is the same in every run,
+    so a resumed run sees what it would have seen.
+    """
 
     def __init__(
         self,
@@ -137,14 +141,18 @@ def make_batch(
 
 
 def _windows(mask: np.ndarray) -> np.ndarray:
-    """(patches, AROUND) the mask about each patch, 12 px further on every side, in cells of 4 px."""
+    """(patches, AROUND) the mask about each patch, 12 px further on every side,
+    in cells of 4 px.
+    """
     coarse = np.pad(mask[2::4, 2::4], 3)
     windows = np.lib.stride_tricks.sliding_window_view(coarse, (9, 9))[::3, ::3]
     return windows.reshape(GRID * GRID, vilt.AROUND)
 
 
 def _compare(item: scenes.Item, before: scenes.Item | None) -> tuple[float, float, float, float]:
-    """Is it right of, below, as colored and as shaped as the one before: 1 or 0, NaN where that cannot be said."""
+    """Is it right of, below, as colored and as shaped as the one before: 1 or 0,
+    NaN where that cannot be said.
+    """
     if before is None:
         return math.nan, math.nan, math.nan, math.nan
     right, below = (
@@ -158,8 +166,9 @@ def _absence(
 ) -> tuple[torch.Tensor, int, bool]:
     """What is hidden in this batch: word rates (B,), patches kept, and whether objects are spared.
 
-    Three batches of four lose background patches at most (36 patches hold nearly always all objects, and the shorter
-    sequence costs half), fewer of them late; every fourth loses words and any patches at a rate from 0 to 1.
+    Three batches of four lose background patches at most (36 patches hold nearly always all
+    objects, and the shorter sequence costs half), fewer of them late; every fourth loses words and
+    any patches at a rate from 0 to 1.
     """
     every = GRID * GRID
     if step % 4 == 3 and step > steps // 8:
@@ -188,7 +197,8 @@ def train(
     every: int = 500,
     bfloat16: bool | None = None,
 ) -> None:
-    """Trains for `steps` batches, keeping a checkpoint in `work` after each `every`, and writes the model to `out`.
+    """Trains for `steps` batches, keeping a checkpoint in `work` after each `every`, and writes the
+    model to `out`.
 
     Args:
         out: the folder of the finished model.
@@ -244,7 +254,8 @@ def train(
         if (step + 1) % every == 0 or step + 1 == steps:
             seconds = time.monotonic() - began
             print(
-                f"step {step + 1}/{steps}  loss {total.item():.3f}  accuracy {np.mean(right):.3f}  {seconds:.0f} s",
+                f"step {step + 1}/{steps}  loss {total.item():.3f}  accuracy {np.mean(right):.3f}  "
+                f"{seconds:.0f} s",
                 flush=True,
             )
             right = []

@@ -1,9 +1,11 @@
-"""A small ViLT and its training step: fast forward, random absence of patches and words, and helping heads.
+"""A small ViLT and its training step: fast forward, random absence of patches and words, and
+helping heads.
 
-Patches leave the sequence and words become [MASK] in part of the batches, with rates from 0 to 1, while the answer
-stays the true one. So the network learns the answer's distribution given whatever is visible, and the game that
-a perturbation method plays on it, v(S) = score given the players in S, is in distribution for every coalition S
-(the surrogate of Frye et al. 2021, "Shapley explainability on the data manifold", equation 9).
+Patches leave the sequence and words become [MASK] in part of the batches, with rates from 0 to 1,
+while the answer stays the true one. So the network learns the answer's distribution given whatever
+is visible, and the game that a perturbation method plays on it, v(S) = score given the players in
+S, is in distribution for every coalition S (the surrogate of Frye et al. 2021, "Shapley
+explainability on the data manifold", equation 9).
 """
 
 import math
@@ -24,12 +26,15 @@ from transformers import (
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CELLS = 36  # 6 x 6 cells of 2 px in a patch
 AROUND = 81  # 9 x 9 cells of 4 px in a patch and those about it
-FOUND = 4  # the layer after which a naming word should know its object; the rest compare, count and answer
+# the layer after which a naming word should know its object; the rest compare, count and answer
+FOUND = 4
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def make_processor(words: list[str], size: int, divisor: int) -> ViltProcessor:
-    """A word-piece tokenizer whose whole words are `words` (the rest falls apart into letters), and image steps."""
+    """A word-piece tokenizer whose whole words are `words` (the rest falls apart into letters),
+    and image steps.
+    """
     pieces = [*SPECIAL, *"?.,!'-\"", *LETTERS, *(f"##{c}" for c in LETTERS), *sorted(set(words))]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=40)
@@ -47,8 +52,9 @@ def make_model(
 ) -> ViltForQuestionAnswering:
     """A ViLT of hidden size 128 on 96 px pictures with patches of 12 px, randomly initialized.
 
-    Places start as sines and cosines of column and row. ViLT's own start of zeros left every patch without a place
-    for thousands of steps: shapes, which span patches, and relations were not learnt at all.
+    Places start as sines and cosines of column and row. ViLT's own start of zeros left every patch
+    without a place for thousands of steps: shapes, which span patches, and relations were not
+    learnt at all.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -83,10 +89,12 @@ def waves(width: int) -> Tensor:
 
 
 def look_aside(attention: nn.Module, offsets: tuple[tuple[int, int], ...]) -> None:
-    """Starts head h looking at the patch that lies `offsets[h]` (columns, rows) away, as a convolution would.
+    """Starts head h looking at the patch that lies `offsets[h]` (columns, rows) away, as a
+    convolution would.
 
-    A key holds sines and cosines of its place, a query those of its place plus the offset, so that their product is
-    a sum of cosines of the distance (a start for transformers as Trockman and Kolter 2023 argue for).
+    A key holds sines and cosines of its place, a query those of its place plus the offset, so that
+    their product is a sum of cosines of the distance (a start for transformers as Trockman and
+    Kolter 2023 argue for).
     """
     width = attention.query.in_features
     head = attention.attention_head_size
@@ -117,7 +125,9 @@ def places(side: int, width: int, size: float = 0.35) -> Tensor:
 
 
 class Heads(nn.Module):
-    """Heads that exist in training only; they tell the layers what to look for, long before answers reward it."""
+    """Heads that exist in training only; they tell the layers what to look for,
+    long before answers reward it.
+    """
 
     def __init__(self, hidden: int, shapes: int, colors: int, cells: int) -> None:
         super().__init__()
@@ -130,7 +140,8 @@ class Heads(nn.Module):
         self.ground = nn.Linear(hidden, 1)
         # The object that this word names: its column, row, shape, color and size.
         self.named = nn.ModuleList(nn.Linear(hidden, n) for n in (cells, cells, shapes, colors, 2))
-        # Is the object that this word names right of, below, of the color and of the shape of the one named before.
+        # Is the object that this word names right of, below, of the color and of the shape of the
+        # one named before.
         self.compare = nn.Linear(hidden, 4)
         # The same of the question's two objects, from where the answer is read.
         self.pair = nn.Linear(hidden, 4)
@@ -138,7 +149,9 @@ class Heads(nn.Module):
 
 @dataclass
 class Batch:
-    """Tensors of B examples: T tokens, P patches in raster order, N named objects over the batch."""
+    """Tensors of B examples: T tokens, P patches in raster order,
+    N named objects over the batch.
+    """
 
     pixels: Tensor  # (B, 3, H, W) uint8
     ids: Tensor  # (B, T), 0 is padding
@@ -150,13 +163,15 @@ class Batch:
     ground: Tensor  # (B, P) 0 or 1
     named: Tensor  # (N, 7): example, token; column, row, shape, color and size of the object
     owned: Tensor  # (N, P) 0 or 1: the patches of the named object
-    compared: Tensor  # (N, 4) 1 if right of, below, as colored, as shaped as the object named before, else 0, or NaN
+    # (N, 4) 1 if right of, below, as colored, as shaped as the object named before, else 0, or NaN
+    compared: Tensor
 
 
 def hidden_states(
     model: ViltForQuestionAnswering, pixels: Tensor, ids: Tensor, kept: Tensor | None
 ) -> list[Tensor]:
-    """The states after the embeddings and after each layer, (B, T + 1 + kept patches, D), patches in raster order.
+    """The states after the embeddings and after each layer, (B, T + 1 + kept patches, D), patches
+    in raster order.
 
     The same sums as transformers' own forward (a test says so) without its random order of patches.
     """
@@ -194,9 +209,11 @@ def hidden_states(
 def looked_at(
     model: ViltForQuestionAnswering, state: Tensor, layer: int, named: Tensor, owned: Tensor
 ) -> Tensor:
-    """(N,) how much of the first head's attention in `layer` goes from each naming word to its object's patches.
+    """(N,) how much of the first head's attention in `layer` goes from each naming word to its
+    object's patches.
 
-    `state` (B, tokens, D) enters the layer; `owned` (N, kept patches) marks the object; the patches come last.
+    `state` (B, tokens, D) enters the layer; `owned` (N, kept patches) marks the object; the patches
+    come last.
     """
     block = model.vilt.encoder.layer[layer]
     attention = block.attention.attention
@@ -221,7 +238,8 @@ def normalize(pixels: Tensor) -> Tensor:
 def drop(
     batch: Batch, rate: Tensor, keep: int, spare_objects: bool, mask_id: int, g: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Chooses `keep` patches per example (objects first when spared) and masks words at `rate` (B,).
+    """Chooses `keep` patches per example (objects first when spared) and masks words at `rate`
+    (B,).
 
     Returns token ids (B, T) and patch indices (B, keep) in raster order.
     """
@@ -256,8 +274,8 @@ def help_loss(
 ) -> Tensor:
     """What the helping heads add.
 
-    Patches know their outline after layer 1, their object's outline after 2 and what it is after `FOUND` - 1, naming
-    words after `FOUND`, pairs one layer later.
+    Patches know their outline after layer 1, their object's outline after 2 and what it is after
+    `FOUND` - 1, naming words after `FOUND`, pairs one layer later.
     """
     early, found, later = states[FOUND - 1], states[FOUND], states[FOUND + 1]
     outline = batch.outline.gather(1, kept[:, :, None].expand(-1, -1, CELLS))
@@ -299,7 +317,9 @@ def help_loss(
 
 
 def fast_bfloat16() -> bool:
-    """Whether this processor has instructions for bfloat16; without them it is many times slower than float32."""
+    """Whether this processor has instructions for bfloat16;
+    without them it is many times slower than float32.
+    """
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

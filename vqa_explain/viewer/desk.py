@@ -334,7 +334,9 @@ class Desk:
         self._answer_soon(serial, lambda: changed(kept.model, example, explanation, away, divided))
 
     def _divided(self) -> dict[str, Any]:
-        """Input name or kind → how it is divided, where the explanation does not say it itself, as texts do."""
+        """Input name or kind → how it is divided, where the explanation does not say it itself,
+        as texts do.
+        """
         found: dict[str, Any] = {}
         kinds = (
             (PicturePart.kind, self._division["regions"]),

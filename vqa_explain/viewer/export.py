@@ -63,9 +63,11 @@ _SHARES = ("#4c6376", "#8a6d1b", "#2f6b4a", "#77456b", "#9a4a2f", "#3b4a9a")
 
 
 def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -> str:
-    """One HTML page with the viewer and these explanations: everything inside, nothing from a network.
+    """One HTML page with the viewer and these explanations: everything inside, nothing from a
+    network.
 
-    A content security policy lets only its own script run, so that no question or label can bring one.
+    A content security policy lets only its own script run, so that no question or label can bring
+    one.
     """
     code = script("page")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -88,7 +90,9 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
 
 
 def _intro(explanations: Sequence[Explanation]) -> str:
-    """What the colors mean, and where one scale holds for all inputs: what is true of all explanations."""
+    """What the colors mean, and where one scale holds for all inputs:
+    what is true of all explanations.
+    """
     return " ".join(
         [
             _about_colors(explanations),
@@ -192,7 +196,9 @@ def _notes(e: Explanation) -> str:
 
 
 def _facts(e: Explanation) -> str:
-    """What fell on padding, and what the model answers with everything absent, where they are known."""
+    """What fell on padding, and what the model answers with everything absent,
+    where they are known.
+    """
     facts = [text for text in (e.padding_text, e.without_inputs_text) if text]
     return "".join(f'<div class="soft">{html.escape(text)}</div>' for text in facts)
 
@@ -203,7 +209,9 @@ def _sentence(clause: str) -> str:
 
 
 def _shares(e: Explanation) -> str:
-    """The inputs' shares, named below a bar; "" where one input has them all, which says nothing."""
+    """The inputs' shares, named below a bar; "" where one input has them all,
+    which says nothing.
+    """
     if len(e.share) < 2:
         return ""
     if e.values_unit.why_no_shares:
@@ -213,7 +221,8 @@ def _shares(e: Explanation) -> str:
         for i, share in enumerate(e.share.values())
     )
     names = "".join(
-        f'<span><i style="background:{_SHARES[i % len(_SHARES)]}"></i>{html.escape(name)} {share:.0%}</span>'
+        f'<span><i style="background:{_SHARES[i % len(_SHARES)]}"></i>{html.escape(name)} '
+        f"{share:.0%}</span>"
         for i, (name, share) in enumerate(e.share.items())
     )
     return f'<div class="bar">{parts}</div><div class="soft shares">share: {names}</div>'

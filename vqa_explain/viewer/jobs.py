@@ -19,7 +19,9 @@ Job = Callable[[Callable[[], bool]], None]  # given a question: "am I cancelled?
 
 
 class Worker:
-    """Runs jobs one after another, in a thread that starts with the first and ends with the last."""
+    """Runs jobs one after another, in a thread that starts with the first and ends with the
+    last.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Condition()

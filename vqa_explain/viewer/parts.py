@@ -1,4 +1,6 @@
-"""What a page without scripts shows of one input: pictures, words on colors, bars, or a drawing of the user's own."""
+"""What a page without scripts shows of one input: pictures, words on colors, bars,
+or a drawing of the user's own.
+"""
 
 import base64
 import html
@@ -78,7 +80,9 @@ def _bar(player: PlayerValue, part: Part, e: Explanation, low: float, high: floa
 
 
 def picture_of(part: PicturePart, e: Explanation) -> str:
-    """A picture, and beside it the same with the values laid over it; only the picture where it is fixed."""
+    """A picture, and beside it the same with the values laid over it;
+    only the picture where it is fixed.
+    """
     height, width = part.picture.shape[:2]
     what = "regions" if e.by_player else "pixels"
     alone = e.is_alone(part)
@@ -98,7 +102,9 @@ def picture_of(part: PicturePart, e: Explanation) -> str:
 
 
 def _overlay(part: PicturePart, e: Explanation) -> str:
-    """The overlay as a picture with one transparent box per region that tells its value when pointed at."""
+    """The overlay as a picture with one transparent box per region that tells its value when
+    pointed at.
+    """
     values, _ = e.heat_of(part)
     height, width = part.picture.shape[:2]
     boxes = "".join(
@@ -127,7 +133,9 @@ def list_legends(e: Explanation) -> str:
 
 
 def _legend(scale: colors.Scale, e: Explanation, said: str) -> str:
-    """A legend: from the value where the colors begin to the one of full color, and what has such a value."""
+    """A legend: from the value where the colors begin to the one of full color,
+    and what has such a value.
+    """
     low, middle, high = (
         ",".join(map(str, colors.over_white(at, 1, scale.palette)))
         for at in (scale.palette.low, (scale.palette.low + 1) / 2, 1)
@@ -144,7 +152,9 @@ def _legend(scale: colors.Scale, e: Explanation, said: str) -> str:
 
 
 def _picture(pixels: np.ndarray) -> str:
-    """A data URL, at most `LONGEST` pixels a side. Small pictures are enlarged by whole pixels, to stay sharp."""
+    """A data URL, at most `LONGEST` pixels a side. Small pictures are enlarged by whole pixels,
+    to stay sharp.
+    """
     image = Image.fromarray(pixels)
     if max(image.size) > LONGEST:
         image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)

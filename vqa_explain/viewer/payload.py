@@ -1,4 +1,6 @@
-"""What the viewer draws: an explanation as plain values and arrays of bytes, for a widget or for a page."""
+"""What the viewer draws: an explanation as plain values and arrays of bytes,
+for a widget or for a page.
+"""
 
 import base64
 import hashlib
@@ -49,8 +51,8 @@ def packed(values: np.ndarray) -> dict[str, Any]:
 def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[str, Any]:
     """Everything about an explanation that the viewer shows, input by input.
 
-    Pictures and their maps are made smaller where the longer side is above `LONGEST`; boxes are in pixels of the
-    picture itself.
+    Pictures and their maps are made smaller where the longer side is above `LONGEST`; boxes are in
+    pixels of the picture itself.
     """
     return {
         "heading": title_of(e),
@@ -163,14 +165,18 @@ def _picture(
 
 
 def _edited(e: Explanation, example: Example | None) -> str | None:
-    """The one text that a person may ask in other words; `None` where there are several, or a chat."""
+    """The one text that a person may ask in other words; `None` where there are several,
+    or a chat.
+    """
     asked = [part.name for part in e.parts if isinstance(part, TextPart) and not part.fixed]
     is_chat = example is not None and example.messages is not None
     return asked[0] if len(asked) == 1 and not is_chat else None
 
 
 def _pairs(e: Explanation) -> dict[str, Any] | None:
-    """What is to be known of all interactions: how many evaluations they cost, and when the strongest is sure."""
+    """What is to be known of all interactions: how many evaluations they cost,
+    and when the strongest is sure.
+    """
     if not e.pairs:
         return None
     return {"spent": e.evaluations, "sure": sure_ratio(len(e.pairs)), "text": e.findings()[1]}

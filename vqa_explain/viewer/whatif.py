@@ -1,7 +1,7 @@
 """What a model answers when words or regions are taken away, or the question is another.
 
-A what-if is asked about one explanation: its example, its fills, its target and its seed. Anything else would measure
-another game than the one whose values are shown next to the measurement.
+A what-if is asked about one explanation: its example, its fills, its target and its seed. Anything
+else would measure another game than the one whose values are shown next to the measurement.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,13 +49,14 @@ def changed(
 
     Args:
         model, example: what was explained.
-        explanation: whose target, contrast, score, fills and seed are used; of several baselines, the mean is given.
+        explanation: whose target, contrast, score, fills and seed are used; of several baselines,
+            the mean is given.
         away: input name → numbers of the players that are taken away.
         divided: input name or kind → how it was divided, as `make_players` takes it.
 
     Returns:
-        "answers"; "change" of the explained score, named by "score"; "predicted", what the values predict, or `None`
-        where they are no points; "fills", what stood for absent parts, in words.
+        "answers"; "change" of the explained score, named by "score"; "predicted", what the values
+        predict, or `None` where they are no points; "fills", what stood for absent parts, in words.
 
     Raises:
         InvalidInput: the example, or a region, is not the explanation's.
@@ -143,7 +144,8 @@ def explained_fills(
         if asked.get(one.name) == ANY:
             asked[one.name] = can
         elif paths and asked.get(one.name, one.feature.default_fill) not in can and can:
-            # A path cannot start at patches that are not there: adapters take their first fill that is a picture.
+            # A path cannot start at patches that are not there: adapters take their first fill that
+            # is a picture.
             asked.setdefault(one.name, can[0])
     return [check_fills(model, some, encoded.features) for some in alternatives(asked)]
 
@@ -171,7 +173,8 @@ def _absence(
         lost = sorted(gone - set(numbers.tolist()))
         if lost:
             raise InvalidInput(
-                f"region {lost[0]} is smaller than a pixel of the model's frame; choose larger regions"
+                f"region {lost[0]} is smaller than a pixel of the model's frame; choose larger "
+                "regions"
             )
         if one.feature.shortens(fills[one.name]):
             whole_parts = _in_whole_parts(one, division, fills[one.name])
@@ -195,12 +198,14 @@ def _check_players(explanation: Explanation, away: Mapping[str, Sequence[int]]) 
         wrong = next((number for number in numbers if not 0 <= number < count), None)
         if wrong is not None:
             raise InvalidInput(
-                f"input {name!r} has no {part.player} number {wrong}; its {count} {part.player}s are counted from 0"
+                f"input {name!r} has no {part.player} number {wrong}; its {count} {part.player}s "
+                "are counted from 0"
             )
 
 
 def _division(one: Input, own: Division, part: Part, fill: str) -> tuple[Division, np.ndarray]:
-    """The division of an input that was explained, and the explanation's number of each of its players.
+    """The division of an input that was explained, and the explanation's number of each of its
+    players.
 
     Raises:
         InvalidInput: the input is another than the explanation's.
@@ -218,7 +223,8 @@ def _division(one: Input, own: Division, part: Part, fill: str) -> tuple[Divisio
         return _of_picture(one, own, part, fill)
     if own.count != len(part.players):
         raise InvalidInput(
-            f"the explanation divides {one.name!r} in another way than this example; explain it again"
+            f"the explanation divides {one.name!r} in another way than this example; explain it "
+            "again"
         )
     return own, np.arange(own.count)
 
@@ -250,7 +256,9 @@ def _in_whole_parts(one: Input, division: Division, fill: str) -> Division | Non
 
 
 def _target(model: Model, encoded: Encoded, explanation: Explanation) -> Target:
-    """The explained score. Label numbers tell two labels of one text apart; candidates are known by their text."""
+    """The explained score. Label numbers tell two labels of one text apart;
+    candidates are known by their text.
+    """
 
     def number(text: str, index: int | None) -> int:
         if model.labels is None:
@@ -274,7 +282,8 @@ def _scored(model: Model, encoded: Encoded, explanation: Explanation, target: Ta
 
 def _predicted(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> float | None:
     """What the values foretell for the score; `None` where they do not add up to it."""
-    # A polynomial's linear part alone foretells nothing: its pairs change the score too, and not all are kept.
+    # A polynomial's linear part alone foretells nothing: its pairs change the score too, and not
+    # all are kept.
     partial = explanation.parameters.get("index") == "fsii"
     if not explanation.values_unit.adds_up or partial:
         return None
@@ -294,7 +303,9 @@ def _fills_text(explanation: Explanation, used: list[dict[str, str]]) -> str:
 
 
 def _encoded(model: Model, example: Example, explanation: Explanation | None) -> Encoded:
-    """The example, with candidates where the model has no answers of its own: the explained ones are among them."""
+    """The example, with candidates where the model has no answers of its own:
+    the explained ones are among them.
+    """
     encoded = model.encode(example)
     if explanation is not None:
         free = [part.name for part in explanation.parts if not part.fixed]

@@ -1,8 +1,10 @@
-"""A convolutional network on a CPU, whose convolutions do what follows them: normalize, add, activate.
+"""A convolutional network on a CPU, whose convolutions do what follows them: normalize, add,
+activate.
 
-Each of these is a way of a whole layer's output through memory, and memory is what such a network waits for. oneDNN
-does them where the convolution writes its output. The network runs as it is, by its own code: `follow` notes, of one
-run, which operation's output goes where, and `Followed` answers the operations of later runs in this light.
+Each of these is a way of a whole layer's output through memory, and memory is what such a network
+waits for. oneDNN does them where the convolution writes its output. The network runs as it is, by
+its own code: `follow` notes, of one run, which operation's output goes where, and `Followed`
+answers the operations of later runs in this light.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +75,9 @@ FORMS = {"__get__", "dim", "size", "stride", "numel", "is_contiguous", "is_float
 
 @dataclass
 class _Operation:
-    """One call of a function of `KNOWN`: which calls made its tensors, and which take its output."""
+    """One call of a function of `KNOWN`: which calls made its tensors,
+    and which take its output.
+    """
 
     func: Any
     # Of the tensors only the network's own; what the run made would be kept alive.
@@ -181,7 +185,8 @@ class Plan:
 
 
 def follow(module: nn.Module, run: Callable[[Tensor], Tensor], pixels: Tensor) -> Plan:
-    """Runs once, and says which convolutions can do what follows them; none does if `plan.convolutions` is empty.
+    """Runs once, and says which convolutions can do what follows them; none does if
+    `plan.convolutions` is empty.
 
     Args:
         module: the network, whose parameters and buffers are what a plan may take as given.
@@ -219,7 +224,8 @@ def _take_padding(plan: Plan, number: int, made: _Convolution) -> None:
     padding, dilation = made.geometry[0], made.geometry[2]
     if right < left or bottom < top or (dilation != [1, 1] and (left != right or top != bottom)):
         return
-    # Zeros are laid on both sides alike; what is too many on the first side is undone by zeros before the kernel.
+    # Zeros are laid on both sides alike; what is too many on the first side is undone by zeros
+    # before the kernel.
     made.weight = F.pad(made.weight, (right - left, 0, bottom - top, 0))
     padding[0] += bottom
     padding[1] += right
@@ -229,7 +235,9 @@ def _take_padding(plan: Plan, number: int, made: _Convolution) -> None:
 def _zeros(
     _x: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Zeros left and right, above and below, of the arguments of `F.pad`; None for another kind of padding."""
+    """Zeros left and right, above and below, of the arguments of `F.pad`;
+    None for another kind of padding.
+    """
     if mode != "constant" or value or len(pad) != 4 or min(pad) < 0:
         return None
     return (pad[0], pad[1]), (pad[2], pad[3])
@@ -270,7 +278,9 @@ def _extend(plan: Plan, number: int, made: _Convolution) -> None:
 
 
 def _addend(operations: list[_Operation], number: int, last: int, total: int) -> int | None:
-    """The operation whose output is added to that of `last` and can be overwritten at convolution `number`."""
+    """The operation whose output is added to that of `last` and can be overwritten at
+    convolution `number`.
+    """
     found = operations[total]
     if len(found.args) != 2 or found.options or len(found.sources) != 2:
         return None
@@ -354,7 +364,9 @@ class Followed(TorchFunctionMode):
 def _as_noted(
     noted: _Operation, func: Any, args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> bool:
-    """Whether a call is the same function with the same weights and numbers as when the network was followed."""
+    """Whether a call is the same function with the same weights and numbers as when the network
+    was followed.
+    """
     if func != noted.func or len(args) != len(noted.args) or options.keys() != noted.options.keys():
         return False
     pairs = [

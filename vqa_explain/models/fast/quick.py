@@ -1,4 +1,6 @@
-"""Many pictures through a network without gradients, by the fastest way that gives what the network gives."""
+"""Many pictures through a network without gradients,
+by the fastest way that gives what the network gives.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,8 @@ from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.fast.fused import Followed, Plan, available, follow, hooked
 from vqa_explain.models.weights import contents, places
 
-# A quicker way may differ from the network by this share of its largest logit; rounding gives some 1e-6.
+# A quicker way may differ from the network by this share of its largest logit; rounding gives some
+# 1e-6.
 CLOSE = 1e-4
 FUSED, SIDE_BY_SIDE, PLAIN = "fused", "side by side", "plain"
 
@@ -20,10 +23,11 @@ FUSED, SIDE_BY_SIDE, PLAIN = "fused", "side by side", "plain"
 class Quick:
     """Logits (B, K) for pixels (B, 3, H, W) on a CPU.
 
-    The ways, the first that works being kept: convolutions that do what follows them (`models.fused`), with channels
-    that lie side by side in memory; the latter alone; the network as it is. They are compared with the network on the
-    first picture, and again when the weights or the size of the pictures have changed. For that, each call looks where
-    the weights are and how often they were changed, and each new example at every number. A network whose layers carry
+    The ways, the first that works being kept: convolutions that do what follows them
+    (`models.fused`), with channels that lie side by side in memory; the latter alone; the network
+    as it is. They are compared with the network on the first picture, and again when the weights or
+    the size of the pictures have changed. For that, each call looks where the weights are and how
+    often they were changed, and each new example at every number. A network whose layers carry
     hooks runs as it is, so that they see what they would.
     """
 
@@ -37,7 +41,9 @@ class Quick:
         self._example: Any = None  # a reference to the example that they were last looked at for
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies choose for themselves: theirs may be other weights, and oneDNN's layouts cannot be written down."""
+        """Copies choose for themselves: theirs may be other weights,
+        and oneDNN's layouts cannot be written down.
+        """
         return self.__dict__ | {
             "_plan": None,
             "_weights": None,
@@ -79,7 +85,9 @@ class Quick:
         self._ways = tuple(other for other in self._ways if other != way)
 
     def _by(self, way: str, pixels: Tensor) -> Tensor | None:
-        """The logits by one way, None where it fails: a network may want one layout, perhaps of large batches only."""
+        """The logits by one way, None where it fails: a network may want one layout,
+        perhaps of large batches only.
+        """
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         try:
             if way == SIDE_BY_SIDE:

@@ -1,8 +1,8 @@
 """ViLT's answers where nobody looks inside, for many coalitions at once.
 
-The answer is read from the first token of the last layer. Of that layer only this token is computed, attention runs
-fused, and no gradients are kept; the scores are those of `transformers`' own forward up to rounding. Not every layer's
-hooks would fire.
+The answer is read from the first token of the last layer. Of that layer only this token is
+computed, attention runs fused, and no gradients are kept; the scores are those of `transformers`'
+own forward up to rounding. Not every layer's hooks would fire.
 """
 
 import math
@@ -16,8 +16,9 @@ from transformers.activations import GELUActivation
 
 from vqa_explain.models.fast.fused import available
 
-# Width of a head up to which plain products are faster on a CPU than fused attention: 1.24 ms against 1.43 of 32 × 77
-# states in heads of 32; in heads of 64 they are as fast with 100 states and slower with 250.
+# Width of a head up to which plain products are faster on a CPU than fused attention: 1.24 ms
+# against 1.43 of 32 × 77 states in heads of 32; in heads of 64 they are as fast with 100 states and
+# slower with 250.
 NARROW = 32
 
 
@@ -28,7 +29,8 @@ HOMES = ("transformers.models.vilt.modeling_vilt", "transformers.activations", "
 def as_built(module: nn.Module) -> bool:
     """Whether every layer is one that transformers builds, and computes by its own forward.
 
-    Others, such as those of LoRA or quantized ones, have weights that are not all that they compute with.
+    Others, such as those of LoRA or quantized ones, have weights that are not all that they compute
+    with.
     """
     if type(module).forward is not ViltForQuestionAnswering.forward:
         return False
@@ -73,10 +75,11 @@ def answer_scores(
 def chosen_scores(
     module: ViltForQuestionAnswering, text: Tensor, patches: Tensor, here: Tensor
 ) -> Tensor:
-    """Answer logits (N, K) where every token is one of two, at its place: with it there, or as it is where absent.
+    """Answer logits (N, K) where every token is one of two, at its place: with it there, or as it
+    is where absent.
 
-    What is computed of a token alone, up to the first layer's queries, keys and values, is computed of the two and
-    chosen from.
+    What is computed of a token alone, up to the first layer's queries, keys and values, is computed
+    of the two and chosen from.
 
     Args:
         text: (2, T, D) word embeddings before positions are added, there and absent.
@@ -106,7 +109,9 @@ def _answer(module: Any, first: Tensor) -> Tensor:
 
 
 def _read(layer: Any, states: Tensor) -> Tensor:
-    """Queries, keys and values (B, S, 3 D) of a layer by one product: three of 128 by 128 took 0.96 ms, one 0.82 ms."""
+    """Queries, keys and values (B, S, 3 D) of a layer by one product:
+    three of 128 by 128 took 0.96 ms, one 0.82 ms.
+    """
     attend, normed = layer.attention.attention, layer.layernorm_before(states)
     parts = (attend.query, attend.key, attend.value)
     biases = None if attend.query.bias is None else torch.cat([part.bias for part in parts])
@@ -126,8 +131,8 @@ def _block(layer: Any, states: Tensor, mask: Tensor | None, read: Tensor | None 
 def _first(layer: Any, states: Tensor, mask: Tensor | None) -> Tensor:
     """The first state (B, 1, D) after a layer, without keys and values of the others.
 
-    A head's score of state j is qᵀ(K xⱼ + k) = (Kᵀq)ᵀxⱼ + qᵀk, of which softmax does not see the last; its output is
-    Σ aⱼ (V xⱼ + v) = V Σ aⱼ xⱼ + v.
+    A head's score of state j is qᵀ(K xⱼ + k) = (Kᵀq)ᵀxⱼ + qᵀk, of which softmax does not see the
+    last; its output is Σ aⱼ (V xⱼ + v) = V Σ aⱼ xⱼ + v.
     """
     attend = layer.attention.attention
     normed = layer.layernorm_before(states)

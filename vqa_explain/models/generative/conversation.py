@@ -84,7 +84,8 @@ class Conversation:
             behind: the name of a picture or video → a text to put behind it.
 
         Raises:
-            InvalidInput: the template refuses the messages; or the processor has no template, which a chat needs.
+            InvalidInput: the template refuses the messages; or the processor has no template, which
+                a chat needs.
         """
         texts, behind = texts or self.texts, behind or {}
         if getattr(processor, "chat_template", None):
