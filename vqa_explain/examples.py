@@ -266,8 +266,8 @@ def _role(message: Any, turn: int) -> str:
     role = message.get("role") if isinstance(message, Mapping) else None
     if role not in ROLES or "content" not in message:
         raise InvalidInput(
-            f'message {turn} must be a mapping with "content" and a "role" of {", ".join(ROLES)}; got '
-            f"{str(message)[:80]!r}"
+            f'message {turn} must be a mapping with "content" and a "role" of {", ".join(ROLES)}; '
+            f"got {str(message)[:80]!r}"
         )
     return str(role)
 

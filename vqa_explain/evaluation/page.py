@@ -15,7 +15,9 @@ from vqa_explain.files import write_atomically
 from vqa_explain.viewer.export import ARTICLE_STYLE, article
 
 _HEADINGS = {
-    SUSPICIOUS: "Right for the wrong reason? Answered right, with the least relevance in the true region",
+    SUSPICIOUS: (
+        "Right for the wrong reason? Answered right, with the least relevance in the true region"
+    ),
     BEST: "Best explained",
     WORST: "Worst explained",
 }

@@ -36,12 +36,14 @@ GRADIENT_BYTES = 2 * 2**30
 
 # Why a method refuses a model, by the capability that it needs.
 LACKS = {
-    "gradients": "it needs gradients, and this model gives scores only: it has none, or they are zero "
-    "everywhere",
+    "gradients": (
+        "it needs gradients, and this model gives scores only: it has none, or they are zero everywhere"
+    ),
     "pixels": "it needs the pixels of a picture, and this model sees none",
     "flow": "it needs attention that the answer is reached through, which this model does not give",
-    "attention": "it needs attention from the answer to every token and patch, which this model does not "
-    "give",
+    "attention": (
+        "it needs attention from the answer to every token and patch, which this model does not give"
+    ),
 }
 FILLS_HELP = (
     "what absent parts of single inputs become, such as {'image 2': 'blur'}; before the other fills"

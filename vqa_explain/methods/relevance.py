@@ -57,7 +57,10 @@ def _covered(found: Attention) -> str:
     if found.layers is None:
         return ""
     listed = ", ".join(map(str, found.layers))
-    return f"; of layers 0 to {found.depth - 1} only {listed} attend and are read, the others count as passing through"
+    return (
+        f"; of layers 0 to {found.depth - 1} only {listed} attend and are read, the others count "
+        "as passing through"
+    )
 
 
 def _mean_flow(task: Task, flow_of: Flow) -> Attribution:

@@ -437,14 +437,20 @@ def _reason(error: BaseException) -> str:
     if "trust_remote_code" in text:
         return "it brings code of its own; give trust_remote_code=True if you trust its author"
     if "RepositoryNotFoundError" in kinds or "not a valid model identifier" in text:
-        return "the hub has no model of this name, or it is private; check the spelling or log in with `hf auth login`"
+        return (
+            "the hub has no model of this name, or it is private; check the spelling or log in "
+            "with `hf auth login`"
+        )
     if kinds & {
         "OfflineModeIsEnabled",
         "LocalEntryNotFoundError",
         "ConnectError",
         "ConnectionError",
     } or ("couldn't connect" in text.lower() or "offline" in text.lower()):
-        return "the hub cannot be reached and no copy is kept here; connect, or give the folder of a copy"
+        return (
+            "the hub cannot be reached and no copy is kept here; connect, or give the folder of a "
+            "copy"
+        )
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__
 
 

@@ -94,7 +94,10 @@ def _listed(features: Sequence[Feature]) -> str:
 def _of_missing(missing: Feature, features: Sequence[Feature], name: str) -> str:
     noun = NOUNS.get(missing.kind, missing.kind)
     if len(features) == 1 or missing.name in ("image", "question"):
-        return f"model {name!r} takes {_listed(features)}, and {missing.name!r} is missing; give {noun}"
+        return (
+            f"model {name!r} takes {_listed(features)}, and {missing.name!r} is missing; give "
+            f"{noun}"
+        )
     return (
         f"model {name!r} takes {_listed(features)}, and {missing.name!r} is missing; give an "
         f"Example.of with {noun} named {missing.name!r}"
@@ -104,10 +107,16 @@ def _of_missing(missing: Feature, features: Sequence[Feature], name: str) -> str
 def _of_extra(one: Given, features: Sequence[Feature], name: str) -> str:
     kinds = {feature.kind for feature in features}
     if one.kind == "video":
-        return f"model {name!r} takes no video, only {_listed(features)}; give one of its frames as a picture"
+        return (
+            f"model {name!r} takes no video, only {_listed(features)}; give one of its frames as a "
+            "picture"
+        )
     if one.kind == TextFeature.kind and one.kind not in kinds:
         return f"model {name!r} takes no question, only {_listed(features)}; leave {one.name!r} out"
-    return f"model {name!r} has no input {one.name!r} for {_noun_of(one)}; it takes {_listed(features)}"
+    return (
+        f"model {name!r} has no input {one.name!r} for {_noun_of(one)}; it takes "
+        f"{_listed(features)}"
+    )
 
 
 def _of_other_kind(one: Given, feature: Feature, name: str) -> str:

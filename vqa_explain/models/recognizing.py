@@ -95,7 +95,10 @@ def _refuse_text(module: nn.Module, name: str, families: Mapping[str, Serving]) 
     if inner is None or inner is module:
         remedy = "wrap it in vqa_explain.CustomModel, or give a classifier of pictures alone"
     else:
-        remedy = f"give the {type(inner).__name__} inside it with processor=, or wrap it in vqa_explain.CustomModel"
+        remedy = (
+            f"give the {type(inner).__name__} inside it with processor=, or wrap it in "
+            "vqa_explain.CustomModel"
+        )
     raise InvalidInput(
         f"{name} takes text besides the picture, so it is no image classifier, and no adapter "
         f"knows it: {remedy}. Known with processor= are: {known}"

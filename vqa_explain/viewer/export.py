@@ -14,7 +14,8 @@ from vqa_explain.viewer.payload import packed, payload, title_of
 
 _PAGE = """
 :root{color-scheme:light dark}
-body{background:light-dark(#f1f4f6,#14181c);color:light-dark(#1d2329,#e8ebee);margin:0;padding:1.5rem 1rem}
+body{background:light-dark(#f1f4f6,#14181c);color:light-dark(#1d2329,#e8ebee);margin:0;
+padding:1.5rem 1rem}
 main{max-width:72rem;margin:auto;font:1rem/1.5 system-ui,sans-serif}
 main>h1{font-size:1.5rem;margin:0 0 .3rem}
 main>p{margin:0 0 1rem}
@@ -25,17 +26,21 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax h2{font-size:1.1rem;margin:0 0 .2rem;overflow-wrap:anywhere}
 .vqax .soft{color:var(--soft,#5c6873);font-size:.85rem;overflow-wrap:anywhere}
 .vqax .words{margin:.8rem 0;display:flex;flex-wrap:wrap;gap:.3rem}
-.vqax .word{border-radius:5px;padding:.15rem .45rem;text-align:center;overflow-wrap:anywhere;border:1px solid #0002}
+.vqax .word{border-radius:5px;padding:.15rem .45rem;text-align:center;overflow-wrap:anywhere;
+border:1px solid #0002}
 .vqax .word small{display:block;font-size:.68rem}
 .vqax .words.fixed{display:block;color:var(--soft,#5c6873);margin:.3rem 0;white-space:pre-wrap}
 .vqax .name{font-weight:600;font-size:.85rem;margin:.6rem 0 -.5rem}
 .vqax .fixed img{opacity:.5}
-.vqax .bars{display:grid;gap:.15rem;max-width:44rem;margin:.8rem 0;font-size:.85rem;overflow-wrap:anywhere}
-.vqax .bars>div{display:grid;grid-template-columns:minmax(4rem,2fr) minmax(4rem,3fr) minmax(4.5rem,6.5rem);gap:.6rem}
+.vqax .bars{display:grid;gap:.15rem;max-width:44rem;margin:.8rem 0;font-size:.85rem;
+overflow-wrap:anywhere}
+.vqax .bars>div{display:grid;
+grid-template-columns:minmax(4rem,2fr) minmax(4rem,3fr) minmax(4.5rem,6.5rem);gap:.6rem}
 .vqax .bars small{text-align:end}
 .vqax .rail{position:relative;display:block;height:1.1rem}
 .vqax .rail i{position:absolute;top:12%;height:76%;border:1px solid #0005;border-radius:2px}
-.vqax .rail .zero{top:0;height:100%;border:0;border-inline-start:1px solid currentColor;border-radius:0}
+.vqax .rail .zero{top:0;height:100%;border:0;border-inline-start:1px solid currentColor;
+border-radius:0}
 .vqax .rail .whisker{top:calc(50% - 1px);height:2px;border:0;background:currentColor}
 .vqax .bars+.scale{margin:-.3rem 0 .8rem}
 .vqax .pictures{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}
@@ -46,13 +51,16 @@ border:1px solid var(--line,#d9dee3);border-radius:10px;padding:1.1rem 1.3rem;ma
 .vqax rect:hover{stroke:#111;stroke-width:1%;}
 .vqax table{border-collapse:collapse;font-size:.85rem}
 .vqax td{padding:.1rem .6rem .1rem 0;overflow-wrap:anywhere}
-.vqax .notes{margin:.6rem 0;padding:.1rem 0 .1rem .8rem;border-inline-start:3px solid var(--note,#b7791f);
+.vqax .notes{margin:.6rem 0;padding:.1rem 0 .1rem .8rem;
+border-inline-start:3px solid var(--note,#b7791f);
 overflow-wrap:anywhere}
 .vqax .pairs{font-size:.85rem;margin-top:.6rem;overflow-wrap:anywhere}
 .vqax .bar{display:flex;height:.8rem;border-radius:4px;overflow:hidden;margin:.9rem 0 .3rem}
 .vqax .shares span{margin-inline-end:.9rem;white-space:nowrap}
-.vqax .shares i{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;margin:0 .3rem 0 .2rem}
-.vqax .scale{display:flex;flex-wrap:wrap;gap:.1rem .5rem;align-items:center;font-size:.78rem;margin-top:.4rem}
+.vqax .shares i{display:inline-block;width:.7rem;height:.7rem;border-radius:2px;
+margin:0 .3rem 0 .2rem}
+.vqax .scale{display:flex;flex-wrap:wrap;gap:.1rem .5rem;align-items:center;font-size:.78rem;
+margin-top:.4rem}
 .vqax .words+.scale{margin:-.3rem 0 .8rem}
 .vqax figure .scale{flex-wrap:wrap;width:15rem;max-width:100%}
 .vqax figure .scale i{flex:1 1 5rem}
@@ -71,7 +79,10 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
     """
     code = script("page")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    policy = (
+        "default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src "
+        f"'sha256-{digest}'"
+    )
     data = json.dumps([payload(e, packed) for e in explanations], allow_nan=False)
     for mark in "<>&\u2028\u2029":  # the data ends no element and starts no comment
         data = data.replace(mark, f"\\u{ord(mark):04x}")

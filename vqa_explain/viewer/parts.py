@@ -76,7 +76,10 @@ def _bar(player: PlayerValue, part: Part, e: Explanation, low: float, high: floa
         pieces += piece("whisker", *ends)
     said = value_text(player.value, player.error, e.values_unit.two_sided)
     text = html.escape(player.text)
-    return f'<div><span dir="auto">{text}</span><span class="rail">{pieces}</span><small>{said}</small></div>'
+    return (
+        f'<div><span dir="auto">{text}</span><span '
+        f'class="rail">{pieces}</span><small>{said}</small></div>'
+    )
 
 
 def picture_of(part: PicturePart, e: Explanation) -> str:
