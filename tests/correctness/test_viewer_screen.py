@@ -42,6 +42,11 @@ KERNEL = """async ([code, traits]) => {
   for (const el of document.querySelectorAll(".view")) widget.render({ model: window.model, el });
 }"""
 
+SET = """([name, value]) => {
+  for (const el of document.querySelectorAll("[data-ready]")) delete el.dataset.ready;
+  window.model.set(name, value);
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -84,15 +89,18 @@ def live(page: Page, why: vx.Explanation, views: int = 1, **more: Any) -> Callab
     page.wait_for_selector("[data-ready]")
 
     def put(name: str, value: int | dict[str, Any]) -> None:
-        page.evaluate("([name, value]) => window.model.set(name, value)", [name, value])
-        page.wait_for_timeout(120)
+        page.evaluate(SET, [name, value])
+        if name != "whatif":  # which is drawn at once, all else when its arrays are unpacked
+            page.wait_for_selector("[data-ready]")
 
     return put
 
 
-def messages(page: Page, action: str) -> list[Any]:
-    page.wait_for_timeout(300)
-    return [m for m in page.evaluate("window.sent") if m["action"] == action]
+def messages(page: Page, action: str, count: int = 1) -> list[Any]:
+    """What was sent, once there are so many messages of that action."""
+    of_action = f"window.sent.filter((one) => one.action === '{action}')"
+    page.wait_for_function(f"{of_action}.length >= {count}")
+    return list(page.evaluate(of_action))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +183,7 @@ def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_examp
             "shown",
             sent_of(replaced(made(seed=3), method="saliency", unit="gradient size"), "second"),
         )
-        again = messages(page, "whatif")[-1]
+        again = messages(page, "whatif", 2)[-1]
         assert page.locator(".vx-dropped").count() == 1
         assert (again["explanation"], again["away"]) == ("second", {"question": [1]})
         assert again["serial"] != first["serial"]
@@ -198,8 +206,8 @@ def test_two_views_do_not_take_each_others_answers(browser: Any) -> None:
         page.wait_for_function("document.querySelectorAll('[data-ready]').length === 2")
         for view in (0, 1):
             page.locator(".view").nth(view).locator('[data-word="1"]').click()
-            page.wait_for_timeout(300)
-        one, other = messages(page, "whatif")
+            messages(page, "whatif", view + 1)
+        one, other = messages(page, "whatif", 2)
         assert one["serial"] != other["serial"]
         put("whatif", {"serial": one["serial"], "answers": [], "change": 1.0, "predicted": 1.0})
         assert page.locator(".view").nth(0).locator(".vx-change").count() == 1
@@ -279,7 +287,6 @@ def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
         page.wait_for_selector("[data-ready]")
         page.get_by_label("compare with").select_option("1")
         page.wait_for_selector("figure:nth-of-type(3)")
-        page.wait_for_timeout(200)
         agreement = page.locator(".vx-agreement").inner_text()
         legends = page.locator(".vx-legend").all_inner_texts()
         assert ("Rank correlation" in agreement) == (refused is None)

@@ -75,8 +75,22 @@ def screenshot(live: Any) -> Iterator[None]:
 
 
 def settled(page: Any, python: Any) -> None:
+    """Waits until the kernel has nothing left to do and all views show what it has."""
     assert python("viewer.wait(600)")
-    page.wait_for_timeout(300)
+    shown, states = python(
+        "[[one.get('id', '') for one in (viewer.shown, viewer.compared)],"
+        " [entry['state'] for entry in viewer.entries]]"
+    )
+    page.wait_for_function(SHOWS, arg=[" ".join(shown), states])
+
+
+SHOWS = """([shown, states]) => {
+  const rows = (root) => [...root.querySelectorAll(".vx-entry")];
+  const same = (root) =>
+    root.dataset.shown === shown &&
+    rows(root).map((row) => row.className).join() === states.map((one) => `vx-entry vx-${one}`).join();
+  return [...document.querySelectorAll(".vx-root")].every(same);
+}"""
 
 
 def first(page: Any, selector: str) -> Any:
@@ -156,7 +170,7 @@ def test_taking_words_and_regions_away_asks_the_model(live: Any) -> None:
     page.keyboard.press("Enter")
     assert first(page, '[data-word="0"]').get_attribute("aria-pressed") == "true"
     first(page, "canvas").nth(1).click()
-    page.wait_for_timeout(1500)
+    page.wait_for_selector(".vx-change", timeout=600_000)
     first(page, "button:has-text('Undo')").click()
     first(page, "button:has-text('Undo')").click()
     assert first(page, '[data-word="0"]').get_attribute("aria-pressed") == "false"
@@ -168,7 +182,6 @@ def test_editing_the_question_asks_again(live: Any) -> None:
     page, _, python, _ = live
     first(page, ".vx-edit").fill("Is there a circle?")
     page.wait_for_selector(".vx-now", timeout=600_000)
-    page.wait_for_timeout(1000)
     found = python("viewer.whatif['answers'][0]['text']")
     assert found in ("yes", "no")
     assert f"now: {found}" in first(page, ".vx-whatif").inner_text()
@@ -253,11 +266,9 @@ def test_dragging_with_shift_paints_regions_away(live: Any) -> None:
     labels = "[viewer.explanation.labels[viewer.explanation.labels.shape[0] // 2].tolist()][0]"
     row = sorted(set(python(labels)) - {-1})
     gone = -sum(python(f"[viewer.explanation.regions[i].value for i in {row}]"))
-    for _ in range(150):  # the last of the questions that the drag asks may wait for others
-        if python("viewer.whatif['predicted']") == pytest.approx(gone):
-            break
-        page.wait_for_timeout(200)
-    assert python("viewer.whatif['predicted']") == pytest.approx(gone)
+    # The last of the questions that the drag asks may wait for others; pytest's timeout ends a hang.
+    while python("viewer.whatif['predicted']") != pytest.approx(gone):
+        pass
     first(page, "button:has-text('Reset')").click()
 
 
@@ -314,10 +325,7 @@ def test_an_explanation_shows_itself(live: Any) -> None:
 def test_a_kernel_that_ended_or_began_again_is_said_and_the_rest_stays(live: Any) -> None:
     page, wrong, _, folder = live
     end = "restartKernel" if folder.name.startswith("lab") else "shutdown"
-    page.evaluate(
-        f"() => {{ window.jupyterapp.shell.currentWidget.context.sessionContext.{end}(); }}"
-    )
-    page.wait_for_timeout(3000)
+    page.evaluate(f"() => window.jupyterapp.shell.currentWidget.context.sessionContext.{end}()")
     first(page, ".vx-form").get_by_role("button", name="Explain").click()
     page.wait_for_function(
         "() => document.querySelector('.vx-problem').textContent.includes('does not answer')"

@@ -228,6 +228,7 @@ export function mount(root, source) {
     const payload = source.shown();
     if (!payload) {
       stage.classList.add("vx-empty");
+      root.dataset.shown = idsOf(null, null);
       return;
     }
     const newest = Symbol("newest");
@@ -264,6 +265,12 @@ export function mount(root, source) {
     draw();
     tell();
     root.dataset.ready = String(source.selected());
+    root.dataset.shown = idsOf(shown, compared);
+  }
+
+  /** What is on the screen, for who waits until it is there. */
+  function idsOf(...shown) {
+    return shown.map((one) => one?.id ?? "").join(" ");
   }
 
   function capital(text) {
