@@ -47,6 +47,7 @@ def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(
     why = vx.explain(scenes_model, scene, regions="slic:30")
     sums = [why.image[why.labels == k].sum() for k in range(len(why.regions))]
     np.testing.assert_allclose([r.value for r in why.regions], sums, atol=1e-6)
+    assert scene.masks is not None
     whole = max(scene.masks, key=np.sum)
     inside = why.labels[whole]
     assert np.bincount(inside).max() > 0.5 * whole.sum(), "most of an object is one superpixel"
@@ -56,6 +57,7 @@ def test_a_mask_is_the_player_that_the_network_misses(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     """Hiding one object's mask by hand gives what leave one out says of it."""
+    assert scene.masks is not None
     why = vx.explain(
         scenes_model,
         scene,

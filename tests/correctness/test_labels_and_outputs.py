@@ -27,7 +27,7 @@ from vqa_explain.models.base import answers
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.vilt import ViltModel
 from vqa_explain.shell.app import app
-from vqa_explain.target import find_answer
+from vqa_explain.target import Answer, find_answer
 
 BIRD_AND_MACHINE = ["crane", "dog", "Cardigan", "crane", "cardigan", "517", "3"]
 
@@ -35,6 +35,18 @@ BIRD_AND_MACHINE = ["crane", "dog", "Cardigan", "crane", "cardigan", "517", "3"]
 def loaded(labels: list[str], classes: int | None = None, **settings: Any) -> vx.Model:
     module = Linear(len(labels) if classes is None else classes)
     return vx.load(module, transform=ToTensor(), labels=labels, device="cpu", **settings)
+
+
+def weight_of(model: vx.Model) -> torch.Tensor:
+    """Of the linear network: (K, 3, H, W)."""
+    assert isinstance(model.module, Linear)
+    return model.module.weight
+
+
+def probability_of(answer: Answer) -> float:
+    """Of an answer that has one."""
+    assert answer.probability is not None
+    return answer.probability
 
 
 def plain(model: Any, picture: np.ndarray) -> Any:
@@ -51,9 +63,9 @@ def rows_of(folder: Path, metric: str, method: str = "saliency") -> list[Any]:
     return [row for row in rows if row["metric"] == metric and row["method"] == method]
 
 
-def gradient(model: Any, picture: np.ndarray, index: int) -> Any:
+def gradient(model: vx.Model, picture: np.ndarray, index: int) -> Any:
     """Of one output, by hand: the network is linear."""
-    return np.abs(model.module.weight[index].detach().double().numpy()).max(axis=0)
+    return np.abs(weight_of(model)[index].detach().double().numpy()).max(axis=0)
 
 
 # Which answer
@@ -83,7 +95,7 @@ def test_the_answer_that_is_asked_for_is_explained(
     why = vx.explain(model, picture, method="saliency", target=asked)
     assert why.target == BIRD_AND_MACHINE[index]
     assert why.provenance["target_index"] == index
-    expected = model.module.weight[index].detach().double().numpy()
+    expected = weight_of(model)[index].detach().double().numpy()
     np.testing.assert_allclose(
         vx.explain(model, picture, method="input_x_gradient", target=asked).image,
         (expected * ToTensor()(picture).double().numpy()).sum(axis=0),
@@ -144,17 +156,17 @@ def test_both_of_two_answers_of_one_name_can_be_explained_and_compared(picture: 
 def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are_not(
     picture: np.ndarray, tmp_path: Path
 ) -> None:
-    model = loaded(["Cardigan", "cardigan", "crane", "crane"])
+    labels = ["Cardigan", "cardigan", "crane", "crane"]
+    model = loaded(labels)
     best = int(np.argmax(plain(model, picture)))
     other = {0: 1, 1: 0}.get(best)
     with torch.no_grad():  # so that each is predicted once
-        orders = [
-            model.module.weight[torch.tensor([best, *[i for i in range(4) if i != best]])].clone()
-        ]
+        best_first = torch.tensor([best, *[i for i in range(4) if i != best]])
+        orders = [weight_of(model)[best_first].clone()]
         orders += [orders[0].roll(shift, dims=0) for shift in (1, 2, 3)]
     assert other is None or other != best
     for weight in orders:
-        model.module.weight.data = weight.clone()
+        weight_of(model).data = weight.clone()
         predicted = int(np.argmax(plain(model, picture)))
         truths = ["Cardigan", "cardigan", "crane"]
         data = [vx.Example(picture, answer=truth, id=truth) for truth in truths]
@@ -168,9 +180,7 @@ def test_the_predicted_one_of_two_names_is_right_and_the_others_of_like_name_are
         )
         frame = report.frame()
         found = frame[frame["metric"] == "accuracy"].set_index("id")["value"]
-        assert found.to_dict() == {
-            truth: float(model.labels[predicted] == truth) for truth in truths
-        }
+        assert found.to_dict() == {truth: float(labels[predicted] == truth) for truth in truths}
         curves = rows_of(tmp_path / str(predicted), "perturbation_positive")
         assert {row["id"]: row["curve"][0] for row in curves} == found.to_dict()
 
@@ -244,7 +254,7 @@ def test_labels_are_read_in_the_order_of_the_scores(
     why = vx.explain(model, picture, method="saliency")
     assert [answer.text for answer in why.answers] == [expected[i] for i in np.argsort(-scores)]
     np.testing.assert_allclose(
-        [a.probability for a in why.answers], np.sort(softmax(scores))[::-1], rtol=1e-5
+        [probability_of(a) for a in why.answers], np.sort(softmax(scores))[::-1], rtol=1e-5
     )
     settings = {"image": transforms.ToTensor(), "text": VOCABULARY, "device": "cpu"}
     if not hasattr(given, "__next__"):
@@ -276,9 +286,22 @@ def test_labels_that_cannot_be_read_are_refused(given: Any, picture: np.ndarray)
         vx.explain(loaded(given, classes=3), picture, method="saliency")
 
 
+def small_vit(**more: Any) -> tf.ViTConfig:
+    """The configuration of a ViT for pictures of 8 × 8."""
+    settings = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "image_size": 8,
+        "patch_size": 4,
+        **more,
+    }
+    return tf.ViTConfig(**settings)
+
+
 def test_the_numbers_of_a_configuration_may_have_no_gap() -> None:
-    config = tf.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
-                          image_size=8, patch_size=4, num_labels=2)  # fmt: skip
+    config = small_vit(num_labels=2)
     config.id2label = {1: "cat", 2: "dog"}
     module = tf.ViTForImageClassification(config)
     with pytest.raises(vx.InvalidInput, match="number 0 is missing"):
@@ -340,16 +363,11 @@ def test_a_score_of_probability_is_a_sigmoids(
     taken of the network by itself.
     """
     model = loaded([f"c{i}" for i in range(classes)], outputs="sigmoid")
-    model.module.weight.data /= 20  # away from the flat ends of the curve
-    regions = {"regions": 2} if method in ("leave_one_out", "shapley") else {}
-    fill = (
-        {"image_baseline": "constant"}
-        if method == "integrated_gradients"
-        else {"image_fill": "constant"}
-    )
-    why = vx.explain(
-        model, picture, method=method, target=0, score="probability", **regions, **fill
-    )
+    weight_of(model).data /= 20  # away from the flat ends of the curve
+    parameters: dict[str, Any] = {"regions": 2} if method in ("leave_one_out", "shapley") else {}
+    fill = "image_baseline" if method == "integrated_gradients" else "image_fill"
+    parameters[fill] = "constant"
+    why = vx.explain(model, picture, method=method, target=0, score="probability", **parameters)
     assert np.abs(why.image).max() > 1e-4
     if method in ("shapley", "integrated_gradients"):
         whole = expit(plain(model, picture)[0])
@@ -396,11 +414,11 @@ def test_an_unknown_kind_of_output_is_refused() -> None:
 def test_a_configuration_says_what_outputs_are(
     problem_type: str | None, count: int, expected: Any, picture: np.ndarray, tmp_path: Path
 ) -> None:
-    config = tf.ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
-                          image_size=8, patch_size=4, num_labels=count, problem_type=problem_type)  # fmt: skip
+    config = small_vit(num_labels=count, problem_type=problem_type)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = tf.ViTForImageClassification(config)
+        assert isinstance(module.classifier, nn.Linear)
         nn.init.normal_(module.classifier.weight, std=3.0)
     steps = tf.ViTImageProcessor(size={"height": 8, "width": 8})
     module.save_pretrained(tmp_path)
@@ -507,7 +525,7 @@ def test_metrics_of_probabilities_use_the_sigmoid(picture: np.ndarray, tmp_path:
     one's.
     """
     model = loaded(["defect"], outputs="sigmoid")
-    model.module.weight.data /= 20
+    weight_of(model).data /= 20
     data = [vx.Example(picture, answer="defect", id="0")]
     report = vx.evaluate(
         model, data, ["saliency"], METRICS, tmp_path, workers=1, image_fill="constant"
@@ -641,13 +659,17 @@ def test_a_network_that_changes_its_input_is_explained_as_one_that_does_not(
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x - 0.5)
 
+    regions: dict[str, Any] = {"regions": 2} if method != "saliency" else {}
     found = [
         vx.explain(
             vx.load(kind(), transform=ToTensor(), labels=["a", "b", "c"], device="cpu"),
-            picture, method=method, target="b", **({"regions": 2} if method != "saliency" else {}),
+            picture,
+            method=method,
+            target="b",
+            **regions,
         )
         for kind in (ChangesItsInput, LeavesIt)
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(found[0].image, found[1].image, rtol=1e-5, atol=1e-6)
     assert found[0].answers[0].probability == pytest.approx(
         found[1].answers[0].probability, rel=1e-6
@@ -705,7 +727,7 @@ def test_answers_of_a_model_that_writes_are_kept_apart(
         assert vx.explain(model, *asked, target=number, **given).target == text
     assert vx.explain(model, *asked, target="yEs", **given).target == "yEs"
     with pytest.raises(vx.InvalidInput, match="must be text"):
-        vx.explain(model, *asked, method="saliency", answers=["yes", 3])
+        vx.explain(model, *asked, method="saliency", answers=["yes", 3])  # type: ignore[list-item]
 
 
 # Answers of several tokens, by hand
@@ -720,7 +742,9 @@ def qwen3_5() -> vx.Model:
         ["<pad>", "<s>", "</s>", *names], pad_token="<pad>", eos_token="</s>"
     )
     keys = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
-    ids = dict(zip(keys, words.convert_tokens_to_ids(names), strict=True))
+    ids: dict[str, Any] = {
+        key: checkpoints.token_id(words, name) for key, name in zip(keys, names, strict=True)
+    }
     rope = {"rope_type": "default", "mrope_section": [1, 1, 0], "mrope_interleaved": True, "rope_theta": 10000.0,
             "partial_rotary_factor": 0.5}  # fmt: skip
     text = checkpoints.text_settings(len(words), rope_parameters=rope, head_dim=8)
@@ -826,12 +850,12 @@ class Plain:
         return self.step(before, {0: 1.0})[0][layer].mean(0)[-1, : self.length]
 
     def same(self, why: vx.Explanation, row: torch.Tensor) -> None:
-        row = row.detach().double().numpy()
+        expected = row.detach().double().numpy()
         np.testing.assert_allclose(
-            [t.value for t in why.tokens], row[self.text], rtol=2e-3, atol=2e-6
+            [t.value for t in why.tokens], expected[self.text], rtol=2e-3, atol=2e-6
         )
         np.testing.assert_allclose(
-            [r.value for r in why.regions], row[self.image], rtol=2e-3, atol=2e-6
+            [r.value for r in why.regions], expected[self.image], rtol=2e-3, atol=2e-6
         )
 
 
@@ -859,7 +883,7 @@ def test_relevance_of_a_contrast_shares_what_both_answers_begin_with(
     model = writing(name)
     plain = Plain(model, noise_picture)
     ours, theirs = tokens_of(model, "red circle"), tokens_of(model, "red square")
-    wanted = {}
+    wanted: dict[tuple[int, ...], dict[int, float]] = {}
     for ids, sign in ((ours, 1.0), (theirs, -1.0)):
         for place, token in enumerate(ids):
             at = wanted.setdefault(tuple(ids[:place]), {})
@@ -954,7 +978,7 @@ def test_an_answers_score_is_that_of_the_network_called_plainly(
         with torch.no_grad():
             said = plain(ids[:-1]).logits[0, plain.length - 1 :].log_softmax(-1)
         expected = float(said.gather(1, torch.tensor(ids)[:, None]).sum())
-        assert np.log(answer.probability) == pytest.approx(expected, abs=1e-4)
+        assert np.log(probability_of(answer)) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.slow

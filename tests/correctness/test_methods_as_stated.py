@@ -21,6 +21,7 @@ import vqa_explain as vx
 from vqa_explain.games import estimators
 from vqa_explain.methods import create
 from vqa_explain.methods.base import for_players
+from vqa_explain.methods.shapley import Shapley
 from vqa_explain.methods.surrogates import lime, ridge
 from vqa_explain.metrics.sanity import randomized
 from vqa_explain.models.classifier import ClassifierModel
@@ -156,7 +157,7 @@ def test_functional_relus_with_a_ceiling_follow_the_rule(
         ).image
         for f in (nn.ReLU6(), RELUS6[form])
     ]
-    np.testing.assert_allclose(*maps, atol=1e-6)
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-6)
 
 
 class ByTheRule(torch.autograd.Function):
@@ -242,8 +243,8 @@ class Backwards(nn.Module):
             self.norm_before = nn.BatchNorm2d(4, affine=False)
             self.first = nn.Conv2d(3, 4, 3)
             for norm in (self.norm_after, self.norm_before):
-                norm.running_mean.normal_()
-                norm.running_var.uniform_(2, 3)
+                norm.get_buffer("running_mean").normal_()
+                norm.get_buffer("running_var").uniform_(2, 3)
         self.eval()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -285,7 +286,9 @@ def test_layers_are_randomized_in_the_order_of_their_work(share: float, changed:
 def test_a_budget_for_each_player_is_a_number(
     budget: str | int, players: int, expected: int
 ) -> None:
-    assert for_players(create("shapley", {"budget": budget}), players).budget == expected
+    method = for_players(create("shapley", {"budget": budget}), players)
+    assert isinstance(method, Shapley)
+    assert method.budget == expected
 
 
 @pytest.mark.parametrize("budget", ["4", "n", "-4n", "0n", "4m", "4n4", "", "1e3n"])

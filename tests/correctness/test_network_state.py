@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Curved, ToTensor
-from custom_net import VOCABULARY, network
+from custom_net import VOCABULARY, AttendsToGrid, network
 from families import example_for, on_all
 from torch import nn
 
@@ -39,8 +39,8 @@ class Restless(nn.Module):
                 nn.Flatten(),
             )
             self.head = nn.Linear(4 * 64, 3)
-            self.body[1].running_mean.normal_()
-            self.body[1].running_var.uniform_(0.5, 2.0)
+            self.body.get_buffer("1.running_mean").normal_()
+            self.body.get_buffer("1.running_var").uniform_(0.5, 2.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.head(self.body(x))
@@ -160,7 +160,9 @@ def test_every_family_keeps_the_modes_of_its_network(
 ) -> None:
     model = models(family)
     example = example_for(model, noise_picture)
-    given = {} if model.labels is not None else {"answers": ["yes", "red circle"]}
+    given: dict[str, Any] = {}
+    if model.labels is None:
+        given = {"answers": ["yes", "red circle"]}
     evaluated = vx.explain(model, example, method="saliency", **given)
     parts = list(model.module.modules())
     modes = [part.training for part in parts]
@@ -216,7 +218,7 @@ def test_modes_come_back_after_an_error(picture: np.ndarray) -> None:
 
 @pytest.mark.slow
 def test_a_network_of_ones_own_in_training_mode(noise_picture: np.ndarray) -> None:
-    class Drops(type(network())):
+    class Drops(AttendsToGrid):
         def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
             result: torch.Tensor = super().forward(
                 nn.functional.dropout(pixels, 0.5, self.training), tokens
@@ -361,7 +363,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused_by_name(
         vx.load(tmp_path / "lacks", device="cpu")
     named = str(caught.value).split("random: ")[1].split(";")[0].split(" and ")[0].split(", ")
     before = torch.random.get_rng_state()
-    module = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module
+    module: Any = vx.load(tmp_path / "lacks", device="cpu", allow_missing=True).module
     # As the network calls them, which is not always as the file does.
     weights = module.state_dict()
     assert set(named) <= set(weights)
@@ -405,7 +407,7 @@ def test_missing_weights_are_made_in_the_number_type_of_the_network(
 
 
 def test_missing_names_that_are_no_weights_change_nothing(folders: Callable[[str], Path]) -> None:
-    module = vx.load(folders("vit"), device="cpu").module
+    module: Any = vx.load(folders("vit"), device="cpu").module
     before = {name: one.clone() for name, one in module.state_dict().items()}
     configuration = module.config.to_dict()
     state = torch.random.get_rng_state()
@@ -420,7 +422,7 @@ def test_missing_weights_leave_the_seeds_of_gpus_alone(
     folders: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = vx.load(folders("vit"), device="cpu").module
-    seeded = []
+    seeded: list[int] = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     initialize_missing(module, ["classifier.bias"])
     assert not seeded
@@ -456,7 +458,7 @@ def test_the_remedy_names_no_weight_that_is_there(
     text = str(caught.value)
     assert f"allow_missing={suggested!r}" in text
     assert ("head that is still to be trained" in text) == head
-    model = vx.load(tmp_path / "lacks", device="cpu", allow_missing=suggested, check=False)
+    model: Any = vx.load(tmp_path / "lacks", device="cpu", allow_missing=suggested, check=False)
     assert set(model.drawn_weights) == set(gone)
 
 
@@ -486,12 +488,16 @@ def test_a_head_to_be_trained_may_be_missing_and_nothing_else(
             "dog",
             "cup",
         )
-    for allowed in (False, [], ["class"], ["classifier.weight"]):
+    for too_few in (False, [], ["class"], ["classifier.weight"]):
         with pytest.raises(vx.InvalidInput, match=r"classifier\.bias"):
-            vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)
-    for allowed in ([3], [""], "."):
+            vx.load(tmp_path / "headless", device="cpu", allow_missing=too_few)
+    for unreadable in ([3], [""], "."):
         with pytest.raises(vx.InvalidInput, match="allow_missing"):
-            vx.load(tmp_path / "headless", device="cpu", allow_missing=allowed)
+            vx.load(
+                tmp_path / "headless",
+                device="cpu",
+                allow_missing=unreadable,  # type: ignore[arg-type]
+            )
 
 
 def test_weights_that_are_tied_are_not_missing(tmp_path: Path) -> None:
@@ -502,5 +508,5 @@ def test_weights_that_are_tied_are_not_missing(tmp_path: Path) -> None:
     module.tie_weights()
     module.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    model = vx.load(tmp_path, device="cpu")
-    assert model.module.get_output_embeddings().weight is model.module.get_input_embeddings().weight
+    loaded: Any = vx.load(tmp_path, device="cpu").module
+    assert loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight

@@ -20,6 +20,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 import vqa_explain as vx
+from vqa_explain.features.geometry import AlignedGeometry
 from vqa_explain.models.transforms import picture_reader
 
 SIZES = [(480, 640), (37, 411), (300, 120), (64, 65)]
@@ -130,10 +131,17 @@ def test_a_block_comes_back_to_its_place(name: str, size: tuple[int, int]) -> No
     assert seen or name == "lambda"
 
 
+def aligned(transform: Callable[..., Any], height: int, width: int) -> AlignedGeometry:
+    """Where the frame of this transform lies in a black picture of this size."""
+    reader = picture_reader(transform, "net")
+    _, geometry = reader.read(np.zeros((height, width, 3), np.uint8))
+    assert isinstance(geometry, AlignedGeometry)
+    return geometry
+
+
 def test_a_convnext_crop_is_the_one_that_the_network_sees() -> None:
     """640 × 480 at size 224 and crop_pct 0.875: resized to 341 × 256, then the middle 224."""
-    reader = picture_reader(TRANSFORMS["ConvNeXt"], "net")
-    _, geometry = reader.read(np.zeros((480, 640, 3), np.uint8))
+    geometry = aligned(TRANSFORMS["ConvNeXt"], 480, 640)
     assert geometry.columns.centers[0] - geometry.columns.extent / 2 == pytest.approx(
         58 * 640 / 341, abs=0.6
     )
@@ -147,8 +155,7 @@ def test_a_convnext_crop_is_the_one_that_the_network_sees() -> None:
 
 def test_the_place_of_a_resize_and_crop_is_exact() -> None:
     """480 × 640 at 256: resized to 256 × 341, then the middle 224, from 16 and 58 on."""
-    reader = picture_reader(TRANSFORMS["resize then crop"], "net")
-    _, geometry = reader.read(np.zeros((480, 640, 3), np.uint8))
+    geometry = aligned(TRANSFORMS["resize then crop"], 480, 640)
     at = np.arange(224) + 0.5
     np.testing.assert_allclose(geometry.rows.centers, (at + 16) * 480 / 256, rtol=1e-12)
     np.testing.assert_allclose(geometry.columns.centers, (at + 58) * 640 / 341, rtol=1e-12)
@@ -173,7 +180,7 @@ def test_any_resize_and_crop_is_found(
         result: torch.Tensor = v2.functional.crop(values, top, left, tall, wide)
         return result
 
-    _, geometry = picture_reader(transform, "net").read(np.zeros((height, width, 3), np.uint8))
+    geometry = aligned(transform, height, width)
     for axis, size, scaled, offset in (
         (geometry.rows, height, tall, top),
         (geometry.columns, width, wide, left),
@@ -297,7 +304,8 @@ def test_padding_lights_up_nothing(size: tuple[int, int]) -> None:
     encoded = model.encode(vx.Example(picture))
     padded = ~encoded.geometry.inside
     assert padded.mean() > 0.3
-    for method, more in (("occlusion", {"window": 30, "stride": 30}), ("leave_one_out", {})):
+    windows: dict[str, Any] = {"window": 30, "stride": 30}
+    for method, more in (("occlusion", windows), ("leave_one_out", {})):
         why = vx.explain(model, picture, method=method, target="a", **more)
         assert why.padding == 0
         assert all(r.box[2] > r.box[0] and r.box[3] > r.box[1] for r in why.regions)

@@ -63,7 +63,7 @@ def test_two_explainers_at_once_give_what_each_gives_alone(
     family: Any, models: Callable[[str], Any], noise_picture: np.ndarray
 ) -> None:
     model = models(family)
-    given = {} if model.labels is not None else {"answers": ["yes", "no"]}
+    given: dict[str, Any] = {} if model.labels is not None else {"answers": ["yes", "no"]}
     methods = [name for name in METHODS if name != "grad_cam" or family not in ("lxmert",)]
     questions = ("what color is the circle", "is there the square")
 
@@ -274,10 +274,10 @@ def test_a_forked_process_does_not_wait_for_a_thread_that_was_taking_a_lock() ->
     class Slow(nn.Linear):
         """Says when its modules are listed, and waits."""
 
-        def modules(self) -> Iterator[torch.nn.Module]:
+        def modules(self, *args: Any, **settings: Any) -> Iterator[torch.nn.Module]:
             listed.set()
             leave.wait(600)
-            return super().modules()
+            return super().modules(*args, **settings)
 
     def work() -> None:
         with network_held(Slow(2, 2)):

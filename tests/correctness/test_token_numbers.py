@@ -321,7 +321,7 @@ def test_the_answer_without_inputs_is_the_plain_call_of_absent_words(
 ) -> None:
     net = made(kind)
     model = custom(net)
-    budget = {} if method == "occlusion" else {"budget": 300}
+    budget: dict[str, Any] = {} if method == "occlusion" else {"budget": 300}
     why = vx.explain(
         model, noise_picture, QUESTION, method=method, image_fill="constant", regions=2, **budget
     )
@@ -354,7 +354,7 @@ FIRST, SECOND = "Is the red circle blue?", "Is the blue circle red?"
 def test_words_of_a_checkpoint_pass_the_embedding_alone(
     family: str, tmp_path: Path, noise_picture: np.ndarray
 ) -> None:
-    model = vx.load(checkpoint(family, tmp_path), device="cpu")
+    model: Any = vx.load(checkpoint(family, tmp_path), device="cpu")
     one, other = (model.encode(vx.Example(noise_picture, q)) for q in (FIRST, SECOND))
     assert one.ids.shape == other.ids.shape
     assert not torch.equal(one.ids, other.ids)

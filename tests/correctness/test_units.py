@@ -274,7 +274,7 @@ def older(why: vx.Explanation) -> bytes:
     text = json.dumps(
         {k: value for k, value in summary_of_format_1(why).items() if k not in left_out}
     )
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "image": np.ascontiguousarray(why.image, dtype=np.float64),
         "labels": np.ascontiguousarray(why.labels, dtype=np.int32),
         "picture": np.ascontiguousarray(why.picture, dtype=np.uint8),

@@ -56,10 +56,9 @@ def scores_by_hand(
 def test_the_measured_change_is_that_of_the_explanations_fill(
     linear: ClassifierModel, picture: np.ndarray, fill: str, regions: list[int], method: str
 ) -> None:
-    given = {"image_baseline": fill} if method == "integrated_gradients" else {"image_fill": fill}
-    why = vx.explain(
-        linear, picture, method=method, regions=CELLS, target="b", contrast="c", **given
-    )
+    setting = "image_baseline" if method == "integrated_gradients" else "image_fill"
+    given: dict[str, Any] = {"regions": CELLS, setting: fill}
+    why = vx.explain(linear, picture, method=method, target="b", contrast="c", **given)
     found = changed(linear, vx.Example(picture), why, {"question": [], "image": regions})
     before, after = scores_by_hand(linear.module, picture, regions, fill)
     expected = (after[1] - after[2]) - (before[1] - before[2])
@@ -95,8 +94,8 @@ def test_leaving_one_out_foretells_what_is_measured(
     """By definition: v(P) − v(P∖{i}) is the value of i, for every fill of every family."""
     model = models(family)
     example = example_for(model, noise_picture)
-    own = {"answers": ["yes", "no"]} if model.labels is None else {}
-    parts = {} if model.family == "lxmert" else {"regions": 2}
+    own: dict[str, Any] = {"answers": ["yes", "no"]} if model.labels is None else {}
+    parts: dict[str, Any] = {} if model.family == "lxmert" else {"regions": 2}
     fills = {feature.kind: feature.fills for feature in model.features}
     for number in range(max(map(len, fills.values()))):
         chosen = {f"{name}_fill": known[number % len(known)] for name, known in fills.items()}
@@ -149,8 +148,8 @@ def test_target_score_division_and_seed_are_the_explanations(
 def test_values_that_are_no_points_predict_nothing(
     scenes_model: ViltModel, scene: vx.Example, method: str
 ) -> None:
-    few = {"samples": 3} if method == "vargrad" else {"budget": 300} if method == "rise" else {}
-    why = vx.explain(scenes_model, scene, method=method, **few)
+    few: dict[str, dict[str, Any]] = {"vargrad": {"samples": 3}, "rise": {"budget": 300}}
+    why = vx.explain(scenes_model, scene, method=method, **few.get(method, {}))
     assert changed(scenes_model, scene, why, {"question": [0], "image": [3]})["predicted"] is None
 
 
@@ -254,7 +253,9 @@ def test_an_answer_of_the_example_on_the_screen_is_not_explained_for_another(
 
 
 @pytest.mark.parametrize("slow", [FILLED, SILENT], indirect=True)
-def test_an_old_explanation_is_not_kept_under_a_new_example(slow: dict[str, str]) -> None:
+def test_an_old_explanation_is_not_kept_under_a_new_example(
+    slow: tuple[vx.Viewer, Gated, vx.Example, vx.Example],
+) -> None:
     viewer, network, _, dark = slow
     others = [gated(np.random.default_rng(seed), False) for seed in (8, 9)]
     viewer._desk.dataset = others

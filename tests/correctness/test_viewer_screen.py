@@ -294,8 +294,9 @@ def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
         if refused:
             assert refused in agreement
         for why, legend in zip((one, other), legends, strict=False):
-            top = float(re.search(r"\n\+?([\d.]+)\n", legend)[1])
-            assert top == pytest.approx(why.region_scale, rel=6e-3)
+            top = re.search(r"\n\+?([\d.]+)\n", legend)
+            assert top is not None, legend
+            assert float(top[1]) == pytest.approx(why.region_scale, rel=6e-3)
             assert why.unit_text in legend
             assert legend.startswith("0\n") == (not why.values_unit.signed)
         assert wrong == []

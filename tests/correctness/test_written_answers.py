@@ -4,7 +4,7 @@ F).
 Truth is `transformers` called plainly: the log-probability of the very tokens that the model wrote.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def blanks(models: Callable[[str], Any]) -> Iterator[Any]:
     network.lm_head, network.generation_config.eos_token_id = head, ends
 
 
-def log_probability(model: Any, picture: np.ndarray, tokens: torch.Tensor) -> float:
+def log_probability(model: Any, picture: np.ndarray, tokens: Sequence[int]) -> float:
     """Of these tokens as the answer, by one plain call over prompt and answer."""
     encoded = model.encode(vx.Example(picture, QUESTION))
     inputs = dict(encoded.state.inputs)
@@ -64,12 +64,18 @@ def log_probability(model: Any, picture: np.ndarray, tokens: torch.Tensor) -> fl
     return float(logits.log_softmax(-1).gather(1, ids[0][:, None]).sum())
 
 
+def tokens_of(why: vx.Explanation) -> tuple[int, ...]:
+    """The tokens of the answer that is explained."""
+    assert why.written is not None
+    return why.written.tokens[why.target]
+
+
 def test_what_the_model_wrote_is_scored_by_its_own_tokens_everywhere(
     blanks: Any, noise_picture: np.ndarray
 ) -> None:
     picture = noise_picture
     why = vx.explain(blanks, picture, QUESTION, method="leave_one_out", regions=2)
-    tokens = why.written.tokens[why.target]
+    tokens = tokens_of(why)
     expected = log_probability(blanks, picture, tokens)
     assert why.answers[0].probability == pytest.approx(np.exp(expected), rel=1e-4)
     named = vx.explain(blanks, picture, QUESTION, method="saliency", target=why.target)
@@ -77,15 +83,16 @@ def test_what_the_model_wrote_is_scored_by_its_own_tokens_everywhere(
         blanks, picture, QUESTION, method="saliency", answers=["no", why.target], target=why.target
     )
     for other in (named, among):
-        assert other.written.tokens[why.target] == tokens
+        assert other.target == why.target
+        assert tokens_of(other) == tokens
         found = next(a for a in other.answers if a.text == why.target)
         assert found.probability == pytest.approx(np.exp(expected), rel=1e-4)
     example = vx.Example(picture, QUESTION)
     whole = changed(blanks, example, why, {"question": [], "image": []}, {"image": 2})
     assert whole["answers"][0]["probability"] == pytest.approx(np.exp(expected), rel=1e-4)
     for region in range(4):  # leaving one out is what the values of this method measure
-        found = changed(blanks, example, why, {"question": [], "image": [region]}, {"image": 2})
-        assert found["change"] == pytest.approx(-why.regions[region].value, abs=1e-4)
+        without = changed(blanks, example, why, {"question": [], "image": [region]}, {"image": 2})
+        assert without["change"] == pytest.approx(-why.regions[region].value, abs=1e-4)
 
 
 @on_all(WRITING)
@@ -181,8 +188,8 @@ def test_a_mean_over_tokens_is_named_and_shown_as_no_probability(
         means.append(expected / len(ids))
     assert means == sorted(means, reverse=True)
     assert why.explained == f"mean log probability of the tokens of “{why.target}”"
-    expected = f"geometric mean probability of the tokens of “{why.target}”"
-    assert as_probability.explained == expected
+    explained = f"geometric mean probability of the tokens of “{why.target}”"
+    assert as_probability.explained == explained
 
 
 @pytest.mark.parametrize("token", [1.0, True, "1"])
@@ -190,4 +197,10 @@ def test_a_token_is_named_by_a_whole_number(
     models: Callable[[str], Any], noise_picture: np.ndarray, token: float | bool | str
 ) -> None:
     with pytest.raises(vx.InvalidInput, match="target_token must be a whole number from 0"):
-        vx.explain(models("llava"), noise_picture, QUESTION, answers=ANSWERS, target_token=token)
+        vx.explain(
+            models("llava"),
+            noise_picture,
+            QUESTION,
+            answers=ANSWERS,
+            target_token=token,  # type: ignore[arg-type]
+        )

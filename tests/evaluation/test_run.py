@@ -21,6 +21,8 @@ import vqa_explain as vx
 from vqa_explain.evaluation.behavior import PROBE
 from vqa_explain.evaluation.plan import model_fingerprint, read_plan
 from vqa_explain.evaluation.store import Store
+from vqa_explain.files import write_atomically
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.vilt import ViltModel
 
 DATA = "scenes:test"
@@ -65,7 +67,7 @@ def test_fifty_kills_lose_nothing(scenes_model: ViltModel, tmp_path: Path) -> No
     assert kills >= 25
     # What a kill leaves is never read.
     assert list((tmp_path / "killed" / "shards").glob(".*")) == [] or kills
-    whole = crash.work(scenes_model, tmp_path / "whole")
+    whole = crash.work(scenes_model, str(tmp_path / "whole"))
     same(vx.Report(tmp_path / "killed"), whole)
 
 
@@ -75,7 +77,12 @@ def test_what_is_finished_is_not_done_again(
     first = run(scenes_model, tmp_path)
     Store(tmp_path).shard_path("examples", 1).unlink()
     calls, real = [], scenes_model.encode
-    monkeypatch.setattr(scenes_model, "encode", lambda e: calls.append(e.id) or real(e))
+
+    def noted(example: vx.Example) -> Encoded:
+        calls.append(example.id)
+        return real(example)
+
+    monkeypatch.setattr(scenes_model, "encode", noted)
     second = run(scenes_model, tmp_path)
     # Besides the pictures that tell whether the model has changed.
     assert [call for call in calls if call != PROBE] == ["scenes/test/0/2", "scenes/test/0/3"]
@@ -107,7 +114,7 @@ def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(
     scenes_model: ViltModel, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray")
-    killed = []
+    killed: list[str] = []
 
     def progress(done: Any, total: Any, failed: Any) -> None:
         if killed:
@@ -316,14 +323,14 @@ def test_a_full_disk_names_the_shard_and_keeps_the_finished(
 ) -> None:
     from vqa_explain.evaluation import store
 
-    real, count = store.write_atomically, []
+    count = []
 
     def write(path: Path, content: Any) -> Path:
         if path.suffix == ".parquet":
             count.append(path)
             if len(count) == 2:
                 raise vx.InvalidInput("no space left on device")
-        return real(path, content)
+        return write_atomically(path, content)
 
     monkeypatch.setattr(store, "write_atomically", write)
     with pytest.raises(vx.InvalidInput, match="shard 1 cannot be written: no space left"):
@@ -369,11 +376,11 @@ def test_what_cannot_be_asked_is_said_before_work(
 def test_what_is_no_data_set_is_said(
     scenes_model: ViltModel,
     tmp_path: Path,
-    data: list[Any] | str | Iterator[vx.Example] | list[dict[str, str]],
+    data: object,
     words: str,
 ) -> None:
     with pytest.raises(vx.InvalidInput, match=words):
-        vx.evaluate(scenes_model, data, out=tmp_path / "run")
+        vx.evaluate(scenes_model, data, out=tmp_path / "run")  # type: ignore[arg-type]
 
 
 def test_metrics_without_their_truth(scenes_model: ViltModel, tmp_path: Path) -> None:

@@ -250,6 +250,11 @@ def cut(folder: Any) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def a_file_for_a_folder(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("x")
+
+
 DAMAGE: dict[str, Callable[..., Any]] = {
     "a pickle for weights": pickled,
     "no weights": lambda f: (f / "model.safetensors").unlink(),
@@ -263,7 +268,7 @@ DAMAGE: dict[str, Callable[..., Any]] = {
     ),
     "no tokenizer": lambda f: [p.unlink() for p in f.glob("tokenizer*")],
     "a tokenizer that is no JSON": lambda f: (f / "tokenizer.json").write_text("{"),
-    "a file for a folder": lambda f: (shutil.rmtree(f), f.write_text("x")),
+    "a file for a folder": a_file_for_a_folder,
     "nothing": lambda f: [p.unlink() for p in f.iterdir()],
 }
 

@@ -60,6 +60,7 @@ def test_integrated_gradients_agree_with_captum_of_many_steps(
         tuple(leaves.values()), tuple(start.values()), n_steps=400, internal_batch_size=50
     )
     ours = vx.explain(scenes_model, scene, method="integrated_gradients", target="yes", steps=256)
+    assert ours.error is not None
     assert ours.error < 1e-2
     np.testing.assert_allclose(ours.image, image.sum(1)[0].detach().numpy(), atol=2e-3)
     np.testing.assert_allclose(
@@ -80,6 +81,7 @@ def test_integrated_gradients_of_a_linear_model_are_its_terms(
     )
     terms = linear.module.weight[1].detach().numpy() * picture.transpose(2, 0, 1) / 255
     np.testing.assert_allclose(ours.image, terms.sum(0), atol=1e-5)
+    assert ours.error is not None
     assert ours.error < 1e-4
 
 
@@ -97,6 +99,7 @@ def test_integrated_gradients_stop_within_tolerance(
         change = float(full - scenes_model.scores(encoded, start)[0, index])
     total = ours.image.sum() + sum(t.value for t in ours.tokens)
     assert abs(total - change) == pytest.approx(ours.error, abs=1e-3)
+    assert ours.error is not None
     assert ours.error <= 0.0101 * abs(change)
     assert ours.cost.backwards < 1025
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import combinations
 from math import factorial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,16 +12,16 @@ import shapiq
 
 import vqa_explain as vx
 from vqa_explain.games import pairs as estimators
-from vqa_explain.games.estimators import run_until
+from vqa_explain.games.estimators import Estimate, run_until
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.vilt import ViltModel
 
 PLAYERS = 8
+CROSS = np.array([(w, r) for w in (5, 6, 7) for r in range(5)])
 ESTIMATORS: dict[str, Callable[..., Any]] = {
     "shapley": lambda score, rng: estimators.adjusted(score, PLAYERS, rng, 1200, CROSS),
     "banzhaf": lambda score, rng: estimators.banzhaf_interactions(score, PLAYERS, CROSS, rng, 1200),
 }
-CROSS = np.array([(w, r) for w in (5, 6, 7) for r in range(5)])
 
 
 def random_game(seed: int, smooth: float = 1.0) -> Callable[..., Any]:
@@ -66,7 +66,9 @@ def test_exact_interactions_equal_the_definition(index: str) -> None:
     )
 
 
-def shapiq_values(score: Callable[..., Any], index: str) -> dict[tuple[int, ...], float]:
+def shapiq_values(
+    score: Callable[..., Any], index: Literal["SII", "FSII"]
+) -> dict[tuple[int, ...], float]:
     """All values of order 1 and 2 from shapiq's exact computer."""
     found = shapiq.ExactComputer(game=lambda c: score(c).astype(float), n_players=PLAYERS)(
         index=index, order=2
@@ -94,6 +96,13 @@ def test_faithful_interactions_equal_those_of_shapiq_and_sum_to_the_change() -> 
     assert single.sum() + double.sum() == pytest.approx(ends[1] - ends[0])
 
 
+def pairs_of(found: Estimate) -> tuple[np.ndarray, np.ndarray]:
+    """The values of the pairs (M,) and their standard errors."""
+    assert found.pairs is not None
+    assert found.pair_errors is not None
+    return found.pairs, found.pair_errors
+
+
 @pytest.mark.parametrize("index", ["banzhaf", "fsii"])
 @pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say(index: str) -> None:
@@ -110,8 +119,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(index: str) -> None:
             found = run_until(estimators.faithful_interactions(score, PLAYERS, rng, 1200))
         else:
             found = run_until(ESTIMATORS[index](score, rng))
-        covered.append(np.abs(found.pairs - truth) <= 1.96 * found.pair_errors)
-        deviations.append(found.pairs - truth)
+        pairs, errors = pairs_of(found)
+        covered.append(np.abs(pairs - truth) <= 1.96 * errors)
+        deviations.append(pairs - truth)
     assert 0.92 <= np.mean(covered) <= 0.98
     bias = np.mean(deviations, axis=0) / (np.std(deviations, axis=0, ddof=1) / np.sqrt(200))
     assert np.abs(bias).max() < 4.2
@@ -129,12 +139,13 @@ def test_a_polynomial_is_found_exactly() -> None:
         [{(5, 0): 2.0, (6, 1): -1.0}.get(pair, 0.0) for pair in map(tuple, CROSS.tolist())]
     )
     rng = np.random.default_rng(0)
-    found = run_until(ESTIMATORS["banzhaf"](score, rng))
-    np.testing.assert_allclose(found.pairs, truth, atol=1e-8)
+    pairs, _ = pairs_of(run_until(ESTIMATORS["banzhaf"](score, rng)))
+    np.testing.assert_allclose(pairs, truth, atol=1e-8)
     found = run_until(ESTIMATORS["shapley"](score, rng))
     # The proxy shrinks what it finds a little.
-    np.testing.assert_allclose(found.pairs, truth, atol=0.01)
-    assert np.all(np.abs(found.pairs - truth) <= 4 * found.pair_errors + 1e-3)
+    pairs, errors = pairs_of(found)
+    np.testing.assert_allclose(pairs, truth, atol=0.01)
+    assert np.all(np.abs(pairs - truth) <= 4 * errors + 1e-3)
     np.testing.assert_allclose(found.values, [1, -0.5, 1, 0, 0, 1, -0.5, 0], atol=1e-3)
 
 
@@ -143,8 +154,11 @@ def test_words_and_regions_of_a_scene(
     scenes_model: ViltModel, scene: vx.Example, tmp_path: Path
 ) -> None:
     why = vx.explain(scenes_model, scene, method="interactions", regions=4, budget=400)
+    assert why.interactions is not None
+    assert why.interaction_errors is not None
     assert why.interactions.shape == why.interaction_errors.shape == (len(why.words), 16)
     again = vx.load_explanation(why.save(tmp_path / "why.vqax"))
+    assert again.interactions is not None
     np.testing.assert_array_equal(again.interactions, why.interactions)
 
 

@@ -84,6 +84,7 @@ def test_gradient_shap_of_a_linear_model_is_exact_at_once(
     )
     terms = linear.module.weight[1].detach().numpy() * picture.transpose(2, 0, 1) / 255
     np.testing.assert_allclose(ours.image, terms.sum(0), atol=1e-5)
+    assert ours.error is not None
     assert ours.error < 1e-5
 
 
@@ -103,6 +104,7 @@ def test_gradient_shap_meets_integrated_gradients_of_captum(
         curved, picture, method="gradient_shap", target="a", samples=4000, image_baseline="constant"
     )
     truth = np.bincount(ours.labels.ravel(), theirs.ravel())
+    assert ours.error is not None
     assert np.abs([r.value for r in ours.regions] - truth).max() < 4.5 * ours.error
 
 

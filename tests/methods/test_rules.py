@@ -64,6 +64,7 @@ def test_deep_lift_adds_up_through_max_pooling(
     with torch.no_grad():
         both = model.module(torch.cat([encoded.pixels, torch.zeros_like(encoded.pixels)]))[:, 1]
     assert why.image.sum() == pytest.approx(float(both[0] - both[1]), abs=1e-5)
+    assert why.error is not None
     assert why.error < 1e-5
 
 
@@ -104,7 +105,7 @@ class Attends(nn.Module):
         return result
 
 
-def by_the_authors_rules(net: torch.nn.Module, x: torch.Tensor, target: int) -> Any:
+def by_the_authors_rules(net: Attends, x: torch.Tensor, target: int) -> Any:
     """Relevance layer by layer with the paper's formulas on explicit relevances, not gradients."""
     with torch.no_grad():
         patches = (
@@ -120,11 +121,11 @@ def by_the_authors_rules(net: torch.nn.Module, x: torch.Tensor, target: int) -> 
         final = t2 + nn.functional.gelu(u)
 
         def linear(
-            inputs: torch.Tensor | torch.nn.Module,
+            inputs: torch.Tensor,
             weight: torch.Tensor,
-            outputs: Any,
-            relevance: Any,
-        ) -> Any:  # the ε rule, equation 8, ε → 0
+            outputs: torch.Tensor,
+            relevance: torch.Tensor,
+        ) -> torch.Tensor:  # the ε rule, equation 8, ε → 0
             return inputs * ((relevance / outputs) @ weight)
 
         # Mean over tokens.
@@ -154,24 +155,26 @@ def by_the_authors_rules(net: torch.nn.Module, x: torch.Tensor, target: int) -> 
 def test_attn_lrp_equals_the_papers_rules_on_explicit_relevances(
     picture: np.ndarray, written_out: bool
 ) -> None:
-    model = vx.load(Attends(written_out), transform=ToTensor())
+    net = Attends(written_out)
+    model = vx.load(net, transform=ToTensor())
     why = vx.explain(model, picture, method="attn_lrp", target="class 2")
     x = model.encode(vx.Example(picture)).pixels
-    theirs = by_the_authors_rules(model.module, x, 2).unflatten(1, (3, 4, 4)).sum(1)
+    theirs = by_the_authors_rules(net, x, 2).unflatten(1, (3, 4, 4)).sum(1)
     ours = why.image.reshape(2, 4, 2, 4).swapaxes(1, 2).reshape(4, 4, 4)
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=2e-3, atol=2e-5)
 
 
 def test_attn_lrp_equals_the_authors_package(picture: np.ndarray) -> None:
-    model = vx.load(Attends(True), transform=ToTensor())
+    net = Attends(True)
+    model = vx.load(net, transform=ToTensor())
     why = vx.explain(model, picture, method="attn_lrp", target="class 2")
-    net, x = model.module, model.encode(vx.Example(picture)).pixels
+    x = model.encode(vx.Example(picture)).pixels
     patches = (
         x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).permute(0, 2, 1, 3, 4).flatten(2).detach()
     )
     patches.requires_grad_(True)
 
-    def linear(layer: torch.Tensor | torch.nn.Module, inputs: torch.Tensor) -> Any:
+    def linear(layer: nn.Linear, inputs: torch.Tensor) -> Any:
         return lf.linear_epsilon(inputs, layer.weight, None, 1e-9)
 
     tokens = linear(net.embed, patches)
@@ -212,6 +215,7 @@ def test_attn_lrp_conserves_the_score_without_biases(picture: np.ndarray) -> Non
     with torch.no_grad():
         score = float(model.module(model.encode(vx.Example(picture)).pixels).max())
     assert why.image.sum() == pytest.approx(score, abs=1e-5)
+    assert why.error is not None
     assert why.error < 1e-5
 
 

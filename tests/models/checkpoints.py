@@ -16,7 +16,7 @@ TEXTS = [
 ]
 
 
-def tokenizer(special: list[str], **named: str) -> tf.PreTrainedTokenizerFast:
+def tokenizer(special: list[str], **named: Any) -> tf.PreTrainedTokenizerFast:
     """A byte-level tokenizer of a few hundred pieces, with these special tokens."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -26,6 +26,13 @@ def tokenizer(special: list[str], **named: str) -> tf.PreTrainedTokenizerFast:
     )
     inner.train_from_iterator(TEXTS, trainer)
     return tf.PreTrainedTokenizerFast(tokenizer_object=inner, **named)
+
+
+def token_id(words: tf.PreTrainedTokenizerFast, token: str) -> int:
+    """The number of one token."""
+    found = words.convert_tokens_to_ids(token)
+    assert isinstance(found, int)
+    return found
 
 
 def chat(image: str) -> str:
@@ -55,11 +62,12 @@ def text_settings(size: int, **more: object) -> dict[str, Any]:
     }
 
 
-def vision_settings(image: int, patch: int) -> dict[str, Any]:
+def vision_settings(image: int, patch: int, **more: object) -> dict[str, Any]:
     return {
         **SMALL,
         "image_size": image,
         "patch_size": patch,
+        **more,
     }
 
 
@@ -70,7 +78,7 @@ def llava() -> tuple[Any, Any]:
     config = tf.LlavaConfig(
         vision_config=tf.CLIPVisionConfig(**vision_settings(32, 8)),
         text_config=tf.LlamaConfig(**text_settings(len(words))),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
+        image_token_index=token_id(words, "<image>"),
     )
     pictures = tf.CLIPImageProcessor(
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
@@ -97,8 +105,8 @@ def llava_onevision() -> tuple[Any, Any]:
     config = tf.LlavaOnevisionConfig(
         vision_config=tf.SiglipVisionConfig(**vision_settings(32, 8)),
         text_config=tf.Qwen2Config(**text_settings(len(words))),
-        image_token_index=words.convert_tokens_to_ids("<image>"),
-        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_token_index=token_id(words, "<image>"),
+        video_token_index=token_id(words, "<video>"),
         image_grid_pinpoints=points,
     )
     pictures = tf.LlavaOnevisionImageProcessor(
@@ -118,13 +126,10 @@ def llava_onevision() -> tuple[Any, Any]:
 def _qwen(version: str) -> tuple[Any, Any]:
     names = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
     words = tokenizer(["<pad>", "</s>", *names], pad_token="<pad>", eos_token="</s>")
-    ids = dict(
-        zip(
-            ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id"),
-            words.convert_tokens_to_ids(names),
-            strict=True,
-        )
-    )
+    roles = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    ids: dict[str, Any] = {
+        role: token_id(words, name) for role, name in zip(roles, names, strict=True)
+    }
     rope = {
         "rope_type": "default",
         "type": "default",
@@ -133,6 +138,7 @@ def _qwen(version: str) -> tuple[Any, Any]:
     }
     text = text_settings(len(words), rope_parameters=rope)
     sizes: dict[str, Any] = {"min_pixels": 56 * 56, "max_pixels": 56 * 112}
+    vision: dict[str, Any]
     if version == "2":
         vision = {
             "depth": 2,
@@ -142,9 +148,10 @@ def _qwen(version: str) -> tuple[Any, Any]:
             "patch_size": 14,
             "mlp_ratio": 2,
         }
-        config = tf.Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
-        module = tf.Qwen2VLForConditionalGeneration(config)
-        kind = tf.Qwen2VLProcessor
+        module: Any = tf.Qwen2VLForConditionalGeneration(
+            tf.Qwen2VLConfig(text_config=text, vision_config=vision, **ids)
+        )
+        kind: Any = tf.Qwen2VLProcessor
     else:
         vision = {
             "depth": 2,
@@ -156,8 +163,9 @@ def _qwen(version: str) -> tuple[Any, Any]:
             "window_size": 56,
             "fullatt_block_indexes": [1],
         }
-        config = tf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
-        module = tf.Qwen2_5_VLForConditionalGeneration(config)
+        module = tf.Qwen2_5_VLForConditionalGeneration(
+            tf.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
+        )
         kind = tf.Qwen2_5_VLProcessor
     template = chat("<|vision_start|><|image_pad|><|vision_end|>")
     pictures = tf.Qwen2VLImageProcessor(**sizes)
@@ -194,23 +202,23 @@ def _idefics(kind: str) -> tuple[Any, Any]:
             "end_of_utterance_token": "<end_of_utterance>",
         },
     )
-    vision = vision_settings(32, 8)
     common: dict[str, Any] = {
-        "image_token_id": words.convert_tokens_to_ids("<image>"),
+        "vision_config": vision_settings(32, 8),
+        "text_config": tf.LlamaConfig(**text_settings(len(words))),
+        "image_token_id": token_id(words, "<image>"),
         "scale_factor": 2,
     }
-    text = tf.LlamaConfig(**text_settings(len(words)))
     sizes: dict[str, Any] = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
     if kind == "idefics3":
-        config = tf.Idefics3Config(vision_config=vision, text_config=text, **common)
-        processor = tf.Idefics3Processor(
+        module: Any = tf.Idefics3ForConditionalGeneration(tf.Idefics3Config(**common))
+        processor: Any = tf.Idefics3Processor(
             tf.Idefics3ImageProcessor(**sizes),
             words,
             image_seq_len=4,
             chat_template=chat("<image>"),
         )
-        return tf.Idefics3ForConditionalGeneration(config), processor
-    config = tf.SmolVLMConfig(vision_config=vision, text_config=text, **common)
+        return module, processor
+    module = tf.SmolVLMForConditionalGeneration(tf.SmolVLMConfig(**common))
     processor = tf.SmolVLMProcessor(
         tf.SmolVLMImageProcessor(**sizes),
         words,
@@ -218,7 +226,7 @@ def _idefics(kind: str) -> tuple[Any, Any]:
         image_seq_len=4,
         chat_template=chat("<image>"),
     )
-    return tf.SmolVLMForConditionalGeneration(config), processor
+    return module, processor
 
 
 def idefics3() -> tuple[Any, Any]:
@@ -236,16 +244,16 @@ def paligemma() -> tuple[Any, Any]:
         bos_token="<bos>",
         eos_token="<eos>",
     )
-    vision = tf.SiglipVisionConfig(**vision_settings(32, 8), projection_dim=32)
+    vision = tf.SiglipVisionConfig(**vision_settings(32, 8, projection_dim=32))
     text = tf.GemmaConfig(**text_settings(len(words)), head_dim=8, pad_token_id=0)
     config = tf.PaliGemmaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=words.convert_tokens_to_ids("<image>"),
+        image_token_index=token_id(words, "<image>"),
         projection_dim=32,
     )
-    pictures = tf.SiglipImageProcessor(size={"height": 32, "width": 32})
-    pictures.image_seq_length = 16
+    pictures: Any = tf.SiglipImageProcessor(size={"height": 32, "width": 32})
+    pictures.image_seq_length = 16  # a name of PaliGemma's that the processor does not declare
     return tf.PaliGemmaForConditionalGeneration(config), tf.PaliGemmaProcessor(pictures, words)
 
 
@@ -272,19 +280,22 @@ def word_pieces() -> tf.BertTokenizer:
     return tf.BertTokenizer(vocab={piece: i for i, piece in enumerate(dict.fromkeys(pieces))})
 
 
-def bert_settings(size: int) -> dict[str, Any]:
+def bert_settings(size: int, **more: object) -> dict[str, Any]:
     return {
         "vocab_size": size,
         **SMALL,
         "max_position_embeddings": 40,
+        **more,
     }
 
 
 def vilt() -> tuple[Any, Any]:
     words = word_pieces()
-    config = tf.ViltConfig(**bert_settings(len(words)), image_size=48, patch_size=8, num_labels=4)
+    settings = bert_settings(len(words), image_size=48, patch_size=8, num_labels=4)
+    config = tf.ViltConfig(**settings)
     config.id2label = dict(enumerate(["yes", "no", "red", "blue"]))
-    pictures = tf.ViltImageProcessor(size={"shortest_edge": 32}, size_divisor=8)
+    sizes: dict[str, Any] = {"size": {"shortest_edge": 32}, "size_divisor": 8}
+    pictures = tf.ViltImageProcessor(**sizes)
     return tf.ViltForQuestionAnswering(config), tf.ViltProcessor(pictures, words)
 
 
@@ -360,7 +371,7 @@ def siglip() -> tuple[Any, Any]:
 
 
 def vit() -> tuple[Any, Any]:
-    config = tf.ViTConfig(**vision_settings(32, 8), num_labels=3)
+    config = tf.ViTConfig(**vision_settings(32, 8, num_labels=3))
     config.id2label = dict(enumerate(["cat", "dog", "cup"]))
     return tf.ViTForImageClassification(config), tf.ViTImageProcessor(
         size={"height": 32, "width": 32}
@@ -368,25 +379,29 @@ def vit() -> tuple[Any, Any]:
 
 
 def swin() -> tuple[Any, Any]:
-    config = tf.SwinConfig(
-        image_size=32,
-        patch_size=2,
-        embed_dim=16,
-        depths=[1, 2],
-        num_heads=[2, 2],
-        window_size=4,
-        num_labels=3,
-    )
-    return tf.SwinForImageClassification(config), tf.ViTImageProcessor(
+    settings: dict[str, Any] = {
+        "image_size": 32,
+        "patch_size": 2,
+        "embed_dim": 16,
+        "depths": [1, 2],
+        "num_heads": [2, 2],
+        "window_size": 4,
+        "num_labels": 3,
+    }
+    return tf.SwinForImageClassification(tf.SwinConfig(**settings)), tf.ViTImageProcessor(
         size={"height": 32, "width": 32}
     )
 
 
 def resnet() -> tuple[Any, Any]:
-    config = tf.ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=3
-    )
-    return tf.ResNetForImageClassification(config), tf.ViTImageProcessor(
+    settings: dict[str, Any] = {
+        "embedding_size": 8,
+        "hidden_sizes": [8, 16],
+        "depths": [1, 1],
+        "layer_type": "basic",
+        "num_labels": 3,
+    }
+    return tf.ResNetForImageClassification(tf.ResNetConfig(**settings)), tf.ViTImageProcessor(
         size={"height": 32, "width": 32}
     )
 

@@ -60,8 +60,10 @@ def test_every_method_works_or_refuses_as_the_table_says(
 ) -> None:
     model = models(family)
     example = example_for(model, noise_picture)
-    own = {"answers": ["yes", "red circle"], "target": "red circle"} if model.labels is None else {}
-    parts = {} if model.family == "lxmert" else {"regions": 2}
+    own: dict[str, Any] = {}
+    if model.labels is None:
+        own = {"answers": ["yes", "red circle"], "target": "red circle"}
+    parts: dict[str, Any] = {} if model.family == "lxmert" else {"regions": 2}
     refuses = FAMILIES[model.family].refuses
     works = METHODS[method].needs <= model.capabilities and method not in refuses
     if family in TILED and method in OVER_TOKENS:
@@ -149,8 +151,8 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(
 ) -> None:
     model = models(family)
     example = example_for(model, noise_picture)
-    own = {"answers": ["yes", "no"]} if model.labels is None else {}
-    parts = {} if model.family == "lxmert" else {"regions": 2}
+    own: dict[str, Any] = {"answers": ["yes", "no"]} if model.labels is None else {}
+    parts: dict[str, Any] = {} if model.family == "lxmert" else {"regions": 2}
 
     def hooks() -> int:
         return sum(

@@ -169,13 +169,15 @@ def test_its_own_answer_is_what_generate_writes(
     assert texts == (written,)
     why = vx.explain(model, noise_picture, QUESTION, method="saliency")
     assert why.target == texts[0]
-    assert 0 < why.answers[0].probability < 1
+    probability = why.answers[0].probability
+    assert probability is not None
+    assert 0 < probability < 1
 
 
 def test_beams_give_several_answers_best_first(
     folders: Callable[[str], Path], noise_picture: np.ndarray
 ) -> None:
-    model = vx.load(folders("llava"), beams=3, device="cpu")
+    model: Any = vx.load(folders("llava"), beams=3, device="cpu")
     encoded = model.encode(vx.Example(noise_picture, QUESTION))
     assert 1 < len(model.generate(encoded)) <= 3
 
@@ -291,7 +293,13 @@ def test_bad_answers_are_named(models: Callable[[str], Any], noise_picture: np.n
         ([3], "must be text"),
     ):
         with pytest.raises(vx.InvalidInput, match=words):
-            vx.explain(model, noise_picture, QUESTION, answers=answers, method="saliency")
+            vx.explain(
+                model,
+                noise_picture,
+                QUESTION,
+                answers=answers,  # type: ignore[arg-type]
+                method="saliency",
+            )
     with pytest.raises(vx.InvalidInput, match="no token 7"):
         vx.explain(
             model, noise_picture, QUESTION, answers=["yes"], target_token=7, method="saliency"

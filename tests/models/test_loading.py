@@ -126,21 +126,13 @@ def test_the_number_type_passes_through(
 ) -> None:
     model = vx.load(folders(family), device="cpu", dtype="bfloat16")
     assert model.module.dtype == torch.bfloat16
-    asked = {"question": QUESTION} if family != "vit" else {}
-    own = {"answers": ["yes", "no"]} if family == "llava" else {}
-    rough = vx.explain(
-        model, noise_picture, method="shapley", regions=2, budget=160, target=None, **asked, **own
-    )
-    exact = vx.explain(
-        models(family),
-        noise_picture,
-        method="shapley",
-        regions=2,
-        budget=160,
-        target=rough.target,
-        **asked,
-        **own,
-    )
+    asked: dict[str, Any] = {"method": "shapley", "regions": 2, "budget": 160}
+    if family != "vit":
+        asked["question"] = QUESTION
+    if family == "llava":
+        asked["answers"] = ["yes", "no"]
+    rough = vx.explain(model, noise_picture, **asked)
+    exact = vx.explain(models(family), noise_picture, target=rough.target, **asked)
     values = [np.array([r.value for r in why.regions]) for why in (rough, exact)]
     np.testing.assert_allclose(values[0], values[1], atol=0.25 * np.abs(values[1]).max() + 0.05)
 
@@ -164,6 +156,7 @@ def test_a_timm_model_brings_its_transform(noise_picture: np.ndarray) -> None:
         module = timm.create_model("vit_tiny_patch16_224", pretrained=False)
     model = vx.load(module, device="cpu")
     why = vx.explain(model, noise_picture, method="grad_cam")
+    assert model.labels is not None
     assert len(model.labels) == 1000
     assert "tench" in model.labels[0]
     assert model.default_layer(model.encode(vx.Example(noise_picture))).startswith("blocks.")
@@ -184,6 +177,7 @@ def test_torchvision_weights_bring_transform_and_labels(
     weights = torchvision.models.get_model_weights(name).DEFAULT
     model = vx.load(module, transform=weights, device="cpu")
     why = vx.explain(model, noise_picture, method="hires_cam")
+    assert model.labels is not None
     assert model.labels[0] == "tench"
     assert why.image.shape == noise_picture.shape[:2]
     layer = model.default_layer(model.encode(vx.Example(noise_picture)))

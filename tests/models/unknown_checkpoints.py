@@ -55,9 +55,12 @@ def pix2struct() -> tuple[Any, Any]:
     config = tf.Pix2StructConfig(
         text_config=text, vision_config={**vision, "patch_embed_hidden_size": 192}, is_vqa=False
     )
-    pictures = tf.Pix2StructImageProcessor(
-        patch_size={"height": 8, "width": 8}, max_patches=32, is_vqa=False
-    )
+    patches: dict[str, Any] = {
+        "patch_size": {"height": 8, "width": 8},
+        "max_patches": 32,
+        "is_vqa": False,
+    }
+    pictures = tf.Pix2StructImageProcessor(**patches)
     processor = tf.Pix2StructProcessor(pictures, words)
     return tf.Pix2StructForConditionalGeneration(config), processor
 

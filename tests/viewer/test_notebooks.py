@@ -114,6 +114,7 @@ def test_what_is_shown_is_what_python_has(live: Any) -> None:
         button.hover()
         said = first(page, ".vx-said").inner_text()
         found = re.match(r"“(.+?)”: ([+−][\d.e-]+)", said)
+        assert found is not None, said
         assert found[1] == text
         assert float(found[2].replace("−", "-")) == pytest.approx(value, rel=6e-3, abs=1e-9)
     rows = first(page, ".vx-row").all_inner_texts()
