@@ -209,8 +209,9 @@ def test_unknown_models_and_explanations_of_no_model_are_refused(scene: vx.Examp
         vx.load("scene")
     with pytest.raises(vx.InvalidInput, match="is no folder; check the path"):
         vx.load("./nowhere")
+    name: Any = "scenes"  # where a model belongs
     with pytest.raises(vx.InvalidInput, match="load it first"):
-        vx.explain("scenes", scene)  # type: ignore[call-overload]
+        vx.explain(name, scene)
 
 
 def test_inputs_by_name_are_pointed_to_the_example_that_takes_them(

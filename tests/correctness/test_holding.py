@@ -350,7 +350,7 @@ class OwnVqa(nn.Module):
         return result
 
 
-def own_vqa(module: OwnVqa | None = None, form: Any = None, **settings: Any) -> vx.CustomModel:
+def own_vqa(module: nn.Module | None = None, form: Any = None, **settings: Any) -> vx.CustomModel:
     network: nn.Module = OwnVqa() if module is None else module
     if form is not None:
         settings["call"] = None
@@ -522,11 +522,13 @@ def test_a_second_input_of_a_scripted_network_is_named(picture: np.ndarray) -> N
 
 
 def test_a_third_input_of_a_custom_model_is_named() -> None:
-    class TakesThree(OwnVqa):
-        def forward(  # type: ignore[override]
-            self, pixels: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
-        ) -> torch.Tensor:
-            return super().forward(pixels, tokens)
+    class TakesThree(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = OwnVqa()
+
+        def forward(self, pixels: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor) -> Any:
+            return self.network(pixels, tokens)
 
     with pytest.raises(vx.InvalidInput, match=r"'lengths'.*call="):
         own_vqa(TakesThree())
@@ -702,11 +704,11 @@ def test_networks_of_a_fixed_batch(rows: int, method: str, picture: np.ndarray) 
 @pytest.mark.slow
 def test_custom_models_of_a_fixed_batch(rows: int, picture: np.ndarray) -> None:
     class Fixed(OwnVqa):
-        def forward(  # type: ignore[override]
-            self, pixels: torch.Tensor, tokens: torch.Tensor
+        def forward(
+            self, pixels: torch.Tensor, tokens: torch.Tensor, dtype: torch.dtype | None = None
         ) -> torch.Tensor:
             assert len(pixels) == len(tokens) == rows
-            return super().forward(pixels, tokens)
+            return super().forward(pixels, tokens, dtype)
 
     for method in ("leave_one_out", "integrated_gradients"):
         found, expected = (
