@@ -56,12 +56,15 @@ def test_scores_are_logit_log_probability_and_probability(
 def test_what_an_explanation_carries(why: vx.Explanation, scene: vx.Example) -> None:
     assert why.image.shape == scene.image.shape[:2]
     assert sum(why.share.values()) == pytest.approx(1)
-    assert why.share["question"] == pytest.approx(
-        sum(abs(w.value) for w in why.words) / sum(abs(v.value) for v in (*why.words, *why.regions))
-    )
-    assert why.error == max(v.error for v in (*why.words, *why.regions))
+    of_words = sum(abs(word.value) for word in why.words)
+    of_regions = sum(abs(region.value) for region in why.regions)
+    assert why.share["question"] == pytest.approx(of_words / (of_words + of_regions))
+    errors = [word.error for word in why.words] + [region.error for region in why.regions]
+    assert None not in errors
+    assert why.error == max(error for error in errors if error is not None)
     assert why.cost.forwards <= 400
     assert why.provenance["model"] == "scenes"
+    assert scene.question is not None
     assert scene.question[why.words[0].start : why.words[0].end] == why.words[0].text
     assert why.region_mask(0).sum() == 24 * 24
     assert "words" in repr(why)
@@ -88,7 +91,9 @@ def test_the_file_comes_back_exactly_and_no_half_file_is_left(
 class Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.found, self.scripts, self.open = [], 0, []
+        self.found: list[str] = []
+        self.scripts = 0
+        self.open: list[str] = []
 
     def handle_starttag(self, tag: Any, attrs: Any) -> None:
         self.scripts += tag == "script"
@@ -204,8 +209,9 @@ def test_unknown_models_and_explanations_of_no_model_are_refused(scene: vx.Examp
         vx.load("scene")
     with pytest.raises(vx.InvalidInput, match="is no folder; check the path"):
         vx.load("./nowhere")
+    name: Any = "scenes"  # where a model belongs
     with pytest.raises(vx.InvalidInput, match="load it first"):
-        vx.explain("scenes", scene)
+        vx.explain(name, scene)
 
 
 def test_inputs_by_name_are_pointed_to_the_example_that_takes_them(
@@ -255,7 +261,9 @@ def test_the_shipped_models_answer_as_their_cards_say(name: str) -> None:
         else [EasyVQA("test")[i] for i in range(0, 9673, 24)]
     )
     card = (vx.models.loading.data_folder() / name / "README.md").read_text()
-    stated = float(re.search(r"^\| all \| ([\d.]+)", card, re.M)[1])
+    row = re.search(r"^\| all \| ([\d.]+)", card, re.M)
+    assert row is not None
+    stated = float(row[1])
     assert accuracy(model, examples) == pytest.approx(stated, abs=0.05)
     assert stated > 0.8
 
@@ -265,10 +273,12 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(
     scenes_model: ViltModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
-    ours, chance = [], []
+    found_shares: list[tuple[float, float]] = []
+    chance_shares: list[tuple[float, float]] = []
     for family in FAMILIES:
         for example in list(Scenes("test", 200, families=(family,)))[:40]:
-            if len(example.masks) < 3 or len(ours) >= 3 * (1 + FAMILIES.index(family)):
+            assert example.masks is not None
+            if len(example.masks) < 3 or len(found_shares) >= 3 * (1 + FAMILIES.index(family)):
                 continue
             encoded = scenes_model.encode(example)
             if (
@@ -278,13 +288,15 @@ def test_the_default_method_finds_regions_and_words_far_better_than_chance(
                 != example.answer
             ):
                 continue
+            truth = example.truth
+            assert truth is not None
             found = vx.explain(scenes_model, example)
             words = decisive_words(found, example)
             in_words = np.array([w.value for w in found.words])
-            ours.append((mass(found.image, example.truth), mass(in_words, words)))
+            found_shares.append((mass(found.image, truth), mass(in_words, words)))
             noise = np.abs(rng.normal(size=len(words)))
-            chance.append((example.truth.mean(), noise[words].sum() / noise.sum()))
-    ours, chance = np.mean(ours, axis=0), np.mean(chance, axis=0)
+            chance_shares.append((truth.mean(), noise[words].sum() / noise.sum()))
+    ours, chance = np.mean(found_shares, axis=0), np.mean(chance_shares, axis=0)
     with capsys.disabled():
         print(
             f"\nregion mass {ours[0]:.2f} (random {chance[0]:.2f}), word mass {ours[1]:.2f} "

@@ -257,7 +257,7 @@ def texts_seen(figure: Any) -> Iterator[Any]:
             yield from (axes.xaxis.label, axes.yaxis.label)
 
 
-LONG = {
+LONG: dict[str, dict[str, Any]] = {
     "layer": {"error": None, "error_kind": f"none: no sum; read at layer {'.blocks.12' * 40!r}"},
     "question of words": {"question": "why " * 400},
     "question of one word": {"question": "x" * 3000},
@@ -285,6 +285,7 @@ LONG = {
 def test_no_text_leaves_the_figure_or_lies_on_another_part(case: str, views: list[str]) -> None:
     why = replaced(made(), **LONG[case])
     if case.startswith("question"):
+        assert why.question is not None
         why = replaced(why, words=(WordValue(why.question[:3000], 0, 3, 1.0, 0.5),))
     figure = why.plot(views=views)
     canvas = FigureCanvasAgg(figure)

@@ -174,7 +174,8 @@ def test_adapters_that_are_no_layers_are_refused(made: Callable[..., Any]) -> No
 def test_distributed_data_parallel(made: Callable[..., Any], picture: np.ndarray) -> None:
     if not torch.distributed.is_available():
         pytest.skip("this build of torch has no distributed part")
-    store = torch.distributed.HashStore()
+    distributed: Any = torch.distributed  # its types do not list the store
+    store = distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         module, processor = made("vilt")
@@ -192,7 +193,7 @@ def test_distributed_data_parallel(made: Callable[..., Any], picture: np.ndarray
 def test_networks_compiled_in_place(way: str, picture: np.ndarray) -> None:
     """Compiled code ignores hooks that are put on its layers later, as class activation maps do."""
     torch._dynamo.reset()
-    network = small()
+    network: Any = small()
     expected = vx.explain(loaded(copy.deepcopy(network)), picture, method="grad_cam", layer="0")
     if way == "whole":
         network.compile(backend="eager")
@@ -335,7 +336,7 @@ class OwnVqa(nn.Module):
         self.see = see or small()
 
     def forward(
-        self, pixels: torch.Tensor, tokens: torch.Tensor, dtype: torch.Tensor | None = None
+        self, pixels: torch.Tensor, tokens: torch.Tensor, dtype: torch.dtype | None = None
     ) -> torch.Tensor:
         asked = torch.tanh(self.mix(self.words(tokens).to(dtype or self.words.weight.dtype))).mean(
             1
@@ -349,19 +350,18 @@ class OwnVqa(nn.Module):
         return result
 
 
-def own_vqa(module: OwnVqa | None = None, form: Any = None, **settings: Any) -> vx.CustomModel:
-    module = OwnVqa() if module is None else module
+def own_vqa(module: nn.Module | None = None, form: Any = None, **settings: Any) -> vx.CustomModel:
+    network: nn.Module = OwnVqa() if module is None else module
     if form is not None:
-        inner, module = module, module
         settings["call"] = None
-        module = Formed(inner, form)
+        network = Formed(network, form)
     named = {
         "image": ToTensor(),
         "text": VOCABULARY,
         "labels": ["yes", "no", "red", "blue"],
         "device": "cpu",
     }
-    return vx.CustomModel(module, **{**named, **settings})
+    return vx.CustomModel(network, **{**named, **settings})
 
 
 class Formed(nn.Module):
@@ -405,7 +405,7 @@ class Giving(nn.Module):
         self.network = network or small()
         self.form = form
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor) -> Any:
         return self.form(self.network(pixels))
 
 
@@ -439,12 +439,12 @@ FORMS: dict[str, Callable[..., Any]] = {
 def test_scores_are_found_in_what_a_network_gives(form: str, picture: np.ndarray) -> None:
     expected = loaded(small())
     model = loaded(Giving(FORMS[form]))
-    for settings in (
-        {"regions": 3},
-        {"method": "saliency"},
-        {"method": "grad_cam", "layer": "network.0"},
-    ):
-        named = {k: v.replace("network.", "") if k == "layer" else v for k, v in settings.items()}
+    cases: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"regions": 3}, {"regions": 3}),
+        ({"method": "saliency"}, {"method": "saliency"}),
+        ({"method": "grad_cam", "layer": "network.0"}, {"method": "grad_cam", "layer": "0"}),
+    ]
+    for settings, named in cases:
         same(explained(model, picture, **settings), explained(expected, picture, **named))
 
 
@@ -522,11 +522,13 @@ def test_a_second_input_of_a_scripted_network_is_named(picture: np.ndarray) -> N
 
 
 def test_a_third_input_of_a_custom_model_is_named() -> None:
-    class TakesThree(OwnVqa):
-        def forward(
-            self, pixels: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor
-        ) -> torch.Tensor:
-            return super().forward(pixels, tokens)
+    class TakesThree(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = OwnVqa()
+
+        def forward(self, pixels: torch.Tensor, tokens: torch.Tensor, lengths: torch.Tensor) -> Any:
+            return self.network(pixels, tokens)
 
     with pytest.raises(vx.InvalidInput, match=r"'lengths'.*call="):
         own_vqa(TakesThree())
@@ -676,7 +678,7 @@ def test_a_network_that_takes_any_number_of_pictures_is_given_several(
     counts = []
 
     class Counts(Giving):
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        def forward(self, pixels: torch.Tensor) -> Any:
             counts.append(len(pixels))
             return super().forward(pixels)
 
@@ -702,9 +704,11 @@ def test_networks_of_a_fixed_batch(rows: int, method: str, picture: np.ndarray) 
 @pytest.mark.slow
 def test_custom_models_of_a_fixed_batch(rows: int, picture: np.ndarray) -> None:
     class Fixed(OwnVqa):
-        def forward(self, pixels: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        def forward(
+            self, pixels: torch.Tensor, tokens: torch.Tensor, dtype: torch.dtype | None = None
+        ) -> torch.Tensor:
             assert len(pixels) == len(tokens) == rows
-            return super().forward(pixels, tokens)
+            return super().forward(pixels, tokens, dtype)
 
     for method in ("leave_one_out", "integrated_gradients"):
         found, expected = (
@@ -744,7 +748,7 @@ def test_a_network_of_two_number_types(picture: np.ndarray) -> None:
     """The pixels get the type that the network can take,
     not that of the weights that come first.
     """
-    module = OwnVqa()
+    module: Any = OwnVqa()
     module.words.double()
     module.forward = lambda pixels, tokens: OwnVqa.forward(module, pixels, tokens, torch.float32)
     found, expected = explained(own_vqa(module), picture), explained(own_vqa(), picture)
@@ -929,7 +933,8 @@ def test_quantized_models_of_transformers_are_refused_by_gradients(
 
 def test_quantized_networks_are_evaluated(picture: np.ndarray, tmp_path: Path) -> None:
     rows = [vx.Example(picture, answer="red"), vx.Example(255 - picture, answer="blue")]
-    model, settings = loaded(quantized(small())), {"regions": 2, "workers": 1}
+    model = loaded(quantized(small()))
+    settings: dict[str, Any] = {"regions": 2, "workers": 1}
     vx.evaluate(model, rows, ["leave_one_out"], ["accuracy", "deletion"], tmp_path, **settings)
     assert {row["metric"] for row in rows_of(tmp_path)} >= {"accuracy", "deletion"}
     with pytest.raises(vx.Unsupported, match="gradient"):
@@ -951,7 +956,8 @@ class Device(torch.Tensor):
             return args[0].as_subclass(torch.Tensor)
         if func is torch.Tensor.numpy:
             raise TypeError("can't convert a device's tensor to numpy; use Tensor.cpu() first")
-        found = super().__torch_function__(func, types, args, kwargs)
+        plain: Any = super().__torch_function__
+        found = plain(func, types, args, kwargs)
         if any(isinstance(one, cls) and one.dtype == torch.float64 for one in _flat(found)):
             raise TypeError(f"{func} makes float64, which this device does not support")
         return found
@@ -992,15 +998,21 @@ def on_device(model: Any) -> Any:
     return model
 
 
-HELD = {
+def loader_of(family: str) -> Callable[..., vx.Model]:
+    """Loads the family's tiny checkpoint, which the fixture `made` gives."""
+
+    def load(made: Callable[..., Any]) -> vx.Model:
+        module, processor = made(family)
+        return vx.load(module, processor=processor, device="cpu")
+
+    return load
+
+
+HELD: dict[str, Callable[..., vx.Model]] = {
     "classifier": lambda made: loaded(small()),
     "custom": lambda made: own_vqa(),
     **{
-        family: (
-            lambda made, family=family: vx.load(
-                made(family)[0], processor=made(family)[1], device="cpu"
-            )
-        )
+        family: loader_of(family)
         for family in ("vilt", "blip", "lxmert", "clip", "llava", "qwen2_vl", "vit")
     },
 }

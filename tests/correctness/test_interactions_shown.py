@@ -108,8 +108,9 @@ def test_what_stands_out_is_ranked_by_value_over_error_and_shown_with_it() -> No
 
 def test_pairs_at_the_level_of_chance_are_counted_and_not_named() -> None:
     rng = np.random.default_rng(0)
-    why = made(rng.normal(size=(7, 49)), np.ones((7, 49)))
-    beyond = int((np.abs(why.interactions) >= 2).sum())
+    values = rng.normal(size=(7, 49))
+    why = made(values, np.ones((7, 49)))
+    beyond = int((np.abs(values) >= 2).sum())
     by_chance = 343 * erfc(2 / sqrt(2))
     assert expected_by_chance(why.pairs) == pytest.approx(by_chance)
     found, said = why.findings()
@@ -159,6 +160,7 @@ def test_the_needed_budget_brings_the_value_to_so_many_errors(
     value: Any, error: Any, spent: Any, ratio: Any
 ) -> None:
     needed = needed_budget(Pair(0, 0, value, error, value / error), spent, ratio)
+    assert needed is not None
     then = error * sqrt(spent / needed)
     if needed > 10:  # below, two digits are whole numbers
         assert 0.9999 * ratio <= value / then <= 1.06 * ratio
@@ -195,12 +197,12 @@ def noisy_game(seed: int) -> Callable[..., np.ndarray]:
 def test_errors_shrink_as_the_advice_supposes() -> None:
     """By Banzhaf interactions, drawn anew: eight times the budget, errors less by √8."""
     cross, score = np.array([(8, 0), (9, 1), (10, 2)]), noisy_game(2)
-    errors = [
-        run_until(
-            pairs.banzhaf_interactions(score, 12, cross, np.random.default_rng(3), budget)
-        ).pair_errors.mean()
-        for budget in (400, 3200)
-    ]
+    errors = []
+    for budget in (400, 3200):
+        rng = np.random.default_rng(3)
+        found = run_until(pairs.banzhaf_interactions(score, 12, cross, rng, budget))
+        assert found.pair_errors is not None
+        errors.append(found.pair_errors.mean())
     assert errors[0] / errors[1] == pytest.approx(sqrt(8), rel=0.15)
 
 
@@ -215,8 +217,11 @@ def test_what_the_readme_shows_holds_for_another_seed_and_a_larger_budget(
     shown = vx.explain(scenes_model, example, method="interactions", regions=4, budget=2000)
     other = vx.explain(scenes_model, example, method="interactions", regions=4, budget=3000, seed=1)
     found, _ = shown.findings()
+    assert other.interactions is not None
+    assert other.interaction_errors is not None
     assert len(found) == 3
     for pair in found:
+        assert pair.error is not None
         assert pair.ratio >= sure_ratio(len(shown.pairs))
         again = other.interactions[pair.first, pair.second]
         apart = np.hypot(pair.error, other.interaction_errors[pair.first, pair.second])
@@ -230,6 +235,7 @@ def test_the_viewer_is_sent_every_error() -> None:
     (joint,) = sent["joint"]
     assert (joint["first"], joint["second"]) == ("question", "image")
     for key, expected in (("values", why.interactions), ("errors", why.interaction_errors)):
+        assert expected is not None
         values = np.frombuffer(joint[key]["data"], np.float32).reshape(2, 3)
         np.testing.assert_allclose(values, expected, rtol=1e-6)
         assert joint[key]["shape"] == [2, 3]

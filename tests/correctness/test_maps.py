@@ -157,9 +157,9 @@ def test_maps_as_high_as_they_have_channels_are_not_turned(
 def without_places(net: torch.nn.Module) -> torch.nn.Module:
     """A copy whose activations do not work in place."""
     twin = copy.deepcopy(net)
-    for part in twin.modules():
-        if getattr(part, "inplace", False):
-            part.inplace = False
+    in_place: list[Any] = [part for part in twin.modules() if getattr(part, "inplace", False)]
+    for part in in_place:
+        part.inplace = False
     return twin
 
 
@@ -292,6 +292,8 @@ def test_relevance_reads_every_token_that_the_answer_is_read_from(
     """A distilled DeiT's logits are the mean of two heads, on two tokens;
     2 × 8 patches are no 4 × 4.
     """
+    # Settings that its types do not list.
+    of_any_model: dict[str, Any] = {"num_labels": 3, "attn_implementation": "eager"}
     config = tf.DeiTConfig(
         hidden_size=32,
         num_hidden_layers=3,
@@ -299,8 +301,7 @@ def test_relevance_reads_every_token_that_the_answer_is_read_from(
         intermediate_size=48,
         image_size=size,
         patch_size=8,
-        num_labels=3,
-        attn_implementation="eager",
+        **of_any_model,
     )
     kind = tf.DeiTForImageClassificationWithTeacher if distilled else tf.DeiTForImageClassification
     net = made(lambda: kind(config))
@@ -330,9 +331,10 @@ def test_relevance_reads_every_token_that_the_answer_is_read_from(
 
 
 def test_a_vit_that_reads_its_patches_has_no_readout() -> None:
+    of_any_model: dict[str, Any] = {"num_labels": 3}  # a setting that its types do not list
     net = made(lambda: tf.ViTForImageClassification(tf.ViTConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32,
-        patch_size=8, num_labels=3)))  # fmt: skip
+        patch_size=8, **of_any_model)))  # fmt: skip
     head = net.classifier
     net.classifier = nn.Identity()
     net.classifier = Pooled(net, head)
@@ -346,10 +348,10 @@ def test_a_vit_that_reads_its_patches_has_no_readout() -> None:
 class Pooled(nn.Module):
     """A head that takes the mean of all states, which it hears of by a hook on the last norm."""
 
-    def __init__(self, net: torch.nn.Module, head: Any) -> None:
+    def __init__(self, net: tf.ViTForImageClassification, head: Any) -> None:
         super().__init__()
         self.head = head
-        self.states = None
+        self.states = torch.empty(0)
         net.vit.layernorm.register_forward_hook(self.hear)
 
     def hear(self, _module: Any, _inputs: Any, output: Any) -> None:
@@ -459,8 +461,8 @@ def test_hires_cam_of_a_question_is_the_same_in_float32_and_float64(index: int) 
         for dtype in ("float32", "float64")
     )
     np.testing.assert_allclose(one.image, two.image, rtol=1e-3, atol=1e-4 * two.image.max())
-    values = [[word.value for word in why.words] for why in (one, two)]
-    np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-4 * max(values[1]))
+    found, expected = ([word.value for word in why.words] for why in (one, two))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * max(expected))
 
 
 class HandsOn(nn.Module):

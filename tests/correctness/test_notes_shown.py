@@ -122,13 +122,13 @@ def texts_of(figure: Any) -> Any:
 
 def places(why: vx.Explanation) -> dict[str, Any]:
     """Every place that shows an explanation → what it says."""
+    carried = re.search(r'id="explanations">(.*?)</script>', page([why]))
+    assert carried is not None
     return {
         "repr": repr(why),
         "notebook": html.unescape(why._repr_html_()),
         "figure": texts_of(why.plot()),
-        "page": json.loads(re.search(r'id="explanations">(.*?)</script>', page([why]))[1])[0][
-            "notes"
-        ][-1],
+        "page": json.loads(carried[1])[0]["notes"][-1],
         "viewer": " ".join(payload(why, raw)["notes"]),
         "terminal": printed(explanation_tables(why)),
         "summary": " ".join(why.summary()["notes"]),
@@ -188,12 +188,14 @@ def test_another_label_of_the_same_text_is_another_answer() -> None:
     bright = np.full((8, 8, 3), 250, dtype=np.uint8)
     for method in ("leave_one_out", "integrated_gradients"):
         fill = "image_fill" if method == "leave_one_out" else "image_baseline"
-        why = vx.explain(model, bright, method=method, **{fill: "constant"})  # zeros: the machine
+        constant: dict[str, Any] = {fill: "constant"}  # zeros: the machine
+        mean: dict[str, Any] = {fill: "mean"}
+        why = vx.explain(model, bright, method=method, **constant)
         assert (why.answers[0].index, why.without_inputs_index) == (0, 2)
         assert not why.survives_without_inputs
         assert why.notes == ()
         assert "the model answers “crane” (label 2)" in repr(why)
-        assert vx.explain(model, bright, method=method, **{fill: "mean"}).survives_without_inputs
+        assert vx.explain(model, bright, method=method, **mean).survives_without_inputs
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -209,7 +211,7 @@ def test_no_answer_is_made_up_of_numbers_that_are_none(
     name = "coalition_scores" if method == "leave_one_out" else "scores"
     plain = getattr(linear, name)
     whole = vx.explain(linear, picture, method=method)
-    calls = []
+    calls: list[None] = []
 
     def counted(*arguments: Any) -> Any:
         calls.append(None)
@@ -261,7 +263,7 @@ def without_newer_keys(why: vx.Explanation) -> bytes:
     """The bytes of a file as versions without notes wrote it."""
     summary = {k: v for k, v in summary_of_format_1(why).items() if k not in NEWER_KEYS}
     text = json.dumps(summary)
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "image": np.ascontiguousarray(why.image, dtype=np.float64),
         "labels": np.ascontiguousarray(why.labels, dtype=np.int32),
         "picture": np.ascontiguousarray(why.picture, dtype=np.uint8),

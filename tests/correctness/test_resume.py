@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -218,10 +218,13 @@ def test_a_changed_method_does_not_run_the_others_again(
     run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
     plugin("1.0 / 64", "2.0 / 64")
 
+    network: Any = model.module
+
     def looks() -> int:
-        model.module.looks = 0
+        network.looks = 0
         run(model, rows(folder), tmp_path / "run", ["leave_one_out", "flat"], ["sparseness"])
-        return model.module.looks
+        counted: int = network.looks
+        return counted
 
     found = looks()
     trying = looks()  # nothing is left to do then
@@ -535,7 +538,8 @@ def paletted(change: str = "") -> Any:
 
 def keyed(mode: str, change: str = "") -> Any:
     """A picture of one color, which may be the transparent one, or is turned."""
-    color = {"L": 7, "RGB": (7, 7, 7), "I;16": 700}[mode]
+    colors: dict[str, Any] = {"L": 7, "RGB": (7, 7, 7), "I;16": 700}
+    color = colors[mode]
     picture = Image.new(mode, (8, 8), 9 if mode == "L" else color)
     picture.putpixel((1, 2), color)
     if change == "transparency":
@@ -626,16 +630,14 @@ def test_what_a_row_is_known_by(tmp_path: Path) -> None:
         row_stamp(vx.Example(Image.fromarray(picture), "What?", answer="a"))["question"]
         == base["question"]
     )
+    fields: dict[str, Any] = {"image": picture, "question": "What?", "answer": "a"}
     for other in (
         {"question": "Who?"},
         {"answer": "b"},
         {"answers": ("a",)},
         {"decisive": ((0, 4),)},
     ):
-        assert (
-            row_stamp(vx.Example(**{"image": picture, "question": "What?", "answer": "a", **other}))
-            != base
-        )
+        assert row_stamp(vx.Example(**{**fields, **other})) != base
     assert (
         row_stamp(vx.Example(picture.reshape(4, 16, 3), "What?", answer="a"))["picture"]
         != base["picture"]
@@ -694,7 +696,7 @@ def seen(network: torch.nn.Module, pixels: torch.Tensor, factor: Any) -> Any:
 def classifier(
     transform: Callable[..., Any] | Normalized | Callable[..., torch.Tensor] | None = None,
     network: "Steep | Remembering | None" = None,
-    call: Seen | None = None,
+    call: Callable[..., Any] | None = None,
 ) -> vx.Model:
     return vx.load(
         network or Steep(),
@@ -856,11 +858,13 @@ class Held:
 class Keeping(Reading):
     """Holds a value that matters for one word alone."""
 
+    held: torch.Tensor
+
     def __init__(self, hold: Any, value: Any) -> None:
         super().__init__()
         hold(self, value)
 
-    def factor(self) -> torch.Tensor | torch.nn.Module:
+    def factor(self) -> torch.Tensor | float:
         return self.held
 
     def forward(self, pixels: torch.Tensor, ids: Any) -> torch.Tensor:
@@ -952,6 +956,9 @@ def test_a_table_that_the_first_call_makes_is_compared(folder: Path, there: bool
     """As one read from a file; the name is there with `None`, or is not there yet."""
 
     class Late(Keeping):
+        table: dict[str, float]
+        read: "ReadFrom"
+
         def factor(self) -> Any:
             if getattr(self, "table", None) is None:
                 self.table = {"gnu": self.read()}
@@ -1001,7 +1008,7 @@ def test_a_network_that_changed_for_words_of_the_data_is_computed_again(
         def __init__(self, value: Any) -> None:
             self.value = value
 
-        def __reduce_ex__(self, protocol: Any) -> None:
+        def __reduce_ex__(self, protocol: Any) -> NoReturn:
             raise TypeError("a lock")
 
     build = holding(lambda x, _: Locked(x), lambda held: held.value)
@@ -1064,7 +1071,8 @@ def test_what_a_layer_remembers_of_its_use_is_no_setting(
     anew: bool,
 ) -> None:
     def build(slope: float = 0.1) -> vx.Model:
-        return classifier(network=Remembering(*MEMORIES[what], slope))
+        remember, first = MEMORIES[what]
+        return classifier(network=Remembering(remember, first, slope))
 
     model = build()
     run(model, rows(folder), tmp_path / "run")

@@ -53,8 +53,9 @@ def test_models_with_other_pictures_and_prompts_pass(name: str) -> None:
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "llava_onevision", "paligemma"])
 def test_it_takes_at_most_three_forward_passes(name: str, tmp_path: Path) -> None:
     model = vx.load(checkpoint(name, tmp_path), device="cpu", check=False)
-    passes = []
-    handle = model.module.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
+    network: Any = model.module
+    passes: list[int] = []
+    handle = network.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
     check_model(model)
     handle.remove()
     assert 1 <= len(passes) <= 3
@@ -124,6 +125,8 @@ class DrawsWithNumpy(AttendsToGrid):
 
 
 class Counts(AttendsToGrid):
+    calls: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("calls", torch.zeros(1))
@@ -231,7 +234,7 @@ def test_every_tensor_that_shows_the_picture_follows_the_frame(
     name: str, size: tuple[int, int]
 ) -> None:
     module, processor = made(name)
-    model = vx.load(module, processor=processor, device="cpu", check=False)
+    model: Any = vx.load(module, processor=processor, device="cpu", check=False)
     rows, columns = np.indices(size) / np.array(size).reshape(2, 1, 1)
     first = np.stack([255 * rows, 255 * columns, 90 + 0 * rows], axis=2).astype(np.uint8)
     second = np.stack([255 * columns**2, 128 + 0 * rows, 255 * rows * columns], axis=2).astype(

@@ -162,7 +162,7 @@ def shell(
 ) -> tuple[str | int | None, str, str]:
     """What the command prints to both streams, and its exit code."""
     monkeypatch.setattr(sys, "argv", ["vqa-explain", *map(str, arguments)])
-    code = 0
+    code: str | int | None = 0
     try:
         cli.main()
     except SystemExit as end:

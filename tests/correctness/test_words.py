@@ -15,6 +15,7 @@ from custom_net import IMAGE, VOCABULARY, AttendsToGrid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from more_checkpoints import made
+from transformers import PreTrainedTokenizerFast
 from uniseg.wordbreak import words as words_by_unicode
 
 import vqa_explain as vx
@@ -281,7 +282,7 @@ def test_a_tokenizer_whose_tokens_spell_other_words_is_refused(noise_picture: np
     """Offsets that are off by one put every value on the next word."""
     words = tokenizer(["<pad>", "<unk>"], pad_token="<pad>", unk_token="<unk>")
 
-    class Shifted(type(words)):
+    class Shifted(PreTrainedTokenizerFast):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             found = super().__call__(*args, **kwargs)
             if "offset_mapping" in found:
@@ -345,7 +346,7 @@ def test_the_tokens_of_every_word_spell_it_or_it_is_refused(
 
 
 # ---- words=
-def pieces_of(model: Any, picture: np.ndarray, question: str, asked: list[str]) -> list[str]:
+def pieces_of(model: Any, picture: np.ndarray, question: str, asked: list[Any]) -> list[str]:
     why = vx.explain(model, picture, question, method="leave_one_out", words=asked)
     return [word.text for word in why.words]
 
@@ -355,17 +356,20 @@ def test_words_takes_a_split_of_ones_own(
 ) -> None:
     model = models("llava")
     question = "the small small T-shirt's red"
-    ask = [noise_picture, question]
-    assert pieces_of(model, *ask, ["the", "small", "small", "T", "-", "shirt's", "red"]) == [
+
+    def divided(asked: list[Any]) -> list[str]:
+        return pieces_of(model, noise_picture, question, asked)
+
+    assert divided(["the", "small", "small", "T", "-", "shirt's", "red"]) == [
         "the", "small", "small", "T", "-", "shirt's", "red"]  # fmt: skip
-    assert pieces_of(model, *ask, ["small small"]) == ["the", "small small", "T-shirt's", "red"]
-    assert pieces_of(model, *ask, [(4, 9)]) == ["the", "small", "small", "T-shirt's", "red"]
+    assert divided(["small small"]) == ["the", "small small", "T-shirt's", "red"]
+    assert divided([(4, 9)]) == ["the", "small", "small", "T-shirt's", "red"]
     both_sides = ["the", "small", "small", "T-", "shirt", "'s", "red"]
-    assert pieces_of(model, *ask, ["shirt"]) == both_sides
+    assert divided(["shirt"]) == both_sides
     with pytest.raises(vx.InvalidInput, match="overlaps another phrase"):
-        pieces_of(model, *ask, ["the small", (0, 3)])
+        divided(["the small", (0, 3)])
     with pytest.raises(vx.InvalidInput, match="is not in the question"):
-        pieces_of(model, *ask, ["green"])
+        divided(["green"])
 
 
 def test_a_piece_that_cuts_a_token_is_refused(

@@ -92,6 +92,8 @@ def test_masks_and_spans() -> None:
     kinds = {e.family for e in Scenes("test", 300)}
     assert kinds == set(FAMILIES)
     for example in Scenes("test", 300):
+        assert example.masks is not None
+        assert example.question is not None
         assert 1 <= len(example.masks) <= 5
         assert example.masks.sum(0).max() == 1, "objects overlap"
         assert all(mask.sum() > 30 for mask in example.masks)
@@ -106,10 +108,11 @@ def test_masks_and_spans() -> None:
 def test_an_object_has_its_colour_inside_its_mask() -> None:
     for index in range(60):
         scene, example = plan("test", index), make("test", index)
+        assert example.masks is not None
         for item, mask in zip(scene.items, example.masks, strict=True):
             inside = np.median(example.image[mask].astype(float), axis=0)
             distances = {name: np.abs(inside - rgb).sum() for name, rgb in scenes.COLORS.items()}
-            assert min(distances, key=distances.get) == item.color
+            assert min(distances, key=lambda name: distances[name]) == item.color
 
 
 def test_unknown_splits_and_families_are_named() -> None:

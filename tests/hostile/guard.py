@@ -37,9 +37,11 @@ def largest_size() -> int:
 
 def state(module: torch.nn.Module) -> dict[str, Any]:
     """All that a call must leave as it was."""
+    # As a tuple with `legacy=True`, where NumPy's types say a dictionary.
+    numpy_state: Any = np.random.get_state(legacy=True)
     found = {
         "torch's random state": torch.get_rng_state().numpy().tobytes(),
-        "numpy's random state": np.random.get_state(legacy=True)[1].tobytes(),
+        "numpy's random state": numpy_state[1].tobytes(),
         "python's random state": str(random.getstate()),
         "threads of torch": torch.get_num_threads(),
         "threads of linear algebra": linear_algebra_threads(),

@@ -77,9 +77,9 @@ anything = st.recursive(
 
 
 @st.composite
-def spoiled(draw: bytes, content: Any) -> bytes:
+def spoiled(draw: st.DrawFn, whole: bytes) -> bytes:
     """Bytes with pieces overwritten, cut out or put in."""
-    content = bytearray(content)
+    content = bytearray(whole)
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(content)))
         size = draw(st.sampled_from([0, 1, 1, 2, 4, 100]))

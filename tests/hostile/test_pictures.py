@@ -185,7 +185,8 @@ MODES = {
 def test_modes(mode: str) -> None:
     image, color = MODES[mode]
     found = read_image(image)
-    assert (found.shape, found.dtype) == ((6, 6, 3), np.uint8)
+    assert found.shape == (6, 6, 3)
+    assert found.dtype == np.uint8
     np.testing.assert_allclose(found[3, 3], color, atol=3)
 
 

@@ -54,7 +54,7 @@ def test_occlusion_of_words_equals_captum_feature_ablation(
     start = scenes_model.baselines(encoded, {"image": "mean", "question": "mask"}, 0)
     owner = torch.tensor([t.word + 1 for t in encoded.tokens])
 
-    def forward(text: str) -> torch.Tensor:
+    def forward(text: torch.Tensor) -> torch.Tensor:
         image = leaves["image"].expand(len(text), -1, -1, -1)
         return scenes_model.scores(encoded, {"image": image, "question": text})[
             :, scenes_model.labels.index("no")
@@ -80,6 +80,7 @@ def test_occlusion_of_a_linear_model_gives_each_window_its_terms(
     )
     terms = linear.module.weight[2].detach().numpy() * picture.transpose(2, 0, 1) / 255
     np.testing.assert_allclose(ours.image, terms.sum(0), atol=1e-4)
+    assert ours.error is not None
     assert ours.error < 1e-3
 
 

@@ -2,7 +2,8 @@
 and the model called by hand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations, permutations, product
 from math import factorial
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 import vqa_explain as vx
 from vqa_explain.games.estimators import (
+    Round,
     banzhaf,
     exact_banzhaf,
     exact_owen,
@@ -104,7 +106,7 @@ def owen_by_definition(value: Callable[..., float], unions: list[list[int]]) -> 
     phi, orders = np.zeros(sum(map(len, unions))), 0
     for order in permutations(range(len(unions))):
         for inner in product(*(permutations(unions[k]) for k in order)):
-            present: frozenset = frozenset()
+            present: frozenset[int] = frozenset()
             for player in (p for union in inner for p in union):
                 phi[player] += value(present | {player}) - value(present)
                 present |= {player}
@@ -141,12 +143,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say(name: str) -> None:
     value, score = table.__getitem__, game(table.__getitem__)
     unions = [[0, 1, 2], [3, 4, 5, 6, 7]]
     order = union_order([np.array(u) for u in unions])
-    estimate, truth = {
+    estimators: dict[str, tuple[Callable[..., Iterator[Round]], np.ndarray]] = {
         "permutation": (permutation, by_definition(value, players)),
         "kernel": (kernel, by_definition(value, players)),
-        "owen": (lambda *a: permutation(*a, order), owen_by_definition(value, unions)),
+        "owen": (partial(permutation, order=order), owen_by_definition(value, unions)),
         "banzhaf": (banzhaf, np.array(banzhaf_by_definition(value, players))),
-    }[name]
+    }
+    estimate, truth = estimators[name]
     found = [
         run_until(estimate(score, players, np.random.default_rng(seed), 600)) for seed in range(200)
     ]

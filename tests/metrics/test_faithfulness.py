@@ -2,16 +2,14 @@
 Quantus and the papers' definitions.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import captum.metrics
 import numpy as np
 import pytest
+import quantus
 import torch
 from cases import network_case, table_case
-from quantus import FaithfulnessCorrelation as QuantusCorrelation
-from quantus import PixelFlipping
 from quantus.functions.perturb_func import noisy_linear_imputation
 from skimage import data
 from torch import nn
@@ -31,6 +29,10 @@ from vqa_explain.metrics.faithfulness import (
     Sufficiency,
 )
 from vqa_explain.metrics.imputation import imputed
+
+# Quantus does not state the types of its metrics as they are.
+QUANTUS: Any = quantus
+ROAD_IMPUTATION: Any = noisy_linear_imputation
 
 # v(S) of three players 1, 2, 4 (as binary digits): v(∅), v(1), v(2), v(12), v(3), v(13), v(23),
 # v(123).
@@ -87,11 +89,16 @@ def test_infidelity_is_captums(monkeypatch: pytest.MonkeyPatch, scaled: bool) ->
     rng = np.random.default_rng(1)
     table, values = rng.uniform(0.05, 0.95, 16), rng.normal(size=4)
     case = table_case(table, values, (2, 2))
-    drawn = []
+    drawn: list[np.ndarray] = []
     from vqa_explain.metrics import faithfulness
 
     real = faithfulness._drawn
-    monkeypatch.setattr(faithfulness, "_drawn", lambda *a: drawn.append(real(*a)) or drawn[-1])
+
+    def kept(*given: Any) -> np.ndarray:
+        drawn.append(real(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(faithfulness, "_drawn", kept)
     ours = Infidelity(draws=50, scaled=scaled)(case)
     odds = torch.logit(torch.tensor(table))
 
@@ -176,7 +183,7 @@ def grey() -> tuple[vx.Case, dict[str, Any]]:
 
 def test_deletion_is_quantus_pixel_flipping(grey: tuple[vx.Case, dict[str, Any]]) -> None:
     case, given = grey
-    metric = PixelFlipping(
+    metric = QUANTUS.PixelFlipping(
         features_in_step=4, abs=False, normalise=False, disable_warnings=True, perturb_baseline=0.0,
         return_aggregate=False,
     )  # fmt: skip
@@ -194,7 +201,7 @@ def test_faithfulness_correlation_is_quantus(
     monkeypatch.setattr(
         np.random, "choice", lambda n, size, replace: rng.choice(n, size, replace=replace)
     )
-    metric = QuantusCorrelation(
+    metric = QUANTUS.FaithfulnessCorrelation(
         nr_runs=80, subset_size=16, perturb_baseline=0.0, normalise=False, disable_warnings=True,
         return_aggregate=False,
     )  # fmt: skip
@@ -203,11 +210,11 @@ def test_faithfulness_correlation_is_quantus(
 
 
 def test_correlation_of_a_linear_game_with_its_own_values_is_one() -> None:
-    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 2, bias=False))
+    linear = nn.Linear(12, 2, bias=False)
+    network = nn.Sequential(nn.Flatten(), linear)
     picture = np.random.default_rng(0).integers(0, 256, (2, 2, 3), dtype=np.uint8)
-    own = (
-        network[1].weight[0].detach().numpy().reshape(3, 4) * (picture.reshape(4, 3).T / 255)
-    ).sum(0)
+    weights = linear.weight[0].detach().numpy().reshape(3, 4)
+    own = (weights * (picture.reshape(4, 3).T / 255)).sum(0)
     assert FaithfulnessCorrelation(share=0.5)(
         network_case(network, picture, own, (2, 2))
     ) == pytest.approx(1, abs=1e-5)
@@ -215,13 +222,22 @@ def test_correlation_of_a_linear_game_with_its_own_values_is_one() -> None:
     assert np.isnan(FaithfulnessCorrelation()(network_case(network, picture, np.zeros(4), (2, 2))))
 
 
+class Still(np.random.Generator):
+    """Draws zeros."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
+        return np.zeros(size)
+
+
 @pytest.mark.parametrize("share", [0.02, 0.4, 0.97])
 def test_imputation_is_roads(share: float) -> None:
     frame = np.moveaxis(data.astronaut()[:40, :30] / 255.0, 2, 0)
     gone = np.random.default_rng(2).random((40, 30)) < share
-    still = SimpleNamespace(standard_normal=np.zeros)
-    ours = imputed(frame, gone, still)
-    theirs = noisy_linear_imputation(frame, np.flatnonzero(gone), noise=0.0)
+    ours = imputed(frame, gone, Still())
+    theirs = ROAD_IMPUTATION(frame, np.flatnonzero(gone), noise=0.0)
     np.testing.assert_allclose(ours, theirs, atol=1e-9)
     np.testing.assert_array_equal(ours[:, ~gone], frame[:, ~gone])
 
@@ -229,13 +245,14 @@ def test_imputation_is_roads(share: float) -> None:
 def test_road_follows_the_definition(grey: tuple[vx.Case, dict[str, Any]]) -> None:
     case, given = grey
     found = Road(steps=4, order="signed")(case)
+    assert case.attribution is not None
     order = np.argsort(-case.attribution.values["image"].ravel(), kind="stable")
     rng = np.random.default_rng((0, 11))
     whole = case.task.encoded.pixels[0].numpy()
     scores = [float(given["model"](case.task.encoded.pixels).softmax(1)[0, 0])]
     for count in (16, 32, 48):
         noise = 0.01 * rng.standard_normal((3, count))
-        filled = noisy_linear_imputation(whole.astype(float), np.sort(order[:count]), noise=0.0)
+        filled = ROAD_IMPUTATION(whole.astype(float), np.sort(order[:count]), noise=0.0)
         filled.reshape(3, 64)[:, np.sort(order[:count])] += noise
         scores.append(
             float(given["model"](torch.from_numpy(filled)[None].float()).softmax(1)[0, 0])

@@ -112,6 +112,7 @@ def test_geometry_says_where_pixels_went(
 def test_torchvision_presets_are_traced() -> None:
     preset = transforms._presets.ImageClassification(crop_size=48, resize_size=64)
     _, geometry = picture_reader(preset, "net").read(np.zeros((100, 200, 3), np.uint8))
+    assert isinstance(geometry, AlignedGeometry)
     expected = AlignedGeometry.resized((100, 200), (64, 128), (48, 48), (8, 40))
     np.testing.assert_allclose(geometry.rows.centers, expected.rows.centers)
     np.testing.assert_allclose(geometry.columns.centers, expected.columns.centers)
@@ -155,6 +156,7 @@ def test_dropping_is_refused_where_nothing_can_leave_the_sequence(
 def test_a_hugging_face_classifier_from_a_folder(tmp_path: Path, picture: np.ndarray) -> None:
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
+    of_any_model: dict[str, Any] = {"num_labels": 3}  # a setting that its types do not list
     config = ViTConfig(
         hidden_size=16,
         num_hidden_layers=1,
@@ -162,7 +164,7 @@ def test_a_hugging_face_classifier_from_a_folder(tmp_path: Path, picture: np.nda
         intermediate_size=16,
         image_size=32,
         patch_size=8,
-        num_labels=3,
+        **of_any_model,
     )
     ViTForImageClassification(config).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
@@ -178,7 +180,8 @@ class Viewing(torch.nn.Module):
 
     def __init__(self, strict: bool) -> None:
         super().__init__()
-        self.see, self.strict, self.layouts = torch.nn.Conv2d(3, 8, 3, padding=1), strict, []
+        self.see, self.strict = torch.nn.Conv2d(3, 8, 3, padding=1), strict
+        self.layouts: list[bool] = []
         self.answer = torch.nn.Linear(8 * 4 * 4, 4)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

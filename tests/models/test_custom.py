@@ -36,8 +36,9 @@ def test_scores_and_gradients_are_the_networks_own(noise_picture: np.ndarray) ->
     "method", ["integrated_gradients", "shapley", "interactions", "grad_cam", "deep_lift"]
 )
 def test_methods_work_on_it(noise_picture: np.ndarray, method: str) -> None:
-    budget = {"budget": 300, "regions": 2} if method in ("shapley", "interactions") else {}
-    why = vx.explain(custom(), noise_picture, QUESTION, method=method, **budget)
+    sampled = method in ("shapley", "interactions")
+    settings: dict[str, Any] = {"budget": 300, "regions": 2} if sampled else {}
+    why = vx.explain(custom(), noise_picture, QUESTION, method=method, **settings)
     assert np.isfinite(why.image).all()
     if method in ("integrated_gradients", "shapley"):
         assert why.error < 0.05
@@ -73,7 +74,7 @@ def test_other_arguments_go_through_call(noise_picture: np.ndarray) -> None:
             super().__init__()
             self.inner = network()
 
-        def forward(self, question: str, length: Any, image: Any) -> dict[str, Any]:
+        def forward(self, question: torch.Tensor, length: Any, image: Any) -> dict[str, Any]:
             assert length == question.shape[1]
             return {"scores": self.inner(image, question)}
 

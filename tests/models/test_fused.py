@@ -30,6 +30,8 @@ def seeded(make: Any) -> Any:
             if isinstance(layer, nn.BatchNorm2d):
                 nn.init.normal_(layer.weight, 1, 0.2)
                 nn.init.normal_(layer.bias, 0, 0.2)
+                assert layer.running_mean is not None
+                assert layer.running_var is not None
                 layer.running_mean.normal_(0, 0.1)
                 layer.running_var.uniform_(0.5, 1.5)
     return network
@@ -281,7 +283,7 @@ def values(why: vx.Explanation) -> list[float]:
 
 def test_explanations_use_them_and_follow_the_weights(picture: np.ndarray) -> None:
     network = seeded(small)
-    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    model: Any = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     for change in (0.0, 0.5, 1e-4):
         for parameter in network.parameters():
             parameter.data += change * parameter.data.roll(1)  # which no version counter sees
@@ -294,29 +296,29 @@ def test_explanations_use_them_and_follow_the_weights(picture: np.ndarray) -> No
     assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
 
 
-def two_numbers(network: torch.nn.Module) -> None:
+def two_numbers(network: Any) -> None:
     network[1].bias[0] += 2
     network[1].bias[1] -= 2
 
 
-def two_numbers_of_data(network: torch.nn.Module) -> None:
+def two_numbers_of_data(network: Any) -> None:
     network[1].bias.data[0] += 2
     network[1].bias.data[1] -= 2
 
 
-def filters_change_places(network: torch.nn.Module) -> None:
+def filters_change_places(network: Any) -> None:
     network[0].weight.copy_(network[0].weight.flip(0))
 
 
-def filters_change_places_in_data(network: torch.nn.Module) -> None:
+def filters_change_places_in_data(network: Any) -> None:
     network[0].weight.data.copy_(network[0].weight.data.flip(0))
 
 
-def filters_are_turned(network: torch.nn.Module) -> None:
+def filters_are_turned(network: Any) -> None:
     network[0].weight.data = network[0].weight.data.rot90(1, (2, 3)).contiguous()
 
 
-def statistics_change_places(network: torch.nn.Module) -> None:
+def statistics_change_places(network: Any) -> None:
     network[1].running_mean.copy_(network[1].running_mean.roll(1))
 
 
@@ -383,7 +385,7 @@ def test_copies_have_plans_of_their_own(picture: np.ndarray) -> None:
     model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     first = values(explained(model, picture))
     with_pickle = pickle.loads(pickle.dumps(model))
-    other = copy.deepcopy(model)
+    other: Any = copy.deepcopy(model)
     with torch.no_grad():
         other.module[0].weight *= -1
     assert values(explained(with_pickle, picture)) == first
@@ -422,7 +424,7 @@ def test_the_next_way_is_taken_where_one_does_not_work(
     make: Any, way: Any, picture: np.ndarray
 ) -> None:
     network = seeded(make)
-    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    model: Any = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     why = explained(model, picture)
     assert model._quick._ways[0] == way
     assert values(why) == pytest.approx(by_hand(network, picture, why), abs=2e-6)
@@ -438,7 +440,9 @@ def test_a_path_that_depends_on_the_picture(way: str, first: float, picture: np.
     """
     network = seeded(lambda: Forked(way))
     # The self-check would refuse some: their scale is made of the whole batch.
-    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu", check=False)
+    model: Any = vx.load(
+        network, transform=ToTensor(), labels=list("abc"), device="cpu", check=False
+    )
     encoded = model.encode(vx.Example(picture))
     for light in (first, 1 / 9 / first, first):
         given = pixels(2, 8) * light
@@ -464,7 +468,7 @@ def test_pictures_of_another_size() -> None:
             return result
 
     network = seeded(Same)
-    model = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
+    model: Any = vx.load(network, transform=ToTensor(), labels=list("abc"), device="cpu")
     for side in (8, 9, 8):
         picture = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
         why = explained(model, picture)

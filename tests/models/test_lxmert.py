@@ -100,20 +100,27 @@ def authors_relevance(found: Any, maps: dict[Any, Any], target: int) -> tuple[An
     return tt[0].numpy(), ti[0].numpy()
 
 
+# Which map of attention: the stream, the layer, and in a crossing layer who looks at whom.
+Key = tuple[str, int] | tuple[str, int, str]
+
+
 def test_relevance_follows_the_authors_rules(
-    models: Callable[[str], Any], noise_picture: np.ndarray
+    models: Callable[[str], Any], noise_picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = models("lxmert")
     example = example_for(model, noise_picture)
-    encoder, maps = model.module.lxmert.encoder, {}
-    named = {block.attention.self: [("l", n)] for n, block in enumerate(encoder.layer)}
+    encoder = model.module.lxmert.encoder
+    maps: dict[Key, torch.Tensor] = {}
+    named: dict[torch.nn.Module, list[Key]] = {
+        block.attention.self: [("l", n)] for n, block in enumerate(encoder.layer)
+    }
     named |= {block.attention.self: [("r", n)] for n, block in enumerate(encoder.r_layers)}
     for n, block in enumerate(encoder.x_layers):
         named[block.visual_attention.att] = [("x", n, "ti"), ("x", n, "it")]
         named[block.lang_self_att.self] = [("x", n, "tt")]
         named[block.visn_self_att.self] = [("x", n, "ii")]
     softmax = torch.nn.functional.softmax
-    running = []
+    running: list[torch.nn.Module] = []
 
     def watched(scores: Any, dim: Any) -> torch.Tensor:
         maps[named[running[-1]][sum(k in maps for k in named[running[-1]])]] = found = softmax(
@@ -122,11 +129,11 @@ def test_relevance_follows_the_authors_rules(
         return found
 
     handles = [m.register_forward_pre_hook(lambda m, _: running.append(m)) for m in named]
-    torch.nn.functional.softmax = watched
     try:
-        scores = plain(model, example).question_answering_score
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.nn.functional, "softmax", watched)
+            scores = plain(model, example).question_answering_score
     finally:
-        torch.nn.functional.softmax = softmax
         for handle in handles:
             handle.remove()
     words, boxes = authors_relevance(scores, maps, 2)

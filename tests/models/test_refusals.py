@@ -63,7 +63,7 @@ def tiles_of(name: str, change: Callable[..., Any]) -> vx.Model:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module, processor = GENERATIVE[name]()
-    model = vx.load(module, processor=processor, device="cpu")
+    model: Any = vx.load(module, processor=processor, device="cpu")
     read = model._read
 
     def changed(conversation: Any) -> tuple[Any, dict[Any, Any]]:
@@ -71,7 +71,8 @@ def tiles_of(name: str, change: Callable[..., Any]) -> vx.Model:
         return prompt, {**inputs, "pixel_values": change(inputs["pixel_values"])}
 
     model._read = changed
-    return model
+    explained: vx.Model = model
+    return explained
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from browser import axe_problems, opened_browser, watched_page
 from building import explanation, replaced
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import FloatRect, Locator, Page
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
@@ -106,9 +106,29 @@ def number(text: str) -> float:
     return float(text.replace("−", "-").replace("+", ""))
 
 
+def box_of(node: Locator) -> FloatRect:
+    """Where a visible node lies on the page."""
+    box = node.bounding_box()
+    assert box is not None
+    return box
+
+
+def matched(pattern: str, text: str) -> re.Match[str]:
+    """What a pattern finds first in a text."""
+    found = re.search(pattern, text)
+    assert found is not None, text
+    return found
+
+
+def pairs_of(why: vx.Explanation) -> np.ndarray:
+    """(words, regions) interactions."""
+    assert why.interactions is not None
+    return why.interactions
+
+
 def at_region(page: Page, canvas: Locator, explanation: vx.Explanation, region: int) -> None:
     """The pointer over the middle of a region on a canvas."""
-    box = canvas.bounding_box()
+    box = box_of(canvas)
     left, top, right, bottom = explanation.regions[region].box
     height, width = explanation.picture.shape[:2]
     page.mouse.move(
@@ -124,18 +144,18 @@ def test_pointing_says_the_values_of_python(browser: Any, tmp_path: Path) -> Non
         canvas = page.locator("canvas").nth(1)
         for region in (0, 7, 35):
             at_region(page, canvas, why, region)
-            found = re.match(
-                r"region (\d+): ([+−][\d.e-]+) ± ([\d.]+) points of logit of “red”", said(page)
+            found = matched(
+                r"^region (\d+): ([+−][\d.e-]+) ± ([\d.]+) points of logit of “red”", said(page)
             )
             assert int(found[1]) == region
             assert number(found[2]) == pytest.approx(why.regions[region].value, rel=6e-3)
             assert number(found[3]) == pytest.approx(0.02)
-            best = int(np.abs(why.interactions[:, region]).argmax())
+            best = int(np.abs(pairs_of(why)[:, region]).argmax())
             assert f"works most with “{why.words[best].text}”" in said(page)
         for index, word in enumerate(why.words):
             page.locator(f'[data-word="{index}"]').hover()
             assert f"“{word.text}”: " in said(page)
-            best = int(np.abs(why.interactions[index]).argmax())
+            best = int(np.abs(pairs_of(why)[index]).argmax())
             assert f"works most with region {best} (" in said(page)
         assert wrong == []
 
@@ -146,14 +166,14 @@ def test_pointing_at_a_word_draws_the_regions_that_it_works_with(
     why = made()
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [why])
-        word = int(np.abs(why.interactions).max(axis=1).argmax())
+        word = int(np.abs(pairs_of(why)).max(axis=1).argmax())
         page.locator(f'[data-word="{word}"]').hover()
         pixel = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
           return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data]; }"""
-        for region in np.argsort(-np.abs(why.interactions[word]))[:3]:
+        for region in np.argsort(-np.abs(pairs_of(why)[word]))[:3]:
             left, top, right, bottom = why.regions[region].box
             red, _, blue, _ = page.evaluate(pixel, [(left + right) / 120, (top + bottom) / 120])
-            assert (red > blue) == (why.interactions[word, region] > 0)
+            assert (red > blue) == (pairs_of(why)[word, region] > 0)
         assert wrong == []
 
 
@@ -236,10 +256,10 @@ def test_two_explanations_are_compared(browser: Any, tmp_path: Path) -> None:
             np.array([r.value for r in e.regions] + [w.value for w in e.words])
             for e in (one, other)
         ]
-        ranks = [v.argsort().argsort() for v in values]
-        expected = np.corrcoef(*ranks)[0, 1]
+        ranks = np.array([v.argsort().argsort() for v in values])
+        expected = np.corrcoef(ranks)[0, 1]
         text = page.locator(".vx-agreement").inner_text()
-        assert number(re.search(r": ([−-]?[\d.]+)$", text)[1]) == pytest.approx(expected, abs=0.006)
+        assert number(matched(r": ([−-]?[\d.]+)$", text)[1]) == pytest.approx(expected, abs=0.006)
         page.locator(".vx-entry").nth(1).click()
         page.wait_for_selector('#viewer[data-ready="1"]')
         assert wrong == []
@@ -270,9 +290,9 @@ def test_words_of_a_right_to_left_question_run_from_right_to_left(
     spans = [(0, 2), (3, 6), (7, 14), (15, 22)]
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [made(question, words=spans)])
-        boxes = [page.locator(f'[data-word="{i}"]').bounding_box() for i in range(4)]
+        boxes = [box_of(page.locator(f'[data-word="{i}"]')) for i in range(4)]
         assert [b["x"] for b in boxes] == sorted((b["x"] for b in boxes), reverse=True)
-        room = page.locator(".vx-question").bounding_box()
+        room = box_of(page.locator(".vx-question"))
         assert boxes[0]["x"] + boxes[0]["width"] == pytest.approx(room["x"] + room["width"], abs=12)
         assert wrong == []
 
@@ -287,7 +307,7 @@ def test_the_cursor_is_linked_where_pictures_are_divided_differently(
         page.wait_for_selector("figure:nth-of-type(3)")
         at_region(page, page.locator("canvas").nth(1), one, 35)
         assert said(page).startswith("region 35:")
-        found = number(re.search(r"; compared: ([+−][\d.e-]+)", said(page))[1])
+        found = number(matched(r"; compared: ([+−][\d.e-]+)", said(page))[1])
         assert found == pytest.approx(other.regions[8].value, rel=6e-3)
         words = page.get_by_role("group", name="words of the compared explanation")
         assert [
@@ -336,7 +356,9 @@ def test_a_hover_paints_within_a_frame(browser: Any, tmp_path: Path) -> None:
         times = []
         for index in range(len(why.words)):
             page.locator(f'[data-word="{index}"]').hover()
-            times.append(float(page.locator("#viewer").get_attribute("data-frame")))
+            taken = page.locator("#viewer").get_attribute("data-frame")
+            assert taken is not None
+            times.append(float(taken))
         print(f"median {np.median(times):.1f} ms, most {max(times):.1f} ms")
         assert np.median(times) < 100
         assert wrong == []
@@ -396,7 +418,7 @@ def test_the_shares_are_named_in_full_at_any_width(
         assert names.all_inner_texts() == [f"image {share:.0%}", f"question {1 - share:.0%}"]
         for node in names.all():
             assert node.evaluate("n => n.scrollWidth <= n.clientWidth || n.clientWidth === 0")
-            box = node.bounding_box()
+            box = box_of(node)
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= wide
         assert wrong == []
@@ -416,7 +438,10 @@ def test_words_have_a_legend_where_the_map_is_by_pixel_or_shows_pairs(
             assert ("word" in page.locator("main").inner_text().lower()) == (why is not classifier)
             if has:
                 text = page.locator(legend).inner_text()
-                largest = max(abs(part.value) for part in (*why.words, *why.regions))
+                shown = [word.value for word in why.words] + [
+                    region.value for region in why.regions
+                ]
+                largest = max(map(abs, shown))
                 assert number(text.split("\n")[1]) == pytest.approx(largest, rel=6e-3)
                 assert text.endswith("points of logit of “red”, per word")
             if why is pairs:
