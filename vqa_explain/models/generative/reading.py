@@ -12,6 +12,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.features.geometry import Geometry
 from vqa_explain.models.generative.conversation import Conversation, Visual, plain_conversation
+from vqa_explain.models.generative.following import Followed, Follower
 from vqa_explain.models.generative.pixels import Gains, Layout, gains_of, lay_out, pattern
 from vqa_explain.models.generative.prompts import Inputs, starts_itself
 from vqa_explain.models.generative.slots import (
@@ -59,6 +60,7 @@ class VisualReader:
         self._processor, self._name = processor, name
         self._alone = PictureReader(self._frames_alone, name)
         self._gains: dict[tuple[int, int], Gains] = {}
+        self._followers: dict[tuple[str, tuple[int, int]], Follower] = {}
         self._slots: dict[Form, list[list[Slots]]] = {}
         self._among_others: dict[tuple[Form, int], PictureReader] = {}
 
@@ -200,7 +202,29 @@ class VisualReader:
             # Of each picture or of each video, a row.
             if name in rest and name.startswith("video") == one.is_video:
                 rest[name] = inputs[name][before : before + 1]
-        return lay_out({**rest, **alone}, self._steps(one), one.frames[frame], tokens, gains)
+        picture = one.frames[frame]
+        known = lay_out({**rest, **alone}, self._steps(one), picture, tokens, gains)
+        if known is not None:
+            return known
+        if one.is_video:
+            raise Unsupported(
+                f"the processor of model {self._name!r} gives the frames of {one.name!r} in a form "
+                "that no adapter can follow; give them as pictures"
+            )
+        ((name, values),) = alone.items()
+        return self._follower(name, picture).read(name, values, picture)
+
+    def _follower(self, name: str, picture: np.ndarray) -> Follower:
+        """What is known of a tensor that shows pictures of this one's size."""
+        key = (name, (picture.shape[0], picture.shape[1]))
+        if key not in self._followers:
+
+            def make(shown: np.ndarray) -> Tensor:
+                found: Tensor = self._plain([Visual("image", (shown,))])[name]
+                return found.float()
+
+            self._followers[key] = Follower(make, picture, self._name)
+        return self._followers[key]
 
     def locate(
         self,
@@ -215,6 +239,8 @@ class VisualReader:
         Raises:
             InvalidInput: that depends on more than the sizes, or cannot be followed.
         """
+        if isinstance(layout, Followed):
+            return (layout.follower.geometry,)
         picture = visuals[number].frames[frame]
         frames = (layout.frame, *layout.others)
         if not visuals[number].is_video and (
