@@ -40,9 +40,10 @@ from vqa_explain.models.generative.conversation import (
     read_conversation,
 )
 from vqa_explain.models.generative.decoding import Decoding, Prompted
-from vqa_explain.models.generative.prompts import Prompt, read_prompt
+from vqa_explain.models.generative.prompts import Prompt, read_prompt, visual_tokens
 from vqa_explain.models.generative.reading import Form, Shown, VisualReader
 from vqa_explain.models.generative.sequences import Sequences, alone
+from vqa_explain.models.generative.whole import Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.sharing import holds_network
@@ -108,7 +109,7 @@ class GenerativeModel:
     kind = "log_probabilities"
     labels = None
     open_inputs = True  # pictures, texts and videos of any number
-    capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
+    capabilities: frozenset[str] = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
 
     __repr__ = described
 
@@ -126,8 +127,8 @@ class GenerativeModel:
         self.module = placed(module, device, name)
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
-        self._language = Decoding(self.module)
-        self._reader = VisualReader(processor, name)
+        self._language: Decoding | Forwarding | None = None  # chosen with the first example
+        self._reader = VisualReader(processor, name, visual_tokens(self.module.config))
         # What was measured of the network, by the sizes of what is shown.
         self._places: dict[tuple[Any, ...], bool] = {}
         self._apart: dict[Form, bool] = {}
@@ -138,7 +139,7 @@ class GenerativeModel:
         self.features: tuple[Feature, ...] = (self._picture, self._text)
 
     def encode(self, example: Example) -> Encoded:
-        conversation = read_conversation(example, self.name)
+        conversation = self._reader.marked(read_conversation(example, self.name))
         self._reader.check_videos(conversation.visuals)
         prompt, inputs = self._read(conversation)
         limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
@@ -150,7 +151,49 @@ class GenerativeModel:
         moved = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
         state = _State(moved, prompt, conversation.visuals, {})
         state.shown.update(self._shown(conversation, inputs, state))
+        if self._language is None:
+            self._language = self._chosen(state)
+            self._offer(self._language)
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
+
+    def _chosen(self, state: _State) -> Decoding | Forwarding:
+        """How the network is run: its decoder alone, or all of it where that would be wrong.
+
+        Raises:
+            Unsupported: it cannot be run in either way; the message says why.
+        """
+        texts = [state.prompt.texts[name] for name in state.prompt.texts]
+        places = [
+            position
+            for name, text in zip(state.prompt.texts, texts, strict=True)
+            for position, token in zip(state.prompt.places[name], text.tokens, strict=True)
+            if token.word >= 0
+        ]
+        causes = []
+        try:
+            decoding = Decoding(self.module)
+            if decoding.agrees(state.inputs):
+                return decoding
+            causes.append("its decoder alone gives other scores")
+        except (VQAExplainError, AttributeError, *FAILURES) as error:
+            causes.append(str(error))
+        try:
+            axes = self._reader.token_axes(state.visuals)
+            where = torch.tensor(places, device=self.device)
+            return Forwarding(self.module, state.inputs, axes, where)
+        except Unsupported as error:
+            raise Unsupported(f"model {self.name!r} cannot be run: {error}") from error
+
+    def _offer(self, language: Decoding | Forwarding) -> None:
+        """States what the network can do, now that it is known how it is run."""
+        if isinstance(language, Decoding):
+            return
+        self.capabilities = frozenset({"gradients", "pixels"})
+        self._picture = ImageFeature(fills=FILLS)
+        if not language.hides:
+            # A token that stands for nothing is all that is left.
+            self._text = TextFeature(fills=("mask",), default_fill="mask")
+        self.features = (self._picture, self._text)
 
     def _moved(self, value: Tensor) -> Tensor:
         """A tensor of the processor on the model's device; real numbers in its number type."""
@@ -290,12 +333,10 @@ class GenerativeModel:
         self, encoded: Encoded, given: Prompted, words: Mapping[str, Tensor]
     ) -> Prompted:
         """The sequence with other embeddings (B, T, D) of the texts that `words` holds."""
-        states = given.states
         for one in encoded.inputs:
             if isinstance(one.content, Text) and one.name in words:
-                embeddings = words[one.name].to(states.dtype).expand(len(states), -1, -1)
-                states = states.index_copy(1, self._where(encoded, one.name), embeddings)
-        return replace(given, states=states)
+                given = given.put(self._where(encoded, one.name), words[one.name])
+        return given
 
     def _where(self, encoded: Encoded, name: str) -> Tensor:
         """The positions of an input's tokens."""
@@ -518,6 +559,8 @@ class GenerativeModel:
         That is measured once for each set of sizes.
         """
         state: _State = encoded.state
+        if isinstance(self._language, Forwarding):  # which sees no tokens before its network does
+            return False
         if state.form not in self._apart:
             try:
                 found = all(self._is_apart(encoded, number) for number in range(len(state.visuals)))

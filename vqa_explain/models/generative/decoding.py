@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import Unsupported
-from vqa_explain.models.candidates import Candidates, log_probabilities
+from vqa_explain.models.candidates import Candidates, log_probabilities, one_token
 from vqa_explain.models.network import method_replaced
 from vqa_explain.models.transformer import to_back
 
+# How far logits may be from those that the network writes with, as a share of the largest.
+ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 0.1}
 KNOWN = {"inputs_embeds", "attention_mask", "position_ids"}  # what a decoder receives
 
 
@@ -38,6 +40,11 @@ class Prompted:
         positions = self.positions[..., index if some else torch.zeros_like(index), :]
         mask = _each(self.mask, lambda m: m[index if len(m) > 1 else torch.zeros_like(index)])
         return Prompted(self.states[index], positions, self.attended[index], mask)
+
+    def put(self, where: Tensor, embedded: Tensor) -> "Prompted":
+        """With other embeddings (B or 1, T, D) at positions (T,)."""
+        wide = embedded.to(self.states.dtype).expand(len(self.states), -1, -1)
+        return replace(self, states=self.states.index_copy(1, where, wide))
 
     def hidden(self, attended: Tensor) -> "Prompted":
         """With only what is in `attended` (B, N) bool attended to."""
@@ -124,6 +131,17 @@ class Decoding:
             torch.ones(states.shape[:2], dtype=torch.bool, device=states.device),
             mask,
         )
+
+    def agrees(self, inputs: dict[str, Tensor]) -> bool:
+        """Whether what follows the prompt is what the network says when it writes by itself."""
+        with torch.no_grad():
+            plain = self.module.generate(**inputs, generation_config=one_token()).logits[0]
+            last = self.run(self.received(inputs)).last_hidden_state[:, -1]
+            ours = self.logits(last)
+        if ours.shape != plain.shape:
+            return False
+        allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(plain.abs().max())
+        return float((ours.float() - plain.float()).abs().max()) <= allowed
 
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:
         """The decoder's output for a sequence."""
