@@ -35,6 +35,7 @@ from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
+    PLAIN,
     Conversation,
     Visual,
     read_conversation,
@@ -138,6 +139,12 @@ class GenerativeModel:
         self._picture = ImageFeature(fills=(*FILLS, DROP))
         self.features: tuple[Feature, ...] = (self._picture, self._text)
 
+    @property
+    def language(self) -> Decoding | Forwarding:
+        """How the network is run."""
+        assert self._language is not None, "the first example chooses it"
+        return self._language
+
     def encode(self, example: Example) -> Encoded:
         conversation = self._reader.marked(read_conversation(example, self.name))
         self._reader.check_videos(conversation.visuals)
@@ -152,8 +159,11 @@ class GenerativeModel:
         state = _State(moved, prompt, conversation.visuals, {})
         state.shown.update(self._shown(conversation, inputs, state))
         if self._language is None:
-            self._language = self._chosen(state)
-            self._offer(self._language)
+            if not state.visuals:  # a picture may need more than its decoder
+                self.encode(Example(np.full((64, 64, 3), 128, dtype=np.uint8), PLAIN))
+            else:
+                self._language = self._chosen(state)
+                self._offer(self._language)
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
 
     def _chosen(self, state: _State) -> Decoding | Forwarding:
@@ -162,6 +172,12 @@ class GenerativeModel:
         Raises:
             Unsupported: it cannot be run in either way; the message says why.
         """
+        elsewhere = self._reader.words_elsewhere(state.visuals)
+        if elsewhere:
+            raise Unsupported(
+                f"model {self.name!r} cannot be run: its words reach it by {' and '.join(elsewhere)} "
+                "besides input_ids, which no adapter can follow; wrap it in vqa_explain.CustomModel"
+            )
         texts = [state.prompt.texts[name] for name in state.prompt.texts]
         places = [
             position
@@ -188,7 +204,8 @@ class GenerativeModel:
         """States what the network can do, now that it is known how it is run."""
         if isinstance(language, Decoding):
             return
-        self.capabilities = frozenset({"gradients", "pixels"})
+        attends = {"attention", "flow"} if language.attends else set()
+        self.capabilities = frozenset({"gradients", "pixels", *attends})
         self._picture = ImageFeature(fills=FILLS)
         if not language.hides:
             # A token that stands for nothing is all that is left.
@@ -283,7 +300,7 @@ class GenerativeModel:
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {
-            one.name: self._language.embed(one.content.ids).detach()
+            one.name: self.language.embed(one.content.ids).detach()
             if isinstance(one.content, Text)
             else one.content.pixels.clone()
             for one in encoded.inputs
@@ -296,7 +313,7 @@ class GenerativeModel:
             if isinstance(one.content, Text):
                 absent = stand_in(self.processor.tokenizer, fill)
                 ids = all_absent(one.content.ids, one.content.tokens, absent)
-                found[one.name] = self._language.embed(ids).detach()
+                found[one.name] = self.language.embed(ids).detach()
             else:
                 found[one.name] = baseline(one.content.pixels, one.content.geometry, fill, seed)
         return found
@@ -304,13 +321,13 @@ class GenerativeModel:
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             given = self._received(encoded, leaves)
-            return self._language.answer(
+            return self.language.answer(
                 self._with_words(encoded, given, leaves), candidates_of(encoded)
             )
 
     def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Prompted:
         """What the decoder receives for the leaves that are frames; the texts are as they were."""
-        return self._language.received(encoded.state.sequences.showing(leaves))
+        return self.language.received(encoded.state.sequences.showing(leaves))
 
     def missed_change(self, encoded: Encoded, other: Encoded) -> float:
         """The share of the change between two examples that frames of the other miss.
@@ -357,18 +374,15 @@ class GenerativeModel:
                 name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
             }
             given = self._with_words(encoded, self._received(encoded, leaves), leaves)
-            prompt, behind = self._language.written(given, before)
-            last = prompt if behind is None else behind
             tokens = torch.tensor(
                 [[token] for token in candidates.nexts(len(before))], device=self.device
             )
-            found = self._language.first(last.last_hidden_state, tokens)[..., 0]
-            scores = candidates.added(before, found)
-        maps, layers = self._language.attending(prompt.attentions)
-        written = () if behind is None else self._language.attending(behind.attentions)[0]
-        readout = (given.states.shape[1] + len(before) - 1,)
-        depth, length = len(self._language.decoder.layers), given.states.shape[1]
-        return Attention(scores, maps, readout, written, layers, depth, length)
+            seen = self.language.seen(given, before, tokens)
+            scores = candidates.added(before, seen.found)
+        length = self.prompt_length(encoded)
+        readout = (length + len(before) - 1,)
+        maps, written = seen.maps, seen.written
+        return Attention(scores, maps, readout, written, seen.layers, seen.depth, length)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         state: _State = encoded.state
@@ -407,17 +421,20 @@ class GenerativeModel:
             return False
 
         def tokens(frames: Tensor) -> Tensor:
-            return self._received(encoded, {name: frames}).states[:, where]
+            return self.language.states(self._received(encoded, {name: frames}))[:, where]
 
         return shows_cells(tokens, picture.pixels, picture.grid)
 
     def default_layer(self, encoded: Encoded) -> str:
         # The answer is read from the last token of the last layer, so pictures matter only up to
         # the one before.
-        path = next(
-            name for name, part in self.module.named_modules() if part is self._language.decoder
-        )
-        return f"{path}.layers.{max(0, len(self._language.decoder.layers) - 2)}"
+        decoder: Any = self.language.decoder
+        if decoder is None:
+            raise Unsupported(
+                f"model {self.name!r} has no list of decoder layers, so name the layer: layer=…"
+            )
+        path = next(name for name, part in self.module.named_modules() if part is decoder)
+        return f"{path}.layers.{max(0, len(decoder.layers) - 2)}"
 
     @torch.no_grad()
     def coalition_scores(
@@ -439,12 +456,12 @@ class GenerativeModel:
             else:
                 absent = stand_in(self.processor.tokenizer, fills[one.name])
                 ids = torch.where(present_tokens, one.content.ids, absent)
-                words[one.name] = self._language.embed(ids)
+                words[one.name] = self.language.embed(ids)
         given = self._with_words(encoded, given, words).hidden(attended)
         dropped = [name for name in encoded.state.shown if fills[name] == DROP]
         if dropped:
             given = given.kept(self._kept(encoded, present, dropped, given))
-        return self._language.answer(given, candidates_of(encoded))
+        return self.language.answer(given, candidates_of(encoded))
 
     def _kept(
         self,
@@ -489,7 +506,7 @@ class GenerativeModel:
         if len(states) == 1:
             frames, which = states[0]
             return self._received(encoded, frames).times(which)
-        given = self._received(
+        given: Any = self._received(
             encoded, {name: frame[:1] for frames, _ in states for name, frame in frames.items()}
         )
         whole = given.times(_zeros(count))
@@ -551,7 +568,7 @@ class GenerativeModel:
             state.sequences, state.visuals, number, state.prompt.places[state.visuals[number].name]
         )
         where = torch.from_numpy(positions).to(self.device)
-        return self._language.received(part.showing(frames)).states[:, where]
+        return self.language.received(part.showing(frames)).states[:, where]
 
     def _encodes_apart(self, encoded: Encoded) -> bool:
         """Whether each picture's tokens depend on nothing but that picture.
@@ -559,7 +576,7 @@ class GenerativeModel:
         That is measured once for each set of sizes.
         """
         state: _State = encoded.state
-        if isinstance(self._language, Forwarding):  # which sees no tokens before its network does
+        if isinstance(self.language, Forwarding):  # which sees no tokens before its network does
             return False
         if state.form not in self._apart:
             try:
