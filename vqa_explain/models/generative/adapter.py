@@ -40,7 +40,7 @@ from vqa_explain.models.generative.conversation import (
     Visual,
     read_conversation,
 )
-from vqa_explain.models.generative.decoding import Decoding, Prompted
+from vqa_explain.models.generative.decoding import Decoding, Language
 from vqa_explain.models.generative.prompts import Prompt, read_prompt, visual_tokens
 from vqa_explain.models.generative.reading import Form, Shown, VisualReader
 from vqa_explain.models.generative.sequences import Sequences, alone
@@ -128,7 +128,7 @@ class GenerativeModel:
         self.module = placed(module, device, name)
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
-        self._language: Decoding | Forwarding | None = None  # chosen with the first example
+        self._language: Language | None = None  # chosen with the first example
         self._reader = VisualReader(processor, name, visual_tokens(self.module.config))
         # What was measured of the network, by the sizes of what is shown.
         self._places: dict[tuple[Any, ...], bool] = {}
@@ -140,7 +140,7 @@ class GenerativeModel:
         self.features: tuple[Feature, ...] = (self._picture, self._text)
 
     @property
-    def language(self) -> Decoding | Forwarding:
+    def language(self) -> Language:
         """How the network is run."""
         assert self._language is not None, "the first example chooses it"
         return self._language
@@ -166,7 +166,7 @@ class GenerativeModel:
                 self._offer(self._language)
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
 
-    def _chosen(self, state: _State) -> Decoding | Forwarding:
+    def _chosen(self, state: _State) -> Language:
         """How the network is run: its decoder alone, or all of it where that would be wrong.
 
         Raises:
@@ -200,9 +200,9 @@ class GenerativeModel:
         except Unsupported as error:
             raise Unsupported(f"model {self.name!r} cannot be run: {error}") from error
 
-    def _offer(self, language: Decoding | Forwarding) -> None:
+    def _offer(self, language: Language) -> None:
         """States what the network can do, now that it is known how it is run."""
-        if isinstance(language, Decoding):
+        if not isinstance(language, Forwarding):
             return
         attends = {"attention", "flow"} if language.attends else set()
         self.capabilities = frozenset({"gradients", "pixels", *attends})
@@ -325,7 +325,7 @@ class GenerativeModel:
                 self._with_words(encoded, given, leaves), candidates_of(encoded)
             )
 
-    def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Prompted:
+    def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Any:
         """What the decoder receives for the leaves that are frames; the texts are as they were."""
         return self.language.received(encoded.state.sequences.showing(leaves))
 
@@ -346,9 +346,7 @@ class GenerativeModel:
                 missed.append(float((own - values).float().norm()) / change)
         return max(missed)
 
-    def _with_words(
-        self, encoded: Encoded, given: Prompted, words: Mapping[str, Tensor]
-    ) -> Prompted:
+    def _with_words(self, encoded: Encoded, given: Any, words: Mapping[str, Tensor]) -> Any:
         """The sequence with other embeddings (B, T, D) of the texts that `words` holds."""
         for one in encoded.inputs:
             if isinstance(one.content, Text) and one.name in words:
@@ -468,7 +466,7 @@ class GenerativeModel:
         encoded: Encoded,
         present: Mapping[str, Present],
         dropped: Sequence[str],
-        given: Prompted,
+        given: Any,
     ) -> Tensor:
         """(B, N) bool, what stays in the sequence where absent cells of these pictures leave it."""
         kept = torch.ones_like(given.attended)
@@ -489,7 +487,7 @@ class GenerativeModel:
         present: Mapping[str, Present],
         fills: Mapping[str, str],
         seed: int,
-    ) -> Prompted:
+    ) -> Any:
         """The sequences of N coalitions: their own pictures, and the texts as they are.
 
         Each state of a picture goes through the vision encoder once, however many coalitions have
@@ -506,7 +504,7 @@ class GenerativeModel:
         if len(states) == 1:
             frames, which = states[0]
             return self._received(encoded, frames).times(which)
-        given: Any = self._received(
+        given = self._received(
             encoded, {name: frame[:1] for frames, _ in states for name, frame in frames.items()}
         )
         whole = given.times(_zeros(count))
@@ -568,7 +566,8 @@ class GenerativeModel:
             state.sequences, state.visuals, number, state.prompt.places[state.visuals[number].name]
         )
         where = torch.from_numpy(positions).to(self.device)
-        return self.language.received(part.showing(frames)).states[:, where]
+        tokens: Tensor = self.language.received(part.showing(frames)).states[:, where]
+        return tokens
 
     def _encodes_apart(self, encoded: Encoded) -> bool:
         """Whether each picture's tokens depend on nothing but that picture.

@@ -101,7 +101,7 @@ class Forwarding:
         self._way = self._find_way(inputs, known)
         self._check_words(inputs, texts)
         self.hides = self._can_hide(inputs, texts)
-        self.decoder = _decoder_of(module)
+        self.decoder: Any = _decoder_of(module)
         self.attends = self._can_attend(inputs)
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ class Forwarding:
         if not given.words:
             yield
             return
-        widths = [layer.weight.shape[-1] for layer in self._embeddings]
+        widths = [layer.embedding_dim for layer in self._embeddings]
         parts = [
             [(where, own) for where, own in zip([w for w, _ in given.words], split, strict=True)]
             for split in zip(
@@ -231,16 +231,16 @@ class Forwarding:
                 hooks.callback(layer.register_forward_hook(hook).remove)
             yield
 
-    def _find_embeddings(self, inputs: Mapping[str, Tensor], texts: Tensor) -> list[nn.Module]:
+    def _find_embeddings(self, inputs: Mapping[str, Tensor], texts: Tensor) -> list[nn.Embedding]:
         """The layers that look the prompt's words up.
 
         Raises:
             Unsupported: none does.
         """
         ids = inputs[IDS]
-        found: dict[int, nn.Module] = {}
+        found: dict[int, nn.Embedding] = {}
 
-        def note(layer: nn.Module, args: tuple[Any, ...]) -> None:
+        def note(layer: nn.Embedding, args: tuple[Any, ...]) -> None:
             asked = args[0] if args else None
             if not isinstance(asked, Tensor) or asked.shape != ids.shape:
                 return
