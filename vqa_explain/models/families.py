@@ -154,6 +154,7 @@ WRITERS = (
     "IdeficsForVisionText2Text",
     "Mistral4ForCausalLM",
     "Phi4MultimodalForCausalLM",
+    "VisionEncoderDecoderModel",
 )
 
 
