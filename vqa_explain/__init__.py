@@ -11,6 +11,7 @@ from vqa_explain.showing import register_output
 
 if TYPE_CHECKING:
     __version__: str
+    from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import (
         InvalidInput,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from vqa_explain.evaluation.report import Report
     from vqa_explain.evaluation.run import evaluate
     from vqa_explain.examples import Example
-    from vqa_explain.cost import Requests
     from vqa_explain.explaining import estimate_cost, explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vqa_explain import units
+from vqa_explain._shapes import Coalitions
 from vqa_explain.errors import InvalidInput
 from vqa_explain.game import Game
-from vqa_explain._shapes import Coalitions
 from vqa_explain.games import estimators, pairs, sampling
 from vqa_explain.games.estimators import Estimate, Round, Score, run_until
 from vqa_explain.games.sampling import linear_errors
