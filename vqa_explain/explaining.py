@@ -552,7 +552,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
             *notes,
             *_notes_of_fixed(encoded.inputs),
             *_notes_of_weights(task.model),
-            *_notes_of_samples(task.model, found.counts_sampling),
+            *_notes_of_samples(task, found.counts_sampling),
         ),
         unit=unit_of(method),
         target_index=task.target.index,
@@ -633,10 +633,12 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
     )
 
 
-def _notes_of_samples(model: Model, counted: bool) -> tuple[str, ...]:
-    """That scores are frequencies in samples, and whether the errors count it."""
-    found = sampled(model)
-    if found is None:
+def _notes_of_samples(task: Task, counted: bool) -> tuple[str, ...]:
+    """That scores are frequencies in samples, whether the errors count it, and whether the samples
+    are any.
+    """
+    model = sampled(task.model)
+    if model is None:
         return ()
     where = (
         "their sampling errors are counted in the standard errors"
@@ -644,7 +646,14 @@ def _notes_of_samples(model: Model, counted: bool) -> tuple[str, ...]:
         else "their sampling errors are not counted in this method's errors; use shapley, banzhaf "
         "or leave_one_out for that"
     )
-    return (f"scores are frequencies among {found.samples} sampled answers, and {where}",)
+    notes = (f"scores are frequencies among {model.samples} sampled answers, and {where}",)
+    if not model.always_alike(task.encoded):
+        return notes
+    return (
+        *notes,
+        "all sampled answers to each question were alike: either the model is sure of each, or the "
+        "endpoint does not sample, and then scores and errors say nothing",
+    )
 
 
 def _provenance(task: Task) -> dict[str, Any]:

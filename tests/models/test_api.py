@@ -264,7 +264,9 @@ def test_every_method_works_or_says_why_not(asked: Asked, picture: np.ndarray, m
     model = vx.ApiModel(asked, answers=ANSWERS)
     cheap = {"rise": {"budget": 120}, "occlusion": {"window": 4}, "lime": {"budget": 80}}
     if METHODS[method].needs - {"pixels"}:
-        with pytest.raises(vx.Unsupported, match="cannot explain model 'api'.*these work: shapley"):
+        with pytest.raises(
+            vx.Unsupported, match=r"cannot explain model 'api'.*these work: shapley"
+        ):
             vx.explain(model, picture, QUESTION, method=method)
         assert not asked.texts
         return
@@ -458,7 +460,7 @@ def test_methods_without_sampling_errors_say_so(picture: np.ndarray) -> None:
 def test_samples_that_never_give_an_answer_are_refused(picture: np.ndarray) -> None:
     floor = math.log(0.5 / (SAMPLES + 0.5))
     model = vx.ApiModel(lambda *_: [floor, floor], answers=ANSWERS, samples=SAMPLES)
-    with pytest.raises(vx.InvalidInput, match="none of the 40 answers .* is one of 'yes', 'no'"):
+    with pytest.raises(vx.InvalidInput, match=r"none of the 40 answers .* is one of 'yes', 'no'"):
         vx.explain(model, picture, QUESTION, method="shapley", regions=1)
 
 

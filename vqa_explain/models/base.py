@@ -172,6 +172,10 @@ class Sampled(Protocol):
         """What each of N coalitions is asked as; equal texts share one sampling error."""
         ...
 
+    def always_alike(self, encoded: Encoded) -> bool:
+        """Whether all samples of each question so far were alike, as of a model that draws none."""
+        ...
+
 
 @runtime_checkable
 class Asking(Protocol):

@@ -193,6 +193,13 @@ class ApiModel:
         assert self.samples is not None, "its scores are not sampled"
         return covariance(scores, self.samples)
 
+    def always_alike(self, encoded: Encoded) -> bool:
+        """Whether each question had but one answer in all samples: that of a greedy endpoint."""
+        assert self.samples is not None, "its scores are not sampled"
+        ends = (never_given(self.samples), 0.0)
+        known = encoded.state.known.values()
+        return all(min(abs(one - end) for end in ends) < 1e-9 for row in known for one in row)
+
     def _questions(
         self,
         encoded: Encoded,
