@@ -104,7 +104,12 @@ def test_values_are_those_of_all_coalitions_drawn_by_hand(
     asked: Asked, picture: np.ndarray
 ) -> None:
     model = vx.ApiModel(asked, answers=ANSWERS)
-    how = {"method": "shapley", "regions": (1, 2), "image_fill": "constant", "target": "yes"}
+    how: dict[str, Any] = {
+        "method": "shapley",
+        "regions": (1, 2),
+        "image_fill": "constant",
+        "target": "yes",
+    }
     why = vx.explain(model, picture, QUESTION, **how)
 
     def score(there: tuple[bool, ...]) -> float:
@@ -201,7 +206,7 @@ def test_absent_words_may_be_marked(asked: Asked, picture: np.ndarray) -> None:
 def test_chats_and_several_pictures_are_asked_in_order(picture: np.ndarray) -> None:
     asked = Asked()
     model = vx.ApiModel(asked, answers=ANSWERS)
-    chat = [
+    chat: list[dict[str, Any]] = [
         {"role": "system", "content": "Answer yes or no."},
         {
             "role": "user",
@@ -262,7 +267,11 @@ def test_what_is_no_picture_and_no_text_is_refused(asked: Asked, picture: np.nda
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_works_or_says_why_not(asked: Asked, picture: np.ndarray, method: str) -> None:
     model = vx.ApiModel(asked, answers=ANSWERS)
-    cheap = {"rise": {"budget": 120}, "occlusion": {"window": 4}, "lime": {"budget": 80}}
+    cheap: dict[str, Any] = {
+        "rise": {"budget": 120},
+        "occlusion": {"window": 4},
+        "lime": {"budget": 80},
+    }
     if METHODS[method].needs - {"pixels"}:
         with pytest.raises(
             vx.Unsupported, match=r"cannot explain model 'api'.*these work: shapley"
@@ -278,18 +287,24 @@ def test_every_method_works_or_says_why_not(asked: Asked, picture: np.ndarray, m
 
 def test_the_cost_is_known_before_anything_is_asked(asked: Asked, picture: np.ndarray) -> None:
     model = vx.ApiModel(asked, answers=ANSWERS)
-    for how in (
+    hows: list[dict[str, Any]] = [
         {"method": "shapley", "budget": 100},
         {"method": "leave_one_out", "image_fill": "mean"},
         {"method": "rise", "budget": 120},
         {"method": "banzhaf", "budget": 70},
-    ):
+    ]
+    for how in hows:
         asked.texts.clear()
         told = vx.estimate_cost(model, picture, QUESTION, regions=(2, 2), **how)
         assert not asked.texts
         vx.explain(model, picture, QUESTION, regions=(2, 2), **how)
         assert told.count == len(asked.texts)
-    early = {"method": "shapley", "budget": 200, "tolerance": 0.5, "estimator": "permutation"}
+    early: dict[str, Any] = {
+        "method": "shapley",
+        "budget": 200,
+        "tolerance": 0.5,
+        "estimator": "permutation",
+    }
     asked.texts.clear()
     told = vx.estimate_cost(model, picture, QUESTION, regions=(2, 2), **early)
     vx.explain(model, picture, QUESTION, regions=(2, 2), **early)
@@ -302,7 +317,7 @@ def test_a_model_that_runs_here_has_no_price(linear: Any) -> None:
 
 
 def test_several_threads_ask_at_once_and_change_nothing(picture: np.ndarray) -> None:
-    how = {"method": "shapley", "regions": (1, 2)}
+    how: dict[str, Any] = {"method": "shapley", "regions": (1, 2)}
     one = vx.explain(vx.ApiModel(Asked(), answers=ANSWERS), picture, QUESTION, **how)
     many = vx.explain(
         vx.ApiModel(Asked(), answers=ANSWERS, concurrency=4), picture, QUESTION, **how
@@ -330,7 +345,7 @@ def test_an_evaluation_is_resumed_without_asking(
 
     def run() -> vx.Report:
         model = vx.ApiModel(probabilities, answers=ANSWERS)
-        how = {"regions": (1, 2), "workers": 1}
+        how: dict[str, Any] = {"regions": (1, 2), "workers": 1}
         return vx.evaluate(model, rows, ["leave_one_out"], metrics, tmp_path / "run", **how)
 
     run()
@@ -445,10 +460,11 @@ def test_a_region_that_changes_nothing_has_no_sampling_error() -> None:
     half = np.full((6, 8, 3), 128, dtype=np.uint8)
     half[:, :4] = 30
     model = vx.ApiModel(Sampling(0), answers=ANSWERS, samples=SAMPLES)
-    for how in ({"method": "shapley"}, {"method": "leave_one_out"}):
-        why = vx.explain(model, half, "red it", regions=(1, 2), image_fill="constant", **how)
+    for method in ("shapley", "leave_one_out"):
+        how: dict[str, Any] = {"regions": (1, 2), "image_fill": "constant"}
+        why = vx.explain(model, half, "red it", method=method, **how)
         assert (why.regions[1].value, why.regions[1].error) == (0, 0)
-        assert why.regions[0].error > 0
+        assert (why.regions[0].error or 0) > 0
 
 
 def test_methods_without_sampling_errors_say_so(picture: np.ndarray) -> None:

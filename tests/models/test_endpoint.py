@@ -173,6 +173,19 @@ def loaded(server: Server, cache: Path, **settings: Any) -> Any:
     return vx.load("openai:tiny", base_url=server.url, cache=cache, **given)
 
 
+def plain_calls(network: Any, processor: Any) -> Callable[[list[Any], list[Any]], torch.Tensor]:
+    """(pictures, messages) → (V,) log-probabilities of the first token, by transformers alone."""
+
+    @torch.no_grad()
+    def first_tokens(pictures: list[Any], messages: list[Any]) -> torch.Tensor:
+        prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+        given = processor(images=pictures, text=prompt, return_tensors="pt")
+        found: torch.Tensor = network(**given).logits[0, -1].double().log_softmax(-1)
+        return found
+
+    return first_tokens
+
+
 HOW: dict[str, Any] = {"method": "shapley", "regions": (1, 2), "image_fill": "constant"}
 EVERY = 2**5
 
@@ -187,15 +200,9 @@ def test_values_are_those_of_plain_calls_of_the_checkpoint(
     network = AutoModelForImageTextToText.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
 
-    def listed(token: str) -> bool:
-        return True
+    hidden: list[str] = []  # tokens that the endpoint does not list
 
-    @torch.no_grad()
-    def first_tokens(pictures: list[Any], messages: list[Any]) -> torch.Tensor:
-        prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
-        given = processor(images=pictures, text=prompt, return_tensors="pt")
-        found: torch.Tensor = network(**given).logits[0, -1].double().log_softmax(-1)
-        return found
+    first_tokens = plain_calls(network, processor)
 
     def of_checkpoint(body: dict[str, Any]) -> dict[str, Any]:
         names = {"image_url": {"type": "image"}}
@@ -206,7 +213,7 @@ def test_values_are_those_of_plain_calls_of_the_checkpoint(
         logs = first_tokens([Image.fromarray(one) for one in shown_in(body)], messages)
         pairs = [(processor.tokenizer.decode([i]), float(v)) for i, v in enumerate(logs)]
         # All of them, as an endpoint without a limit lists: the checkpoint's are nearly alike.
-        shown = [pair for pair in pairs if listed(pair[0])]
+        shown = [pair for pair in pairs if pair[0] not in hidden]
         return with_logprobs(sorted(shown, key=lambda pair: -pair[1]))
 
     server.answer = of_checkpoint
@@ -239,7 +246,7 @@ def test_values_are_those_of_plain_calls_of_the_checkpoint(
     assert found == pytest.approx(truth, abs=1e-6)
     assert np.abs(truth).max() > 1e-3
     # A model loaded here reads an answer as the tokenizer spells it, without a blank before it.
-    listed = lambda token: token not in (" yes", " no")  # noqa: E731
+    hidden += [" yes", " no"]
     why = vx.explain(loaded(server, tmp_path / "exact"), picture, QUESTION, **HOW)
     local = vx.load(folder, device="cpu")
     encoded = local.with_answers(local.encode(vx.Example(picture, QUESTION)), ANSWERS)  # type: ignore[attr-defined]
@@ -324,7 +331,12 @@ def test_max_requests_keeps_what_was_paid_for(
 
 
 def test_whoever_stops_keeps_what_came(server: Server, tmp_path: Path, picture: np.ndarray) -> None:
-    how = {"method": "shapley", "regions": (4, 4), "estimator": "permutation", "budget": 400}
+    how: dict[str, Any] = {
+        "method": "shapley",
+        "regions": (4, 4),
+        "estimator": "permutation",
+        "budget": 400,
+    }
 
     def stop(done: int, total: int) -> None:
         if done >= 4:
@@ -552,15 +564,41 @@ def test_the_shell_asks_an_endpoint(server: Server, tmp_path: Path, picture: np.
     assert len(server.bodies) == EVERY
 
 
+def leaning(network: Any, processor: Any, messages: list[Any], picture: np.ndarray) -> list[int]:
+    """Makes a checkpoint say "yes" or "no" mostly; returns these two tokens."""
+    states: list[torch.Tensor] = []
+    head = network.get_output_embeddings()
+    handle = head.register_forward_pre_hook(lambda _, given: states.append(given[0][0, -1]))
+    plain_calls(network, processor)([Image.fromarray(picture)], messages)
+    handle.remove()
+    state = states[0].detach()
+    spelled = [processor.tokenizer(one, add_special_tokens=False)["input_ids"] for one in ANSWERS]
+    numbers = [ids[0] for ids in spelled]
+    with torch.no_grad():
+        for number, logit in zip(numbers, (8.0, 7.5), strict=True):
+            head.weight[number] += logit * state / state.dot(state)
+    return numbers
+
+
 @pytest.mark.slow
 def test_transformers_serve_is_sampled(
     tmp_path: Path, picture: np.ndarray, folders: Callable[[str], Path]
 ) -> None:
-    """The checkpoint's first token is nearly uniform, so that no answer is ever one of two: the
-    endpoint answers, and the refusal says what it lacks.
-    """
+    """Frequencies of its answers are the probabilities of plain calls, within their errors."""
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    network = AutoModelForImageTextToText.from_pretrained(folders("llava"))
+    processor = AutoProcessor.from_pretrained(folders("llava"))
+
+    def asking(text: str) -> list[Any]:
+        said = {"type": "text", "text": text}
+        return [{"role": "user", "content": [{"type": "image"}, said]}]
+
+    numbers = leaning(network, processor, asking(QUESTION), picture)
+    network.save_pretrained(tmp_path / "leaning")
+    processor.save_pretrained(tmp_path / "leaning")
     port = free_port()
     program = str(Path(sys.executable).with_name("transformers"))
     run = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
@@ -569,22 +607,31 @@ def test_transformers_serve_is_sampled(
         try:
             wait_for(port, serving)
             model = vx.load(
-                f"openai:{folders('llava')}",
+                f"openai:{tmp_path / 'leaning'}",
                 base_url=f"http://127.0.0.1:{port}/v1",
                 api_key_env=None,
                 answers=ANSWERS,
-                sample=3,
-                cache=tmp_path,
-                concurrency=1,
-                request={"extra_body": {"generation_config": '{"do_sample": true}'}},
+                sample=40,
+                cache=tmp_path / "kept",
+                # It is greedy unless its own configuration says otherwise.
+                request={
+                    "max_tokens": 1,
+                    "extra_body": {"generation_config": '{"do_sample": true, "top_k": 0}'},
+                },
             )
-            with pytest.raises(vx.InvalidInput, match="none of the 3 answers"):
-                vx.explain(model, picture, QUESTION, method="leave_one_out", regions=1)
-            texts = [json.loads(p.read_text()) for p in tmp_path.rglob("*.json")]
-            assert len(texts) == 3
-            assert len({one for row in texts for one in row}) > 1  # they are drawn
+            how: dict[str, Any] = {"method": "leave_one_out", "players": "question"}
+            why = vx.explain(model, picture, QUESTION, target="yes", **how)
         finally:
             serving.terminate()
+    first_tokens = plain_calls(network, processor)
+    texts = [QUESTION, "red?", "Is?", "Is red"]
+    logs = [first_tokens([Image.fromarray(picture)], asking(text))[numbers[0]] for text in texts]
+    truth = np.array([float(logs[0] - one) for one in logs[1:]])
+    errors = np.array([word.error for word in why.words], dtype=float)
+    assert (np.abs(np.array([word.value for word in why.words]) - truth) < 4 * errors).all()
+    found = {one.text: one.probability for one in why.answers}
+    assert found["yes"] == pytest.approx(float(logs[0].exp()), abs=0.32)  # 4 standard errors of 40
+    assert errors.max() < 1
 
 
 def free_port() -> int:

@@ -43,12 +43,14 @@ def shapley_weights(coalitions: Coalitions) -> Float[np.ndarray, "N P"]:
     sizes = coalitions.sum(axis=1)
     with_it = np.array([0.0] + [1 / (players * comb(players - 1, s)) for s in range(players)])
     without = np.array([1 / (players * comb(players - 1, s)) for s in range(players)] + [0.0])
-    return np.where(coalitions, with_it[sizes][:, None], -without[sizes][:, None])
+    found: np.ndarray = np.where(coalitions, with_it[sizes][:, None], -without[sizes][:, None])
+    return found
 
 
 def banzhaf_weights(coalitions: Coalitions) -> Float[np.ndarray, "N P"]:
     """The weight of each coalition in each Banzhaf value: ±1 / 2^(p−1)."""
-    return np.where(coalitions, 1.0, -1.0) / 2.0 ** (coalitions.shape[1] - 1)
+    found: np.ndarray = np.where(coalitions, 1.0, -1.0) / 2.0 ** (coalitions.shape[1] - 1)
+    return found
 
 
 def owen_weights(coalitions: Coalitions, unions: list[np.ndarray]) -> Float[np.ndarray, "N P"]:

@@ -231,7 +231,7 @@ class Endpoint:
         """The number of requests that one question needs."""
         return math.ceil((self._sample or 1) / self._at_once)
 
-    def _score(self, answer: str, top: Sequence[tuple[str, float]]) -> float:
+    def _score(self, answer: str, top: Sequence[Sequence[Any]]) -> float:
         """The log-probability of an answer's first token, however it is written.
 
         Tokens that differ only in case and blanks are one answer, so that their probabilities add
