@@ -543,6 +543,40 @@ def test_an_endpoint_that_does_not_sample_is_told(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_evaluation_says_what_it_costs_first(
+    server: Server,
+    tmp_path: Path,
+    picture: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+    workers: int,
+) -> None:
+    rows = [
+        vx.Example(np.roll(picture, i, axis=1), QUESTION, answer="yes", id=str(i)) for i in range(3)
+    ]
+    model = loaded(server, tmp_path / "kept")
+    metrics = ["accuracy", "accuracy_without_image", "deletion:steps=4", "insertion:steps=4"]
+    how: dict[str, Any] = {"regions": (1, 2), "workers": workers, "shard": 1}
+    with caplog.at_level(logging.WARNING, "vqa_explain"):
+        report = vx.evaluate(
+            model, rows, ["leave_one_out", "shapley"], metrics, tmp_path / "run", **how
+        )
+    told = [one.getMessage() for one in caplog.records if "is asked for" in one.getMessage()]
+    assert "a run over 3 examples like the first: at most" in told[0]
+    said = int(told[0].split("at most ")[1].split()[0])
+    asked = len(server.bodies)
+    assert asked <= said <= 2 * asked
+    assert all("at most 0 requests" in line for line in told[1:])  # of the report's gallery
+    vx.evaluate(model, rows, ["leave_one_out", "shapley"], metrics, tmp_path / "run", **how)
+    vx.evaluate(model, rows, ["leave_one_out", "shapley"], metrics, tmp_path / "other", **how)
+    assert len(server.bodies) == asked
+    assert KEY.encode() not in b"".join(
+        path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()
+    )
+    assert report.folder.is_dir()
+
+
+@pytest.mark.slow
 def test_the_shell_asks_an_endpoint(server: Server, tmp_path: Path, picture: np.ndarray) -> None:
     Image.fromarray(picture).save(tmp_path / "a.png")
     run = [
