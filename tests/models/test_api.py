@@ -5,6 +5,8 @@ Truth is a sum over all coalitions whose pictures and texts are made here by han
 
 import itertools
 import math
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -324,6 +326,27 @@ def test_several_threads_ask_at_once_and_change_nothing(picture: np.ndarray) -> 
     )
     assert [w.value for w in one.words] == [w.value for w in many.words]
     assert np.array_equal(one.image, many.image)
+
+
+def test_whoever_stops_waits_for_no_answer(picture: np.ndarray) -> None:
+    """Ctrl-C while several threads wait for an answer that does not come."""
+    released, timed_out = threading.Event(), []
+    stopped = threading.Event()
+
+    def ask(pictures: list[Any], messages: list[Any], answers: list[str]) -> list[float]:
+        if text_of(messages) == QUESTION:
+            return [-1.0, -1.0]
+        if not stopped.is_set():
+            stopped.set()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        timed_out.append(not released.wait(20))
+        return [-1.0, -1.0]
+
+    model = vx.ApiModel(ask, answers=ANSWERS, concurrency=4)
+    with pytest.raises(KeyboardInterrupt):
+        vx.explain(model, picture, QUESTION, method="leave_one_out", regions=1)
+    assert timed_out == []
+    released.set()
 
 
 def test_an_evaluation_is_resumed_without_asking(

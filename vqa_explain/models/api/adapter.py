@@ -241,14 +241,15 @@ class ApiModel:
             return
         workers = ThreadPoolExecutor(min(self.concurrency, len(questions)))
         waiting = {workers.submit(self._ask_one, one): one for one in questions}
+        must_wait = True
         try:
             for done in as_completed(waiting):
                 known[waiting[done].key] = done.result()
         except KeyboardInterrupt:
-            workers.shutdown(wait=False, cancel_futures=True)
+            must_wait = False
             raise
         finally:
-            workers.shutdown(wait=True, cancel_futures=True)
+            workers.shutdown(wait=must_wait, cancel_futures=True)
 
     def _ask_one(self, question: Question) -> tuple[float, ...]:
         """The scores of the answers.

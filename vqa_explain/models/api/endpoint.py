@@ -256,7 +256,7 @@ class Endpoint:
             turn = self._asking.setdefault(key, threading.Lock())
         with turn:  # a second thread that asks the same waits for the first
             kept = self._kept.get(key)
-            if kept is None:
+            if not isinstance(kept, list):  # nothing, or a file that somebody changed
                 self._tell(question)
                 kept = read(self._send(question))
                 self._kept.put(key, kept)
