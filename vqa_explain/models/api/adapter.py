@@ -240,9 +240,9 @@ class ApiModel:
                 known[one.key] = self._ask_one(one)
             return
         workers = ThreadPoolExecutor(min(self.concurrency, len(questions)))
-        waiting = {workers.submit(self._ask_one, one): one for one in questions}
         must_wait = True
         try:
+            waiting = {workers.submit(self._ask_one, one): one for one in questions}
             for done in as_completed(waiting):
                 known[waiting[done].key] = done.result()
         except KeyboardInterrupt:
