@@ -1,10 +1,11 @@
-"""Vision-language models that write: LLaVA, Qwen-VL, Idefics, SmolVLM, PaliGemma and their like.
+"""Vision-language models that write: LLaVA, Qwen-VL, Gemma, Idefics, Florence-2 and their like.
 
-Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder.
-The adapter reads that sequence where the decoder receives it, so that no family needs code of its
-own: words are changed there, hidden from attention there, and absent picture tokens leave it there.
-The vision encoder runs once for each state of each picture. Pictures, texts and videos come in any
-number, as a prompt or a chat.
+Most of them put picture tokens among the word embeddings and hand the sequence to a decoder. The
+adapter reads that sequence where the decoder receives it: words are changed there, hidden from
+attention there, and absent picture tokens leave it there. The vision encoder runs once for each
+state of each picture. Where that would be wrong, the network runs as a whole: see `whole`. Which
+way is right is measured, so that no family needs code of its own. Pictures, texts and videos come
+in any number, as a prompt or a chat.
 """
 
 import inspect
