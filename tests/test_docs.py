@@ -119,7 +119,7 @@ def test_the_readmes_python_runs_in_its_order(
     blocks = [
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if not any(other in block for other in ("dandelin/", '"openai:', QWEN))
+        if not any(other in block for other in ("dandelin/", "Salesforce/", '"openai:', QWEN))
     ]
     assert len(blocks) == 5
     said = {"dataset": vx.load_dataset("scenes:test")[:2]}
