@@ -27,7 +27,7 @@ from vqa_explain.viewer.payload import payload, raw
 sys.path.insert(0, str(Path(__file__).parent.parent / "viewer"))
 from browser import opened_browser, watched_page
 from test_figures import texts_of, texts_seen
-from test_viewer_screen import live, messages
+from test_viewer_screen import live
 
 CASES = sorted(several.CASES)
 
@@ -230,6 +230,17 @@ def test_pointing_at_a_region_names_its_picture_and_draws_its_partners(
         assert wrong == []
 
 
+def until_away(screen: Any, away: dict[str, list[int]]) -> None:
+    """Waits until the newest question is about these players."""
+    screen.wait_for_function(
+        """(away) => {
+          const asked = window.sent.filter((one) => one.action === "whatif").at(-1)?.away ?? null;
+          return JSON.stringify(asked) === JSON.stringify(away);
+        }""",
+        arg=away,
+    )
+
+
 def test_what_is_taken_away_is_asked_by_the_names_of_inputs(browser: Any) -> None:
     with watched_page(browser) as (screen, wrong):
         live(screen, several.table_and_picture())
@@ -238,11 +249,11 @@ def test_what_is_taken_away_is_asked_by_the_names_of_inputs(browser: Any) -> Non
         canvas.focus()
         screen.keyboard.press("ArrowRight")
         screen.keyboard.press("Enter")
-        assert messages(screen, "whatif")[-1]["away"] == {"patient": [2], "scan": [0]}
+        until_away(screen, {"patient": [2], "scan": [0]})
         screen.get_by_role("button", name="Undo").click()
-        assert messages(screen, "whatif")[-1]["away"] == {"patient": [2]}
+        until_away(screen, {"patient": [2]})
         screen.get_by_role("button", name="Reset").click()
-        assert messages(screen, "whatif")[-1]["away"] == {}
+        until_away(screen, {})
         assert screen.get_by_label("the question, to edit").is_hidden()
         assert wrong == []
 

@@ -76,19 +76,24 @@ def screenshot(live: Any) -> Iterator[None]:
 
 def settled(page: Any, python: Any) -> None:
     """Waits until the kernel has nothing left to do and all views show what it has."""
-    assert python("viewer.wait(600)")
-    shown, states = python(
-        "[[one.get('id', '') for one in (viewer.shown, viewer.compared)],"
-        " [entry['state'] for entry in viewer.entries]]"
-    )
-    page.wait_for_function(SHOWS, arg=[" ".join(shown), states])
+    # The kernel may hear a message of the page later than a call that the page makes after it.
+    page.wait_for_function("!document.querySelector('[data-waits=true]')", timeout=600_000)
+    shows = False
+    while not shows:  # pytest's timeout ends a hang
+        assert python("viewer.wait(600)")
+        state = python(
+            "[' '.join(one.get('id', '') for one in (viewer.shown, viewer.compared)),"
+            " [entry['state'] for entry in viewer.entries], viewer.selected]"
+        )
+        shows = page.evaluate(SHOWS, state)
 
 
-SHOWS = """([shown, states]) => {
+SHOWS = """([shown, states, selected]) => {
   const rows = (root) => [...root.querySelectorAll(".vx-entry")];
   const same = (root) =>
     root.dataset.shown === shown &&
-    rows(root).map((row) => row.className).join() === states.map((one) => `vx-entry vx-${one}`).join();
+    rows(root).map((row) => row.className).join() === states.map((one) => `vx-entry vx-${one}`).join() &&
+    rows(root).findIndex((row) => row.getAttribute("aria-current") === "true") === selected;
   return [...document.querySelectorAll(".vx-root")].every(same);
 }"""
 

@@ -121,13 +121,14 @@ class Viewer(_View):
 
     def _on_message(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
         """What a person did in a view."""
-        self.heard = max(self.heard, int(message.get("number", 0)))
         # Before acting: the worker may tell of a problem while this thread is still in the call.
         self.problem = ""
         try:
             self._act(message)
         except VQAExplainError as error:
             self.problem = str(error)
+        finally:
+            self.heard = max(self.heard, int(message.get("number", 0)))
 
     def _act(self, message: dict[str, Any]) -> None:
         """Calls the desk with what the message says."""

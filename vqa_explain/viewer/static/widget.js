@@ -5,7 +5,8 @@ const PATIENCE = 5000; // milliseconds
 const UNHEARD =
   "The kernel does not answer: it is busy with a cell, or gone. What is here stays; run the cell again for more.";
 
-function kernel(model) {
+/** The kernel as a source; `waits` hears whether a message of this view is not heard by it yet. */
+function kernel(model, waits) {
   const watching = new Set();
   const on = (name, call) => {
     const traits = {
@@ -38,12 +39,15 @@ function kernel(model) {
     for (const call of watching) call();
   };
   model.on("change:heard", () => {
-    if (model.get("heard") >= sent) say("");
+    const heard = model.get("heard") >= sent;
+    if (heard) say("");
+    waits(!heard);
   });
   // Every message is heard at once by a kernel that is there and not busy with a cell.
   const send = (message) => {
     const number = Math.max(sent, model.get("heard")) + 1;
     sent = number;
+    waits(true);
     setTimeout(() => {
       if (model.get("heard") < number) say(UNHEARD);
     }, PATIENCE);
@@ -76,7 +80,10 @@ function kernel(model) {
 
 function render({ model, el }) {
   el.classList.add("vx-root");
-  return mount(el, kernel(model));
+  const waits = (whether) => {
+    el.dataset.waits = String(whether);
+  };
+  return mount(el, kernel(model, waits));
 }
 
 export default { render };
