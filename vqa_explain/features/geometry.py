@@ -35,6 +35,15 @@ class Geometry(ABC):
         """(H', W') bool: which elements show the picture; the others are padding."""
 
     @property
+    def centers(self) -> np.ndarray:
+        """(H', W', 2) float64, the row and column of each element's center, in pixels.
+
+        Raises:
+            NotImplementedError: its elements are no points, but boxes of any size.
+        """
+        raise NotImplementedError
+
+    @property
     @abstractmethod
     def extents(self) -> tuple[float, float]:
         """How many pixels of the picture an element covers along rows and columns."""
@@ -172,6 +181,11 @@ class AlignedGeometry(Geometry):
         return result
 
     @property
+    def centers(self) -> np.ndarray:
+        rows, columns = np.meshgrid(self.rows.centers, self.columns.centers, indexing="ij")
+        return np.stack([rows, columns], axis=-1)
+
+    @property
     def extents(self) -> tuple[float, float]:
         return self.rows.extent, self.columns.extent
 
@@ -238,6 +252,10 @@ class ScatteredGeometry(Geometry):
     @property
     def inside(self) -> np.ndarray:
         return self.shown
+
+    @property
+    def centers(self) -> np.ndarray:
+        return self.points
 
     @property
     def extents(self) -> tuple[float, float]:

@@ -35,14 +35,16 @@ from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
+    PLAIN,
     Conversation,
     Visual,
     read_conversation,
 )
 from vqa_explain.models.generative.decoding import Decoding, Prompted
-from vqa_explain.models.generative.prompts import Prompt, read_prompt
+from vqa_explain.models.generative.prompts import Prompt, read_prompt, visual_tokens
 from vqa_explain.models.generative.reading import Form, Shown, VisualReader
 from vqa_explain.models.generative.sequences import Sequences, alone
+from vqa_explain.models.generative.whole import Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.sharing import holds_network
@@ -108,7 +110,7 @@ class GenerativeModel:
     kind = "log_probabilities"
     labels = None
     open_inputs = True  # pictures, texts and videos of any number
-    capabilities = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
+    capabilities: frozenset[str] = frozenset({"gradients", "pixels", "drop", "attention", "flow"})
 
     __repr__ = described
 
@@ -126,8 +128,8 @@ class GenerativeModel:
         self.module = placed(module, device, name)
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
-        self._language = Decoding(self.module)
-        self._reader = VisualReader(processor, name)
+        self._language: Decoding | Forwarding | None = None  # chosen with the first example
+        self._reader = VisualReader(processor, name, visual_tokens(self.module.config))
         # What was measured of the network, by the sizes of what is shown.
         self._places: dict[tuple[Any, ...], bool] = {}
         self._apart: dict[Form, bool] = {}
@@ -137,8 +139,14 @@ class GenerativeModel:
         self._picture = ImageFeature(fills=(*FILLS, DROP))
         self.features: tuple[Feature, ...] = (self._picture, self._text)
 
+    @property
+    def language(self) -> Decoding | Forwarding:
+        """How the network is run."""
+        assert self._language is not None, "the first example chooses it"
+        return self._language
+
     def encode(self, example: Example) -> Encoded:
-        conversation = read_conversation(example, self.name)
+        conversation = self._reader.marked(read_conversation(example, self.name))
         self._reader.check_videos(conversation.visuals)
         prompt, inputs = self._read(conversation)
         limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
@@ -150,7 +158,59 @@ class GenerativeModel:
         moved = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
         state = _State(moved, prompt, conversation.visuals, {})
         state.shown.update(self._shown(conversation, inputs, state))
+        if self._language is None:
+            if not state.visuals:  # a picture may need more than its decoder
+                self.encode(Example(np.full((64, 64, 3), 128, dtype=np.uint8), PLAIN))
+            else:
+                self._language = self._chosen(state)
+                self._offer(self._language)
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
+
+    def _chosen(self, state: _State) -> Decoding | Forwarding:
+        """How the network is run: its decoder alone, or all of it where that would be wrong.
+
+        Raises:
+            Unsupported: it cannot be run in either way; the message says why.
+        """
+        elsewhere = self._reader.words_elsewhere(state.visuals)
+        if elsewhere:
+            raise Unsupported(
+                f"model {self.name!r} cannot be run: its words reach it by {' and '.join(elsewhere)} "
+                "besides input_ids, which no adapter can follow; wrap it in vqa_explain.CustomModel"
+            )
+        texts = [state.prompt.texts[name] for name in state.prompt.texts]
+        places = [
+            position
+            for name, text in zip(state.prompt.texts, texts, strict=True)
+            for position, token in zip(state.prompt.places[name], text.tokens, strict=True)
+            if token.word >= 0
+        ]
+        causes = []
+        try:
+            decoding = Decoding(self.module)
+            if decoding.agrees(state.inputs):
+                return decoding
+            causes.append("its decoder alone gives other scores")
+        except (VQAExplainError, AttributeError, *FAILURES) as error:
+            causes.append(str(error))
+        try:
+            axes = self._reader.token_axes(state.visuals)
+            where = torch.tensor(places, device=self.device)
+            return Forwarding(self.module, state.inputs, axes, where)
+        except Unsupported as error:
+            raise Unsupported(f"model {self.name!r} cannot be run: {error}") from error
+
+    def _offer(self, language: Decoding | Forwarding) -> None:
+        """States what the network can do, now that it is known how it is run."""
+        if isinstance(language, Decoding):
+            return
+        attends = {"attention", "flow"} if language.attends else set()
+        self.capabilities = frozenset({"gradients", "pixels", *attends})
+        self._picture = ImageFeature(fills=FILLS)
+        if not language.hides:
+            # A token that stands for nothing is all that is left.
+            self._text = TextFeature(fills=("mask",), default_fill="mask")
+        self.features = (self._picture, self._text)
 
     def _moved(self, value: Tensor) -> Tensor:
         """A tensor of the processor on the model's device; real numbers in its number type."""
@@ -240,7 +300,7 @@ class GenerativeModel:
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {
-            one.name: self._language.embed(one.content.ids).detach()
+            one.name: self.language.embed(one.content.ids).detach()
             if isinstance(one.content, Text)
             else one.content.pixels.clone()
             for one in encoded.inputs
@@ -253,7 +313,7 @@ class GenerativeModel:
             if isinstance(one.content, Text):
                 absent = stand_in(self.processor.tokenizer, fill)
                 ids = all_absent(one.content.ids, one.content.tokens, absent)
-                found[one.name] = self._language.embed(ids).detach()
+                found[one.name] = self.language.embed(ids).detach()
             else:
                 found[one.name] = baseline(one.content.pixels, one.content.geometry, fill, seed)
         return found
@@ -261,13 +321,13 @@ class GenerativeModel:
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             given = self._received(encoded, leaves)
-            return self._language.answer(
+            return self.language.answer(
                 self._with_words(encoded, given, leaves), candidates_of(encoded)
             )
 
     def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Prompted:
         """What the decoder receives for the leaves that are frames; the texts are as they were."""
-        return self._language.received(encoded.state.sequences.showing(leaves))
+        return self.language.received(encoded.state.sequences.showing(leaves))
 
     def missed_change(self, encoded: Encoded, other: Encoded) -> float:
         """The share of the change between two examples that frames of the other miss.
@@ -290,12 +350,10 @@ class GenerativeModel:
         self, encoded: Encoded, given: Prompted, words: Mapping[str, Tensor]
     ) -> Prompted:
         """The sequence with other embeddings (B, T, D) of the texts that `words` holds."""
-        states = given.states
         for one in encoded.inputs:
             if isinstance(one.content, Text) and one.name in words:
-                embeddings = words[one.name].to(states.dtype).expand(len(states), -1, -1)
-                states = states.index_copy(1, self._where(encoded, one.name), embeddings)
-        return replace(given, states=states)
+                given = given.put(self._where(encoded, one.name), words[one.name])
+        return given
 
     def _where(self, encoded: Encoded, name: str) -> Tensor:
         """The positions of an input's tokens."""
@@ -316,18 +374,15 @@ class GenerativeModel:
                 name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
             }
             given = self._with_words(encoded, self._received(encoded, leaves), leaves)
-            prompt, behind = self._language.written(given, before)
-            last = prompt if behind is None else behind
             tokens = torch.tensor(
                 [[token] for token in candidates.nexts(len(before))], device=self.device
             )
-            found = self._language.first(last.last_hidden_state, tokens)[..., 0]
-            scores = candidates.added(before, found)
-        maps, layers = self._language.attending(prompt.attentions)
-        written = () if behind is None else self._language.attending(behind.attentions)[0]
-        readout = (given.states.shape[1] + len(before) - 1,)
-        depth, length = len(self._language.decoder.layers), given.states.shape[1]
-        return Attention(scores, maps, readout, written, layers, depth, length)
+            seen = self.language.seen(given, before, tokens)
+            scores = candidates.added(before, seen.found)
+        length = self.prompt_length(encoded)
+        readout = (length + len(before) - 1,)
+        maps, written = seen.maps, seen.written
+        return Attention(scores, maps, readout, written, seen.layers, seen.depth, length)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         state: _State = encoded.state
@@ -366,17 +421,20 @@ class GenerativeModel:
             return False
 
         def tokens(frames: Tensor) -> Tensor:
-            return self._received(encoded, {name: frames}).states[:, where]
+            return self.language.states(self._received(encoded, {name: frames}))[:, where]
 
         return shows_cells(tokens, picture.pixels, picture.grid)
 
     def default_layer(self, encoded: Encoded) -> str:
         # The answer is read from the last token of the last layer, so pictures matter only up to
         # the one before.
-        path = next(
-            name for name, part in self.module.named_modules() if part is self._language.decoder
-        )
-        return f"{path}.layers.{max(0, len(self._language.decoder.layers) - 2)}"
+        decoder: Any = self.language.decoder
+        if decoder is None:
+            raise Unsupported(
+                f"model {self.name!r} has no list of decoder layers, so name the layer: layer=…"
+            )
+        path = next(name for name, part in self.module.named_modules() if part is decoder)
+        return f"{path}.layers.{max(0, len(decoder.layers) - 2)}"
 
     @torch.no_grad()
     def coalition_scores(
@@ -398,12 +456,12 @@ class GenerativeModel:
             else:
                 absent = stand_in(self.processor.tokenizer, fills[one.name])
                 ids = torch.where(present_tokens, one.content.ids, absent)
-                words[one.name] = self._language.embed(ids)
+                words[one.name] = self.language.embed(ids)
         given = self._with_words(encoded, given, words).hidden(attended)
         dropped = [name for name in encoded.state.shown if fills[name] == DROP]
         if dropped:
             given = given.kept(self._kept(encoded, present, dropped, given))
-        return self._language.answer(given, candidates_of(encoded))
+        return self.language.answer(given, candidates_of(encoded))
 
     def _kept(
         self,
@@ -448,7 +506,7 @@ class GenerativeModel:
         if len(states) == 1:
             frames, which = states[0]
             return self._received(encoded, frames).times(which)
-        given = self._received(
+        given: Any = self._received(
             encoded, {name: frame[:1] for frames, _ in states for name, frame in frames.items()}
         )
         whole = given.times(_zeros(count))
@@ -510,7 +568,7 @@ class GenerativeModel:
             state.sequences, state.visuals, number, state.prompt.places[state.visuals[number].name]
         )
         where = torch.from_numpy(positions).to(self.device)
-        return self._language.received(part.showing(frames)).states[:, where]
+        return self.language.received(part.showing(frames)).states[:, where]
 
     def _encodes_apart(self, encoded: Encoded) -> bool:
         """Whether each picture's tokens depend on nothing but that picture.
@@ -518,6 +576,8 @@ class GenerativeModel:
         That is measured once for each set of sizes.
         """
         state: _State = encoded.state
+        if isinstance(self.language, Forwarding):  # which sees no tokens before its network does
+            return False
         if state.form not in self._apart:
             try:
                 found = all(self._is_apart(encoded, number) for number in range(len(state.visuals)))

@@ -11,6 +11,8 @@ from vqa_explain.examples import Example, Given, read_image
 from vqa_explain.features.text import called, check_question
 
 PLAIN = "what is it?"  # asked where only the pictures matter
+# The same words with the same blanks about them, and so as many tokens, in two orders.
+SAME_WORDS = ("so what is it now?", "so is what it now?")
 TEXT: Final = "text"
 PICTURE: Final = "image"
 VIDEO: Final = "video"
@@ -63,12 +65,15 @@ class Conversation:
         texts: input name → its text.
         visuals: the pictures and videos, in order.
         messages: the chat, of an example that is one; else all is one turn of the user.
+        marked: whether a token marks each picture in a prompt that no template makes; some
+            processors put their own.
     """
 
     given: tuple[Given, ...]
     texts: Mapping[str, str]
     visuals: tuple[Visual, ...]
     messages: Sequence[Mapping[str, Any]] | None = None
+    marked: bool = True
 
     def prompt(
         self,
@@ -131,7 +136,7 @@ class Conversation:
             if one.kind == TEXT:
                 # Without a break, the last word of one text and the first of the next would be one.
                 row += ("\n" if said_before else "") + texts[one.name]
-            else:
+            elif self.marked:
                 row += _placeholder(processor, one.kind) + behind.get(one.name, "")
             said_before = one.kind == TEXT
         return row
@@ -206,11 +211,11 @@ def read_conversation(example: Example, name: str) -> Conversation:
     return Conversation(given, texts, tuple(visuals), example.messages)
 
 
-def plain_conversation(visuals: Sequence[Visual]) -> Conversation:
+def plain_conversation(visuals: Sequence[Visual], question: str = PLAIN) -> Conversation:
     """The pictures and videos with a question behind them that does not matter."""
     shown = [Given(one.name, VIDEO if one.is_video else PICTURE, None) for one in visuals]
-    question = Given(_unused([one.name for one in visuals]), TEXT, PLAIN)
-    return Conversation((*shown, question), {question.name: PLAIN}, tuple(visuals))
+    asked = Given(_unused([one.name for one in visuals]), TEXT, question)
+    return Conversation((*shown, asked), {asked.name: question}, tuple(visuals))
 
 
 def _unused(names: Sequence[str]) -> str:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import Unsupported
-from vqa_explain.models.candidates import Candidates, log_probabilities
+from vqa_explain.models.candidates import Candidates, log_probabilities, one_token
 from vqa_explain.models.network import method_replaced
 from vqa_explain.models.transformer import to_back
 
+# How far logits may be from those that the network writes with, as a share of the largest.
+ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 0.1}
 KNOWN = {"inputs_embeds", "attention_mask", "position_ids"}  # what a decoder receives
 
 
@@ -38,6 +40,11 @@ class Prompted:
         positions = self.positions[..., index if some else torch.zeros_like(index), :]
         mask = _each(self.mask, lambda m: m[index if len(m) > 1 else torch.zeros_like(index)])
         return Prompted(self.states[index], positions, self.attended[index], mask)
+
+    def put(self, where: Tensor, embedded: Tensor) -> "Prompted":
+        """With other embeddings (B or 1, T, D) at positions (T,)."""
+        wide = embedded.to(self.states.dtype).expand(len(self.states), -1, -1)
+        return replace(self, states=self.states.index_copy(1, where, wide))
 
     def hidden(self, attended: Tensor) -> "Prompted":
         """With only what is in `attended` (B, N) bool attended to."""
@@ -67,6 +74,48 @@ def _each(mask: Any, change: Any) -> Any:
     if isinstance(mask, dict):
         return {name: _each(one, change) for name, one in mask.items()}
     return change(mask) if isinstance(mask, Tensor) else mask
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a pass says of the next token, and the attention in it; see `attending.Attention`.
+
+    Attributes:
+        found: (1, K) log-probabilities of tokens.
+    """
+
+    found: Tensor
+    maps: tuple[Tensor, ...]
+    written: tuple[Tensor, ...]
+    layers: tuple[int, ...] | None
+    depth: int
+
+
+def attending(decoder: Any, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
+    """The maps of the layers that attend, and their numbers; `None` where all layers do.
+
+    Some decoders mix attention with recurrent or convolutional layers, which have no map.
+
+    Raises:
+        Unsupported: there are no maps, or they cannot be told apart.
+    """
+    depth, given = len(decoder.layers), tuple(maps or ())
+    found = tuple(one for one in given if isinstance(one, Tensor) and one.ndim == 4)
+    kinds = getattr(decoder.config, "layer_types", None) or ()
+    if len(given) == depth:
+        numbers = tuple(
+            n for n, one in enumerate(given) if isinstance(one, Tensor) and one.ndim == 4
+        )
+    else:
+        numbers = tuple(
+            n for n, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind
+        )
+    if not found or len(numbers) != len(found):
+        raise Unsupported(
+            f"{type(decoder).__name__} gives {len(found)} maps of attention for {depth} layers, "
+            "and does not say of which; use attn_lrp or integrated_gradients"
+        )
+    return found, None if len(numbers) == depth else numbers
 
 
 class Decoding:
@@ -125,6 +174,21 @@ class Decoding:
             mask,
         )
 
+    def states(self, given: Prompted) -> Tensor:
+        """(B, N, D) what the decoder receives."""
+        return given.states
+
+    def agrees(self, inputs: dict[str, Tensor]) -> bool:
+        """Whether what follows the prompt is what the network says when it writes by itself."""
+        with torch.no_grad():
+            plain = self.module.generate(**inputs, generation_config=one_token()).logits[0]
+            last = self.run(self.received(inputs)).last_hidden_state[:, -1]
+            ours = self.logits(last)
+        if ours.shape != plain.shape:
+            return False
+        allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(plain.abs().max())
+        return float((ours.float() - plain.float()).abs().max()) <= allowed
+
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:
         """The decoder's output for a sequence."""
         attended, mask = given.attended, given.attended.long()
@@ -176,31 +240,20 @@ class Decoding:
         behind = Prompted(self.embed(tokens), self._after(given, 1, len(ids)), attended, None)
         return prompt, self.run(behind, cache, output_attentions=True)
 
-    def attending(self, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
-        """The maps of the layers that attend, and their numbers; `None` where all layers do.
+    def seen(self, given: Prompted, before: tuple[int, ...], tokens: Tensor) -> Seen:
+        """One pass whose attention can be seen, up to where the token behind `before` is chosen.
 
-        Some decoders mix attention with recurrent or convolutional layers, which have no map.
-
-        Raises:
-            Unsupported: there are no maps, or they cannot be told apart.
+        Args:
+            given: one example.
+            before: tokens of the answer that are written already.
+            tokens: (K, 1) those of which it may be.
         """
-        depth, given = len(self.decoder.layers), tuple(maps or ())
-        found = tuple(one for one in given if isinstance(one, Tensor) and one.ndim == 4)
-        kinds = getattr(self.decoder.config, "layer_types", None) or ()
-        if len(given) == depth:
-            numbers = tuple(
-                n for n, one in enumerate(given) if isinstance(one, Tensor) and one.ndim == 4
-            )
-        else:
-            numbers = tuple(
-                n for n, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind
-            )
-        if not found or len(numbers) != len(found):
-            raise Unsupported(
-                f"{type(self.module).__name__} gives {len(found)} maps of attention for {depth} "
-                "layers, and does not say of which; use attn_lrp or integrated_gradients"
-            )
-        return found, None if len(numbers) == depth else numbers
+        prompt, behind = self.written(given, before)
+        last = prompt if behind is None else behind
+        found = self.first(last.last_hidden_state, tokens)[..., 0]
+        maps, layers = attending(self.decoder, prompt.attentions)
+        said = () if behind is None else attending(self.decoder, behind.attentions)[0]
+        return Seen(found, maps, said, layers, len(self.decoder.layers))
 
     def answer(self, given: Prompted, candidates: Candidates) -> Tensor:
         """Scores (B, K) of the candidates behind the sequence, which is computed once for all."""

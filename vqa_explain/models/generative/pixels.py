@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.errors import Unsupported
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry
 from vqa_explain.models.generative.slots import GRIDS, differing
 
@@ -76,7 +76,7 @@ class Single:
         return tuple(self.more.values())
 
     def values(self, frames: Tensor, places: Sequence[Geometry]) -> dict[str, Tensor]:
-        found = {self.name: _not_blank(frames[:, None]) if self.tile else frames}
+        found = {self.name: not_blank(frames[:, None]) if self.tile else frames}
         change = frames - self.frame
         for (name, exact), place in zip(self.more.items(), places[1:], strict=True):
             gain = self.gains[name].to(change)[:, None, None]
@@ -138,7 +138,7 @@ class Tiles:
         tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
         whole = followed(change, places[0], places[1])[:, None]
         parts = [whole, tiles] if self.whole_first else [tiles, whole]
-        return {MAIN: _not_blank(self.exact + torch.cat(parts, dim=1))}
+        return {MAIN: not_blank(self.exact + torch.cat(parts, dim=1))}
 
 
 def followed(change: Tensor, source: Geometry, target: Geometry) -> Tensor:
@@ -152,12 +152,12 @@ def followed(change: Tensor, source: Geometry, target: Geometry) -> Tensor:
             "the model sees the picture several times, turned or warped differently, which no "
             "adapter can follow; wrap the network in vqa_explain.CustomModel"
         )
-    rows = _resampling(source.rows, target.rows).to(change)
-    columns = _resampling(source.columns, target.columns).to(change)
+    rows = resampling(source.rows, target.rows).to(change)
+    columns = resampling(source.columns, target.columns).to(change)
     return rows @ change @ columns.T
 
 
-def _resampling(source: Axis, target: Axis) -> Tensor:
+def resampling(source: Axis, target: Axis) -> Tensor:
     """(h, H') weights of the elements of one axis that make those of another: bilinear, smoothed.
 
     A triangle about the target's center, as wide as the larger of both elements, as Pillow has it.
@@ -172,10 +172,10 @@ def _resampling(source: Axis, target: Axis) -> Tensor:
     return torch.from_numpy(shown / np.maximum(whole[:, None], 1e-12))
 
 
-def _not_blank(tiles: Tensor) -> Tensor:
-    """Tiles (B, N, 3, h, w) of which none is zero everywhere."""
+def not_blank(tiles: Tensor) -> Tensor:
+    """Tiles (…, 3, h, w) of which none is zero everywhere."""
     # Some models take such a tile for padding, and skip it.
-    blank = (tiles == 0).flatten(2).all(dim=2)[:, :, None, None, None]
+    blank = (tiles == 0).flatten(-3).all(dim=-1)[..., None, None, None]
     return tiles + blank.to(tiles) * 1e-12
 
 
@@ -217,8 +217,8 @@ def _most(difference: Tensor) -> Tensor:
 
 def lay_out(
     inputs: dict[str, Any], steps: Any, picture: np.ndarray, tokens: int, gains: Gains
-) -> Layout:
-    """The layout of what a processor gave for one picture.
+) -> Layout | None:
+    """The layout of what a processor gave for one picture; `None` if its form is not known here.
 
     Args:
         inputs: the processor's tensors, as they are for this picture alone.
@@ -228,34 +228,30 @@ def lay_out(
         gains: which of the inputs show the picture: see `gains_of`.
 
     Raises:
-        InvalidInput: pixel values of a form that is not known here.
         Unsupported: several tensors show the picture, and not all as one frame.
     """
     if len(gains) > 1:
         return _several(inputs, gains, tokens)
-    name = next((one for one in GRIDS if one in gains), MAIN)
+    name = next(iter(gains), MAIN)
     if name not in inputs:
         raise Unsupported(
-            f"the processor returns {', '.join(inputs)} but no {MAIN}, so it is not known which "
-            "of them holds the picture; wrap the network in vqa_explain.CustomModel"
+            f"the processor returns {', '.join(inputs)}, and none of them depends on what the "
+            "picture shows; give another processor, or wrap the network in vqa_explain.CustomModel"
         )
     values = inputs[name]
-    if values.ndim == 2 and GRIDS[name] in inputs:
+    if values.ndim == 2 and GRIDS.get(name) in inputs:
         return _patches(name, values, inputs[GRIDS[name]][0].tolist(), steps)
     if values.ndim == 5 and values.shape[1] == 1:
         grid, counted = cells_of(tokens, (values.shape[3], values.shape[4]))
         return Single(values[:, 0], grid, counted, name, True, {}, {})
-    if values.ndim == 5 and "image_sizes" in inputs:
+    if values.ndim == 5 and name == MAIN and "image_sizes" in inputs:
         return _any_resolution(values, steps, (picture.shape[0], picture.shape[1]))
-    if values.ndim == 5:
+    if values.ndim == 5 and name == MAIN:
         return _split(values, steps, Image.fromarray(picture))
-    if values.ndim == 4 and len(values) == 1:
+    if values.ndim == 4 and len(values) == 1 and values.shape[1] == 3:
         grid, counted = cells_of(tokens, (values.shape[2], values.shape[3]))
         return Single(values, grid, counted, name, False, {}, {})
-    raise InvalidInput(
-        f"{type(steps).__name__} gives pixel values {tuple(values.shape)}, a form that is not "
-        "known; wrap the network in vqa_explain.CustomModel"
-    )
+    return None
 
 
 def _several(inputs: dict[str, Any], gains: Gains, tokens: int) -> Single:
@@ -290,33 +286,25 @@ def cells_of(tokens: int, frame: tuple[int, int]) -> tuple[tuple[int, int], bool
         and rows * frame[1] == tokens // rows * frame[0]
     ):
         return (rows, tokens // rows), True
-    return _cells(frame), False
+    return rough_cells(frame), False
 
 
-def _cells(frame: tuple[int, int]) -> tuple[int, int]:
+def rough_cells(frame: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of about 12 cells along the long side, where a model has no grid."""
     most = max(frame)
     rows, columns = (max(1, round(12 * side / most)) for side in frame)
     return rows, columns
 
 
-def _patches(name: str, values: Tensor, grid: list[int], steps: Any) -> Patches:
-    """Puts the patches back together.
-
-    Raises:
-        InvalidInput: they are not like Qwen's: their number or width is not what the processor's
-            settings say.
-    """
+def _patches(name: str, values: Tensor, grid: list[int], steps: Any) -> Patches | None:
+    """Puts patches back together that are cut as Qwen's are; `None` for others."""
     _, rows, columns = grid
     sizes = ("patch_size", "merge_size", "temporal_patch_size")
     side, merge, most = (getattr(steps, key, 0) for key in sizes)
     # A picture stands in a patch as often as the patch is deep, and a frame of a video once.
     times = values.shape[1] // max(1, 3 * side**2)
     if values.shape != (rows * columns, 3 * times * side**2) or not 0 < times <= most:
-        raise InvalidInput(
-            f"{type(steps).__name__} returns patches of shape {tuple(values.shape)}, which are "
-            f"not {rows} × {columns} patches of {side} × {side} pixels; wrap the network in "
-            "vqa_explain.CustomModel"
-        )
+        return None
     cut = values.unflatten(1, (3, times, side, side))[:, :, 0]
     cut = cut.unflatten(0, (rows // merge, columns // merge, merge, merge))
     frame = cut.permute(4, 0, 2, 5, 1, 3, 6).flatten(4, 6).flatten(1, 3)[None]
@@ -331,45 +319,26 @@ def _assembled(tiles: Tensor, columns: int) -> Tensor:
     return result
 
 
-def _any_resolution(values: Tensor, steps: Any, size: tuple[int, int]) -> Tiles:
-    """LLaVA's tiles: the whole first; the picture is resized into the best canvas and padded.
-
-    Raises:
-        InvalidInput: the number of tiles is not that of the canvas.
-    """
+def _any_resolution(values: Tensor, steps: Any, size: tuple[int, int]) -> Tiles | None:
+    """LLaVA's tiles: the whole first; the picture is resized into the best canvas and padded."""
     from transformers.image_processing_utils import select_best_resolution
 
     canvases = getattr(steps, "image_grid_pinpoints", None) or [[0, 0]]
     height, width = select_best_resolution(size, canvases)
-    _check_tiles(values, steps, (height // values.shape[-2]) * (width // values.shape[-1]))
-    frame = _assembled(values[0, 1:], width // values.shape[-1])
-    return Tiles(frame, _cells((height, width)), values, whole_first=True)
+    tall, wide = values.shape[-2:]
+    if not height or values.shape[1] != (height // tall) * (width // wide) + 1:
+        return None
+    frame = _assembled(values[0, 1:], width // wide)
+    return Tiles(frame, rough_cells((height, width)), values, whole_first=True)
 
 
-def _split(values: Tensor, steps: Any, picture: Any) -> Tiles:
-    """Idefics3's tiles: the picture resized to whole tiles, then the whole in one.
-
-    Raises:
-        InvalidInput: the processor does not say how its tiles lie, or their number is another.
-    """
+def _split(values: Tensor, steps: Any, picture: Any) -> Tiles | None:
+    """Idefics3's tiles: the picture resized to whole tiles, then the whole in one."""
     rows, columns = _rows_and_columns(steps, picture)
-    _check_tiles(values, steps, rows * columns)
+    if not rows or values.shape[1] != rows * columns + 1:
+        return None
     frame = _assembled(values[0, :-1], columns)
-    return Tiles(frame, _cells((frame.shape[2], frame.shape[3])), values, whole_first=False)
-
-
-def _check_tiles(values: Tensor, steps: Any, count: int) -> None:
-    """Refuses tiles (1, N, 3, h, w) that are not `count` parts of the picture and one of the whole.
-
-    Raises:
-        InvalidInput: their number is another, so that it is not known where they lie.
-    """
-    if not count or values.shape[1] != count + 1:
-        raise InvalidInput(
-            f"{type(steps).__name__} returns {values.shape[1]} tiles, and it is not known where "
-            "they lie in the picture; set it not to split pictures, or wrap the network in "
-            "vqa_explain.CustomModel"
-        )
+    return Tiles(frame, rough_cells((frame.shape[2], frame.shape[3])), values, whole_first=False)
 
 
 def _rows_and_columns(steps: Any, picture: Any) -> tuple[int, int]:

@@ -209,13 +209,17 @@ def _followed(
     return found
 
 
-def _visual_tokens(config: Any, conversation: Conversation) -> list[int]:
-    """The numbers of the tokens that stand for pictures and videos."""
+def visual_tokens(config: Any, videos: bool = False) -> list[int]:
+    """The numbers of the tokens that stand for pictures, and for videos where there are any."""
     names = ["image_token_id", "image_token_index"]
-    if any(visual.is_video for visual in conversation.visuals):
+    if videos:
         names += ["video_token_id", "video_token_index"]
     known = [getattr(config, name, None) for name in names]
     return [number for number in known if isinstance(number, int)]
+
+
+def _visual_tokens(config: Any, conversation: Conversation) -> list[int]:
+    return visual_tokens(config, any(visual.is_video for visual in conversation.visuals))
 
 
 def _characters(tokenizer: Any, prompt: str, ids: list[int]) -> list[Span | None]:

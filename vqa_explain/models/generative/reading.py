@@ -1,7 +1,7 @@
 """Where the pictures and videos of an example are in the processor's tensors, and lie there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,14 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.features.geometry import Geometry
-from vqa_explain.models.generative.conversation import Conversation, Visual, plain_conversation
+from vqa_explain.models.generative.conversation import (
+    PLAIN,
+    SAME_WORDS,
+    Conversation,
+    Visual,
+    plain_conversation,
+)
+from vqa_explain.models.generative.following import Followed, Follower
 from vqa_explain.models.generative.pixels import Gains, Layout, gains_of, lay_out, pattern
 from vqa_explain.models.generative.prompts import Inputs, starts_itself
 from vqa_explain.models.generative.slots import (
@@ -53,12 +60,15 @@ class VisualReader:
     Args:
         processor: the processor.
         name: the model, for errors.
+        marks: the numbers of tokens that stand for pictures in the model's prompts.
     """
 
-    def __init__(self, processor: Any, name: str) -> None:
-        self._processor, self._name = processor, name
+    def __init__(self, processor: Any, name: str, marks: Sequence[int] = ()) -> None:
+        self._processor, self._name, self._marks = processor, name, marks
+        self._marked: bool | None = None
         self._alone = PictureReader(self._frames_alone, name)
         self._gains: dict[tuple[int, int], Gains] = {}
+        self._followers: dict[tuple[str, tuple[int, int]], Follower] = {}
         self._slots: dict[Form, list[list[Slots]]] = {}
         self._among_others: dict[tuple[Form, int], PictureReader] = {}
 
@@ -130,9 +140,65 @@ class VisualReader:
         check_apart([slots for of_frames in found for slots in of_frames], names)
         return found
 
-    def _plain(self, visuals: Sequence[Visual]) -> Inputs:
+    def marked(self, conversation: Conversation) -> Conversation:
+        """The conversation with a token that marks each picture, or without if the processor puts
+        its own.
+        """
+        if not conversation.visuals or getattr(self._processor, "chat_template", None):
+            return conversation
+        if self._marked is None:
+            self._marked = self._needs_marks(conversation.visuals[:1])
+        return replace(conversation, marked=self._marked)
+
+    def _needs_marks(self, visuals: Sequence[Visual]) -> bool:
+        """Whether pictures must be marked in a prompt."""
+        counts = []
+        for marked in (True, False):
+            conversation = replace(plain_conversation(visuals), marked=marked)
+            try:
+                inputs = self.process(conversation.prompt(self._processor), visuals)
+            except VQAExplainError:
+                counts.append(-1)
+                continue
+            ids = inputs["input_ids"] if "input_ids" in inputs else torch.zeros(0)
+            counts.append(int(torch.isin(ids, torch.tensor(self._marks)).sum()))
+        with_marks, without = counts
+        if without > 0:  # marks of the processor's own
+            return with_marks == without
+        return with_marks > 0 or (with_marks == 0 and without < 0)
+
+    def words_elsewhere(self, visuals: Sequence[Visual]) -> list[str]:
+        """The tensors besides the prompt's tokens that depend on what the question says."""
+        one, other = (self._plain(visuals, question) for question in SAME_WORDS)
+        return [
+            name
+            for name, value in one.items()
+            if name != "input_ids"
+            and isinstance(value, Tensor)
+            and not (value.shape == other[name].shape and torch.equal(value, other[name]))
+        ]
+
+    def token_axes(self, visuals: Sequence[Visual]) -> dict[str, int]:
+        """The tensors with one entry per token of the prompt, and the axis that holds these.
+
+        A question that is longer makes it longer, by as much as the prompt.
+        """
+        short, long = (
+            self._plain(visuals, question) for question in (PLAIN, f"{PLAIN} {PLAIN} {PLAIN}")
+        )
+        found: dict[str, int] = {}
+        grown = long["input_ids"].shape[1] - short["input_ids"].shape[1]
+        for name, value in short.items():
+            if not isinstance(value, Tensor):
+                continue
+            longer = [b - a for a, b in zip(value.shape, long[name].shape, strict=True)]
+            if sum(bool(one) for one in longer) == 1 and grown in longer:
+                found[name] = longer.index(grown)
+        return found
+
+    def _plain(self, visuals: Sequence[Visual], question: str = PLAIN) -> Inputs:
         """What the processor gives for these with a question that does not matter."""
-        conversation = plain_conversation(visuals)
+        conversation = self.marked(plain_conversation(visuals, question))
         return self.process(conversation.prompt(self._processor), visuals)
 
     def _steps(self, visual: Visual) -> Any:
@@ -200,7 +266,29 @@ class VisualReader:
             # Of each picture or of each video, a row.
             if name in rest and name.startswith("video") == one.is_video:
                 rest[name] = inputs[name][before : before + 1]
-        return lay_out({**rest, **alone}, self._steps(one), one.frames[frame], tokens, gains)
+        picture = one.frames[frame]
+        known = lay_out({**rest, **alone}, self._steps(one), picture, tokens, gains)
+        if known is not None:
+            return known
+        if one.is_video:
+            raise Unsupported(
+                f"the processor of model {self._name!r} gives the frames of {one.name!r} in a form "
+                "that no adapter can follow; give them as pictures"
+            )
+        ((name, values),) = alone.items()
+        return self._follower(name, picture).read(name, values, picture)
+
+    def _follower(self, name: str, picture: np.ndarray) -> Follower:
+        """What is known of a tensor that shows pictures of this one's size."""
+        key = (name, (picture.shape[0], picture.shape[1]))
+        if key not in self._followers:
+
+            def make(shown: np.ndarray) -> Tensor:
+                found: Tensor = self._plain([Visual("image", (shown,))])[name]
+                return found.float()
+
+            self._followers[key] = Follower(make, picture, self._name)
+        return self._followers[key]
 
     def locate(
         self,
@@ -215,6 +303,8 @@ class VisualReader:
         Raises:
             InvalidInput: that depends on more than the sizes, or cannot be followed.
         """
+        if isinstance(layout, Followed):
+            return (layout.follower.geometry,)
         picture = visuals[number].frames[frame]
         frames = (layout.frame, *layout.others)
         if not visuals[number].is_video and (

@@ -1,0 +1,356 @@
+"""Pictures in any form, tiles, patches in a list, or a whole beside its parts, by measurement.
+
+Each small frame of such a tensor, a tile or a patch, shows rows and columns of the picture. Which
+ones they are is measured with test pictures. What a changed frame is in the tensor follows from
+that: the processor's own values stay, and what the frame differs from the untouched one is added,
+resampled to every element that shows it.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vqa_explain.errors import Unsupported
+from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry
+from vqa_explain.models.generative.pixels import not_blank, resampling, rough_cells
+from vqa_explain.models.measuring import PictureReader
+
+Make = Callable[[np.ndarray], Tensor]  # a picture (H, W, 3) uint8 → the tensor that shows it
+Size = tuple[int, int]
+
+OWN_CHANNEL = 0.98  # the least share of a primary color's change that must be in its own channel
+STRAY = 0.35  # how far an element may lie from its row or column, in steps of elements
+NEAR = 0.05  # how near an element must be to one of the frame to have its value, in steps
+MOST_TIMES = 4  # how often a picture may stand in a patch, as in those of videos
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """Which elements of a tensor are which pixel of which small frame.
+
+    Attributes:
+        shape: the tensor's.
+        at: (T, G, N, 3, h, w) int64 places in the flat tensor: of each of T repetitions in time and
+            G groups, N small frames. All of a group show the picture at one scale.
+    """
+
+    shape: tuple[int, ...]
+    at: Tensor
+
+    def split(self, values: Tensor) -> Tensor:
+        """(G, N, 3, h, w) the small frames of a tensor of this shape."""
+        return values.reshape(-1)[self.at[0]]
+
+    def joined(self, frames: Tensor) -> Tensor:
+        """(B, *shape) tensors of small frames (B, G, N, 3, h, w); 0 where no picture shows."""
+        flat = frames.new_zeros(len(frames), math.prod(self.shape))
+        for once in self.at:
+            flat = flat.index_copy(1, once.flatten().to(flat.device), frames.flatten(1))
+        return flat.reshape(-1, *self.shape)
+
+
+def find_form(make: Make, size: Size) -> Form:
+    """The form of the tensor that shows pictures (H, W).
+
+    Raises:
+        Unsupported: no arrangement fits, such as that colors are mixed in it.
+    """
+    black = np.zeros((*size, 3), dtype=np.uint8)
+    dark, bright = make(black), make(black + 255)
+    if dark.shape != bright.shape:
+        raise _unknown(tuple(dark.shape))
+    primaries = []
+    for channel in range(3):
+        picture = black.copy()
+        picture[:, :, channel] = 255
+        primaries.append((make(picture) - dark).abs())
+    changes = (bright - dark) != 0
+    for at in _arrangements(changes):
+        shown = changes.reshape(-1)[at[0]].flatten(2).any(dim=2)  # (G, N)
+        at = _without_padding(at, shown)
+        if all(_own_share(one, at, k) >= OWN_CHANNEL for k, one in enumerate(primaries)):
+            return Form(tuple(dark.shape), at)
+    raise _unknown(tuple(dark.shape))
+
+
+def _unknown(shape: tuple[int, ...]) -> Unsupported:
+    return Unsupported(
+        f"the processor gives a picture as a tensor {shape}, in which its colors and pixels cannot "
+        "be told apart; wrap the network in vqa_explain.CustomModel"
+    )
+
+
+def _own_share(change: Tensor, at: Tensor, channel: int) -> float:
+    """The share of a primary color's change that is in the channel of that number."""
+    own = float(change.reshape(-1)[at[:, :, :, channel]].sum())
+    return own / max(float(change.sum()), 1e-300)
+
+
+def _without_padding(at: Tensor, shown: Tensor) -> Tensor:
+    """Places (T, G, N, …) of those small frames that show anything, `shown` (G, N) bool.
+
+    Groups that differ in what they show come apart into small frames of their own.
+    """
+    groups = shown.any(dim=1)
+    frames = shown[groups].any(dim=0)
+    if bool((shown[groups] == frames).all()):
+        return at[:, groups][:, :, frames]
+    return at.flatten(1, 2)[:, shown.flatten()].unsqueeze(1)
+
+
+def _arrangements(changes: Tensor) -> Iterator[Tensor]:
+    """Every arrangement (T, G, N, 3, h, w) that a tensor's shape allows.
+
+    Args:
+        changes: the tensor's elements that depend on the picture, bool.
+    """
+    shape = changes.shape
+    places = torch.arange(changes.numel()).reshape(shape)
+    if changes.ndim >= 3 and shape[-3] == 3:
+        yield places.reshape(1, -1, 1, *shape[-3:])
+    if changes.ndim >= 3 and shape[-1] == 3:
+        yield places.movedim(-1, -3).reshape(1, -1, 1, 3, shape[-3], shape[-2])
+    if changes.ndim < 2:
+        return
+    varying = torch.nonzero(changes.reshape(-1, shape[-1]).any(dim=0)).flatten()
+    if not len(varying):
+        return
+    first, count = int(varying[0]), int(varying[-1] - varying[0]) + 1
+    patches = places[..., first : first + count].reshape(-1, shape[-2], count)
+    for times in range(1, MOST_TIMES + 1):
+        side = math.isqrt(count // (3 * times))
+        if 3 * times * side**2 != count:
+            continue
+        # channel, time, y, x; time, channel, y, x; time, y, x, channel
+        yield patches.unflatten(2, (3, times, side, side)).permute(3, 0, 1, 2, 4, 5)
+        yield patches.unflatten(2, (times, 3, side, side)).permute(2, 0, 1, 3, 4, 5)
+        yield patches.unflatten(2, (times, side, side, 3)).permute(2, 0, 1, 5, 3, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling:
+    """How the rows and columns of a frame become those of small frames.
+
+    Attributes:
+        rows, columns: (R, H') and (C, W') weights of the frame's rows and columns.
+        row_of, column_of: (G · N, h) and (G · N, w), which of them each small frame has.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    row_of: Tensor
+    column_of: Tensor
+
+    def small(self, frame: Tensor) -> Tensor:
+        """(B, G · N, 3, h, w) of a frame (B, 3, H', W')."""
+        rows, columns = self.rows.to(frame), self.columns.to(frame)
+        all_of_them = rows @ frame @ columns.T
+        row_of, column_of = self.row_of.to(frame.device), self.column_of.to(frame.device)
+        found = all_of_them[:, :, row_of[:, :, None], column_of[:, None, :]]
+        return found.transpose(1, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """One picture in a tensor of any form.
+
+    Attributes:
+        name: the tensor.
+        exact: what the processor gave for it.
+        frame: (1, 3, H', W') the picture as finely as the tensor shows it.
+    """
+
+    name: str
+    exact: Tensor
+    frame: Tensor
+    follower: "Follower"
+    counted: bool = False
+    others: tuple[Tensor, ...] = ()
+
+    @property
+    def grid(self) -> Size:
+        return rough_cells((self.frame.shape[2], self.frame.shape[3]))
+
+    def values(self, frames: Tensor, places: object) -> dict[str, Tensor]:
+        """(B, …) what the processor gave, and what the frames (B, 3, H', W') add to it."""
+        changed = self.exact + self.follower.added(frames - self.frame)
+        return {self.name: not_blank(changed) if self.exact.ndim > 3 else changed}
+
+
+class Follower:
+    """What was measured of one processor for pictures of one size.
+
+    Args:
+        make: a picture → the tensor that shows it, alone.
+        picture: (H, W, 3) uint8, the first of its size.
+        name: the model, for errors.
+
+    Attributes:
+        geometry: where the frame lies in the picture.
+
+    Raises:
+        Unsupported: the tensor has no form in which the picture can be followed.
+        InvalidInput: the processor draws random numbers, or moves pixels in other ways that cannot
+            be followed.
+    """
+
+    def __init__(self, make: Make, picture: np.ndarray, name: str) -> None:
+        self._make, self._size = make, (picture.shape[0], picture.shape[1])
+        self._form = find_form(make, self._size)
+        self._reader = PictureReader(lambda shown: self._groups(make(shown)), name)
+        groups = self._reader.locate(picture, self._groups(make(picture)))
+        height, width = self._form.at.shape[-2:]
+        self._axes = [axes for group in groups for axes in _axes_of(group, height, width)]
+        self._shows = torch.cat(
+            [torch.from_numpy(group.inside).reshape(-1, height, width) for group in groups]
+        )
+        self._finest = tuple(min(axes[side].extent for axes in self._axes) for side in (0, 1))
+        frame = [max(1, round(s / e)) for s, e in zip(self._size, self._finest, strict=True)]
+        self._frame: Size = (frame[0], frame[1])
+        self._sampling = self._sampled()
+        self.geometry = AlignedGeometry(
+            *(
+                Axis(axis.size, axis.centers, axis.extent, weights.sum(dim=0).numpy() > 0)
+                for axis, weights in zip(
+                    self._frame_axes(), (self._sampling.rows, self._sampling.columns), strict=True
+                )
+            )
+        )
+        levels = [self._small(make(np.full_like(picture, level))) for level in (0, 255)]
+        self._offset = self._typical(levels[0])
+        self._gain = self._typical(levels[1] - levels[0])
+
+    def read(self, name: str, exact: Tensor, picture: np.ndarray) -> Followed:
+        """The layout of a picture.
+
+        Args:
+            name: the tensor that shows it.
+            exact: what the processor gave for it.
+            picture: (H, W, 3) uint8.
+
+        Raises:
+            Unsupported: the tensor has another shape than that of the picture alone.
+            InvalidInput: the processor moves the pixels of this picture otherwise.
+        """
+        if tuple(exact.shape) != self._form.shape:
+            raise Unsupported(
+                f"the processor gives a picture as {tuple(exact.shape)} among others and as "
+                f"{self._form.shape} alone, which no adapter can follow; give one picture"
+            )
+        values = exact.float()
+        if not _same_values(self._make(picture), values):
+            raise Unsupported(
+                "the processor shows a picture otherwise among several than alone, which no "
+                "adapter can follow; give one picture"
+            )
+        self._reader.locate(picture, self._groups(values))
+        frame = self._with_own_values(self._resized(picture), self._small(values))
+        return Followed(name, exact, frame.to(exact), self)
+
+    def added(self, change: Tensor) -> Tensor:
+        """(B, …) what a change of the frame (B, 3, H', W') is in the tensor."""
+        frames = self._sampling.small(change) * self._shows[:, None].to(change)
+        groups, count = self._form.at.shape[1:3]
+        return self._form.joined(frames.unflatten(1, (groups, count)))
+
+    def _groups(self, values: Tensor) -> tuple[Tensor, ...]:
+        """(1, 3, N · h, w) of each group, its small frames below each other."""
+        split = self._form.split(values)
+        return tuple(group.transpose(0, 1).flatten(1, 2)[None] for group in split)
+
+    def _small(self, values: Tensor) -> Tensor:
+        """(G · N, 3, h, w) all small frames of a tensor."""
+        return self._form.split(values).flatten(0, 1)
+
+    def _frame_axes(self) -> tuple[Axis, Axis]:
+        rows, columns = (
+            Axis.resized(size, length, length)
+            for size, length in zip(self._size, self._frame, strict=True)
+        )
+        return rows, columns
+
+    def _sampled(self) -> Sampling:
+        weights, numbers = [], []
+        for side, source in enumerate(self._frame_axes()):
+            starts: dict[tuple[object, ...], int] = {}
+            parts: list[Tensor] = []
+            own = []
+            for axes in self._axes:
+                axis = axes[side]
+                # Patches of one row share their rows, those of one column their columns.
+                key = (axis.centers.round(3).tobytes(), axis.inside.tobytes(), axis.extent)
+                if key not in starts:
+                    starts[key] = len(axis.centers) * len(parts)
+                    parts.append(resampling(source, axis))
+                own.append(torch.arange(len(axis.centers)) + starts[key])
+            weights.append(torch.cat(parts))
+            numbers.append(torch.stack(own))
+        return Sampling(weights[0], weights[1], numbers[0], numbers[1])
+
+    def _typical(self, frames: Tensor) -> Tensor:
+        """(3, 1, 1) the median of small frames (G · N, 3, h, w) over what shows the picture."""
+        shown = frames.transpose(0, 1)[:, self._shows]
+        return shown.median(dim=1).values[:, None, None]
+
+    def _resized(self, picture: np.ndarray) -> Tensor:
+        """(1, 3, H', W') the picture in the tensor's units."""
+        values = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        resized = F.interpolate(values, self._frame, mode="bilinear", antialias=True)
+        return self._offset + self._gain * resized
+
+    def _with_own_values(self, frame: Tensor, small: Tensor) -> Tensor:
+        """The frame with the processor's own values wherever an element is one of the frame's."""
+        found = frame.clone()
+        for axes, shows, values in zip(self._axes, self._shows, small, strict=True):
+            places = [_whole_places(axes[s], self._finest[s], self._frame[s]) for s in (0, 1)]
+            (rows, near_rows), (columns, near_columns) = places
+            near = shows & near_rows[:, None] & near_columns
+            at = (rows[:, None].expand_as(near)[near], columns.expand_as(near)[near])
+            found[0][:, at[0], at[1]] = values[:, near]
+        return found
+
+
+def _axes_of(geometry: Geometry, height: int, width: int) -> Iterator[tuple[Axis, Axis]]:
+    """The rows and columns of the picture that each small frame of a group shows.
+
+    Args:
+        geometry: of the group, its small frames (height, width) below each other.
+
+    Raises:
+        Unsupported: they show no rows and columns, but the picture turned or warped.
+    """
+    points = geometry.centers.reshape(-1, height, width, 2)
+    inside = geometry.inside.reshape(-1, height, width)
+    for places, shows in zip(points, inside, strict=True):
+        axes = []
+        for side, other in ((0, 1), (1, 0)):
+            extent = geometry.extents[side]
+            seen = shows.any(axis=other)
+            along = np.ma.masked_array(places[:, :, side], ~shows)
+            middle = np.ma.median(along, axis=other).filled(0.0)
+            stray = np.abs(along - np.expand_dims(middle, other)).max()
+            if shows.any() and stray > max(STRAY * extent, 0.5):
+                raise Unsupported(
+                    "the processor turns or warps parts of the picture, which no adapter can "
+                    "follow; wrap the network in vqa_explain.CustomModel"
+                )
+            axes.append(Axis(geometry.original[side], middle, extent, seen))
+        yield axes[0], axes[1]
+
+
+def _whole_places(axis: Axis, step: float, length: int) -> tuple[Tensor, Tensor]:
+    """(F,) the element of a frame on which each of an axis lies, and whether it lies just there."""
+    at = axis.centers / step - 0.5
+    nearest = np.clip(np.rint(at), 0, length - 1)
+    near = axis.inside & (np.abs(at - nearest) < NEAR)
+    near &= np.abs(axis.extent / step - 1) < NEAR / max(1, length)
+    return torch.from_numpy(nearest.astype(np.int64)), torch.from_numpy(near)
+
+
+def _same_values(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one.float(), other, atol=1e-5)
