@@ -27,7 +27,7 @@ from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.towers.network import KeptTexts, TowerNetwork, repeated
-from vqa_explain.models.towers.pictures import PictureRows, Seen, trial_picture
+from vqa_explain.models.towers.pictures import PIXELS, PictureRows, Seen, trial_picture
 from vqa_explain.models.towers.texts import (
     MASK,
     TRIAL,
@@ -191,6 +191,14 @@ class TowerModel:
             kind = self.module.dtype if value.is_floating_point() else value.dtype
             inputs[name] = value.to(self.device, kind)
         return self._network.read(self.module(**inputs))
+
+    def missed_change(self, encoded: Encoded, other: Encoded) -> float:
+        """The share of the change between two pictures that the second's frame misses."""
+        (seen, _), (changed, _) = _state(encoded), _state(other)
+        ours = seen.rows(changed.content.pixels)[PIXELS]
+        before, theirs = (one.rows(one.content.pixels)[PIXELS] for one in (seen, changed))
+        missed, moved = in_float64((ours - theirs).abs()), in_float64((theirs - before).abs())
+        return float(missed.sum() / moved.sum().clamp_min(1e-300))
 
     def leaves(self, encoded: Encoded) -> Leaves:
         leaves = {"image": encoded.pixels.clone()}
