@@ -2,6 +2,10 @@
 
 They are served by what they do. The network's own forward scores pictures and texts; the text
 enters through the embedding layer that is seen to read it, the picture through the processor.
+
+An absent word becomes the mask token, or is not attended to (fill "pad"). Padding that the network
+reads, as SigLIP does, stays. In a text without special tokens, as in TIPSv2, nothing would be left
+to attend to: an absent word is a padding token there, which is attended to.
 """
 
 from collections.abc import Mapping
@@ -19,6 +23,7 @@ from vqa_explain.features.image import ImageFeature, baseline, fill_in
 from vqa_explain.features.text import Text
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Leaves, described
+from vqa_explain.models.calling import quantized_layer, without_gradients
 from vqa_explain.models.checking import ROUNDING
 from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.labels import read_labels
@@ -47,6 +52,9 @@ from vqa_explain.target import FIT
 
 FITS = ("fits",)
 HIDDEN = "hidden words are not read"
+# Types whose gradients are not those of their scores: GroupViT gives each patch to one group, and
+# its gradient is that of a softmax in place of this choice (straight-through).
+SOFTENED = ("groupvit",)
 
 
 @holds_network
@@ -73,7 +81,7 @@ class TowerModel:
     """
 
     family = "clip"
-    capabilities = frozenset({"gradients", "pixels"})
+    capabilities: frozenset[str] = frozenset({"gradients", "pixels"})
 
     __repr__ = described
 
@@ -95,6 +103,8 @@ class TowerModel:
         self._kept: KeptTexts | None = None
         self.labels: tuple[str, ...] = FITS if texts is None else texts
         self.kind = FIT
+        if module.config.model_type in SOFTENED or quantized_layer(self.module) is not None:
+            self.capabilities = without_gradients(self.capabilities)
         self.features: tuple[Feature, ...] = (ImageFeature(), text_feature(processor.tokenizer))
         with network_held(self.module), torch.no_grad():
             self._measure(None if texts is None else list(texts), outputs)
@@ -115,7 +125,10 @@ class TowerModel:
         path = word_embedding(asked, read.ids.to(self.device), self.name)
         self._words = self.module.get_submodule(path)
         self._limit = longest_text(self.module, path, asked)
-        self._check_hiding(read, shown)
+        # A text of which nothing is attended to has no score, so words stay where nothing else is.
+        self._hides = any(token.word < 0 for token in read.tokens[: int(read.mask.sum())])
+        if self._hides:
+            self._check_hiding(read, shown)
         if texts is not None:
             self._check_choice()
             self.features = (ImageFeature(),)
@@ -250,9 +263,9 @@ class TowerModel:
         assert mask is not None
         texts, spoken = present["question"].elements.unique(dim=0, return_inverse=True)
         ids, heard = encoded.ids.expand(len(texts), -1), mask.expand(len(texts), -1)
-        spelled, rows = ids, self._rows(ids, heard)
-        if fills["question"] == "mask":
-            spelled = torch.where(texts, ids, stand_in(self.processor.tokenizer, "mask"))
+        spelled, rows, fill = ids, self._rows(ids, heard), fills["question"]
+        if fill == "mask" or not self._hides:
+            spelled = torch.where(texts, ids, stand_in(self.processor.tokenizer, fill))
         elif not bool(texts.all()):
             rows = self._layout.rows(ids, self._heard(texts, mask))
         words = self._words(spelled)
