@@ -183,8 +183,8 @@ def blip_2_retrieval(queries: int = 4) -> tuple[Any, Any]:
     return tf.Blip2ForImageTextRetrieval(config), processor
 
 
-def flava() -> tuple[Any, Any]:
-    """Its plain call gives states of both towers and no score."""
+def _flava() -> tuple[Any, Any]:
+    """A configuration and a processor."""
     words = word_pieces()
     config = tf.FlavaConfig(
         text_config=bert_settings(len(words)),
@@ -193,9 +193,23 @@ def flava() -> tuple[Any, Any]:
         image_codebook_config={},
         hidden_size=32,
         projection_dim=16,
+        init_codebook=False,
     )
+    config.return_loss = False  # else its plain call wants what only training has
     pictures = tf.FlavaImageProcessor(**(CROPPED | RESIZED))
-    return tf.FlavaModel(config), tf.FlavaProcessor(pictures, words)
+    return config, tf.FlavaProcessor(pictures, words)
+
+
+def flava() -> tuple[Any, Any]:
+    """It takes as many pictures as texts, and asks its embedding twice."""
+    config, processor = _flava()
+    return tf.FlavaForPreTraining(config), processor
+
+
+def flava_alone() -> tuple[Any, Any]:
+    """Its plain call gives states of both towers and no score."""
+    config, processor = _flava()
+    return tf.FlavaModel(config), processor
 
 
 def xclip() -> tuple[Any, Any]:
@@ -219,12 +233,13 @@ TOWERS = {
     "blip_retrieval": blip_retrieval,
     "chinese_clip": chinese_clip,
     "clipseg": clipseg,
+    "flava": flava,
     "groupvit": groupvit,
     "metaclip_2": metaclip_2,
     "siglip2": siglip2,
     "tipsv2": tipsv2,
 }
-REFUSED = {"flava": flava, "xclip": xclip}
+REFUSED = {"flava_alone": flava_alone, "xclip": xclip}
 
 
 def tower_checkpoint(name: str, folder: Path) -> Path:

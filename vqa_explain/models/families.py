@@ -148,7 +148,7 @@ TOWERS = (
     *("AlignModel", "AltCLIPModel", "BlipModel", "CLIPModel", "CLIPSegModel", "ChineseCLIPModel"),
     *("GroupViTModel", "MetaClip2Model", "Siglip2Model", "SiglipModel", "Tipsv2Model"),
     "*ForImageTextRetrieval",
-    *("FlavaModel", "VideoPrismClipModel", "XCLIPModel"),
+    *("FlavaForPreTraining", "FlavaModel", "VideoPrismClipModel", "XCLIPModel"),
 )
 
 
@@ -192,7 +192,7 @@ FAMILIES = {
         "towers.adapter:TowerModel",
         _towers,
         refuses=TRANSFORMERS,
-        note="with labels= it is a classifier",
+        note="with labels= it is a classifier; GroupViT has no methods of gradients, FLAVA no maps",
     ),
     "generative": Family(
         "LLaVA, Qwen-VL, InternVL, Gemma 3 and 4, Llama 3.2 Vision, Idefics, SmolVLM, BLIP-2, "

@@ -108,6 +108,20 @@ def _without_padding(rest: Rows, length: int) -> tuple[Rows, int]:
     return cut, count
 
 
+def _check_parts(processor: Any, module: Any, name: str) -> None:
+    if hasattr(module, "get_video_features") or hasattr(processor, "video_processor"):
+        raise Unsupported(
+            f"model {name!r} takes videos, of which no adapter explains the frames together; "
+            "give a model of pictures, such as CLIP"
+        )
+    parts = [getattr(processor, part, None) for part in ("image_processor", "tokenizer")]
+    if None in parts:
+        raise InvalidInput(
+            f"the processor of model {name!r}, a {type(processor).__name__}, does not read both "
+            "pictures and texts; give what transformers' AutoProcessor reads for it"
+        )
+
+
 def _patch_grid(patches: int, frame: tuple[int, int]) -> tuple[int, int]:
     """(rows, columns) of square patches of a frame: of the pairs whose product is their number,
     the one whose shape is most like the frame's.
@@ -126,17 +140,12 @@ class PictureRows:
         device: where tensors go.
 
     Raises:
-        Unsupported: it takes no pictures, or videos.
+        InvalidInput: it does not read both pictures and texts.
+        Unsupported: it takes videos.
     """
 
     def __init__(self, processor: Any, module: Any, name: str, device: torch.device) -> None:
-        if getattr(processor, "image_processor", None) is None or hasattr(
-            module, "get_video_features"
-        ):
-            raise Unsupported(
-                f"model {name!r} takes videos, of which no adapter explains the frames together; "
-                "give a model of pictures, such as CLIP"
-            )
+        _check_parts(processor, module, name)
         self._processor, self._module, self._name = processor, module, name
         self._device = device
         self._reader = PictureReader(partial(_frame, processor, name), name)

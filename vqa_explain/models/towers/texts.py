@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import torch
@@ -39,12 +40,15 @@ class Layout:
         masked: whether the network is told which tokens are padding.
         constants: further arguments with one number per token, always the same, such as token
             types.
+        copies: further arguments that get the token numbers too, such as FLAVA's of a text with
+            masked words, of which nothing is masked here.
     """
 
     before: tuple[int, ...] = ()
     padded: int | None = None
     masked: bool = True
     constants: dict[str, int] = field(default_factory=dict)
+    copies: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -70,7 +74,7 @@ class Layout:
             found[MASK] = torch.cat([heard, mask.to(ids.dtype)], dim=1)
         for name, number in self.constants.items():
             found[name] = torch.full_like(found[IDS], number)
-        return found
+        return found | dict.fromkeys(self.copies, found[IDS])
 
 
 def measure_layout(processor: Any, given: Rows, alone: Rows, module: Any, name: str) -> Layout:
@@ -109,7 +113,8 @@ def measure_layout(processor: Any, given: Rows, alone: Rows, module: Any, name: 
     masked = MASK in given and not reads_padding(module)
     if reads_padding(module) and padded is None:
         padded = module.config.text_config.max_position_embeddings
-    return Layout(tuple(before), padded, masked, _constants(given, len(row), name))
+    copies = tuple(key for key in signature(module.forward).parameters if key == f"{IDS}_masked")
+    return Layout(tuple(before), padded, masked, _constants(given, len(row), name), copies)
 
 
 def _constants(given: Rows, length: int, name: str) -> dict[str, int]:
@@ -188,16 +193,12 @@ def embeddings_asked(module: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 
 
 def word_embedding(asked: dict[str, list[Tensor]], ids: Tensor, name: str) -> str:
-    """Path of the layer that was asked for a text's tokens (1, T), once and for these alone.
+    """Path of the layer that was asked for a text's tokens (1, T), and for these alone.
 
     Raises:
         Unsupported: there is not just one.
     """
-    found = [
-        path
-        for path, calls in asked.items()
-        if len(calls) == 1 and calls[0].shape == ids.shape and bool((calls[0] == ids).all())
-    ]
+    found = [path for path, calls in asked.items() if all(torch.equal(call, ids) for call in calls)]
     if len(found) != 1:
         raise Unsupported(
             f"model {name!r} fails the check 'one embedding reads the words': {len(found)} of its "
