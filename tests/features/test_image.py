@@ -86,3 +86,12 @@ def test_a_blank_picture_is_kept_until_the_picture_changes() -> None:
     assert blank(pixels, "mean", 0) is first
     pixels.add_(1)
     torch.testing.assert_close(blank(pixels, "mean", 0), first + 1)
+
+
+def test_a_wide_blur_is_the_one_of_torchvision() -> None:
+    """It goes axis by axis, and torchvision's kernel is a square."""
+    from torchvision.transforms.functional import gaussian_blur
+
+    pixels = torch.rand(1, 3, 30, 420, generator=torch.Generator().manual_seed(0))
+    truth = gaussian_blur(pixels, [2 * 70 - 1 + 2, 2 * 29 + 1], [35.0, 35.0])
+    assert torch.allclose(blank(pixels, "blur", 0), truth, atol=1e-5)

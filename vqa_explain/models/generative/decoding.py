@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +46,10 @@ class Prompted:
         wide = embedded.to(self.states.dtype).expand(len(self.states), -1, -1)
         return replace(self, states=self.states.index_copy(1, where, wide))
 
-    def hidden(self, attended: Tensor) -> "Prompted":
-        """With only what is in `attended` (B, N) bool attended to."""
-        return replace(self, attended=self.attended & attended)
+    def hidden(self, where: Tensor, present: Tensor) -> "Prompted":
+        """With only those of positions (T,) attended to that are `present` (B, T)."""
+        seen = self.attended[:, where] & present
+        return replace(self, attended=self.attended.index_copy(1, where, seen))
 
     def kept(self, present: Tensor) -> "Prompted":
         """With only what is `present` (B, N); shorter rows get fillers at their start."""
@@ -118,8 +119,47 @@ def attending(decoder: Any, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, .
     return found, None if len(numbers) == depth else numbers
 
 
+class Language(Protocol):
+    """How a network is run: what it receives of a prompt, and how it scores answers.
+
+    What is received is of a class of its own, which has `times`, `put` and `hidden`.
+
+    Attributes:
+        decoder: the part that has the decoder's layers in a list; `None` where there is none.
+    """
+
+    @property
+    def decoder(self) -> Any: ...
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(B, T, D) what token numbers (B, T) are to the network."""
+        ...
+
+    def received(self, inputs: dict[str, Tensor]) -> Any:
+        """What the processor's tensors of B examples are to it."""
+        ...
+
+    def states(self, given: Any) -> Tensor:
+        """(B, N, D) what the decoder's first layer receives."""
+        ...
+
+    def answer(self, given: Any, candidates: Candidates) -> Tensor:
+        """Scores (B, K) of the candidates."""
+        ...
+
+    def seen(self, given: Any, before: tuple[int, ...], tokens: Tensor) -> Seen:
+        """One pass whose attention can be seen, up to where the token behind `before` is chosen.
+
+        Args:
+            given: what is received of one example.
+            before: tokens of the answer that are written already.
+            tokens: (K, 1) those of which it may be.
+        """
+        ...
+
+
 class Decoding:
-    """The language side of a generative model.
+    """The decoder alone, behind what the parts before it made of the prompt.
 
     Attributes:
         decoder, embed: its decoder, and its word embeddings.
@@ -241,13 +281,7 @@ class Decoding:
         return prompt, self.run(behind, cache, output_attentions=True)
 
     def seen(self, given: Prompted, before: tuple[int, ...], tokens: Tensor) -> Seen:
-        """One pass whose attention can be seen, up to where the token behind `before` is chosen.
-
-        Args:
-            given: one example.
-            before: tokens of the answer that are written already.
-            tokens: (K, 1) those of which it may be.
-        """
+        """See `Language`."""
         prompt, behind = self.written(given, before)
         last = prompt if behind is None else behind
         found = self.first(last.last_hidden_state, tokens)[..., 0]
