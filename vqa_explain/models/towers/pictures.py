@@ -85,7 +85,8 @@ class Seen:
         rest = {key: value.expand(count, *value.shape[1:]) for key, value in self.rest.items()}
         if self.followed is None:
             return {PIXELS: frames, **rest}
-        return {PIXELS: self.followed.values(frames, None)[PIXELS][:, : self.patches], **rest}
+        values = self.followed.values(frames, (self.content.geometry,))[PIXELS]
+        return {PIXELS: values[:, : self.patches], **rest}
 
 
 def _without_padding(rest: Rows, length: int) -> tuple[Rows, int]:
