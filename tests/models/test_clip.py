@@ -100,7 +100,7 @@ def test_texts_follow_the_weights(
 ) -> None:
     model: Any = vx.load(folders(family), labels=LABELS, device="cpu")
     vx.explain(model, noise_picture, method="occlusion", regions=2)
-    network = model.module.module
+    network = model.module
     before = model.plain_scores(model.encode(vx.Example(noise_picture)))
     with torch.no_grad():
         for weight in part(network).parameters():
@@ -126,7 +126,7 @@ def test_texts_follow_weights_in_place_within_an_example(
     encoded = model.encode(vx.Example(noise_picture))
     before = model.plain_scores(encoded)
     with torch.no_grad():
-        for weight in model.module.module.text_model.parameters():
+        for weight in model.module.text_model.parameters():
             rolled_in_place(weight)
     found = model.plain_scores(encoded)
     assert not torch.allclose(found, before, atol=1e-4)

@@ -113,15 +113,11 @@ def _text_classifier(adapter: Adapter, module: Any, tokenizer: Any, options: Opt
     return adapter(module, tokenizer, options.labels, options.name, options.device, options.outputs)
 
 
-def _clip(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
-    if options.labels is not None:
-        from vqa_explain.models.clip import zero_shot
-
-        return zero_shot(
-            module, processor, options.labels, options.name, options.device, options.outputs
-        )
-    refuse_outputs(options)
-    return adapter(module, processor, options.name, options.device)
+def _towers(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
+    if options.labels is None:
+        refuse_outputs(options)
+    name, device = options.name, options.device
+    return adapter(module, processor, name, device, options.labels, options.outputs)
 
 
 def _classifier(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
@@ -144,6 +140,15 @@ TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lif
 
 PERCEIVERS = tuple(
     f"PerceiverForImageClassification{kind}" for kind in ("Learned", "Fourier", "ConvProcessing")
+)
+
+# transformers' zero-shot classifiers of pictures, models that say whether a text matches a picture,
+# and those that the adapter refuses in its own words: of videos, and without a score.
+TOWERS = (
+    *("AlignModel", "AltCLIPModel", "BlipModel", "CLIPModel", "CLIPSegModel", "ChineseCLIPModel"),
+    *("GroupViTModel", "MetaClip2Model", "Siglip2Model", "SiglipModel", "Tipsv2Model"),
+    "*ForImageTextRetrieval",
+    *("FlavaForPreTraining", "FlavaModel", "VideoPrismClipModel", "XCLIPModel"),
 )
 
 
@@ -182,12 +187,13 @@ FAMILIES = {
         refuses=TRANSFORMERS,
     ),
     "clip": Family(
-        "CLIP and SigLIP: does this text fit, or zero-shot classification with labels=",
-        ("CLIPModel", "SiglipModel", "Siglip2Model"),
-        "clip:ClipModel",
-        _clip,
+        "CLIP, SigLIP and models like them, of a tower for pictures and one for texts: does this "
+        "text fit, or zero-shot classification with labels=",
+        TOWERS,
+        "towers.adapter:TowerModel",
+        _towers,
         refuses=TRANSFORMERS,
-        note="with labels= it is a classifier",
+        note="with labels= it is a classifier; GroupViT has no methods of gradients, FLAVA no maps",
     ),
     "generative": Family(
         "LLaVA, Qwen-VL, InternVL, Gemma 3 and 4, Llama 3.2 Vision, Idefics, SmolVLM, BLIP-2, "

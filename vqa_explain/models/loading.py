@@ -101,7 +101,7 @@ def load(
             preset or the weights themselves (which bring their labels), or a transformers image
             processor. A timm model brings its own.
         labels: a classifier's class names, in the order of its outputs, or {0: name, 1: name, …};
-            taken from its configuration where it has one. Of CLIP and SigLIP, the texts to choose
+            taken from its configuration where it has one. Of CLIP and its like, the texts to choose
             among; without them, the question is a text that fits the picture or not.
         outputs: what a classifier's outputs are: "softmax", logits of classes that exclude each
             other; "sigmoid", of each class by itself; or "real", numbers without probabilities, as
