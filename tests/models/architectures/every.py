@@ -1,0 +1,23 @@
+"""Every tiny checkpoint there is, by its maker's name."""
+
+import checkpoints
+import more_checkpoints
+import unknown_checkpoints
+
+from architectures import encoders, gemma, glm, llava, qwen, tiles
+from architectures.base import ARCHITECTURES, Architecture, architecture, from_question
+
+__all__ = ["ARCHITECTURES", "Architecture", "encoders", "gemma", "glm", "llava", "qwen", "tiles"]
+
+# Makers that other tests use as well.
+for make in checkpoints.GENERATIVE.values():
+    architecture(make.__name__)(make)
+for make in (more_checkpoints.deepseek_vl, more_checkpoints.deepseek_vl_hybrid):
+    architecture(make.__name__)(make)
+architecture("janus")(more_checkpoints.janus)
+architecture("idefics2")(more_checkpoints.idefics2)
+architecture("gemma3", answer_type=0)(more_checkpoints.gemma3)
+architecture("idefics2")(unknown_checkpoints.idefics2_split)
+architecture("internvl")(unknown_checkpoints.internvl)
+architecture("video_llava")(unknown_checkpoints.video_llava)
+architecture("blip", call=from_question)(unknown_checkpoints.blip_caption)

@@ -1,0 +1,267 @@
+"""Networks that see pictures in tiles."""
+
+from typing import Any
+
+import torch
+from checkpoints import chat, text_settings, vision_settings
+from more_checkpoints import number, pieces
+
+from architectures.base import POINTS, SHALLOW, SQUARE, Made, architecture, from_chat, tf
+
+
+@architecture("mllama")
+def mllama() -> Made:
+    words = pieces(image_token="<|image|>")
+    text = dict(
+        text_settings(len(words)),
+        cross_attention_layers=[1, 3],
+        num_hidden_layers=4,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_global_layers": 1,
+        "attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+        "intermediate_layers_indices": [0, 1],
+        "vision_output_dim": 96,
+        "max_num_tiles": 4,
+        "supported_aspect_ratios": [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
+    }
+    config = tf.MllamaConfig(
+        vision_config=vision, text_config=text, image_token_index=number(words, "<|image|>")
+    )
+    processor = tf.MllamaProcessor(
+        tf.MllamaImageProcessor(**SQUARE, max_image_tiles=4),
+        words,
+        chat_template=chat("<|image|>"),
+    )
+    module = tf.MllamaForConditionalGeneration(config)
+    for name, parameter in module.named_parameters():
+        if "gate" in name and parameter.ndim <= 1:
+            torch.nn.init.constant_(parameter, 0.5)  # at 0 no picture would count
+    return module, processor
+
+
+def _as_float32(processor: Any, picture: Any, question: str) -> dict[str, Any]:
+    """Llama 4's processor gives bfloat16, and `generate` casts it to the network's number type."""
+    inputs = from_chat(processor, picture, question)
+    return {**inputs, "pixel_values": inputs["pixel_values"].float()}
+
+
+@architecture("llama4", call=_as_float32)
+def llama4() -> Made:
+    names = [
+        "<|image|>",
+        "<|image_start|>",
+        "<|image_end|>",
+        "<|patch|>",
+        "<|tile_x_separator|>",
+        "<|tile_y_separator|>",
+    ]
+    words = pieces(*names)
+    text = dict(
+        text_settings(len(words)),
+        head_dim=8,
+        intermediate_size_mlp=48,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        interleave_moe_layer_step=1,
+        attention_chunk_size=512,
+        num_hidden_layers=4,
+    )
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+        "projector_input_dim": 32,
+        "projector_output_dim": 32,
+        "vision_output_dim": 32,
+        "pixel_shuffle_ratio": 0.5,
+    }
+    config = tf.Llama4Config(
+        text_config=text,
+        vision_config=vision,
+        image_token_index=number(words, "<|patch|>"),
+        boi_token_index=number(words, "<|image_start|>"),
+        eoi_token_index=number(words, "<|image_end|>"),
+    )
+    processor = tf.Llama4Processor(
+        tf.Llama4ImageProcessor(**SQUARE, max_patches=4, resize_to_max_canvas=False),
+        words,
+        patch_size=8,
+        pixel_shuffle_ratio=0.5,
+        chat_template=chat("<|image|>"),
+    )
+    return tf.Llama4ForConditionalGeneration(config), processor
+
+
+@architecture("aya_vision")
+def aya_vision() -> Made:
+    words = pieces(
+        "<image>",
+        "<|START_OF_IMG|>",
+        "<|END_OF_IMG|>",
+        "<|IMG_PATCH|>",
+        "<|IMG_LINE_BREAK|>",
+        "TILE",
+        "TILE_GLOBAL",
+        *[f"TILE_{i}" for i in range(1, 6)],
+    )
+    text = tf.Cohere2Config(
+        **text_settings(len(words)),
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        logit_scale=1.0,
+    )
+    config = tf.AyaVisionConfig(
+        vision_config=tf.SiglipVisionConfig(**vision_settings(32, 8), vision_use_head=False),
+        text_config=text,
+        image_token_index=number(words, "<|IMG_PATCH|>"),
+        downsample_factor=2,
+        adapter_layer_norm_eps=1e-6,
+        alignment_intermediate_size=64,
+    )
+    pictures = tf.GotOcr2ImageProcessor(
+        **SQUARE, crop_to_patches=True, min_patches=1, max_patches=4
+    )
+    processor = tf.AyaVisionProcessor(
+        pictures,
+        words,
+        patch_size=8,
+        img_size=32,
+        downsample_factor=2,
+        chat_template=chat("<image>"),
+    )
+    return tf.AyaVisionForConditionalGeneration(config), processor
+
+
+@architecture("lfm2_vl")
+def lfm2_vl() -> Made:
+    words = pieces(
+        image_token="<image>",
+        image_start_token="<|image_start|>",
+        image_end_token="<|image_end|>",
+        image_thumbnail_token="<|img_thumbnail|>",
+        **{f"t{r}{c}": f"<|img_row_{r}_col_{c}|>" for r in range(1, 4) for c in range(1, 4)},
+    )
+    text = tf.Lfm2Config(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        layer_types=["conv", "full_attention", "conv"],
+        max_position_embeddings=2048,
+        pad_token_id=0,
+        block_auto_adjust_ff_dim=False,
+    )
+    vision = tf.Siglip2VisionConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        patch_size=8,
+        num_patches=16,
+    )
+    config = tf.Lfm2VlConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=number(words, "<image>"),
+        downsample_factor=2,
+        projector_hidden_size=32,
+    )
+    pictures = tf.Lfm2VlImageProcessor(
+        downsample_factor=2,
+        do_image_splitting=True,
+        min_tiles=2,
+        max_tiles=4,
+        use_thumbnail=True,
+        min_image_tokens=4,
+        max_image_tokens=16,
+        encoder_patch_size=8,
+        tile_size=32,
+    )
+    return tf.Lfm2VlForConditionalGeneration(config), tf.Lfm2VlProcessor(
+        pictures, words, chat_template=chat("<image>")
+    )
+
+
+@architecture("granite4_vision")
+def granite4_vision() -> Made:
+    words = pieces(image_token="<image>")
+    resampler = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "encoder_hidden_size": 32,
+        "cross_attention_frequency": 1,
+    }
+    config = tf.Granite4VisionConfig(
+        # Its resampler has one head for every 64 channels.
+        vision_config=tf.SiglipVisionConfig(**vision_settings(32, 8, hidden_size=64)).to_dict(),
+        text_config=text_settings(len(words)),
+        qformer_config=resampler,
+        image_token_index=number(words, "<image>"),
+        image_grid_pinpoints=POINTS,
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-2, 0]],
+        spatial_target_layers=[1],
+        spatial_vision_layer=-1,
+        vision_feature_select_strategy="full",
+        image_seq_length=4,
+    )
+    pictures = tf.LlavaNextImageProcessor(
+        **SQUARE,
+        crop_size=SQUARE["size"],
+        image_grid_pinpoints=POINTS,
+    )
+    processor = tf.Granite4VisionProcessor(
+        pictures,
+        words,
+        patch_size=8,
+        vision_feature_select_strategy="full",
+        chat_template=chat("<image>"),
+        downsample_rate="1/2",
+    )
+    return tf.Granite4VisionForConditionalGeneration(config), processor
+
+
+@architecture("aria", answer_type=0)
+def aria() -> Made:
+    words = pieces(image_token="<|img|>")
+    vision = {
+        **SHALLOW,
+        "image_size": 980,
+        "patch_size": 140,
+    }
+    text = tf.AriaTextConfig(
+        **text_settings(len(words)),
+        moe_num_experts=4,
+        moe_topk=2,
+        moe_num_shared_experts=1,
+        pad_token_id=0,
+    )
+    config = tf.AriaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=number(words, "<|img|>"),
+        projector_patch_to_query_dict={49: 4},
+    )
+    processor = tf.AriaProcessor(
+        tf.AriaImageProcessor(max_image_size=980, min_image_size=140),
+        words,
+        size_conversion={980: 4, 490: 4},
+        chat_template=chat("<|img|>"),
+    )
+    return tf.AriaForConditionalGeneration(config), processor
