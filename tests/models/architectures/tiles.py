@@ -242,8 +242,8 @@ def aria() -> Made:
     words = pieces(image_token="<|img|>")
     vision = {
         **SHALLOW,
-        "image_size": 980,
-        "patch_size": 140,
+        "image_size": 490,
+        "patch_size": 70,
     }
     text = tf.AriaTextConfig(
         **text_settings(len(words)),
@@ -259,9 +259,70 @@ def aria() -> Made:
         projector_patch_to_query_dict={49: 4},
     )
     processor = tf.AriaProcessor(
-        tf.AriaImageProcessor(max_image_size=980, min_image_size=140),
+        tf.AriaImageProcessor(max_image_size=490, min_image_size=140),
         words,
         size_conversion={980: 4, 490: 4},
         chat_template=chat("<|img|>"),
     )
     return tf.AriaForConditionalGeneration(config), processor
+
+
+@architecture("cohere2_vision")
+def cohere2_vision() -> Made:
+    words = pieces(
+        image_token="<image>",
+        boi_token="<|START_OF_IMG|>",
+        eoi_token="<|END_OF_IMG|>",
+        img_line_break_token="<|IMG_LINE_BREAK|>",
+    )
+    text = tf.Cohere2Config(
+        **text_settings(len(words)),
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        logit_scale=1.0,
+    )
+    config = tf.Cohere2VisionConfig(
+        vision_config=tf.SiglipVisionConfig(**vision_settings(32, 8), vision_use_head=False),
+        text_config=text,
+        image_token_id=number(words, "<image>"),
+        downsample_factor=2,
+        alignment_intermediate_size=64,
+    )
+    # Its processor counts patch_size² tokens for each tile.
+    pictures = tf.Cohere2VisionImageProcessor(**SQUARE, max_patches=4, patch_size=2)
+    processor = tf.Cohere2VisionProcessor(pictures, words, chat_template=chat("<image>"))
+    return tf.Cohere2VisionForConditionalGeneration(config), processor
+
+
+@architecture("perception_lm")
+def perception_lm() -> Made:
+    words = pieces(image_token="<|image|>", video_token="<|video|>")
+    sizes = {"embed_dim": 32, "depth": 2, "num_heads": 4, "patch_size": 8, "img_size": [32, 32]}
+    vision = {
+        "architecture": "vit_pe_core_large_patch14_336",
+        "model_type": "timm_wrapper",
+        "model_args": {
+            **sizes,
+            "ref_feat_shape": [4, 4],
+            "global_pool": "",
+            "use_post_transformer_norm": False,
+        },
+        "initializer_range": 0.02,
+    }
+    config = tf.PerceptionLMConfig(
+        vision_config=vision,
+        text_config=tf.LlamaConfig(**text_settings(len(words))),
+        projector_pooling_ratio=2,
+        image_token_id=number(words, "<|image|>"),
+        video_token_id=number(words, "<|video|>"),
+    )
+    pictures = tf.PerceptionLMImageProcessor(tile_size=32, max_num_tiles=4)
+    processor = tf.PerceptionLMProcessor(
+        tf.PerceptionLMVideoProcessor(size={"height": 32, "width": 32}),
+        pictures,
+        words,
+        patch_size=8,
+        pooling_ratio=2,
+        chat_template=chat("<|image|>"),
+    )
+    return tf.PerceptionLMForConditionalGeneration(config), processor

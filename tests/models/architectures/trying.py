@@ -1,0 +1,131 @@
+"""Whether an architecture works: what is loaded, what it scores, which methods run."""
+
+import warnings
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from architectures.base import ARCHITECTURES, QUESTION, Architecture, plain_steps
+
+import vqa_explain as vx
+from vqa_explain.errors import VQAExplainError
+
+ANSWERS = ("yes", "red circle", "blue")
+PICTURE = np.random.default_rng(3).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+METHODS: dict[str, dict[str, Any]] = {
+    "saliency": {},
+    "integrated_gradients": {"steps": 2},
+    "leave_one_out": {"regions": 4},
+}
+NEAR = 1e-5  # of the largest score
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of an architecture.
+
+    Attributes:
+        verdict: "works"; "refuses": this package says that it cannot explain it; "fails": the
+            network's plain call fails in transformers itself; or "not tried".
+        because: why, where it does not work.
+    """
+
+    verdict: str
+    because: str = ""
+
+    def row(self) -> dict[str, str]:
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+@cache
+def network(name: str) -> tuple[Any, Any]:
+    """The module and the processor of a checkpoint, made once."""
+    return ARCHITECTURES[name].made()
+
+
+@cache
+def loaded(name: str) -> Any:
+    """The model of a checkpoint, which has passed its self-check."""
+    module, processor = network(name)
+    return vx.load(module, processor=processor, device="cpu")
+
+
+def example_of(model: Any, picture: Any = PICTURE, question: str = QUESTION) -> vx.Example:
+    """The picture with the question, where the model reads one."""
+    if len(model.features) == 1:
+        return vx.Example(picture)
+    return vx.Example(picture, question)
+
+
+def encoded_with_answers(
+    model: Any, picture: Any = PICTURE, question: str = QUESTION, answers: Any = ANSWERS
+) -> Any:
+    """The encoded example with candidates."""
+    return model.with_answers(model.encode(example_of(model, picture, question)), answers)
+
+
+def plain_scores(
+    name: str, picture: Any = PICTURE, question: str = QUESTION, **more: Any
+) -> np.ndarray:
+    """(K,) the log-probabilities of the answers, by plain calls of the network."""
+    one = ARCHITECTURES[name]
+    module, processor = network(name)
+    inputs = one.inputs(processor, picture, question)
+    with torch.no_grad():
+        steps = [plain_steps(one, module, processor, inputs, text, **more) for text in ANSWERS]
+    return np.array([float(each.double().sum()) for each in steps])
+
+
+def verdict_of(name: str) -> Verdict:
+    """What becomes of one checkpoint, from its plain call to the methods.
+
+    Raises:
+        AssertionError: a score differs from the plain call, which is an error of this package.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = _plain_or_none(ARCHITECTURES[name])
+            wanted = plain_scores(name)
+    except Exception as error:  # whatever transformers raises is the verdict
+        return Verdict("fails", f"in transformers itself: {one_line(error)}")
+    assert theirs, name
+    try:
+        model = loaded(name)
+        encoded = encoded_with_answers(model)
+        with torch.no_grad():
+            ours = model.scores(encoded, model.leaves(encoded))[0].double().numpy()
+        assert np.abs(ours - wanted).max() <= NEAR * np.abs(wanted).max(), name
+        for method, settings in METHODS.items():
+            vx.explain(
+                model,
+                example_of(model),
+                method=method,
+                answers=ANSWERS,
+                target="red circle",
+                **settings,
+            )
+    except VQAExplainError as error:
+        return Verdict("refuses", one_line(error))
+    return Verdict("works")
+
+
+def _plain_or_none(one: Architecture) -> bool:
+    """Whether the network writes three tokens when it is called plainly."""
+    module, processor = network_of(one)
+    inputs = one.inputs(processor, PICTURE)
+    written = module.generate(**inputs, max_new_tokens=3, min_new_tokens=3, do_sample=False)
+    return bool(written.shape[1] >= 3)
+
+
+def network_of(one: Architecture) -> tuple[Any, Any]:
+    """The network of a row of the table."""
+    return network(one.make.__name__)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without line breaks; the kind of one from outside."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, VQAExplainError) else f"{type(error).__name__}: {text}"
