@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from checkpoints import text_settings
 from more_checkpoints import number
 from PIL import Image
 
@@ -112,10 +113,31 @@ def numbers(words: Any, tokens: list[str]) -> list[int]:
     return [number(words, token) for token in tokens]
 
 
+def mixed_attention(size: int) -> dict[str, Any]:
+    """The text settings of Qwen3.5: layers of linear attention between those of full attention."""
+    rope = {
+        "rope_type": "default",
+        "mrope_section": [1, 1, 0],
+        "mrope_interleaved": True,
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+    }
+    return {
+        **text_settings(size, rope_parameters=rope, head_dim=8),
+        "num_hidden_layers": 4,
+        "layer_types": ["linear_attention", "full_attention"] * 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+    }
+
+
 # Behind the prompt's last entry: what an answer's tokens have in each tensor.
 BEHIND = {
     "attention_mask": 1,
     "mm_token_type_ids": 0,
+    "moe_mm_token_type_ids": 0,
     "image_embeds_position_mask": 0,
     "image_patches_indices": -1,
     "image_patches_indices_per_batch": -1,
@@ -131,11 +153,10 @@ def with_answer(one: Architecture, inputs: dict[str, Any], ids: torch.Tensor) ->
     for name, tail in tails.items():
         if isinstance(whole.get(name), torch.Tensor):
             whole[name] = torch.cat([whole[name], tail.to(whole[name].dtype)], dim=1)
-    if "cross_attention_mask" in whole:
-        mask = whole["cross_attention_mask"]
-        whole["cross_attention_mask"] = torch.cat(
-            [mask, mask[:, -1:].repeat(1, ids.shape[1], 1, 1)], dim=1
-        )
+    for name in ("cross_attention_mask", "image_attention_mask"):
+        if name in whole:  # an answer's tokens see what the prompt's last one sees
+            last = whole[name][:, -1:]
+            whole[name] = torch.cat([whole[name], *[last] * ids.shape[1]], dim=1)
     return whole
 
 

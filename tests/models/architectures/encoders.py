@@ -3,7 +3,7 @@
 from typing import Any
 
 import unknown_checkpoints
-from checkpoints import chat, text_settings
+from checkpoints import SMALL, chat, text_settings
 from more_checkpoints import number, pieces
 from tokenizers import AddedToken, normalizers, processors
 
@@ -220,3 +220,31 @@ def got_ocr2() -> Made:
 @architecture("pix2struct", encoder_decoder=True, call=_without_a_header)
 def pix2struct() -> Made:
     return unknown_checkpoints.pix2struct()
+
+
+def from_parts(processor: Any, picture: Any, question: str) -> dict[str, Any]:
+    """The processor's output for a prompt that is a list of pictures and texts."""
+    return dict(processor(text=[[picture, question]], images=None, return_tensors="pt"))
+
+
+@architecture("idefics", call=from_parts)
+def idefics() -> Made:
+    words = pieces("<image>", "<fake_token_around_image>", "<end_of_utterance>")
+    vision = {
+        "embed_dim": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 32,
+        "patch_size": 8,
+    }
+    config = tf.IdeficsConfig(
+        vocab_size=len(words),
+        **SMALL,
+        vision_config=vision,
+        alpha_initializer="ones",  # at 0 no picture would count
+        freeze_text_layers=False,
+        freeze_vision_layers=False,
+    )
+    pictures = tf.IdeficsImageProcessor(**SQUARE, image_size=32)
+    return tf.IdeficsForVisionText2Text(config), tf.IdeficsProcessor(pictures, words)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import chat
+from checkpoints import chat, text_settings, vision_settings
 from more_checkpoints import number, pieces
 from torch import nn
 from transformers import AutoModel
@@ -156,3 +156,34 @@ def gemma4() -> Made:
         image_seq_length=70,
     )
     return tf.Gemma4ForConditionalGeneration(config), processor
+
+
+@architecture("t5gemma2", encoder_decoder=True, start=1)
+def t5gemma2() -> Made:
+    words = pieces(
+        image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>"
+    )
+    text = {
+        **text_settings(len(words), head_dim=8, pad_token_id=0, bos_token_id=1, eos_token_id=2),
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "query_pre_attn_scalar": 8,
+    }
+    encoder = {
+        "text_config": text,
+        "vision_config": vision_settings(32, 8),
+        "mm_tokens_per_image": 4,
+        "boi_token_index": number(words, "<start_of_image>"),
+        "eoi_token_index": number(words, "<end_of_image>"),
+        "image_token_index": number(words, "<image_soft_token>"),
+    }
+    config = tf.T5Gemma2Config(
+        encoder=encoder, decoder=text, image_token_index=number(words, "<image_soft_token>")
+    )
+    processor = tf.Gemma3Processor(
+        tf.Gemma3ImageProcessor(**SQUARE),
+        words,
+        image_seq_length=4,
+        chat_template=chat("<start_of_image>"),
+    )
+    return tf.T5Gemma2ForConditionalGeneration(config), processor

@@ -1,7 +1,7 @@
 """The GLM-V line."""
 
 from checkpoints import chat, text_settings
-from more_checkpoints import pieces
+from more_checkpoints import number, pieces
 
 from architectures.base import Made, architecture, numbers, tf
 
@@ -87,3 +87,38 @@ def glm_ocr() -> Made:
 @architecture("glm4v_moe")
 def glm4v_moe() -> Made:
     return _glm("glm4v_moe")
+
+
+@architecture("ernie4_5_vl_moe")
+def ernie4_5_vl_moe() -> Made:
+    names = {
+        f"{kind}_{role}token": f"<|{kind}_{role}token|>"
+        for kind in ("image", "video")
+        for role in ("", "start_", "end_")
+    }
+    words = pieces(**names)
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+    text = {
+        **text_settings(len(words), rope_parameters=rope),
+        "moe_intermediate_size": [16, 16],
+        "moe_k": 2,
+        "moe_num_experts": 4,
+        "moe_num_shared_experts": 1,
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "patch_size": 8,
+    }
+    ids = {f"{name}_id": number(words, token) for name, token in names.items()}
+    config = tf.Ernie4_5_VLMoeConfig(text_config=text, vision_config=vision, **ids)
+    size = {"shortest_edge": 32 * 32, "longest_edge": 32 * 64}
+    processor = tf.Ernie4_5_VLMoeProcessor(
+        tf.Ernie4_5_VLMoeImageProcessor(patch_size=8, size=size),
+        words,
+        tf.Ernie4_5_VLMoeVideoProcessor(patch_size=8, size=size),
+        chat_template=chat("<|image_start_token|><|image_token|><|image_end_token|>"),
+    )
+    return tf.Ernie4_5_VLMoeForConditionalGeneration(config), processor

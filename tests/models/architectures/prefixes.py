@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from architectures.base import CROP, SHALLOW, Made, architecture, from_question, tf
 from checkpoints import SMALL, bert_settings, vision_settings, word_pieces
 from more_checkpoints import pieces
+
+from architectures.base import CROP, SHALLOW, Made, architecture, from_question, tf
 
 
 @architecture("git", call=from_question)

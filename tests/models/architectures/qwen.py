@@ -5,7 +5,7 @@ from typing import Any
 from checkpoints import chat, text_settings
 from more_checkpoints import number, pieces
 
-from architectures.base import Made, architecture, numbers, tf
+from architectures.base import Made, architecture, mixed_attention, numbers, tf
 
 
 def _qwen(kind: str) -> Made:
@@ -34,21 +34,7 @@ def _qwen(kind: str) -> Made:
     if kind in ("qwen3_vl", "qwen3_vl_moe"):
         vision["deepstack_visual_indexes"] = [0, 1]
     if kind in ("qwen3_5", "qwen3_5_moe"):
-        text |= {
-            "rope_parameters": {
-                "rope_type": "default",
-                "mrope_section": [1, 1, 0],
-                "mrope_interleaved": True,
-                "rope_theta": 10000.0,
-                "partial_rotary_factor": 0.5,
-            },
-            "num_hidden_layers": 4,
-            "layer_types": ["linear_attention", "full_attention"] * 2,
-            "linear_key_head_dim": 8,
-            "linear_value_head_dim": 8,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-        }
+        text = mixed_attention(len(words))
     if kind.endswith("moe"):
         text |= {
             "num_experts": 4,
@@ -149,3 +135,104 @@ def qwen2_5_omni_thinker() -> Made:
         chat_template=chat("<|vision_bos|><|IMAGE|><|vision_eos|>"),
     )
     return tf.Qwen2_5OmniThinkerForConditionalGeneration(config), processor
+
+
+@architecture("qwen3_omni_moe_thinker")
+def qwen3_omni_moe_thinker() -> Made:
+    words = pieces(
+        image_token="<|image_pad|>",
+        video_token="<|video_pad|>",
+        audio_token="<|audio_pad|>",
+        vision_bos_token="<|vision_start|>",
+        vision_eos_token="<|vision_end|>",
+        audio_bos_token="<|audio_start|>",
+        audio_eos_token="<|audio_end|>",
+    )
+    rope = {
+        "rope_type": "default",
+        "mrope_section": [1, 1, 2],
+        "mrope_interleaved": True,
+        "rope_theta": 10000.0,
+    }
+    text = {
+        **text_settings(len(words), rope_parameters=rope, head_dim=8),
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+    }
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "patch_size": 16,
+        "out_hidden_size": 32,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0, 1],
+    }
+    audio = {
+        "d_model": 32,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 32,
+        "encoder_layers": 1,
+        "output_dim": 32,
+        "num_mel_bins": 16,
+        "n_window": 10,
+        "downsample_hidden_size": 8,
+    }
+    config = tf.Qwen3OmniMoeThinkerConfig(
+        text_config=text,
+        vision_config=vision,
+        audio_config=audio,
+        image_token_id=number(words, "<|image_pad|>"),
+        video_token_id=number(words, "<|video_pad|>"),
+        audio_token_id=number(words, "<|audio_pad|>"),
+        audio_start_token_id=number(words, "<|audio_start|>"),
+    )
+    config.vision_start_token_id = number(words, "<|vision_start|>")
+    size = {"shortest_edge": 64 * 64, "longest_edge": 64 * 128}
+    processor = tf.Qwen3OmniMoeProcessor(
+        tf.Qwen2VLImageProcessor(patch_size=16, size=size),
+        tf.Qwen2VLVideoProcessor(patch_size=16, size=size),
+        tf.WhisperFeatureExtractor(feature_size=16),
+        words,
+        chat_template=chat("<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    return tf.Qwen3OmniMoeThinkerForConditionalGeneration(config), processor
+
+
+@architecture("exaone4_5")
+def exaone4_5() -> Made:
+    words = pieces(image_token="<|image_pad|>", video_token="<|video_pad|>")
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "out_hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "num_key_value_heads": 2,
+        "patch_size": 14,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+    }
+    text = {
+        "model_type": "exaone4",
+        **text_settings(len(words)),
+        "sliding_window": 8,
+        "sliding_window_pattern": "LG",
+        "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+    }
+    config = tf.Exaone4_5_Config(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=number(words, "<|image_pad|>"),
+        video_token_id=number(words, "<|video_pad|>"),
+    )
+    sizes: dict[str, Any] = {"min_pixels": 56 * 56, "max_pixels": 56 * 112}
+    processor = tf.Exaone4_5_Processor(
+        tf.Qwen2VLImageProcessor(**sizes),
+        words,
+        tf.Qwen2VLVideoProcessor(**sizes),
+        chat_template=chat("<|image_pad|>"),
+    )
+    return tf.Exaone4_5_ForConditionalGeneration(config), processor

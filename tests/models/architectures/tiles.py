@@ -242,8 +242,8 @@ def aria() -> Made:
     words = pieces(image_token="<|img|>")
     vision = {
         **SHALLOW,
-        "image_size": 490,
-        "patch_size": 70,
+        "image_size": 980,
+        "patch_size": 140,
     }
     text = tf.AriaTextConfig(
         **text_settings(len(words)),
@@ -259,7 +259,7 @@ def aria() -> Made:
         projector_patch_to_query_dict={49: 4},
     )
     processor = tf.AriaProcessor(
-        tf.AriaImageProcessor(max_image_size=490, min_image_size=140),
+        tf.AriaImageProcessor(max_image_size=980, min_image_size=140),
         words,
         size_conversion={980: 4, 490: 4},
         chat_template=chat("<|img|>"),
@@ -326,3 +326,80 @@ def perception_lm() -> Made:
         chat_template=chat("<|image|>"),
     )
     return tf.PerceptionLMForConditionalGeneration(config), processor
+
+
+@architecture("molmo2")
+def molmo2() -> Made:
+    marks = {
+        "image_start_token": "<im_start>",
+        "image_end_token": "<im_end>",
+        "image_patch_token": "<im_patch>",
+        "image_col_token": "<im_col>",
+        "low_res_image_start_token": "<low_res_im_start>",
+        "image_token": "<|image|>",
+        "video_token": "<|video|>",
+        "frame_start_token": "<frame_start>",
+        "frame_end_token": "<frame_end>",
+    }
+    words = pieces(**marks)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 8, "hidden_size": 32}
+    vision = {**SHALLOW, **heads, "image_size": [32, 32], "patch_size": 8}
+    adapter = {**heads, "intermediate_size": 48, "text_hidden_size": 32}
+    text = text_settings(len(words), head_dim=8, additional_vocab_size=8)
+    config = tf.Molmo2Config(
+        vision_config=vision,
+        adapter_config={**adapter, "vision_feature_layer": [1, 0]},
+        text_config=text,
+        image_start_token_id=number(words, "<im_start>"),
+        low_res_image_start_token_id=number(words, "<low_res_im_start>"),
+        image_end_token_id=number(words, "<im_end>"),
+        image_patch_id=number(words, "<im_patch>"),
+        frame_start_token_id=number(words, "<frame_start>"),
+        frame_end_token_id=number(words, "<frame_end>"),
+    )
+    pictures = tf.Molmo2ImageProcessor(
+        **SQUARE, patch_size=8, max_crops=4, overlap_margins=[1, 1], pooling_size=[2, 2]
+    )
+    videos = tf.Molmo2VideoProcessor(**SQUARE, patch_size=8)
+    processor = tf.Molmo2Processor(pictures, videos, words, chat_template=chat("<|image|>"))
+    return tf.Molmo2ForConditionalGeneration(config), processor
+
+
+@architecture("kimi_k25")
+def kimi_k25() -> Made:
+    marks = ["<|media_pad|>", "<|video|>", "<|media_begin|>", "<|media_end|>"]
+    words = pieces(*marks[2:], image_token=marks[0], video_token=marks[1])
+    text = {
+        "model_type": "deepseek_v3",
+        **text_settings(len(words)),
+        "num_key_value_heads": 4,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 8,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "moe_intermediate_size": 16,
+        "first_k_dense_replace": 1,
+    }
+    vision = {**SHALLOW, "patch_size": 8, "pos_emb_height": 8, "pos_emb_width": 8}
+    config = tf.Kimi_K25Config(
+        text_config=text,
+        vision_config=vision,
+        projection_hidden_size=32,
+        image_token_id=number(words, marks[0]),
+        video_token_id=number(words, marks[1]),
+        vision_start_token_id=number(words, marks[2]),
+        vision_end_token_id=number(words, marks[3]),
+    )
+    pictures = tf.Kimi_K25ImageProcessor(patch_size=8, max_patches=64)
+    processor = tf.Kimi_K25Processor(
+        pictures,
+        words,
+        tf.Kimi_K25VideoProcessor(patch_size=8),
+        chat_template=chat("<|media_begin|><|media_pad|><|media_end|>"),
+    )
+    return tf.Kimi_K25ForConditionalGeneration(config), processor

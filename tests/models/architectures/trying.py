@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from architectures.base import ARCHITECTURES, QUESTION, Architecture, plain_steps
 
 import vqa_explain as vx
+from architectures.base import ARCHITECTURES, QUESTION, Architecture, plain_steps
 from vqa_explain.errors import VQAExplainError
 
 ANSWERS = ("yes", "red circle", "blue")
