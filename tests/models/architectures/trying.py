@@ -1,7 +1,7 @@
 """Whether an architecture works: what is loaded, what it scores, which methods run."""
 
-import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import vqa_explain as vx
-from architectures.base import ARCHITECTURES, QUESTION, Architecture, plain_steps
+from architectures.base import ARCHITECTURES, QUESTION, plain_steps
 from vqa_explain.errors import VQAExplainError
 
 ANSWERS = ("yes", "red circle", "blue")
@@ -34,9 +34,6 @@ class Verdict:
 
     verdict: str
     because: str = ""
-
-    def row(self) -> dict[str, str]:
-        return {name: value for name, value in asdict(self).items() if value}
 
 
 @cache
@@ -85,44 +82,43 @@ def verdict_of(name: str) -> Verdict:
         AssertionError: a score differs from the plain call, which is an error of this package.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            theirs = _plain_or_none(ARCHITECTURES[name])
-            wanted = plain_scores(name)
+        write_plainly(name)
+        wanted = plain_scores(name)
     except Exception as error:  # whatever transformers raises is the verdict
         return Verdict("fails", f"in transformers itself: {one_line(error)}")
-    assert theirs, name
     try:
         model = loaded(name)
         encoded = encoded_with_answers(model)
         with torch.no_grad():
             ours = model.scores(encoded, model.leaves(encoded))[0].double().numpy()
         assert np.abs(ours - wanted).max() <= NEAR * np.abs(wanted).max(), name
-        for method, settings in METHODS.items():
-            vx.explain(
-                model,
-                example_of(model),
-                method=method,
-                answers=ANSWERS,
-                target="red circle",
-                **settings,
-            )
+        explain_all(model, answers=ANSWERS, target="red circle")
     except VQAExplainError as error:
         return Verdict("refuses", one_line(error))
     return Verdict("works")
 
 
-def _plain_or_none(one: Architecture) -> bool:
-    """Whether the network writes three tokens when it is called plainly."""
-    module, processor = network_of(one)
-    inputs = one.inputs(processor, PICTURE)
-    written = module.generate(**inputs, max_new_tokens=3, min_new_tokens=3, do_sample=False)
-    return bool(written.shape[1] >= 3)
+def verdict_of_choice(make: Callable[[], tuple[Any, Any]]) -> Verdict:
+    """The same of a model that chooses among answers of its own, or says whether a text fits."""
+    try:
+        module, processor = make()
+        explain_all(vx.load(module, processor=processor, device="cpu"))
+    except VQAExplainError as error:
+        return Verdict("refuses", one_line(error))
+    return Verdict("works")
 
 
-def network_of(one: Architecture) -> tuple[Any, Any]:
-    """The network of a row of the table."""
-    return network(one.make.__name__)
+def explain_all(model: Any, **asked: Any) -> None:
+    """Runs `METHODS`."""
+    for method, settings in METHODS.items():
+        vx.explain(model, example_of(model), method=method, **asked, **settings)
+
+
+def write_plainly(name: str) -> None:
+    """Lets the network write three tokens, called plainly."""
+    module, processor = network(name)
+    inputs = ARCHITECTURES[name].inputs(processor, PICTURE)
+    module.generate(**inputs, max_new_tokens=3, min_new_tokens=3, do_sample=False)
 
 
 def one_line(error: BaseException) -> str:
