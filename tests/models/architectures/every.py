@@ -4,11 +4,22 @@ import checkpoints
 import more_checkpoints
 import unknown_checkpoints
 
-from architectures import codes, documents, encoders, gemma, glm, llava, prefixes, qwen, tiles
+from architectures import (
+    codes,
+    documents,
+    encoders,
+    gemma,
+    glm,
+    grids,
+    llava,
+    prefixes,
+    qwen,
+    tiles,
+)
 from architectures.base import architecture, from_question
 
 # Each file puts its makers into the table.
-FILES = (codes, documents, encoders, gemma, glm, llava, prefixes, qwen, tiles)
+FILES = (codes, documents, encoders, gemma, glm, grids, llava, prefixes, qwen, tiles)
 
 # Makers that other tests use as well.
 for make in checkpoints.GENERATIVE.values():
