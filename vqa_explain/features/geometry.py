@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import map_coordinates, uniform_filter
 
 # A picture's pixel is seen by the nearest element of the frame if it lies within this many of the
 # elements' spacings (or pixels, where elements are closer). One half is an element's own cell.
@@ -315,9 +315,12 @@ class ScatteredGeometry(Geometry):
         return np.where(self.shown, labels[rows, columns], -1)
 
     def sampled(self, values: np.ndarray) -> np.ndarray:
-        """The same of the mean over a square as large as an element."""
+        """The same of the mean over a square as large as an element, between pixels."""
         reach = max(1, round(self.extent))
-        return super().sampled(uniform_filter(values.astype(np.float64), reach, mode="nearest"))
+        smooth = uniform_filter(values.astype(np.float64), reach, mode="nearest")
+        places = np.moveaxis(self.points - 0.5, -1, 0)
+        between = map_coordinates(smooth, places, order=1, mode="nearest")
+        return np.where(self.shown, between, 0.0)
 
     def box(self, mask: np.ndarray) -> Box:
         points = self.points[mask & self.shown]

@@ -147,6 +147,16 @@ PERCEIVERS = tuple(
 )
 
 
+# Models that write, with a picture before them, under names that do not say so.
+WRITERS = (
+    "FuyuForCausalLM",
+    "GitForCausalLM",
+    "IdeficsForVisionText2Text",
+    "Mistral4ForCausalLM",
+    "Phi4MultimodalForCausalLM",
+)
+
+
 FAMILIES = {
     "vilt": Family(
         "ViLT: answers from a closed set",
@@ -179,9 +189,9 @@ FAMILIES = {
         note="with labels= it is a classifier",
     ),
     "generative": Family(
-        "LLaVA, LLaVA-OneVision, Qwen2-VL and 2.5, Idefics3, SmolVLM, PaliGemma and their like: "
-        "write their answer",
-        ("*ForConditionalGeneration",),
+        "LLaVA, Qwen-VL, InternVL, Gemma 3 and 4, Llama 3.2 Vision, Idefics, SmolVLM, BLIP-2, "
+        "Florence-2 and their like: write their answer",
+        ("*ForConditionalGeneration", *WRITERS),
         "generative.adapter:GenerativeModel",
         _writing,
         auto="AutoModelForImageTextToText",

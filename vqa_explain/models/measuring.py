@@ -55,10 +55,12 @@ class PictureReader:
     Args:
         prepare: what makes the network's input of a picture (H, W, 3) uint8: frames (1, C, H', W').
         name: the model, for errors.
+        lined_up: whether a frame's elements lie in rows and columns of an even grid where they do
+            so nearly; else each lies where it was measured.
     """
 
-    def __init__(self, prepare: Prepare, name: str) -> None:
-        self.prepare, self._name = prepare, name
+    def __init__(self, prepare: Prepare, name: str, lined_up: bool = True) -> None:
+        self.prepare, self._name, self._lined_up = prepare, name, lined_up
         self._known: OrderedDict[tuple[int, int], _Measured] = OrderedDict()
 
     def read(self, picture: np.ndarray) -> tuple[Tensor, Geometry]:
@@ -72,7 +74,7 @@ class PictureReader:
         size = (picture.shape[0], picture.shape[1])
         if size not in self._known:
             _refuse_random(self.prepare, picture, self._name)
-            geometries = measure(self.prepare, size, self._name)
+            geometries = measure(self.prepare, size, self._name, self._lined_up)
             marks = Blocks.of(size, geometries, density=0.3)
             arrive = tuple(marks.expected(geometry) for geometry in geometries)
             self._known[size] = _Measured(geometries, marks, arrive)
@@ -200,8 +202,10 @@ def _draws(prepare: Prepare, picture: np.ndarray) -> bool:
     return moved
 
 
-def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometry, ...]:
-    """The geometry of each frame of pictures (H, W).
+def measure(
+    prepare: Prepare, size: tuple[int, int], name: str, lined_up: bool = True
+) -> tuple[Geometry, ...]:
+    """The geometry of each frame of pictures (H, W); `lined_up` as for `PictureReader`.
 
     Raises:
         InvalidInput: a frame does not depend on the picture, or not in a way that can be followed.
@@ -210,7 +214,7 @@ def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometr
     signs = _signs(prepare, size)
     waves = {side: _along(prepare, size, side, signs) for side in sides}
     flat = [] if sides else _difference(prepare, np.full(size, 255.0))
-    found = []
+    found: list[Geometry] = []
     for number in range(len(flat or waves[sides[0]])):
         strengths = [waves[side][number][1] for side in sides] or [np.abs(flat[number])]
         strength = np.mean(strengths, axis=0)
@@ -223,7 +227,10 @@ def measure(prepare: Prepare, size: tuple[int, int], name: str) -> tuple[Geometr
                 "numbers"
             )
         inside = strength >= WEAKEST * strongest
-        found.append(_geometry(size, (places[0], places[1]), inside))
+        if lined_up:
+            found.append(_geometry(size, (places[0], places[1]), inside))
+        else:
+            found.append(ScatteredGeometry(size, np.stack(places, axis=-1), inside))
     geometries = tuple(found)
     _verify(prepare, size, geometries, signs, name)
     return geometries

@@ -35,11 +35,12 @@ from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
+    PLAIN,
     Conversation,
     Visual,
     read_conversation,
 )
-from vqa_explain.models.generative.decoding import Decoding, Prompted
+from vqa_explain.models.generative.decoding import Decoding, Language
 from vqa_explain.models.generative.prompts import Prompt, read_prompt, visual_tokens
 from vqa_explain.models.generative.reading import Form, Shown, VisualReader
 from vqa_explain.models.generative.sequences import Sequences, alone
@@ -127,7 +128,7 @@ class GenerativeModel:
         self.module = placed(module, device, name)
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
-        self._language: Decoding | Forwarding | None = None  # chosen with the first example
+        self._language: Language | None = None  # chosen with the first example
         self._reader = VisualReader(processor, name, visual_tokens(self.module.config))
         # What was measured of the network, by the sizes of what is shown.
         self._places: dict[tuple[Any, ...], bool] = {}
@@ -137,6 +138,12 @@ class GenerativeModel:
         self._text = TextFeature(fills=fills, default_fill="pad")
         self._picture = ImageFeature(fills=(*FILLS, DROP))
         self.features: tuple[Feature, ...] = (self._picture, self._text)
+
+    @property
+    def language(self) -> Language:
+        """How the network is run."""
+        assert self._language is not None, "the first example chooses it"
+        return self._language
 
     def encode(self, example: Example) -> Encoded:
         conversation = self._reader.marked(read_conversation(example, self.name))
@@ -152,16 +159,25 @@ class GenerativeModel:
         state = _State(moved, prompt, conversation.visuals, {})
         state.shown.update(self._shown(conversation, inputs, state))
         if self._language is None:
-            self._language = self._chosen(state)
-            self._offer(self._language)
+            if not state.visuals:  # a picture may need more than its decoder
+                self.encode(Example(np.full((64, 64, 3), 128, dtype=np.uint8), PLAIN))
+            else:
+                self._language = self._chosen(state)
+                self._offer(self._language)
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
 
-    def _chosen(self, state: _State) -> Decoding | Forwarding:
+    def _chosen(self, state: _State) -> Language:
         """How the network is run: its decoder alone, or all of it where that would be wrong.
 
         Raises:
             Unsupported: it cannot be run in either way; the message says why.
         """
+        elsewhere = self._reader.words_elsewhere(state.visuals)
+        if elsewhere:
+            raise Unsupported(
+                f"model {self.name!r} cannot be run: its words reach it by {' and '.join(elsewhere)} "
+                "besides input_ids, which no adapter can follow; wrap it in vqa_explain.CustomModel"
+            )
         texts = [state.prompt.texts[name] for name in state.prompt.texts]
         places = [
             position
@@ -184,11 +200,12 @@ class GenerativeModel:
         except Unsupported as error:
             raise Unsupported(f"model {self.name!r} cannot be run: {error}") from error
 
-    def _offer(self, language: Decoding | Forwarding) -> None:
+    def _offer(self, language: Language) -> None:
         """States what the network can do, now that it is known how it is run."""
-        if isinstance(language, Decoding):
+        if not isinstance(language, Forwarding):
             return
-        self.capabilities = frozenset({"gradients", "pixels"})
+        attends = {"attention", "flow"} if language.attends else set()
+        self.capabilities = frozenset({"gradients", "pixels", *attends})
         self._picture = ImageFeature(fills=FILLS)
         if not language.hides:
             # A token that stands for nothing is all that is left.
@@ -283,7 +300,7 @@ class GenerativeModel:
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {
-            one.name: self._language.embed(one.content.ids).detach()
+            one.name: self.language.embed(one.content.ids).detach()
             if isinstance(one.content, Text)
             else one.content.pixels.clone()
             for one in encoded.inputs
@@ -296,7 +313,7 @@ class GenerativeModel:
             if isinstance(one.content, Text):
                 absent = stand_in(self.processor.tokenizer, fill)
                 ids = all_absent(one.content.ids, one.content.tokens, absent)
-                found[one.name] = self._language.embed(ids).detach()
+                found[one.name] = self.language.embed(ids).detach()
             else:
                 found[one.name] = baseline(one.content.pixels, one.content.geometry, fill, seed)
         return found
@@ -304,13 +321,13 @@ class GenerativeModel:
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             given = self._received(encoded, leaves)
-            return self._language.answer(
+            return self.language.answer(
                 self._with_words(encoded, given, leaves), candidates_of(encoded)
             )
 
-    def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Prompted:
+    def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Any:
         """What the decoder receives for the leaves that are frames; the texts are as they were."""
-        return self._language.received(encoded.state.sequences.showing(leaves))
+        return self.language.received(encoded.state.sequences.showing(leaves))
 
     def missed_change(self, encoded: Encoded, other: Encoded) -> float:
         """The share of the change between two examples that frames of the other miss.
@@ -329,9 +346,7 @@ class GenerativeModel:
                 missed.append(float((own - values).float().norm()) / change)
         return max(missed)
 
-    def _with_words(
-        self, encoded: Encoded, given: Prompted, words: Mapping[str, Tensor]
-    ) -> Prompted:
+    def _with_words(self, encoded: Encoded, given: Any, words: Mapping[str, Tensor]) -> Any:
         """The sequence with other embeddings (B, T, D) of the texts that `words` holds."""
         for one in encoded.inputs:
             if isinstance(one.content, Text) and one.name in words:
@@ -357,18 +372,15 @@ class GenerativeModel:
                 name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
             }
             given = self._with_words(encoded, self._received(encoded, leaves), leaves)
-            prompt, behind = self._language.written(given, before)
-            last = prompt if behind is None else behind
             tokens = torch.tensor(
                 [[token] for token in candidates.nexts(len(before))], device=self.device
             )
-            found = self._language.first(last.last_hidden_state, tokens)[..., 0]
-            scores = candidates.added(before, found)
-        maps, layers = self._language.attending(prompt.attentions)
-        written = () if behind is None else self._language.attending(behind.attentions)[0]
-        readout = (given.states.shape[1] + len(before) - 1,)
-        depth, length = len(self._language.decoder.layers), given.states.shape[1]
-        return Attention(scores, maps, readout, written, layers, depth, length)
+            seen = self.language.seen(given, before, tokens)
+            scores = candidates.added(before, seen.found)
+        length = self.prompt_length(encoded)
+        readout = (length + len(before) - 1,)
+        maps, written = seen.maps, seen.written
+        return Attention(scores, maps, readout, written, seen.layers, seen.depth, length)
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         state: _State = encoded.state
@@ -407,17 +419,20 @@ class GenerativeModel:
             return False
 
         def tokens(frames: Tensor) -> Tensor:
-            return self._received(encoded, {name: frames}).states[:, where]
+            return self.language.states(self._received(encoded, {name: frames}))[:, where]
 
         return shows_cells(tokens, picture.pixels, picture.grid)
 
     def default_layer(self, encoded: Encoded) -> str:
         # The answer is read from the last token of the last layer, so pictures matter only up to
         # the one before.
-        path = next(
-            name for name, part in self.module.named_modules() if part is self._language.decoder
-        )
-        return f"{path}.layers.{max(0, len(self._language.decoder.layers) - 2)}"
+        decoder: Any = self.language.decoder
+        if decoder is None:
+            raise Unsupported(
+                f"model {self.name!r} has no list of decoder layers, so name the layer: layer=…"
+            )
+        path = next(name for name, part in self.module.named_modules() if part is decoder)
+        return f"{path}.layers.{max(0, len(decoder.layers) - 2)}"
 
     @torch.no_grad()
     def coalition_scores(
@@ -439,19 +454,19 @@ class GenerativeModel:
             else:
                 absent = stand_in(self.processor.tokenizer, fills[one.name])
                 ids = torch.where(present_tokens, one.content.ids, absent)
-                words[one.name] = self._language.embed(ids)
+                words[one.name] = self.language.embed(ids)
         given = self._with_words(encoded, given, words).hidden(attended)
         dropped = [name for name in encoded.state.shown if fills[name] == DROP]
         if dropped:
             given = given.kept(self._kept(encoded, present, dropped, given))
-        return self._language.answer(given, candidates_of(encoded))
+        return self.language.answer(given, candidates_of(encoded))
 
     def _kept(
         self,
         encoded: Encoded,
         present: Mapping[str, Present],
         dropped: Sequence[str],
-        given: Prompted,
+        given: Any,
     ) -> Tensor:
         """(B, N) bool, what stays in the sequence where absent cells of these pictures leave it."""
         kept = torch.ones_like(given.attended)
@@ -472,7 +487,7 @@ class GenerativeModel:
         present: Mapping[str, Present],
         fills: Mapping[str, str],
         seed: int,
-    ) -> Prompted:
+    ) -> Any:
         """The sequences of N coalitions: their own pictures, and the texts as they are.
 
         Each state of a picture goes through the vision encoder once, however many coalitions have
@@ -551,7 +566,8 @@ class GenerativeModel:
             state.sequences, state.visuals, number, state.prompt.places[state.visuals[number].name]
         )
         where = torch.from_numpy(positions).to(self.device)
-        return self._language.received(part.showing(frames)).states[:, where]
+        tokens: Tensor = self.language.received(part.showing(frames)).states[:, where]
+        return tokens
 
     def _encodes_apart(self, encoded: Encoded) -> bool:
         """Whether each picture's tokens depend on nothing but that picture.
@@ -559,7 +575,7 @@ class GenerativeModel:
         That is measured once for each set of sizes.
         """
         state: _State = encoded.state
-        if isinstance(self._language, Forwarding):  # which sees no tokens before its network does
+        if isinstance(self.language, Forwarding):  # which sees no tokens before its network does
             return False
         if state.form not in self._apart:
             try:

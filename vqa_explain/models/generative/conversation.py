@@ -11,6 +11,8 @@ from vqa_explain.examples import Example, Given, read_image
 from vqa_explain.features.text import called, check_question
 
 PLAIN = "what is it?"  # asked where only the pictures matter
+# The same words with the same blanks about them, and so as many tokens, in two orders.
+SAME_WORDS = ("so what is it now?", "so is what it now?")
 TEXT: Final = "text"
 PICTURE: Final = "image"
 VIDEO: Final = "video"

@@ -2,7 +2,7 @@
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +76,89 @@ def _each(mask: Any, change: Any) -> Any:
     return change(mask) if isinstance(mask, Tensor) else mask
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a pass says of the next token, and the attention in it; see `attending.Attention`.
+
+    Attributes:
+        found: (1, K) log-probabilities of tokens.
+    """
+
+    found: Tensor
+    maps: tuple[Tensor, ...]
+    written: tuple[Tensor, ...]
+    layers: tuple[int, ...] | None
+    depth: int
+
+
+def attending(decoder: Any, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
+    """The maps of the layers that attend, and their numbers; `None` where all layers do.
+
+    Some decoders mix attention with recurrent or convolutional layers, which have no map.
+
+    Raises:
+        Unsupported: there are no maps, or they cannot be told apart.
+    """
+    depth, given = len(decoder.layers), tuple(maps or ())
+    found = tuple(one for one in given if isinstance(one, Tensor) and one.ndim == 4)
+    kinds = getattr(decoder.config, "layer_types", None) or ()
+    if len(given) == depth:
+        numbers = tuple(
+            n for n, one in enumerate(given) if isinstance(one, Tensor) and one.ndim == 4
+        )
+    else:
+        numbers = tuple(
+            n for n, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind
+        )
+    if not found or len(numbers) != len(found):
+        raise Unsupported(
+            f"{type(decoder).__name__} gives {len(found)} maps of attention for {depth} layers, "
+            "and does not say of which; use attn_lrp or integrated_gradients"
+        )
+    return found, None if len(numbers) == depth else numbers
+
+
+class Language(Protocol):
+    """How a network is run: what it receives of a prompt, and how it scores answers.
+
+    What is received is of a class of its own, which has `times`, `put` and `hidden`.
+
+    Attributes:
+        decoder: the part that has the decoder's layers in a list; `None` where there is none.
+    """
+
+    @property
+    def decoder(self) -> Any: ...
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(B, T, D) what token numbers (B, T) are to the network."""
+        ...
+
+    def received(self, inputs: dict[str, Tensor]) -> Any:
+        """What the processor's tensors of B examples are to it."""
+        ...
+
+    def states(self, given: Any) -> Tensor:
+        """(B, N, D) what the decoder's first layer receives."""
+        ...
+
+    def answer(self, given: Any, candidates: Candidates) -> Tensor:
+        """Scores (B, K) of the candidates."""
+        ...
+
+    def seen(self, given: Any, before: tuple[int, ...], tokens: Tensor) -> Seen:
+        """One pass whose attention can be seen, up to where the token behind `before` is chosen.
+
+        Args:
+            given: what is received of one example.
+            before: tokens of the answer that are written already.
+            tokens: (K, 1) those of which it may be.
+        """
+        ...
+
+
 class Decoding:
-    """The language side of a generative model.
+    """The decoder alone, behind what the parts before it made of the prompt.
 
     Attributes:
         decoder, embed: its decoder, and its word embeddings.
@@ -131,6 +212,10 @@ class Decoding:
             torch.ones(states.shape[:2], dtype=torch.bool, device=states.device),
             mask,
         )
+
+    def states(self, given: Prompted) -> Tensor:
+        """(B, N, D) what the decoder receives."""
+        return given.states
 
     def agrees(self, inputs: dict[str, Tensor]) -> bool:
         """Whether what follows the prompt is what the network says when it writes by itself."""
@@ -194,31 +279,14 @@ class Decoding:
         behind = Prompted(self.embed(tokens), self._after(given, 1, len(ids)), attended, None)
         return prompt, self.run(behind, cache, output_attentions=True)
 
-    def attending(self, maps: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...] | None]:
-        """The maps of the layers that attend, and their numbers; `None` where all layers do.
-
-        Some decoders mix attention with recurrent or convolutional layers, which have no map.
-
-        Raises:
-            Unsupported: there are no maps, or they cannot be told apart.
-        """
-        depth, given = len(self.decoder.layers), tuple(maps or ())
-        found = tuple(one for one in given if isinstance(one, Tensor) and one.ndim == 4)
-        kinds = getattr(self.decoder.config, "layer_types", None) or ()
-        if len(given) == depth:
-            numbers = tuple(
-                n for n, one in enumerate(given) if isinstance(one, Tensor) and one.ndim == 4
-            )
-        else:
-            numbers = tuple(
-                n for n, kind in enumerate(kinds) if "attention" in kind and "linear" not in kind
-            )
-        if not found or len(numbers) != len(found):
-            raise Unsupported(
-                f"{type(self.module).__name__} gives {len(found)} maps of attention for {depth} "
-                "layers, and does not say of which; use attn_lrp or integrated_gradients"
-            )
-        return found, None if len(numbers) == depth else numbers
+    def seen(self, given: Prompted, before: tuple[int, ...], tokens: Tensor) -> Seen:
+        """See `Language`."""
+        prompt, behind = self.written(given, before)
+        last = prompt if behind is None else behind
+        found = self.first(last.last_hidden_state, tokens)[..., 0]
+        maps, layers = attending(self.decoder, prompt.attentions)
+        said = () if behind is None else attending(self.decoder, behind.attentions)[0]
+        return Seen(found, maps, said, layers, len(self.decoder.layers))
 
     def answer(self, given: Prompted, candidates: Candidates) -> Tensor:
         """Scores (B, K) of the candidates behind the sequence, which is computed once for all."""

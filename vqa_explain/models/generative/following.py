@@ -7,8 +7,9 @@ resampled to every element that shows it.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,10 @@ Size = tuple[int, int]
 OWN_CHANNEL = 0.98  # the least share of a primary color's change that must be in its own channel
 STRAY = 0.35  # how far an element may lie from its row or column, in steps of elements
 NEAR = 0.05  # how near an element must be to one of the frame to have its value, in steps
+ALIKE = 0.05  # by what share scales may differ that are one
+ON_GRID = 0.4  # how well elements must lie on an even grid: 1 if all do, 0 if none
+BLUR = 1e-3  # by what share of a side a place may be measured wrong
+MOST_PRODUCTS = 2**26  # of rows and columns that are sampled at once
 MOST_TIMES = 4  # how often a picture may stand in a patch, as in those of videos
 
 
@@ -35,22 +40,24 @@ class Form:
 
     Attributes:
         shape: the tensor's.
-        at: (T, G, N, 3, h, w) int64 places in the flat tensor: of each of T repetitions in time and
-            G groups, N small frames. All of a group show the picture at one scale.
+        at: of each group of small frames, (T, N, 3, h, w) int64 places in the flat tensor, for T
+            repetitions in time. All of a group show the picture at one scale.
     """
 
     shape: tuple[int, ...]
-    at: Tensor
+    at: tuple[Tensor, ...]
 
-    def split(self, values: Tensor) -> Tensor:
-        """(G, N, 3, h, w) the small frames of a tensor of this shape."""
-        return values.reshape(-1)[self.at[0]]
+    def split(self, values: Tensor) -> list[Tensor]:
+        """Of each group, the small frames (N, 3, h, w) of a tensor of this shape."""
+        return [values.reshape(-1)[group[0]] for group in self.at]
 
     def joined(self, frames: Tensor) -> Tensor:
-        """(B, *shape) tensors of small frames (B, G, N, 3, h, w); 0 where no picture shows."""
+        """(B, *shape) tensors of all small frames (B, S, 3, h, w); 0 where no picture shows."""
         flat = frames.new_zeros(len(frames), math.prod(self.shape))
-        for once in self.at:
-            flat = flat.index_copy(1, once.flatten().to(flat.device), frames.flatten(1))
+        parts = frames.split([group.shape[1] for group in self.at], dim=1)
+        for group, part in zip(self.at, parts, strict=True):
+            for once in group:
+                flat = flat.index_copy(1, once.flatten().to(flat.device), part.flatten(1))
         return flat.reshape(-1, *self.shape)
 
 
@@ -71,10 +78,11 @@ def find_form(make: Make, size: Size) -> Form:
         primaries.append((make(picture) - dark).abs())
     changes = (bright - dark) != 0
     for at in _arrangements(changes):
-        shown = changes.reshape(-1)[at[0]].flatten(2).any(dim=2)  # (G, N)
-        at = _without_padding(at, shown)
-        if all(_own_share(one, at, k) >= OWN_CHANNEL for k, one in enumerate(primaries)):
-            return Form(tuple(dark.shape), at)
+        shown = changes.reshape(-1)[at[0]].flatten(2).any(dim=2)  # (G, N): the others are padding
+        groups = tuple(group[:, own] for group, own in zip(at.unbind(1), shown, strict=True))
+        form = Form(tuple(dark.shape), tuple(group for group in groups if group.shape[1]))
+        if all(_own_share(one, form, k) >= OWN_CHANNEL for k, one in enumerate(primaries)):
+            return form
     raise _unknown(tuple(dark.shape))
 
 
@@ -85,22 +93,11 @@ def _unknown(shape: tuple[int, ...]) -> Unsupported:
     )
 
 
-def _own_share(change: Tensor, at: Tensor, channel: int) -> float:
+def _own_share(change: Tensor, form: Form, channel: int) -> float:
     """The share of a primary color's change that is in the channel of that number."""
-    own = float(change.reshape(-1)[at[:, :, :, channel]].sum())
+    flat = change.reshape(-1)
+    own = sum(float(flat[group[:, :, channel]].sum()) for group in form.at)
     return own / max(float(change.sum()), 1e-300)
-
-
-def _without_padding(at: Tensor, shown: Tensor) -> Tensor:
-    """Places (T, G, N, …) of those small frames that show anything, `shown` (G, N) bool.
-
-    Groups that differ in what they show come apart into small frames of their own.
-    """
-    groups = shown.any(dim=1)
-    frames = shown[groups].any(dim=0)
-    if bool((shown[groups] == frames).all()):
-        return at[:, groups][:, :, frames]
-    return at.flatten(1, 2)[:, shown.flatten()].unsqueeze(1)
 
 
 def _arrangements(changes: Tensor) -> Iterator[Tensor]:
@@ -138,7 +135,7 @@ class Sampling:
 
     Attributes:
         rows, columns: (R, H') and (C, W') weights of the frame's rows and columns.
-        row_of, column_of: (G · N, h) and (G · N, w), which of them each small frame has.
+        row_of, column_of: (S, h) and (S, w), which of them each small frame has.
     """
 
     rows: Tensor
@@ -147,7 +144,7 @@ class Sampling:
     column_of: Tensor
 
     def small(self, frame: Tensor) -> Tensor:
-        """(B, G · N, 3, h, w) of a frame (B, 3, H', W')."""
+        """(B, S, 3, h, w) of a frame (B, 3, H', W')."""
         rows, columns = self.rows.to(frame), self.columns.to(frame)
         all_of_them = rows @ frame @ columns.T
         row_of, column_of = self.row_of.to(frame.device), self.column_of.to(frame.device)
@@ -176,7 +173,7 @@ class Followed:
     def grid(self) -> Size:
         return rough_cells((self.frame.shape[2], self.frame.shape[3]))
 
-    def values(self, frames: Tensor, places: object) -> dict[str, Tensor]:
+    def values(self, frames: Tensor, places: Sequence[Geometry]) -> dict[str, Tensor]:
         """(B, …) what the processor gave, and what the frames (B, 3, H', W') add to it."""
         changed = self.exact + self.follower.added(frames - self.frame)
         return {self.name: not_blank(changed) if self.exact.ndim > 3 else changed}
@@ -202,10 +199,16 @@ class Follower:
     def __init__(self, make: Make, picture: np.ndarray, name: str) -> None:
         self._make, self._size = make, (picture.shape[0], picture.shape[1])
         self._form = find_form(make, self._size)
-        self._reader = PictureReader(lambda shown: self._groups(make(shown)), name)
+        # Parts of a picture continue each other, so that all of them together tell their grid best.
+        alone = len(self._form.at) == self._form.at[0].shape[1] == 1
+        self._reader = PictureReader(lambda shown: self._groups(make(shown)), name, lined_up=alone)
         groups = self._reader.locate(picture, self._groups(make(picture)))
-        height, width = self._form.at.shape[-2:]
-        self._axes = [axes for group in groups for axes in _axes_of(group, height, width)]
+        height, width = self._form.at[0].shape[-2:]
+        rows, columns = (
+            snapped([axis for group in groups for axis in _axes_of(group, height, width, side)])
+            for side in (0, 1)
+        )
+        self._axes = list(zip(rows, columns, strict=True))
         self._shows = torch.cat(
             [torch.from_numpy(group.inside).reshape(-1, height, width) for group in groups]
         )
@@ -255,8 +258,7 @@ class Follower:
     def added(self, change: Tensor) -> Tensor:
         """(B, …) what a change of the frame (B, 3, H', W') is in the tensor."""
         frames = self._sampling.small(change) * self._shows[:, None].to(change)
-        groups, count = self._form.at.shape[1:3]
-        return self._form.joined(frames.unflatten(1, (groups, count)))
+        return self._form.joined(frames)
 
     def _groups(self, values: Tensor) -> tuple[Tensor, ...]:
         """(1, 3, N · h, w) of each group, its small frames below each other."""
@@ -264,8 +266,8 @@ class Follower:
         return tuple(group.transpose(0, 1).flatten(1, 2)[None] for group in split)
 
     def _small(self, values: Tensor) -> Tensor:
-        """(G · N, 3, h, w) all small frames of a tensor."""
-        return self._form.split(values).flatten(0, 1)
+        """(S, 3, h, w) all small frames of a tensor."""
+        return torch.cat(self._form.split(values))
 
     def _frame_axes(self) -> tuple[Axis, Axis]:
         rows, columns = (
@@ -283,23 +285,28 @@ class Follower:
             for axes in self._axes:
                 axis = axes[side]
                 # Patches of one row share their rows, those of one column their columns.
-                key = (axis.centers.round(3).tobytes(), axis.inside.tobytes(), axis.extent)
+                key = (axis.centers.round(6).tobytes(), axis.inside.tobytes(), axis.extent)
                 if key not in starts:
                     starts[key] = len(axis.centers) * len(parts)
                     parts.append(resampling(source, axis))
                 own.append(torch.arange(len(axis.centers)) + starts[key])
             weights.append(torch.cat(parts))
             numbers.append(torch.stack(own))
+        if len(weights[0]) * len(weights[1]) > MOST_PRODUCTS:
+            raise Unsupported(
+                f"the processor cuts a picture into {len(self._axes)} parts on no common grid, "
+                "which no adapter can follow; wrap the network in vqa_explain.CustomModel"
+            )
         return Sampling(weights[0], weights[1], numbers[0], numbers[1])
 
     def _typical(self, frames: Tensor) -> Tensor:
-        """(3, 1, 1) the median of small frames (G · N, 3, h, w) over what shows the picture."""
+        """(3, 1, 1) the median of small frames (S, 3, h, w) over what shows the picture."""
         shown = frames.transpose(0, 1)[:, self._shows]
         return shown.median(dim=1).values[:, None, None]
 
     def _resized(self, picture: np.ndarray) -> Tensor:
         """(1, 3, H', W') the picture in the tensor's units."""
-        values = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        values = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
         resized = F.interpolate(values, self._frame, mode="bilinear", antialias=True)
         return self._offset + self._gain * resized
 
@@ -315,8 +322,8 @@ class Follower:
         return found
 
 
-def _axes_of(geometry: Geometry, height: int, width: int) -> Iterator[tuple[Axis, Axis]]:
-    """The rows and columns of the picture that each small frame of a group shows.
+def _axes_of(geometry: Geometry, height: int, width: int, side: int) -> list[Axis]:
+    """The rows (side 0) or columns (1) of the picture that each small frame of a group shows.
 
     Args:
         geometry: of the group, its small frames (height, width) below each other.
@@ -324,23 +331,63 @@ def _axes_of(geometry: Geometry, height: int, width: int) -> Iterator[tuple[Axis
     Raises:
         Unsupported: they show no rows and columns, but the picture turned or warped.
     """
-    points = geometry.centers.reshape(-1, height, width, 2)
+    places = geometry.centers.reshape(-1, height, width, 2)[..., side]
     inside = geometry.inside.reshape(-1, height, width)
-    for places, shows in zip(points, inside, strict=True):
-        axes = []
-        for side, other in ((0, 1), (1, 0)):
-            extent = geometry.extents[side]
-            seen = shows.any(axis=other)
-            along = np.ma.masked_array(places[:, :, side], ~shows)
-            middle = np.ma.median(along, axis=other).filled(0.0)
-            stray = np.abs(along - np.expand_dims(middle, other)).max()
-            if shows.any() and stray > max(STRAY * extent, 0.5):
-                raise Unsupported(
-                    "the processor turns or warps parts of the picture, which no adapter can "
-                    "follow; wrap the network in vqa_explain.CustomModel"
-                )
-            axes.append(Axis(geometry.original[side], middle, extent, seen))
-        yield axes[0], axes[1]
+    size = geometry.original[side]
+    across = 2 - side  # the axis along which all elements show the same row, or column
+    along = np.ma.masked_array(places, ~inside)
+    middle: Any = np.ma.median(along, axis=across)  # type: ignore[no-untyped-call]
+    seen: Any = inside.any(axis=across)
+    extent = _mean_step(middle)
+    stray = np.abs(along - np.expand_dims(middle, across)).max()
+    if not extent > 0 or np.ma.is_masked(stray) or float(stray) > max(STRAY * extent, BLUR * size):
+        raise Unsupported(
+            "the processor turns or warps parts of the picture, which no adapter can follow; wrap "
+            "the network in vqa_explain.CustomModel"
+        )
+    return [
+        Axis(size, centers, extent, shows)
+        for centers, shows in zip(middle.filled(0.0), seen, strict=True)
+    ]
+
+
+def _mean_step(places: np.ma.MaskedArray) -> float:
+    """The mean distance of neighbors along each of several axes (N, F), nan if there are none."""
+    sums, counts = 0.0, 0
+    for row in places:
+        own = row.compressed()
+        if len(own) > 1:
+            sums, counts = sums + float(own[-1] - own[0]), counts + len(own) - 1
+    return sums / counts if counts else float("nan")
+
+
+def snapped(axes: list[Axis]) -> list[Axis]:
+    """The axes with their elements on one even grid per scale, where they lie on one.
+
+    They are measured one by one, and processors resize a picture before they cut it: parts of it
+    continue each other.
+    """
+    found = list(axes)
+    waiting = list(range(len(axes)))
+    while waiting:
+        extent = axes[waiting[0]].extent
+        alike = [n for n in waiting if abs(axes[n].extent / extent - 1) < ALIKE]
+        waiting = [n for n in waiting if n not in set(alike)]
+        size = axes[alike[0]].size
+        places = np.concatenate([axes[n].centers[axes[n].inside] for n in alike]) / size
+        about = size / float(np.median([axes[n].extent for n in alike]))
+        counts = np.arange(max(1, int(about * 0.97) - 2), int(about * 1.03) + 3)
+        phases = [np.exp(2j * np.pi * places * count).mean() for count in counts]
+        best = int(np.argmax(np.abs(phases)))
+        if abs(phases[best]) < ON_GRID:
+            continue
+        count, shift = int(counts[best]), float(np.angle(phases[best]) / (2 * np.pi))
+        for n in alike:
+            numbers = np.arange(len(axes[n].centers))
+            at = axes[n].centers / size * count - numbers
+            start = round(float(at[axes[n].inside].mean()) - shift) + shift
+            found[n] = Axis(size, (start + numbers) * size / count, size / count, axes[n].inside)
+    return found
 
 
 def _whole_places(axis: Axis, step: float, length: int) -> tuple[Tensor, Tensor]:

@@ -32,10 +32,12 @@ class Layout(Protocol):
             measured: see `models.places`.
     """
 
-    frame: Tensor
-    grid: tuple[int, int]
-    counted: bool
-
+    @property
+    def frame(self) -> Tensor: ...
+    @property
+    def grid(self) -> tuple[int, int]: ...
+    @property
+    def counted(self) -> bool: ...
     @property
     def others(self) -> tuple[Tensor, ...]:
         """What shows the picture besides the frame, (1, 3, h, w) each."""

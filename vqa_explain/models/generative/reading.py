@@ -13,6 +13,7 @@ from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.features.geometry import Geometry
 from vqa_explain.models.generative.conversation import (
     PLAIN,
+    SAME_WORDS,
     Conversation,
     Visual,
     plain_conversation,
@@ -165,6 +166,17 @@ class VisualReader:
         if without > 0:  # marks of the processor's own
             return with_marks == without
         return with_marks > 0 or (with_marks == 0 and without < 0)
+
+    def words_elsewhere(self, visuals: Sequence[Visual]) -> list[str]:
+        """The tensors besides the prompt's tokens that depend on what the question says."""
+        one, other = (self._plain(visuals, question) for question in SAME_WORDS)
+        return [
+            name
+            for name, value in one.items()
+            if name != "input_ids"
+            and isinstance(value, Tensor)
+            and not (value.shape == other[name].shape and torch.equal(value, other[name]))
+        ]
 
     def token_axes(self, visuals: Sequence[Visual]) -> dict[str, int]:
         """The tensors with one entry per token of the prompt, and the axis that holds these.

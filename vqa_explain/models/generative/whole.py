@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from vqa_explain.errors import Unsupported
 from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import Candidates, log_probabilities
-from vqa_explain.models.generative.decoding import ROUNDING
+from vqa_explain.models.generative.decoding import ROUNDING, Seen, attending
 from vqa_explain.models.network import open_layers
+from vqa_explain.models.transformer import eager_attention
 
 STEPS = 3  # tokens that the network writes by itself to compare with
 LAST, ZERO, ONE = "last", "zero", "one"  # what an answer's tokens have in tensors of one per token
@@ -100,6 +101,8 @@ class Forwarding:
         self._way = self._find_way(inputs, known)
         self._check_words(inputs, texts)
         self.hides = self._can_hide(inputs, texts)
+        self.decoder: Any = _decoder_of(module)
+        self.attends = self._can_attend(inputs)
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) become: all their embeddings, side by side."""
@@ -124,6 +127,48 @@ class Forwarding:
         logits = self._logits(given.times(rows), ids[:, :-1].repeat(batch, 1))
         found = log_probabilities(logits, ids.repeat(batch, 1))
         return candidates.columns(found.unflatten(0, (batch, many)))
+
+    def states(self, given: Whole) -> Tensor:
+        """(B, N, D) what the first layer of the decoder receives."""
+        inputs = self._with_mask(given)
+        with self._words_in_place(given, inputs[IDS].shape[1]):
+            found = self.module(**inputs, **self._cached, output_hidden_states=True)
+        states: Tensor = found.hidden_states[0]
+        return states
+
+    def seen(self, given: Whole, before: tuple[int, ...], tokens: Tensor) -> Seen:
+        """The same as that of `decoding.Decoding`."""
+        inputs = self._lengthened(
+            self._with_mask(given), tokens.new_tensor([before]).long(), self._way
+        )
+        with self._words_in_place(given, inputs[IDS].shape[1]):
+            said = self.module(**inputs, **self._cached, output_attentions=True)
+        last = said.logits[:, -1:].expand(-1, len(tokens), -1)
+        found = log_probabilities(last, tokens[:, 0].expand(len(last), -1))
+        maps, layers = attending(self.decoder, said.attentions)
+        length = inputs[IDS].shape[1]
+        if any(one.shape[-2:] != (length, length) for one in maps):
+            raise Unsupported(
+                f"the layers of {type(self.module).__name__} attend to more than its sequence; use "
+                "attn_lrp or integrated_gradients"
+            )
+        return Seen(found, maps, (), layers, len(self.decoder.layers))
+
+    def _can_attend(self, inputs: Mapping[str, Tensor]) -> bool:
+        """Whether it shows the attention of a decoder over all of the prompt."""
+        if self._way.start is not None or self.decoder is None:
+            return False
+        first = inputs[IDS][:, :1]
+        try:
+            with torch.no_grad(), eager_attention(self.module):
+                seen = self.seen(self.received(inputs), (), first)
+                plain = self._logits(self.received(inputs), first[:, :0])[:, -1]
+                states = self.states(self.received(inputs))
+        except (Unsupported, *FAILURES):
+            return False
+        theirs = plain.float().log_softmax(-1).gather(1, first)
+        one_sequence = states.ndim == 3 and states.shape[:2] == inputs[IDS].shape
+        return one_sequence and _apart(seen.found, theirs) <= 1e-3 + 0.02 * float(theirs.abs())
 
     def _logits(self, given: Whole, tokens: Tensor, way: Way | None = None) -> Tensor:
         """(B, A + 1, V) what follows the prompt, and each of an answer's tokens (B, A)."""
@@ -173,7 +218,7 @@ class Forwarding:
         if not given.words:
             yield
             return
-        widths = [layer.weight.shape[-1] for layer in self._embeddings]
+        widths = [layer.embedding_dim for layer in self._embeddings]
         parts = [
             [(where, own) for where, own in zip([w for w, _ in given.words], split, strict=True)]
             for split in zip(
@@ -186,16 +231,16 @@ class Forwarding:
                 hooks.callback(layer.register_forward_hook(hook).remove)
             yield
 
-    def _find_embeddings(self, inputs: Mapping[str, Tensor], texts: Tensor) -> list[nn.Module]:
+    def _find_embeddings(self, inputs: Mapping[str, Tensor], texts: Tensor) -> list[nn.Embedding]:
         """The layers that look the prompt's words up.
 
         Raises:
             Unsupported: none does.
         """
         ids = inputs[IDS]
-        found: dict[int, nn.Module] = {}
+        found: dict[int, nn.Embedding] = {}
 
-        def note(layer: nn.Module, args: tuple[Any, ...]) -> None:
+        def note(layer: nn.Embedding, args: tuple[Any, ...]) -> None:
             asked = args[0] if args else None
             if not isinstance(asked, Tensor) or asked.shape != ids.shape:
                 return
@@ -312,6 +357,15 @@ class Forwarding:
         )
         allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(plain.abs().max())
         return stays and _apart(hidden, same) <= allowed
+
+
+def _decoder_of(module: Any) -> Any:
+    """The part that has the decoder's layers in a list; `None` where there is none."""
+    found = module.get_decoder() if hasattr(module, "get_decoder") else None
+    inside = (found, getattr(found, "model", None), getattr(found, "decoder", None))
+    return next(
+        (one for one in inside if isinstance(getattr(one, "layers", None), nn.ModuleList)), None
+    )
 
 
 class _Putting:
