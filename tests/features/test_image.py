@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.functional import gaussian_blur
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry
-from vqa_explain.features.image import blank
+from vqa_explain.features.image import BLANKS, blank
 from vqa_explain.features.regions import grid_regions, of_cells
 
 sizes = st.integers(1, 60)
@@ -86,3 +87,12 @@ def test_a_blank_picture_is_kept_until_the_picture_changes() -> None:
     assert blank(pixels, "mean", 0) is first
     pixels.add_(1)
     torch.testing.assert_close(blank(pixels, "mean", 0), first + 1)
+
+
+@pytest.mark.parametrize("shape", [(37, 50), (8, 8), (1, 9), (64, 20)])
+def test_blur_is_that_of_torchvision(shape: tuple[int, int]) -> None:
+    pixels = torch.from_numpy(np.random.default_rng(2).random((2, 3, *shape), dtype=np.float32))
+    sigma = max(shape) / 12
+    sizes = [2 * max(0, min(int(2 * sigma), side - 1)) + 1 for side in reversed(shape)]
+    theirs = gaussian_blur(pixels, sizes, [sigma, sigma])
+    torch.testing.assert_close(BLANKS["blur"](pixels, 0), theirs, atol=2e-6, rtol=0)
