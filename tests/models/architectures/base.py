@@ -85,7 +85,7 @@ def architecture(name: str, **facts: Any) -> Callable[[Callable[[], Made]], Call
     return keep
 
 
-def from_chat(processor: Any, picture: Any, question: str) -> dict[str, Any]:
+def from_chat(processor: Any, picture: Any, question: str, **more: Any) -> dict[str, Any]:
     """The processor's output for its chat template, or for its picture token and the question."""
     if getattr(processor, "chat_template", None):
         content = [{"type": "image"}, {"type": "text", "text": question}]
@@ -95,7 +95,7 @@ def from_chat(processor: Any, picture: Any, question: str) -> dict[str, Any]:
     else:
         mark = getattr(processor, "image_token", None) or "<image>"
         text = f"{getattr(mark, 'content', mark)}{question}"
-    return dict(processor(text=text, images=picture, return_tensors="pt"))
+    return dict(processor(text=text, images=picture, return_tensors="pt", **more))
 
 
 def from_question(processor: Any, picture: Any, question: str) -> dict[str, Any]:

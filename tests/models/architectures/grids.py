@@ -5,7 +5,7 @@ from typing import Any
 from checkpoints import chat, text_settings
 from more_checkpoints import number, pieces
 
-from architectures.base import SHALLOW, Made, architecture, tf
+from architectures.base import SHALLOW, Made, architecture, from_chat, tf
 
 SIZE = {"shortest_edge": 64 * 64, "longest_edge": 64 * 128}
 MARKS = {
@@ -102,6 +102,7 @@ def cohere_compass() -> Made:
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "sliding_window": 8,
         "logit_scale": 1.0,
+        "rope_parameters": {"sliding_attention": ROPE, "full_attention": None},
     }
     config = tf.CohereCompassConfig(text_config=text, vision_config=DEEP, **_ids(words, **marks))
     processor = tf.CohereCompassProcessor(
@@ -113,7 +114,12 @@ def cohere_compass() -> Made:
     return tf.CohereCompassForConditionalGeneration(config), processor
 
 
-@architecture("cosmos3_edge")
+def _with_types(processor: Any, picture: Any, question: str) -> dict[str, Any]:
+    """The processor's output with the kinds of its tokens, which its network needs."""
+    return from_chat(processor, picture, question, return_mm_token_type_ids=True)
+
+
+@architecture("cosmos3_edge", call=_with_types)
 def cosmos3_edge() -> Made:
     words = pieces(**MARKS)
     text = {
@@ -203,3 +209,37 @@ def minimax_m3_vl() -> Made:
         chat_template=chat(marks[0]),
     )
     return tf.MiniMaxM3SparseForConditionalGeneration(config), processor
+
+
+@architecture("hy_v4_vl")
+def hy_v4_vl() -> Made:
+    words = pieces(**MARKS)
+    text = {
+        **text_settings(len(words), head_dim=8, pad_token_id=0, rope_parameters=ROPE),
+        "num_key_value_heads": 4,
+        "moe_intermediate_size": 16,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "q_lora_rank": 16,
+        "kv_lora_rank": 16,
+        "qk_nope_head_dim": 8,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 8,
+        "index_head_dim": 8,
+        "index_n_heads": 2,
+        "hc_mult": 2,
+    }
+    vision = {**SHALLOW, "out_hidden_size": 32, "patch_size": 16, "max_image_size": 128}
+    config = tf.HYV4VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=number(words, "<|image_pad|>"),
+        video_token_id=number(words, "<|video_pad|>"),
+    )
+    processor = tf.HYV4VLProcessor(
+        tf.HYV4VLImageProcessor(patch_size=16, size=SIZE),
+        words,
+        tf.HYV4VLVideoProcessor(patch_size=16, size=SIZE),
+        chat_template=chat(TEMPLATE),
+    )
+    return tf.HYV4VLForConditionalGeneration(config), processor

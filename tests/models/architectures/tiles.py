@@ -403,3 +403,59 @@ def kimi_k25() -> Made:
         chat_template=chat("<|media_begin|><|media_pad|><|media_end|>"),
     )
     return tf.Kimi_K25ForConditionalGeneration(config), processor
+
+
+@architecture("qianfan_ocr")
+def qianfan_ocr() -> Made:
+    words = pieces(
+        start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>"
+    )
+    config = tf.QianfanOCRConfig(
+        vision_config={**SHALLOW, "image_size": [32, 32], "patch_size": [8, 8]},
+        text_config=tf.Qwen3Config(**text_settings(len(words)), head_dim=8),
+        image_token_id=number(words, "<IMG_CONTEXT>"),
+        image_seq_length=4,
+        downsample_ratio=0.5,
+    )
+    processor = tf.QianfanOCRProcessor(
+        tf.GotOcr2ImageProcessor(**SQUARE, crop_to_patches=True, min_patches=1, max_patches=4),
+        words,
+        image_seq_length=4,
+        image_placeholder_token="<image>",
+        chat_template=chat("<image>"),
+    )
+    return tf.QianfanOCRForConditionalGeneration(config), processor
+
+
+@architecture("step3p7")
+def step3p7() -> Made:
+    words = pieces(
+        "<im_patch>", "<patch_start>", "<patch_end>", "<patch_newline>", "<im_start>", "<im_end>"
+    )
+    text = {
+        **text_settings(len(words), head_dim=8, pad_token_id=0),
+        "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+        "mlp_layer_types": ["dense", "sparse", "sparse"],
+        "sliding_window": 8,
+        "num_sliding_attention_heads": 4,
+        "num_experts_per_tok": 2,
+        "n_routed_experts": 4,
+        "num_local_experts": 4,
+        "moe_intermediate_size": 16,
+        "share_expert_dim": 16,
+    }
+    vision = {
+        **SHALLOW,
+        "image_size": 64,
+        "patch_size": 8,
+        "mlp_ratio": 1.5,
+        "max_position_embeddings": 64,
+    }
+    config = tf.Step3p7Config(
+        vision_config=vision, text_config=text, image_token_id=number(words, "<im_patch>")
+    )
+    pictures = tf.Step3p7ImageProcessor(
+        size={"height": 64, "width": 64}, patch_size=32, vision_patch_size=8, downsampler_stride=4
+    )
+    processor = tf.Step3p7Processor(pictures, words, chat_template=chat("<im_patch>"))
+    return tf.Step3p7ForConditionalGeneration(config), processor
