@@ -107,8 +107,7 @@ def hunyuan_vl() -> Made:
     return tf.HunYuanVLForConditionalGeneration(config), processor
 
 
-@architecture("minicpmv4_6")
-def minicpmv4_6() -> Made:
+def _minicpm(title: str, reader: str, **more: Any) -> Made:
     words = pieces(
         image_token="<|image_pad|>",
         video_token="<|video_pad|>",
@@ -120,18 +119,78 @@ def minicpmv4_6() -> Made:
         image_id_end_token="</image_id>",
     )
     sizes: dict[str, Any] = {"scale_resolution": 64, "patch_size": 8, "max_slice_nums": 4}
-    config = tf.MiniCPMV4_6Config(
+    marks = {
+        "image_start_id": "<image>",
+        "image_end_id": "</image>",
+        "slice_start_id": "<slice>",
+        "slice_end_id": "</slice>",
+    }
+    ids = {name: number(words, token) for name, token in marks.items()}
+    config = getattr(tf, f"{title}Config")(
         vision_config={**SHALLOW, "image_size": 64, "patch_size": 8},
         text_config={"model_type": "qwen3_5_text", **mixed_attention(len(words))},
         insert_layer_id=0,
-        image_size=64,
         image_token_id=number(words, "<|image_pad|>"),
         video_token_id=number(words, "<|video_pad|>"),
+        **(ids if title.endswith("7") else {}),
+        **more,
     )
-    processor = tf.MiniCPMV4_6Processor(
-        tf.MiniCPMV4_6ImageProcessor(**sizes),
-        tf.MiniCPMV4_6VideoProcessor(**sizes),
+    processor = getattr(tf, f"{title}Processor")(
+        getattr(tf, f"{reader}ImageProcessor")(**sizes),
+        getattr(tf, f"{reader}VideoProcessor")(**sizes),
         words,
         chat_template=chat("<|image_pad|>"),
     )
-    return tf.MiniCPMV4_6ForConditionalGeneration(config), processor
+    return getattr(tf, f"{title}ForConditionalGeneration")(config), processor
+
+
+@architecture("minicpmv4_6")
+def minicpmv4_6() -> Made:
+    return _minicpm("MiniCPMV4_6", "MiniCPMV4_6", image_size=64)
+
+
+@architecture("minicpmv4_7")
+def minicpmv4_7() -> Made:
+    return _minicpm("MiniCPMV4_7", "MiniCPMV4_6", image_size=64)
+
+
+@architecture("minicpm_ocr")
+def minicpm_ocr() -> Made:
+    return _minicpm("MiniCPMOcr", "MiniCPMOcr")
+
+
+@architecture("deepseek_ocr2")
+def deepseek_ocr2() -> Made:
+    """Its encoder has 256 queries for a picture and 144 for a tile, whatever their sizes."""
+    words = pieces(image_token="<image>")
+    sam = {
+        "hidden_size": 32,
+        "output_channels": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 512,
+        "patch_size": 8,
+        "window_size": 8,
+        "global_attn_indexes": [],
+        "mlp_dim": 48,
+        "downsample_channels": [16, 32],
+    }
+    text = {
+        **text_settings(len(words)),
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "mlp_layer_types": ["dense", "sparse", "sparse"],
+    }
+    encoder = {**SHALLOW, "num_key_value_heads": 2, "vocab_size": 8}
+    config = tf.DeepseekOcr2Config(
+        vision_config={"sam_config": sam, "encoder_config": encoder},
+        text_config=text,
+        image_token_id=number(words, "<image>"),
+    )
+    pictures = tf.DeepseekOcr2ImageProcessor(size={"height": 512, "width": 512}, tile_size=384)
+    processor = tf.DeepseekOcr2Processor(
+        pictures, words, patch_size=8, downsample_ratio=4, chat_template=chat("<image>")
+    )
+    return tf.DeepseekOcr2ForConditionalGeneration(config), processor

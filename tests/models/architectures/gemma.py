@@ -187,3 +187,45 @@ def t5gemma2() -> Made:
         chat_template=chat("<start_of_image>"),
     )
     return tf.T5Gemma2ForConditionalGeneration(config), processor
+
+
+@architecture("gemma4_unified", answer_type=0)
+def gemma4_unified() -> Made:
+    words = pieces(
+        "<|video|>",
+        image_token="<|image|>",
+        boi_token="<|image>",
+        eoi_token="<image|>",
+        audio_token="<|audio|>",
+        boa_token="<|audio>",
+        eoa_token="<audio|>",
+    )
+    text = {
+        **text_settings(len(words), head_dim=8, global_head_dim=8, pad_token_id=0),
+        "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+        "sliding_window": 8,
+    }
+    vision = {
+        "patch_size": 8,
+        "pooling_kernel_size": 2,
+        "mm_embed_dim": 32,
+        "mm_posemb_size": 64,
+        "output_proj_dims": 32,
+    }
+    config = tf.Gemma4UnifiedConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=number(words, "<|image|>"),
+        boi_token_id=number(words, "<|image>"),
+        eoi_token_id=number(words, "<image|>"),
+        video_token_id=number(words, "<|video|>"),
+    )
+    processor = tf.Gemma4UnifiedProcessor(
+        tf.Gemma4UnifiedAudioFeatureExtractor(),
+        tf.Gemma4UnifiedImageProcessor(patch_size=8, max_soft_tokens=70, pooling_kernel_size=2),
+        words,
+        tf.Gemma4UnifiedVideoProcessor(patch_size=8, pooling_kernel_size=2),
+        image_seq_length=70,
+        chat_template=chat("<|image|>"),
+    )
+    return tf.Gemma4UnifiedForConditionalGeneration(config), processor
