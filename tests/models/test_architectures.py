@@ -256,8 +256,16 @@ def test_what_does_not_work_is_refused_in_one_sentence(name: str) -> None:
         with pytest.raises(Exception):  # noqa: B017 – whatever transformers raises
             plain_scores(name)
         return
-    with pytest.raises(vx.VQAExplainError) as refusal:
+    refused = refusal_of(name)
+    assert refused
+    assert "\n" not in refused
+
+
+def refusal_of(name: str) -> str:
+    """What is said of a checkpoint that does not load, or that no method explains."""
+    try:
         model = loaded(name)
-        for method in ("integrated_gradients", "leave_one_out"):
-            vx.explain(model, example_of(model), method=method, answers=ANSWERS, target="blue")
-    assert "\n" not in str(refusal.value)
+        vx.explain(model, example_of(model), method="leave_one_out", answers=ANSWERS, target="blue")
+    except vx.VQAExplainError as error:
+        return str(error)
+    return ""
