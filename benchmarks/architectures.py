@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -31,7 +32,7 @@ TASKS = {
     "zero-shot-image-classification": "ZERO_SHOT_IMAGE_CLASSIFICATION",
     "document-question-answering": "DOCUMENT_QUESTION_ANSWERING",
 }
-WRITING = "image-text-to-text"
+LONGEST = 240  # characters of a cause
 # Models that choose among answers of their own, or say whether a text fits.
 CHOOSING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
     "visual-question-answering": {"vilt": checkpoints.vilt, "blip": checkpoints.blip},
@@ -63,7 +64,7 @@ def row(verdict: Verdict, works: list[str] | None = None) -> dict[str, Any]:
     """What the table says of one architecture."""
     found: dict[str, Any] = {"verdict": verdict.verdict}
     if verdict.because:
-        found["because"] = verdict.because
+        found["because"] = shorten(verdict.because, LONGEST, placeholder=" …")
     if works:
         found["checkpoints"] = works
     return found
