@@ -93,3 +93,49 @@ def ovis2() -> Made:
         pictures, words, image_seq_length=4, chat_template=chat("<image>")
     )
     return tf.Ovis2ForConditionalGeneration(config), processor
+
+
+@architecture("apertus1p5")
+def apertus1p5() -> Made:
+    codes = [f"<|visual token {n:06d}|>" for n in range(CODES)]
+    sounds = [f"<|sound {n}|>" for n in range(CODES)]
+    words = pieces(
+        *codes,
+        *sounds,
+        image_token="<image>",
+        audio_token="<audio>",
+        boi_token="<|img_start|>",
+        eoi_token="<|img_end|>",
+        image_wrapper_token="<|img_token_start|>",
+        eol_token="<|img_end_of_row|>",
+        boa_token="<|audio_start|>",
+        eoa_token="<|audio_end|>",
+    )
+    book = {
+        "codebook_size": CODES,
+        "embed_dim": 8,
+        "latent_channels": 8,
+        "base_channels": 32,
+        "channel_multiplier": [1, 1, 1, 1],
+        "num_res_blocks": 1,
+        "attn_resolutions": [],
+        "resolution": 32,
+    }
+    config = tf.Apertus1p5Config(
+        # Its audio codes, 4096 of them, are the last of the vocabulary.
+        text_config=text_settings(len(words) + 4096, pad_token_id=0),
+        vision_config=book,
+        image_token_id=number(words, "<image>"),
+        audio_token_id=number(words, "<audio>"),
+        image_token_offset=number(words, codes[0]),
+        audio_token_offset=number(words, sounds[0]),
+    )
+    processor = tf.Apertus1p5Processor(
+        tf.Apertus1p5ImageProcessor(
+            size={"min_pixels": 32 * 32, "max_pixels": 32 * 64}, spatial_factor=8
+        ),
+        tf.WavTokenizerFeatureExtractor(),
+        words,
+        chat_template=chat("<image>"),
+    )
+    return tf.Apertus1p5ForConditionalGeneration(config), processor

@@ -194,3 +194,41 @@ def deepseek_ocr2() -> Made:
         pictures, words, patch_size=8, downsample_ratio=4, chat_template=chat("<image>")
     )
     return tf.DeepseekOcr2ForConditionalGeneration(config), processor
+
+
+@architecture("unlimited_ocr")
+def unlimited_ocr() -> Made:
+    words = pieces(image_token="<image>")
+    sam = {
+        "hidden_size": 32,
+        "output_channels": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 4,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+        "mlp_dim": 48,
+        "downsample_channels": [16, 32],
+    }
+    text = {
+        **text_settings(len(words)),
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "mlp_layer_types": ["dense", "sparse", "sparse"],
+    }
+    encoder = {**SHALLOW, "image_size": 64, "patch_size": 16}
+    config = tf.UnlimitedOcrConfig(
+        vision_config={"sam_config": sam, "encoder_config": encoder},
+        text_config=text,
+        image_token_id=number(words, "<image>"),
+    )
+    pictures = tf.UnlimitedOcrImageProcessor(
+        size={"height": 64, "width": 64}, tile_size=64, max_patches=4
+    )
+    processor = tf.UnlimitedOcrProcessor(
+        pictures, words, patch_size=4, downsample_ratio=4, chat_template=chat("<image>")
+    )
+    return tf.UnlimitedOcrForConditionalGeneration(config), processor

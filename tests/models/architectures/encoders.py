@@ -248,3 +248,39 @@ def idefics() -> Made:
     )
     pictures = tf.IdeficsImageProcessor(**SQUARE, image_size=32)
     return tf.IdeficsForVisionText2Text(config), tf.IdeficsProcessor(pictures, words)
+
+
+@architecture("pp_formulanet", encoder_decoder=True, start=2, call=from_picture)
+def pp_formulanet() -> Made:
+    words = pieces()
+    vision = {
+        "hidden_size": 32,
+        "output_channels": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 64,
+        "patch_size": 8,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+        "mlp_dim": 48,
+        "post_conv_in_channels": 16,
+        "post_conv_mid_channels": 16,
+        "post_conv_out_channels": 32,
+        "decoder_hidden_size": 32,
+    }
+    text = {
+        "vocab_size": len(words),
+        "max_position_embeddings": 64,
+        "decoder_layers": 2,
+        "decoder_ffn_dim": 48,
+        "decoder_attention_heads": 4,
+        "d_model": 32,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    config = tf.PPFormulaNetConfig(text_config=text, vision_config=vision)
+    pictures = tf.PPFormulaNetImageProcessor(size={"height": 64, "width": 64})
+    return tf.PPFormulaNetForConditionalGeneration(config), tf.PPFormulaNetProcessor(
+        pictures, words
+    )
