@@ -1,6 +1,7 @@
 """Tries every architecture of transformers that has a tiny checkpoint and writes the verdicts.
 
-    python benchmarks/architectures.py
+    python benchmarks/architectures.py            # all of them
+    python benchmarks/architectures.py git emu3   # these alone; the others stay as they are
 
 The table is `vqa_explain/models/verdicts.json`; `docs/tables.py` puts it into the docs.
 """
@@ -39,9 +40,11 @@ CHOOSING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
     "zero-shot-image-classification": {"clip": checkpoints.clip, "siglip": checkpoints.siglip},
 }
 NOT_TRIED = {
+    "diffusion_gemma": "it writes whole blocks by diffusion, not token by token",
     "evolla": "it reads proteins, not pictures",
     "instructblipvideo": "it reads videos, not pictures",
     "mistral4": "it reads no pictures",
+    "udop": "its processor asks for the words of the page and their boxes",
     "pi0": "it moves a robot and writes no text",
 }
 
@@ -70,12 +73,15 @@ def row(verdict: Verdict, works: list[str] | None = None) -> dict[str, Any]:
     return found
 
 
-def rows_of(task: str) -> dict[str, Any]:
-    """Architecture → its row, of one task."""
+def rows_of(task: str, known: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Architecture → its row, of one task; `known` are those of before, which stay but for `names`."""
     classes = getattr(modeling_auto, f"MODEL_FOR_{TASKS[task]}_MAPPING_NAMES")
     made = {one.name for one in ARCHITECTURES.values()}
     rows: dict[str, Any] = {}
     for name, kind in classes.items():
+        if names and name not in names and name in known:
+            rows[name] = known[name]
+            continue
         print(f"{task}: {name}", flush=True)
         makers = CHOOSING.get(task, {})
         if name in makers:
@@ -108,7 +114,9 @@ def same_class(name: str, kind: str, classes: dict[str, str], made: set[str]) ->
 def main() -> None:
     """Writes the table."""
     transformers.utils.logging.set_verbosity_error()
-    tasks = {task: rows_of(task) for task in TASKS}
+    names = sys.argv[1:]
+    known = json.loads(TABLE.read_text(encoding="utf-8"))["tasks"] if names else {}
+    tasks = {task: rows_of(task, known.get(task, {}), names) for task in TASKS}
     table = {"transformers": transformers.__version__, "tasks": tasks}
     TABLE.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -459,3 +459,60 @@ def step3p7() -> Made:
     )
     processor = tf.Step3p7Processor(pictures, words, chat_template=chat("<im_patch>"))
     return tf.Step3p7ForConditionalGeneration(config), processor
+
+
+@architecture("nemotron_h_omni")
+def nemotron_h_omni() -> Made:
+    words = pieces(
+        "<so_start>",
+        "<so_end>",
+        image_token="<image>",
+        video_token="<video>",
+        audio_token="<so_embedding>",
+        image_start_token="<img>",
+        image_end_token="</img>",
+    )
+    text = {
+        "model_type": "nemotron_h",
+        "vocab_size": len(words),
+        "hidden_size": 32,
+        "layers_block_type": ["mamba", "attention", "mlp"],
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 2048,
+        "intermediate_size": 48,
+        "ssm_state_size": 8,
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 16,
+        "n_groups": 1,
+        "chunk_size": 8,
+    }
+    vision = {
+        "model_type": "radio",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "mlp_ratio": 1.5,
+        "image_size": 64,
+        "patch_size": 16,
+        "max_img_size": 128,
+        "video_temporal_patch_size": 2,
+    }
+    config = tf.NemotronH_Omni_Reasoning_V3_Config(
+        text_config=text,
+        vision_config=vision,
+        projector_hidden_size=32,
+        vision_hidden_size=32,
+        image_token_id=number(words, "<image>"),
+        video_token_id=number(words, "<video>"),
+        audio_token_id=number(words, "<so_embedding>"),
+    )
+    processor = tf.NemotronH_Omni_Reasoning_V3Processor(
+        tf.NemotronH_Omni_Reasoning_V3ImageProcessor(min_num_patches=4, max_num_patches=24),
+        tf.NemotronH_Omni_Reasoning_V3VideoProcessor(),
+        words,
+        tf.ParakeetFeatureExtractor(feature_size=16),
+        chat_template=chat("<image>"),
+    )
+    return tf.NemotronH_Omni_Reasoning_V3(config), processor
