@@ -11,6 +11,7 @@ from vqa_explain.showing import register_output
 
 if TYPE_CHECKING:
     __version__: str
+    from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import (
         InvalidInput,
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from vqa_explain.evaluation.report import Report
     from vqa_explain.evaluation.run import evaluate
     from vqa_explain.examples import Example
-    from vqa_explain.explaining import explain
+    from vqa_explain.explaining import estimate_cost, explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
     from vqa_explain.metrics.base import Case, Curve, register_metric
+    from vqa_explain.models.api.adapter import ApiModel
     from vqa_explain.models.base import Model
     from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.inputs import Image, Table, Text
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
+    "ApiModel": "models.api.adapter",
+    "Requests": "cost",
+    "estimate_cost": "explaining",
     "Attribution": "methods.base",
     "Case": "metrics.base",
     "Curve": "metrics.base",
@@ -75,6 +80,7 @@ _HOMES = {
     "load_explanation": "explanation",
 }
 __all__ = [
+    "ApiModel",
     "Attribution",
     "Blocks",
     "Boxes",
@@ -91,6 +97,7 @@ __all__ = [
     "NonFiniteScore",
     "OutOfMemory",
     "Report",
+    "Requests",
     "Table",
     "Task",
     "Text",
@@ -99,6 +106,7 @@ __all__ = [
     "Viewer",
     "__version__",
     "compare",
+    "estimate_cost",
     "evaluate",
     "explain",
     "load",

@@ -16,7 +16,7 @@ from torch import Tensor
 from vqa_explain import registry
 from vqa_explain._memory import must_fit
 from vqa_explain._threads import quiet_linear_algebra
-from vqa_explain.cost import Cost
+from vqa_explain.cost import Cost, Requests
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example, check_readable
 from vqa_explain.explanation import Explanation, Written, everything_but
@@ -36,13 +36,21 @@ from vqa_explain.methods.base import (
     check_support,
     for_players,
 )
-from vqa_explain.models.base import Model, OpenModel, check_finite, has_open_inputs
+from vqa_explain.models.base import (
+    Asking,
+    Model,
+    OpenModel,
+    check_finite,
+    has_open_inputs,
+    sampled,
+)
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import (
     FIT,
+    LOGS,
     PLAIN,
     REAL,
     SCORES,
@@ -197,6 +205,15 @@ def explain(
     if model.labels:  # before the picture is read; some models tell their labels only then
         score = _score(model, score)
         _targets(model.kind, model.labels, asked, contrast, score, None)
+    if isinstance(model, Asking) and model.announces:
+        how = {"target": target, "contrast": contrast, "regions": regions, "words": words}
+        more = {"columns": columns, "players": players, "seed": seed, "score": score}
+        method = chosen.name
+        asked_for = {**how, **more, "method": method, **registry.parameters_of(chosen)}
+        with model.announced(estimate_cost(model, example, **asked_for), f"method {method!r}"):
+            return explain(
+                model, example, progress=progress, on_interrupt=on_interrupt, **asked_for
+            )
     # Whatever the caller does with gradients: methods ask for them, or not, themselves.
     with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
@@ -217,6 +234,34 @@ def explain(
             for goal in targets
         ]
         return explained if isinstance(target, list | tuple) else explained[0]
+
+
+def estimate_cost(
+    model: Model, image: Any = None, question: str | None = None, **how: Any
+) -> Requests:
+    """What `explain` will ask of a model behind an interface, before anything is asked.
+
+    The explanation is made of answers drawn at random, and its questions are counted. Their number
+    is exact, but for a method that ends early at a `tolerance`, where it is the most that there can
+    be. Tokens are estimates: of texts by their length, of pictures by tiles of 512 pixels.
+
+    Args:
+        model: a `vqa_explain.ApiModel`, or what `load("openai:…")` gave.
+        image, question: as `explain` takes them.
+        **how: the other arguments of `explain`, such as method= and budget=.
+
+    Raises:
+        Unsupported: the model runs here, and is asked nothing.
+    """
+    if not isinstance(model, Asking):
+        raise Unsupported(
+            f"model {getattr(model, 'name', model)!r} runs here, so nothing is asked and nothing "
+            "has a price; `vqa-explain methods` says what each method costs"
+        )
+    twin = model.rehearsal()
+    explain(twin, image, question, **how)
+    found: Requests = twin.spent()
+    return found
 
 
 def divisions(
@@ -271,7 +316,7 @@ def _score(model: Model, asked: str) -> str:
         raise InvalidInput(
             f"model {model.name!r} gives no plain values; score= is one of {', '.join(SCORES)}"
         )
-    return "log_probability" if model.labels is None and asked == "logit" else asked
+    return "log_probability" if model.kind == LOGS and asked == "logit" else asked
 
 
 def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
@@ -503,7 +548,12 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         provenance=_provenance(task),
         by_player=found.players is not None,
         joint=found.joint,
-        notes=(*notes, *_notes_of_fixed(encoded.inputs), *_notes_of_weights(task.model)),
+        notes=(
+            *notes,
+            *_notes_of_fixed(encoded.inputs),
+            *_notes_of_weights(task.model),
+            *_notes_of_samples(task, found.counts_sampling),
+        ),
         unit=unit_of(method),
         target_index=task.target.index,
         contrast_index=task.target.contrast,
@@ -580,6 +630,29 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
     return (
         "weights of the model are random, since its checkpoint lacks them: "
         f"{', '.join(drawn[:3])}{more}",
+    )
+
+
+def _notes_of_samples(task: Task, counted: bool) -> tuple[str, ...]:
+    """That scores are frequencies in samples, whether the errors count it, and whether the samples
+    are any.
+    """
+    model = sampled(task.model)
+    if model is None:
+        return ()
+    where = (
+        "their sampling errors are counted in the standard errors"
+        if counted
+        else "their sampling errors are not counted in this method's errors; use shapley, banzhaf "
+        "or leave_one_out for that"
+    )
+    notes = (f"scores are frequencies among {model.samples} sampled answers, and {where}",)
+    if not model.always_alike(task.encoded):
+        return notes
+    return (
+        *notes,
+        "all sampled answers to each question were alike: either the model is sure of each, or the "
+        "endpoint does not sample, and then scores and errors say nothing",
     )
 
 

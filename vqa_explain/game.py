@@ -18,7 +18,7 @@ from vqa_explain._shapes import Pairs, PlayerValues, Scores
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
 from vqa_explain.features.base import Division, Input, Present, by_input, inputs_called
-from vqa_explain.models.base import Model
+from vqa_explain.models.base import Model, sampled
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import Target
@@ -277,6 +277,21 @@ def with_players(encoded: Encoded, only: str | Sequence[str] | None) -> Encoded:
     return replace(encoded, inputs=tuple(chosen))
 
 
+@dataclass(frozen=True, eq=False)
+class SamplingErrors:
+    """How far the scores of coalitions may be off, where they are frequencies in samples.
+
+    Attributes:
+        coalitions: (N, P) bool.
+        questions: (N,) what each was asked as: equal ones share one error.
+        variances: (N,) of the scores.
+    """
+
+    coalitions: np.ndarray
+    questions: list[str]
+    variances: np.ndarray
+
+
 class Game:
     """Coalitions (N, P) bool → scores (N,) float64 of the target with only those players present.
 
@@ -304,6 +319,8 @@ class Game:
         self.cost = cost if cost is not None else Cost()
         self._column = 0
         self._known: dict[bytes, tuple[float, ...]] = {}
+        # Where scores are sampled: what was asked, and the variance of each target's score.
+        self._errors: dict[bytes, tuple[str, tuple[float, ...]]] = {}
         self._batches = Batches(model, encoded)
         self._length = self._lengths()
 
@@ -370,7 +387,9 @@ class Game:
             ):
                 logits = self.logits(torch.from_numpy(part).to(self.model.device))
             self.cost.forwards += len(part)
-            return self._values(logits, part)
+            values = self._values(logits, part)
+            self._note_errors(logits, part)
+            return values
 
         return [
             values for part in self._batches.fitting.parts(len(coalitions), run) for values in part
@@ -390,6 +409,50 @@ class Game:
                 "its weights, or try another fill"
             )
         return [tuple(row) for row in values.tolist()]
+
+    def _note_errors(self, logits: Tensor, coalitions: np.ndarray) -> None:
+        """Keeps the variance of every target's score, by its slopes in the sampled scores."""
+        model = sampled(self.model)
+        if model is None:
+            return
+        covariance = model.score_covariance(logits)
+        found = []
+        for target in self.targets:
+            with torch.enable_grad():
+                scores = in_float64(logits.detach()).requires_grad_(True)
+                (slopes,) = torch.autograd.grad(target(scores).sum(), scores)
+            found.append(torch.einsum("nk,nkl,nl->n", slopes, covariance.to(slopes), slopes))
+        variances = torch.stack(found, dim=1).clamp(min=0).tolist()
+        questions = self._questions(coalitions)
+        rows = np.packbits(coalitions, axis=1)
+        for row, question, variance in zip(rows, questions, variances, strict=True):
+            self._errors[row.tobytes()] = (question, tuple(variance))
+
+    def _questions(self, coalitions: np.ndarray) -> list[str]:
+        """What each of N coalitions is asked as, of a model whose scores are sampled."""
+        model = sampled(self.model)
+        assert model is not None, "the model's scores are exact"
+        present = self.players.present(torch.from_numpy(coalitions).to(self.model.device))
+        return model.contents(self.encoded, present, self.fills, self.seed)
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether scores are frequencies in samples, with errors of their own."""
+        return sampled(self.model) is not None
+
+    def sampling_errors(self) -> SamplingErrors:
+        """How far the scores of all coalitions that were asked may be off, of a sampled game."""
+        rows = np.array([np.frombuffer(key, dtype=np.uint8) for key in self._errors])
+        coalitions = np.unpackbits(rows, axis=1, count=len(self)).astype(bool)
+        questions = [question for question, _ in self._errors.values()]
+        variances = np.array([found[self._column] for _, found in self._errors.values()])
+        return SamplingErrors(coalitions, questions, variances)
+
+    def active(self) -> np.ndarray:
+        """(P,) bool, the players whose absence alone changes what a sampled model is asked."""
+        everybody = np.ones((1, len(self)), dtype=bool)
+        found = self._questions(np.concatenate([everybody, ~np.eye(len(self), dtype=bool)]))
+        return np.array([one != found[0] for one in found[1:]])
 
     def logits(self, present: Bool[Tensor, "N P"]) -> Float[Tensor, "N K"]:
         """Answer scores (N, K) of coalitions (N, P) bool; they are neither kept nor counted."""

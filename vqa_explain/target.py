@@ -49,6 +49,9 @@ REAL = "real"
 FIT = "fit"
 
 
+LOGS = "log_probabilities"
+
+
 def _no_probabilities(_scores: Tensor) -> Tensor:
     raise Unsupported(
         "this model's outputs are real numbers, which have no probabilities; leave score= out"
@@ -58,7 +61,7 @@ def _no_probabilities(_scores: Tensor) -> Tensor:
 # What a model's scores (B, K) are, and the log-probabilities (B, K) that they stand for.
 KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     "logits": lambda scores: scores.log_softmax(-1),  # of answers that exclude each other
-    "log_probabilities": lambda scores: scores,  # of answers among all texts
+    LOGS: lambda scores: scores,  # of answers among all texts
     FIT: F.logsigmoid,  # of each answer by itself
     REAL: _no_probabilities,  # of a regression
 }

@@ -142,10 +142,10 @@ def test_dropping_is_as_hiding_from_attention(
     )
     with torch.no_grad():
         given = model._received(encoded, {}).times(torch.zeros(5, dtype=torch.long))
-        attended = torch.ones_like(given.attended)
-        attended[:, encoded.state.prompt.places["image"]] = shown
-        attended[:, encoded.state.prompt.places["question"]] = said
-        hidden = model._language.answer(given.hidden(attended), encoded.candidates)
+        places = encoded.state.prompt.places
+        given = given.hidden(torch.from_numpy(places["image"]), shown)
+        given = given.hidden(torch.from_numpy(places["question"]), said)
+        hidden = encoded.state.language.answer(given, encoded.candidates)
     np.testing.assert_allclose(dropped.numpy(), hidden.numpy(), atol=2e-5)
 
 

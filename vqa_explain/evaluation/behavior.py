@@ -27,7 +27,7 @@ from vqa_explain.examples import Example, read_image
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.game import Game, make_players
-from vqa_explain.models.base import Model, OpenModel, check_fills
+from vqa_explain.models.base import Asking, Model, OpenModel, check_fills
 from vqa_explain.models.checking import ANSWERS, SCRIPTS, SIZES, trial_values
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
@@ -62,7 +62,12 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
         dataset: some of its questions are tried too, since its words may be others than the fixed
             ones; its first example says which sizes the model takes, where it does not take the
             fixed ones.
+
+    A model behind an interface is not tried, since every answer may be paid for: it is known by its
+    name and settings.
     """
+    if isinstance(model, Asking):
+        return {}
     questions = _questions(dataset) if _text_name(model) else []
     # Gradients are allowed as in `explain`, whatever the caller does: some networks take another
     # way without.

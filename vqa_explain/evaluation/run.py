@@ -1,11 +1,13 @@
 """`evaluate`: a model and explanation methods over a data set, resumable."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
 from vqa_explain import registry
+from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.evaluation.behavior import behavior_stamps
 from vqa_explain.evaluation.jobs import (
@@ -17,6 +19,7 @@ from vqa_explain.evaluation.jobs import (
     example_jobs,
     grid_jobs,
 )
+from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.local_engine import default_workers, run_here, run_in_processes
 from vqa_explain.evaluation.plan import SHARD, Plan, data_fingerprint, data_name, model_fingerprint
 from vqa_explain.evaluation.report import Report
@@ -38,7 +41,7 @@ from vqa_explain.metrics.base import (
     held_by_model,
     lacking,
 )
-from vqa_explain.models.base import Model, has_open_inputs
+from vqa_explain.models.base import Asking, Model, has_open_inputs
 from vqa_explain.models.families import FAMILIES
 
 ENGINES = ("local", "ray")
@@ -166,9 +169,10 @@ def evaluate(
     )
     store = Store(Path(out))
     store.begin(plan)
-    with store.locked():
+    with store.locked(), ExitStack() as told:
         resumed = resume(store, plan, dataset)
         store.write_plan(plan)
+        told.enter_context(_announced(model, dataset, plan, judged))
         workshop = Workshop(model, plan, dataset if can_be_indexed(dataset) else None)
         jobs = _jobs(model, dataset, plan, store, judged, resumed)
         if engine == "ray":
@@ -176,7 +180,10 @@ def evaluate(
 
             done = run_on_ray(workshop, jobs, workers, address)
         else:
-            count = workers or default_workers(model.device.type)
+            # What a model behind an interface waits for is no work of this machine, and one process
+            # counts its requests.
+            alone = 1 if isinstance(model, Asking) else default_workers(model.device.type)
+            count = workers or alone
             done = (
                 run_here(workshop, jobs) if count == 1 else run_in_processes(workshop, jobs, count)
             )
@@ -288,6 +295,31 @@ def _jobs(
                 grid_jobs(dataset, plan, metric.count, resume_grid(store, plan, stamp), stamp)
             )
     return chain(*parts)
+
+
+def _announced(
+    model: Model, dataset: Iterable[Example], plan: Plan, metrics: list[Metric]
+) -> AbstractContextManager[None]:
+    """Where a model is to say what work costs, says it of the whole run, by its first example.
+
+    What is finished or kept costs nothing, and is counted all the same.
+    """
+    if not (isinstance(model, Asking) and model.announces):
+        return nullcontext()
+    twin = model.rehearsal()
+    Judge(twin, plan)(0, next(iter(dataset)))
+    total = _total(dataset, plan)
+    found: Requests = twin.spent() * (total or 1)
+    for metric in metrics:
+        if isinstance(metric, Emap):
+            pairs = min(metric.count, total or metric.count) ** 2
+            found += Requests(pairs)
+    work = (
+        "each example of the run"
+        if total is None
+        else f"a run over {total:,} examples like the first"
+    )
+    return model.announced(found, work)
 
 
 def _total(dataset: Any, plan: Plan) -> int | None:

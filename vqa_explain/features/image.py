@@ -21,26 +21,40 @@ from vqa_explain.features.regions import Regions, divide, grid_regions, region_b
 
 
 def _blur(pixels: Tensor, _seed: int) -> Tensor:
+    from torchvision.transforms.functional import gaussian_blur
+
     sigma = max(pixels.shape[-2:]) / 12
-    # In half precision wide sums lose digits.
+    # The kernel reaches 2 sigma but never past what reflection padding allows.
+    size = [2 * max(0, min(int(2 * sigma), side - 1)) + 1 for side in pixels.shape[-1:-3:-1]]
+    # In half precision a wide kernel takes minutes on a CPU, and loses digits.
     wide = pixels.float() if pixels.dtype in (torch.float16, torch.bfloat16) else pixels
-    rows, columns = (_gaussian(side, sigma).to(wide) for side in pixels.shape[-2:])
-    return (rows @ wide @ columns.T).to(pixels)
+    if max(size) > ONE_PASS:
+        return _blurred_by_axis(wide, size, sigma).to(pixels)
+    result: Tensor = gaussian_blur(wide, size, [sigma, sigma]).to(pixels)
+    return result
 
 
-def _gaussian(side: int, sigma: float) -> Tensor:
-    """(side, side) what each pixel of a line takes of every other, mirrored at the ends.
+# Torchvision's kernel is a square: of a picture of 640 × 480 it took 20 s where one axis after the
+# other takes 0.5 s. Wider kernels than this go by axis; the result is the same up to rounding.
+ONE_PASS = 63
 
-    One product for each axis: a kernel as wide as this takes minutes on a large picture.
-    """
-    # The kernel reaches 2 sigma but never past what one reflection allows.
-    reach = max(0, min(int(2 * sigma), side - 1))
-    offsets = torch.arange(-reach, reach + 1)
-    weights = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
-    weights = (weights / weights.sum()).expand(side, -1)
-    taken = (torch.arange(side)[:, None] + offsets).abs()
-    taken = torch.where(taken < side, taken, 2 * (side - 1) - taken)
-    return torch.zeros(side, side, dtype=torch.float64).scatter_add(1, taken, weights)
+
+def _blurred_by_axis(pixels: Tensor, size: list[int], sigma: float) -> Tensor:
+    """The same blur of pixels (B, C, H, W), by a kernel (columns, rows) that is a product."""
+    blurred = pixels
+    channels = pixels.shape[1]
+    for side, axis in zip(size, (3, 2), strict=True):
+        reach = side // 2
+        steps = torch.arange(-reach, reach + 1, dtype=pixels.dtype, device=pixels.device)
+        kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
+        kernel = kernel / kernel.sum()
+        shape = [channels, 1, 1, 1]
+        shape[axis] = side
+        padding = [reach, reach, 0, 0] if axis == 3 else [0, 0, reach, reach]
+        padded = F.pad(blurred, padding, mode="reflect")
+        line = kernel.reshape([1, 1, 1, -1] if axis == 3 else [1, 1, -1, 1]).expand(shape)
+        blurred = F.conv2d(padded, line, groups=channels)
+    return blurred
 
 
 def _mean(pixels: Tensor, _seed: int) -> Tensor:

@@ -303,6 +303,7 @@ class Attribution:
         player_values: (P,) their values; `None` for the sums over their elements.
         player_errors: (P,) their standard errors.
         joint: what players of two inputs bring only together.
+        counts_sampling: whether the errors count those of sampled scores (see `models.base.Sampled`).
     """
 
     values: Values
@@ -312,6 +313,7 @@ class Attribution:
     player_values: np.ndarray | None = None
     player_errors: np.ndarray | None = None
     joint: tuple[JointValues, ...] = ()
+    counts_sampling: bool = False
 
 
 class Explains(Protocol):
@@ -506,3 +508,16 @@ def from_players(
 ) -> Attribution:
     """An attribution from one value per player, spread evenly over its elements."""
     return Attribution(game.players.spread(values), error, kind, game.players, values, errors)
+
+
+def with_sampling(found: Attribution, errors: np.ndarray | None = None) -> Attribution:
+    """An attribution whose errors count those of sampled scores.
+
+    Args:
+        found: the attribution.
+        errors: (P,) the players' standard errors from sampling alone, to be added to those that
+            there are; `None` where these count them already.
+    """
+    own = found.player_errors
+    whole = own if errors is None else np.hypot(0.0 if own is None else own, errors)
+    return replace(found, player_errors=whole, counts_sampling=True)

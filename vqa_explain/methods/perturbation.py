@@ -8,6 +8,8 @@ import torch
 
 from vqa_explain import units
 from vqa_explain.features.base import Windows
+from vqa_explain.game import Game
+from vqa_explain.games.sampling import linear_errors
 from vqa_explain.methods.base import (
     BASELINES,
     FILLS_HELP,
@@ -20,6 +22,7 @@ from vqa_explain.methods.base import (
     from_players,
     register_method,
     total,
+    with_sampling,
 )
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
@@ -113,7 +116,8 @@ class Occlusion:
 class LeaveOneOut:
     """v(P) − v(P∖{i}): what is lost when one region or word alone is absent.
 
-    The error is the completeness gap: how far the values together are from v(P) − v(∅).
+    The error is the completeness gap: how far the values together are from v(P) − v(∅). Where
+    scores are sampled, each value has the standard error of its two scores besides.
     """
 
     image_fill: str | None = parameter(
@@ -137,4 +141,14 @@ class LeaveOneOut:
 
         values = everybody - game(~np.eye(count, dtype=bool), tell)
         gap = abs(values.sum() - (everybody - nobody))
-        return from_players(game, values, None, gap, GAP)
+        found = from_players(game, values, None, gap, GAP)
+        return with_sampling(found, _of_differences(game)) if game.is_sampled else found
+
+
+def _of_differences(game: Game) -> np.ndarray:
+    """(P,) the sampling errors of v(P) − v(P∖{i})."""
+    known = game.sampling_errors()
+    size = known.coalitions.sum(axis=1)
+    alone = (size == len(game) - 1)[:, None] & ~known.coalitions
+    weights = (size == len(game))[:, None].astype(float) - alone
+    return linear_errors(weights, known.questions, known.variances)

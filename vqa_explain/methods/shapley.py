@@ -1,15 +1,17 @@
 """Shapley, Owen and Banzhaf values of regions and words in one game."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vqa_explain import units
+from vqa_explain._shapes import Coalitions
 from vqa_explain.errors import InvalidInput
 from vqa_explain.game import Game
-from vqa_explain.games import estimators, pairs
+from vqa_explain.games import estimators, pairs, sampling
 from vqa_explain.games.estimators import Estimate, Round, Score, run_until
+from vqa_explain.games.sampling import linear_errors
 from vqa_explain.methods.base import (
     FILLS_HELP,
     IMAGE_FILLS,
@@ -20,6 +22,7 @@ from vqa_explain.methods.base import (
     asked_fills,
     from_players,
     register_method,
+    with_sampling,
 )
 from vqa_explain.registry import parameter
 
@@ -70,9 +73,18 @@ class OverPlayers:
 
 
 def _exactly(
-    task: Task, game: Game, total: int, values: Callable[[Score], np.ndarray]
+    task: Task,
+    game: Game,
+    total: int,
+    values: Callable[[Score], np.ndarray],
+    weights: Callable[[Coalitions], np.ndarray],
 ) -> Attribution:
-    """An attribution from an exact sum over `total` coalitions."""
+    """An attribution from an exact sum over `total` coalitions.
+
+    Args:
+        values: the sum, of a score over coalitions.
+        weights: (N, P) the weight of each coalition in it, which carries sampling errors.
+    """
     done = 0
 
     def tell(more: int) -> None:
@@ -82,7 +94,22 @@ def _exactly(
             task.progress(min(done, total), total)
 
     found = values(lambda coalitions: game(coalitions, tell))
-    return from_players(game, found, np.zeros(len(game)), 0.0, "exact")
+    if not game.is_sampled:
+        return from_players(game, found, np.zeros(len(game)), 0.0, "exact")
+    known = game.sampling_errors()
+    errors = linear_errors(weights(known.coalitions), known.questions, known.variances)
+    return with_sampling(
+        from_players(game, found, errors, float(errors.max()), STANDARD_ERROR), None
+    )
+
+
+def _with_draws(game: Game, found: Attribution, errors: Callable[[], np.ndarray]) -> Attribution:
+    """An estimate whose standard errors also count the sampling errors (P,) of its scores."""
+    if not game.is_sampled:
+        return found
+    both = with_sampling(found, errors())
+    assert both.player_errors is not None
+    return replace(both, error=float(both.player_errors.max()))
 
 
 def check_budget(budget: int, least: int, what: str) -> None:
@@ -124,7 +151,8 @@ class Shapley(OverPlayers):
     is fitted to the scores of complementary coalitions, its Shapley values are known, and those of
     what it misses are estimated by regression. "permutation" takes antithetic random orders,
     "kernel" the paired kernel regression. The values sum to v(P) − v(∅), the score with everything
-    minus that with nothing.
+    minus that with nothing. Where scores are
+    sampled, standard errors count their sampling errors, also of exact sums.
     """
 
     estimator: str = parameter(
@@ -136,7 +164,11 @@ class Shapley(OverPlayers):
         players = len(game)
         if _check_exact(self.estimator, players, 2.0**players, self.budget):
             return _exactly(
-                task, game, 2**players, lambda score: estimators.exact_shapley(score, players)
+                task,
+                game,
+                2**players,
+                lambda score: estimators.exact_shapley(score, players),
+                sampling.shapley_weights,
             )
         check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
         rng = np.random.default_rng(task.seed)
@@ -144,7 +176,13 @@ class Shapley(OverPlayers):
             "permutation": lambda: estimators.permutation(game, players, rng, self.budget),
             "kernel": lambda: estimators.kernel(game, players, rng, self.budget),
         }.get(self.estimator, lambda: pairs.adjusted(game, players, rng, self.budget))
-        return self.estimated(task, game, rounds())
+        found = self.estimated(task, game, rounds())
+
+        def sampled() -> np.ndarray:
+            known = game.sampling_errors()
+            return sampling.shapley_errors(known.coalitions, known.variances, game.active())
+
+        return _with_draws(game, found, sampled)
 
 
 @register_method(
@@ -174,7 +212,11 @@ class Owen(OverPlayers):
         needed = sum(2.0 ** len(u) for u in unions) * 2 ** (len(unions) - 1)
         if _check_exact(self.estimator, max(map(len, unions)), needed, self.budget):
             return _exactly(
-                task, game, int(needed), lambda score: estimators.exact_owen(score, unions)
+                task,
+                game,
+                int(needed),
+                lambda score: estimators.exact_owen(score, unions),
+                lambda coalitions: sampling.owen_weights(coalitions, unions),
             )
         check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
         rng, order = np.random.default_rng(task.seed), estimators.union_order(unions)
@@ -206,8 +248,17 @@ class Banzhaf(OverPlayers):
         players = len(game)
         if _check_exact(self.estimator, players, 2.0**players, self.budget):
             return _exactly(
-                task, game, 2**players, lambda score: estimators.exact_banzhaf(score, players)
+                task,
+                game,
+                2**players,
+                lambda score: estimators.exact_banzhaf(score, players),
+                sampling.banzhaf_weights,
             )
         check_budget(self.budget, 34, f"{players} players")
         rng = np.random.default_rng(task.seed)
-        return self.estimated(task, game, estimators.banzhaf(game, players, rng, self.budget))
+        found = self.estimated(task, game, estimators.banzhaf(game, players, rng, self.budget))
+
+        def sampled() -> np.ndarray:
+            return sampling.banzhaf_errors(game.sampling_errors().variances, game.active())
+
+        return _with_draws(game, found, sampled)

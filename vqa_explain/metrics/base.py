@@ -55,6 +55,7 @@ LACKS = {
     "question": "the model takes no question",
     "picture": "the model takes no picture",
     "pixels": "the model sees no pixels",
+    "weights": "the weights of the model are not here",
     "labels": "the model has no fixed set of answers",
     "probability": "the model gives real numbers, which have no probabilities",
     "choice": "the model has one output, or real numbers, and so no answer that it chooses",
@@ -217,6 +218,7 @@ def held_by_model(model: Model) -> dict[str, bool]:
         "question": TextFeature.kind in kinds,
         "picture": ImageFeature.kind in kinds,
         "pixels": "pixels" in model.capabilities,
+        "weights": any(True for _ in model.module.parameters()),
         "labels": model.labels is not None,
         **holds_probabilities(model.kind, model.labels),
     }

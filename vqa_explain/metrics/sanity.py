@@ -141,6 +141,7 @@ def _tensors(values: Any) -> Iterator[torch.Tensor]:
     source="Adebayo et al. 2018, section 3.1",
     better=LOWER,
     range="−1 … 1",
+    needs={"weights"},
 )
 @dataclass(frozen=True)
 class ParameterRandomization:

@@ -1,12 +1,14 @@
 """What methods may know of a model: features, leaves, scores, and scores of coalitions."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from vqa_explain._precision import in_float64
+from vqa_explain.cost import Requests
 from vqa_explain.errors import NonFiniteScore, unknown
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
@@ -145,6 +147,60 @@ class Limited(Protocol):
     def at_once(self) -> int | None: ...
 
 
+@runtime_checkable
+class Sampled(Protocol):
+    """A model whose scores may be frequencies among sampled answers, with errors of their own.
+
+    Attributes:
+        samples: how many answers stand behind each score; `None` where scores are exact.
+    """
+
+    @property
+    def samples(self) -> int | None: ...
+
+    def score_covariance(self, scores: Tensor) -> Tensor:
+        """(N, K, K) the covariance of the sampling errors of scores (N, K)."""
+        ...
+
+    def contents(
+        self,
+        encoded: Encoded,
+        present: Mapping[str, Present],
+        fills: Mapping[str, str],
+        seed: int,
+    ) -> list[str]:
+        """What each of N coalitions is asked as; equal texts share one sampling error."""
+        ...
+
+    def always_alike(self, encoded: Encoded) -> bool:
+        """Whether all samples of each question so far were alike, as of a model that draws none."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A model behind an interface, each of whose scores is asked for, and may be paid for.
+
+    Attributes:
+        announces: whether it is to say what a piece of work costs before it is asked.
+    """
+
+    @property
+    def announces(self) -> bool: ...
+
+    def spent(self) -> Requests:
+        """What was asked so far: of a rehearsal, what would be asked."""
+        ...
+
+    def rehearsal(self) -> Any:  # a model, and itself of this protocol
+        """A model that takes the same inputs, and whose questions are counted and never asked."""
+        ...
+
+    def announced(self, requests: Requests, work: str) -> AbstractContextManager[None]:
+        """Says what a piece of work costs; inside, it is said no more."""
+        ...
+
+
 class OpenModel(Model, Protocol):
     """A model whose answers are any texts: `labels` is `None`,
     and each example has its own candidates.
@@ -181,6 +237,11 @@ class OpenModel(Model, Protocol):
 def has_open_inputs(model: Model) -> bool:
     """Whether a model takes any number of inputs: see `open_inputs` of `Model`."""
     return bool(getattr(model, "open_inputs", False))
+
+
+def sampled(model: Model) -> Sampled | None:
+    """The model, where its scores have sampling errors; else `None`."""
+    return model if isinstance(model, Sampled) and model.samples is not None else None
 
 
 def described(model: Model) -> str:

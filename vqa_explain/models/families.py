@@ -154,6 +154,7 @@ WRITERS = (
     "IdeficsForVisionText2Text",
     "Mistral4ForCausalLM",
     "Phi4MultimodalForCausalLM",
+    "VisionEncoderDecoderModel",
 )
 
 
@@ -230,5 +231,13 @@ FAMILIES = {
         lambda adapter, module, *_: module,
         note="guided rules need ReLUs, deep_lift a network without attention, and methods over "
         "pixels a picture",
+    ),
+    "api": Family(
+        "a model that you can only ask: vqa_explain.ApiModel, or a chat-completion endpoint by "
+        "load('openai:MODEL', answers=[…])",
+        (),
+        "api.adapter:ApiModel",
+        lambda adapter, module, *_: module,
+        note="every coalition is a request; coalitions that look alike are asked once",
     ),
 }

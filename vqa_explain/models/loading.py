@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
 from vqa_explain.models.base import Model
@@ -15,6 +15,11 @@ from vqa_explain.models.families import FAMILIES, Family, Options, refuse_output
 from vqa_explain.models.network import choose_device
 from vqa_explain.models.recognizing import CLASSIFIER, family_of
 from vqa_explain.models.unwrapping import home_of, outside_inference_mode, unwrapped
+
+if TYPE_CHECKING:
+    from vqa_explain.models.api.endpoint import EndpointSettings
+
+ENDPOINT = "openai:"  # how the names of chat-completion endpoints begin
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,16 @@ def load(
     trust_remote_code: bool = False,
     allow_missing: bool | str | Iterable[str] = (),
     check: bool = True,
+    **endpoint: Unpack["EndpointSettings"],
 ) -> Model:
     """Loads a model that can be explained.
 
     Args:
         model: "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub id or
-            folder with safetensors weights, a transformers model, or any `nn.Module` image
-            classifier. What `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is taken out,
-            with the same weights and active adapters.
+            folder with safetensors weights, a transformers model, any `nn.Module` image classifier,
+            or "openai:" and the name of a model behind a chat-completion endpoint. What
+            `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is taken out, with the same
+            weights and active adapters.
         processor: the processor of a transformers model given as an object.
         transform: how a picture becomes a classifier's input: torchvision transforms, a weights'
             preset or the weights themselves (which bring their labels), or a transformers image
@@ -117,6 +124,8 @@ def load(
         check: whether to try at once, on tiny pictures, what explanations rely on: see
             `models.checking`. It takes three forward passes, once for a checkpoint; the result is
             kept in the user's cache folder.
+        **endpoint: how an endpoint is asked, such as answers= and base_url=: see
+            `models.api.endpoint.EndpointSettings`. Nothing is asked before a method needs it.
 
     Raises:
         InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are
@@ -124,6 +133,14 @@ def load(
     """
     from vqa_explain.models.candidates import LENGTHS
 
+    if isinstance(model, str) and model.startswith(ENDPOINT):
+        local = (processor, transform, labels, outputs, call, boxes, dtype, device_map)
+        return _behind_an_endpoint(model, local, endpoint)
+    if endpoint:
+        raise InvalidInput(
+            f"{next(iter(endpoint))}= is for a model behind an endpoint, whose name begins with "
+            f"{ENDPOINT!r}; leave it out"
+        )
     if lengths not in LENGTHS:
         raise unknown("value of lengths:", lengths, LENGTHS)
     if not isinstance(beams, int) or beams < 1:
@@ -144,6 +161,26 @@ def load(
     )
     with outside_inference_mode():
         return _loaded(model, options, dtype, device_map, trust_remote_code)
+
+
+def _behind_an_endpoint(name: str, local: Iterable[Any], settings: "EndpointSettings") -> Model:
+    """The model behind a chat-completion endpoint.
+
+    Raises:
+        InvalidInput: a setting cannot be used, or `local` holds one of models that run here.
+    """
+    from vqa_explain.models.api.endpoint import EndpointSettings, load_endpoint
+
+    if any(one is not None for one in local):
+        raise InvalidInput(
+            f"model {name!r} runs behind an endpoint, which reads pictures and texts itself; give "
+            "answers=, and no processor=, transform=, labels=, outputs=, call=, boxes=, dtype= or "
+            "device_map="
+        )
+    for setting in settings:
+        if setting not in EndpointSettings.__annotations__:
+            raise unknown(f"setting of model {name!r}:", setting, EndpointSettings.__annotations__)
+    return load_endpoint(name, **settings)
 
 
 def _loaded(model: Any, options: Options, dtype: Any, device_map: Any, trust: bool) -> Model:

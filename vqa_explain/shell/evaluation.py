@@ -23,14 +23,19 @@ Several = Parameter(consume_multiple=True, negative=())
 Told = Callable[[int, int | None, int], None]
 
 
+NOT_SETTINGS = ("model", "endpoint")  # of `load`: the model, and what is told apart by name
+
+
 def load_settings(pairs: list[str] | None) -> dict[str, Any]:
     """Settings of `vqa_explain.load` from texts name=value."""
     import inspect
 
+    from vqa_explain.models.api.endpoint import EndpointSettings
     from vqa_explain.models.loading import load
 
     settings = registry.values(pairs or [], "--load")
-    known = [name for name in inspect.signature(load).parameters if name != "model"]
+    known = [name for name in inspect.signature(load).parameters if name not in NOT_SETTINGS]
+    known += EndpointSettings.__annotations__
     strange = next((name for name in settings if name not in known), None)
     if strange is not None:
         raise unknown("setting of --load:", strange, known)

@@ -1,12 +1,14 @@
-"""Vision-language models that write: LLaVA, Qwen-VL, Idefics, SmolVLM, PaliGemma and their like.
+"""Vision-language models that write: LLaVA, Qwen-VL, Gemma, Idefics, Florence-2 and their like.
 
-Every one of them puts picture tokens among the word embeddings and hands the sequence to a decoder.
-The adapter reads that sequence where the decoder receives it, so that no family needs code of its
-own: words are changed there, hidden from attention there, and absent picture tokens leave it there.
-The vision encoder runs once for each state of each picture. Pictures, texts and videos come in any
-number, as a prompt or a chat.
+Most of them put picture tokens among the word embeddings and hand the sequence to a decoder. The
+adapter reads that sequence where the decoder receives it: words are changed there, hidden from
+attention there, and absent picture tokens leave it there. The vision encoder runs once for each
+state of each picture. Where that would be wrong, the network runs as a whole: see `whole`. Which
+way is right is measured, so that no family needs code of its own. Pictures, texts and videos come
+in any number, as a prompt or a chat.
 """
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +37,6 @@ from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
-    PLAIN,
     Conversation,
     Visual,
     read_conversation,
@@ -65,6 +66,7 @@ class _State:
         visuals: the pictures and videos.
         shown: input name → where that picture or frame is in the tensors.
         written: texts that the model wrote by itself → their tokens.
+        language: how the network is run.
     """
 
     inputs: dict[str, Any]
@@ -72,6 +74,7 @@ class _State:
     visuals: tuple[Visual, ...]
     shown: dict[str, Shown]
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    language: Any = None
 
     @property
     def sequences(self) -> Sequences:
@@ -128,8 +131,11 @@ class GenerativeModel:
         self.module = placed(module, device, name)
         self.device = self.module.device
         self.processor, self.beams, self.lengths = processor, beams, lengths
-        self._language: Language | None = None  # chosen with the first example
-        self._reader = VisualReader(processor, name, visual_tokens(self.module.config))
+        # How it is run, by whether there are pictures and texts: found with the first example.
+        self._languages: dict[tuple[bool, bool], Language] = {}
+        takes_words = "input_ids" in inspect.signature(self.module.forward).parameters
+        marks = visual_tokens(self.module.config)
+        self._reader = VisualReader(processor, name, marks, wordless=not takes_words)
         # What was measured of the network, by the sizes of what is shown.
         self._places: dict[tuple[Any, ...], bool] = {}
         self._apart: dict[Form, bool] = {}
@@ -137,13 +143,8 @@ class GenerativeModel:
         # A mask token means nothing to most decoders.
         self._text = TextFeature(fills=fills, default_fill="pad")
         self._picture = ImageFeature(fills=(*FILLS, DROP))
-        self.features: tuple[Feature, ...] = (self._picture, self._text)
-
-    @property
-    def language(self) -> Language:
-        """How the network is run."""
-        assert self._language is not None, "the first example chooses it"
-        return self._language
+        self._kinds: tuple[Feature, ...] = (self._picture, self._text)
+        self.features = self._kinds if takes_words else (self._picture,)
 
     def encode(self, example: Example) -> Encoded:
         conversation = self._reader.marked(read_conversation(example, self.name))
@@ -158,12 +159,11 @@ class GenerativeModel:
         moved = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
         state = _State(moved, prompt, conversation.visuals, {})
         state.shown.update(self._shown(conversation, inputs, state))
-        if self._language is None:
-            if not state.visuals:  # a picture may need more than its decoder
-                self.encode(Example(np.full((64, 64, 3), 128, dtype=np.uint8), PLAIN))
-            else:
-                self._language = self._chosen(state)
-                self._offer(self._language)
+        form = (bool(state.visuals), bool(prompt.texts))
+        if form not in self._languages:
+            self._languages[form] = self._chosen(state)
+            self._offer(self._languages[form])
+        state.language = self._languages[form]
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
 
     def _chosen(self, state: _State) -> Language:
@@ -172,6 +172,8 @@ class GenerativeModel:
         Raises:
             Unsupported: it cannot be run in either way; the message says why.
         """
+        if not state.prompt.texts:
+            return Forwarding(self.module, state.inputs, {}, None)
         elsewhere = self._reader.words_elsewhere(state.visuals)
         if elsewhere:
             raise Unsupported(
@@ -204,13 +206,14 @@ class GenerativeModel:
         """States what the network can do, now that it is known how it is run."""
         if not isinstance(language, Forwarding):
             return
+        takes_words = len(self.features) > 1
         attends = {"attention", "flow"} if language.attends else set()
         self.capabilities = frozenset({"gradients", "pixels", *attends})
         self._picture = ImageFeature(fills=FILLS)
         if not language.hides:
             # A token that stands for nothing is all that is left.
             self._text = TextFeature(fills=("mask",), default_fill="mask")
-        self.features = (self._picture, self._text)
+        self.features = (self._picture, self._text) if takes_words else (self._picture,)
 
     def _moved(self, value: Tensor) -> Tensor:
         """A tensor of the processor on the model's device; real numbers in its number type."""
@@ -218,14 +221,36 @@ class GenerativeModel:
         return value.to(self.module.dtype) if value.is_floating_point() else value
 
     def _read(self, conversation: Conversation) -> tuple[Prompt, dict[str, Any]]:
-        """The prompt and the processor's tensors."""
+        """The prompt and the processor's tensors.
+
+        Raises:
+            InvalidInput: there are texts and the model takes none, or the other way round.
+        """
         visuals = conversation.visuals
+        if not conversation.texts:
+            return self._read_alone(visuals)
+        if len(self.features) == 1:
+            raise InvalidInput(f"model {self.name!r} takes pictures alone; leave the question out")
         return read_prompt(
             self.processor,
             conversation,
             lambda prompt: self._reader.process(prompt, visuals),
             self.module.config,
         )
+
+    def _read_alone(self, visuals: Sequence[Visual]) -> tuple[Prompt, dict[str, Any]]:
+        """The same of pictures without words, as captions are asked for."""
+        inputs = {} if self._chats else self._reader.process(None, visuals)
+        if not inputs or "input_ids" in inputs:
+            raise InvalidInput(
+                f"model {self.name!r} answers texts, and the example has none; give one"
+            )
+        nowhere = np.zeros(0, dtype=np.int64)
+        return Prompt(0, {one.name: nowhere for one in visuals}, {}), inputs
+
+    @property
+    def _chats(self) -> bool:
+        return bool(getattr(self.processor, "chat_template", None))
 
     def _shown(
         self, conversation: Conversation, inputs: dict[str, Any], state: _State
@@ -300,7 +325,7 @@ class GenerativeModel:
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {
-            one.name: self.language.embed(one.content.ids).detach()
+            one.name: encoded.state.language.embed(one.content.ids).detach()
             if isinstance(one.content, Text)
             else one.content.pixels.clone()
             for one in encoded.inputs
@@ -313,7 +338,7 @@ class GenerativeModel:
             if isinstance(one.content, Text):
                 absent = stand_in(self.processor.tokenizer, fill)
                 ids = all_absent(one.content.ids, one.content.tokens, absent)
-                found[one.name] = self.language.embed(ids).detach()
+                found[one.name] = encoded.state.language.embed(ids).detach()
             else:
                 found[one.name] = baseline(one.content.pixels, one.content.geometry, fill, seed)
         return found
@@ -321,13 +346,13 @@ class GenerativeModel:
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
             given = self._received(encoded, leaves)
-            return self.language.answer(
-                self._with_words(encoded, given, leaves), candidates_of(encoded)
-            )
+            language: Language = encoded.state.language
+            given = self._with_words(encoded, given, leaves)
+            return language.answer(given, candidates_of(encoded))
 
     def _received(self, encoded: Encoded, leaves: Mapping[str, Tensor]) -> Any:
         """What the decoder receives for the leaves that are frames; the texts are as they were."""
-        return self.language.received(encoded.state.sequences.showing(leaves))
+        return encoded.state.language.received(encoded.state.sequences.showing(leaves))
 
     def missed_change(self, encoded: Encoded, other: Encoded) -> float:
         """The share of the change between two examples that frames of the other miss.
@@ -375,7 +400,7 @@ class GenerativeModel:
             tokens = torch.tensor(
                 [[token] for token in candidates.nexts(len(before))], device=self.device
             )
-            seen = self.language.seen(given, before, tokens)
+            seen = encoded.state.language.seen(given, before, tokens)
             scores = candidates.added(before, seen.found)
         length = self.prompt_length(encoded)
         readout = (length + len(before) - 1,)
@@ -419,14 +444,15 @@ class GenerativeModel:
             return False
 
         def tokens(frames: Tensor) -> Tensor:
-            return self.language.states(self._received(encoded, {name: frames}))[:, where]
+            language: Language = encoded.state.language
+            return language.states(self._received(encoded, {name: frames}))[:, where]
 
         return shows_cells(tokens, picture.pixels, picture.grid)
 
     def default_layer(self, encoded: Encoded) -> str:
         # The answer is read from the last token of the last layer, so pictures matter only up to
         # the one before.
-        decoder: Any = self.language.decoder
+        decoder: Any = encoded.state.language.decoder
         if decoder is None:
             raise Unsupported(
                 f"model {self.name!r} has no list of decoder layers, so name the layer: layer=…"
@@ -443,23 +469,23 @@ class GenerativeModel:
         seed: int,
     ) -> Tensor:
         given = self._with_pictures(encoded, present, fills, seed)
-        attended = torch.ones_like(given.attended)
+        language: Language = encoded.state.language
         words: dict[str, Tensor] = {}
         for one in encoded.inputs:
             if not isinstance(one.content, Text):
                 continue
             present_tokens = present[one.name].elements
             if fills[one.name] == "pad":
-                attended[:, self._where(encoded, one.name)] = present_tokens
+                given = given.hidden(self._where(encoded, one.name), present_tokens)
             else:
                 absent = stand_in(self.processor.tokenizer, fills[one.name])
                 ids = torch.where(present_tokens, one.content.ids, absent)
-                words[one.name] = self.language.embed(ids)
-        given = self._with_words(encoded, given, words).hidden(attended)
+                words[one.name] = language.embed(ids)
+        given = self._with_words(encoded, given, words)
         dropped = [name for name in encoded.state.shown if fills[name] == DROP]
         if dropped:
             given = given.kept(self._kept(encoded, present, dropped, given))
-        return self.language.answer(given, candidates_of(encoded))
+        return language.answer(given, candidates_of(encoded))
 
     def _kept(
         self,
@@ -566,7 +592,7 @@ class GenerativeModel:
             state.sequences, state.visuals, number, state.prompt.places[state.visuals[number].name]
         )
         where = torch.from_numpy(positions).to(self.device)
-        tokens: Tensor = self.language.received(part.showing(frames)).states[:, where]
+        tokens: Tensor = encoded.state.language.received(part.showing(frames)).states[:, where]
         return tokens
 
     def _encodes_apart(self, encoded: Encoded) -> bool:
@@ -575,7 +601,7 @@ class GenerativeModel:
         That is measured once for each set of sizes.
         """
         state: _State = encoded.state
-        if isinstance(self.language, Forwarding):  # which sees no tokens before its network does
+        if isinstance(state.language, Forwarding):  # which sees no tokens before its network does
             return False
         if state.form not in self._apart:
             try:

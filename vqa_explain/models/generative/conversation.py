@@ -182,8 +182,7 @@ def read_conversation(example: Example, name: str) -> Conversation:
 
     Raises:
         InvalidInput: an input is of another kind, cannot be read, or has a name that a video's
-            frame has; there is no text; or a picture and a question were to be given, and the
-            picture is missing.
+            frame has; or a picture and a question were to be given, and the picture is missing.
     """
     short = example.inputs is None and example.messages is None
     if short:  # a picture that was forgotten is no question without one
@@ -192,18 +191,15 @@ def read_conversation(example: Example, name: str) -> Conversation:
                 f"model {name!r} answers about pictures, and the example has none; give one, or a "
                 "chat without pictures as messages"
             )
-        given: tuple[Given, ...] = (
-            Given("image", PICTURE, example.image),
-            Given("question", TEXT, example.question),
-        )
+        given: tuple[Given, ...] = (Given("image", PICTURE, example.image),)
+        if example.question is not None:
+            given += (Given("question", TEXT, example.question),)
     else:
         given = example.given
     visuals = [_visual(one, name) for one in given if one.kind != TEXT]
     texts = {
         one.name: check_question(one.value, called(one.name)) for one in given if one.kind == TEXT
     }
-    if not texts:
-        raise InvalidInput(f"model {name!r} answers texts, and the example has none; give one")
     names = [*texts, *(frame for visual in visuals for frame in visual.names)]
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:

@@ -46,9 +46,10 @@ class Prompted:
         wide = embedded.to(self.states.dtype).expand(len(self.states), -1, -1)
         return replace(self, states=self.states.index_copy(1, where, wide))
 
-    def hidden(self, attended: Tensor) -> "Prompted":
-        """With only what is in `attended` (B, N) bool attended to."""
-        return replace(self, attended=self.attended & attended)
+    def hidden(self, where: Tensor, present: Tensor) -> "Prompted":
+        """With only those of positions (T,) attended to that are `present` (B, T)."""
+        seen = self.attended[:, where] & present
+        return replace(self, attended=self.attended.index_copy(1, where, seen))
 
     def kept(self, present: Tensor) -> "Prompted":
         """With only what is `present` (B, N); shorter rows get fillers at their start."""

@@ -61,9 +61,13 @@ class VisualReader:
         processor: the processor.
         name: the model, for errors.
         marks: the numbers of tokens that stand for pictures in the model's prompts.
+        wordless: whether the model takes pictures alone.
     """
 
-    def __init__(self, processor: Any, name: str, marks: Sequence[int] = ()) -> None:
+    def __init__(
+        self, processor: Any, name: str, marks: Sequence[int] = (), wordless: bool = False
+    ) -> None:
+        self.wordless = wordless
         self._processor, self._name, self._marks = processor, name, marks
         self._marked: bool | None = None
         self._alone = PictureReader(self._frames_alone, name)
@@ -72,8 +76,8 @@ class VisualReader:
         self._slots: dict[Form, list[list[Slots]]] = {}
         self._among_others: dict[tuple[Form, int], PictureReader] = {}
 
-    def process(self, prompt: str, visuals: Sequence[Visual]) -> Inputs:
-        """What the processor gives for a prompt and what is shown.
+    def process(self, prompt: str | None, visuals: Sequence[Visual]) -> Inputs:
+        """What the processor gives for a prompt and what is shown; `None` for no words.
 
         Raises:
             InvalidInput: the processor fails.
@@ -87,10 +91,12 @@ class VisualReader:
             given["images"] = pictures[0] if len(visuals) == 1 else [pictures]
         if videos:
             given["videos"] = [videos]
-        if starts_itself(self._processor.tokenizer, prompt):
-            given["add_special_tokens"] = False
+        if prompt is not None:
+            given["text"] = prompt
+            if starts_itself(self._processor.tokenizer, prompt):
+                given["add_special_tokens"] = False
         try:
-            inputs = dict(self._processor(text=prompt, return_tensors="pt", **given))
+            inputs = dict(self._processor(return_tensors="pt", **given))
         except VQAExplainError:
             raise
         except FAILURES as error:
@@ -198,6 +204,8 @@ class VisualReader:
 
     def _plain(self, visuals: Sequence[Visual], question: str = PLAIN) -> Inputs:
         """What the processor gives for these with a question that does not matter."""
+        if self.wordless:
+            return self.process(None, visuals)
         conversation = self.marked(plain_conversation(visuals, question))
         return self.process(conversation.prompt(self._processor), visuals)
 

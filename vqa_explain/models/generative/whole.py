@@ -36,11 +36,13 @@ class Whole:
         inputs: the processor's tensors, each with the same number of rows per example.
         attended: (B, N) bool, which tokens of the prompt may be attended to.
         words: positions (T,) in the prompt and the embeddings (B, T, D) that they have instead.
+        begins: how many tokens the network begins the prompt with by itself; they stay.
     """
 
     inputs: Mapping[str, Tensor]
     attended: Tensor
     words: tuple[tuple[Tensor, Tensor], ...] = ()
+    begins: int = 0
 
     def times(self, index: Tensor) -> "Whole":
         """Rows `index` (M,) of it."""
@@ -50,16 +52,23 @@ class Whole:
             for name, value in self.inputs.items()
         }
         words = tuple((where, embedded[index]) for where, embedded in self.words)
-        return Whole(chosen, self.attended[index], words)
+        return replace(self, inputs=chosen, attended=self.attended[index], words=words)
 
     def put(self, where: Tensor, embedded: Tensor) -> "Whole":
         """With other embeddings (B or 1, T, D) at positions (T,)."""
         wide = embedded.expand(len(self.attended), -1, -1)
-        return replace(self, words=(*self.words, (where, wide)))
+        there = self._there(where)
+        return replace(self, words=(*self.words, (where[there], wide[:, there])))
 
-    def hidden(self, attended: Tensor) -> "Whole":
-        """With only what is in `attended` (B, N) bool attended to."""
-        return replace(self, attended=self.attended & attended)
+    def hidden(self, where: Tensor, present: Tensor) -> "Whole":
+        """With only those of positions (T,) attended to that are `present` (B, T)."""
+        there = self._there(where)
+        seen = self.attended[:, where[there]] & present[:, there]
+        return replace(self, attended=self.attended.index_copy(1, where[there], seen))
+
+    def _there(self, where: Tensor) -> Tensor:
+        """Which positions are the prompt's own: a network may leave out what ends it."""
+        return (where < self.attended.shape[1]) & (where >= self.begins)
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,13 @@ class Way:
     """How an answer is given to the network.
 
     Attributes:
-        start: the tokens that begin an answer in the decoder; `None` where it goes behind the
-            prompt.
+        start: the tokens that begin an answer by itself; `None` where it goes behind the prompt.
+        name: the argument that takes such an answer.
         filler: what its tokens have in tensors of one entry per token; see `LAST`.
-        positions: whether the prompt's positions are said outright.
     """
 
     start: tuple[int, ...] | None
+    name: str = "decoder_input_ids"
     filler: str = LAST
 
 
@@ -84,25 +93,35 @@ class Forwarding:
         module: the network.
         inputs: the processor's tensors of one example.
         axes: tensor name → its axis with one entry per token of the prompt.
-        texts: positions of the texts' tokens in the prompt.
+        texts: positions of the texts' tokens in the prompt; `None` where there are no words.
 
     Raises:
         Unsupported: called so, the network says something else than when it writes by itself.
     """
 
     def __init__(
-        self, module: Any, inputs: Mapping[str, Tensor], axes: Mapping[str, int], texts: Tensor
+        self,
+        module: Any,
+        inputs: Mapping[str, Tensor],
+        axes: Mapping[str, int],
+        texts: Tensor | None,
     ) -> None:
         self.module, self._axes = module, axes
+        self._rows = {name: len(value) for name, value in inputs.items() if value.ndim}
+        # The tokens that a prompt begins with instead of its own, and how many it loses at its end.
+        self._begins: tuple[tuple[int, ...], int] = ((), 0)
+        self._embeddings: list[nn.Embedding] = []
         known = inspect.signature(module.forward).parameters
         self._keeps = {"logits_to_keep"} & set(known)
         self._cached = {"use_cache": False} if "use_cache" in known else {}
-        self._embeddings = self._find_embeddings(inputs, texts)
-        self._way = self._find_way(inputs, known)
-        self._check_words(inputs, texts)
-        self.hides = self._can_hide(inputs, texts)
+        self._way = self._find_way(inputs, known, texts)
         self.decoder: Any = _decoder_of(module)
-        self.attends = self._can_attend(inputs)
+        self.hides = self.attends = False
+        if texts is not None:
+            self._embeddings = self._find_embeddings(inputs, texts)
+            self._check_words(inputs, texts)
+            self.hides = self._can_hide(inputs, texts)
+            self.attends = self._can_attend(inputs)
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) become: all their embeddings, side by side."""
@@ -110,9 +129,29 @@ class Forwarding:
 
     def received(self, inputs: Mapping[str, Tensor]) -> Whole:
         """What inputs of B examples are before anything is changed."""
+        if IDS not in inputs:
+            name, rows = next(iter(self._rows.items()))
+            values = inputs[name]
+            return Whole(inputs, values.new_ones(len(values) // rows, 0, dtype=torch.bool))
+        if self._begins != ((), 0):
+            inputs = self._as_written(inputs)
         ids = inputs[IDS]
         attended = inputs[MASK].bool() if MASK in inputs else torch.ones_like(ids).bool()
-        return Whole(inputs, attended)
+        return Whole(inputs, attended, begins=len(self._begins[0]))
+
+    def _as_written(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors with the prompt that the network itself writes behind.
+
+        Some begin it with a token of their own, or leave out the one that ends it.
+        """
+        own, left_out = self._begins
+        cut = dict(inputs)
+        for name, axis in self._axes.items():
+            cut[name] = inputs[name].narrow(axis, 0, inputs[name].shape[axis] - left_out)
+        behind = cut[IDS][:, len(own) :]
+        begins = behind.new_tensor([own]).expand(len(behind), -1)
+        cut[IDS] = torch.cat([begins, behind], dim=1)
+        return cut
 
     def answer(self, given: Whole, candidates: Candidates) -> Tensor:
         """Scores (B, K) of the candidates."""
@@ -178,17 +217,17 @@ class Forwarding:
         inputs = self._with_mask(given)
         if way.start is not None:
             start = tokens.new_tensor([way.start]).expand(len(tokens), -1)
-            more["decoder_input_ids"] = torch.cat([start, tokens], dim=1)
+            more[way.name] = torch.cat([start, tokens], dim=1)
         else:
             inputs = self._lengthened(inputs, tokens, way)
             more |= dict.fromkeys(self._keeps, count + 1)
-        with self._words_in_place(given, inputs[IDS].shape[1]):
+        with self._words_in_place(given, inputs[IDS].shape[1] if given.words else 0):
             logits: Tensor = self.module(**inputs, **more).logits
         return logits[:, -(count + 1) :]
 
     def _with_mask(self, given: Whole) -> dict[str, Tensor]:
         inputs = dict(given.inputs)
-        if MASK in inputs:
+        if MASK in inputs and IDS in inputs:
             inputs[MASK] = given.attended.to(inputs[MASK])
         return inputs
 
@@ -237,7 +276,7 @@ class Forwarding:
         Raises:
             Unsupported: none does.
         """
-        ids = inputs[IDS]
+        ids = self.received(inputs).inputs[IDS]
         found: dict[int, nn.Embedding] = {}
 
         def note(layer: nn.Embedding, args: tuple[Any, ...]) -> None:
@@ -251,12 +290,7 @@ class Forwarding:
             for _, layer in open_layers(self.module):
                 if isinstance(layer, nn.Embedding):
                     hooks.callback(layer.register_forward_pre_hook(note).remove)
-            try:
-                self.module.generate(**inputs, max_new_tokens=1, do_sample=False)
-            except FAILURES as error:
-                raise Unsupported(
-                    f"the network fails on its processor's tensors: {error}"
-                ) from error
+            self._logits(self.received(inputs), inputs[IDS][:, :0])
         if not found:
             raise Unsupported(
                 f"{type(self.module).__name__} looks its words up in a way that no adapter knows; "
@@ -264,29 +298,21 @@ class Forwarding:
             )
         return list(found.values())
 
-    def _find_way(self, inputs: Mapping[str, Tensor], known: Mapping[str, Any]) -> Way:
+    def _find_way(
+        self, inputs: Mapping[str, Tensor], known: Mapping[str, Any], texts: Tensor | None
+    ) -> Way:
         """How an answer is given, so that the network says what it says by itself.
 
         Raises:
             Unsupported: in no way that is known here.
         """
         with torch.no_grad():
-            alone = self.module.generate(
-                **inputs,
-                max_new_tokens=STEPS,
-                min_new_tokens=STEPS,
-                do_sample=False,
-                num_beams=1,
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
+            alone = self._written_alone(inputs)
             theirs = torch.stack(list(alone.logits), dim=1).float()
             steps = theirs.shape[1]
             tokens = alone.sequences[:, -steps:]
             start = tuple(alone.sequences[0, :-steps].tolist())
-            ways = [Way(None, filler) for filler in (LAST, ZERO, ONE)]
-            if "decoder_input_ids" in known:
-                ways.insert(0, Way(start))
+            ways = self._ways(inputs, start, known, texts)
             allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(theirs.abs().max())
             nearest, cause = float("inf"), ""
             for way in ways:
@@ -304,6 +330,47 @@ class Forwarding:
             f"than when it writes that answer by itself: logits differ by {nearest:.2g}{cause}; "
             "wrap it in vqa_explain.CustomModel"
         )
+
+    def _written_alone(self, inputs: Mapping[str, Tensor]) -> Any:
+        """What the network writes by itself, greedily, with the logits of each step.
+
+        Raises:
+            Unsupported: it fails.
+        """
+        try:
+            return self.module.generate(
+                **inputs,
+                max_new_tokens=STEPS,
+                min_new_tokens=STEPS,
+                do_sample=False,
+                num_beams=1,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+        except FAILURES as error:
+            raise Unsupported(
+                f"{type(self.module).__name__}.generate fails on its processor's tensors: "
+                f"{type(error).__name__} {str(error)[:200]}"
+            ) from error
+
+    def _ways(
+        self,
+        inputs: Mapping[str, Tensor],
+        start: tuple[int, ...],
+        known: Mapping[str, Any],
+        texts: Tensor | None,
+    ) -> list[Way]:
+        """The ways to try, the likeliest first; `start` is what stands before the answer written
+        by the network itself.
+        """
+        ways = [Way(start)] if "decoder_input_ids" in known else []
+        if texts is None:
+            return [*ways, Way(start, IDS)] if IDS in known else ways
+        own, first, last = inputs[IDS][0].tolist(), int(texts.min()), int(texts.max())
+        same = list(start[first:]) == own[first : len(start)]
+        if last < len(start) <= len(own) and same and list(start) != own:
+            self._begins = (start[:first], len(own) - len(start))
+        return [*ways, *(Way(None, filler=filler) for filler in (LAST, ZERO, ONE))]
 
     def _check_words(self, inputs: Mapping[str, Tensor], texts: Tensor) -> None:
         """A word that is changed at the embeddings must be to the network as another token.
@@ -336,20 +403,20 @@ class Forwarding:
         if MASK not in inputs:
             return False
         whole = self.received(inputs)
-        attended = whole.attended.clone()
-        middle = int(texts[len(texts) // 2])
-        attended[:, middle] = False
+        length = whole.attended.shape[1]
+        middle = texts[len(texts) // 2][None]
+        absent = torch.zeros_like(middle, dtype=torch.bool)[None]
         other = inputs[IDS].clone()
-        other[:, middle] = other[:, texts[0]]
+        other[:, middle] = other[:, texts[:1]]
         nothing = other[:, :0]
         with torch.no_grad():
-            with _numbers_noted(self.module, inputs[IDS].shape[1]) as before:
+            with _numbers_noted(self.module, length) as before:
                 plain = self._logits(whole, nothing)
-            with _numbers_noted(self.module, inputs[IDS].shape[1]) as after:
-                hidden = self._logits(whole.hidden(attended), nothing)
-            changed = self.received({**inputs, IDS: other}).hidden(attended)
+            with _numbers_noted(self.module, length) as after:
+                hidden = self._logits(whole.hidden(middle, absent), nothing)
+            changed = self.received({**inputs, IDS: other}).hidden(middle, absent)
             same = self._logits(changed, nothing)
-        seen = torch.ones(inputs[IDS].shape[1], dtype=torch.bool)
+        seen = torch.ones(length, dtype=torch.bool)
         seen[middle] = False
         stays = len(before) == len(after) and all(
             one.shape == two.shape and torch.equal(one[..., seen], two[..., seen])
