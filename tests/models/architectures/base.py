@@ -43,6 +43,7 @@ class Architecture:
         start: the first token of that decoder.
         answer_type: the token type of an answer's tokens, where tokens have types.
         call: how the processor is called, where its documentation says so.
+        begin: what `generate` makes of the prompt before the network gets it.
     """
 
     make: Callable[[], Made]
@@ -51,6 +52,7 @@ class Architecture:
     start: int = 0
     answer_type: int = 1
     call: Call | None = None
+    begin: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def made(self) -> Made:
         """The module and its processor: the same random weights every time."""
@@ -149,7 +151,7 @@ def with_answer(one: Architecture, inputs: dict[str, Any], ids: torch.Tensor) ->
     tails = {name: torch.full_like(ids, value) for name, value in BEHIND.items()}
     tails["token_type_ids"] = torch.full_like(ids, one.answer_type)
     tails["input_ids"] = ids
-    whole = dict(inputs)
+    whole = dict(one.begin(inputs) if one.begin else inputs)
     for name, tail in tails.items():
         if isinstance(whole.get(name), torch.Tensor):
             whole[name] = torch.cat([whole[name], tail.to(whole[name].dtype)], dim=1)

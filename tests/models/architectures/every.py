@@ -1,5 +1,7 @@
 """Every tiny checkpoint there is, by its maker's name."""
 
+from typing import Any
+
 import checkpoints
 import more_checkpoints
 import unknown_checkpoints
@@ -32,4 +34,13 @@ architecture("gemma3", answer_type=0)(more_checkpoints.gemma3)
 architecture("idefics2")(unknown_checkpoints.idefics2_split)
 architecture("internvl")(unknown_checkpoints.internvl)
 architecture("video_llava")(unknown_checkpoints.video_llava)
-architecture("blip", call=from_question)(unknown_checkpoints.blip_caption)
+
+
+def begin_blip(inputs: dict[str, Any]) -> dict[str, Any]:
+    """A prompt as BLIP's `generate` gives it on: a mark of its own first, none at the end."""
+    ids = inputs["input_ids"][:, :-1].clone()
+    ids[:, 0] = 5
+    return {**inputs, "input_ids": ids, "attention_mask": inputs["attention_mask"][:, :-1]}
+
+
+architecture("blip", call=from_question, begin=begin_blip)(unknown_checkpoints.blip_caption)

@@ -78,8 +78,7 @@ def plain_scores(
 def verdict_of(name: str) -> Verdict:
     """What becomes of one checkpoint, from its plain call to the methods.
 
-    Raises:
-        AssertionError: a score differs from the plain call, which is an error of this package.
+    "wrong" is an error of this package; the tests of the table allow none.
     """
     try:
         write_plainly(name)
@@ -91,7 +90,9 @@ def verdict_of(name: str) -> Verdict:
         encoded = encoded_with_answers(model)
         with torch.no_grad():
             ours = model.scores(encoded, model.leaves(encoded))[0].double().numpy()
-        assert np.abs(ours - wanted).max() <= NEAR * np.abs(wanted).max(), name
+        gap = np.abs(ours - wanted).max()
+        if not gap <= NEAR * np.abs(wanted).max():
+            return Verdict("wrong", f"its scores differ from the plain call by {gap:.2g}")
         refused = explain_all(model, answers=ANSWERS, target="red circle")
     except VQAExplainError as error:
         return Verdict("refuses", one_line(error))
