@@ -5,7 +5,7 @@ from typing import Any
 import unknown_checkpoints
 from checkpoints import SMALL, chat, text_settings
 from more_checkpoints import number, pieces
-from tokenizers import AddedToken, normalizers, processors
+from tokenizers import processors
 
 from architectures.base import SHALLOW, SQUARE, Made, architecture, from_picture, from_question, tf
 
@@ -171,22 +171,6 @@ def _without_a_header(processor: Any, picture: Any, _question: str) -> dict[str,
     """Pix2Struct as a captioner: a question would be drawn with a font that is downloaded."""
     found = from_picture(processor, picture, "")
     return {name: found[name] for name in ("flattened_patches", "attention_mask")}
-
-
-@architecture("fuyu", call=from_question)
-def fuyu() -> Made:
-    marks = ("|SPEAKER|", "|NEWLINE|", "<0x04>", "<0x00>", "<box>", "</box>", "<point>", "</point>")
-    words = pieces(*(AddedToken(mark, normalized=True, special=True) for mark in marks))
-    # As in the real one, a blank comes first; the processor takes it away again.
-    words.backend_tokenizer.normalizer = normalizers.Prepend(" ")
-    text = dict(text_settings(len(words)), hidden_act="relu2", model_type="persimmon")
-    config = tf.FuyuConfig(
-        text_config=text, patch_size=8, image_size=64, image_token_id=number(words, "|SPEAKER|")
-    )
-    pictures = tf.FuyuImageProcessor(
-        size={"height": 32, "width": 48}, patch_size={"height": 8, "width": 8}
-    )
-    return tf.FuyuForCausalLM(config), tf.FuyuProcessor(pictures, words)
 
 
 @architecture("got_ocr2")
