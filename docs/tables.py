@@ -9,15 +9,18 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 import re
 import subprocess
 import sys
+from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.metrics.describing import describe_metrics
+from vqa_explain.models.verdicts import tried_version, verdicts
 from vqa_explain.shell.tables import describe_models
 from vqa_explain.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("README.md", "docs/methods_and_metrics.md", "docs/hostile.md")
+FILES = ("README.md", "docs/methods_and_metrics.md", "docs/hostile.md", "docs/architectures.md")
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -98,7 +101,21 @@ def hostile() -> str:
     return markdown(["what is hostile", "cases"], [*rows, ["all", f"{sum(kinds.values()):,}"]])
 
 
+def architectures() -> str:
+    """Every architecture of transformers, task by task."""
+    parts = [f"Tried with transformers {tried_version()}."]
+    for task, rows in groupby(verdicts(), key=lambda one: one.task):
+        listed = list(rows)
+        counts = Counter(one.verdict for one in listed)
+        said = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+        lines = [[f"`{one.name}`", f"`{one.network}`", one.verdict, one.because] for one in listed]
+        table = markdown(["architecture", "class", "verdict", "because"], lines)
+        parts += [f"## {task}", f"{len(listed)} architectures: {said}.", table]
+    return "\n\n".join(parts)
+
+
 TABLES = {
+    "architectures": architectures,
     "hostile": hostile,
     "methods": methods,
     "units": units,

@@ -27,10 +27,13 @@ CASES_OF_THE_FAST_LOOP = 1
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test with many cases, the fast loop runs the first one: the others are slow."""
+    """Of a test with many cases, the fast loop runs the first one: the others are slow.
+
+    A case marked `each` is one that the fast loop runs as well.
+    """
     taken: Counter[str] = Counter()
     for item in items:
-        if item.get_closest_marker("slow") is not None:
+        if any(item.get_closest_marker(name) is not None for name in ("slow", "each")):
             continue
         test = item.nodeid.partition("[")[0]
         taken[test] += 1

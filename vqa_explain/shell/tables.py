@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.markup import escape
@@ -14,6 +15,7 @@ from vqa_explain.methods import METHODS
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.families import FAMILIES
 from vqa_explain.models.loading import SHIPPED, own_models
+from vqa_explain.models.verdicts import tried_version, verdicts
 
 MOST_PLAYERS = 8  # of a picture, and of kinds with many players
 
@@ -194,8 +196,8 @@ def parameters_table(name: str, parameters: list[dict[str, Any]]) -> Table:
 
 
 def describe_models() -> dict[str, Any]:
-    """Shipped models, the user's own, and loadable families with what each can do and which
-    methods work on it.
+    """Shipped models, the user's own, loadable families with what each can do and which methods
+    work on it, and what came of every architecture of transformers.
     """
     families = {}
     for name, family in FAMILIES.items():
@@ -209,11 +211,17 @@ def describe_models() -> dict[str, Any]:
             "note": family.note,
         }
     shipped = {name: s.about for name, s in SHIPPED.items()}
-    return {"shipped": shipped, "own": list(own_models()), "families": families}
+    return {
+        "shipped": shipped,
+        "own": list(own_models()),
+        "families": families,
+        "transformers": tried_version(),
+        "architectures": [asdict(one) for one in verdicts()],
+    }
 
 
 def models_tables() -> list[Table]:
-    """Shipped models, families, and which methods work on which family."""
+    """Shipped models, families, which methods work on which family, and architectures."""
     found = describe_models()
     shipped = PlainTable("name", "what it is", title="Shipped")
     for name, about in [*found["shipped"].items(), *((name, "your own") for name in found["own"])]:
@@ -227,4 +235,8 @@ def models_tables() -> list[Table]:
         matrix.add_row(
             method, *("yes" if method in f["works"] else "–" for f in found["families"].values())
         )
-    return [shipped, families, matrix]
+    title = f"Architectures of transformers {tried_version()}"
+    tried = PlainTable("name", "task", "verdict", "because", title=title)
+    for one in verdicts():
+        tried.add_row(one.name, one.task, one.verdict, one.because)
+    return [shipped, families, matrix, tried]
