@@ -14,6 +14,7 @@ from vqa_explain.models.transformer import to_back
 
 # How far logits may be from those that the network writes with, as a share of the largest.
 ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 0.1}
+RULED_OUT = -1e4  # some networks write words that may not come with the lowest number there is
 KNOWN = {"inputs_embeds", "attention_mask", "position_ids"}  # what a decoder receives
 
 
@@ -75,6 +76,12 @@ def _each(mask: Any, change: Any) -> Any:
     if isinstance(mask, dict):
         return {name: _each(one, change) for name, one in mask.items()}
     return change(mask) if isinstance(mask, Tensor) else mask
+
+
+def rounding(module: Any, logits: Tensor) -> float:
+    """How far other logits may be from these of a network; those it rules out do not count."""
+    possible = logits.float()[logits > RULED_OUT]
+    return ROUNDING.get(module.dtype, 1e-4) * float(possible.abs().max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +233,7 @@ class Decoding:
             ours = self.logits(last)
         if ours.shape != plain.shape:
             return False
-        allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(plain.abs().max())
+        allowed = rounding(self.module, plain)
         return float((ours.float() - plain.float()).abs().max()) <= allowed
 
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vqa_explain.errors import Unsupported
 from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import Candidates, log_probabilities
-from vqa_explain.models.generative.decoding import ROUNDING, Seen, attending
+from vqa_explain.models.generative.decoding import Seen, attending, rounding
 from vqa_explain.models.network import open_layers
 from vqa_explain.models.transformer import eager_attention
 
@@ -313,7 +313,7 @@ class Forwarding:
             tokens = alone.sequences[:, -steps:]
             start = tuple(alone.sequences[0, :-steps].tolist())
             ways = self._ways(inputs, start, known, texts)
-            allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(theirs.abs().max())
+            allowed = rounding(self.module, theirs)
             nearest, cause = float("inf"), ""
             for way in ways:
                 try:
@@ -388,7 +388,7 @@ class Forwarding:
             theirs = self._logits(self.received({**inputs, IDS: ids}), nothing)
             given = self.received(inputs).put(texts, self.embed(ids[:, texts]))
             ours = self._logits(given, nothing)
-        allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(theirs.abs().max())
+        allowed = rounding(self.module, theirs)
         if _apart(ours, theirs) > allowed:
             raise Unsupported(
                 f"words reach {type(self.module).__name__} in more ways than their embeddings, "
@@ -422,7 +422,7 @@ class Forwarding:
             one.shape == two.shape and torch.equal(one[..., seen], two[..., seen])
             for one, two in zip(before, after, strict=True)
         )
-        allowed = ROUNDING.get(self.module.dtype, 1e-4) * float(plain.abs().max())
+        allowed = rounding(self.module, plain)
         return stays and _apart(hidden, same) <= allowed
 
 
@@ -458,9 +458,11 @@ def _numbers_noted(module: nn.Module, length: int) -> Iterator[list[Tensor]]:
     def note(_layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = [*args, *(v for name, v in named.items() if name not in (IDS, MASK))]
         for value in given:
-            if not isinstance(value, Tensor) or value.is_floating_point():
+            if not isinstance(value, Tensor) or value.dtype == torch.bool:
                 continue
-            if value.dtype != torch.bool and value.ndim in (2, 3) and value.shape[-1] == length:
+            # Some networks keep positions as real numbers.
+            per_token = value.ndim in (2, 3) and value.shape[-1] == length
+            if per_token and bool((value == value.round()).all()):
                 found.append(value.cpu().clone())
 
     with ExitStack() as hooks:
