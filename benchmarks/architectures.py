@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "models")]
 
 import architectures.every  # noqa: E402, F401 – fills the table
 import checkpoints  # noqa: E402
+import tower_checkpoints  # noqa: E402
 import transformers  # noqa: E402
 from architectures.base import ARCHITECTURES  # noqa: E402
 from architectures.trying import Verdict, verdict_of, verdict_of_choice  # noqa: E402
@@ -37,7 +38,10 @@ LONGEST = 240  # characters of a cause
 # Models that choose among answers of their own, or say whether a text fits.
 CHOOSING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
     "visual-question-answering": {"vilt": checkpoints.vilt, "blip": checkpoints.blip},
-    "zero-shot-image-classification": {"clip": checkpoints.clip, "siglip": checkpoints.siglip},
+    "zero-shot-image-classification": {
+        **tower_checkpoints.TOWERS,
+        "blip-2": tower_checkpoints.blip_2_retrieval,
+    },
 }
 NOT_TRIED = {
     "diffusion_gemma": "it writes whole blocks by diffusion, not token by token",
@@ -46,6 +50,7 @@ NOT_TRIED = {
     "processor expects",
     "instructblipvideo": "it reads videos, not pictures",
     "mistral4": "it reads no pictures",
+    "videoprism": "it reads videos, not pictures",
     "udop": "its processor asks for the words of the page and their boxes",
     "pi0": "it moves a robot and writes no text",
 }
