@@ -1,0 +1,92 @@
+"""Networks that run as a whole, and pictures in any form, against transformers called plainly."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers as tf
+from checkpoints import tokenizer
+from PIL import Image
+from unknown_checkpoints import SIZE, blip_caption, internvl
+
+import vqa_explain as vx
+
+QUESTION = "What color is the circle?"
+Maker = Callable[[], tuple[Any, Any]]
+
+
+def blip2_t5() -> tuple[Any, Any]:
+    """An encoder and a decoder: the answer begins with a token of the decoder's own."""
+    words = tokenizer(
+        ["<pad>", "<s>", "</s>"], pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    small["num_attention_heads"] = 4
+    processor = tf.Blip2Processor(tf.BlipImageProcessor(**SIZE), words, num_query_tokens=4)
+    text = tf.T5Config(
+        vocab_size=len(words),
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+    )
+    config = tf.Blip2Config(
+        vision_config={**small, "image_size": 32, "patch_size": 8},
+        qformer_config={**small, "encoder_hidden_size": 32, "vocab_size": len(words)},
+        text_config=text.to_dict(),
+        num_query_tokens=4,
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+    )
+    return tf.Blip2ForConditionalGeneration(config), processor
+
+
+def made(make: Maker) -> tuple[Any, Any]:
+    """A network with weights that matter, and its processor."""
+    torch.manual_seed(0)
+    module, processor = make()
+    for weight in module.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.2)
+    return module.eval(), processor
+
+
+def loaded(module: Any, processor: Any) -> Any:
+    return vx.load(module, processor=processor, device="cpu", check=False)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+def scores(
+    model: Any, encoded: Any, answers: list[str], token: int | None = None
+) -> torch.Tensor:
+    encoded = model.with_answers(encoded, answers, token)
+    with torch.no_grad():
+        found: torch.Tensor = model.scores(encoded, model.leaves(encoded))[0]
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_pictures_in_tiles_are_followed_in_every_number_type(
+    picture: np.ndarray, dtype: torch.dtype
+) -> None:
+    module, processor = made(internvl)
+    model = loaded(module.to(dtype), processor)
+    encoded = model.encode(vx.Example(picture, QUESTION))
+    found = scores(model, encoded, ["red"], 0)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}],
+        add_generation_prompt=True,
+    )
+    inputs = processor(text=text, images=Image.fromarray(picture), return_tensors="pt").to(dtype)
+    red = processor.tokenizer("red", add_special_tokens=False)["input_ids"][0]
+    with torch.no_grad():
+        plain = module(**inputs).logits[0, -1].log_softmax(-1)[red]
+    torch.testing.assert_close(found[0], plain, rtol=1e-2, atol=1e-4, check_dtype=False)
