@@ -64,9 +64,7 @@ def picture() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
 
-def scores(
-    model: Any, encoded: Any, answers: list[str], token: int | None = None
-) -> torch.Tensor:
+def scores(model: Any, encoded: Any, answers: list[str], token: int | None = None) -> torch.Tensor:
     encoded = model.with_answers(encoded, answers, token)
     with torch.no_grad():
         found: torch.Tensor = model.scores(encoded, model.leaves(encoded))[0]
@@ -90,3 +88,54 @@ def test_pictures_in_tiles_are_followed_in_every_number_type(
     with torch.no_grad():
         plain = module(**inputs).logits[0, -1].log_softmax(-1)[red]
     torch.testing.assert_close(found[0], plain, rtol=1e-2, atol=1e-4, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "question"), [(blip2_t5, QUESTION), (blip_caption, QUESTION), (blip_caption, None)]
+)
+def test_its_own_answer_is_all_that_it_writes_and_no_more(
+    picture: np.ndarray, make: Maker, question: str | None
+) -> None:
+    module, processor = made(make)
+    model = loaded(module, processor)
+    encoded = model.encode(vx.Example(picture, question) if question else vx.Example(picture))
+    model.generate(encoded)
+    (ours,) = encoded.state.written.values()
+    words = {"text": question} if question else {}
+    inputs = processor(images=Image.fromarray(picture), return_tensors="pt", **words)
+    inputs.pop("token_type_ids", None)
+    with torch.no_grad():
+        alone = module.generate(
+            **inputs,
+            max_new_tokens=12,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    # What is written has as many logits as tokens.
+    new = alone.sequences[0, -len(alone.logits) :].tolist()
+    assert list(ours) == [
+        token for token in new if token not in processor.tokenizer.all_special_ids
+    ]
+
+
+def test_an_answer_goes_behind_the_token_that_the_network_is_made_to_begin_with(
+    picture: np.ndarray,
+) -> None:
+    module, processor = made(blip2_t5)
+    module.language_model.generation_config.forced_bos_token_id = 5
+    model = loaded(module, processor)
+    encoded = model.encode(vx.Example(picture, QUESTION))
+    found = scores(model, encoded, ["red circle"])
+    ids = processor.tokenizer("red circle", add_special_tokens=False)["input_ids"]
+    inputs = processor(text=QUESTION, images=Image.fromarray(picture), return_tensors="pt")
+    inputs.pop("token_type_ids", None)
+    begun = torch.tensor([[0, 5, *ids[:-1]]])
+    with torch.no_grad():
+        logits = module(**inputs, decoder_input_ids=begun).logits[0, 1:]
+    plain = logits.log_softmax(-1)[range(len(ids)), ids].sum()
+    torch.testing.assert_close(found[0], plain)
+    one = model.with_answers(encoded, ["red circle"], 0)
+    with torch.no_grad():
+        first = model.scores(one, model.leaves(one))
+    torch.testing.assert_close(model.plain_scores(one), first)

@@ -33,7 +33,7 @@ from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.models.attending import Attention, Positions
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.calling import FAILURES
-from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
+from vqa_explain.models.candidates import NEW_TOKENS, Candidates, first_tokens, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
     Conversation,
@@ -294,6 +294,7 @@ class GenerativeModel:
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         state: _State = encoded.state
+        start = state.language.answer_start(state.prompt.length)
         with torch.no_grad():
             found = self.module.generate(
                 **state.inputs,
@@ -301,14 +302,15 @@ class GenerativeModel:
                 do_sample=False,
                 num_beams=self.beams,
                 num_return_sequences=self.beams,
-            )[:, state.prompt.length :]
+            )[:, start:]
         state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         state: _State = encoded.state
-        found = self.module.generate(**state.inputs, generation_config=one_token())
-        return candidates_of(encoded).firsts(found.logits[0])
+        steps = 1 + state.language.forced
+        found = self.module.generate(**state.inputs, generation_config=first_tokens(steps))
+        return candidates_of(encoded).firsts(found.logits[-1])
 
     def with_answers(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import Unsupported
-from vqa_explain.models.candidates import Candidates, log_probabilities, one_token
+from vqa_explain.models.candidates import Candidates, first_tokens, log_probabilities
 from vqa_explain.models.network import method_replaced
 from vqa_explain.models.transformer import to_back
 
@@ -126,10 +126,17 @@ class Language(Protocol):
 
     Attributes:
         decoder: the part that has the decoder's layers in a list; `None` where there is none.
+        forced: how many tokens `generate` puts before every answer, whatever the network says.
     """
 
     @property
     def decoder(self) -> Any: ...
+    @property
+    def forced(self) -> int: ...
+
+    def answer_start(self, length: int) -> int:
+        """Where an answer begins in what `generate` returns for a prompt of so many tokens."""
+        ...
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) are to the network."""
@@ -164,6 +171,8 @@ class Decoding:
     Attributes:
         decoder, embed: its decoder, and its word embeddings.
     """
+
+    forced = 0
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -214,6 +223,10 @@ class Decoding:
             mask,
         )
 
+    def answer_start(self, length: int) -> int:
+        """See `Language`."""
+        return length
+
     def states(self, given: Prompted) -> Tensor:
         """(B, N, D) what the decoder receives."""
         return given.states
@@ -221,7 +234,7 @@ class Decoding:
     def agrees(self, inputs: dict[str, Tensor]) -> bool:
         """Whether what follows the prompt is what the network says when it writes by itself."""
         with torch.no_grad():
-            plain = self.module.generate(**inputs, generation_config=one_token()).logits[0]
+            plain = self.module.generate(**inputs, generation_config=first_tokens()).logits[0]
             last = self.run(self.received(inputs)).last_hidden_state[:, -1]
             ours = self.logits(last)
         if ours.shape != plain.shape:

@@ -114,6 +114,9 @@ class Forwarding:
         known = inspect.signature(module.forward).parameters
         self._keeps = {"logits_to_keep"} & set(known)
         self._cached = {"use_cache": False} if "use_cache" in known else {}
+        # How many of a prompt's tokens `generate` does not return; `None`: it returns none of them.
+        self._left_out: int | None = None
+        self.forced = 0
         self._way = self._find_way(inputs, known, texts)
         self.decoder: Any = _decoder_of(module)
         self.hides = self.attends = False
@@ -122,6 +125,12 @@ class Forwarding:
             self._check_words(inputs, texts)
             self.hides = self._can_hide(inputs, texts)
             self.attends = self._can_attend(inputs)
+
+    def answer_start(self, length: int) -> int:
+        """See `decoding.Language`."""
+        if self._way.start is not None:
+            return len(self._way.start)
+        return 0 if self._left_out is None else length - self._left_out
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) become: all their embeddings, side by side."""
@@ -324,12 +333,25 @@ class Forwarding:
                 if ours.shape == theirs.shape:
                     nearest = min(nearest, _apart(ours, theirs))
                     if _apart(ours, theirs) <= allowed:
-                        return way
+                        return self._behind_forced(way, alone)
         raise Unsupported(
             f"{type(self.module).__name__} says something else of an answer that is given to it "
             f"than when it writes that answer by itself: logits differ by {nearest:.2g}{cause}; "
             "wrap it in vqa_explain.CustomModel"
         )
+
+    def _behind_forced(self, way: Way, alone: Any) -> Way:
+        """The way behind what `generate` puts before every answer, whatever the network says.
+
+        Some settings leave one token to choose from. The answer follows it, so that scores without
+        it would be of something that is never written.
+        """
+        if way.start is None:
+            return way
+        choices = [int(one.isfinite().sum()) for one in alone.scores]
+        self.forced = next((n for n, count in enumerate(choices) if count > 1), 0)
+        tokens = alone.sequences[0, len(way.start) :][: self.forced].tolist()
+        return replace(way, start=(*way.start, *tokens))
 
     def _written_alone(self, inputs: Mapping[str, Tensor]) -> Any:
         """What the network writes by itself, greedily, with the logits of each step.
@@ -344,8 +366,10 @@ class Forwarding:
                 min_new_tokens=STEPS,
                 do_sample=False,
                 num_beams=1,
+                num_return_sequences=1,
                 return_dict_in_generate=True,
                 output_logits=True,
+                output_scores=True,
             )
         except FAILURES as error:
             raise Unsupported(
@@ -367,6 +391,7 @@ class Forwarding:
         if texts is None:
             return [*ways, Way(start, IDS)] if IDS in known else ways
         own, first, last = inputs[IDS][0].tolist(), int(texts.min()), int(texts.max())
+        self._left_out = len(own) - len(start) if start else None
         same = list(start[first:]) == own[first : len(start)]
         if last < len(start) <= len(own) and same and list(start) != own:
             self._begins = (start[:first], len(own) - len(start))
