@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from checkpoints import tokenizer
+from checkpoints import llava, tokenizer
 from PIL import Image
 from unknown_checkpoints import SIZE, blip_caption, internvl
 
@@ -139,3 +139,54 @@ def test_an_answer_goes_behind_the_token_that_the_network_is_made_to_begin_with(
     with torch.no_grad():
         first = model.scores(one, model.leaves(one))
     torch.testing.assert_close(model.plain_scores(one), first)
+
+
+def no_template() -> tuple[Any, Any]:
+    """A network that goes on writing behind the question."""
+    module, processor = llava()
+    processor.chat_template = None
+    return module, processor
+
+
+@pytest.mark.parametrize("make", [no_template, blip_caption, blip2_t5])
+def test_what_an_absent_last_word_was_makes_no_difference(picture: np.ndarray, make: Maker) -> None:
+    model = loaded(*made(make))
+    found = []
+    for last in ("circle", "red"):
+        question = f"what color is the {last}"
+        why = vx.explain(
+            model,
+            vx.Example(picture, question),
+            method="leave_one_out",
+            answers=["yes", "no"],
+            target="yes",
+        )
+        encoded = model.encode(vx.Example(picture, question))
+        whole = scores(model, encoded, ["yes"])
+        found.append(float(whole[0]) - why.words[-1].value)
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def twice() -> tuple[Any, Any]:
+    """A network that words reach by a table besides their embeddings."""
+    module, processor = made(blip_caption)
+    generator = torch.Generator().manual_seed(0)
+    text = module.config.text_config
+    table = torch.randn(text.vocab_size, text.hidden_size, generator=generator)
+
+    def add(_layer: Any, _args: Any, given: dict[str, Any], output: torch.Tensor) -> torch.Tensor:
+        return output + table[given["input_ids"]].to(output)
+
+    module.text_decoder.bert.embeddings.register_forward_hook(add, with_kwargs=True)
+    return module, processor
+
+
+@pytest.mark.parametrize("question", [QUESTION, "red", "red red red"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_words_that_reach_a_network_twice_are_refused_on_any_first_question(
+    picture: np.ndarray, question: str, dtype: torch.dtype
+) -> None:
+    module, processor = twice()
+    model = loaded(module.to(dtype), processor)
+    with pytest.raises(vx.Unsupported, match="in more ways than their embeddings"):
+        model.encode(vx.Example(picture, question))

@@ -138,6 +138,12 @@ class Language(Protocol):
         """Where an answer begins in what `generate` returns for a prompt of so many tokens."""
         ...
 
+    def read_from(self, length: int) -> int | None:
+        """The token of a prompt of so many from whose state an answer's first token is read;
+        `None` if that is none of the prompt's.
+        """
+        ...
+
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) are to the network."""
         ...
@@ -226,6 +232,10 @@ class Decoding:
     def answer_start(self, length: int) -> int:
         """See `Language`."""
         return length
+
+    def read_from(self, length: int) -> int | None:
+        """See `Language`."""
+        return length - 1
 
     def states(self, given: Prompted) -> Tensor:
         """(B, N, D) what the decoder receives."""
