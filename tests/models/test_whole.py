@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from checkpoints import llava, tokenizer
+from checkpoints import llava, token_id, tokenizer
 from PIL import Image
 from unknown_checkpoints import SIZE, blip_caption, internvl
 
@@ -25,22 +25,16 @@ def blip2_t5() -> tuple[Any, Any]:
     small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     small["num_attention_heads"] = 4
     processor = tf.Blip2Processor(tf.BlipImageProcessor(**SIZE), words, num_query_tokens=4)
+    marks: dict[str, Any] = {"decoder_start_token_id": 0, "pad_token_id": 0}
     text = tf.T5Config(
-        vocab_size=len(words),
-        d_model=32,
-        d_kv=8,
-        d_ff=48,
-        num_layers=2,
-        num_heads=4,
-        decoder_start_token_id=0,
-        pad_token_id=0,
+        vocab_size=len(words), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **marks
     )
     config = tf.Blip2Config(
         vision_config={**small, "image_size": 32, "patch_size": 8},
         qformer_config={**small, "encoder_hidden_size": 32, "vocab_size": len(words)},
         text_config=text.to_dict(),
         num_query_tokens=4,
-        image_token_index=words.convert_tokens_to_ids("<image>"),
+        image_token_index=token_id(words, "<image>"),
     )
     return tf.Blip2ForConditionalGeneration(config), processor
 

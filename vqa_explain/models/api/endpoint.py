@@ -245,12 +245,13 @@ class Endpoint:
         up, as far as they are among the likeliest.
         """
         wanted = folded(self._first_token(answer))
-        found = [value for token, value in top if folded(token) == wanted and value > NOT_SAID]
+        said = [(token, value) for token, value in top if value > NOT_SAID]
+        found = [value for token, value in said if folded(token) == wanted]
         if not found:
-            likeliest = ", ".join(repr(token) for token, _ in top[:5])
+            likeliest = ", ".join(repr(token) for token, _ in said[:5])
             raise Unsupported(
                 f"{wanted!r}, the first token of the answer {answer!r}, is not among the "
-                f"{len(top)} likeliest of model {self.name!r} ({likeliest}, …), so its score is "
+                f"{len(said)} likeliest of model {self.name!r} ({likeliest}, …), so its score is "
                 "not known; sample answers (sample=), or give first_tokens= where the answer has "
                 "several tokens"
             )
