@@ -461,6 +461,8 @@ def test_bad_settings_are_refused_before_anything_is_sent(
     refused(
         "share the first token 'r'", answers=["red", "rose"], first_tokens={"red": "r", "rose": "r"}
     )
+    refused("read alike", answers=["yes", "yes."], sample=5)
+    refused("sets a seed", sample=5, request={"seed": 1})
     refused("none of the answers", first_tokens={"maybe": "m"})
     refused("unknown setting .*did you mean 'sample'", samples=3)
     refused("runs behind an endpoint", labels=["a"])
@@ -482,6 +484,15 @@ def test_an_answer_beyond_the_likeliest_is_refused(
     assert {a.text: a.probability for a in why.answers}["perhaps not"] == pytest.approx(
         math.exp(-9)
     )
+
+
+def test_the_number_that_stands_for_no_log_probability_is_no_score(
+    server: Server, tmp_path: Path, picture: np.ndarray
+) -> None:
+    server.answer = lambda _body: with_logprobs([("yes", -0.1), ("no", -9999.0)])
+    model = loaded(server, tmp_path, answers=["yes", "no"])
+    with pytest.raises(vx.Unsupported, match=r"'no'.*is not among the 1 likeliest"):
+        vx.explain(model, picture, QUESTION, **HOW)
 
 
 def test_an_endpoint_without_log_probabilities_is_refused(

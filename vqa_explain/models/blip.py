@@ -19,8 +19,8 @@ from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import (
     NEW_TOKENS,
     Candidates,
+    first_tokens,
     log_probabilities,
-    one_token,
     written,
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
@@ -111,7 +111,7 @@ class BlipModel:
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        found = self.module.generate(encoded.ids, encoded.pixels, generation_config=one_token())
+        found = self.module.generate(encoded.ids, encoded.pixels, generation_config=first_tokens())
         return candidates_of(encoded).firsts(found.logits[0])
 
     def _embed(self, ids: Tensor) -> Tensor:

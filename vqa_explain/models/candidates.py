@@ -15,12 +15,12 @@ LENGTHS = ("sum", "mean")
 NEW_TOKENS = 12  # of an answer that a model writes itself
 
 
-def one_token() -> Any:
-    """How `generate` is asked for the logits of the first token, and nothing else."""
+def first_tokens(count: int = 1) -> Any:
+    """How `generate` is asked for the logits of so many tokens, and nothing else."""
     from transformers import GenerationConfig
 
     return GenerationConfig(
-        max_new_tokens=1, do_sample=False, return_dict_in_generate=True, output_logits=True
+        max_new_tokens=count, do_sample=False, return_dict_in_generate=True, output_logits=True
     )
 
 

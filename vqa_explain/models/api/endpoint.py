@@ -17,7 +17,7 @@ import numpy as np
 from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.models.api.adapter import ApiModel, check_count
-from vqa_explain.models.api.frequencies import scores_of
+from vqa_explain.models.api.frequencies import bare, scores_of
 from vqa_explain.models.api.kept import KeptAnswers, key_of
 from vqa_explain.models.api.questions import Message, Question
 from vqa_explain.target import folded
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 MOST_TOP = 20  # log-probabilities of tokens that an endpoint gives, at most
 SAMPLED_TOKENS = 16  # of each sampled answer, at most
+# Endpoints give this for a token whose log-probability they do not say.
+NOT_SAID = -9999.0
 SECONDS = 60.0  # that one request may take
 RETRIES = 5
 # Estimates of what is sent: characters of a token of English, and the tokens of a picture that is
@@ -184,6 +186,11 @@ class Endpoint:
             own = {"max_tokens": SAMPLED_TOKENS, "top_p": 1.0}
             if self._at_once > 1:
                 own["n"] = self._at_once
+        if self._sample is not None and more.get("seed") is not None:
+            raise InvalidInput(
+                "request= sets a seed, with which each request gives the same answers again, so "
+                "that they are no samples; leave 'seed' out"
+            )
         found = {"temperature": 1.0, **own, **more}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -198,7 +205,7 @@ class Endpoint:
             raise InvalidInput(f"first_tokens names {strange!r}, which is none of the answers")
         first: dict[str, str] = {}
         for one in answers:
-            token = folded(self._first_token(one))
+            token = bare(one) if self._sample else folded(self._first_token(one))
             if token in first:
                 what = "read alike" if self._sample else f"share the first token {token!r}"
                 raise InvalidInput(
@@ -238,12 +245,13 @@ class Endpoint:
         up, as far as they are among the likeliest.
         """
         wanted = folded(self._first_token(answer))
-        found = [value for token, value in top if folded(token) == wanted]
+        said = [(token, value) for token, value in top if value > NOT_SAID]
+        found = [value for token, value in said if folded(token) == wanted]
         if not found:
-            likeliest = ", ".join(repr(token) for token, _ in top[:5])
+            likeliest = ", ".join(repr(token) for token, _ in said[:5])
             raise Unsupported(
                 f"{wanted!r}, the first token of the answer {answer!r}, is not among the "
-                f"{len(top)} likeliest of model {self.name!r} ({likeliest}, …), so its score is "
+                f"{len(said)} likeliest of model {self.name!r} ({likeliest}, …), so its score is "
                 "not known; sample answers (sample=), or give first_tokens= where the answer has "
                 "several tokens"
             )

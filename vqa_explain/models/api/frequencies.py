@@ -23,12 +23,13 @@ def scores_of(texts: Sequence[str], answers: Sequence[str]) -> list[float]:
 
     Case, outer blanks and a full stop or exclamation mark at the end do not matter.
     """
-    given = [_bare(text) for text in texts]
+    given = [bare(text) for text in texts]
     count = len(given)
-    return [math.log((given.count(_bare(one)) + HALF) / (count + HALF)) for one in answers]
+    return [math.log((given.count(bare(one)) + HALF) / (count + HALF)) for one in answers]
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
+    """A text as it is compared with others."""
     return folded(text.strip().rstrip(".!"))
 
 

@@ -34,7 +34,7 @@ from vqa_explain.features.text import Text, TextFeature
 from vqa_explain.models.attending import Attention, Positions
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.calling import FAILURES
-from vqa_explain.models.candidates import NEW_TOKENS, Candidates, one_token, written
+from vqa_explain.models.candidates import NEW_TOKENS, Candidates, first_tokens, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
     Conversation,
@@ -54,6 +54,8 @@ from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import all_absent, stand_in, text_feature
 
 log = logging.getLogger("vqa_explain")
+OTHER_WORDS = "no red"  # with which is tried what another word changes
+MASKED = TextFeature(fills=("mask",), default_fill="mask")  # of words that cannot be hidden
 
 
 @dataclass
@@ -198,9 +200,14 @@ class GenerativeModel:
         try:
             axes = self._reader.token_axes(state.visuals)
             where = torch.tensor(places, device=self.device)
-            return Forwarding(self.module, state.inputs, axes, where)
+            return Forwarding(self.module, state.inputs, axes, where, self._other_words())
         except Unsupported as error:
             raise Unsupported(f"model {self.name!r} cannot be run: {error}") from error
+
+    def _other_words(self) -> tuple[int, int]:
+        """Two tokens of words."""
+        ids = self.processor.tokenizer(OTHER_WORDS, add_special_tokens=False)["input_ids"]
+        return int(ids[0]), int(ids[-1])
 
     def _offer(self, language: Language) -> None:
         """States what the network can do, now that it is known how it is run."""
@@ -212,7 +219,7 @@ class GenerativeModel:
         self._picture = ImageFeature(fills=FILLS)
         if not language.hides:
             # A token that stands for nothing is all that is left.
-            self._text = TextFeature(fills=("mask",), default_fill="mask")
+            self._text = MASKED
         self.features = (self._picture, self._text) if takes_words else (self._picture,)
 
     def _moved(self, value: Tensor) -> Tensor:
@@ -278,7 +285,8 @@ class GenerativeModel:
         for given in conversation.given:
             if given.name not in visuals:
                 text = self._text_of(given.name, conversation, state)
-                found.append(Input(named(self._text, given.name), text, given.fixed))
+                feature = self._text_feature(given.name, text, state)
+                found.append(Input(named(feature, given.name), text, given.fixed))
                 continue
             visual = visuals[given.name]
             group = visual.name if visual.is_video else ""
@@ -288,6 +296,18 @@ class GenerativeModel:
                 found.append(Input(named(self._picture, name), picture, given.fixed, group))
         return found
 
+    def _text_feature(self, name: str, text: Text, state: _State) -> TextFeature:
+        """What can be done with a text.
+
+        A word from whose own state the answer is read cannot be hidden: no other token attends to
+        it, but it still says what it is.
+        """
+        read = state.language.read_from(state.prompt.length)
+        own = zip(state.prompt.places[name], text.tokens, strict=True)
+        if not any(place == read and token.word >= 0 for place, token in own):
+            return self._text
+        return MASKED
+
     def _text_of(self, name: str, conversation: Conversation, state: _State) -> Text:
         tokens = state.prompt.texts[name]
         ids = torch.tensor([tokens.ids], device=self.device)
@@ -295,6 +315,7 @@ class GenerativeModel:
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         state: _State = encoded.state
+        start = state.language.answer_start(state.prompt.length)
         with torch.no_grad():
             found = self.module.generate(
                 **state.inputs,
@@ -302,14 +323,15 @@ class GenerativeModel:
                 do_sample=False,
                 num_beams=self.beams,
                 num_return_sequences=self.beams,
-            )[:, state.prompt.length :]
+            )[:, start:]
         state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         state: _State = encoded.state
-        found = self.module.generate(**state.inputs, generation_config=one_token())
-        return candidates_of(encoded).firsts(found.logits[0])
+        steps = 1 + state.language.forced
+        found = self.module.generate(**state.inputs, generation_config=first_tokens(steps))
+        return candidates_of(encoded).firsts(found.logits[-1])
 
     def with_answers(
         self,

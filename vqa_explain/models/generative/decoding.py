@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vqa_explain.errors import Unsupported
-from vqa_explain.models.candidates import Candidates, log_probabilities, one_token
+from vqa_explain.models.candidates import Candidates, first_tokens, log_probabilities
 from vqa_explain.models.network import method_replaced
 from vqa_explain.models.transformer import to_back
 
@@ -78,10 +78,10 @@ def _each(mask: Any, change: Any) -> Any:
     return change(mask) if isinstance(mask, Tensor) else mask
 
 
-def rounding(module: Any, logits: Tensor) -> float:
-    """How far other logits may be from these of a network; those it rules out do not count."""
+def largest_of(logits: Tensor) -> float:
+    """The largest size of logits, without those of words that a network rules out."""
     possible = logits.float()[logits > RULED_OUT]
-    return ROUNDING.get(module.dtype, 1e-4) * float(possible.abs().max())
+    return float(possible.abs().max()) if len(possible) else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,10 +133,23 @@ class Language(Protocol):
 
     Attributes:
         decoder: the part that has the decoder's layers in a list; `None` where there is none.
+        forced: how many tokens `generate` puts before every answer, whatever the network says.
     """
 
     @property
     def decoder(self) -> Any: ...
+    @property
+    def forced(self) -> int: ...
+
+    def answer_start(self, length: int) -> int:
+        """Where an answer begins in what `generate` returns for a prompt of so many tokens."""
+        ...
+
+    def read_from(self, length: int) -> int | None:
+        """The token of a prompt of so many from whose state an answer's first token is read;
+        `None` if that is none of the prompt's.
+        """
+        ...
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) are to the network."""
@@ -171,6 +184,8 @@ class Decoding:
     Attributes:
         decoder, embed: its decoder, and its word embeddings.
     """
+
+    forced = 0
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -221,6 +236,14 @@ class Decoding:
             mask,
         )
 
+    def answer_start(self, length: int) -> int:
+        """See `Language`."""
+        return length
+
+    def read_from(self, length: int) -> int | None:
+        """See `Language`."""
+        return length - 1
+
     def states(self, given: Prompted) -> Tensor:
         """(B, N, D) what the decoder receives."""
         return given.states
@@ -228,12 +251,12 @@ class Decoding:
     def agrees(self, inputs: dict[str, Tensor]) -> bool:
         """Whether what follows the prompt is what the network says when it writes by itself."""
         with torch.no_grad():
-            plain = self.module.generate(**inputs, generation_config=one_token()).logits[0]
+            plain = self.module.generate(**inputs, generation_config=first_tokens()).logits[0]
             last = self.run(self.received(inputs)).last_hidden_state[:, -1]
             ours = self.logits(last)
         if ours.shape != plain.shape:
             return False
-        allowed = rounding(self.module, plain)
+        allowed = ROUNDING.get(self.module.dtype, 1e-4) * largest_of(plain)
         return float((ours.float() - plain.float()).abs().max()) <= allowed
 
     def run(self, given: Prompted, cache: Any = None, **more: Any) -> Any:

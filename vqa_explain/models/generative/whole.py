@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from vqa_explain.errors import Unsupported
 from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import Candidates, log_probabilities
-from vqa_explain.models.generative.decoding import Seen, attending, rounding
+from vqa_explain.models.generative.decoding import ROUNDING, Seen, attending, largest_of
 from vqa_explain.models.network import open_layers
 from vqa_explain.models.transformer import eager_attention
 
 STEPS = 3  # tokens that the network writes by itself to compare with
+OF_CHANGE = 0.1  # the share of what other words change that may be missed
 LAST, ZERO, ONE = "last", "zero", "one"  # what an answer's tokens have in tensors of one per token
 IDS, MASK = "input_ids", "attention_mask"
 
@@ -94,6 +95,7 @@ class Forwarding:
         inputs: the processor's tensors of one example.
         axes: tensor name → its axis with one entry per token of the prompt.
         texts: positions of the texts' tokens in the prompt; `None` where there are no words.
+        others: two tokens of words, with which is tried what another word changes.
 
     Raises:
         Unsupported: called so, the network says something else than when it writes by itself.
@@ -105,6 +107,7 @@ class Forwarding:
         inputs: Mapping[str, Tensor],
         axes: Mapping[str, int],
         texts: Tensor | None,
+        others: tuple[int, int] = (0, 0),
     ) -> None:
         self.module, self._axes = module, axes
         self._rows = {name: len(value) for name, value in inputs.items() if value.ndim}
@@ -114,14 +117,31 @@ class Forwarding:
         known = inspect.signature(module.forward).parameters
         self._keeps = {"logits_to_keep"} & set(known)
         self._cached = {"use_cache": False} if "use_cache" in known else {}
+        # How many of a prompt's tokens `generate` does not return; `None`: it returns none of them.
+        self._left_out: int | None = None
+        self.forced = 0
         self._way = self._find_way(inputs, known, texts)
         self.decoder: Any = _decoder_of(module)
         self.hides = self.attends = False
         if texts is not None:
             self._embeddings = self._find_embeddings(inputs, texts)
-            self._check_words(inputs, texts)
-            self.hides = self._can_hide(inputs, texts)
+            changed = _reworded(inputs[IDS], texts, others)
+            self._check_words(inputs, texts, changed)
+            try:
+                self.hides = self._can_hide(inputs, texts, changed)
+            except (StopIteration, *FAILURES):  # it does not run with all words hidden
+                self.hides = False
             self.attends = self._can_attend(inputs)
+
+    def answer_start(self, length: int) -> int:
+        """See `decoding.Language`."""
+        if self._way.start is not None:
+            return len(self._way.start)
+        return 0 if self._left_out is None else length - self._left_out
+
+    def read_from(self, length: int) -> int | None:
+        """See `decoding.Language`."""
+        return length - self._begins[1] - 1 if self._way.start is None else None
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) become: all their embeddings, side by side."""
@@ -313,23 +333,41 @@ class Forwarding:
             tokens = alone.sequences[:, -steps:]
             start = tuple(alone.sequences[0, :-steps].tolist())
             ways = self._ways(inputs, start, known, texts)
-            allowed = rounding(self.module, theirs)
-            nearest, cause = float("inf"), ""
+            largest = largest_of(theirs)
+            allowed = ROUNDING.get(self.module.dtype, 1e-4) * largest
+            exact = min(allowed, ROUNDING[torch.float32] * largest)
+            nearest, best, cause = float("inf"), None, ""
             for way in ways:
                 try:
                     ours = self._logits(self.received(inputs), tokens[:, :-1], way).float()
-                except FAILURES as error:
+                except (StopIteration, *FAILURES) as error:
                     cause = f" ({type(error).__name__}: {str(error)[:100]})"
                     continue
-                if ours.shape == theirs.shape:
-                    nearest = min(nearest, _apart(ours, theirs))
-                    if _apart(ours, theirs) <= allowed:
-                        return way
+                # In half precision several may be near enough: then the nearest, or the first.
+                if ours.shape == theirs.shape and _apart(ours, theirs) < nearest:
+                    nearest, best = _apart(ours, theirs), way
+                if nearest <= exact:
+                    break
+        if best is not None and nearest <= allowed:
+            return self._behind_forced(best, alone)
         raise Unsupported(
             f"{type(self.module).__name__} says something else of an answer that is given to it "
             f"than when it writes that answer by itself: logits differ by {nearest:.2g}{cause}; "
             "wrap it in vqa_explain.CustomModel"
         )
+
+    def _behind_forced(self, way: Way, alone: Any) -> Way:
+        """The way behind what `generate` puts before every answer, whatever the network says.
+
+        Some settings leave one token to choose from. The answer follows it, so that scores without
+        it would be of something that is never written.
+        """
+        if way.start is None:
+            return way
+        choices = [int(one.isfinite().sum()) for one in alone.scores]
+        self.forced = next((n for n, count in enumerate(choices) if count > 1), 0)
+        tokens = alone.sequences[0, len(way.start) :][: self.forced].tolist()
+        return replace(way, start=(*way.start, *tokens))
 
     def _written_alone(self, inputs: Mapping[str, Tensor]) -> Any:
         """What the network writes by itself, greedily, with the logits of each step.
@@ -344,8 +382,10 @@ class Forwarding:
                 min_new_tokens=STEPS,
                 do_sample=False,
                 num_beams=1,
+                num_return_sequences=1,
                 return_dict_in_generate=True,
                 output_logits=True,
+                output_scores=True,
             )
         except FAILURES as error:
             raise Unsupported(
@@ -367,63 +407,84 @@ class Forwarding:
         if texts is None:
             return [*ways, Way(start, IDS)] if IDS in known else ways
         own, first, last = inputs[IDS][0].tolist(), int(texts.min()), int(texts.max())
+        self._left_out = len(own) - len(start) if start else None
         same = list(start[first:]) == own[first : len(start)]
         if last < len(start) <= len(own) and same and list(start) != own:
             self._begins = (start[:first], len(own) - len(start))
         return [*ways, *(Way(None, filler=filler) for filler in (LAST, ZERO, ONE))]
 
-    def _check_words(self, inputs: Mapping[str, Tensor], texts: Tensor) -> None:
-        """A word that is changed at the embeddings must be to the network as another token.
+    def _check_words(self, inputs: Mapping[str, Tensor], texts: Tensor, ids: Tensor) -> None:
+        """Words that are changed at the embeddings must be to the network as other tokens.
+
+        Args:
+            inputs: the tensors of one example.
+            texts: positions of its words.
+            ids: its tokens with other words there.
 
         Raises:
-            Unsupported: it is not, so words reach the network in another way too.
+            Unsupported: they are not, so words reach the network in another way too.
         """
-        ids = inputs[IDS].clone()
-        middle = texts[len(texts) // 2]
-        ids[:, middle] = (
-            ids[:, texts[0]] if ids[0, middle] != ids[0, texts[0]] else ids[0, texts[-1]]
-        )
         nothing = ids[:, :0]
         with torch.no_grad():
+            plain = self._logits(self.received(inputs), nothing)
             theirs = self._logits(self.received({**inputs, IDS: ids}), nothing)
             given = self.received(inputs).put(texts, self.embed(ids[:, texts]))
             ours = self._logits(given, nothing)
-        allowed = rounding(self.module, theirs)
-        if _apart(ours, theirs) > allowed:
+        if _apart(ours, theirs) > _allowed(plain, theirs):
             raise Unsupported(
                 f"words reach {type(self.module).__name__} in more ways than their embeddings, "
                 "which no adapter can follow; wrap it in vqa_explain.CustomModel"
             )
 
-    def _can_hide(self, inputs: Mapping[str, Tensor], texts: Tensor) -> bool:
-        """Whether a word that is not attended to is as if it were not there, in its place.
+    def _can_hide(self, inputs: Mapping[str, Tensor], texts: Tensor, ids: Tensor) -> bool:
+        """Whether words that are not attended to are as if they were not there, in their places.
 
-        What it is must then not matter, and no other token may move.
+        What they are must then not matter, and no other token may move. The arguments are those of
+        `_check_words`.
         """
-        if MASK not in inputs:
+        read = self.read_from(inputs[IDS].shape[1])
+        where = texts if read is None else texts[texts != read]
+        if MASK not in inputs or not len(where):
             return False
         whole = self.received(inputs)
         length = whole.attended.shape[1]
-        middle = texts[len(texts) // 2][None]
-        absent = torch.zeros_like(middle, dtype=torch.bool)[None]
-        other = inputs[IDS].clone()
-        other[:, middle] = other[:, texts[:1]]
+        absent = torch.zeros_like(where, dtype=torch.bool)[None]
+        other = inputs[IDS].index_copy(1, where, ids[:, where])
         nothing = other[:, :0]
         with torch.no_grad():
             with _numbers_noted(self.module, length) as before:
                 plain = self._logits(whole, nothing)
             with _numbers_noted(self.module, length) as after:
-                hidden = self._logits(whole.hidden(middle, absent), nothing)
-            changed = self.received({**inputs, IDS: other}).hidden(middle, absent)
-            same = self._logits(changed, nothing)
+                hidden = self._logits(whole.hidden(where, absent), nothing)
+            changed = self.received({**inputs, IDS: other})
+            reworded = self._logits(changed, nothing)
+            same = self._logits(changed.hidden(where, absent), nothing)
         seen = torch.ones(length, dtype=torch.bool)
-        seen[middle] = False
+        seen[where.cpu()] = False
         stays = len(before) == len(after) and all(
             one.shape == two.shape and torch.equal(one[..., seen], two[..., seen])
             for one, two in zip(before, after, strict=True)
         )
-        allowed = rounding(self.module, plain)
-        return stays and _apart(hidden, same) <= allowed
+        return stays and _apart(hidden, same) <= _allowed(plain, reworded)
+
+
+def _reworded(ids: Tensor, texts: Tensor, others: tuple[int, int]) -> Tensor:
+    """Tokens (1, N) with another word at each position of a word."""
+    one, other = others
+    own = ids[:, texts]
+    return ids.index_copy(1, texts, torch.full_like(own, one).where(own != one, other))
+
+
+def _allowed(plain: Tensor, reworded: Tensor) -> float:
+    """How far two logits that should be the same may be apart.
+
+    Far less than what other words change, or else a network to which they make little difference
+    would pass in half precision, whatever was done to them.
+    """
+    largest = largest_of(plain)
+    rounding = ROUNDING.get(plain.dtype, 1e-4) * largest
+    least = min(rounding, ROUNDING[torch.float32] * largest)
+    return max(least, min(rounding, OF_CHANGE * _apart(plain, reworded)))
 
 
 def _decoder_of(module: Any) -> Any:

@@ -1,0 +1,186 @@
+"""Networks that run as a whole, and pictures in any form, against transformers called plainly."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers as tf
+from checkpoints import llava, token_id, tokenizer
+from PIL import Image
+from unknown_checkpoints import SIZE, blip_caption, internvl
+
+import vqa_explain as vx
+
+QUESTION = "What color is the circle?"
+Maker = Callable[[], tuple[Any, Any]]
+
+
+def blip2_t5() -> tuple[Any, Any]:
+    """An encoder and a decoder: the answer begins with a token of the decoder's own."""
+    words = tokenizer(
+        ["<pad>", "<s>", "</s>"], pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    small["num_attention_heads"] = 4
+    processor = tf.Blip2Processor(tf.BlipImageProcessor(**SIZE), words, num_query_tokens=4)
+    marks: dict[str, Any] = {"decoder_start_token_id": 0, "pad_token_id": 0}
+    text = tf.T5Config(
+        vocab_size=len(words), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **marks
+    )
+    config = tf.Blip2Config(
+        vision_config={**small, "image_size": 32, "patch_size": 8},
+        qformer_config={**small, "encoder_hidden_size": 32, "vocab_size": len(words)},
+        text_config=text.to_dict(),
+        num_query_tokens=4,
+        image_token_index=token_id(words, "<image>"),
+    )
+    return tf.Blip2ForConditionalGeneration(config), processor
+
+
+def made(make: Maker) -> tuple[Any, Any]:
+    """A network with weights that matter, and its processor."""
+    torch.manual_seed(0)
+    module, processor = make()
+    for weight in module.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.2)
+    return module.eval(), processor
+
+
+def loaded(module: Any, processor: Any) -> Any:
+    return vx.load(module, processor=processor, device="cpu", check=False)
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+
+
+def scores(model: Any, encoded: Any, answers: list[str], token: int | None = None) -> torch.Tensor:
+    encoded = model.with_answers(encoded, answers, token)
+    with torch.no_grad():
+        found: torch.Tensor = model.scores(encoded, model.leaves(encoded))[0]
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_pictures_in_tiles_are_followed_in_every_number_type(
+    picture: np.ndarray, dtype: torch.dtype
+) -> None:
+    module, processor = made(internvl)
+    model = loaded(module.to(dtype), processor)
+    encoded = model.encode(vx.Example(picture, QUESTION))
+    found = scores(model, encoded, ["red"], 0)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}],
+        add_generation_prompt=True,
+    )
+    inputs = processor(text=text, images=Image.fromarray(picture), return_tensors="pt").to(dtype)
+    red = processor.tokenizer("red", add_special_tokens=False)["input_ids"][0]
+    with torch.no_grad():
+        plain = module(**inputs).logits[0, -1].log_softmax(-1)[red]
+    torch.testing.assert_close(found[0], plain, rtol=1e-2, atol=1e-4, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "question"), [(blip2_t5, QUESTION), (blip_caption, QUESTION), (blip_caption, None)]
+)
+def test_its_own_answer_is_all_that_it_writes_and_no_more(
+    picture: np.ndarray, make: Maker, question: str | None
+) -> None:
+    module, processor = made(make)
+    model = loaded(module, processor)
+    encoded = model.encode(vx.Example(picture, question) if question else vx.Example(picture))
+    model.generate(encoded)
+    (ours,) = encoded.state.written.values()
+    words = {"text": question} if question else {}
+    inputs = processor(images=Image.fromarray(picture), return_tensors="pt", **words)
+    inputs.pop("token_type_ids", None)
+    with torch.no_grad():
+        alone = module.generate(
+            **inputs,
+            max_new_tokens=12,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    # What is written has as many logits as tokens.
+    new = alone.sequences[0, -len(alone.logits) :].tolist()
+    assert list(ours) == [
+        token for token in new if token not in processor.tokenizer.all_special_ids
+    ]
+
+
+def test_an_answer_goes_behind_the_token_that_the_network_is_made_to_begin_with(
+    picture: np.ndarray,
+) -> None:
+    module, processor = made(blip2_t5)
+    module.language_model.generation_config.forced_bos_token_id = 5
+    model = loaded(module, processor)
+    encoded = model.encode(vx.Example(picture, QUESTION))
+    found = scores(model, encoded, ["red circle"])
+    ids = processor.tokenizer("red circle", add_special_tokens=False)["input_ids"]
+    inputs = processor(text=QUESTION, images=Image.fromarray(picture), return_tensors="pt")
+    inputs.pop("token_type_ids", None)
+    begun = torch.tensor([[0, 5, *ids[:-1]]])
+    with torch.no_grad():
+        logits = module(**inputs, decoder_input_ids=begun).logits[0, 1:]
+    plain = logits.log_softmax(-1)[range(len(ids)), ids].sum()
+    torch.testing.assert_close(found[0], plain)
+    one = model.with_answers(encoded, ["red circle"], 0)
+    with torch.no_grad():
+        first = model.scores(one, model.leaves(one))
+    torch.testing.assert_close(model.plain_scores(one), first)
+
+
+def no_template() -> tuple[Any, Any]:
+    """A network that goes on writing behind the question."""
+    module, processor = llava()
+    processor.chat_template = None
+    return module, processor
+
+
+@pytest.mark.parametrize("make", [no_template, blip_caption, blip2_t5])
+def test_what_an_absent_last_word_was_makes_no_difference(picture: np.ndarray, make: Maker) -> None:
+    model = loaded(*made(make))
+    found = []
+    for last in ("circle", "red"):
+        question = f"what color is the {last}"
+        why = vx.explain(
+            model,
+            vx.Example(picture, question),
+            method="leave_one_out",
+            answers=["yes", "no"],
+            target="yes",
+        )
+        encoded = model.encode(vx.Example(picture, question))
+        whole = scores(model, encoded, ["yes"])
+        found.append(float(whole[0]) - why.words[-1].value)
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def twice() -> tuple[Any, Any]:
+    """A network that words reach by a table besides their embeddings."""
+    module, processor = made(blip_caption)
+    generator = torch.Generator().manual_seed(0)
+    text = module.config.text_config
+    table = torch.randn(text.vocab_size, text.hidden_size, generator=generator)
+
+    def add(_layer: Any, _args: Any, given: dict[str, Any], output: torch.Tensor) -> torch.Tensor:
+        return output + table[given["input_ids"]].to(output)
+
+    module.text_decoder.bert.embeddings.register_forward_hook(add, with_kwargs=True)
+    return module, processor
+
+
+@pytest.mark.parametrize("question", [QUESTION, "red", "red red red"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_words_that_reach_a_network_twice_are_refused_on_any_first_question(
+    picture: np.ndarray, question: str, dtype: torch.dtype
+) -> None:
+    module, processor = twice()
+    model = loaded(module.to(dtype), processor)
+    with pytest.raises(vx.Unsupported, match="in more ways than their embeddings"):
+        model.encode(vx.Example(picture, question))
