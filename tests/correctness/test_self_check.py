@@ -51,14 +51,14 @@ def test_models_with_other_pictures_and_prompts_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "llava_onevision", "paligemma"])
-def test_it_takes_at_most_three_forward_passes(name: str, tmp_path: Path) -> None:
+def test_it_takes_few_forward_passes(name: str, tmp_path: Path) -> None:
     model = vx.load(checkpoint(name, tmp_path), device="cpu", check=False)
     network: Any = model.module
     passes: list[int] = []
     handle = network.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
     check_model(model)
     handle.remove()
-    assert 1 <= len(passes) <= 3
+    assert 1 <= len(passes) <= 5  # two of them to find out how the network is run
 
 
 class AddsToABatch(vx.CustomModel):

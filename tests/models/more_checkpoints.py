@@ -6,7 +6,16 @@ from typing import Any
 
 import torch
 import transformers as tf
-from checkpoints import chat, text_settings, tokenizer, vision_settings
+from checkpoints import (
+    bert_settings,
+    chat,
+    text_settings,
+    tokenizer,
+    vision_settings,
+    word_pieces,
+)
+
+SIZE: dict[str, Any] = {"size": {"height": 32, "width": 32}}
 
 
 def pieces(*special: Any, **named: Any) -> Any:
@@ -208,3 +217,50 @@ def made(name: str) -> Any:
             if part.ndim > 1:
                 torch.nn.init.normal_(part, std=0.2)
     return module.eval(), processor
+
+
+def blip_caption() -> tuple[Any, Any]:
+    """Shows the picture to its decoder by cross-attention alone."""
+    words = word_pieces()
+    marks = {"bos_token_id": 5, "pad_token_id": 0, "sep_token_id": 3, "eos_token_id": 3}
+    text = {**bert_settings(len(words)), **marks, "encoder_hidden_size": 32}
+    config = tf.BlipConfig(
+        text_config=text,
+        vision_config=vision_settings(32, 8),
+        projection_dim=16,
+        image_text_hidden_size=16,
+    )
+    processor = tf.BlipProcessor(tf.BlipImageProcessor(**SIZE), words)
+    return tf.BlipForConditionalGeneration(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    """Tiles in a batch of their own."""
+    words = pieces(
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
+        video_token="<video>",
+    )
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    config = tf.InternVLConfig(
+        vision_config={
+            **small,
+            "num_attention_heads": 4,
+            "image_size": [32, 32],
+            "patch_size": [8, 8],
+        },
+        text_config=tf.Qwen2Config(**text_settings(len(words))),
+        image_token_id=number(words, "<IMG_CONTEXT>"),
+        image_seq_length=4,
+        downsample_ratio=0.5,
+    )
+    pictures = tf.GotOcr2ImageProcessor(**SIZE, crop_to_patches=True, min_patches=1, max_patches=4)
+    processor = tf.InternVLProcessor(
+        pictures,
+        words,
+        tf.InternVLVideoProcessor(**SIZE),
+        image_seq_length=4,
+        chat_template=chat("<IMG_CONTEXT>\n"),
+    )
+    return tf.InternVLForConditionalGeneration(config), processor

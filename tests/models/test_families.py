@@ -177,8 +177,8 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(
 @pytest.mark.slow
 def test_no_family_is_left_out(models: Callable[[str], Any]) -> None:
     tried = {models(family).family for family in (*MAKERS, "custom")}
-    # Without pictures, it has tests of its own: test_text_classifier.py.
-    assert tried | {"text classifier"} == set(FAMILIES)
+    # They have tests of their own: test_text_classifier.py, test_api.py and test_endpoint.py.
+    assert tried | {"text classifier", "api"} == set(FAMILIES)
 
 
 SHAPES = [(300, 120), (120, 300), (5, 7), (900, 1200)]

@@ -76,18 +76,18 @@ def tiles_of(name: str, change: Callable[..., Any]) -> vx.Model:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "message"),
+    ("name", "change"),
     [
-        ("idefics3", lambda tiles: tiles[:, 1:], "not known where they lie"),
-        ("idefics3", lambda tiles: tiles.repeat(1, 2, 1, 1, 1), "not known where they lie"),
-        ("llava_onevision", lambda tiles: tiles[:, 1:], "not known where they lie"),
-        ("qwen2_vl", lambda patches: patches[:-4], "which are not"),
-        ("qwen2_vl", lambda patches: patches[:, :-3], "which are not"),
+        ("idefics3", lambda tiles: tiles[:, 1:]),
+        ("idefics3", lambda tiles: tiles.repeat(1, 2, 1, 1, 1)),
+        ("llava_onevision", lambda tiles: tiles[:, 1:]),
+        ("qwen2_vl", lambda patches: patches[:-4]),
+        ("qwen2_vl", lambda patches: patches[:, :-3]),
     ],
 )
 def test_tiles_and_patches_of_another_number_are_refused(
-    name: str, change: Callable[..., Any], message: str, noise_picture: np.ndarray
+    name: str, change: Callable[..., Any], noise_picture: np.ndarray
 ) -> None:
     model = tiles_of(name, change)
-    with pytest.raises(vx.InvalidInput, match=message):
+    with pytest.raises(vx.Unsupported, match="among others and as"):
         model.encode(vx.Example(noise_picture, QUESTION))

@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers as tf
 from checkpoints import llava, token_id, tokenizer
+from more_checkpoints import SIZE, blip_caption, internvl
 from PIL import Image
-from unknown_checkpoints import SIZE, blip_caption, internvl
 
 import vqa_explain as vx
 

@@ -133,7 +133,8 @@ def checked(model: Model, processor: Any, source: Path | None = None) -> Model:
 
 
 def check_model(model: Model, values: Mapping[str, Any] | None = None) -> None:
-    """Checks what explanations rely on, with three forward passes.
+    """Checks what explanations rely on, with three forward passes, and two more where it is to be
+    found out how the network is run.
 
     Blocks return to their places; scores are the network's own, of a changed frame too, in a batch
     as one by one; the tokens of words spell them; hooks, modes and random states stay as they were.

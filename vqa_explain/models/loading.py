@@ -122,8 +122,8 @@ def load(
             ["classifier"], or `True` for any: they are drawn at random, for a head that is still to
             be trained. Otherwise such a checkpoint is refused.
         check: whether to try at once, on tiny pictures, what explanations rely on: see
-            `models.checking`. It takes three forward passes, once for a checkpoint; the result is
-            kept in the user's cache folder.
+            `models.checking`. It takes three to five forward passes, once for a checkpoint; the
+            result is kept in the user's cache folder.
         **endpoint: how an endpoint is asked, such as answers= and base_url=: see
             `models.api.endpoint.EndpointSettings`. Nothing is asked before a method needs it.
 

@@ -390,7 +390,8 @@ class Forwarding:
         except FAILURES as error:
             raise Unsupported(
                 f"{type(self.module).__name__}.generate fails on its processor's tensors: "
-                f"{type(error).__name__} {str(error)[:200]}"
+                f"{type(error).__name__} {str(error)[:200]}; give the processor that it was "
+                "trained with, or wrap it in vqa_explain.CustomModel"
             ) from error
 
     def _ways(
