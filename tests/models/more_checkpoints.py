@@ -16,6 +16,7 @@ from checkpoints import (
 )
 
 SIZE: dict[str, Any] = {"size": {"height": 32, "width": 32}}
+CROP: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 
 
 def pieces(*special: Any, **named: Any) -> Any:
@@ -264,3 +265,31 @@ def internvl() -> tuple[Any, Any]:
         chat_template=chat("<IMG_CONTEXT>\n"),
     )
     return tf.InternVLForConditionalGeneration(config), processor
+
+
+def video_llava() -> tuple[Any, Any]:
+    """Gives the picture in a tensor of another name."""
+    words = pieces("<image>", "<video>")
+    config = tf.VideoLlavaConfig(
+        vision_config=tf.CLIPVisionConfig(**vision_settings(32, 8)),
+        text_config=tf.LlamaConfig(**text_settings(len(words))),
+        image_token_index=number(words, "<image>"),
+        video_token_index=number(words, "<video>"),
+    )
+    processor = tf.VideoLlavaProcessor(
+        tf.VideoLlavaImageProcessor(**CROP),
+        tf.VideoLlavaVideoProcessor(**CROP),
+        words,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=chat("<image>"),
+    )
+    return tf.VideoLlavaForConditionalGeneration(config), processor
+
+
+def idefics2_split() -> tuple[Any, Any]:
+    """Tiles of one picture and the whole."""
+    module, processor = idefics2()
+    processor.image_processor.do_image_splitting = True
+    return module, processor

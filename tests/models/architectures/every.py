@@ -4,7 +4,6 @@ from typing import Any
 
 import checkpoints
 import more_checkpoints
-import unknown_checkpoints
 
 from architectures import (
     codes,
@@ -31,9 +30,9 @@ for make in (more_checkpoints.deepseek_vl, more_checkpoints.deepseek_vl_hybrid):
 architecture("janus")(more_checkpoints.janus)
 architecture("idefics2")(more_checkpoints.idefics2)
 architecture("gemma3", answer_type=0)(more_checkpoints.gemma3)
-architecture("idefics2")(unknown_checkpoints.idefics2_split)
-architecture("internvl")(unknown_checkpoints.internvl)
-architecture("video_llava")(unknown_checkpoints.video_llava)
+architecture("idefics2")(more_checkpoints.idefics2_split)
+architecture("internvl")(more_checkpoints.internvl)
+architecture("video_llava")(more_checkpoints.video_llava)
 
 
 def begin_blip(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -43,4 +42,4 @@ def begin_blip(inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, "input_ids": ids, "attention_mask": inputs["attention_mask"][:, :-1]}
 
 
-architecture("blip", call=from_question, begin=begin_blip)(unknown_checkpoints.blip_caption)
+architecture("blip", call=from_question, begin=begin_blip)(more_checkpoints.blip_caption)
