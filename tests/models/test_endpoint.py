@@ -330,6 +330,7 @@ def test_max_requests_keeps_what_was_paid_for(
     assert len(server.bodies) == EVERY
 
 
+@pytest.mark.slow
 def test_whoever_stops_keeps_what_came(server: Server, tmp_path: Path, picture: np.ndarray) -> None:
     how: dict[str, Any] = {
         "method": "shapley",
@@ -506,6 +507,7 @@ def test_an_endpoint_without_log_probabilities_is_refused(
         vx.explain(loaded(server, tmp_path), picture, QUESTION, **HOW)
 
 
+@pytest.mark.slow
 def test_answers_are_sampled(server: Server, tmp_path: Path, picture: np.ndarray) -> None:
     drawn = itertools.count()
 
