@@ -2,6 +2,7 @@
 saved by save_pretrained.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -428,14 +429,21 @@ OTHERS = {
 MAKERS = {**GENERATIVE, **OTHERS}
 
 
-def checkpoint(family: str, folder: Path) -> Path:
-    """A folder that `vx.load` reads: random weights by a fixed seed."""
+def randomized(make: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+    """A network and its processor, with the same random weights every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module, processor = MAKERS[family]()
-        for p in module.parameters():
-            if p.ndim > 1:
-                torch.nn.init.normal_(p, std=0.2)  # so that the answer depends on everything
+        module, processor = make()
+        for weight in module.parameters():
+            if weight.ndim > 1:
+                # Larger than usual, so that the answer depends on everything.
+                torch.nn.init.normal_(weight, std=0.2)
+    return module, processor
+
+
+def checkpoint(family: str, folder: Path) -> Path:
+    """A folder that `vx.load` reads: random weights by a fixed seed."""
+    module, processor = randomized(MAKERS[family])
     path = folder / family
     module.save_pretrained(path)
     if processor is not None:

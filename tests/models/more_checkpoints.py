@@ -4,18 +4,18 @@ prompts or tokens are unlike the others'.
 
 from typing import Any
 
-import torch
 import transformers as tf
 from checkpoints import (
     bert_settings,
     chat,
+    randomized,
     text_settings,
     tokenizer,
     vision_settings,
     word_pieces,
 )
 
-SIZE: dict[str, Any] = {"size": {"height": 32, "width": 32}}
+SQUARE: dict[str, Any] = {"size": {"height": 32, "width": 32}}
 CROP: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
 
 
@@ -211,12 +211,7 @@ MORE = {
 
 def made(name: str) -> Any:
     """A network and its processor, with random weights by a fixed seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module, processor = MORE[name]()
-        for part in module.parameters():
-            if part.ndim > 1:
-                torch.nn.init.normal_(part, std=0.2)
+    module, processor = randomized(MORE[name])
     return module.eval(), processor
 
 
@@ -231,7 +226,7 @@ def blip_caption() -> tuple[Any, Any]:
         projection_dim=16,
         image_text_hidden_size=16,
     )
-    processor = tf.BlipProcessor(tf.BlipImageProcessor(**SIZE), words)
+    processor = tf.BlipProcessor(tf.BlipImageProcessor(**SQUARE), words)
     return tf.BlipForConditionalGeneration(config), processor
 
 
@@ -256,11 +251,13 @@ def internvl() -> tuple[Any, Any]:
         image_seq_length=4,
         downsample_ratio=0.5,
     )
-    pictures = tf.GotOcr2ImageProcessor(**SIZE, crop_to_patches=True, min_patches=1, max_patches=4)
+    pictures = tf.GotOcr2ImageProcessor(
+        **SQUARE, crop_to_patches=True, min_patches=1, max_patches=4
+    )
     processor = tf.InternVLProcessor(
         pictures,
         words,
-        tf.InternVLVideoProcessor(**SIZE),
+        tf.InternVLVideoProcessor(**SQUARE),
         image_seq_length=4,
         chat_template=chat("<IMG_CONTEXT>\n"),
     )

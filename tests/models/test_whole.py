@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from checkpoints import llava, token_id, tokenizer
-from more_checkpoints import SIZE, blip_caption, internvl
+from checkpoints import llava, randomized, token_id, tokenizer
+from more_checkpoints import SQUARE, blip_caption, internvl
 from PIL import Image
 
 import vqa_explain as vx
@@ -24,7 +24,7 @@ def blip2_t5() -> tuple[Any, Any]:
     )
     small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     small["num_attention_heads"] = 4
-    processor = tf.Blip2Processor(tf.BlipImageProcessor(**SIZE), words, num_query_tokens=4)
+    processor = tf.Blip2Processor(tf.BlipImageProcessor(**SQUARE), words, num_query_tokens=4)
     marks: dict[str, Any] = {"decoder_start_token_id": 0, "pad_token_id": 0}
     text = tf.T5Config(
         vocab_size=len(words), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, **marks
@@ -41,11 +41,7 @@ def blip2_t5() -> tuple[Any, Any]:
 
 def made(make: Maker) -> tuple[Any, Any]:
     """A network with weights that matter, and its processor."""
-    torch.manual_seed(0)
-    module, processor = make()
-    for weight in module.parameters():
-        if weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=0.2)
+    module, processor = randomized(make)
     return module.eval(), processor
 
 

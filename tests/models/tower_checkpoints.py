@@ -3,23 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers as tf
 from checkpoints import (
     SMALL,
     bert_settings,
     clip,
+    randomized,
     siglip,
     token_id,
     tokenizer,
     vision_settings,
     word_pieces,
 )
+from more_checkpoints import CROP, SQUARE
 from tokenizers import processors
 
-SQUARE = {"height": 32, "width": 32}
-CROPPED: dict[str, Any] = {"size": {"shortest_edge": 32}, "crop_size": SQUARE}
-RESIZED: dict[str, Any] = {"size": SQUARE}
 ENDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
@@ -53,7 +51,7 @@ def metaclip_2() -> tuple[Any, Any]:
     config = tf.MetaClip2Config(
         text_config=text, vision_config=vision_settings(32, 8), projection_dim=16
     )
-    return tf.MetaClip2Model(config), tf.CLIPProcessor(tf.CLIPImageProcessor(**CROPPED), words)
+    return tf.MetaClip2Model(config), tf.CLIPProcessor(tf.CLIPImageProcessor(**CROP), words)
 
 
 def altclip() -> tuple[Any, Any]:
@@ -63,7 +61,7 @@ def altclip() -> tuple[Any, Any]:
     config = tf.AltCLIPConfig(
         text_config=text, vision_config=vision_settings(32, 8), projection_dim=16
     )
-    return tf.AltCLIPModel(config), tf.AltCLIPProcessor(tf.CLIPImageProcessor(**CROPPED), words)
+    return tf.AltCLIPModel(config), tf.AltCLIPProcessor(tf.CLIPImageProcessor(**CROP), words)
 
 
 def chinese_clip() -> tuple[Any, Any]:
@@ -73,7 +71,7 @@ def chinese_clip() -> tuple[Any, Any]:
         vision_config=vision_settings(32, 8),
         projection_dim=16,
     )
-    pictures = tf.ChineseCLIPImageProcessor(**RESIZED, do_center_crop=False)
+    pictures = tf.ChineseCLIPImageProcessor(**SQUARE, do_center_crop=False)
     return tf.ChineseCLIPModel(config), tf.ChineseCLIPProcessor(pictures, words)
 
 
@@ -83,7 +81,7 @@ def clipseg() -> tuple[Any, Any]:
     config = tf.CLIPSegConfig(
         text_config=text, vision_config=vision_settings(32, 8), projection_dim=16
     )
-    pictures = tf.ViTImageProcessor(**RESIZED)
+    pictures = tf.ViTImageProcessor(**SQUARE)
     return tf.CLIPSegModel(config), tf.CLIPSegProcessor(pictures, words)
 
 
@@ -107,7 +105,7 @@ def groupvit() -> tuple[Any, Any]:
         projection_dim=16,
         projection_intermediate_dim=32,
     )
-    return tf.GroupViTModel(config), tf.CLIPProcessor(tf.CLIPImageProcessor(**CROPPED), words)
+    return tf.GroupViTModel(config), tf.CLIPProcessor(tf.CLIPImageProcessor(**CROP), words)
 
 
 def align() -> tuple[Any, Any]:
@@ -137,7 +135,7 @@ def tipsv2() -> tuple[Any, Any]:
         text_config={"vocab_size": len(words), **SMALL, "max_position_embeddings": 64},
         vision_config=vision,
     )
-    pictures = tf.Tipsv2ImageProcessor(**RESIZED)
+    pictures = tf.Tipsv2ImageProcessor(**SQUARE)
     return tf.Tipsv2Model(config), tf.Tipsv2Processor(pictures, words)
 
 
@@ -153,14 +151,14 @@ def _blip_config(size: int) -> Any:
 
 def blip_towers() -> tuple[Any, Any]:
     words = word_pieces()
-    pictures = tf.BlipImageProcessor(**RESIZED)
+    pictures = tf.BlipImageProcessor(**SQUARE)
     return tf.BlipModel(_blip_config(len(words))), tf.BlipProcessor(pictures, words)
 
 
 def blip_retrieval() -> tuple[Any, Any]:
     """One stream: its text encoder looks at the picture, and a head says whether they match."""
     words = word_pieces()
-    pictures = tf.BlipImageProcessor(**RESIZED)
+    pictures = tf.BlipImageProcessor(**SQUARE)
     module = tf.BlipForImageTextRetrieval(_blip_config(len(words)))
     return module, tf.BlipProcessor(pictures, words)
 
@@ -178,7 +176,7 @@ def blip_2_retrieval(queries: int = 4) -> tuple[Any, Any]:
         image_text_hidden_size=16,
         image_token_index=token_id(words, "<image>"),
     )
-    pictures = tf.BlipImageProcessor(**RESIZED)
+    pictures = tf.BlipImageProcessor(**SQUARE)
     processor = tf.Blip2Processor(pictures, words, num_query_tokens=queries)
     return tf.Blip2ForImageTextRetrieval(config), processor
 
@@ -196,7 +194,7 @@ def _flava() -> tuple[Any, Any]:
         init_codebook=False,
     )
     config.return_loss = False  # else its plain call wants what only training has
-    pictures = tf.FlavaImageProcessor(**(CROPPED | RESIZED))
+    pictures = tf.FlavaImageProcessor(**(CROP | SQUARE))
     return config, tf.FlavaProcessor(pictures, words)
 
 
@@ -219,7 +217,7 @@ def xclip() -> tuple[Any, Any]:
     vision = {**vision_settings(32, 8), "num_frames": 2, "mit_hidden_size": 32}
     more = {"mit_intermediate_size": 48, "mit_num_attention_heads": 4, "mit_num_hidden_layers": 1}
     config = tf.XCLIPConfig(text_config=text, vision_config={**vision, **more}, projection_dim=16)
-    pictures = tf.VideoMAEImageProcessor(**CROPPED)
+    pictures = tf.VideoMAEImageProcessor(**CROP)
     return tf.XCLIPModel(config), tf.XCLIPProcessor(pictures, words)
 
 
@@ -244,12 +242,7 @@ REFUSED = {"flava_alone": flava_alone, "xclip": xclip}
 
 def tower_checkpoint(name: str, folder: Path) -> Path:
     """A folder that `vx.load` reads: random weights by a fixed seed."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module, processor = {**TOWERS, **REFUSED}[name]()
-        for weight in module.parameters():
-            if weight.ndim > 1:
-                torch.nn.init.normal_(weight, std=0.2)  # so that scores depend on everything
+    module, processor = randomized({**TOWERS, **REFUSED}[name])
     path = folder / name
     module.save_pretrained(path)
     processor.save_pretrained(path)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import transformers as tf
-from more_checkpoints import SIZE, number, pieces
+from more_checkpoints import SQUARE, number, pieces
 
 
 def pix2struct() -> tuple[Any, Any]:
@@ -30,7 +30,7 @@ def blip2() -> tuple[Any, Any]:
     words = pieces()
     small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
     small["num_attention_heads"] = 4
-    processor = tf.Blip2Processor(tf.BlipImageProcessor(**SIZE), words, num_query_tokens=8)
+    processor = tf.Blip2Processor(tf.BlipImageProcessor(**SQUARE), words, num_query_tokens=8)
     config = tf.Blip2Config(
         vision_config={**small, "image_size": 32, "patch_size": 8},
         qformer_config={**small, "encoder_hidden_size": 32, "vocab_size": len(words)},

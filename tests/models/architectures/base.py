@@ -7,18 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from checkpoints import text_settings
+from checkpoints import randomized, text_settings
 from more_checkpoints import number
 from PIL import Image
 
 # Its configurations have types that are too narrow for the dictionaries of tiny ones.
 tf: Any = transformers
 QUESTION = "What color is the circle?"
-CROP: dict[str, Any] = {
-    "size": {"shortest_edge": 32},
-    "crop_size": {"height": 32, "width": 32},
-}
-SQUARE: dict[str, Any] = {"size": {"height": 32, "width": 32}}
 # Sizes of tiles that a picture may be cut into.
 POINTS = [[32, 32], [32, 64], [64, 32], [64, 64]]
 SHALLOW: dict[str, Any] = {
@@ -56,13 +51,7 @@ class Architecture:
 
     def made(self) -> Made:
         """The module and its processor: the same random weights every time."""
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            module, processor = self.make()
-            for parameter in module.parameters():
-                if parameter.ndim > 1:
-                    # Larger than usual, so that the answer depends on everything.
-                    torch.nn.init.normal_(parameter, std=0.2)
+        module, processor = randomized(self.make)
         return module.eval().requires_grad_(False), processor
 
     def inputs(self, processor: Any, picture: Any, question: str = QUESTION) -> dict[str, Any]:

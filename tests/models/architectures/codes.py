@@ -1,9 +1,9 @@
 """Networks that turn a picture into tokens of a code book."""
 
 from checkpoints import SMALL, chat, text_settings
-from more_checkpoints import number, pieces
+from more_checkpoints import SQUARE, number, pieces
 
-from architectures.base import SQUARE, Made, architecture, tf
+from architectures.base import Made, architecture, tf
 
 CODES = 16
 

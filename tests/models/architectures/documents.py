@@ -3,9 +3,9 @@
 from typing import Any
 
 from checkpoints import chat, text_settings, vision_settings
-from more_checkpoints import number, pieces
+from more_checkpoints import SQUARE, number, pieces
 
-from architectures.base import SHALLOW, SQUARE, Made, architecture, mixed_attention, tf
+from architectures.base import SHALLOW, Made, architecture, mixed_attention, tf
 
 ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
 SIZE = {"shortest_edge": 32 * 32, "longest_edge": 32 * 64}

@@ -4,10 +4,10 @@ from typing import Any
 
 import unknown_checkpoints
 from checkpoints import SMALL, chat, text_settings
-from more_checkpoints import number, pieces
+from more_checkpoints import SQUARE, number, pieces
 from tokenizers import processors
 
-from architectures.base import SHALLOW, SQUARE, Made, architecture, from_picture, from_question, tf
+from architectures.base import SHALLOW, Made, architecture, from_picture, from_question, tf
 
 
 def _llama(size: int) -> Any:

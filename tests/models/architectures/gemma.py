@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import chat, text_settings, vision_settings
-from more_checkpoints import number, pieces
+from more_checkpoints import SQUARE, number, pieces
 from torch import nn
 from transformers import AutoModel
 
-from architectures.base import SHALLOW, SQUARE, Made, architecture, tf
+from architectures.base import SHALLOW, Made, architecture, tf
 
 
 @architecture("gemma3n", answer_type=0)

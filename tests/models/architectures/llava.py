@@ -1,9 +1,9 @@
 """LLaVA and its kin: picture tokens among the words of a decoder."""
 
 from checkpoints import chat, text_settings, vision_settings
-from more_checkpoints import number, pieces
+from more_checkpoints import CROP, SQUARE, number, pieces
 
-from architectures.base import CROP, POINTS, SHALLOW, SQUARE, Made, architecture, tf
+from architectures.base import POINTS, SHALLOW, Made, architecture, tf
 
 
 @architecture("llava_next")

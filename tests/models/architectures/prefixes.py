@@ -3,9 +3,9 @@
 from typing import Any
 
 from checkpoints import SMALL, bert_settings, vision_settings, word_pieces
-from more_checkpoints import pieces
+from more_checkpoints import CROP, pieces
 
-from architectures.base import CROP, SHALLOW, Made, architecture, from_question, tf
+from architectures.base import SHALLOW, Made, architecture, from_question, tf
 
 
 @architecture("git", call=from_question)

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from checkpoints import chat, text_settings, vision_settings
-from more_checkpoints import number, pieces
+from more_checkpoints import SQUARE, number, pieces
 
-from architectures.base import POINTS, SHALLOW, SQUARE, Made, architecture, from_chat, tf
+from architectures.base import POINTS, SHALLOW, Made, architecture, from_chat, tf
 
 
 @architecture("mllama")

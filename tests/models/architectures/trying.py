@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from checkpoints import randomized
 
 import vqa_explain as vx
 from architectures.base import ARCHITECTURES, QUESTION, plain_steps
@@ -102,12 +103,7 @@ def verdict_of(name: str) -> Verdict:
 def verdict_of_choice(make: Callable[[], tuple[Any, Any]]) -> Verdict:
     """The same of a model that chooses among answers of its own, or says whether a text fits."""
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            module, processor = make()
-            for weight in module.parameters():
-                if weight.ndim > 1:
-                    torch.nn.init.normal_(weight, std=0.2)
+        module, processor = randomized(make)
         refused = explain_all(vx.load(module, processor=processor, device="cpu"))
     except VQAExplainError as error:
         return Verdict("refuses", one_line(error))
