@@ -508,8 +508,8 @@ def _only_place(phrase: str, question: str, column: str) -> tuple[int, int]:
 
 def _no_spans(value: Any, column: str) -> InvalidInput:
     return InvalidInput(
-        f"column {column!r} holds {str(value)[:60]!r}; write spans of characters within the question, "
-        'such as [[5, 10]], or words of it, such as ["circle"]'
+        f"column {column!r} holds {str(value)[:60]!r}; write spans of characters within the "
+        'question, such as [[5, 10]], or words of it, such as ["circle"]'
     )
 
 

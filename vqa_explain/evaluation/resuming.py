@@ -102,7 +102,8 @@ def _check_same_data(
     if before and not any(stamp["question"] in texts for stamp in before.values()):
         raise InvalidInput(
             f"{str(store.folder)!r} holds the evaluation of another plan; choose another folder, "
-            f"or ask for the same:\n  data: none of the {len(before)} rows evaluated there is in {plan.data!r} now"
+            f"or ask for the same:\n  data: none of the {len(before)} rows evaluated there is in "
+            f"{plan.data!r} now"
         )
 
 

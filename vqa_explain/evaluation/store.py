@@ -55,8 +55,8 @@ class Store:
             if known.hash != plan.hash:
                 lines = "\n  ".join(known.differences(plan))
                 raise InvalidInput(
-                    f"{str(self.folder)!r} holds the evaluation of another plan; choose another folder, "
-                    f"or ask for the same:\n  {lines}"
+                    f"{str(self.folder)!r} holds the evaluation of another plan; choose another "
+                    f"folder, or ask for the same:\n  {lines}"
                 )
         try:
             for name in ("shards", "explanations", "gallery"):

@@ -37,12 +37,14 @@ GRADIENT_BYTES = 2 * 2**30
 # Why a method refuses a model, by the capability that it needs.
 LACKS = {
     "gradients": (
-        "it needs gradients, and this model gives scores only: it has none, or they are zero everywhere"
+        "it needs gradients, and this model gives scores only: it has none, or they are zero "
+        "everywhere"
     ),
     "pixels": "it needs the pixels of a picture, and this model sees none",
     "flow": "it needs attention that the answer is reached through, which this model does not give",
     "attention": (
-        "it needs attention from the answer to every token and patch, which this model does not give"
+        "it needs attention from the answer to every token and patch, which this model does not "
+        "give"
     ),
 }
 FILLS_HELP = (
@@ -303,7 +305,8 @@ class Attribution:
         player_values: (P,) their values; `None` for the sums over their elements.
         player_errors: (P,) their standard errors.
         joint: what players of two inputs bring only together.
-        counts_sampling: whether the errors count those of sampled scores (see `models.base.Sampled`).
+        counts_sampling: whether the errors count those of sampled scores, as of a
+            `models.base.Sampled`.
     """
 
     values: Values

@@ -173,7 +173,7 @@ class Sampled(Protocol):
         ...
 
     def always_alike(self, encoded: Encoded) -> bool:
-        """Whether all samples of each question so far were alike, as of a model that draws none."""
+        """Whether all samples of each question so far were alike, as if nothing was sampled."""
         ...
 
 

@@ -122,8 +122,8 @@ def check_raw(scores: Tensor, kind: str, name: str) -> None:
     seen = f"ends in a {step}" if step else "gives positive numbers that sum to 1"
     if step or _sums_to_one(scores):
         raise InvalidInput(
-            f"model {name!r} {seen}, so its outputs are probabilities already: give the network without its "
-            'last step, or outputs="real" to explain its numbers as they are'
+            f"model {name!r} {seen}, so its outputs are probabilities already: give the network "
+            'without its last step, or outputs="real" to explain its numbers as they are'
         )
 
 

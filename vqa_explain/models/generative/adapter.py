@@ -145,8 +145,8 @@ class GenerativeModel:
         # A mask token means nothing to most decoders.
         self._text = TextFeature(fills=fills, default_fill="pad")
         self._picture = ImageFeature(fills=(*FILLS, DROP))
-        self._kinds: tuple[Feature, ...] = (self._picture, self._text)
-        self.features = self._kinds if takes_words else (self._picture,)
+        both: tuple[Feature, ...] = (self._picture, self._text)
+        self.features = both if takes_words else (self._picture,)
 
     def encode(self, example: Example) -> Encoded:
         conversation = self._reader.marked(read_conversation(example, self.name))
@@ -179,24 +179,22 @@ class GenerativeModel:
         elsewhere = self._reader.words_elsewhere(state.visuals)
         if elsewhere:
             raise Unsupported(
-                f"model {self.name!r} cannot be run: its words reach it by {' and '.join(elsewhere)} "
-                "besides input_ids, which no adapter can follow; wrap it in vqa_explain.CustomModel"
+                f"model {self.name!r} cannot be run: its words reach it by "
+                f"{' and '.join(elsewhere)} besides input_ids, which no adapter can follow; "
+                "wrap it in vqa_explain.CustomModel"
             )
-        texts = [state.prompt.texts[name] for name in state.prompt.texts]
         places = [
             position
-            for name, text in zip(state.prompt.texts, texts, strict=True)
+            for name, text in state.prompt.texts.items()
             for position, token in zip(state.prompt.places[name], text.tokens, strict=True)
             if token.word >= 0
         ]
-        causes = []
         try:
             decoding = Decoding(self.module)
             if decoding.agrees(state.inputs):
                 return decoding
-            causes.append("its decoder alone gives other scores")
         except (VQAExplainError, AttributeError, *FAILURES) as error:
-            causes.append(str(error))
+            log.info("the decoder of model %r does not run alone: %s", self.name, error)
         try:
             axes = self._reader.token_axes(state.visuals)
             where = torch.tensor(places, device=self.device)
@@ -274,7 +272,7 @@ class GenerativeModel:
                 # Places are found in full precision, and the network sees its own.
                 exact = self._reader.layout(*where, inputs, tokens)
                 places = self._reader.locate(visuals, number, frame, exact, slots)
-                layout = self._reader.layout(*where, state.inputs, tokens)
+                layout = self._reader.layout(*where, state.inputs, tokens, exact)
                 found[name] = Shown(number, own, layout, places)
         return found
 

@@ -8,7 +8,7 @@ resampled to every element that shows it.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,10 @@ class Followed:
     @property
     def grid(self) -> Size:
         return rough_cells((self.frame.shape[2], self.frame.shape[3]))
+
+    def given_as(self, exact: Tensor) -> "Followed":
+        """The same picture in a tensor of another number type, or on another device."""
+        return replace(self, exact=exact, frame=self.frame.to(exact))
 
     def values(self, frames: Tensor, places: Sequence[Geometry]) -> dict[str, Tensor]:
         """(B, …) what the processor gave, and what the frames (B, 3, H', W') add to it."""

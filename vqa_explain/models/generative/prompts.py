@@ -160,8 +160,8 @@ def locate_texts(
         if times == 0:
             raise Unsupported(
                 f"the chat template changes {called(name)} or leaves it out, so its words have no "
-                'sure place in the prompt; give its content as [{"type": "text", "text": …}], which '
-                "some templates need, or a processor with another chat template"
+                'sure place in the prompt; give its content as [{"type": "text", "text": …}], '
+                "which some templates need, or a processor with another chat template"
             )
         if times > 1:
             raise Unsupported(

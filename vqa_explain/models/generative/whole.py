@@ -110,7 +110,8 @@ class Forwarding:
         others: tuple[int, int] = (0, 0),
     ) -> None:
         self.module, self._axes = module, axes
-        self._rows = {name: len(value) for name, value in inputs.items() if value.ndim}
+        # A tensor that tells how many examples there are, and its rows for one.
+        self._told = next((n, len(value)) for n, value in inputs.items() if value.ndim)
         # The tokens that a prompt begins with instead of its own, and how many it loses at its end.
         self._begins: tuple[tuple[int, ...], int] = ((), 0)
         self._embeddings: list[nn.Embedding] = []
@@ -150,7 +151,7 @@ class Forwarding:
     def received(self, inputs: Mapping[str, Tensor]) -> Whole:
         """What inputs of B examples are before anything is changed."""
         if IDS not in inputs:
-            name, rows = next(iter(self._rows.items()))
+            name, rows = self._told
             values = inputs[name]
             return Whole(inputs, values.new_ones(len(values) // rows, 0, dtype=torch.bool))
         if self._begins != ((), 0):
