@@ -429,7 +429,7 @@ OTHERS = {
 MAKERS = {**GENERATIVE, **OTHERS}
 
 
-def randomized(make: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+def randomized(make: Callable[[], tuple[Any, Any]], spread: float = 0.2) -> tuple[Any, Any]:
     """A network and its processor, with the same random weights every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -437,7 +437,7 @@ def randomized(make: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
         for weight in module.parameters():
             if weight.ndim > 1:
                 # Larger than usual, so that the answer depends on everything.
-                torch.nn.init.normal_(weight, std=0.2)
+                torch.nn.init.normal_(weight, std=spread)
     return module, processor
 
 

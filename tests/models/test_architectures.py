@@ -111,7 +111,6 @@ def test_words_of_another_question_give_its_score(name: str) -> None:
 
 
 STEP = 0.01  # of a change by two levels of brightness
-STEEP = {"fast_vlm"}  # its random weights give slopes of 1e5, in which rounding is all
 # How far slopes may be from those of plain calls, of their root mean square.
 ROUGHLY = {"llava_next": 0.5}
 
@@ -120,7 +119,7 @@ ROUGHLY = {"llava_next": 0.5}
 def test_gradients_are_the_slopes_of_plain_scores(name: str) -> None:
     """In the picture: small steps towards others, in the tensors of plain calls."""
     model, one, (module, processor) = loaded(name), ARCHITECTURES[name], network(name)
-    if not has_gradients(name) or name in STEEP:
+    if not has_gradients(name):
         return  # a code book has no slope
     middle = np.clip(PICTURE, 1, 254)
     encoded = encoded_with_answers(model, middle)

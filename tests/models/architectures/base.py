@@ -39,6 +39,7 @@ class Architecture:
         answer_type: the token type of an answer's tokens, where tokens have types.
         call: how the processor is called, where its documentation says so.
         begin: what `generate` makes of the prompt before the network gets it.
+        spread: the standard deviation of its weights, less where rounding would grow beyond them.
     """
 
     make: Callable[[], Made]
@@ -48,10 +49,11 @@ class Architecture:
     answer_type: int = 1
     call: Call | None = None
     begin: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    spread: float = 0.2
 
     def made(self) -> Made:
         """The module and its processor: the same random weights every time."""
-        module, processor = randomized(self.make)
+        module, processor = randomized(self.make, self.spread)
         return module.eval().requires_grad_(False), processor
 
     def inputs(self, processor: Any, picture: Any, question: str = QUESTION) -> dict[str, Any]:

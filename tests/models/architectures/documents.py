@@ -7,6 +7,13 @@ from more_checkpoints import SQUARE, number, pieces
 
 from architectures.base import SHALLOW, Made, architecture, mixed_attention, tf
 
+EXPERTS = {
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "mlp_layer_types": ["dense", "sparse", "sparse"],
+}
 ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
 SIZE = {"shortest_edge": 32 * 32, "longest_edge": 32 * 64}
 
@@ -175,14 +182,7 @@ def deepseek_ocr2() -> Made:
         "mlp_dim": 48,
         "downsample_channels": [16, 32],
     }
-    text = {
-        **text_settings(len(words)),
-        "n_routed_experts": 4,
-        "n_shared_experts": 1,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 16,
-        "mlp_layer_types": ["dense", "sparse", "sparse"],
-    }
+    text = {**text_settings(len(words)), **EXPERTS}
     encoder = {**SHALLOW, "num_key_value_heads": 2, "vocab_size": 8}
     config = tf.DeepseekOcr2Config(
         vision_config={"sam_config": sam, "encoder_config": encoder},
@@ -211,14 +211,7 @@ def unlimited_ocr() -> Made:
         "mlp_dim": 48,
         "downsample_channels": [16, 32],
     }
-    text = {
-        **text_settings(len(words)),
-        "n_routed_experts": 4,
-        "n_shared_experts": 1,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 16,
-        "mlp_layer_types": ["dense", "sparse", "sparse"],
-    }
+    text = {**text_settings(len(words)), **EXPERTS}
     encoder = {**SHALLOW, "image_size": 64, "patch_size": 16}
     config = tf.UnlimitedOcrConfig(
         vision_config={"sam_config": sam, "encoder_config": encoder},

@@ -14,6 +14,20 @@ MARKS = {
     "vision_start_token": "<|vision_start|>",
     "vision_end_token": "<|vision_end|>",
 }
+# Latent attention with an index, and experts, as DeepSeek has them.
+LATENT = {
+    "num_key_value_heads": 4,
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "index_head_dim": 8,
+    "index_n_heads": 2,
+}
 TEMPLATE = "<|vision_start|><|image_pad|><|vision_end|>"
 ROPE = {
     "rope_type": "default",
@@ -317,17 +331,7 @@ def dots3_note() -> Made:
     words = pieces("<|imgpad|>", "<|video_pad|>", "<|audio_comp_pad|>")
     text = {
         **text_settings(len(words), pad_token_id=0, bos_token_id=1, eos_token_id=2),
-        "num_key_value_heads": 4,
-        "moe_intermediate_size": 16,
-        "n_routed_experts": 4,
-        "num_experts_per_tok": 2,
-        "kv_lora_rank": 16,
-        "q_lora_rank": 16,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 8,
-        "v_head_dim": 8,
-        "index_head_dim": 8,
-        "index_n_heads": 2,
+        **LATENT,
         "head_dim": 16,
         "layer_types": ["full_attention"] * 3,
         "shared_experts_intermediate_size": 16,
@@ -367,17 +371,7 @@ def mistral_large4() -> Made:
     words = pieces("[IMG]", "[IMG_BREAK]", "[IMG_END]")
     text = {
         **text_settings(len(words), pad_token_id=0),
-        "num_key_value_heads": 4,
-        "moe_intermediate_size": 16,
-        "n_routed_experts": 4,
-        "num_experts_per_tok": 2,
-        "kv_lora_rank": 16,
-        "q_lora_rank": 16,
-        "qk_rope_head_dim": 8,
-        "qk_nope_head_dim": 8,
-        "v_head_dim": 8,
-        "index_head_dim": 8,
-        "index_n_heads": 2,
+        **LATENT,
         "head_dim": 8,
     }
     vision = tf.PixtralVisionConfig(**SHALLOW, image_size=64, patch_size=8, head_dim=8)

@@ -166,9 +166,7 @@ def video_llama_3() -> Made:
     return tf.VideoLlama3ForConditionalGeneration(config), processor
 
 
-@architecture(
-    "fast_vlm",
-)
+@architecture("fast_vlm", spread=0.12)
 def fast_vlm() -> Made:
     words = pieces(image_token="<image>")
     vision = {
