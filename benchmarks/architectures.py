@@ -21,10 +21,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "models")]
 
 import architectures.every  # noqa: E402, F401 – fills the table
 import checkpoints  # noqa: E402
+import page_checkpoints  # noqa: E402
 import tower_checkpoints  # noqa: E402
 import transformers  # noqa: E402
 from architectures.base import ARCHITECTURES  # noqa: E402
-from architectures.trying import Verdict, verdict_of, verdict_of_choice  # noqa: E402
+from architectures.trying import (  # noqa: E402
+    Verdict,
+    verdict_of,
+    verdict_of_choice,
+    verdict_of_page,
+)
 from transformers.models.auto import modeling_auto  # noqa: E402
 
 TABLE = ROOT / "vqa_explain" / "models" / "verdicts.json"
@@ -43,6 +49,10 @@ CHOOSING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
         "blip-2": tower_checkpoints.blip_2_retrieval,
     },
 }
+# Models that answer questions about pages by spans of their words.
+READING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
+    "document-question-answering": page_checkpoints.PAGE_MAKERS,
+}
 NOT_TRIED = {
     "diffusion_gemma": "it writes whole blocks by diffusion, not token by token",
     "evolla": "it reads proteins, not pictures",
@@ -51,6 +61,8 @@ NOT_TRIED = {
     "instructblipvideo": "it reads videos, not pictures",
     "mistral4": "it reads no pictures",
     "videoprism": "it reads videos, not pictures",
+    "layoutlmv2": "it needs the library detectron2, which is not on PyPI, so that no tiny "
+    "checkpoint can be made here",
     "udop": "its processor asks for the words of the page and their boxes",
     "pi0": "it moves a robot and writes no text",
 }
@@ -93,6 +105,8 @@ def rows_of(task: str, known: dict[str, Any], names: list[str]) -> dict[str, Any
         makers = CHOOSING.get(task, {})
         if name in makers:
             found = row(verdict_of_choice(makers[name]))
+        elif name in READING.get(task, {}):
+            found = row(verdict_of_page(READING[task][name]))
         elif name in made and kind == class_of(name):
             found = writing(name)
         elif (same := same_class(name, kind, classes, made)) is not None:

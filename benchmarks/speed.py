@@ -30,7 +30,7 @@ from vqa_explain.cost import Cost
 from vqa_explain.examples import Example
 from vqa_explain.game import Game, make_players
 from vqa_explain.games import pairs
-from vqa_explain.games.estimators import settle
+from vqa_explain.games.estimators import run_until
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Task
 from vqa_explain.methods.relevance import relevance
@@ -302,7 +302,7 @@ def long_run(
     """
     game = new_game(model, example)
     rng = np.random.default_rng(99)
-    found = settle(pairs.adjusted(game, len(game), rng, budget, game.players.cross))
+    found = run_until(pairs.adjusted(game, len(game), rng, budget, game.players.cross))
     print(
         f"<!-- truth: {budget} evaluations, standard errors {found.errors.max():.5f}, "
         f"{found.pair_errors.max():.5f} -->"
@@ -319,7 +319,7 @@ def shapley(
 
     def ours(budget: int, seed: int) -> np.ndarray:
         game = new_game(*scenes)
-        return settle(pairs.adjusted(game, players, np.random.default_rng(seed), budget)).values
+        return run_until(pairs.adjusted(game, players, np.random.default_rng(seed), budget)).values
 
     def of_shap(kind: str) -> Callable:
         def call(budget: int, seed: int) -> np.ndarray:
@@ -392,7 +392,7 @@ def interactions(
 
     def ours(budget: int, seed: int) -> np.ndarray:
         game = new_game(*scenes)
-        return settle(
+        return run_until(
             pairs.adjusted(game, players, np.random.default_rng(seed), budget, cross)
         ).pairs
 
@@ -427,7 +427,7 @@ def faithful(scenes: tuple[Model, Example], _full: tuple[Model, Example]) -> Non
     couples = np.column_stack(np.triu_indices(players, 1)).tolist()
 
     def ours(budget: int, seed: int) -> np.ndarray:
-        found = settle(
+        found = run_until(
             pairs.faithful_interactions(
                 new_game(*scenes, 5), players, np.random.default_rng(seed), budget
             )

@@ -1,6 +1,7 @@
 """Models and examples shared by the tests. Nothing here is downloaded."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.vilt import ViltModel
 
 pytest.register_assert_rewrite("guard")  # so that it says what has changed
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processor
+    torch.set_num_threads(1)
 
 
 CASES_OF_THE_FAST_LOOP = 1
@@ -55,6 +58,14 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, as at a prompt; a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The shell, by subprocess: what it prints, writes and exits with."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,11 +36,14 @@ def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) ->
     done = run("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     assert "Why these answers?" in done.stdout
-    assert len(list((tmp_path / "demo").glob("*.vqax"))) == 14
+    assert len(list((tmp_path / "demo").glob("*.vqax"))) == 22
     page = (tmp_path / "demo" / "index.html").read_text()
     held = json.loads(page.split('id="explanations">')[1].split("</script>")[0])
-    assert len(held) == 14
+    assert len(held) == 22
     assert any(e["contrast"] for e in held)
+    told = " ".join(done.stdout.split())
+    assert re.search(r"pairs beyond 2 standard errors", told)
+    assert re.search(r"alone keeps? “.+” in \d+ % of surroundings", told)
 
 
 @pytest.mark.slow

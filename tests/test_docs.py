@@ -119,9 +119,11 @@ def test_the_readmes_python_runs_in_its_order(
     blocks = [
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-        if not any(other in block for other in ("dandelin/", "Salesforce/", '"openai:', QWEN))
+        if not any(
+            other in block for other in ("dandelin/", "Salesforce/", "impira/", '"openai:', QWEN)
+        )
     ]
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     said = {"dataset": vx.load_dataset("scenes:test")[:2]}
     for block in blocks:
         exec(
@@ -129,6 +131,7 @@ def test_the_readmes_python_runs_in_its_order(
             said,
         )
     assert said["why"].unit == "points"
+    assert (tmp_path / "evidence.png").stat().st_size > 10_000
     assert (tmp_path / "page.html").stat().st_size > 10_000
     assert (tmp_path / "report.html").stat().st_size > 10_000
 

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from skimage.segmentation import felzenszwalb
 
 import vqa_explain as vx
+from vqa_explain.features.geometry import AlignedGeometry
 from vqa_explain.features.image import fill_in
+from vqa_explain.features.regions import divide
 from vqa_explain.features.text import Token, group_words
 from vqa_explain.features.words import split_words
 from vqa_explain.models.classifier import ClassifierModel
@@ -44,13 +47,53 @@ def test_regions_divide_the_whole_picture(
 def test_superpixels_follow_the_picture_and_pixel_methods_are_summed_over_them(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
-    why = vx.explain(scenes_model, scene, regions="slic:30")
+    why = vx.explain(scenes_model, scene, method="input_x_gradient", regions="slic:30")
     sums = [why.image[why.labels == k].sum() for k in range(len(why.regions))]
     np.testing.assert_allclose([r.value for r in why.regions], sums, atol=1e-6)
     assert scene.masks is not None
     whole = max(scene.masks, key=np.sum)
     inside = why.labels[whole]
     assert np.bincount(inside).max() > 0.5 * whole.sum(), "most of an object is one superpixel"
+
+
+def segments(picture: np.ndarray, most: int | None = None) -> np.ndarray:
+    height, width = picture.shape[:2]
+    geometry = AlignedGeometry.resized((height, width), (height, width))
+    asked = "segments" if most is None else f"segments:{most}"
+    return divide(asked, picture, geometry, (1, 1)).labels
+
+
+@pytest.mark.parametrize("most", [None, 5, 12])
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
+def test_segments_are_the_finest_that_are_few_enough(name: str, most: int | None) -> None:
+    picture = np.ascontiguousarray(getattr(skimage.data, name)()[:200, :240])
+    found = segments(picture, most)
+    count, limit = found.max() + 1, most or 24
+    assert count <= limit
+    least = 200 * 240 // (9 * limit)
+    scales = [100 * 1.5**step for step in range(30)]
+    truth = next(
+        labels
+        for scale in scales
+        if (labels := felzenszwalb(picture, scale=scale, sigma=0.8, min_size=least)).max() < limit
+    )
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_segments_of_a_large_picture_lie_where_its_areas_are() -> None:
+    picture = np.full((900, 1500, 3), 255, dtype=np.uint8)
+    picture[200:500, 300:800] = (200, 30, 30)
+    found = segments(picture)
+    assert found.shape == (900, 1500)
+    inside = found[210:490, 310:790]
+    assert len(np.unique(inside)) == 1
+    assert (found == inside[0, 0]).mean() == pytest.approx(300 * 500 / (900 * 1500), rel=0.03)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (60, 40)])
+def test_a_picture_of_one_color_has_cells(size: tuple[int, int]) -> None:
+    found = segments(np.full((*size, 3), 90, dtype=np.uint8))
+    assert found.max() + 1 == min(4, size[0]) * min(4, size[1])
 
 
 def test_a_mask_is_the_player_that_the_network_misses(
@@ -101,7 +144,9 @@ def test_the_rest_can_be_a_grid(scenes_model: ViltModel, scene: vx.Example) -> N
         ),
         (vx.Boxes([(0, 0, 48, 96)], rest="none"), "unknown rest of regions"),
         (vx.Masks(np.zeros((1, 5, 5), bool)), r"masks must be \(R, 96, 96\)"),
-        ("slic:none", "number of superpixels"),
+        ("slic:none", "write their number as in 'slic:30'"),
+        ("segments:few", "write their number as in 'segments:30'"),
+        ("segments:0", "write their number"),
         ("hexagons", "are unknown"),
         (0, "are unknown"),
         (500, "does not fit"),

@@ -1,5 +1,6 @@
 """What a user sees at the top of the package: its names, its types, and models in one line."""
 
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,12 @@ def test_the_names_are_listed_and_there() -> None:
     assert vx.__version__ == version("vqa_explain")
     with pytest.raises(AttributeError, match="no attribute 'explian'"):
         vx.explian  # noqa: B018 - it is the access that fails
+
+
+def test_no_name_is_a_module_too() -> None:
+    """Importing a module puts it where the name would be."""
+    modules = {module.name for module in pkgutil.iter_modules(vx.__path__)}
+    assert modules.isdisjoint(vx.__all__), modules & set(vx.__all__)
 
 
 @pytest.mark.slow

@@ -20,14 +20,19 @@ def two() -> Iterator[None]:
     a viewer that an earlier test left would hold the limit.
     """
     assert "vqa_explain viewer" not in {thread.name for thread in threading.enumerate()}
-    limit = LINEAR_ALGEBRA.limit(limits=2)
-    yield
-    limit.restore_original_limits()
+    with LINEAR_ALGEBRA.limit(limits=2):
+        yield
 
 
+@pytest.mark.each
+@pytest.mark.parametrize("in_a_thread", [False, True])
 def test_linear_algebra_keeps_to_one_thread_inside(
-    linear: ClassifierModel, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    linear: ClassifierModel,
+    picture: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    in_a_thread: bool,
 ) -> None:
+    """In a thread too where the main thread, as the user's own code may, has set a limit."""
     seen, plain = [], linear.scores
 
     def looked(*arguments: Any) -> torch.Tensor:
@@ -36,17 +41,22 @@ def test_linear_algebra_keeps_to_one_thread_inside(
 
     monkeypatch.setattr(linear, "scores", looked)
     before = linear_algebra_threads()
-    vx.explain(linear, picture, method="saliency")
+    if in_a_thread:
+        thread = threading.Thread(target=lambda: vx.explain(linear, picture, method="saliency"))
+        thread.start()
+        thread.join(600)
+    else:
+        vx.explain(linear, picture, method="saliency")
     assert set(np.ravel(seen)) == {1}
     assert linear_algebra_threads() == before
     assert set(before) == {2}
 
 
-def test_it_is_as_it_was_after_several_threads_at_once(
+def test_the_limit_holds_until_the_last_of_several_threads_ends(
     linear: ClassifierModel, picture: np.ndarray
 ) -> None:
-    """One begins first and ends first, so that the other finds the limit set and must not take
-    it for the rule.
+    """One begins first and ends first: the other would compute other bits from there on, and must
+    not take the limit for the rule.
     """
     begun, ended = threading.Event(), threading.Event()
 
@@ -59,6 +69,7 @@ def test_it_is_as_it_was_after_several_threads_at_once(
     with one_thread(torch.device("cpu")):
         other.start()
         assert begun.wait(600)
+    assert set(linear_algebra_threads()) == {1}
     ended.set()
     other.join(600)
     assert set(linear_algebra_threads()) == {2}

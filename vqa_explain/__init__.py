@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vqa_explain.evaluation.comparison import compare
     from vqa_explain.evaluation.report import Report
     from vqa_explain.evaluation.run import evaluate
-    from vqa_explain.examples import Example
+    from vqa_explain.examples import Example, Page
     from vqa_explain.explaining import estimate_cost, explain
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
@@ -57,6 +57,8 @@ _HOMES = {
     "register_metric": "metrics.base",
     "register_model": "models.loading",
     "use": "plugins",
+    "Evidence": "searching",
+    "evidence": "searching",
     "Blocks": "game",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
@@ -64,6 +66,7 @@ _HOMES = {
     "Explanation": "explanation",
     "Image": "models.inputs",
     "InvalidInput": "errors",
+    "Page": "examples",
     "Masks": "features.regions",
     "Table": "models.inputs",
     "Text": "models.inputs",
@@ -87,6 +90,7 @@ __all__ = [
     "Case",
     "Curve",
     "CustomModel",
+    "Evidence",
     "Example",
     "Explanation",
     "Image",
@@ -96,6 +100,7 @@ __all__ = [
     "Model",
     "NonFiniteScore",
     "OutOfMemory",
+    "Page",
     "Report",
     "Requests",
     "Table",
@@ -108,6 +113,7 @@ __all__ = [
     "compare",
     "estimate_cost",
     "evaluate",
+    "evidence",
     "explain",
     "load",
     "load_dataset",
@@ -121,6 +127,7 @@ __all__ = [
 ]
 
 register_output("figure", "vqa_explain.figures.plotting", "plot")
+register_output("evidence figure", "vqa_explain.figures.evidence", "plot")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")

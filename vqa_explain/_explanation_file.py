@@ -4,7 +4,9 @@ with everything that is no array as JSON in its header.
 
 import hashlib
 import json
+import math
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from vqa_explain.features.parts import PicturePart, TextPart
 
 Arrays = dict[str, np.ndarray]
 FORMAT = 2
+DEFLATED_FORMAT = 3  # the same with large arrays deflated, which earlier versions cannot read
+LARGE = 2_000_000  # bytes of an array from which on it is deflated
 PART, JOINT = "part", "joint"  # first in the names of arrays
 
 
@@ -35,7 +39,27 @@ def to_bytes(data: dict[str, Any], arrays: Arrays) -> bytes:
 
     text = json.dumps(data)
     header = {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, arrays)}
-    return save(arrays, header)
+    large = {name: values for name, values in arrays.items() if values.nbytes >= LARGE}
+    if large:
+        told = {name: [values.dtype.str, values.shape] for name, values in large.items()}
+        header |= {"format": str(DEFLATED_FORMAT), "deflated": json.dumps(told)}
+    return save({**arrays, **{name: _deflated(values) for name, values in large.items()}}, header)
+
+
+def _deflated(values: np.ndarray) -> np.ndarray:
+    """(N,) uint8. Labels of a picture are alike over long runs, and take a hundredth."""
+    return np.frombuffer(zlib.compress(values.tobytes(), 1), dtype=np.uint8)
+
+
+def _inflated(values: np.ndarray, dtype: str, shape: list[int]) -> np.ndarray:
+    """The array again. No more is unpacked than it has, whatever a damaged file holds."""
+    size = np.dtype(dtype).itemsize * math.prod(shape)
+    try:
+        # Writable, as all arrays of a file are.
+        unpacked = bytearray(zlib.decompressobj().decompress(values.tobytes(), size))
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    return np.frombuffer(unpacked, dtype=dtype).reshape(shape)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
@@ -52,10 +76,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     with safe_open(path, framework="numpy") as file:
         header = file.metadata() or {}
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    if int(header["format"]) > FORMAT:
+    if int(header["format"]) > DEFLATED_FORMAT:
         raise InvalidInput(
             f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to read it"
         )
+    for name, (dtype, shape) in json.loads(header.get("deflated", "{}")).items():
+        arrays[name] = _inflated(arrays[name], dtype, shape)
     if header["checksum"] != _checksum(header["explanation"], arrays):
         raise InvalidInput(
             f"explanation {str(path)!r} is damaged: its checksum is wrong; compute it again"

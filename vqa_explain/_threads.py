@@ -3,17 +3,50 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from threading import RLock
+from threading import Lock
+from typing import Any
 
 import torch
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
-_turn = RLock()
+
+def _take_over() -> None:
+    """Lets this thread set OpenBLAS' threads. Threadpoolctl leaves them to the thread that set them
+    first, even if the user's own code did.
+    """
+    OpenBLASController.clear_controlling_thread(force=True)
+
+
+class _Limit:
+    """One limit for the whole process, held from the first thread that explains to the last."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.inside = 0
+        self.limit: Any = None
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                _take_over()
+                self.limit = _linear_algebra().limit(limits=1)
+            self.inside += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                _take_over()
+                self.limit.restore_original_limits()
+                OpenBLASController.clear_controlling_thread()
 
 
 @cache
 def _linear_algebra() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
+
+
+_limit = _Limit()
 
 
 @contextmanager
@@ -23,16 +56,13 @@ def quiet_linear_algebra() -> Iterator[None]:
     OpenBLAS' threads spin for some 25 ms after each product, in case another comes, and hold the
     cores that torch wants: of two cores, the first 32 coalitions of an explanation took 3.0 ms each
     after a product and 2.0 ms without. The limit is the process's: of several threads that explain
-    at once, the one that set it lifts it.
+    at once, the last to end lifts it, or the bits of the others would depend on when one ended.
     """
-    if not _turn.acquire(blocking=False):
-        yield
-        return
+    _limit.enter()
     try:
-        with _linear_algebra().limit(limits=1):
-            yield
+        yield
     finally:
-        _turn.release()
+        _limit.leave()
 
 
 @contextmanager

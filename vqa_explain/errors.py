@@ -12,6 +12,10 @@ class InvalidInput(VQAExplainError, ValueError):
     """An image, question, answer, parameter or file that cannot be used as given."""
 
 
+class NothingWritten(InvalidInput):
+    """A model that writes its answers writes none here; candidates can still be scored."""
+
+
 class MissingColumn(InvalidInput):
     """A table has no column for a field; the remedy is written differently in Python and in the
     shell.

@@ -27,8 +27,8 @@ class Given:
     Attributes:
         name: such as "image", "question", "image 2", "system" or "patient".
         kind: what the value is.
-        value: a picture as `read_image` takes it, a text, the pictures of a video's frames, or
-            {column: value}.
+        value: a picture as `read_image` takes it, a text, a `Page`, the pictures of a video's
+            frames, or {column: value}.
         turn: the number of the message that it is in; `None` where the example is no chat.
         role: who speaks there.
         fixed: whether its parts are no players unless one asks for them.
@@ -40,6 +40,71 @@ class Given:
     turn: int | None = None
     role: str = "user"
     fixed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The words of a page and their boxes, as a program that reads print (OCR) gives them.
+
+    Attributes:
+        words: the W words in reading order.
+        boxes: (W, 4) left, top, right, bottom of each, from the top left corner of the page.
+        size: (height, width) of the page in the unit of the boxes: those of its picture for boxes
+            in pixels, or (1000, 1000) for boxes that `transformers` takes.
+
+    Raises:
+        InvalidInput: there are no words, or a box is not on the page.
+    """
+
+    words: Sequence[str]
+    boxes: Any
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.words, str) or not all(isinstance(word, str) for word in self.words):
+            raise InvalidInput("words of a page are a list of texts, such as ['Total', '12.50']")
+        blank = [number for number, word in enumerate(self.words) if not word.strip()]
+        if not len(self.words) or blank:
+            what = f"word {blank[0]} is empty" if blank else "there is none"
+            raise InvalidInput(f"a page has words, and {what}; leave out what is blank")
+        self._check_boxes()
+
+    def _check_boxes(self) -> None:
+        wanted = f"boxes of a page must be ({len(self.words)}, 4), as there are words"
+        try:
+            boxes = np.asarray(self.boxes, dtype=float)
+            height, width = map(float, self.size)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{wanted}, and its size (height, width)") from error
+        if boxes.shape != (len(self.words), 4) or not np.isfinite(boxes).all():
+            raise InvalidInput(f"{wanted}; got {boxes.shape}")
+        left, top, right, bottom = boxes.T
+        across = (left >= 0) & (left <= right) & (right <= width)
+        down = (top >= 0) & (top <= bottom) & (bottom <= height)
+        outside = np.flatnonzero(~(across & down))
+        if len(outside):
+            raise InvalidInput(
+                f"the box {boxes[outside[0]].tolist()} of the word {self.words[outside[0]]!r} is no "
+                f"box on a page of size (height, width) = ({height:g}, {width:g}); give left, top, "
+                "right, bottom in the unit of size"
+            )
+
+    def __str__(self) -> str:
+        return f"a page of {len(self.words)} words"
+
+    @property
+    def text(self) -> str:
+        """Its words with blanks between them."""
+        return " ".join(self.words)
+
+    def scaled(self, scale: int) -> list[list[int]]:
+        """The boxes in whole parts of a page of `scale` × `scale`, rounded down."""
+        height, width = self.size
+        sides = np.array([width, height, width, height], dtype=float)
+        found: list[list[int]] = (
+            np.floor(scale * np.asarray(self.boxes, dtype=float) / sides).astype(int).tolist()
+        )
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +125,8 @@ class Example:
         masks: (objects, H, W) bool, the exact pixels of every object.
         about: indices into `masks` of the objects that the question is about.
         decisive: character spans (start, end) of the words that decide the answer.
+        mentions: (start, end, objects): which characters of the question (of the answer, where
+            there is no question) name which objects, as indices into `masks`.
         features, boxes: for models that see a detector's boxes: (R, F), and (R, 4) left, top,
             right, bottom in pixels.
         inputs: name → picture, text, video or row, in place of `image` and `question`; see
@@ -80,6 +147,7 @@ class Example:
     masks: np.ndarray | None = None
     about: tuple[int, ...] = ()
     decisive: tuple[tuple[int, int], ...] = ()
+    mentions: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
     features: Any = None
     boxes: Any = None
     answers: tuple[str, ...] = ()
@@ -104,9 +172,10 @@ class Example:
         """An example of inputs of any number and kind.
 
         Args:
-            inputs: name → a picture (a path, PIL image or array), a text, a video (a list of
-                pictures, or an array (F, H, W, 3)), or a row of a table ({column: value}). A text
-                that ends as a picture's file does, such as "a.png", is a path.
+            inputs: name → a picture (a path, PIL image or array), a text, a `Page` of words with
+                boxes, a video (a list of pictures, or an array (F, H, W, 3)), or a row of a table
+                ({column: value}). A text that ends as a picture's file does, such as "a.png", is a
+                path.
             **about: the other attributes, such as `answer`.
 
         Raises:
@@ -196,6 +265,8 @@ def kind_of(value: Any, name: str = "input") -> Kind:
     """
     if isinstance(value, str):
         return "image" if Path(value).suffix.lower() in _picture_suffixes() else "text"
+    if isinstance(value, Page):
+        return "text"
     if isinstance(value, os.PathLike | InvalidInput) or hasattr(value, "getbands"):
         return "image"
     if isinstance(value, Mapping) or (hasattr(value, "to_dict") and hasattr(value, "index")):
@@ -446,6 +517,11 @@ def _to_16_bit(values: np.ndarray, name: str) -> np.ndarray:
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
         raise InvalidInput(f"{name} has values outside 0 … 65535; scale them first")
     if np.issubdtype(values.dtype, np.integer):
+        if 0 < values.max() <= 255:  # white of 8 bits is nearly black of 16
+            raise InvalidInput(
+                f"{name} has 32 bits per pixel and no value above {values.max()}, so it could be "
+                "of 8 bits or a dark one of 16; make it an array of uint8 or uint16"
+            )
         return values.astype(np.uint16)
     return values if values.max() <= 1 else (values / (255 if values.max() <= 255 else 65535))
 

@@ -3,7 +3,7 @@
 import dataclasses
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from numbers import Integral
@@ -17,12 +17,13 @@ from vqa_explain import registry
 from vqa_explain._memory import must_fit
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.cost import Cost, Requests
-from vqa_explain.errors import InvalidInput, Unsupported, unknown
+from vqa_explain.errors import InvalidInput, NothingWritten, Unsupported, unknown
 from vqa_explain.examples import Example, check_readable
 from vqa_explain.explanation import Explanation, Written, everything_but
 from vqa_explain.features.base import Found, Input, by_input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.parts import Part
+from vqa_explain.features.regions import SEGMENTS
 from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
 from vqa_explain.game import Players, make_players, with_players
@@ -49,6 +50,7 @@ from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import (
+    CHOICE,
     FIT,
     LOGS,
     PLAIN,
@@ -61,10 +63,14 @@ from vqa_explain.target import (
 )
 from vqa_explain.units import unit_of
 
-# What measured best on scenes for words and regions within 2 s on two cores:
+# What measured best on scenes for words and regions within a second on two cores:
 # benchmarks/default_method.py, README.
-DEFAULT_METHOD = "integrated_gradients"
-DEFAULT_PARAMETERS = {"steps": 128, "tolerance": 0.05}
+DEFAULT_METHOD = "shapley"
+# Evaluations for each player.
+QUALITIES = {"quick": "20n", "thorough": "100n"}
+DEFAULT_PARAMETERS = {"budget": QUALITIES["quick"]}
+DEFAULT_REGIONS = "segments"
+LEAST_SEGMENTS = 4  # of each of many pictures
 
 AskedTarget = str | int | Callable[..., Any]
 
@@ -78,7 +84,7 @@ def explain(
     method: str | None = None,
     target: AskedTarget | None = None,
     contrast: str | int | None = None,
-    score: str = "logit",
+    score: str | None = None,
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     regions: Any = None,
@@ -88,6 +94,7 @@ def explain(
     seed: int = 0,
     progress: Progress | None = None,
     on_interrupt: str = "raise",
+    quality: str | None = None,
     **parameters: Any,
 ) -> Explanation: ...
 @overload
@@ -99,7 +106,7 @@ def explain(
     method: str | None = None,
     target: Sequence[AskedTarget],
     contrast: str | int | None = None,
-    score: str = "logit",
+    score: str | None = None,
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     regions: Any = None,
@@ -109,6 +116,7 @@ def explain(
     seed: int = 0,
     progress: Progress | None = None,
     on_interrupt: str = "raise",
+    quality: str | None = None,
     **parameters: Any,
 ) -> list[Explanation]: ...
 def explain(
@@ -119,7 +127,7 @@ def explain(
     method: str | None = None,
     target: Any = None,
     contrast: str | int | None = None,
-    score: str = "logit",
+    score: str | None = None,
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     regions: Any = None,
@@ -129,6 +137,7 @@ def explain(
     seed: int = 0,
     progress: Progress | None = None,
     on_interrupt: str = "raise",
+    quality: str | None = None,
     **parameters: Any,
 ) -> Any:
     """Explains one answer of a model: what each part of its inputs added to its score, such as a
@@ -141,22 +150,25 @@ def explain(
             alone.
         question: the question, or the text of a text classifier; leave it out for an image
             classifier.
-        method: a name from `vqa-explain methods`; by default the one that measured best.
+        method: a name from `vqa-explain methods`. By default what measured best: "shapley" over
+            words and areas of like color, of the answer's probability.
         target: the answer to explain, by its text or its label number (from 0), by default the
             predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
             a list of explanations, for methods over coalitions at the cost of one. An exact text
             comes first; a text that several answers have is refused.
         contrast: another answer, likewise: explain why the target rather than this one.
-        score: "logit", "log_probability" or "probability". Of a model whose answers are any texts,
-            "logit" too is the log-probability; where outputs are real numbers it is the "value",
-            and there is no other score.
+        score: "logit", "log_probability" or "probability". By default the logit; without a method,
+            the probability where the model chooses among answers of its own. Of a model whose
+            answers are any texts, "logit" too is the log-probability; where outputs are real
+            numbers it is the "value", and there is no other score.
         answers: such a model's candidates; by default what it answers by itself. Targets and
             contrast join them.
         target_token: explain only this token of such a model's answer, from 0, given those before
             it.
-        regions: how the picture is divided: n for n × n cells, (rows, columns), "slic:50", `Boxes`,
-            `Masks`, or integer labels (H, W); by default the model's own grid. `Blocks` makes
-            players that span frames of a video. Methods that value pixels are summed over it.
+        regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas of
+            like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
+            model's own grid; without a method, "segments". `Blocks` makes players that span frames
+            of a video. Methods that value pixels are summed over it.
         words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.
         columns: how a table is divided: a list of columns, or of lists of columns that are one
             player. Each of these three takes {input: division} too, where inputs are divided in
@@ -167,6 +179,8 @@ def explain(
         progress: called with (done, in all) during long work.
         on_interrupt: "raise" when the user stops a long estimate, or "return" what it has, with its
             error.
+        quality: how much the default method computes: "quick" (20 evaluations for each player), as
+            where it is left out, or "thorough" (100).
         **parameters: the method's own, as `vqa-explain methods` lists them.
 
     Raises:
@@ -175,17 +189,15 @@ def explain(
         NonFiniteScore: the model answers NaN or infinity.
         OutOfMemory: not even one example fits.
     """
-    if not hasattr(model, "capabilities"):
-        raise InvalidInput(
-            f"explain needs a model from vqa_explain.load, not {type(model).__name__}; load it "
-            "first"
-        )
-    chosen = (
-        create(method, parameters)
-        if method
-        else create(DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters})
-    )
+    check_loaded(model, "explain")
+    check_divisions(model, regions, words)
+    chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
+    _check_fills(model, chosen)
+    asked = list(target) if isinstance(target, list | tuple) else [target]
+    if score is None:
+        own = method is not None or any(callable(one) for one in asked)
+        score = "logit" if own else usual_score(model)
     if score not in (*SCORES, "value"):
         raise unknown("score", score, SCORES)
     if on_interrupt not in ("raise", "return"):
@@ -193,14 +205,12 @@ def explain(
     whole = isinstance(target_token, Integral) and not isinstance(target_token, bool)
     if target_token is not None and not whole:
         raise InvalidInput(f"target_token must be a whole number from 0, not {target_token!r}")
-    asked = list(target) if isinstance(target, list | tuple) else [target]
     if not asked:
         raise InvalidInput("the list of targets is empty; name at least one answer")
-    example = _example(model, image, question)
+    example = asked_example(model, image, question)
     if model.labels is not None and (answers is not None or target_token is not None):
         raise InvalidInput(
-            f"model {model.name!r} chooses among {len(model.labels)} answers of its own; leave "
-            "answers and target_token out"
+            f"model {model.name!r} {_choice(model.labels)}; leave answers and target_token out"
         )
     if model.labels:  # before the picture is read; some models tell their labels only then
         score = _score(model, score)
@@ -208,9 +218,8 @@ def explain(
     if isinstance(model, Asking) and model.announces:
         how = {"target": target, "contrast": contrast, "regions": regions, "words": words}
         more = {"columns": columns, "players": players, "seed": seed, "score": score}
-        method = chosen.name
-        asked_for = {**how, **more, "method": method, **registry.parameters_of(chosen)}
-        with model.announced(estimate_cost(model, example, **asked_for), f"method {method!r}"):
+        asked_for = {**how, **more, "method": method, "quality": quality, **parameters}
+        with model.announced(estimate_cost(model, example, **asked_for), f"method {chosen.name!r}"):
             return explain(
                 model, example, progress=progress, on_interrupt=on_interrupt, **asked_for
             )
@@ -220,6 +229,8 @@ def explain(
         # What a network of one's own can do is measured with the example.
         check_support(chosen, model, encoded)
         encoded = with_players(encoded, players)
+        if method is None and regions is None:
+            regions = _usual_regions(encoded.inputs, chosen)
         parts = make_players(encoded, divisions(encoded.inputs, regions, words, columns))
         if model.labels is None:
             encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast)
@@ -234,6 +245,58 @@ def explain(
             for goal in targets
         ]
         return explained if isinstance(target, list | tuple) else explained[0]
+
+
+def _chosen(method: str | None, parameters: dict[str, Any], quality: str | None) -> Method:
+    """The method with its parameters.
+
+    Raises:
+        InvalidInput: an unknown name or quality, or a quality of a method that was named.
+    """
+    if quality is not None and quality not in QUALITIES:
+        raise unknown("quality", quality, QUALITIES)
+    if method is not None and quality is not None:
+        raise InvalidInput(
+            f"quality= is of the default method; for {method!r} give its parameters, such as budget="
+        )
+    if method is not None:
+        return create(method, parameters)
+    return create(DEFAULT_METHOD, {"budget": QUALITIES[quality or "quick"], **parameters})
+
+
+def _choice(labels: Sequence[str]) -> str:
+    """What a model with labels does, in words."""
+    if len(labels) == 1:
+        return f"gives the one output {labels[0]!r}"
+    return f"chooses among {len(labels)} answers of its own"
+
+
+def usual_score(model: Model) -> str:
+    """The score of the default method: the probability where a model chooses among its answers."""
+    return "probability" if model.kind in (CHOICE, FIT) else "logit"
+
+
+def usual_division(model: Model) -> str | None:
+    """How pictures of any example are divided for the default method; `None` for the model's own
+    grid.
+    """
+    pictures = [one for one in model.features if one.kind == ImageFeature.kind]
+    follows = pictures and not any(one.shortens(one.default_fill) for one in pictures)
+    return DEFAULT_REGIONS if follows else None
+
+
+def _usual_regions(inputs: Sequence[Input], method: Method) -> dict[str, str]:
+    """How pictures are divided where nothing was asked for: into areas of like color, unless absent
+    regions are whole patches.
+    """
+    asked = asked_fills(method, inputs)
+    pictures = [one for one in inputs if one.kind == ImageFeature.kind and not one.fixed]
+    each = max(LEAST_SEGMENTS, SEGMENTS // max(1, len(pictures)))
+    return {
+        one.name: f"{DEFAULT_REGIONS}:{each}"
+        for one in pictures
+        if not one.feature.shortens(asked.get(one.name, one.feature.default_fill))
+    }
 
 
 def estimate_cost(
@@ -262,6 +325,55 @@ def estimate_cost(
     explain(twin, image, question, **how)
     found: Requests = twin.spent()
     return found
+
+
+def _check_kinds(model: Model, asked: Iterable[tuple[str, str]]) -> None:
+    """Checks that a model takes inputs of the kinds that something was asked of.
+
+    A model that takes any inputs may have an example without a picture between others, and what was
+    asked of pictures is then asked of none.
+
+    Args:
+        asked: a kind of input, and what was asked of it.
+
+    Raises:
+        InvalidInput: it takes no input of such a kind.
+    """
+    if has_open_inputs(model):
+        return
+    kinds = {one.kind for one in model.features}
+    for kind, what in asked:
+        if kind not in kinds:
+            raise InvalidInput(
+                f"{what}, and model {model.name!r} takes only "
+                f"{' and '.join(one.name for one in model.features)}; leave it out"
+            )
+
+
+def _check_fills(model: Model, method: Method) -> None:
+    """Checks that a model takes what a method is asked to fill.
+
+    Raises:
+        InvalidInput: it takes no input of that kind.
+    """
+    asked = []
+    for parameter in dataclasses.fields(cast(Any, method)):
+        kind, _, role = parameter.name.rpartition("_")
+        changed = getattr(method, parameter.name) != parameter.default
+        if changed and kind and role in ("fill", "baseline"):
+            asked.append((kind, f"{parameter.name}= is of another kind of input"))
+    _check_kinds(model, asked)
+
+
+def check_divisions(model: Model, regions: Any = None, words: Any = None) -> None:
+    """Checks that a model takes what is to be divided.
+
+    Raises:
+        InvalidInput: it takes no picture, or no text.
+    """
+    asked = [] if regions is None else [(ImageFeature.kind, "regions= divides pictures")]
+    asked += [] if words is None else [(TextFeature.kind, "words= divides texts")]
+    _check_kinds(model, asked)
 
 
 def divisions(
@@ -427,7 +539,7 @@ def with_candidates(
     # writes itself.
     try:
         written = model.generate(encoded)
-    except InvalidInput:  # it writes nothing
+    except NothingWritten:
         if not given:
             raise
         written = ()
@@ -440,7 +552,7 @@ def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], toke
     it.
 
     Raises:
-        InvalidInput: an answer that is explained has no such token.
+        InvalidInput: an answer that is explained has no such token, or it is the contrast's too.
     """
     whole = candidates_of(encoded)
     encoded = model.with_answers(encoded, encoded.labels, token, whole.known)
@@ -449,6 +561,8 @@ def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], toke
         explained = [i for i in (target.index, target.contrast) if i is not None]
         for answer in explained or range(len(one)):  # a function may read every score
             one.check_token(answer)
+        if target.index is not None and target.contrast is not None:
+            one.check_apart(target.index, target.contrast)
     return encoded
 
 
@@ -484,7 +598,15 @@ def _targets(
     return tuple(targets)
 
 
-def _example(model: Model, image: Any, question: str | None) -> Example:
+def check_loaded(model: Any, what: str) -> None:
+    """Raises an `InvalidInput` where `what` is given something else than a loaded model."""
+    if not hasattr(model, "capabilities"):
+        raise InvalidInput(
+            f"{what} needs a model from vqa_explain.load, not {type(model).__name__}; load it first"
+        )
+
+
+def asked_example(model: Model, image: Any, question: str | None) -> Example:
     """The example that was asked about, whose inputs are the model's.
 
     Raises:

@@ -4,13 +4,14 @@ its cost and where it came from.
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from vqa_explain import _explanation_file as explanation_file
 from vqa_explain import colors
 from vqa_explain._explanation_file import JOINT, PART, array_name, arrays_of
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import (
     JointValues,
     Part,
@@ -32,6 +33,7 @@ from vqa_explain.features.parts import (
 )
 from vqa_explain.files import write_atomically
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
+from vqa_explain.games.intervals import LEVEL, half_width, settled
 from vqa_explain.methods.base import unit_of_values
 from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
@@ -280,7 +282,7 @@ class Explanation:
         text = self.answer_without_inputs
         if text is None or self.survives_without_inputs:
             return ""
-        answer = self._answer_text(text, self.without_inputs_index)
+        answer = self.answer_text(text, self.without_inputs_index)
         fixed = [part.name for part in self.parts if part.fixed]
         return f"with {everything_but(fixed)} absent, the model answers {answer}"
 
@@ -313,12 +315,30 @@ class Explanation:
             return of_scores if self.target == LAMBDA else f"“{self.target}”, {of_scores}"
         if self.written is not None:
             name = self.written.name(name)
-        target = self._answer_text(self.target, self.target_index)
+        target = self.answer_text(self.target, self.target_index)
         if not self.contrast:
             return f"{name} of {target}"
-        return f"{name} of {target} minus {self._answer_text(self.contrast, self.contrast_index)}"
+        return f"{name} of {target} minus {self.answer_text(self.contrast, self.contrast_index)}"
 
-    def _answer_text(self, text: str, index: int | None) -> str:
+    @property
+    def why_text(self) -> str:
+        """What is explained, and what the model answers, in one line."""
+        best = self.answers[0]
+        answers = f"the model answers {self.answer_text(best.text, best.index)}, {best.shown}"
+        if best.probability is None:
+            answers = f"the model gives {self.answer_text(best.text, best.index)} {best.shown}"
+        if self.target_function:
+            return f"why {self.explained}; {answers}"
+        target = self.answer_text(self.target, self.target_index)
+        if self.contrast:
+            contrast = self.answer_text(self.contrast, self.contrast_index)
+            return f"why {target} rather than {contrast}; {answers}"
+        is_best = (self.target, self.target_index or best.index) == (best.text, best.index)
+        if is_best and best.probability is not None:
+            return f"why {target}, the model's answer, {best.shown}"
+        return f"why {target}; {answers}"
+
+    def answer_text(self, text: str, index: int | None) -> str:
         """An answer in quotes; with its label number where another of the answers has the same
         text.
         """
@@ -352,11 +372,10 @@ class Explanation:
         parts = [part for part in self.parts if shared or part.kind == kind]
         return self._scale_of([value for part in parts for value in part.values])
 
-    def full_ends(self, kind: str, values: Sequence[float]) -> list[float]:
+    def full_ends(self, full: float, values: Sequence[float]) -> list[float]:
         """The values of full color on the sides of zero that have values,
         for bars beside colors.
         """
-        full = self.colors_of(kind).full
         if not self.values_unit.from_zero:
             return [full]
         above, below = max(values, default=0.0) > 0, min(values, default=0.0) < 0
@@ -421,7 +440,7 @@ class Explanation:
         """What a color of the map stands for, and of a word where the two have one scale."""
         if not self.by_player:
             return self.legend("pixel")
-        return self.legend(self._all_players if self.one_scale else PicturePart.player)
+        return self.legend(self.all_players if self.one_scale else PicturePart.player)
 
     def legend(self, player: str) -> str:
         """What a color stands for: the unit, and what has one such value, such as "word"."""
@@ -432,10 +451,10 @@ class Explanation:
 
     def legend_of(self, part: Part) -> str:
         """What a color of a part's players stands for; of a picture, see `map_legend`."""
-        return self.legend(self._all_players if self.one_scale else part.player)
+        return self.legend(self.all_players if self.one_scale else part.player)
 
     @property
-    def _all_players(self) -> str:
+    def all_players(self) -> str:
         """The players of all kinds, such as "region, word or column"."""
         *others, last = self._player_names
         return f"{', '.join(others)} or {last}" if others else last
@@ -487,10 +506,58 @@ class Explanation:
     def evaluations(self) -> int:
         """What the estimate spent of its budget."""
         budget = self.parameters.get("budget")
-        early = self.parameters.get("tolerance") is not None or "stopped" in self.error_kind
+        stops = any(self.parameters.get(name) is not None for name in ("tolerance", "settle"))
+        early = stops or "stopped" in self.error_kind
         return (
             self.cost.forwards if budget is None or (early and self.cost.forwards) else int(budget)
         )
+
+    def interval(self, level: float = LEVEL) -> dict[str, np.ndarray]:
+        """Where the values of players lie, at this level for each: input name → (P, 2) lower and
+        upper bound, in the unit of the values; without width where they are exact.
+
+        It counts the error of the estimate alone: how far it may be from the value that all
+        coalitions would give. How often such intervals hold is measured by `benchmarks/games.py`.
+
+        Raises:
+            InvalidInput: the level is not between 0 and 1.
+            Unsupported: the method states no standard errors of its values.
+        """
+        _check_level(level)
+        wide = half_width(level)
+        bounds = {}
+        for part in self.parts:
+            errors = self._errors(part)
+            if len(errors):
+                bounds[part.name] = np.asarray(part.values)[:, None] + np.outer(
+                    wide * errors, (-1, 1)
+                )
+        return bounds
+
+    def settled(self, count: int = 3, level: float = LEVEL) -> bool:
+        """Whether the `count` most important parts are certainly these: the sizes of their values
+        are above those of all others, at this level for all of them together.
+
+        Raises:
+            InvalidInput: `count` is below 1, or the level is not between 0 and 1.
+            Unsupported: the method states no standard errors of its values.
+        """
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise InvalidInput(f"count must be a whole number from 1 on, not {count!r}")
+        _check_level(level)
+        errors = np.concatenate([self._errors(part) for part in self.parts])
+        values = np.concatenate([np.asarray(part.values) for part in self.parts if not part.fixed])
+        return settled(values, errors, count, level)
+
+    def _errors(self, part: Part) -> np.ndarray:
+        """(P,) the standard errors of a part's players."""
+        told = [player.error for player in part.players]
+        if any(error is None for error in told):
+            raise Unsupported(
+                f"{self.method} states no standard errors of its values, so no interval is known; "
+                "estimates of Shapley, Owen and Banzhaf values do"
+            )
+        return np.array(told, dtype=float)
 
     def pair_text(self, pair: Pair) -> str:
         """A pair with its value and standard error, for people."""
@@ -613,9 +680,44 @@ class Explanation:
             bundle |= {k: v for k, v in view.items() if k.startswith("application/")}
         return bundle
 
-    def plot(self, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None) -> Any:
-        """A matplotlib figure of every input and of their shares: see `figures.plotting.plot`."""
-        return drawing("figure")(self, views, cmap)
+    def plot(
+        self,
+        views: str | Sequence[str] = ("picture", "overlay"),
+        cmap: Any = None,
+        *,
+        title: str | None = None,
+        figsize: tuple[float, float] | None = None,
+        ax: Any = None,
+        scale: Literal["own", "shared"] = "own",
+        percentile: float | None = None,
+    ) -> Any:
+        """A matplotlib figure of every input and of their shares.
+
+        Args:
+            views: of "picture", "overlay", "signed", "positive", "negative", "absolute", "masked"
+                and "matrix" (of interactions).
+            cmap: a matplotlib color map in place of our own.
+            title: in place of the question and of what is explained.
+            figsize: width and height in inches; pictures take the height that is left.
+            ax: axes of a figure of yours, which get one view of the one picture.
+            scale: "own" gives each kind of input the colors of its own largest value, "shared" all
+                kinds those of the largest of all.
+            percentile: full color at this percentile of the sizes, in place of the largest.
+
+        Raises:
+            InvalidInput: there is no such view or color map, or nothing to show of it; or a size,
+                scale or percentile cannot be.
+        """
+        return drawing("figure")(
+            self,
+            views,
+            cmap,
+            title=title,
+            figsize=figsize,
+            ax=ax,
+            scale=scale,
+            percentile=percentile,
+        )
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Writes one HTML file that needs no network."""
@@ -632,6 +734,9 @@ class Explanation:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes one file (safetensors, the rest as JSON in its header), atomically;
         `load_explanation` reads it.
+
+        All values are kept to the last bit. A picture above 2 megapixels that would take more than
+        3 MB is kept with a small loss.
         """
         return write_atomically(Path(path), self.to_bytes())
 
@@ -656,8 +761,8 @@ def _line(label: str, text: str) -> str:
 def everything_but(fixed: Sequence[str]) -> str:
     """What is absent where no player is present, in words.
 
-    >>> everything_but([]), everything_but(["image", "system"])
-    ('everything', 'everything but image and system')
+    >>> everything_but([]), everything_but(["photo", "system"])
+    ('everything', 'everything but photo and system')
     """
     if not fixed:
         return "everything"
@@ -668,11 +773,33 @@ def everything_but(fixed: Sequence[str]) -> str:
 def value_text(value: float, error: float | None, signed: bool = True) -> str:
     """A value and its standard error; the sign is written where there are two.
 
-    >>> value_text(1.2345, 0.0171), value_text(0.5, None, signed=False)
-    ('+1.23 ± 0.017', '0.5')
+    The error has one significant digit, and the value ends where it does.
+
+    >>> value_text(1.2345, 0.0171), value_text(0.5, None, signed=False), value_text(1234.0, 96.0)
+    ('+1.23 ± 0.02', '0.5', '+1200 ± 100')
     """
-    text = f"{value:+.3g}" if signed else f"{value:.3g}"
-    return f"{text} ± {error:.2g}" if error else text
+    sign = "+" if signed else ""
+    if not error:
+        return f"{value:{sign}.3g}"
+    exponent = _exponent(error)
+    # Further digits would be wider than any list has room for.
+    if not -_MOST_DECIMALS <= exponent <= _MOST_DECIMALS:
+        return f"{value:{sign}.3g} ± {error:.1g}"
+    digits = max(0, -exponent)
+    rounded = round(value, -exponent) + 0.0  # no minus before zero
+    return f"{rounded:{sign}.{digits}f} ± {round(error, -exponent):.{digits}f}"
+
+
+_MOST_DECIMALS = 6
+
+
+def _exponent(error: float) -> int:
+    """The place of an error's one significant digit: 10 to that power.
+
+    >>> _exponent(0.0171), _exponent(0.0971), _exponent(170.0)
+    (-2, -1, 2)
+    """
+    return int(f"{error:.0e}".partition("e")[2]) if math.isfinite(error) else 99
 
 
 def _counted(number: int, one: str, several: str) -> str:
@@ -735,3 +862,8 @@ def _read_written(data: dict[str, Any] | None) -> Written | None:
     tokens = {text: tuple(ids) for text, ids in data["tokens"].items()}
     pieces = {text: tuple(found) for text, found in data["pieces"].items()}
     return Written(tokens, pieces, data["token"], data["lengths"])
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise InvalidInput(f"level must be between 0 and 1, such as 0.95, not {level!r}")

@@ -18,7 +18,7 @@ from vqa_explain._shapes import Pairs, PlayerValues, Scores
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
 from vqa_explain.features.base import Division, Input, Present, by_input, inputs_called
-from vqa_explain.models.base import Model, sampled
+from vqa_explain.models.base import Model, Remembering, sampled
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import Target
@@ -312,7 +312,8 @@ class Game:
         seed: int = 0,
         cost: Cost | None = None,
     ) -> None:
-        self.model, self.encoded = model, encoded
+        self.model = model
+        self.encoded = model.for_game(encoded) if isinstance(model, Remembering) else encoded
         self.players = players.whole_parts(encoded.inputs, fills)
         self.targets = targets if isinstance(targets, tuple) else (targets,)
         self.fills, self.seed = fills, seed

@@ -18,6 +18,8 @@ from typing import Any
 
 from vqa_explain.errors import InvalidInput, unknown
 
+AUTO = "auto"
+
 
 def parameter(
     default: Any,
@@ -238,9 +240,11 @@ def _check(owner: str, entry: Any, value: Any) -> None:
             raise InvalidInput(f"{what} must be text, not {value!r}")
         return
     if data["per_player"] and isinstance(value, str):
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?n", value) or float(value[:-1]) <= 0:
+        number = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)n", value)
+        if value != AUTO and not (number and float(number[1]) > 0):
             raise InvalidInput(
-                f"{what} must be a number, or a number for each player such as '4n', not {value!r}"
+                f"{what} must be a number, a number for each player such as '4n', or '{AUTO}', not "
+                f"{value!r}"
             )
         return
     whole = "int" in str(entry.type)

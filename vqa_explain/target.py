@@ -34,13 +34,19 @@ class Answer:
     @property
     def shown(self) -> str:
         """The probability in percent, or the value, for people."""
-        return f"{self.value:.4g}" if self.probability is None else f"{self.probability:.1%}"
+        if self.probability is None:
+            return f"{self.value:.4g}"
+        # Of texts that a model writes, none is likely; 0.0% would say that it is impossible.
+        return f"{self.probability:.1%}" if self.probability >= 0.0005 else "<0.1%"
 
 
 SCORES = ("logit", "log_probability", "probability")
 
 
 PLAIN = ("logit", "value")  # scores that are the network's outputs as they are
+
+
+CHOICE = "logits"
 
 
 REAL = "real"
@@ -60,7 +66,7 @@ def _no_probabilities(_scores: Tensor) -> Tensor:
 
 # What a model's scores (B, K) are, and the log-probabilities (B, K) that they stand for.
 KINDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "logits": lambda scores: scores.log_softmax(-1),  # of answers that exclude each other
+    CHOICE: lambda scores: scores.log_softmax(-1),  # of answers that exclude each other
     LOGS: lambda scores: scores,  # of answers among all texts
     FIT: F.logsigmoid,  # of each answer by itself
     REAL: _no_probabilities,  # of a regression

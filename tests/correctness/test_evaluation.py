@@ -14,9 +14,9 @@ from families import example_for
 
 import vqa_explain as vx
 from vqa_explain.evaluation.comparison import compare
-from vqa_explain.evaluation.intervals import LEAST, mean_interval, paired_interval
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.plan import Plan
+from vqa_explain.games.intervals import LEAST, mean_interval, paired_interval
 from vqa_explain.metrics import read_metric
 from vqa_explain.models.vilt import ViltModel
 

@@ -143,6 +143,7 @@ def test_adapters_of_peft_stay_active(
     assert not np.allclose(found.image, without.image, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_lora_gives_the_scores_of_its_plain_call(
     made: Callable[..., Any], picture: np.ndarray
 ) -> None:
@@ -156,6 +157,7 @@ def test_lora_gives_the_scores_of_its_plain_call(
         assert answer.probability == pytest.approx(float(expected[answer.index]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_adapters_that_are_no_layers_are_refused(made: Callable[..., Any]) -> None:
     peft = pytest.importorskip("peft")
     module, processor = made("llava")

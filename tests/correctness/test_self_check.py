@@ -50,15 +50,26 @@ def test_models_with_other_pictures_and_prompts_pass(name: str) -> None:
     vx.load(module, processor=processor, device="cpu")
 
 
+WRITTEN = 3  # tokens of an answer
+
+
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "llava_onevision", "paligemma"])
 def test_it_takes_few_forward_passes(name: str, tmp_path: Path) -> None:
     model = vx.load(checkpoint(name, tmp_path), device="cpu", check=False)
     network: Any = model.module
     passes: list[int] = []
-    handle = network.get_decoder().layers[0].register_forward_hook(lambda *_: passes.append(1))
+
+    def note(_layer: Any, _args: Any, output: Any) -> None:
+        states = output[0] if isinstance(output, tuple) else output
+        passes.append(states.shape[1])
+
+    handle = network.get_decoder().layers[0].register_forward_hook(note)
     check_model(model)
     handle.remove()
-    assert 1 <= len(passes) <= 5  # two of them to find out how the network is run
+    # Of whole prompts; what reads a few tokens behind one costs next to nothing. Eight of them find
+    # out how the network is run, and whether batches and prompts can be shared.
+    assert 1 <= sum(tokens > WRITTEN for tokens in passes) <= 11
+    assert len(passes) <= 16
 
 
 class AddsToABatch(vx.CustomModel):

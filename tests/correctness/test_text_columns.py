@@ -75,6 +75,7 @@ def test_what_other_rows_hold_changes_no_answer(
     assert [example.answer for example in found] == [answer or None for answer in answers]
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from building import summary_of_format_1
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 from rich.console import Console
 
 import vqa_explain as vx
@@ -150,13 +152,13 @@ def test_every_place_says_the_methods_unit(explained: Callable[..., Any], method
     unit = unit_named(EXPECTED[method])
     assert why.unit == unit.name
     figure = why.plot(views=["overlay"])
-    bars = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    told = [text.get_text() for text in figure.findobj(Text)]
     sent = payload(why, raw)
     places = {
         "repr": repr(why),
         "article": article(why),
         "table": printed(explanation_tables(why)),
-        "figure": " ".join(bars).replace("\n", " "),
+        "figure": " ".join(text for text in told if ", per " in text),
         "viewer": sent["unitText"],
     }
     named = unit.text.split("{")[0].split(",")[0].strip()
@@ -164,7 +166,7 @@ def test_every_place_says_the_methods_unit(explained: Callable[..., Any], method
         assert named in " ".join(text.split()), place
         assert unit.adds_up == ("points of" in text), place
     assert sent["addsUp"] == unit.adds_up
-    claims = "share one scale: points" in page([why])
+    claims = "are in one unit: points" in page([why])
     assert claims == (unit.adds_up and why.by_player)  # a pixel's value is on no scale of a word's
     assert ("no shares" in repr(why) or "none: values" in repr(why)) == (not unit.shared)
 
@@ -175,24 +177,24 @@ def test_the_legend_begins_at_zero_where_no_value_is_below(
 ) -> None:
     why = explained(method)
     values = values_of(why)
-    low = why.plot(views=["overlay"]).axes
-    bar = next(axes for axes in low if axes.get_ylabel())
+    axes = why.plot(views=["overlay"]).findobj(Axes)
+    bar = next(one for one in axes if one.get_label() == "color bar")
     assert (method in UNSIGNED) == (not unit_named(EXPECTED[method]).signed)
     if method in UNSIGNED:
         assert values.min() >= 0
-        assert bar.get_ylim()[0] == 0
+        assert bar.get_xlim()[0] == 0
         assert '<div class="scale">0<i' in article(why)
         assert " +" not in repr(why).split("\n  words")[1].split("\n")[0]
         assert why.palette is colors.SIZES
         with pytest.raises(vx.InvalidInput, match="never below zero"):
             why.plot(views=["negative"])
     elif method == "rise":
-        assert bar.get_ylim() == pytest.approx((why.image.min(), why.image.max()))
+        assert bar.get_xlim() == pytest.approx((why.image.min(), why.image.max()))
         assert why.palette is colors.SIZES
         with pytest.raises(vx.InvalidInput, match="no changes for or against"):
             why.plot(views=["negative"])
     else:
-        assert bar.get_ylim()[0] == pytest.approx(-bar.get_ylim()[1])
+        assert bar.get_xlim()[0] == pytest.approx(-bar.get_xlim()[1])
         assert why.palette is colors.SIGNED
     assert payload(why, raw)["signed"] == (method not in UNSIGNED)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Linear, ToTensor
-from families import example_for, on_all
+from families import OF_BOXES, example_for, on_all
 from torch import nn
 
 import vqa_explain as vx
@@ -95,7 +95,7 @@ def test_leaving_one_out_foretells_what_is_measured(
     model = models(family)
     example = example_for(model, noise_picture)
     own: dict[str, Any] = {"answers": ["yes", "no"]} if model.labels is None else {}
-    parts: dict[str, Any] = {} if model.family == "lxmert" else {"regions": 2}
+    parts: dict[str, Any] = {} if model.family in OF_BOXES else {"regions": 2}
     fills = {feature.kind: feature.fills for feature in model.features}
     for number in range(max(map(len, fills.values()))):
         chosen = {f"{name}_fill": known[number % len(known)] for name, known in fills.items()}
@@ -157,7 +157,7 @@ def test_the_linear_part_of_a_polynomial_predicts_nothing(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     why = vx.explain(
-        scenes_model, scene, method="interactions", index="fsii", regions=2, budget=300
+        scenes_model, scene, method="interactions", index="fsii", regions=2, budget=400
     )
     assert changed(scenes_model, scene, why, {"question": [0], "image": [3]})["predicted"] is None
 

@@ -37,6 +37,7 @@ KERNEL = """async ([code, traits]) => {
     on: (name, call) => (listeners[name] ??= []).push(call),
     off: () => undefined,
     send: (message) => window.sent.push(message),
+    hear: (message) => (listeners["msg:custom"] ?? []).forEach((call) => call(message)),
     save_changes: () => undefined,
   };
   for (const el of document.querySelectorAll(".view")) widget.render({ model: window.model, el });
@@ -106,6 +107,7 @@ def messages(page: Page, action: str, count: int = 1) -> list[Any]:
 @pytest.mark.parametrize(
     ("row", "button"), [(0, ".vx-answer"), (1, ".vx-answer"), (1, ".vx-why"), (2, ".vx-why")]
 )
+@pytest.mark.slow
 def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(
     browser: Any, row: int, button: str
 ) -> None:
@@ -134,7 +136,7 @@ def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(
 
 
 def test_a_what_if_is_asked_about_what_is_on_the_screen(browser: Any) -> None:
-    why = made()
+    why = made(interactions=False)
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
         page.locator('[data-word="1"]').click()
@@ -151,15 +153,23 @@ def test_a_what_if_is_asked_about_what_is_on_the_screen(browser: Any) -> None:
             {"serial": message["serial"], **found, "fills": "regions: constant; words: mask"},
         )
         text = page.locator(".vx-change").inner_text()
-        assert text.startswith("measured change of logit of “red”: −0.174, predicted +1.01")
-        assert "regions: constant" in text
+        assert text.startswith("Change of logit of “red”")
+        assert "measured −0.17" in text
+        assert "predicted +1.01 ± 0.01" in text
+        assert "regions: constant" in page.locator(".vx-whatif").inner_text()
+        line = page.locator(".vx-first").inner_text()
+        assert "still answers" in line
+        assert "fell by 0.17 points of logit" in line
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_a_late_answer_is_not_shown_beside_another_example(browser: Any) -> None:
-    why = made()
+    why = made(interactions=False)
     # The same question.
-    other = replaced(made(seed=3), picture=np.zeros((60, 60, 3), dtype=np.uint8))
+    other = replaced(
+        made(seed=3, interactions=False), picture=np.zeros((60, 60, 3), dtype=np.uint8)
+    )
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
         page.locator('[data-word="1"]').click()
@@ -171,17 +181,21 @@ def test_a_late_answer_is_not_shown_beside_another_example(browser: Any) -> None
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_example(
     browser: Any,
 ) -> None:
-    why = made()
+    why = made(interactions=False)
     with watched_page(browser) as (page, wrong):
         put = live(page, why)
         page.locator('[data-word="1"]').click()
         first = messages(page, "whatif")[-1]
         put(
             "shown",
-            sent_of(replaced(made(seed=3), method="saliency", unit="gradient size"), "second"),
+            sent_of(
+                replaced(made(seed=3, interactions=False), method="saliency", unit="gradient size"),
+                "second",
+            ),
         )
         again = messages(page, "whatif", 2)[-1]
         assert page.locator(".vx-dropped").count() == 1
@@ -194,15 +208,14 @@ def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_examp
             "fills": "regions: blur; words: mask",
         }
         put("whatif", {"serial": again["serial"], **found})
-        text = page.locator(".vx-change").inner_text()
-        assert "values in gradient size predict none" in text
-        assert "predicted" not in text
+        assert "Values in gradient size predict none" in page.locator(".vx-whatif").inner_text()
+        assert "predicted" not in page.locator(".vx-change").inner_text()
         assert wrong == []
 
 
 def test_two_views_do_not_take_each_others_answers(browser: Any) -> None:
     with watched_page(browser) as (page, wrong):
-        put = live(page, made(), views=2)
+        put = live(page, made(interactions=False), views=2)
         page.wait_for_function("document.querySelectorAll('[data-ready]').length === 2")
         for view in (0, 1):
             page.locator(".view").nth(view).locator('[data-word="1"]').click()
@@ -215,6 +228,7 @@ def test_two_views_do_not_take_each_others_answers(browser: Any) -> None:
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser: Any) -> None:
     why = made()
     values = np.zeros_like(why.interactions)
@@ -222,13 +236,13 @@ def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser: Any)
     errors = np.full_like(values, 0.1)
     errors[1, 8] = 1.0
     why = replaced(why, interactions=values, interaction_errors=errors, parameters={"budget": 500})
-    pixel = """([x, y]) => { const c = document.querySelectorAll('canvas')[1];
+    pixel = """([x, y]) => { const c = document.querySelector('.vx-map .vx-canvas');
       return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 20, 20).data]; }"""
     with watched_page(browser) as (page, wrong):
         live(page, why)
         page.locator('[data-word="1"]').hover()
         said = page.locator(".vx-said").inner_text()
-        assert "works most with region 7 (+2 ± 0.1)" in said
+        assert "works most with upper left (7) (+2.0 ± 0.1)" in said
         seen = {}
         for region in (7, 8):
             left, top, _, _ = why.regions[region].box
@@ -236,7 +250,7 @@ def test_pairs_within_their_errors_are_hatched_and_named_with_them(browser: Any)
             seen[region] = float((data[:, 0] - data[:, 2]).mean())  # red above blue
         assert seen[7] > 40
         assert abs(seen[8]) < 5
-        assert "hatched" in page.locator(".vx-legend").first.inner_text()
+        assert "within 2 standard errors" in page.locator(".vx-legend").first.inner_text()
         page.locator('[data-word="0"]').hover()
         assert (
             "no pair with it is beyond 2 standard errors" in page.locator(".vx-said").inner_text()
@@ -276,6 +290,7 @@ def positive(why: vx.Explanation) -> vx.Explanation:
         (lambda why: replaced(why, method="rise", unit="mean score"), "different units"),
     ],
 )
+@pytest.mark.slow
 def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
     browser: Any, tmp_path: Path, change: Any, refused: str | None
 ) -> None:
@@ -286,18 +301,22 @@ def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
         page.goto((tmp_path / "a.html").as_uri())
         page.wait_for_selector("[data-ready]")
         page.get_by_label("compare with").select_option("1")
-        page.wait_for_selector("figure:nth-of-type(3)")
+        page.wait_for_selector("[data-column=compared]")
         agreement = page.locator(".vx-agreement").inner_text()
-        legends = page.locator(".vx-legend").all_inner_texts()
+        legends = page.locator(".vx-col .vx-legend").all_inner_texts()
         assert ("Rank correlation" in agreement) == (refused is None)
-        assert page.locator("figure").count() == len(legends) + 1 == (4 if refused is None else 3)
+        assert page.locator(".vx-col").count() == len(legends) == (3 if refused is None else 2)
         if refused:
             assert refused in agreement
         for why, legend in zip((one, other), legends, strict=False):
-            top = re.search(r"\n\+?([\d.]+)\n", legend)
+            two_sided = why.values_unit.two_sided
+            top = re.search(r"\+?([\d.]+) \+ for" if two_sided else r"\n([\d.]+)\n", legend)
             assert top is not None, legend
-            assert float(top[1]) == pytest.approx(why.region_scale, rel=6e-3)
-            assert why.unit_text in legend
+            if why.values_unit.from_zero:
+                largest = max(abs(region.value) for region in why.regions)
+                assert float(top[1]) == pytest.approx(largest, abs=5.1e-3)
+            unit = "points of logit" if why.values_unit.adds_up else why.unit
+            assert unit in legend.replace("points of probability", "points of logit")
             assert legend.startswith("0\n") == (not why.values_unit.signed)
         assert wrong == []
 
@@ -312,7 +331,7 @@ def test_the_page_says_one_scale_only_where_it_holds(
         page.goto((tmp_path / "a.html").as_uri())
         page.wait_for_selector("[data-ready]")
         text = page.locator("main > p").inner_text()
-        assert ("share one scale" in text) == (not mixed)
+        assert ("are in one unit" in text) == (not mixed)
         if mixed:
             page.locator(".vx-entry").nth(1).click()
             page.wait_for_selector('[data-ready="1"]')
@@ -320,7 +339,8 @@ def test_the_page_says_one_scale_only_where_it_holds(
             assert "gradient size" in page.locator(".vx-said").inner_text()
             assert "points" not in page.locator(".vx-body").inner_text()
             assert "+" not in page.locator(".vx-question").inner_text()
-            assert "cannot be compared" in page.locator(".vx-body").inner_text()
+            assert "cannot be compared" in page.locator(".vx-facts").first.inner_text()
+            assert page.get_by_role("button", name="One scale").is_hidden()
         assert wrong == []
 
 
@@ -328,3 +348,31 @@ def test_the_page_says_one_scale_only_where_it_holds(
 def test_what_python_sends_is_json(scenes_model: ViltModel) -> None:
     why = vx.explain(scenes_model, vx.load_dataset("scenes:test")[0], method="attention")
     json.dumps(sent_of(why, "a"), allow_nan=False)
+
+
+def test_changes_of_the_list_are_heard_one_by_one_and_not_sent_back(browser: Any) -> None:
+    with watched_page(browser) as (page, wrong):
+        live(page, made())
+        assert [one["action"] for one in page.evaluate("window.sent")] == ["hello"]
+        entry = {"title": "three", "state": "done", "answer": "red", "correct": True}
+        page.evaluate("(entry) => window.model.hear({ entries: [[2, entry]] })", entry)
+        page.wait_for_function("document.querySelectorAll('.vx-entry').length === 3")
+        assert "three" in page.locator(".vx-entry").nth(2).inner_text()
+        states = page.evaluate("window.model.get('entries').map((one) => one.title)")
+        assert states == ["one", "one", "three"]
+        assert [one["action"] for one in page.evaluate("window.sent")] == ["hello"]
+        assert wrong == []
+
+
+@pytest.mark.slow
+def test_without_a_kernel_the_screen_says_so_and_is_dimmed(browser: Any) -> None:
+    """A view says hello when it opens; in a notebook that is opened again nobody hears it."""
+    with watched_page(browser) as (page, wrong):
+        live(page, made())
+        page.wait_for_selector('[data-stale="true"]', timeout=60_000)
+        assert "The kernel does not answer" in page.locator(".vx-problem").inner_text()
+        dimmed = "getComputedStyle(document.querySelector('.vx-panes')).opacity"
+        assert float(page.evaluate(dimmed)) < 1
+        page.evaluate(SET, ["heard", 10**9 + 1])
+        page.wait_for_selector('[data-stale="false"]')
+        assert wrong == []

@@ -13,7 +13,7 @@ import pytest
 
 import vqa_explain as vx
 from vqa_explain.evaluation.comparison import compare
-from vqa_explain.evaluation.intervals import mean_interval
+from vqa_explain.games.intervals import mean_interval
 from vqa_explain.models.vilt import ViltModel
 
 METRICS = [
@@ -58,6 +58,7 @@ def test_the_frame_has_a_row_for_every_value(report: vx.Report) -> None:
     assert frame["index"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 def test_the_summary_is_the_mean_of_the_frame(report: vx.Report) -> None:
     frame, summary = report.frame(), report.summary().set_index(["metric", "method"])
     for (metric, method), part in frame.groupby(["metric", "method"]):

@@ -71,6 +71,7 @@ def test_fifty_kills_lose_nothing(scenes_model: ViltModel, tmp_path: Path) -> No
     same(vx.Report(tmp_path / "killed"), whole)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(
     scenes_model: ViltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +182,7 @@ def test_the_thread_count_and_the_random_state_stay(
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_explain(scenes_model: ViltModel, tmp_path: Path) -> None:
     report = run(
         scenes_model, tmp_path, metrics=["relevance_mass", "text_share"], keep=["explanations"]

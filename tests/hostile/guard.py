@@ -24,6 +24,11 @@ SECONDS = 60
 GROWTH = 2**20  # bounded memory: KiB that the largest size of the process may grow by
 
 
+def called(value: object) -> str:
+    """The name of a case, without the address of an object: equal in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
 def hooks(module: torch.nn.Module) -> int:
     """How many hooks hang on a network's layers."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

@@ -320,6 +320,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("after", [0.0, 0.4, 1.1, 2.3])
 def test_ctrl_c_in_the_middle_of_an_explanation(
     scenes_model: ViltModel, scene: vx.Example, after: float
@@ -330,8 +331,6 @@ def test_ctrl_c_in_the_middle_of_an_explanation(
     code = "import os, signal, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
     before = state(scenes_model.module)
-    # A shell's background jobs ignore it.
-    old = signal.signal(signal.SIGINT, signal.default_int_handler)
     killer = subprocess.Popen(
         [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
     )
@@ -346,7 +345,6 @@ def test_ctrl_c_in_the_middle_of_an_explanation(
             many()
     finally:
         killer.wait()
-        signal.signal(signal.SIGINT, old)
     assert state(scenes_model.module) == before
     np.testing.assert_array_equal(
         vx.explain(scenes_model, scene, method="saliency").image, wanted.image

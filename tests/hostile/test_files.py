@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from building import replaced
 from conftest import Linear
-from guard import answered_or_refused, refused, unchanged
+from guard import answered_or_refused, called, refused, unchanged
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -69,7 +69,7 @@ def test_no_explanation_file(tmp_path: Path, content: bytes) -> None:
     refused(lambda: vx.load_explanation(path), "is damaged or is no explanation")
 
 
-@pytest.mark.parametrize("format_", ["3", "99", "1000000", "x", "", "-1e9", "None"])
+@pytest.mark.parametrize("format_", ["4", "99", "1000000", "x", "", "-1e9", "None"])
 def test_another_version(file: Path, tmp_path: Path, format_: str) -> None:
     with safe_open(file, framework="numpy") as opened:
         header = dict(opened.metadata())
@@ -306,7 +306,7 @@ def test_names_of_no_model(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "thing", [None, 7, 3.5, b"scenes", ["scenes"], object(), print, Linear], ids=str
+    "thing", [None, 7, 3.5, b"scenes", ["scenes"], object(), print, Linear], ids=called
 )
 def test_what_is_no_model(thing: Any) -> None:
     refused(lambda: vx.load(thing, device="cpu"), "a model is a name, a folder or an nn.Module")

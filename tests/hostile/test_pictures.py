@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from guard import refused, unchanged
+from guard import called, refused, unchanged
 from PIL import Image, ImageCms, PngImagePlugin
 
 import vqa_explain as vx
@@ -179,6 +179,15 @@ MODES = {
     "F of 0 to 1": (Image.fromarray(grey(0.5).astype(np.float32)), (128, 128, 128)),
     "F of 0 to 255": (Image.fromarray(grey(51.0).astype(np.float32)), (51, 51, 51)),
 }
+
+
+def test_whole_numbers_of_32_bits_that_may_be_of_8() -> None:
+    """White of 8 bits would be nearly black of 16."""
+    photo = Image.fromarray(grey(200).astype(np.uint8))
+    with pytest.raises(vx.InvalidInput, match="make it an array of uint8 or uint16"):
+        read_image(photo.convert("I"))
+    assert read_image(photo.convert("F")).max() == 200
+    assert read_image(Image.fromarray(grey(0).astype(np.int32))).max() == 0
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -415,7 +424,7 @@ def test_paths_of_no_picture(source: str) -> None:
 @pytest.mark.parametrize(
     "thing",
     [None, 7, 3.5, b"bytes", [1, 2], {"a": 1}, object(), type, lambda: 0, iter(())],
-    ids=str,
+    ids=called,
 )
 def test_no_picture_at_all(thing: Any) -> None:
     refused(lambda: read_image(thing), "an image must be a path, a PIL image or an array")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from families import example_for
-from guard import answered_or_refused, refused, unchanged
+from guard import answered_or_refused, called, refused, unchanged
 
 import vqa_explain as vx
 from vqa_explain.features.text import check_question
@@ -24,7 +24,7 @@ BLANKS = {
 
 
 @pytest.mark.parametrize(
-    "question", ["", *BLANKS.values(), " \n\t ", *(3 * b for b in BLANKS.values())], ids=repr
+    "question", ["", *BLANKS.values(), " \n\t ", *(3 * b for b in BLANKS.values())], ids=called
 )
 def test_nothing_is_asked(question: str) -> None:
     refused(lambda: check_question(question), "the question is empty")
@@ -45,7 +45,7 @@ def test_nothing_is_asked(question: str) -> None:
         "<>",
         "☃",
     ],
-    ids=repr,
+    ids=called,
 )
 def test_marks_without_words(question: str) -> None:
     refused(lambda: check_question(question), "has no words, only marks")
@@ -66,7 +66,7 @@ def test_marks_without_words(question: str) -> None:
         str,
         np.array("What?"),
     ],
-    ids=repr,
+    ids=called,
 )
 def test_what_is_no_text(scenes_model: ViltModel, question: Any) -> None:
     refused(lambda: vx.explain(scenes_model, PICTURE, question, method="saliency"), "must be text")
@@ -123,7 +123,7 @@ def test_control_characters(scenes_model: ViltModel, code: int) -> None:
 
 
 @pytest.mark.parametrize("length", [100, 1_000, 10_000, 100_000])
-@pytest.mark.parametrize("piece", ["red ", "a", "🟥 red "], ids=repr)
+@pytest.mark.parametrize("piece", ["red ", "a", "🟥 red "], ids=called)
 def test_too_long(scenes_model: ViltModel, length: int, piece: str) -> None:
     question = (piece * length)[:length]
     call: Callable[[], Any] = lambda: vx.explain(scenes_model, PICTURE, question, method="saliency")  # noqa: E731

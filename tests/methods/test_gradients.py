@@ -55,7 +55,7 @@ def test_integrated_gradients_agree_with_captum_of_many_steps(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
-    start = scenes_model.baselines(encoded, {"image": "blur", "question": "mask"}, 0)
+    start = scenes_model.baselines(encoded, {"image": "mean", "question": "mask"}, 0)
     image, text = captum.attr.IntegratedGradients(forward).attribute(
         tuple(leaves.values()), tuple(start.values()), n_steps=400, internal_batch_size=50
     )
@@ -95,7 +95,7 @@ def test_integrated_gradients_stop_within_tolerance(
     index = scenes_model.labels.index(ours.target)
     with torch.no_grad():
         full = scenes_model.scores(encoded, scenes_model.leaves(encoded))[0, index]
-        start = scenes_model.baselines(encoded, {"image": "blur", "question": "mask"}, 0)
+        start = scenes_model.baselines(encoded, {"image": "mean", "question": "mask"}, 0)
         change = float(full - scenes_model.scores(encoded, start)[0, index])
     total = ours.image.sum() + sum(t.value for t in ours.tokens)
     assert abs(total - change) == pytest.approx(ours.error, abs=1e-3)
@@ -148,7 +148,7 @@ def test_integrated_gradients_of_so_many_steps_are_captums(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     encoded, leaves, forward = leaves_and_forward(scenes_model, scene, "yes")
-    start = scenes_model.baselines(encoded, {"image": "blur", "question": "mask"}, 0)
+    start = scenes_model.baselines(encoded, {"image": "mean", "question": "mask"}, 0)
     image, _ = captum.attr.IntegratedGradients(forward).attribute(
         tuple(leaves.values()), tuple(start.values()), n_steps=12
     )

@@ -43,7 +43,7 @@ def test_deep_lift_equals_captum(picture: np.ndarray) -> None:
     model = vx.load(Pooled(nn.AvgPool2d(2)), transform=ToTensor())
     why = vx.explain(model, picture, method="deep_lift", target="class 1")
     encoded = model.encode(vx.Example(picture))
-    start = model.baselines(encoded, {"image": "blur"}, 0)["image"]
+    start = model.baselines(encoded, {"image": "mean"}, 0)["image"]
     theirs = captum.attr.DeepLift(model.module).attribute(encoded.pixels, start, target=1)
     np.testing.assert_allclose(why.image, theirs.sum(1)[0].detach().numpy(), atol=1e-7)
 

@@ -337,6 +337,21 @@ def lxmert() -> tuple[Any, Any]:
     return tf.LxmertForQuestionAnswering(config), words
 
 
+def visual_bert() -> tuple[Any, Any]:
+    words = word_pieces()
+    config: Any = tf.VisualBertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=48,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        visual_embedding_dim=16,
+        max_position_embeddings=40,
+    )
+    config.id2label = dict(enumerate(["yes", "no", "red", "blue"]))
+    return tf.VisualBertForQuestionAnswering(config), words
+
+
 def clip() -> tuple[Any, Any]:
     words = tokenizer(
         ["<pad>", "<|startoftext|>", "<|endoftext|>"], pad_token="<pad>", eos_token="<|endoftext|>"
@@ -420,6 +435,7 @@ OTHERS = {
     "vilt": vilt,
     "blip": blip,
     "lxmert": lxmert,
+    "visual_bert": visual_bert,
     "clip": clip,
     "siglip": siglip,
     "vit": vit,

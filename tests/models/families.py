@@ -14,12 +14,14 @@ BOXES = np.array(
     [[0, 0, 30, 30], [20, 20, 60, 60], [10, 10, 15, 15], [50, 0, 90, 40], [0, 40, 90, 60]]
 )
 
+OF_BOXES = ("lxmert", "visual bert")  # families that see the boxes of a detector
+
 
 def example_for(model: Any, picture: Any, question: str = QUESTION) -> vx.Example:
     """The example that a model takes, with boxes for one that sees them."""
     if len(model.features) == 1:
         return vx.Example(picture)
-    if model.family == "lxmert":
+    if model.family in OF_BOXES:
         features = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
         return vx.Example(picture, question, features=features, boxes=BOXES)
     return vx.Example(picture, question)

@@ -287,6 +287,7 @@ def test_every_method_works_or_says_why_not(asked: Asked, picture: np.ndarray, m
     assert np.abs(why.image).sum() > 0
 
 
+@pytest.mark.slow
 def test_the_cost_is_known_before_anything_is_asked(asked: Asked, picture: np.ndarray) -> None:
     model = vx.ApiModel(asked, answers=ANSWERS)
     hows: list[dict[str, Any]] = [
@@ -328,6 +329,7 @@ def test_several_threads_ask_at_once_and_change_nothing(picture: np.ndarray) -> 
     assert np.array_equal(one.image, many.image)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_whoever_stops_waits_for_no_answer(picture: np.ndarray) -> None:
     """Ctrl-C while several threads wait for an answer that does not come."""
     released, timed_out = threading.Event(), []
@@ -463,6 +465,7 @@ def covered(picture: np.ndarray, how: dict[str, Any], runs: int) -> tuple[np.nda
 
 
 @pytest.mark.parametrize("how", HOWS, ids=lambda how: "-".join(map(str, how.values())))
+@pytest.mark.slow
 def test_sampling_errors_are_carried_into_exact_values(
     picture: np.ndarray, how: dict[str, Any]
 ) -> None:

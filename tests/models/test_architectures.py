@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from architectures.base import ARCHITECTURES, plain_steps, with_answer
+from architectures.base import ARCHITECTURES, QUESTION, plain_steps, with_answer
 from architectures.trying import (
     ANSWERS,
     NEAR,
@@ -201,10 +201,20 @@ def test_a_hidden_word_is_one_that_attention_does_not_see(name: str) -> None:
             plain_steps(one, module, processor, inputs, text)
         masked = {**inputs, "attention_mask": inputs["attention_mask"].clone()}
         masked["attention_mask"][0, places] = 0
+        hide_in_second(processor, masked)
         with positions_put(module, noted), torch.no_grad():
             steps = plain_steps(one, module, processor, masked, text)
         theirs.append(float(steps.double().sum()))
     near(ours[0].double(), theirs)
+
+
+def hide_in_second(processor: Any, inputs: dict[str, Any]) -> None:
+    """The second and fifth word hidden where a second tokenizer says that they are."""
+    if "qformer_attention_mask" in inputs:
+        words = processor.qformer_tokenizer(QUESTION).word_ids()
+        hidden = [place for place, word in enumerate(words) if word in (1, 4)]
+        inputs["qformer_attention_mask"] = inputs["qformer_attention_mask"].clone()
+        inputs["qformer_attention_mask"][0, hidden] = 0
 
 
 @contextmanager
@@ -300,3 +310,25 @@ def refusal_of(name: str) -> str:
     except vx.VQAExplainError as error:
         return str(error)
     return ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"), [("pix2struct", (31, 257)), ("pix2struct", (3, 3)), ("mistral3", (3, 3))]
+)
+def test_a_network_that_fails_on_what_its_processor_made_says_so(
+    name: str, size: tuple[int, int]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    module, processor = network(name)
+    inputs = ARCHITECTURES[name].inputs(processor, picture)
+    model = loaded(name)
+    try:
+        with torch.no_grad():
+            module.generate(**inputs, max_new_tokens=3)
+    except (IndexError, RuntimeError):
+        with pytest.raises(vx.InvalidInput, match="fails on this example"):
+            vx.explain(model, example_of(model, picture), method="leave_one_out", regions=2)
+    else:
+        why = vx.explain(model, example_of(model, picture), method="leave_one_out", regions=2)
+        assert np.isfinite([region.value for region in why.regions]).all()

@@ -254,6 +254,7 @@ def test_values_are_those_of_plain_calls_of_the_checkpoint(
     assert {one.text: one.probability for one in why.answers} == pytest.approx(here, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_sent_what_it_cost_and_that_nothing_is_asked_twice(
     server: Server, tmp_path: Path, picture: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,6 +290,7 @@ def test_what_is_sent_what_it_cost_and_that_nothing_is_asked_twice(
     assert len(server.bodies) == 2 * EVERY  # other parameters are another question
 
 
+@pytest.mark.slow
 def test_at_most_so_many_at_once(server: Server, tmp_path: Path, picture: np.ndarray) -> None:
     vx.explain(loaded(server, tmp_path, concurrency=1), picture, QUESTION, **HOW)
     assert server.most_at_once == 1
@@ -320,6 +322,7 @@ def test_another_process_asks_nothing_that_is_kept(
     assert values[0] == values[1]
 
 
+@pytest.mark.slow
 def test_max_requests_keeps_what_was_paid_for(
     server: Server, tmp_path: Path, picture: np.ndarray
 ) -> None:
@@ -407,6 +410,7 @@ LASTING: dict[str, tuple[Reply | str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", LASTING)
 def test_lasting_faults_are_one_clear_error_without_the_key(
     server: Server, tmp_path: Path, picture: np.ndarray, fault: str
@@ -543,6 +547,7 @@ def test_answers_are_sampled(server: Server, tmp_path: Path, picture: np.ndarray
         vx.explain(at_once, picture, QUESTION, **HOW)
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_does_not_sample_is_told(
     server: Server, tmp_path: Path, picture: np.ndarray
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import MAKERS
-from families import encoded_for, example_for, on_all
+from families import OF_BOXES, encoded_for, example_for, on_all
 
 import vqa_explain as vx
 from vqa_explain.game import Game, make_players
@@ -43,7 +43,7 @@ CHEAP: dict[str, dict[str, Any]] = {
 
 def game(model: Any, encoded: Encoded, **fills: Any) -> Game:
     chosen = {f.name: fills.get(f.name, f.default_fill) for f in model.features}
-    regions = None if model.family == "lxmert" else 2
+    regions = None if model.family in OF_BOXES else 2
     return Game(
         model,
         encoded,
@@ -63,7 +63,7 @@ def test_every_method_works_or_refuses_as_the_table_says(
     own: dict[str, Any] = {}
     if model.labels is None:
         own = {"answers": ["yes", "red circle"], "target": "red circle"}
-    parts: dict[str, Any] = {} if model.family == "lxmert" else {"regions": 2}
+    parts: dict[str, Any] = {} if model.family in OF_BOXES else {"regions": 2}
     refuses = FAMILIES[model.family].refuses
     works = METHODS[method].needs <= model.capabilities and method not in refuses
     if family in TILED and method in OVER_TOKENS:
@@ -152,7 +152,7 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(
     model = models(family)
     example = example_for(model, noise_picture)
     own: dict[str, Any] = {"answers": ["yes", "no"]} if model.labels is None else {}
-    parts: dict[str, Any] = {} if model.family == "lxmert" else {"regions": 2}
+    parts: dict[str, Any] = {} if model.family in OF_BOXES else {"regions": 2}
 
     def hooks() -> int:
         return sum(
@@ -177,8 +177,9 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(
 @pytest.mark.slow
 def test_no_family_is_left_out(models: Callable[[str], Any]) -> None:
     tried = {models(family).family for family in (*MAKERS, "custom")}
-    # They have tests of their own: test_text_classifier.py, test_api.py and test_endpoint.py.
-    assert tried | {"text classifier", "api"} == set(FAMILIES)
+    # They have tests of their own: test_text_classifier.py, test_api.py,
+    # test_endpoint.py and test_documents.py.
+    assert tried | {"text classifier", "api", "document"} == set(FAMILIES)
 
 
 SHAPES = [(300, 120), (120, 300), (5, 7), (900, 1200)]
@@ -193,8 +194,8 @@ def test_values_return_to_the_place_they_came_from(
     block.
     """
     model = models(family)
-    if family in ("lxmert",):
-        pytest.skip("it sees boxes: see test_lxmert")
+    if model.family in OF_BOXES:
+        pytest.skip("it sees boxes: see test_lxmert and test_visual_bert")
     height, width = shape
     dark, lit = np.zeros((*shape, 3), np.uint8), np.zeros((*shape, 3), np.uint8)
     rows = slice(height // 2, height // 2 + max(1, height // 6))

@@ -241,7 +241,7 @@ def test_one_token_of_an_answer_can_be_explained(
                 torch.zeros(1, 1).bool(),
                 torch.tensor([[token.word < 0 for token in encoded.tokens]]),
             ),
-            {"image": "blur", "question": "pad"},
+            {"image": "mean", "question": "pad"},
             0,
         )
     total = sum(w.value for w in why.words) + sum(r.value for r in why.regions)

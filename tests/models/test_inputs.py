@@ -151,6 +151,7 @@ def test_a_table_alone_has_the_shapley_values_of_shap() -> None:
     np.testing.assert_allclose(told(model, method="shapley"), by_shap(mean), atol=1e-5)
 
 
+@pytest.mark.slow  # shap compiles
 def test_a_drawn_row_is_one_of_the_background_set_and_the_same_for_a_seed() -> None:
     model = table_model(background=pd.DataFrame(BACKGROUND, columns=COLUMNS))
     settings: dict[str, Any] = {"method": "shapley", "fills": {"row": "background"}}

@@ -516,7 +516,7 @@ def test_a_chat_without_pictures_is_explained_too(chatting: Callable[[str], Any]
     ("example", "message"),
     [
         ({"image": WIDE, "patient": {"age": 3}, "question": QUESTION}, "'patient' is none of them"),
-        ({"image 1": WIDE, "question": TALL}, "the example has none; give one"),
+        ({"image 1": WIDE, "question": TALL}, "the example has none; give a question"),
         ({"a": WIDE, "b": TALL, "question": "What is <image> here?"}, "takes for a command"),
         ({"video": [WIDE, TALL], "question": QUESTION}, "2 sizes"),
         ({"video": [WIDE, WIDE], "question": QUESTION}, "takes no videos"),

@@ -24,7 +24,11 @@ from vqa_explain.target import Target
 QUESTION = "a red circle"
 LABELS = ["a photo of a cat", "a red circle", "the mug"]
 FAST = ("align", "siglip2")
-IN_PAIRS = ("blip_retrieval", "flava")  # those that read a text together with the picture
+IN_PAIRS = (
+    "blip_retrieval",
+    "bridgetower",
+    "flava",
+)  # those that read a text together with the picture
 WITHOUT_GRADIENTS = ("groupvit",)  # its gradient is that of a softmax, its choice a hard one
 
 Folders = Callable[[str], Path]
@@ -77,8 +81,9 @@ class Plain:
     @torch.no_grad()
     def scores(self, **inputs: Any) -> torch.Tensor:
         found = self.module(**inputs)
-        if hasattr(found, "itm_score"):
-            match: torch.Tensor = found.itm_score[:, 1:] - found.itm_score[:, :1]
+        pair = getattr(found, "itm_score", getattr(found, "logits", None))
+        if pair is not None:
+            match: torch.Tensor = pair[:, 1:] - pair[:, :1]
             return match
         pretraining = hasattr(found, "contrastive_logits_per_image")
         logits: torch.Tensor = (
@@ -149,6 +154,7 @@ def test_gradients_are_those_of_finite_differences(
         assert float((slope * step).sum()) == pytest.approx(expected, rel=1e-3, abs=1e-8)
 
 
+@pytest.mark.slow
 @on_towers()
 def test_a_batch_of_coalitions_is_as_one_by_one(
     tower_folders: Folders, noise_picture: np.ndarray, tower: str
@@ -241,6 +247,7 @@ def shapley(values: dict[tuple[bool, ...], float], players: int) -> list[float]:
         pytest.param("tipsv2", "pad", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_shapley_values_are_those_of_all_coalitions_by_plain_calls(
     tower_folders: Folders, tower: str, fill: Any
 ) -> None:

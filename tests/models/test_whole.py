@@ -1,6 +1,7 @@
 """Networks that run as a whole, and pictures in any form, against transformers called plainly."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import transformers as tf
 from checkpoints import llava, randomized, token_id, tokenizer
 from more_checkpoints import SQUARE, blip_caption, internvl
 from PIL import Image
+from transformers.models.llava.modeling_llava import LlavaModel, LlavaModelOutputWithPast
 
 import vqa_explain as vx
 
@@ -129,6 +131,97 @@ def test_an_answer_goes_behind_the_token_that_the_network_is_made_to_begin_with(
     with torch.no_grad():
         first = model.scores(one, model.leaves(one))
     torch.testing.assert_close(model.plain_scores(one), first)
+
+
+BEAMS: dict[str, Any] = {"num_beams": 3, "num_return_sequences": 2, "return_dict_in_generate": True}
+
+
+@pytest.mark.parametrize("make", [llava, blip2_t5, blip_caption])
+def test_how_a_checkpoint_writes_by_itself_changes_no_score(
+    picture: np.ndarray, make: Maker
+) -> None:
+    """Checkpoints such as Florence-2's ask for beams, each of which has logits of its own."""
+    module, processor = made(make)
+    example = vx.Example(picture, QUESTION)
+    found = []
+    for settings in ({}, BEAMS):
+        parts = [one for one in module.modules() if getattr(one, "generation_config", None)]
+        for part, (name, value) in product(parts, settings.items()):
+            setattr(part.generation_config, name, value)
+        model = loaded(module, processor)
+        encoded = model.with_answers(model.encode(example), ["yes", "red circle"])
+        with torch.no_grad():
+            ours, theirs = model.scores(encoded, model.leaves(encoded)), model.plain_scores(encoded)
+        assert theirs.shape == (1, 2)
+        torch.testing.assert_close(ours[:, 0], theirs[:, 0])
+        found.append((ours, model.generate(encoded)))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+class ScaledLlava(LlavaModel):
+    """Scales what its words are looked up as before its decoder gets them, as MiniCPM-V does."""
+
+    def forward(
+        self,
+        input_ids: Any = None,
+        inputs_embeds: Any = None,
+        pixel_values: Any = None,
+        mm_encoder_outputs: Any = None,
+        **given: Any,
+    ) -> Any:
+        states = inputs_embeds
+        if states is None:
+            states = 3 * self.get_input_embeddings()(input_ids)
+        shown = (mm_encoder_outputs or {}).get("image")
+        if shown is None and pixel_values is not None:
+            shown = self.get_image_features(pixel_values=pixel_values, return_dict=True)
+        if shown is not None:
+            where = (input_ids == self.config.image_token_id)[..., None]
+            states = states.masked_scatter(where, torch.cat(list(shown.pooler_output)))
+        return LlavaModelOutputWithPast(**self.language_model(inputs_embeds=states, **given))
+
+
+def test_words_that_a_network_changes_before_its_decoder_matter_as_much_as_to_it(
+    picture: np.ndarray,
+) -> None:
+    module, processor = made(llava)
+    module.model.__class__ = ScaledLlava
+    model = loaded(module, processor)
+    encoded = model.with_answers(model.encode(vx.Example(picture, QUESTION)), ["red circle"])
+    other = model.with_answers(
+        model.encode(vx.Example(picture, "What circle is the color?")), ["red circle"]
+    )
+    inputs = model.encode(vx.Example(picture, QUESTION)).state.inputs
+    ids = torch.tensor([processor.tokenizer("red circle", add_special_tokens=False)["input_ids"]])
+    whole = {**inputs, "input_ids": torch.cat([inputs["input_ids"], ids], dim=1)}
+    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
+    with torch.no_grad():
+        said = module(**whole).logits[0, -ids.shape[1] - 1 : -1].log_softmax(-1)
+        ours = model.scores(encoded, model.leaves(encoded))
+        words = {**model.leaves(encoded), "question": model.leaves(other)["question"]}
+        reworded = model.scores(encoded, words)
+        theirs = model.scores(other, model.leaves(other))
+    torch.testing.assert_close(ours[0, 0], said.gather(1, ids[0][:, None]).sum())
+    torch.testing.assert_close(reworded, theirs)
+    assert float((ours - theirs).abs()) > 1e-3
+
+
+class LateLlava(tf.LlavaForConditionalGeneration):
+    """A network that puts what it writes further behind its prompt than one place."""
+
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
+        if found["input_ids"].shape[1] == 1:  # what it has written; the rest is in its memory
+            found["position_ids"] = found["position_ids"] + 20
+        return found
+
+
+def test_what_a_network_writes_after_its_first_token_is_compared_too(picture: np.ndarray) -> None:
+    module, processor = made(llava)
+    module.__class__ = LateLlava
+    with pytest.raises(vx.Unsupported, match="logits differ"):
+        loaded(module, processor).encode(vx.Example(picture, QUESTION))
 
 
 def no_template() -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ from checkpoints import (
 from more_checkpoints import CROP, SQUARE
 from tokenizers import processors
 
+CROP_32: dict[str, Any] = {"crop_size": {"shortest_edge": 32}, "size_divisor": 8}
 ENDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
@@ -181,6 +182,23 @@ def blip_2_retrieval(queries: int = 4) -> tuple[Any, Any]:
     return tf.Blip2ForImageTextRetrieval(config), processor
 
 
+def bridgetower() -> tuple[Any, Any]:
+    """Two towers with layers across them, and a head that says whether text and picture match."""
+    words = ended("<s>", "</s>", "<mask>")
+    own = {"max_position_embeddings": 64, "type_vocab_size": 1, "pad_token_id": 0}
+    vision = {"hidden_size": 64, "num_hidden_layers": 3, "patch_size": 8, "image_size": 32}
+    text = {**bert_settings(len(words)), **own, "num_hidden_layers": 3}
+    config = tf.BridgeTowerConfig(
+        text_config=text,
+        vision_config=vision,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+    )
+    pictures = tf.BridgeTowerImageProcessor(size={"shortest_edge": 32}, **CROP_32)
+    return tf.BridgeTowerForImageAndTextRetrieval(config), tf.BridgeTowerProcessor(pictures, words)
+
+
 def _flava() -> tuple[Any, Any]:
     """A configuration and a processor."""
     words = word_pieces()
@@ -229,6 +247,7 @@ TOWERS = {
     "blip": blip_towers,
     "blip_2": blip_2_retrieval,
     "blip_retrieval": blip_retrieval,
+    "bridgetower": bridgetower,
     "chinese_clip": chinese_clip,
     "clipseg": clipseg,
     "flava": flava,

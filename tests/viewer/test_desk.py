@@ -5,7 +5,8 @@ region's pixels, which these tests compute by hand.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,18 @@ from conftest import Linear, ToTensor
 from torch import Tensor, nn
 
 import vqa_explain as vx
+from vqa_explain.methods import METHODS
 from vqa_explain.models.base import Model
-from vqa_explain.viewer.desk import Desk, Entry, KeptExplanation, MethodChoice, Options
+from vqa_explain.target import Answer
+from vqa_explain.viewer.desk import (
+    AskedTarget,
+    Desk,
+    Entry,
+    KeptExplanation,
+    MethodChoice,
+    Options,
+    Pending,
+)
 from vqa_explain.viewer.jobs import Worker
 
 SIDE, CELLS = 8, 4  # CELLS × CELLS regions of a square picture
@@ -56,12 +67,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
-        self.entries: Sequence[Entry] = []
+        self.entries: list[Entry] = []
+        self.pending: Pending | None = None
         self.shown: KeptExplanation | None = None
         self.beside: KeptExplanation | None = None
         self.problems: list[str] = []
         self.answers: dict[Any, dict[str, Any]] = {}
         self.on_selection: Callable[[int], None] = lambda _: None
+        self.on_progress: Callable[[], object] | None = None  # at the next progress alone
 
     def _tell(self, name: str, value: Any) -> None:
         self.calls.append((name, value))
@@ -79,9 +92,21 @@ class Recorder:
     def options_changed(self, options: Options) -> None:
         self._tell("options", options)
 
-    def entries_changed(self, entries: Sequence[Entry]) -> None:
-        self.entries = entries
-        self._tell("entries", entries)
+    def list_cleared(self) -> None:
+        self.entries = []
+
+    def entries_changed(self, changes: Mapping[int, Entry]) -> None:
+        for index, entry in changes.items():
+            self.entries[index : index + 1] = [entry]
+        self._tell("changes", dict(changes))
+        self._tell("entries", list(self.entries))
+
+    def pending_changed(self, pending: Pending | None) -> None:
+        self.pending = pending
+        self._tell("pending", pending)
+
+    def preview_found(self, index: int, example: vx.Example, found: Sequence[Answer]) -> None:
+        self._tell("preview", (example.id, [answer.text for answer in found]))
 
     def selection_changed(self, index: int) -> None:
         self._tell("selection", index)
@@ -92,7 +117,7 @@ class Recorder:
         self._tell("cleared", None)
 
     def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
-        self.shown, self.beside = shown, beside
+        self.shown, self.beside, self.pending = shown, beside, None
         self._tell("shown", shown.request.example.id)
 
     def comparison_ended(self) -> None:
@@ -101,6 +126,9 @@ class Recorder:
 
     def progressed(self, index: int, done: int, total: int) -> None:
         self._tell("progress", (index, done, total))
+        act, self.on_progress = self.on_progress, None
+        if act is not None:
+            act()
 
     def problem_found(self, problem: str) -> None:
         self.problems.append(problem)
@@ -705,3 +733,297 @@ def test_a_job_that_fails_leaves_the_worker_alive(caplog: pytest.LogCaptureFixtu
     assert worker.wait(HANG)
     assert done == ["b"]
     assert "ValueError: no job" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_no_error_of_a_job_ends_the_worker(
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[BaseException] = []
+    worker, done = Worker(told.append), []
+
+    def fail(_: object) -> None:
+        raise error("over")
+
+    worker.put("a", fail)
+    worker.put_urgent("b", fail)
+    worker.put("c", lambda _: done.append("c"))
+    assert worker.wait(HANG)
+    assert done == ["c"]
+    assert [type(one) for one in told] == [error, error]
+    worker.put("d", lambda _: done.append("d"))
+    assert worker.wait(HANG)
+    assert done == ["c", "d"]
+
+
+def test_a_job_that_waits_for_all_jobs_does_not_wait_for_itself() -> None:
+    worker, found = Worker(), []
+    worker.put("a", lambda _: found.append(worker.wait()))
+    assert worker.wait(HANG)
+    assert found == [False]
+
+
+def test_results_that_still_come_do_not_end_the_work_of_the_next_fetch(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    desk = desk_of(model, [example(seed) for seed in range(6)], recorder)
+    for _ in range(8):  # each while the worker is somewhere in the one before
+        desk.fetch("all", 6)
+        desk.fetch("answer: a", 6)
+    fetched(desk, count=6)
+    assert recorder.states == ["done"] * 6
+    assert_explains(recorder.shown, network, desk.examples[0])
+    assert recorder.pending is None
+
+
+class Unreadable(Sequence[vx.Example]):
+    """Three examples, of which the second cannot be read; it has its own way to say so."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: Any) -> Any:
+        if number == 1:
+            raise self.error
+        if number > 2:
+            raise IndexError
+        return example(number)
+
+
+@pytest.mark.parametrize("filter_", ["all", "answer: "])
+@pytest.mark.parametrize("error", [OSError("no disk"), SystemExit("no disk")])
+def test_an_unreadable_example_is_told_and_the_others_go_on(
+    network: Network, model: Model, recorder: Recorder, filter_: str, error: BaseException
+) -> None:
+    desk = desk_of(model, Unreadable(error), recorder)
+    wanted = filter_ if filter_ == "all" else f"answer: {best_by_hand(network, example(2))}"
+    fetched(desk, wanted)
+    assert "picture 2" in [each.id for each in desk.examples]
+    assert set(recorder.states) == {"done"}
+    (problem,) = recorder.problems
+    assert problem == (
+        f"examples that failed and are left out: 1; first: {type(error).__name__}: no disk"
+    )
+
+
+def test_what_is_no_example_is_told(model: Model, recorder: Recorder) -> None:
+    fetched(desk_of(model, ["picture.png", example(0)], recorder))
+    assert recorder.states == ["done"]
+    assert "it is no Example but a str" in recorder.problems[0]
+
+
+@pytest.mark.parametrize("count", [-1, 10**9])
+def test_a_count_that_no_list_has_is_refused(model: Model, recorder: Recorder, count: int) -> None:
+    with pytest.raises(vx.InvalidInput, match="from 0 to 100,000"):
+        desk_of(model, [example(0)], recorder).fetch("all", count)
+
+
+# What is not there yet.
+
+
+def test_what_is_asked_for_is_pending_until_it_is_shown(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    desk = fetched(desk_of(model, [example(0, first=DARK)], recorder))
+    assert recorder.pending is None
+    network.shut()
+    desk.set_method("saliency", {})
+    assert network.is_waiting.wait(HANG)
+    assert recorder.pending == Pending(
+        0, "running", "", MethodChoice("saliency", {}), AskedTarget(), comparison=False
+    )
+    desk.cancel(0)
+    network.gate.set()
+    finished(desk)
+    found = recorder.pending
+    assert found is not None
+    assert found.state == "cancelled"
+    desk.choose(0)
+    finished(desk)
+    assert recorder.pending is None
+
+
+def test_a_comparison_alone_is_pending_as_such(model: Model, recorder: Recorder) -> None:
+    desk = fetched(desk_of(model, [example(0)], recorder))
+    desk.compare("method", "saliency")
+    finished(desk)
+    told = [one.comparison for one in recorder.named("pending") if one is not None]
+    assert told[:1] == [False]
+    assert told[-1] is True
+    assert recorder.pending is None
+
+
+def test_inputs_and_answers_are_told_before_the_explanation(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    desk = fetched(desk_of(model, [example(0)], recorder))
+    scores = scores_by_hand(network, desk.examples[0])
+    ranked = [LABELS[i] for i in np.argsort(-scores)]
+    assert recorder.named("preview") == [("picture 0", []), ("picture 0", ranked)]
+    order = [name for name, _ in recorder.calls if name in ("preview", "progress", "shown")]
+    assert order[:3] == ["preview", "preview", "progress"]
+    assert order[-1] == "shown"
+
+
+def test_a_preview_need_not_wait_for_another_example(model: Model, recorder: Recorder) -> None:
+    method = MethodChoice("shapley", {"budget": 2000})
+    desk = desk_of(model, [example(0), example(1)], recorder, method)
+    recorder.on_progress = lambda: desk.choose(1)
+    desk.fetch("all", 2)
+    finished(desk)
+    order = [value for name, value in recorder.calls if name in ("preview", "progress")]
+    first = next(i for i, value in enumerate(order) if value[0] == "picture 1")
+    assert any(value[0] == 0 for value in order[first:])  # the first one is still computed
+
+
+def test_a_question_is_answered_between_two_batches(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    method = MethodChoice("shapley", {"budget": 4000, "image_fill": "constant"})
+    desk = fetched(desk_of(model, [example(0), example(1)], recorder), count=1)
+    assert recorder.shown is not None
+    seen = recorder.shown.request.key
+    recorder.calls.clear()
+    recorder.on_progress = lambda: desk.ask_without("x", {"image": [3]}, seen)
+    desk.set_method(method.name, method.parameters)
+    finished(desk)
+    order = [name for name, _ in recorder.calls if name in ("progress", "answer", "shown")]
+    assert order[:3] == ["progress", "answer", "progress"]
+    assert order[-1] == "shown"
+    change = scores_by_hand(network, desk.examples[0], [3]) - scores_by_hand(
+        network, desk.examples[0]
+    )
+    best = LABELS.index(best_by_hand(network, desk.examples[0]))
+    assert recorder.answers["x"]["change"] == pytest.approx(float(change[best]), abs=1e-4)
+
+
+TELLING: dict[str, dict[str, Any]] = {
+    "shapley": {"budget": 2000},
+    "lime": {"budget": 2000},
+    "rise": {"budget": 2000},
+    "occlusion": {},
+    "integrated_gradients": {"steps": 64},
+    "smoothgrad": {"samples": 4},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TELLING)
+def test_a_question_in_the_midst_changes_no_value(
+    model: Model, recorder: Recorder, name: str
+) -> None:
+    of = example(0)
+    desk = fetched(desk_of(model, [of], recorder), count=1)
+    assert recorder.shown is not None
+    seen = recorder.shown.request.key
+    recorder.on_progress = lambda: desk.ask_without("x", {"image": [3]}, seen)
+    desk.set_method(name, TELLING[name])
+    finished(desk)
+    assert "change" in recorder.answers["x"]
+    alone = vx.explain(model, of, method=name, regions=CELLS, **TELLING[name])
+    found: KeptExplanation | None = recorder.shown
+    assert found is not None
+    assert found.explanation.method == name
+    assert [r.value for r in found.explanation.regions] == [r.value for r in alone.regions]
+
+
+# Canceling what tells no progress.
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A method of many passes that tell no progress."""
+    name = "many_silent_passes"
+
+    @vx.register_method(
+        name, source="ours", unit="gradient size", needs={"pixels"}, error="none", cost="many"
+    )
+    @dataclass(frozen=True)
+    class ManySilentPasses:
+        """Nothing, after many passes."""
+
+        passes: int = vx.parameter(1_000_000, "how many", low=1, high=10_000_000)
+
+        def __call__(self, task: vx.Task) -> vx.Attribution:
+            leaves = task.leaves()
+            for _ in range(self.passes):
+                task.score(leaves)
+            return vx.Attribution({"image": np.zeros(task.encoded["image"].shape)}, None, "none")
+
+    yield name
+    del METHODS[name]
+
+
+@pytest.mark.parametrize("all_work", [False, True])
+def test_a_method_that_tells_no_progress_is_canceled_too(
+    network: Network, model: Model, recorder: Recorder, silent: str, all_work: bool
+) -> None:
+    desk = desk_of(model, [example(0), example(1)], recorder, MethodChoice(silent, {}))
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+        # Later than the first passes, which find out what the network can do.
+        if passes == 30:
+            desk.cancel_all() if all_work else desk.cancel(0)
+        if passes == 60 and not all_work:
+            desk.cancel(1)
+
+    with_hook = network.register_forward_hook(count)
+    desk.fetch("all", 2)
+    finished(desk)
+    with_hook.remove()
+    assert recorder.states == ["cancelled", "cancelled"]
+    assert passes == (30 if all_work else 60)
+
+
+def test_a_job_in_place_of_another_is_not_told_as_cancelled(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    desk = desk_of(model, [example(0, first=DARK)], recorder)
+    network.shut()
+    desk.fetch("all", 1)
+    assert network.is_waiting.wait(HANG)
+    desk.set_method("saliency", {})
+    network.gate.set()
+    finished(desk)
+    assert "cancelled" not in {entries[0].state for entries in recorder.named("entries")}
+    assert recorder.states == ["done"]
+
+
+def test_choosing_what_is_computed_does_not_begin_it_again(
+    network: Network, model: Model, recorder: Recorder, silent: str
+) -> None:
+    method = MethodChoice(silent, {"passes": 20})
+    desk = desk_of(model, [example(0), example(1)], recorder, method)
+    passes = {True: 0, False: 0}
+    chooses = False
+
+    def count(*_: object) -> None:
+        passes[chooses] += 1
+        if chooses and recorder.state(1) == "running":
+            desk.choose(1)
+
+    fetched(desk, count=2)  # once what the network can do is measured, all are alike
+    with_hook = network.register_forward_hook(count)
+    fetched(desk, count=2)
+    chooses = True
+    fetched(desk, count=2)
+    with_hook.remove()
+    assert recorder.named("shown") == [*["picture 0"] * 3, "picture 1"]
+    assert passes[True] == passes[False]
+
+
+# What is told.
+
+
+def test_a_change_of_one_example_tells_of_no_other(model: Model, recorder: Recorder) -> None:
+    fetched(desk_of(model, [example(seed) for seed in range(7)], recorder))
+    first, *later = recorder.named("changes")
+    assert sorted(first) == list(range(7))
+    told = [index for changes in later for index in changes]
+    assert sorted(told) == sorted([*range(7)] * 2)  # each runs, and is done

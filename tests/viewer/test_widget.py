@@ -1,8 +1,12 @@
 """The viewer's Python side, without a front end."""
 
+import base64
+import json
 import subprocess
 import sys
 import threading
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from torch import nn
 import vqa_explain as vx
 from vqa_explain.models.vilt import ViltModel
 from vqa_explain.viewer.jobs import Cancelled, Worker
+from vqa_explain.viewer.line import measured_line
 from vqa_explain.viewer.payload import NOWHERE, packed, raw
 
 
@@ -29,6 +34,7 @@ def made(model: Any, dataset: list[Any] | list[vx.Example], **settings: Any) -> 
     return viewer
 
 
+@pytest.mark.slow
 def test_what_is_sent_is_the_explanation(scenes_model: ViltModel, data: list[Any]) -> None:
     viewer = made(scenes_model, data, method="interactions", budget=700)
     why, sent = viewer.explanation, viewer.shown
@@ -197,6 +203,20 @@ def test_the_page_of_a_viewer_holds_what_is_kept(
     assert all(example.question in text for example in data)
 
 
+def test_the_page_of_a_viewer_has_truth_names_and_outcomes(
+    scenes_model: ViltModel, data: list[Any], tmp_path: Path
+) -> None:
+    text = made(scenes_model, data).to_html(tmp_path / "page.html").read_text()
+    told = json.loads(text.split('id="explanations">')[1].split("</script>")[0])
+    assert [one["exampleId"] for one in told] == [example.id for example in data]
+    assert [one["label"] for one in told] == [example.answer for example in data]
+    for one, example in zip(told, data, strict=True):
+        sent = next(part["truth"] for part in one["parts"] if part["kind"] == "image")
+        bits = zlib.decompress(base64.b64decode(sent["data64"]), -15)
+        truth = np.frombuffer(bits, sent["type"]).reshape(sent["shape"])
+        np.testing.assert_array_equal(truth.astype(bool), example.truth)
+
+
 def test_it_composes_with_other_widgets(scenes_model: ViltModel, data: list[Any]) -> None:
     import ipywidgets
 
@@ -254,3 +274,111 @@ def test_a_comparison_that_fails_leaves_the_explanation(
     assert "seventeen" in viewer.problem
     assert viewer.entries[0]["state"] == "done"
     assert viewer.compared == {}
+
+
+def test_what_is_asked_for_is_told_until_it_is_shown(
+    scenes_model: ViltModel, data: list[Any]
+) -> None:
+    viewer = made(scenes_model, data)
+    told: list[dict[str, Any]] = []
+    viewer.observe(lambda change: told.append(change["new"]), "pending")
+    previews: list[dict[str, Any]] = []
+    viewer.observe(lambda change: previews.append(change["new"]), "preview")
+    viewer._desk.fetch("all", 2)
+    assert viewer.wait(600)
+    assert told[0]["method"] == "saliency"
+    assert [one.get("state") for one in told][-2:] == ["running", None]
+    texts = [part["title"] for part in previews[0]["parts"] if part["kind"] == "text"]
+    assert (texts, previews[0]["label"]) == ([data[0].question], data[0].answer)
+    assert previews[0]["parts"][0]["size"] == list(viewer.explanation.picture.shape[:2])
+    assert [a["text"] for a in previews[1]["answers"]] == [
+        a.text for a in viewer.explanation.answers
+    ]
+    assert (viewer.pending, viewer.preview) == ({}, {})
+
+
+def test_a_filter_asks_a_model_that_writes_for_what_it_writes(
+    folders: Callable[[str], Path],
+) -> None:
+    model = vx.load(folders("blip"), device="cpu")
+    pictures = [np.full((30, 30, 3), 40 * i, np.uint8) for i in range(3)]
+    asked = [vx.Example(picture, "what is it?", id=str(i)) for i, picture in enumerate(pictures)]
+    encoded = model.encode(asked[1])
+    written = model.generate(encoded)[0]  # type: ignore[attr-defined]  # a model that writes
+    viewer = made(model, asked)
+    viewer._on_message(viewer, {"action": "fetch", "filter": f"answer: {written}", "count": 3}, [])
+    assert viewer.wait(600)
+    assert viewer.problem == ""
+    assert "1" in [entry["id"] for entry in viewer.entries]
+    assert {entry["answer"] for entry in viewer.entries} == {written}
+
+
+NOTEBOOK = """
+import numpy as np, torch, vqa_explain as vx
+class Sum(torch.nn.Module):
+    def forward(self, x):
+        return torch.stack([x.sum((1, 2, 3)), -x.sum((1, 2, 3))], 1)
+from torchvision.transforms import ToTensor
+model = vx.load(Sum(), transform=ToTensor(), labels=["a", "b"], device="cpu")
+viewer = vx.Viewer(model, [vx.Example(np.full((8, 8, 3), 99, np.uint8))], method="occlusion")
+"""
+
+
+@pytest.mark.slow
+def test_a_viewer_leaves_a_picture_in_the_notebook() -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    made_by: Any = nbformat.v4  # it has no types
+    cells = [made_by.new_code_cell(code) for code in (NOTEBOOK + "viewer", "viewer.wait()")]
+    book = made_by.new_notebook(cells=cells)
+    NotebookClient(book, timeout=600, kernel_name="python3", store_widget_state=False).execute()
+    nbformat.validate(book)
+    outputs = [output.get("data", {}) for output in book.cells[0].outputs]
+    assert any("application/vnd.jupyter.widget-view+json" in data for data in outputs)
+    (left,) = [data["text/html"] for data in outputs if "vx-still" in data.get("text/html", "")]
+    assert 'src="data:image/png;base64,iVBOR' in left
+    assert "<script" not in left
+    assert "http" not in left
+
+
+def test_where_no_widget_is_shown_a_viewer_is_its_picture(
+    scenes_model: ViltModel, data: list[Any]
+) -> None:
+    bundle, _ = made(scenes_model, data)._repr_mimebundle_()
+    assert bundle["text/html"].startswith('<div class="vx-still"><img src="data:image/png;base64,')
+    assert "<script" not in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert vx.Viewer(scenes_model, [], count=0)._repr_mimebundle_()[0].get("text/html") is None
+
+
+@pytest.mark.slow
+def test_a_line_in_words_is_measured_when_it_is_asked_for(
+    scenes_model: ViltModel, data: list[Any]
+) -> None:
+    viewer = made(scenes_model, data[:1], method="leave_one_out", regions=3)
+    message = {"action": "line", "serial": "line x", "explanation": viewer.shown["id"]}
+    viewer._on_message(viewer, message, [])
+    assert viewer.wait(600)
+    assert (viewer.problem, viewer.options["line"]) == ("", True)
+    assert viewer.whatif["serial"] == "line x"
+    expected = measured_line(scenes_model, data[0], viewer.explanation, {"image": 3})
+    assert viewer.whatif["line"] == expected
+    assert expected is not None
+
+
+@pytest.mark.slow
+def test_a_viewer_without_a_method_explains_as_explain_does(
+    scenes_model: ViltModel, data: list[Any]
+) -> None:
+    viewer = vx.Viewer(scenes_model, data[:1])
+    assert viewer.wait(600)
+    alone, found = vx.explain(scenes_model, data[0]), viewer.explanation
+    assert (found.score, found.method) == (alone.score, alone.method)
+    assert [r.value for r in found.regions] == [r.value for r in alone.regions]
+    assert [w.value for w in found.words] == [w.value for w in alone.words]
+    message = {"action": "whatif", "away": {"image": [0]}, "serial": "x"}
+    viewer._on_message(viewer, message, [])
+    assert viewer.wait(600)
+    predicted = viewer.whatif["predicted"]
+    assert predicted == pytest.approx(-alone.regions[0].value)

@@ -6,11 +6,12 @@ from typing import Any, Protocol
 
 from vqa_explain.datasets.columns import SCHEMAS, open_file, open_schema
 from vqa_explain.datasets.easy_vqa import EasyVQA
+from vqa_explain.datasets.everyday.dataset import Everyday
 from vqa_explain.datasets.scenes import Scenes
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 
-SHIPPED = {"scenes": Scenes, "easy-vqa": EasyVQA}
+SHIPPED = {"everyday": Everyday, "scenes": Scenes, "easy-vqa": EasyVQA}
 DATASETS = (*SHIPPED, *SCHEMAS)
 
 
@@ -33,7 +34,7 @@ def load_dataset(
     """The examples of a data set.
 
     Args:
-        name: "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa" from the hub,
+        name: "everyday", "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa" from the hub,
             "clevr" from its official release; any of them with a split, as in "scenes:validation";
             or the path of a table of one's own (CSV, JSON, Parquet), or of a folder that holds one:
             see `columns.open_file`.

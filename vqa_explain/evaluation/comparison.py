@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.evaluation.intervals import Interval, mean_interval, paired_interval
 from vqa_explain.evaluation.report import Report
 from vqa_explain.evaluation.results import bounds, plain
+from vqa_explain.games.intervals import Interval, mean_interval, paired_interval
 
 
 @dataclass(frozen=True)

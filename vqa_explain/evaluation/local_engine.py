@@ -7,6 +7,7 @@ from typing import Any
 
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.jobs import Done, Job, Workshop
+from vqa_explain.models.sharing import network_held
 
 AHEAD = 2  # jobs that wait for each worker, so that none stands idle and few examples are in memory
 RETRIES = 3  # times that lost workers are replaced
@@ -46,7 +47,10 @@ def run_in_processes(workshop: Workshop, jobs: Iterator[Job], workers: int) -> I
     import cloudpickle
     from loky import ProcessPoolExecutor
 
-    packed, waiting, lost = cloudpickle.dumps(workshop), list[Job](), 0
+    # Not while another thread has hooks on the network: they would be copied with it.
+    with network_held(workshop.model.module):
+        packed = cloudpickle.dumps(workshop)
+    waiting, lost = list[Job](), 0
     environment = {
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",

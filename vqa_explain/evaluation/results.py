@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.evaluation.intervals import (
+from vqa_explain.evaluation.jobs import COLUMN, CREDITS, LACKING, OWN, ROW
+from vqa_explain.evaluation.judging import ERROR
+from vqa_explain.evaluation.plan import Plan
+from vqa_explain.evaluation.reference import NAME as RANDOM
+from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.games.intervals import (
     UNBOUNDED,
     Bounds,
     Interval,
     mean_interval,
     paired_interval,
 )
-from vqa_explain.evaluation.jobs import COLUMN, CREDITS, LACKING, OWN, ROW
-from vqa_explain.evaluation.judging import ERROR
-from vqa_explain.evaluation.plan import Plan
-from vqa_explain.evaluation.reference import NAME as RANDOM
-from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Additive, additive
 from vqa_explain.metrics.base import HIGHER, LOWER, NEITHER, Metric

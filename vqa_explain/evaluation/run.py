@@ -27,7 +27,13 @@ from vqa_explain.evaluation.resuming import grid_stamp, resume, resume_grid
 from vqa_explain.evaluation.stamps import PICTURES, code_stamps, versions
 from vqa_explain.evaluation.store import EXAMPLES, Store
 from vqa_explain.examples import Example, is_readable
-from vqa_explain.explaining import DEFAULT_METHOD, DEFAULT_PARAMETERS, explain
+from vqa_explain.explaining import (
+    DEFAULT_METHOD,
+    DEFAULT_PARAMETERS,
+    check_divisions,
+    explain,
+    usual_division,
+)
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, check_support
 from vqa_explain.metrics import read_metric
@@ -104,7 +110,8 @@ def evaluate(
         out: the run's folder.
         limit: how many examples, from the first.
         regions, words: how pictures and questions are divided, as for `explain`, one way for all
-            examples.
+            examples. Where no method is named, pictures are divided into "segments", as `explain`
+            does.
         image_fill, text_fill: what absent players become in the metrics' game; the model's own by
             default.
         seed: for whatever draws.
@@ -127,6 +134,7 @@ def evaluate(
     for what, asked_for in (("methods", methods), ("metrics", metrics)):
         if isinstance(asked_for, str):
             raise InvalidInput(f"{what} are a list; write {what}=[{asked_for!r}]")
+    check_divisions(model, regions, words)
     judged = [read_metric(one) for one in (metrics if metrics is not None else DEFAULT_METRICS)]
     for metric in judged:
         _check_players(metric, model)
@@ -141,7 +149,10 @@ def evaluate(
         if number is not None and number < 1:
             raise InvalidInput(f"{what} must be at least 1, not {number}")
     dataset = _readable_again(dataset)
-    wanted = methods if methods is not None else [(DEFAULT_METHOD, DEFAULT_PARAMETERS)]
+    wanted = methods
+    if wanted is None:
+        wanted = [(DEFAULT_METHOD, DEFAULT_PARAMETERS)]
+        regions = usual_division(model) if regions is None else regions
     asked = [_method(one, model, dataset) for one in wanted]
     _check_metrics(model, dataset, judged)
     plan = Plan(

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.examples import Example, Given, read_image
+from vqa_explain.examples import Example, Given, Page, read_image
 from vqa_explain.features.parts import TextPart
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
@@ -121,7 +121,7 @@ def row_stamp(example: Example, pictures: str = "time") -> Stamp:
     # One question is the usual case; a path is a text too, and its file is read below.
     short = e.inputs is None and e.messages is None
     said = e.question if short else (texts, _arrangement(e))
-    others = [_input(one, pictures) for one in e.given if one.kind != TextPart.kind]
+    others = [_input(one, pictures) for one in e.given if not _is_plain_text(one)]
     return {
         "question": digest(repr((said, e.answer, tuple(e.answers), e.id, e.family))),
         "picture": digest(*others, _array(e.features), _array(e.boxes)),
@@ -142,9 +142,17 @@ def _arrangement(example: Example) -> list[Any]:
     return [inputs, more]
 
 
+def _is_plain_text(given: Given) -> bool:
+    """Whether an input is a text without more, such as boxes."""
+    return given.kind == TextPart.kind and not isinstance(given.value, Page)
+
+
 def _input(given: Given, pictures: str) -> str:
-    """A hash of an input that is no text."""
+    """A hash of an input that is no plain text."""
     value = given.value
+    if isinstance(value, Page):
+        words, size = list(value.words), tuple(value.size)
+        return digest(given.name, repr((words, size)), _array(value.boxes))
     value = value.to_dict() if hasattr(value, "to_dict") else value  # a pandas Series
     if isinstance(value, Mapping):
         return digest(

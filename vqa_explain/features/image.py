@@ -15,7 +15,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.base import Division, Feature, Found, Windows
-from vqa_explain.features.geometry import Box, BoxGeometry, Geometry
+from vqa_explain.features.geometry import AlignedGeometry, Box, BoxGeometry, Geometry
+from vqa_explain.features.large import FrameValues
 from vqa_explain.features.parts import Part, PicturePart, RegionValue
 from vqa_explain.features.regions import Regions, divide, grid_regions, region_boxes
 
@@ -122,7 +123,7 @@ def blank(pixels: Tensor, fill: str, seed: int) -> Tensor:
 
 
 def baseline(
-    pixels: Tensor, geometry: Geometry, fill: str, seed: int, instead: str = "blur"
+    pixels: Tensor, geometry: Geometry, fill: str, seed: int, instead: str = "mean"
 ) -> Tensor:
     """The frame with the whole picture absent; padding stays as it is.
 
@@ -177,7 +178,7 @@ class ImageFeature(Feature):
 
     name: str = "image"
     fills: tuple[str, ...] = FILLS
-    default_fill: str = "blur"
+    default_fill: str = "mean"
     kind: ClassVar[str] = PicturePart.kind
     channels: ClassVar[int | None] = 1
 
@@ -287,6 +288,7 @@ class ImageFeature(Feature):
                 for i, box in enumerate(boxes)
             ),
             padding=_on_padding(found.elements, geometry),
+            frame=_framed(found.elements, geometry),
         )
 
     def notes(self, content: Picture, found: Found, part: Part) -> tuple[str, ...]:
@@ -348,6 +350,13 @@ def smooth_masks(
     return torch.stack(
         [m[t : t + frame[0], e : e + frame[1]] for m, t, e in zip(large, tops, lefts, strict=True)]
     )
+
+
+def _framed(values: np.ndarray, geometry: Geometry) -> FrameValues | None:
+    """The frame's values where they can be carried to the picture again."""
+    if not isinstance(geometry, AlignedGeometry):
+        return None
+    return FrameValues(np.array(values, dtype=np.float64), geometry)
 
 
 def _on_padding(values: np.ndarray, geometry: Geometry) -> float:

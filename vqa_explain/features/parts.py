@@ -8,6 +8,16 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from vqa_explain.errors import InvalidInput
+from vqa_explain.features.large import (
+    ENCODED,
+    FRAME,
+    LARGE,
+    FrameValues,
+    decoded,
+    encoded,
+    mean_of,
+    middles_of,
+)
 
 
 class PlayerValue(Protocol):
@@ -169,6 +179,8 @@ class PicturePart(Part):
         regions: values of the regions.
         padding: the share of the absolute values of the frame that lies on padding, which shows
             nothing of the picture; it is in no region and in no pixel of `image`.
+        frame: the values in the model's frame that `image` was made of, where they are kept: a
+            file of a large picture has them in place of `image`.
     """
 
     picture: np.ndarray
@@ -176,6 +188,7 @@ class PicturePart(Part):
     labels: np.ndarray
     regions: tuple[RegionValue, ...] = ()
     padding: float = 0.0
+    frame: FrameValues | None = None
     kind: ClassVar[str] = "image"
     player: ClassVar[str] = "region"
 
@@ -183,10 +196,53 @@ class PicturePart(Part):
     def players(self) -> tuple[RegionValue, ...]:
         return self.regions
 
+    def smaller(self, longest: int) -> Self:
+        """The same with its arrays at no more than so many pixels a side, for drawing: what draws
+        takes up to 16 bytes for each pixel. Boxes stay in pixels of the whole picture.
+        """
+        height, width = self.picture.shape[:2]
+        shrink = max(height, width) / longest
+        if shrink <= 1:
+            return self
+        size = max(1, round(height / shrink)), max(1, round(width / shrink))
+        middles = np.ix_(middles_of(height, size[0]), middles_of(width, size[1]))
+        return dataclasses.replace(
+            self,
+            picture=mean_of(self.picture, size),
+            image=mean_of(self.image.astype(np.float32), size).astype(np.float64),
+            labels=self.labels[middles],
+            frame=None,
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its arrays; those of large pictures in a form that takes less room.
+
+        `image` is left out only where the frame gives the same values, to the last bit.
+        """
+        found = super().arrays()
+        if self.picture.size < LARGE:
+            return found
+        found[ENCODED] = encoded(found.pop("picture"))
+        if self.frame is not None and self.frame.gives(self.image):
+            del found["image"]
+            found |= {FRAME + name: values for name, values in self.frame.arrays().items()}
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        kept = ("name", "fixed", "padding", "regions")
+        return {"kind": self.kind, **{name: getattr(self, name) for name in kept}}
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         regions = tuple(RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"])
-        return cls(**{**data, "regions": regions})
+        given = {name: data[name] for name in data if not name.startswith((ENCODED, FRAME))}
+        if ENCODED in data:
+            given["picture"] = decoded(data[ENCODED])
+        framed = {n.removeprefix(FRAME): data[n] for n in data if n.startswith(FRAME)}
+        if framed:
+            given["frame"] = FrameValues.of_arrays(framed)
+            given["image"] = given["frame"].carried()
+        return cls(**{**given, "regions": regions})
 
 
 @register_part

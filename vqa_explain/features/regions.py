@@ -1,15 +1,20 @@
 """Regions: how a picture divides into the players of a game."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.base import ALWAYS, Division
 from vqa_explain.features.geometry import Geometry
 
+SEGMENTS = 24  # at most, where no number is given
+SEGMENTED = 256  # pixels along the longer side of what is segmented
+FINEST = 100.0  # the smallest scale of segments; each next one is COARSER times as large
+COARSER = 1.5
 RESTS = ("refuse", "one", "grid")
 OVERLAPS = ("refuse", "smaller")
 
@@ -149,8 +154,9 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
 
     Args:
         asked: `None` for the model's `own` grid; a number n or "n" for n × n cells; (rows, columns)
-            or "rowsxcolumns"; "slic" or "slic:count" for superpixels; `Boxes`, `Masks`, or labels
-            (H, W) of the picture's pixels.
+            or "rowsxcolumns"; "slic" or "slic:count" for superpixels; "segments" or
+            "segments:most" for areas of like color; `Boxes`, `Masks`, or labels (H, W) of the
+            picture's pixels.
         picture: (H, W, 3) uint8.
         geometry: where the frame lies in the picture.
         own: (rows, columns).
@@ -167,8 +173,9 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
         and np.issubdtype(asked.dtype, np.integer)
     ):
         labels = asked
-    elif isinstance(asked, str) and asked.split(":")[0] == "slic":
-        labels = _superpixels(asked, picture)
+    elif isinstance(asked, str) and asked.split(":")[0] in FOLLOWING:
+        kind, _, count = asked.partition(":")
+        labels = FOLLOWING[kind](picture, _count(asked, kind, count))
     else:
         return _shown_cells(geometry, _grid(asked, own), of_frame=asked is None)
     carried = geometry.labels_to_frame(labels)
@@ -219,20 +226,59 @@ def _grid(asked: Any, own: tuple[int, int]) -> tuple[int, int]:
     if len(numbers) not in (1, 2) or min(numbers) < 1:
         raise InvalidInput(
             f"regions {str(asked)[:60]!r} are unknown; give a number n for an n × n grid, (rows, "
-            "columns), 'slic:50', Boxes, Masks, or an integer label for each pixel of the picture"
+            "columns), 'segments', 'slic:50', Boxes, Masks, or an integer label for each pixel of "
+            "the picture"
         )
     return numbers[0], numbers[-1]
 
 
-def _superpixels(asked: str, picture: np.ndarray) -> np.ndarray:
-    """SLIC (Achanta et al. 2012) by scikit-image, on the picture."""
+def _count(asked: str, kind: str, count: str) -> int | None:
+    """How many regions were asked for; `None` where it is not said."""
+    if count and (not count.isdecimal() or int(count) < 1):
+        raise InvalidInput(f"regions {asked!r}: write their number as in '{kind}:30'")
+    return int(count) if count else None
+
+
+def _superpixels(picture: np.ndarray, count: int | None) -> np.ndarray:
+    """SLIC (Achanta et al. 2012) by scikit-image, on the picture; about 50 by default."""
     from skimage.segmentation import slic
 
-    count = asked.partition(":")[2] or "50"
-    if not count.isdecimal() or int(count) < 1:
-        raise InvalidInput(f"regions {asked!r}: write the number of superpixels as in 'slic:50'")
-    labels: np.ndarray = slic(picture, n_segments=int(count), compactness=10, start_label=0)
+    labels: np.ndarray = slic(picture, n_segments=count or 50, compactness=10, start_label=0)
     return labels
+
+
+def _segments(picture: np.ndarray, most: int | None) -> np.ndarray:
+    """Areas of like color (Felzenszwalb & Huttenlocher 2004, Efficient graph-based image
+    segmentation) by scikit-image: the finest that are at most so many.
+
+    A picture of one color, which has no areas, is divided into 4 × 4 cells.
+    """
+    from skimage.segmentation import felzenszwalb
+
+    most = most or SEGMENTS
+    height, width = picture.shape[:2]
+    shrunk = min(1.0, SEGMENTED / max(height, width))
+    size = (max(1, round(width * shrunk)), max(1, round(height * shrunk)))
+    small = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+    least = max(1, small.shape[0] * small.shape[1] // (9 * most))  # pixels of an area
+    scale = FINEST
+    labels = felzenszwalb(small, scale=scale, sigma=0.8, min_size=least)
+    while labels.max() >= most:
+        scale *= COARSER
+        labels = felzenszwalb(small, scale=scale, sigma=0.8, min_size=least)
+    if not labels.max():
+        return grid_regions((height, width), (min(4, height), min(4, width))).labels
+    whole = Image.fromarray(labels.astype(np.int32)).resize(
+        (width, height), Image.Resampling.NEAREST
+    )
+    return np.asarray(whole)
+
+
+# Regions that follow the picture, by name: from the picture and a number that may be left out.
+FOLLOWING: dict[str, Callable[[np.ndarray, int | None], np.ndarray]] = {
+    "slic": _superpixels,
+    "segments": _segments,
+}
 
 
 def _from_masks(

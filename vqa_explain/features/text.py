@@ -336,6 +336,17 @@ class TextFeature(Feature):
         return _notes_of_words(content.source, own)
 
 
+@dataclass(frozen=True)
+class PageFeature(TextFeature):
+    """The words of a page, each in its box: a text whose absent words keep their boxes.
+
+    They cannot be hidden from attention: answers are read from the states of the words themselves.
+    """
+
+    name: str = "page"
+    fills: tuple[str, ...] = ("mask",)
+
+
 def words_of(content: Text, division: Division) -> tuple[Word, ...]:
     """The pieces of a text that its players are; () where it has none."""
     return division.words if isinstance(division, Pieces) else ()

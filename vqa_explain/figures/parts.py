@@ -8,27 +8,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, Normalize, to_rgb
 
 from vqa_explain import colors
 from vqa_explain.explanation import Explanation, value_text
 from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
 from vqa_explain.figures.colormaps import own_map, part_of_map
+from vqa_explain.figures.scales import Scales
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 from vqa_explain.showing import drawing_of
 
+COLOR_BAR = "color bar"  # what matplotlib's axes of one are called
 LEADING = 1.35  # from line to line, in font sizes
-_NAME_ROW = 16.0  # the height of an input's name
-_WORD_SIZE = 10.0
-_WORD_ROW = 36.0
+_NAME_ROW = 18.0  # the height of an input's name
+_WORD_SIZE = 11.5
+_WORD_ROW = 41.0
 _WORD_ROOM = 16.0  # around a word
-_BAR_SIZE = 8.0
-_BAR_ROW = 15.0
+_VALUE_SIZE = 8.5
+_BAR_SIZE = 9.0
+_BAR_ROW = 17.0
 _MOST_BARS = 40
 _OWN_DRAWING = 130.0  # the height of a drawing of the user's own
-_PALE = "#6b7680"  # of what is fixed
+_PALE = 0.35  # how far what is fixed fades
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,13 @@ class Look:
     cmap: Colormap
 
     @property
+    def ticks(self) -> list[float]:
+        """The two ends, and zero where it lies well between them."""
+        low, high = self.ends
+        between = [0.0] if low < 0.8 * low + 0.2 * high < 0 < 0.2 * low + 0.8 * high else []
+        return [low, *between, high] if low < high else [low]
+
+    @property
     def norm(self) -> Normalize:
         return Normalize(*self.ends)
 
@@ -71,6 +83,20 @@ def look_of(scale: colors.Scale, cmap: Any, low: float = -1, high: float = 1) ->
     return Look((scale.bare + low * width, scale.bare + high * width), chosen)
 
 
+def ink() -> str:
+    """The color of text by matplotlib's settings, which is light on a dark ground."""
+    return str(matplotlib.rcParams["text.color"])
+
+
+def faded(share: float) -> tuple[float, float, float]:
+    """The color of text, so far on its way to the ground."""
+    text, ground = (
+        np.array(to_rgb(matplotlib.rcParams[name])) for name in ("text.color", "figure.facecolor")
+    )
+    red, green, blue = (text + share * (ground - text)).tolist()
+    return red, green, blue
+
+
 def plain(text: str) -> str:
     """Text that matplotlib shows as it is, without mathematics."""
     return text.replace("$", r"\$")
@@ -81,14 +107,16 @@ def height_of(lines: Sequence[str], size: float) -> float:
     return (len(lines) + 1) * LEADING * size if lines else 0.0
 
 
-def blocks_of(part: Part, explanation: Explanation, look: Look, room: float) -> list[Block]:
+def blocks_of(
+    part: Part, explanation: Explanation, scales: Scales, look: Look, room: float
+) -> list[Block]:
     """What stands for one input that is no picture, from the top.
 
     The only input besides pictures needs no name if it is a text.
     """
     if part.fixed:
         return [_fixed(part, room)]
-    drawn = _drawing(part, explanation, look, room)
+    drawn = _drawing(part, explanation, scales, look, room)
     return drawn if named_by_itself(part, explanation) else [_name(part.name, room), *drawn]
 
 
@@ -100,13 +128,15 @@ def named_by_itself(part: Part, explanation: Explanation) -> bool:
     return isinstance(part, TextPart) and len(others) == 1
 
 
-def _drawing(part: Part, explanation: Explanation, look: Look, room: float) -> list[Block]:
+def _drawing(
+    part: Part, explanation: Explanation, scales: Scales, look: Look, room: float
+) -> list[Block]:
     own = drawing_of(part.kind, "figure")
     if own is not None:
         return [_own_drawing(part, explanation, own, room)]
     if isinstance(part, TextPart):
         return [_words(part, explanation, look, room)] if part.words else []
-    return [_bars(part, explanation, look, room)] if part.players else []
+    return [_bars(part, explanation, scales, look, room)] if part.players else []
 
 
 def _own_drawing(
@@ -129,8 +159,8 @@ def _name(name: str, room: float) -> Block:
     """An input's name above what is drawn of it."""
 
     def draw(axes: Axes) -> None:
-        text = plain(shortened(name, 9, room))
-        axes.text(0, 3, text, va="bottom", fontsize=9, fontweight="bold", color="#333333")
+        text = plain(shortened(name, 10, room / 1.12))
+        axes.text(0, 3, text, va="bottom", fontsize=10, fontweight="bold")
 
     return Block(_NAME_ROW, draw)
 
@@ -143,7 +173,9 @@ def _fixed(part: Part, room: float) -> Block:
 
     def draw(axes: Axes) -> None:
         text = plain("\n".join(lines))
-        axes.text(0, height, text, va="top", fontsize=_BAR_SIZE, color=_PALE, linespacing=1.3)
+        axes.text(
+            0, height, text, va="top", fontsize=_BAR_SIZE, color=faded(_PALE), linespacing=1.3
+        )
 
     return Block(height, draw)
 
@@ -180,43 +212,44 @@ class _WordCell:
     def of(cls, word: PlayerValue, explanation: Explanation, room: float) -> "_WordCell":
         text = shortened(word.text, _WORD_SIZE, room - _WORD_ROOM)
         said = value_text(word.value, word.error, explanation.values_unit.two_sided)
-        width = max(text_width(text, _WORD_SIZE), text_width(said, 6.5)) + _WORD_ROOM
+        width = max(text_width(text, _WORD_SIZE), text_width(said, _VALUE_SIZE)) + _WORD_ROOM
         return cls(text, said, word.value, width)
 
     def draw(self, axes: Axes, middle: float, top: float, look: Look) -> None:
         red, green, blue = look.of(self.value)
         axes.text(
             middle,
-            top - 12,
+            top - 13,
             plain(self.text),
             ha="center",
             va="center",
             bbox={
                 "facecolor": (red, green, blue),
-                "edgecolor": "none",
+                "edgecolor": faded(0.75),
+                "linewidth": 0.6,
                 "boxstyle": "round,pad=0.3",
             },
             color=colors.ink((255 * red, 255 * green, 255 * blue)),
             fontsize=_WORD_SIZE,
         )
-        axes.text(middle, top - 23, self.said, ha="center", va="top", fontsize=6.5)
+        axes.text(middle, top - 25, self.said, ha="center", va="top", fontsize=_VALUE_SIZE)
 
 
-def _bars(part: Part, explanation: Explanation, look: Look, room: float) -> Block:
+def _bars(part: Part, explanation: Explanation, scales: Scales, look: Look, room: float) -> Block:
     """One bar per player from zero to its value, with a whisker of its standard error."""
     players, left_out = shown_players(part)
     signed = explanation.values_unit.two_sided
     said = [value_text(player.value, player.error, signed) for player in players]
     names = [shortened(player.text, _BAR_SIZE, 0.35 * room) for player in players]
     left = max(text_width(name, _BAR_SIZE) for name in names) + 8
-    right = room - max(text_width(text, 7) for text in said) - 8
-    lines = wrapped(left_out, 7, room) if left_out else []
-    height = _BAR_ROW * len(players) + height_of(lines, 7) + 6
-    place = _placer(players, explanation, part.kind, left, right)
+    right = room - max(text_width(text, _VALUE_SIZE) for text in said) - 8
+    lines = wrapped(left_out, _VALUE_SIZE, room) if left_out else []
+    height = _BAR_ROW * len(players) + height_of(lines, _VALUE_SIZE) + 6
+    place = _placer(players, explanation, scales.of(part.kind).full, left, right)
 
     def draw(axes: Axes) -> None:
         bottom = height - _BAR_ROW * len(players)
-        axes.plot([place(0.0)] * 2, [bottom, height], color="#999999", linewidth=0.6)
+        axes.plot([place(0.0)] * 2, [bottom, height], color=faded(0.5), linewidth=0.6)
         for row, player in enumerate(players):
             middle = height - _BAR_ROW * (row + 0.5)
             start, end = place(0.0), place(player.value)
@@ -226,16 +259,17 @@ def _bars(part: Part, explanation: Explanation, look: Look, room: float) -> Bloc
                 left=start,
                 height=0.65 * _BAR_ROW,
                 color=look.of(player.value),
-                edgecolor="#888888",
+                edgecolor=faded(0.5),
                 linewidth=0.5,
             )
             if player.error:
                 ends = [place(player.value - player.error), place(player.value + player.error)]
-                axes.plot(ends, [middle, middle], color="#222222", linewidth=1)
-            axes.text(left - 6, middle, plain(names[row]), ha="right", va="center", fontsize=8)
-            axes.text(room, middle, said[row], ha="right", va="center", fontsize=7)
+                axes.plot(ends, [middle, middle], color=ink(), linewidth=1)
+            name = plain(names[row])
+            axes.text(left - 6, middle, name, ha="right", va="center", fontsize=_BAR_SIZE)
+            axes.text(room, middle, said[row], ha="right", va="center", fontsize=_VALUE_SIZE)
         text = plain("\n".join(lines))
-        axes.text(0, bottom - 3, text, va="top", fontsize=7, linespacing=1.3)
+        axes.text(0, bottom - 3, text, va="top", fontsize=_VALUE_SIZE, linespacing=1.3)
 
     return Block(height, draw)
 
@@ -254,7 +288,7 @@ def shown_players(part: Part) -> tuple[list[PlayerValue], str]:
 
 
 def _placer(
-    players: Sequence[PlayerValue], explanation: Explanation, kind: str, left: float, right: float
+    players: Sequence[PlayerValue], explanation: Explanation, full: float, left: float, right: float
 ) -> Callable[[float], float]:
     """Value → place in points between `left` and `right`; zero,
     all values and their errors have a place.
@@ -262,7 +296,7 @@ def _placer(
     ends = [player.value + sign * (player.error or 0) for player in players for sign in (-1, 1)]
     # As long as the color is strong: full color is a whole side, also where other inputs have
     # larger values.
-    ends += explanation.full_ends(kind, [player.value for player in players])
+    ends += explanation.full_ends(full, [player.value for player in players])
     # Where zero means nothing, as of mean scores, it may be far away.
     start = [0.0] if explanation.values_unit.from_zero else []
     low, high = min([*start, *ends]), max([*start, *ends])
@@ -275,17 +309,30 @@ def _placer(
     return place
 
 
-def legend(said: str, look: Look, room: float) -> Block:
-    """A color bar with its unit."""
-    lines = wrapped(said, 8, room, most=2)
-    height = height_of(lines, 8) + 16
+def legend(said: str, look: Look, ends: tuple[str, str], room: float) -> Block:
+    """A color bar with its unit and, at its ends, what they speak for."""
+    lines = wrapped(said, _BAR_SIZE, room, most=2)
+    height = LEADING * _BAR_SIZE * len(lines) + 30
+    wide = min(240.0, 0.4 * room)
+    beside = (room - wide) / 2 - 14
+    low, high = (shortened(end, _BAR_SIZE, beside) for end in ends)
 
     def draw(axes: Axes) -> None:
-        axes.text(room / 2, 2, plain("\n".join(lines)), ha="center", va="bottom", fontsize=8)
-        place = axes.inset_axes((room / 2 - 110, height - 9, 220, 7), transform=axes.transData)
+        axes.text(
+            room / 2, 2, plain("\n".join(lines)), ha="center", va="bottom", fontsize=_BAR_SIZE
+        )
+        left, middle = (room - wide) / 2, height - 8
+        place = axes.inset_axes((left, middle - 4, wide, 8), transform=axes.transData)
+        place.set_label(COLOR_BAR)
         bar = axes.figure.colorbar(
             ScalarMappable(look.norm, look.cmap), cax=place, orientation="horizontal"
         )
-        bar.ax.tick_params(labelsize=7, length=2, pad=1)
+        bar.set_ticks(
+            look.ticks, labels=[value_text(tick, None, signed=False) for tick in look.ticks]
+        )
+        bar.ax.tick_params(labelsize=_VALUE_SIZE, length=2, pad=1)
+        bar.outline.set_linewidth(0.5)
+        axes.text(left - 10, middle, plain(low), ha="right", va="center", fontsize=_BAR_SIZE)
+        axes.text(left + wide + 10, middle, plain(high), va="center", fontsize=_BAR_SIZE)
 
     return Block(height, draw)

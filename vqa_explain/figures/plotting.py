@@ -1,21 +1,21 @@
 """Static figures with matplotlib."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.explanation import Explanation
+from vqa_explain.explanation import Explanation, value_text
 from vqa_explain.features.parts import PicturePart
+from vqa_explain.figures.letters import complete_letters
+from vqa_explain.figures.matrix import matrices
 from vqa_explain.figures.parts import (
     LEADING,
     Block,
@@ -26,29 +26,36 @@ from vqa_explain.figures.parts import (
     look_of,
     plain,
 )
-from vqa_explain.figures.text_lines import shortened, text_width, wrapped
+from vqa_explain.figures.scales import ScaleChoice, Scales
+from vqa_explain.figures.text_lines import text_width, wrapped
+from vqa_explain.figures.views import (
+    MATRIX,
+    TITLE_SIZE,
+    VIEWS,
+    draw_view,
+    is_cropped,
+    look_of_view,
+    number_regions,
+    view_title,
+)
+from vqa_explain.findings import Pair
 
-# All lengths are points, 72 to the inch.
-_VIEW = (302.0, 268.0)  # width and height of a view with its title and color bar
-_BAR = 200.0  # height of a color bar, at least
-_MARGIN = 14.0  # at the left and right of the figure
-_NOTE_SIZE = 7.5
-_TITLE_SIZE = 12.0
-_SMALL_VIEW = (210.0, 190.0)  # the same where there are more than two pictures
+# All lengths are points, 72 to the inch. A notebook's cell is about 800 wide.
+_WIDTH = 620.0
+_MARGIN = 14.0
+_GAP = 12.0  # between views
+_TALLEST = 440.0  # a picture in the figure's usual height, and where there are more than two
+_TALLEST_OF_MANY = 170.0
+_NARROWEST = 130.0  # the place of a view, so that its title can be read
+_LOWEST = 48.0
 _ACROSS = 4  # pictures side by side, at most
+_VIEWS_ACROSS = 3  # views of one picture side by side, at most
+_WIDE = 2.0  # from this width in heights on, views of one picture stand below each other
+_HEADING_SIZE = 13.0
+_WHY_SIZE = 11.0
+_NOTE_SIZE = 8.5
+_MOST_LINES = 12  # of a question
 _SHARES = ("#5b7083", "#8a6d1b", "#3f7d5a", "#86507a", "#a65a3d", "#4a58a6")
-
-
-# View → what of the values it shows, and the ends of its scale; `None` for those without a scale.
-VIEWS: dict[str, Any] = {
-    "picture": None,
-    "overlay": (lambda v: v, -1, 1),
-    "signed": (lambda v: v, -1, 1),
-    "positive": (lambda v: np.maximum(v, 0), 0, 1),
-    "negative": (lambda v: np.minimum(v, 0), -1, 0),
-    "absolute": (np.abs, 0, 1),
-    "masked": None,
-}
 
 
 class Shown(Figure):
@@ -56,82 +63,119 @@ class Shown(Figure):
 
     def _repr_png_(self) -> bytes:
         sink = BytesIO()
-        self.savefig(sink, format="png", dpi=72)
+        self.savefig(sink, format="png", dpi=100)
         return sink.getvalue()
 
 
+@dataclass(frozen=True)
+class _Cell:
+    """A view of a picture, and where it is: from the left of its row, with its size."""
+
+    part: PicturePart
+    view: str
+    left: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Views side by side."""
+
+    cells: tuple[_Cell, ...]
+
+    @property
+    def height(self) -> float:
+        return max(cell.height for cell in self.cells) + TITLE_SIZE * LEADING + _GAP
+
+
 def plot(
-    explanation: Explanation, views: Sequence[str] = ("picture", "overlay"), cmap: Any = None
+    explanation: Explanation,
+    views: str | Sequence[str] = ("picture", "overlay"),
+    cmap: Any = None,
+    *,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    scale: ScaleChoice = "own",
+    percentile: float | None = None,
 ) -> Figure:
     """The pictures in several views, colored words, bars of tables, each input's share, and color
     bars with units.
 
-    One picture has its views side by side; several have one column each, and one color bar. Inputs
-    that were fixed are pale. A kind of input that `register_drawing` does not know is a list of
-    bars, one for each player.
+    One picture has its views side by side, or below each other where it is wide; several have one
+    column each. Inputs that were fixed are pale. A kind of input that `register_drawing` does not
+    know is a list of bars, one for each player. A dashed line surrounds what the model sees of a
+    picture, where that is a part of it.
 
     A color bar begins at 0 where the method's values are never below zero, and at the smallest
-    value where zero means nothing (mean scores). Words have a bar of their own unless they share
-    the map's scale. Pairs of words and regions are named with their standard errors, those that
-    stand out most from them. Notes stand at the bottom.
+    value where zero means nothing (mean scores). Pairs of words and regions are named with their
+    standard errors, those that stand out most from them. Notes stand at the bottom.
 
     The figure is not registered with pyplot, so it needs no closing; notebooks show it, `savefig`
     writes it.
 
     Args:
         views: of `VIEWS`: the "picture"; the values laid "overlay" it, or alone as "signed",
-            "positive", "negative" or "absolute"; or the picture "masked", seen only as far as
-            values speak for the answer.
+            "positive", "negative" or "absolute"; the picture "masked", seen only as far as values
+            speak for the answer; or the "matrix" of interactions.
         cmap: a matplotlib color map, by name or itself, in place of our own, for the map and the
             words. Where values lie on one side of zero, a diverging map is used from its middle on,
             and any other map whole.
+        title: in place of the question and of what is explained.
+        figsize: width and height in inches; pictures take the height that is left.
+        ax: axes of a figure of yours, which get one view of the one picture, and nothing else.
+        scale: "own" gives each kind of input the colors of its own largest value, "shared" all
+            kinds those of the largest of all.
+        percentile: full color at this percentile of the sizes, such as 99, in place of the largest.
 
     Raises:
-        InvalidInput: there is no such view or color map, or no negative values to show.
+        InvalidInput: there is no such view or color map, or nothing to show of it; or a size, scale
+            or percentile cannot be.
     """
+    views = (views,) if isinstance(views, str) else tuple(views)
+    if views == (MATRIX,):  # whose columns are regions, which are numbered on the picture
+        views = ("picture", "overlay", MATRIX)
     _check(explanation, views, cmap)
-    rows, columns = _layout(explanation, views)
-    one = _view_size(len(_pictures(explanation)))
-    width = max(2 * _VIEW[0], columns * one[0])
+    scales = Scales(explanation, scale, percentile)
+    if ax is not None:
+        return _in_axes(ax, scales, views, cmap, title)
+    width = _width(figsize)
     room = width - 2 * _MARGIN
-    title = _title(explanation, room)
+    head = _head(explanation, title, room)
     footer = _footer(explanation, room)
-    blocks = _blocks(explanation, views, cmap, room)
-    below_blocks = height_of(footer, _NOTE_SIZE)
-    below = below_blocks + sum(block.height for block in blocks)
-    height = below + rows * one[1] + height_of(title, _TITLE_SIZE)
-    # The layout engine places the views alone; what stands below them has its place.
-    place = (0, below / height, 1, 1 - below / height)
-    layout = ConstrainedLayoutEngine(rect=place) if rows else None
-    figure = Shown(figsize=(width / 72, height / 72), layout=layout)
-    _views(figure, explanation, views, cmap)
-    top = below
+    blocks = _blocks(scales, views, cmap, room)
+    rest = head.height + sum(block.height for block in blocks) + height_of(footer, _NOTE_SIZE)
+    rows = _rows(explanation, views, room, None if figsize is None else 72 * figsize[1] - rest)
+    height = rest + sum(row.height for row in rows) + 4
+    figure = Shown(figsize=(width / 72, height / 72))
+    top = _draw_block(figure, head, height - 4)
+    for row in rows:
+        _draw_row(figure, row, scales, cmap, top, MATRIX in views)
+        top -= row.height
     for block in blocks:
-        bottom = top - block.height
-        box = (_MARGIN / width, bottom / height, room / width, block.height / height)
-        axes = figure.add_axes(box, xlim=(0, room), ylim=(0, block.height))
-        axes.set_axis_off()
-        block.draw(axes)
-        top = bottom
+        top = _draw_block(figure, block, top)
     if footer:
         figure.text(
             _MARGIN / width,
-            below_blocks / height,
+            top / height,
             plain("\n".join(footer)),
             va="top",
             fontsize=_NOTE_SIZE,
             linespacing=1.3,
         )
-    heading = figure.suptitle(plain("\n".join(title)), fontsize=_TITLE_SIZE)
-    if not rows:  # then no layout engine places it
-        heading.set(y=1 - 0.3 * _TITLE_SIZE * LEADING / height, va="top")
+    complete_letters(figure)
     return figure
 
 
 def _check(explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
     for view in views:
         if view not in VIEWS:
-            raise unknown("view", view, VIEWS)
+            if isinstance(view, str) and Path(view).suffix:
+                raise InvalidInput(
+                    f"plot() gives a figure and writes no file; write plot().savefig({view!r})"
+                )
+            raise unknown("view", str(view), VIEWS)
     if not views:
         raise InvalidInput("no view is asked for; name at least one")
     unit = explanation.values_unit
@@ -145,21 +189,70 @@ def _check(explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
             f"view 'negative' has nothing to show: values of {explanation.method!r} "
             f"({explanation.unit}) {why}; leave it out"
         )
+    if MATRIX in views and not explanation.joint:
+        raise InvalidInput(
+            f"view {MATRIX!r} shows interactions, and {explanation.method!r} gives none; explain "
+            "with method='interactions'"
+        )
     if isinstance(cmap, str) and cmap not in matplotlib.colormaps:
         raise unknown("color map", cmap, matplotlib.colormaps)
 
 
-def _title(explanation: Explanation, room: float) -> list[str]:
-    """The question and the answer, each in at most two lines."""
-    best = explanation.answers[0]
-    texts = (explanation.heading, f"answer: {best.text} ({best.shown})")
-    return [line for text in texts for line in wrapped(text, _TITLE_SIZE, room, most=2)]
+def _width(figsize: tuple[float, float] | None) -> float:
+    """The figure's width in points.
+
+    Raises:
+        InvalidInput: the size is none.
+    """
+    if figsize is None:
+        return _WIDTH
+    try:
+        width, height = map(float, figsize)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"figsize must be (width, height) in inches, not {figsize!r}") from error
+    if not (3 <= width <= 100 and 1 <= height <= 100):
+        raise InvalidInput(f"figsize must be from (3, 1) to (100, 100) inches, not {figsize!r}")
+    return 72 * width
+
+
+# What is drawn: from the top.
+
+
+def _head(explanation: Explanation, title: str | None, room: float) -> Block:
+    """What was asked, and what is explained; or a title of the user's own."""
+    texts: list[tuple[str, float, str]]
+    if title is not None:
+        texts = [(title, _HEADING_SIZE, "bold")]
+    else:
+        texts = [
+            (explanation.heading, _HEADING_SIZE, "bold"),
+            (explanation.why_text, _WHY_SIZE, "normal"),
+        ]
+    # A bold letter is up to a tenth wider.
+    told = [
+        (wrapped(text, size, room / 1.12, most=_MOST_LINES), size, weight)
+        for text, size, weight in texts
+    ]
+    height = sum(len(lines) * LEADING * size for lines, size, _ in told) + 8
+
+    def draw(axes: Axes) -> None:
+        top = height
+        for lines, size, weight in told:
+            text = plain("\n".join(lines))
+            axes.text(
+                0, top, text, va="top", fontsize=size, fontweight=weight, linespacing=LEADING - 0.1
+            )
+            top -= len(lines) * LEADING * size
+
+    return Block(height, draw)
 
 
 def _footer(explanation: Explanation, room: float) -> list[str]:
     """The error, and the notes; each begins a line."""
     notes = [f"note: {note}" for note in explanation.notes]
-    texts = [*_error_lines(explanation), *notes]
+    cropped = any(is_cropped(part) for part in _pictures(explanation))
+    marks = ["dashed: what the model sees of the picture"] if cropped else []
+    texts = [*_error_lines(explanation), *marks, *notes]
     return [line for text in texts for line in wrapped(text, _NOTE_SIZE, room)]
 
 
@@ -177,191 +270,212 @@ def _pictures(explanation: Explanation) -> list[PicturePart]:
     return [part for part in explanation.parts if isinstance(part, PicturePart)]
 
 
-def _view_size(count: int) -> tuple[float, float]:
-    """The width and height of a view with its title and color bar, of so many pictures."""
-    return _VIEW if count <= 2 else _SMALL_VIEW
+def _grid(explanation: Explanation, views: Sequence[str]) -> Iterator[list[tuple[Any, str]]]:
+    """Rows of (picture, view); `None` where a place stays empty.
 
-
-def _layout(explanation: Explanation, views: Sequence[str]) -> tuple[int, int]:
-    """(rows, columns) of views: one picture has its views side by side,
-    several have one column each.
+    One picture has its views side by side; several have one column each. What is fixed has no
+    values, so it is drawn once.
     """
-    count = len(_pictures(explanation))
-    if count <= 1:
-        return count, len(views)
-    columns = min(count, _ACROSS)
-    return math.ceil(count / columns) * len(views), columns
-
-
-def _views(figure: Figure, explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
-    """One picture in its views, or several with a view of all of them in each row."""
     pictures = _pictures(explanation)
-    rows, columns = _layout(explanation, views)
-    if not rows:
-        return
-    grid = figure.add_gridspec(rows, columns)
-    colored = [view for view in views if VIEWS[view] is not None]
+    shown = [view for view in views if view != MATRIX]
     if len(pictures) == 1:
-        for column, view in enumerate(views):
-            axes = figure.add_subplot(grid[0, column])
-            look = _view(axes, explanation, pictures[0], view, cmap)
-            _color_bar(figure, [axes], look, explanation if view in colored[-1:] else None)
+        some = shown[:1] if pictures[0].fixed else shown
+        height, width = pictures[0].picture.shape[:2]
+        across = 1 if width > _WIDE * height else min(len(some), _VIEWS_ACROSS)
+        across = 2 if len(some) == 4 and across > 1 else across
+        for first in range(0, len(some), across):
+            yield [(pictures[0], view) for view in some[first : first + across]]
         return
-    for first in range(0, len(pictures), columns):
-        for number, view in enumerate(views):
-            row = first // columns * len(views) + number
-            told = explanation if view in colored[-1:] else None
-            _row(
-                figure,
-                grid[row, :],
-                explanation,
-                pictures[first : first + columns],
-                view,
-                cmap,
-                told,
-            )
+    for first in range(0, len(pictures), _ACROSS):
+        some_pictures = pictures[first : first + _ACROSS]
+        for view in shown:
+            row = [None if one.fixed and view != shown[0] else one for one in some_pictures]
+            if any(row):
+                yield [(one, view) for one in row]
 
 
-def _row(
-    figure: Figure,
-    place: Any,
-    explanation: Explanation,
-    pictures: Sequence[PicturePart],
-    view: str,
-    cmap: Any,
-    told: Explanation | None,
-) -> None:
-    """One view of several pictures, which have one scale and so one color bar."""
-    columns = min(len(_pictures(explanation)), _ACROSS)
-    grid = place.subgridspec(1, columns)
-    drawn = [figure.add_subplot(grid[0, column]) for column in range(len(pictures))]
-    looks = [
-        _view(axes, explanation, part, view, cmap)
-        for axes, part in zip(drawn, pictures, strict=True)
+def _rows(
+    explanation: Explanation, views: Sequence[str], room: float, left: float | None
+) -> list[_Row]:
+    """Where the views are.
+
+    Args:
+        left: the height that is left for them; `None` where the figure takes what they need.
+    """
+    grid = list(_grid(explanation, views))
+    if not grid:
+        return []
+    count = len(_pictures(explanation))
+    columns = max(len(row) for row in grid)
+    across = (room - (columns - 1) * _GAP) / columns
+    tallest = _TALLEST if count <= 2 else _TALLEST_OF_MANY
+    if left is not None:
+        tallest = max(_LOWEST, left / len(grid) - TITLE_SIZE * LEADING - _GAP)
+    rows = []
+    for row in grid:
+        cells = []
+        for number, (part, view) in enumerate(row):
+            if part is None:
+                continue
+            height, width = part.picture.shape[:2]
+            factor = min(across / width, tallest / height)
+            size = max(1.0, width * factor), max(1.0, height * factor)
+            cells.append(_Cell(part, view, number * (across + _GAP), *size))
+        rows.append(_Row(tuple(_closed_up(cells, across) if count == 1 else cells)))
+    return rows
+
+
+def _closed_up(cells: Sequence[_Cell], across: float) -> list[_Cell]:
+    """Views of one picture side by side without the room that a narrow picture leaves."""
+    place = min(across, max(_NARROWEST, *(cell.width for cell in cells)))
+    return [
+        replace(cell, left=number * (place + 2 * _GAP)) if place < across - 2 * _GAP else cell
+        for number, cell in enumerate(cells)
     ]
-    found = next((look for look in looks if look is not None), None)
-    _color_bar(figure, drawn, found, told)
 
 
-def _color_bar(
-    figure: Figure, axes: Sequence[Axes], look: Look | None, told: Explanation | None
+def _draw_row(
+    figure: Figure, row: _Row, scales: Scales, cmap: Any, top: float, numbered: bool
 ) -> None:
-    """A color bar beside axes, with the unit of the explanation that is told;
-    none without colors.
-    """
-    if look is None:
-        return
-    bar = figure.colorbar(ScalarMappable(look.norm, look.cmap), ax=list(axes), shrink=0.9)
-    bar.ax.tick_params(labelsize=7)
-    if told is not None:
-        label = wrapped(told.map_legend, 8, _BAR, most=4)
-        bar.set_label(plain("\n".join(label)), fontsize=8)
+    whole_width, whole_height = 72 * figure.get_figwidth(), 72 * figure.get_figheight()
+    upper = top - TITLE_SIZE * LEADING - 2
+    for cell in row.cells:
+        left, bottom = _MARGIN + cell.left, upper - cell.height
+        axes = figure.add_axes(
+            (
+                left / whole_width,
+                bottom / whole_height,
+                cell.width / whole_width,
+                cell.height / whole_height,
+            )
+        )
+        draw_view(axes, cell.part, cell.view, scales, cmap)
+        if numbered and cell.view == "picture" and not cell.part.fixed:
+            number_regions(axes, cell.part)
+        # A narrow picture may have a wider title, up to the next column.
+        ends = [one.left for one in row.cells if one.left > cell.left]
+        room = min(ends, default=whole_width - 2 * _MARGIN) - cell.left - _GAP / 2
+        figure.text(
+            left / whole_width,
+            (upper + 4) / whole_height,
+            view_title(scales.explanation, cell.part, cell.view, room),
+            fontsize=TITLE_SIZE,
+            va="bottom",
+        )
 
 
-def _view_title(explanation: Explanation, part: PicturePart, view: str) -> str:
-    what = "regions" if explanation.by_player else "pixels"
-    said = view if view == "picture" else f"{view}: {what}, {explanation.method}"
-    if part.fixed:
-        said = f"{part.name}: fixed"
-    elif not explanation.is_alone(part):
-        said = part.name if view == "picture" else f"{part.name}, {view}"
-    width, _ = _view_size(len(_pictures(explanation)))
-    return shortened(said, 9, width - 60)
-
-
-def _view(
-    axes: Axes, explanation: Explanation, part: PicturePart, view: str, cmap: Any
-) -> Look | None:
-    """Draws one view of one picture; gives its colors, or `None` where it has none."""
+def _draw_block(figure: Figure, block: Block, top: float) -> float:
+    """Draws a block below `top`, and gives where it ends."""
+    width, height = 72 * figure.get_figwidth(), 72 * figure.get_figheight()
+    room, bottom = width - 2 * _MARGIN, top - block.height
+    box = (_MARGIN / width, bottom / height, room / width, block.height / height)
+    axes = figure.add_axes(box, xlim=(0, room), ylim=(0, block.height))
     axes.set_axis_off()
-    axes.set_title(plain(_view_title(explanation, part, view)), fontsize=9)
-    if part.fixed:
-        axes.imshow(_pale(part.picture))
-        return None
-    values, _ = explanation.heat_of(part)
-    scale = explanation.map_colors
-    if view == "picture":
-        axes.imshow(part.picture)
-        return None
-    if view == "masked":
-        axes.imshow(colors.masked(part.picture, scale.shares(values), 1))
-        return None
-    shows, low, high = VIEWS[view]
-    shown = shows(values)
-    if low == 0 and not explanation.values_unit.from_zero:
-        scale = _scale_of_part(scale, shows)
-    look = look_of(scale, cmap, low, high)
-    if cmap is not None:
-        axes.imshow(part.picture.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-        opacity = 0.7 if view == "overlay" else 1
-        axes.imshow(shown, cmap=look.cmap, alpha=opacity, norm=look.norm)
-    elif view == "overlay":
-        axes.imshow(colors.overlay(part.picture, scale.shares(shown), 1, scale.palette))
-    else:
-        axes.imshow(colors.on_white(scale.shares(shown), 1, scale.palette))
-    return look
+    block.draw(axes)
+    return bottom
 
 
-def _pale(picture: np.ndarray) -> np.ndarray:
-    """A picture that was left as it is, faded halfway to white."""
-    return ((picture.astype(np.uint16) + 255) // 2).astype(np.uint8)
+def _in_axes(
+    axes: Axes, scales: Scales, views: Sequence[str], cmap: Any, title: str | None
+) -> Figure:
+    """One view in axes of the user's."""
+    # Those that show values, before the picture alone.
+    shown = [view for view in views if VIEWS[view] is not None or view == "masked"] or list(views)
+    pictures = _pictures(scales.explanation)
+    if len(pictures) != 1 or len(shown) != 1 or MATRIX in shown:
+        raise InvalidInput(
+            "ax= takes one view of one picture; name one view, such as views='overlay', or leave "
+            "ax= out"
+        )
+    draw_view(axes, pictures[0], shown[0], scales, cmap)
+    axes.set_aspect("equal")
+    width = 72 * axes.get_window_extent().width / axes.figure.dpi
+    said = title if title is not None else scales.explanation.why_text
+    axes.set_title(plain("\n".join(wrapped(said, 10, max(width, 120), most=4))), fontsize=10)
+    figure = axes.get_figure(root=True)
+    assert figure is not None, "axes belong to a figure"
+    complete_letters(figure)
+    return figure
 
 
-def _scale_of_part(scale: colors.Scale, part: Callable[[np.ndarray], np.ndarray]) -> colors.Scale:
-    """The scale of what a view shows of values, as "positive" or "absolute" do,
-    that do not begin at zero.
-    """
-    ends = part(np.array([scale.bare, scale.full]))
-    holds_zero = scale.bare < 0 < scale.full
-    low = 0.0 if holds_zero else float(ends.min())
-    return colors.Scale(low, float(ends.max()), scale.palette)
-
-
-def _blocks(explanation: Explanation, views: Sequence[str], cmap: Any, room: float) -> list[Block]:
+def _blocks(scales: Scales, views: Sequence[str], cmap: Any, room: float) -> list[Block]:
     """What stands below the views, from the top."""
-    blocks, legends = [], {}
+    explanation = scales.explanation
+    blocks = _map_legends(scales, views, cmap, room)
+    has_map = bool(blocks)
+    legends = {}
     for part in explanation.parts:
         if isinstance(part, PicturePart):
             continue
-        look = look_of(explanation.colors_of(part.kind), cmap)
-        blocks += blocks_of(part, explanation, look, room)
+        look = look_of(scales.of(part.kind), cmap)
+        blocks += blocks_of(part, explanation, scales, look, room)
         if part.players:
-            legends[explanation.legend_of(part)] = look
-    pictures = [part for part in explanation.parts if isinstance(part, PicturePart)]
-    has_map = any(part.players for part in pictures) and any(VIEWS[v] is not None for v in views)
-    if not (has_map and explanation.one_scale):  # else the map's legend holds for all
-        blocks += [legend(said, look, room) for said, look in legends.items()]
+            legends[scales.legend_of(part)] = look
+    if not (has_map and scales.is_shared):  # else the map's legend holds for all
+        blocks += [legend(said, look, scales.ends, room) for said, look in legends.items()]
+    if MATRIX in views:
+        blocks += matrices(explanation, cmap, room)
     if explanation.pairs:
-        blocks.append(_pairs(explanation, room))
+        blocks.append(_pairs(explanation, MATRIX in views, room))
     # A share of one input alone, or of values that have no common unit, says nothing.
     if len(explanation.share) > 1 and not explanation.values_unit.why_no_shares:
         blocks.append(_shares(explanation, room))
     return blocks
 
 
-def _pairs(explanation: Explanation, room: float) -> Block:
+def _map_legends(scales: Scales, views: Sequence[str], cmap: Any, room: float) -> list[Block]:
+    """The color bars of the map: one for each scale, whichever views have it."""
+    if not any(not part.fixed and part.players for part in _pictures(scales.explanation)):
+        return []
+    looks: dict[tuple[float, float], tuple[Look, str]] = {}
+    for view in views:
+        look = look_of_view(scales, view, cmap)
+        if look is not None:
+            looks.setdefault(look.ends, (look, view))
+    several = len(looks) > 1
+    blocks = []
+    for number, (look, view) in enumerate(looks.values()):
+        said = scales.map_legend if number == 0 else ""
+        said = f"{view}: {said}" if several and said else said or view
+        ends = scales.ends if look.ends[0] < 0 < look.ends[1] else ("", "")
+        blocks.append(legend(said, look, ends, room))
+    return blocks
+
+
+def _pairs(explanation: Explanation, numbered: bool, room: float) -> Block:
     """The pairs of words and regions that stand out from their errors,
-    with what is to be known of all of them.
+    with what is to be known of all of them; regions by their numbers where these are drawn.
     """
     found, said = explanation.findings()
+    named = [_pair_by_numbers(explanation, pair) for pair in found]
     texts = [
         f"{explanation.pairs_title}, by value / standard error:",
-        *map(explanation.pair_text, found),
+        *(named if numbered else map(explanation.pair_text, found)),
         said,
     ]
-    lines = [line for text in texts for line in wrapped(text, 7, room, most=3)]
-    height = height_of(lines, 7)
+    lines = [line for text in texts for line in wrapped(text, _NOTE_SIZE, room, most=3)]
+    height = height_of(lines, _NOTE_SIZE)
 
     def draw(axes: Axes) -> None:
-        axes.text(0, height, plain("\n".join(lines)), va="top", fontsize=7, linespacing=1.3)
+        text = plain("\n".join(lines))
+        axes.text(0, height, text, va="top", fontsize=_NOTE_SIZE, linespacing=1.3)
 
     return Block(height, draw)
+
+
+def _pair_by_numbers(explanation: Explanation, pair: Pair) -> str:
+    joint = explanation.joint[pair.inputs]
+    names = list(explanation.pair_names(pair))
+    for at, (name, number) in enumerate(((joint.first, pair.first), (joint.second, pair.second))):
+        if isinstance(explanation[name], PicturePart):
+            names[at] = f"region {number}"
+    return f"{names[0]} × {names[1]} {value_text(pair.value, pair.error)}"
 
 
 def _shares(explanation: Explanation, room: float) -> Block:
     """A bar of the inputs' shares, named in it where there is room, and above it in any case."""
     said = f"share of the absolute total: {explanation.share_text}"
-    lines = wrapped(said, 8, room)
+    lines = wrapped(said, 9, room)
 
     def draw(axes: Axes) -> None:
         start = 0.0
@@ -371,9 +485,15 @@ def _shares(explanation: Explanation, room: float) -> Block:
             label = f"{name} {share:.0%}"
             if text_width(label, 9) + 8 < wide:
                 axes.text(
-                    start + wide / 2, 11, label, ha="center", va="center", color="white", fontsize=9
+                    start + wide / 2,
+                    11,
+                    plain(label),
+                    ha="center",
+                    va="center",
+                    color="white",
+                    fontsize=9,
                 )
             start += wide
-        axes.text(0, 22, plain("\n".join(lines)), va="bottom", fontsize=8, linespacing=1.3)
+        axes.text(0, 22, plain("\n".join(lines)), va="bottom", fontsize=9, linespacing=1.3)
 
-    return Block(36.0 + (len(lines) - 1) * LEADING * 8, draw)
+    return Block(math.ceil(38.0 + (len(lines) - 1) * LEADING * 9), draw)

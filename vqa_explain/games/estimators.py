@@ -11,22 +11,32 @@ from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from vqa_explain import _shapes as shapes
 from vqa_explain._shapes import Coalitions, PairValues, PlayerValues, Scores
+from vqa_explain.games.intervals import (
+    FEWEST,
+    Z,
+    half_width,
+    level_of_look,
+    settled,
+    widened,
+)
 from vqa_explain.games.progress import Progress
 
 Score = Callable[[Coalitions], Scores]
 Order = Callable[[np.random.Generator], shapes.Order]  # a random order in which players arrive
 
 PAIRS_AT_ONCE = 2
+LEAST_PAIRS = 4  # of an OR of 4, two pairs agree by chance once in six, on wrong values
 DRAWS_AT_ONCE = 256  # coalitions between two looks at the error, at first
 MOST_DRAWS_AT_ONCE = 2048  # later: the more coalitions, the more of like length share a batch
 NO_PAIRS = np.empty((0, 2), dtype=int)
 SHRUNK = (
     4  # draws' worth of the players' mean variance; 2 left a majority game's errors 0.7 covered
 )
+LEAST_LEFT = 0.05  # of a draw's residual that its leverage leaves, where it is drawn up
 LOOK = 1.5  # the error is looked at whenever the draws have grown by this factor
 
 
@@ -35,8 +45,10 @@ class Estimate:
     """Values of players and, from some estimators, of pairs, each with its standard error.
 
     Attributes:
-        values, errors: (P,).
-        pairs, pair_errors: (M,).
+        values: (P,).
+        errors: (P,) wide enough that ± 1.96 of them are a 95 % interval from few draws as well
+            (`widened`).
+        pairs, pair_errors: (M,) the same.
         interrupted: whether the user stopped it before its budget or tolerance did.
     """
 
@@ -56,6 +68,12 @@ class Estimate:
             )
         )
 
+    def settled(self, count: int) -> bool:
+        """Whether its `count` largest values, or pairs if it has some, are told from all others."""
+        if self.pairs is None or self.pair_errors is None:
+            return settled(self.values, self.errors, count)
+        return settled(self.pairs, self.pair_errors, count)
+
 
 @dataclass(frozen=True)
 class Round:
@@ -74,32 +92,46 @@ def run_until(
     tolerance: float | None = None,
     progress: Progress | None = None,
     on_interrupt: str = "raise",
+    settle: int | None = None,
 ) -> Estimate:
     """The estimate after all rounds, or earlier once its largest error is at most `tolerance` ·
-    |change|.
+    |change|, or its `settle` largest values, or pairs, are told from all others.
+
+    Looking often enough would stop any estimate by chance. So each look asks for more than the one
+    before (`level_of_look`), and the errors of an estimate that was stopped are as wide as its look
+    asked for, so that ± 1.96 of them hold at 95 %.
 
     Args:
         rounds: an estimator at work.
-        tolerance: a share of the change; `None` spends the whole budget.
+        tolerance: a share of the change; `None` with no `settle` spends the whole budget.
         progress: called with (done, total).
         on_interrupt: with "return", Ctrl-C ends the rounds and gives what is known, if anything is.
     """
-    last, found, look = None, None, 0.0
+    last, looks, look = None, 0, 0.0
     try:
         for last in rounds:
             if progress:
                 progress(last.done, last.total)
-            if tolerance is not None and last.done >= look:
-                look = last.done * LOOK
-                found = last.estimate()
-                if found.error <= tolerance * abs(last.change):
+            if (tolerance is not None or settle is not None) and last.done >= look:
+                look, looks = last.done * LOOK, looks + 1
+                found = _as_looked_at(last.estimate(), looks)
+                if tolerance is not None and found.error <= tolerance * abs(last.change):
+                    return found
+                if settle is not None and found.settled(settle):
                     return found
     except KeyboardInterrupt:
         if last is None or on_interrupt != "return":
             raise
         return replace(last.estimate(), interrupted=True)
     assert last is not None, "an estimator gives at least one round"
-    return last.estimate()
+    return _as_looked_at(last.estimate(), looks + 1) if looks else last.estimate()
+
+
+def _as_looked_at(found: Estimate, look: int) -> Estimate:
+    """The estimate of a look, its errors as wide as that look asks for."""
+    wide = half_width(level_of_look(look)) / Z
+    pairs = None if found.pair_errors is None else wide * found.pair_errors
+    return replace(found, errors=wide * found.errors, pair_errors=pairs)
 
 
 def every_coalition(players: int) -> Coalitions:
@@ -160,13 +192,13 @@ def permutation(
     Each order and its reverse give every player one marginal contribution each; the mean of the two
     is one draw (Mitchell et al. 2022, JMLR 23, section 4). Standard errors come from the spread of
     the draws. Few draws of a player may agree by chance, and would state an error of 0, so a small
-    variance is drawn up towards the players' mean (the empirical Bayes estimate of Smyth 2004,
-    equation 3), and a large one is left as it is. Σφ = v(P) − v(∅) holds exactly, as it does for
-    each order. Orders drawn by `order` make other values, Owen's for one.
+    variance is drawn up towards the mean of the players that vary (the empirical Bayes estimate of
+    Smyth 2004, equation 3), and a large one is left as it is. Σφ = v(P) − v(∅) holds exactly, as it
+    does for each order. Orders drawn by `order` make other values, Owen's for one.
     """
     cost = 2 * (players - 1)  # the two ends are shared by all orders
-    pairs = max(2, (budget - 2) // max(1, cost))
-    count, mean, spread = 0, np.zeros(players), np.zeros(players)
+    pairs = max(LEAST_PAIRS, (budget - 2) // max(1, cost))
+    count, mean, spread, apart = 0, np.zeros(players), np.zeros(players), np.zeros(players)
     change = ends(score, players)[1]
     draw = order or (lambda rng: rng.permutation(players))
     while count < pairs:
@@ -180,22 +212,39 @@ def permutation(
         for gain, walk, row in zip(gains, walks, values, strict=True):
             gain[walk] = np.diff(row)
         # Welford's running mean and sum of squares.
-        for draw_of_pair in gains.reshape(-1, 2, players).mean(axis=1):
+        both = gains.reshape(-1, 2, players)
+        apart = apart + (np.diff(both, axis=1)[:, 0] ** 2).sum(axis=0) / 4
+        for draw_of_pair in both.mean(axis=1):
             count += 1
             step = draw_of_pair - mean
             mean = mean + step / count
             spread = spread + step * (draw_of_pair - mean)
 
         def estimate(
-            count: int = count, mean: np.ndarray = mean, spread: np.ndarray = spread
+            count: int = count,
+            mean: np.ndarray = mean,
+            spread: np.ndarray = spread,
+            apart: np.ndarray = apart,
         ) -> Estimate:
             own = count - 1
             unbiased = spread / own
-            drawn_up = (spread + SHRUNK * unbiased.mean()) / (own + SHRUNK)
-            return Estimate(mean, np.sqrt(np.maximum(unbiased, drawn_up) / count))
+            varying = unbiased[unbiased > 1e-12 * unbiased.max()]
+            common = varying.mean() if len(varying) else 0.0
+            # How far orders are from their reverses counts as one draw more: all pairs may agree by
+            # chance, on wrong values.
+            common = (own * common + (apart / count).mean()) / (own + 1)
+            drawn_up = (spread + SHRUNK * common) / (own + SHRUNK)
+            # The players' mean tells as much as that many draws (Smyth 2004, section 3).
+            wide = widened(own + SHRUNK)
+            return Estimate(mean, wide * np.sqrt(np.maximum(unbiased, drawn_up) / count))
 
-        if count >= 2:
+        if count >= LEAST_PAIRS:
             yield Round(count, pairs, change, estimate)
+
+
+def least_of_orders(players: int) -> int:
+    """Evaluations that tell the errors of `permutation`."""
+    return 2 + 2 * LEAST_PAIRS * max(1, players - 1)
 
 
 def union_order(unions: list[np.ndarray]) -> Order:
@@ -216,9 +265,9 @@ def kernel(score: Score, players: int, rng: np.random.Generator, budget: int) ->
     (p−1)/(C(p,s) s (p−s)). Coalitions come in complementary pairs (Covert & Lee 2021, section 4.1),
     their sizes uniform (near the leverage scores: Musco & Witter 2025), each weighted by μ over its
     probability. Standard errors are the regression's own for pairs drawn independently (the
-    sandwich, White 1980).
+    sandwich, White 1980, with residuals as `Draws.regression` says).
     """
-    for draws, done, total in paired_draws(score, players, rng, budget, 2 * players):
+    for draws, done, total in paired_draws(score, players, rng, budget, least_pairs(players)):
 
         def estimate(draws: Draws = draws) -> Estimate:
             return Estimate(*draws.regression(NO_PAIRS))
@@ -281,14 +330,36 @@ class Draws:
         return constrained(gram, moment, self.change)
 
     def regression(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The fit's coefficients and their standard errors, for pairs drawn independently."""
+        """The fit's coefficients and their standard errors, for pairs drawn independently.
+
+        The residual of a draw that the fit has seen is too small; each is taken as the fit of all
+        other draws would leave it (the jackknife of MacKinnon & White 1985, Journal of Econometrics
+        29, here of draws).
+        """
         beta, bread = self.fit(pairs)
-        square = np.zeros(len(beta))
+        square, draws = np.zeros(len(beta)), len(self) // 2
         for rows, values, features in self.features(pairs):
-            residual = (shapley_kernel(rows) * (values - features @ beta))[:, None] * features
-            square += ((residual.reshape(-1, 2, len(beta)).mean(axis=1) @ bread) ** 2).sum(axis=0)
-        draws = len(self) // 2
-        return beta, np.sqrt(square / draws / max(1, draws - len(beta) + 1))
+            weights = shapley_kernel(rows)[:, None]
+            of_draw = features.reshape(-1, 2, len(beta))
+            seen = (of_draw @ bread) @ (of_draw * weights.reshape(-1, 2, 1)).swapaxes(1, 2)
+            residual = unseen((values - features @ beta).reshape(-1, 2), seen / len(self))
+            pull = (residual.reshape(-1, 1) * weights * features).reshape(of_draw.shape)
+            square += ((pull.mean(axis=1) @ bread) ** 2).sum(axis=0)
+        # Sums of complements tell pairs, and differences tell players: each has all draws.
+        freedom = max(1, draws - max(self.players, len(pairs)))
+        return beta, widened(freedom) * np.sqrt(square * (draws - 1)) / draws**1.5
+
+
+def unseen(
+    residuals: Float[np.ndarray, "K 2"], leverages: Float[np.ndarray, "K 2 2"]
+) -> Float[np.ndarray, "K 2"]:
+    """The residuals of each draw from the fit of all other draws: (I − H)⁻¹ r."""
+    values, vectors = np.linalg.eigh((leverages + leverages.swapaxes(1, 2)) / 2)
+    turned = np.einsum("kij,ki->kj", vectors, residuals)
+    # What the fit passes through exactly, whatever the draw's scores, has no such residual.
+    turned = turned / np.maximum(1 - values, LEAST_LEFT)
+    found: np.ndarray = np.einsum("kij,kj->ki", vectors, turned)
+    return found
 
 
 def constrained(
@@ -314,6 +385,11 @@ def shapley_kernel(rows: Coalitions) -> Scores:
     size = rows.sum(axis=1)
     result: np.ndarray = players**2 / 4 / (size * (players - size))
     return result
+
+
+def least_pairs(players: int) -> int:
+    """Pairs of coalitions that tell the errors of a regression on players."""
+    return max(2 * (players - 1), players + FEWEST)
 
 
 def paired_draws(
@@ -343,14 +419,15 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
     nobody and of everybody as if they had been drawn too: a score that seldom changes may be seen
     at one level alone, which is no certainty.
     """
-    change = ends(score, players)[1]
+    nothing, change = ends(score, players)
+    middle_of_ends = nothing + change / 2
     # Number, total and squares of the scores without and with each player.
     sums = np.zeros((3, 2, players))
     ends_seen = np.array([[-change / 2], [change / 2]])  # without and with, as measured below
     drawn = 0
     while drawn < budget - 2:
         coalitions = rng.random((min(DRAWS_AT_ONCE, budget - 2 - drawn), players)) < 0.5
-        values = score(coalitions) - change / 2  # near their mean, so that squares lose no digits
+        values = score(coalitions) - middle_of_ends  # near 0, so that squares lose no digits
         drawn += len(coalitions)
         sums = sums + np.array(
             [
@@ -380,5 +457,10 @@ def of_sizes(rng: np.random.Generator, sizes: Int[np.ndarray, " N"], players: in
 
 def ends(score: Score, players: int) -> tuple[float, float]:
     """v(∅) and v(P) − v(∅)."""
-    nothing, everything = score(np.stack([np.zeros(players, bool), np.ones(players, bool)]))
+    nothing, everything = score(end_coalitions(players))
     return float(nothing), float(everything - nothing)
+
+
+def end_coalitions(players: int) -> Coalitions:
+    """(2, P) bool, nobody and everybody."""
+    return np.stack([np.zeros(players, bool), np.ones(players, bool)])

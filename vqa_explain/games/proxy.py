@@ -40,7 +40,8 @@ class _Prior:
     def of(degrees: tuple[int, ...], shares: tuple[float, ...], scale: np.ndarray) -> "_Prior":
         whole = _symmetric([(scale**k).sum() for k in range(1, 6)])
         weights = [
-            share / whole[d] if whole[d] > 1e-300 else 0.0
+            # Of more players than there are, the sum has no terms, and Newton leaves rounding.
+            share / whole[d] if d <= len(scale) and whole[d] > 1e-300 else 0.0
             for d, share in zip(degrees, shares, strict=True)
         ]
         return _Prior(degrees, scale, np.array(weights))

@@ -22,14 +22,23 @@ from vqa_explain.features.image import BLANKS, DROP, FILLS
 from vqa_explain.features.parts import JointValues
 from vqa_explain.game import Game, Players
 from vqa_explain.games.progress import Progress
-from vqa_explain.models.attending import Attention, Attentive, Stepwise, Streaming, Streams
+from vqa_explain.models.attending import (
+    Attention,
+    Attentive,
+    Stepwise,
+    Streaming,
+    StreamingSteps,
+    Streams,
+)
 from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
 from vqa_explain.target import Target
 
 T = TypeVar("T")
+S = TypeVar("S", Attention, Streams)
 
+AUTO_SETTLES, AUTO_MOST = 3, "100n"  # what budget="auto" stands for: settle=, and the budget
 NODES_AT_ONCE = 16  # examples through the model in one forward and backward pass, at most
 # That the states of all layers of such a batch may take: the outputs and as much again.
 GRADIENT_BYTES = 2 * 2**30
@@ -142,17 +151,33 @@ class Task:
         the scalars are the terms of the target, linear in the answers' scores with the slopes that
         it has there.
         """
-        model, target = self.model, self.target
-        if not isinstance(model, Stepwise):
-            found = self.attention()
-            yield found, target(found.scores).sum()
+        model = self.model
+        if isinstance(model, Stepwise):
+            yield from self._steps(model, model.attention)
             return
+        found = self.attention()
+        yield found, self.target(found.scores).sum()
+
+    def answer_streams(self) -> Iterator[tuple[Streams, torch.Tensor]]:
+        """The same of the attention of a network of two streams."""
+        model = self.model
+        if isinstance(model, StreamingSteps):
+            yield from self._steps(model, model.streams)
+            return
+        found = self.streams()
+        yield found, self.target(found.scores).sum()
+
+    def _steps(
+        self, model: Stepwise | StreamingSteps, read: Callable[[Encoded, tuple[int, ...]], S]
+    ) -> Iterator[tuple[S, torch.Tensor]]:
+        """What is read at each token of the answer, with the scalar that it adds to the target."""
+        target = self.target
         named = [one for one in (target.index, target.contrast) if one is not None]
         places = model.answer_steps(self.encoded, named or range(len(self.encoded.labels)))
         slopes = None if len(places) == 1 else self._slopes()
         for before in places:
             self.cost.forwards += 1
-            found = model.attention(self.encoded, before)
+            found = read(self.encoded, before)
             check_finite(found.scores, "the model's answer")
             yield found, (target(found.scores) if slopes is None else found.scores @ slopes).sum()
 
@@ -390,10 +415,16 @@ def create(name: str, parameters: dict[str, Any]) -> Method:
 
 
 def for_players(method: Method, players: int) -> Method:
-    """The method with a budget per player ("4n") made a number for this many players."""
+    """The method with a budget per player ("4n") made a number for this many players, and "auto"
+    a number at which it stops at the latest.
+    """
     budget = getattr(method, "budget", None)
     if not isinstance(budget, str):
         return method
+    if budget == registry.AUTO:
+        settle = getattr(method, "settle", None) or AUTO_SETTLES
+        method = cast(Method, replace(cast(Any, method), settle=settle))
+        budget = AUTO_MOST
     whole = math.ceil(float(budget.removesuffix("n")) * players)
     return cast(Method, replace(cast(Any, method), budget=whole))
 

@@ -93,10 +93,12 @@ class Interactions(OverPlayers):
 
     def _estimate(self, task: Task, game: Game, cross: np.ndarray) -> Estimate:
         count, rng = len(game), np.random.default_rng(task.seed)
-        least = 8 * count if self.index != "fsii" else 2 * (count + count * (count - 1) // 2)
+        least = 8 * count if self.index != "fsii" else 2 + 2 * pairs.least_faithful(count)
         check_budget(self.budget, least, f"the {self.index} interactions of {count} players")
         if self.index == "fsii":
-            found = self.settled(task, pairs.faithful_interactions(game, count, rng, self.budget))
+            found = self.until_enough(
+                task, pairs.faithful_interactions(game, count, rng, self.budget)
+            )
             assert found.pairs is not None
             assert found.pair_errors is not None
             return replace(
@@ -105,8 +107,10 @@ class Interactions(OverPlayers):
                 pair_errors=_chosen(found.pair_errors, cross, count),
             )
         if self.index == "shapley":
-            return self.settled(task, pairs.adjusted(game, count, rng, self.budget, cross))
-        return self.settled(task, pairs.banzhaf_interactions(game, count, cross, rng, self.budget))
+            return self.until_enough(task, pairs.adjusted(game, count, rng, self.budget, cross))
+        return self.until_enough(
+            task, pairs.banzhaf_interactions(game, count, cross, rng, self.budget)
+        )
 
 
 def _chosen(values: np.ndarray, cross: np.ndarray, players: int) -> np.ndarray:

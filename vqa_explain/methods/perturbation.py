@@ -53,7 +53,7 @@ class Occlusion:
     )
     stride: int | None = parameter(None, "pixels between windows (default: half a window)", low=1)
     ngram: int = parameter(1, "words replaced together", low=1, high=64)
-    image_fill: str = parameter("blur", "what a window becomes", choices=BASELINES)
+    image_fill: str = parameter("mean", "what a window becomes", choices=BASELINES)
     text_fill: str | None = parameter(
         None, "what a word becomes (default: the model's)", choices=TEXT_FILLS
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,7 +12,7 @@ from vqa_explain import units
 from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_states, register_method
-from vqa_explain.models.attending import Attention, CrossLayer, SelfLayer
+from vqa_explain.models.attending import Attention, CrossLayer, SelfLayer, Streams
 from vqa_explain.registry import parameter
 
 KIND = "none: attention does not add up to a score"
@@ -165,8 +166,8 @@ def relevance(maps: list[Tensor], gradients: list[Tensor]) -> Tensor:
 
 @dataclass
 class TwoStreams:
-    """Relevance in a network of two streams, of one input each, that attend to themselves and to
-    each other.
+    """Relevance in a network of two streams that attend to themselves and to each other, or one of
+    which attends to the other, as a decoder does to its encoder.
 
     `maps[s, q]` (S, Q) is how relevant each position of stream q is to each of stream s: the
     identity at first, and nothing across (equation 5). Attention is given as its mean over heads of
@@ -227,6 +228,8 @@ class Relevance:
     """Attention that raises the target's score, carried through all layers with the residual path.
     Never negative.
 
+    A decoder's row of its encoder is read where an encoder and a decoder write the answer.
+
     Of an answer of several tokens, each token's log-probability is explained given those before it,
     and values are the sum over tokens: with `target_token` it is one of these terms. Layers without
     attention, which some decoders have, count as passing through and are named.
@@ -248,22 +251,34 @@ class Relevance:
         return _read(task, found, torch.stack(rows).sum(dim=0))
 
     def _of_streams(self, task: Task) -> Attribution:
-        found = task.streams()
-        maps = [m for layer in found.layers for m in _maps(layer).values()]
-        slopes = torch.autograd.grad(task.target(found.scores).sum(), maps, allow_unused=True)
-        task.cost.backwards += 1
-        # A layer that the answer does not depend on, as the image's last, has no slope and moves
-        # nothing.
-        weighted = iter([_positive(m, g) for m, g in zip(maps, slopes, strict=True)])
-        flow = TwoStreams.of_sizes(found.sizes)
-        for layer in found.layers:
-            if isinstance(layer, SelfLayer):
-                flow.attend(layer.stream, next(weighted))
-            else:
-                flow.attend_across({key: next(weighted) for key in layer.maps})
-        stream, place = found.readout
-        rows = {q: in_float64(flow.maps[stream, q][place]).numpy() for q in found.sizes}
-        return from_states(task, rows, KIND)
+        rows: list[dict[str, np.ndarray]] = []
+        for found, value in task.answer_streams():
+            flow = _flow_of_streams(found, value)
+            task.cost.backwards += 1
+            stream, place = found.readout
+            rows.append({q: in_float64(flow.maps[stream, q][place]).numpy() for q in found.sizes})
+        if found.whole is None:  # then the answer is read once
+            return from_states(task, rows[0], KIND)
+        values = np.sum([row[found.whole] for row in rows], axis=0)
+        where = task.model.positions(task.encoded, len(values))
+        states = {name: values[positions] for name, positions in where.of.items()}
+        return from_states(task, states, KIND, where.grid)
+
+
+def _flow_of_streams(found: Streams, value: Tensor) -> TwoStreams:
+    """Relevance of each position of two streams to each, for the scalar `value`."""
+    maps = [m for layer in found.layers for m in _maps(layer).values()]
+    slopes = torch.autograd.grad(value, maps, allow_unused=True)
+    # A layer that the answer does not depend on, as the image's last, has no slope and moves
+    # nothing.
+    weighted = iter([_positive(m, g) for m, g in zip(maps, slopes, strict=True)])
+    flow = TwoStreams.of_sizes(found.sizes)
+    for layer in found.layers:
+        if isinstance(layer, SelfLayer):
+            flow.attend(layer.stream, next(weighted))
+        else:
+            flow.attend_across({key: next(weighted) for key in layer.maps})
+    return flow
 
 
 def _maps(layer: SelfLayer | CrossLayer) -> dict[tuple[str, str], Tensor]:

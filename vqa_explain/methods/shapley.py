@@ -35,7 +35,8 @@ class OverPlayers:
 
     budget: int = parameter(
         2000,
-        "most evaluations of the model; '4n' for four a player",
+        "most evaluations of the model; '4n' for four a player, 'auto' until the three most "
+        "important parts are settled, at most '100n'",
         low=1,
         high=100_000_000,
         per_player=True,
@@ -45,6 +46,12 @@ class OverPlayers:
         "stop at this largest standard error, as a share of the score's change",
         low=0.0,
         high=1.0,
+    )
+    settle: int | None = parameter(
+        None,
+        "stop once so many most important parts, or pairs, are told from all others, at 95 %",
+        low=1,
+        high=1_000_000,
     )
     image_fill: str | None = parameter(
         None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
@@ -58,15 +65,15 @@ class OverPlayers:
         """The game with these fills."""
         return task.game(asked_fills(self, task.encoded.inputs))
 
-    def settled(self, task: Task, rounds: Iterator[Round]) -> Estimate:
-        """What the estimator finds within the budget and tolerance, or before the user stops it."""
-        found = run_until(rounds, self.tolerance, task.progress, task.on_interrupt)
+    def until_enough(self, task: Task, rounds: Iterator[Round]) -> Estimate:
+        """What the estimator finds before its budget, tolerance, `settle` or the user stops it."""
+        found = run_until(rounds, self.tolerance, task.progress, task.on_interrupt, self.settle)
         task.interrupted = found.interrupted
         return found
 
     def estimated(self, task: Task, game: Game, rounds: Iterator[Round]) -> Attribution:
         """An attribution with standard errors."""
-        found = self.settled(task, rounds)
+        found = self.until_enough(task, rounds)
         return from_players(
             game, found.values, found.errors, float(found.errors.max()), STANDARD_ERROR
         )
@@ -119,7 +126,7 @@ def check_budget(budget: int, least: int, what: str) -> None:
     if budget < least:
         raise InvalidInput(
             f"budget {budget} is too small: {what} need at least {least} evaluations for values "
-            "with standard errors; raise the budget, or ask for fewer regions, such as regions=4"
+            f"with standard errors; give budget={least} or more, or ask for fewer regions or words"
         )
 
 
@@ -131,7 +138,12 @@ def _check_exact(estimator: str, players: int, needed: float, budget: int) -> bo
             f"{EXACT_PLAYERS} players, and a budget that allows them); ask for fewer regions, such "
             "as regions=2, or use another estimator"
         )
-    return estimator in ("auto", "exact") and players <= EXACT_PLAYERS and needed <= budget
+    if players == 1:
+        return True  # there is nothing to draw
+    # A budget that holds all coalitions would draw most of them twice.
+    return (
+        estimator in ("auto", "adjusted", "exact") and players <= EXACT_PLAYERS and needed <= budget
+    )
 
 
 @register_method(
@@ -147,12 +159,12 @@ class Shapley(OverPlayers):
     """The average of what a region or word adds, over all orders in which players can arrive.
 
     Exact with up to 14 players where the budget holds all 2^P coalitions (10 players with the
-    default budget), else estimated with standard errors. "auto" takes "adjusted": a smooth function
-    is fitted to the scores of complementary coalitions, its Shapley values are known, and those of
-    what it misses are estimated by regression. "permutation" takes antithetic random orders,
-    "kernel" the paired kernel regression. The values sum to v(P) − v(∅), the score with everything
-    minus that with nothing. Where scores are
-    sampled, standard errors count their sampling errors, also of exact sums.
+    default budget), else estimated with standard errors. "auto" takes "adjusted", which sums
+    exactly likewise: a smooth function is fitted to the scores of complementary coalitions, its
+    Shapley values are known, and those of what it misses are estimated by regression.
+    "permutation" takes antithetic random orders, "kernel" the paired kernel regression. The values
+    sum to v(P) − v(∅), the score with everything minus that with nothing. Where scores are sampled,
+    standard errors count their sampling errors, also of exact sums.
     """
 
     estimator: str = parameter(
@@ -170,7 +182,7 @@ class Shapley(OverPlayers):
                 lambda score: estimators.exact_shapley(score, players),
                 sampling.shapley_weights,
             )
-        check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
+        check_budget(self.budget, self._least(players), f"{players} players")
         rng = np.random.default_rng(task.seed)
         rounds: Callable[[], Iterator[Round]] = {
             "permutation": lambda: estimators.permutation(game, players, rng, self.budget),
@@ -183,6 +195,12 @@ class Shapley(OverPlayers):
             return sampling.shapley_errors(known.coalitions, known.variances, game.active())
 
         return _with_draws(game, found, sampled)
+
+    def _least(self, players: int) -> int:
+        """Evaluations that tell the errors of an estimate."""
+        if self.estimator == "permutation":
+            return estimators.least_of_orders(players)
+        return 2 + 2 * estimators.least_pairs(players)
 
 
 @register_method(
@@ -218,7 +236,7 @@ class Owen(OverPlayers):
                 lambda score: estimators.exact_owen(score, unions),
                 lambda coalitions: sampling.owen_weights(coalitions, unions),
             )
-        check_budget(self.budget, 2 + 4 * max(1, players - 1), f"{players} players")
+        check_budget(self.budget, estimators.least_of_orders(players), f"{players} players")
         rng, order = np.random.default_rng(task.seed), estimators.union_order(unions)
         return self.estimated(
             task, game, estimators.permutation(game, players, rng, self.budget, order)

@@ -73,20 +73,26 @@ class CrossLayer:
 
 @dataclass(frozen=True)
 class Streams:
-    """The attention of an encoder of two streams, each of one input, for one example, in the graph
-    of its answer.
+    """The attention of a network of two streams for one example, in the graph of its answer.
+
+    Each stream is of one input; or they are those of an encoder, which holds all inputs, and of a
+    decoder, which attends to it.
 
     Attributes:
         scores: (1, K).
-        sizes: input name → the length of its stream; a picture's is the grid in raster order.
+        sizes: stream → its length. Streams of inputs have their names; a picture's is the grid in
+            raster order.
         layers: in the order in which they act.
         readout: the stream and position from whose state the answer is read.
+        whole: the stream of all inputs, whose tokens are where `Model.positions` says; `None` where
+            each stream is one input.
     """
 
     scores: Tensor
     sizes: dict[str, int]
     layers: tuple[SelfLayer | CrossLayer, ...]
     readout: tuple[str, int]
+    whole: str | None = None
 
 
 class Streaming(Protocol):
@@ -94,6 +100,19 @@ class Streaming(Protocol):
 
     def streams(self, encoded: Encoded) -> Streams:
         """One forward pass whose attention can be seen and differentiated through."""
+        ...
+
+
+@runtime_checkable
+class StreamingSteps(Protocol):
+    """A model with the capability "flow" that writes its answer token by token; see `Stepwise`."""
+
+    def answer_steps(self, encoded: Encoded, columns: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """See `Stepwise`."""
+        ...
+
+    def streams(self, encoded: Encoded, before: tuple[int, ...] = ()) -> Streams:
+        """One forward pass up to where the token behind `before` is chosen."""
         ...
 
 

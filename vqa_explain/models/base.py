@@ -136,6 +136,15 @@ class Sized(Protocol):
 
 
 @runtime_checkable
+class Remembering(Protocol):
+    """A model that remembers within one game what it computed of inputs that coalitions share."""
+
+    def for_game(self, encoded: Encoded) -> Encoded:
+        """The same example with an empty memory."""
+        ...
+
+
+@runtime_checkable
 class Limited(Protocol):
     """A model whose network may take only a certain number of examples in one call.
 
@@ -271,12 +280,12 @@ def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
 def best_answers(kind: str, encoded: Encoded, scores: Tensor, top: int) -> list[Answer]:
     """The answers of the highest scores (1, K), of a `kind` of `KINDS`, best first."""
     labels = encoded.labels
+    # By the scores themselves, the first of equal ones first, as `argmax` has it: probabilities of
+    # unlike scores may be equal by rounding.
+    order = scores[0].argsort(descending=True, stable=True)[:top].tolist()
     if kind == REAL:
-        best = scores[0].topk(min(top, len(labels)))
-        values = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        return [Answer(labels[i], None, i, value) for value, i in values]
+        return [Answer(labels[i], None, i, float(scores[0, i])) for i in order]
     logs = KINDS[kind](scores)
-    order = logs[0].topk(min(top, len(labels))).indices.tolist()
     # Answers of several tokens may be compared by their mean, which is the log-probability of no
     # text.
     whole = logs if encoded.candidates is None else encoded.candidates.whole(logs)

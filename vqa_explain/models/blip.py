@@ -94,6 +94,7 @@ class BlipModel:
             do_sample=False,
             num_beams=self.beams,
             num_return_sequences=self.beams,
+            return_dict_in_generate=False,
         )
         # The first token starts every answer.
         encoded.state.written.update(written(self.processor.tokenizer, found[:, 1:], self.name))

@@ -9,18 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, NothingWritten
 
 LENGTHS = ("sum", "mean")
 NEW_TOKENS = 12  # of an answer that a model writes itself
 
 
+COMPARED = 3  # tokens that a network writes by itself, whose logits ours must equal
+
+
 def first_tokens(count: int = 1) -> Any:
-    """How `generate` is asked for the logits of so many tokens, and nothing else."""
+    """How `generate` is asked for the logits of so many tokens, and nothing else.
+
+    What is not said here comes from the checkpoint's own settings, such as a number of beams, each
+    of which would have logits of its own.
+    """
     from transformers import GenerationConfig
 
     return GenerationConfig(
-        max_new_tokens=count, do_sample=False, return_dict_in_generate=True, output_logits=True
+        max_new_tokens=count,
+        do_sample=False,
+        num_beams=1,
+        num_return_sequences=1,
+        return_dict_in_generate=True,
+        output_logits=True,
     )
 
 
@@ -91,6 +103,25 @@ class Candidates:
                 f"{self.token}"
             )
 
+    def check_apart(self, answer: int, other: int) -> None:
+        """Checks that two answers differ in the token that is scored, or before it.
+
+        Raises:
+            InvalidInput: they do not, so their difference is 0 whatever the inputs are.
+        """
+        if self.token is None:
+            return
+        read = self.token + 1
+        if self.ids[answer][:read] != self.ids[other][:read]:
+            return
+        pairs = zip(self.ids[answer], self.ids[other], strict=False)
+        apart = next((n for n, (own, its) in enumerate(pairs) if own != its), None)
+        remedy = "leave target_token= out" if apart is None else f"give target_token={apart}"
+        raise InvalidInput(
+            f"answers {self.texts[answer]!r} and {self.texts[other]!r} are the same up to token "
+            f"{self.token}, so their scores there do not differ; {remedy}"
+        )
+
     def whole(self, scores: Tensor) -> Tensor:
         """(B, K) the log-probabilities of whole answers, of scores (B, K) of all their tokens."""
         if self.lengths != "mean":
@@ -158,7 +189,7 @@ def written(tokenizer: Any, rows: Tensor, name: str) -> dict[str, tuple[int, ...
     """Answers that model `name` wrote, token numbers (beams, N) best first, by their text.
 
     Raises:
-        InvalidInput: none of them has a text.
+        NothingWritten: none of them has a text.
     """
     found: dict[str, tuple[int, ...]] = {}
     for ids in rows.tolist():
@@ -166,7 +197,7 @@ def written(tokenizer: Any, rows: Tensor, name: str) -> dict[str, tuple[int, ...
         if text := tokenizer.decode(own).strip():
             found.setdefault(text, own)
     if not found:
-        raise InvalidInput(
+        raise NothingWritten(
             f"model {name!r} answers nothing here; give answers=['yes', 'no'] or the like"
         )
     return found

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from os import PathLike
 from typing import Any
 
-from vqa_explain.errors import InvalidInput
+from vqa_explain._memory import lacks_memory
+from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.models.base import Model
-from vqa_explain.models.calling import Call
+from vqa_explain.models.calling import FAILURES, Call
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Family:
         auto: the class in transformers whose `from_pretrained` gives the module; `None` for the
             architecture itself.
         processor: the class that gives the processor, likewise; `None` for none.
+        has_tokenizer: whether that processor is one of pictures and texts, with a tokenizer.
         refuses: methods that its networks cannot carry whatever the adapter can do, and `note`, for
             people, what holds for some of them only.
     """
@@ -56,6 +59,7 @@ class Family:
     make: Maker
     auto: str | None = None
     processor: str | None = "AutoProcessor"
+    has_tokenizer: bool = False
     refuses: tuple[str, ...] = ()
     note: str = ""
 
@@ -75,8 +79,35 @@ class Family:
         return frozenset(self.adapter.capabilities)
 
     def wrap(self, module: Any, processor: Any, options: Options) -> Model:
-        """The model of a module."""
-        return self.make(self.adapter, module, processor, options)
+        """The model of a module.
+
+        Raises:
+            InvalidInput: this is no processor of such a model.
+        """
+        self._check_processor(processor, options.name)
+        try:
+            return self.make(self.adapter, module, processor, options)
+        except FAILURES as error:
+            # A processor of another model may fail anywhere.
+            if isinstance(error, VQAExplainError) or lacks_memory(error):
+                raise
+            raise InvalidInput(
+                f"model {options.name!r} cannot be set up with {type(processor).__name__}: "
+                f"{type(error).__name__} {str(error)[:200]}; give the processor that it was "
+                "trained with"
+            ) from error
+
+    def _check_processor(self, processor: Any, name: str) -> None:
+        if isinstance(processor, str | PathLike):
+            raise InvalidInput(
+                f"the processor of {name} is an object, not the text {str(processor)!r}; give "
+                f"transformers.{self.processor}.from_pretrained({str(processor)!r})"
+            )
+        if self.has_tokenizer and not hasattr(processor, "tokenizer"):
+            raise InvalidInput(
+                f"the processor of model {name!r}, a {type(processor).__name__}, does not read "
+                f"both pictures and texts; give what transformers' {self.processor} reads for it"
+            )
 
     def serves(self, architecture: str) -> bool:
         """Whether this is one of its classes."""
@@ -104,7 +135,12 @@ def _writing(adapter: Adapter, module: Any, processor: Any, options: Options) ->
     return adapter(module, processor, options.name, options.device, **options.generation)
 
 
-def _lxmert(adapter: Adapter, module: Any, tokenizer: Any, options: Options) -> Model:
+def _document(adapter: Adapter, module: Any, processor: Any, options: Options) -> Model:
+    refuse_outputs(options)
+    return adapter(module, processor, options.name, options.device)
+
+
+def _of_boxes(adapter: Adapter, module: Any, tokenizer: Any, options: Options) -> Model:
     name, device, outputs = options.name, options.device, options.outputs
     return adapter(module, tokenizer, options.boxes, options.labels, name, device, outputs)
 
@@ -138,6 +174,10 @@ def _classifier(adapter: Adapter, module: Any, processor: Any, options: Options)
 TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
 
 
+# Methods that read a map of a layer.
+MAPS = ("grad_cam", "grad_cam_plus_plus", "hires_cam")
+
+
 PERCEIVERS = tuple(
     f"PerceiverForImageClassification{kind}" for kind in ("Learned", "Fourier", "ConvProcessing")
 )
@@ -148,6 +188,7 @@ TOWERS = (
     *("AlignModel", "AltCLIPModel", "BlipModel", "CLIPModel", "CLIPSegModel", "ChineseCLIPModel"),
     *("GroupViTModel", "MetaClip2Model", "Siglip2Model", "SiglipModel", "Tipsv2Model"),
     "*ForImageTextRetrieval",
+    "*ForImageAndTextRetrieval",
     *("FlavaForPreTraining", "FlavaModel", "VideoPrismClipModel", "XCLIPModel"),
 )
 
@@ -158,6 +199,7 @@ WRITERS = (
     "GitForCausalLM",
     "IdeficsForVisionText2Text",
     "Mistral4ForCausalLM",
+    "NemotronH_Omni_Reasoning_V3",
     "Phi4MultimodalForCausalLM",
     "VisionEncoderDecoderModel",
 )
@@ -169,6 +211,7 @@ FAMILIES = {
         ("ViltForQuestionAnswering",),
         "vilt:ViltModel",
         _vilt,
+        has_tokenizer=True,
         refuses=TRANSFORMERS,
     ),
     "blip": Family(
@@ -176,15 +219,33 @@ FAMILIES = {
         ("BlipForQuestionAnswering",),
         "blip:BlipModel",
         _writing,
+        has_tokenizer=True,
         refuses=TRANSFORMERS,
     ),
     "lxmert": Family(
         "LXMERT: regions are the boxes of a detector that you give",
         ("LxmertForQuestionAnswering",),
         "lxmert:LxmertModel",
-        _lxmert,
+        _of_boxes,
         processor="AutoTokenizer",
         refuses=TRANSFORMERS,
+    ),
+    "visual bert": Family(
+        "VisualBERT: regions are the boxes of a detector that you give",
+        ("VisualBertForQuestionAnswering",),
+        "visual_bert:VisualBertModel",
+        _of_boxes,
+        processor="AutoTokenizer",
+        refuses=TRANSFORMERS,
+    ),
+    "document": Family(
+        "LayoutLM and its like: answers are spans of a page whose words and boxes you give",
+        ("*ForQuestionAnswering",),
+        "documents:DocumentModel",
+        _document,
+        refuses=(*TRANSFORMERS, *MAPS),
+        note="pixels and regions where the network sees the picture of the page, as LayoutLMv3 "
+        "does",
     ),
     "clip": Family(
         "CLIP, SigLIP and models like them, of a tower for pictures and one for texts: does this "
@@ -192,6 +253,7 @@ FAMILIES = {
         TOWERS,
         "towers.adapter:TowerModel",
         _towers,
+        has_tokenizer=True,
         refuses=TRANSFORMERS,
         note="with labels= it is a classifier; GroupViT has no methods of gradients, FLAVA no maps",
     ),
@@ -201,6 +263,7 @@ FAMILIES = {
         ("*ForConditionalGeneration", *WRITERS),
         "generative.adapter:GenerativeModel",
         _writing,
+        has_tokenizer=True,
         auto="AutoModelForImageTextToText",
         refuses=TRANSFORMERS,
         note="those that cut pictures into tiles (LLaVA-OneVision, Idefics3, SmolVLM) refuse drop, "

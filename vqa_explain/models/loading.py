@@ -31,6 +31,9 @@ class Shipped:
 
 
 SHIPPED = {
+    "everyday": Shipped(
+        "everyday", "ViLT trained on everyday: 15 families of questions about things"
+    ),
     "scenes": Shipped("scenes", "ViLT trained on generated scenes: ten families of questions"),
     "easy-vqa": Shipped("easy-vqa", "ViLT trained on easy-VQA: one shape, its color, yes and no"),
 }
@@ -91,9 +94,9 @@ def load(
     """Loads a model that can be explained.
 
     Args:
-        model: "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub id or
-            folder with safetensors weights, a transformers model, any `nn.Module` image classifier,
-            or "openai:" and the name of a model behind a chat-completion endpoint. What
+        model: "everyday", "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub
+            id or folder with safetensors weights, a transformers model, any `nn.Module` image
+            classifier, or "openai:" and the name of a model behind a chat-completion endpoint. What
             `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is taken out, with the same
             weights and active adapters.
         processor: the processor of a transformers model given as an object.
@@ -109,7 +112,7 @@ def load(
             and a network with one output must say it.
         call: calls a classifier where `module(pixels)` will not do, and returns its scores (B, K):
             for example `lambda module, pixels: module(pixels, scale)["age"]`.
-        boxes: LXMERT's detector: see `models.lxmert`.
+        boxes: the detector of LXMERT or VisualBERT: see `models.boxes`.
         beams: how many answers a model that writes them gives by itself, by beam search; 1 is
             greedy.
         lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or
@@ -445,7 +448,14 @@ def _family(architecture: str, name: str) -> Family:
 
 
 def _check_weights(source: Path, name: str) -> None:
-    """Refuses a folder whose weights are pickled, which could run any code when read."""
+    """Refuses a folder whose weights are pickled, which could run any code when read, and one with
+    an adapter such as LoRA and no network.
+    """
+    if (source / "adapter_config.json").is_file() and not (source / "config.json").is_file():
+        raise InvalidInput(
+            f"model {name!r} is an adapter of PEFT without its network; give load the module that "
+            f"peft.PeftModel.from_pretrained(network, {name!r}) returns, with processor="
+        )
     if not source.is_dir() or any(source.glob("*.safetensors")):
         return
     pickled = next(

@@ -8,124 +8,45 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.examples import Example, read_image
+from vqa_explain.errors import Unsupported
 from vqa_explain.features.base import Feature, Present
 from vqa_explain.features.geometry import BoxGeometry
-from vqa_explain.features.image import BLANKS, ImageFeature, Picture, baseline
-from vqa_explain.features.text import Text
+from vqa_explain.features.image import BLANKS
 from vqa_explain.models.attending import CrossLayer, Positions, SelfLayer, Streams
-from vqa_explain.models.base import Leaves, described, own_labels
-from vqa_explain.models.encoded import Encoded, read_inputs
-from vqa_explain.models.labels import read_labels
+from vqa_explain.models.base import Leaves
+from vqa_explain.models.boxes import BoxModel
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import method_replaced, parameters_frozen
-from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network
-from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import (
-    all_absent,
-    read_question,
     stand_in,
     text_feature,
     words_replaced,
 )
 
-Detector = Callable[[np.ndarray], tuple[Any, Any]]
-
 
 @holds_network
-class LxmertModel:
+class LxmertModel(BoxModel):
     """Adapter of `transformers.LxmertForQuestionAnswering`; see `models.base.Model`.
 
-    Args:
-        tokenizer: its tokenizer.
-        detector: gives features (R, F) and boxes (R, 4) (left, top, right, bottom in pixels) of a
-            picture (H, W, 3) uint8; without one, each `Example` brings its `features` and `boxes`.
-        labels: the answers, in the order of its scores, if its configuration does not name them.
+    Its arguments are those of `BoxModel`.
     """
 
     family = "lxmert"
     capabilities = frozenset({"gradients", "drop", "flow"})
 
-    __repr__ = described
+    count_setting, width_setting = "num_qa_labels", "visual_feat_dim"
 
-    def __init__(
-        self,
-        module: Any,
-        tokenizer: Any,
-        detector: Detector | None,
-        labels: Any,
-        name: str,
-        device: torch.device,
-        outputs: str | None = None,
-    ) -> None:
-        self.name, self.device = name, device
-        self.module = placed(module, device, name)
-        self.tokenizer, self._detector = tokenizer, detector
-        count = module.config.num_qa_labels
-        named = read_labels(labels) if labels is not None else own_labels(module)
-        if labels is not None and len(named) != count:
-            raise InvalidInput(
-                f"model {name!r} has {count} answers and {len(named)} labels were given"
-            )
-        self.labels: tuple[str, ...] = (
-            named if len(named) == count else tuple(f"answer {i}" for i in range(count))
-        )
-        self.kind = kind_of_outputs(outputs, module.config, count, name)
-        image = ImageFeature(fills=("drop", "mean", "constant"), default_fill="drop")
-        self.features: tuple[Feature, ...] = (image, text_feature(tokenizer))
+    @staticmethod
+    def text_feature(tokenizer: Any) -> Feature:
+        return text_feature(tokenizer)
 
-    def encode(self, example: Example) -> Encoded:
-        limit = self.module.config.max_position_embeddings
-        ids, tokens, words = read_question(self.tokenizer, example.question, limit, self.name)
-        picture = read_image(example.image)
-        features, boxes = self._detected(example, picture)
-        pixels = features.T[None, :, :, None].to(self.device, self.module.dtype)
-        geometry = BoxGeometry(picture.shape[:2], boxes)
-        grid = (len(boxes), 1)
-        image = Picture(picture, pixels, geometry, grid)
-        text = Text(str(example.question), ids.to(self.device), tokens, words)
-        return Encoded(example, read_inputs(self.features, image, text), self.labels)
-
-    def _detected(self, example: Example, picture: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """Features (R, F) and boxes (R, 4) of the picture."""
-        if example.features is not None and example.boxes is not None:
-            found: tuple[Any, Any] = (example.features, example.boxes)
-        elif self._detector is not None:
-            found = self._detector(picture)
-        else:
-            raise InvalidInput(
-                f"model {self.name!r} sees boxes, not pixels: load it with boxes= a detector, or "
-                "give an Example with features (R, F) and boxes (R, 4)"
-            )
-        features, boxes = torch.as_tensor(np.asarray(found[0])), np.asarray(found[1], dtype=float)
-        wide = self.module.config.visual_feat_dim
-        if features.ndim != 2 or features.shape[1] != wide or not len(features):
-            raise InvalidInput(
-                f"features of boxes must be (R, {wide}), not {tuple(features.shape)}"
-            )
-        if boxes.shape != (len(features), 4) or not np.isfinite(boxes).all():
-            raise InvalidInput(
-                f"boxes must be ({len(features)}, 4), as there are features; got {boxes.shape}"
-            )
-        return features, boxes
-
-    def leaves(self, encoded: Encoded) -> Leaves:
-        return {"image": encoded.pixels.clone(), "question": self._words(encoded.ids).detach()}
-
-    def _words(self, ids: Tensor) -> Tensor:
-        result: Tensor = self.module.lxmert.embeddings.word_embeddings(ids)
-        return result
-
-    def baselines(self, encoded: Encoded, fills: Mapping[str, str], seed: int) -> Leaves:
-        # An absent box has no value that a leaf could take: the nearest is the mean of all boxes.
-        ids = all_absent(encoded.ids, encoded.tokens, stand_in(self.tokenizer, fills["question"]))
-        image = baseline(encoded.pixels, encoded.geometry, fills["image"], seed, "mean")
-        return {"image": image, "question": self._words(ids).detach()}
+    @property
+    def embedding(self) -> Any:
+        return self.module.lxmert.embeddings.word_embeddings
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -147,7 +68,7 @@ class LxmertModel:
         places = torch.from_numpy(encoded.geometry.shares).to(image).expand(batch, -1, -1)
         if seen is not None:
             places = places * seen[:, :, None]
-        with words_replaced(self.module.lxmert.embeddings.word_embeddings, words):
+        with words_replaced(self.embedding, words):
             result: Tensor = self.module(
                 input_ids=encoded.ids.expand(batch, -1),
                 visual_feats=image[..., 0].transpose(1, 2).expand(batch, -1, -1),
@@ -211,11 +132,6 @@ class LxmertModel:
             f"model {self.name!r} has no layer that holds words and boxes in one sequence"
         )
 
-    def default_layer(self, encoded: Encoded) -> str:
-        raise Unsupported(
-            f"model {self.name!r} sees features of boxes, so none of its layers has a map"
-        )
-
     @torch.no_grad()
     def coalition_scores(
         self,
@@ -239,4 +155,4 @@ class LxmertModel:
             ids = torch.where(said, ids, stand_in(self.tokenizer, "mask"))
         else:
             heard = said.float()
-        return self._answer(encoded, image, self._words(ids), seen, heard)
+        return self._answer(encoded, image, self.words(ids), seen, heard)

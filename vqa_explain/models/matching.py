@@ -8,7 +8,7 @@ from vqa_explain.examples import Example, Given
 from vqa_explain.features.base import Feature
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.table import TableFeature
-from vqa_explain.features.text import TextFeature
+from vqa_explain.features.text import PageFeature, TextFeature
 from vqa_explain.models.base import Model, has_open_inputs
 
 # What each kind of input is called in messages.
@@ -88,11 +88,18 @@ def _is_of_kind(one: Given, feature: Feature, short: bool) -> bool:
 
 
 def _listed(features: Sequence[Feature]) -> str:
-    return ", ".join(f"{one.name!r} ({NOUNS.get(one.kind, one.kind)})" for one in features)
+    return ", ".join(f"{one.name!r} ({_noun_for(one)})" for one in features)
+
+
+def _noun_for(feature: Feature) -> str:
+    """What a model's input takes, for messages."""
+    if isinstance(feature, PageFeature):
+        return "a vqa_explain.Page"
+    return NOUNS.get(feature.kind, feature.kind)
 
 
 def _of_missing(missing: Feature, features: Sequence[Feature], name: str) -> str:
-    noun = NOUNS.get(missing.kind, missing.kind)
+    noun = _noun_for(missing)
     if len(features) == 1 or missing.name in ("image", "question"):
         return (
             f"model {name!r} takes {_listed(features)}, and {missing.name!r} is missing; give "

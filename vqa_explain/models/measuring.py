@@ -34,6 +34,8 @@ COARSE, FINE = 0.9, 6.0
 # Sides up to this many pixels need no fine wave: eight bits of brightness place an element in
 # them to 0.02 pixels.
 SHORT = 64
+# Black and white that differ by less than this share of a wave's strength are the same.
+FAINT = 0.05
 # A wave that arrives with less than this share of its strength is that of padding.
 WEAKEST = 0.5
 # Shares of elements that must show what the geometry says: of a test picture, and of a mark in the
@@ -254,18 +256,29 @@ def _along(
     length = size[side]
     cycles = min(COARSE, 0.15 * length)  # so that neighboring pixels are less than a quarter apart
     coarse = _wave(prepare, size, side, cycles)
-    fine = _wave(prepare, size, side, FINE) if length > SHORT else coarse
+    # Half a wave has a mean, which a transform that standardizes each picture takes off.
+    needs_fine = length > SHORT or _takes_brightness_off(prepare, size, coarse)
+    fine = _wave(prepare, size, side, FINE) if needs_fine else coarse
     found = []
     for slow, fast, sign in zip(coarse, fine, signs, strict=True):
         slow, fast = sign * slow, sign * fast
         turns = np.angle(slow) / (2 * np.pi) % 1.0
         turns = np.where(turns > (1 + cycles) / 2, turns - 1, turns)
         place = turns / cycles
-        if length > SHORT:
+        if needs_fine:
             turns = np.angle(fast) / (2 * np.pi)
             place = (np.round(place * FINE - turns) + turns) / FINE
         found.append((np.clip(place, 0, 1) * length, np.abs(slow)))
     return found
+
+
+def _takes_brightness_off(
+    prepare: Prepare, size: tuple[int, int], waves: Sequence[np.ndarray]
+) -> bool:
+    """Whether black and white are nearly the same, unlike what `waves` give."""
+    flat = _difference(prepare, np.full(size, 255.0))
+    pairs = zip(flat, waves, strict=True)
+    return all(np.abs(one).max() < FAINT * np.abs(wave).max() for one, wave in pairs)
 
 
 def _wave(prepare: Prepare, size: tuple[int, int], side: int, cycles: float) -> list[np.ndarray]:

@@ -88,3 +88,19 @@ def parameters_frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for p in wanted:
             p.requires_grad_(True)
+
+
+def token_limit(module: Any, tokenizer: Any) -> int | None:
+    """How many tokens the network takes; `None` where nothing says it.
+
+    RoBERTa and its kin count places from behind their padding, so that a table of 514 takes 512
+    tokens.
+    """
+    known = getattr(module.config, "max_position_embeddings", None)
+    limits = [int(tokenizer.model_max_length), *([] if known is None else [int(known)])]
+    for path, part in module.named_modules():
+        if path.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+            before = 0 if part.padding_idx is None else part.padding_idx + 1
+            limits.append(part.num_embeddings - before)
+    least = min(limits)
+    return None if least > 10**9 else least  # transformers has 10^30 where it is not known

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import count
@@ -88,6 +89,22 @@ def _custodies(network: nn.Module) -> tuple[_Custody, ...]:
         return found
 
 
+_before_use: ContextVar[Callable[[], None] | None] = ContextVar("before_use", default=None)
+
+
+@contextmanager
+def asked_before_use(question: Callable[[], None]) -> Iterator[None]:
+    """Inside, this thread calls `question` before each use of a network.
+
+    What it raises ends the work, also that of methods which tell no progress.
+    """
+    before = _before_use.set(question)
+    try:
+        yield
+    finally:
+        _before_use.reset(before)
+
+
 @contextmanager
 def network_held(network: nn.Module) -> Iterator[None]:
     """Inside, no other thread uses the network, all of its modules are in evaluation mode, and none
@@ -96,6 +113,9 @@ def network_held(network: nn.Module) -> Iterator[None]:
     Afterwards each module is as it was. Calls may be nested, and only the outermost looks at the
     modules.
     """
+    question = _before_use.get()
+    if question is not None:
+        question()
     custodies = _custodies(network)
     with ExitStack() as held:
         for one in custodies:

@@ -22,7 +22,7 @@ from vqa_explain.models.embeddings import Embeddings
 from vqa_explain.models.encoded import Encoded, read_inputs
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.matching import matched
-from vqa_explain.models.network import parameters_frozen
+from vqa_explain.models.network import parameters_frozen, token_limit
 from vqa_explain.models.outputs import kind_of_outputs
 from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.transformer import eager_attention
@@ -85,7 +85,7 @@ class TextClassifierModel:
         self.kind = kind_of_outputs(outputs, module.config, len(self.labels), name)
         self.features: tuple[Feature, ...] = (text_feature(self.tokenizer),)
         self._input = self.features[0].name
-        self._limit = _limit(module, self.tokenizer)
+        self._limit = token_limit(module, self.tokenizer)
         self._layer = _embedding_of(module, name)
         self._embeddings = Embeddings([self._layer], name)
         with network_held(self.module):
@@ -307,19 +307,3 @@ def _embedding_of(module: Any, name: str) -> nn.Module:
             "vqa_explain.CustomModel"
         )
     return found
-
-
-def _limit(module: Any, tokenizer: Any) -> int | None:
-    """How many tokens the network takes; `None` where nothing says it.
-
-    RoBERTa and its kin count places from behind their padding, so that a table of 514 takes 512
-    tokens.
-    """
-    known = getattr(module.config, "max_position_embeddings", None)
-    limits = [int(tokenizer.model_max_length), *([] if known is None else [int(known)])]
-    for path, part in module.named_modules():
-        if path.endswith("position_embeddings") and isinstance(part, nn.Embedding):
-            before = 0 if part.padding_idx is None else part.padding_idx + 1
-            limits.append(part.num_embeddings - before)
-    least = min(limits)
-    return None if least > 10**9 else least  # transformers has 10^30 where it is not known

@@ -14,6 +14,7 @@ from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell.evaluation import Json, load_settings
+from vqa_explain.shell.evidence import evidence
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
@@ -27,7 +28,7 @@ app = cyclopts.App(
     version=lambda: __import__("importlib.metadata").metadata.version("vqa_explain"),
 )
 
-for _command in cli_evaluation.COMMANDS:
+for _command in (evidence, *cli_evaluation.COMMANDS):
     app.command(_command)
 
 
@@ -75,16 +76,18 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
     from vqa_explain.shell.demo import run_demo
 
     with _progress("explaining") as progress:
-        explained = run_demo(out, progress)
+        shown = run_demo(out, progress)
     if json_:
-        print(json.dumps([e.summary() for e in explained]))
+        print(json.dumps([e.summary() for e in shown.explained]))
         return
     from rich.console import Console
 
     from vqa_explain.shell.tables import explanations_table
 
     console = Console()
-    console.print(explanations_table(explained))
+    console.print(explanations_table(shown.explained))
+    for fact in shown.facts:
+        console.print(fact, highlight=False, markup=False)
     console.print(
         "Red speaks for the answer, blue against it; share is each modality's part of the absolute "
         "total."
@@ -103,7 +106,7 @@ def explain(
     method: str | None = None,
     target: str | None = None,
     contrast: str | None = None,
-    score: str = "logit",
+    score: str | None = None,
     answer: Annotated[list[str] | None, Parameter(negative=())] = None,
     target_token: int | None = None,
     regions: str | None = None,
@@ -111,6 +114,7 @@ def explain(
     columns: str | None = None,
     players: Annotated[list[str] | None, Parameter(negative=())] = None,
     budget: str | None = None,
+    quality: str | None = None,
     seed: int = 0,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     load: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -131,18 +135,21 @@ def explain(
         target: the answer to explain, by its text or, where no answer is spelled so, its label
             number; by default the predicted one.
         contrast: explain why the target rather than this answer, likewise.
-        score: logit, log_probability or probability.
+        score: logit, log_probability or probability; by default the logit, and without a method the
+            probability where the model chooses among answers of its own.
         answer: a candidate of a model that writes its answers; may be repeated. By default what it
             writes.
         target_token: explain only this token of such an answer, from 0.
-        regions: how the picture is divided: 7, 6x8 or slic:50; by default the model's own grid.
+        regions: how the picture is divided: 7, 6x8, segments or slic:50; by default the model's own
+            grid, and without a method segments.
         words: how texts are divided: words, tokens or ngrams:2.
         columns: which columns of a table are one player, such as height+weight; others are players
             by themselves.
         players: an input, or kind of input, whose parts are players; may be repeated. The others
             are fixed.
         budget: most evaluations, for methods that have one: a number, or 4n for four evaluations
-            per player; without a method it means shapley.
+            per player.
+        quality: of the default method: quick or thorough.
         seed: for methods that draw.
         set_: a parameter of the method as name=value; may be repeated.
         load: how the model is loaded, as name=value, such as dtype=bfloat16 or labels='["a cat", "a
@@ -152,7 +159,6 @@ def explain(
     parameters = registry.values(set_ or [], "--set")
     if budget is not None:
         parameters |= registry.values([f"budget={budget}"], "--budget")
-        method = method or "shapley"
     if out is not None and out.suffix not in (".vqax", ".html", ".png"):
         raise InvalidInput(f"--out {str(out)!r} must end in .vqax, .html or .png")
     if out is not None and not out.parent.is_dir():
@@ -182,6 +188,7 @@ def explain(
             players=players,
             seed=seed,
             progress=progress,
+            quality=quality,
             **parameters,
         )
     if out is not None:

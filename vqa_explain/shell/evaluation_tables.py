@@ -6,9 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from vqa_explain.evaluation.comparison import Comparison
-from vqa_explain.evaluation.intervals import Interval
 from vqa_explain.evaluation.report import Report
 from vqa_explain.evaluation.results import better_text
+from vqa_explain.games.intervals import Interval
 from vqa_explain.shell.tables import PlainTable, parameters_table
 
 

@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -70,7 +71,7 @@ def _colored_text(e: Explanation, part: TextPart) -> Text:
     return text
 
 
-def explanations_table(explained: list[Explanation]) -> Table:
+def explanations_table(explained: Sequence[Explanation]) -> Table:
     """One row per explanation: question, answer, probability, share, error."""
     table = PlainTable(
         "question", "answer", "probability", "share", "error", title="Why these answers?"

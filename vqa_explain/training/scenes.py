@@ -1,18 +1,15 @@
 """Trains the shipped scenes model: `python -m vqa_explain.training.scenes --out data/scenes`.
 
-A run that was stopped goes on from its last checkpoint when the same command is given again.
+A run that was stopped resumes from its last checkpoint when the same command is given again.
 """
 
-import json
 import math
-import re
-import time
 from pathlib import Path
 
 import cyclopts
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from transformers import ViltProcessor
 
 from vqa_explain.datasets import scenes
@@ -84,11 +81,8 @@ def make_batch(
     around = np.zeros((len(drawn), GRID * GRID, vilt.AROUND), dtype=np.float32)
     cell = scenes.SIZE // GRID
     for b, (scene, _, masks) in enumerate(drawn):
-        found = [
-            (m.start(), m.end(), vocabulary[m[0].lower()])
-            for m in re.finditer(r"\w+|\?", scene.question)
-        ]
-        rows.append([vocabulary["[CLS]"], *(word for _, _, word in found), vocabulary["[SEP]"]])
+        row, ends = vilt.words_of(scene.question, vocabulary)
+        rows.append(row)
         fine = masks.any(axis=0)[1::2, 1::2].reshape(GRID, cell // 2, GRID, cell // 2)
         outline[b] = fine.swapaxes(1, 2).reshape(GRID * GRID, vilt.CELLS)
         area = (
@@ -109,7 +103,7 @@ def make_batch(
                 ground[b, area[index] >= 14] = 1
         before = None
         for index, _, end in scene.named:
-            token = 1 + next(i for i, (_, stop, _) in enumerate(found) if stop == end)
+            token = 1 + ends.index(end)
             item = scene.items[index]
             kind = (
                 scenes.SHAPES.index(item.shape),
@@ -161,24 +155,6 @@ def _compare(item: scenes.Item, before: scenes.Item | None) -> tuple[float, floa
     return right, below, float(item.color == before.color), float(item.shape == before.shape)
 
 
-def _absence(
-    step: int, steps: int, size: int, g: torch.Generator
-) -> tuple[torch.Tensor, int, bool]:
-    """What is hidden in this batch: word rates (B,), patches kept, and whether objects are spared.
-
-    Three batches of four lose background patches at most (36 patches hold nearly always all
-    objects, and the shorter sequence costs half), fewer of them late; every fourth loses words and
-    any patches at a rate from 0 to 1.
-    """
-    every = GRID * GRID
-    if step % 4 == 3 and step > steps // 8:
-        keep = int(torch.randint(1, every + 1, (), generator=g))
-        rate = torch.rand(size, generator=g) * (torch.rand(size, generator=g) < 0.7)
-        return rate, keep, False
-    whole = step % 8 == 1 or (step > steps * 0.8 and step % 2 == 0)
-    return torch.zeros(size), every if whole else 36, True
-
-
 app = cyclopts.App(help="Train the scenes model.")
 
 
@@ -202,7 +178,7 @@ def train(
 
     Args:
         out: the folder of the finished model.
-        work: the folder of checkpoints; a run that finds one there goes on from it.
+        work: the folder of checkpoints; a run that finds one there resumes it.
         start_from: a finished model whose training goes on, on scenes that it has not seen.
         relations: how often relations are asked, where other families are asked once or twice.
         bfloat16: whether to multiply in bfloat16; by default where the processor does so fast.
@@ -219,62 +195,20 @@ def train(
         torch.manual_seed(seed + 1)
         heads = vilt.Heads(128, len(scenes.SHAPES), len(scenes.COLORS), GRID)
     trained = torch.nn.ModuleDict({"model": model, "heads": heads})
-    optimizer = torch.optim.AdamW(
-        trained.parameters(), lr=rate, weight_decay=0.01, betas=(0.9, 0.98)
-    )
-    work.mkdir(parents=True, exist_ok=True)
-    latest, start, spent = work / "latest.pt", 0, 0.0
-    if latest.exists():
-        state = torch.load(latest, weights_only=True)
-        trained.load_state_dict(state["weights"])
-        optimizer.load_state_dict(state["optimizer"])
-        start, spent = state["step"], state["seconds"]
     families = (*CURRICULUM, *["relation"] * (relations - 1))
     stream = _Stream(processor, steps, batch, seed, 0 if start_from is None else LATER, families)
-    loader = DataLoader(
-        stream, batch_size=None, sampler=range(start, steps), num_workers=1, prefetch_factor=4
-    )
     mask_id = processor.tokenizer.mask_token_id
-    began, right = time.monotonic() - spent, []
-    model.train()
-    for step, data in enumerate(loader, start=start):
-        g = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        word_rate, keep, spare = _absence(step, steps, batch, g)
-        ids, kept = vilt.drop(data, word_rate, keep, spare, mask_id, g)
-        for group in optimizer.param_groups:
-            group["lr"] = vilt.learning_rate(step, steps, rate)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            total, correct = vilt.loss(model, heads, data, ids, kept)
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-        optimizer.step()
-        if spare:
-            right.append(correct.float().mean().item())
-        if (step + 1) % every == 0 or step + 1 == steps:
-            seconds = time.monotonic() - began
-            print(
-                f"step {step + 1}/{steps}  loss {total.item():.3f}  accuracy {np.mean(right):.3f}  "
-                f"{seconds:.0f} s",
-                flush=True,
-            )
-            right = []
-            state = {
-                "weights": trained.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step + 1,
-            }
-            torch.save({**state, "seconds": seconds}, work / "next.pt")
-            (work / "next.pt").replace(latest)
+
+    def loss_of(
+        data: Batch, step: int, g: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, bool]:
+        absence = vilt.absence(step, steps, batch, GRID * GRID, 36, g)
+        objects = data.shape != data.shape.max()
+        ids, kept = vilt.drop(data.ids, objects, absence, mask_id, g)
+        return (*vilt.loss(model, heads, data, ids, kept), absence.spare_objects)
+
+    vilt.train(trained, stream, loss_of, vilt.Run(work, steps, batch, rate, seed, every, bfloat16))
     vilt.save(model, processor, out)
-    record = {
-        "steps": steps,
-        "batch": batch,
-        "seed": seed,
-        "seconds": round(time.monotonic() - began),
-        "rate": rate,
-    }
-    (work / "training.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,20 @@ S, is in distribution for every coalition S (the surrogate of Frye et al. 2021, 
 explainability on the data manifold", equation 9).
 """
 
+import json
 import math
+import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 from transformers import (
     BertTokenizer,
     ViltConfig,
@@ -22,6 +29,8 @@ from transformers import (
     ViltImageProcessor,
     ViltProcessor,
 )
+
+from vqa_explain.errors import InvalidInput
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CELLS = 36  # 6 x 6 cells of 2 px in a patch
@@ -47,10 +56,23 @@ def make_processor(words: list[str], size: int, divisor: int) -> ViltProcessor:
     return ViltProcessor(images, tokenizer)
 
 
+@dataclass(frozen=True)
+class Shape:
+    """How large a network is: pixels of a picture and of a patch, numbers of a state."""
+
+    side: int = 96
+    patch: int = 12
+    hidden: int = 128
+
+
 def make_model(
-    processor: ViltProcessor, answers: tuple[str, ...], layers: int, seed: int
+    processor: ViltProcessor,
+    answers: tuple[str, ...],
+    layers: int,
+    seed: int,
+    shape: Shape = Shape(),
 ) -> ViltForQuestionAnswering:
-    """A ViLT of hidden size 128 on 96 px pictures with patches of 12 px, randomly initialized.
+    """A small ViLT, randomly initialized.
 
     Places start as sines and cosines of column and row. ViLT's own start of zeros left every patch
     without a place for thousands of steps: shapes, which span patches, and relations were not
@@ -61,15 +83,15 @@ def make_model(
         model = ViltForQuestionAnswering(
             ViltConfig(
                 vocab_size=len(processor.tokenizer),
-                hidden_size=128,
+                hidden_size=shape.hidden,
                 num_hidden_layers=layers,
                 num_attention_heads=4,
-                intermediate_size=256,
+                intermediate_size=2 * shape.hidden,
                 hidden_dropout_prob=0.0,
                 attention_probs_dropout_prob=0.0,
                 max_position_embeddings=40,
-                image_size=96,
-                patch_size=12,
+                image_size=shape.side,
+                patch_size=shape.patch,
                 id2label=dict(enumerate(answers)),
                 label2id={a: i for i, a in enumerate(answers)},
             )
@@ -122,6 +144,15 @@ def places(side: int, width: int, size: float = 0.35) -> Tensor:
     column = line[None].expand(side, -1, -1)
     row = line[:, None].expand(-1, side, -1)
     return size * torch.cat([column, row], dim=2).flatten(0, 1)
+
+
+def words_of(text: str, vocabulary: dict[str, int]) -> tuple[list[int], list[int]]:
+    """The token numbers of a text between [CLS] and [SEP], and the characters at which its words
+    and marks end.
+    """
+    found = list(re.finditer(r"\w+|[?.,!]", text))
+    words = [vocabulary[one[0].lower()] for one in found]
+    return [vocabulary["[CLS]"], *words, vocabulary["[SEP]"]], [one.end() for one in found]
 
 
 class Heads(nn.Module):
@@ -236,20 +267,49 @@ def normalize(pixels: Tensor) -> Tensor:
 
 
 def drop(
-    batch: Batch, rate: Tensor, keep: int, spare_objects: bool, mask_id: int, g: torch.Generator
+    ids: Tensor, objects: Tensor, absence: "Absence", mask_id: int, g: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Chooses `keep` patches per example (objects first when spared) and masks words at `rate`
-    (B,).
+    """Chooses the patches that stay (objects first when spared) and masks words.
 
-    Returns token ids (B, T) and patch indices (B, keep) in raster order.
+    Args:
+        ids: (B, T) tokens.
+        objects: (B, P) bool, the patches that show one.
+
+    Returns:
+        Token ids (B, T) and patch indices (B, kept) in raster order.
     """
-    order = torch.rand(batch.ground.shape, generator=g)
-    if spare_objects:
-        order = order + (batch.shape != batch.shape.max())
-    kept = order.topk(keep, dim=1).indices.sort(dim=1).values
-    words = batch.ids >= len(SPECIAL)
-    gone = words & (torch.rand(batch.ids.shape, generator=g) < rate[:, None])
-    return torch.where(gone, mask_id, batch.ids), kept
+    order = torch.rand(objects.shape, generator=g)
+    if absence.spare_objects:
+        order = order + objects
+    kept = order.topk(absence.keep, dim=1).indices.sort(dim=1).values
+    gone = (ids >= len(SPECIAL)) & (torch.rand(ids.shape, generator=g) < absence.rate[:, None])
+    return torch.where(gone, mask_id, ids), kept
+
+
+@dataclass
+class Absence:
+    """What is hidden in a batch: words at `rate` (B,), all but `keep` patches."""
+
+    rate: Tensor
+    keep: int
+    spare_objects: bool
+
+
+def absence(
+    step: int, steps: int, size: int, patches: int, few: int, g: torch.Generator
+) -> Absence:
+    """What is hidden in this batch.
+
+    Three batches of four lose background patches at most (`few` patches hold nearly always all
+    objects, and the shorter sequence costs less), fewer of them late; every fourth loses words and
+    any patches at a rate from 0 to 1.
+    """
+    if step % 4 == 3 and step > steps // 8:
+        keep = int(torch.randint(1, patches + 1, (), generator=g))
+        rate = torch.rand(size, generator=g) * (torch.rand(size, generator=g) < 0.7)
+        return Absence(rate, keep, False)
+    whole = step % 8 == 1 or (step > steps * 0.8 and step % 2 == 0)
+    return Absence(torch.zeros(size), patches if whole else few, True)
 
 
 def loss(
@@ -326,6 +386,97 @@ def fast_bfloat16() -> bool:
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Warm-up over 3 % of the steps, level to the half, then down a straight line to nothing."""
     return peak * min(1.0, (step + 1) / (0.03 * steps), (steps - step) / (0.5 * steps))
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long and how a model is trained.
+
+    Attributes:
+        work: the folder of checkpoints; a run that finds one there resumes it.
+        steps: batches in all.
+        batch: examples in each.
+        rate: the largest learning rate.
+        seed: of what is hidden in batches.
+        every: batches from checkpoint to checkpoint.
+        bfloat16: whether to multiply in bfloat16.
+    """
+
+    work: Path
+    steps: int
+    batch: int
+    rate: float
+    seed: int
+    every: int
+    bfloat16: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a run that is resumed must have alike."""
+        return {"steps": self.steps, "batch": self.batch, "seed": self.seed, "rate": self.rate}
+
+
+# Of a batch, its number and a generator: the loss, which answers are right (B,), and whether they
+# count, as they do where nothing that decides was hidden.
+Step = Callable[[Any, int, torch.Generator], tuple[Tensor, Tensor, bool]]
+
+
+def train(trained: nn.Module, stream: Dataset, loss_of: Step, run: Run) -> None:
+    """Trains a module on the batches of a stream, the n-th of which is the same in every run.
+
+    Leaves checkpoints in the folder, and the settings with the time taken as "training.json".
+    """
+    optimizer = torch.optim.AdamW(
+        trained.parameters(), lr=run.rate, weight_decay=0.01, betas=(0.9, 0.98)
+    )
+    run.work.mkdir(parents=True, exist_ok=True)
+    latest, start, spent = run.work / "latest.pt", 0, 0.0
+    if latest.exists():
+        state = torch.load(latest, weights_only=True)
+        if state.get("settings", run.settings) != run.settings:
+            raise InvalidInput(
+                f"{latest} is of a run with other settings, {state['settings']}; give these, or "
+                "another work="
+            )
+        trained.load_state_dict(state["weights"])
+        optimizer.load_state_dict(state["optimizer"])
+        start, spent = state["step"], state["seconds"]
+    loader = DataLoader(
+        stream, batch_size=None, sampler=range(start, run.steps), num_workers=1, prefetch_factor=4
+    )
+    began, right = time.monotonic() - spent, []
+    trained.train()
+    for step, data in enumerate(loader, start=start):
+        g = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, run.steps, run.rate)
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16):
+            total, correct, counts = loss_of(data, step, g)
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        if counts:
+            right.append(correct.float().mean().item())
+        if (step + 1) % run.every == 0 or step + 1 == run.steps:
+            seconds = time.monotonic() - began
+            print(
+                f"step {step + 1}/{run.steps}  loss {total.item():.3f}  "
+                f"accuracy {np.mean(right or [np.nan]):.3f}  {seconds:.0f} s",
+                flush=True,
+            )
+            right = []
+            state = {
+                "weights": trained.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+                "seconds": seconds,
+                "settings": run.settings,
+            }
+            torch.save(state, run.work / "next.pt")
+            (run.work / "next.pt").replace(latest)
+    record = {**run.settings, "seconds": round(time.monotonic() - began)}
+    (run.work / "training.json").write_text(json.dumps(record))
 
 
 def save(model: ViltForQuestionAnswering, processor: ViltProcessor, folder: Path) -> None:

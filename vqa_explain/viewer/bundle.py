@@ -7,20 +7,47 @@ from pathlib import Path
 STATIC = Path(__file__).resolve().parent / "static"
 # Each imports only from those before it.
 MODULES = (
+    "numbers",
     "layout",
     "color",
     "data",
+    "away",
     "dom",
     "findings",
+    "names",
+    "scales",
+    "crops",
+    "paint",
+    "picture",
     "words",
     "bars",
-    "picture",
-    "panels",
-    "controls",
+    "lists",
+    "legend",
+    "lengths",
+    "values",
+    "matrix",
     "compare",
     "telling",
+    "answers",
+    "ranked",
     "whatif",
-    "parts",
+    "facts",
+    "firstline",
+    "panes",
+    "lines",
+    "columns",
+    "list",
+    "thumbs",
+    "setup",
+    "controls",
+    "keys",
+    "shortcuts",
+    "skeleton",
+    "frame",
+    "theme",
+    "actions",
+    "preview",
+    "views",
     "app",
 )
 
@@ -32,10 +59,20 @@ def script(entry: str) -> str:
     for name in (*MODULES, entry):
         text = (STATIC / f"{name}.js").read_text(encoding="utf-8")
         text = re.sub(r'^import\s+\{[^}]*\}\s+from\s+"\./\w+\.js";\n', "", text, flags=re.MULTILINE)
-        parts.append(
-            re.sub(r"^export (?=(?:async )?(?:function|const|class))", "", text, flags=re.MULTILINE)
+        text = re.sub(
+            r"^export (?=(?:async )?(?:function|const|class))", "", text, flags=re.MULTILINE
         )
+        parts.append(_without_comments(text))
     return "\n".join(parts)
+
+
+def _without_comments(text: str) -> str:
+    """The module without comments that have lines of their own, and indentation: every page has
+    a copy.
+    """
+    text = re.sub(r"^ */\*\*(?:(?!\*/).)*\*/ *\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *//.*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^ +", "", text, flags=re.MULTILINE)
 
 
 @cache

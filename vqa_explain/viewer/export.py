@@ -5,7 +5,9 @@ import hashlib
 import html
 import json
 from collections.abc import Sequence
+from typing import Any
 
+from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart, TextPart
 from vqa_explain.viewer.bundle import script, style
@@ -14,11 +16,11 @@ from vqa_explain.viewer.payload import packed, payload, title_of
 
 _PAGE = """
 :root{color-scheme:light dark}
-body{background:light-dark(#f1f4f6,#14181c);color:light-dark(#1d2329,#e8ebee);margin:0;
-padding:1.5rem 1rem}
-main{max-width:72rem;margin:auto;font:1rem/1.5 system-ui,sans-serif}
-main>h1{font-size:1.5rem;margin:0 0 .3rem}
-main>p{margin:0 0 1rem}
+body{background:light-dark(#f2f2ef,#0f1012);color:light-dark(#1a1b1e,#eeeeec);margin:0;
+padding:6px 12px 12px;font:13px/1.45 system-ui,sans-serif}
+main{max-width:1400px;margin:auto}
+main>h1{font-size:13px;font-weight:600;margin:0 0 5px}
+main>p{color:light-dark(#51545b,#b4b7be);margin:8px 0 0}
 """
 ARTICLE_STYLE = """
 .vqax{font:14px/1.5 system-ui,sans-serif;color:var(--ink,#1d2329);background:var(--card,#fff);
@@ -70,12 +72,24 @@ margin-top:.4rem}
 _SHARES = ("#4c6376", "#8a6d1b", "#2f6b4a", "#77456b", "#9a4a2f", "#3b4a9a")
 
 
-def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -> str:
+def page(
+    explanations: Sequence[Explanation],
+    title: str = "Why this answer?",
+    examples: Sequence[Example | None] | None = None,
+    lines: Sequence[dict[str, Any] | None] | None = None,
+) -> str:
     """One HTML page with the viewer and these explanations: everything inside, nothing from a
     network.
 
     A content security policy lets only its own script run, so that no question or label can bring
     one.
+
+    Args:
+        explanations: what is shown.
+        title: the page's.
+        examples: what was explained, for true answers, true regions and names; `None` where it is
+            not known.
+        lines: what `measured_line` gave; `None` where nothing was measured.
     """
     code = script("page")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -83,7 +97,11 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
         "default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src "
         f"'sha256-{digest}'"
     )
-    data = json.dumps([payload(e, packed) for e in explanations], allow_nan=False)
+    known = [None] * len(explanations) if examples is None else examples
+    told = [payload(e, packed, of) for e, of in zip(explanations, known, strict=True)]
+    for one, line in zip(told, lines or [None] * len(told), strict=True):
+        one["line"] = line
+    data = json.dumps(_without_repeated_pictures(told), allow_nan=False)
     for mark in "<>&\u2028\u2029":  # the data ends no element and starts no comment
         data = data.replace(mark, f"\\u{ord(mark):04x}")
     return f"""<!doctype html>
@@ -92,16 +110,27 @@ def page(explanations: Sequence[Explanation], title: str = "Why this answer?") -
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{html.escape(title)}</title><style>{_PAGE}{style()}</style></head>
 <body><main><h1>{html.escape(title)}</h1>
-<p>{_intro(explanations)}</p>
 <div id="viewer"></div>
 <noscript>This page draws with a script of its own, which is turned off.</noscript>
+<p>{_intro(explanations)}</p>
 </main><script type="application/json" id="explanations">{data}</script>
 <script type="module">{code}</script></body></html>
 """
 
 
+def _without_repeated_pictures(payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, each picture only where it comes first: `page.js` finds it by its "pictureId"."""
+    seen: set[str] = set()
+    for part in (part for one in payloads for part in one["parts"] if "picture" in part):
+        if part["pictureId"] in seen:
+            del part["picture"]
+        else:
+            seen.add(part["pictureId"])
+    return payloads
+
+
 def _intro(explanations: Sequence[Explanation]) -> str:
-    """What the colors mean, and where one scale holds for all inputs:
+    """What the colors mean, and where one unit holds for all inputs:
     what is true of all explanations.
     """
     return " ".join(
@@ -150,7 +179,10 @@ def _about_scales(explanations: Sequence[Explanation]) -> list[str]:
     has_map = any(isinstance(part, PicturePart) and part.players for part in asked[0].parts)
     if all(e.one_scale for e in asked):
         unit = ": points of the score" if all(e.values_unit.adds_up for e in asked) else ""
-        return [f"{_listed(kinds, 'and').capitalize()} share one scale{unit}."]
+        return [
+            f"{_listed(kinds, 'and').capitalize()} are in one unit{unit}; each kind fills a color "
+            "scale of its own, until you choose one scale."
+        ]
     if not any(e.one_scale for e in asked) and has_map:
         rest = _listed([kind for kind in kinds if kind != f"{PicturePart.player}s"], "and")
         return [f"{rest.capitalize()} and the map have scales of their own, each with its legend."]
@@ -171,7 +203,9 @@ def fragment(explanation: Explanation) -> str:
 
 def article(e: Explanation) -> str:
     """An explanation as an HTML element, all its text escaped; `ARTICLE_STYLE` goes with it."""
-    rows = "".join(f"<tr><td>{html.escape(a.text)}</td><td>{a.shown}</td></tr>" for a in e.answers)
+    rows = "".join(
+        f"<tr><td>{html.escape(a.text)}</td><td>{html.escape(a.shown)}</td></tr>" for a in e.answers
+    )
     pairs = "".join(f"<div>{html.escape(line)}</div>" for line in _pair_lines(e))
     origin = (
         f"{e.provenance['model']}, method {e.method}, seed {e.provenance['seed']}, {e.cost_text}"

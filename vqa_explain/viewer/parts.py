@@ -51,7 +51,7 @@ def _word(word: PlayerValue, part: Part, e: Explanation) -> str:
 def _bars(part: Part, e: Explanation) -> str:
     """One bar per player from zero to its value, with a whisker of its standard error."""
     ends = [one.value + sign * (one.error or 0) for one in part.players for sign in (-1, 1)]
-    ends += e.full_ends(part.kind, part.values)
+    ends += e.full_ends(e.colors_of(part.kind).full, part.values)
     start = [0.0] if e.values_unit.from_zero else []
     low, high = min([*start, *ends], default=0), max([*start, *ends], default=0)
     rows = "".join(_bar(player, part, e, low, high) for player in part.players)
@@ -108,7 +108,9 @@ def _overlay(part: PicturePart, e: Explanation) -> str:
     """The overlay as a picture with one transparent box per region that tells its value when
     pointed at.
     """
-    values, _ = e.heat_of(part)
+    # Drawn over pictures of some sizes: twice that of the page, so that it stays sharp.
+    small = part.smaller(2 * LONGEST)
+    values, _ = e.heat_of(small)
     height, width = part.picture.shape[:2]
     boxes = "".join(
         f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}">'
@@ -118,7 +120,7 @@ def _overlay(part: PicturePart, e: Explanation) -> str:
         if right > left
     )
     label = "overlay of the explanation" if e.is_alone(part) else f"overlay of {part.name}"
-    picture = _picture(colors.overlay(part.picture, e.map_colors.shares(values), 1, e.palette))
+    picture = _picture(colors.overlay(small.picture, e.map_colors.shares(values), 1, e.palette))
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(label)}">'
         f'<image href="{picture}" width="{width}" height="{height}"/>{boxes}</svg>'

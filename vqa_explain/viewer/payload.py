@@ -6,14 +6,14 @@ import base64
 import hashlib
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vqa_explain.examples import Example
+from vqa_explain.examples import Example, read_image
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import (
     Part,
@@ -24,6 +24,7 @@ from vqa_explain.features.parts import (
     WordValue,
 )
 from vqa_explain.findings import sure_ratio
+from vqa_explain.target import Answer
 
 NOWHERE = 2**32 - 1  # the label of pixels that the model did not see
 LONGEST = 1024  # pixels, the longer side of a picture that is sent
@@ -86,6 +87,8 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "oneScale": e.one_scale,
         "byPlayer": e.by_player,
         "errorText": e.error_text,
+        "error": e.error,
+        "errorKind": e.error_kind,
         "notes": list(e.notes),
         "facts": [text for text in (e.padding_text, e.without_inputs_text) if text],
         "method": e.method,
@@ -93,7 +96,37 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "parameters": {k: v for k, v in e.parameters.items() if v is not None},
         "origin": f"{e.provenance['model']}, seed {e.provenance['seed']}, {e.cost_text}",
         "label": None if example is None else example.answer,
+        "exampleId": _id_of(e, example),
         "pairs": _pairs(e),
+    }
+
+
+def _id_of(e: Explanation, example: Example | None) -> str:
+    found = e.provenance.get("example") if example is None else example.id
+    return found or ""
+
+
+def preview(example: Example, answers: Sequence[Answer], pack: Pack) -> dict[str, Any]:
+    """What is shown of an example before it is explained, named as in `payload`.
+
+    Pictures and texts are told as the user gave them, and frames of a video one by one.
+
+    Raises:
+        InvalidInput: a picture cannot be read.
+    """
+    parts: list[dict[str, Any]] = []
+    for one in example.given:
+        found = {"name": one.name, "kind": one.kind, "fixed": one.fixed, "title": "", "players": []}
+        if one.kind == PicturePart.kind:
+            parts.append(found | _small_picture(read_image(one.value), pack))
+        elif one.kind == TextPart.kind:
+            parts.append({**found, "title": str(one.value)})
+    return {
+        "heading": example.asked or example.id or "",
+        "parts": parts,
+        "answers": [asdict(answer) for answer in answers],
+        "label": example.answer,
+        "exampleId": example.id or "",
     }
 
 
@@ -143,8 +176,7 @@ def _picture(
 ) -> dict[str, Any]:
     """The picture, its map and its regions, pixel by pixel."""
     height, width = part.picture.shape[:2]
-    shrink = max(1.0, max(height, width) / LONGEST)
-    size = (max(1, round(height / shrink)), max(1, round(width / shrink)))
+    size = _small_size(part.picture)
     rows, columns = (np.minimum((np.arange(n) + 0.5) * full / n, full - 1).astype(int) for n, full in
                      ((size[0], height), (size[1], width)))  # fmt: skip
     small = np.ix_(rows, columns)
@@ -152,15 +184,29 @@ def _picture(
     values = np.zeros(part.labels.shape) if part.fixed else e.heat_of(part)[0]
     shares = np.zeros(size) if part.fixed else e.map_colors.shares(values[small])
     return {
-        "size": [height, width],
-        "pictureId": picture_id(part.picture),
+        **_small_picture(part.picture, pack),
         "labels": pack(np.where(labels < 0, NOWHERE, labels).astype(np.uint32)),
         "heat": pack(np.rint(127 * shares).astype(np.int8)),
         "mapBare": e.map_colors.bare,
         "mapFull": e.map_colors.full,
         "mapLegend": e.map_legend,
-        "picture": pack(np.frombuffer(encoded_picture(part.picture, size), dtype=np.uint8)),
         "truth": None if truth is None else pack(truth[small].astype(np.uint8)),
+    }
+
+
+def _small_size(picture: np.ndarray) -> tuple[int, int]:
+    """The height and width at which a picture is sent."""
+    height, width = picture.shape[:2]
+    shrink = max(1.0, max(height, width) / LONGEST)
+    return max(1, round(height / shrink)), max(1, round(width / shrink))
+
+
+def _small_picture(picture: np.ndarray, pack: Pack) -> dict[str, Any]:
+    encoded = encoded_picture(picture, _small_size(picture))
+    return {
+        "size": list(picture.shape[:2]),
+        "pictureId": picture_id(picture),
+        "picture": pack(np.frombuffer(encoded, dtype=np.uint8)),
     }
 
 

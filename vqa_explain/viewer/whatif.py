@@ -25,7 +25,7 @@ from vqa_explain.methods.base import alternatives, fills_in
 from vqa_explain.methods.noise import ANY
 from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
 from vqa_explain.models.encoded import Encoded
-from vqa_explain.target import Target, find_answer
+from vqa_explain.target import Answer, Target, find_answer
 
 TOP = 5
 
@@ -115,9 +115,13 @@ def asked(model: Model, example: Example, question: str) -> dict[str, Any]:
     Raises:
         InvalidInput: there is no one text that could be another.
     """
-    encoded = _encoded(model, _with_question(example, question), None)
-    found = answers(model, encoded, TOP)
+    found = best_answers_of(model, _with_question(example, question))
     return {"answers": [asdict(answer) for answer in found], "change": None}
+
+
+def best_answers_of(model: Model, example: Example) -> list[Answer]:
+    """What a model answers, best first; of a model that writes, what it writes by itself."""
+    return answers(model, _encoded(model, example, None), TOP)
 
 
 def _with_question(example: Example, question: str) -> Example:

@@ -1,8 +1,8 @@
 """Encoder-decoders, networks with a resampler, and others unlike LLaVA."""
 
+import string
 from typing import Any
 
-import unknown_checkpoints
 from checkpoints import SMALL, chat, text_settings
 from more_checkpoints import SQUARE, number, pieces
 from tokenizers import processors
@@ -42,11 +42,22 @@ def _t5(size: int) -> Any:
     )
 
 
+def syllables() -> Any:
+    """A tokenizer of BERT's kind, that cuts longer words in two and those it does not know into
+    letters.
+    """
+    known = ["what", "is", "it", "the", "col", "##or", "cir", "##cle", "?"]
+    letters = [mark + letter for mark in ("", "##") for letter in string.ascii_lowercase]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    numbers = {token: number for number, token in enumerate([*special, *known, *letters])}
+    return tf.BertTokenizer(vocab=numbers)
+
+
 def _blip(title: str, language: Any) -> Made:
     words = pieces()
     pictures = tf.BlipImageProcessor(**SQUARE)
     # InstructBLIP's resampler reads the question with a tokenizer of its own.
-    tokenizers = (words, pieces()) if title == "InstructBlip" else (words,)
+    tokenizers = (words, syllables()) if title == "InstructBlip" else (words,)
     processor = getattr(tf, title + "Processor")(pictures, *tokenizers, num_query_tokens=4)
     vision = {
         **SHALLOW,
@@ -56,7 +67,7 @@ def _blip(title: str, language: Any) -> Made:
     resampler = {
         **SHALLOW,
         "encoder_hidden_size": 32,
-        "vocab_size": len(words),
+        "vocab_size": len(tokenizers[-1]),
         "max_position_embeddings": 64,
     }
     config = getattr(tf, title + "Config")(
@@ -203,7 +214,21 @@ def got_ocr2() -> Made:
 
 @architecture("pix2struct", encoder_decoder=True, call=_without_a_header)
 def pix2struct() -> Made:
-    return unknown_checkpoints.pix2struct()
+    words = pieces("<unk>")
+    small = {"hidden_size": 32, "d_ff": 48, "d_kv": 8}
+    vision = {**small, "num_hidden_layers": 2, "num_attention_heads": 4, "seq_len": 64}
+    text = {**small, "vocab_size": len(words), "num_layers": 2, "num_heads": 4}
+    config = tf.Pix2StructConfig(
+        text_config=text, vision_config={**vision, "patch_embed_hidden_size": 192}, is_vqa=False
+    )
+    patches: dict[str, Any] = {
+        "patch_size": {"height": 8, "width": 8},
+        "max_patches": 32,
+        "is_vqa": False,
+    }
+    pictures = tf.Pix2StructImageProcessor(**patches)
+    processor = tf.Pix2StructProcessor(pictures, words)
+    return tf.Pix2StructForConditionalGeneration(config), processor
 
 
 def from_parts(processor: Any, picture: Any, question: str) -> dict[str, Any]:
@@ -234,8 +259,7 @@ def idefics() -> Made:
     return tf.IdeficsForVisionText2Text(config), tf.IdeficsProcessor(pictures, words)
 
 
-@architecture("pp_formulanet", encoder_decoder=True, start=2, call=from_picture)
-def pp_formulanet() -> Made:
+def _formula_reader(**settings: Any) -> Made:
     words = pieces()
     vision = {
         "hidden_size": 32,
@@ -264,7 +288,18 @@ def pp_formulanet() -> Made:
         "eos_token_id": 2,
     }
     config = tf.PPFormulaNetConfig(text_config=text, vision_config=vision)
-    pictures = tf.PPFormulaNetImageProcessor(size={"height": 64, "width": 64})
+    pictures = tf.PPFormulaNetImageProcessor(size={"height": 64, "width": 64}, **settings)
     return tf.PPFormulaNetForConditionalGeneration(config), tf.PPFormulaNetProcessor(
         pictures, words
     )
+
+
+@architecture("pp_formulanet", encoder_decoder=True, start=2, call=from_picture)
+def pp_formulanet() -> Made:
+    """Its processor crops the margin by what the picture shows, which cannot be followed."""
+    return _formula_reader()
+
+
+@architecture("pp_formulanet", encoder_decoder=True, start=2, call=from_picture)
+def pp_formulanet_uncropped() -> Made:
+    return _formula_reader(do_crop_margin=False)

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import page_checkpoints
 import torch
 from checkpoints import randomized
 
@@ -110,16 +111,29 @@ def verdict_of_choice(make: Callable[[], tuple[Any, Any]]) -> Verdict:
     return Verdict("works", refused)
 
 
-def explain_all(model: Any, **asked: Any) -> str:
+def verdict_of_page(make: Callable[[], tuple[Any, Any]]) -> Verdict:
+    """The same of a model that answers questions about pages."""
+    try:
+        module, processor = randomized(make)
+        model = vx.load(module, processor=processor, device="cpu")
+        example = page_checkpoints.example_of(model, PICTURE)
+        refused = explain_all(model, example, answers=("red", "circle is"), target="red")
+    except VQAExplainError as error:
+        return Verdict("refuses", one_line(error))
+    return Verdict("works", refused)
+
+
+def explain_all(model: Any, example: vx.Example | None = None, **asked: Any) -> str:
     """Runs `METHODS`; says why those over gradients are refused, as of networks with code books.
 
     Raises:
         VQAExplainError: leaving players out is refused too.
     """
     refused = ""
+    tried = example_of(model) if example is None else example
     for method, settings in METHODS.items():
         try:
-            vx.explain(model, example_of(model), method=method, **asked, **settings)
+            vx.explain(model, tried, method=method, **asked, **settings)
         except VQAExplainError as error:
             if method == "leave_one_out":
                 raise

@@ -73,11 +73,11 @@ test("agreement counts words only of one question, and names what differs", () =
   const nine = { players: [{ value: 9 }] };
   const one = columns([1, 2, 3], { question: nine });
   const other = (more = {}) => columns([3, 2, 1], { question: { ...nine, ...more }, method: "lime" });
-  assert.equal(agreementOf(one, other()), "Rank correlation with lime: 0.20");
+  assert.equal(agreementOf(one, other()), "Rank correlation with LIME: 0.20");
   const asked = { ...other({ title: "Who?" }), heading: "Who?" };
   assert.equal(agreementOf(one, asked), "Rank correlation with “Who?”: -1.00");
   assert.match(agreementOf(one, columns([1, 2])), /different ways/);
-  assert.equal(headingOf(one, other()), "lime: logit of “red”");
+  assert.equal(headingOf(one, other()), "LIME: logit of “red”");
   assert.equal(headingOf(one, { ...one, explained: "logit of “blue”" }), "logit of “blue”");
   const classified = { ...one, heading: "Image classification", parts: [image(one)] };
   assert.equal(headingOf(one, classified), "image classification: logit of “red”");
@@ -113,6 +113,6 @@ test("words that cannot be compared with regions are left out of the correlation
 
 test("a value of another unit says its unit", () => {
   const [one, other] = [columns([1, 2]), columns([0.5, 0.25], { unit: "share of attention", signed: false })];
-  assert.equal(partnerText(one, other, { part: "image", index: 0 }), "; compared: 0.5 (share of attention)");
-  assert.equal(partnerText(one, one, { part: "image", index: 1 }), "; compared: +2");
+  assert.equal(partnerText(one, other, { part: "image", index: 0 }), "; compared: 0.50 (share of attention)");
+  assert.equal(partnerText(one, one, { part: "image", index: 1 }), "; compared: +2.00");
 });

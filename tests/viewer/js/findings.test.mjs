@@ -1,17 +1,32 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mapOf, tint } from "../../../vqa_explain/viewer/static/color.js";
+import { withAfter } from "../../../vqa_explain/viewer/static/answers.js";
 import { neededBudget, pairScale, partnersOf, ratio } from "../../../vqa_explain/viewer/static/findings.js";
-import { amount, barPlaces } from "../../../vqa_explain/viewer/static/layout.js";
-import { hoverText, pairText, playersText } from "../../../vqa_explain/viewer/static/telling.js";
-import { changeText } from "../../../vqa_explain/viewer/static/whatif.js";
+import { barPlaces } from "../../../vqa_explain/viewer/static/layout.js";
+import { playersText } from "../../../vqa_explain/viewer/static/names.js";
+import { amount } from "../../../vqa_explain/viewer/static/numbers.js";
+import { hoverText, pairText } from "../../../vqa_explain/viewer/static/telling.js";
+import { errorOfSum, gapText } from "../../../vqa_explain/viewer/static/whatif.js";
+
+const BOXES = [
+  [0, 0, 3, 3],
+  [6, 0, 9, 3],
+  [3, 3, 6, 6],
+];
 
 /** An explanation of two words and three regions with these interactions and errors, row by row. */
 function explained(values, errors, more = {}) {
   const array = (data) => ({ shape: [2, 3], data: Float32Array.from(data) });
   return {
     parts: [
-      { name: "image", kind: "image", player: "region", alone: true, players: [0, 1, 2].map((value) => ({ value })) },
+      {
+        name: "image",
+        kind: "image",
+        player: "region",
+        alone: true,
+        size: [9, 9],
+        players: [0, 1, 2].map((value, i) => ({ value, error: null, box: BOXES[i] })),
+      },
       {
         name: "question",
         kind: "text",
@@ -26,7 +41,11 @@ function explained(values, errors, more = {}) {
     joint: [{ first: "question", second: "image", values: array(values), errors: errors && array(errors) }],
     pairs: { spent: 1000, sure: 2.64, text: "" },
     signed: true,
-    unitText: "points of logit of “red”",
+    addsUp: true,
+    score: "logit",
+    target: "red",
+    contrast: null,
+    unit: "points",
     ...more,
   };
 }
@@ -51,50 +70,49 @@ test("partners are ranked by value over error, and those below two errors are un
 
 test("the issue's pair is no finding and says which budget would tell", () => {
   const text = pairText(explained([1.32, 0.1, 0, 0, 0, 0], [1.69, 1, 1, 1, 1, 1]), { part: "question", index: 0 });
-  assert.match(text, /no pair with it is beyond 2 standard errors \(nearest: region 0 \+1\.32 ± 1\.69\)/);
+  assert.match(text, /no pair with it is beyond 2 standard errors \(nearest: upper left \(0\) \+1 ± 2\)/);
   assert.match(text, /raise the budget to about 6,600$/);
   assert.equal(neededBudget(1.32, 1.69, 1000), 6600);
 });
 
 test("what stands out among all pairs works, what only two errors tell may work", () => {
   const one = explained([1, 0, 0, 0, 0, 0.23], [0.1, 0.1, 0.1, 0.1, 0.1, 0.1]);
-  assert.match(pairText(one, { part: "question", index: 0 }), /works most with region 0 \(\+1 ± 0\.1\)/);
-  assert.match(pairText(one, { part: "image", index: 2 }), /may work with “left” \(\+0\.23 ± 0\.1\), but chance/);
+  assert.match(pairText(one, { part: "question", index: 0 }), /works most with upper left \(0\) \(\+1\.0 ± 0\.1\)/);
+  assert.match(pairText(one, { part: "image", index: 2 }), /may work with “left” \(\+0\.2 ± 0\.1\), but chance/);
   assert.match(pairText(explained([1, 0, 0, 0, 0, 0], null), { part: "question", index: 0 }), /states no error/);
-  assert.match(pairText({ ...one, joint: [] }, { part: "question", index: 0 }), /no interactions/);
+  assert.equal(pairText({ ...one, joint: [] }, { part: "question", index: 0 }), "");
 });
 
-test("sizes have no sign and one hue, and their unit is shown with them", () => {
+test("sizes have no sign, and their unit is shown with them", () => {
   const sizes = explained([1, 0, 0, 0, 0, 0], null, {
     joint: [],
     signed: false,
-    unitText: "share of attention, without a unit",
+    addsUp: false,
+    unit: "share of attention",
   });
-  assert.equal(amount(sizes, 978), "978");
-  assert.equal(amount({ signed: true }, 978), "+978");
+  assert.equal(amount(sizes, 978), "978.0");
   const text = hoverText(sizes, null, { part: "question", index: 1 });
-  assert.ok(text.startsWith("“left”: 2 ± 0.1 share of attention, without a unit"));
-  assert.doesNotMatch(text, /points/);
-  for (const map of ["red-blue", "orange-purple", "brown-teal"]) {
-    assert.equal(mapOf({ signed: true }, map), map);
-    const one = mapOf(sizes, map);
-    assert.deepEqual(tint(0.5, one).slice(0, 3), tint(-0.5, one).slice(0, 3));
-    assert.notDeepEqual(tint(0.5, one).slice(0, 3), tint(0.5, map).slice(0, 3));
-  }
+  assert.equal(text, "“left”: 2.0 ± 0.1 share of attention");
 });
 
-test("a what-if predicts only where values are points", () => {
-  const points = { explained: "logit of “red”", unit: "points" };
-  const found = { change: -0.174, predicted: 1.012, fills: "regions: constant; words: mask" };
-  assert.equal(
-    changeText(found, points),
-    "measured change of logit of “red”: −0.174, predicted +1.01 (absent regions: constant; words: mask)",
-  );
-  const sizes = { explained: "logit of “red”", unit: "gradient size" };
-  const text = changeText({ ...found, predicted: null }, sizes);
-  assert.match(text, /values in gradient size predict none/);
-  assert.doesNotMatch(text, /predicted/);
-  assert.equal(changeText({ change: null }, points), "");
+test("what is pointed at says which way it speaks, and what cannot be told from zero", () => {
+  const one = explained([0, 0, 0, 0, 0, 0], null, { joint: [] });
+  const said = (value, error, more = {}) => {
+    one.parts[1].players[0] = { text: "red", value, error };
+    return hoverText({ ...one, ...more }, null, { part: "question", index: 0 });
+  };
+  assert.equal(said(1, 0.1), "“red”: +1.0 ± 0.1 points of logit, for red");
+  assert.equal(said(-1, 0.1), "“red”: −1.0 ± 0.1 points of logit, against red");
+  assert.equal(said(-1, 0.1, { contrast: "blue" }), "“red”: −1.0 ± 0.1 points of logit, for blue");
+  assert.equal(said(0.15, 0.1), "“red”: +0.1 ± 0.1 points of logit, cannot be told from zero");
+});
+
+test("the error of a prediction is at most the sum of its parts' errors", () => {
+  const one = explained([0, 0, 0, 0, 0, 0], null);
+  assert.ok(Math.abs(errorOfSum(one, new Map([["question", new Set([0, 1])]])) - 0.2) < 1e-12);
+  assert.equal(gapText(-8.63, -6.75), "1.88 more than predicted: parts that work together do not simply add up.");
+  assert.match(gapText(-0.17, 1.01), /^1\.18 less than predicted/);
+  assert.equal(gapText(1, 1.01), "About as predicted.");
 });
 
 test("of several inputs, the pair that stands out most is named with its input", () => {
@@ -124,7 +142,10 @@ test("of several inputs, the pair that stands out most is named with its input",
       ["scan", 3],
     ],
   );
-  assert.match(pairText(all, { part: "question", index: 0 }), /works most with region 1 of scan \(\+4 ± 0\.1\)/);
+  assert.match(
+    pairText(all, { part: "question", index: 0 }),
+    /works most with upper right \(1\) of scan \(\+4\.0 ± 0\.1\)/,
+  );
   assert.match(pairText(all, { part: "question", index: 1 }), /may work with column age = 63/);
   assert.equal(pairScale(all), 4);
   assert.equal(playersText(all), "a word, a region or a column");
@@ -141,4 +162,20 @@ test("bars begin at zero, and whiskers are two errors wide", () => {
   );
   assert.deepEqual(one, { zero: 0.2, start: 0.2, width: 0.6000000000000001, whisker: { start: 0.6, width: 0.4 } });
   assert.deepEqual([other.start, other.whisker], [0, null]);
+});
+
+test("answers after a what-if are added once, and two labels of one text are two answers", () => {
+  const before = [
+    { text: "crane", index: 7, probability: 0.5 },
+    { text: "crane", index: 4, probability: 0.3 },
+    { text: "dog", index: 0, probability: 0.2 },
+  ];
+  const after = [
+    { text: "cat", index: 1, probability: 0.6 },
+    { text: "dog", index: 9, probability: 0.3 },
+    { text: "crane", index: 5, probability: 0.1 },
+  ];
+  const told = (list) => list.map(({ text, index }) => `${text} ${index}`);
+  assert.deepEqual(told(withAfter(before, null)), ["crane 7", "crane 4", "dog 0"]);
+  assert.deepEqual(told(withAfter(before, after)), ["crane 7", "crane 4", "dog 0", "cat 1", "crane 5"]);
 });

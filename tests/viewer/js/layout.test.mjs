@@ -1,15 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  largest,
   moved,
   NOWHERE,
-  outline,
+  neighbor,
+  outlines,
   partners,
   pieces,
-  points,
-  rankCorrelation,
-  ranks,
   regionAt,
   toPicture,
   zoomed,
@@ -53,22 +50,6 @@ test("regions and the partners of players are read from arrays", () => {
   const interactions = { shape: [2, 3], data: new Float32Array([1, 2, 3, 4, 5, 6]) };
   assert.deepEqual(partners(interactions, "first", 1), [4, 5, 6]);
   assert.deepEqual(partners(interactions, "second", 2), [3, 6]);
-  assert.equal(largest([-3, 2]), 3);
-});
-
-test("numbers have three digits that count", () => {
-  assert.equal(points(1.23456, 0.0171), "+1.23 ± 0.0171");
-  assert.equal(points(-0.5, 0), "−0.5");
-  assert.equal(points(0.00001234), "+1.2e-5");
-  assert.equal(points(0), "+0");
-});
-
-test("ranks average ties, and their correlation is Spearman's", () => {
-  assert.deepEqual(ranks([3, 1, 3, 2]), [2.5, 0, 2.5, 1]);
-  assert.equal(rankCorrelation([1, 2, 3], [2, 4, 9]), 1);
-  assert.equal(rankCorrelation([1, 2, 3], [9, 4, 2]), -1);
-  assert.ok(Math.abs(rankCorrelation([1, 2, 3, 4, 5], [5, 6, 7, 8, 7]) - 0.8207826816681233) < 1e-12);
-  assert.equal(rankCorrelation([1, 1], [1, 2]), null);
 });
 
 test("a question is cut at code points, as Python counts", () => {
@@ -84,9 +65,50 @@ test("a question is cut at code points, as Python counts", () => {
   ]);
 });
 
-test("an outline goes once around", () => {
-  const inside = new Set([4]);
-  assert.equal(outline([3, 3], (i) => inside.has(i)).length, 4);
-  assert.equal(outline([1, 2], () => true).length, 6);
-  assert.equal(outline([2, 2], () => false).length, 0);
+test("outlines go around every region once, with holes, and know its middle", () => {
+  const labels = { shape: [3, 3], data: Uint32Array.from([0, 0, 0, 0, 1, 0, 0, 0, 0]) };
+  const [ring, middle] = outlines(labels, 2);
+  assert.equal(middle.d, "M1 1H2V2H1Z");
+  assert.deepEqual([middle.x, middle.y, middle.area], [1.5, 1.5, 1]);
+  assert.equal(ring.d.match(/M/g).length, 2);
+  assert.equal(ring.area, 8);
+  const [half, , none] = outlines({ shape: [1, 4], data: Uint32Array.from([0, 0, 1, NOWHERE]) }, 3);
+  assert.equal(half.d, "M0 0H2V1H0Z");
+  assert.deepEqual([none.d, none.area], ["", 0]);
+});
+
+test("the outline of a region encloses its pixels and no others", () => {
+  const labels = { shape: [12, 17], data: new Uint32Array(12 * 17).map((_, i) => (i * i + 3 * (i % 17)) % 5) };
+  outlines(labels, 5).forEach(({ d, area }, region) => {
+    // The area by the shoelace formula, loop by loop: holes count below zero.
+    let whole = 0;
+    for (const loop of d.split("Z").filter(Boolean)) {
+      let [x, y] = loop
+        .match(/M(\d+) (\d+)/)
+        .slice(1)
+        .map(Number);
+      const [firstX, firstY] = [x, y];
+      const to = (u, v) => {
+        whole += x * v - u * y;
+        [x, y] = [u, v];
+      };
+      for (const [, letter, at] of loop.matchAll(/([HV])(\d+)/g)) {
+        if (letter === "H") to(Number(at), y);
+        else to(x, Number(at));
+      }
+      to(firstX, firstY);
+    }
+    assert.equal(whole / 2, area);
+    assert.equal(area, labels.data.filter((one) => one === region).length);
+  });
+});
+
+test("arrows go to the nearest region that way", () => {
+  const players = [0, 1, 2, 3].map((i) => ({
+    box: [(i % 2) * 10, Math.floor(i / 2) * 10, (i % 2) * 10 + 10, Math.floor(i / 2) * 10 + 10],
+  }));
+  assert.equal(neighbor(players, -1, [1, 0]), 0);
+  assert.equal(neighbor(players, 0, [1, 0]), 1);
+  assert.equal(neighbor(players, 1, [0, 1]), 3);
+  assert.equal(neighbor(players, 1, [1, 0]), 1);
 });

@@ -10,14 +10,17 @@ in any number, as a prompt or a chat.
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from hashlib import blake2b
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vqa_explain._memory import lacks_memory
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.features.base import (
@@ -30,8 +33,8 @@ from vqa_explain.features.base import (
 )
 from vqa_explain.features.image import DROP, FILLS, ImageFeature, Picture, baseline, fill_in
 from vqa_explain.features.regions import grid_regions
-from vqa_explain.features.text import Text, TextFeature
-from vqa_explain.models.attending import Attention, Positions
+from vqa_explain.features.text import Text, TextFeature, called
+from vqa_explain.models.attending import Attention, Positions, SelfLayer, Streams
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.calling import FAILURES
 from vqa_explain.models.candidates import NEW_TOKENS, Candidates, first_tokens, written
@@ -41,17 +44,19 @@ from vqa_explain.models.generative.conversation import (
     Visual,
     read_conversation,
 )
-from vqa_explain.models.generative.decoding import Decoding, Language
+from vqa_explain.models.generative.decoding import Decoding, Language, Prompted, with_lists
+from vqa_explain.models.generative.memory import PictureMemory
 from vqa_explain.models.generative.prompts import Prompt, read_prompt, visual_tokens
 from vqa_explain.models.generative.reading import Form, Shown, VisualReader
+from vqa_explain.models.generative.second import SecondSequence, SecondTokens, find_second
 from vqa_explain.models.generative.sequences import Sequences, alone
-from vqa_explain.models.generative.whole import Forwarding
+from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
-from vqa_explain.models.unwrapping import placed
-from vqa_explain.models.wording import all_absent, stand_in, text_feature
+from vqa_explain.models.unwrapping import home_of, placed
+from vqa_explain.models.wording import stand_in, text_feature
 
 log = logging.getLogger("vqa_explain")
 OTHER_WORDS = "no red"  # with which is tried what another word changes
@@ -67,16 +72,22 @@ class _State:
         prompt: which of the prompt's tokens are of what.
         visuals: the pictures and videos.
         shown: input name → where that picture or frame is in the tensors.
+        lists: the tensors that the network takes as lists of numbers.
+        second: another sequence of tokens in which words reach the network.
         written: texts that the model wrote by itself → their tokens.
         language: how the network is run.
+        memory: what the vision side made of pictures in this game; `None` outside games.
     """
 
     inputs: dict[str, Any]
     prompt: Prompt
     visuals: tuple[Visual, ...]
     shown: dict[str, Shown]
+    lists: frozenset[str]
+    second: SecondSequence | None = None
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
     language: Any = None
+    memory: PictureMemory | None = None
 
     @property
     def sequences(self) -> Sequences:
@@ -86,6 +97,10 @@ class _State:
     @property
     def form(self) -> Form:
         return tuple(one.form for one in self.visuals)
+
+    def second_tokens(self, name: str) -> SecondTokens | None:
+        """Where a text is in the second sequence; `None` if it is in none."""
+        return self.second.texts.get(name) if self.second else None
 
     def positions(self, name: str) -> np.ndarray:
         """The positions of an input's tokens; frames of a video may share theirs."""
@@ -131,11 +146,12 @@ class GenerativeModel:
     ) -> None:
         self.name = name
         self.module = placed(module, device, name)
-        self.device = self.module.device
+        self.device = home_of(self.module, device)
         self.processor, self.beams, self.lengths = processor, beams, lengths
         # How it is run, by whether there are pictures and texts: found with the first example.
         self._languages: dict[tuple[bool, bool], Language] = {}
-        takes_words = "input_ids" in inspect.signature(self.module.forward).parameters
+        known = inspect.signature(self.module.forward).parameters
+        takes_words = "input_ids" in known and _reads_text(processor)
         marks = visual_tokens(self.module.config)
         self._reader = VisualReader(processor, name, marks, wordless=not takes_words)
         # What was measured of the network, by the sizes of what is shown.
@@ -158,12 +174,22 @@ class GenerativeModel:
                 f"the question and picture have {prompt.length} tokens and model {self.name!r} "
                 f"takes {limit}; shorten the texts, or give fewer or smaller pictures"
             )
-        moved = {k: self._moved(v) for k, v in inputs.items() if isinstance(v, Tensor)}
-        state = _State(moved, prompt, conversation.visuals, {})
+        lists = self._lists(inputs)
+        tensors = {**inputs, **{name: torch.tensor(inputs[name]) for name in lists}}
+        moved = {k: self._moved(v) for k, v in tensors.items() if isinstance(v, Tensor)}
+        second = find_second(self.processor, prompt, inputs) if prompt.texts else None
+        second = second.to(self.device) if second else None
+        state = _State(moved, prompt, conversation.visuals, {}, lists, second)
         state.shown.update(self._shown(conversation, inputs, state))
         form = (bool(state.visuals), bool(prompt.texts))
         if form not in self._languages:
-            self._languages[form] = self._chosen(state)
+            try:
+                self._languages[form] = self._chosen(state)
+            except Unsupported:
+                known = inspect.signature(self.module.forward).parameters
+                if prompt.texts and self._reader.ask_more(conversation.visuals, known):
+                    return self.encode(example)
+                raise
             self._offer(self._languages[form])
         state.language = self._languages[form]
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
@@ -175,8 +201,10 @@ class GenerativeModel:
             Unsupported: it cannot be run in either way; the message says why.
         """
         if not state.prompt.texts:
-            return Forwarding(self.module, state.inputs, {}, None)
-        elsewhere = self._reader.words_elsewhere(state.visuals)
+            return self._without_words(state)
+        second = state.second
+        known = {second.name, second.mask} if second else set()
+        elsewhere = [n for n in self._reader.words_elsewhere(state.visuals) if n not in known]
         if elsewhere:
             raise Unsupported(
                 f"model {self.name!r} cannot be run: its words reach it by "
@@ -190,22 +218,54 @@ class GenerativeModel:
             if token.word >= 0
         ]
         try:
-            decoding = Decoding(self.module)
-            if decoding.agrees(state.inputs):
+            # What comes before the decoder reads the words of a second sequence.
+            decoding = Decoding(self.module, state.lists) if second is None else None
+            if decoding is not None and decoding.agrees(state.inputs, places):
                 return decoding
         except (VQAExplainError, AttributeError, *FAILURES) as error:
             log.info("the decoder of model %r does not run alone: %s", self.name, error)
+        axes = self._reader.token_axes(state.visuals)
+        # A second sequence may be as long, but no answer goes behind it.
+        axes = {name: axis for name, axis in axes.items() if name not in known}
+        where = torch.tensor(places, device=self.device)
         try:
-            axes = self._reader.token_axes(state.visuals)
-            where = torch.tensor(places, device=self.device)
-            return Forwarding(self.module, state.inputs, axes, where, self._other_words())
+            return self._as_a_whole(state, axes, where)
         except Unsupported as error:
             raise Unsupported(f"model {self.name!r} cannot be run: {error}") from error
 
-    def _other_words(self) -> tuple[int, int]:
-        """Two tokens of words."""
-        ids = self.processor.tokenizer(OTHER_WORDS, add_special_tokens=False)["input_ids"]
-        return int(ids[0]), int(ids[-1])
+    def _without_words(self, state: _State) -> Forwarding:
+        """The network called with pictures alone.
+
+        Raises:
+            InvalidInput: it takes words too, and does not run without.
+            Unsupported: it takes none, and cannot be run.
+        """
+        try:
+            return self._as_a_whole(state, {}, None)
+        except Unsupported as error:
+            if len(self.features) == 1:
+                raise
+            raise self._lacks_question() from error
+
+    def _lacks_question(self) -> InvalidInput:
+        return InvalidInput(
+            f"model {self.name!r} answers questions, and the example has none; give a question"
+        )
+
+    def _as_a_whole(
+        self, state: _State, axes: Mapping[str, int], texts: Tensor | None
+    ) -> Forwarding:
+        """The network called as a whole; see there."""
+        others = (0, 0) if texts is None else _other_words(self.processor.tokenizer)
+        second = state.second
+        more = (second, _other_words(second.tokenizer)) if second else None
+        language = Forwarding(self.module, state.inputs, axes, texts, others, state.lists, more)
+        frames = {name: one.layout.frame for name, one in state.shown.items()}
+        # What reads a second sequence of words sees pictures anew for each.
+        if frames and second is None:
+            two = {name: torch.cat([one, 2 * one.mean() - one]) for name, one in frames.items()}
+            language.find_vision(state.inputs, state.sequences.showing(two), texts, others)
+        return language
 
     def _offer(self, language: Language) -> None:
         """States what the network can do, now that it is known how it is run."""
@@ -213,12 +273,22 @@ class GenerativeModel:
             return
         takes_words = len(self.features) > 1
         attends = {"attention", "flow"} if language.attends else set()
-        self.capabilities = frozenset({"gradients", "pixels", *attends})
+        flows = {"flow"} if language.flows else set()
+        self.capabilities = frozenset({"gradients", "pixels", *attends, *flows})
         self._picture = ImageFeature(fills=FILLS)
         if not language.hides:
             # A token that stands for nothing is all that is left.
             self._text = MASKED
         self.features = (self._picture, self._text) if takes_words else (self._picture,)
+
+    def _lists(self, inputs: Mapping[str, Any]) -> frozenset[str]:
+        """What the processor gives as lists of whole numbers, and the network takes."""
+        known = inspect.signature(self.module.forward).parameters
+        return frozenset(
+            name
+            for name, value in inputs.items()
+            if isinstance(value, list) and name in known and _whole_numbers(value)
+        )
 
     def _moved(self, value: Tensor) -> Tensor:
         """A tensor of the processor on the model's device; real numbers in its number type."""
@@ -247,9 +317,7 @@ class GenerativeModel:
         """The same of pictures without words, as captions are asked for."""
         inputs = {} if self._chats else self._reader.process(None, visuals)
         if not inputs or "input_ids" in inputs:
-            raise InvalidInput(
-                f"model {self.name!r} answers texts, and the example has none; give one"
-            )
+            raise self._lacks_question()
         nowhere = np.zeros(0, dtype=np.int64)
         return Prompt(0, {one.name: nowhere for one in visuals}, {}), inputs
 
@@ -314,21 +382,41 @@ class GenerativeModel:
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
         state: _State = encoded.state
         start = state.language.answer_start(state.prompt.length)
-        with torch.no_grad():
+        with torch.no_grad(), self._failing_in_words():
             found = self.module.generate(
-                **state.inputs,
+                **with_lists(state.inputs, state.lists),
                 max_new_tokens=NEW_TOKENS,
                 do_sample=False,
                 num_beams=self.beams,
                 num_return_sequences=self.beams,
+                return_dict_in_generate=False,
             )[:, start:]
         state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
 
+    @contextmanager
+    def _failing_in_words(self) -> Iterator[None]:
+        """Where the network itself fails on an example that its processor made, this says so.
+
+        Raises:
+            InvalidInput: it fails, and not because memory is short.
+        """
+        try:
+            yield
+        except FAILURES as error:
+            if lacks_memory(error):
+                raise
+            raise InvalidInput(
+                f"model {self.name!r} fails on this example: {type(error).__name__} "
+                f"{str(error)[:200]}; give pictures of another size, or other texts"
+            ) from error
+
     def plain_scores(self, encoded: Encoded) -> Tensor:
         state: _State = encoded.state
         steps = 1 + state.language.forced
-        found = self.module.generate(**state.inputs, generation_config=first_tokens(steps))
+        inputs = with_lists(state.inputs, state.lists)
+        with self._failing_in_words():
+            found = self.module.generate(**inputs, generation_config=first_tokens(steps))
         return candidates_of(encoded).firsts(found.logits[-1])
 
     def with_answers(
@@ -341,11 +429,35 @@ class GenerativeModel:
         state: _State = encoded.state
         known = {**state.written, **(known or {})}
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
+        self._refuse_pictures(candidates, state)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
+
+    def _refuse_pictures(self, candidates: Candidates, state: _State) -> None:
+        """Refuses answers with a token that stands for a picture or a video.
+
+        Where the whole network is called, it would look for another picture there.
+
+        Raises:
+            InvalidInput: an answer has such a token.
+        """
+        marks = set(visual_tokens(self.module.config, videos=True))
+        for text, ids in zip(candidates.texts, candidates.ids, strict=True):
+            spelled = next((number for number in ids if number in marks), None)
+            if spelled is None:
+                continue
+            mark = self.processor.tokenizer.decode([spelled])
+            if text in state.written:
+                raise InvalidInput(
+                    f"model {self.name!r} writes {mark!r} into its answer, which stands for a "
+                    "picture; give answers=['yes', 'no'] or the like"
+                )
+            raise InvalidInput(
+                f"the answer {text!r} contains {mark!r}, which stands for a picture; leave it out"
+            )
 
     def leaves(self, encoded: Encoded) -> Leaves:
         return {
-            one.name: encoded.state.language.embed(one.content.ids).detach()
+            one.name: self._embedded(encoded, one, None, "").detach()
             if isinstance(one.content, Text)
             else one.content.pixels.clone()
             for one in encoded.inputs
@@ -356,12 +468,35 @@ class GenerativeModel:
         for one in encoded.inputs:
             fill = fills[one.name]
             if isinstance(one.content, Text):
-                absent = stand_in(self.processor.tokenizer, fill)
-                ids = all_absent(one.content.ids, one.content.tokens, absent)
-                found[one.name] = encoded.state.language.embed(ids).detach()
+                special = torch.tensor([[token.word < 0 for token in one.content.tokens]])
+                words = self._embedded(encoded, one, special.to(self.device), fill)
+                found[one.name] = words.detach()
             else:
                 found[one.name] = baseline(one.content.pixels, one.content.geometry, fill, seed)
         return found
+
+    def _embedded(self, encoded: Encoded, one: Input, present: Tensor | None, fill: str) -> Tensor:
+        """(B, T, D) what the tokens of a text are to the network.
+
+        Args:
+            encoded: the example.
+            one: the text.
+            present: (B, T) bool, which of them are there; `None` for all.
+            fill: what stands for those that are not.
+        """
+        language, content = encoded.state.language, one.content
+        second = encoded.state.second_tokens(one.name)
+        ids = content.ids
+        if present is not None:
+            ids = torch.where(present, ids, stand_in(self.processor.tokenizer, fill))
+        embedded: Tensor = language.embed(ids)
+        if second is None:
+            return embedded
+        ids = second.ids[None]
+        if present is not None:
+            absent = stand_in(encoded.state.second.tokenizer, fill)
+            ids = torch.where(present[..., None], ids, absent)
+        return torch.cat([embedded, language.embed_second(ids, second.there)], dim=-1)
 
     def scores(self, encoded: Encoded, leaves: Leaves) -> Tensor:
         with parameters_frozen(self.module):
@@ -395,7 +530,13 @@ class GenerativeModel:
         """The sequence with other embeddings (B, T, D) of the texts that `words` holds."""
         for one in encoded.inputs:
             if isinstance(one.content, Text) and one.name in words:
-                given = given.put(self._where(encoded, one.name), words[one.name])
+                where = self._where(encoded, one.name)
+                second = encoded.state.second_tokens(one.name)
+                if second is None:
+                    given = given.put(where, words[one.name])
+                else:
+                    language: Forwarding = encoded.state.language
+                    given = language.put_both(given, where, words[one.name], second)
         return given
 
     def _where(self, encoded: Encoded, name: str) -> Tensor:
@@ -410,16 +551,31 @@ class GenerativeModel:
         state: _State = encoded.state
         return state.prompt.length
 
+    def _watched(self, encoded: Encoded, place: int) -> tuple[Any, Tensor]:
+        """The sequence of the example in the graph of its leaves, and each answer's token (K, 1)
+        at a place.
+        """
+        leaves = {name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()}
+        given = self._with_words(encoded, self._received(encoded, leaves), leaves)
+        nexts = candidates_of(encoded).nexts(place)
+        return given, torch.tensor([[token] for token in nexts], device=self.device)
+
+    def streams(self, encoded: Encoded, before: tuple[int, ...] = ()) -> Streams:
+        language: Forwarding = encoded.state.language
+        with eager_attention(self.module), parameters_frozen(self.module), torch.enable_grad():
+            given, tokens = self._watched(encoded, len(before))
+            found, layers = language.streams(given, before, tokens)
+            scores = candidates_of(encoded).added(before, found)
+        sizes = {
+            layer.stream: layer.map.shape[-1] for layer in layers if isinstance(layer, SelfLayer)
+        }
+        readout = (DECODER, sizes[DECODER] - 1)
+        return Streams(scores, sizes, layers, readout, whole=ENCODER)
+
     def attention(self, encoded: Encoded, before: tuple[int, ...] = ()) -> Attention:
         candidates = candidates_of(encoded)
         with eager_attention(self.module), parameters_frozen(self.module), torch.enable_grad():
-            leaves = {
-                name: leaf.requires_grad_(True) for name, leaf in self.leaves(encoded).items()
-            }
-            given = self._with_words(encoded, self._received(encoded, leaves), leaves)
-            tokens = torch.tensor(
-                [[token] for token in candidates.nexts(len(before))], device=self.device
-            )
+            given, tokens = self._watched(encoded, len(before))
             seen = encoded.state.language.seen(given, before, tokens)
             scores = candidates.added(before, seen.found)
         length = self.prompt_length(encoded)
@@ -429,13 +585,22 @@ class GenerativeModel:
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         state: _State = encoded.state
+        valued = [one.name for one in encoded.inputs if not one.fixed]
+        twice = next((name for name in valued if state.second_tokens(name)), None)
+        if twice is not None:
+            raise Unsupported(
+                f"{called(twice)} reaches model {self.name!r} by two sequences of tokens, of which "
+                "a layer's states are only one; use a method over inputs or coalitions, such as "
+                "integrated_gradients"
+            )
         for name in state.shown:
-            self._check_places(encoded, name)
+            if name in valued:
+                self._check_places(encoded, name)
         if length != state.prompt.length:
             raise InvalidInput(
                 f"a layer of {length} states does not hold one per token and patch; choose another"
             )
-        return Positions({one.name: state.positions(one.name) for one in encoded.inputs})
+        return Positions({name: state.positions(name) for name in valued})
 
     def _check_places(self, encoded: Encoded, name: str) -> None:
         """Refuses a picture whose tokens are not the cells of its grid.
@@ -453,7 +618,8 @@ class GenerativeModel:
             raise Unsupported(
                 f"the tokens of {what} in model {self.name!r} have no place of their own, as "
                 "those of overlapping tiles, of a resampler, or of several frames; use a method "
-                "over pixels or coalitions, such as integrated_gradients"
+                "over pixels or coalitions, such as integrated_gradients, or leave the picture as "
+                "it is by players="
             )
 
     def _has_places(self, encoded: Encoded, name: str) -> bool:
@@ -496,16 +662,23 @@ class GenerativeModel:
                 continue
             present_tokens = present[one.name].elements
             if fills[one.name] == "pad":
-                given = given.hidden(self._where(encoded, one.name), present_tokens)
+                where = self._where(encoded, one.name)
+                second = encoded.state.second_tokens(one.name)
+                if second is None:
+                    given = given.hidden(where, present_tokens)
+                else:
+                    whole = cast(Forwarding, language)  # nothing else has a second sequence
+                    given = whole.hidden_in_both(given, where, present_tokens, second)
             else:
-                absent = stand_in(self.processor.tokenizer, fills[one.name])
-                ids = torch.where(present_tokens, one.content.ids, absent)
-                words[one.name] = language.embed(ids)
+                words[one.name] = self._embedded(encoded, one, present_tokens, fills[one.name])
         given = self._with_words(encoded, given, words)
         dropped = [name for name in encoded.state.shown if fills[name] == DROP]
         if dropped:
             given = given.kept(self._kept(encoded, present, dropped, given))
-        return language.answer(given, candidates_of(encoded))
+        return language.answer_coalitions(given, candidates_of(encoded))
+
+    def for_game(self, encoded: Encoded) -> Encoded:
+        return replace(encoded, state=replace(encoded.state, memory=PictureMemory()))
 
     def _kept(
         self,
@@ -543,25 +716,50 @@ class GenerativeModel:
         count = len(next(iter(present.values())))
         filled = [name for name in encoded.state.shown if fills[name] != DROP]
         if not filled:
-            return self._received(encoded, {}).times(_zeros(count))
+            return self._shown_rows(encoded, _untouched()).times(_zeros(count))
         states = self._states(encoded, filled, present, fills, seed)
         if len(states) > 1 and not self._encodes_apart(encoded):
             states = [self._state_of(encoded, filled, present, fills, seed)]
         if len(states) == 1:
-            frames, which = states[0]
-            return self._received(encoded, frames).times(which)
-        given = self._received(
-            encoded, {name: frame[:1] for frames, _ in states for name, frame in frames.items()}
-        )
-        whole = given.times(_zeros(count))
+            return self._shown_rows(encoded, states[0]).times(states[0].which)
+        return self._mixed(encoded, states)
+
+    def _shown_rows(self, encoded: Encoded, shown: "_PictureStates") -> Any:
+        """What is received for each of M states of all pictures."""
+        state: _State = encoded.state
+        if isinstance(state.language, Forwarding):
+            given = self._received(encoded, shown.frames)
+            return given.remembered(state.memory, shown.keys)
+        if state.memory is None:
+            return self._received(encoded, shown.frames)
+
+        def make(fresh: list[int]) -> list[Prompted]:
+            given: Prompted = self._received(encoded, shown.some(fresh))
+            return [given.times(torch.tensor([row])) for row in range(len(fresh))]
+
+        return Prompted.joined(state.memory.rows(shown.keys, make))
+
+    def _mixed(self, encoded: Encoded, states: "Sequence[_PictureStates]") -> Prompted:
+        """The sequences of N coalitions, whose pictures were each looked at alone."""
+        memory = encoded.state.memory or PictureMemory()
+        places = [self._where_shown(encoded, next(iter(one.frames))) for one in states]
+        key = b"the first sequence"
+        first: Prompted | None = memory.get(key)
+        if first is None:
+            frames = {name: frame for one in states for name, frame in one.some([0]).items()}
+            first = self._received(encoded, frames)
+            memory.keep(key, first)
+            for one, where in zip(states, places, strict=True):
+                memory.keep(one.keys[0], first.states[:, where])
+        whole = first.times(_zeros(len(states[0].which)))
         mixed = whole.states
-        for frames, which in states:
-            rest = {name: frame[1:] for name, frame in frames.items()}
-            where = self._where_shown(encoded, next(iter(frames)))
-            tokens = given.states[:, where]
-            if int(which.max()):
-                tokens = torch.cat([tokens, self._tokens_alone(encoded, rest)])
-            mixed = mixed.index_copy(1, where, tokens[which])
+        for one, where in zip(states, places, strict=True):
+
+            def make(fresh: list[int], one: _PictureStates = one) -> tuple[Tensor, ...]:
+                return torch.split(self._tokens_alone(encoded, one.some(fresh)), 1)
+
+            tokens = torch.cat(memory.rows(one.keys, make))
+            mixed = mixed.index_copy(1, where, tokens[one.which])
         return replace(whole, states=mixed)
 
     def _states(
@@ -571,11 +769,8 @@ class GenerativeModel:
         present: Mapping[str, Present],
         fills: Mapping[str, str],
         seed: int,
-    ) -> list[tuple[dict[str, Tensor], Tensor]]:
-        """Of each picture or video, its distinct states, and which of them each coalition has.
-
-        A state is a frame (M, 3, H', W') by name; which is (N,).
-        """
+    ) -> "list[_PictureStates]":
+        """The distinct states of each picture or video."""
         state: _State = encoded.state
         together: dict[int, list[str]] = {}
         for name in names:
@@ -589,14 +784,16 @@ class GenerativeModel:
         present: Mapping[str, Present],
         fills: Mapping[str, str],
         seed: int,
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    ) -> "_PictureStates":
         """The same of pictures that are looked at together."""
         several, which = distinct_together([present[name] for name in names])
+        named_states = dict(zip(names, several, strict=True))
         frames = {
             name: fill_in(encoded[name].content.pixels, one.elements, fills[name], seed)
-            for name, one in zip(names, several, strict=True)
+            for name, one in named_states.items()
         }
-        return frames, which.to(self.device)
+        keys = _keys(named_states, fills, seed)
+        return _PictureStates(frames, which.to(self.device), keys)
 
     def _where_shown(self, encoded: Encoded, name: str) -> Tensor:
         """The positions of the whole picture or video that an input is of."""
@@ -649,6 +846,61 @@ class GenerativeModel:
         apart = float((own - self._tokens_alone(encoded, frames)).abs().max()) <= allowed
         unmoved = (among_others[1, others] - among_others[0, others]).abs()
         return apart and float(unmoved.max()) <= allowed
+
+
+@dataclass(frozen=True, eq=False)
+class _PictureStates:
+    """The distinct states of pictures that are looked at together.
+
+    Attributes:
+        frames: input name → (M, 3, H', W').
+        which: (N,) the state that each coalition has.
+        keys: what tells each of them from all others of the example.
+    """
+
+    frames: Mapping[str, Tensor]
+    which: Tensor
+    keys: Sequence[bytes]
+
+    def some(self, rows: list[int]) -> dict[str, Tensor]:
+        """The frames of these states."""
+        return {name: frame[rows] for name, frame in self.frames.items()}
+
+
+def _untouched() -> _PictureStates:
+    """The one state of pictures as they are."""
+    return _PictureStates({}, _zeros(1), [b"untouched"])
+
+
+def _keys(states: Mapping[str, Present], fills: Mapping[str, str], seed: int) -> list[bytes]:
+    """What each of M states of pictures is known by: what is present, and what fills the rest."""
+    asked = repr([(name, fills[name], seed) for name in states]).encode()
+    elements = [one.elements.flatten(1).cpu().numpy() for one in states.values()]
+    keys = []
+    for rows in zip(*elements, strict=True):
+        digest = blake2b(asked)
+        for row in rows:
+            digest.update(row.tobytes())
+        keys.append(digest.digest())
+    return keys
+
+
+def _other_words(tokenizer: Any) -> tuple[int, int]:
+    """Two tokens of words."""
+    ids = tokenizer(OTHER_WORDS, add_special_tokens=False)["input_ids"]
+    return int(ids[0]), int(ids[-1])
+
+
+def _reads_text(processor: Any) -> bool:
+    """Whether a processor may take text: those of some captioners name pictures alone."""
+    named = inspect.signature(processor.__call__).parameters
+    return "text" in named or "images" not in named
+
+
+def _whole_numbers(value: list[Any]) -> bool:
+    """Whether a list holds nothing but whole numbers, or rows of as many each."""
+    found = np.array(value, dtype=object)
+    return bool(value) and all(isinstance(one, int) for one in found.ravel())
 
 
 def _zeros(count: int) -> Tensor:

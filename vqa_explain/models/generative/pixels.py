@@ -1,7 +1,7 @@
 """How one picture becomes the tensors of a model that writes: frames, tiles or flat patches.
 
-Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes: linear
-and differentiable, so that gradients come back to the frame, those of overlapping tiles summed.
+Methods see one frame (B, 3, H', W'). A layout carries it to the form that the model takes, in steps
+that gradients pass: those of overlapping tiles come back to the frame summed.
 Every further tensor that shows the picture follows the frame by how the two lie in the picture.
 """
 
@@ -199,14 +199,23 @@ def gains_of(make: Callable[[np.ndarray], dict[str, Any]], size: tuple[int, int]
         1.
 
     Raises:
-        Unsupported: one of them holds no real numbers, or their shapes depend on it.
+        Unsupported: one of them holds no real numbers, their shapes depend on it, or several show
+            it and in one black and white are the same, as where each picture is standardized.
     """
     picture = pattern(size)
     found = differing(make(picture), make(255 - picture))
     if len(found) == 1:
         return {found[0]: torch.ones(3)}
     white, black = (make(np.full_like(picture, level)) for level in (255, 0))
-    return {name: _most(white[name] - black[name]) for name in found}
+    gains = {name: _most(white[name] - black[name]) for name in found}
+    flat = next((name for name, gain in gains.items() if not bool(gain.all())), None)
+    if flat is not None:
+        raise Unsupported(
+            f"the processor shows the picture in {', '.join(found)}, and black and white are the "
+            f"same in {flat!r}, so that none can follow another; wrap the network in "
+            "vqa_explain.CustomModel"
+        )
+    return gains
 
 
 def _most(difference: Tensor) -> Tensor:
@@ -230,15 +239,16 @@ def lay_out(
         gains: which of the inputs show the picture: see `gains_of`.
 
     Raises:
-        Unsupported: several tensors show the picture, and not all as one frame.
+        Unsupported: no tensor shows the picture.
     """
     if len(gains) > 1:
         return _several(inputs, gains, tokens)
     name = next(iter(gains), MAIN)
     if name not in inputs:
         raise Unsupported(
-            f"the processor returns {', '.join(inputs)}, and none of them depends on what the "
-            "picture shows; give another processor, or wrap the network in vqa_explain.CustomModel"
+            f"the processor returns {', '.join(inputs)}, and none of them depends on what a "
+            f"picture of {picture.shape[1]} × {picture.shape[0]} pixels shows; give a larger "
+            "picture, another processor, or wrap the network in vqa_explain.CustomModel"
         )
     values = inputs[name]
     if values.ndim == 2 and GRIDS.get(name) in inputs:
@@ -256,16 +266,14 @@ def lay_out(
     return None
 
 
-def _several(inputs: dict[str, Any], gains: Gains, tokens: int) -> Single:
-    """The picture in several sizes at once: the finest is the frame, and the others follow it."""
+def _several(inputs: dict[str, Any], gains: Gains, tokens: int) -> Single | None:
+    """The picture in several sizes at once: the finest is the frame, and the others follow it.
+
+    `None` where it is cut to parts.
+    """
     shown = {name: inputs[name] for name in gains}
-    odd = next((n for n, v in shown.items() if v.ndim != 4 or v.shape[:2] != (1, 3)), None)
-    if odd is not None:
-        raise Unsupported(
-            f"the picture is in {', '.join(gains)}, and {odd} has shape "
-            f"{tuple(shown[odd].shape)}, which no adapter can follow; wrap the network in "
-            "vqa_explain.CustomModel"
-        )
+    if any(values.ndim != 4 or values.shape[:2] != (1, 3) for values in shown.values()):
+        return None
     finest = max(shown, key=lambda name: shown[name].shape[2] * shown[name].shape[3])
     frame = shown.pop(finest)
     grid, counted = cells_of(tokens, (frame.shape[2], frame.shape[3]))

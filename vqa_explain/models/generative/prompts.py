@@ -1,7 +1,7 @@
 """The prompt: which of its tokens are of which text or picture, and which the template adds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -16,7 +16,7 @@ from vqa_explain.models.wording import check_spelling
 Inputs = dict[str, Any]  # what a processor gives, by name
 # A prompt (of a conversation that shows the same) → what the processor gives for it.
 Process = Callable[[str], Inputs]
-Span = tuple[int, int]
+Characters = tuple[int, int]  # the first and the end of a token, in characters of a prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,15 @@ class Prompt:
             positions that show nothing: what the template adds belongs to the text before it, or
             else to the first.
         texts: input name → its tokens.
+        written: the prompt before it was made tokens.
+        found: input name → where that text is in `written`.
     """
 
     length: int
     places: Mapping[str, np.ndarray]
     texts: Mapping[str, TextTokens]
+    written: str = ""
+    found: Mapping[str, "TextPlace"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,18 @@ class TextPlace:
     start: int
     end: int
     skipped: int
+
+    def local(self, span: Characters | None, length: int) -> Characters | None:
+        """A token's characters in the text, of so many; `None` for one that the template adds.
+
+        Args:
+            span: its characters in the prompt, or `None` for a token of the processor's own.
+            length: the text's.
+        """
+        if span is None or span[0] >= self.end or span[1] <= self.start:
+            return None
+        shift = self.skipped - self.start
+        return max(0, span[0] + shift), min(length, span[1] + shift)
 
 
 def read_prompt(
@@ -101,13 +117,16 @@ def read_prompt(
         for name, at in shares.items()
     }
     shown = _places_shown(processor, conversation, process, visual, config)
-    return Prompt(len(ids), {**shares, **shown}, texts), inputs
+    return Prompt(len(ids), {**shares, **shown}, texts, prompt, found), inputs
 
 
-def starts_itself(tokenizer: Any, prompt: str) -> bool:
-    """Whether a prompt begins with the token that the tokenizer would put there once more."""
+def bare_settings(tokenizer: Any, prompt: str) -> dict[str, Any]:
+    """How tokenizers are called for a prompt: some begin it with what `tokenizer` would put there
+    once more.
+    """
     start = getattr(tokenizer, "bos_token", None)
-    return bool(start) and prompt.startswith(str(start))
+    begins_itself = bool(start) and prompt.startswith(str(start))
+    return {"add_special_tokens": False} if begins_itself else {}
 
 
 def _refuse_commands(processor: Any, texts: Mapping[str, str]) -> None:
@@ -222,21 +241,20 @@ def _visual_tokens(config: Any, conversation: Conversation) -> list[int]:
     return visual_tokens(config, any(visual.is_video for visual in conversation.visuals))
 
 
-def _characters(tokenizer: Any, prompt: str, ids: list[int]) -> list[Span | None]:
+def _characters(tokenizer: Any, prompt: str, ids: list[int]) -> list[Characters | None]:
     """The characters of each token; `None` for tokens that the processor adds or multiplies."""
-    bare = {"add_special_tokens": False} if starts_itself(tokenizer, prompt) else {}
-    plain = tokenizer(prompt, return_offsets_mapping=True, **bare)
+    plain = tokenizer(prompt, return_offsets_mapping=True, **bare_settings(tokenizer, prompt))
     return _aligned(plain["input_ids"], plain["offset_mapping"], ids)
 
 
-def _aligned(plain: list[int], spans: list[Span], ids: list[int]) -> list[Span | None]:
-    found: list[Span | None] = [None] * len(ids)
+def _aligned(plain: list[int], spans: list[Characters], ids: list[int]) -> list[Characters | None]:
+    found: list[Characters | None] = [None] * len(ids)
     for block in SequenceMatcher(None, plain, ids, autojunk=False).get_matching_blocks():
         found[block.b : block.b + block.size] = spans[block.a : block.a + block.size]
     return found
 
 
-def _owners(spans: list[Span | None], found: Mapping[str, TextPlace]) -> list[str | None]:
+def _owners(spans: list[Characters | None], found: Mapping[str, TextPlace]) -> list[str | None]:
     """The text that each token is of; `None` for the template's.
 
     Raises:
@@ -288,7 +306,7 @@ def _text_tokens(
     text: str,
     place: TextPlace,
     ids: list[int],
-    spans: list[Span | None],
+    spans: list[Characters | None],
     positions: np.ndarray,
 ) -> TextTokens:
     """The tokens and words of one text, of positions that it has in the prompt.
@@ -296,8 +314,7 @@ def _text_tokens(
     Raises:
         Unsupported: a letter or digit of it has no token there.
     """
-    shift = place.skipped - place.start  # from characters of the prompt to those of the text
-    mine = [_local(spans[i], place, shift, len(text)) for i in positions]
+    mine = [place.local(spans[i], len(text)) for i in positions]
     numbers = tuple(ids[i] for i in positions)
     tokens, words = group_tokens(
         split_words(text),
@@ -310,13 +327,6 @@ def _text_tokens(
     check_spelling(processor.tokenizer, tokens, words, type(processor).__name__)
     _check_whole(name, text, words, place)
     return TextTokens(numbers, tokens, words)
-
-
-def _local(span: Span | None, place: TextPlace, shift: int, length: int) -> Span | None:
-    """A token's characters in its text; `None` for one of the template."""
-    if span is None or span[0] >= place.end or span[1] <= place.start:
-        return None
-    return max(0, span[0] + shift), min(length, span[1] + shift)
 
 
 def _check_whole(name: str, text: str, words: tuple[Word, ...], place: TextPlace) -> None:
@@ -371,7 +381,7 @@ def _places_shown(
     return dict(zip(names, np.split(positions, np.cumsum(counts)[:-1]), strict=True))
 
 
-def _first_token(prompt: str, spans: list[Span | None], mark: str) -> int:
+def _first_token(prompt: str, spans: list[Characters | None], mark: str) -> int:
     """The position of the first token of a mark; -1 where it is not there once."""
     if prompt.count(mark) != 1:
         return -1

@@ -1,6 +1,7 @@
 """Where the pictures and videos of an example are in the processor's tensors, and lie there."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,22 @@ from vqa_explain.models.generative.conversation import (
     Visual,
     plain_conversation,
 )
-from vqa_explain.models.generative.following import Followed, Follower
-from vqa_explain.models.generative.pixels import Gains, Layout, gains_of, lay_out, pattern
-from vqa_explain.models.generative.prompts import Inputs, starts_itself
+from vqa_explain.models.generative.following import (
+    Followed,
+    FollowedTogether,
+    Follower,
+    follow_together,
+)
+from vqa_explain.models.generative.pixels import (
+    Gains,
+    Layout,
+    Patches,
+    Single,
+    gains_of,
+    lay_out,
+    pattern,
+)
+from vqa_explain.models.generative.prompts import Inputs, bare_settings
 from vqa_explain.models.generative.slots import (
     GRIDS,
     Slot,
@@ -32,6 +46,12 @@ from vqa_explain.models.measuring import PictureReader
 
 Form = tuple[tuple[bool, int, int, int], ...]  # `Visual.form` of each of an example
 Slots = dict[str, Slot]  # tensor name → slot of one picture
+log = logging.getLogger("vqa_explain")
+FOLLOWED = (Followed, FollowedTogether)
+# A frame that is so many times longer than the picture is a row of patches.
+STRIP = 8.0
+KINDS = "mm_token_type_ids"  # the tensor of the kind of each token, of a word or of a picture
+LINE = 0.1  # how far a line may differ along itself, of what all lines differ
 FAILURES = (ValueError, ZeroDivisionError, RuntimeError, IndexError, TypeError, KeyError)
 
 
@@ -70,9 +90,11 @@ class VisualReader:
         self.wordless = wordless
         self._processor, self._name, self._marks = processor, name, marks
         self._marked: bool | None = None
+        self._more: dict[str, Any] = {}  # what else the processor is asked for
         self._alone = PictureReader(self._frames_alone, name)
         self._gains: dict[tuple[int, int], Gains] = {}
         self._followers: dict[tuple[str, tuple[int, int]], Follower] = {}
+        self._in_order: dict[tuple[int, int], bool] = {}
         self._slots: dict[Form, list[list[Slots]]] = {}
         self._among_others: dict[tuple[Form, int], PictureReader] = {}
 
@@ -93,15 +115,16 @@ class VisualReader:
             given["videos"] = [videos]
         if prompt is not None:
             given["text"] = prompt
-            if starts_itself(self._processor.tokenizer, prompt):
-                given["add_special_tokens"] = False
+            given |= self._more
+            given |= bare_settings(self._processor.tokenizer, prompt)
         try:
             inputs = dict(self._processor(return_tensors="pt", **given))
         except VQAExplainError:
             raise
         except FAILURES as error:
             raise InvalidInput(
-                f"the processor of model {self._name!r} fails on this example: {error}"
+                f"the processor of model {self._name!r} fails on this example: {error}; give a "
+                "picture of another size, or the processor and chat template of its training"
             ) from error
         inputs.pop("labels", None)
         return inputs
@@ -172,6 +195,26 @@ class VisualReader:
         if without > 0:  # marks of the processor's own
             return with_marks == without
         return with_marks > 0 or (with_marks == 0 and without < 0)
+
+    def ask_more(self, visuals: Sequence[Visual], known: Collection[str]) -> bool:
+        """Has the processor give what it gives on demand and the network takes; `False` if nothing.
+
+        That is the kind of each token, without which some networks do not run.
+
+        Args:
+            visuals: what is shown.
+            known: the names of what the network takes.
+        """
+        if KINDS not in known or self._more or KINDS in self._plain(visuals):
+            return False
+        self._more = {f"return_{KINDS}": True}
+        try:
+            if KINDS in self._plain(visuals):
+                return True
+        except VQAExplainError as error:
+            log.info("the processor of model %r gives no more: %s", self._name, error)
+        self._more = {}
+        return False
 
     def words_elsewhere(self, visuals: Sequence[Visual]) -> list[str]:
         """The tensors besides the prompt's tokens that depend on what the question says."""
@@ -276,19 +319,52 @@ class VisualReader:
             # Of each picture or of each video, a row.
             if name in rest and name.startswith("video") == one.is_video:
                 rest[name] = inputs[name][before : before + 1]
-        if isinstance(exact, Followed):  # its processor need not be asked again
-            return exact.given_as(alone[exact.name])
+        if isinstance(exact, FOLLOWED):  # its processor need not be asked again
+            return exact.given_as(alone)
         picture = one.frames[frame]
         known = lay_out({**rest, **alone}, self._steps(one), picture, tokens, gains)
-        if known is not None:
+        if known is not None and self._is_frame(known, visuals, alone, picture):
             return known
         if one.is_video:
             raise Unsupported(
                 f"the processor of model {self._name!r} gives the frames of {one.name!r} in a form "
                 "that no adapter can follow; give them as pictures"
             )
-        ((name, values),) = alone.items()
-        return self._follower(name, picture).read(name, values, picture)
+        parts = [
+            self._follower(name, picture).read(name, values, picture)
+            for name, values in alone.items()
+        ]
+        return parts[0] if len(parts) == 1 else follow_together(parts, gains)
+
+    def _is_frame(
+        self, known: Layout, visuals: Sequence[Visual], alone: Inputs, picture: np.ndarray
+    ) -> bool:
+        """Whether what a layout was put together to shows rows and columns of the picture."""
+        if isinstance(known, Single):
+            return not _is_strip(known, picture)
+        if not isinstance(known, Patches) or any(one.is_video for one in visuals):
+            return True
+        if not torch.equal(known.values(known.frame, ())[known.name], alone[known.name]):
+            return False
+        size = (picture.shape[0], picture.shape[1])
+        if size not in self._in_order:
+            self._in_order[size] = all(self._shows_lines(size, axis) for axis in (0, 1))
+        return self._in_order[size]
+
+    def _shows_lines(self, size: tuple[int, int], axis: int) -> bool:
+        """Whether lines of equal brightness along an axis are such lines in the frame, too.
+
+        Patches may have been put together in another order than that in which they were cut.
+        """
+        shades = np.linspace(0, 255, size[axis]).astype(np.uint8)
+        lines = shades[:, None] if axis == 0 else shades[None]
+        picture = np.repeat(np.broadcast_to(lines, size)[:, :, None], 3, axis=2)
+        inputs = self._plain([Visual("image", (picture,))])
+        found = lay_out(inputs, self._processor.image_processor, picture, 0, self.gains(size))
+        assert isinstance(found, Patches)
+        along = 3 - axis
+        apart = found.frame.amax(dim=along) - found.frame.amin(dim=along)
+        return float(apart.max()) < LINE * float(found.frame.max() - found.frame.min())
 
     def _follower(self, name: str, picture: np.ndarray) -> Follower:
         """What is known of a tensor that shows pictures of this one's size."""
@@ -315,8 +391,8 @@ class VisualReader:
         Raises:
             InvalidInput: that depends on more than the sizes, or cannot be followed.
         """
-        if isinstance(layout, Followed):
-            return (layout.follower.geometry,)
+        if isinstance(layout, FOLLOWED):
+            return (layout.geometry,)
         picture = visuals[number].frames[frame]
         frames = (layout.frame, *layout.others)
         if not visuals[number].is_video and (
@@ -354,6 +430,13 @@ class VisualReader:
         slots = self.slots(plain_conversation(alone), inputs)[0][0]
         layout = self.layout(alone, 0, 0, slots, inputs, 0)
         return layout.frame, *layout.others
+
+
+def _is_strip(layout: Layout, picture: np.ndarray) -> bool:
+    """Whether a frame is so much longer than the picture that patches stand in one row."""
+    tall, wide = layout.frame.shape[2:]
+    ratio = (wide / tall) / (picture.shape[1] / picture.shape[0])
+    return isinstance(layout, Single) and not 1 / STRIP < ratio < STRIP
 
 
 def _gray(one: Visual) -> Visual:

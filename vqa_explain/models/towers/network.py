@@ -16,10 +16,11 @@ from vqa_explain.models.network import method_replaced
 from vqa_explain.models.towers.texts import Rows
 from vqa_explain.models.weights import contents, places
 
-# What outputs call their scores: a number per picture and text, or two per pair, "they do not
-# match" and "they match".
+# What outputs call their scores: a number per picture and text, or for each pair "they match".
 TABLES = ("logits_per_image", "contrastive_logits_per_image")
-MATCH = "itm_score"
+MATCHES = ("itm_score", "logits")
+# Whose pairs have two scores, the first for "they do not match", as their documentation says.
+SECOND_MATCHES = ("BlipForImageTextRetrieval", "BridgeTowerForImageAndTextRetrieval")
 
 
 def repeated(rows: Mapping[str, Tensor], count: int) -> Rows:
@@ -95,14 +96,28 @@ class TowerNetwork:
         for key in TABLES:
             if isinstance(found := getattr(output, key, None), Tensor):
                 return found
-        found = getattr(output, MATCH, None)
-        if isinstance(found, Tensor) and found.ndim == 2 and found.shape[1] == 2:
-            return (found[:, 1] - found[:, 0]).diag_embed()
+        for key in MATCHES:
+            found = getattr(output, key, None)
+            if not isinstance(found, Tensor) or found.ndim != 2:
+                continue
+            if found.shape[1] == 2:
+                self._check_second_matches()
+                return (found[:, 1] - found[:, 0]).diag_embed()
+            if found.shape[1] == 1:
+                return found[:, 0].diag_embed()
         given = ", ".join(output.keys()) if hasattr(output, "keys") else type(output).__name__
         raise Unsupported(
             f"model {self._name!r} says of no text how well it fits a picture: its plain call "
-            f"gives {given}, and none of {', '.join((*TABLES, MATCH))}; give one with such a head"
+            f"gives {given}, and none of {', '.join((*TABLES, *MATCHES))}; give one with such a head"
         )
+
+    def _check_second_matches(self) -> None:
+        """Refuses two scores of a pair where nothing says which of them is for a match."""
+        if type(self._module).__name__ not in SECOND_MATCHES:
+            raise Unsupported(
+                f"model {self._name!r} gives two scores for a picture and a text, and nothing says "
+                "which of them is for a match; wrap the network in vqa_explain.CustomModel"
+            )
 
     def pairs(self, texts: Rows, pictures: Rows) -> Tensor:
         """(B,) the scores of B pictures with one text each."""

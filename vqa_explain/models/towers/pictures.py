@@ -115,12 +115,6 @@ def _check_parts(processor: Any, module: Any, name: str) -> None:
             f"model {name!r} takes videos, of which no adapter explains the frames together; "
             "give a model of pictures, such as CLIP"
         )
-    parts = [getattr(processor, part, None) for part in ("image_processor", "tokenizer")]
-    if None in parts:
-        raise InvalidInput(
-            f"the processor of model {name!r}, a {type(processor).__name__}, does not read both "
-            "pictures and texts; give what transformers' AutoProcessor reads for it"
-        )
 
 
 def _patch_grid(patches: int, frame: tuple[int, int]) -> tuple[int, int]:
@@ -141,7 +135,6 @@ class PictureRows:
         device: where tensors go.
 
     Raises:
-        InvalidInput: it does not read both pictures and texts.
         Unsupported: it takes videos.
     """
 

@@ -1,309 +1,386 @@
+// @ts-check
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
-
-import { agreementOf, comparisonView, headingOf, matching, refusal } from "./compare.js";
-import { drawingView, entriesView, methodForm } from "./controls.js";
+import { Actions } from "./actions.js";
+import { agreementOf, matching } from "./compare.js";
+import { methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
-import { el, fill } from "./dom.js";
-import { pairScale, partnersOf } from "./findings.js";
-import { partOf, zoomed } from "./layout.js";
-import { answersView, detailsView, notesView, sharesView } from "./panels.js";
-import { comparedView, partsView } from "./parts.js";
-import { hoverText, playersText } from "./telling.js";
-import { whatifView } from "./whatif.js";
+import { fill, KEY } from "./dom.js";
+import { pairScale } from "./findings.js";
+import { frameOf } from "./frame.js";
+import { catchKeys } from "./keys.js";
+import { partOf } from "./layout.js";
+import { linesView } from "./lines.js";
+import { playersText, TEXTS } from "./names.js";
+import { legendOf } from "./panes.js";
+import { withoutValues } from "./preview.js";
+import { closeOutside } from "./setup.js";
+import { pressed } from "./shortcuts.js";
+import { skeleton, stageOf } from "./skeleton.js";
+import { hoverText } from "./telling.js";
+import { applyPalette, watchTheme } from "./theme.js";
+import { Thumbs } from "./thumbs.js";
+import { viewsOf } from "./views.js";
 
-/** Whether two explanations are of the same inputs, divided alike, so that what is taken away is in both. */
+/** @typedef {import("./types").Explanation} Explanation */
+/** @typedef {import("./types").Members} Members */
+/** @typedef {import("./types").Place} Place */
+/** @typedef {import("./types").Source} Source */
+
+const PAUSE = 150; // milliseconds after the last change before the model is asked
+
+/**
+ * Whether two explanations are of the same inputs, divided alike, so that what is taken away is in both.
+ * @param {Explanation} one
+ * @param {Explanation} other
+ */
 function sameExample(one, other) {
-  const told = (e) => e.parts.map((p) => [p.name, p.kind, p.title, p.pictureId, p.players.length, p.size]);
+  const told = (/** @type {Explanation} */ e) =>
+    e.parts.map((p) => [p.name, p.kind, p.title, p.pictureId, p.players.length, p.size]);
   return JSON.stringify(told(one)) === JSON.stringify(told(other));
 }
 
-/** A copy of the players that are away: input name → their numbers. */
-function copied(away) {
-  return new Map([...away].map(([name, numbers]) => [name, new Set(numbers)]));
+/** What is on the screen, for who waits until it is there. @param {any[]} shown */
+function idsOf(...shown) {
+  return shown.map((one) => one?.id ?? "").join(" ");
 }
 
-const WHOLE = { zoom: 1, x: 0, y: 0 };
+/** What is asked for and not shown yet, where the source does not say it itself. @param {any} entry of the list */
+function pendingOf(entry) {
+  const over = !entry || entry.state === "done";
+  return over ? null : { state: entry.state, message: entry.message, comparison: false };
+}
 
-/** Mounts the viewer; gives a function that takes it away. */
-export function mount(root, source) {
-  const look = { map: "red-blue", strength: 0.8, threshold: 0, smooth: false, truth: false, views: new Map() };
-  const state = {
-    shown: null,
-    compared: null,
-    hover: null,
-    away: new Map(), // input name → the numbers of its players that are taken away
-    past: [],
-    serial: "",
-    asked: null,
-  };
-  const said = el("div", { class: "vx-said", role: "status", "aria-live": "polite" });
-  const problem = el("div", { class: "vx-problem", role: "alert" });
-  const parts = partsView({ act, turn });
-  const other = comparedView({ act: onOther, turn });
-  const answers = answersView((target, contrast) => tellKernel({ action: "target", target, contrast }));
-  const shares = sharesView();
-  const notes = notesView();
-  const details = detailsView();
-  const entries = entriesView(
-    (index) => source.select(index),
-    (index) => source.send({ action: "cancel", index }),
-  );
-  const whatif = whatifView(undo, reset);
-  const pairsNote = el("div", { class: "vx-soft vx-pairs" });
-  const agreement = el("div", { class: "vx-soft vx-agreement" });
-  const form = el("div", { class: "vx-side" });
-  const comparison = comparisonView((message) => source.send(message));
-  const edit = el("input", {
-    type: "text",
-    class: "vx-edit",
-    dir: "auto",
-    "aria-label": "the question, to edit",
-    oninput: () => later(ask),
-  });
-  const stage = el(
-    "div",
-    { class: "vx-stage", role: "group", "aria-label": "explanation" },
-    parts.texts,
-    parts.legends,
-    source.live ? edit : null,
-    parts.pictures,
-    pairsNote,
-    other.texts,
-    other.legends,
-    agreement,
-    said,
-    whatif.node,
-    answers.node,
-    shares.node,
-    notes.node,
-    details.node,
-  );
-  const drawing = drawingView(look, onLook);
-  fill(
-    root,
-    el(
-      "div",
-      { class: `vx-viewer${source.live ? "" : " vx-static"}` },
-      el("div", { class: "vx-list", role: "group", "aria-label": "list" }, entries.node, form),
-      el("div", { class: "vx-body" }, problem, drawing, stage),
-    ),
-  );
-
-  let waiting = 0;
-  function later(call) {
-    clearTimeout(waiting);
-    waiting = setTimeout(call, 150);
+class Screen extends Actions {
+  /** @param {HTMLElement} root @param {Source} source */
+  constructor(root, source) {
+    super();
+    this.root = root;
+    this.source = source;
+    // Another view of the same kernel asks too: a number of this view's own tells its answers from theirs.
+    this.me = Math.random().toString(36).slice(2);
+    this.questions = 0;
+    this.serial = "";
+    this.waiting = 0;
+    this.drawn = 0;
+    this.shownSerial = 0;
+    this.state = "done"; // or what became of what is asked for and not shown yet
+    this.previewed = "";
+    this.byKeys = false;
+    /** @type {any} */ this.main = null;
+    /** @type {any} */ this.palette = null;
+    /** @type {symbol | null} */ this.asked = null;
+    this.thumbs = new Thumbs(source, this.look, () => this.list());
+    this.views = viewsOf(this);
+    this.layOut();
+    this.stops = this.listen();
+    this.readTheme();
+    this.makeForm();
+    this.list();
+    void this.refresh();
+    void this.thumbs.makeAll();
   }
 
-  /** A message about the explanation on the screen, whatever the kernel is computing. */
-  function tellKernel(message) {
-    source.send({ ...message, explanation: state.shown?.id });
+  layOut() {
+    this.stage = stageOf(this.views, this.source.live);
+    this.views.lines = linesView(this.stage, (name) => this.views.panes.group(name));
+    this.stage.append(this.views.lines.node);
+    const told = { set: this.set.bind(this), open: this.open.bind(this), live: this.source.live };
+    const { node, main, pages, compareBox } = skeleton(this.views, this.stage, this.look, told);
+    Object.assign(this, { frameNode: node, main, pages, compareBox });
+    this.root.tabIndex = -1; // so that a click beside all buttons keeps the keys here
+    this.root.dataset.lmSuppressShortcuts = "true"; // Lab's and Notebook's own listeners pass these elements by
+    fill(this.root, this.frameNode, this.views.help);
   }
 
-  // Another view of the same kernel asks too: a number of this view's own tells its answers from theirs.
-  const me = Math.random().toString(36).slice(2);
-  let questions = 0;
-  function nextSerial() {
-    questions += 1;
-    state.serial = `${me} ${questions}`;
-    return state.serial;
+  listen() {
+    const { source, root } = this;
+    const alone = !source.live && document.querySelectorAll(".vx-root").length === 1;
+    const sizes = new ResizeObserver(() => this.drawSoon());
+    sizes.observe(this.stage);
+    const keepFocus = () => {
+      if (!root.contains(document.activeElement)) root.focus({ preventScroll: true });
+    };
+    root.addEventListener("click", keepFocus);
+    const byPointer = () => {
+      this.byKeys = false;
+    };
+    const byKeys = () => {
+      this.byKeys = true;
+    };
+    const closeOthers = (/** @type {Event} */ event) => closeOutside(root, /** @type {Node} */ (event.target));
+    document.addEventListener("pointerdown", closeOthers, true);
+    root.addEventListener("pointermove", byPointer);
+    root.addEventListener(KEY, byKeys, true); // before the view that it is meant for acts on it
+    return [
+      source.on("list", () => this.list()),
+      source.on("shown", () => void this.refresh()),
+      source.on("options", () => this.makeForm()),
+      source.on("whatif", () => this.hearWhatIf()),
+      catchKeys(
+        root,
+        alone,
+        (event) => pressed(this, event),
+        (event) => event.key === " " && this.look.peek && this.set("peek", false),
+      ),
+      watchTheme(() => this.readTheme()),
+      () => sizes.disconnect(),
+      () => root.removeEventListener("click", keepFocus),
+      () => root.removeEventListener("pointermove", byPointer),
+      () => document.removeEventListener("pointerdown", closeOthers, true),
+      () => root.removeEventListener(KEY, byKeys, true),
+      () => clearTimeout(this.waiting),
+      () => cancelAnimationFrame(this.drawn),
+    ];
   }
 
-  function ask() {
-    tellKernel({ action: "question", question: edit.value, serial: nextSerial() });
+  // What the kernel is told, and what it says.
+
+  /** A message about the explanation on the screen, whatever the kernel is computing. @param {any} message */
+  tellKernel(message) {
+    this.source.send({ ...message, explanation: this.shown?.id });
   }
 
-  function onLook(name, value) {
-    if (name !== "zoom") look[name] = value;
-    else if (!value) look.views.clear();
-    else for (const { name: picture } of pictures()) turn(picture, zoomed(viewOf(picture), value, [0.5, 0.5]), false);
-    draw();
+  nextSerial() {
+    this.questions += 1;
+    this.serial = `${this.me} ${this.questions}`;
+    return this.serial;
   }
 
-  function pictures() {
-    return state.shown ? state.shown.parts.filter((part) => part.size) : [];
+  /** @param {() => void} call */
+  later(call) {
+    clearTimeout(this.waiting);
+    this.waiting = window.setTimeout(call, PAUSE);
   }
 
-  function viewOf(name) {
-    return look.views.get(name) ?? WHOLE;
+  ask() {
+    this.tellKernel({ action: "question", question: this.views.editor.input.value, serial: this.nextSerial() });
   }
 
-  /** Another view of a picture: zoomed, or moved. */
-  function turn(name, view, redraw = true) {
-    look.views.set(name, view);
-    if (redraw) draw();
-  }
-
-  /** The cursor over the compared explanation, carried to the same place of the one shown. */
-  function onOther(name, kind, index) {
-    const [from, to] = [partOf(state.compared, name), partOf(state.shown, name)];
-    const same = matching(from, to, index);
-    if (kind === "toggle" && !from.size) return;
-    act(name, same < 0 ? "leave" : kind, same);
-  }
-
-  function act(name, kind, index) {
-    if (kind === "toggle") {
-      if (!source.live) return;
-      state.past.push(copied(state.away));
-      const numbers = awayOf(name);
-      if (numbers.has(index)) numbers.delete(index);
-      else numbers.add(index);
-      state.away.set(name, numbers);
-      changed();
-    } else state.hover = kind === "enter" ? { part: name, index } : null;
-    draw();
-    tell();
-  }
-
-  function awayOf(name) {
-    return state.away.get(name) ?? new Set();
-  }
-
-  function anyAway() {
-    return [...state.away.values()].some((numbers) => numbers.size > 0);
-  }
-
-  function changed() {
-    showWhatif(null);
-    later(() => {
-      const away = Object.fromEntries([...state.away].map(([name, numbers]) => [name, [...numbers]]));
-      tellKernel({ action: "whatif", away, serial: nextSerial() });
+  changed() {
+    this.showWhatIf(null);
+    this.draw();
+    this.tell();
+    this.later(() => {
+      this.tellKernel({ action: "whatif", away: this.taken.members(), serial: this.nextSerial() });
     });
   }
 
-  function undo() {
-    if (!state.past.length) return;
-    state.away = state.past.pop();
-    changed();
-    draw();
+  hearWhatIf() {
+    const found = this.source.whatif();
+    if (found?.serial === this.serial) this.showWhatIf(found);
+    if (!found || !this.shown?.id || found.serial !== `line ${this.shown.id}`) return;
+    this.shown.line = found.line ?? null;
+    this.showLine();
+    this.views.facts.show(this.shown);
   }
 
-  function reset() {
-    if (anyAway()) state.past.push(state.away);
-    state.away = new Map();
-    changed();
-    draw();
+  /** Asks what the line in words may say: the kernel measures it once the explanation is on the screen. */
+  askLine() {
+    const { shown, source } = this;
+    if (source.live && source.options().line && shown.id && shown.line === undefined)
+      this.tellKernel({ action: "line", serial: `line ${shown.id}` });
+  }
+
+  /** @param {import("./types").WhatIf | null} found */
+  showWhatIf(found) {
+    this.found = found;
+    const { shown, taken, source } = this;
+    if (source.live) this.views.whatif.show(found, shown, taken.now, taken.past.length > 0);
+    if (!shown) return;
+    const after = found && !found.error && found.answers.length ? found.answers : null;
+    this.views.answers.show(shown, source.live && !shown.isPreview, after);
+    this.showLine();
+  }
+
+  // What is on the screen.
+
+  readTheme() {
+    this.palette = applyPalette(this.root, this.frameNode, this.look);
+    this.drawSoon();
+  }
+
+  drawSoon() {
+    cancelAnimationFrame(this.drawn);
+    this.drawn = requestAnimationFrame(() => this.draw());
+  }
+
+  draw() {
+    const { shown, compared } = this;
+    if (!shown || !this.palette) return;
+    const began = performance.now();
+    const frame = frameOf(this);
+    if (compared && this.page === "compare") {
+      const { hover } = this;
+      const other = (/** @type {string} */ name) =>
+        hover?.part === name ? matching(partOf(shown, name), partOf(compared, name), hover.index) : -1;
+      this.views.columns.draw(frame, other);
+    } else {
+      this.views.lists.draw(frame);
+      this.views.panes.draw(frame);
+      this.views.lines.draw(shown, frame);
+      const legend = legendOf(shown, frame);
+      this.views.legend.node.hidden = !legend;
+      if (legend)
+        this.views.legend.show(shown, legend.scale, legend.values, frame, this.legendSaid(frame, legend.part));
+      this.views.lengths.show(shown, frame);
+      this.views.paneNote.textContent = this.views.panes.noteOf(frame);
+    }
+    this.views.ranked.draw(shown, frame);
+    this.root.dataset.frame = (performance.now() - began).toFixed(2);
+  }
+
+  /** @param {any} frame @param {any} part */
+  legendSaid(frame, part) {
+    if (frame.pairPlace) return TEXTS.unsureLines;
+    return part.players.some((/** @type {any} */ one) => one.error) ? TEXTS.unsure : TEXTS.noErrors;
   }
 
   /** What the pointer or the focus is on, in words. */
-  function tell() {
-    const { shown, compared, hover } = state;
-    if (shown && hover) said.textContent = hoverText(shown, compared, hover);
-    else if (shown) said.textContent = `Point at ${playersText(shown)} for its value.`;
-  }
-
-  function draw() {
-    const { shown, compared, hover } = state;
+  tell() {
+    const { shown, compared, hover } = this;
+    const { said } = this.views;
     if (!shown) return;
-    const began = performance.now();
-    const found = hover ? partnersOf(shown, hover.part, hover.index) : [];
-    const pairs = new Map(found.map((one) => [one.name, one]));
-    const common = { look, viewOf, pairScale: state.pairScale };
-    parts.draw({ ...common, pairs, awayOf, focusOf: (name) => (hover?.part === name ? hover.index : -1) });
-    if (compared) {
-      const focusOf = (name) =>
-        hover?.part === name ? matching(partOf(shown, name), partOf(compared, name), hover.index) : -1;
-      other.draw({ ...common, focusOf });
-    }
-    root.dataset.frame = (performance.now() - began).toFixed(2);
+    said.setAttribute("aria-live", this.byKeys ? "polite" : "off"); // what the pointer passes is not read aloud
+    said.textContent = hover ? hoverText(shown, compared, hover) : this.hint();
+    said.title = said.textContent;
   }
 
-  function showWhatif(found) {
-    if (!source.live) return;
-    whatif.show(found, state.shown, anyAway(), state.past.length > 0);
+  hint() {
+    const { shown, source } = this;
+    if (shown.joint.length) return TEXTS.hintPairs;
+    const things = playersText(shown);
+    if (!things) return "";
+    return `Point at ${things} for its value.${source.live ? TEXTS.hintLive : ""}`;
+  }
+
+  showLine() {
+    const { shown, found } = this;
+    if (!shown) return;
+    if (this.pinned && shown.joint.length) this.views.first.showPairs(shown, frameOf(this));
+    else if (this.taken.any() && found && !found.error) this.views.first.showWhatIf(shown, found, this.taken.members());
+    else this.views.first.show(shown, this.state);
   }
 
   /** The list and the problem, without touching what is drawn: they change with every step of progress. */
-  function list() {
-    entries.show(source.entries(), source.selected(), source.progress());
-    const entry = source.entries()[source.selected()];
-    if (source.live) comparison.show(source.options(), source.entries(), state.shown);
-    problem.textContent = source.problem() || (entry?.state === "error" ? entry.message : "");
-    if (!source.shown() && !source.entries().length) said.textContent = "There is no example to show.";
+  list() {
+    const { source } = this;
+    const [entries, selected] = [source.entries(), source.selected()];
+    this.views.entries.show(entries, selected, source.progress(), (index) => this.thumbs.at(index));
+    const entry = entries[selected];
+    const pending = source.pending ? source.pending() : pendingOf(entry);
+    if (source.live) this.views.comparison.show(source.options(), entries, this.shown);
+    const failed = pending?.state === "error" ? `Not explained: ${pending.message}` : "";
+    this.views.problem.textContent = source.problem() || failed;
+    const old = Boolean(pending) && !pending.comparison && !this.shown?.isPreview;
+    this.stage.classList.toggle("vx-old", Boolean(this.shown) && old);
+    const progress = source.progress();
+    this.views.busy.show(pending, progress, progress.index === selected);
+    if (!source.shown() && !entries.length) this.views.said.textContent = TEXTS.noExample;
+    const state = pending && !pending.comparison ? pending.state : "done";
+    if (state !== this.state) {
+      this.state = state;
+      this.showLine();
+    }
+    const preview = this.previewKey();
+    if (preview !== this.previewed) {
+      this.previewed = preview;
+      void this.refresh();
+    }
+    this.main.classList.toggle("vx-no-list", entries.length < 2);
   }
 
-  async function refresh() {
-    list();
-    const payload = source.shown();
+  /** What tells one preview of the selected example from another; "" where there is none. */
+  previewKey() {
+    const preview = this.source.preview?.();
+    return preview?.index === this.source.selected() ? `${preview.index} ${preview.answers.length}` : "";
+  }
+
+  async refresh() {
+    this.previewed = this.previewKey();
+    this.list();
+    const payload = this.previewed ? this.source.preview?.() : this.source.shown();
     if (!payload) {
-      stage.classList.add("vx-empty");
-      root.dataset.shown = idsOf(null, null);
+      this.stage.classList.add("vx-empty");
+      this.root.dataset.shown = idsOf(null, null);
       return;
     }
     const newest = Symbol("newest");
-    state.asked = newest;
-    const [shown, compared] = await Promise.all([
-      unpacked(payload),
-      source.compared() ? unpacked(source.compared()) : null,
-    ]);
-    if (state.asked !== newest) return; // a newer one has come since
-    const same = state.shown && sameExample(state.shown, shown);
-    if (!same) {
-      [state.away, state.past] = [new Map(), []];
-      look.views.clear();
-      clearTimeout(waiting);
-      nextSerial(); // an answer that comes late is of what was here before
-    }
-    Object.assign(state, { shown, compared, hover: null, pairScale: pairScale(shown) });
-    stage.classList.remove("vx-empty");
-    if (source.live) comparison.show(source.options(), source.entries(), shown);
-    edit.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;
-    edit.hidden = shown.edits === null;
-    drawing.classList.toggle("vx-no-picture", pictures().length === 0);
-    parts.show(shown, source.live);
-    other.show(shown, compared, parts, compared ? headingOf(shown, compared) : "", refusal);
-    agreement.textContent = compared ? agreementOf(shown, compared) : "";
-    pairsNote.textContent = shown.pairs ? `${capital(shown.pairsTitle)}: ${shown.pairs.text}.` : "";
-    answers.show(shown, source.live);
-    shares.show(shown);
-    notes.show(shown, compared);
-    details.show(shown);
+    this.asked = newest;
+    const beside = this.previewed ? null : this.source.compared();
+    const isPreview = Boolean(this.previewed);
+    const [found, compared] = await Promise.all([unpacked(payload), beside ? unpacked(beside) : null]);
+    if (this.asked !== newest) return; // a newer one has come since
+    const shown = isPreview ? withoutValues(found) : found;
+    this.forget(shown);
+    if (compared && !this.compared) this.page = "compare";
+    Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
+    this.shownSerial += 1;
+    this.showAll();
+    this.root.dataset.ready = String(this.source.selected());
+    this.root.dataset.shown = idsOf(shown, compared);
+  }
+
+  /** What belonged to another example is gone. @param {any} shown */
+  forget(shown) {
+    if (this.pinned && (!this.shown || !sameExample(this.shown, shown) || !shown.joint.length)) this.pinned = null;
+    if (this.shown && sameExample(this.shown, shown)) return;
+    this.taken.clear();
+    this.look.views.clear();
+    this.views.whatif.forget();
+    clearTimeout(this.waiting);
+    this.nextSerial(); // an answer that comes late is of what was here before
+  }
+
+  showAll() {
+    const { shown, compared, source } = this;
+    this.stage.classList.remove("vx-empty");
+    if (source.live) this.views.comparison.show(source.options(), source.entries(), shown);
+    this.views.editor.input.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;
+    this.views.editor.node.hidden = shown.edits === null;
+    this.views.setup.show(shown, source.live);
+    this.views.lists.show(shown, source.live);
+    this.views.panes.show(shown);
+    this.views.columns.show(shown, compared, compared ? agreementOf(shown, compared) : "");
+    this.views.pairsNote.textContent = shown.pairs
+      ? `${shown.pairsTitle.slice(0, 1).toUpperCase()}${shown.pairsTitle.slice(1)}: ${shown.pairs.text}.`
+      : "";
+    this.frameNode.classList.toggle("vx-has-pairs", shown.joint.length > 0);
+    this.views.notes.show(shown, compared);
+    this.views.facts.show(shown);
+    this.showPage();
     // What is taken away stays away, and the model is asked anew about the explanation that is shown now.
-    if (source.live && anyAway()) changed();
-    else showWhatif(null);
-    draw();
-    tell();
-    root.dataset.ready = String(source.selected());
-    root.dataset.shown = idsOf(shown, compared);
+    if (source.live && this.taken.any()) this.changed();
+    else this.showWhatIf(null);
+    this.showLine();
+    this.askLine();
+    this.draw();
+    this.tell();
+    if (!source.payloadAt) this.thumbs.keep(source.selected(), shown);
+    this.list();
   }
 
-  /** What is on the screen, for who waits until it is there. */
-  function idsOf(...shown) {
-    return shown.map((one) => one?.id ?? "").join(" ");
+  makeForm() {
+    const { source } = this;
+    if (source.live) {
+      const { form } = this.views;
+      const run = (/** @type {any} */ message) => {
+        source.send(message);
+        const menu = form.closest("details");
+        menu.open = false; // what is computed is seen, and the focus stays where it was opened
+        menu.querySelector("summary").focus();
+      };
+      fill(form, methodForm(source.options(), run));
+      fill(this.compareBox, this.views.comparison.node);
+    } else if (source.entries().length > 1) fill(this.compareBox, source.comparison());
   }
 
-  function capital(text) {
-    return text.slice(0, 1).toUpperCase() + text.slice(1);
+  leave() {
+    for (const stop of this.stops) stop();
   }
+}
 
-  function makeForm() {
-    if (source.live)
-      fill(
-        form,
-        methodForm(source.options(), (message) => source.send(message)),
-        comparison.node,
-      );
-    else if (source.entries().length > 1) fill(form, source.comparison());
-  }
-
-  const stops = [
-    source.on("list", list),
-    source.on("shown", () => void refresh()),
-    source.on("options", makeForm),
-    source.on("whatif", () => {
-      const found = source.whatif();
-      if (found && found.serial === state.serial) showWhatif(found);
-    }),
-  ];
-  const moment = matchMedia("(prefers-color-scheme: dark)");
-  moment.addEventListener("change", draw);
-  makeForm();
-  showWhatif(null);
-  void refresh();
-  return () => {
-    clearTimeout(waiting);
-    moment.removeEventListener("change", draw);
-    for (const stop of stops) stop();
-  };
+/** Mounts the viewer; gives a function that takes it away. @param {HTMLElement} root @param {Source} source */
+export function mount(root, source) {
+  const screen = new Screen(root, source);
+  return () => screen.leave();
 }

@@ -1,7 +1,11 @@
+// @ts-check
 // Two explanations beside each other: what may be chosen, which player of one is which of the other, how far they agree.
-import { el, field, select } from "./dom.js";
-import { amount, partOf, rankCorrelation, regionAt, shareOf } from "./layout.js";
-import { answerName } from "./panels.js";
+import { el, select } from "./dom.js";
+import { partOf, regionAt } from "./layout.js";
+import { answerName, methodTitle } from "./names.js";
+import { amount, rankCorrelation, shareOf } from "./numbers.js";
+
+const MOST_COMPARED = 200; // examples that are offered: a menu of more cannot be read
 
 /** Whether both say the same of one input, divided alike, so that player i is the same in both. */
 export function alike(one, other) {
@@ -94,7 +98,7 @@ export function nameOf(one, other) {
   if (one.heading !== other.heading)
     return hasText(other) ? `“${other.heading}”` : other.heading.slice(0, 1).toLowerCase() + other.heading.slice(1);
   if (one.model !== other.model) return other.model;
-  if (one.method !== other.method) return other.method;
+  if (one.method !== other.method) return methodTitle(other.method);
   return other.explained;
 }
 
@@ -107,24 +111,17 @@ export function headingOf(one, other) {
 /** The groups [name, [value, text]...] that a kernel can set beside what is shown. */
 function choices(options, entries, shown) {
   const named = (what, names, first = 0) => names.map((text, i) => [JSON.stringify([what, i + first]), text]);
-  const byText = (what, names) => names.map((text) => [JSON.stringify([what, text]), text]);
   const others = (shown?.answers ?? []).filter((a) => a.index !== shown.targetIndex);
   const answers = others.map((a) => [JSON.stringify(["answer", a.index]), answerName(shown, a)]);
   return [
-    [
-      "method",
-      byText(
-        "method",
-        options.methods.map((m) => m.name),
-      ),
-    ],
+    ["method", options.methods.map((m) => [JSON.stringify(["method", m.name]), methodTitle(m.name)])],
     ["answer", answers],
     ["model", named("model", options.models, 1)],
     [
       "example",
       named(
         "example",
-        entries.map((entry, i) => `${i + 1}. ${entry.title.slice(0, 60)}`),
+        entries.slice(0, MOST_COMPARED).map((entry, i) => `${i + 1}. ${entry.title.slice(0, 60)}`),
       ),
     ],
   ];
@@ -132,7 +129,7 @@ function choices(options, entries, shown) {
 
 /** The choice of what to compare with; `run(message)` is told. */
 export function comparisonView(run) {
-  const node = el("div", { class: "vx-form" });
+  const node = el("span", {});
   let known = "";
 
   function show(options, entries, shown) {
@@ -142,7 +139,7 @@ export function comparisonView(run) {
     const chosen = node.querySelector("select")?.value ?? "";
     known = now;
     const list = select(
-      [["", "nothing"]],
+      [["", "+ Compare with nothing"]],
       "",
       (value) => {
         const [what, which] = value ? JSON.parse(value) : [null, null];
@@ -160,7 +157,8 @@ export function comparisonView(run) {
         ),
       );
     }
-    node.replaceChildren(field("compare with", list));
+    list.className = "vx-tool";
+    node.replaceChildren(list);
   }
 
   return { node, show };

@@ -1,3 +1,4 @@
+// @ts-check
 // Arrays as they come from Python: bytes in a widget, deflated base64 in a page.
 
 const KINDS = { uint8: Uint8Array, int8: Int8Array, uint32: Uint32Array, float32: Float32Array };
@@ -28,7 +29,7 @@ async function unpackedPart(part) {
   const found = { ...part };
   for (const name of ARRAYS) found[name] = await array(part[name]);
   if (part.picture) {
-    const picture = await array(part.picture);
+    const picture = /** @type {any} */ (await array(part.picture));
     found.bitmap = await createImageBitmap(new Blob([picture.data], { type: "image/webp" }));
   }
   return found;
@@ -38,7 +39,11 @@ async function unpackedPart(part) {
 export async function unpacked(payload) {
   const parts = await Promise.all(payload.parts.map(unpackedPart));
   const joint = await Promise.all(
-    payload.joint.map(async (one) => ({ ...one, values: await array(one.values), errors: await array(one.errors) })),
+    (payload.joint ?? []).map(async (one) => ({
+      ...one,
+      values: await array(one.values),
+      errors: await array(one.errors),
+    })),
   );
   return { ...payload, parts, joint };
 }

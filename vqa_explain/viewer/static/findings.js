@@ -1,5 +1,7 @@
+// @ts-check
 // Which interactions stand out from their standard errors; the same rules as findings.py. All of it is pure.
-import { largest, partners } from "./layout.js";
+import { partners } from "./layout.js";
+import { largest } from "./numbers.js";
 
 /** Standard errors below which a value is not told from zero. */
 export const ENOUGH = 2;

@@ -1,217 +1,179 @@
-// The picture with its heat map on a canvas: zoom, pan, pointing at regions. Nothing here waits for the kernel.
-import { mapOf, table } from "./color.js";
-import { el } from "./dom.js";
-import { moved, NOWHERE, outline, regionAt, toPicture, zoomed } from "./layout.js";
+// @ts-check
+// A picture with its map: zoom, pan, pointing at regions. Nothing here waits for the kernel.
+import { colorAt, css, ink } from "./color.js";
+import { shapesOf } from "./crops.js";
+import { el, fill, onKey, svg } from "./dom.js";
+import { moved, neighbor, outlines, regionAt, toPicture, zoomed } from "./layout.js";
+import { amount } from "./numbers.js";
+import { paintPicture } from "./paint.js";
 
-const HEIGHT = 270; // as in the style sheet
+/** @typedef {import("./types").View} View */
 
-/** A canvas over one picture. `act(kind, region)` is told of "enter", "leave" and "toggle"; `turn` of new views. */
+const USUAL = 424; // CSS pixels, where nothing is laid out yet
+const LABELED = 4; // regions whose value is written on the map
+
+/**
+ * A canvas over one picture.
+ * @param {string} name @param {(kind: any, region: number) => void} act is told of "enter", "leave", "toggle" and "paint"
+ * @param {(view: View) => void} turn is told of new views
+ */
 export function pictureView(name, act, turn) {
-  const canvas = el("canvas", { class: "vx-canvas", tabindex: "0", role: "img", "aria-label": name });
-  const caption = el("figcaption", {}, name);
-  const node = el("figure", { class: "vx-picture" }, canvas, caption);
+  const canvas = el("canvas", { class: "vx-canvas", tabindex: "0", role: "application", "aria-label": name });
+  const labels = svg("g", { class: "vx-labels" });
+  const hot = svg("path", { class: "vx-hot" });
+  const truth = svg("path", { class: "vx-truth" });
+  const turned = svg("g", {}, truth, hot, labels);
+  const cover = svg("svg", { class: "vx-cover", "aria-hidden": "true" }, turned);
+  const box = el("div", { class: "vx-pic" }, canvas, cover);
+  const caption = el("figcaption", {});
+  const node = el("figure", { class: "vx-picture" }, box, caption);
   const sheet = document.createElement("canvas");
-  let shown = null;
-  let part = null;
-  let contour = null;
-  let look = null;
-  let dragged = null;
+  /** @type {any} */ let shown = null;
+  /** @type {any} */ let part = null;
+  /** @type {any} */ let look = null;
+  /** @type {any} */ let dragged = null;
   let over = -1;
+  let painted = "";
 
-  function show(explanation, next) {
+  function show(/** @type {any} */ explanation, /** @type {any} */ next) {
     shown = explanation;
     part = next;
     const [height, width] = next.labels.shape;
-    sheet.width = width;
-    sheet.height = height;
-    const ratio = Math.min(2, window.devicePixelRatio || 1);
-    canvas.height = HEIGHT * ratio;
-    canvas.width = Math.round((HEIGHT * ratio * width) / height);
-    canvas.style.aspectRatio = `${width} / ${height}`;
-    contour = null; // drawn around the true region when it is asked for
+    box.style.setProperty("--vx-ratio", String(width / height));
+    cover.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    truth.removeAttribute("d"); // drawn around the true region when it is asked for
   }
 
-  /** Draws by {view, map, strength, threshold, values, scale, away, unsure, focused, truth, plain, smooth}. */
+  /** Draws by what paint.js takes and {view, focused, labeled}. @param {any} next */
   function draw(next) {
     look = next;
     if (!part) return;
-    const pen = canvas.getContext("2d");
     const [height, width] = part.labels.shape;
-    pen.setTransform(1, 0, 0, 1, 0, 0);
-    pen.clearRect(0, 0, canvas.width, canvas.height);
-    const zoom = (canvas.width / width) * look.view.zoom;
-    pen.setTransform(zoom, 0, 0, zoom, look.view.x * canvas.width, look.view.y * canvas.height);
-    pen.imageSmoothingEnabled = zoom < 2 || look.smooth;
-    if (!look.plain) {
-      pen.fillStyle = "#fff";
-      pen.fillRect(0, 0, width, height);
-      pen.filter = "grayscale(1) opacity(0.6)";
-    }
-    pen.drawImage(part.bitmap, 0, 0, width, height);
-    pen.filter = "none";
-    if (!look.plain) {
-      paint(width, height);
-      if (look.smooth) pen.filter = `blur(${Math.round((canvas.width / Math.sqrt(part.players.length)) * 0.25)}px)`;
-      pen.drawImage(sheet, 0, 0);
-      pen.filter = "none";
-    }
-    if (look.truth && part.truth) {
-      const { shape, data } = part.truth;
-      contour ??= outline(shape, (i) => data[i] > 0);
-      strokes(pen, contour, "#000", "#ffd84d", zoom);
-    }
-    if (look.focused >= 0) strokes(pen, edges(look.focused), "#fff", "#000", zoom);
+    const sharp = Math.min(2, devicePixelRatio || 1);
+    const wide = Math.max(1, Math.round((canvas.clientWidth || USUAL) * sharp));
+    const high = Math.max(1, Math.round((wide * height) / width));
+    const key = `${look.key} ${JSON.stringify(look.view)} ${wide}`;
+    if (key === painted) return focus(look.focused);
+    painted = key;
+    if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
+    paintPicture(canvas, sheet, part, look, look.view);
+    const { zoom, x, y } = look.view;
+    turned.setAttribute("transform", `translate(${x * width} ${y * height}) scale(${zoom})`);
+    if (look.truth && part.truth && !truth.hasAttribute("d")) truth.setAttribute("d", trueOutline());
+    truth.style.display = look.truth && part.truth ? "" : "none";
+    write();
+    focus(look.focused);
   }
 
-  function paint(width, height) {
-    const image = new ImageData(width, height);
-    const out = new Uint32Array(image.data.buffer);
-    const tints = new Uint32Array(table(mapOf(shown, look.map), look.strength, look.threshold).buffer);
-    const { labels, heat } = part;
-    if (look.values) {
-      const levels = look.values.map(
-        (v) => tints[Math.max(-127, Math.min(127, Math.round((127 * v) / look.scale))) + 127],
-      );
-      for (let i = 0; i < out.length; i++) out[i] = labels.data[i] === NOWHERE ? 0 : levels[labels.data[i]];
-    } else {
-      for (let i = 0; i < out.length; i++) out[i] = tints[heat.data[i] + 127];
-    }
-    if (look.unsure?.size) doubt(out, labels.data, width);
-    if (look.away.size) hatch(out, labels.data, width);
-    sheet.getContext("2d").putImageData(image, 0, 0);
+  function trueOutline() {
+    const { shape, data } = part.truth;
+    return outlines({ shape, data: data.map((/** @type {number} */ one) => (one > 0 ? 0 : 1)) }, 1)[0].d;
   }
 
-  /** Regions whose value is not told from zero: thin lines over the picture, and no color. */
-  function doubt(out, labels, width) {
-    const step = Math.max(3, Math.round(width / 40));
-    for (let i = 0; i < out.length; i++) {
-      if (look.unsure.has(labels[i])) out[i] = ((i % width) + Math.floor(i / width)) % step === 0 ? 0x90707070 : 0;
-    }
+  /** Outlines a region; -1 is none. @param {number} region */
+  function focus(region) {
+    const shape = region >= 0 && part?.players.length ? shapesOf(part)[region] : null;
+    hot.setAttribute("d", shape?.d ?? "");
   }
 
-  function hatch(out, labels, width) {
-    const step = Math.max(2, Math.round(width / 60));
-    for (let i = 0; i < out.length; i++) {
-      if (look.away.has(labels[i]))
-        out[i] = ((i % width) + Math.floor(i / width)) % (2 * step) < step ? 0xff555555 : 0xffbbbbbb;
-    }
-  }
-
-  function edges(region) {
-    const [left, top, right, bottom] = part.players[region].box;
-    const scale = part.labels.shape[1] / part.size[1];
-    const box = [left, top, right, bottom].map((side) => Math.round(side * scale));
-    const shape = [Math.max(1, box[3] - box[1]), Math.max(1, box[2] - box[0])];
-    const { data, shape: whole } = part.labels;
-    const inside = (i) => data[(box[1] + Math.floor(i / shape[1])) * whole[1] + box[0] + (i % shape[1])] === region;
-    return outline(shape, inside).map((line) => line.map(([x, y]) => [x + box[0], y + box[1]]));
-  }
-
-  function strokes(pen, lines, under, upper, zoom) {
-    for (const [color, wide] of [
-      [under, 4],
-      [upper, 2],
-    ]) {
-      pen.strokeStyle = color;
-      pen.lineWidth = (wide * (window.devicePixelRatio || 1)) / zoom;
-      pen.beginPath();
-      for (const [from, to] of lines) {
-        pen.moveTo(...from);
-        pen.lineTo(...to);
+  /** Writes the largest values on the map, and what is taken away. */
+  function write() {
+    const texts = [...look.away].map((index) => label(index, "taken away", 13, null));
+    if (look.kind === "map" && look.shares && look.labeled) {
+      const sure = (/** @type {number} */ i) => !look.unsure.has(i) && !look.away.has(i);
+      const large = (/** @type {number} */ i) => Math.abs(look.shares[i]) >= Math.max(0.05, look.threshold);
+      const order = [...look.shares.keys()].filter((i) => sure(i) && large(i));
+      order.sort((a, b) => Math.abs(look.shares[b]) - Math.abs(look.shares[a]));
+      for (const index of order.slice(0, LABELED)) {
+        const [value, error] = look.written?.[index] ?? [part.players[index].value, part.players[index].error];
+        const deep = Math.abs(look.shares[index]) > 0.55;
+        texts.push(label(index, amount(shown, value, error).split(" ")[0], deep ? 20 : 14, look.shares[index]));
       }
-      pen.stroke();
     }
+    fill(labels, ...texts);
   }
 
-  function under(event) {
-    const place = toPicture(
-      [event.clientX, event.clientY],
-      canvas.getBoundingClientRect(),
-      part.labels.shape,
-      look.view,
-    );
-    return regionAt(part.labels, place);
+  /** @param {number} index @param {string} text @param {number} size in CSS pixels @param {number | null} share */
+  function label(index, text, size, share) {
+    const shape = shapesOf(part)[index];
+    if (!shape?.area) return null;
+    const unit = part.labels.shape[1] / ((canvas.clientWidth || USUAL) * look.view.zoom);
+    const fitting = Math.min(size * unit, (1.55 * Math.sqrt(shape.area)) / text.length);
+    if (fitting < 9 * unit) return null;
+    const deep = share !== null && Math.abs(share) > 0.55;
+    const style = /** @type {Record<string, string>} */ ({ "font-size": `${fitting}px` });
+    if (deep) style.fill = ink(colorAt(share, look.palette, look.sided));
+    else if (share !== null) style.fill = css(colorAt(Math.sign(share), look.palette, look.sided));
+    return svg("text", { x: shape.x, y: shape.y, class: deep ? "vx-deep" : null, style }, text);
   }
 
-  function enter(region) {
+  function under(/** @type {PointerEvent} */ event) {
+    const bounds = canvas.getBoundingClientRect();
+    return regionAt(part.labels, toPicture([event.clientX, event.clientY], bounds, part.labels.shape, look.view));
+  }
+
+  function enter(/** @type {number} */ region) {
     if (region === over) return;
     over = region;
     act(region < 0 ? "leave" : "enter", region);
   }
 
-  canvas.addEventListener("pointermove", (event) => {
+  canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     if (!part || !look) return;
     if (dragged && event.shiftKey) {
-      paintOver(under(event));
-      return;
-    }
-    if (dragged && look.view.zoom > 1) {
-      const box = canvas.getBoundingClientRect();
-      turn(moved(look.view, (event.clientX - dragged.x) / box.width, (event.clientY - dragged.y) / box.height));
+      dragged.far = true;
+      const region = under(event);
+      if (region >= 0 && !look.away.has(region)) act("paint", region);
+    } else if (dragged && look.view.zoom > 1) {
+      const bounds = canvas.getBoundingClientRect();
+      const [x, y] = [event.clientX - dragged.x, event.clientY - dragged.y];
+      turn(moved(look.view, x / bounds.width, y / bounds.height));
       dragged = { x: event.clientX, y: event.clientY, far: true };
-      return;
-    }
-    enter(under(event));
+    } else enter(under(event));
   });
-  /** With Shift held, dragging takes away every region that it passes. */
-  function paintOver(region) {
-    dragged.far = true;
-    if (region >= 0 && !look.away.has(region)) act("toggle", region);
-  }
-
-  canvas.addEventListener("pointerleave", () => enter(-1));
-  canvas.addEventListener("pointerdown", (event) => {
+  canvas.addEventListener("pointerleave", () => {
+    dragged = null;
+    enter(-1);
+  });
+  canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
     dragged = { x: event.clientX, y: event.clientY, far: false };
   });
-  canvas.addEventListener("pointerup", (event) => {
+  canvas.addEventListener("pointerup", (/** @type {PointerEvent} */ event) => {
     if (dragged && !dragged.far && part) {
       const region = under(event);
       if (region >= 0) act("toggle", region);
     }
+    if (dragged?.far && event.shiftKey) act("stroke", -1);
     dragged = null;
+    canvas.focus({ preventScroll: true }); // a notebook may have taken the focus for its cell
   });
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      if (!event.ctrlKey && !event.metaKey) return; // the page scrolls unless zooming is asked for
-      event.preventDefault();
-      const box = canvas.getBoundingClientRect();
-      const about = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-      turn(zoomed(look.view, event.deltaY < 0 ? 1.25 : 0.8, about));
-    },
-    { passive: false },
-  );
+  canvas.addEventListener("wheel", onWheel, { passive: false });
   canvas.addEventListener("blur", () => enter(-1));
-  canvas.addEventListener("keydown", (event) => {
+  onKey(canvas, (event) => {
     if (!part) return;
-    const steps = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
-    if (event.key in steps) {
-      event.preventDefault();
-      enter(neighbor(over, steps[event.key]));
-    } else if ((event.key === "Enter" || event.key === " ") && over >= 0) {
-      event.preventDefault();
-      act("toggle", over);
-    } else if (event.key === "+" || event.key === "-" || event.key === "0") {
-      event.preventDefault();
-      turn(event.key === "0" ? { zoom: 1, x: 0, y: 0 } : zoomed(look.view, event.key === "+" ? 1.25 : 0.8, [0.5, 0.5]));
-    } else if (event.key === "Escape") enter(-1);
+    const steps = /** @type {Record<string, number[]>} */ ({
+      ArrowRight: [1, 0],
+      ArrowLeft: [-1, 0],
+      ArrowDown: [0, 1],
+      ArrowUp: [0, -1],
+    });
+    if (event.key in steps) enter(neighbor(part.players, over, steps[event.key]));
+    else if (event.key === "Enter" && over >= 0) act("toggle", over);
+    else if (event.key === "0") turn({ zoom: 1, x: 0, y: 0 });
+    else if (event.key === "+" || event.key === "-")
+      turn(zoomed(look.view, event.key === "+" ? 1.25 : 0.8, [0.5, 0.5]));
+    else if (event.key === "Escape" && over >= 0) enter(-1);
+    else return;
+    event.preventDefault();
   });
 
-  /** The nearest region whose middle lies that way. */
-  function neighbor(from, [dx, dy]) {
-    if (!part.players.length) return -1;
-    if (from < 0) return 0;
-    const middle = ({ box }) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
-    const [x, y] = middle(part.players[from]);
-    let [best, least] = [from, Infinity];
-    part.players.forEach((region, index) => {
-      const [u, v] = middle(region);
-      const along = (u - x) * dx + (v - y) * dy;
-      const across = Math.abs((u - x) * dy) + Math.abs((v - y) * dx);
-      if (along > 0.5 && along + 2 * across < least) [best, least] = [index, along + 2 * across];
-    });
-    return best;
+  function onWheel(/** @type {WheelEvent} */ event) {
+    if (!event.ctrlKey && !event.metaKey) return; // the page scrolls unless zooming is asked for
+    event.preventDefault();
+    const bounds = canvas.getBoundingClientRect();
+    const about = [(event.clientX - bounds.left) / bounds.width, (event.clientY - bounds.top) / bounds.height];
+    turn(zoomed(look.view, event.deltaY < 0 ? 1.25 : 0.8, about));
   }
 
-  return { node, canvas, show, draw, say: (text) => (caption.textContent = text) };
+  return { node, canvas, box, show, draw, focus, say: (/** @type {string} */ text) => (caption.textContent = text) };
 }

@@ -1,3 +1,4 @@
+// @ts-check
 // The entry of a notebook's widget: the source is the kernel.
 import { mount } from "./app.js";
 
@@ -5,12 +6,13 @@ const PATIENCE = 5000; // milliseconds
 const UNHEARD =
   "The kernel does not answer: it is busy with a cell, or gone. What is here stays; run the cell again for more.";
 
-/** The kernel as a source; `waits` hears whether a message of this view is not heard by it yet. */
-function kernel(model, waits) {
+/** The kernel as a source; `waits` hears whether a message of this view is not heard by it yet, and `stale` whether it
+ * is given up. */
+function kernel(model, waits, stale) {
   const watching = new Set();
   const on = (name, call) => {
     const traits = {
-      list: ["entries", "progress", "problem"],
+      list: ["entries", "progress", "problem", "pending", "preview"],
       shown: ["shown", "compared", "selected"],
       options: ["options"],
       whatif: ["whatif"],
@@ -36,6 +38,7 @@ function kernel(model, waits) {
   const say = (text) => {
     if (text === lost) return;
     lost = text;
+    stale(text !== "");
     for (const call of watching) call();
   };
   model.on("change:heard", () => {
@@ -57,6 +60,21 @@ function kernel(model, waits) {
       say(UNHEARD); // the way to the kernel is closed
     }
   };
+  // Changes of the list: the list itself is not sent again, and, changed in place, not sent back.
+  let waiting = 0;
+  const heardChange = (message) => {
+    const entries = model.get("entries");
+    for (const [index, entry] of message.entries ?? []) entries[index] = entry;
+    // Of ten thousand examples each tells of two changes: the list is drawn for many of them at once.
+    if (waiting) return;
+    waiting = setTimeout(() => {
+      waiting = 0;
+      for (const call of watching) call();
+    }, 20);
+  };
+  model.on("msg:custom", heardChange);
+  // What was sent before this view was there is lost, and in a saved notebook there may be no kernel at all.
+  if (model.get("live")) send({ action: "hello" });
   const something = (value) => (value && Object.keys(value).length ? value : null);
   return {
     live: model.get("live"),
@@ -73,8 +91,11 @@ function kernel(model, waits) {
     comparison: () => null,
     options: () => model.get("options"),
     whatif: () => something(model.get("whatif")),
+    pending: () => something(model.get("pending")),
+    preview: () => something(model.get("preview")),
     problem: () => lost || model.get("problem"),
     send,
+    leave: () => model.off("msg:custom", heardChange),
   };
 }
 
@@ -83,7 +104,15 @@ function render({ model, el }) {
   const waits = (whether) => {
     el.dataset.waits = String(whether);
   };
-  return mount(el, kernel(model, waits));
+  const stale = (whether) => {
+    el.dataset.stale = String(whether);
+  };
+  const source = kernel(model, waits, stale);
+  const leave = mount(el, source);
+  return () => {
+    source.leave();
+    leave();
+  };
 }
 
 export default { render };

@@ -1,24 +1,43 @@
-// A text: each word a button on the color of its value; a fixed text is pale.
-import { css, ink, mapOf, over, PAPER, tint } from "./color.js";
-import { el, fill } from "./dom.js";
-import { amount, pieces } from "./layout.js";
+// @ts-check
+// A text: each word a chip in the color of its value; a fixed text is pale.
+import { colorAt, css, ink } from "./color.js";
+import { el, fill, roving } from "./dom.js";
+import { pieces } from "./layout.js";
+import { amount } from "./numbers.js";
+
+/** @typedef {import("./types").Explanation} Explanation */
+/** @typedef {import("./types").Part} Part */
 
 /**
- * A text's words. `act(kind, index)` is told of "enter", "leave" and "toggle"; `mark` names the attribute of
- * the buttons that holds a word's number.
+ * A text's words. `act(kind, index)` is told of "enter", "leave" and "toggle"; `mark` names the attribute of the
+ * buttons that holds a word's number.
+ * @param {string} name @param {(kind: any, index: number) => void} act
  */
 export function wordsView(name, act, kind = "vx-question", mark = "data-word") {
   const node = el("div", { class: kind, dir: "auto", role: "group", "aria-label": name });
-  let buttons = [];
-  let shown = null;
+  const rove = roving(node, ".vx-word");
+  /** @type {{button: any, value: any, error: any}[]} */
+  let chips = [];
+  let known = "";
 
-  function show(explanation, part, live) {
-    shown = explanation;
+  function show(/** @type {Explanation} */ explanation, /** @type {Part} */ part, /** @type {boolean} */ live) {
     node.classList.toggle("vx-fixed", part.fixed);
-    buttons = [];
-    const parts = pieces(part.title, part.players).map((piece) => {
-      if (piece.word < 0) return el("span", {}, piece.text);
-      const word = part.players[piece.word];
+    const now = JSON.stringify([part.title, part.fixed, live, part.players.map((word) => [word.start, word.end])]);
+    if (now !== known) build(part, live);
+    known = now; // the same words keep their buttons, and the one in focus keeps the focus
+    chips.forEach(({ value, error }, index) => {
+      const word = part.players[index];
+      const [text, ...rest] = amount(explanation, word.value, word.error).split(" ");
+      value.textContent = text;
+      error.textContent = rest.length ? ` ${rest.join(" ")}` : "";
+    });
+  }
+
+  function build(/** @type {Part} */ part, /** @type {boolean} */ live) {
+    chips = [];
+    const nodes = pieces(part.title, part.players).map((piece) => {
+      if (piece.word < 0) return el("span", { class: /^ +$/.test(piece.text) ? "vx-space" : null }, piece.text);
+      const [value, error] = [el("span", {}), el("i", {})];
       const button = el(
         "button",
         {
@@ -33,24 +52,28 @@ export function wordsView(name, act, kind = "vx-question", mark = "data-word") {
           onclick: () => act("toggle", piece.word),
         },
         el("bdi", {}, piece.text),
-        el("small", { dir: "ltr" }, amount(explanation, word.value, word.error)),
+        el("small", { dir: "ltr" }, value, error),
       );
-      buttons.push(button);
+      chips.push({ button, value, error });
       return button;
     });
-    fill(node, ...parts);
+    fill(node, ...nodes);
+    rove();
   }
 
-  /** Colors the words by shares of full color; marks those away, the one in focus, and those not told from zero. */
-  function draw({ shares, map, away, focused, unsure = new Set() }) {
-    buttons.forEach((button, index) => {
-      const value = unsure.has(index) ? 0 : shares[index];
-      const ground = over(tint(value, mapOf(shown, map)), PAPER);
+  /**
+   * Colors the words by shares of full color; marks those away, the one in focus, and those not told from zero.
+   * @param {{shares: number[], unsure: Set<number>, palette: any, sided: boolean, away: Set<number>, hot: Set<number>, pinned: number}} how
+   */
+  function draw({ shares, unsure, palette, sided, away, hot, pinned }) {
+    chips.forEach(({ button }, index) => {
+      const ground = colorAt(unsure.has(index) ? 0 : shares[index], palette, sided);
+      button.style.backgroundColor = away.has(index) ? "" : css(ground);
+      button.style.color = away.has(index) ? "" : ink(ground);
       button.classList.toggle("vx-unsure", unsure.has(index));
-      button.style.backgroundColor = css(ground);
-      button.style.color = ink(ground);
       button.classList.toggle("vx-dropped", away.has(index));
-      button.classList.toggle("vx-focused", focused === index);
+      button.classList.toggle("vx-focused", hot.has(index));
+      button.classList.toggle("vx-pinned", pinned === index);
       if (button.hasAttribute("aria-pressed")) button.setAttribute("aria-pressed", String(away.has(index)));
     });
   }

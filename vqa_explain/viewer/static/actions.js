@@ -1,0 +1,187 @@
+// @ts-check
+// What a person does in a viewer: points, pins, takes away, changes how things are drawn.
+import { awayOfMembers, TakenAway } from "./away.js";
+import { matching } from "./compare.js";
+import { viewOf } from "./frame.js";
+import { partOf, zoomed } from "./layout.js";
+import { countingOf, scaleOf } from "./scales.js";
+
+/** @typedef {import("./types").Members} Members */
+/** @typedef {import("./types").Place} Place */
+
+/** The state of a screen, and what changes it. app.js adds what is drawn of it, and what the kernel is told. */
+export class Actions {
+  constructor() {
+    /** @type {import("./types").Look} */
+    this.look = {
+      ...{ map: "orange-purple", strength: 1, threshold: 0, smooth: false, truth: false, scale: "own" },
+      ...{ unit: "regions", pane: "picture", narrow: "map", peek: false, dark: false, views: new Map() },
+    };
+    /** @type {any} */ this.shown = null;
+    /** @type {any} */ this.compared = null;
+    /** @type {Place | null} */ this.hover = null;
+    /** @type {Place | null} */ this.pinned = null;
+    /** @type {Members | null} */ this.marked = null;
+    /** @type {Members | null} */ this.held = null; // by a click on a clause of a page
+    this.taken = new TakenAway();
+    /** @type {any} */ this.found = null;
+    this.page = "example";
+    this.pairScale = /** @type {number | null} */ (null);
+    /** @type {any} */ this.views = null;
+    /** @type {any} */ this.source = null;
+    /** @type {any} */ this.frameNode = null;
+    /** @type {any} */ this.compareBox = null;
+    /** @type {any} */ this.pages = null;
+  }
+
+  // These are app.js's.
+
+  draw() {}
+  tell() {}
+  showLine() {}
+  changed() {}
+  readTheme() {}
+
+  /** @param {string} page */
+  open(page) {
+    if (page === "compare" && !this.compared) this.compareBox.querySelector("select")?.focus();
+    else this.page = page;
+    this.showPage();
+    this.draw();
+  }
+
+  showPage() {
+    const page = this.compared ? this.page : "example";
+    this.pages.set(page);
+    this.frameNode.dataset.page = page;
+  }
+
+  /** Another way to draw. @param {string} name @param {any} value */
+  set(name, value) {
+    const { look } = this;
+    if (name === "zoom") this.zoom(value);
+    /** @type {any} */ else look[name] = value;
+    if (name === "map") this.readTheme();
+    this.draw();
+  }
+
+  /** @param {number} factor 0 shows whole pictures */
+  zoom(factor) {
+    if (!factor) return this.look.views.clear();
+    for (const { name, size } of this.shown?.parts ?? [])
+      if (size) this.look.views.set(name, zoomed(viewOf(this.look, name), factor, [0.5, 0.5]));
+  }
+
+  /** Another view of a picture: zoomed, or moved. @param {string} name @param {any} view */
+  turn(name, view) {
+    this.look.views.set(name, view);
+    this.draw();
+  }
+
+  /**
+   * The cursor over the compared explanation, carried to the same place of the one shown.
+   * @type {import("./types").Act}
+   */
+  actOther(name, kind, index) {
+    const [from, to] = [partOf(this.compared, name), partOf(this.shown, name)];
+    const same = matching(from, to, index);
+    if (kind === "toggle" && !from.size) return;
+    this.act(name, same < 0 ? "leave" : kind, same);
+  }
+
+  /** @type {import("./types").Act | ((name: string, kind: string, index: number) => void)} */
+  act(name, kind, index) {
+    if (kind === "toggle") this.choose(name, index);
+    else if (kind === "paint") this.paint(name, index);
+    else if (kind === "stroke") this.taken.endStroke();
+    else {
+      this.hover = kind === "enter" ? { part: name, index } : null;
+      this.draw();
+      this.tell();
+    }
+  }
+
+  /**
+   * A click on a player: a word of an explanation with pairs is pinned, all else is taken away.
+   * @param {string} name
+   * @param {number} index
+   */
+  choose(name, index) {
+    const pins = this.shown.joint.length > 0 && !partOf(this.shown, name).size;
+    const again = this.pinned?.part === name && this.pinned.index === index;
+    if (pins) this.pin(again ? null : { part: name, index });
+    else this.toggle(name, index);
+  }
+
+  /** @param {Place | null} place */
+  pin(place) {
+    this.pinned = place;
+    if (place && this.look.pane === "picture" && !this.found) this.look.pane = "matrix";
+    if (!place && this.look.pane === "matrix") this.look.pane = "picture";
+    this.showLine();
+    this.draw();
+    this.tell();
+  }
+
+  takePinned() {
+    const { pinned } = this;
+    if (!pinned) return;
+    this.pin(null);
+    this.toggle(pinned.part, pinned.index);
+  }
+
+  /** @param {string} name @param {number} index */
+  toggle(name, index) {
+    if (!this.source.live) return;
+    this.taken.toggle(name, index);
+    this.changed();
+  }
+
+  /** @param {string} name @param {number} index */
+  paint(name, index) {
+    if (!this.source.live) return;
+    this.taken.paint(name, index);
+    this.changed();
+  }
+
+  /** @param {Map<string, Set<number>>} away */
+  takeAll(away) {
+    if (!this.source.live) return;
+    this.taken.take(away);
+    this.changed();
+  }
+
+  /** A click on a clause shows it: the model answers without its parts. @param {Members} members */
+  takeClause(members) {
+    if (this.source.live) this.takeAll(awayOfMembers(members));
+    else {
+      this.held = this.held === members ? null : members;
+      this.mark(this.held);
+    }
+  }
+
+  /** @param {Members | null} members */
+  mark(members) {
+    this.marked = members ?? this.held;
+    this.draw();
+  }
+
+  keepWhatCounts() {
+    const { shown, look } = this;
+    const away = new Map();
+    for (const part of shown?.parts ?? []) {
+      if (part.fixed || !part.players.length) continue;
+      const kept = countingOf(part, scaleOf(shown, part, look), 0);
+      away.set(part.name, new Set([...part.players.keys()].filter((index) => !kept.has(index))));
+    }
+    if (shown) this.takeAll(away);
+  }
+
+  undo() {
+    if (this.taken.undo()) this.changed();
+  }
+
+  reset() {
+    if (this.taken.any()) this.takeAll(new Map());
+  }
+}

@@ -1,0 +1,103 @@
+// @ts-check
+// Where everything stands: the bar, the list, the stage and the rail.
+import { el, switchOf } from "./dom.js";
+import { keysRow } from "./keys.js";
+import { lookForm, menu } from "./setup.js";
+
+/** The text field for another question, behind a button. @param {() => void} asked */
+export function questionEditor(asked) {
+  const input = el("input", {
+    type: "text",
+    class: "vx-edit",
+    dir: "auto",
+    "aria-label": "the question, to edit",
+    oninput: asked,
+  });
+  return { input, node: el("details", { class: "vx-editor" }, el("summary", {}, "✎ Edit question"), input) };
+}
+
+/** What is being computed, and how far it is. */
+export function busyLine() {
+  const said = el("span", { class: "vx-small" });
+  const progress = el("progress", { max: 1, "aria-label": "progress of what is computed" });
+  const node = el("div", { class: "vx-busy", hidden: true }, said, progress);
+
+  /**
+   * @param {any} entry of the list
+   * @param {any} told progress
+   * @param {boolean} isSelected whether the progress is of this entry
+   */
+  function show(entry, { done, total }, isSelected) {
+    const running = entry?.state === "running" || entry?.state === "waiting";
+    node.hidden = !running;
+    if (!running) return;
+    const known = isSelected && total;
+    if (known) progress.value = Number(done) / Number(total);
+    else progress.removeAttribute("value");
+    const count = (/** @type {any} */ number) => Number(number).toLocaleString("en");
+    said.textContent = known ? `${count(done)} of ${count(total)} calls of the model` : `${entry.state} …`;
+  }
+
+  return { node, show };
+}
+
+/** The stage: line in words, words, panes, legend. @param {any} views see app.js @param {boolean} live */
+export function stageOf(views, live) {
+  const under = [el("div", {}, views.legend.node), el("div", {}, views.lengths.node)];
+  return el(
+    "div",
+    { class: "vx-stage", role: "group", "aria-label": "explanation" },
+    views.first.node,
+    el("div", { class: "vx-asking" }, views.lists.node, live ? views.editor.node : null),
+    views.busy.node,
+    views.panes.node,
+    views.columns.node,
+    el("div", { class: "vx-readouts" }, views.said, views.pairsNote, views.paneNote),
+    el("div", { class: "vx-under" }, ...under),
+    views.notes.node,
+    keysRow(live),
+  );
+}
+
+/** @param {any} views @param {boolean} live */
+function railOf(views, live) {
+  return el(
+    "div",
+    { class: "vx-rail-cards", role: "group", "aria-label": "answers and details" },
+    views.answers.node,
+    views.ranked.node,
+    live ? views.whatif.node : null,
+    views.facts.node,
+  );
+}
+
+/**
+ * The whole, with the parts of it that change: {node, main, pages, compareBox}.
+ * @param {any} views @param {HTMLElement} stage @param {any} look
+ * @param {{set: (name: string, value: any) => void, open: (page: string) => void, live: boolean}} told
+ */
+export function skeleton(views, stage, look, { set, open, live }) {
+  const pages = switchOf(
+    "view",
+    [
+      ["example", "Example"],
+      ["compare", "Compare"],
+    ],
+    open,
+  );
+  const drawing = menu("View", lookForm(look, set), "vx-view-menu");
+  const help = () => views.help.showModal();
+  const ask = el("button", { type: "button", class: "vx-tool", "aria-label": "keys and help", onclick: help }, "?");
+  const compareBox = el("span", { class: "vx-compare-with" });
+  const tools = el("div", { class: "vx-tools" }, compareBox, drawing.node, ask);
+  const bar = el("div", { class: "vx-top" }, pages.node, views.setup.node, tools);
+  const main = el(
+    "div",
+    { class: "vx-main-grid" },
+    el("div", { class: "vx-list", role: "group", "aria-label": "list" }, views.entries.node),
+    el("div", { class: "vx-body" }, views.problem, stage),
+    railOf(views, live),
+  );
+  const node = el("div", { class: `vx-viewer${live ? "" : " vx-static"}` }, bar, main);
+  return { node, main, pages, compareBox };
+}

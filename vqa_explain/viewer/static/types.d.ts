@@ -1,0 +1,193 @@
+// What the viewer's modules give each other. Read by `tsc --noEmit` only; nothing of it is shipped to a page.
+
+/** A word, region or column with its value. */
+export interface Player {
+  value: number;
+  error: number | null;
+  text?: string;
+  start?: number;
+  end?: number;
+  box?: number[];
+}
+
+export interface Packed {
+  shape: number[];
+  data: any;
+}
+
+/** What an explanation says of one input; those with `size` are pictures. */
+export interface Part {
+  name: string;
+  kind: string;
+  title: string;
+  fixed: boolean;
+  alone: boolean;
+  player: string;
+  players: Player[];
+  bare: number;
+  full: number;
+  legend: string;
+  size?: number[];
+  pictureId?: string;
+  labels?: Packed;
+  heat?: Packed;
+  truth?: Packed | null;
+  bitmap?: ImageBitmap;
+  mapBare?: number;
+  mapFull?: number;
+  mapLegend?: string;
+}
+
+export interface Answer {
+  text: string;
+  probability: number | null;
+  value?: number;
+  index: number;
+}
+
+/** What players of two inputs bring only together: (players of the first, players of the second). */
+export interface Joint {
+  first: string;
+  second: string;
+  values: Packed;
+  errors: Packed | null;
+}
+
+/** Input name → numbers of its players. */
+export type Members = Record<string, number[]>;
+
+export interface Outcome {
+  answer: string;
+  probability: number | null;
+}
+
+/** The line in words, as the model was measured for it. */
+export interface Line {
+  members: Members;
+  alone: Outcome | null;
+  missing: Members | null;
+  without: Outcome | null;
+  blind: (Outcome & { name: string }) | null;
+}
+
+export interface Explanation {
+  id?: string;
+  heading: string;
+  parts: Part[];
+  joint: Joint[];
+  pairsTitle: string;
+  edits: string | null;
+  answers: Answer[];
+  target: string;
+  contrast: string | null;
+  targetIndex: number | null;
+  contrastIndex: number | null;
+  score: string;
+  explained: string;
+  unit: string;
+  unitText: string;
+  signed: boolean;
+  fromZero: boolean;
+  addsUp: boolean;
+  shared: boolean;
+  whyNoShares: string;
+  share: Record<string, number>;
+  oneScale: boolean;
+  byPlayer: boolean;
+  errorText: string;
+  error: number | null;
+  errorKind: string;
+  notes: string[];
+  facts: string[];
+  method: string;
+  model: string;
+  parameters: Record<string, any>;
+  origin: string;
+  label: string | null;
+  pairs: { spent: number; sure: number; text: string } | null;
+  line?: Line | null;
+}
+
+export interface Entry {
+  title: string;
+  state: string;
+  answer?: string;
+  correct?: boolean | null;
+  message?: string;
+  probability?: number | null;
+  id?: string;
+  label?: string | null;
+}
+
+export interface WhatIf {
+  serial: string;
+  answers: Answer[];
+  change?: number | null;
+  predicted?: number | null;
+  predictedError?: number | null;
+  fills?: string;
+  line?: Line | null;
+  error?: string;
+}
+
+/** A person's view of a picture: zoomed, and moved by shares of its box. */
+export interface View {
+  zoom: number;
+  x: number;
+  y: number;
+}
+
+/** How things are drawn. */
+export interface Look {
+  map: string;
+  strength: number;
+  threshold: number;
+  smooth: boolean;
+  truth: boolean;
+  scale: "own" | "one";
+  unit: "regions" | "pixels";
+  pane: string;
+  narrow: "map" | "picture";
+  peek: boolean;
+  dark: boolean;
+  views: Map<string, View>;
+}
+
+export interface Place {
+  part: string;
+  index: number;
+}
+
+/** What is told of the pointer or the keys over an input's players. */
+export type Act = (name: string, kind: "enter" | "leave" | "toggle" | "paint", index: number) => void;
+
+/** Explanations, from a kernel that computes or a page that has them. */
+export interface Source {
+  live: boolean;
+  on(name: string, call: () => void): () => void;
+  entries(): Entry[];
+  selected(): number;
+  select(index: number): void;
+  /** Of a page, which has all explanations. */
+  payloadAt?(index: number): any;
+  shown(): any;
+  compared(): any;
+  comparison(): HTMLElement | null;
+  progress(): { index?: number; done?: number; total?: number };
+  options(): any;
+  whatif(): WhatIf | null;
+  /** What is asked for and not shown yet, of a kernel. */
+  pending?(): any;
+  /** The selected example before it is explained. */
+  preview?(): any;
+  problem(): string;
+  send(message: any): void;
+}
+
+/** Colors of a map, in one theme: [red, green, blue] from weak to strong. */
+export interface Palette {
+  zero: number[];
+  plus: number[][];
+  minus: number[][];
+  size: number[][];
+}

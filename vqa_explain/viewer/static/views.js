@@ -1,0 +1,60 @@
+// @ts-check
+// All views of a screen, each told what a person does in it.
+import { answersView } from "./answers.js";
+import { columnsView } from "./columns.js";
+import { comparisonView } from "./compare.js";
+import { el } from "./dom.js";
+import { factsView, notesView } from "./facts.js";
+import { firstLineView } from "./firstline.js";
+import { helpDialog } from "./keys.js";
+import { legendView } from "./legend.js";
+import { lengthsView } from "./lengths.js";
+import { entriesView } from "./list.js";
+import { listsView } from "./lists.js";
+import { panesView } from "./panes.js";
+import { rankedView } from "./ranked.js";
+import { setupView } from "./setup.js";
+import { busyLine, questionEditor } from "./skeleton.js";
+import { whatifView } from "./whatif.js";
+
+/** @param {any} screen see app.js */
+export function viewsOf(screen) {
+  const views = /** @type {any} */ ({});
+  const act = screen.act.bind(screen);
+  const choose = (/** @type {any} */ target, /** @type {any} */ contrast) =>
+    screen.tellKernel({ action: "target", target, contrast });
+  const turn = screen.turn.bind(screen);
+  const set = screen.set.bind(screen);
+  views.form = el("div", { class: "vx-side" });
+  views.said = el("div", { class: "vx-said", role: "status" });
+  views.problem = el("div", { class: "vx-problem", role: "alert" });
+  views.setup = setupView(choose, screen.source.live ? views.form : null);
+  views.first = firstLineView({ mark: screen.mark.bind(screen), take: screen.takeClause.bind(screen) });
+  views.lists = listsView(act);
+  views.panes = panesView({ act, turn, set, pin: screen.pin.bind(screen), takeAway: () => screen.takePinned() });
+  views.legend = legendView((share) => set("threshold", share));
+  views.lengths = lengthsView((scale) => set("scale", scale));
+  views.columns = columnsView({ act, turn, actOther: screen.actOther.bind(screen) });
+  views.answers = answersView(choose);
+  views.ranked = rankedView(act);
+  views.facts = factsView();
+  views.notes = notesView();
+  views.whatif = whatifView({
+    undo: () => screen.undo(),
+    reset: () => screen.reset(),
+    put: (name, index) => screen.toggle(name, index),
+    take: (away) => screen.takeAll(away),
+    keepOnly: () => screen.keepWhatCounts(),
+  });
+  views.entries = entriesView(
+    (index) => screen.source.select(index),
+    (index) => screen.source.send({ action: "cancel", index }),
+  );
+  views.comparison = comparisonView((message) => screen.source.send(message));
+  views.help = helpDialog();
+  views.editor = questionEditor(() => screen.later(() => screen.ask()));
+  views.pairsNote = el("div", { class: "vx-small vx-soft vx-pairs" });
+  views.paneNote = el("div", { class: "vx-small vx-soft vx-pane-note" });
+  views.busy = busyLine();
+  return views;
+}
