@@ -15,12 +15,13 @@ from families import QUESTION
 
 import vqa_explain as vx
 
+EXAMPLE = vx.Example(PICTURE, QUESTION)
 BOTH = ("vilt", "blip", "clip", "siglip", "llava")  # families of one processor for both
 
 
 def refused(ask: Callable[..., Any], *given: Any, **asked: Any) -> str:
     """The one sentence of what is refused."""
-    with pytest.raises(vx.InvalidInput) as caught:
+    with pytest.raises((vx.InvalidInput, vx.Unsupported)) as caught:
         ask(*given, **asked)
     message = str(caught.value)
     assert "\n" not in message
@@ -89,7 +90,7 @@ def test_a_picture_that_the_model_writes_is_no_answer(monkeypatch: pytest.Monkey
     plain = module.generate
 
     def write(**inputs: Any) -> Any:
-        if inputs.get("return_dict_in_generate"):  # to measure how it is run
+        if inputs.get("return_dict_in_generate") is not False:  # to measure how it is run
             return plain(**inputs)
         own = torch.tensor([[number, 7]])
         return torch.cat([inputs["input_ids"], own], dim=1)
@@ -100,6 +101,18 @@ def test_a_picture_that_the_model_writes_is_no_answer(monkeypatch: pytest.Monkey
     assert "give answers=" in message
     given = vx.explain(model, example_of(model), method="saliency", answers=["yes", "no"])
     assert given.target in ("yes", "no")
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "florence2"])
+def test_a_network_that_does_not_tell_its_logits(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, processor = network(name)
+    ids = torch.tensor([[5, 7]])
+    monkeypatch.setattr(module, "generate", lambda **inputs: ids)
+    message = refused(lambda: vx.load(module, processor=processor, device="cpu").encode(EXAMPLE))
+    assert "generate returns no logits" in message
+    assert "wrap it in vqa_explain.CustomModel" in message
 
 
 def test_answers_that_begin_alike_are_told_apart_by_a_later_token(

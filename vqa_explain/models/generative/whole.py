@@ -660,10 +660,10 @@ class Forwarding:
         """What the network writes by itself, greedily, with the logits of each step.
 
         Raises:
-            Unsupported: it fails.
+            Unsupported: it fails, or tells no logits.
         """
         try:
-            return self.module.generate(
+            alone = self.module.generate(
                 **with_lists(inputs, self._lists),
                 min_new_tokens=COMPARED,
                 output_scores=True,
@@ -675,6 +675,12 @@ class Forwarding:
                 f"{type(error).__name__} {str(error)[:200]}; give the processor that it was "
                 "trained with, or wrap it in vqa_explain.CustomModel"
             ) from error
+        if not getattr(alone, "logits", None):
+            raise Unsupported(
+                f"{type(self.module).__name__}.generate returns no logits, so nothing can be "
+                "checked against what it writes; wrap it in vqa_explain.CustomModel"
+            )
+        return alone
 
     def _ways(
         self,
