@@ -11,6 +11,7 @@ from vqa_explain.showing import register_output
 
 if TYPE_CHECKING:
     __version__: str
+    from vqa_explain.answering import answer
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
     from vqa_explain.metrics.base import Case, Curve, register_metric
     from vqa_explain.models.api.adapter import ApiModel
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
     from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
+    "answer": "answering",
+    "AnswerMatrix": "matrix",
     "ApiModel": "models.api.adapter",
     "Requests": "cost",
     "estimate_cost": "explaining",
@@ -83,6 +87,7 @@ _HOMES = {
     "load_explanation": "explanation",
 }
 __all__ = [
+    "AnswerMatrix",
     "ApiModel",
     "Attribution",
     "Blocks",
@@ -110,6 +115,7 @@ __all__ = [
     "VQAExplainError",
     "Viewer",
     "__version__",
+    "answer",
     "compare",
     "estimate_cost",
     "evaluate",

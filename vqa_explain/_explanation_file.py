@@ -18,8 +18,9 @@ from vqa_explain.features.parts import PicturePart, TextPart
 Arrays = dict[str, np.ndarray]
 FORMAT = 2
 DEFLATED_FORMAT = 3  # the same with large arrays deflated, which earlier versions cannot read
+SENTENCE_FORMAT = 4  # either, with the words of a sentence
 LARGE = 2_000_000  # bytes of an array from which on it is deflated
-PART, JOINT = "part", "joint"  # first in the names of arrays
+PART, JOINT, OUTPUT = "part", "joint", "output"  # first in the names of arrays
 
 
 def array_name(what: str, number: int, name: str) -> str:
@@ -43,6 +44,8 @@ def to_bytes(data: dict[str, Any], arrays: Arrays) -> bytes:
     if large:
         told = {name: [values.dtype.str, values.shape] for name, values in large.items()}
         header |= {"format": str(DEFLATED_FORMAT), "deflated": json.dumps(told)}
+    if data.get("outputs"):
+        header["format"] = str(SENTENCE_FORMAT)
     return save({**arrays, **{name: _deflated(values) for name, values in large.items()}}, header)
 
 
@@ -76,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     with safe_open(path, framework="numpy") as file:
         header = file.metadata() or {}
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    if int(header["format"]) > DEFLATED_FORMAT:
+    if int(header["format"]) > SENTENCE_FORMAT:
         raise InvalidInput(
             f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to read it"
         )

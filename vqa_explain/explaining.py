@@ -1,54 +1,44 @@
 """`explain`: from a model and the inputs of an example to an Explanation."""
 
 import dataclasses
-import platform
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import version
 from numbers import Integral
 from typing import Any, cast, overload
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from vqa_explain import registry
 from vqa_explain._memory import must_fit
 from vqa_explain._threads import quiet_linear_algebra
+from vqa_explain.answering import check_writing, writing
+from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.cost import Cost, Requests
 from vqa_explain.errors import InvalidInput, NothingWritten, Unsupported, unknown
-from vqa_explain.examples import Example, check_readable
-from vqa_explain.explanation import Explanation, Written, everything_but
-from vqa_explain.features.base import Found, Input, by_input
+from vqa_explain.explanation import Explanation
+from vqa_explain.features.base import Input, by_input
 from vqa_explain.features.image import ImageFeature
-from vqa_explain.features.parts import Part
 from vqa_explain.features.regions import SEGMENTS
 from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.game import Players, make_players, with_players
+from vqa_explain.finishing import explained
+from vqa_explain.game import make_players, with_players
 from vqa_explain.games.progress import Progress
 from vqa_explain.methods import create
 from vqa_explain.methods.base import (
-    Attribution,
     Method,
     Task,
     asked_fills,
     check_support,
-    for_players,
 )
 from vqa_explain.models.base import (
     Asking,
     Model,
     OpenModel,
-    check_finite,
     has_open_inputs,
-    sampled,
 )
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
-from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
+from vqa_explain.sentence import asks_for_words, check_words, explain_words
 from vqa_explain.target import (
     CHOICE,
     FIT,
@@ -61,7 +51,6 @@ from vqa_explain.target import (
     find_answer,
     matching_answers,
 )
-from vqa_explain.units import unit_of
 
 # What measured best on scenes for words and regions within a second on two cores:
 # benchmarks/default_method.py, README.
@@ -87,6 +76,7 @@ def explain(
     score: str | None = None,
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
+    max_new_tokens: int | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -109,6 +99,7 @@ def explain(
     score: str | None = None,
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
+    max_new_tokens: int | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -130,6 +121,7 @@ def explain(
     score: str | None = None,
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
+    max_new_tokens: int | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -155,7 +147,8 @@ def explain(
         target: the answer to explain, by its text or its label number (from 0), by default the
             predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
             a list of explanations, for methods over coalitions at the cost of one. An exact text
-            comes first; a text that several answers have is refused.
+            comes first; a text that several answers have is refused. "sentence" explains every word
+            of what a model writes, or of the one text in `answers`: see `Explanation.outputs`.
         contrast: another answer, likewise: explain why the target rather than this one.
         score: "logit", "log_probability" or "probability". By default the logit; without a method,
             the probability where the model chooses among answers of its own. Of a model whose
@@ -165,6 +158,8 @@ def explain(
             contrast join them.
         target_token: explain only this token of such a model's answer, from 0, given those before
             it.
+        max_new_tokens: how many tokens such a model may write by itself; by default what it was
+            loaded with.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas of
             like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
             model's own grid; without a method, "segments". `Blocks` makes players that span frames
@@ -194,7 +189,8 @@ def explain(
     chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
     _check_fills(model, chosen)
-    asked = list(target) if isinstance(target, list | tuple) else [target]
+    by_word = asks_for_words(model, target)
+    asked = list(target) if isinstance(target, list | tuple) else [None if by_word else target]
     if score is None:
         own = method is not None or any(callable(one) for one in asked)
         score = "logit" if own else usual_score(model)
@@ -212,6 +208,10 @@ def explain(
         raise InvalidInput(
             f"model {model.name!r} {_choice(model.labels)}; leave answers and target_token out"
         )
+    if max_new_tokens is not None:
+        check_writing(model, max_new_tokens)
+    if by_word:
+        check_words(model, contrast, target_token, score)
     if model.labels:  # before the picture is read; some models tell their labels only then
         score = _score(model, score)
         _targets(model.kind, model.labels, asked, contrast, score, None)
@@ -233,18 +233,24 @@ def explain(
             regions = _usual_regions(encoded.inputs, chosen)
         parts = make_players(encoded, divisions(encoded.inputs, regions, words, columns))
         if model.labels is None:
-            encoded = with_candidates(cast(OpenModel, model), encoded, answers, asked, contrast)
+            encoded = with_candidates(
+                cast(OpenModel, model), encoded, answers, asked, contrast, max_new_tokens
+            )
         score = _score(model, score)
+        if by_word:
+            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
+            return explain_words(cast(OpenModel, model), encoded, parts, chosen, how)
         best = model_answers(model, encoded)
         targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
         if target_token is not None:  # the answers are chosen, and have probabilities, as a whole
             encoded = at_token(cast(OpenModel, model), encoded, targets, target_token)
         task = Task(model, encoded, targets[0], parts, targets, seed, progress, on_interrupt)
-        explained = [
-            _explain(dataclasses.replace(task, target=goal, cost=Cost()), chosen, best)
-            for goal in targets
-        ]
-        return explained if isinstance(target, list | tuple) else explained[0]
+        found: list[Explanation] = []
+        for goal in targets:
+            one = dataclasses.replace(task, target=goal, cost=Cost())
+            found.append(explained(one, chosen, best))
+            task.known_only |= one.interrupted
+        return found if isinstance(target, list | tuple) else found[0]
 
 
 def _chosen(method: str | None, parameters: dict[str, Any], quality: str | None) -> Method:
@@ -431,94 +437,16 @@ def _score(model: Model, asked: str) -> str:
     return "log_probability" if model.kind == LOGS and asked == "logit" else asked
 
 
-def _explain(task: Task, method: Method, best: list[Answer]) -> Explanation:
-    began, method = time.perf_counter(), for_players(method, len(task.players))
-    found = method(task)
-    task.cost.seconds = time.perf_counter() - began
-    explained = finish(task, method, found, best)
-    # Whoever stops wants no more work.
-    absent = None if task.interrupted else _scores_without_inputs(task, method)
-    if absent is None:
-        return explained
-    if len(task.encoded.labels) < 2:  # the only candidate is always the answer
-        return explained
-    if task.model.kind == FIT:  # each answer by itself, so that none is the model's one answer
-        return _with_notes(explained, _note_of_one(task, absent))
-    left = int(absent[0].argmax())
-    text = task.encoded.labels[left]
-    stays = _note_of_staying(task, f"answers “{text}”") if left == best[0].index else ""
-    return dataclasses.replace(
-        _with_notes(explained, stays), answer_without_inputs=text, without_inputs_index=left
-    )
-
-
-def _with_notes(explanation: Explanation, note: str) -> Explanation:
-    return dataclasses.replace(explanation, notes=explanation.notes + ((note,) if note else ()))
-
-
-@torch.no_grad()
-def _note_of_one(task: Task, absent: Tensor) -> str:
-    """That the explained answer stays likely with everything absent, of scores (1, K) there;
-    "" where it does not.
-    """
-    number = task.target.index
-    if number is None or task.target.contrast is not None:
-        return ""
-    with_inputs = task.model.scores(task.encoded, task.model.leaves(task.encoded))
-    likely = min(float(scores[0, number]) for scores in (absent, with_inputs)) > 0
-    text = task.encoded.labels[number]
-    return _note_of_staying(task, f"gives “{text}” more than 50%") if likely else ""
-
-
-def _note_of_staying(task: Task, what: str) -> str:
-    """That the model still does something with every player absent, and why that may be."""
-    fixed = [one.name for one in task.encoded.inputs if one.fixed]
-    needs = "no more than what is fixed" if fixed else "no input"
-    return (
-        f"the model still {what} with {everything_but(fixed)} absent: the fill shows too much, or "
-        f"the answer needs {needs}"
-    )
-
-
-@torch.no_grad()
-def _scores_without_inputs(task: Task, method: Method) -> Tensor | None:
-    """Scores (1, K) with everything absent, under the method's fill or baseline if it has one.
-
-    Raises:
-        NonFiniteScore: the model answers NaN or infinity to that.
-    """
-    model, encoded = task.model, task.encoded
-    one_token = encoded.candidates is not None and encoded.candidates.token is not None
-    if model.kind == REAL or one_token:  # then scores do not choose an answer
-        return None
-    game = next(iter(task.games.values()), None)
-    if game is not None:
-        nobody = torch.zeros(1, len(game), dtype=torch.bool, device=model.device)
-        return _finite(game.logits(nobody))
-    named = registry.parameters_of(method)
-    if not any(name.endswith(("_fill", "_baseline")) for name in named):
-        return None  # it replaces nothing
-    asked = asked_fills(method, encoded.inputs)
-    known = {one.name: one.feature.fills for one in encoded.inputs}
-    if any(fill not in known[name] for name, fill in asked.items()):
-        return None  # several fills, or any
-    return _finite(model.scores(encoded, task.baselines(asked)))
-
-
-def _finite(scores: Tensor) -> Tensor:
-    check_finite(scores, "the model's answer with everything absent")
-    return scores
-
-
 def with_candidates(
     model: OpenModel,
     encoded: Encoded,
     texts: Sequence[str] | None,
     asked: list[Any],
     contrast: str | int | None,
+    most: int | None = None,
 ) -> Encoded:
-    """The example with its candidates: those given, or the model's own, and the targets and
-    contrast.
+    """The example with its candidates: those given, or the model's own of at most so many tokens,
+    and the targets and contrast.
 
     Texts that differ in case or blanks are different answers, with tokens of their own. A text that
     the model writes itself has the tokens that it writes: a tokenizer may give others for the text
@@ -538,7 +466,9 @@ def with_candidates(
     # Even where candidates are given: `with_answers` then knows the tokens of those that the model
     # writes itself.
     try:
-        written = model.generate(encoded)
+        written = (
+            model.generate(encoded) if most is None else writing(model).generate(encoded, most)
+        )
     except NothingWritten:
         if not given:
             raise
@@ -596,201 +526,3 @@ def _targets(
             )
         targets.append(Target(index, other, score, kind=kind))
     return tuple(targets)
-
-
-def check_loaded(model: Any, what: str) -> None:
-    """Raises an `InvalidInput` where `what` is given something else than a loaded model."""
-    if not hasattr(model, "capabilities"):
-        raise InvalidInput(
-            f"{what} needs a model from vqa_explain.load, not {type(model).__name__}; load it first"
-        )
-
-
-def asked_example(model: Model, image: Any, question: str | None) -> Example:
-    """The example that was asked about, whose inputs are the model's.
-
-    Raises:
-        InvalidInput: it could not be read, or an input is missing, too many, or of another kind.
-    """
-    if isinstance(image, Example):
-        if question is not None:
-            raise InvalidInput("an Example brings its own question; leave the question out")
-        example = image
-    elif isinstance(image, Mapping):
-        raise InvalidInput(
-            "inputs by name are an example; write explain(model, Example.of({name: value, …}))"
-        )
-    else:
-        pictures = [one for one in model.features if one.kind == ImageFeature.kind]
-        if isinstance(image, str) and not pictures and not has_open_inputs(model):
-            raise InvalidInput(
-                f"model {model.name!r} takes no picture; write the text as question={image[:40]!r}"
-            )
-        example = Example(image=image, question=question)
-    check_readable(example)
-    check_inputs(model, example)
-    return example
-
-
-def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -> Explanation:
-    """Carries an attribution to what people see of each input, and gathers what belongs to it.
-
-    Raises:
-        Unsupported: a value is not finite.
-    """
-    encoded, labels = task.encoded, task.encoded.labels
-    found = _of_every_input(task, method, found)
-    players = found.players or task.players
-    values = found.player_values
-    if values is None:
-        values = players.sums(found.values)
-    if not all(np.isfinite(one).all() for one in (*found.values.values(), values)):
-        raise Unsupported(
-            f"method {method.name!r} gave values that are not finite; try another method"
-        )
-    parts: list[Part] = []
-    notes: list[str] = []
-    for one in encoded.inputs:
-        mine = _found_of(one, players, found, values)
-        part = one.feature.carry(one.content, mine)
-        parts.append(part)
-        notes += one.feature.notes(one.content, mine, part)
-    return Explanation(
-        answers=tuple(best),
-        target=task.target.text(labels),
-        contrast=None if task.target.contrast is None else labels[task.target.contrast],
-        score=task.target.score,
-        parts=tuple(parts),
-        share=_shares(parts),
-        error=None if found.error is None else float(found.error),
-        error_kind=found.error_kind + (", stopped by the user" if task.interrupted else ""),
-        cost=task.cost,
-        method=method.name,
-        parameters=registry.parameters_of(method),
-        provenance=_provenance(task),
-        by_player=found.players is not None,
-        joint=found.joint,
-        notes=(
-            *notes,
-            *_notes_of_fixed(encoded.inputs),
-            *_notes_of_weights(task.model),
-            *_notes_of_samples(task, found.counts_sampling),
-        ),
-        unit=unit_of(method),
-        target_index=task.target.index,
-        contrast_index=task.target.contrast,
-        target_function=task.target.function is not None,
-        written=_written_of(encoded),
-    )
-
-
-def _of_every_input(task: Task, method: Method, found: Attribution) -> Attribution:
-    """The attribution with values of every input: 0 of those that the method says nothing of.
-
-    Raises:
-        InvalidInput: the method gave values of something else, or of another shape.
-    """
-    values = dict(found.values)
-    shapes = {one.name: one.shape for one in task.encoded.inputs}
-    for name, one in values.items():
-        if name not in shapes:
-            raise unknown(f"input in the values of method {method.name!r}", str(name), shapes)
-        if np.shape(one) != shapes[name]:
-            raise InvalidInput(
-                f"method {method.name!r} gave values of shape {np.shape(one)} for input {name!r}, "
-                f"which has elements {shapes[name]}; give one value for each"
-            )
-    empty = {name: np.zeros(shape) for name, shape in shapes.items()}
-    return dataclasses.replace(found, values=empty | values)
-
-
-def _found_of(one: Input, players: Players, found: Attribution, values: np.ndarray) -> Found:
-    """What a method found of one input, of the values (P,) of all players."""
-    errors = found.player_errors
-    return Found(
-        one.name,
-        found.values[one.name],
-        players.of[one.name].division,
-        players.in_input(one.name, values),
-        None if errors is None else players.in_input(one.name, errors),
-        one.fixed,
-    )
-
-
-def _shares(parts: Sequence[Part]) -> dict[str, float]:
-    """Input name → its share of the absolute values of all players."""
-    totals = {part.name: float(np.abs(part.values).sum()) for part in parts if not part.fixed}
-    whole = sum(totals.values())
-    return {name: size / whole if whole else 0.0 for name, size in totals.items()}
-
-
-def _notes_of_fixed(inputs: Sequence[Input]) -> tuple[str, ...]:
-    """Which inputs were left as they are."""
-    fixed = [one.name for one in inputs if one.fixed]
-    if not fixed:
-        return ()
-    return (
-        f"fixed, so without values: {', '.join(fixed)}; players= says which inputs have values",
-    )
-
-
-def _written_of(encoded: Encoded) -> Written | None:
-    """The tokens of the candidates; `None` of a model that chooses among answers of its own."""
-    found = encoded.candidates
-    if found is None:
-        return None
-    pieces = dict(zip(found.texts, found.pieces, strict=True))
-    return Written(found.known, pieces, found.token, found.lengths)
-
-
-def _notes_of_weights(model: Model) -> tuple[str, ...]:
-    """That some weights were drawn at random, as `allow_missing` permits."""
-    drawn = getattr(model, "drawn_weights", ())
-    if not drawn:
-        return ()
-    more = f" and {len(drawn) - 3} more" if len(drawn) > 3 else ""
-    return (
-        "weights of the model are random, since its checkpoint lacks them: "
-        f"{', '.join(drawn[:3])}{more}",
-    )
-
-
-def _notes_of_samples(task: Task, counted: bool) -> tuple[str, ...]:
-    """That scores are frequencies in samples, whether the errors count it, and whether the samples
-    are any.
-    """
-    model = sampled(task.model)
-    if model is None:
-        return ()
-    where = (
-        "their sampling errors are counted in the standard errors"
-        if counted
-        else "their sampling errors are not counted in this method's errors; use shapley, banzhaf "
-        "or leave_one_out for that"
-    )
-    notes = (f"scores are frequencies among {model.samples} sampled answers, and {where}",)
-    if not model.always_alike(task.encoded):
-        return notes
-    return (
-        *notes,
-        "all sampled answers to each question were alike: either the model is sure of each, or the "
-        "endpoint does not sample, and then scores and errors say nothing",
-    )
-
-
-def _provenance(task: Task) -> dict[str, Any]:
-    return {
-        "model": task.model.name,
-        "family": task.model.family,
-        "seed": task.seed,
-        "example": task.encoded.example.id,
-        "target_index": task.target.index,
-        "contrast_index": task.target.contrast,
-        "versions": dict(_versions()),
-    }
-
-
-@cache
-def _versions() -> dict[str, str]:  # reading them takes longer than a small model takes to answer
-    installed = {name: version(name) for name in ("vqa_explain", "torch", "transformers")}
-    return {**installed, "python": platform.python_version()}

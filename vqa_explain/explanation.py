@@ -17,7 +17,7 @@ import numpy as np
 
 from vqa_explain import _explanation_file as explanation_file
 from vqa_explain import colors
-from vqa_explain._explanation_file import JOINT, PART, array_name, arrays_of
+from vqa_explain._explanation_file import JOINT, OUTPUT, PART, array_name, arrays_of
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import (
@@ -34,6 +34,7 @@ from vqa_explain.features.parts import (
 from vqa_explain.files import write_atomically
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games.intervals import LEVEL, half_width, settled
+from vqa_explain.matrix import AnswerMatrix
 from vqa_explain.methods.base import unit_of_values
 from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
@@ -52,12 +53,15 @@ class Written:
         pieces: answer → the text of each of those tokens.
         token: the one token of each that is scored, from 0, given those before it; `None` for all.
         lengths: "sum" of the tokens' log-probabilities, or their "mean".
+        word: the one word that is scored of the one answer, from 0, given those before it; `None`
+            for all.
     """
 
     tokens: dict[str, tuple[int, ...]]
     pieces: dict[str, tuple[str, ...]]
     token: int | None = None
     lengths: str = "sum"
+    word: int | None = None
 
     def name(self, score: str) -> str:
         """A score by how it counts the tokens, such as "mean log probability of the tokens"."""
@@ -67,7 +71,9 @@ class Written:
         return score
 
     def text(self, answer: str) -> str:
-        """An answer in quotes, after the token of it that is scored if it is one."""
+        """An answer in quotes, after the word or token of it that is scored if it is one."""
+        if self.word is not None:
+            return f"word {self.word + 1}, “{answer}”, of “{next(iter(self.pieces))}”"
         if self.token is None:
             return f"“{answer}”"
         return f"token {self.token}, “{self.pieces[answer][self.token].strip()}”, of “{answer}”"
@@ -107,6 +113,8 @@ class Explanation:
             is.
         written: the tokens of the answers, and which of them are scored; `None` of models that
             choose among answers of their own, and in files of older versions.
+        outputs: of a sentence (`explain(…, target="sentence")`), the explanation of each of its
+            words, given those before it: what each part added to its log-probability. () else.
     """
 
     answers: tuple[Answer, ...]
@@ -131,6 +139,7 @@ class Explanation:
     without_inputs_index: int | None = None
     target_function: bool = False
     written: Written | None = None
+    outputs: "tuple[Explanation, ...]" = ()
 
     def __post_init__(self) -> None:
         if not self.unit:
@@ -171,6 +180,36 @@ class Explanation:
             names = ", ".join(repr(part.name) for part in self.parts)
             raise InvalidInput(f"the explanation has no picture; its inputs are {names}")
         return found
+
+    @cached_property
+    def matrix(self) -> AnswerMatrix:
+        """The words of a sentence against all parts that have values.
+
+        Raises:
+            InvalidInput: the explanation is not of a sentence.
+        """
+        if not self.outputs:
+            raise InvalidInput(
+                "the explanation is not of a sentence; ask for one by explain(…, target='sentence')"
+            )
+        parts = [part for part in self.parts if not part.fixed]
+        names = tuple((part.name, player.text) for part in parts for player in part.players)
+        values, errors = [], []
+        for row in self.outputs:
+            players = [player for part in row.parts if not part.fixed for player in part.players]
+            values.append([player.value for player in players])
+            errors.append([player.error for player in players])
+        without = any(error is None for row in errors for error in row)
+        told = [row.answers[0].probability or 0.0 for row in self.outputs]
+        with np.errstate(divide="ignore"):
+            logs = np.log(np.array(told))
+        return AnswerMatrix(
+            tuple(row.target for row in self.outputs),
+            logs,
+            names,
+            np.array(values, dtype=float),
+            None if without else np.array(errors, dtype=float),
+        )
 
     # Short forms for the common case of one picture and one question. Each raises InvalidInput
     # where there are several of its kind, and those of the picture where there is none.
@@ -342,8 +381,9 @@ class Explanation:
         """An answer in quotes; with its label number where another of the answers has the same
         text.
         """
-        if self.written is not None and text in self.written.pieces:
-            return self.written.text(text)
+        written = self.written
+        if written is not None and (written.word is not None or text in written.pieces):
+            return written.text(text)
         others = [a for a in self.answers if a.text == text and a.index != index]
         return f"“{text}” (label {index})" if others and index is not None else f"“{text}”"
 
@@ -623,6 +663,8 @@ class Explanation:
         lines.append(_line("answers", ", ".join(f"{a.text} {a.shown}" for a in self.answers)))
         lines.append(_line("unit", self.unit_text))
         lines += [line for part in self.parts for line in self._part_lines(part)]
+        if self.outputs:
+            lines.append(_line("outputs", ", ".join(map(_output_text, self.outputs))))
         if self.pairs:
             found, said = self.findings()
             lines.append(_line("pairs", "; ".join([*map(self.pair_text, found), said])))
@@ -690,12 +732,13 @@ class Explanation:
         ax: Any = None,
         scale: Literal["own", "shared"] = "own",
         percentile: float | None = None,
+        outputs: Sequence[str | int] | None = None,
     ) -> Any:
         """A matplotlib figure of every input and of their shares.
 
         Args:
             views: of "picture", "overlay", "signed", "positive", "negative", "absolute", "masked"
-                and "matrix" (of interactions).
+                and "matrix" (of interactions, or of the words of a sentence).
             cmap: a matplotlib color map in place of our own.
             title: in place of the question and of what is explained.
             figsize: width and height in inches; pictures take the height that is left.
@@ -703,6 +746,8 @@ class Explanation:
             scale: "own" gives each kind of input the colors of its own largest value, "shared" all
                 kinds those of the largest of all.
             percentile: full color at this percentile of the sizes, in place of the largest.
+            outputs: of a sentence, the words whose pictures are drawn, or their numbers from 0; by
+                default the six that the picture matters most for.
 
         Raises:
             InvalidInput: there is no such view or color map, or nothing to show of it; or a size,
@@ -717,6 +762,7 @@ class Explanation:
             ax=ax,
             scale=scale,
             percentile=percentile,
+            outputs=outputs,
         )
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
@@ -728,6 +774,7 @@ class Explanation:
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         data["parts"] = [part.to_json() for part in self.parts]
         data["joint"] = [{"first": one.first, "second": one.second} for one in self.joint]
+        data["outputs"] = [row.summary() for row in self.outputs]
         found: dict[str, Any] = json.loads(json.dumps(data, default=_as_json))
         return found
 
@@ -742,6 +789,16 @@ class Explanation:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
+        arrays = self._arrays()
+        for number, row in enumerate(self.outputs):
+            for name, values in row._arrays().items():
+                # The picture and its regions are those of the whole.
+                if name not in arrays or not np.array_equal(values, arrays[name]):
+                    arrays[array_name(OUTPUT, number, name)] = values
+        return explanation_file.to_bytes(self.summary(), arrays)
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of parts and pairs, by their names in the file."""
         arrays: dict[str, np.ndarray] = {}
         for number, part in enumerate(self.parts):
             for name, values in part.arrays().items():
@@ -751,11 +808,17 @@ class Explanation:
                 if pairs is not None:
                     key = array_name(JOINT, number, name)
                     arrays[key] = np.ascontiguousarray(pairs, np.float64)
-        return explanation_file.to_bytes(self.summary(), arrays)
+        return arrays
 
 
 def _line(label: str, text: str) -> str:
     return f"  {label:<9} {text}"
+
+
+def _output_text(row: Explanation) -> str:
+    """A word of a sentence with its probability and, where inputs can be compared, their shares."""
+    told = f"{row.target} {row.answers[0].shown}"
+    return told if row.values_unit.why_no_shares else f"{told} ({row.share_text})"
 
 
 def everything_but(fixed: Sequence[str]) -> str:
@@ -842,9 +905,15 @@ def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
         JointValues(one["first"], one["second"], **arrays_of(tensors, JOINT, number))
         for number, one in enumerate(data["joint"])
     ]
+    whole = {name: values for name, values in tensors.items() if not name.startswith(OUTPUT)}
+    outputs = [
+        _read(row, whole | arrays_of(tensors, OUTPUT, number))
+        for number, row in enumerate(data.get("outputs", ()))
+    ]
     return Explanation(
         **{
             **data,
+            "outputs": tuple(outputs),
             "answers": tuple(Answer(**a) for a in data["answers"]),
             "parts": tuple(parts),
             "joint": tuple(joint),
@@ -861,7 +930,7 @@ def _read_written(data: dict[str, Any] | None) -> Written | None:
         return None
     tokens = {text: tuple(ids) for text, ids in data["tokens"].items()}
     pieces = {text: tuple(found) for text, found in data["pieces"].items()}
-    return Written(tokens, pieces, data["token"], data["lengths"])
+    return Written(tokens, pieces, data["token"], data["lengths"], data.get("word"))
 
 
 def _check_level(level: float) -> None:

@@ -318,7 +318,7 @@ class Game:
         self.targets = targets if isinstance(targets, tuple) else (targets,)
         self.fills, self.seed = fills, seed
         self.cost = cost if cost is not None else Cost()
-        self._column = 0
+        self._column, self._known_only = 0, False
         self._known: dict[bytes, tuple[float, ...]] = {}
         # Where scores are sampled: what was asked, and the variance of each target's score.
         self._errors: dict[bytes, tuple[str, tuple[float, ...]]] = {}
@@ -343,12 +343,15 @@ class Game:
         """The number of players P."""
         return len(self.players)
 
-    def for_target(self, target: Target, cost: Cost) -> "Game":
+    def for_target(self, target: Target, cost: Cost, known_only: bool = False) -> "Game":
         """The same game as another of its targets sees it,
         which costs only the coalitions that nobody asked before.
+
+        With `known_only` it computes none, and ends as an interrupt does where one is asked for.
         """
         other = copy.copy(self)
         other._column, other.cost = self.targets.index(target), cost
+        other._known_only = known_only
         return other
 
     def __call__(
@@ -359,10 +362,13 @@ class Game:
         Raises:
             NonFiniteScore: the model gave NaN or infinity; the message names the coalition.
             OutOfMemory: not even one coalition fits.
+            KeyboardInterrupt: one of them is not known, of a game that computes none.
         """
         coalitions = np.atleast_2d(np.asarray(coalitions, dtype=bool))
         keys = [row.tobytes() for row in np.packbits(coalitions, axis=1)]
         fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if fresh and self._known_only:
+            raise KeyboardInterrupt
         rows = np.fromiter(fresh.values(), dtype=int, count=len(fresh))
         lengths = 1 - self._length.sum() + coalitions[rows] @ self._length
         # Coalitions of like length share a batch, so that dropped patches shorten the sequence of

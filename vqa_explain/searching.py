@@ -12,13 +12,12 @@ from torch import Tensor
 
 from vqa_explain._memory import must_fit
 from vqa_explain._threads import quiet_linear_algebra
+from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.explaining import (
-    asked_example,
     check_divisions,
-    check_loaded,
     divisions,
     with_candidates,
 )

@@ -445,6 +445,9 @@ OTHERS = {
 MAKERS = {**GENERATIVE, **OTHERS}
 
 
+NEW_TOKENS = 12  # that a network with random weights writes
+
+
 def randomized(make: Callable[[], tuple[Any, Any]], spread: float = 0.2) -> tuple[Any, Any]:
     """A network and its processor, with the same random weights every time."""
     with torch.random.fork_rng():
@@ -454,6 +457,8 @@ def randomized(make: Callable[[], tuple[Any, Any]], spread: float = 0.2) -> tupl
             if weight.ndim > 1:
                 # Larger than usual, so that the answer depends on everything.
                 torch.nn.init.normal_(weight, std=spread)
+    if hasattr(module, "generation_config"):  # what has random weights never ends an answer
+        module.generation_config.max_new_tokens = NEW_TOKENS
     return module, processor
 
 

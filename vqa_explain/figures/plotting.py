@@ -27,6 +27,14 @@ from vqa_explain.figures.parts import (
     plain,
 )
 from vqa_explain.figures.scales import ScaleChoice, Scales
+from vqa_explain.figures.sentence import (
+    chips,
+    chosen_words,
+    of_words,
+    tables,
+    unit_of_words,
+    word_title,
+)
 from vqa_explain.figures.text_lines import text_width, wrapped
 from vqa_explain.figures.views import (
     MATRIX,
@@ -69,13 +77,16 @@ class Shown(Figure):
 
 @dataclass(frozen=True)
 class _Cell:
-    """A view of a picture, and where it is: from the left of its row, with its size."""
+    """A view of a picture, and where it is: from the left of its row, with its size; and what
+    stands above it, in place of what the view shows.
+    """
 
     part: PicturePart
     view: str
     left: float
     width: float
     height: float
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ def plot(
     ax: Axes | None = None,
     scale: ScaleChoice = "own",
     percentile: float | None = None,
+    outputs: Sequence[str | int] | None = None,
 ) -> Figure:
     """The pictures in several views, colored words, bars of tables, each input's share, and color
     bars with units.
@@ -111,6 +123,9 @@ def plot(
     A color bar begins at 0 where the method's values are never below zero, and at the smallest
     value where zero means nothing (mean scores). Pairs of words and regions are named with their
     standard errors, those that stand out most from them. Notes stand at the bottom.
+
+    Of a sentence it has the answer's words, the picture once for each of those that it matters most
+    for, all on one scale, and the words of the answer against those of the question.
 
     The figure is not registered with pyplot, so it needs no closing; notebooks show it, `savefig`
     writes it.
@@ -128,12 +143,20 @@ def plot(
         scale: "own" gives each kind of input the colors of its own largest value, "shared" all
             kinds those of the largest of all.
         percentile: full color at this percentile of the sizes, such as 99, in place of the largest.
+        outputs: of a sentence, the words whose pictures are drawn, or their numbers from 0; by
+            default the six that the pictures matter most for.
 
     Raises:
-        InvalidInput: there is no such view or color map, or nothing to show of it; or a size, scale
-            or percentile cannot be.
+        InvalidInput: there is no such view, color map or word, or nothing to show of it; or a size,
+            scale or percentile cannot be.
     """
     views = (views,) if isinstance(views, str) else tuple(views)
+    if explanation.outputs and ax is None:
+        return _plot_words(explanation, views, cmap, title, figsize, percentile, outputs)
+    if outputs is not None:
+        raise InvalidInput(
+            "outputs= names words of a sentence; explain one by target='sentence', or leave it out"
+        )
     if views == (MATRIX,):  # whose columns are regions, which are numbered on the picture
         views = ("picture", "overlay", MATRIX)
     _check(explanation, views, cmap)
@@ -153,12 +176,17 @@ def plot(
     for row in rows:
         _draw_row(figure, row, scales, cmap, top, MATRIX in views)
         top -= row.height
+    return _ended(figure, blocks, footer, top)
+
+
+def _ended(figure: Figure, blocks: Sequence[Block], footer: Sequence[str], top: float) -> Figure:
+    """The figure with what stands below `top`."""
     for block in blocks:
         top = _draw_block(figure, block, top)
     if footer:
         figure.text(
-            _MARGIN / width,
-            top / height,
+            _MARGIN / (72 * figure.get_figwidth()),
+            top / (72 * figure.get_figheight()),
             plain("\n".join(footer)),
             va="top",
             fontsize=_NOTE_SIZE,
@@ -166,6 +194,72 @@ def plot(
         )
     complete_letters(figure)
     return figure
+
+
+def _plot_words(
+    explanation: Explanation,
+    views: Sequence[str],
+    cmap: Any,
+    title: str | None,
+    figsize: tuple[float, float] | None,
+    percentile: float | None,
+    outputs: Sequence[str | int] | None,
+) -> Figure:
+    """The figure of a sentence; see `plot`."""
+    _check(explanation, views, cmap)
+    matrix = MATRIX in views
+    view = next((view for view in views if VIEWS[view] is not None or view == "masked"), "overlay")
+    words = [] if tuple(views) == (MATRIX,) else chosen_words(explanation, outputs)
+    scales = Scales(of_words(explanation, words), "own", percentile)
+    width = _width(figsize)
+    room = width - 2 * _MARGIN
+    head, line = _head(explanation, title, room), chips(explanation, words, room)
+    pictures = [part for part in _pictures(explanation) if not part.fixed]
+    shown = [(part, "picture", "") for part in pictures if matrix]
+    for number in words:
+        for part in _pictures(explanation.outputs[number]):
+            if not part.fixed:
+                named = word_title(explanation, number, room / _VIEWS_ACROSS)
+                alone = len(pictures) == 1
+                shown.append((part, view, named if alone else f"{named}, {part.name}"))
+    blocks = []
+    look = look_of_view(scales, view, cmap) if words and pictures else None
+    if look is not None:
+        player = pictures[0].player if explanation.by_player else "pixel"
+        blocks.append(legend(unit_of_words(explanation, player), look, ("", ""), room))
+    blocks += tables(explanation, cmap, room, matrix)
+    footer = _footer(explanation, room)
+    rest = head.height + line.height + height_of(footer, _NOTE_SIZE)
+    rest += sum(block.height for block in blocks)
+    rows = _rows_of_words(shown, room, None if figsize is None else 72 * figsize[1] - rest)
+    height = rest + sum(row.height for row in rows) + 4
+    figure = Shown(figsize=(width / 72, height / 72))
+    top = _draw_block(figure, line, _draw_block(figure, head, height - 4))
+    for row in rows:
+        _draw_row(figure, row, scales, cmap, top, matrix)
+        top -= row.height
+    return _ended(figure, blocks, footer, top)
+
+
+def _rows_of_words(
+    shown: Sequence[tuple[PicturePart, str, str]], room: float, left: float | None
+) -> list[_Row]:
+    """Pictures with their views and titles, three in a row."""
+    across = (room - (_VIEWS_ACROSS - 1) * _GAP) / _VIEWS_ACROSS
+    lines = math.ceil(len(shown) / _VIEWS_ACROSS)
+    tallest = _TALLEST
+    if left is not None:
+        tallest = max(_LOWEST, left / max(1, lines) - TITLE_SIZE * LEADING - _GAP)
+    rows = []
+    for first in range(0, len(shown), _VIEWS_ACROSS):
+        cells = []
+        for number, (part, view, title) in enumerate(shown[first : first + _VIEWS_ACROSS]):
+            height, width = part.picture.shape[:2]
+            factor = min(across / width, tallest / height)
+            size = max(1.0, width * factor), max(1.0, height * factor)
+            cells.append(_Cell(part, view, number * (across + _GAP), *size, title))
+        rows.append(_Row(tuple(cells)))
+    return rows
 
 
 def _check(explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
@@ -189,10 +283,10 @@ def _check(explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
             f"view 'negative' has nothing to show: values of {explanation.method!r} "
             f"({explanation.unit}) {why}; leave it out"
         )
-    if MATRIX in views and not explanation.joint:
+    if MATRIX in views and not explanation.joint and not explanation.outputs:
         raise InvalidInput(
-            f"view {MATRIX!r} shows interactions, and {explanation.method!r} gives none; explain "
-            "with method='interactions'"
+            f"view {MATRIX!r} shows interactions, or the words of a sentence, and there are none; "
+            "explain with method='interactions' or target='sentence'"
         )
     if isinstance(cmap, str) and cmap not in matplotlib.colormaps:
         raise unknown("color map", cmap, matplotlib.colormaps)
@@ -358,7 +452,7 @@ def _draw_row(
         figure.text(
             left / whole_width,
             (upper + 4) / whole_height,
-            view_title(scales.explanation, cell.part, cell.view, room),
+            cell.title or view_title(scales.explanation, cell.part, cell.view, room),
             fontsize=TITLE_SIZE,
             va="bottom",
         )

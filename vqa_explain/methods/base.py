@@ -92,6 +92,7 @@ class Task:
     games: dict[tuple[str, ...], Game] = field(default_factory=dict)
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
+    known_only: bool = False  # for what the user stopped: coalitions that are known, and no others
     fitting: HalvingBatches = field(init=False)
     batches: Batches = field(init=False)
 
@@ -134,7 +135,7 @@ class Task:
             self.games[key] = Game(
                 self.model, self.encoded, self.players, fills, targets, seed=self.seed
             )
-        return self.games[key].for_target(self.target, self.cost)
+        return self.games[key].for_target(self.target, self.cost, self.known_only)
 
     def attention(self) -> Attention:
         """The model's attention for this example (capability "attention"), counted."""

@@ -26,11 +26,11 @@ from vqa_explain import registry
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
-from vqa_explain.explaining import finish
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import Input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
+from vqa_explain.finishing import finish
 from vqa_explain.game import Game, called_inputs
 from vqa_explain.methods.base import Attribution, Method, Task
 from vqa_explain.metrics.official import true_answers

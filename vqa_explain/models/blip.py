@@ -17,14 +17,15 @@ from vqa_explain.features.text import Text
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import (
-    NEW_TOKENS,
     Candidates,
     first_tokens,
     log_probabilities,
+    most_tokens,
     written,
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
+from vqa_explain.models.sentences import with_words
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
@@ -47,7 +48,7 @@ class BlipModel:
     """Adapter of `transformers.BlipForQuestionAnswering`; see `models.base.OpenModel`.
 
     Args:
-        beams, lengths: as for `models.generative.GenerativeModel`.
+        beams, lengths, max_new_tokens: as for `models.generative.GenerativeModel`.
     """
 
     family = "blip"
@@ -66,8 +67,9 @@ class BlipModel:
         *,
         beams: int = 1,
         lengths: str = "sum",
+        max_new_tokens: int | None = None,
     ) -> None:
-        self.name, self.device = name, device
+        self.name, self.device, self._most = name, device, max_new_tokens
         self.module = placed(module, device, name)
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._pictures = picture_reader(processor.image_processor, name)
@@ -86,15 +88,19 @@ class BlipModel:
         text = Text(str(example.question), ids.to(self.device), tokens, words)
         return Encoded(example, read_inputs(self.features, image, text), state=_State())
 
-    def generate(self, encoded: Encoded) -> tuple[str, ...]:
+    def generate(
+        self, encoded: Encoded, most: int | None = None, told: Any = None
+    ) -> tuple[str, ...]:
+        room = self.module.config.text_config.max_position_embeddings - 1
         found = self.module.generate(
             encoded.ids,
             encoded.pixels,
-            max_new_tokens=NEW_TOKENS,
+            max_new_tokens=most_tokens(self.module, most or self._most, room),
             do_sample=False,
             num_beams=self.beams,
             num_return_sequences=self.beams,
             return_dict_in_generate=False,
+            streamer=told,
         )
         # The first token starts every answer.
         encoded.state.written.update(written(self.processor.tokenizer, found[:, 1:], self.name))
@@ -110,6 +116,9 @@ class BlipModel:
         known = {**encoded.state.written, **(known or {})}
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
+
+    def worded(self, encoded: Encoded, answer: int) -> Encoded:
+        return with_words(encoded, answer, self.processor.tokenizer)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         found = self.module.generate(encoded.ids, encoded.pixels, generation_config=first_tokens())
@@ -143,7 +152,8 @@ class BlipModel:
         D) and what is heard (B, T).
         """
         candidates = candidates_of(encoded)
-        batch, many = len(words), len(candidates)
+        ids = candidates.padded(self.device)
+        batch, many = len(words), len(ids)
         with words_replaced(self.module.text_encoder.embeddings.word_embeddings, words):
             asked = self.module.text_encoder(
                 input_ids=encoded.ids.expand(batch, -1),
@@ -153,7 +163,6 @@ class BlipModel:
                     batch, seen.shape[1], dtype=torch.long, device=self.device
                 ),
             )[0]
-        ids = candidates.padded(self.device)
         start = torch.full_like(ids[:, :1], self.module.config.text_config.bos_token_id)
         logits = self.module.text_decoder(
             input_ids=torch.cat([start, ids[:, :-1]], dim=1).repeat(batch, 1),

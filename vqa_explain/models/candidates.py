@@ -4,6 +4,7 @@ step by step.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,9 +13,7 @@ from torch import Tensor
 from vqa_explain.errors import InvalidInput, NothingWritten
 
 LENGTHS = ("sum", "mean")
-NEW_TOKENS = 12  # of an answer that a model writes itself
-
-
+NEW_TOKENS = 256  # of an answer that a model writes itself, at most
 COMPARED = 3  # tokens that a network writes by itself, whose logits ours must equal
 
 
@@ -36,6 +35,30 @@ def first_tokens(count: int = 1) -> Any:
     )
 
 
+def most_tokens(module: Any, asked: int | None, room: int | None) -> int:
+    """How many tokens an answer may have that a network writes itself.
+
+    Args:
+        module: the network, whose own settings may say it.
+        asked: what the user says, which comes first; `None` for nothing.
+        room: how many the network can take behind the prompt; `None` where that is not known.
+    """
+    own = getattr(getattr(module, "generation_config", None), "max_new_tokens", None)
+    most = asked or own or NEW_TOKENS
+    return most if room is None else max(1, min(most, room))
+
+
+def check_most(asked: Any) -> None:
+    """Checks a number of tokens that was asked for.
+
+    Raises:
+        InvalidInput: it is no whole number from 1 on.
+    """
+    whole = isinstance(asked, int) and not isinstance(asked, bool)
+    if asked is not None and (not whole or asked < 1):
+        raise InvalidInput(f"max_new_tokens must be a whole number from 1 on, not {asked!r}")
+
+
 @dataclass(frozen=True)
 class Candidates:
     """Texts that a model may answer.
@@ -48,6 +71,8 @@ class Candidates:
             score 0.
         lengths: "sum" of the tokens' log-probabilities, the answer's own; or their "mean", which
             long answers need to be compared with short ones.
+        spans: the tokens (first, behind the last) of each that are scored, where candidates are
+            the words of one sentence; `None` for all.
     """
 
     texts: tuple[str, ...]
@@ -55,6 +80,7 @@ class Candidates:
     pieces: tuple[tuple[str, ...], ...]
     token: int | None = None
     lengths: str = "sum"
+    spans: tuple[tuple[int, int], ...] | None = None
 
     def firsts(self, logits: Tensor) -> Tensor:
         """Log-probabilities (B, K) of each candidate's first token, of logits (B, V)."""
@@ -131,14 +157,30 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def padded(self, device: torch.device) -> Tensor:
-        """(K, longest) the tokens up to the last that is scored, zeros after the end."""
+    @cached_property
+    def _read(self) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+        """The R token sequences that are read, each once, and which of them is each answer's.
+
+        A sequence ends with the last token that is scored.
+        """
         read = [ids if self.token is None else ids[: self.token + 1] for ids in self.ids]
-        longest = max(map(len, read))
-        return torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in read], device=device)
+        rows = {ids: row for row, ids in enumerate(dict.fromkeys(read))}
+        return tuple(rows), tuple(rows[ids] for ids in read)
+
+    def padded(self, device: torch.device) -> Tensor:
+        """(R, longest) the tokens of every sequence that is read, zeros after its end.
+
+        Answers of the same tokens, such as the words of one sentence, are one sequence.
+        """
+        rows, _ = self._read
+        longest = max(map(len, rows))
+        return torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in rows], device=device)
 
     def weight(self, answer: int, token: int) -> float:
         """How often a token's log-probability counts in the score of an answer."""
+        if self.spans is not None:
+            first, behind = self.spans[answer]
+            return float(first <= token < behind)
         if self.token is not None:
             return float(token == self.token)
         return 1.0 / len(self.ids[answer]) if self.lengths == "mean" else 1.0
@@ -169,14 +211,19 @@ class Candidates:
         return tuple(ids[place] if len(ids) > place else 0 for ids in self.ids)
 
     def columns(self, steps: Tensor) -> Tensor:
-        """Scores (B, K) from the log-probability (B, K,
-        longest) of each token given those before it.
+        """Scores (B, K) from the log-probability (B, R, longest) of each token of the sequences
+        that are read (see `padded`), given those before it.
         """
-        counted = torch.zeros(steps.shape[1:], dtype=steps.dtype, device=steps.device)
+        _, rows = self._read
+        return self.counted(steps[:, list(rows)])
+
+    def counted(self, steps: Tensor) -> Tensor:
+        """Scores (B, K) from the log-probability (B, K, longest) of each token of each answer."""
+        weights = torch.zeros(steps.shape[1:], dtype=steps.dtype)
         for answer, ids in enumerate(self.ids):
-            for token in range(min(len(ids), counted.shape[1])):
-                counted[answer, token] = self.weight(answer, token)
-        return (steps * counted).sum(dim=2)
+            for token in range(min(len(ids), weights.shape[1])):
+                weights[answer, token] = self.weight(answer, token)
+        return (steps * weights.to(steps.device)).sum(dim=2)
 
 
 def log_probabilities(logits: Tensor, ids: Tensor) -> Tensor:

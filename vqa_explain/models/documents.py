@@ -323,4 +323,4 @@ def _columns(encoded: Encoded, starts: Tensor, ends: Tensor) -> Tensor:
     candidates = candidates_of(encoded)
     spans = torch.tensor(candidates.ids, device=starts.device)
     steps = torch.stack([starts[:, spans[:, 0]], ends[:, spans[:, 1]]], dim=2)
-    return candidates.columns(steps)
+    return candidates.counted(steps)

@@ -83,6 +83,7 @@ def load(
     boxes: Any = None,
     beams: int = 1,
     lengths: str = "sum",
+    max_new_tokens: int | None = None,
     device: str | None = None,
     dtype: Any = None,
     device_map: Any = None,
@@ -117,6 +118,8 @@ def load(
             greedy.
         lengths: how the log-probabilities of an answer's tokens make its score: their "sum" or
             "mean".
+        max_new_tokens: how many tokens an answer has at most that such a model writes by itself; by
+            default what its generation configuration says, else 256.
         device: such as "cpu" or "cuda"; by default the fastest there is.
         dtype: the number type of a checkpoint's weights, such as "bfloat16".
         device_map: as transformers takes it, to spread a checkpoint over devices.
@@ -134,7 +137,7 @@ def load(
         InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are
             not there, or something is missing.
     """
-    from vqa_explain.models.candidates import LENGTHS
+    from vqa_explain.models.candidates import LENGTHS, check_most
 
     if isinstance(model, str) and model.startswith(ENDPOINT):
         local = (processor, transform, labels, outputs, call, boxes, dtype, device_map)
@@ -148,7 +151,8 @@ def load(
         raise unknown("value of lengths:", lengths, LENGTHS)
     if not isinstance(beams, int) or beams < 1:
         raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
-    generation = {"beams": beams, "lengths": lengths}
+    check_most(max_new_tokens)
+    generation = {"beams": beams, "lengths": lengths, "max_new_tokens": max_new_tokens}
     options = Options(
         "",
         choose_device(device),

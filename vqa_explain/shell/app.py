@@ -109,6 +109,7 @@ def explain(
     score: str | None = None,
     answer: Annotated[list[str] | None, Parameter(negative=())] = None,
     target_token: int | None = None,
+    max_new_tokens: int | None = None,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
@@ -133,13 +134,15 @@ def explain(
         model: a shipped model, a hub id or a folder.
         method: see `vqa-explain methods`.
         target: the answer to explain, by its text or, where no answer is spelled so, its label
-            number; by default the predicted one.
+            number; by default the predicted one. "sentence" explains every word of what a model
+            writes.
         contrast: explain why the target rather than this answer, likewise.
         score: logit, log_probability or probability; by default the logit, and without a method the
             probability where the model chooses among answers of its own.
         answer: a candidate of a model that writes its answers; may be repeated. By default what it
             writes.
         target_token: explain only this token of such an answer, from 0.
+        max_new_tokens: how many tokens such a model writes at most.
         regions: how the picture is divided: 7, 6x8, segments or slic:50; by default the model's own
             grid, and without a method segments.
         words: how texts are divided: words, tokens or ngrams:2.
@@ -182,6 +185,7 @@ def explain(
             score=score,
             answers=answer,
             target_token=target_token,
+            max_new_tokens=max_new_tokens,
             regions=regions,
             words=words,
             columns=column_groups(columns),

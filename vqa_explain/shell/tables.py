@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from rich.markup import escape
 from rich.style import Style
 from rich.table import Table
@@ -90,6 +91,7 @@ def explanation_tables(e: Explanation) -> list[Table]:
     # Pictures, whose regions are named by numbers, come after what can be read.
     parts = sorted(e.parts, key=lambda part: isinstance(part, PicturePart))
     tables = [explanations_table([e]), *(_part_table(e, part) for part in parts if part.players)]
+    tables[1:1] = [_words_table(e)] if e.outputs else []
     tables += [_fixed_table(e)] if any(part.fixed for part in e.parts) else []
     tables += [_pairs_table(e)] if e.pairs else []
     return [*tables, _notes_table(e)] if e.notes else tables
@@ -116,6 +118,22 @@ def _part_table(e: Explanation, part: Part) -> Table:
         else:
             cells = [_colored(player.text, player.value, scale), value]
         table.add_row(*cells, _plus_minus(player.error))
+    return table
+
+
+def _words_table(e: Explanation) -> Table:
+    """The words of a sentence, each given those before it, with what mattered most for it."""
+    matrix = e.matrix
+    table = PlainTable(
+        "word", "log probability", "share", "most important part", title="Words of the answer"
+    )
+    for number, row in enumerate(e.outputs):
+        largest = int(np.abs(matrix.values[number]).argmax())
+        error = None if matrix.errors is None else float(matrix.errors[number, largest])
+        value = value_text(float(matrix.values[number, largest]), error, row.values_unit.two_sided)
+        name, part = matrix.parts[largest]
+        told = f"{matrix.log_probabilities[number]:.2f}"
+        table.add_row(row.target, told, row.share_text, f"{name}: {part} {value}")
     return table
 
 

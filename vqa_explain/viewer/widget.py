@@ -11,12 +11,12 @@ from typing import Any
 import anywidget
 import traitlets
 
+from vqa_explain.asking import check_loaded
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.explaining import (
     DEFAULT_METHOD,
     DEFAULT_PARAMETERS,
-    check_loaded,
     usual_division,
     usual_score,
 )

@@ -37,7 +37,7 @@ from vqa_explain.features.text import Text, TextFeature, called
 from vqa_explain.models.attending import Attention, Positions, SelfLayer, Streams
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.calling import FAILURES
-from vqa_explain.models.candidates import NEW_TOKENS, Candidates, first_tokens, written
+from vqa_explain.models.candidates import Candidates, first_tokens, most_tokens, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
     Conversation,
@@ -53,6 +53,7 @@ from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
+from vqa_explain.models.sentences import with_words
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
@@ -124,6 +125,7 @@ class GenerativeModel:
     Args:
         beams: how many answers the model writes when none are given, by beam search; 1 is greedy.
         lengths: how an answer's tokens make its score, "sum" or "mean": see `models.candidates`.
+        max_new_tokens: how many tokens it writes at most; see `candidates.most_tokens`.
     """
 
     family = "generative"
@@ -143,8 +145,9 @@ class GenerativeModel:
         *,
         beams: int = 1,
         lengths: str = "sum",
+        max_new_tokens: int | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._most = name, max_new_tokens
         self.module = placed(module, device, name)
         self.device = home_of(self.module, device)
         self.processor, self.beams, self.lengths = processor, beams, lengths
@@ -168,7 +171,7 @@ class GenerativeModel:
         conversation = self._reader.marked(read_conversation(example, self.name))
         self._reader.check_videos(conversation.visuals)
         prompt, inputs = self._read(conversation)
-        limit = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
+        limit = self._window
         if limit is not None and prompt.length > limit:
             raise InvalidInput(
                 f"the question and picture have {prompt.length} tokens and model {self.name!r} "
@@ -193,6 +196,12 @@ class GenerativeModel:
             self._offer(self._languages[form])
         state.language = self._languages[form]
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
+
+    @property
+    def _window(self) -> int | None:
+        """How many tokens the network takes; `None` where its configuration does not say."""
+        found = getattr(self.module.config.get_text_config(), "max_position_embeddings", None)
+        return None if found is None else int(found)
 
     def _chosen(self, state: _State) -> Language:
         """How the network is run: its decoder alone, or all of it where that would be wrong.
@@ -379,17 +388,21 @@ class GenerativeModel:
         ids = torch.tensor([tokens.ids], device=self.device)
         return Text(conversation.texts[name], ids, tokens.tokens, tokens.words)
 
-    def generate(self, encoded: Encoded) -> tuple[str, ...]:
+    def generate(
+        self, encoded: Encoded, most: int | None = None, told: Any = None
+    ) -> tuple[str, ...]:
         state: _State = encoded.state
         start = state.language.answer_start(state.prompt.length)
+        room = None if self._window is None else self._window - start
         with torch.no_grad(), self._failing_in_words():
             found = self.module.generate(
                 **with_lists(state.inputs, state.lists),
-                max_new_tokens=NEW_TOKENS,
+                max_new_tokens=most_tokens(self.module, most or self._most, room),
                 do_sample=False,
                 num_beams=self.beams,
                 num_return_sequences=self.beams,
                 return_dict_in_generate=False,
+                streamer=told,
             )[:, start:]
         state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
@@ -431,6 +444,9 @@ class GenerativeModel:
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         self._refuse_pictures(candidates, state)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
+
+    def worded(self, encoded: Encoded, answer: int) -> Encoded:
+        return with_words(encoded, answer, self.processor.tokenizer)
 
     def _refuse_pictures(self, candidates: Candidates, state: _State) -> None:
         """Refuses answers with a token that stands for a picture or a video.

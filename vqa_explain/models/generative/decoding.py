@@ -550,7 +550,7 @@ class Decoding:
             cache: keys and values, to which the sequence's are added; `None` for none.
         """
         ids = candidates.padded(given.states.device)
-        batch, many = len(given.states), len(candidates)
+        batch, many = len(given.states), len(ids)
         if cache is None and ids.shape[1] > 1:
             rows = torch.arange(batch, device=ids.device).repeat_interleave(many)
             whole = self._continued(given.times(rows), ids[:, :-1].repeat(batch, 1))

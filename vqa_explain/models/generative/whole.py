@@ -315,7 +315,7 @@ class Forwarding:
     def answer(self, given: Whole, candidates: Candidates) -> Tensor:
         """Scores (B, K) of the candidates."""
         ids = candidates.padded(given.attended.device)
-        batch, many = len(given.attended), len(candidates)
+        batch, many = len(given.attended), len(ids)
         if ids.shape[1] == 1:  # all of them are read from one pass
             last = self._logits(given, ids.new_zeros(batch, 0))
             wide = last.expand(-1, many, -1)

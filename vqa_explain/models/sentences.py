@@ -1,0 +1,102 @@
+"""An answer of several words as candidates, one for each word: its score is the log-probability of
+the word given those before it.
+
+All of them have the tokens of the whole answer, so that one pass scores every word.
+"""
+
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+from vqa_explain.features.text import group_tokens
+from vqa_explain.features.words import split_words
+from vqa_explain.models.candidates import Candidates
+from vqa_explain.models.encoded import Encoded, candidates_of
+
+
+@runtime_checkable
+class Wording(Protocol):
+    """A model that writes its answers token by token."""
+
+    def generate(
+        self, encoded: Encoded, most: int | None = None, told: Any = None
+    ) -> tuple[str, ...]:
+        """What the model answers by itself, best first.
+
+        Args:
+            encoded: the example.
+            most: how many tokens it may write; by default what the model was loaded with.
+            told: a streamer of transformers, which gets each token at once.
+        """
+        ...
+
+    def worded(self, encoded: Encoded, answer: int) -> Encoded:
+        """The example whose candidates are the words of one of its answers, and after them that
+        answer itself. Their scores are log-probabilities, and those of the words add up to the
+        answer's.
+        """
+        ...
+
+
+def as_words(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
+    """The words of one of the candidates, and after them the whole, as candidates.
+
+    Words are those of `features.words.split_words`, as in questions; marks are words by themselves,
+    and words that share a token are one. Every token is in one word: one of blanks alone in the
+    word that follows, or the last.
+
+    Args:
+        candidates: the answers.
+        answer: the number of one of them.
+        tokenizer: what wrote its tokens.
+    """
+    ids, pieces = candidates.ids[answer], candidates.pieces[answer]
+    text, spans = _in_characters(tokenizer, ids)
+    tokens, words = group_tokens(split_words(text), text, pieces, ids, spans, [False for _ in ids])
+    texts, ends, last = [], [], -1
+    for number, token in enumerate(tokens):
+        if token.word > last:
+            texts.append(words[token.word].text)
+            ends.append(number + 1)
+            last = token.word
+        elif token.word == last and ends:
+            ends[-1] = number + 1
+    whole = candidates.texts[answer]
+    if not ends:  # nothing in it is a word
+        texts, ends = [whole], [len(ids)]
+    ends[-1] = len(ids)
+    parts = [*zip([0, *ends[:-1]], ends, strict=True), (0, len(ids))]
+    many = len(parts)
+    return Candidates(
+        (*texts, whole), (ids,) * many, (pieces,) * many, lengths="sum", spans=tuple(parts)
+    )
+
+
+def with_words(encoded: Encoded, answer: int, tokenizer: Any) -> Encoded:
+    """What `Wording.worded` gives."""
+    found = as_words(candidates_of(encoded), answer, tokenizer)
+    return replace(encoded, labels=found.texts, candidates=found)
+
+
+def _in_characters(tokenizer: Any, ids: tuple[int, ...]) -> tuple[str, list[tuple[int, int]]]:
+    """The text of tokens, and which characters (start, end) of it each is.
+
+    What they begin with is decoded again and again, since a token alone may be no text: part of a
+    character, or a word without the blank before it. A token that ends within a character is at it.
+    """
+
+    def text_of(count: int) -> str:
+        found: str = tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)
+        return found
+
+    text, at, spans = text_of(len(ids)), 0, []
+    for count in range(1, len(ids) + 1):
+        end = max(at, _alike(text_of(count), text))
+        spans.append((at, end))
+        at = end
+    return text, spans
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many characters two texts begin alike."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
