@@ -38,7 +38,7 @@ from vqa_explain.models.base import (
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.sharing import network_held
-from vqa_explain.sentence import asks_for_words, check_words, explain_words
+from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
 from vqa_explain.target import (
     CHOICE,
     FIT,
@@ -148,7 +148,9 @@ def explain(
             predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
             a list of explanations, for methods over coalitions at the cost of one. An exact text
             comes first; a text that several answers have is refused. "sentence" explains every word
-            of what a model writes, or of the one text in `answers`: see `Explanation.outputs`.
+            of what a model writes, or of the one text in `answers`: see `Explanation.outputs`. Of
+            an answer of more than three tokens that the model wrote by itself, methods over
+            coalitions tell the words in any case.
         contrast: another answer, likewise: explain why the target rather than this one.
         score: "logit", "log_probability" or "probability". By default the logit; without a method,
             the probability where the model chooses among answers of its own. Of a model whose
@@ -237,9 +239,10 @@ def explain(
                 cast(OpenModel, model), encoded, answers, asked, contrast, max_new_tokens
             )
         score = _score(model, score)
-        if by_word:
+        of_itself = target is None and answers is None and contrast is None and target_token is None
+        if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            return explain_words(cast(OpenModel, model), encoded, parts, chosen, how)
+            return explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
         best = model_answers(model, encoded)
         targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
         if target_token is not None:  # the answers are chosen, and have probabilities, as a whole

@@ -17,15 +17,16 @@ from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import JointValues
 from vqa_explain.finishing import attributed, finished
 from vqa_explain.game import Players
-from vqa_explain.methods.base import STANDARD_ERROR, Attribution, Method, Task
+from vqa_explain.methods.base import Attribution, Method, Task
 from vqa_explain.models.base import Model, OpenModel
 from vqa_explain.models.base import answers as model_answers
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.sentences import Wording
 from vqa_explain.target import Target
 from vqa_explain.units import unit_named, unit_of
 
 SENTENCE = "sentence"  # the target that stands for every word of the answer
+SHORT = 3  # tokens of an answer whose words are told only where they are asked for
 
 
 def asks_for_words(model: Model, target: Any) -> bool:
@@ -62,8 +63,23 @@ def check_words(model: Model, contrast: Any, token: int | None, score: str) -> N
         )
 
 
+def is_long(model: Model, encoded: Encoded, score: str) -> bool:
+    """Whether the words of what a model wrote are told though nobody asked for them: it is one
+    answer of more than three tokens, whose score is the sum of theirs.
+    """
+    if not isinstance(model, Wording) or score != "log_probability" or len(encoded.labels) != 1:
+        return False
+    found = candidates_of(encoded)
+    return found.lengths == "sum" and len(found.ids[0]) > SHORT
+
+
 def explain_words(
-    model: OpenModel, encoded: Encoded, players: Players, method: Method, how: dict[str, Any]
+    model: OpenModel,
+    encoded: Encoded,
+    players: Players,
+    method: Method,
+    how: dict[str, Any],
+    asked: bool,
 ) -> Explanation:
     """The explanation of the model's best answer, or of the one that was given, with one of each
     of its words as `outputs`.
@@ -74,26 +90,35 @@ def explain_words(
         players: the parts that get values.
         method: how.
         how: the other fields of `Task`.
+        asked: whether the words were asked for. Else they are told only where they cost nothing
+            more, as of methods over coalitions.
     """
-    best = model_answers(model, encoded)
-    number = best[0].index
+    several = len(encoded.labels) > 1
+    best = model_answers(model, encoded) if several else []
+    number = best[0].index if several else 0
     encoded = cast(Wording, model).worded(encoded, number)
     goals = [
         Target(index, None, "log_probability", kind=model.kind)
         for index in range(len(encoded.labels))
     ]
     scored = {one.index: one for one in model_answers(model, encoded, top=len(goals))}
+    best = best or [dataclasses.replace(scored[len(goals) - 1], index=number)]
     task = Task(model, encoded, goals[-1], players, tuple(goals), **how)
     method, whole = attributed(task, method)
     rows = []
+    goals = goals if asked or task.games else goals[-1:]
     found = []
     for index, goal in enumerate(goals[:-1]):
-        one = dataclasses.replace(task, target=goal, cost=Cost(), known_only=task.interrupted)
+        one = dataclasses.replace(
+            task, target=goal, cost=Cost(), known_only=task.interrupted, progress=None
+        )
         _, mine = attributed(one, method)
         found.append(mine)
         rows.append(finished(one, method, mine, [scored[index]]))
         _add(task.cost, one.cost)
-    if whole.error_kind == STANDARD_ERROR and unit_named(unit_of(method)).adds_up:
+        if task.progress and not task.games:  # else the words were scored with the sentence
+            task.progress(index + 1, len(goals) - 1)
+    if found and unit_named(unit_of(method)).adds_up:
         whole = _summed(whole, found)
     explanation = finished(task, method, whole, best)
     return dataclasses.replace(
@@ -113,8 +138,8 @@ def _add(cost: Cost, more: Cost) -> None:
 def _summed(whole: Attribution, rows: Sequence[Attribution]) -> Attribution:
     """The sum of the words' values, with the errors of the whole.
 
-    Both are estimates of one number from the same coalitions, and need not be equal: an estimator
-    may fit each score in another way.
+    Its own values would differ: by rounding, and where they are estimated more, since an estimator
+    may fit each score in another way. Both are estimates of one number from the same coalitions.
     """
     values = {name: np.sum([row.values[name] for row in rows], axis=0) for name in whole.values}
     each = [row.player_values for row in rows if row.player_values is not None]

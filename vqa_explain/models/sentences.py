@@ -50,7 +50,8 @@ def as_words(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
         tokenizer: what wrote its tokens.
     """
     ids, pieces = candidates.ids[answer], candidates.pieces[answer]
-    text, spans = _in_characters(tokenizer, ids)
+    whole = candidates.texts[answer]
+    text, spans = _in_characters(tokenizer, ids, whole)
     tokens, words = group_tokens(split_words(text), text, pieces, ids, spans, [False for _ in ids])
     texts, ends, last = [], [], -1
     for number, token in enumerate(tokens):
@@ -60,7 +61,6 @@ def as_words(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
             last = token.word
         elif token.word == last and ends:
             ends[-1] = number + 1
-    whole = candidates.texts[answer]
     if not ends:  # nothing in it is a word
         texts, ends = [whole], [len(ids)]
     ends[-1] = len(ids)
@@ -77,23 +77,30 @@ def with_words(encoded: Encoded, answer: int, tokenizer: Any) -> Encoded:
     return replace(encoded, labels=found.texts, candidates=found)
 
 
-def _in_characters(tokenizer: Any, ids: tuple[int, ...]) -> tuple[str, list[tuple[int, int]]]:
+def _in_characters(
+    tokenizer: Any, ids: tuple[int, ...], given: str
+) -> tuple[str, list[tuple[int, int]]]:
     """The text of tokens, and which characters (start, end) of it each is.
 
+    It is the text as it was given, where the tokens spell it but for blanks and letters' case.
     What they begin with is decoded again and again, since a token alone may be no text: part of a
-    character, or a word without the blank before it. A token that ends within a character is at it.
+    character, or a word without the blank before it. A token that ends within a character has none.
     """
-
-    def text_of(count: int) -> str:
-        found: str = tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)
-        return found
-
-    text, at, spans = text_of(len(ids)), 0, []
+    whole: str = tokenizer.decode(ids)
+    text = given if len(_letters(given)) == len(_letters(whole)) else whole
+    ends = [0, *(place + 1 for place, letter in enumerate(text) if not letter.isspace())]
+    at, spans = 0, []
     for count in range(1, len(ids) + 1):
-        end = max(at, _alike(text_of(count), text))
+        alike = whole[: _alike(tokenizer.decode(ids[:count]), whole)]
+        end = max(at, ends[len(_letters(alike))])
         spans.append((at, end))
         at = end
     return text, spans
+
+
+def _letters(text: str) -> str:
+    """A text without its blanks."""
+    return "".join(text.split())
 
 
 def _alike(one: str, other: str) -> int:

@@ -22,6 +22,7 @@ MODULES = (
     "words",
     "bars",
     "lists",
+    "sentence",
     "legend",
     "lengths",
     "values",

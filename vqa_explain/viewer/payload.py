@@ -98,7 +98,40 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "label": None if example is None else example.answer,
         "exampleId": _id_of(e, example),
         "pairs": _pairs(e),
+        "outputs": [_output(row, pack) for row in e.outputs],
     }
+
+
+def _output(row: Explanation, pack: Pack) -> dict[str, Any]:
+    """What one word of an answer has of its own; the rest is the whole's."""
+    return {
+        "target": row.target,
+        "probability": row.answers[0].probability,
+        "explained": row.explained,
+        "unitText": row.unit_text,
+        "share": row.share,
+        "errorText": row.error_text,
+        "error": row.error,
+        "parts": [_part_of_output(row, part, pack) for part in row.parts],
+    }
+
+
+def _part_of_output(row: Explanation, part: Part, pack: Pack) -> dict[str, Any]:
+    scale = row.colors_of(part.kind)
+    errors = [player.error for player in part.players]
+    found: dict[str, Any] = {
+        "values": part.values,
+        "errors": None if None in errors else errors,
+        "bare": scale.bare,
+        "full": scale.full,
+        "legend": row.legend(part.player),
+    }
+    if isinstance(part, PicturePart):
+        found |= {"mapBare": row.map_colors.bare, "mapFull": row.map_colors.full}
+        found["mapLegend"] = row.map_legend
+        if not row.by_player and not part.fixed:
+            found["heat"] = _heat(row, part, pack)
+    return found
 
 
 def _id_of(e: Explanation, example: Example | None) -> str:
@@ -175,23 +208,37 @@ def _picture(
     e: Explanation, part: PicturePart, pack: Pack, truth: np.ndarray | None
 ) -> dict[str, Any]:
     """The picture, its map and its regions, pixel by pixel."""
-    height, width = part.picture.shape[:2]
-    size = _small_size(part.picture)
-    rows, columns = (np.minimum((np.arange(n) + 0.5) * full / n, full - 1).astype(int) for n, full in
-                     ((size[0], height), (size[1], width)))  # fmt: skip
-    small = np.ix_(rows, columns)
+    small = _places(part)
     labels = part.labels[small].astype(np.int64)
-    values = np.zeros(part.labels.shape) if part.fixed else e.heat_of(part)[0]
-    shares = np.zeros(size) if part.fixed else e.map_colors.shares(values[small])
     return {
         **_small_picture(part.picture, pack),
         "labels": pack(np.where(labels < 0, NOWHERE, labels).astype(np.uint32)),
-        "heat": pack(np.rint(127 * shares).astype(np.int8)),
+        "heat": _heat(e, part, pack),
         "mapBare": e.map_colors.bare,
         "mapFull": e.map_colors.full,
         "mapLegend": e.map_legend,
         "truth": None if truth is None else pack(truth[small].astype(np.uint8)),
     }
+
+
+def _heat(e: Explanation, part: PicturePart, pack: Pack) -> Any:
+    """(H, W) int8, shares of full color in 127ths."""
+    small = _places(part)
+    if part.fixed:
+        return pack(np.zeros(np.broadcast_shapes(*(one.shape for one in small)), dtype=np.int8))
+    shares = e.map_colors.shares(e.heat_of(part)[0][small])
+    return pack(np.rint(127 * shares).astype(np.int8))
+
+
+def _places(part: PicturePart) -> tuple[np.ndarray, ...]:
+    """Which pixels of a picture stand for all, as an index."""
+    height, width = part.picture.shape[:2]
+    rows, columns = _small_size(part.picture)
+    middles = [
+        np.minimum((np.arange(count) + 0.5) * full / count, full - 1).astype(int)
+        for count, full in ((rows, height), (columns, width))
+    ]
+    return np.ix_(*middles)
 
 
 def _small_size(picture: np.ndarray) -> tuple[int, int]:

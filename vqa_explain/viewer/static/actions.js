@@ -5,6 +5,7 @@ import { matching } from "./compare.js";
 import { viewOf } from "./frame.js";
 import { partOf, zoomed } from "./layout.js";
 import { countingOf, scaleOf } from "./scales.js";
+import { ofWord } from "./sentence.js";
 
 /** @typedef {import("./types").Members} Members */
 /** @typedef {import("./types").Place} Place */
@@ -18,6 +19,10 @@ export class Actions {
       ...{ unit: "regions", pane: "picture", narrow: "map", peek: false, dark: false, views: new Map() },
     };
     /** @type {any} */ this.shown = null;
+    /** @type {any} */ this.whole = null; // of which that of a word of its answer may be shown
+    this.word = -1; // that was clicked
+    this.wordShown = -1; // that colors the inputs
+    this.shownSerial = 0;
     /** @type {any} */ this.compared = null;
     /** @type {Place | null} */ this.hover = null;
     /** @type {Place | null} */ this.pinned = null;
@@ -183,5 +188,28 @@ export class Actions {
 
   reset() {
     if (this.taken.any()) this.takeAll(new Map());
+  }
+
+  /** The word of the answer under the pointer, or in focus, colors the inputs; else the one that was clicked.
+   * @param {number} number */
+  pointWord(number) {
+    const wanted = number < 0 ? this.word : number;
+    if (wanted === this.wordShown || !this.whole) return;
+    this.wordShown = wanted;
+    this.shown = ofWord(this.whole, wanted);
+    this.shownSerial += 1; // so that all is painted anew
+    const { shown, source } = this;
+    this.views.lists.show(shown, source.live);
+    this.views.panes.show(shown);
+    this.views.facts.show(shown);
+    this.draw();
+    this.tell();
+  }
+
+  /** A click keeps a word, and a click on the same frees it. @param {number} number */
+  pinWord(number) {
+    this.word = this.word === number ? -1 : number;
+    this.pointWord(this.word < 0 ? number : this.word);
+    this.draw();
   }
 }

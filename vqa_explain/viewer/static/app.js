@@ -62,7 +62,6 @@ class Screen extends Actions {
     this.serial = "";
     this.waiting = 0;
     this.drawn = 0;
-    this.shownSerial = 0;
     this.state = "done"; // or what became of what is asked for and not shown yet
     this.previewed = "";
     this.byKeys = false;
@@ -215,6 +214,7 @@ class Screen extends Actions {
         hover?.part === name ? matching(partOf(shown, name), partOf(compared, name), hover.index) : -1;
       this.views.columns.draw(frame, other);
     } else {
+      this.views.sentence.draw(this.palette, this.wordShown, this.word);
       this.views.lists.draw(frame);
       this.views.panes.draw(frame);
       this.views.lines.draw(shown, frame);
@@ -313,6 +313,7 @@ class Screen extends Actions {
     const shown = isPreview ? withoutValues(found) : found;
     this.forget(shown);
     if (compared && !this.compared) this.page = "compare";
+    Object.assign(this, { word: -1, wordShown: -1, whole: shown });
     Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
     this.shownSerial += 1;
     this.showAll();
@@ -338,6 +339,7 @@ class Screen extends Actions {
     this.views.editor.input.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;
     this.views.editor.node.hidden = shown.edits === null;
     this.views.setup.show(shown, source.live);
+    this.views.sentence.show(shown);
     this.views.lists.show(shown, source.live);
     this.views.panes.show(shown);
     this.views.columns.show(shown, compared, compared ? agreementOf(shown, compared) : "");

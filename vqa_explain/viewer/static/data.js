@@ -35,6 +35,12 @@ async function unpackedPart(part) {
   return found;
 }
 
+/** A word of an answer: pixels have values of their own where a method values pixels. */
+async function unpackedOutput(row) {
+  const parts = row.parts.map(async (part) => (part.heat ? { ...part, heat: await array(part.heat) } : part));
+  return { ...row, parts: await Promise.all(parts) };
+}
+
 /** An explanation ready to draw. */
 export async function unpacked(payload) {
   const parts = await Promise.all(payload.parts.map(unpackedPart));
@@ -45,5 +51,6 @@ export async function unpacked(payload) {
       errors: await array(one.errors),
     })),
   );
-  return { ...payload, parts, joint };
+  const outputs = await Promise.all((payload.outputs ?? []).map(unpackedOutput));
+  return { ...payload, parts, joint, outputs };
 }

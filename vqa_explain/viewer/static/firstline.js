@@ -12,6 +12,13 @@ import { isUnsure, rankedPlayers } from "./scales.js";
 /** @typedef {import("./types").Explanation} Explanation */
 /** @typedef {import("./types").Members} Members */
 
+const LONG = 40; // letters of an answer that is not said again
+
+/** An answer in the line, which stands beside it. @param {string} answer */
+function inShort(answer) {
+  return answer.length > LONG ? "the answer" : answer;
+}
+
 const NAMED = 3; // parts in a line
 
 /**
@@ -139,7 +146,7 @@ export function firstLineView(told) {
     // "Because" is said only where the answer stays with these parts alone, and goes without the first of them.
     const decisive = enough && line.without?.answer !== target && target === explanation.answers[0].text;
     const [start, more] = [
-      decisive ? "mainly because of " : `most for ${target}: `,
+      decisive ? "mainly because of " : `Most for ${inShort(target)}: `,
       enough ? "" : ", so more is needed",
     ];
     return [
@@ -174,7 +181,7 @@ export function firstLineView(told) {
       partClause(explanation, one.part.name, one.index),
       el("span", { class: "vx-soft" }, ` (${points(one.value, one.error).replace(/^\+/, sided ? "+" : "")})`),
     ]);
-    const start = explanation.addsUp ? `most is added to ${explanation.target} by ` : "the largest values have ";
+    const start = explanation.addsUp ? `Most is added to ${inShort(explanation.target)} by ` : "The largest values have ";
     const caution = explanation.addsUp
       ? `These are values, ${unitName(explanation)}; no answer without them was measured.`
       : `Values: ${unitName(explanation)}.`;

@@ -159,7 +159,7 @@ export function panesView(told) {
     const { pinned } = frame;
     const place = pinned ?? frame.pairPlace;
     // A button that is made anew between the press and the release of the pointer hears no click.
-    const now = JSON.stringify([place, pinned, frame.look.unit, frame.serial]);
+    const now = JSON.stringify([place, pinned, frame.look.unit, frame.serial, shown.target]);
     if (now === captioned) return;
     captioned = now;
     if (!place) {

@@ -48,6 +48,7 @@ export function stageOf(views, live) {
     "div",
     { class: "vx-stage", role: "group", "aria-label": "explanation" },
     views.first.node,
+    views.sentence.node,
     el("div", { class: "vx-asking" }, views.lists.node, live ? views.editor.node : null),
     views.busy.node,
     views.panes.node,

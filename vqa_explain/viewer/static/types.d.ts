@@ -70,6 +70,18 @@ export interface Line {
   blind: (Outcome & { name: string }) | null;
 }
 
+/** What one word of an answer has of its own. */
+export interface Output {
+  target: string;
+  probability: number;
+  explained: string;
+  unitText: string;
+  share: Record<string, number>;
+  errorText: string;
+  error: number | null;
+  parts: (Partial<Part> & { values: number[]; errors: number[] | null })[];
+}
+
 export interface Explanation {
   id?: string;
   heading: string;
@@ -106,6 +118,8 @@ export interface Explanation {
   label: string | null;
   pairs: { spent: number; sure: number; text: string } | null;
   line?: Line | null;
+  /** The words of an answer of several. */
+  outputs?: Output[];
 }
 
 export interface Entry {

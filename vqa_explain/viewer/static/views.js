@@ -13,6 +13,7 @@ import { entriesView } from "./list.js";
 import { listsView } from "./lists.js";
 import { panesView } from "./panes.js";
 import { rankedView } from "./ranked.js";
+import { sentenceView } from "./sentence.js";
 import { setupView } from "./setup.js";
 import { busyLine, questionEditor } from "./skeleton.js";
 import { whatifView } from "./whatif.js";
@@ -30,6 +31,7 @@ export function viewsOf(screen) {
   views.problem = el("div", { class: "vx-problem", role: "alert" });
   views.setup = setupView(choose, screen.source.live ? views.form : null);
   views.first = firstLineView({ mark: screen.mark.bind(screen), take: screen.takeClause.bind(screen) });
+  views.sentence = sentenceView({ point: screen.pointWord.bind(screen), pin: screen.pinWord.bind(screen) });
   views.lists = listsView(act);
   views.panes = panesView({ act, turn, set, pin: screen.pin.bind(screen), takeAway: () => screen.takePinned() });
   views.legend = legendView((share) => set("threshold", share));

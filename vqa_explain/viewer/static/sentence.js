@@ -1,0 +1,96 @@
+// @ts-check
+// An answer of several words: each a chip in the color of the picture's share; one that is pointed at recolors all
+// inputs, and one that is clicked stays.
+import { colorAt, css, ink } from "./color.js";
+import { el, fill, roving } from "./dom.js";
+import { percent } from "./numbers.js";
+
+/** @typedef {import("./types").Explanation} Explanation */
+/** @typedef {import("./types").Output} Output */
+
+/**
+ * The explanation of one word of the answer, or of the whole where the number is none of a word.
+ * @param {Explanation} whole @param {number} number @returns {Explanation}
+ */
+export function ofWord(whole, number) {
+  const row = whole.outputs?.[number];
+  if (!row) return whole;
+  const parts = whole.parts.map((part, index) => {
+    const { values, errors, ...look } = row.parts[index];
+    const players = part.players.map((player, i) => ({ ...player, value: values[i], error: errors?.[i] ?? null }));
+    return { ...part, ...look, players };
+  });
+  const { target, explained, unitText, share, errorText, error } = row;
+  return { ...whole, parts, target, explained, unitText, share, errorText, error };
+}
+
+/** The pictures' share of a word; `null` where inputs cannot be compared. @param {Explanation} whole @param {Output} row */
+export function pictureShare(whole, row) {
+  const names = whole.parts.filter((part) => part.size && !part.fixed).map((part) => part.name);
+  if (whole.whyNoShares || !names.length || Object.keys(row.share).length < 2) return null;
+  return names.reduce((sum, name) => sum + (row.share[name] ?? 0), 0);
+}
+
+/**
+ * The answer's words. `told.point(number)` is told of the word under the pointer or in focus, -1 for none, and
+ * `told.pin(number)` of a click.
+ * @param {{point: (number: number) => void, pin: (number: number) => void}} told
+ */
+export function sentenceView(told) {
+  const words = el("div", { class: "vx-answer-words", dir: "auto", role: "group", "aria-label": "the answer's words" });
+  const hint = el("span", { class: "vx-small vx-soft" });
+  const node = el("div", { class: "vx-answer-line", hidden: true }, el("div", {}, el("b", { class: "vx-small" }, "Answer "), hint), words);
+  const rove = roving(words, ".vx-answer-word");
+  /** @type {any[]} */
+  let chips = [];
+  let known = "";
+
+  function show(/** @type {Explanation} */ whole) {
+    const outputs = whole.outputs ?? [];
+    node.hidden = outputs.length === 0;
+    const now = JSON.stringify(outputs.map((row) => [row.target, row.probability, row.share]));
+    if (now === known) return; // the same words keep their buttons, and the one in focus keeps the focus
+    known = now;
+    const shares = outputs.map((row) => pictureShare(whole, row));
+    const colored = shares.some((share) => share !== null);
+    hint.textContent = `${colored ? "stronger: more from the picture · " : ""}point at a word, or click it to keep it`;
+    chips = outputs.map((row, number) => chipOf(row, number, shares[number]));
+    fill(words, ...chips.map(({ button }) => button));
+    rove();
+  }
+
+  function chipOf(/** @type {Output} */ row, /** @type {number} */ number, /** @type {number | null} */ share) {
+    const from = share === null ? "" : `, ${percent(share)} from the picture`;
+    const button = el(
+      "button",
+      {
+        type: "button",
+        class: "vx-answer-word",
+        "aria-pressed": "false",
+        "data-answer-word": number,
+        title: `${row.target}: ${percent(row.probability)} after the words before it${from}`,
+        onmouseenter: () => told.point(number),
+        onmouseleave: () => told.point(-1),
+        onfocus: () => told.point(number),
+        onblur: () => told.point(-1),
+        onclick: () => told.pin(number),
+      },
+      el("bdi", {}, row.target),
+    );
+    return { button, share };
+  }
+
+  /** @param {any} palette @param {number} shown the word that colors the inputs @param {number} pinned */
+  function draw(palette, shown, pinned) {
+    chips.forEach(({ button, share }, number) => {
+      const ground = colorAt(share ?? 0, palette, false);
+      button.style.backgroundColor = share === null ? "" : css(ground);
+      button.style.color = share === null ? "" : ink(ground);
+      button.classList.toggle("vx-focused", shown === number);
+      button.classList.toggle("vx-pinned", pinned === number);
+      button.setAttribute("aria-pressed", String(pinned === number));
+    });
+  }
+
+  return { node, show, draw };
+}
