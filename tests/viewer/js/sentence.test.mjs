@@ -8,7 +8,14 @@ const whole = {
   whyNoShares: "",
   share: { image: 0.5, question: 0.5 },
   parts: [
-    { name: "image", size: [9, 9], fixed: false, full: 5, bare: 0, players: [{ value: 1, error: 0.1, box: [0, 0, 9, 9] }] },
+    {
+      name: "image",
+      size: [9, 9],
+      fixed: false,
+      full: 5,
+      bare: 0,
+      players: [{ value: 1, error: 0.1, box: [0, 0, 9, 9] }],
+    },
     { name: "question", fixed: false, full: 5, bare: 0, players: [{ value: 2, error: 0.2, text: "what" }] },
   ],
   outputs: [

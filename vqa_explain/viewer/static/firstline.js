@@ -181,7 +181,9 @@ export function firstLineView(told) {
       partClause(explanation, one.part.name, one.index),
       el("span", { class: "vx-soft" }, ` (${points(one.value, one.error).replace(/^\+/, sided ? "+" : "")})`),
     ]);
-    const start = explanation.addsUp ? `Most is added to ${inShort(explanation.target)} by ` : "The largest values have ";
+    const start = explanation.addsUp
+      ? `Most is added to ${inShort(explanation.target)} by `
+      : "The largest values have ";
     const caution = explanation.addsUp
       ? `These are values, ${unitName(explanation)}; no answer without them was measured.`
       : `Values: ${unitName(explanation)}.`;

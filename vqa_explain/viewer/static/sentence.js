@@ -39,7 +39,12 @@ export function pictureShare(whole, row) {
 export function sentenceView(told) {
   const words = el("div", { class: "vx-answer-words", dir: "auto", role: "group", "aria-label": "the answer's words" });
   const hint = el("span", { class: "vx-small vx-soft" });
-  const node = el("div", { class: "vx-answer-line", hidden: true }, el("div", {}, el("b", { class: "vx-small" }, "Answer "), hint), words);
+  const node = el(
+    "div",
+    { class: "vx-answer-line", hidden: true },
+    el("div", {}, el("b", { class: "vx-small" }, "Answer "), hint),
+    words,
+  );
   const rove = roving(words, ".vx-answer-word");
   /** @type {any[]} */
   let chips = [];
