@@ -90,13 +90,19 @@ QWEN = (
 )
 
 
+QWEN_OF_WORDS = 'vx.load("Qwen/Qwen2-VL-2B-Instruct", max_new_tokens=100)'
+ANSWERED = 'answers=["a red mug"], regions=2, target='
+
+
 @pytest.mark.slow
 def test_the_readmes_chats_run_on_a_tiny_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders: Callable[[str], Path]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = (b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if QWEN in b)
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (block,) = (b for b in blocks if QWEN in b)
+    (words,) = (b for b in blocks if QWEN_OF_WORDS in b)
     rng = np.random.default_rng(0)
     for name, size in (("old", (40, 56)), ("new", (56, 60)), ("a", (48, 48))):
         picture = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -107,6 +113,11 @@ def test_the_readmes_chats_run_on_a_tiny_checkpoint(
     quick = block.replace(f"qwen = {QWEN}\n", "").replace("regions=vx.", "budget=200, regions=vx.")
     exec(quick, said)
     assert [part.name for part in said["why"].parts] == ["image 1", "image 2", "question"]
+    # What it writes is no sentence.
+    sentence = words.replace(QWEN_OF_WORDS, "qwen").replace("target=", ANSWERED)
+    exec(sentence.replace("shapley\"", "shapley\", budget='4n'"), said)
+    assert said["why"].matrix.words == ("a", "red", "mug")
+    assert said["said"]
 
 
 @pytest.mark.slow
@@ -120,7 +131,7 @@ def test_the_readmes_python_runs_in_its_order(
         block
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         if not any(
-            other in block for other in ("dandelin/", "Salesforce/", "impira/", '"openai:', QWEN)
+            other in block for other in ("dandelin/", "Salesforce/", "impira/", '"openai:', "Qwen/")
         )
     ]
     assert len(blocks) == 6
