@@ -41,6 +41,8 @@ from vqa_explain.target import Answer
 from vqa_explain.units import Unit, unit_named
 
 P = TypeVar("P", bound=Part)
+EARLIER, ALONE = "earlier words", "alone"  # in `Explanation.sources`
+LEAST_MORE_LIKELY = 0.1  # that a word from the pictures is with them
 LAMBDA = "<lambda>"  # what Python calls a function without a name
 
 
@@ -115,6 +117,9 @@ class Explanation:
             choose among answers of their own, and in files of older versions.
         outputs: of a sentence (`explain(…, target="sentence")`), the explanation of each of its
             words, given those before it: what each part added to its log-probability. () else.
+        sources: of a word of a sentence, where its log-probability comes from: the exact Shapley
+            values of each whole input and of the "earlier words" of the answer, and "alone", what
+            it is with all of them absent. They add up to it. {} else.
     """
 
     answers: tuple[Answer, ...]
@@ -140,6 +145,7 @@ class Explanation:
     target_function: bool = False
     written: Written | None = None
     outputs: "tuple[Explanation, ...]" = ()
+    sources: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.unit:
@@ -180,6 +186,44 @@ class Explanation:
             names = ", ".join(repr(part.name) for part in self.parts)
             raise InvalidInput(f"the explanation has no picture; its inputs are {names}")
         return found
+
+    @property
+    def from_pictures(self) -> float | None:
+        """The points of a word's log-probability that come from the pictures (see `sources`);
+        `None` where that was not measured, or there is no picture.
+        """
+        names = self._valued_pictures
+        told = [v for name, v in self.sources.items() if name in {*names, PicturePart.kind}]
+        return sum(told) if told and names else None
+
+    @property
+    def picture_share(self) -> float | None:
+        """How much of a word comes from the pictures, from 0 to 1: of what its sources add and
+        take where these were measured, else of the absolute values of all parts; `None` where
+        inputs cannot be compared, or there is one alone.
+        """
+        found = self.from_pictures
+        if found is not None:
+            changes = [value for name, value in self.sources.items() if name != ALONE]
+            whole = sum(map(abs, changes))
+            return max(0.0, found) / whole if whole else 0.0
+        if self.values_unit.why_no_shares or len(self.share) < 2:
+            return None
+        return sum(self.share.get(name, 0.0) for name in self._valued_pictures)
+
+    @property
+    def _valued_pictures(self) -> list[str]:
+        """The names of the pictures that are not fixed."""
+        pictures = [part for part in self.parts if isinstance(part, PicturePart)]
+        return [part.name for part in pictures if not part.fixed]
+
+    @property
+    def is_not_from_pictures(self) -> bool:
+        """Whether a word was measured to be no more likely with the pictures than without: less
+        than a tenth more.
+        """
+        found = self.from_pictures
+        return found is not None and found < math.log(1 + LEAST_MORE_LIKELY)
 
     @cached_property
     def matrix(self) -> AnswerMatrix:
@@ -669,6 +713,9 @@ class Explanation:
             found, said = self.findings()
             lines.append(_line("pairs", "; ".join([*map(self.pair_text, found), said])))
         lines.append(_line("share", self.share_text))
+        if self.sources:
+            told = [f"{name} {value_text(value, None)}" for name, value in self.sources.items()]
+            lines.append(_line("sources", ", ".join(told)))
         lines.append(_line("error", self.error_text))
         if self.without_inputs_text:
             lines.append(_line("absent", self.without_inputs_text))
@@ -818,6 +865,8 @@ def _line(label: str, text: str) -> str:
 def _output_text(row: Explanation) -> str:
     """A word of a sentence with its probability and, where inputs can be compared, their shares."""
     told = f"{row.target} {row.answers[0].shown}"
+    if row.is_not_from_pictures:
+        return f"{told} (not from the picture)"
     return told if row.values_unit.why_no_shares else f"{told} ({row.share_text})"
 
 

@@ -7,18 +7,23 @@ coalition scores all words.
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
+import torch
 
+from vqa_explain._precision import in_float64
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.explanation import Explanation
+from vqa_explain.explanation import ALONE, EARLIER, Explanation
+from vqa_explain.features.base import Input
 from vqa_explain.features.parts import JointValues
 from vqa_explain.finishing import attributed, finished
-from vqa_explain.game import Players
+from vqa_explain.game import Game, Players
+from vqa_explain.games.estimators import every_coalition, exact_shapley
 from vqa_explain.methods.base import Attribution, Method, Task
-from vqa_explain.models.base import Model, OpenModel
+from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.sentences import Wording
@@ -26,6 +31,7 @@ from vqa_explain.target import Target
 from vqa_explain.units import unit_named, unit_of
 
 SENTENCE = "sentence"  # the target that stands for every word of the answer
+MOST_INPUTS = 3  # that are players of their own there
 SHORT = 3  # tokens of an answer whose words are told only where they are asked for
 
 
@@ -120,6 +126,11 @@ def explain_words(
             task.progress(index + 1, len(goals) - 1)
     if found and unit_named(unit_of(method)).adds_up:
         whole = _summed(whole, found)
+    if asked and not task.interrupted:
+        sources = _sources(task)
+        rows = [
+            dataclasses.replace(row, sources=one) for row, one in zip(rows, sources, strict=True)
+        ]
     explanation = finished(task, method, whole, best)
     return dataclasses.replace(
         explanation,
@@ -127,6 +138,56 @@ def explain_words(
         target_index=number,
         provenance={**explanation.provenance, "target_index": number},
     )
+
+
+def _sources(task: Task) -> list[dict[str, float]]:
+    """Where each word comes from; see `Explanation.sources`.
+
+    The players are the inputs, or their kinds where there are many, and the earlier words as one.
+    All coalitions are computed, under the method's fills where it plays a game.
+    """
+    model, encoded = task.model, task.encoded
+    known = next(iter(task.games.values()), None)
+    fills = task.fills() if known is None else known.fills
+    groups = _grouped(encoded.inputs)
+    unsaid = cast(Wording, model).unsaid(encoded)
+    numbers = {one.name: task.players.of[one.name].numbers for one in encoded.inputs}
+    present = np.zeros((2 ** len(groups), len(task.players)), dtype=bool)
+    chosen = every_coalition(len(groups))
+    for column, names in enumerate(groups.values()):
+        for name in names:
+            present[np.ix_(chosen[:, column], numbers[name])] = True
+    scores = []
+    with torch.no_grad():
+        for one in (unsaid, encoded):
+            game = Game(model, one, task.players, fills, task.targets, seed=task.seed)
+            rows = [game.logits(torch.from_numpy(row[None]).to(model.device)) for row in present]
+            task.cost.forwards += len(rows)
+            scores.append(in_float64(torch.cat(rows)))
+    found = torch.cat(scores)[:, :-1].cpu().numpy()  # earlier words are the last player
+    check_finite(torch.from_numpy(found), "the log-probability of a word without inputs")
+    names = [*groups, EARLIER]
+    told = []
+    for column in found.T:
+        values = exact_shapley(partial(_looked_up, column), len(names))
+        told.append({**dict(zip(names, values.tolist(), strict=True)), ALONE: float(column[0])})
+    return told
+
+
+def _looked_up(scores: np.ndarray, coalitions: np.ndarray) -> np.ndarray:
+    """Scores (N,) of coalitions (N, P), of those (2^P,) of all."""
+    found: np.ndarray = scores[coalitions @ (1 << np.arange(coalitions.shape[1]))]
+    return found
+
+
+def _grouped(inputs: Sequence[Input]) -> dict[str, list[str]]:
+    """The inputs that have players, each by itself; by kind where there are more than three."""
+    valued = [one for one in inputs if not one.fixed]
+    by_name = len(valued) <= MOST_INPUTS
+    found: dict[str, list[str]] = {}
+    for one in valued:
+        found.setdefault(one.name if by_name else one.kind, []).append(one.name)
+    return found
 
 
 def _add(cost: Cost, more: Cost) -> None:

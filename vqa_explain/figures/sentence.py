@@ -52,13 +52,6 @@ def _pictures(row: Explanation) -> list[Part]:
     return [part for part in row.parts if isinstance(part, PicturePart) and not part.fixed]
 
 
-def picture_share(row: Explanation) -> float | None:
-    """The pictures' share of one word; `None` where values of inputs cannot be compared."""
-    if row.values_unit.why_no_shares or len(row.share) < 2:
-        return None
-    return sum(row.share.get(part.name, 0.0) for part in _pictures(row))
-
-
 def of_words(explanation: Explanation, words: Sequence[int]) -> Explanation:
     """An explanation with the parts of all these words, from which one scale for all is made."""
     parts = [part for number in words for part in explanation.outputs[number].parts]
@@ -76,7 +69,8 @@ def chips(explanation: Explanation, words: Sequence[int], room: float) -> Block:
         if rows[-1] and sum(one[2] for one in rows[-1]) + width > room:
             rows.append([])
         rows[-1].append((number, text, width))
-    shares = [picture_share(row) for row in explanation.outputs]
+    shares = [row.picture_share for row in explanation.outputs]
+    flagged = [row.is_not_from_pictures for row in explanation.outputs]
     colored = any(share is not None for share in shares)
     height = _CHIP_ROW * len(rows) + _SAID + 4
 
@@ -99,11 +93,13 @@ def chips(explanation: Explanation, words: Sequence[int], room: float) -> Block:
                         "facecolor": tuple(part / 255 for part in ground) if colored else "none",
                         "edgecolor": ink() if framed else faded(0.75),
                         "linewidth": 1.2 if framed else 0.5,
+                        "linestyle": "--" if flagged[number] else "-",
                     },
                 )
                 left += width
         said = "darker: more of the word comes from the picture; " if colored else ""
-        said += "framed: drawn below" if words else ""
+        said += "framed: drawn below; " if words else ""
+        said += "dashed: not from the picture" if any(flagged) else ""
         axes.text(0, 6, said.removesuffix("; "), va="bottom", fontsize=8.5)
 
     return Block(height, draw)

@@ -25,7 +25,7 @@ from vqa_explain.models.candidates import (
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
-from vqa_explain.models.sentences import with_words
+from vqa_explain.models.sentences import with_words, without_words
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
@@ -119,6 +119,9 @@ class BlipModel:
 
     def worded(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
+
+    def unsaid(self, encoded: Encoded) -> Encoded:
+        return without_words(encoded, self.processor.tokenizer)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         found = self.module.generate(encoded.ids, encoded.pixels, generation_config=first_tokens())

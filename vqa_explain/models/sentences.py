@@ -11,6 +11,7 @@ from vqa_explain.features.text import group_tokens
 from vqa_explain.features.words import split_words
 from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.wording import stand_in
 
 
 @runtime_checkable
@@ -33,6 +34,12 @@ class Wording(Protocol):
         """The example whose candidates are the words of one of its answers, and after them that
         answer itself. Their scores are log-probabilities, and those of the words add up to the
         answer's.
+        """
+        ...
+
+    def unsaid(self, encoded: Encoded) -> Encoded:
+        """The same example of which the network reads no word of the answer before the one that is
+        scored: each of their tokens is the mask token where there is one, else padding.
         """
         ...
 
@@ -75,6 +82,19 @@ def with_words(encoded: Encoded, answer: int, tokenizer: Any) -> Encoded:
     """What `Wording.worded` gives."""
     found = as_words(candidates_of(encoded), answer, tokenizer)
     return replace(encoded, labels=found.texts, candidates=found)
+
+
+def without_words(encoded: Encoded, tokenizer: Any) -> Encoded:
+    """What `Wording.unsaid` gives."""
+    given = candidates_of(encoded)
+    assert given.spans is not None, "`with_words` comes first"
+    absent = stand_in(tokenizer, "pad" if tokenizer.mask_token_id is None else "mask")
+    own = [
+        (*[absent] * first, *ids[first:behind])
+        for ids, (first, behind) in zip(given.ids, given.spans, strict=True)
+    ]
+    found = replace(given, ids=tuple(own))
+    return replace(encoded, candidates=found)
 
 
 def _in_characters(

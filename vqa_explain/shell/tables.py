@@ -124,16 +124,21 @@ def _part_table(e: Explanation, part: Part) -> Table:
 def _words_table(e: Explanation) -> Table:
     """The words of a sentence, each given those before it, with what mattered most for it."""
     matrix = e.matrix
-    table = PlainTable(
-        "word", "log probability", "share", "most important part", title="Words of the answer"
-    )
+    headers = ["word", "log probability", "share", "most important part"]
+    measured = any(row.from_pictures is not None for row in e.outputs)
+    headers += ["from the picture"] if measured else []
+    table = PlainTable(*headers, title="Words of the answer")
     for number, row in enumerate(e.outputs):
         largest = int(np.abs(matrix.values[number]).argmax())
         error = None if matrix.errors is None else float(matrix.errors[number, largest])
         value = value_text(float(matrix.values[number, largest]), error, row.values_unit.two_sided)
         name, part = matrix.parts[largest]
         told = f"{matrix.log_probabilities[number]:.2f}"
-        table.add_row(row.target, told, row.share_text, f"{name}: {part} {value}")
+        cells = [row.target, told, row.share_text, f"{name}: {part} {value}"]
+        if measured:
+            points = row.from_pictures or 0.0
+            cells.append("no" if row.is_not_from_pictures else f"{points:+.2f}")
+        table.add_row(*cells)
     return table
 
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ofWord, pictureShare } from "../../../vqa_explain/viewer/static/sentence.js";
+import { ofWord } from "../../../vqa_explain/viewer/static/sentence.js";
 
 const whole = {
   target: "a red circle",
@@ -22,6 +22,7 @@ const whole = {
     {
       target: "red",
       explained: "word 2",
+      sources: {},
       share: { image: 0.75, question: 0.25 },
       parts: [
         { values: [-3], errors: [0.5], full: 3, bare: 0 },
@@ -44,10 +45,4 @@ test("a word has values, errors and scales of its own, and the places of the who
 test("a number of no word gives the whole", () => {
   assert.equal(ofWord(whole, -1), whole);
   assert.equal(ofWord({ ...whole, outputs: undefined }, 0).target, "a red circle");
-});
-
-test("the pictures' share of a word, where inputs can be compared", () => {
-  assert.equal(pictureShare(whole, whole.outputs[0]), 0.75);
-  assert.equal(pictureShare({ ...whole, whyNoShares: "no" }, whole.outputs[0]), null);
-  assert.equal(pictureShare(whole, { ...whole.outputs[0], share: { image: 1 } }), null);
 });

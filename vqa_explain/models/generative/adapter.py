@@ -53,7 +53,7 @@ from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
-from vqa_explain.models.sentences import with_words
+from vqa_explain.models.sentences import with_words, without_words
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
@@ -447,6 +447,9 @@ class GenerativeModel:
 
     def worded(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
+
+    def unsaid(self, encoded: Encoded) -> Encoded:
+        return without_words(encoded, self.processor.tokenizer)
 
     def _refuse_pictures(self, candidates: Candidates, state: _State) -> None:
         """Refuses answers with a token that stands for a picture or a video.

@@ -24,11 +24,10 @@ export function ofWord(whole, number) {
   return { ...whole, parts, target, explained, unitText, share, errorText, error };
 }
 
-/** The pictures' share of a word; `null` where inputs cannot be compared. @param {Explanation} whole @param {Output} row */
-export function pictureShare(whole, row) {
-  const names = whole.parts.filter((part) => part.size && !part.fixed).map((part) => part.name);
-  if (whole.whyNoShares || !names.length || Object.keys(row.share).length < 2) return null;
-  return names.reduce((sum, name) => sum + (row.share[name] ?? 0), 0);
+/** Where a word comes from, in points, for its tooltip. @param {Output} row */
+function sourcesText(row) {
+  const told = Object.entries(row.sources).map(([name, value]) => `${name} ${value.toFixed(2)}`);
+  return told.length ? `\nlog probability: ${told.join(", ")}` : "";
 }
 
 /**
@@ -56,24 +55,25 @@ export function sentenceView(told) {
     const now = JSON.stringify(outputs.map((row) => [row.target, row.probability, row.share]));
     if (now === known) return; // the same words keep their buttons, and the one in focus keeps the focus
     known = now;
-    const shares = outputs.map((row) => pictureShare(whole, row));
-    const colored = shares.some((share) => share !== null);
-    hint.textContent = `${colored ? "stronger: more from the picture · " : ""}point at a word, or click it to keep it`;
-    chips = outputs.map((row, number) => chipOf(row, number, shares[number]));
+    const colored = outputs.some((row) => row.pictureShare !== null);
+    const flagged = outputs.some((row) => row.notFromPictures) ? "underlined: not from the picture · " : "";
+    hint.textContent = `${colored ? "stronger: more from the picture · " : ""}${flagged}point at a word, or click it to keep it`;
+    chips = outputs.map((row, number) => chipOf(row, number));
     fill(words, ...chips.map(({ button }) => button));
     rove();
   }
 
-  function chipOf(/** @type {Output} */ row, /** @type {number} */ number, /** @type {number | null} */ share) {
+  function chipOf(/** @type {Output} */ row, /** @type {number} */ number) {
+    const share = row.pictureShare;
     const from = share === null ? "" : `, ${percent(share)} from the picture`;
     const button = el(
       "button",
       {
         type: "button",
-        class: "vx-answer-word",
+        class: `vx-answer-word${row.notFromPictures ? " vx-flagged" : ""}`,
         "aria-pressed": "false",
         "data-answer-word": number,
-        title: `${row.target}: ${percent(row.probability)} after the words before it${from}`,
+        title: `${row.target}: ${percent(row.probability)} after the words before it${from}${sourcesText(row)}`,
         onmouseenter: () => told.point(number),
         onmouseleave: () => told.point(-1),
         onfocus: () => told.point(number),

@@ -77,6 +77,9 @@ export interface Output {
   explained: string;
   unitText: string;
   share: Record<string, number>;
+  sources: Record<string, number>;
+  pictureShare: number | null;
+  notFromPictures: boolean;
   errorText: string;
   error: number | null;
   parts: (Partial<Part> & { values: number[]; errors: number[] | null })[];
