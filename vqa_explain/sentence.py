@@ -6,7 +6,7 @@ coalition scores all words.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -111,26 +111,18 @@ def explain_words(
     best = best or [dataclasses.replace(scored[len(goals) - 1], index=number)]
     task = Task(model, encoded, goals[-1], players, tuple(goals), **how)
     method, whole = attributed(task, method)
-    rows = []
-    goals = goals if asked or task.games else goals[-1:]
-    found = []
-    for index, goal in enumerate(goals[:-1]):
-        one = dataclasses.replace(
-            task, target=goal, cost=Cost(), known_only=task.interrupted, progress=None
-        )
-        _, mine = attributed(one, method)
-        found.append(mine)
-        rows.append(finished(one, method, mine, [scored[index]]))
-        _add(task.cost, one.cost)
-        if task.progress and not task.games:  # else the words were scored with the sentence
-            task.progress(index + 1, len(goals) - 1)
-    if found and unit_named(unit_of(method)).adds_up:
-        whole = _summed(whole, found)
-    if asked and not task.interrupted:
-        sources = _sources(task)
+    rows: list[Explanation] = []
+    if asked or task.games:
+        found = [(one, attributed(one, method)[1]) for one in _of_words(task)]
         rows = [
-            dataclasses.replace(row, sources=one) for row, one in zip(rows, sources, strict=True)
+            finished(one, method, mine, [scored[number]])
+            for number, (one, mine) in enumerate(found)
         ]
+        if unit_named(unit_of(method)).adds_up:
+            whole = _summed(whole, [mine for _, mine in found])
+    if asked and not task.interrupted:
+        told = zip(rows, _sources(task), strict=True)
+        rows = [dataclasses.replace(row, sources=sources) for row, sources in told]
     explanation = finished(task, method, whole, best)
     return dataclasses.replace(
         explanation,
@@ -138,6 +130,19 @@ def explain_words(
         target_index=number,
         provenance={**explanation.provenance, "target_index": number},
     )
+
+
+def _of_words(task: Task) -> Iterator[Task]:
+    """The task of each word, one after another; what they cost is added to that of the whole."""
+    *goals, _ = task.targets
+    for number, goal in enumerate(goals):
+        one = dataclasses.replace(
+            task, target=goal, cost=Cost(), known_only=task.interrupted, progress=None
+        )
+        yield one
+        _add(task.cost, one.cost)
+        if task.progress and not task.games:  # else the words were scored with the sentence
+            task.progress(number + 1, len(goals))
 
 
 def _sources(task: Task) -> list[dict[str, float]]:
@@ -181,9 +186,11 @@ def _looked_up(scores: np.ndarray, coalitions: np.ndarray) -> np.ndarray:
 
 
 def _grouped(inputs: Sequence[Input]) -> dict[str, list[str]]:
-    """The inputs that have players, each by itself; by kind where there are more than three."""
+    """The inputs that have players, each by itself; by kind where there are more than three, or
+    frames, which may have players in common.
+    """
     valued = [one for one in inputs if not one.fixed]
-    by_name = len(valued) <= MOST_INPUTS
+    by_name = len(valued) <= MOST_INPUTS and not any(one.group for one in valued)
     found: dict[str, list[str]] = {}
     for one in valued:
         found.setdefault(one.name if by_name else one.kind, []).append(one.name)
