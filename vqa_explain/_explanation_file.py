@@ -7,12 +7,15 @@ import json
 import math
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vqa_explain._fields import WrongField, check
 from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import MAX_PIXELS
 from vqa_explain.features.parts import PicturePart, TextPart
 
 Arrays = dict[str, np.ndarray]
@@ -20,6 +23,9 @@ FORMAT = 2
 DEFLATED_FORMAT = 3  # the same with large arrays deflated, which earlier versions cannot read
 SENTENCE_FORMAT = 4  # either, with the words of a sentence
 LARGE = 2_000_000  # bytes of an array from which on it is deflated
+TYPES = ("<f8", "<f4", "<i8", "<i4", "|i1", "|u1", "|b1")  # of deflated arrays
+TIMES_THE_FILE, SPARE = 4, 2**26  # bytes of memory that reading may take: this many files, and this
+BYTES_OF_A_VALUE = 100  # of JSON in memory, on the average: an entry of a mapping and its number
 PART, JOINT, OUTPUT = "part", "joint", "output"  # first in the names of arrays
 
 
@@ -28,10 +34,13 @@ def array_name(what: str, number: int, name: str) -> str:
     return f"{what}.{number}.{name}"
 
 
-def arrays_of(tensors: Arrays, what: str, number: int) -> Arrays:
-    """Name → the arrays of one part, or of one pair of inputs."""
-    start = array_name(what, number, "")
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+def by_owner(tensors: Arrays) -> dict[str, Arrays]:
+    """The beginning of names, such as "part.0.", → the arrays of that part or pair of inputs."""
+    found: dict[str, Arrays] = {}
+    for name, values in tensors.items():
+        owner, dot, short = name.rpartition(".")
+        found.setdefault(owner + dot, {})[short] = values
+    return found
 
 
 def to_bytes(data: dict[str, Any], arrays: Arrays) -> bytes:
@@ -55,18 +64,59 @@ def _deflated(values: np.ndarray) -> np.ndarray:
 
 
 def _inflated(values: np.ndarray, dtype: str, shape: list[int]) -> np.ndarray:
-    """The array again. No more is unpacked than it has, whatever a damaged file holds."""
+    """The array again. No more is unpacked than it has, whatever a damaged file holds.
+
+    Raises:
+        WrongField: it is none.
+    """
     size = np.dtype(dtype).itemsize * math.prod(shape)
     try:
         # Writable, as all arrays of a file are.
         unpacked = bytearray(zlib.decompressobj().decompress(values.tobytes(), size))
     except zlib.error as error:
-        raise ValueError(str(error)) from error
+        raise WrongField(str(error)) from error
+    check(len(unpacked) == size, "a large array is cut short")
     return np.frombuffer(unpacked, dtype=dtype).reshape(shape)
+
+
+def _deflated_arrays(header: Mapping[str, str], arrays: Arrays) -> dict[str, Any]:
+    """Name → (type, shape) of the arrays that were deflated.
+
+    Raises:
+        WrongField: one is not there, of no type of ours, or larger than a picture's may be.
+    """
+    told: dict[str, Any] = json.loads(header.get("deflated", "{}"))
+    check(isinstance(told, dict), "what is deflated is no mapping")
+    for name, one in told.items():
+        check(name in arrays, "a deflated array is missing")
+        check(isinstance(one, list) and len(one) == 2, "a deflated array has no type and shape")
+        dtype, shape = one
+        check(dtype in TYPES, "a deflated array is of no known type")
+        is_shape = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+        check(is_shape, "a deflated array has no shape")
+        most = max(8 * MAX_PIXELS, TIMES_THE_FILE * arrays[name].nbytes)
+        size = np.dtype(dtype).itemsize * math.prod(shape)
+        check(size <= most, "a deflated array is larger than any picture's")
+    return told
+
+
+def _check_room(text: str, size: int) -> None:
+    """Refuses JSON that would take far more memory than its file: a list of empty lists takes
+    twenty times its characters.
+
+    Raises:
+        WrongField: it would.
+    """
+    values = sum(text.count(mark) for mark in "[{,")
+    room = TIMES_THE_FILE * size + SPARE
+    check(len(text) + BYTES_OF_A_VALUE * values <= room, "its header would not fit into memory")
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     """The JSON values and arrays of a file; those of format 1 as format 2 has them.
+
+    Reading takes no more memory than four times the file and `SPARE`, and of a large picture 16
+    bytes for each of at most `MAX_PIXELS` pixels.
 
     Raises:
         InvalidInput: the file is missing, damaged or from a newer version.
@@ -78,19 +128,26 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
         raise InvalidInput(f"explanation {str(path)!r} does not exist; check the path")
     with safe_open(path, framework="numpy") as file:
         header = file.metadata() or {}
+        version = int(header["format"])
+        if version > SENTENCE_FORMAT:
+            raise InvalidInput(
+                f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to "
+                "read it"
+            )
+        check(version >= 1, f"there is no format {version}")
+        text, size = header["explanation"], Path(path).stat().st_size
+        _check_room(text, size)
+        _check_room(header.get("deflated", ""), size)
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    if int(header["format"]) > SENTENCE_FORMAT:
-        raise InvalidInput(
-            f"explanation {str(path)!r} is from a newer version of vqa_explain; upgrade to read it"
-        )
-    for name, (dtype, shape) in json.loads(header.get("deflated", "{}")).items():
+    for name, (dtype, shape) in _deflated_arrays(header, arrays).items():
         arrays[name] = _inflated(arrays[name], dtype, shape)
-    if header["checksum"] != _checksum(header["explanation"], arrays):
+    if header["checksum"] != _checksum(text, arrays):
         raise InvalidInput(
             f"explanation {str(path)!r} is damaged: its checksum is wrong; compute it again"
         )
-    data = json.loads(header["explanation"])
-    return _from_format_1(data, arrays) if int(header["format"]) == 1 else (data, arrays)
+    data = json.loads(text)
+    check(isinstance(data, dict), "it holds no mapping")
+    return _from_format_1(data, arrays) if version == 1 else (data, arrays)
 
 
 def _checksum(text: str, tensors: Arrays) -> str:
@@ -99,7 +156,8 @@ def _checksum(text: str, tensors: Arrays) -> str:
     for name in sorted(tensors):
         values = tensors[name]
         found.update(f"{name} {values.dtype.str} {values.shape}".encode())
-        found.update(values.tobytes())
+        # Without a copy, which would be as large as the file.
+        found.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from vqa_explain import _explanation_file as explanation_file
 from vqa_explain import colors
-from vqa_explain._explanation_file import JOINT, OUTPUT, PART, array_name, arrays_of
+from vqa_explain._explanation_file import JOINT, OUTPUT, PART, array_name, by_owner
+from vqa_explain._fields import check, read_dataclass
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import (
@@ -37,12 +38,13 @@ from vqa_explain.games.intervals import LEVEL, half_width, settled
 from vqa_explain.matrix import AnswerMatrix
 from vqa_explain.methods.base import unit_of_values
 from vqa_explain.showing import drawing
-from vqa_explain.target import Answer
+from vqa_explain.target import PLAIN, SCORES, Answer
 from vqa_explain.units import Unit, unit_named
 
 P = TypeVar("P", bound=Part)
 EARLIER, ALONE = "earlier words", "alone"  # in `Explanation.sources`
 LEAST_MORE_LIKELY = 0.1  # that a word from the pictures is with them
+ROUNDING = 1e-6  # of shares and probabilities
 LAMBDA = "<lambda>"  # what Python calls a function without a name
 
 
@@ -64,6 +66,21 @@ class Written:
     token: int | None = None
     lengths: str = "sum"
     word: int | None = None
+
+    def check(self) -> None:
+        """Refuses what no model writes: it may be read from anybody's file.
+
+        Raises:
+            WrongField: texts and tokens of an answer do not match, or it has no such token.
+        """
+        check(self.tokens.keys() == self.pieces.keys(), "tokens and pieces are of other answers")
+        check(self.lengths in ("sum", "mean"), f"there is no length {self.lengths!r}")
+        for answer, pieces in self.pieces.items():
+            check(len(pieces) == len(self.tokens[answer]), f"{answer!r} has other pieces")
+            is_there = self.token is None or 0 <= self.token < len(pieces)
+            check(is_there, f"{answer!r} has no token {self.token}")
+        is_word = self.word is None or (self.word >= 0 and len(self.pieces) > 0)
+        check(is_word, f"there is no word {self.word}")
 
     def name(self, score: str) -> str:
         """A score by how it counts the tokens, such as "mean log probability of the tokens"."""
@@ -936,9 +953,13 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
 
     try:
         return _read(*explanation_file.read(path))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidInput):
-            raise
+    except InvalidInput:
+        raise
+    except KeyError as error:
+        raise InvalidInput(
+            f"{str(path)!r} is damaged or is no explanation ({error} is missing); compute it again"
+        ) from error
+    except (SafetensorError, OSError, RecursionError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"{str(path)!r} is damaged or is no explanation ({error}); compute it again"
         ) from error
@@ -946,40 +967,97 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
 
 def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
     """The explanation of what `summary` gave, read from a file, and of its arrays."""
+    whole = {name: array for name, array in tensors.items() if not name.startswith(f"{OUTPUT}.")}
+    of_rows: dict[str, dict[str, np.ndarray]] = {}
+    for name in tensors.keys() - whole.keys():
+        row_number, _, inner = name.removeprefix(f"{OUTPUT}.").partition(".")
+        of_rows.setdefault(row_number, {})[inner] = tensors[name]
+    rows = []
+    told = data.get("outputs", [])
+    check(isinstance(told, list), "outputs are no list")
+    for number, row in enumerate(told):
+        own = of_rows.pop(str(number), {})
+        # The picture and its regions are those of the whole.
+        owned = by_owner(whole | own)
+        rows.append(_read_one(row, owned, ()))
+        check(not owned.keys() & by_owner(own).keys(), f"an array of outputs[{number}] is too many")
+    owned = by_owner(whole)
+    found = _read_one(data, owned, rows)
+    check(not owned and not of_rows, "it has arrays that belong to nothing")
+    return found
+
+
+def _read_one(
+    data: Any, owned: dict[str, dict[str, np.ndarray]], rows: Sequence[Explanation]
+) -> Explanation:
+    """An explanation without the words of its sentence, which are given; its arrays are taken out
+    of those by owner.
+    """
+    given = [data.get(name) for name in ("parts", "joint")] if isinstance(data, dict) else [None]
+    check(all(isinstance(one, list) for one in given), "parts or joint are no list")
     parts = [
-        read_part(part, arrays_of(tensors, PART, number))
+        read_part(part, owned.pop(array_name(PART, number, ""), {}))
         for number, part in enumerate(data["parts"])
     ]
-    joint = [
-        JointValues(one["first"], one["second"], **arrays_of(tensors, JOINT, number))
-        for number, one in enumerate(data["joint"])
-    ]
-    whole = {name: values for name, values in tensors.items() if not name.startswith(OUTPUT)}
-    outputs = [
-        _read(row, whole | arrays_of(tensors, OUTPUT, number))
-        for number, row in enumerate(data.get("outputs", ()))
-    ]
-    return Explanation(
-        **{
-            **data,
-            "outputs": tuple(outputs),
-            "answers": tuple(Answer(**a) for a in data["answers"]),
-            "parts": tuple(parts),
-            "joint": tuple(joint),
-            "cost": Cost(**data["cost"]),
-            "written": _read_written(data.get("written")),
-            "notes": tuple(data.get("notes", ())),
-        }
-    )
+    joint = []
+    for number, one in enumerate(data["joint"]):
+        check(isinstance(one, dict), f"joint[{number}] is no mapping")
+        of_pair = {**one, **owned.pop(array_name(JOINT, number, ""), {})}
+        joint.append(read_dataclass(JointValues, of_pair, f"joint[{number}]"))
+    fields = {**data, "parts": parts, "joint": joint, "outputs": rows}
+    check(bool(data.get("outputs")) == bool(rows), "a word has words of its own")
+    found = read_dataclass(Explanation, fields)
+    _check_consistent(found)
+    return found
 
 
-def _read_written(data: dict[str, Any] | None) -> Written | None:
-    """The same from a file, where tuples are lists."""
-    if data is None:
-        return None
-    tokens = {text: tuple(ids) for text, ids in data["tokens"].items()}
-    pieces = {text: tuple(found) for text, found in data["pieces"].items()}
-    return Written(tokens, pieces, data["token"], data["lengths"], data.get("word"))
+def _check_consistent(why: Explanation) -> None:
+    """Refuses what no explanation says: what it was read from may be anybody's.
+
+    Raises:
+        WrongField: two fields contradict each other, or a number is outside its range.
+    """
+    check(why.answers and why.parts, "it has no answers or no inputs")
+    names = [part.name for part in why.parts]
+    check(len(set(names)) == len(names), "two inputs have one name")
+    check(why.score in (*SCORES, *PLAIN), f"there is no score {why.score!r}")
+    for answer in why.answers:
+        told = answer.value if answer.probability is None else answer.probability
+        check(told is not None and answer.index >= 0, f"the answer {answer.text!r} has no score")
+        is_share = answer.probability is None or is_between_0_and_1(answer.probability)
+        check(is_share, f"the answer {answer.text!r} has no probability")
+    for name, share in why.share.items():
+        check(name in names and is_between_0_and_1(share), f"the share of {name!r} cannot be")
+    spent = why.cost
+    check(min(spent.forwards, spent.backwards, spent.seconds) >= 0, "the cost is below 0")
+    for index in (why.target_index, why.contrast_index, why.without_inputs_index):
+        check(index is None or index >= 0, "a label number is below 0")
+    for key, kind in (("model", str), ("seed", int)):
+        check(isinstance(why.provenance.get(key), kind), f"provenance says no {key}")
+    players = sum(len(part.players) for part in why.parts if not part.fixed)
+    for row in why.outputs:
+        of_row = sum(len(part.players) for part in row.parts if not part.fixed)
+        check(of_row == players, "a word of the sentence has other players")
+    for one in why.joint:
+        _check_joint(why, one)
+    if why.written is not None:
+        why.written.check()
+
+
+def is_between_0_and_1(share: float) -> bool:
+    """Whether it is a share or a probability; sums of rounded numbers may be a bit above."""
+    return 0 <= share <= 1 + ROUNDING
+
+
+def _check_joint(why: Explanation, one: JointValues) -> None:
+    parts = {part.name: part for part in why.parts}
+    check(one.first in parts and one.second in parts, "a pair is of inputs that are not there")
+    shape = len(parts[one.first].players), len(parts[one.second].players)
+    for values in (one.values, one.errors):
+        if values is not None:
+            is_matrix = values.shape == shape and values.dtype.kind == "f"
+            check(is_matrix and np.isfinite(values).all(), "values of pairs do not fit the players")
+    check(one.errors is None or (one.errors >= 0).all(), "an error of a pair is below 0")
 
 
 def _check_level(level: float) -> None:

@@ -1,7 +1,9 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
 
 from vqa_explain.errors import unwritable
@@ -10,21 +12,45 @@ from vqa_explain.errors import unwritable
 def write_atomically(path: Path, content: bytes) -> Path:
     """Writes a file whole or not at all.
 
+    A new file has the permissions that the umask leaves, one that is there keeps its own. A
+    symbolic link stays, and what it points to is written.
+
     Raises:
-        InvalidInput: the folder is missing or cannot be written.
+        InvalidInput: the folder is missing or cannot be written, or there is a folder or device of
+            this name.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        target = Path(os.path.realpath(path))
+        mode = _mode_of(target)
+        # A long name must not become too long by what is put around it.
+        name = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}")
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+                if mode is not None:
+                    os.fchmod(handle, mode)
+                os.fsync(handle)
+            os.replace(name, target)
         except BaseException:
             os.unlink(name)
             raise
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error
     return path
+
+
+def _mode_of(target: Path) -> int | None:
+    """The permissions of the file that is there; `None` where there is none.
+
+    Raises:
+        OSError: it is a folder or a device, which must not be replaced.
+    """
+    try:
+        there = target.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(there.st_mode):
+        raise OSError(errno.EINVAL, "it is a folder or a device")
+    return stat.S_IMODE(there.st_mode)

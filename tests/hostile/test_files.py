@@ -69,7 +69,7 @@ def test_no_explanation_file(tmp_path: Path, content: bytes) -> None:
     refused(lambda: vx.load_explanation(path), "is damaged or is no explanation")
 
 
-@pytest.mark.parametrize("format_", ["4", "99", "1000000", "x", "", "-1e9", "None"])
+@pytest.mark.parametrize("format_", ["5", "99", "1000000", "x", "", "-1e9", "None"])
 def test_another_version(file: Path, tmp_path: Path, format_: str) -> None:
     with safe_open(file, framework="numpy") as opened:
         header = dict(opened.metadata())

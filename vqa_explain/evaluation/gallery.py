@@ -13,8 +13,8 @@ import pandas as pd
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.results import Results
+from vqa_explain.evaluation.shards import EXAMPLES
 from vqa_explain.evaluation.stamps import digest
-from vqa_explain.evaluation.store import EXAMPLES
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation, load_explanation

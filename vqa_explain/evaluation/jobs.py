@@ -18,25 +18,25 @@ from vqa_explain._threads import one_thread
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.evaluation.judging import ERROR, Judge, Row, said, table_of
 from vqa_explain.evaluation.plan import Plan
+from vqa_explain.evaluation.shards import (
+    COLUMN,
+    CREDITS,
+    DAMAGED,
+    EXAMPLES,
+    GRID,
+    GRID_ROWS,
+    GRID_SCHEMA,
+    LACKING,
+    OWN,
+    ROW,
+    read_shard,
+)
 from vqa_explain.evaluation.stamps import row_stamp
-from vqa_explain.evaluation.store import EXAMPLES, GRID, PLAN_HASH, STAMPS, as_bytes
+from vqa_explain.evaluation.store import PLAN_HASH, STAMPS, as_bytes
 from vqa_explain.examples import Example
 from vqa_explain.metrics.additive import Emap, row_of_grid, stacked_scores
 from vqa_explain.metrics.base import Metric, credits_of, held_by_example, lacking
 from vqa_explain.models.base import Model
-
-# Parts of the grid: a question's mean over pictures, its own pair, what each answer is worth, a
-# picture's sum over questions; and a row that is left out.
-ROW, OWN, CREDITS, COLUMN, LACKING = "row", "own", "credits", "column", "lacking"
-GRID_ROWS = 10  # questions in one piece of the grid
-GRID_SCHEMA = pa.schema(
-    {
-        "part": pa.string(),
-        "index": pa.int64(),
-        "values": pa.list_(pa.float64()),
-        "note": pa.string(),  # why a row is no part of the grid
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -218,18 +218,18 @@ def example_jobs(dataset: Iterable[Example], plan: Plan, resumed: Resumed) -> It
         parts = iter(lambda: tuple(islice(reader, plan.shard)), ())
     for number, part in enumerate(parts):
         if number not in resumed.finished:
-            yield Job(EXAMPLES, number, part, redo=_read(resumed, number))
+            yield Job(EXAMPLES, number, part, redo=_read(resumed, number, plan))
 
 
-def _read(resumed: Resumed, number: int) -> Redo | None:
+def _read(resumed: Resumed, number: int, plan: Plan) -> Redo | None:
     """What is to be done again of a shard, with its file; everything where the file is damaged."""
     if number not in resumed.redo:
         return None
     path, redo = resumed.redo[number]
     content = path.read_bytes()
     try:
-        pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except (OSError, pa.ArrowException):
+        read_shard(pa.BufferReader(content), len(content), EXAMPLES, number, plan)
+    except DAMAGED:
         return None
     return replace(redo, table=content)
 

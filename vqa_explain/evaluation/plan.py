@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vqa_explain._fields import check, read_dataclass
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
@@ -22,6 +23,8 @@ CHANGING = (
     "code",
     "hiding",
 )
+MOST_OF_A_SHARD = 1_000_000  # examples
+PICTURES = ("time", "content")  # what a picture file is known by: its size and time, or its bytes
 SHARD = 20  # examples: a minute or less of work, which is all that a kill can cost
 
 
@@ -99,7 +102,9 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        written = int(data.pop("format"))
+        check(isinstance(data, dict), "it holds no mapping")
+        written = data.pop("format")
+        check(type(written) is int, "its format is no whole number")
         if written > FORMAT:
             raise InvalidInput(
                 f"plan {str(path)!r} is from a newer version of vqa_explain; upgrade to read it"
@@ -109,17 +114,33 @@ def read_plan(path: Path) -> Plan:
                 f"plan {str(path)!r} is from an older version of vqa_explain, which did not note "
                 "what results depend on; evaluate into another folder"
             )
-        lists = {k: tuple(data[k]) for k in ("methods", "metrics", "keep")}
-        regions = data.get("regions")
-        return Plan(
-            **{**data, **lists, "regions": tuple(regions) if isinstance(regions, list) else regions}
-        )
+        plan = read_dataclass(Plan, data)
+        _check(plan)
+        regions = plan.regions
+        return replace(plan, regions=tuple(regions) if isinstance(regions, list) else regions)
     except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(
             f"plan {str(path)!r} is damaged ({error}); evaluate into another folder"
         ) from error
+
+
+def _check(plan: Plan) -> None:
+    """Refuses what no evaluation plans.
+
+    Raises:
+        WrongField: a number is out of its range, or a division is none.
+    """
+    check(plan.limit is None or plan.limit >= 1, "limit is below 1")
+    check(1 <= plan.shard <= MOST_OF_A_SHARD, f"shard is {plan.shard}")
+    check(plan.pictures in PICTURES, f"pictures are known by {plan.pictures!r}")
+    check(set(plan.keep) <= {"explanations"}, f"keep is {plan.keep}")
+    for name in ("regions", "words"):
+        given = getattr(plan, name)
+        numbers = given if isinstance(given, list) else [given]
+        is_division = all(one is None or isinstance(one, str | int) for one in numbers)
+        check(is_division, f"{name} are no division")
 
 
 def model_fingerprint(model: Model) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from vqa_explain.errors import InvalidInput
-from vqa_explain.evaluation.jobs import COLUMN, CREDITS, LACKING, OWN, ROW
 from vqa_explain.evaluation.judging import ERROR
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import NAME as RANDOM
-from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.evaluation.shards import COLUMN, CREDITS, EXAMPLES, GRID, LACKING, OWN, ROW
+from vqa_explain.evaluation.store import Store
 from vqa_explain.games.intervals import (
     UNBOUNDED,
     Bounds,
@@ -251,6 +251,11 @@ class Results:
         frame = self._grid()
         if frame is None or not (frame["part"] == ROW).any():
             return None
+        if frame["values"].dropna().map(len).nunique() > 1:
+            raise InvalidInput(
+                f"pieces of the grid in {str(self.folder)!r} are of different answers; delete "
+                "shards/grid-*.parquet and evaluate again"
+            )
         parts = dict(iter(frame.groupby("part")))
         columns = parts[COLUMN].groupby("index")["values"].sum().sort_index()
         rows, own, credits = (

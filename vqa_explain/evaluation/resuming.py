@@ -12,8 +12,9 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.behavior import BEHAVIOR, same_behavior
 from vqa_explain.evaluation.jobs import Redo, Resumed, can_be_indexed
 from vqa_explain.evaluation.plan import Plan
+from vqa_explain.evaluation.shards import EXAMPLES, GRID
 from vqa_explain.evaluation.stamps import Stamp, digest, row_stamp
-from vqa_explain.evaluation.store import EXAMPLES, GRID, Store
+from vqa_explain.evaluation.store import Store
 from vqa_explain.examples import Example
 
 log = logging.getLogger("vqa_explain")

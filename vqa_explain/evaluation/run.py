@@ -21,11 +21,19 @@ from vqa_explain.evaluation.jobs import (
 )
 from vqa_explain.evaluation.judging import Judge
 from vqa_explain.evaluation.local_engine import default_workers, run_here, run_in_processes
-from vqa_explain.evaluation.plan import SHARD, Plan, data_fingerprint, data_name, model_fingerprint
+from vqa_explain.evaluation.plan import (
+    PICTURES,
+    SHARD,
+    Plan,
+    data_fingerprint,
+    data_name,
+    model_fingerprint,
+)
 from vqa_explain.evaluation.report import Report
 from vqa_explain.evaluation.resuming import grid_stamp, resume, resume_grid
-from vqa_explain.evaluation.stamps import PICTURES, code_stamps, versions
-from vqa_explain.evaluation.store import EXAMPLES, Store
+from vqa_explain.evaluation.shards import EXAMPLES
+from vqa_explain.evaluation.stamps import code_stamps, versions
+from vqa_explain.evaluation.store import Store
 from vqa_explain.examples import Example, is_readable
 from vqa_explain.explaining import (
     DEFAULT_METHOD,

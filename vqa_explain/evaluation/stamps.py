@@ -30,7 +30,6 @@ from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
 
 Stamp = dict[str, str]
-PICTURES = ("time", "content")  # what a picture file is known by: its size and time, or its bytes
 PACKAGES = (
     "vqa_explain",
     "torch",

@@ -1,7 +1,6 @@
 """The folder of a run: its plan, and one Parquet file for every finished shard."""
 
 import fcntl
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,9 +13,9 @@ import pyarrow.parquet as pq
 
 from vqa_explain.errors import InvalidInput, unwritable
 from vqa_explain.evaluation.plan import Plan, read_plan
+from vqa_explain.evaluation.shards import DAMAGED, read_shard, stamps_of
 from vqa_explain.files import write_atomically
 
-EXAMPLES, GRID = "examples", "grid"
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
 STAMPS = b"stamps"  # and what its rows depend on, as JSON
 ASIDE = "old-"  # before the name of a shard of which some rows no longer hold
@@ -129,8 +128,10 @@ class Store:
             for path in (self.folder / "shards").glob(f"{prefix}{kind}-*.parquet"):
                 number = re.fullmatch(rf"{prefix}{kind}-(\d+)\.parquet", path.name)
                 about = self._about(path)
-                if number and about.get(PLAN_HASH) == plan.hash.encode():
-                    found[int(number[1])] = path, json.loads(about.get(STAMPS, b"{}"))
+                stamps = stamps_of(about.get(STAMPS, b"{}"), kind)
+                is_own = about.get(PLAN_HASH) == plan.hash.encode()
+                if number and is_own and stamps is not None:
+                    found[int(number[1])] = path, stamps
         return found
 
     def finished(self, kind: str, plan: Plan) -> set[int]:
@@ -177,13 +178,15 @@ class Store:
         numbers = sorted(self.finished(kind, plan))
         if not numbers:
             return None
-        parts = [self._read(self.shard_path(kind, number), columns) for number in numbers]
-        return pa.concat_tables([part.replace_schema_metadata() for part in parts])
+        parts = [self._read(kind, number, plan) for number in numbers]
+        whole = pa.concat_tables([part.replace_schema_metadata() for part in parts])
+        return whole if columns is None else whole.select(columns)
 
-    def _read(self, path: Path, columns: list[str] | None) -> pa.Table:
+    def _read(self, kind: str, number: int, plan: Plan) -> pa.Table:
+        path = self.shard_path(kind, number)
         try:
-            return pq.read_table(path, columns=columns, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
+            return read_shard(path, path.stat().st_size, kind, number, plan)
+        except DAMAGED as error:
             raise InvalidInput(
                 f"shard {str(path)!r} is damaged ({' '.join(str(error).split())[:200]}); delete it "
                 "and evaluate again"

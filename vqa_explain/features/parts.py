@@ -7,14 +7,17 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from vqa_explain._fields import WrongField, check, read_dataclass
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.large import (
     ENCODED,
     FRAME,
     LARGE,
     FrameValues,
+    check_map,
     decoded,
     encoded,
+    is_picture,
     mean_of,
     middles_of,
 )
@@ -82,8 +85,25 @@ class Part:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The part of what `to_json` gave, read from a file, and of its arrays."""
-        return cls(**data)
+        """The part of what `to_json` gave, read from a file, and of its arrays.
+
+        Raises:
+            WrongField: a field is missing, unknown, or of another type.
+        """
+        return read_dataclass(cls, data)
+
+    def check(self) -> None:
+        """Refuses what no explanation says: the file that it was read from may be anybody's.
+
+        Raises:
+            WrongField: a value is not finite, or an error below 0.
+        """
+        for name, values in self.arrays().items():
+            if values.dtype.kind == "f":
+                check(np.isfinite(values).all(), f"{name} has values that are not finite")
+        for player in self.players:
+            is_error = player.error is None or player.error >= 0
+            check(np.isfinite(player.value) and is_error, f"{player.text!r} has no value or error")
 
 
 PARTS: dict[str, type[Part]] = {}
@@ -100,15 +120,25 @@ def read_part(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part
 
     Raises:
         InvalidInput: nothing here knows its kind.
+        WrongField: a field cannot be what it says.
     """
+    check(isinstance(data, Mapping), f"a part is no mapping but a {type(data).__name__}")
     given = dict(data)
-    kind = given.pop("kind")
+    kind = given.pop("kind", None)
+    check(isinstance(kind, str), "a part says no kind")
     if kind not in PARTS:
         raise InvalidInput(
             f"the explanation has a part of kind {kind!r}, which is not known here; import what "
             "defines it"
         )
-    return PARTS[kind].from_json({**given, **arrays})
+    clash = next((name for name in arrays if name in given), None)
+    check(clash is None, f"{clash} is given twice")
+    try:
+        part = PARTS[kind].from_json({**given, **arrays})
+        part.check()
+    except WrongField as error:
+        raise WrongField(f"of the part of kind {kind!r}, {error}") from error
+    return part
 
 
 @dataclass(frozen=True)
@@ -232,17 +262,33 @@ class PicturePart(Part):
         kept = ("name", "fixed", "padding", "regions")
         return {"kind": self.kind, **{name: getattr(self, name) for name in kept}}
 
+    def check(self) -> None:
+        super().check()
+        height, width = self.picture.shape[:2]
+        most = max(len(self.regions), 1)
+        check(self.labels.min() >= -1 and self.labels.max() < most, "labels are of no region")
+        check(0 <= self.padding <= 1, f"padding is {self.padding}, not a share")
+        for region in self.regions:
+            left, top, right, bottom = region.box
+            is_inside = 0 <= left <= right <= width and 0 <= top <= bottom <= height
+            check(is_inside, f"the box {region.box} is not inside the picture")
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        regions = tuple(RegionValue(**{**r, "box": tuple(r["box"])}) for r in data["regions"])
         given = {name: data[name] for name in data if not name.startswith((ENCODED, FRAME))}
         if ENCODED in data:
+            check("picture" not in data, "picture is given twice")
             given["picture"] = decoded(data[ENCODED])
+        picture: Any = given.get("picture")
+        check(is_picture(picture), "picture is not (H, W, 3) of bytes")
+        check_map(given.get("labels"), picture, "i", "labels")
         framed = {n.removeprefix(FRAME): data[n] for n in data if n.startswith(FRAME)}
         if framed:
-            given["frame"] = FrameValues.of_arrays(framed)
+            check("image" not in data and "frame" not in data, "image is given twice")
+            given["frame"] = FrameValues.of_arrays(framed, picture.shape[:2])
             given["image"] = given["frame"].carried()
-        return cls(**{**given, "regions": regions})
+        check_map(given.get("image"), picture, "f", "image")
+        return read_dataclass(cls, given)
 
 
 @register_part
@@ -274,11 +320,13 @@ class TextPart(Part):
         """All words, as they are read."""
         return self.words
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        words = tuple(WordValue(**w) for w in data["words"])
-        tokens = tuple(TokenValue(**t) for t in data["tokens"])
-        return cls(**{**data, "words": words, "tokens": tokens})
+    def check(self) -> None:
+        super().check()
+        for word in self.words:
+            check(0 <= word.start <= word.end, f"the word {word.text!r} ends before it begins")
+        for token in self.tokens:
+            is_of_word = token.word < len(self.words) or self.fixed
+            check(token.word >= -1 and is_of_word, f"the token {token.text!r} is of no word")
 
 
 @register_part
@@ -301,10 +349,6 @@ class TablePart(Part):
     @property
     def title(self) -> str:
         return ", ".join(column.text for column in self.columns)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**{**data, "columns": tuple(ColumnValue(**c) for c in data["columns"])})
 
 
 @dataclass(frozen=True, eq=False)

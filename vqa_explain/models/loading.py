@@ -3,11 +3,13 @@
 import copy
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
+from vqa_explain._memory import lacks_memory
+from vqa_explain.errors import InvalidInput, OutOfMemory, VQAExplainError, unknown
 from vqa_explain.models.base import Model
 from vqa_explain.models.calling import Call
 from vqa_explain.models.checking import checked, warn_unchecked
@@ -15,10 +17,18 @@ from vqa_explain.models.families import FAMILIES, Family, Options, refuse_output
 from vqa_explain.models.network import choose_device
 from vqa_explain.models.recognizing import CLASSIFIER, family_of
 from vqa_explain.models.unwrapping import home_of, outside_inference_mode, unwrapped
+from vqa_explain.models.weight_files import (
+    check_configuration,
+    check_folder,
+    held,
+    no_larger_than,
+    weight_files,
+)
 
 if TYPE_CHECKING:
     from vqa_explain.models.api.endpoint import EndpointSettings
 
+MOST_OF_REASON = 300  # characters of what another library says
 ENDPOINT = "openai:"  # how the names of chat-completion endpoints begin
 
 
@@ -265,7 +275,6 @@ def _prefixes(allowed: Any) -> bool | tuple[str, ...]:
 def _from_pretrained(
     source: Path, options: Options, settings: dict[str, Any], trust: bool
 ) -> Model:
-    from safetensors import SafetensorError
     from transformers.utils import logging
 
     # Reading a folder takes no time worth a bar.
@@ -275,12 +284,20 @@ def _from_pretrained(
             return _from_pretrained(source, options, settings, trust)
         finally:
             logging.enable_progress_bar()
-    _check_weights(source, options.name)
+    if source.is_dir():
+        check_folder(source, options.name)
     try:
         return _read(source.as_posix(), options, settings, trust)
     except VQAExplainError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
+    # Of any kind: a stranger's files choose which line of transformers fails, and tokenizers raise
+    # nothing but `Exception`.
+    except Exception as error:
+        if lacks_memory(error):
+            raise OutOfMemory(
+                f"model {options.name!r} does not fit into the memory of {options.device}; load it "
+                "on another device, or with dtype='bfloat16'"
+            ) from error
         raise InvalidInput(f"model {options.name!r} cannot be loaded: {_reason(error)}") from error
 
 
@@ -299,17 +316,24 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
     import transformers
     from transformers import AutoConfig
 
+    told = _configuration_of(source, options.name)
+    check_configuration(told, options.name, trust)
+    files = weight_files(source, told, options.name, _file_of)
     config = AutoConfig.from_pretrained(source, trust_remote_code=trust)
-    architecture = (getattr(config, "architectures", None) or ["?"])[0]
+    architecture = _architecture_of(config, options.name)
     family = _family(architecture, options.name)
     if options.call is not None and family is not FAMILIES[CLASSIFIER]:
         raise InvalidInput(
             f"call= is for image classifiers, and model {options.name!r} is none; leave it out"
         )
-    kind = getattr(transformers, family.auto or architecture)
+    kind = _class_of(family, architecture, options.name)
     if family.auto and trust:
         settings = {**settings, "trust_remote_code": True}
-    with torch.random.fork_rng(devices=[]):  # weights that a checkpoint lacks are drawn
+    limit = no_larger_than(held(files), options.name, "quantization_config" in told)
+    with (
+        torch.random.fork_rng(devices=[]),  # weights that a checkpoint lacks are drawn
+        limit if files else nullcontext(),
+    ):
         module, found = kind.from_pretrained(
             source, use_safetensors=True, output_loading_info=True, **settings
         )
@@ -439,6 +463,66 @@ def _check_vocabulary(processor: Any, name: str) -> None:
         )
 
 
+def _file_of(source: str, name: str) -> Path | None:
+    """The file of a folder, or of a repository of the hub; `None` where there is none."""
+    from transformers.utils.hub import cached_file
+
+    if os.path.isdir(source):
+        path = Path(source, name)
+        return path if path.is_file() else None
+    found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
+
+
+def _configuration_of(source: str, name: str) -> dict[str, Any]:
+    """What `config.json` of a folder or repository holds.
+
+    Raises:
+        InvalidInput: it holds no mapping.
+    """
+    from transformers import PreTrainedConfig
+
+    try:
+        told, _ = PreTrainedConfig.get_config_dict(source)
+    except (AttributeError, RecursionError, TypeError) as error:
+        raise InvalidInput(
+            f"config.json of model {name!r} holds no mapping; fetch or save it again"
+        ) from error
+    return dict(told)
+
+
+def _architecture_of(config: Any, name: str) -> str:
+    """What the configuration calls the network.
+
+    Raises:
+        InvalidInput: it says what is no list of names.
+    """
+    told = getattr(config, "architectures", None) or ["?"]
+    if not isinstance(told, list | tuple) or not isinstance(told[0], str):
+        raise InvalidInput(
+            f"config.json of model {name!r} says architectures {told!r}, which is no list of "
+            "names; fetch or save it again"
+        )
+    return told[0]
+
+
+def _class_of(family: Family, architecture: str, name: str) -> Any:
+    """The class of transformers that reads a network.
+
+    Raises:
+        InvalidInput: there is none of this name.
+    """
+    import transformers
+
+    found = getattr(transformers, family.auto or architecture, None)
+    if not hasattr(found, "from_pretrained"):
+        raise InvalidInput(
+            f"model {name!r} is a {architecture}, which transformers does not have; check "
+            "architectures in its config.json, or upgrade transformers"
+        )
+    return found
+
+
 def _family(architecture: str, name: str) -> Family:
     for family in FAMILIES.values():
         if family.serves(architecture):
@@ -449,28 +533,6 @@ def _family(architecture: str, name: str) -> Family:
         "`vqa-explain models`). For a network of your own use vqa_explain.CustomModel, or for a "
         "classifier pass the nn.Module with transform= and labels="
     )
-
-
-def _check_weights(source: Path, name: str) -> None:
-    """Refuses a folder whose weights are pickled, which could run any code when read, and one with
-    an adapter such as LoRA and no network.
-    """
-    if (source / "adapter_config.json").is_file() and not (source / "config.json").is_file():
-        raise InvalidInput(
-            f"model {name!r} is an adapter of PEFT without its network; give load the module that "
-            f"peft.PeftModel.from_pretrained(network, {name!r}) returns, with processor="
-        )
-    if not source.is_dir() or any(source.glob("*.safetensors")):
-        return
-    pickled = next(
-        (p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in source.glob(pattern)),
-        None,
-    )
-    if pickled:
-        raise InvalidInput(
-            f"model {name!r} has its weights in {pickled!r}, a pickle, which may run any code when "
-            "it is read; save them with save_pretrained, which writes safetensors"
-        )
 
 
 def _reason(error: BaseException) -> str:
@@ -502,7 +564,9 @@ def _reason(error: BaseException) -> str:
             "the hub cannot be reached and no copy is kept here; connect, or give the folder of a "
             "copy"
         )
-    return text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    first = next(iter(text.strip().splitlines()), "")[:MOST_OF_REASON]
+    says_all = first and isinstance(error, OSError | ValueError | RuntimeError | ImportError)
+    return first if says_all else f"{type(error).__name__} {first}".strip()
 
 
 def _wrap(module: Any, options: Options) -> Model:

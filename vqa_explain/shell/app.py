@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.shell import evaluation as cli_evaluation
+from vqa_explain.shell import terminal
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
 
@@ -54,10 +55,9 @@ def _with_plugins(
 @contextmanager
 def _progress(what: str) -> Iterator["Progress | None"]:
     """A progress bar on the error stream, when a person is watching."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
+    console = terminal.console(stderr=True)
     if not console.is_terminal:
         yield None
         return
@@ -80,11 +80,9 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
     if json_:
         print(json.dumps([e.summary() for e in shown.explained]))
         return
-    from rich.console import Console
-
     from vqa_explain.shell.tables import explanations_table
 
-    console = Console()
+    console = terminal.console()
     console.print(explanations_table(shown.explained))
     for fact in shown.facts:
         console.print(fact, highlight=False, markup=False)
@@ -200,11 +198,9 @@ def explain(
     if json_:
         print(json.dumps(explanation.summary()))
         return
-    from rich.console import Console
-
     from vqa_explain.shell.tables import explanation_tables
 
-    console = Console()
+    console = terminal.console()
     for table in explanation_tables(explanation):
         console.print(table)
     if out is not None:
@@ -231,7 +227,7 @@ def view(
     from vqa_explain.viewer.export import page
 
     write_atomically(out, page([load_explanation(path) for path in files]).encode())
-    print(f"Written: {out}")
+    print(f"Written: {terminal.visible(str(out))}")
 
 
 def _write(explanation: "Explanation", out: Path) -> None:
@@ -256,10 +252,9 @@ def methods(name: str | None = None, *, json_: Json = False) -> None:
     if json_:
         print(json.dumps(describe_methods(name)))
         return
-    from rich.console import Console
-
+    console = terminal.console()
     for table in methods_tables(name):
-        Console().print(table)
+        console.print(table)
 
 
 @app.command
@@ -270,22 +265,22 @@ def models(*, json_: Json = False) -> None:
     if json_:
         print(json.dumps(describe_models()))
         return
-    from rich.console import Console
-
+    console = terminal.console()
     for table in models_tables():
-        Console().print(table)
+        console.print(table)
 
 
 def main() -> None:
     """Runs the command; a user's mistake ends with one line and exit code 2."""
-    try:
-        app.meta(exit_on_error=False, print_error=False)
-    except (VQAExplainError, cyclopts.CycloptsError) as error:
-        print(f"vqa-explain: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("vqa-explain: stopped", file=sys.stderr)
-        sys.exit(130)
+    with terminal.written_whole():
+        try:
+            app.meta(exit_on_error=False, print_error=False)
+        except (VQAExplainError, cyclopts.CycloptsError) as error:
+            terminal.complain(error)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            terminal.complain("stopped")
+            sys.exit(130)
 
 
 if __name__ == "__main__":

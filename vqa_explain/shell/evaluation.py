@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, MissingColumn, unknown
+from vqa_explain.shell import terminal
 
 if TYPE_CHECKING:
     from vqa_explain.evaluation.report import Report
@@ -60,7 +61,6 @@ def _progress() -> Iterator[Told | None]:
     """A bar with the remaining time on the error stream, when a person is watching;
     else a line now and then.
     """
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -70,7 +70,7 @@ def _progress() -> Iterator[Told | None]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = terminal.console(stderr=True)
     if not console.is_terminal:
         yield lambda done, total, failed: print(
             f"{done:,} of {'?' if total is None else f'{total:,}'} examples, "
@@ -223,11 +223,9 @@ def _show(report: "Report", html: Path | None, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.to_json()))
         return
-    from rich.console import Console
-
     from vqa_explain.shell.evaluation_tables import report_tables
 
-    console = Console()
+    console = terminal.console()
     for table in report_tables(report):
         console.print(table)
     for note in report.notes():
@@ -247,8 +245,6 @@ def compare(run_a: Path, run_b: Path, /, *, json_: Json = False) -> None:
         run_a: the folder of one run.
         run_b: the folder of the other.
     """
-    from rich.console import Console
-
     from vqa_explain.evaluation.comparison import compare as compared
     from vqa_explain.evaluation.report import Report
     from vqa_explain.shell.evaluation_tables import comparison_table
@@ -258,7 +254,7 @@ def compare(run_a: Path, run_b: Path, /, *, json_: Json = False) -> None:
     if json_:
         print(json.dumps(found.to_json()))
         return
-    Console().print(comparison_table(found))
+    terminal.console().print(comparison_table(found))
 
 
 def metrics(name: str | None = None, *, json_: Json = False) -> None:
@@ -273,12 +269,11 @@ def metrics(name: str | None = None, *, json_: Json = False) -> None:
     if json_:
         print(json.dumps(rows))
         return
-    from rich.console import Console
-
     from vqa_explain.shell.evaluation_tables import metrics_tables
 
+    console = terminal.console()
     for table in metrics_tables(rows, name):
-        Console().print(table)
+        console.print(table)
 
 
 COMMANDS = (evaluate, report, compare, metrics)

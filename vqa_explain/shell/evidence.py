@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.shell import terminal
 from vqa_explain.shell.evaluation import Json, load_settings
 
 SETTINGS = ("image_fill", "text_fill", "most", "precision", "draws", "budget")
@@ -83,9 +84,7 @@ def evidence(
     if json_:
         print(json.dumps(found.summary()))
         return
-    from rich.console import Console
-
-    console = Console()
+    console = terminal.console()
     console.print(str(found), highlight=False, markup=False)
     if out is not None:
         console.print(f"Written: {out}", highlight=False, markup=False)

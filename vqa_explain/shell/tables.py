@@ -18,6 +18,7 @@ from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.families import FAMILIES
 from vqa_explain.models.loading import SHIPPED, own_models
 from vqa_explain.models.verdicts import tried_version, verdicts
+from vqa_explain.shell.terminal import visible
 
 MOST_PLAYERS = 8  # of a picture, and of kinds with many players
 
@@ -31,7 +32,7 @@ class PlainTable(Table):
         self, *headers: str, title: Text | str = "", caption: Text | str = "", **more: Any
     ) -> None:
         super().__init__(
-            *map(escape, headers),
+            *(escape(visible(header)) for header in headers),
             title=_as_it_is(title) if title else None,
             caption=_as_it_is(caption) if caption else None,
             **more,
@@ -42,7 +43,7 @@ class PlainTable(Table):
 
 
 def _as_it_is(cell: Any) -> Any:
-    return Text(cell) if isinstance(cell, str) else cell
+    return Text(visible(cell)) if isinstance(cell, str) else cell
 
 
 def _colored(text: str, value: float, scale: colors.Scale) -> Text:

@@ -1,13 +1,147 @@
-"""What a view asks, read from its message: wrong messages are refused in one sentence."""
+"""What a view asks: one dataclass for each message, whose fields are its schema. Messages that do
+not fit are refused in one sentence.
+"""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
+from vqa_explain._fields import WrongField, check, read_dataclass
 from vqa_explain.errors import InvalidInput
 from vqa_explain.viewer.desk import AskedAnswer, Desk
 
 HELLO = "hello"  # what a view says when it opens: it may have missed what was sent before
+LONGEST_TEXT = 100_000  # characters; far above what a person types
+MOST_NUMBERS = 100_000  # players, far above what a screen shows
+
+
+class Message(Protocol):
+    """What a view asks."""
+
+    def act(self, desk: Desk) -> None:
+        """Calls the desk. Raises `InvalidInput` where it refuses what is asked."""
+        ...
+
+
+@dataclass(frozen=True)
+class SetMethod:
+    """Explain by another method."""
+
+    method: str
+    parameters: dict[str, Any]
+
+    def act(self, desk: Desk) -> None:
+        desk.set_method(self.method, self.parameters)
+
+
+@dataclass(frozen=True)
+class SetTarget:
+    """Explain another answer."""
+
+    target: AskedAnswer
+    contrast: AskedAnswer
+    explanation: str | None = None  # the key of the one that the view shows, here and below
+
+    def act(self, desk: Desk) -> None:
+        desk.set_target(self.target, self.contrast, self.explanation)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Set something beside the explanation: a method's name, an answer's text, or a number."""
+
+    what: str | None
+    which: int | str | None
+
+    def act(self, desk: Desk) -> None:
+        desk.compare(self.what, self.which)  # type: ignore[arg-type]  # the desk refuses others
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Read examples that pass a filter."""
+
+    filter: str
+    count: int
+
+    def act(self, desk: Desk) -> None:
+        desk.fetch(self.filter, self.count)
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the work for an example."""
+
+    index: int
+
+    def act(self, desk: Desk) -> None:
+        desk.cancel(self.index)
+
+
+@dataclass(frozen=True)
+class CancelAll:
+    """Stop all work."""
+
+    def act(self, desk: Desk) -> None:
+        desk.cancel_all()
+
+
+@dataclass(frozen=True)
+class AskWithout:
+    """Ask without some players: input name → their numbers."""
+
+    away: dict[str, list[int]]
+    serial: int | str
+    explanation: str | None = None
+
+    def act(self, desk: Desk) -> None:
+        desk.ask_without(self.serial, self.away, self.explanation)
+
+
+@dataclass(frozen=True)
+class AskQuestion:
+    """Ask another question."""
+
+    question: str
+    serial: int | str
+    explanation: str | None = None
+
+    def act(self, desk: Desk) -> None:
+        desk.ask_question(self.serial, self.question, self.explanation)
+
+
+@dataclass(frozen=True)
+class MeasureLine:
+    """Measure the line in words."""
+
+    serial: int | str
+    explanation: str | None = None
+
+    def act(self, desk: Desk) -> None:
+        desk.measure_line(self.serial, self.explanation)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """That it was heard is all that it asks."""
+
+    def act(self, desk: Desk) -> None:
+        pass
+
+
+ACTIONS: dict[str, type[Message]] = {
+    "method": SetMethod,
+    "target": SetTarget,
+    "compare": Compare,
+    "fetch": Fetch,
+    "cancel": Cancel,
+    "cancel all": CancelAll,
+    "whatif": AskWithout,
+    "question": AskQuestion,
+    "line": MeasureLine,
+    HELLO: Hello,
+}
 
 
 def act(desk: Desk, message: Any) -> None:
@@ -16,124 +150,66 @@ def act(desk: Desk, message: Any) -> None:
     Raises:
         InvalidInput: the message is not one of a view, or the desk refuses what it asks.
     """
+    read(message).act(desk)
+
+
+def read(message: Any) -> Message:
+    """The message that a view sent. What else it says, such as its number, is left aside.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     if not isinstance(message, Mapping):
         raise _unreadable("it is no mapping")
     action = message.get("action")
     if not isinstance(action, str) or action not in ACTIONS:
         raise InvalidInput(
-            f"the viewer knows no action {action!r}; reload the page, so that the view and "
-            "the kernel are of one version"
+            f"the viewer knows no action {str(action)[:80]!r}; reload the page, so that the view "
+            "and the kernel are of one version"
         )
-    ACTIONS[action](desk, message)
+    kind: Any = ACTIONS[action]
+    given = {one.name: message[one.name] for one in fields(kind) if one.name in message}
+    try:
+        for name, value in given.items():
+            _check_size(value, name)
+        found: Message = read_dataclass(kind, {name: _whole(one) for name, one in given.items()})
+    except RecursionError as error:
+        raise _unreadable("it is too deep") from error
+    except WrongField as error:
+        raise _unreadable(str(error)) from error
+    return found
 
 
 def number_of(message: Any) -> int:
     """The number by which a view knows that its message was heard; 0 where there is none."""
-    try:
-        return max(0, _number(message, "number"))
-    except InvalidInput:
-        return 0
+    number = _whole(message.get("number")) if isinstance(message, Mapping) else 0
+    return max(0, number) if type(number) is int else 0
+
+
+def _whole(value: Any) -> Any:
+    """JavaScript has one kind of numbers, so that a whole one may come as 3.0."""
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: _whole(one) for name, one in value.items()}
+    return value
+
+
+def _check_size(value: Any, name: str) -> None:
+    """Refuses what no person typed or chose.
+
+    Raises:
+        WrongField: it is too long.
+    """
+    if isinstance(value, str):
+        check(len(value) <= LONGEST_TEXT, f"{name} has more than {LONGEST_TEXT:,} characters")
+    if isinstance(value, list | Mapping):
+        check(len(value) <= MOST_NUMBERS, f"{name} has more than {MOST_NUMBERS:,} entries")
+        for one in value.values() if isinstance(value, Mapping) else value:
+            _check_size(one, name)
 
 
 def _unreadable(why: str) -> InvalidInput:
     return InvalidInput(f"the viewer cannot read a message of its view, since {why}; reload it")
-
-
-def _given(message: Any, name: str) -> Any:
-    if not isinstance(message, Mapping) or name not in message:
-        raise _unreadable(f"it says no {name!r}")
-    return message[name]
-
-
-def _number(message: Any, name: str) -> int:
-    return _whole(_given(message, name), name)
-
-
-def _whole(value: Any, name: str) -> int:
-    """JavaScript has one kind of numbers, so that a whole one may come as 3.0."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value != int(value):
-        raise _unreadable(f"{name!r} is no whole number")
-    return int(value)
-
-
-def _text(message: Any, name: str) -> str:
-    value = _given(message, name)
-    if not isinstance(value, str):
-        raise _unreadable(f"{name!r} is no text")
-    return value
-
-
-def _answer(message: Any, name: str) -> AskedAnswer:
-    value = _given(message, name)
-    return value if value is None or isinstance(value, str) else _whole(value, name)
-
-
-def _about(message: Any) -> str | None:
-    """The key of the explanation that the view shows."""
-    value = message.get("explanation")
-    return value if isinstance(value, str) else None
-
-
-def _mapping(message: Any, name: str) -> dict[str, Any]:
-    value = _given(message, name)
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise _unreadable(f"{name!r} is no mapping")
-    return dict(value)
-
-
-def _set_method(desk: Desk, message: Any) -> None:
-    desk.set_method(_text(message, "method"), _mapping(message, "parameters"))
-
-
-def _set_target(desk: Desk, message: Any) -> None:
-    answer, contrast = _answer(message, "target"), _answer(message, "contrast")
-    desk.set_target(answer, contrast, _about(message))
-
-
-def _compare(desk: Desk, message: Any) -> None:
-    by = _given(message, "what")
-    which = _given(message, "which")
-    if by is not None and not isinstance(by, str):
-        raise _unreadable("'what' is no text")
-    # A method's name, an answer's text, or a number.
-    desk.compare(by, which if which is None or isinstance(which, str) else _whole(which, "which"))  # type: ignore[arg-type]  # the desk refuses others
-
-
-def _fetch(desk: Desk, message: Any) -> None:
-    desk.fetch(_text(message, "filter"), _number(message, "count"))
-
-
-def _cancel(desk: Desk, message: Any) -> None:
-    desk.cancel(_number(message, "index"))
-
-
-def _ask_without(desk: Desk, message: Any) -> None:
-    away = {}
-    for name, numbers in _mapping(message, "away").items():
-        if not isinstance(numbers, list):
-            raise _unreadable("what is taken away is no list of numbers")
-        away[name] = [_whole(number, "away") for number in numbers]
-    desk.ask_without(_given(message, "serial"), away, _about(message))
-
-
-def _ask_question(desk: Desk, message: Any) -> None:
-    desk.ask_question(_given(message, "serial"), _text(message, "question"), _about(message))
-
-
-def _measure_line(desk: Desk, message: Any) -> None:
-    desk.measure_line(_given(message, "serial"), _about(message))
-
-
-ACTIONS: dict[str, Callable[[Desk, Any], None]] = {
-    "method": _set_method,
-    "target": _set_target,
-    "compare": _compare,
-    "fetch": _fetch,
-    "cancel": _cancel,
-    "cancel all": lambda desk, _: desk.cancel_all(),
-    "whatif": _ask_without,
-    "question": _ask_question,
-    "line": _measure_line,
-    HELLO: lambda *_: None,  # that it was heard is all it asks
-}
