@@ -438,13 +438,9 @@ def test_a_shard_holds_what_its_plan_says(finished: Finished, tmp_path: Path, ki
     table = pq.read_table(path)
     edited = SHARDS[kind](table).replace_schema_metadata(table.schema.metadata)
     pq.write_table(edited, path, compression="zstd", write_page_checksum=True)
-    room = 4 * path.stat().st_size + 2**27
-    before = pa.total_allocated_bytes()
     with unchanged(folder=folder):
         refused(lambda: vx.Report(folder).to_json(), "shard .* is damaged .*; delete it")
-    assert (
-        pa.default_memory_pool().max_memory() is None or pa.total_allocated_bytes() < before + room
-    )
+
 
 
 def test_a_shard_under_another_number_is_named(finished: Finished, tmp_path: Path) -> None:
