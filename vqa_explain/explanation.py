@@ -77,8 +77,10 @@ class Written:
         check(self.lengths in ("sum", "mean"), f"there is no length {self.lengths!r}")
         for answer, pieces in self.pieces.items():
             check(len(pieces) == len(self.tokens[answer]), f"{answer!r} has other pieces")
-            is_there = self.token is None or 0 <= self.token < len(pieces)
-            check(is_there, f"{answer!r} has no token {self.token}")
+        # Shorter answers may be among them.
+        longest = max(map(len, self.pieces.values()), default=0)
+        is_there = self.token is None or 0 <= self.token < longest
+        check(is_there, f"no answer has a token {self.token}")
         is_word = self.word is None or (self.word >= 0 and len(self.pieces) > 0)
         check(is_word, f"there is no word {self.word}")
 
@@ -93,9 +95,10 @@ class Written:
         """An answer in quotes, after the word or token of it that is scored if it is one."""
         if self.word is not None:
             return f"word {self.word + 1}, “{answer}”, of “{next(iter(self.pieces))}”"
-        if self.token is None:
+        pieces = self.pieces[answer]
+        if self.token is None or self.token >= len(pieces):
             return f"“{answer}”"
-        return f"token {self.token}, “{self.pieces[answer][self.token].strip()}”, of “{answer}”"
+        return f"token {self.token}, “{pieces[self.token].strip()}”, of “{answer}”"
 
 
 @dataclass(frozen=True, eq=False)

@@ -442,7 +442,6 @@ def test_a_shard_holds_what_its_plan_says(finished: Finished, tmp_path: Path, ki
         refused(lambda: vx.Report(folder).to_json(), "shard .* is damaged .*; delete it")
 
 
-
 def test_a_shard_under_another_number_is_named(finished: Finished, tmp_path: Path) -> None:
     folder = copied(finished, tmp_path)
     store = Store(folder)
