@@ -1040,7 +1040,7 @@ def _check_consistent(why: Explanation) -> None:
     players = sum(len(part.players) for part in why.parts if not part.fixed)
     for row in why.outputs:
         of_row = sum(len(part.players) for part in row.parts if not part.fixed)
-        check(of_row == players, "a word of the sentence has other players")
+        check(of_row == players > 0, "a word of the sentence has other players")
     for one in why.joint:
         _check_joint(why, one)
     if why.written is not None:

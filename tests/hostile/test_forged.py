@@ -203,6 +203,24 @@ def test_a_picture_twice(held: Held, tmp_path: Path) -> None:
     assert loaded(data, arrays, tmp_path) is None
 
 
+def test_words_of_a_sentence_are_explanations_of_the_same_players(
+    held: Held, tmp_path: Path
+) -> None:
+    data, arrays = held
+    sentence = {**data, "outputs": [{**data, "outputs": []}]}
+    assert loaded(sentence, arrays, tmp_path).outputs
+    for strange in STRANGE:
+        assert loaded(forged(sentence, ("outputs", 0), strange), arrays, tmp_path) is None
+        if strange not in ([], None):
+            assert loaded({**data, "outputs": strange}, arrays, tmp_path) is None
+    within = {**data, "outputs": [sentence]}
+    fewer = forged(sentence, ("outputs", 0, "parts"), data["parts"][:1])
+    assert loaded(within, arrays, tmp_path) is None
+    assert loaded(fewer, arrays, tmp_path) is None
+    for name in ("output.0.surprise", "output.3.part.0.image", "output.0.part.9.image", "output."):
+        assert loaded(sentence, {**arrays, name: np.zeros(3)}, tmp_path) is None, name
+
+
 def signed(header: dict[str, str], arrays: Mapping[str, np.ndarray], whole: Any) -> bytes:
     """A file with a header of one's own, and the checksum of what its arrays are unpacked."""
     digest = hashlib.sha256(header["explanation"].encode())
