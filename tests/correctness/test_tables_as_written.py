@@ -360,7 +360,6 @@ MISTYPED = {
               "did you mean 'image'"),
     "column": ([*EVALUATE[:3], "--data", "rows.jsonl", "--out", "run", "--columns", "image=im"],
                "no column 'im' for the image; there are: img, text, answer"),
-    "load": ([*EVALUATE, "--load", "dtypes=float32"], "did you mean 'dtype'"),
     "method of explain": ([*EXPLAIN, "--method", "shaply"], "did you mean 'shapley'"),
     "budget of explain": ([*EXPLAIN, "--method", "shapley", "--budget", "many"], "budget"),
     "target of explain": ([*EXPLAIN, "--target", "gren"], "did you mean 'green'"),
@@ -400,7 +399,9 @@ def test_any_text_is_shown_as_it_is(
     """In the tables of a run, on its page, and in an explanation's figure and page."""
     monkeypatch.setenv("COLUMNS", "300")
     question = f"What color is the circle {text}?"
-    scenes_table(folder, text=question, answer=text, kind=text)
+    path = scenes_table(folder, text=question, answer=text, kind=text)
+    other = {"img": "a.png", "text": "What?", "answer": "red", "kind": "other"}
+    path.write_text(f"{path.read_text()}\n{json.dumps(other)}")
     columns = ("--columns", "image=img", "question=text", "family=kind")
     code, out, error = shell(monkeypatch, capsys, *evaluated(folder, *columns))
     assert (code, "Traceback" in error) == (0, False), error
@@ -412,4 +413,8 @@ def test_any_text_is_shown_as_it_is(
     why = vx.explain(model, folder / "a.png", question, method="saliency", regions=2)
     drawn = [one.get_text() for one in why.plot().findobj(match=matplotlib.text.Text)]
     assert text in " ".join(" ".join(drawn).replace("\\$", "$").split())
-    assert html.escape(text, quote=False) in why.to_html(folder / "why.html").read_text()
+    page = why.to_html(folder / "why.html").read_text()
+    held = json.loads(page.split('id="explanations">')[1].split("</script>")[0])
+    assert json.dumps(text)[1:-1] in json.dumps(held)
+    run_page = (folder / "run" / "report.html").read_text()
+    assert text in html.unescape(run_page)

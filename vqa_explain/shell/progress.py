@@ -41,7 +41,7 @@ class Lines:
         part = done // _EVERY if not total else done * _PARTS // total
         if self._began is None:
             self._began, self._found, self._part = now, done, part
-            if done:
+            if done and done != total:
                 self._write(found_before(done, total))
             return
         if part == self._part:
@@ -102,7 +102,7 @@ def progress() -> Iterator[Told]:
 
         def tell(done: int, total: int | None, failed: int) -> None:
             nonlocal is_first
-            if is_first and done:
+            if is_first and done and done != total:
                 console.print(found_before(done, total), highlight=False, markup=False)
             if is_first:  # what was there before says nothing of the speed
                 bar.reset(job, completed=done, total=total)
