@@ -18,11 +18,16 @@ PLAN = Plan("model", "", "data", "", None, ("saliency",), ("accuracy",))
 
 
 def contend(folder: Path, seed: int, start: int, end: int) -> int:
-    """Waits for the start, tries to get the folder, and holds it until the end."""
+    """Waits for the start, tries to get the folder, and holds it until the end; then it must still
+    be this plan's, or no report could be read.
+    """
+    store, plan = Store(folder), replace(PLAN, seed=seed)
     os.read(start, 1)
     try:
-        with Store(folder).opened(replace(PLAN, seed=seed)):
+        with store.opened(plan):
             os.read(end, 1)
+            if store.plan().hash != plan.hash:
+                return REFUSED
     except InvalidInput:
         return REFUSED
     return GOT
