@@ -115,7 +115,7 @@ def test_the_readmes_chats_run_on_a_tiny_checkpoint(
     assert [part.name for part in said["why"].parts] == ["image 1", "image 2", "question"]
     # What it writes is no sentence.
     sentence = words.replace(QWEN_OF_WORDS, "qwen").replace("target=", ANSWERED)
-    exec(sentence.replace("shapley\"", "shapley\", budget='4n'"), said)
+    exec(sentence.replace('shapley"', "shapley\", budget='4n'"), said)
     assert said["why"].matrix.words == ("a", "red", "mug")
     assert said["said"]
 
