@@ -224,13 +224,14 @@ def test_a_ray_that_does_not_start_is_one_sentence(
     given: dict[str, Any] = {}
 
     def init(**options: Any) -> None:
-        given.update(options)
+        given.update(options, alone=os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"))
         raise RuntimeError("no room")
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(vx.InvalidInput, match=said):
         judged(linear, ByNumber(4, 4), tmp_path, workers=1, engine="ray", address=address)
-    assert given.get("_node_ip_address", "127.0.0.1") == "127.0.0.1"
+    assert given["alone"] == ("0" if address is None else None)  # it listens on 127.0.0.1
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
     assert given.get("address") == address
 
 

@@ -1,7 +1,9 @@
 """Jobs on Ray: tasks over the same shard function; the model is put into the object store once."""
 
 import logging
+import os
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import uuid4
 
@@ -10,7 +12,9 @@ from vqa_explain.evaluation.jobs import Done, Job, Jobs, Workshop
 
 RETRIES = 5  # times that Ray does a job again whose worker was lost
 AHEAD = 2  # jobs that wait for each processor, so that none stands idle and few are in memory
-_HERE = "127.0.0.1"  # a Ray of this machine's own is reached from nowhere else
+# With "0", a Ray that begins now listens on 127.0.0.1 alone, on any system and not only on those in
+# its name. Ray reads it when it is imported.
+_HERE_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 _workshops: dict[str, Workshop] = {}  # of a worker process, by run
 
@@ -24,15 +28,18 @@ def run_on_ray(
         InvalidInput: Ray is not installed or does not start, or there is no cluster at the address.
         VQAExplainError: Ray gave up a job, whose workers were lost again and again.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise InvalidInput("engine 'ray' needs Ray; run: pip install 'vqa_explain[ray]'") from error
     import cloudpickle
 
-    ours = not ray.is_initialized()
-    if ours:
-        _start(ray, workers, address)
+    with _reached_from_here_alone() if address is None else nullcontext():
+        try:
+            import ray
+        except ImportError as error:
+            raise InvalidInput(
+                "engine 'ray' needs Ray; run: pip install 'vqa_explain[ray]'"
+            ) from error
+        ours = not ray.is_initialized()
+        if ours:
+            _start(ray, workers, address)
     try:
         run = uuid4().hex  # a worker may outlive the run; the next one's code or data may differ
         packed = ray.put(cloudpickle.dumps(workshop))
@@ -55,11 +62,25 @@ def run_on_ray(
             ray.shutdown()
 
 
+@contextmanager
+def _reached_from_here_alone() -> Iterator[None]:
+    """Inside, a Ray that is imported and begins is reached from this machine alone."""
+    before = os.environ.get(_HERE_ALONE)
+    os.environ[_HERE_ALONE] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_HERE_ALONE]
+        else:
+            os.environ[_HERE_ALONE] = before
+
+
 def _start(ray: Any, workers: int | None, address: str | None) -> None:
     """Starts a Ray of this machine's own, or connects to a cluster."""
     options: dict[str, Any] = {"address": address}
     if address is None:
-        options = {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": _HERE}
+        options = {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(
             log_to_driver=False,
