@@ -3,6 +3,7 @@ written.
 """
 
 import contextlib
+import html
 import io
 import json
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import matplotlib.text
 import numpy as np
 import pytest
 from PIL import Image
@@ -188,12 +190,12 @@ def test_the_shell_takes_several_columns_after_one_flag(
 ) -> None:
     scenes_table(folder)
     code, _, error = shell(
-        monkeypatch, capsys, *evaluated(folder, "--field", "image=img", "question=text")
+        monkeypatch, capsys, *evaluated(folder, "--columns", "image=img", "question=text")
     )
     assert code == 0, error
 
 
-@pytest.mark.parametrize("given", [[], ["--field", "image=picture"]])
+@pytest.mark.parametrize("given", [[], ["--columns", "image=picture"]])
 def test_the_shell_names_its_own_remedy(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -203,7 +205,7 @@ def test_the_shell_names_its_own_remedy(
     scenes_table(folder)
     code, _, error = shell(monkeypatch, capsys, *evaluated(folder, *given))
     assert code == 2
-    assert "--field image=COLUMN" in error
+    assert "--columns image=COLUMN" in error
     assert "fields={" not in error
     with pytest.raises(vx.InvalidInput, match=r"fields=\{'image': …\}"):
         list(vx.load_dataset(folder / "rows.jsonl"))
@@ -214,7 +216,7 @@ def test_a_run_of_which_every_example_failed_ends_with_1(
 ) -> None:
     scenes_table(folder, decisive=["triangle"])
     code, _, error = shell(
-        monkeypatch, capsys, *evaluated(folder, "--field", "image=img", "question=text")
+        monkeypatch, capsys, *evaluated(folder, "--columns", "image=img", "question=text")
     )
     assert code == 1
     assert "every example failed" in error
@@ -333,3 +335,86 @@ def test_a_box_beyond_the_picture_is_cut_at_its_edge(
     (mask,) = one_row(folder, "jsonl", boxes=json.dumps([box])).masks
     assert np.array_equal(np.flatnonzero(mask.any(axis=0)), list(columns))
     assert np.array_equal(np.flatnonzero(mask.any(axis=1)), list(rows))
+
+
+EVALUATE = ["evaluate", "--model", "scenes", "--data", "scenes", "--out", "run"]
+EXPLAIN = ["explain", "a.png", "What color is it?", "--model", "scenes"]
+MISTYPED = {
+    "method": ([*EVALUATE, "--methods", "salience"], "did you mean 'saliency'"),
+    "methods twice": ([*EVALUATE, "--methods", "saliency", "saliency"], "asked for twice"),
+    "parameter": ([*EVALUATE, "--methods", "shapley:budgets=5"], "did you mean 'budget'"),
+    "metric": ([*EVALUATE, "--metrics", "deletions"], "did you mean 'deletion'"),
+    "engine": ([*EVALUATE, "--engine", "locally"], "did you mean 'local'"),
+    "keep": ([*EVALUATE, "--keep", "explanation"], "did you mean 'explanations'"),
+    "limit": ([*EVALUATE, "--limit", "0"], "limit must be at least 1"),
+    "workers": ([*EVALUATE, "--workers", "0"], "workers must be at least 1"),
+    "out": ([*EVALUATE[:-1], "a.png/run"], "'a.png' is not a folder"),
+    "data": ([*EVALUATE[:3], "--data", "rows", "--out", "run"], "no file or folder of that name"),
+    "source": ([*EVALUATE, "--source", "there"], "leave source= out"),
+    "folder of data": (
+        ["evaluate", "--model", "scenes", "--data", "clevr", "--source", "there", "--out", "run"],
+        "the folder 'there' of data set 'clevr' does not exist",
+    ),
+    "columns": ([*EVALUATE, "--columns", "image"], "must be field=column"),
+    "field": ([*EVALUATE[:3], "--data", "rows.jsonl", "--out", "run", "--columns", "imag=img"],
+              "did you mean 'image'"),
+    "column": ([*EVALUATE[:3], "--data", "rows.jsonl", "--out", "run", "--columns", "image=im"],
+               "no column 'im' for the image; there are: img, text, answer"),
+    "method of explain": ([*EXPLAIN, "--method", "shaply"], "did you mean 'shapley'"),
+    "budget of explain": ([*EXPLAIN, "--method", "shapley", "--budget", "many"], "budget"),
+    "target of explain": ([*EXPLAIN, "--target", "gren"], "did you mean 'green'"),
+    "contrast of explain": ([*EXPLAIN, "--contrast", "9999"], "no answer number 9999"),
+    "folder of a report": (["report", "nowhere"], "the folder 'nowhere' does not exist"),
+    "folders of compare": (["compare", "nowhere", "there"], "'nowhere' does not exist"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", MISTYPED)
+def test_what_is_mistyped_is_refused_before_a_model_is_loaded(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("vqa_explain.models.loading.load", load)
+    monkeypatch.chdir(folder)
+    scenes_table(folder)
+    arguments, said = MISTYPED[what]
+    code, _, error = shell(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert said in error
+    assert not (folder / "run").exists()
+
+
+MARKUP = ["[/INST]", "[bold]x[/bold]", "$5 or $6", "[link=x]", "a\\", "{x} %s <b>&amp;"]
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_any_text_is_shown_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """In the tables of a run, on its page, and in an explanation's figure and page."""
+    monkeypatch.setenv("COLUMNS", "300")
+    question = f"What color is the circle {text}?"
+    path = scenes_table(folder, text=question, answer=text, kind=text)
+    other = {"img": "a.png", "text": "What?", "answer": "red", "kind": "other"}
+    path.write_text(f"{path.read_text()}\n{json.dumps(other)}")
+    columns = ("--columns", "image=img", "question=text", "family=kind")
+    code, out, error = shell(monkeypatch, capsys, *evaluated(folder, *columns))
+    assert (code, "Traceback" in error) == (0, False), error
+    assert text in out
+    code, out, error = shell(monkeypatch, capsys, "report", folder / "run")
+    assert code == 0, error
+    assert text in out
+    model = vx.load("scenes", device="cpu")
+    why = vx.explain(model, folder / "a.png", question, method="saliency", regions=2)
+    drawn = [one.get_text() for one in why.plot().findobj(match=matplotlib.text.Text)]
+    assert text in " ".join(" ".join(drawn).replace("\\$", "$").split())
+    page = why.to_html(folder / "why.html").read_text()
+    held = json.loads(page.split('id="explanations">')[1].split("</script>")[0])
+    assert json.dumps(text)[1:-1] in json.dumps(held)
+    run_page = (folder / "run" / "report.html").read_text()
+    assert text in html.unescape(run_page)

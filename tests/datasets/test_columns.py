@@ -197,11 +197,10 @@ def test_columns_by_other_names(folder: Path) -> None:
     assert (example.question, example.answer) == ("What?", "3")
     with pytest.raises(vx.InvalidInput, match="no column 'image'; there are: file, text, n"):
         vx.load_dataset(folder / "rows.jsonl")
-    data = vx.load_dataset(folder / "rows.jsonl", fields={"image": "file", "question": "words"})
     with pytest.raises(
         vx.InvalidInput, match="no column 'words' for the question; there are: file, text, n"
     ):
-        next(iter(data))
+        vx.load_dataset(folder / "rows.jsonl", fields={"image": "file", "question": "words"})
     with pytest.raises(vx.InvalidInput, match="did you mean 'question'"):
         vx.load_dataset(folder / "rows.jsonl", fields={"image": "file", "questions": "text"})
 

@@ -260,8 +260,11 @@ def test_plans_that_cannot_be_read_are_refused(scenes_model: ViltModel, tmp_path
     path.write_text("{")
     with pytest.raises(vx.InvalidInput, match="damaged"):
         run(scenes_model, tmp_path)
-    with pytest.raises(vx.InvalidInput, match="holds no evaluation"):
+    with pytest.raises(vx.InvalidInput, match="does not exist; check the path"):
         vx.Report(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(vx.InvalidInput, match="holds no evaluation"):
+        vx.Report(tmp_path / "empty")
 
 
 @pytest.mark.slow

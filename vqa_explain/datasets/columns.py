@@ -20,10 +20,12 @@ from vqa_explain.datasets.inputs import (
     read_inputs,
     read_messages,
 )
+from vqa_explain.datasets.pictures import picture_of
 from vqa_explain.datasets.rows import (
     Number,
     as_written,
     csv_columns,
+    csv_count,
     csv_rows,
     json_columns,
     json_rows,
@@ -50,7 +52,14 @@ FIELDS = (
     "decisive",
     "messages",
 )
-FILES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+FILES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+}
 # Fields that hold a text as it is written.
 TEXTS = (
     "question",
@@ -194,6 +203,20 @@ class Table:
                 )
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def count(self) -> int | None:
+        """How many rows there are; `None` where one would have to read data of the hub for it."""
+        if self.kind is None:
+            return None
+        path = Path(self.source)
+        if self.kind == "csv":
+            return csv_count(path)
+        if self.kind == "json":
+            return sum(1 for _ in json_rows(path, self.rows_under))
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(path).num_rows)
+
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload
@@ -229,7 +252,7 @@ class Table:
     def _rows(self) -> Iterator[dict[str, Any]]:
         try:
             columns, rows = self._read()
-            self._check(columns)
+            self.check(columns)
             yield from rows
         except (OSError, ValueError, csv.Error) as error:
             if isinstance(error, InvalidInput):
@@ -286,7 +309,16 @@ class Table:
                     "was written is not known (1 or 1.0?); store the column as text"
                 )
 
-    def _check(self, known: list[str]) -> None:
+    def check(self, known: list[str]) -> None:
+        """Refuses columns that are asked for and not there.
+
+        Args:
+            known: the columns of the table.
+
+        Raises:
+            MissingColumn: one is not there; the message names those that are.
+            InvalidInput: several have its name.
+        """
         asked = [(what, path) for what, path in self.fields.items()]
         asked += [("inputs", column) for column in columns_of(self.inputs or {})]
         for what, path in asked:
@@ -297,10 +329,9 @@ class Table:
                         "its own name"
                     )
                 if column not in (*known, "split"):
-                    there = ", ".join(known)
                     raise MissingColumn(
                         f"data set {self.name!r} has no column {column!r} for the {what}; there "
-                        f"are: {there}",
+                        f"are: {', '.join(known)}",
                         what,
                     )
 
@@ -322,9 +353,10 @@ class Table:
             if row[here] not in rows:
                 raise InvalidInput(f"data set {self.name!r} has no picture {row[here]!r}")
             found["image"] = table[rows[row[here]]][column]
-        image = found.get("image")
-        if isinstance(image, str):
-            image = self.folder / image
+        image = None
+        if "image" in found:
+            column = self.fields.get("image", "image")
+            image = picture_of(found["image"], column, self.folder)
         question = as_written(found.get("question"), "question")
         masks = self._masks(found, image)
         given: dict[str, Any] = {"image": image, "question": question}
@@ -358,8 +390,8 @@ class Table:
     def _masks(self, found: dict[str, Any], image: Any) -> np.ndarray | None:
         """(objects, H, W) bool, from a mask's picture or from boxes."""
         mask, boxes = found.get("mask"), found.get("boxes")
-        if mask is not None and mask != "":
-            pixels = read_image(self.folder / mask if isinstance(mask, str) else mask)
+        if mask is not None and not (isinstance(mask, str) and not mask.strip()):
+            pixels = read_image(picture_of(mask, self.fields.get("mask", "mask"), self.folder))
             result: np.ndarray | None = (pixels.max(axis=2) > 127)[None]
             return result
         corners = _corners(boxes, self.fields.get("boxes", ""))
@@ -522,6 +554,7 @@ def open_schema(name: str, split: str, source: Path | None) -> Table:
             raise InvalidInput(
                 f"data set {name!r} is read from its official release; give its folder as source"
             )
+        _check_folder(name, source)
         path, rows_under = schema.files
         file = source / path.format(split=split)
         if not file.is_file():
@@ -538,10 +571,8 @@ def open_schema(name: str, split: str, source: Path | None) -> Table:
             rows_under,
             folder=source,
         )
-    if source is not None and not source.is_dir():
-        raise InvalidInput(
-            f"the folder {str(source)!r} of data set {name!r} does not exist; check the path"
-        )
+    if source is not None:
+        _check_folder(name, source)
     config = None if schema.config is None else schema.config.format(split=split)
     join = schema.join and (schema.join[0].format(split=split), *schema.join[1:])
     return Table(
@@ -555,11 +586,21 @@ def open_schema(name: str, split: str, source: Path | None) -> Table:
     )
 
 
+def _check_folder(name: str, source: Path) -> None:
+    if not source.is_dir():
+        raise InvalidInput(
+            f"the folder {str(source)!r} of data set {name!r} does not exist; check the path"
+        )
+
+
 def open_file(
     path: Path, fields: Mapping[str, str] | None, inputs: Mapping[str, Columns] | None = None
 ) -> Table:
     """A table of one's own: a CSV, JSON, JSON-lines or Parquet file, or a folder that holds exactly
     one.
+
+    The separator of a CSV file (comma, semicolon, tab or bar) and the encoding of a text file are
+    found out. In Parquet, pictures may be bytes, or {bytes, path}.
 
     Columns are called like the fields of an Example unless `fields` says otherwise: image (a path
     relative to the file's folder), question, answer, answers, id, family, mask (a path), boxes,
@@ -574,14 +615,14 @@ def open_file(
     (`Example.about`).
     """
     if path.is_dir():
-        tables = sorted(p for p in path.iterdir() if p.suffix in FILES)
+        tables = sorted(p for p in path.iterdir() if p.suffix.lower() in FILES)
         if len(tables) != 1:
             found = ", ".join(p.name for p in tables[:5]) or "none"
             raise InvalidInput(
                 f"folder {str(path)!r} must hold one table ({', '.join(FILES)}); found: {found}"
             )
         path = tables[0]
-    if path.suffix not in FILES:
+    if path.suffix.lower() not in FILES:
         raise InvalidInput(
             f"{str(path)!r} is no table that can be read; give one of: {', '.join(FILES)}"
         )
@@ -591,7 +632,8 @@ def open_file(
             from vqa_explain.errors import unknown
 
             raise unknown("field of an example", strange, FIELDS)
-    named = {f: f for f in FIELDS if f in _columns(path)}
+    known = _columns(path)
+    named = {f: f for f in FIELDS if f in known}
     named |= dict(fields or {})
     if inputs is not None:
         check_inputs(inputs)
@@ -602,17 +644,19 @@ def open_file(
         }
     elif "image" not in named:
         raise MissingColumn(
-            f"{str(path)!r} has no column 'image'; there are: {', '.join(_columns(path))}", "image"
+            f"{str(path)!r} has no column 'image'; there are: {', '.join(known)}", "image"
         )
-    kind = FILES[path.suffix]
-    return Table(path.stem, named, str(path), kind=kind, folder=path.parent, inputs=inputs)
+    kind = FILES[path.suffix.lower()]
+    table = Table(path.stem, named, str(path), kind=kind, folder=path.parent, inputs=inputs)
+    table.check(known)
+    return table
 
 
 def _columns(path: Path) -> list[str]:
     import datasets
 
     try:
-        kind = FILES[path.suffix]
+        kind = FILES[path.suffix.lower()]
         if kind == "csv":
             return csv_columns(path)
         if kind == "json":

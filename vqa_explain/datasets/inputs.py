@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vqa_explain.datasets.pictures import holds_picture, picture_of
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import kind_of
 
@@ -56,14 +57,16 @@ def _value(row: Mapping[str, Any], name: str, columns: Columns, folder: Path) ->
     if value is None or value == "":
         raise InvalidInput(f"column {columns!r} of input {name!r} is empty")
     if isinstance(value, list | tuple):  # the frames of a video
-        return [_in_folder(frame, folder) for frame in value]
-    if isinstance(value, Mapping) and not {"bytes", "path"} >= set(value):
+        return [_in_folder(frame, columns, folder) for frame in value]
+    if isinstance(value, Mapping) and not holds_picture(value):
         return {column: _cell(held) for column, held in value.items()}
-    return _in_folder(value, folder)
+    return _in_folder(value, columns, folder)
 
 
-def _in_folder(value: Any, folder: Path) -> Any:
-    """A path of a picture within the folder; anything else as it is."""
+def _in_folder(value: Any, column: str, folder: Path) -> Any:
+    """A picture of a path within the folder, or of bytes; anything else as it is."""
+    if holds_picture(value):
+        return picture_of(value, column, folder)
     if isinstance(value, str):
         return folder / value if kind_of(value) != "text" else str(value)
     return value
@@ -103,9 +106,14 @@ def _contents(content: Any, folder: Path) -> Any:
     found = []
     for one in content:
         pictures = {
-            key: folder / one[key]
+            key: picture_of(one[key], "messages", folder)
             for key in ("image", "path")
-            if isinstance(one, Mapping) and isinstance(one.get(key), str)
+            if isinstance(one, Mapping) and _is_picture(one.get(key))
         }
         found.append({**one, **pictures} if pictures else one)
     return found
+
+
+def _is_picture(value: Any) -> bool:
+    """Whether what a message gives as a picture is a path or bytes of one."""
+    return isinstance(value, str) or holds_picture(value)

@@ -60,6 +60,10 @@ def load_dataset(
                 "of them"
             )
         chosen = named or split or ""
+        if fields is not None:
+            raise InvalidInput(f"data set {base!r} has columns of its own; leave fields= out")
+        if base in SHIPPED and source is not None:
+            raise InvalidInput(f"data set {base!r} ships with the package; leave source= out")
         if base in SHIPPED:
             return SHIPPED[base](chosen or "test")
         return open_schema(base, chosen, None if source is None else Path(source))
@@ -72,8 +76,11 @@ def load_dataset(
             )
         return open_file(path, fields, inputs)
     if path.suffix or "/" in text:
+        what = "data set" if path.suffix else "folder"
         raise InvalidInput(
-            f"data set {text!r} does not exist; check the path, or choose one of: "
+            f"{what} {text!r} does not exist; check the path, or choose one of: "
             f"{', '.join(DATASETS)}"
         )
-    raise unknown("data set", base, DATASETS)
+    raise InvalidInput(
+        f"{unknown('data set', base, DATASETS)}; there is no file or folder of that name either"
+    )

@@ -2,41 +2,63 @@
 and "None" is an answer.
 """
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vqa_explain.datasets.written import layout_of, names_of, opened, read_text
 from vqa_explain.errors import InvalidInput
 
 Row = dict[str, Any]
 
 
 def csv_columns(path: Path) -> list[str]:
-    """The names in the first line."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return next(csv.reader(file, strict=True), [])
+    """The names in the first line, without the blanks around them."""
+    with opened(path) as file:
+        return _header(layout_of(path).rows(file))
 
 
 def csv_rows(path: Path) -> Iterator[Row]:
     """Each line as column → text. An empty cell is "", and no text stands for a missing value.
 
+    Lines without anything in any cell are left out, as spreadsheets write them.
+
     Raises:
         InvalidInput: a line has more or fewer cells than the first.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        names = next(reader, [])
-        for cells in reader:
-            if not cells:  # an empty line
+    layout = layout_of(path)
+    with opened(path) as file:
+        rows = layout.rows(file)
+        names = _header(rows)
+        for line, cells in rows:
+            if not any(cells):
                 continue
             if len(cells) != len(names):
                 raise InvalidInput(
-                    f"line {reader.line_num} of {path.name!r} has {len(cells)} cells and the first "
-                    f"line {len(names)}; put cells that hold a comma into quotation marks"
+                    f"line {line} of {path.name!r} has {len(cells)} cells and the first line "
+                    f"{len(names)}; put cells that hold {_called(layout.separator)} into "
+                    "quotation marks"
                 )
             yield dict(zip(names, cells, strict=True))
+
+
+def _header(rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+    """The names of the first line that holds any."""
+    return names_of(next((cells for _, cells in rows if any(cells)), []))
+
+
+def csv_count(path: Path) -> int:
+    """How many rows there are; the file is read through for it."""
+    with opened(path) as file:
+        rows = layout_of(path).rows(file)
+        _header(rows)
+        return sum(any(cells) for _, cells in rows)
+
+
+def _called(separator: str) -> str:
+    known = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+    return known.get(separator, repr(separator))
 
 
 def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
@@ -49,11 +71,11 @@ def json_rows(path: Path, under: str | None = None) -> Iterator[Row]:
     Raises:
         InvalidInput: the file holds no such thing.
     """
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
         yield from _lines(path)
         return
     try:
-        content = read_json(path.read_text(encoding="utf-8-sig"))
+        content = read_json(read_text(path))
     except json.JSONDecodeError:
         yield from _lines(path)  # many a file of lines is called .json
         return
@@ -89,7 +111,7 @@ def read_json(text: str) -> Any:
 
 
 def _lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
+    with opened(path) as file:
         for number, line in enumerate(file):
             if line.strip():
                 yield _row(path, number, read_json(line))

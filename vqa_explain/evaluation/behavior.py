@@ -11,7 +11,6 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +20,7 @@ from vqa_explain._memory import lacks_memory
 from vqa_explain._precision import in_float64
 from vqa_explain._threads import one_thread
 from vqa_explain.errors import VQAExplainError
-from vqa_explain.evaluation.jobs import can_be_indexed
+from vqa_explain.evaluation.data import can_be_indexed, first_rows
 from vqa_explain.evaluation.stamps import Stamp, digest, settings_of
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.image import ImageFeature
@@ -109,11 +108,11 @@ def _staying(before: Stamp, after: Stamp) -> Stamp:
 def _questions(dataset: Any) -> list[str]:
     """A few of the data's own questions, each once."""
     if can_be_indexed(dataset):
-        rows = [_or_none(partial(dataset.__getitem__, i)) for i in PLACES if i < len(dataset)]
+        rows = [dataset[i] for i in PLACES if i < len(dataset)]
     else:
-        first = list(islice(iter(dataset), LISTED))
+        first = list(first_rows(dataset, LISTED))
         rows = [first[i] for i in PLACES if i < len(first)]
-    return list(dict.fromkeys(row.question for row in rows if row is not None and row.question))
+    return list(dict.fromkeys(row.question for row in rows if row.question))
 
 
 def _text_name(model: Model) -> str | None:
@@ -199,7 +198,7 @@ def _first(dataset: Iterable[Example]) -> Example | None:
     """The data's first example with pictures of the same sizes; `None` where it has none,
     or it cannot be read.
     """
-    first = next(islice(iter(dataset), 1), None)
+    first = next(first_rows(dataset, 1), None)
     if first is None:
         return None
     try:

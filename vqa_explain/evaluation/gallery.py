@@ -1,10 +1,10 @@
 """The examples of a run that are worth a look, and their explanations, kept in the run's folder."""
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pandas as pd
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput
+from vqa_explain.evaluation.data import can_be_indexed, first_rows
+from vqa_explain.evaluation.judging import as_judged, said
 from vqa_explain.evaluation.results import Results
 from vqa_explain.evaluation.shards import EXAMPLES
 from vqa_explain.evaluation.stamps import digest
@@ -21,6 +23,8 @@ from vqa_explain.explanation import Explanation, load_explanation
 from vqa_explain.methods import METHODS
 from vqa_explain.metrics.base import LOWER
 from vqa_explain.models.base import Model
+
+log = logging.getLogger("vqa_explain")
 
 RUN = "run"  # in a gallery file's provenance: which results it belongs to
 EXAMPLES_OF_A_KIND = 4
@@ -50,6 +54,7 @@ class Gallery:
     def __init__(self, results: Results) -> None:
         self._results = results
         self._folder = results.folder / "gallery"
+        self.failures: dict[str, str] = {}  # file → why its explanation could not be made
 
     def chosen(self) -> list[Shown]:
         """Right for the wrong reason, best and worst."""
@@ -72,7 +77,10 @@ class Gallery:
         ]
 
     def write(self, model: Model, dataset: Iterable[Example]) -> None:
-        """Explains the chosen examples again, with the run's seed, and keeps the explanations."""
+        """Explains the chosen examples again, with the run's seed, and keeps the explanations.
+
+        What fails is noted in `failures`: the numbers of the run do not depend on it.
+        """
         chosen = self.chosen()
         files = {shown.file for shown in chosen}
         for path in self._folder.glob("*.vqax"):
@@ -81,16 +89,23 @@ class Gallery:
         missing = self.unwritten()
         if not missing:
             return
-        examples = _examples_at(dataset, {shown.index for shown in chosen})
+        examples = _examples_at(dataset, {shown.index for shown in missing})
         for shown in missing:
-            self._write_one(model, examples[shown.index], shown)
+            try:
+                self._write_one(model, examples[shown.index], shown)
+            except Exception as error:  # of any kind: the method may be the user's own
+                self.failures[shown.file] = said(error)
+                log.warning(
+                    "example %d of the gallery cannot be explained again: %s",
+                    shown.index, said(error),
+                )  # fmt: skip
 
     def _write_one(self, model: Model, example: Example, shown: Shown) -> None:
         plan = self._results.plan
         method = registry.read("method", METHODS, shown.method)
         why = explain(
             model,
-            example,
+            as_judged(model, example),
             method=method.name,
             regions=plan.regions,
             words=plan.words,
@@ -142,11 +157,11 @@ class Gallery:
 
 def _examples_at(dataset: Any, indices: set[int]) -> dict[int, Example]:
     """The examples at these places."""
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+    if can_be_indexed(dataset):
         return {index: dataset[index] for index in indices}
     last = max(indices, default=-1)
     return {
         index: example
-        for index, example in enumerate(islice(iter(dataset), last + 1))
+        for index, example in enumerate(first_rows(dataset, last + 1))
         if index in indices
     }

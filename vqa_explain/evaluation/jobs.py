@@ -3,7 +3,8 @@ or some rows of EMAP's grid.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,8 @@ import pyarrow.parquet as pq
 
 from vqa_explain import plugins
 from vqa_explain._threads import one_thread
-from vqa_explain.errors import VQAExplainError
+from vqa_explain.errors import InvalidInput
+from vqa_explain.evaluation.data import Unreadable, can_be_indexed
 from vqa_explain.evaluation.judging import ERROR, Judge, Row, said, table_of
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.shards import (
@@ -31,12 +33,21 @@ from vqa_explain.evaluation.shards import (
     ROW,
     read_shard,
 )
-from vqa_explain.evaluation.stamps import row_stamp
-from vqa_explain.evaluation.store import PLAN_HASH, STAMPS, as_bytes
+from vqa_explain.evaluation.stamps import Stamp, row_stamp
+from vqa_explain.evaluation.store import (
+    LOST,
+    PLACE,
+    PLAN_HASH,
+    STAMPS,
+    as_bytes,
+    place_of,
+)
 from vqa_explain.examples import Example
 from vqa_explain.metrics.additive import Emap, row_of_grid, stacked_scores
 from vqa_explain.metrics.base import Metric, credits_of, held_by_example, lacking
 from vqa_explain.models.base import Model
+
+Judged = Callable[[bool], None]  # told of each example whether it failed
 
 
 @dataclass(frozen=True)
@@ -59,9 +70,13 @@ class Redo:
 class Resumed:
     """The finished shards that hold as they are;
     and files of those of which some rows are computed again.
+
+    Attributes:
+        examples: how many examples the shards that hold have.
     """
 
     finished: set[int] = field(default_factory=set)
+    examples: int = 0
     redo: dict[int, tuple[Path, Redo]] = field(default_factory=dict)
 
 
@@ -74,6 +89,7 @@ class Job:
         rows: of a grid: the positions in `items` whose questions are this piece's.
         redo: where only a part of the shard is to be computed again.
         stamp: of a grid: what all its rows are.
+        given_up: the examples at which worker processes were lost again and again, and how.
     """
 
     kind: str
@@ -82,6 +98,12 @@ class Job:
     rows: tuple[int, ...] = ()
     redo: Redo | None = None
     stamp: str = ""
+    given_up: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def of_examples(self) -> bool:
+        """Whether examples are judged, and told one by one."""
+        return self.kind == EXAMPLES
 
 
 @dataclass(frozen=True)
@@ -113,36 +135,43 @@ class Workshop:
     own: tuple[type[Any], ...] = field(default_factory=plugins.own)
     _judge: Judge | None = field(default=None, repr=False)
 
-    def __call__(self, job: Job) -> Done:
+    def __call__(self, job: Job, judged: Judged = lambda failed: None) -> Done:
+        """Does a job; `judged` is told after each example whether it failed."""
         if self._judge is None:
             plugins.adopt(self.own)
             self._judge = Judge(self.model, self.plan)
         with one_thread(self.model.device):
-            return self._grid(job) if job.kind == GRID else self._examples(job, self._judge)
+            return self._grid(job) if job.kind == GRID else self._examples(job, self._judge, judged)
 
     def _items(self, job: Job) -> Iterator[tuple[int, Example]]:
         for index, example in job.items:
-            yield index, self.dataset[index] if example is None else example
+            if index in job.given_up:
+                yield index, _lost(index, job.given_up[index])
+            else:
+                yield index, self.dataset[index] if example is None else example
 
-    def _examples(self, job: Job, judge: Judge) -> Done:
-        stamps: dict[int, dict[str, str]] = {}
+    def _examples(self, job: Job, judge: Judge, judged: Judged) -> Done:
+        stamps: dict[int, Stamp] = {}
         rows: list[Row] = []
         known = _by_index(job.redo)
         for index, example in self._items(job):
-            stamps[index] = row_stamp(example, self.plan.pictures)  # before the picture is read
+            # Before the picture is read. A run that goes on tries again where workers were lost.
+            lost, before = index in job.given_up, len(rows)
+            stamps[index] = {LOST: ""} if lost else row_stamp(example, self.plan.pictures)
             if job.redo is None or index in job.redo.examples or index not in known:
                 rows += judge(index, example)
             else:
                 rows += judge.again(
                     index, example, known[index], job.redo.methods, job.redo.metrics
                 )
+            judged(any(row["metric"] == ERROR for row in rows[before:]))
         wrong = {
             row["index"]: f"example {row['index']}: {row['note']}"
             for row in rows
             if row["metric"] == ERROR
         }
         kept, judge.kept = judge.kept, {}
-        table = table_of(rows, self._about(stamps))
+        table = table_of(rows, self._about(job, stamps))
         return Done(
             EXAMPLES, job.number, as_bytes(table), kept, len(job.items), tuple(wrong.values())
         )
@@ -151,14 +180,15 @@ class Workshop:
         """Means over pictures for this piece's questions, and sums over them for every picture."""
         usable, pictures, lacking_rows = [], [], {}
         for index, example in self._items(job):
-            lacks = lacking(cast(Metric, Emap()), held_by_example(example))
-            if lacks:
-                lacking_rows[index] = lacks
-                continue
             try:
+                lacks = lacking(cast(Metric, Emap()), held_by_example(example))
+                if lacks:
+                    lacking_rows[index] = lacks
+                    continue
                 pictures.append(self.model.encode(example))
                 usable.append((index, example))
-            except VQAExplainError as error:  # an error, too, where the example itself is judged
+            # Of any kind: it is an error, too, where the example itself is judged.
+            except Exception as error:
                 lacking_rows[index] = said(error)
         places = {index: place for place, (index, _) in enumerate(usable)}
         found: list[dict[str, Any]] = []
@@ -181,14 +211,18 @@ class Workshop:
         for (index, _), column in zip(usable, columns, strict=True):
             found.append({"part": COLUMN, "index": index, "values": column.tolist()})
         table = pa.Table.from_pylist(
-            found, schema=GRID_SCHEMA.with_metadata(self._about(job.stamp))
+            found, schema=GRID_SCHEMA.with_metadata(self._about(job, job.stamp))
         )
         return Done(GRID, job.number, as_bytes(table), {}, 0, ())
 
-    def _about(self, rows: Any) -> dict[str, str]:
-        """A shard's metadata: whose it is, and what its rows depend on."""
+    def _about(self, job: Job, rows: Any) -> dict[str, str]:
+        """A shard's metadata: whose it is, which one, and what its rows depend on."""
         stamps = {"rows": rows, "versions": self.plan.versions, "code": self.plan.code}
-        return {PLAN_HASH.decode(): self.plan.hash, STAMPS.decode(): json.dumps(stamps)}
+        return {
+            PLAN_HASH.decode(): self.plan.hash,
+            PLACE.decode(): place_of(job.kind, job.number),
+            STAMPS.decode(): json.dumps(stamps),
+        }
 
 
 def _by_index(redo: Redo | None) -> dict[int, list[Row]]:
@@ -214,11 +248,35 @@ def example_jobs(dataset: Iterable[Example], plan: Plan, resumed: Resumed) -> It
             for start in range(0, total, plan.shard)
         )
     else:
-        reader = enumerate(islice(iter(dataset), plan.limit))
-        parts = iter(lambda: tuple(islice(reader, plan.shard)), ())
+        parts = _parts(enumerate(islice(iter(dataset), plan.limit)), plan.shard)
     for number, part in enumerate(parts):
         if number not in resumed.finished:
             yield Job(EXAMPLES, number, part, redo=_read(resumed, number, plan))
+
+
+def _parts(
+    reader: Iterator[tuple[int, Example]], size: int
+) -> Iterator[tuple[tuple[int, Example], ...]]:
+    """The examples in shards; where they end in an error, it comes after the last of them."""
+    part: list[tuple[int, Example]] = []
+    trouble: Unreadable | None = None
+    try:
+        for numbered in reader:
+            part.append(numbered)
+            if len(part) == size:
+                yield tuple(part)
+                part = []
+    except Unreadable as error:
+        trouble = error
+    if part:
+        yield tuple(part)
+    if trouble is not None:
+        raise trouble
+
+
+def _lost(index: int, how: str) -> Example:
+    """An example in place of one at which worker processes were lost."""
+    return Example(image=InvalidInput(how), id=str(index))
 
 
 def _read(resumed: Resumed, number: int, plan: Plan) -> Redo | None:
@@ -255,8 +313,47 @@ def grid_jobs(
             )
 
 
-def can_be_indexed(dataset: Any) -> bool:
-    """Whether workers can take examples from it by number."""
-    return isinstance(dataset, Sequence) or (
-        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-    )
+class Jobs:
+    """Jobs to give out: those that came back first, then those of an iterator."""
+
+    def __init__(self, jobs: Iterator[Job]) -> None:
+        self._jobs, self._waiting = jobs, deque[Job]()
+        self._trouble: Exception | None = None
+
+    def __iter__(self) -> Iterator[Job]:
+        """What is left, one by one; then what reading jobs raised."""
+        while (job := self.take()) is not None:
+            yield job
+        self.check()
+
+    def take(self) -> Job | None:
+        """The next job; `None` where there is none now."""
+        self.look_ahead()
+        return self._waiting.popleft() if self._waiting else None
+
+    def give_back(self, job: Job) -> None:
+        """A job that is to be done again, before others."""
+        self._waiting.appendleft(job)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is a job to take now."""
+        self.look_ahead()
+        return bool(self._waiting)
+
+    def look_ahead(self) -> None:
+        """Reads one job ahead, while others are busy; reading may take a while."""
+        if self._waiting or self._trouble is not None:
+            return
+        try:
+            following = next(self._jobs, None)
+        except Exception as error:  # of any kind: it is raised when the others are done
+            self._trouble = error
+            return
+        if following is not None:
+            self._waiting.append(following)
+
+    def check(self) -> None:
+        """Raises what reading jobs raised."""
+        if self._trouble is not None:
+            raise self._trouble

@@ -2,6 +2,7 @@
 and what the metrics say.
 """
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -13,11 +14,12 @@ import torch
 
 from vqa_explain import registry
 from vqa_explain.cost import Cost
-from vqa_explain.errors import VQAExplainError
+from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example, check_readable
 from vqa_explain.explaining import divisions
+from vqa_explain.features.text import TextFeature
 from vqa_explain.game import make_players
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, Task, asked_fills, check_support, for_players
@@ -25,7 +27,7 @@ from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.answers import Accuracy
 from vqa_explain.metrics.base import Case, Curve, Metric, Noted, NotMeasured, credits_of, targets_of
 from vqa_explain.metrics.sanity import randomized
-from vqa_explain.models.base import Model, OpenModel, answers, check_fills
+from vqa_explain.models.base import Model, OpenModel, answers, check_fills, has_open_inputs
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.matching import check_inputs
 from vqa_explain.models.sharing import network_held
@@ -140,17 +142,18 @@ class Judge:
         base: Row = dict.fromkeys(SCHEMA.names)
         base |= {
             "index": index,
-            "id": example.id,
-            "family": example.family,
-            "question": example.asked,
+            "id": as_text(example.id),
+            "family": as_text(example.family),
+            "question": as_text(example.asked),
         }
-        base |= {"answer": example.answer, "method": "", "metric": ERROR}
+        base |= {"answer": as_text(example.answer), "method": "", "metric": ERROR}
         try:
             case = self.case(example)
+            right = _right(case)
         except Exception as error:  # of any kind: one bad example must not end the run
             return [{**base, "note": said(error)}]
         best = case.best[0]
-        base |= {"predicted": best.text, "probability": best.probability, "right": _right(case)}
+        base |= {"predicted": as_text(best.text), "probability": best.probability, "right": right}
         rows = self._values(case, base, "answer", wanted(""))
         if all(metric.judges == "answer" for _, metric in self.metrics):
             return rows
@@ -166,6 +169,10 @@ class Judge:
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
+        if not has_text_answers(example):
+            raise InvalidInput(
+                f"the true answer {example.answer or example.answers!r} is no text; give it as text"
+            )
         if example.inputs is not None or example.messages is not None:
             # A row of a picture and a question is judged by a classifier too, which reads no
             # question.
@@ -257,12 +264,32 @@ def _measured(case: Case, metric: Metric) -> Row:
         found = metric(case)
     except NotMeasured as why:
         return {"note": said(why)}
-    value = found.value if isinstance(found, Curve | Noted) else float(found)
+    value = _number(found.value if isinstance(found, Curve | Noted) else found)
     if np.isnan(value):
         return {"note": UNDEFINED}
     if isinstance(found, Curve):
-        return {"value": value, "curve": found.scores.tolist()}
-    return {"value": value, "note": found.note if isinstance(found, Noted) else None}
+        return {"value": value, "curve": [_number(score) for score in found.scores]}
+    return {"value": value, "note": as_text(found.note) if isinstance(found, Noted) else None}
+
+
+def _number(given: Any) -> float:
+    """What a metric gave, as a number; NaN where it is not defined.
+
+    Raises:
+        InvalidInput: it is no number, or infinite.
+    """
+    try:
+        if isinstance(given, str | bytes):
+            raise TypeError
+        value = float(given)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InvalidInput(
+            f"the metric gave {str(given)[:40]!r} of type {type(given).__name__}, and no number; "
+            "let it return a float"
+        ) from error
+    if math.isinf(value):
+        raise InvalidInput("the metric gave infinity, of which there is no mean")
+    return value
 
 
 def _right(case: Case) -> bool | None:
@@ -275,7 +302,28 @@ def _right(case: Case) -> bool | None:
 def said(error: Exception) -> str:
     """An error in one line."""
     text = str(error) if isinstance(error, VQAExplainError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:1000]
+    return as_text(" ".join(text.split())[:1000]) or ""
+
+
+def as_text(value: Any) -> str | None:
+    """A text as a table can hold it: without halves of surrogate pairs, and of any other type."""
+    if value is None:
+        return None
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def has_text_answers(example: Example) -> bool:
+    """Whether the true answers, if any are known, are texts."""
+    return all(isinstance(one, str | None) for one in (example.answer, *(example.answers or ())))
+
+
+def as_judged(model: Model, example: Example) -> Example:
+    """The example as it is judged: a classifier of pictures reads no question."""
+    is_short = example.inputs is None and example.messages is None
+    reads_texts = any(feature.kind == TextFeature.kind for feature in model.features)
+    if not is_short or reads_texts or has_open_inputs(model) or example.image is None:
+        return example
+    return replace(example, question=None)
 
 
 def file_name(method: str) -> str:

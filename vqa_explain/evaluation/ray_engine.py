@@ -1,68 +1,116 @@
 """Jobs on Ray: tasks over the same shard function; the model is put into the object store once."""
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from uuid import uuid4
 
-from vqa_explain.errors import InvalidInput
-from vqa_explain.evaluation.jobs import Done, Job, Workshop
-from vqa_explain.evaluation.local_engine import AHEAD
+from vqa_explain.errors import InvalidInput, VQAExplainError
+from vqa_explain.evaluation.jobs import Done, Job, Jobs, Workshop
 
 RETRIES = 5  # times that Ray does a job again whose worker was lost
+AHEAD = 2  # jobs that wait for each processor, so that none stands idle and few are in memory
+# With "0", a Ray that begins now listens on 127.0.0.1 alone, on any system and not only on those in
+# its name. Ray reads it when it is imported.
+_HERE_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 _workshops: dict[str, Workshop] = {}  # of a worker process, by run
 
 
 def run_on_ray(
     workshop: Workshop, jobs: Iterator[Job], workers: int | None, address: str | None
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """On a cluster's address, or on a Ray of this machine's own with `workers` processes.
 
     Raises:
-        InvalidInput: Ray is not installed, or there is no cluster at the address.
+        InvalidInput: Ray is not installed or does not start, or there is no cluster at the address.
+        VQAExplainError: Ray gave up a job, whose workers were lost again and again.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise InvalidInput("engine 'ray' needs Ray; run: pip install 'vqa_explain[ray]'") from error
     import cloudpickle
 
-    ours = not ray.is_initialized()
-    if ours:
-        options: dict[str, Any] = (
-            {"num_cpus": workers, "include_dashboard": False}
-            if address is None
-            else {"address": address}
-        )
+    with _reached_from_here_alone() if address is None else nullcontext():
         try:
-            ray.init(
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={
-                    "env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-                },
-                **options,
-            )
-        except ConnectionError as error:
-            raise InvalidInput(f"no Ray cluster answers at {address!r}: {error}") from error
-    run = uuid4().hex  # a worker may outlive the run, and the next one's code or data may differ
-    packed = ray.put(cloudpickle.dumps(workshop))
-    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
-    most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    running: list[Any] = []
+            import ray
+        except ImportError as error:
+            raise InvalidInput(
+                "engine 'ray' needs Ray; run: pip install 'vqa_explain[ray]'"
+            ) from error
+        ours = not ray.is_initialized()
+        if ours:
+            _start(ray, workers, address)
     try:
+        run = uuid4().hex  # a worker may outlive the run; the next one's code or data may differ
+        packed = ray.put(cloudpickle.dumps(workshop))
+        gpus = 1 if workshop.model.device.type == "cuda" else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_work)
+        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        source, running = Jobs(jobs), dict[Any, Job]()
         while True:
-            while len(running) < most and (job := next(jobs, None)) is not None:
+            while len(running) < most and (job := source.take()) is not None:
                 # Within a list the model stays a reference, and a worker fetches it once.
-                running.append(task.remote([packed], run, job))
+                running[task.remote([packed], run, job)] = job
             if not running:
+                source.check()
                 return
-            ready, running = ray.wait(running)
-            yield from ray.get(ready)
+            ready, _ = ray.wait(list(running))
+            for one in ready:
+                yield _result(ray, one, running.pop(one))
     finally:
         if ours:
             ray.shutdown()
+
+
+@contextmanager
+def _reached_from_here_alone() -> Iterator[None]:
+    """Inside, a Ray that is imported and begins is reached from this machine alone."""
+    before = os.environ.get(_HERE_ALONE)
+    os.environ[_HERE_ALONE] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_HERE_ALONE]
+        else:
+            os.environ[_HERE_ALONE] = before
+
+
+def _start(ray: Any, workers: int | None, address: str | None) -> None:
+    """Starts a Ray of this machine's own, or connects to a cluster."""
+    options: dict[str, Any] = {"address": address}
+    if address is None:
+        options = {"num_cpus": workers, "include_dashboard": False}
+    try:
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
+            **options,
+        )
+    except Exception as error:  # of many kinds, from wrong addresses to processes that do not start
+        if address is None:
+            problem, remedy = "Ray does not start on this machine", "engine='local' needs no Ray"
+        else:
+            problem = f"no Ray cluster answers at {address!r}"
+            remedy = "start one with `ray start --head`, or leave the address out"
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InvalidInput(f"{problem} ({told}); {remedy}") from error
+
+
+def _result(ray: Any, one: Any, job: Job) -> Done:
+    """What a task gave; an error of the job itself is raised as it is."""
+    try:
+        done: Done = ray.get(one)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise VQAExplainError(
+            f"shard {job.number}: Ray lost its workers {RETRIES + 1} times "
+            f"({type(error).__name__}), most likely for want of memory; give Ray fewer processors, "
+            "and the same call goes on: what is finished is kept"
+        ) from error
+    return done
 
 
 def _work(packed: list, name: str, job: Job) -> Done:  # type: ignore[type-arg]

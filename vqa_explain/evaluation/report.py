@@ -32,10 +32,16 @@ class Report(Results):
     def notes(self) -> list[str]:
         """What a reader must know: what was skipped and why, and what failed."""
         found = self.measuring_notes()
-        if self._gallery.unwritten():
+        failures = self._gallery.failures
+        if failures:
             found.append(
-                "the run has not ended; best and worst examples are explained then: give its "
-                "command again"
+                f"{len(failures)} of the examples to look at could not be explained again; the "
+                f"first: {next(iter(failures.values()))}"
+            )
+        elif self._gallery.unwritten():
+            found.append(
+                "the run has not ended, or its best and worst examples could not be explained; "
+                "give its command again"
             )
         return found
 

@@ -4,18 +4,17 @@ and what must be computed again because something changed.
 
 import json
 import logging
-from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.behavior import BEHAVIOR, same_behavior
-from vqa_explain.evaluation.jobs import Redo, Resumed, can_be_indexed
+from vqa_explain.evaluation.data import Data, Unreadable
+from vqa_explain.evaluation.jobs import Redo, Resumed
 from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.shards import EXAMPLES, GRID
 from vqa_explain.evaluation.stamps import Stamp, digest, row_stamp
-from vqa_explain.evaluation.store import Store
-from vqa_explain.examples import Example
+from vqa_explain.evaluation.store import LOST, Store
 
 log = logging.getLogger("vqa_explain")
 Stamps = dict[str, Any]
@@ -23,7 +22,7 @@ Stamps = dict[str, Any]
 _SHARED = ("package", "model", "given", *BEHAVIOR)
 
 
-def grid_stamp(dataset: Iterable[Example], plan: Plan, count: int) -> str:
+def grid_stamp(dataset: Data, plan: Plan, count: int) -> str:
     """One hash of the rows that EMAP's grid is over,
     since each of its numbers depends on all of them.
     """
@@ -31,7 +30,7 @@ def grid_stamp(dataset: Iterable[Example], plan: Plan, count: int) -> str:
     return digest(*(json.dumps(row_stamp(e, plan.pictures)) for e in islice(iter(dataset), most)))
 
 
-def resume(store: Store, plan: Plan, dataset: Iterable[Example]) -> Resumed:
+def resume(store: Store, plan: Plan, dataset: Data) -> Resumed:
     """Compares the finished shards with the data, the code and the versions of now; says what
     changed.
 
@@ -44,16 +43,23 @@ def resume(store: Store, plan: Plan, dataset: Iterable[Example]) -> Resumed:
     known = store.stamped(EXAMPLES, plan)
     if not known:
         return Resumed()
-    rows = _rows_now(dataset, plan, (max(known) + 1) * plan.shard)
-    before = {
+    rows, whole = _rows_now(dataset, plan, (max(known) + 1) * plan.shard)
+    noted = {
         int(i): stamp for _, about in known.values() for i, stamp in about.get("rows", {}).items()
     }
+    # Of rows that cannot be read now nothing is known, so what is finished of them is kept.
+    noted = {i: stamp for i, stamp in noted.items() if whole or i in rows}
+    before = {i: stamp for i, stamp in noted.items() if LOST not in stamp}
     _check_same_data(store, plan, before, rows)
-    said = _changed_rows(before, rows)
+    said = _changed_rows(before, rows) | _lost_rows(len(noted) - len(before))
     found = Resumed()
     for number, (path, about) in sorted(known.items()):
         expected = [i for i in range(number * plan.shard, (number + 1) * plan.shard) if i in rows]
         old = {int(i): stamp for i, stamp in about.get("rows", {}).items()}
+        if not whole and not set(old) <= set(rows):
+            found.finished.add(number)
+            found.examples += len(old)
+            continue
         for index in sorted(set(old) - set(expected)):
             store.remove_explanations(index)
         if not expected:
@@ -63,11 +69,12 @@ def resume(store: Store, plan: Plan, dataset: Iterable[Example]) -> Resumed:
         said |= dict.fromkeys(_changed_code(plan, about))
         if redo == Redo() and set(old) == set(expected) and not path.name.startswith("old-"):
             found.finished.add(number)
+            found.examples += len(expected)
             continue
         store.set_aside(EXAMPLES, number)
         found.redo[number] = (path if path.exists() else store.aside(EXAMPLES, number)), redo
     for line in said:
-        log.warning("%s: %s, so what depends on it is computed again", store.folder, line)
+        log.warning("%s: %s; what depends on it is computed again", store.folder, line)
     return found
 
 
@@ -88,12 +95,18 @@ def _of_emap(code: Stamp) -> Stamp:
     return {k: v for k, v in code.items() if k in _SHARED or k.startswith("metric emap")}
 
 
-def _rows_now(dataset: Any, plan: Plan, most: int) -> dict[int, Stamp]:
-    """Index → stamp of the first `most` rows, fewer where there are no more."""
+def _rows_now(dataset: Data, plan: Plan, most: int) -> tuple[dict[int, Stamp], bool]:
+    """Index → stamp of the first `most` rows, fewer where there are no more; and whether these are
+    all, and not only those before one that cannot be read.
+    """
     most = most if plan.limit is None else min(most, plan.limit)
-    if can_be_indexed(dataset):
-        return {i: row_stamp(dataset[i], plan.pictures) for i in range(min(most, len(dataset)))}
-    return {i: row_stamp(e, plan.pictures) for i, e in enumerate(islice(iter(dataset), most))}
+    rows: dict[int, Stamp] = {}
+    try:
+        for index, example in enumerate(islice(iter(dataset), most)):
+            rows[index] = row_stamp(example, plan.pictures)
+    except Unreadable:  # told when the run comes there
+        return rows, False
+    return rows, True
 
 
 def _check_same_data(
@@ -143,6 +156,13 @@ def _changed_code(plan: Plan, about: Stamps) -> list[str]:
 def _is_same(kind: str, before: str | None, now: str) -> bool:
     """Whether a stamp of `Plan.code` says the same as before."""
     return same_behavior(before, now) if kind in BEHAVIOR else before == now
+
+
+def _lost_rows(count: int) -> dict[str, None]:
+    """A line on rows at which worker processes were lost."""
+    if not count:
+        return {}
+    return {f"worker processes were lost at {count:,} rows, which are tried again": None}
 
 
 def _changed_rows(before: dict[int, Stamp], rows: dict[int, Stamp]) -> dict[str, None]:

@@ -1,8 +1,8 @@
 """`evaluate`: a model and explanation methods over a data set, resumable."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from itertools import chain, islice
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,17 +10,22 @@ from vqa_explain import registry
 from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.evaluation.behavior import behavior_stamps
+from vqa_explain.evaluation.data import ByNumber, Data, first_rows, opened
 from vqa_explain.evaluation.jobs import (
     Done,
     Job,
     Resumed,
     Workshop,
-    can_be_indexed,
     example_jobs,
     grid_jobs,
 )
-from vqa_explain.evaluation.judging import Judge
-from vqa_explain.evaluation.local_engine import default_workers, run_here, run_in_processes
+from vqa_explain.evaluation.judging import Judge, as_judged, has_text_answers
+from vqa_explain.evaluation.local_engine import (
+    default_workers,
+    run_here,
+    run_in_processes,
+    run_where_it_pays,
+)
 from vqa_explain.evaluation.plan import (
     PICTURES,
     SHARD,
@@ -31,9 +36,9 @@ from vqa_explain.evaluation.plan import (
 )
 from vqa_explain.evaluation.report import Report
 from vqa_explain.evaluation.resuming import grid_stamp, resume, resume_grid
-from vqa_explain.evaluation.shards import EXAMPLES
 from vqa_explain.evaluation.stamps import code_stamps, versions
-from vqa_explain.evaluation.store import Store
+from vqa_explain.evaluation.store import Store, check_place
+from vqa_explain.evaluation.tally import Tally, Told
 from vqa_explain.examples import Example, is_readable
 from vqa_explain.explaining import (
     DEFAULT_METHOD,
@@ -98,7 +103,7 @@ def evaluate(
     shard: int = SHARD,
     name: str | None = None,
     pictures: str = "time",
-    progress: Callable[[int, int | None, int], None] | None = None,
+    progress: Told | None = None,
 ) -> Report:
     """How good are the answers, which modality do they need, how faithful and well placed are the
     explanations?
@@ -113,7 +118,9 @@ def evaluate(
     Args:
         model: what `vqa_explain.load` gave.
         dataset: examples that can be read again: a list, what `load_dataset` gives, any such
-            iterable.
+            iterable, or a map-style data set with a length and examples by number. A row by number
+            that cannot be read is counted as an error; an iterable that raises an error ends the
+            run there, and what was before is kept.
         methods, metrics: names, texts such as "shapley:budget=500", or (name, parameters).
         out: the run's folder.
         limit: how many examples, from the first.
@@ -126,48 +133,47 @@ def evaluate(
         keep: "explanations" writes each to a file.
         max_errors: more failed examples than these end the run; by default they are only counted.
         engine: "local" or "ray".
-        workers: processes; by default one for each core, and one for a model on an accelerator.
+        workers: processes. By default the run begins in this one, and takes one for each core once
+            what is left is worth their start (one for a model on an accelerator). A worker that
+            ends, or gives no sign of life for a minute, is replaced. An example at which three
+            workers are lost is counted as an error, and tried again by the next call.
         address: of a Ray cluster.
         shard: examples in a file.
         name: what the data set is called.
         pictures: what picture files are known by when a run is resumed: "time" (path, size and time
             of change), or "content", which reads every file.
-        progress: called with (examples done, in all or `None`, failed).
+        progress: called with (examples done, in all or `None`, failed): first before any work, with
+            what an earlier call finished, then after each example.
 
     Raises:
         InvalidInput: a name, parameter or folder cannot be used; the folder belongs to another plan
             or run; no metric can be computed; too many examples fail.
         Unsupported: a method cannot explain the model.
     """
-    for what, asked_for in (("methods", methods), ("metrics", metrics)):
-        if isinstance(asked_for, str):
-            raise InvalidInput(f"{what} are a list; write {what}=[{asked_for!r}]")
+    asked_methods = None if methods is None else _listed("methods", methods)
+    asked_metrics = DEFAULT_METRICS if metrics is None else _listed("metrics", metrics)
+    check_request(
+        asked_methods, asked_metrics, out, limit=limit, keep=keep, engine=engine, workers=workers,
+        shard=shard, pictures=pictures,
+    )  # fmt: skip
     check_divisions(model, regions, words)
-    judged = [read_metric(one) for one in (metrics if metrics is not None else DEFAULT_METRICS)]
+    judged = [read_metric(one) for one in asked_metrics]
     for metric in judged:
         _check_players(metric, model)
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES)
-    for one in keep:
-        if one not in KEPT:
-            raise unknown("thing to keep", one, KEPT)
-    if pictures not in PICTURES:
-        raise unknown("way to know pictures", pictures, PICTURES)
-    for what, number in (("limit", limit), ("workers", workers), ("shard", shard)):
-        if number is not None and number < 1:
-            raise InvalidInput(f"{what} must be at least 1, not {number}")
-    dataset = _readable_again(dataset)
-    wanted = methods
+    name = name or data_name(dataset)
+    fingerprint = data_fingerprint(dataset)
+    data = opened(dataset, name, limit)
+    wanted = asked_methods
     if wanted is None:
         wanted = [(DEFAULT_METHOD, DEFAULT_PARAMETERS)]
         regions = usual_division(model) if regions is None else regions
-    asked = [_method(one, model, dataset) for one in wanted]
-    _check_metrics(model, dataset, judged)
+    asked = [_method(one, model, data) for one in wanted]
+    _check_metrics(model, data, judged)
     plan = Plan(
         model.name,
         model_fingerprint(model),
-        name or data_name(dataset),
-        data_fingerprint(dataset),
+        name,
+        fingerprint,
         limit,
         _texts("method", asked),
         _texts("metric", judged),
@@ -181,43 +187,98 @@ def evaluate(
         pictures,
         versions(),
         {
-            **behavior_stamps(model, dataset),
+            **behavior_stamps(model, data),
             **code_stamps(model, _by_text(asked), _by_text(judged)),
         },
         _said_before(model, judged, text_fill),
     )
     store = Store(Path(out))
-    store.begin(plan)
-    with store.locked(), ExitStack() as told:
-        resumed = resume(store, plan, dataset)
+    with store.opened(plan), ExitStack() as told:
+        resumed = resume(store, plan, data)
         store.write_plan(plan)
-        told.enter_context(_announced(model, dataset, plan, judged))
-        workshop = Workshop(model, plan, dataset if can_be_indexed(dataset) else None)
-        jobs = _jobs(model, dataset, plan, store, judged, resumed)
+        told.enter_context(_announced(model, data, plan, judged))
+        workshop = Workshop(model, plan, data if isinstance(data, ByNumber) else None)
+        jobs = _jobs(model, data, plan, store, judged, resumed)
+        tally = Tally(resumed.examples, _total(data, plan), progress)
         if engine == "ray":
             from vqa_explain.evaluation.ray_engine import run_on_ray
 
             done = run_on_ray(workshop, jobs, workers, address)
         else:
-            # What a model behind an interface waits for is no work of this machine, and one process
-            # counts its requests.
-            alone = 1 if isinstance(model, Asking) else default_workers(model.device.type)
-            count = workers or alone
-            done = (
-                run_here(workshop, jobs) if count == 1 else run_in_processes(workshop, jobs, count)
-            )
-        _collect(done, store, plan, _total(dataset, plan), max_errors, progress)
+            done = _run_locally(workshop, jobs, workers, tally)
+        with closing(done):
+            _collect(done, store, tally, max_errors)
         report = Report(store.folder)
-        report.write_gallery(model, dataset)
+        report.write_gallery(model, data)
     return report
 
 
-def _method(asked: Any, model: Model, dataset: Iterable[Example]) -> Method:
+def _run_locally(
+    workshop: Workshop, jobs: Iterator[Job], workers: int | None, tally: Tally
+) -> Generator[Done, None, None]:
+    """As many processes as were asked for; where that is left open, as many as pay."""
+    # What a model behind an interface waits for is no work of this machine, and one process
+    # counts its requests.
+    is_asking = isinstance(workshop.model, Asking)
+    usual = 1 if is_asking else default_workers(workshop.model.device.type)
+    if (workers or usual) == 1:
+        return run_here(workshop, jobs, tally)
+    if workers is None:
+        return run_where_it_pays(workshop, jobs, usual, tally)
+    return run_in_processes(workshop, jobs, workers, tally)
+
+
+def _listed(what: str, asked: Iterable[Any]) -> list[Any]:
+    if isinstance(asked, str):
+        raise InvalidInput(f"{what} are a list; write {what}=[{asked!r}]")
+    return list(asked)
+
+
+def check_request(
+    methods: Iterable[Any] | None,
+    metrics: Iterable[Any] | None,
+    out: str | Path,
+    *,
+    limit: int | None = None,
+    keep: Iterable[str] = (),
+    engine: str = "local",
+    workers: int | None = None,
+    shard: int = SHARD,
+    pictures: str = "time",
+) -> None:
+    """Refuses what `evaluate` would refuse whatever the model is, so before one is loaded.
+
+    Args:
+        methods, metrics, out, limit, keep, engine, workers, shard, pictures: as of `evaluate`.
+
+    Raises:
+        InvalidInput: a name, parameter or number cannot be used, or the folder cannot be written.
+    """
+    _texts("method", [registry.read("method", METHODS, one) for one in methods or ()])
+    if metrics is not None:
+        texts = _texts("metric", [read_metric(one) for one in metrics])
+        if not texts:
+            raise InvalidInput("no metric is asked for; see `vqa-explain metrics`")
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    for one in keep:
+        if one not in KEPT:
+            raise unknown("thing to keep", one, KEPT)
+    if pictures not in PICTURES:
+        raise unknown("way to know pictures", pictures, PICTURES)
+    for what, number in (("limit", limit), ("workers", workers), ("shard", shard)):
+        if number is not None and number < 1:
+            raise InvalidInput(f"{what} must be at least 1, not {number}")
+    check_place(Path(out))
+
+
+def _method(asked: Any, model: Model, data: Data) -> Method:
     method = cast(Method, registry.read("method", METHODS, asked))
     check_support(method, model)
     if model.family in FAMILIES and method.name in FAMILIES[model.family].refuses:
         # It is tried, since it depends on the network's layers, and says why it cannot.
-        explain(model, next(iter(dataset)), method=method.name, **registry.parameters_of(method))
+        first = as_judged(model, next(iter(data)))
+        explain(model, first, method=method.name, **registry.parameters_of(method))
     return method
 
 
@@ -245,32 +306,11 @@ def _check_players(metric: Metric, model: Model) -> None:
         raise unknown(f"input in players of metric {registry.text_of(metric)!r}:", called, names)
 
 
-def _readable_again(dataset: Any) -> Iterable[Example]:
-    if not isinstance(dataset, Iterable) or isinstance(dataset, str | bytes | dict):
-        raise InvalidInput(f"a data set is a sequence of Examples, not {type(dataset).__name__}")
-    if isinstance(dataset, Iterator):
-        raise InvalidInput(
-            "a generator can be read only once, so a run could not be resumed; give a list, or an "
-            "object whose __iter__ begins anew"
-        )
-    first = next(iter(dataset), None)
-    if first is None:
-        raise InvalidInput("the data set is empty; there is nothing to evaluate")
-    if not isinstance(first, Example):
-        raise InvalidInput(
-            "a data set is a sequence of Examples; its first item is of type "
-            f"{type(first).__name__}"
-        )
-    return dataset
-
-
-def _check_metrics(model: Model, dataset: Iterable[Example], metrics: list[Metric]) -> None:
+def _check_metrics(model: Model, data: Data, metrics: list[Metric]) -> None:
     """Raises where no metric means anything for the first examples."""
-    if not metrics:
-        raise InvalidInput("no metric is asked for; see `vqa-explain metrics`")
-    looked_at = islice(iter(dataset), LOOKED_AT)
+    looked_at = first_rows(data, LOOKED_AT)
     # What a row that cannot be read has is not known.
-    first = [held_by_example(e) for e in looked_at if is_readable(e)]
+    first = [held_by_example(e) for e in looked_at if is_readable(e) and has_text_answers(e)]
     if not first:
         return
     held = {key: any(one[key] for one in first) for key in first[0]} | held_by_model(model)
@@ -298,7 +338,7 @@ def _by_text(things: list[Any]) -> dict[str, Any]:
 
 def _jobs(
     model: Model,
-    dataset: Iterable[Example],
+    data: Data,
     plan: Plan,
     store: Store,
     metrics: list[Metric],
@@ -306,18 +346,18 @@ def _jobs(
 ) -> Iterator[Job]:
     parts: list[Iterator[Job]] = []
     if any(metric.judges != "data set" for metric in metrics):
-        parts.append(example_jobs(dataset, plan, resumed))
+        parts.append(example_jobs(data, plan, resumed))
     for metric in metrics:
         if isinstance(metric, Emap) and not lacking(metric, held_by_model(model)):
-            stamp = grid_stamp(dataset, plan, metric.count)
+            stamp = grid_stamp(data, plan, metric.count)
             parts.append(
-                grid_jobs(dataset, plan, metric.count, resume_grid(store, plan, stamp), stamp)
+                grid_jobs(data, plan, metric.count, resume_grid(store, plan, stamp), stamp)
             )
     return chain(*parts)
 
 
 def _announced(
-    model: Model, dataset: Iterable[Example], plan: Plan, metrics: list[Metric]
+    model: Model, data: Data, plan: Plan, metrics: list[Metric]
 ) -> AbstractContextManager[None]:
     """Where a model is to say what work costs, says it of the whole run, by its first example.
 
@@ -326,8 +366,8 @@ def _announced(
     if not (isinstance(model, Asking) and model.announces):
         return nullcontext()
     twin = model.rehearsal()
-    Judge(twin, plan)(0, next(iter(dataset)))
-    total = _total(dataset, plan)
+    Judge(twin, plan)(0, next(iter(data)))
+    total = _total(data, plan)
     found: Requests = twin.spent() * (total or 1)
     for metric in metrics:
         if isinstance(metric, Emap):
@@ -341,30 +381,19 @@ def _announced(
     return model.announced(found, work)
 
 
-def _total(dataset: Any, plan: Plan) -> int | None:
-    if not hasattr(dataset, "__len__"):
+def _total(data: Data, plan: Plan) -> int | None:
+    if data.total is None:
         return plan.limit
-    return len(dataset) if plan.limit is None else min(plan.limit, len(dataset))
+    return data.total if plan.limit is None else min(plan.limit, data.total)
 
 
-def _collect(
-    done: Iterator[Done],
-    store: Store,
-    plan: Plan,
-    total: int | None,
-    max_errors: int | None,
-    progress: Any,
-) -> None:
+def _collect(done: Iterator[Done], store: Store, tally: Tally, max_errors: int | None) -> None:
     """Writes each shard as it comes."""
-    before = len(store.finished(EXAMPLES, plan)) * plan.shard
-    count, failed = min(before, total or before), 0
     for one in done:
         store.write_shard(one.kind, one.number, one.content, one.kept)
-        count, failed = count + one.examples, failed + len(one.errors)
-        if progress:
-            progress(count, total, failed)
-        if max_errors is not None and failed > max_errors:
+        tally.finished(one)
+        if max_errors is not None and tally.failed > max_errors:
             raise InvalidInput(
-                f"{failed} examples failed, above {max_errors}; the last: {one.errors[-1]}; mend "
-                "it, or allow more (max_errors)"
+                f"{tally.failed} examples failed, above {max_errors}; the last: "
+                f"{one.errors[-1]}; mend it, or allow more (max_errors)"
             )

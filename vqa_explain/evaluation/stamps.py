@@ -115,6 +115,14 @@ def row_stamp(example: Example, pictures: str = "time") -> Stamp:
         pictures: "time" knows a picture file by its path, size and time of change; "content" by its
             bytes.
     """
+    try:
+        return _row_stamp(example, pictures)
+    except Exception as error:  # of any kind, since it is of the user's own objects
+        told = f"error {type(error).__name__}"  # where the example is judged, it is told in full
+        return dict.fromkeys(("question", "picture", "truth"), told)
+
+
+def _row_stamp(example: Example, pictures: str) -> Stamp:
     e = example
     texts = [(one.name, one.value) for one in e.given if isinstance(one.value, str)]
     # One question is the usual case; a path is a text too, and its file is read below.

@@ -1,6 +1,7 @@
 """The folder of a run: its plan, and one Parquet file for every finished shard."""
 
 import fcntl
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -16,8 +17,12 @@ from vqa_explain.evaluation.plan import Plan, read_plan
 from vqa_explain.evaluation.shards import DAMAGED, read_shard, stamps_of
 from vqa_explain.files import write_atomically
 
+log = logging.getLogger("vqa_explain")
+
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
 STAMPS = b"stamps"  # and what its rows depend on, as JSON
+PLACE = b"place"  # and which shard it is, since a file can be copied under another name
+LOST = "lost"  # in the stamp of a row at which worker processes were lost: it is tried again
 ASIDE = "old-"  # before the name of a shard of which some rows no longer hold
 
 
@@ -37,33 +42,50 @@ class Store:
 
     def plan(self) -> Plan:
         """The plan of this run. Raises `InvalidInput` where there is none."""
+        if not self.folder.is_dir():
+            raise InvalidInput(f"the folder {str(self.folder)!r} does not exist; check the path")
         if not self.plan_path.is_file():
             raise InvalidInput(
                 f"{str(self.folder)!r} holds no evaluation; run `vqa-explain evaluate --out` first"
             )
         return read_plan(self.plan_path)
 
-    def begin(self, plan: Plan) -> None:
-        """Makes the folder this plan's, or finds that it is.
+    @contextmanager
+    def opened(self, plan: Plan) -> Iterator[None]:
+        """The folder is this plan's, and nobody else writes there meanwhile.
+
+        Of several runs that begin at once in a new folder, exactly one gets it.
 
         Raises:
-            InvalidInput: it cannot be written, or belongs to another plan.
+            InvalidInput: it cannot be written, belongs to another plan, or another run is at work
+                in it.
         """
-        if self.plan_path.exists():
-            known = read_plan(self.plan_path)
-            if known.hash != plan.hash:
-                lines = "\n  ".join(known.differences(plan))
-                raise InvalidInput(
-                    f"{str(self.folder)!r} holds the evaluation of another plan; choose another "
-                    f"folder, or ask for the same:\n  {lines}"
-                )
+        self._check_plan(plan)
+        self._make_folders()
+        with self.locked():
+            # Another run may have begun since.
+            self._check_plan(plan)
+            if not self.plan_path.exists():
+                self.write_plan(plan)
+            yield
+
+    def _check_plan(self, plan: Plan) -> None:
+        if not self.plan_path.exists():
+            return
+        known = read_plan(self.plan_path)
+        if known.hash != plan.hash:
+            lines = "\n  ".join(known.differences(plan))
+            raise InvalidInput(
+                f"{str(self.folder)!r} holds the evaluation of another plan; choose another "
+                f"folder, or ask for the same:\n  {lines}"
+            )
+
+    def _make_folders(self) -> None:
         try:
             for name in ("shards", "explanations", "gallery"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             raise unwritable(self.folder, error) from error
-        if not self.plan_path.exists():
-            self.write_plan(plan)
 
     def write_plan(self, plan: Plan) -> None:
         """Notes the plan with its code and versions."""
@@ -125,26 +147,33 @@ class Store:
         """
         found = {}
         for prefix in (ASIDE, ""):  # a shard that is there replaces the one set aside
-            for path in (self.folder / "shards").glob(f"{prefix}{kind}-*.parquet"):
-                number = re.fullmatch(rf"{prefix}{kind}-(\d+)\.parquet", path.name)
-                about = self._about(path)
+            for number, path, about in self._of_plan(f"{prefix}{kind}", kind, plan):
                 stamps = stamps_of(about.get(STAMPS, b"{}"), kind)
-                is_own = about.get(PLAN_HASH) == plan.hash.encode()
-                if number and is_own and stamps is not None:
-                    found[int(number[1])] = path, stamps
+                if stamps is not None:
+                    found[number] = path, stamps
         return found
+
+    def _of_plan(
+        self, name: str, kind: str, plan: Plan
+    ) -> Iterator[tuple[int, Path, dict[bytes, bytes]]]:
+        """Number, file and metadata of every whole shard of the plan whose file is called so.
+
+        One that was copied under another number is named, and counts as missing.
+        """
+        for path in sorted((self.folder / "shards").glob(f"{name}-*.parquet")):
+            number = re.fullmatch(rf"{name}-(\d+)\.parquet", path.name)
+            about = self._about(path)
+            if number is None or about.get(PLAN_HASH) != plan.hash.encode():
+                continue
+            place = about.get(PLACE, b"").decode(errors="replace")
+            if place and place != place_of(kind, int(number[1])):
+                log.warning("%s is a copy of shard %s, so it is left out; delete it", path, place)
+                continue
+            yield int(number[1]), path, about
 
     def finished(self, kind: str, plan: Plan) -> set[int]:
         """The numbers of the shards that are there, whole, and of this plan."""
-        found = set()
-        for path in (self.folder / "shards").glob(f"{kind}-*.parquet"):
-            number = re.fullmatch(rf"{kind}-(\d+)\.parquet", path.name)
-            if number and self._belongs(path, plan):
-                found.add(int(number[1]))
-        return found
-
-    def _belongs(self, path: Path, plan: Plan) -> bool:
-        return self._about(path).get(PLAN_HASH) == plan.hash.encode()
+        return {number for number, _, _ in self._of_plan(kind, kind, plan)}
 
     def _about(self, path: Path) -> dict[bytes, bytes]:
         try:
@@ -193,8 +222,34 @@ class Store:
             ) from error
 
 
+def place_of(kind: str, number: int) -> str:
+    """Which shard a file is, in its metadata."""
+    return f"{kind}-{number}"
+
+
 def as_bytes(table: pa.Table) -> bytes:
     """The table as a Parquet file."""
     sink: Any = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue())
+
+
+def check_place(folder: Path) -> None:
+    """Refuses a folder that cannot be made or written, before expensive work.
+
+    Raises:
+        InvalidInput: it is a file or within one, or the system does not let this user write there.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise InvalidInput(
+            f"{str(folder)!r} cannot be written: {str(there)!r} is not a folder; choose another "
+            "folder"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InvalidInput(
+            f"{str(folder)!r} cannot be written: {str(there)!r} may not be changed by this user; "
+            "choose another folder"
+        )

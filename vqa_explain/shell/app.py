@@ -168,10 +168,12 @@ def explain(
     from vqa_explain.explaining import explain as explain_answer
     from vqa_explain.explaining import text_or_number
     from vqa_explain.models.loading import load as load_model
-    from vqa_explain.shell.inputs import column_groups, example_of
+    from vqa_explain.shell.inputs import check_answers, check_method, column_groups, example_of
 
     settings = load_settings(load)
     example = example_of(image, question, input_ or [], messages)
+    check_method(method, parameters)
+    check_answers(model, target, contrast)
     loaded = load_model(model, **settings)
     with _progress("explaining") as progress:
         explanation = explain_answer(

@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,9 +21,6 @@ Json = Annotated[
     bool, Parameter(name="--json", negative=(), help="Print JSON for machines instead of tables.")
 ]
 Several = Parameter(consume_multiple=True, negative=())
-Told = Callable[[int, int | None, int], None]
-
-
 NOT_SETTINGS = ("model", "endpoint")  # of `load`: the model, and what is told apart by name
 
 
@@ -43,55 +40,23 @@ def load_settings(pairs: list[str] | None) -> dict[str, Any]:
     return settings
 
 
+def _columns_of_fields(pairs: list[str]) -> dict[str, str]:
+    """Field of an example → its column; a column may have any name, a number too."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not (field.strip() and equals and column):
+            raise InvalidInput(f"--columns {pair!r} must be field=column, such as image=photo")
+        found[field.strip()] = column
+    return found
+
+
 def _columns_of_inputs(pairs: list[str]) -> dict[str, Any]:
     """Input name → its column, or its columns where there are commas."""
     found = {name: str(value) for name, value in registry.values(pairs, "--input").items()}
     return {
         name: columns.split(",") if "," in columns else columns for name, columns in found.items()
     }
-
-
-def _errors_told(count: int) -> str:
-    """How many examples had an error, which may be of one method among several that worked."""
-    return {0: "no errors", 1: "1 with an error"}.get(count, f"{count:,} with errors")
-
-
-@contextmanager
-def _progress() -> Iterator[Told | None]:
-    """A bar with the remaining time on the error stream, when a person is watching;
-    else a line now and then.
-    """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = terminal.console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done, total, failed: print(
-            f"{done:,} of {'?' if total is None else f'{total:,}'} examples, "
-            f"{_errors_told(failed)}",
-            file=sys.stderr,
-        )
-        return
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, TextColumn("{task.fields[failed]} with an error"), console=console, transient=True
-    ) as bar:
-        job = bar.add_task("evaluating", total=None, failed=0)
-        yield lambda done, total, failed: bar.update(
-            job, completed=done, total=total, failed=failed
-        )
 
 
 def evaluate(
@@ -103,7 +68,7 @@ def evaluate(
     metrics: Annotated[list[str] | None, Several] = None,
     limit: int | None = None,
     source: Path | None = None,
-    field: Annotated[list[str] | None, Several] = None,
+    columns: Annotated[list[str] | None, Several] = None,
     input_: Annotated[list[str] | None, Parameter("--input", consume_multiple=True)] = None,
     regions: str | None = None,
     words: str | None = None,
@@ -124,14 +89,14 @@ def evaluate(
     Args:
         model: a shipped model, a hub id or a folder.
         data: scenes, easy-vqa, vqav2, ok-vqa, vizwiz, gqa, clevr, with a split as in scenes:test;
-            or a table's path.
+            or the path of a table (CSV, JSON, Parquet).
         out: the folder of the run.
         methods: such as saliency shapley:budget=500; see `vqa-explain methods`.
         metrics: such as deletion deletion:players=image; see `vqa-explain metrics`.
         limit: how many examples, from the first.
         source: a folder with a public data set's files, in place of the hub.
-        field: for a table of one's own: field=column, such as image=file question=text, or
-            messages=chat.
+        columns: which column of a table of one's own holds what, where they are called otherwise:
+            image=photo question=q answer=a, or messages=chat.
         input_: likewise, inputs of any number and kind: name=column, or name=column,column for a
             table's row, such as scan=file patient=age,sex.
         regions: how pictures are divided: 7, 6x8 or slic:50; by default the model's own grid.
@@ -142,23 +107,29 @@ def evaluate(
         keep: "explanations" keeps each as a file.
         max_errors: more failed examples than these end the run.
         engine: local or ray.
-        workers: processes; by default one for each core.
+        workers: processes; by default one for each core, once what is left is worth their start.
         address: of a Ray cluster.
         load: how the model is loaded, as name=value.
     """
     from vqa_explain.datasets.loading import load_dataset
+    from vqa_explain.evaluation.run import check_request
     from vqa_explain.evaluation.run import evaluate as run
     from vqa_explain.models.loading import load as load_model
+    from vqa_explain.shell.progress import progress
 
-    fields = registry.values(field, "--field") if field else None
+    fields = _columns_of_fields(columns) if columns else None
+    settings = load_settings(load)
+    check_request(
+        methods, metrics, out, limit=limit, keep=keep or (), engine=engine, workers=workers
+    )
+    # A batch system's way of stopping is as clean as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _shell_remedies():
         inputs = _columns_of_inputs(input_) if input_ else None
         dataset = load_dataset(data, source=source, fields=fields, inputs=inputs)
-    loaded = load_model(model, **load_settings(load))
-    # A batch system's way of stopping is as clean as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    loaded = load_model(model, **settings)
     try:
-        with _progress() as progress, _shell_remedies():
+        with progress() as told, _shell_remedies():
             report = run(
                 loaded,
                 dataset,
@@ -177,7 +148,7 @@ def evaluate(
                 workers=workers,
                 address=address,
                 name=data,
-                progress=progress,
+                progress=told,
             )
     except KeyboardInterrupt:
         print(
@@ -199,7 +170,7 @@ def _shell_remedies() -> Iterator[None]:
         yield
     except MissingColumn as error:
         raise InvalidInput(
-            f"{error.problem}; say which holds it: --field {error.field}=COLUMN"
+            f"{error.problem}; say which holds it: --columns {error.field}=COLUMN"
         ) from error
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vqa_explain import registry
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example, kind_of, read_image
 from vqa_explain.features.parts import PicturePart, TablePart
@@ -93,3 +94,41 @@ def column_groups(text: str | None) -> list[list[str]] | None:
     if not all(name for group in groups for name in group):
         raise InvalidInput(f"--columns {text!r} must name columns, such as height+weight,age")
     return groups
+
+
+def check_answers(model: str, *answers: str | None) -> None:
+    """Refuses answers that a shipped model does not have, before it is loaded.
+
+    Args:
+        model: as the shell takes it.
+        *answers: texts or label numbers.
+
+    Raises:
+        InvalidInput: the model has no such answer.
+    """
+    from vqa_explain.models.loading import SHIPPED, data_folder, own_models
+    from vqa_explain.target import find_answer, matching_answers
+
+    if model not in SHIPPED or model in own_models():
+        return
+    path = data_folder() / model / "config.json"
+    if not path.is_file():  # told where it is loaded
+        return
+    labels = list(json.loads(path.read_text(encoding="utf-8"))["id2label"].values())
+    for answer in answers:
+        if answer is None or matching_answers(labels, answer):
+            continue
+        is_number = answer.isascii() and answer.isdigit()
+        find_answer(labels, int(answer) if is_number else answer)
+
+
+def check_method(method: str | None, parameters: dict[str, Any]) -> None:
+    """Refuses a method that there is not, or parameters that it cannot have.
+
+    Raises:
+        InvalidInput: a name or a value cannot be used.
+    """
+    from vqa_explain.methods import METHODS
+
+    if method is not None:
+        registry.create("method", METHODS, method, parameters)

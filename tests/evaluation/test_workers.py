@@ -1,0 +1,245 @@
+"""Worker processes that end, stop, or are left alone; and when they are started."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+from troubled import ByNumber, Dangerous, InOrder, example
+
+import vqa_explain as vx
+from vqa_explain.evaluation import local_engine, workers
+from vqa_explain.evaluation.jobs import Done, Job
+from vqa_explain.evaluation.local_engine import run_where_it_pays
+from vqa_explain.evaluation.store import EXAMPLES, GRID
+from vqa_explain.evaluation.tally import Tally
+from vqa_explain.models.classifier import ClassifierModel
+
+HERE = Path(__file__).parent
+
+
+def judged(model: Any, data: Any, folder: Path, **settings: Any) -> vx.Report:
+    given: dict[str, Any] = {"shard": 2, "workers": 1, **settings}
+    return vx.evaluate(model, data, ["saliency"], ["accuracy", "sparseness"], folder, **given)
+
+
+@pytest.mark.slow
+def test_lost_and_stopped_workers_are_replaced_and_the_fatal_row_is_given_up(
+    linear: ClassifierModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten rows, one ends every worker that reads it, and one stops the first that does."""
+    monkeypatch.setattr(workers, "LOSSES", 2)
+    monkeypatch.setattr(workers, "SILENCE", 6.0)
+    told: list[tuple[int, int | None, int]] = []
+    data = Dangerous(10, ends=3, stops=6, mark=tmp_path / "mark")
+    report = judged(
+        linear, data, tmp_path / "run", workers=2, progress=lambda *one: told.append(one)
+    )
+    assert data.mark.exists()
+    assert report.errors()["index"].tolist() == [3]
+    assert "2 worker processes were lost at it; the last one ended with code 7" in str(
+        report.errors()["note"][0]
+    )
+    assert told[0] == (0, 10, 0)
+    assert told[-1] == (10, 10, 1)
+    # One that goes on tries the row again; in this process it can be read.
+    again = judged(linear, data, tmp_path / "run")
+    whole = judged(linear, ByNumber(10, 10), tmp_path / "whole")
+    assert len(again.errors()) == 0
+    pd.testing.assert_frame_equal(again.frame(), whole.frame(), check_exact=True)
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_parent_even_if_they_are_stopped() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, str(HERE / "orphans.py")], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    numbers = [int(text) for text in parent.stdout.readline().split()]
+    found = [psutil.Process(number) for number in numbers]
+    assert len(found) == 2
+    try:
+        parent.kill()
+        parent.wait()
+        _, alive = psutil.wait_procs(found, timeout=60)
+        assert alive == []
+    finally:
+        for one in found:
+            if one.is_running():
+                one.kill()
+
+
+def test_what_cannot_be_sent_to_workers_is_said(linear: ClassifierModel, tmp_path: Path) -> None:
+    data = ByNumber(4, 4)
+    data.file = (tmp_path / "open").open("w")  # type: ignore[attr-defined]
+    with pytest.raises(vx.InvalidInput, match=r"cannot be sent to worker processes .*workers=1"):
+        judged(linear, data, tmp_path / "run", workers=2)
+    assert judged(linear, data, tmp_path / "run").count == 4
+
+
+class Clock:
+    """Seconds that pass only where work is done."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Working:
+    """A workshop whose examples and jobs take a stated time."""
+
+    def __init__(self, clock: Clock, first: float, each: float) -> None:
+        self.clock, self.first, self.each = clock, first, each
+        self.model = SimpleNamespace(module=None)
+        self.done = 0
+
+    def __call__(self, job: Job, judged: Any = lambda failed: None) -> Done:
+        for _ in job.items:
+            self.clock.now += self.each if self.done else self.first
+            self.done += 1
+            if job.of_examples:
+                judged(False)
+        count = len(job.items) if job.of_examples else 0
+        return Done(job.kind, job.number, b"", {}, count, ())
+
+
+class Others:
+    """Stands for worker processes: notes the jobs that they get."""
+
+    jobs: list[int]
+
+    def __init__(self, workshop: Any, most: int, tally: Tally) -> None:
+        Others.jobs = []
+
+    def __enter__(self) -> "Others":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def do(self, source: Any) -> Iterator[Done]:
+        for job in source:
+            Others.jobs.append(job.number)
+            yield Done(job.kind, job.number, b"", {}, len(job.items), ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "shard", "total", "first", "each", "handed"),
+    [
+        pytest.param(EXAMPLES, 2, 20, 2, 1.0, 0.1, [], id="two examples"),
+        pytest.param(EXAMPLES, 20, 20, 20, 60.0, 60.0, [], id="one shard"),
+        pytest.param(EXAMPLES, 100, 10, 100, 4.0, 0.05, [], id="short"),
+        pytest.param(EXAMPLES, 40, 10, 40, 3.0, 1.0, [0, 1, 2, 3], id="long"),
+        pytest.param(EXAMPLES, 40, 10, 40, 60.0, 60.0, [0, 1, 2, 3], id="very long"),
+        pytest.param(EXAMPLES, 12, 1, 12, 3.0, 3.0, [*range(2, 12)], id="shards of one"),
+        pytest.param(EXAMPLES, 40, 10, None, 1.0, 1.0, [0, 1, 2, 3], id="of unknown length"),
+        pytest.param(EXAMPLES, 40, 10, None, 0.1, 0.1, [], id="short of unknown length"),
+        pytest.param(GRID, 40, 10, 0, 1.0, 1.0, [1, 2, 3], id="a grid"),
+    ],
+)
+def test_workers_start_where_they_pay(
+    monkeypatch: pytest.MonkeyPatch, kind: str, count: int, shard: int, total: int | None,
+    first: float, each: float, handed: list[int],
+) -> None:  # fmt: skip
+    """Two workers save half of what is left, and cost five seconds."""
+    monkeypatch.setattr(local_engine, "Workers", Others)
+    Others.jobs = []
+    clock, tally = Clock(), Tally(0, total, None)
+    items = [(number, None) for number in range(count)]
+    jobs = [
+        Job(kind, number, tuple(items[start : start + shard]))
+        for number, start in enumerate(range(0, count, shard))
+    ]
+    workshop: Any = Working(clock, first, each)
+    found = list(run_where_it_pays(workshop, iter(jobs), 2, tally, clock))
+    assert Others.jobs == handed
+    assert sorted(done.number for done in found) == list(range(len(jobs)))
+
+
+def test_examples_are_told_one_by_one_and_what_was_found_first(
+    linear: ClassifierModel, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int | None, int]] = []
+    data = [example(0), vx.Example("none.png", id="bad"), example(2), example(3)]
+    judged(linear, data, tmp_path / "run", progress=lambda *one: told.append(one))
+    assert told == [(0, 4, 0), (1, 4, 0), (2, 4, 1), (3, 4, 1), (4, 4, 1)]
+    told.clear()
+    next((tmp_path / "run" / "shards").glob("*1.parquet")).unlink()
+    judged(linear, data, tmp_path / "run", progress=lambda *one: told.append(one))
+    assert told == [(2, 4, 0), (3, 4, 0), (4, 4, 0)]
+
+
+@pytest.mark.slow
+def test_of_two_runs_that_begin_at_once_exactly_one_gets_the_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(HERE / "race.py"), str(tmp_path), "60"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str([1] * 60)
+
+
+@pytest.mark.slow
+def test_a_stopped_parent_does_not_take_its_workers_for_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Time in which this process did not look counts as one turn at most."""
+    monkeypatch.setattr(workers, "wait", lambda channels, turn: [])
+    now = iter(range(0, 10**9, 10_000))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    worker: Any = SimpleNamespace(channel=object(), silent=0.0, job=None)
+    crew = workers.Workers.__new__(workers.Workers)
+    crew._workers = [worker]
+    for _ in range(5):
+        assert list(crew._turn(Any)) == []  # type: ignore[arg-type]
+    assert worker.silent == 5 * workers.TURN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (None, r"Ray does not start on this machine \(RuntimeError: no room\); engine='local'"),
+        ("127.0.0.1:1", r"no Ray cluster answers at '127\.0\.0\.1:1' \(RuntimeError: no room\)"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_one_sentence(
+    linear: ClassifierModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None,
+    said: str,
+) -> None:
+    ray = pytest.importorskip("ray")
+    given: dict[str, Any] = {}
+
+    def init(**options: Any) -> None:
+        given.update(options, alone=os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"))
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(vx.InvalidInput, match=said):
+        judged(linear, ByNumber(4, 4), tmp_path, workers=1, engine="ray", address=address)
+    assert given["alone"] == ("0" if address is None else None)  # it listens on 127.0.0.1
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+    assert given.get("address") == address
+
+
+def test_an_example_that_cannot_be_sent_is_said(linear: ClassifierModel, tmp_path: Path) -> None:
+    def held(number: int) -> vx.Example:
+        found = example(number)
+        object.__setattr__(found, "file", (tmp_path / "open").open("w"))
+        return found
+
+    with pytest.raises(vx.InvalidInput, match=r"an example cannot be sent .*workers=1"):
+        judged(linear, InOrder(4, held), tmp_path / "run", workers=2)
