@@ -232,7 +232,7 @@ def test_answers_may_be_called_as_goals_are(picture: np.ndarray) -> None:
 
 def test_a_model_that_writes_needs_no_candidates_but_the_other_answer() -> None:
     module, processor = llava()
-    model = vx.load(module, processor=processor, device="cpu", check=False)
+    model = vx.load(module, processor=processor, device="cpu", check=False, max_new_tokens=12)
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     settings: dict[str, Any] = {"regions": 2, "budget": 40, "draws": 20}
     found = vx.evidence(model, picture, "is it red", into=UNLIKELY, **settings)

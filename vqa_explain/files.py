@@ -34,7 +34,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
                 os.fsync(handle)
             os.replace(name, target)
         except BaseException:
-            os.unlink(name)
+            name.unlink(missing_ok=True)
             raise
     except (OSError, ValueError) as error:
         raise unwritable(path, error) from error

@@ -10,7 +10,7 @@ import torch
 
 from vqa_explain.evaluation import workers
 from vqa_explain.evaluation.jobs import Job, Jobs
-from vqa_explain.evaluation.store import EXAMPLES
+from vqa_explain.evaluation.shards import EXAMPLES
 
 
 def main() -> None:

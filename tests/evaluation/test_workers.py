@@ -18,7 +18,7 @@ import vqa_explain as vx
 from vqa_explain.evaluation import local_engine, workers
 from vqa_explain.evaluation.jobs import Done, Job
 from vqa_explain.evaluation.local_engine import run_where_it_pays
-from vqa_explain.evaluation.store import EXAMPLES, GRID
+from vqa_explain.evaluation.shards import EXAMPLES, GRID
 from vqa_explain.evaluation.tally import Tally
 from vqa_explain.models.classifier import ClassifierModel
 
