@@ -1,4 +1,5 @@
-"""Writes the tables that are read off the code into README.md and the guides.
+"""Writes what is read off the code: tables into README.md and the guides, and the facts that the
+shell lists.
 
     python docs/tables.py           # writes them
     python docs/tables.py --check   # exit code 1 where one is out of date
@@ -16,7 +17,8 @@ from pathlib import Path
 from vqa_explain.methods.describing import describe_methods
 from vqa_explain.metrics.describing import describe_metrics
 from vqa_explain.models.verdicts import tried_version, verdicts
-from vqa_explain.shell.tables import describe_models
+from vqa_explain.shell.facts import PATH as FACTS
+from vqa_explain.shell.facts import describe_models, stated
 from vqa_explain.units import UNITS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,11 +137,12 @@ def filled(text: str) -> str:
 
 def main() -> None:
     stale, only_check = [], "--check" in sys.argv
-    for name in FILES:
-        path = ROOT / name
-        text = path.read_text(encoding="utf-8")
-        if (new := filled(text)) != text:
-            stale.append(name)
+    facts = FACTS.read_text(encoding="utf-8") if FACTS.exists() else ""
+    texts = {ROOT / name: (ROOT / name).read_text(encoding="utf-8") for name in FILES}
+    changes = [(path, text, filled(text)) for path, text in texts.items()]
+    for path, text, new in [(FACTS, facts, stated()), *changes]:
+        if new != text:
+            stale.append(path.name)
             if not only_check:
                 path.write_text(new, encoding="utf-8")
     if only_check and stale:

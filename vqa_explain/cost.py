@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 @dataclass
 class Cost:
-    """What was spent: examples through the model forward and backward, and seconds."""
+    """What a method spent: examples through the model forward and backward, and seconds.
+
+    Several targets share what serves all of them: the first pays for it. Not counted are the answer
+    to the whole example, where no pass of the method gives it, the answer with everything absent,
+    and what is found once per model, such as its default layer.
+    """
 
     forwards: int = 0
     backwards: int = 0

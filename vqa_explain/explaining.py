@@ -8,6 +8,7 @@ from typing import Any, cast, overload
 import torch
 
 from vqa_explain._memory import must_fit
+from vqa_explain._precision import in_float64
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.answering import check_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
@@ -19,7 +20,7 @@ from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.regions import SEGMENTS
 from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.finishing import explained
+from vqa_explain.finishing import explained, first_pass
 from vqa_explain.game import make_players, with_players
 from vqa_explain.games.progress import Progress
 from vqa_explain.methods import create
@@ -33,9 +34,10 @@ from vqa_explain.models.base import (
     Asking,
     Model,
     OpenModel,
+    answer_scores,
+    best_answers,
     has_open_inputs,
 )
-from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.sharing import network_held
 from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
@@ -243,11 +245,16 @@ def explain(
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
             return explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
-        best = model_answers(model, encoded)
+        # One token's scores choose no answer.
+        first = first_pass(chosen, model, encoded) if target_token is None else None
+        scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
+        best = best_answers(model.kind, encoded, scores.detach())
         targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
         if target_token is not None:  # the answers are chosen, and have probabilities, as a whole
             encoded = at_token(cast(OpenModel, model), encoded, targets, target_token)
-        task = Task(model, encoded, targets[0], parts, targets, seed, progress, on_interrupt)
+        task = Task(
+            model, encoded, targets[0], parts, targets, seed, progress, on_interrupt, first=first
+        )
         found: list[Explanation] = []
         for goal in targets:
             one = dataclasses.replace(task, target=goal, cost=Cost())

@@ -1,13 +1,19 @@
 """The proxy's closed forms against enumeration, and the intervals of what it adjusts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from vqa_explain.games import proxy
-from vqa_explain.games.estimators import every_coalition, exact_shapley, run_until
+from vqa_explain.games.estimators import (
+    Estimate,
+    Round,
+    every_coalition,
+    exact_shapley,
+    run_until,
+)
 from vqa_explain.games.pairs import adjusted, exact_interactions
 
 
@@ -121,3 +127,33 @@ def test_coalitions_that_are_drawn_many_times_bias_nothing(players: int) -> None
         ):
             np.testing.assert_allclose(values, exact, atol=0.05 * size)
             assert np.isfinite(errors).all()
+
+
+def test_the_inverse_by_cholesky_is_the_inverse() -> None:
+    rng = np.random.default_rng(3)
+    x, y = np.where(rng.random((80, 7)) < 0.5, 1.0, -1.0), rng.normal(size=80)
+    kernel = proxy._Prior.of(proxy.EVEN, (0.8, 0.2, 0.0), np.linspace(0.1, 1, 7)).kernel(x, x)
+    coefficients, unseen, inverse = proxy._solve(kernel, y, 1e-3)
+    expected = np.linalg.inv(kernel + 1e-3 * np.eye(80))
+    np.testing.assert_allclose(coefficients, expected @ y, rtol=1e-8)
+    np.testing.assert_allclose(inverse.diagonal, np.diag(expected), rtol=1e-9)
+    np.testing.assert_allclose(unseen, expected @ y / np.diag(expected), rtol=1e-8)
+    np.testing.assert_allclose(inverse.times(x[:, 0]), expected @ x[:, 0], rtol=1e-7, atol=1e-7)
+
+
+def test_a_tolerance_that_is_not_met_estimates_the_last_round_once() -> None:
+    estimated: list[int] = []
+
+    def rounds() -> Iterator[Round]:
+        for done in range(1, 6):
+
+            def estimate(done: int = done) -> Estimate:
+                estimated.append(done)
+                return Estimate(np.zeros(3), np.ones(3))
+
+            yield Round(done, 5, 1.0, estimate)
+
+    found = run_until(rounds(), tolerance=0.01)
+    assert len(estimated) == len(set(estimated))
+    assert estimated[-1] == 5
+    assert found.error > 1  # as wide as the number of looks asks for

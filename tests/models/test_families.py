@@ -16,7 +16,7 @@ from vqa_explain.game import Game, make_players
 from vqa_explain.methods import METHODS
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.families import FAMILIES
-from vqa_explain.shell.tables import describe_models
+from vqa_explain.shell.facts import describe_models
 from vqa_explain.target import Target
 
 TILED = ("llava_onevision", "idefics3", "smolvlm")

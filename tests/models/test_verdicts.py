@@ -10,7 +10,7 @@ from architectures.verdicts import VERDICTS
 from transformers.models.auto import modeling_auto
 
 from vqa_explain.models.verdicts import tried_version, verdicts
-from vqa_explain.shell.tables import describe_models
+from vqa_explain.shell.facts import describe_models
 
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 TASKS = {

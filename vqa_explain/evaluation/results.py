@@ -19,7 +19,8 @@ from vqa_explain.games.intervals import (
     Bounds,
     Interval,
     mean_interval,
-    paired_interval,
+    mean_intervals,
+    paired_intervals,
 )
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Additive, additive
@@ -71,9 +72,9 @@ class Results:
 
     @cached_property
     def _rows(self) -> pd.DataFrame:
-        table = self.store.read(
-            EXAMPLES, self.plan, [*VALUES, "right", "forwards", "backwards", "seconds"]
-        )
+        # All at once, since opening the many files takes longer than reading them.
+        columns = [*VALUES, "right", "forwards", "backwards", "seconds", "curve"]
+        table = self.store.read(EXAMPLES, self.plan, columns)
         if table is None:
             raise InvalidInput(
                 f"{str(self.folder)!r} has no finished shard yet; run the evaluation again"
@@ -204,23 +205,52 @@ class Results:
 
     def interval(self, metric: str, method: str) -> Interval:
         """One cell of the summary."""
-        return mean_interval(
-            self._common_values(metric, method).to_numpy(), bounds(self.metrics[metric])
+        known = self._intervals.get((metric, method))
+        if known is not None:
+            return known
+        values = self._common_values(metric, method).to_numpy()
+        return mean_interval(values, bounds(self.metrics[metric]))
+
+    @cached_property
+    def _intervals(self) -> dict[tuple[str, str], Interval]:
+        """Metric and method → that cell, "" being the method of metrics of answers."""
+        cells = [
+            (text, method)
+            for text, metric in self.metrics.items()
+            for method in {"answer": [""], "explanation": self.methods}.get(metric.judges, [])
+        ]
+        found = mean_intervals(
+            (self._common_values(text, method).to_numpy(), bounds(self.metrics[text]))
+            for text, method in cells
         )
+        return dict(zip(cells, found, strict=True))
 
     def differences(self, metric: str, reference: str = RANDOM) -> dict[str, Interval]:
         """Method → the mean of its paired differences from the reference's values,
         with its interval.
         """
-        base = self._common_values(metric, reference).to_numpy()
-        nothing = np.full(len(base), np.nan)
-        values = {
-            m: self._common_values(metric, m).to_numpy() for m in self.methods if m != reference
-        }
-        return {
-            m: paired_interval(base, found if len(found) else nothing)
-            for m, found in values.items()
-        }
+        if reference not in self._differences:
+            self._differences[reference] = self._differences_from(reference)
+        return self._differences[reference][metric]
+
+    @cached_property
+    def _differences(self) -> dict[str, dict[str, dict[str, Interval]]]:
+        """Reference → metric → method → what `differences` gave."""
+        return {}
+
+    def _differences_from(self, reference: str) -> dict[str, dict[str, Interval]]:
+        """Of all metrics of explanations."""
+        methods = [m for m in self.methods if m != reference]
+        texts = [text for text, metric in self.metrics.items() if metric.judges == "explanation"]
+        pairs = []
+        for text in texts:
+            base = self._common_values(text, reference).to_numpy()
+            nothing = np.full(len(base), np.nan)
+            for method in methods:
+                values = self._common_values(text, method).to_numpy()
+                pairs.append((base, values if len(values) else nothing))
+        found = iter(paired_intervals(pairs))
+        return {text: {method: next(found) for method in methods} for text in texts}
 
     def families(self) -> pd.DataFrame:
         """Accuracies of each kind of question, "all" first: mean and interval of every metric of
@@ -230,16 +260,22 @@ class Results:
         """
         texts = [text for text, metric in self.metrics.items() if metric.judges == "answer"]
         kinds = self._rows.drop_duplicates("index").set_index("index")["family"].fillna("")
-        rows = []
         named = sorted(set(kinds) - {""})
-        for family in ["all", *named] if len(named) > 1 else ["all"]:
-            row: dict[str, Any] = {"family": family}
-            members = kinds.index if family == "all" else kinds.index[kinds == family]
-            for text in texts:
-                values = self._common_values(text, "")
-                one = values[values.index.isin(members)].to_numpy()
-                row[text] = mean_interval(one, bounds(self.metrics[text]))
-            row["count"] = len(members)
+        members = {"all": kinds.index}
+        if len(named) > 1:
+            members |= {family: kinds.index[kinds == family] for family in named}
+        values = {text: self._common_values(text, "") for text in texts}
+        found = iter(
+            mean_intervals(
+                (values[text][values[text].index.isin(some)].to_numpy(), bounds(self.metrics[text]))
+                for some in members.values()
+                for text in texts
+            )
+        )
+        rows = []
+        for family, some in members.items():
+            row: dict[str, Any] = {"family": family, **{text: next(found) for text in texts}}
+            row["count"] = len(some)
             row["judged"] = max((row[text].count for text in texts), default=0)
             rows.append(row)
         return pd.DataFrame(rows)
@@ -276,10 +312,7 @@ class Results:
         """Metric → method → (shares of players, mean score there over the examples that all
         methods have).
         """
-        table = self.store.read(EXAMPLES, self.plan, ["index", "method", "metric", "curve"])
-        if table is None:
-            return {}
-        frame = table.to_pandas().dropna(subset=["curve"])
+        frame = self._rows[self._rows["curve"].notna()]
         found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
         for text, metric in self.metrics.items():
             if not (frame["metric"] == text).any():

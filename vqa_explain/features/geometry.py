@@ -15,6 +15,10 @@ from scipy.ndimage import map_coordinates, uniform_filter
 # elements' spacings (or pixels, where elements are closer). One half is an element's own cell.
 REACH = 0.75
 
+# Pixels of a side that are carried together.
+BAND = 64
+
+Band = tuple[slice, slice]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the picture, ends exclusive
 
 
@@ -116,6 +120,36 @@ class Axis:
         return result
 
     @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """Runs of pixels, each with a run of elements that has all of those that lie on it."""
+        found = []
+        for start in range(0, self.size, BAND):
+            pixels = slice(start, min(start + BAND, self.size))
+            lying = np.flatnonzero(self.shares[pixels].any(axis=0))
+            ends = (int(lying[0]), int(lying[-1]) + 1) if len(lying) else (0, 0)
+            found.append((pixels, slice(*ends)))
+        return tuple(found)
+
+    def carried(self, values: torch.Tensor) -> torch.Tensor:
+        """(N, size) the sums over elements of values (N, F), by their shares on each pixel.
+
+        Only a few elements lie on a pixel: most products of the whole matrices would be with zero.
+        """
+        # By torch, since the threads of numpy's products would still hold the cores when the model
+        # wants them.
+        shares = torch.from_numpy(self.shares)
+        result = values.new_empty(len(values), self.size)
+        for pixels, elements in self.bands:
+            result[:, pixels] = values[:, elements] @ shares[pixels, elements].T
+        return result
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """(size,) the element that shows each pixel; F where none does."""
+        element, near = self.seen
+        return np.where(near, element, len(self.centers))
+
+    @cached_property
     def nearest(self) -> np.ndarray:
         """(F,) the pixel that each element's center lies on."""
         result: np.ndarray = np.clip(np.floor(self.centers + 1e-9).astype(int), 0, self.size - 1)
@@ -190,16 +224,13 @@ class AlignedGeometry(Geometry):
         return self.rows.extent, self.columns.extent
 
     def to_original(self, values: np.ndarray) -> np.ndarray:
-        rows, columns = torch.from_numpy(self.rows.shares), torch.from_numpy(self.columns.shares)
-        # By torch, since the threads of numpy's products would still hold the cores when the model
-        # wants them.
         given = torch.from_numpy(np.array(values, dtype=np.float64, order="C"))
-        return (rows @ given @ columns.T).numpy()
+        return self.columns.carried(self.rows.carried(given.T).T).numpy()
 
     def labels_to_original(self, labels: np.ndarray) -> np.ndarray:
-        (rows, rows_seen), (columns, columns_seen) = self.rows.seen, self.columns.seen
-        seen = rows_seen[:, None] & columns_seen[None, :]
-        return np.where(seen, labels[np.ix_(rows, columns)], -1)
+        # One row and column more stand for what no element shows.
+        framed = np.pad(labels, ((0, 1), (0, 1)), constant_values=-1)
+        return framed.take(self.rows.shown, axis=0).take(self.columns.shown, axis=1)
 
     def labels_to_frame(self, labels: np.ndarray) -> np.ndarray:
         return np.where(self.inside, labels[np.ix_(self.rows.nearest, self.columns.nearest)], -1)

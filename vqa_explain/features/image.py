@@ -18,7 +18,7 @@ from vqa_explain.features.base import Division, Feature, Found, Windows
 from vqa_explain.features.geometry import AlignedGeometry, Box, BoxGeometry, Geometry
 from vqa_explain.features.large import FrameValues
 from vqa_explain.features.parts import Part, PicturePart, RegionValue
-from vqa_explain.features.regions import Regions, divide, grid_regions, region_boxes
+from vqa_explain.features.regions import NOWHERE, Regions, divide, grid_regions, region_boxes
 
 
 def _blur(pixels: Tensor, _seed: int) -> Tensor:
@@ -275,7 +275,7 @@ class ImageFeature(Feature):
     def carry(self, content: Picture, found: Found) -> PicturePart:
         """The values in the original picture."""
         geometry = content.geometry
-        where = geometry.labels_to_original(found.division.owner).astype(np.int32)
+        where = geometry.labels_to_original(found.division.owner.astype(np.int32))
         boxes = _boxes(geometry, where, found.division)
         return PicturePart(
             name=found.name,
@@ -374,7 +374,7 @@ def _boxes(geometry: Geometry, where: np.ndarray, regions: Division) -> list[Box
     """
     found = region_boxes(where, regions.count)
     boxed = isinstance(geometry, BoxGeometry) and regions.count == len(geometry.boxes)
-    hidden = np.setdiff1d(np.arange(regions.count), where)
+    hidden = [number for number, box in enumerate(found) if box == NOWHERE]
     for number in range(regions.count) if boxed else hidden:
         found[number] = geometry.box(regions.owner == number)
     return found

@@ -17,6 +17,7 @@ FINEST = 100.0  # the smallest scale of segments; each next one is COARSER times
 COARSER = 1.5
 RESTS = ("refuse", "one", "grid")
 OVERLAPS = ("refuse", "smaller")
+NOWHERE = (0, 0, 0, 0)  # the box of a region without pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +180,7 @@ def divide(asked: Any, picture: np.ndarray, geometry: Geometry, own: tuple[int, 
     else:
         return _shown_cells(geometry, _grid(asked, own), of_frame=asked is None)
     carried = geometry.labels_to_frame(labels)
-    hidden = np.setdiff1d(labels, carried)
-    if len(hidden) and not isinstance(asked, str):
+    if not isinstance(asked, str) and len(hidden := np.setdiff1d(labels, carried)):
         raise InvalidInput(
             f"region {hidden[0]} is cropped away or too small for the model to see; leave it out"
         )
@@ -324,14 +324,14 @@ def _from_masks(
 
 
 def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, int]]:
-    """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; (0, 0, 0,
-    0) for one without pixels.
+    """Bounding boxes (left, top, right, bottom) of labels 0 … count-1; `NOWHERE` for one without
+    pixels.
     """
     from scipy.ndimage import find_objects
 
     # One pass for all of them.
-    found = find_objects(np.asarray(labels, dtype=np.int64) + 1, max_label=count)
+    found = find_objects(labels + 1, max_label=count)
     return [
-        (0, 0, 0, 0) if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop)
+        NOWHERE if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop)
         for at in found
     ]

@@ -108,13 +108,15 @@ def run_until(
         on_interrupt: with "return", Ctrl-C ends the rounds and gives what is known, if anything is.
     """
     last, looks, look = None, 0, 0.0
+    known: Estimate | None = None  # of the last round, where it was looked at
     try:
         for last in rounds:
+            known = None
             if progress:
                 progress(last.done, last.total)
             if (tolerance is not None or settle is not None) and last.done >= look:
-                look, looks = last.done * LOOK, looks + 1
-                found = _as_looked_at(last.estimate(), looks)
+                look, looks, known = last.done * LOOK, looks + 1, last.estimate()
+                found = _as_looked_at(known, looks)
                 if tolerance is not None and found.error <= tolerance * abs(last.change):
                     return found
                 if settle is not None and found.settled(settle):
@@ -124,7 +126,8 @@ def run_until(
             raise
         return replace(last.estimate(), interrupted=True)
     assert last is not None, "an estimator gives at least one round"
-    return _as_looked_at(last.estimate(), looks + 1) if looks else last.estimate()
+    estimate = last.estimate() if known is None else known
+    return _as_looked_at(estimate, looks + 1) if looks else estimate
 
 
 def _as_looked_at(found: Estimate, look: int) -> Estimate:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dtrtri
 
 from vqa_explain._shapes import Pairs, PairValues, PlayerValues
 
@@ -161,7 +163,7 @@ def fit(
     # Leaving draw k out moves the coefficients by its column: their mean over all draws that were
     # seen …
     hidden = np.concatenate([[0.0], unseen[1:]])
-    mean = coefficients - inverse @ hidden / len(x)
+    mean = coefficients - inverse.times(hidden) / len(x)
     # … and the draws beyond, which the process has not seen anyway.
     beyond = [
         values[seen:][i : i + 512] / spread
@@ -169,17 +171,41 @@ def fit(
         for i in range(0, len(x) - seen, 512)
     ]
     of_all = y[0] - float(chosen.kernel(x_seen[:1], x_seen)[0] @ mean)
-    freedom = (len(y) - noise * float(np.trace(inverse))) / len(x)
+    freedom = (len(y) - noise * float(inverse.diagonal.sum())) / len(x)
     rest = np.concatenate([unseen[1:], *beyond])
     return Proxy(chosen, x_seen, mean * spread, rest * spread, of_all * spread, freedom)
 
 
+@dataclass(frozen=True, eq=False)
+class _Inverse:
+    """The inverse of a kernel with noise, by its Cholesky factor.
+
+    Attributes:
+        factor: (N, N) whose lower triangle is L, L Lᵀ being the kernel with the noise.
+        diagonal: (N,) of the inverse.
+    """
+
+    factor: np.ndarray
+    diagonal: np.ndarray
+
+    def times(self, y: np.ndarray) -> np.ndarray:
+        """(N,) the inverse times y."""
+        solved: np.ndarray = cho_solve((self.factor, True), y, check_finite=False)
+        return solved
+
+
 def _solve(
     kernel: np.ndarray, y: np.ndarray, noise: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, _Inverse]:
     """Coefficients, the residual of each observation by the others,
     and the inverse (Rasmussen & Williams, 5.12).
     """
-    inverse = np.linalg.inv(kernel + noise * np.eye(len(kernel)))
-    coefficients = inverse @ y
-    return coefficients, coefficients / np.diag(inverse), inverse
+    noisy = np.array(kernel, order="F")  # as LAPACK has it
+    noisy.flat[:: len(noisy) + 1] += noise
+    factor, _ = cho_factor(noisy, lower=True, overwrite_a=True, check_finite=False)
+    # With M the inverse of L, the inverse is Mᵀ M, and its diagonal holds the squares of M's
+    # columns.
+    half = np.tril(dtrtri(factor, lower=True)[0])
+    inverse = _Inverse(factor, np.einsum("ij,ij->j", half, half))
+    coefficients = inverse.times(y)
+    return coefficients, coefficients / inverse.diagonal, inverse

@@ -3,7 +3,7 @@ as gradients with other rules at some operations.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from vqa_explain import units
 from vqa_explain.methods.base import Attribution, Task, of_one, register_method, total
+from vqa_explain.methods.passes import WholePass, leaves_pass
+from vqa_explain.models.base import Leaves, Model
+from vqa_explain.models.encoded import Encoded
 
 KIND = "conservation gap: what biases and positions keep"
 
@@ -173,10 +176,13 @@ class AttnLrp:
     the tokens that the model adds itself keep their part.
     """
 
-    def __call__(self, task: Task) -> Attribution:
-        leaves = task.leaves()
+    def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
         with Rules():
-            score, gradient = task.gradients(leaves)
+            return replace(leaves_pass(model, encoded, leaves), inside=Rules)
+
+    def __call__(self, task: Task) -> Attribution:
+        leaves, whole = task.leaves(), task.opened(self.whole_pass)
+        score, gradient = whole.value(task.target).detach(), task.gradients_of(whole)
         products = {name: leaf * gradient[name] for name, leaf in leaves.items()}
         values = of_one(task.encoded, products)
         return Attribution(values, abs(total(values) - float(score)), KIND)

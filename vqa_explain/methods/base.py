@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, NotRequired, Protocol, TypedDict, TypeVar, Unpack, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from vqa_explain import registry, units
 from vqa_explain._batches import Batches
-from vqa_explain._memory import HalvingBatches
+from vqa_explain._memory import HalvingBatches, must_fit
 from vqa_explain._precision import in_float64
 from vqa_explain.cost import Cost
 from vqa_explain.errors import Unsupported
@@ -22,14 +23,14 @@ from vqa_explain.features.image import BLANKS, DROP, FILLS
 from vqa_explain.features.parts import JointValues
 from vqa_explain.game import Game, Players
 from vqa_explain.games.progress import Progress
-from vqa_explain.models.attending import (
-    Attention,
-    Attentive,
-    Stepwise,
-    Streaming,
-    StreamingSteps,
-    Streams,
+from vqa_explain.methods.passes import (
+    Slopes,
+    WholePass,
+    WholeRun,
+    attention_pass,
+    streams_pass,
 )
+from vqa_explain.models.attending import Attention, Stepwise, StreamingSteps, Streams
 from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
@@ -37,6 +38,7 @@ from vqa_explain.target import Target
 
 T = TypeVar("T")
 S = TypeVar("S", Attention, Streams)
+Differentiate = Callable[[], Slopes]
 
 AUTO_SETTLES, AUTO_MOST = 3, "100n"  # what budget="auto" stands for: settle=, and the budget
 NODES_AT_ONCE = 16  # examples through the model in one forward and backward pass, at most
@@ -90,6 +92,7 @@ class Task:
     on_interrupt: str = "raise"
     cost: Cost = field(default_factory=Cost)
     games: dict[tuple[str, ...], Game] = field(default_factory=dict)
+    first: WholePass | None = None  # that the answer was taken from, of a `OnePass`
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
     known_only: bool = False  # for what the user stopped: coalitions that are known, and no others
@@ -137,41 +140,78 @@ class Task:
             )
         return self.games[key].for_target(self.target, self.cost, self.known_only)
 
-    def attention(self) -> Attention:
-        """The model's attention for this example (capability "attention"), counted."""
-        self.cost.forwards += 1
-        found = cast(Attentive, self.model).attention(self.encoded)
-        check_finite(found.scores, "the model's answer")
+    def opened(self, run: WholeRun) -> WholePass:
+        """A forward pass of the whole example, counted: the one that the answer was taken from,
+        where there is one, else what `run` gives.
+        """
+        if self.first is None or self.shift is not None:
+            return self.fresh(run)
+        return self._counted(self.first)
+
+    def fresh(self, run: WholeRun) -> WholePass:
+        """A forward pass of its own, counted."""
+        with must_fit(self.model):
+            return self._counted(run(self.model, self.encoded, self.leaves()))
+
+    def _counted(self, whole: WholePass) -> WholePass:
+        if not whole.is_counted:
+            whole.is_counted = True
+            self.cost.forwards += 1
+        return whole
+
+    def slopes_of(self, whole: WholePass) -> Slopes:
+        """The gradient of the target in each tensor that the pass is differentiated in, counted;
+        `None` where it does not depend on it.
+        """
+        # A pass that is shared serves all targets, and any other this one alone.
+        targets = self.targets if whole is self.first else (self.target,)
+        with must_fit(self.model):
+            found = whole.slopes(targets, targets.index(self.target))
+        self.cost.backwards += 1
         return found
 
-    def answer_steps(self) -> Iterator[tuple[Attention, torch.Tensor]]:
-        """The model's attention at each place where the answer is read, with the scalar that it
-        adds to the target.
+    def gradients_of(self, whole: WholePass) -> Leaves:
+        """The gradient of the target in each leaf, of a pass over leaves.
+
+        Raises:
+            Unsupported: see `slopes`.
+        """
+        leaves: Leaves = whole.found
+        slopes = self._all_given(leaves, self.slopes_of(whole))
+        for slope in slopes:
+            check_finite(slope, "the gradient")
+        return dict(zip(leaves, slopes, strict=True))
+
+    def answer_steps(self) -> Iterator[tuple[Attention, Differentiate]]:
+        """The model's attention at each place where the answer is read, counted, and what gives the
+        gradient in `every_map` of what that place adds to the target.
 
         One for most models. A model that writes its answer reads it once for each of its tokens:
-        the scalars are the terms of the target, linear in the answers' scores with the slopes that
-        it has there.
+        what they add are the terms of the target, linear in the answers' scores with the slopes
+        that it has there.
         """
-        model = self.model
-        if isinstance(model, Stepwise):
-            yield from self._steps(model, model.attention)
-            return
-        found = self.attention()
-        yield found, self.target(found.scores).sum()
+        if isinstance(self.model, Stepwise):
+            yield from self._steps(self.model, self.model.attention)
+        else:
+            yield self._read_once(attention_pass)
 
-    def answer_streams(self) -> Iterator[tuple[Streams, torch.Tensor]]:
+    def answer_streams(self) -> Iterator[tuple[Streams, Differentiate]]:
         """The same of the attention of a network of two streams."""
-        model = self.model
-        if isinstance(model, StreamingSteps):
-            yield from self._steps(model, model.streams)
-            return
-        found = self.streams()
-        yield found, self.target(found.scores).sum()
+        if isinstance(self.model, StreamingSteps):
+            yield from self._steps(self.model, self.model.streams)
+        else:
+            yield self._read_once(streams_pass)
+
+    def _read_once(self, run: WholeRun) -> tuple[Any, Differentiate]:
+        whole = self.opened(run)
+        return whole.found, partial(self.slopes_of, whole)
 
     def _steps(
         self, model: Stepwise | StreamingSteps, read: Callable[[Encoded, tuple[int, ...]], S]
-    ) -> Iterator[tuple[S, torch.Tensor]]:
-        """What is read at each token of the answer, with the scalar that it adds to the target."""
+    ) -> Iterator[tuple[S, Differentiate]]:
+        """What is read at each token of the answer, and what differentiates what it adds to the
+        target.
+        """
         target = self.target
         named = [one for one in (target.index, target.contrast) if one is not None]
         places = model.answer_steps(self.encoded, named or range(len(self.encoded.labels)))
@@ -180,7 +220,13 @@ class Task:
             self.cost.forwards += 1
             found = read(self.encoded, before)
             check_finite(found.scores, "the model's answer")
-            yield found, (target(found.scores) if slopes is None else found.scores @ slopes).sum()
+            value = target(found.scores) if slopes is None else found.scores @ slopes
+            yield found, partial(self._slopes_in, value.sum(), found.every_map)
+
+    def _slopes_in(self, value: torch.Tensor, maps: Sequence[torch.Tensor]) -> Slopes:
+        """The gradient of one number in each map, counted."""
+        self.cost.backwards += 1
+        return torch.autograd.grad(value, list(maps), allow_unused=True)
 
     def _slopes(self) -> torch.Tensor:
         """(K,) the target's derivative in each answer's score, at the whole example."""
@@ -190,13 +236,6 @@ class Task:
         with torch.enable_grad():
             scores = scores.detach().requires_grad_(True)
             return torch.autograd.grad(self.target(scores).sum(), scores)[0][0]
-
-    def streams(self) -> Streams:
-        """The model's attention for this example (capability "flow", two streams), counted."""
-        self.cost.forwards += 1
-        found = cast(Streaming, self.model).streams(self.encoded)
-        check_finite(found.scores, "the model's answer")
-        return found
 
     def score(self, leaves: Leaves) -> torch.Tensor:
         """The target's scores (B,) float64 of leaves, counted;
@@ -260,9 +299,17 @@ class Task:
             Unsupported: they depend on it, and the network gives no gradient.
         """
         given = list(leaves.values())
-        found: Sequence[torch.Tensor | None] = [None] * len(given)
+        found: Slopes = (None,) * len(given)
         if values.requires_grad:
             found = torch.autograd.grad(values.sum(), given, allow_unused=True)
+        return self._all_given(leaves, found)
+
+    def _all_given(self, leaves: Leaves, found: Slopes) -> tuple[torch.Tensor, ...]:
+        """Gradients in leaves, zeros where the score does not depend on one.
+
+        Raises:
+            Unsupported: it depends on it, and there is none.
+        """
         for name, slope in zip(leaves, found, strict=True):
             if slope is None and self._depends(leaves, name):
                 raise Unsupported(
@@ -272,7 +319,7 @@ class Task:
                 )
         return tuple(
             torch.zeros_like(x) if slope is None else slope
-            for x, slope in zip(given, found, strict=True)
+            for x, slope in zip(leaves.values(), found, strict=True)
         )
 
     @torch.no_grad()

@@ -22,7 +22,9 @@ from vqa_explain.methods.base import (
     register_method,
     total,
 )
-from vqa_explain.models.base import Leaves
+from vqa_explain.methods.passes import WholePass, leaves_pass
+from vqa_explain.models.base import Leaves, Model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.registry import parameter
 
 NO_SUM = "none: gradients do not add up to a score"
@@ -46,8 +48,11 @@ class Saliency:
 
     channels: str = parameter("max", "how color channels are joined", choices=("max", "sum"))
 
+    def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
+        return leaves_pass(model, encoded, leaves)
+
     def __call__(self, task: Task) -> Attribution:
-        _, gradient = task.gradients(task.leaves())
+        gradient = task.gradients_of(task.opened(self.whole_pass))
         sizes = {name: g.abs() for name, g in gradient.items()}
         values = of_one(task.encoded, sizes, largest=self.channels == "max")
         return Attribution(values, None, NO_SUM)
@@ -65,9 +70,12 @@ class Saliency:
 class InputXGradient:
     """x · ∂f/∂x, the first-order guess of what each input adds over an input of zero."""
 
+    def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
+        return leaves_pass(model, encoded, leaves)
+
     def __call__(self, task: Task) -> Attribution:
-        leaves = task.leaves()
-        value, gradient = task.gradients(leaves)
+        leaves, whole = task.leaves(), task.opened(self.whole_pass)
+        value, gradient = whole.value(task.target).detach(), task.gradients_of(whole)
         products = {name: leaves[name] * g for name, g in gradient.items()}
         values = of_one(task.encoded, products)
         zeros = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}

@@ -11,8 +11,11 @@ from vqa_explain import units
 from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, of_one, register_method
-from vqa_explain.methods.rules import guided
+from vqa_explain.methods.passes import WholePass
+from vqa_explain.methods.rules import guided_pass
 from vqa_explain.models.attending import Stepwise
+from vqa_explain.models.base import Leaves, Model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.maps import captured, channels_first, next_layer_of_shape
 from vqa_explain.registry import parameter
 
@@ -58,24 +61,31 @@ def _cancels(activation: Tensor, gradient: Tensor) -> bool:
     return bool(total <= share * sizes) and bool(sizes > 0)
 
 
-def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
-    """Activation and gradient of the score there, of the example: maps (a, b, c) or a sequence (N,
-    D).
+def _layer_pass(path: str | None, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
+    """A forward pass that is differentiated in what the layer gives, the model's own by default.
+
+    What was found is the layer's path, and whether it gave any tensor.
     """
-    leaves = {name: leaf.requires_grad_(True) for name, leaf in task.leaves().items()}
-    with torch.enable_grad(), captured(task.model.module, path) as caught:
-        value = task.score(leaves)
-        if len(caught) == 2 and isinstance(task.model, Stepwise):
-            # The prompt runs first, and then the answer's tokens, which have no place in the
-            # picture or question.
-            del caught[1]
-        tensors = [output for output in caught if isinstance(output, Tensor)]
-        given = [output for output in tensors if output.requires_grad]
-        slopes = torch.autograd.grad(value.sum(), given, allow_unused=True) if given else ()
-    task.cost.backwards += 1
+    path = path or model.default_layer(encoded)
+    given = {name: leaf.requires_grad_(True) for name, leaf in leaves.items()}
+    with torch.enable_grad(), captured(model.module, path) as caught:
+        scores = model.scores(encoded, given)
+    if len(caught) == 2 and isinstance(model, Stepwise):
+        # The prompt runs first, and then the answer's tokens, which have no place in the
+        # picture or question.
+        del caught[1]
+    tensors = [output for output in caught if isinstance(output, Tensor)]
+    over = tuple(output for output in tensors if output.requires_grad)
+    return WholePass(scores, over, (path, bool(tensors)))
+
+
+def _layer(task: Task, whole: WholePass) -> tuple[Tensor, Tensor]:
+    """Activation and gradient of the score in a layer: maps (a, b, c) or a sequence (N, D)."""
+    path, has_tensors = whole.found
+    pairs = zip(whole.over, task.slopes_of(whole), strict=True)
     # Of a layer that runs several times, the score may need one output alone.
-    needed = [pair for pair in zip(given, slopes, strict=True) if pair[1] is not None]
-    if tensors and not needed:
+    needed = [(output, slope) for output, slope in pairs if slope is not None]
+    if has_tensors and not needed:
         raise InvalidInput(
             f"the score does not depend on layer {path!r}; choose one that it passes through"
         )
@@ -95,14 +105,19 @@ def _layer(task: Task, path: str) -> tuple[Tensor, Tensor]:
     return activation[:length], gradient.sum(dim=0)[:length]
 
 
-def _states_of(task: Task, path: str) -> _States:
+def _states_of(task: Task, whole: WholePass) -> _States:
     """A layer's states as maps of each input's cells or tokens, where it has them.
+
+    Args:
+        task: what was asked.
+        whole: what `_layer_pass` gave for the layer.
 
     Raises:
         InvalidInput: it has one map, and the example several inputs that it could be of.
     """
     model, encoded = task.model, task.encoded
-    activation, gradient = _layer(task, path)
+    path, _ = whole.found
+    activation, gradient = _layer(task, whole)
     grids = {one.name: one.feature.grid(one.content) for one in encoded.inputs}
     planes = [name for name, grid in grids.items() if grid is not None]
     if activation.ndim == 3:
@@ -136,6 +151,9 @@ class _Cam:
         "bilinear", "how the map is enlarged to the picture", choices=("bilinear", "nearest")
     )
 
+    def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
+        return _layer_pass(self.layer, model, encoded, leaves)
+
     def __call__(self, task: Task) -> Attribution:
         values, kind = self._map(task)
         return Attribution(values, None, kind)
@@ -156,7 +174,7 @@ class _Cam:
 
     def _states(self, task: Task) -> _States:
         """What is weighed: the states of the layer that was asked for, or of the model's."""
-        return _states_of(task, self.layer or task.model.default_layer(task.encoded))
+        return _states_of(task, task.opened(self.whole_pass))
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(h, w) from (C, h, w)."""
@@ -229,7 +247,7 @@ class HiResCam(_Cam):
         if not states.cancels:
             return states
         following = next_layer_of_shape(task.model, task.encoded, states.path)
-        after = _states_of(task, following) if following else states
+        after = self._states_at(task, following) if following else states
         if self.layer is None and not after.cancels:
             return after
         remedy = f"give layer={following!r}" if not after.cancels else "use grad_cam"
@@ -237,6 +255,9 @@ class HiResCam(_Cam):
             f"hires_cam is zero at layer {states.path!r}, up to rounding, as it is where a "
             f"normalization comes next; {remedy}"
         )
+
+    def _states_at(self, task: Task, path: str) -> _States:
+        return _states_of(task, task.fresh(partial(_layer_pass, path)))
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         return (gradient * activation).sum(dim=0).clamp(min=0)
@@ -256,6 +277,6 @@ class GuidedGradCam(GradCam):
 
     def __call__(self, task: Task) -> Attribution:
         values, kind = self._map(task)
-        found = of_one(task.encoded, guided(task, keep_negative_inputs=False))
+        found = of_one(task.encoded, task.gradients_of(task.fresh(guided_pass)))
         products = {name: value * found[name] for name, value in values.items()}
         return Attribution(products, None, kind)

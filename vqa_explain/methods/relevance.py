@@ -12,7 +12,16 @@ from vqa_explain import units
 from vqa_explain._precision import in_float64
 from vqa_explain.errors import InvalidInput
 from vqa_explain.methods.base import Attribution, Task, from_states, register_method
-from vqa_explain.models.attending import Attention, CrossLayer, SelfLayer, Streams
+from vqa_explain.methods.passes import Slopes, WholePass, attention_pass, streams_pass
+from vqa_explain.models.attending import (
+    Attention,
+    SelfLayer,
+    Stepwise,
+    StreamingSteps,
+    Streams,
+)
+from vqa_explain.models.base import Leaves, Model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.registry import parameter
 
 KIND = "none: attention does not add up to a score"
@@ -75,6 +84,19 @@ def _mean_flow(task: Task, flow_of: Flow) -> Attribution:
     return _read(task, found, torch.stack(rows).mean(dim=0))
 
 
+class _InOnePass:
+    """A method of attention: where the answer is read once, the pass that shows the attention gives
+    the answers too.
+    """
+
+    def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass | None:
+        if "attention" in model.capabilities:
+            stepwise = isinstance(model, Stepwise)
+            return None if stepwise else attention_pass(model, encoded, leaves)
+        stepwise = isinstance(model, StreamingSteps)
+        return None if stepwise else streams_pass(model, encoded, leaves)
+
+
 @register_method(
     "attention",
     source="Bahdanau et al. 2015, arXiv:1409.0473, section 5.2.1",
@@ -84,7 +106,7 @@ def _mean_flow(task: Task, flow_of: Flow) -> Attribution:
     cost="1 forward",
 )
 @dataclass(frozen=True)
-class RawAttention:
+class RawAttention(_InOnePass):
     """How much the answer's position looks at each token and patch in one layer, the mean over
     heads. No target.
 
@@ -139,7 +161,7 @@ def rollout(maps: list[Tensor], residual: float) -> Tensor:
     cost="1 forward",
 )
 @dataclass(frozen=True)
-class AttentionRollout:
+class AttentionRollout(_InOnePass):
     """Attention followed through all layers, with the residual path counted as looking at oneself.
     No target.
 
@@ -224,7 +246,7 @@ def _normalized(flow: Tensor) -> Tensor:
     cost="1 forward, 1 backward for each token of the answer",
 )
 @dataclass(frozen=True)
-class Relevance:
+class Relevance(_InOnePass):
     """Attention that raises the target's score, carried through all layers with the residual path.
     Never negative.
 
@@ -239,11 +261,12 @@ class Relevance:
         if "attention" not in task.model.capabilities:
             return self._of_streams(task)
         rows = []
-        for found, value in task.answer_steps():
-            maps = [*found.maps, *found.written]
+        for found, differentiate in task.answer_steps():
             # The last layer's map of the prompt has no part in a token behind it.
-            slopes = torch.autograd.grad(value, maps, allow_unused=True, materialize_grads=True)
-            task.cost.backwards += 1
+            slopes = [
+                torch.zeros_like(one) if slope is None else slope
+                for one, slope in zip(found.every_map, differentiate(), strict=True)
+            ]
             prompt, written = slopes[: len(found.maps)], slopes[len(found.maps) :]
             with torch.no_grad():
                 flow = relevance(_whole(found.maps, found.written), _whole(prompt, written))
@@ -252,9 +275,8 @@ class Relevance:
 
     def _of_streams(self, task: Task) -> Attribution:
         rows: list[dict[str, np.ndarray]] = []
-        for found, value in task.answer_streams():
-            flow = _flow_of_streams(found, value)
-            task.cost.backwards += 1
+        for found, differentiate in task.answer_streams():
+            flow = _flow_of_streams(found, differentiate())
             stream, place = found.readout
             rows.append({q: in_float64(flow.maps[stream, q][place]).numpy() for q in found.sizes})
         if found.whole is None:  # then the answer is read once
@@ -265,13 +287,11 @@ class Relevance:
         return from_states(task, states, KIND, where.grid)
 
 
-def _flow_of_streams(found: Streams, value: Tensor) -> TwoStreams:
-    """Relevance of each position of two streams to each, for the scalar `value`."""
-    maps = [m for layer in found.layers for m in _maps(layer).values()]
-    slopes = torch.autograd.grad(value, maps, allow_unused=True)
+def _flow_of_streams(found: Streams, slopes: Slopes) -> TwoStreams:
+    """Relevance of each position of two streams to each, by the slopes of all their maps."""
     # A layer that the answer does not depend on, as the image's last, has no slope and moves
     # nothing.
-    weighted = iter([_positive(m, g) for m, g in zip(maps, slopes, strict=True)])
+    weighted = iter([_positive(m, g) for m, g in zip(found.every_map, slopes, strict=True)])
     flow = TwoStreams.of_sizes(found.sizes)
     for layer in found.layers:
         if isinstance(layer, SelfLayer):
@@ -279,10 +299,6 @@ def _flow_of_streams(found: Streams, value: Tensor) -> TwoStreams:
         else:
             flow.attend_across({key: next(weighted) for key in layer.maps})
     return flow
-
-
-def _maps(layer: SelfLayer | CrossLayer) -> dict[tuple[str, str], Tensor]:
-    return {(layer.stream, layer.stream): layer.map} if isinstance(layer, SelfLayer) else layer.maps
 
 
 def _positive(attention: Tensor, slope: Tensor | None) -> Tensor:

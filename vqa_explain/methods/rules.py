@@ -4,7 +4,8 @@ deconvolution and DeepLift.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ from vqa_explain.methods.base import (
     register_method,
     total,
 )
-from vqa_explain.models.base import Leaves, Limited, check_finite
+from vqa_explain.methods.passes import WholePass, leaves_pass
+from vqa_explain.models.base import Leaves, Limited, Model
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.registry import parameter
 
 KIND = "none: rectified gradients do not add up to a score"
@@ -183,9 +186,11 @@ def _left_alone(values: Tensor) -> str | None:
     return None
 
 
-def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
-    """Gradients of the leaves with only positive ones passed by every ReLU, also where its input
-    was negative or not.
+def rectified_pass(
+    keep_negative_inputs: bool, model: Model, encoded: Encoded, leaves: Leaves
+) -> WholePass:
+    """A forward pass whose gradients in the leaves are with only positive ones passed by every
+    ReLU, also where its input was negative or not.
 
     A ReLU is any of torch's rectifiers, as a module or a function: `relu`, `relu6`, `clamp(min=0)`,
     `maximum` with zeros, `hardtanh` and `threshold` where they are the same. One written out by
@@ -195,34 +200,29 @@ def guided(task: Task, keep_negative_inputs: bool) -> Leaves:
         Unsupported: the network has no ReLU, so the rule would change nothing; or it has one that
             cannot follow it.
     """
-    leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in task.leaves().items()}
-    with torch.enable_grad(), _RectifierRule(keep_negative_inputs) as rule:
-        values = task.score(leaves)
-    left = _left_alone(values)
+    with _RectifierRule(keep_negative_inputs) as rule:
+        whole = leaves_pass(model, encoded, leaves)
+    left = _left_alone(whole.scores)
     if left is not None:
         raise Unsupported(
-            f"model {task.model.name!r} has a rectifier ({left}) within compiled code, which "
+            f"model {model.name!r} has a rectifier ({left}) within compiled code, which "
             "cannot follow the rule; use saliency or integrated_gradients, or load the network "
             "uncompiled"
         )
     if rule.count == 0:
         kinds = sorted(
-            {
-                type(m).__name__
-                for m in task.model.module.modules()
-                if "activation" in type(m).__module__
-            }
+            {type(m).__name__ for m in model.module.modules() if "activation" in type(m).__module__}
         )
         raise Unsupported(
-            f"the rule is about ReLU and model {task.model.name!r} has none (its activations: "
+            f"the rule is about ReLU and model {model.name!r} has none (its activations: "
             f"{', '.join(kinds) or 'functions inside forward'}); use saliency or "
             "integrated_gradients"
         )
-    found = task.slopes(values, leaves)
-    task.cost.backwards += len(values)
-    for slope in found:
-        check_finite(slope, "the gradient")
-    return dict(zip(leaves, found, strict=True))
+    return replace(whole, inside=partial(_RectifierRule, keep_negative_inputs))
+
+
+# Of guided backpropagation: only where the input was positive too.
+guided_pass = partial(rectified_pass, False)
 
 
 @register_method(
@@ -239,8 +239,11 @@ class GuidedBackprop:
     gradient backward.
     """
 
+    def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
+        return guided_pass(model, encoded, leaves)
+
     def __call__(self, task: Task) -> Attribution:
-        found = guided(task, keep_negative_inputs=False)
+        found = task.gradients_of(task.opened(self.whole_pass))
         return Attribution(of_one(task.encoded, found), None, KIND)
 
 
@@ -258,8 +261,11 @@ class Deconvolution:
     whatever its input was.
     """
 
+    def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
+        return rectified_pass(True, model, encoded, leaves)
+
     def __call__(self, task: Task) -> Attribution:
-        found = guided(task, keep_negative_inputs=True)
+        found = task.gradients_of(task.opened(self.whole_pass))
         return Attribution(of_one(task.encoded, found), None, KIND)
 
 

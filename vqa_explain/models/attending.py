@@ -49,6 +49,11 @@ class Attention:
     prompt: int | None = None
 
     @property
+    def every_map(self) -> tuple[Tensor, ...]:
+        """Those of the positions, then those of the answer's tokens."""
+        return (*self.maps, *self.written)
+
+    @property
     def length(self) -> int:
         """The positions of the prompt, which come first."""
         return self.maps[0].shape[-1] if self.prompt is None else self.prompt
@@ -61,6 +66,11 @@ class SelfLayer:
     stream: str
     map: Tensor
 
+    @property
+    def of(self) -> dict[tuple[str, str], Tensor]:
+        """Its map, as layers across streams have theirs."""
+        return {(self.stream, self.stream): self.map}
+
 
 @dataclass(frozen=True)
 class CrossLayer:
@@ -69,6 +79,11 @@ class CrossLayer:
     """
 
     maps: dict[tuple[str, str], Tensor]
+
+    @property
+    def of(self) -> dict[tuple[str, str], Tensor]:
+        """Its maps."""
+        return self.maps
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,11 @@ class Streams:
     layers: tuple[SelfLayer | CrossLayer, ...]
     readout: tuple[str, int]
     whole: str | None = None
+
+    @property
+    def every_map(self) -> tuple[Tensor, ...]:
+        """The probabilities of all layers, in their order."""
+        return tuple(one for layer in self.layers for one in layer.of.values())
 
 
 class Streaming(Protocol):

@@ -20,6 +20,8 @@ from vqa_explain.target import KINDS, REAL, Answer
 
 Leaves = dict[str, Tensor]
 
+WHOLE = "the model's answer to the whole example"  # in errors
+
 
 class Model(Protocol):
     """A model that can be explained. Adapters implement this; methods see nothing else.
@@ -271,13 +273,22 @@ def answers(model: Model, encoded: Encoded, top: int = 5) -> list[Answer]:
     """The most probable answers, best first; those of the highest values where the outputs are
     real numbers.
     """
+    return best_answers(model.kind, encoded, answer_scores(model, encoded), top)
+
+
+def answer_scores(model: Model, encoded: Encoded) -> Tensor:
+    """(1, K) float64, the scores of the whole example.
+
+    Raises:
+        NonFiniteScore: one is NaN or infinite.
+    """
     with network_held(model.module), torch.no_grad():
-        logits = in_float64(model.scores(encoded, model.leaves(encoded)))
-    check_finite(logits, "the model's answer to the whole example")
-    return best_answers(model.kind, encoded, logits, top)
+        scores = in_float64(model.scores(encoded, model.leaves(encoded)))
+    check_finite(scores, WHOLE)
+    return scores
 
 
-def best_answers(kind: str, encoded: Encoded, scores: Tensor, top: int) -> list[Answer]:
+def best_answers(kind: str, encoded: Encoded, scores: Tensor, top: int = 5) -> list[Answer]:
     """The answers of the highest scores (1, K), of a `kind` of `KINDS`, best first."""
     labels = encoded.labels
     # By the scores themselves, the first of equal ones first, as `argmax` has it: probabilities of

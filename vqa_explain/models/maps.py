@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqa_explain._precision import equal_tensors
 from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.features.image import Picture
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Model
 from vqa_explain.models.encoded import Encoded
@@ -81,10 +82,15 @@ def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
 
 def next_layer_of_shape(model: Model, encoded: Encoded, path: str) -> str:
     """Path of the next layer that makes other states of the same shape from those of `path`; "" if
-    none does.
+    none does. It is found once for each size of the pictures.
 
     The best answer's score depends on its states.
     """
+    found: str = _once(model, encoded, ("next", path), lambda: _next_layer(model, encoded, path))
+    return found
+
+
+def _next_layer(model: Model, encoded: Encoded, path: str) -> str:
     states: list[Tensor] = []
     following: list[tuple[str, Any]] = []
 
@@ -231,11 +237,12 @@ def _sequence(
 
 
 def _once(model: Model, encoded: Encoded, key: tuple[Any, ...], measure: Callable[[], Any]) -> Any:
-    """What was measured of the network for frames of this size, once."""
+    """What was measured of the network for pictures of these sizes, once."""
     # A user's adapter may have no hash, as dataclasses that compare have none: it is measured each
     # time.
     known = _measured.setdefault(model, {}) if isinstance(model, Hashable) else {}
-    key = (*key, *encoded.pixels.shape)
+    pictures = [one.content for one in encoded.inputs if isinstance(one.content, Picture)]
+    key = (*key, *(tuple(picture.pixels.shape) for picture in pictures))
     if key in known:
         return known[key]
     found = measure()
@@ -265,7 +272,7 @@ def _grids(model: Model, encoded: Encoded) -> list[Grid]:
 
 def last_map(model: Model, encoded: Encoded) -> str:
     """Path of the last layer with maps, or a block's sequence of patches, that the answer reads all
-    over.
+    over. It is found once for each size of the picture.
 
     The last block of a vision transformer that reads its answer from one token does not count,
     since no other token of it matters. The block before it does. Nor does a layer inside a block,
@@ -275,6 +282,11 @@ def last_map(model: Model, encoded: Encoded) -> str:
     Raises:
         Unsupported: there is none.
     """
+    found: str = _once(model, encoded, ("last",), lambda: _last_map(model, encoded))
+    return found
+
+
+def _last_map(model: Model, encoded: Encoded) -> str:
     found: dict[str, Tensor] = {}
     twice: set[str] = set()  # a layer that runs again, such as a shared activation, has no one map
 

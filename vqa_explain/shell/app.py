@@ -248,11 +248,11 @@ def methods(name: str | None = None, *, json_: Json = False) -> None:
     Args:
         name: a method.
     """
-    from vqa_explain.methods.describing import describe_methods
+    from vqa_explain.shell.facts import listed_methods
     from vqa_explain.shell.tables import methods_tables
 
     if json_:
-        print(json.dumps(describe_methods(name)))
+        print(json.dumps(listed_methods(name)))
         return
     console = terminal.console()
     for table in methods_tables(name):
@@ -262,7 +262,8 @@ def methods(name: str | None = None, *, json_: Json = False) -> None:
 @app.command
 def models(*, json_: Json = False) -> None:
     """List the shipped models and the families that can be loaded."""
-    from vqa_explain.shell.tables import describe_models, models_tables
+    from vqa_explain.shell.facts import describe_models
+    from vqa_explain.shell.tables import models_tables
 
     if json_:
         print(json.dumps(describe_models()))

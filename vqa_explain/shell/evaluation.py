@@ -234,9 +234,9 @@ def metrics(name: str | None = None, *, json_: Json = False) -> None:
     Args:
         name: a metric.
     """
-    from vqa_explain.metrics.describing import describe_metrics
+    from vqa_explain.shell.facts import listed_metrics
 
-    rows = describe_metrics(name)
+    rows = listed_metrics(name)
     if json_:
         print(json.dumps(rows))
         return

@@ -1,24 +1,27 @@
 """Tables of evaluations for the terminal."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
-from vqa_explain.evaluation.comparison import Comparison
-from vqa_explain.evaluation.report import Report
-from vqa_explain.evaluation.results import better_text
-from vqa_explain.games.intervals import Interval
 from vqa_explain.shell.tables import PlainTable, parameters_table
 
+if TYPE_CHECKING:  # the list of metrics needs none of these, and they bring torch
+    from vqa_explain.evaluation.comparison import Comparison
+    from vqa_explain.evaluation.report import Report
+    from vqa_explain.games.intervals import Interval
 
-def _cell(one: Interval, sign: str = "", failed: int = 0) -> str:
+
+def _cell(one: "Interval", sign: str = "", failed: int = 0) -> str:
     lines = [f"{one.mean:{sign}.3g}", one.span(f"{sign}.3g")] if one.count else ["–"]
     return "\n".join([*lines, *([f"{failed:,} failed"] if failed else [])])
 
 
-def report_tables(report: Report) -> list[Table]:
+def report_tables(report: "Report") -> list[Table]:
     """Accuracy by family, methods × metrics, costs."""
+    from vqa_explain.evaluation.results import better_text
+
     tables: list[Table] = []
     answers = [text for text, metric in report.metrics.items() if metric.judges == "answer"]
     if answers:
@@ -73,7 +76,7 @@ def report_tables(report: Report) -> list[Table]:
     return tables
 
 
-def comparison_table(found: Comparison) -> Table:
+def comparison_table(found: "Comparison") -> Table:
     """Both means and the paired difference; one that an interval tells from 0 is marked."""
     title = f"A: {found.names[0]}\nB: {found.names[1]}"
     table = PlainTable("metric", "method", "A", "B", "B − A, paired", "examples", title=Text(title))

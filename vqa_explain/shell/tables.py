@@ -1,8 +1,7 @@
 """Tables for the terminal."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.markup import escape
@@ -11,14 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, value_text
-from vqa_explain.features.parts import Part, PicturePart, TextPart
-from vqa_explain.methods import METHODS
-from vqa_explain.methods.describing import describe_methods
-from vqa_explain.models.families import FAMILIES
-from vqa_explain.models.loading import SHIPPED, own_models
-from vqa_explain.models.verdicts import tried_version, verdicts
+from vqa_explain.shell.facts import describe_models, listed_methods
 from vqa_explain.shell.terminal import visible
+
+if TYPE_CHECKING:  # lists need none of these, and they bring torch
+    from vqa_explain.explanation import Explanation
+    from vqa_explain.features.parts import Part, TextPart
 
 MOST_PLAYERS = 8  # of a picture, and of kinds with many players
 
@@ -53,17 +50,19 @@ def _colored(text: str, value: float, scale: colors.Scale) -> Text:
     )
 
 
-def question_text(e: Explanation) -> Text:
+def question_text(e: "Explanation") -> Text:
     """The texts that were asked, with each word on the color of its value;
     or what was classified.
     """
+    from vqa_explain.features.parts import TextPart
+
     asked = [part for part in e.parts if isinstance(part, TextPart) and not part.fixed]
     if not asked:
         return Text(e.heading)
     return Text(" · ").join(_colored_text(e, part) for part in asked)
 
 
-def _colored_text(e: Explanation, part: TextPart) -> Text:
+def _colored_text(e: "Explanation", part: "TextPart") -> Text:
     text, at = Text(), 0
     for word in part.words:
         text.append(part.source[at : word.start])
@@ -73,7 +72,7 @@ def _colored_text(e: Explanation, part: TextPart) -> Text:
     return text
 
 
-def explanations_table(explained: Sequence[Explanation]) -> Table:
+def explanations_table(explained: Sequence["Explanation"]) -> Table:
     """One row per explanation: question, answer, probability, share, error."""
     table = PlainTable(
         "question", "answer", "probability", "share", "error", title="Why these answers?"
@@ -87,8 +86,10 @@ def explanations_table(explained: Sequence[Explanation]) -> Table:
     return table
 
 
-def explanation_tables(e: Explanation) -> list[Table]:
+def explanation_tables(e: "Explanation") -> list[Table]:
     """The summary, a table for each input, and the pairs that stand out, of one explanation."""
+    from vqa_explain.features.parts import PicturePart
+
     # Pictures, whose regions are named by numbers, come after what can be read.
     parts = sorted(e.parts, key=lambda part: isinstance(part, PicturePart))
     tables = [explanations_table([e]), *(_part_table(e, part) for part in parts if part.players)]
@@ -98,10 +99,12 @@ def explanation_tables(e: Explanation) -> list[Table]:
     return [*tables, _notes_table(e)] if e.notes else tables
 
 
-def _part_table(e: Explanation, part: Part) -> Table:
+def _part_table(e: "Explanation", part: "Part") -> Table:
     """The players of one input with their values: all words and columns,
     and the strongest of many others.
     """
+    from vqa_explain.features.parts import PicturePart
+
     told = part.telling(MOST_PLAYERS)
     few = len(told) < len(part.players)
     ordered = told if few or isinstance(part, PicturePart) else part.players
@@ -122,8 +125,10 @@ def _part_table(e: Explanation, part: Part) -> Table:
     return table
 
 
-def _words_table(e: Explanation) -> Table:
+def _words_table(e: "Explanation") -> Table:
     """The words of a sentence, each given those before it, with what mattered most for it."""
+    from vqa_explain.explanation import value_text
+
     matrix = e.matrix
     headers = ["word", "log probability", "share", "most important part"]
     measured = any(row.from_pictures is not None for row in e.outputs)
@@ -143,7 +148,7 @@ def _words_table(e: Explanation) -> Table:
     return table
 
 
-def _fixed_table(e: Explanation) -> Table:
+def _fixed_table(e: "Explanation") -> Table:
     """The inputs that were left as they are."""
     table = PlainTable("input", "what it is", title="Fixed inputs")
     for part in e.parts:
@@ -153,7 +158,7 @@ def _fixed_table(e: Explanation) -> Table:
     return table
 
 
-def _notes_table(e: Explanation) -> Table:
+def _notes_table(e: "Explanation") -> Table:
     """What a reader must know of the values."""
     table = PlainTable("note", title="Notes", show_lines=True)
     for note in e.notes:
@@ -161,8 +166,10 @@ def _notes_table(e: Explanation) -> Table:
     return table
 
 
-def _pairs_table(e: Explanation) -> Table:
+def _pairs_table(e: "Explanation") -> Table:
     """The pairs of players of two inputs that stand out from their errors."""
+    from vqa_explain.explanation import value_text
+
     found, said = e.findings(8)
     title = f"{e.pairs_title[:1].upper()}{e.pairs_title[1:]}"
     headers = ("first", "second") if len(e.joint) > 1 else tuple(e.pairs_title.split(" × "))
@@ -173,7 +180,7 @@ def _pairs_table(e: Explanation) -> Table:
     return table
 
 
-def _number(e: Explanation, value: float) -> str:
+def _number(e: "Explanation", value: float) -> str:
     return f"{value:+.4g}" if e.values_unit.two_sided else f"{value:.4g}"
 
 
@@ -183,7 +190,7 @@ def _plus_minus(error: float | None) -> str:
 
 def methods_tables(name: str | None) -> list[Table]:
     """All methods, or one with all that is known of it."""
-    rows = describe_methods(name)
+    rows = listed_methods(name)
     if name is None:
         table = PlainTable(
             "method", "what it is", "unit", "source", "needs", title="Methods", show_lines=True
@@ -220,31 +227,6 @@ def parameters_table(name: str, parameters: list[dict[str, Any]]) -> Table:
     return table
 
 
-def describe_models() -> dict[str, Any]:
-    """Shipped models, the user's own, loadable families with what each can do and which methods
-    work on it, and what came of every architecture of transformers.
-    """
-    families = {}
-    for name, family in FAMILIES.items():
-        able = family.capabilities
-        works = [m for m, cls in METHODS.items() if cls.needs <= able and m not in family.refuses]
-        families[name] = {
-            "about": family.about,
-            "capabilities": sorted(able),
-            "works": works,
-            "refuses": [m for m in METHODS if m not in works],
-            "note": family.note,
-        }
-    shipped = {name: s.about for name, s in SHIPPED.items()}
-    return {
-        "shipped": shipped,
-        "own": list(own_models()),
-        "families": families,
-        "transformers": tried_version(),
-        "architectures": [asdict(one) for one in verdicts()],
-    }
-
-
 def models_tables() -> list[Table]:
     """Shipped models, families, which methods work on which family, and architectures."""
     found = describe_models()
@@ -256,12 +238,12 @@ def models_tables() -> list[Table]:
         note = f"\n({family['note']})" if family["note"] else ""
         families.add_row(name, family["about"] + note, ", ".join(family["capabilities"]))
     matrix = PlainTable("method", *found["families"], title="Methods")
-    for method in METHODS:
+    for method in [row["name"] for row in listed_methods(None)]:
         matrix.add_row(
             method, *("yes" if method in f["works"] else "–" for f in found["families"].values())
         )
-    title = f"Architectures of transformers {tried_version()}"
+    title = f"Architectures of transformers {found['transformers']}"
     tried = PlainTable("name", "task", "verdict", "because", title=title)
-    for one in verdicts():
-        tried.add_row(one.name, one.task, one.verdict, one.because)
+    for one in found["architectures"]:
+        tried.add_row(one["name"], one["task"], one["verdict"], one["because"])
     return [shipped, families, matrix, tried]

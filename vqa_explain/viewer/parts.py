@@ -167,5 +167,5 @@ def _picture(pixels: np.ndarray) -> str:
         times = LONGEST // max(image.size)
         image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=85)
+    image.save(buffer, "WEBP", quality=85, method=0)  # a sixth larger, and 20 times as fast
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -7,7 +7,7 @@ import hashlib
 import io
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -229,7 +229,8 @@ def _heat(e: Explanation, part: PicturePart, pack: Pack) -> Any:
     small = _places(part)
     if part.fixed:
         return pack(np.zeros(np.broadcast_shapes(*(one.shape for one in small)), dtype=np.int8))
-    shares = e.map_colors.shares(e.heat_of(part)[0][small])
+    shown = replace(part, image=part.image[small], labels=part.labels[small], frame=None)
+    shares = e.map_colors.shares(e.heat_of(shown)[0])
     return pack(np.rint(127 * shares).astype(np.int8))
 
 
@@ -292,8 +293,9 @@ def encoded_picture(picture: np.ndarray, size: tuple[int, int]) -> bytes:
     if size != picture.shape[:2]:
         image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
+    # The quickest methods: files are a sixth larger, and written 20 times as fast.
     if size[0] * size[1] <= 128 * 128:
-        image.save(buffer, "WEBP", lossless=True)
+        image.save(buffer, "WEBP", lossless=True, quality=0, method=0)
     else:
-        image.save(buffer, "WEBP", quality=88)
+        image.save(buffer, "WEBP", quality=88, method=0)
     return buffer.getvalue()
