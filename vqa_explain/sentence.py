@@ -19,11 +19,11 @@ from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.explanation import ALONE, EARLIER, Explanation
 from vqa_explain.features.base import Input
 from vqa_explain.features.parts import JointValues
-from vqa_explain.finishing import attributed, finished
+from vqa_explain.finishing import attributed, finished, first_pass
 from vqa_explain.game import Game, Players
 from vqa_explain.games.estimators import every_coalition, exact_shapley
 from vqa_explain.methods.base import Attribution, Method, Task
-from vqa_explain.models.base import Model, OpenModel, check_finite
+from vqa_explain.models.base import Model, OpenModel, answer_scores, best_answers, check_finite
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.sentences import Wording
@@ -107,9 +107,12 @@ def explain_words(
         Target(index, None, "log_probability", kind=model.kind)
         for index in range(len(encoded.labels))
     ]
-    scored = {one.index: one for one in model_answers(model, encoded, top=len(goals))}
+    first = first_pass(method, model, encoded)
+    scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
+    words = best_answers(model.kind, encoded, scores.detach(), top=len(goals))
+    scored = {one.index: one for one in words}
     best = best or [dataclasses.replace(scored[len(goals) - 1], index=number)]
-    task = Task(model, encoded, goals[-1], players, tuple(goals), **how)
+    task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, **how)
     method, whole = attributed(task, method)
     rows: list[Explanation] = []
     if asked or task.games:
