@@ -21,7 +21,7 @@ def answer(
     max_new_tokens: int | None = None,
     stream: Callable[[str], None] | None = None,
 ) -> str:
-    """What a model answers, of the most probable answers the first.
+    """The model's most probable answer.
 
     Args:
         model, image, question: as `explain` takes them.
@@ -39,12 +39,13 @@ def answer(
     check_loaded(model, "answer")
     if max_new_tokens is not None:
         check_writing(model, max_new_tokens)
-    told = _told(model, stream) if stream is not None and isinstance(model, Wording) else None
+    streams = stream is not None and isinstance(model, Wording)
+    streamer = _streamer(model, cast(Any, stream)) if streams else None
     example = asked_example(model, image, question)
     with network_held(model.module), must_fit(model):
         encoded = model.encode(example)
         if isinstance(model, Wording):
-            return model.generate(encoded, max_new_tokens, told)[0]
+            return model.generate(encoded, max_new_tokens, streamer)[0]
         if model.labels is None:
             found = cast(OpenModel, model).generate(encoded)[0]
         else:
@@ -79,7 +80,7 @@ def check_writing(model: Model, asked: Any) -> None:
     writing(model)
 
 
-def _told(model: Any, stream: Callable[[str], None]) -> Any:
+def _streamer(model: Any, stream: Callable[[str], None]) -> Any:
     """A streamer of transformers that calls `stream` with text.
 
     Raises:
@@ -93,9 +94,9 @@ def _told(model: Any, stream: Callable[[str], None]) -> Any:
             "to stream it"
         )
 
-    class Told(TextStreamer):
+    class Calling(TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             if text:
                 stream(text)
 
-    return Told(model.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    return Calling(model.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)

@@ -43,6 +43,7 @@ from vqa_explain.units import Unit, unit_named
 
 P = TypeVar("P", bound=Part)
 EARLIER, ALONE = "earlier words", "alone"  # in `Explanation.sources`
+MOST_QUOTED = 48  # characters of a sentence behind one of its words
 LEAST_MORE_LIKELY = 0.1  # that a word from the pictures is with them
 ROUNDING = 1e-6  # of shares and probabilities
 LAMBDA = "<lambda>"  # what Python calls a function without a name
@@ -94,7 +95,9 @@ class Written:
     def text(self, answer: str) -> str:
         """An answer in quotes, after the word or token of it that is scored if it is one."""
         if self.word is not None:
-            return f"word {self.word + 1}, “{answer}”, of “{next(iter(self.pieces))}”"
+            whole = next(iter(self.pieces))
+            shown = whole if len(whole) <= MOST_QUOTED else f"{whole[: MOST_QUOTED - 1]}…"
+            return f"word {self.word}, “{answer}”, of “{shown}”"
         pieces = self.pieces[answer]
         if self.token is None or self.token >= len(pieces):
             return f"“{answer}”"
@@ -140,6 +143,8 @@ class Explanation:
         sources: of a word of a sentence, where its log-probability comes from: the exact Shapley
             values of each whole input and of the "earlier words" of the answer, and "alone", what
             it is with all of them absent. They add up to it. {} else.
+        with_pictures: of such a word, its log-probability less what it is with all pictures absent
+            and all else present; `None` where there is no picture.
     """
 
     answers: tuple[Answer, ...]
@@ -166,6 +171,7 @@ class Explanation:
     written: Written | None = None
     outputs: "tuple[Explanation, ...]" = ()
     sources: dict[str, float] = dataclasses.field(default_factory=dict)
+    with_pictures: float | None = None
 
     def __post_init__(self) -> None:
         if not self.unit:
@@ -208,25 +214,18 @@ class Explanation:
         return found
 
     @property
-    def from_pictures(self) -> float | None:
-        """The points of a word's log-probability that come from the pictures (see `sources`);
-        `None` where that was not measured, or there is no picture.
+    def is_not_from_pictures(self) -> bool:
+        """Whether a word was measured to be less than a tenth more likely with the pictures than
+        with everything else alone.
         """
-        names = self._valued_pictures
-        told = [v for name, v in self.sources.items() if name in {*names, PicturePart.kind}]
-        return sum(told) if told and names else None
+        gain = self.with_pictures
+        return gain is not None and gain < math.log(1 + LEAST_MORE_LIKELY)
 
     @property
     def picture_share(self) -> float | None:
-        """How much of a word comes from the pictures, from 0 to 1: of what its sources add and
-        take where these were measured, else of the absolute values of all parts; `None` where
-        inputs cannot be compared, or there is one alone.
+        """The pictures' share of the absolute values, from 0 to 1; `None` where inputs cannot be
+        compared, or there is one alone.
         """
-        found = self.from_pictures
-        if found is not None:
-            changes = [value for name, value in self.sources.items() if name != ALONE]
-            whole = sum(map(abs, changes))
-            return max(0.0, found) / whole if whole else 0.0
         if self.values_unit.why_no_shares or len(self.share) < 2:
             return None
         return sum(self.share.get(name, 0.0) for name in self._valued_pictures)
@@ -236,14 +235,6 @@ class Explanation:
         """The names of the pictures that are not fixed."""
         pictures = [part for part in self.parts if isinstance(part, PicturePart)]
         return [part.name for part in pictures if not part.fixed]
-
-    @property
-    def is_not_from_pictures(self) -> bool:
-        """Whether a word was measured to be no more likely with the pictures than without: less
-        than a tenth more.
-        """
-        found = self.from_pictures
-        return found is not None and found < math.log(1 + LEAST_MORE_LIKELY)
 
     @cached_property
     def matrix(self) -> AnswerMatrix:
@@ -436,6 +427,8 @@ class Explanation:
         if self.contrast:
             contrast = self.answer_text(self.contrast, self.contrast_index)
             return f"why {target} rather than {contrast}; {answers}"
+        if self.written is not None and self.written.word is not None:
+            return f"why {target}; {best.shown} given the words before it"
         is_best = (self.target, self.target_index or best.index) == (best.text, best.index)
         if is_best and best.probability is not None:
             return f"why {target}, the model's answer, {best.shown}"

@@ -18,6 +18,7 @@ from vqa_explain._shapes import Pairs, PlayerValues, Scores
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
 from vqa_explain.features.base import Division, Input, Present, by_input, inputs_called
+from vqa_explain.games.estimators import AllKnown
 from vqa_explain.models.base import Model, Remembering, sampled
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
@@ -347,7 +348,7 @@ class Game:
         """The same game as another of its targets sees it,
         which costs only the coalitions that nobody asked before.
 
-        With `known_only` it computes none, and ends as an interrupt does where one is asked for.
+        With `known_only` it computes none, and estimates end where one is asked for.
         """
         other = copy.copy(self)
         other._column, other.cost = self.targets.index(target), cost
@@ -362,13 +363,13 @@ class Game:
         Raises:
             NonFiniteScore: the model gave NaN or infinity; the message names the coalition.
             OutOfMemory: not even one coalition fits.
-            KeyboardInterrupt: one of them is not known, of a game that computes none.
+            AllKnown: one of them is not known, of a game that computes none.
         """
         coalitions = np.atleast_2d(np.asarray(coalitions, dtype=bool))
         keys = [row.tobytes() for row in np.packbits(coalitions, axis=1)]
         fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
         if fresh and self._known_only:
-            raise KeyboardInterrupt
+            raise AllKnown
         rows = np.fromiter(fresh.values(), dtype=int, count=len(fresh))
         lengths = 1 - self._length.sum() + coalitions[rows] @ self._length
         # Coalitions of like length share a batch, so that dropped patches shorten the sequence of

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,11 +60,17 @@ class AnswerMatrix:
             if not found:
                 raise unknown("word of the answer", word, list(self.words))
             return found
-        if not isinstance(word, int) or isinstance(word, bool) or not 0 <= word < len(self.words):
+        try:
+            number = operator.index(word)
+        except TypeError as error:
+            raise InvalidInput(
+                f"a word is named by its text or its number from 0, not {type(word).__name__}"
+            ) from error
+        if isinstance(word, bool) or not 0 <= number < len(self.words):
             raise InvalidInput(
                 f"the answer has words 0 to {len(self.words) - 1} and no word {word!r}"
             )
-        return [word]
+        return [number]
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Writes one row for each word and part: word number from 0, word, log-probability, input,

@@ -13,15 +13,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from vqa_explain._memory import must_fit
 from vqa_explain._precision import in_float64
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.errors import InvalidInput, NonFiniteScore, OutOfMemory, Unsupported
 from vqa_explain.explanation import ALONE, EARLIER, Explanation
 from vqa_explain.features.base import Input
-from vqa_explain.features.parts import JointValues
+from vqa_explain.features.image import Picture
+from vqa_explain.features.parts import JointValues, PicturePart
 from vqa_explain.finishing import attributed, finished, first_pass
 from vqa_explain.game import Game, Players
-from vqa_explain.games.estimators import every_coalition, exact_shapley
+from vqa_explain.games.estimators import AllKnown, every_coalition, exact_shapley
 from vqa_explain.methods.base import Attribution, Method, Task
 from vqa_explain.models.base import Model, OpenModel, answer_scores, best_answers, check_finite
 from vqa_explain.models.base import answers as model_answers
@@ -32,21 +34,31 @@ from vqa_explain.units import unit_named, unit_of
 
 SENTENCE = "sentence"  # the target that stands for every word of the answer
 MOST_INPUTS = 3  # that are players of their own there
+WORDS_AT_ONCE = 8  # that are read without those before them: each is a sequence of its own
+UNASKED_BYTES = 2**28  # of maps that words nobody asked for may take
 SHORT = 3  # tokens of an answer whose words are told only where they are asked for
 
 
 def asks_for_words(model: Model, target: Any) -> bool:
-    """Whether `target=` asks for every word of the answer, of a model whose answers are any
-    texts.
+    """Whether `target=` asks for every word of the answer, and is no answer that the model chooses
+    among.
+
+    Raises:
+        InvalidInput: a list of targets does.
     """
-    return model.labels is None and isinstance(target, str) and target == SENTENCE
+    if isinstance(target, list | tuple) and model.labels is None and SENTENCE in list(target):
+        raise InvalidInput(
+            "target='sentence' stands alone: it explains every word of one answer; leave the other "
+            "targets out"
+        )
+    return isinstance(target, str) and target == SENTENCE and SENTENCE not in (model.labels or ())
 
 
 def check_words(model: Model, contrast: Any, token: int | None, score: str) -> None:
     """Checks what is asked beside the words of an answer.
 
     Raises:
-        InvalidInput: a contrast, one token, or probabilities, which do not add up.
+        InvalidInput: a contrast, one token, or probabilities or means, which do not add up.
         Unsupported: the model does not write its answers word by word.
     """
     if not isinstance(model, Wording):
@@ -61,6 +73,11 @@ def check_words(model: Model, contrast: Any, token: int | None, score: str) -> N
     if token is not None:
         raise InvalidInput(
             "target='sentence' explains every token of the answer; leave target_token= out"
+        )
+    if getattr(model, "lengths", "sum") == "mean":
+        raise InvalidInput(
+            "words add up to an answer whose score is the sum of its tokens; load the model "
+            "without lengths='mean'"
         )
     if score == "probability":
         raise InvalidInput(
@@ -87,8 +104,8 @@ def explain_words(
     how: dict[str, Any],
     asked: bool,
 ) -> Explanation:
-    """The explanation of the model's best answer, or of the one that was given, with one of each
-    of its words as `outputs`.
+    """The explanation of the model's best answer, or of the one that was given, with an explanation
+    of each of its words in `outputs`.
 
     Args:
         model: a `Wording`.
@@ -96,13 +113,16 @@ def explain_words(
         players: the parts that get values.
         method: how.
         how: the other fields of `Task`.
-        asked: whether the words were asked for. Else they are told only where they cost nothing
-            more, as of methods over coalitions.
+        asked: whether the words were asked for. Else there are none where they would cost more
+            passes, as of methods that use gradients, or much memory.
+
+    Raises:
+        InvalidInput: an input has the name of another source of words.
     """
     several = len(encoded.labels) > 1
     best = model_answers(model, encoded) if several else []
     number = best[0].index if several else 0
-    encoded = cast(Wording, model).worded(encoded, number)
+    encoded = cast(Wording, model).as_words(encoded, number)
     goals = [
         Target(index, None, "log_probability", kind=model.kind)
         for index in range(len(encoded.labels))
@@ -115,71 +135,150 @@ def explain_words(
     task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, **how)
     method, whole = attributed(task, method)
     rows: list[Explanation] = []
-    if asked or task.games:
-        found = [(one, attributed(one, method)[1]) for one in _of_words(task)]
+    if asked or (task.games and _fits(encoded)):
+        found = [(one, _of_word(one, method)) for one in _of_words(task)]
         rows = [
             finished(one, method, mine, [scored[number]])
             for number, (one, mine) in enumerate(found)
         ]
         if unit_named(unit_of(method)).adds_up:
             whole = _summed(whole, [mine for _, mine in found])
-    if asked and not task.interrupted:
-        told = zip(rows, _sources(task), strict=True)
-        rows = [dataclasses.replace(row, sources=sources) for row, sources in told]
     explanation = finished(task, method, whole, best)
+    if asked and not task.interrupted:
+        rows, notes = _with_sources(task, rows)
+        explanation = dataclasses.replace(explanation, notes=(*explanation.notes, *notes))
     return dataclasses.replace(
         explanation,
-        outputs=tuple(rows),
+        outputs=tuple(_sharing(row, explanation) for row in rows),
         target_index=number,
         provenance={**explanation.provenance, "target_index": number},
     )
 
 
+def _fits(encoded: Encoded) -> bool:
+    """Whether a map of every picture for every word takes little memory."""
+    pictures = [one.content for one in encoded.inputs if isinstance(one.content, Picture)]
+    pixels = sum(one.original.shape[0] * one.original.shape[1] for one in pictures)
+    return bool(8 * pixels * len(encoded.labels) <= UNASKED_BYTES)
+
+
+def _sharing(row: Explanation, whole: Explanation) -> Explanation:
+    """The word's explanation with the pictures and regions of the whole, so that each is in memory
+    once.
+    """
+    parts = [
+        dataclasses.replace(own, picture=one.picture, labels=one.labels)
+        if isinstance(own, PicturePart) and isinstance(one, PicturePart)
+        else own
+        for own, one in zip(row.parts, whole.parts, strict=True)
+    ]
+    return dataclasses.replace(row, parts=tuple(parts))
+
+
 def _of_words(task: Task) -> Iterator[Task]:
-    """The task of each word, one after another; what they cost is added to that of the whole."""
+    """The task of each word, one after another; what they cost is added to that of the whole.
+
+    Words take the coalitions that the whole took, wherever it stopped.
+    """
     *goals, _ = task.targets
     for number, goal in enumerate(goals):
         one = dataclasses.replace(
-            task, target=goal, cost=Cost(), known_only=task.interrupted, progress=None
+            task, target=goal, cost=Cost(), known_only=bool(task.games), progress=None
         )
         yield one
         _add(task.cost, one.cost)
+        task.interrupted |= one.interrupted
         if task.progress and not task.games:  # else the words were scored with the sentence
             task.progress(number + 1, len(goals))
 
 
-def _sources(task: Task) -> list[dict[str, float]]:
-    """Where each word comes from; see `Explanation.sources`.
+def _of_word(task: Task, method: Method) -> Attribution:
+    """What the method finds of a word; with more coalitions where it needs others than the whole's
+    are.
+    """
+    try:
+        return attributed(task, method)[1]
+    except AllKnown:
+        task.known_only = False
+        return attributed(task, method)[1]
+
+
+def _with_sources(task: Task, rows: list[Explanation]) -> tuple[list[Explanation], tuple[str, ...]]:
+    """The words with where they come from; without, and with a note, where that cannot be
+    computed, so that nothing that is computed is lost.
+    """
+    try:
+        with must_fit(task.model):
+            found = _sources(task)
+    except (OutOfMemory, NonFiniteScore) as error:
+        return rows, (f"where the words come from is not known: {error}",)
+    except KeyboardInterrupt:
+        if task.on_interrupt != "return":
+            raise
+        return rows, ("where the words come from is not known: stopped by the user",)
+    return [
+        dataclasses.replace(row, sources=sources, with_pictures=gain)
+        for row, (sources, gain) in zip(rows, found, strict=True)
+    ], ()
+
+
+def _sources(task: Task) -> list[tuple[dict[str, float], float | None]]:
+    """For each word `Explanation.sources` and `with_pictures`.
 
     The players are the inputs, or their kinds where there are many, and the earlier words as one.
     All coalitions are computed, under the method's fills where it plays a game.
     """
-    model, encoded = task.model, task.encoded
+    encoded = task.encoded
     known = next(iter(task.games.values()), None)
     fills = task.fills() if known is None else known.fills
     groups = _grouped(encoded.inputs)
-    unsaid = cast(Wording, model).unsaid(encoded)
     numbers = {one.name: task.players.of[one.name].numbers for one in encoded.inputs}
     present = np.zeros((2 ** len(groups), len(task.players)), dtype=bool)
     chosen = every_coalition(len(groups))
     for column, names in enumerate(groups.values()):
         for name in names:
             present[np.ix_(chosen[:, column], numbers[name])] = True
-    scores = []
-    with torch.no_grad():
-        for one in (unsaid, encoded):
-            game = Game(model, one, task.players, fills, task.targets, seed=task.seed)
-            rows = [game.logits(torch.from_numpy(row[None]).to(model.device)) for row in present]
-            task.cost.forwards += len(rows)
-            scores.append(in_float64(torch.cat(rows)))
-    found = torch.cat(scores)[:, :-1].cpu().numpy()  # earlier words are the last player
+    without = cast(Wording, task.model).without_earlier_words(encoded)
+    unsaid = [_scores(task, part, present, fills) for part in _in_parts(without)]
+    # Earlier words are the last player.
+    found = np.concatenate([np.concatenate(unsaid, axis=1), _scores(task, encoded, present, fills)])
+    found = found[:, :-1]
     check_finite(torch.from_numpy(found), "the log-probability of a word without inputs")
-    names = [*groups, EARLIER]
+    pictures = [_shows(encoded, names) for names in groups.values()]
+    blind = len(found) - 1 - sum(1 << number for number, shows in enumerate(pictures) if shows)
     told = []
     for column in found.T:
-        values = exact_shapley(partial(_looked_up, column), len(names))
-        told.append({**dict(zip(names, values.tolist(), strict=True)), ALONE: float(column[0])})
+        values = exact_shapley(partial(_looked_up, column), len(groups) + 1)
+        sources = dict(zip([*groups, EARLIER], values.tolist(), strict=True))
+        gain = float(column[-1] - column[blind]) if any(pictures) else None
+        told.append(({**sources, ALONE: float(column[0])}, gain))
     return told
+
+
+def _scores(task: Task, encoded: Encoded, present: np.ndarray, fills: dict[str, str]) -> np.ndarray:
+    """(N, K) float64 of coalitions (N, P), counted, one after another for memory's sake."""
+    game = Game(task.model, encoded, task.players, fills, task.targets, seed=task.seed)
+    with torch.no_grad():
+        rows = [game.logits(torch.from_numpy(row[None]).to(task.model.device)) for row in present]
+    task.cost.forwards += len(rows)
+    found: np.ndarray = in_float64(torch.cat(rows)).cpu().numpy()
+    return found
+
+
+def _in_parts(encoded: Encoded) -> Iterator[Encoded]:
+    """The example with few of its words at once, of which each is read by itself."""
+    for first in range(0, len(encoded.labels), WORDS_AT_ONCE):
+        some = slice(first, first + WORDS_AT_ONCE)
+        yield dataclasses.replace(
+            encoded,
+            labels=encoded.labels[some],
+            candidates=candidates_of(encoded).some(some),
+        )
+
+
+def _shows(encoded: Encoded, names: Sequence[str]) -> bool:
+    """Whether these inputs are pictures."""
+    return all(encoded[name].kind == PicturePart.kind for name in names)
 
 
 def _looked_up(scores: np.ndarray, coalitions: np.ndarray) -> np.ndarray:
@@ -193,6 +292,11 @@ def _grouped(inputs: Sequence[Input]) -> dict[str, list[str]]:
     frames, which may have players in common.
     """
     valued = [one for one in inputs if not one.fixed]
+    taken = next((one.name for one in valued if one.name in (EARLIER, ALONE)), None)
+    if taken is not None:
+        raise InvalidInput(
+            f"an input is called {taken!r}, as a source of words is; give it another name"
+        )
     by_name = len(valued) <= MOST_INPUTS and not any(one.group for one in valued)
     found: dict[str, list[str]] = {}
     for one in valued:

@@ -15,7 +15,7 @@ import torch
 import transformers
 from architectures.base import ARCHITECTURES, plain_steps
 from architectures.trying import PICTURE, example_of, loaded, network
-from checkpoints import tokenizer, word_pieces
+from checkpoints import tokenizer
 
 import vqa_explain as vx
 from vqa_explain.features.parts import PicturePart
@@ -23,7 +23,7 @@ from vqa_explain.features.words import split_words
 from vqa_explain.game import Game, make_players
 from vqa_explain.models.base import check_fills
 from vqa_explain.models.candidates import Candidates
-from vqa_explain.models.sentences import as_words
+from vqa_explain.models.sentences import words_of
 
 SENTENCE = "red circle, and a dog's 3.5 T-shirt."
 # One decoder that runs alone, one network that runs as a whole, and an encoder with a decoder.
@@ -85,7 +85,7 @@ def candidates(words: Any, text: str) -> Candidates:
 def test_every_token_is_in_one_word(made: str, case: str) -> None:
     words = TOKENIZERS[made]()
     text, expected = TEXTS[case]
-    found = as_words(candidates(words, text), 0, words)
+    found = words_of(candidates(words, text), 0, words)
     *spans, whole = found.spans or ()
     count = len(found.ids[0])
     assert whole == (0, count)
@@ -98,33 +98,42 @@ def test_every_token_is_in_one_word(made: str, case: str) -> None:
 
 
 def test_words_that_share_a_token_are_one() -> None:
-    # "##" joins to what stands before, so that "cyan?" is two tokens; "what's" is three.
-    words = word_pieces()
-    text = "cyan? what's"
-    found = as_words(candidates(words, text), 0, words)
-    assert found.texts[:-1] == ("cyan", "?", "what's")
+    from tokenizers import Tokenizer, decoders, models
+
+    pieces = ["<unk>", "red", " ", "circle of", " it"]
+    inner = Tokenizer(models.WordLevel(dict(zip(pieces, range(5), strict=True)), unk_token="<unk>"))
+    inner.decoder = decoders.Fuse()
+    words = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    text = "red circle of it"
+    given = Candidates.of([text], words, None, "sum", {text: (1, 2, 3, 4)})
+    found = words_of(given, 0, words)
+    assert found.texts[:-1] == ("red", "circle of", "it")
+    assert found.spans == ((0, 1), (1, 3), (3, 4), (0, 4))
 
 
 def test_a_sentence_that_ends_within_a_character() -> None:
     words = byte_level()
+    red = len(words("red", add_special_tokens=False)["input_ids"])
     whole = tuple(words("red 🍎", add_special_tokens=False)["input_ids"])
-    text = words.decode(whole[:-1])
-    cut = Candidates.of([text], words, None, "sum", {text: whole[:-1]})
-    *spans, _ = as_words(cut, 0, words).spans or ()
-    assert spans[-1][1] == len(whole) - 1
-    assert spans[0][0] == 0
+    for count in range(red + 1, len(whole) + 1):
+        text = words.decode(whole[:count])
+        cut = Candidates.of([text], words, None, "sum", {text: whole[:count]})
+        found = words_of(cut, 0, words)
+        assert found.texts[0] == "red"
+        first, *rest = (found.spans or ())[:-1]
+        assert first == (0, red) or not rest  # a blank alone belongs to the last word
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_words_score_as_plain_transformers_says(name: str) -> None:
     one, (module, processor), model = ARCHITECTURES[name], network(name), loaded(name)
     encoded = model.with_answers(model.encode(example_of(model)), ["yes", SENTENCE])
-    worded = model.worded(encoded, 1)
+    words = model.as_words(encoded, 1)
     with torch.no_grad():
-        ours = model.scores(worded, model.leaves(worded))[0].double().numpy()
+        ours = model.scores(words, model.leaves(words))[0].double().numpy()
         inputs = one.inputs(processor, PICTURE)
         steps = plain_steps(one, module, processor, inputs, SENTENCE).double().numpy()
-    wanted = [steps[first:behind].sum() for first, behind in worded.candidates.spans]
+    wanted = [steps[first:behind].sum() for first, behind in words.candidates.spans]
     np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-5 * np.abs(steps).sum())
 
 
@@ -147,7 +156,7 @@ def test_words_are_differences_of_answers_that_are_cut(name: str) -> None:
     encoded = model.encode(example_of(model))
     assert why.written is not None
     ids = why.written.tokens["red circle, a dog"]
-    spans = model.worded(model.with_answers(encoded, ["red circle, a dog"]), 0).candidates.spans
+    spans = model.as_words(model.with_answers(encoded, ["red circle, a dog"]), 0).candidates.spans
     ends = [0, *(behind for _, behind in spans[:-1])]
     cut = {f"up to {end}": ids[:end] for end in ends[1:]}
     encoded = model.with_answers(encoded, list(cut), None, cut)
@@ -211,7 +220,7 @@ def test_each_token_has_the_values_of_target_token(method: str) -> None:
     asked: dict[str, Any] = {"method": method, "answers": [SENTENCE]}
     why = vx.explain(model, example_of(model), target="sentence", **asked)
     encoded = model.with_answers(model.encode(example_of(model)), [SENTENCE])
-    spans = model.worded(encoded, 0).candidates.spans
+    spans = model.as_words(encoded, 0).candidates.spans
     single = [number for number, (first, behind) in enumerate(spans) if behind == first + 1]
     assert single, "some word has one token"
     for number in single:
@@ -291,7 +300,8 @@ def test_what_is_streamed_is_the_answer(name: str) -> None:
     encoded = model.encode(example)
     assert found == model.generate(encoded)[0]
     short = vx.answer(model, example, max_new_tokens=2)
-    assert found.startswith(short[:1])
+    assert short
+    assert found.startswith(short)
     assert len(short) < len(found)
 
 
@@ -332,9 +342,102 @@ def test_a_model_that_chooses_writes_no_sentence(models: Callable[[str], Any]) -
     model = models("vilt")
     with pytest.raises(vx.Unsupported, match="does not write its answers"):
         vx.answer(model, PICTURE, "What is it?", max_new_tokens=4)
+    with pytest.raises(vx.Unsupported, match="word by word"):
+        vx.explain(model, PICTURE, "What is it?", method="saliency", target="sentence")
     with pytest.raises(vx.InvalidInput, match="not of a sentence"):
         _ = vx.explain(model, PICTURE, "What is it?", method="saliency").matrix
     assert vx.answer(model, PICTURE, "What is it?") in model.labels
+
+
+def test_a_list_with_sentence_in_it_is_refused() -> None:
+    model = loaded("qwen3_vl")
+    with pytest.raises(vx.InvalidInput, match="stands alone"):
+        vx.explain(model, example_of(model), target=["sentence", "yes"], method="saliency")
+
+
+def test_words_of_means_are_refused() -> None:
+    module, processor = network("qwen3_vl")
+    model = vx.load(module, processor=processor, device="cpu", lengths="mean")
+    with pytest.raises(vx.InvalidInput, match="lengths='mean'"):
+        vx.explain(model, example_of(model), target="sentence", method="saliency")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"method": "shapley", "estimator": "permutation", "budget": "60n", "tolerance": 0.2},
+        {"method": "shapley", "budget": "60n", "settle": 1},
+        {"method": "owen", "budget": "100n", "tolerance": 0.2},
+        {"method": "banzhaf", "budget": "100n", "tolerance": 0.2},
+    ],
+)
+def test_words_take_the_coalitions_of_the_whole(parameters: dict[str, Any]) -> None:
+    """An estimate that stops early computes no more for a word."""
+    model = loaded("qwen3_vl")
+    why = vx.explain(model, example_of(model), regions=2, **parameters)
+    assert why.outputs
+    plain = vx.explain(model, example_of(model), regions=2, target=why.target, **parameters)
+    assert why.cost.forwards == plain.cost.forwards
+    assert all(row.cost.forwards == 0 for row in why.outputs)
+    assert "stopped" not in why.error_kind
+
+
+@pytest.mark.parametrize("asked", ["video", "four pictures", "fixed picture"])
+def test_where_a_word_comes_from_of_many_inputs(asked: str) -> None:
+    model = loaded("qwen2_vl")
+    pictures = [np.roll(PICTURE, 7 * number, axis=1) for number in range(4)]
+    given: dict[str, Any] = {f"image {number}": one for number, one in enumerate(pictures)}
+    more: dict[str, Any] = {}
+    if asked == "video":
+        given = {"clip": np.stack(pictures[:2])}
+    elif asked == "fixed picture":
+        given, more = {"image": PICTURE}, {"players": ["question"]}
+    example = vx.Example.of({**given, "question": "Which is red?"})
+    why = vx.explain(
+        model,
+        example,
+        target="sentence",
+        method="leave_one_out",
+        answers=["a red one"],
+        regions=1,
+        **more,
+    )
+    expected = {"question"} if asked == "fixed picture" else {"image", "text"}
+    for row, log in zip(why.outputs, why.matrix.log_probabilities, strict=True):
+        assert set(row.sources) == {*expected, "earlier words", "alone"}
+        assert sum(row.sources.values()) == pytest.approx(log, abs=1e-4)
+        assert (row.with_pictures is None) == (asked == "fixed picture")
+    assert why.plot("matrix") is not None
+
+
+def test_a_source_needs_a_name_of_its_own() -> None:
+    model = loaded("qwen2_vl")
+    example = vx.Example.of({"alone": PICTURE, "question": "Which is red?"})
+    with pytest.raises(vx.InvalidInput, match="give it another name"):
+        vx.explain(model, example, target="sentence", method="saliency", answers=["a red one"])
+
+
+def test_words_that_are_not_asked_for_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded("qwen3_vl")
+    monkeypatch.setattr("vqa_explain.sentence.UNASKED_BYTES", 8 * 60 * 90 * 3)
+    asked: dict[str, Any] = {"method": "leave_one_out", "regions": 2}
+    assert not vx.explain(model, example_of(model), **asked).outputs
+    why = vx.explain(model, example_of(model), target="sentence", **asked)
+    assert all(row.picture is why.picture and row.labels is why.labels for row in why.outputs)
+
+
+def test_what_is_computed_is_kept_where_sources_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("vqa_explain.sentence._sources", full)
+    model = loaded("qwen3_vl")
+    asked: dict[str, Any] = {"method": "leave_one_out", "regions": 2}
+    why = vx.explain(model, example_of(model), target="sentence", answers=[SENTENCE], **asked)
+    assert len(why.outputs) > 3
+    assert any("where the words come from is not known" in note for note in why.notes)
 
 
 def test_a_stopped_sentence_has_all_its_words(ctrl_c: None) -> None:
@@ -429,7 +532,7 @@ def test_where_a_word_comes_from(name: str) -> None:
     asked: dict[str, Any] = {"method": "leave_one_out", "regions": 2, "fills": fills}
     why = vx.explain(model, example_of(model), target="sentence", answers=[sentence], **asked)
     plain = model.with_answers(model.encode(example_of(model)), [sentence])
-    spans = model.worded(plain, 0).candidates.spans[:-1]
+    spans = model.as_words(plain, 0).candidates.spans[:-1]
     tokens, words = plain.candidates.ids[0], model.processor.tokenizer
     absent = words.pad_token_id if words.mask_token_id is None else words.mask_token_id
 
@@ -457,9 +560,9 @@ def test_where_a_word_comes_from(name: str) -> None:
                 weight = factorial(sum(without)) * factorial(2 - sum(without)) / factorial(3)
                 wanted += weight * (found[here] - found[without]) if here[player] else 0.0
             assert row.sources[called] == pytest.approx(wanted, abs=2e-4)
-        given = [row.sources[called] for called in ("image", "question", "earlier words")]
-        assert row.picture_share == pytest.approx(max(0.0, given[0]) / np.abs(given).sum())
-        assert row.is_not_from_pictures == (np.exp(given[0]) < 1.1)
+        gain = found[True, True, True] - found[False, True, True]
+        assert row.with_pictures == pytest.approx(gain, abs=2e-4)
+        assert row.is_not_from_pictures == (np.exp(gain) < 1.1)
         assert row.sources["alone"] == pytest.approx(found[False, False, False], abs=2e-4)
     whole = [sum(row.sources.values()) for row in why.outputs]
     np.testing.assert_allclose(whole, why.matrix.log_probabilities, rtol=0, atol=1e-4)

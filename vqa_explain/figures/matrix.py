@@ -14,8 +14,7 @@ from matplotlib.patches import Rectangle
 from vqa_explain import colors
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import JointValues, PicturePart
-from vqa_explain.figures.colormaps import own_map, part_of_map
-from vqa_explain.figures.parts import Block, Look, legend, plain
+from vqa_explain.figures.parts import Block, Look, legend, look_of, plain
 from vqa_explain.figures.text_lines import shortened, text_width
 from vqa_explain.findings import ENOUGH
 
@@ -60,8 +59,7 @@ def matrices(explanation: Explanation, cmap: Any, room: float) -> list[Block]:
         named = second.player != joint.second
         across = f"{second.player} of {joint.second}" if named else joint.second
         title = f"{explanation.pairs_title}: what they add only together"
-        largest = float(np.nanmax(np.abs(joint.values), initial=0.0)) or 1.0
-        look = look_of_matrix(largest, cmap)
+        look = look_of_matrix(joint.values, cmap)
         said = f"{explanation.unit_text}, brought only together; own scale"
         if joint.errors is not None:
             said += HATCHED
@@ -70,11 +68,10 @@ def matrices(explanation: Explanation, cmap: Any, room: float) -> list[Block]:
     return blocks
 
 
-def look_of_matrix(largest: float, cmap: Any) -> Look:
-    """The colors of values from minus to plus the largest."""
-    scale = colors.Scale(0.0, largest, colors.SIGNED)
-    chosen = own_map(scale) if cmap is None else part_of_map(cmap, -1, 1)
-    return Look((-largest, largest), chosen)
+def look_of_matrix(values: np.ndarray, cmap: Any, palette: colors.Palette = colors.SIGNED) -> Look:
+    """The colors of values up to the largest size, on one side of zero or on both."""
+    largest = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    return look_of(colors.Scale(0.0, largest, palette), cmap)
 
 
 def table(shown: Table, look: Look, room: float) -> Block:
@@ -90,7 +87,8 @@ def table(shown: Table, look: Look, room: float) -> Block:
     height = drawn * cell + below + 14 + _ABOVE
 
     def draw(axes: Axes) -> None:
-        axes.text(0, height - _ABOVE, plain(shown.title), va="top", fontsize=9.5)
+        left_out = f"; the first {drawn} of {rows}" if drawn < rows else ""
+        axes.text(0, height - _ABOVE, plain(shown.title + left_out), va="top", fontsize=9.5)
         top, right = height - 14.0 - _ABOVE, left + wide * columns
         axes.imshow(
             shown.joint.values[:drawn],

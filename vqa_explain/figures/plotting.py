@@ -151,7 +151,13 @@ def plot(
             scale or percentile cannot be.
     """
     views = (views,) if isinstance(views, str) else tuple(views)
+    if explanation.outputs and ax is not None and outputs is not None:
+        raise InvalidInput(
+            "ax= takes one view of one picture; write why.outputs[number].plot(…, ax=ax)"
+        )
     if explanation.outputs and ax is None:
+        if scale != "own":
+            raise InvalidInput("the words of a sentence have one scale; leave scale= out")
         return _plot_words(explanation, views, cmap, title, figsize, percentile, outputs)
     if outputs is not None:
         raise InvalidInput(

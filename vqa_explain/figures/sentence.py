@@ -36,7 +36,10 @@ def chosen_words(explanation: Explanation, asked: Sequence[str | int] | None) ->
     Raises:
         InvalidInput: there is no such word.
     """
+    pictures = _pictures(explanation)
     if asked is not None:
+        if not pictures:
+            raise InvalidInput("no picture has values, so none is drawn; leave outputs= out")
         if isinstance(asked, str) or not len(asked):
             raise InvalidInput("outputs must be a list of words, such as ['red', 3]")
         found = [number for one in asked for number in explanation.matrix.numbers(one)]
@@ -97,7 +100,7 @@ def chips(explanation: Explanation, words: Sequence[int], room: float) -> Block:
                     },
                 )
                 left += width
-        said = "darker: more of the word comes from the picture; " if colored else ""
+        said = "darker: a larger share of the values is on the picture; " if colored else ""
         said += "framed: drawn below; " if words else ""
         said += "dashed: not from the picture" if any(flagged) else ""
         axes.text(0, 6, said.removesuffix("; "), va="bottom", fontsize=8.5)
@@ -117,7 +120,7 @@ def word_title(explanation: Explanation, number: int, width: float) -> str:
     """
     row = explanation.outputs[number]
     twice = sum(other.target == row.target for other in explanation.outputs) > 1
-    again = f" ({number + 1})" if twice else ""
+    again = f" ({number})" if twice else ""
     return plain(shortened(f"“{row.target}”{again}, {row.answers[0].shown}", TITLE_SIZE, width))
 
 
@@ -131,8 +134,9 @@ def tables(explanation: Explanation, cmap: Any, room: float, regions: bool) -> l
         regions: whether regions have a table too; they are numbered on the picture then.
     """
     matrix, at = explanation.matrix, 0
-    look = look_of_matrix(float(np.abs(matrix.values).max(initial=0.0)) or 1.0, cmap)
-    blocks = []
+    unit = explanation.values_unit
+    blocks: list[Block] = []
+    look = look_of_matrix(matrix.values, cmap, explanation.palette)
     for part in explanation.parts:
         if part.fixed:
             continue
@@ -146,8 +150,12 @@ def tables(explanation: Explanation, cmap: Any, room: float, regions: bool) -> l
         names = None if is_picture else [player.text for player in part.players]
         title = f"words of the answer × {part.player}s of {part.name}"
         across = f"{part.player} of {part.name}"
+        if not unit.shared:
+            look = look_of_matrix(joint.values, cmap, explanation.palette)
         blocks.append(table(Table(joint, matrix.words, names, title, across), look, room))
-    if blocks:
+        if not unit.shared:
+            blocks.append(legend(unit_of_words(explanation, part.player), look, ("", ""), room))
+    if blocks and unit.shared:
         said = unit_of_words(explanation, explanation.all_players)
         if matrix.errors is not None:
             said += HATCHED

@@ -87,6 +87,10 @@ class Round:
     estimate: Callable[[], Estimate]
 
 
+class AllKnown(KeyboardInterrupt):
+    """A game that computes nothing more was asked for a coalition that is not known."""
+
+
 def run_until(
     rounds: Iterator[Round],
     tolerance: float | None = None,
@@ -121,6 +125,10 @@ def run_until(
                     return found
                 if settle is not None and found.settled(settle):
                     return found
+    except AllKnown:
+        if last is None:
+            raise
+        return _as_looked_at(last.estimate(), looks + 1) if looks else last.estimate()
     except KeyboardInterrupt:
         if last is None or on_interrupt != "return":
             raise

@@ -95,7 +95,7 @@ class Task:
     first: WholePass | None = None  # that the answer was taken from, of a `OnePass`
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
-    known_only: bool = False  # for what the user stopped: coalitions that are known, and no others
+    known_only: bool = False  # coalitions that are known, and no others
     fitting: HalvingBatches = field(init=False)
     batches: Batches = field(init=False)
 

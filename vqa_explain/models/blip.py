@@ -89,7 +89,7 @@ class BlipModel:
         return Encoded(example, read_inputs(self.features, image, text), state=_State())
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, told: Any = None
+        self, encoded: Encoded, most: int | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         room = self.module.config.text_config.max_position_embeddings - 1
         found = self.module.generate(
@@ -100,7 +100,7 @@ class BlipModel:
             num_beams=self.beams,
             num_return_sequences=self.beams,
             return_dict_in_generate=False,
-            streamer=told,
+            streamer=streamer,
         )
         # The first token starts every answer.
         encoded.state.written.update(written(self.processor.tokenizer, found[:, 1:], self.name))
@@ -117,10 +117,10 @@ class BlipModel:
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
-    def worded(self, encoded: Encoded, answer: int) -> Encoded:
+    def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
 
-    def unsaid(self, encoded: Encoded) -> Encoded:
+    def without_earlier_words(self, encoded: Encoded) -> Encoded:
         return without_words(encoded, self.processor.tokenizer)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:

@@ -3,7 +3,7 @@ step by step.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -153,6 +153,17 @@ class Candidates:
         if self.lengths != "mean":
             return scores
         return scores * scores.new_tensor([len(ids) for ids in self.ids])
+
+    def some(self, which: slice) -> "Candidates":
+        """Some of them."""
+        spans = None if self.spans is None else self.spans[which]
+        return replace(
+            self,
+            texts=self.texts[which],
+            ids=self.ids[which],
+            pieces=self.pieces[which],
+            spans=spans,
+        )
 
     def __len__(self) -> int:
         return len(self.texts)

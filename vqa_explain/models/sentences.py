@@ -19,32 +19,32 @@ class Wording(Protocol):
     """A model that writes its answers token by token."""
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, told: Any = None
+        self, encoded: Encoded, most: int | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         """What the model answers by itself, best first.
 
         Args:
             encoded: the example.
             most: how many tokens it may write; by default what the model was loaded with.
-            told: a streamer of transformers, which gets each token at once.
+            streamer: of transformers, which gets each token at once.
         """
         ...
 
-    def worded(self, encoded: Encoded, answer: int) -> Encoded:
+    def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         """The example whose candidates are the words of one of its answers, and after them that
         answer itself. Their scores are log-probabilities, and those of the words add up to the
         answer's.
         """
         ...
 
-    def unsaid(self, encoded: Encoded) -> Encoded:
+    def without_earlier_words(self, encoded: Encoded) -> Encoded:
         """The same example of which the network reads no word of the answer before the one that is
         scored: each of their tokens is the mask token where there is one, else padding.
         """
         ...
 
 
-def as_words(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
+def words_of(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
     """The words of one of the candidates, and after them the whole, as candidates.
 
     Words are those of `features.words.split_words`, as in questions; marks are words by themselves,
@@ -79,13 +79,13 @@ def as_words(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
 
 
 def with_words(encoded: Encoded, answer: int, tokenizer: Any) -> Encoded:
-    """What `Wording.worded` gives."""
-    found = as_words(candidates_of(encoded), answer, tokenizer)
+    """What `Wording.as_words` gives."""
+    found = words_of(candidates_of(encoded), answer, tokenizer)
     return replace(encoded, labels=found.texts, candidates=found)
 
 
 def without_words(encoded: Encoded, tokenizer: Any) -> Encoded:
-    """What `Wording.unsaid` gives."""
+    """What `Wording.without_earlier_words` gives."""
     given = candidates_of(encoded)
     assert given.spans is not None, "`with_words` comes first"
     absent = stand_in(tokenizer, "pad" if tokenizer.mask_token_id is None else "mask")

@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -131,8 +132,8 @@ def _words_table(e: "Explanation") -> Table:
 
     matrix = e.matrix
     headers = ["word", "log probability", "share", "most important part"]
-    measured = any(row.from_pictures is not None for row in e.outputs)
-    headers += ["from the picture"] if measured else []
+    measured = any(row.with_pictures is not None for row in e.outputs)
+    headers += ["more likely with the picture"] if measured else []
     table = PlainTable(*headers, title="Words of the answer")
     for number, row in enumerate(e.outputs):
         largest = int(np.abs(matrix.values[number]).argmax())
@@ -142,8 +143,8 @@ def _words_table(e: "Explanation") -> Table:
         told = f"{matrix.log_probabilities[number]:.2f}"
         cells = [row.target, told, row.share_text, f"{name}: {part} {value}"]
         if measured:
-            points = row.from_pictures or 0.0
-            cells.append("no" if row.is_not_from_pictures else f"{points:+.2f}")
+            gain = row.with_pictures or 0.0
+            cells.append("no" if row.is_not_from_pictures else f"{math.exp(gain):.3g} times")
         table.add_row(*cells)
     return table
 

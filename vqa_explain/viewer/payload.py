@@ -111,6 +111,7 @@ def _output(row: Explanation, pack: Pack) -> dict[str, Any]:
         "unitText": row.unit_text,
         "share": row.share,
         "sources": row.sources,
+        "withPictures": row.with_pictures,
         "pictureShare": row.picture_share,
         "notFromPictures": row.is_not_from_pictures,
         "errorText": row.error_text,

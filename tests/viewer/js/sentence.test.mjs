@@ -40,6 +40,7 @@ test("a word has values, errors and scales of its own, and the places of the who
   assert.equal(one.parts[0].full, 3);
   assert.deepEqual(one.share, { image: 0.75, question: 0.25 });
   assert.equal(whole.parts[0].players[0].value, 1);
+  assert.deepEqual(one.joint, []); // those of the whole are not the word's
 });
 
 test("a number of no word gives the whole", () => {

@@ -389,7 +389,7 @@ class GenerativeModel:
         return Text(conversation.texts[name], ids, tokens.tokens, tokens.words)
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, told: Any = None
+        self, encoded: Encoded, most: int | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         state: _State = encoded.state
         start = state.language.answer_start(state.prompt.length)
@@ -402,7 +402,7 @@ class GenerativeModel:
                 num_beams=self.beams,
                 num_return_sequences=self.beams,
                 return_dict_in_generate=False,
-                streamer=told,
+                streamer=streamer,
             )[:, start:]
         state.written.update(written(self.processor.tokenizer, found, self.name))
         return tuple(state.written)
@@ -445,10 +445,10 @@ class GenerativeModel:
         self._refuse_pictures(candidates, state)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
-    def worded(self, encoded: Encoded, answer: int) -> Encoded:
+    def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
 
-    def unsaid(self, encoded: Encoded) -> Encoded:
+    def without_earlier_words(self, encoded: Encoded) -> Encoded:
         return without_words(encoded, self.processor.tokenizer)
 
     def _refuse_pictures(self, candidates: Candidates, state: _State) -> None:

@@ -20,8 +20,8 @@ export class Actions {
     };
     /** @type {any} */ this.shown = null;
     /** @type {any} */ this.whole = null; // of which that of a word of its answer may be shown
-    this.word = -1; // that was clicked
-    this.wordShown = -1; // that colors the inputs
+    this.word = -1; // of its answer that was clicked
+    this.wordShown = -1; // of its answer that colors the inputs
     this.shownSerial = 0;
     /** @type {any} */ this.compared = null;
     /** @type {Place | null} */ this.hover = null;
@@ -49,6 +49,7 @@ export class Actions {
 
   /** @param {string} page */
   open(page) {
+    this.freeWord();
     if (page === "compare" && !this.compared) this.compareBox.querySelector("select")?.focus();
     else this.page = page;
     this.showPage();
@@ -204,6 +205,12 @@ export class Actions {
     this.views.facts.show(shown);
     this.draw();
     this.tell();
+  }
+
+  /** The whole colors the inputs again. */
+  freeWord() {
+    this.word = -1;
+    this.pointWord(-1);
   }
 
   /** A click keeps a word, and a click on the same frees it. @param {number} number */

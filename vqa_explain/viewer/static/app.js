@@ -168,7 +168,7 @@ class Screen extends Actions {
     const found = this.source.whatif();
     if (found?.serial === this.serial) this.showWhatIf(found);
     if (!found || !this.shown?.id || found.serial !== `line ${this.shown.id}`) return;
-    this.shown.line = found.line ?? null;
+    this.whole.line = this.shown.line = found.line ?? null;
     this.showLine();
     this.views.facts.show(this.shown);
   }
@@ -183,7 +183,7 @@ class Screen extends Actions {
   /** @param {import("./types").WhatIf | null} found */
   showWhatIf(found) {
     this.found = found;
-    const { shown, taken, source } = this;
+    const { whole: shown, taken, source } = this; // the kernel measures the whole answer
     if (source.live) this.views.whatif.show(found, shown, taken.now, taken.past.length > 0);
     if (!shown) return;
     const after = found && !found.error && found.answers.length ? found.answers : null;
@@ -254,9 +254,9 @@ class Screen extends Actions {
   }
 
   showLine() {
-    const { shown, found } = this;
+    const { whole: shown, found } = this;
     if (!shown) return;
-    if (this.pinned && shown.joint.length) this.views.first.showPairs(shown, frameOf(this));
+    if (this.pinned && this.shown.joint.length) this.views.first.showPairs(shown, frameOf(this));
     else if (this.taken.any() && found && !found.error) this.views.first.showWhatIf(shown, found, this.taken.members());
     else this.views.first.show(shown, this.state);
   }

@@ -21,7 +21,9 @@ export function ofWord(whole, number) {
     return { ...part, ...look, players };
   });
   const { target, explained, unitText, share, errorText, error } = row;
-  return { ...whole, parts, target, explained, unitText, share, errorText, error };
+  // Pairs are those of the whole, whose values a word has a part of.
+  const alone = { joint: [], pairs: null, pairsTitle: "" };
+  return { ...whole, ...alone, parts, target, explained, unitText, share, errorText, error };
 }
 
 /** Where a word comes from, in points, for its tooltip. @param {Output} row */
@@ -52,12 +54,12 @@ export function sentenceView(told) {
   function show(/** @type {Explanation} */ whole) {
     const outputs = whole.outputs ?? [];
     node.hidden = outputs.length === 0;
-    const now = JSON.stringify(outputs.map((row) => [row.target, row.probability, row.share]));
+    const now = JSON.stringify(outputs.map((row) => [row.target, row.probability, row.pictureShare, row.sources]));
     if (now === known) return; // the same words keep their buttons, and the one in focus keeps the focus
     known = now;
     const colored = outputs.some((row) => row.pictureShare !== null);
     const flagged = outputs.some((row) => row.notFromPictures) ? "underlined: not from the picture · " : "";
-    hint.textContent = `${colored ? "stronger: more from the picture · " : ""}${flagged}point at a word, or click it to keep it`;
+    hint.textContent = `${colored ? "stronger: a larger share of the values is on the picture · " : ""}${flagged}point at a word, or click it to keep it`;
     chips = outputs.map((row, number) => chipOf(row, number));
     fill(words, ...chips.map(({ button }) => button));
     rove();
@@ -65,7 +67,7 @@ export function sentenceView(told) {
 
   function chipOf(/** @type {Output} */ row, /** @type {number} */ number) {
     const share = row.pictureShare;
-    const from = share === null ? "" : `, ${percent(share)} from the picture`;
+    const from = share === null ? "" : `, ${percent(share)} of the values on the picture`;
     const button = el(
       "button",
       {

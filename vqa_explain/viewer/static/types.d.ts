@@ -78,6 +78,7 @@ export interface Output {
   unitText: string;
   share: Record<string, number>;
   sources: Record<string, number>;
+  withPictures: number | null;
   pictureShare: number | null;
   notFromPictures: boolean;
   errorText: string;
