@@ -15,6 +15,7 @@ import torch
 import transformers
 from architectures.base import ARCHITECTURES, plain_steps
 from architectures.trying import PICTURE, example_of, loaded, network
+from chats import with_roles
 from checkpoints import tokenizer
 
 import vqa_explain as vx
@@ -384,7 +385,8 @@ def test_words_take_the_coalitions_of_the_whole(parameters: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("asked", ["video", "four pictures", "fixed picture"])
 def test_where_a_word_comes_from_of_many_inputs(asked: str) -> None:
-    model = loaded("qwen2_vl")
+    module, processor = ARCHITECTURES["qwen2_vl"].made()
+    model = with_roles(vx.load(module, processor=processor, device="cpu"), "qwen2_vl")
     pictures = [np.roll(PICTURE, 7 * number, axis=1) for number in range(4)]
     given: dict[str, Any] = {f"image {number}": one for number, one in enumerate(pictures)}
     more: dict[str, Any] = {}
