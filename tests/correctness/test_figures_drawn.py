@@ -157,7 +157,7 @@ def test_interactions_are_drawn_as_a_matrix() -> None:
     assert any(one.shape == values.shape and np.allclose(one, values) for one in shown)
     hatched = [p for axes in figure.axes for p in axes.patches if p.get_hatch()]
     assert len(hatched) == int((np.abs(values) < 0.6).sum())
-    with pytest.raises(vx.InvalidInput, match="gives none; explain with method='interactions'"):
+    with pytest.raises(vx.InvalidInput, match="there are none; explain with method='interactions'"):
         made().plot("matrix")
 
 

@@ -33,7 +33,7 @@ from vqa_explain.evaluation.shards import (
     ROW,
     read_shard,
 )
-from vqa_explain.evaluation.store import STAMPS, Store
+from vqa_explain.evaluation.store import PLACE, STAMPS, Store
 from vqa_explain.models.vilt import ViltModel
 
 Held = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -460,10 +460,17 @@ def test_a_shard_holds_what_its_plan_says(finished: Finished, tmp_path: Path, ki
         refused(lambda: vx.Report(folder).to_json(), "shard .* is damaged .*; delete it")
 
 
-def test_a_shard_under_another_number_is_named(finished: Finished, tmp_path: Path) -> None:
+def test_a_shard_under_another_number_is_named(
+    finished: Finished, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = copied(finished, tmp_path)
     store = Store(folder)
     shutil.copy(store.shard_path("examples", 0), store.shard_path("examples", 1))
+    vx.Report(folder).frame()
+    assert "is a copy of shard examples-0, so it is left out" in caplog.text
+    table = pq.read_table(store.shard_path("examples", 0))
+    about = {**(table.schema.metadata or {}), PLACE: b"examples-1"}  # a copy that hides it
+    pq.write_table(table.replace_schema_metadata(about), store.shard_path("examples", 1))
     refused(lambda: vx.Report(folder).frame(), "it has rows of another shard")
 
 
