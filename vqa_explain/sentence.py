@@ -119,6 +119,8 @@ def explain_words(
     Raises:
         InvalidInput: an input has the name of another source of words.
     """
+    if asked:
+        _check_names(encoded.inputs)
     several = len(encoded.labels) > 1
     best = model_answers(model, encoded) if several else []
     number = best[0].index if several else 0
@@ -153,6 +155,19 @@ def explain_words(
         target_index=number,
         provenance={**explanation.provenance, "target_index": number},
     )
+
+
+def _check_names(inputs: Sequence[Input]) -> None:
+    """Checks that no input has the name of another source of words, before anything is computed.
+
+    Raises:
+        InvalidInput: one has.
+    """
+    taken = next((one.name for one in inputs if one.name in (EARLIER, ALONE)), None)
+    if taken is not None:
+        raise InvalidInput(
+            f"an input is called {taken!r}, as a source of words is; give it another name"
+        )
 
 
 def _fits(encoded: Encoded) -> bool:
@@ -240,9 +255,9 @@ def _sources(task: Task) -> list[tuple[dict[str, float], float | None]]:
             present[np.ix_(chosen[:, column], numbers[name])] = True
     without = cast(Wording, task.model).without_earlier_words(encoded)
     unsaid = [_scores(task, part, present, fills) for part in _in_parts(without)]
+    said = _scores(task, encoded, present, fills)[:, :-1]  # the last is the sentence
     # Earlier words are the last player.
-    found = np.concatenate([np.concatenate(unsaid, axis=1), _scores(task, encoded, present, fills)])
-    found = found[:, :-1]
+    found = np.concatenate([np.concatenate(unsaid, axis=1), said])
     check_finite(torch.from_numpy(found), "the log-probability of a word without inputs")
     pictures = [_shows(encoded, names) for names in groups.values()]
     blind = len(found) - 1 - sum(1 << number for number, shows in enumerate(pictures) if shows)
@@ -266,9 +281,12 @@ def _scores(task: Task, encoded: Encoded, present: np.ndarray, fills: dict[str, 
 
 
 def _in_parts(encoded: Encoded) -> Iterator[Encoded]:
-    """The example with few of its words at once, of which each is read by itself."""
-    for first in range(0, len(encoded.labels), WORDS_AT_ONCE):
-        some = slice(first, first + WORDS_AT_ONCE)
+    """The example with few of its words at once, of which each is read by itself, and without the
+    sentence.
+    """
+    count = len(encoded.labels) - 1
+    for first in range(0, count, WORDS_AT_ONCE):
+        some = slice(first, min(first + WORDS_AT_ONCE, count))
         yield dataclasses.replace(
             encoded,
             labels=encoded.labels[some],
@@ -292,11 +310,6 @@ def _grouped(inputs: Sequence[Input]) -> dict[str, list[str]]:
     frames, which may have players in common.
     """
     valued = [one for one in inputs if not one.fixed]
-    taken = next((one.name for one in valued if one.name in (EARLIER, ALONE)), None)
-    if taken is not None:
-        raise InvalidInput(
-            f"an input is called {taken!r}, as a source of words is; give it another name"
-        )
     by_name = len(valued) <= MOST_INPUTS and not any(one.group for one in valued)
     found: dict[str, list[str]] = {}
     for one in valued:

@@ -14,7 +14,7 @@ import { isUnsure, rankedPlayers } from "./scales.js";
 
 const LONG = 40; // letters of an answer that is not said again
 
-/** An answer in the line, which stands beside it. @param {string} answer */
+/** What the line calls an answer: a long one is written beside the line anyway. @param {string} answer */
 function inShort(answer) {
   return answer.length > LONG ? "the answer" : answer;
 }
