@@ -134,7 +134,7 @@ def test_the_readmes_python_runs_in_its_order(
             other in block for other in ("dandelin/", "Salesforce/", "impira/", '"openai:', "Qwen/")
         )
     ]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     said = {"dataset": vx.load_dataset("scenes:test")[:2]}
     for block in blocks:
         exec(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vqa_explain.models.base import Model
     from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.inputs import Image, Table, Text
+    from vqa_explain.models.inside import Unit
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
@@ -74,6 +75,7 @@ _HOMES = {
     "Masks": "features.regions",
     "Table": "models.inputs",
     "Text": "models.inputs",
+    "Unit": "models.inside",
     "NonFiniteScore": "errors",
     "OutOfMemory": "errors",
     "Unsupported": "errors",
@@ -111,6 +113,7 @@ __all__ = [
     "Table",
     "Task",
     "Text",
+    "Unit",
     "Unsupported",
     "VQAExplainError",
     "Viewer",

@@ -39,6 +39,7 @@ from vqa_explain.models.base import (
     has_open_inputs,
 )
 from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.inside import Unit, UnitModel, units_among
 from vqa_explain.models.sharing import network_held
 from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
 from vqa_explain.target import (
@@ -63,7 +64,7 @@ DEFAULT_PARAMETERS = {"budget": QUALITIES["quick"]}
 DEFAULT_REGIONS = "segments"
 LEAST_SEGMENTS = 4  # of each of many pictures
 
-AskedTarget = str | int | Callable[..., Any]
+AskedTarget = str | int | Callable[..., Any] | Unit
 
 
 @overload
@@ -149,7 +150,8 @@ def explain(
         target: the answer to explain, by its text or its label number (from 0), by default the
             predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
             a list of explanations, for methods over coalitions at the cost of one. An exact text
-            comes first; a text that several answers have is refused. "sentence" explains every word
+            comes first; a text that several answers have is refused. A `vx.Unit` is a unit inside
+            the network, whose value is explained as an answer's score is. "sentence" explains every word
             of what a model writes, or of the one text in `answers`: see `Explanation.outputs`. Of
             an answer of more than three tokens that the model wrote by itself, methods over
             coalitions tell the words in any case.
@@ -189,6 +191,12 @@ def explain(
         OutOfMemory: not even one example fits.
     """
     check_loaded(model, "explain")
+    units = units_among(target)
+    if units:
+        _check_of_units(contrast, target_token, max_new_tokens)
+        model, answers = UnitModel(model, units, answers), None
+        numbers = list(range(len(units)))
+        target = numbers if isinstance(target, list | tuple) else numbers[0]
     check_divisions(model, regions, words)
     chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
@@ -261,6 +269,20 @@ def explain(
             found.append(explained(one, chosen, best))
             task.known_only |= one.interrupted
         return found if isinstance(target, list | tuple) else found[0]
+
+
+def _check_of_units(contrast: Any, token: Any, most: Any) -> None:
+    """Refuses what belongs to answers beside targets that are units.
+
+    Raises:
+        InvalidInput: such a thing was given.
+    """
+    given = {"contrast": contrast, "target_token": token, "max_new_tokens": most}
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidInput(
+                f"the target is a unit inside the network, and {name}= is of answers; leave it out"
+            )
 
 
 def _chosen(method: str | None, parameters: dict[str, Any], quality: str | None) -> Method:
