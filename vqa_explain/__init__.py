@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.inside.values import LayerValues, layer_values
     from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
     from vqa_explain.metrics.base import Case, Curve, register_metric
@@ -76,6 +77,8 @@ _HOMES = {
     "Table": "models.inputs",
     "Text": "models.inputs",
     "Unit": "models.inside",
+    "LayerValues": "inside.values",
+    "layer_values": "inside.values",
     "NonFiniteScore": "errors",
     "OutOfMemory": "errors",
     "Unsupported": "errors",
@@ -102,6 +105,7 @@ __all__ = [
     "Explanation",
     "Image",
     "InvalidInput",
+    "LayerValues",
     "Masks",
     "Method",
     "Model",
@@ -124,6 +128,7 @@ __all__ = [
     "evaluate",
     "evidence",
     "explain",
+    "layer_values",
     "load",
     "load_dataset",
     "load_explanation",

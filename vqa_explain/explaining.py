@@ -225,8 +225,8 @@ def explain(
     if by_word:
         check_words(model, contrast, target_token, score)
     if model.labels:  # before the picture is read; some models tell their labels only then
-        score = _score(model, score)
-        _targets(model.kind, model.labels, asked, contrast, score, None)
+        score = named_score(model, score)
+        targets_of(model.kind, model.labels, asked, contrast, score, None)
     if isinstance(model, Asking) and model.announces:
         how = {"target": target, "contrast": contrast, "regions": regions, "words": words}
         more = {"columns": columns, "players": players, "seed": seed, "score": score}
@@ -248,7 +248,7 @@ def explain(
             encoded = with_candidates(
                 cast(OpenModel, model), encoded, answers, asked, contrast, max_new_tokens
             )
-        score = _score(model, score)
+        score = named_score(model, score)
         of_itself = target is None and answers is None and contrast is None and target_token is None
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
@@ -257,7 +257,7 @@ def explain(
         first = first_pass(chosen, model, encoded) if target_token is None else None
         scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
         best = best_answers(model.kind, encoded, scores.detach())
-        targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
+        targets = targets_of(model.kind, encoded.labels, asked, contrast, score, best[0])
         if target_token is not None:  # the answers are chosen, and have probabilities, as a whole
             encoded = at_token(cast(OpenModel, model), encoded, targets, target_token)
         task = Task(
@@ -453,7 +453,7 @@ def text_or_number(model: Model, answer: str | None) -> str | int | None:
     return answer if matching_answers(model.labels, answer) else int(answer)
 
 
-def _score(model: Model, asked: str) -> str:
+def named_score(model: Model, asked: str) -> str:
     """What the points are of, as this model calls it."""
     if model.kind == REAL:
         if asked not in PLAIN:
@@ -528,7 +528,7 @@ def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], toke
     return encoded
 
 
-def _targets(
+def targets_of(
     kind: str,
     labels: tuple[str, ...],
     asked: list[Any],

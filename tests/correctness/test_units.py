@@ -54,8 +54,18 @@ EXPECTED = {
     "attention": "share of attention",
     "attention_rollout": "share of attention",
     "relevance": "relevance",
+    "layer_activation": "activation",
+    "layer_gradient_x_activation": "points",
+    "layer_conductance": "points",
+    "layer_integrated_gradients": "points",
+    "layer_deep_lift": "points",
+    "layer_ablation": "points",
+    "internal_influence": "influence",
 }
-SIGNED = {"points", "gradient", "mean score", "activation map × gradient"}
+SIGNED = {
+    *("points", "gradient", "mean score", "activation map × gradient"),
+    *("activation", "influence"),
+}
 UNSIGNED = {method for method, unit in EXPECTED.items() if unit not in SIGNED}
 # How values grow where the score is three times as large: 3 to this power.
 POWER = {
@@ -67,9 +77,14 @@ POWER = {
     "activation × gradient": 1,
     "activation map × gradient": 2,
     "share of attention": 0,
+    "activation": 0,
+    "influence": 1,
 }
 CHEAP = {
     "integrated_gradients": {"steps": 8},
+    "layer_conductance": {"steps": 8},
+    "layer_integrated_gradients": {"steps": 8},
+    "internal_influence": {"steps": 8},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},
@@ -84,6 +99,7 @@ OF_RELUS = (
     "deconvolution",
     "guided_grad_cam",
     "deep_lift",
+    "layer_deep_lift",
 )
 
 
@@ -236,7 +252,12 @@ def test_a_mean_and_a_variance_take_the_unit_of_their_method(
 
 
 @pytest.mark.parametrize(
-    "method", [m for m in EXPECTED if EXPECTED[m] == "points" and m != "interactions"]
+    "method",
+    [
+        name
+        for name, unit in EXPECTED.items()
+        if unit == "points" and name != "interactions" and not name.startswith("layer_")
+    ],
 )
 def test_points_add_up_to_the_change_of_a_linear_score(
     linear: ClassifierModel, picture: np.ndarray, method: str

@@ -1,5 +1,6 @@
 """Small networks whose layers the tests look into, and one that knows words and pictures."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,12 @@ def pixels() -> Tensor:
     return to_tensor(photo())[None]
 
 
-def convolutions(**how: Any) -> Any:
-    return vx.load(Convolutions().eval(), transform=to_tensor, labels=LABELS, device="cpu", **how)
+@cache
+def convolutions() -> Any:
+    return vx.load(Convolutions().eval(), transform=to_tensor, labels=LABELS, device="cpu")
 
 
+@cache
 def reader() -> vx.CustomModel:
     return vx.CustomModel(Reader(), image=to_tensor, text=VOCABULARY, labels=LABELS, device="cpu")
 

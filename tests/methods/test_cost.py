@@ -22,6 +22,9 @@ from vqa_explain.target import REAL, Target
 
 FEW: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 3},
+    "layer_conductance": {"steps": 3},
+    "layer_integrated_gradients": {"steps": 3},
+    "internal_influence": {"steps": 3},
     "gradient_shap": {"samples": 3},
     "smoothgrad": {"samples": 2},
     "vargrad": {"samples": 2},

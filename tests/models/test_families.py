@@ -27,9 +27,18 @@ OVER_TOKENS = {
     "attention",
     "attention_rollout",
     "relevance",
+    "layer_activation",
+    "layer_gradient_x_activation",
+    "layer_conductance",
+    "layer_integrated_gradients",
+    "layer_ablation",
+    "internal_influence",
 }
 CHEAP: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 4},
+    "layer_conductance": {"steps": 4},
+    "layer_integrated_gradients": {"steps": 4},
+    "internal_influence": {"steps": 4},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},

@@ -115,21 +115,42 @@ def _states_of(task: Task, whole: WholePass) -> _States:
     Raises:
         InvalidInput: it has one map, and the example several inputs that it could be of.
     """
-    model, encoded = task.model, task.encoded
     path, _ = whole.found
-    activation, gradient = _layer(task, whole)
+    maps, planes = maps_of(task, path, *_layer(task, whole))
+    return _States(path, {name: (one[0], one[1]) for name, one in maps.items()}, planes)
+
+
+def maps_of(
+    task: Task, path: str, *states: Tensor
+) -> tuple[dict[str, tuple[Tensor, ...]], frozenset[str]]:
+    """What a layer has for each input: of tensors shaped as its output for one example, (C, h, w)
+    each of a picture's cells, or (C, 1, T') of a text's tokens.
+
+    Args:
+        task: what was asked.
+        path: the layer's.
+        states: such tensors, (a, b, c) of maps or (N, D) of a sequence.
+
+    Returns:
+        Input name → its part of each tensor, nothing for inputs that the layer has no states of;
+        and the names of the inputs whose elements have rows and columns.
+
+    Raises:
+        InvalidInput: it has one map, and the example several inputs that it could be of; or its
+            states have no place in any input.
+    """
+    model, encoded = task.model, task.encoded
     grids = {one.name: one.feature.grid(one.content) for one in encoded.inputs}
     planes = [name for name, grid in grids.items() if grid is not None]
-    if activation.ndim == 3:
+    if states[0].ndim == 3:
         if len(planes) != 1:
             raise InvalidInput(
                 f"layer {path!r} gives one map, and the example has {len(planes)} pictures; choose "
                 "a layer whose states hold all of them"
             )
-        activation = channels_first(model, encoded, path, activation)
-        gradient = channels_first(model, encoded, path, gradient)
-        return _States(path, {planes[0]: (activation, gradient)}, frozenset(planes))
-    where = model.positions(encoded, len(activation), path)  # a sequence
+        turned = tuple(channels_first(model, encoded, path, one) for one in states)
+        return {planes[0]: turned}, frozenset(planes)
+    where = model.positions(encoded, len(states[0]), path)  # a sequence
     maps = {}
     for name, grid in grids.items():
         positions = where.of.get(name, np.empty(0, dtype=int))
@@ -137,9 +158,8 @@ def _states_of(task: Task, whole: WholePass) -> _States:
             continue
         # What has no rows and columns, as a text, is one row.
         own = (1, len(positions)) if grid is None else where.grid or grid
-        states = [values[positions].T.unflatten(1, own) for values in (activation, gradient)]
-        maps[name] = (states[0], states[1])
-    return _States(path, maps, frozenset(planes) & maps.keys())
+        maps[name] = tuple(values[positions].T.unflatten(1, own) for values in states)
+    return maps, frozenset(planes) & maps.keys()
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,12 @@ class Runs:
     rows: int
     at_once: int | None
 
+    @property
+    def count(self) -> int:
+        """How often the layer runs in one pass of the network."""
+        calls = 1 if self.at_once is None else math.ceil(self.rows / self.at_once)
+        return max(1, len(self.outputs) // calls)
+
     def of(self, run: int | None) -> Tensor | None:
         """(B, …) what it gave in one run, by its number; in the only one with `None`. `None` where
         it did not run once for each example.
@@ -130,8 +136,7 @@ class Runs:
             InvalidInput: it gives no tensor, runs several times and none is named, or has no such
                 run.
         """
-        calls = 1 if self.at_once is None else math.ceil(self.rows / self.at_once)
-        count = max(1, len(self.outputs) // calls)
+        count = self.count
         if not self.outputs or not all(isinstance(one, Tensor) for one in self.outputs):
             raise InvalidInput(
                 f"layer {self.path!r} gives no tensor when the network runs; choose another"
@@ -158,6 +163,30 @@ def watched(module: nn.Module, paths: Iterable[str]) -> Iterator[dict[str, list[
     """Path of a layer → a list that receives what it gives at each run, inside."""
     with ExitStack() as hooks:
         yield {path: hooks.enter_context(captured(module, path)) for path in dict.fromkeys(paths)}
+
+
+@contextmanager
+def altered(module: nn.Module, path: str, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside, the network goes on with `change` of what a layer gives, of its first tensor."""
+    check_layer(module, path)
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (change(output[0]), *output[1:])
+        return change(output)
+
+    handle = module.get_submodule(path).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def is_one_by_one(model: Model) -> bool:
+    """Whether examples pass a network singly when one looks inside, since answers are read in rows
+    of their own.
+    """
+    return (model.model if isinstance(model, UnitModel) else model).labels is None
 
 
 @holds_network
