@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.inside.layers import Layers, layers
     from vqa_explain.inside.values import LayerValues, layer_values
     from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
@@ -78,6 +79,8 @@ _HOMES = {
     "Text": "models.inputs",
     "Unit": "models.inside",
     "LayerValues": "inside.values",
+    "Layers": "inside.layers",
+    "layers": "inside.layers",
     "layer_values": "inside.values",
     "NonFiniteScore": "errors",
     "OutOfMemory": "errors",
@@ -106,6 +109,7 @@ __all__ = [
     "Image",
     "InvalidInput",
     "LayerValues",
+    "Layers",
     "Masks",
     "Method",
     "Model",
@@ -129,6 +133,7 @@ __all__ = [
     "evidence",
     "explain",
     "layer_values",
+    "layers",
     "load",
     "load_dataset",
     "load_explanation",
@@ -142,6 +147,7 @@ __all__ = [
 
 register_output("figure", "vqa_explain.figures.plotting", "plot")
 register_output("evidence figure", "vqa_explain.figures.evidence", "plot")
+register_output("layers figure", "vqa_explain.figures.layers", "plot")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")
