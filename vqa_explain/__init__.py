@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.inside.heads import Heads, heads
     from vqa_explain.inside.layers import Layers, layers
+    from vqa_explain.inside.patching import Patched, patch
     from vqa_explain.inside.values import LayerValues, layer_values
     from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
@@ -80,6 +82,10 @@ _HOMES = {
     "Unit": "models.inside",
     "LayerValues": "inside.values",
     "Layers": "inside.layers",
+    "Heads": "inside.heads",
+    "heads": "inside.heads",
+    "Patched": "inside.patching",
+    "patch": "inside.patching",
     "layers": "inside.layers",
     "layer_values": "inside.values",
     "NonFiniteScore": "errors",
@@ -106,6 +112,7 @@ __all__ = [
     "Evidence",
     "Example",
     "Explanation",
+    "Heads",
     "Image",
     "InvalidInput",
     "LayerValues",
@@ -116,6 +123,7 @@ __all__ = [
     "NonFiniteScore",
     "OutOfMemory",
     "Page",
+    "Patched",
     "Report",
     "Requests",
     "Table",
@@ -132,12 +140,14 @@ __all__ = [
     "evaluate",
     "evidence",
     "explain",
+    "heads",
     "layer_values",
     "layers",
     "load",
     "load_dataset",
     "load_explanation",
     "parameter",
+    "patch",
     "register_drawing",
     "register_method",
     "register_metric",
@@ -148,6 +158,8 @@ __all__ = [
 register_output("figure", "vqa_explain.figures.plotting", "plot")
 register_output("evidence figure", "vqa_explain.figures.evidence", "plot")
 register_output("layers figure", "vqa_explain.figures.layers", "plot")
+register_output("heads figure", "vqa_explain.figures.inside", "plot_heads")
+register_output("patch figure", "vqa_explain.figures.inside", "plot_patched")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")

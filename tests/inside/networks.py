@@ -90,3 +90,41 @@ class Twos(nn.Module):
         assert len(x) == 2
         scores: Tensor = self.body(x)
         return scores
+
+
+class Mixing(nn.Module):
+    """A block that mixes positions by their mean, and units by a matrix."""
+
+    def __init__(self, wide: int) -> None:
+        super().__init__()
+        self.own, self.mean = nn.Linear(wide, wide), nn.Linear(wide, wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x + torch.tanh(self.own(x) + self.mean(x.mean(dim=1, keepdim=True)))
+        return found
+
+
+class TwoBlocks(nn.Module):
+    """Sixteen patches and a first token of its own, two blocks, and a head on the first token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(8)
+            self.look = nn.Conv2d(3, 6, 4, stride=4)
+            self.first = nn.Parameter(torch.randn(1, 1, 6))
+            self.blocks = nn.ModuleList([Mixing(6), Mixing(6)])
+            self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.look(x).flatten(2).transpose(1, 2)
+        states = torch.cat([self.first.expand(len(x), -1, -1), patches], dim=1)
+        for block in self.blocks:
+            states = block(states)
+        scores: Tensor = self.head(states[:, 0])
+        return scores
+
+
+@cache
+def two_blocks() -> Any:
+    return vx.load(TwoBlocks().eval(), transform=to_tensor, labels=LABELS, device="cpu")

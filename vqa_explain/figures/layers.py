@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from vqa_explain import colors
-from vqa_explain.errors import InvalidInput
 from vqa_explain.figures.evidence import written_figure
+from vqa_explain.figures.inside import check_width
 from vqa_explain.figures.letters import complete_letters
 from vqa_explain.figures.parts import faded, ink, plain
 from vqa_explain.figures.plotting import Shown
@@ -28,7 +28,6 @@ _STRIP = 30.0  # the height of a row of answers
 _TITLE, _LEGEND, _AXIS = 30.0, 18.0, 18.0
 _SIZE, _SMALL = 8.5, 7.5
 _SIZES_OF_CELLS = (_SMALL, 6.8, 6.2)  # the first in which an answer has room
-_NARROWEST = 3.0  # inches
 # Told apart by color-blind readers too, on a light ground and on a dark one (Okabe and Ito).
 _OF_INPUTS = ("#e08a00", "#3d8fd9", "#12a37a", "#cc6fa4", "#8f7ad6")
 _OF_REST = "#8c8c8c"
@@ -59,8 +58,7 @@ def plot(found: Layers, path: Any = None, *, dpi: int = 150, width: float = 7.2)
     Raises:
         InvalidInput: the width is too small, or the path is of no kind that matplotlib writes.
     """
-    if not width >= _NARROWEST:
-        raise InvalidInput(f"width must be at least {_NARROWEST:g} inches, not {width!r}")
+    check_width(width)
     wide = 72 * width - 2 * _MARGIN
     rows = 1 + len(found.without)
     said = wrapped(_said(found), _SIZE, wide, most=8)
