@@ -28,7 +28,7 @@ def check_width(width: float) -> None:
 
 
 def plot_heads(found: Heads, path: Any = None, *, dpi: int = 150, width: float = 7.2) -> Any:
-    """See `Heads.plot`."""
+    """See `Drawn.plot`."""
     score = found.score.replace("_", " ")
     title = f"{score} of “{found.target}”: lost without each head"
     said = "points lost without the head; below zero, the score is higher without it"
@@ -36,7 +36,7 @@ def plot_heads(found: Heads, path: Any = None, *, dpi: int = 150, width: float =
 
 
 def plot_patched(found: Patched, path: Any = None, *, dpi: int = 150, width: float = 7.2) -> Any:
-    """See `Patched.plot`."""
+    """See `Drawn.plot`."""
     title = f"“{found.clean.text}” becomes “{found.other.text}” by copied states"
     said = "share of the scores' difference that is carried over; 1 is all of it"
     return _plot(found.shares, found.groups, (title, "states of", said), path, dpi, width)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -19,9 +19,9 @@ from vqa_explain.explaining import AskedTarget
 from vqa_explain.files import write_atomically
 from vqa_explain.inside.asking import Asked, asked_task
 from vqa_explain.inside.blocks import Blocks, best_of, scores_with
+from vqa_explain.inside.drawn import Drawn
 from vqa_explain.inside.edits import Edit, Place, scores_of
 from vqa_explain.models.base import Model
-from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
 
 # What libraries call the number of heads, the layer that makes queries, and the one that joins what
@@ -91,8 +91,10 @@ def _count(part: nn.Module) -> int | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Heads:
+class Heads(Drawn):
     """What is lost without each attention head.
+
+    `plot` draws blocks from top to bottom and heads from left to right, in the color of what is lost.
 
     Attributes:
         blocks: the paths of the L blocks.
@@ -104,6 +106,8 @@ class Heads:
         whole: the score.
         cost: examples through the model forward, and seconds.
     """
+
+    figure: ClassVar[str] = "heads figure"
 
     blocks: tuple[str, ...]
     lost: Float[np.ndarray, "L H"]
@@ -143,22 +147,6 @@ class Heads:
                 lost = repr(float(self.lost[number, head]))
                 rows.writerow((number, head, self.blocks[number], lost, answer.text))
         return write_atomically(Path(path), text.getvalue().encode())
-
-    def plot(self, path: Any = None, *, dpi: int = 150, width: float = 7.2) -> Any:
-        """Blocks from top to bottom, heads from left to right, each in the color of what is lost.
-
-        Args:
-            path: of a file to write; by default none is.
-            dpi: dots per inch of that file.
-            width: of the figure, in inches.
-
-        Returns:
-            The figure; where a path is given, the path of the file.
-
-        Raises:
-            InvalidInput: the width is below 3, or the path is of no kind that matplotlib writes.
-        """
-        return drawing("heads figure")(self, path, dpi=dpi, width=width)
 
     def __repr__(self) -> str:
         score = self.score.replace("_", " ")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -27,16 +27,19 @@ from vqa_explain.inside.blocks import (
     replaced_by,
     scores_with,
 )
+from vqa_explain.inside.drawn import Drawn
 from vqa_explain.methods.base import Task
 from vqa_explain.methods.states import Between, conductance
 from vqa_explain.models.base import Model
-from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
 
 
 @dataclass(frozen=True, eq=False)
-class Layers:
+class Layers(Drawn):
     """What each of L blocks does to an answer.
+
+    `plot` draws blocks from left to right: the conductance of each group as bars, the early answers
+    as a strip, and the answers without each input.
 
     Attributes:
         blocks: their paths, in order.
@@ -55,6 +58,8 @@ class Layers:
         target, score: whose score it is, and of which kind.
         cost: examples through the model forward and backward, and seconds.
     """
+
+    figure: ClassVar[str] = "layers figure"
 
     blocks: tuple[str, ...]
     groups: tuple[str, ...]
@@ -126,23 +131,6 @@ class Layers:
             "settled": {name: self.settled(name) for name in self.without},
             "blocks": self.table(),
         }
-
-    def plot(self, path: Any = None, *, dpi: int = 150, width: float = 7.2) -> Any:
-        """Blocks from left to right: the conductance of each group as bars, the early answers as a
-        strip, and the answers without each input.
-
-        Args:
-            path: of a file to write; by default none is.
-            dpi: dots per inch of that file.
-            width: of the figure, in inches.
-
-        Returns:
-            The figure; where a path is given, the path of the file.
-
-        Raises:
-            InvalidInput: the width is below 3, or the path is of no kind that matplotlib writes.
-        """
-        return drawing("layers figure")(self, path, dpi=dpi, width=width)
 
     def __repr__(self) -> str:
         lines = [

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -24,20 +24,22 @@ from vqa_explain.features.base import Found
 from vqa_explain.files import write_atomically
 from vqa_explain.inside.asking import Asked, asked_task
 from vqa_explain.inside.blocks import REST, Blocks, best_of
+from vqa_explain.inside.drawn import Drawn
 from vqa_explain.inside.edits import Edit, Place, scores_of, seen_at
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.inside import Unit
-from vqa_explain.showing import drawing
 from vqa_explain.target import Answer, Target
 
 LEAST = 1e-6  # of the scores' size: a smaller difference has no shares
 
 
 @dataclass(frozen=True, eq=False)
-class Patched:
+class Patched(Drawn):
     """How much of the difference between two examples copying single states carries over.
+
+    `plot` draws blocks from top to bottom and groups from left to right, in the color of their share.
 
     Attributes:
         blocks: the paths of the L blocks.
@@ -51,6 +53,8 @@ class Patched:
         target: what the score is of.
         cost: examples through the model forward, and seconds.
     """
+
+    figure: ClassVar[str] = "patch figure"
 
     blocks: tuple[str, ...]
     groups: tuple[str, ...]
@@ -72,22 +76,6 @@ class Patched:
             named = (number, self.blocks[number], self.groups[column])
             rows.writerow((*named, repr(float(share)), answer))
         return write_atomically(Path(path), text.getvalue().encode())
-
-    def plot(self, path: Any = None, *, dpi: int = 150, width: float = 7.2) -> Any:
-        """Blocks from top to bottom, groups from left to right, each in the color of its share.
-
-        Args:
-            path: of a file to write; by default none is.
-            dpi: dots per inch of that file.
-            width: of the figure, in inches.
-
-        Returns:
-            The figure; where a path is given, the path of the file.
-
-        Raises:
-            InvalidInput: the width is below 3, or the path is of no kind that matplotlib writes.
-        """
-        return drawing("patch figure")(self, path, dpi=dpi, width=width)
 
     def __repr__(self) -> str:
         lines = [

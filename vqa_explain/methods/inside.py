@@ -315,14 +315,8 @@ class LayerAblation(LayerMethod):
     def inside(self, task: Task) -> LayerFound:
         layer = self.path(task)
         state = output_at(task, layer, task.leaves())  # (1, R, …)
-        parts = _parts_of(task, layer, of_example(task, layer, [state[0]]), self.each)
-        mask = torch.ones((len(parts), *state.shape[2:]), dtype=state.dtype, device=state.device)
-        # Behind a prompt stand the answer's positions, which stay.
-        inside = tuple(slice(0, size) for size in parts.shape[1:])
-        mask[(slice(None), *inside)] = (~parts).to(mask)
-        with torch.no_grad():
-            left = score_with(task, layer, state * mask[:, None])
-            whole = score_with(task, layer, state)
+        parts = parts_of(task, layer, of_example(task, layer, [state[0]]), self.each)
+        left, whole = scores_without(task, layer, state, parts)
         lost = (whole - left).reshape(-1, *[1] * (parts.ndim - 1))
         size = parts.flatten(1).sum(dim=1).reshape(lost.shape)
         if self.each == "unit" and parts.ndim > 2:
@@ -331,7 +325,20 @@ class LayerAblation(LayerMethod):
         return LayerFound(layer, values)
 
 
-def _parts_of(task: Task, layer: str, state: Tensor, each: str) -> Tensor:
+@torch.no_grad()
+def scores_without(task: Task, layer: str, state: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """(P,) float64 scores with each part (P, …) bool of a layer's state (1, R, …) set to zero, and
+    (1,) with none.
+    """
+    mask = torch.ones((len(parts), *state.shape[2:]), dtype=state.dtype, device=state.device)
+    # Behind a prompt stand the answer's positions, which stay.
+    inside = tuple(slice(0, size) for size in parts.shape[1:])
+    mask[(slice(None), *inside)] = (~parts).to(mask)
+    left = score_with(task, layer, state * mask[:, None])
+    return left, score_with(task, layer, state)
+
+
+def parts_of(task: Task, layer: str, state: Tensor, each: str) -> Tensor:
     """(P, …) bool, the elements of each position, or of each unit, of a state (…)."""
     places: Any = np.arange(state.numel()).reshape(state.shape)
     if state.ndim > 3:

@@ -182,7 +182,8 @@ TRANSFORMERS = (
 
 # Methods that read a map of a layer.
 MAPS = (
-    *("grad_cam", "grad_cam_plus_plus", "hires_cam"),
+    *("grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "xgrad_cam", "eigen_cam"),
+    *("eigen_grad_cam", "ablation_cam", "score_cam"),
     *("layer_activation", "layer_gradient_x_activation", "layer_conductance"),
     *("internal_influence", "layer_integrated_gradients", "layer_ablation"),
 )
