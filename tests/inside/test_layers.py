@@ -170,6 +170,7 @@ def test_the_figure_says_it_and_keeps_within_its_paper(
         found.plot(width=1)
 
 
+@pytest.mark.slow
 def test_the_shell_shows_it(
     found: vx.Layers, scene: vx.Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +212,10 @@ def test_what_has_no_row_of_blocks_is_told(
         vx.layers(convolutions(), photo(), blocks=["first", "second"])
     with pytest.raises(vx.InvalidInput, match="no layer 'frist'; did you mean 'first'"):
         vx.layers(convolutions(), photo(), blocks=["frist"])
+    with pytest.raises(vx.InvalidInput, match="named by its path or given as itself, not by int"):
+        vx.layers(convolutions(), photo(), blocks=[1])
+    with pytest.raises(vx.InvalidInput, match="layers follows an answer"):
+        vx.layers(convolutions(), photo(), target=vx.Unit("first", 1))
     with pytest.raises(vx.InvalidInput, match="blocks= is empty"):
         vx.layers(reader(), photo(), QUESTION, blocks=[])
     with pytest.raises(vx.InvalidInput, match="steps must be a whole number from 2"):

@@ -42,8 +42,8 @@ class Blocks:
     length: int
 
     @classmethod
-    def of(cls, task: Task, asked: Sequence[str | nn.Module] | None) -> "Blocks":
-        """The blocks that were asked for, or those that the model's default layer is one of.
+    def of(cls, task: Task, asked: Any) -> "Blocks":
+        """The blocks that were asked for, by path or as layers, or those that the model's default layer is one of.
 
         Raises:
             InvalidInput: there is no such layer, or its sequence holds no input.
@@ -55,6 +55,8 @@ class Blocks:
                 "its layers cannot be changed one example at a time"
             )
         module = task.model.module
+        if isinstance(asked, str | nn.Module):
+            asked = [asked]
         paths = _usual(task) if asked is None else [path_of_layer(module, one) for one in asked]
         if not paths:
             raise InvalidInput("blocks= is empty; name at least one layer")
