@@ -240,7 +240,7 @@ def test_examples_that_do_not_align_are_told(scenes_model: ViltModel, scene: vx.
 def test_networks_without_heads_are_told() -> None:
     with pytest.raises(vx.Unsupported, match="no attention whose heads can be told apart"):
         vx.heads(two_blocks(), photo(), blocks=BLOCKS)
-    with pytest.raises(vx.Unsupported, match="not one of a row of blocks"):
+    with pytest.raises(vx.Unsupported, match="no row of blocks that are alike"):
         vx.heads(reader(), photo(), QUESTION)
     with pytest.raises(vx.Unsupported, match="no one sequence of positions"):
         vx.patch(convolutions(), vx.Example(photo()), vx.Example(photo()), blocks=["first"])

@@ -14,6 +14,7 @@ from matplotlib import style
 from matplotlib.text import Text
 from networks import QUESTION, convolutions, photo, reader
 from PIL import Image
+from text_checkpoints import text_checkpoint
 from torch import Tensor
 
 import vqa_explain as vx
@@ -203,10 +204,25 @@ def test_decoders_and_vision_transformers(
     assert found.groups[-1] == "readout"
 
 
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.slow
+def test_text_classifiers(tmp_path: Path, name: str) -> None:
+    """Whose blocks are the longest row of layers that are alike."""
+    model = vx.load(text_checkpoint(name, tmp_path), device="cpu")
+    found = vx.layers(model, None, "what color is it", steps=32)
+    assert found.blocks[0].endswith(".0")
+    assert found.groups == ("question", "readout")
+    assert (found.gaps < 0.05 * np.abs(found.conductance).sum(axis=1) + 1e-3).all()
+    assert found.early[-1].index == found.answer.index
+    heads = vx.heads(model, None, "what color is it")
+    assert heads.blocks == found.blocks
+    assert heads.lost.shape[0] == len(found.blocks)
+
+
 def test_what_has_no_row_of_blocks_is_told(
     models: Callable[[str], Any], noise_picture: np.ndarray
 ) -> None:
-    with pytest.raises(vx.Unsupported, match="not one of a row of blocks; name them with blocks="):
+    with pytest.raises(vx.Unsupported, match="no row of blocks that are alike; name them"):
         vx.layers(convolutions(), photo())
     with pytest.raises(vx.Unsupported, match="no one sequence of positions"):
         vx.layers(convolutions(), photo(), blocks=["first", "second"])
