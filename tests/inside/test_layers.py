@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,27 @@ def test_the_shell_shows_it(
     app([*how, "--out", str(tmp_path / "layers.png")], result_action="return_value")
     assert "early answer" in capsys.readouterr().out
     assert (tmp_path / "layers.png").stat().st_size > 5000
+
+
+def test_a_figure_of_many_blocks_writes_each_run_of_an_answer_once(found: vx.Layers) -> None:
+    """Whose cells have no room for it."""
+    long = replace(found.answer, text="a red mug on the table")
+    other = replace(long, text="two dogs", index=long.index + 1)
+    early = (other,) * 14 + (long,) * 18
+    many = replace(
+        found,
+        blocks=tuple(f"layer.{number}" for number in range(32)),
+        conductance=np.tile(found.conductance[:1], (32, 1)),
+        gaps=np.zeros(32),
+        early=early,
+        without={},
+        answer=long,
+    )
+    figure = many.plot(width=7.2)
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    assert texts.count("a red mug on the table") == 1
+    assert texts.count("two dogs") == 1
+    assert not any(text in ("a…", "t…") for text in texts)
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "paligemma", "vit"])

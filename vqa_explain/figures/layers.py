@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -27,6 +28,7 @@ _BARS = 150.0
 _STRIP = 30.0  # the height of a row of answers
 _TITLE, _LEGEND, _AXIS = 30.0, 18.0, 18.0
 _SIZE, _SMALL = 8.5, 7.5
+_LEAST_LETTERS = 4  # of an answer that is cut; fewer say nothing
 _SIZES_OF_CELLS = (_SMALL, 6.8, 6.2)  # the first in which an answer has room
 # Told apart by color-blind readers too, on a light ground and on a dark one (Okabe and Ito).
 _OF_INPUTS = ("#e08a00", "#3d8fd9", "#12a37a", "#cc6fa4", "#8f7ad6")
@@ -100,9 +102,9 @@ def _said(found: Layers) -> str:
     for name in found.without:
         behind = found.settled(name)
         parts.append(
-            f"The {name} decides up to the end."
+            f"{name}: its states change the answer behind every block."
             if behind is None
-            else f"Behind block {behind}, the {name} no longer changes the answer."
+            else f"{name}: no longer changes the answer behind block {behind}."
         )
     return " ".join(parts)
 
@@ -192,8 +194,35 @@ def _draw_strip(
         0, bottom + _STRIP / 2, plain("\n".join(label)), va="center", fontsize=_SIZE, color=ink()
     )
     for number, one in enumerate(answers):
-        corner = (columns.left + number * columns.wide, bottom)
-        _draw_cell(axes, one, _shade(one, found), corner, columns.wide)
+        place = (columns.left + number * columns.wide, bottom)
+        cell = Rectangle(place, columns.wide - 1, _STRIP, facecolor=_shade(one, found), linewidth=0)
+        axes.add_patch(cell)
+    for first, last in _alike(answers):
+        size = _size_of(answers[first].text, columns.wide - 3)
+        left = columns.left + first * columns.wide
+        if size is None:
+            room = (last - first + 1) * columns.wide
+            _write_once(axes, answers[first].text, (left + room / 2, bottom), room)
+            continue
+        for number in range(first, last + 1):
+            middle = (columns.middle(number), bottom)
+            _write(axes, answers[number], found, middle, columns.wide, size)
+
+
+def _alike(answers: Sequence[Answer]) -> list[tuple[int, int]]:
+    """The first and last numbers of each run of one answer."""
+    found: list[tuple[int, int]] = []
+    for number, one in enumerate(answers):
+        if found and answers[number - 1].index == one.index:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def _size_of(text: str, room: float) -> float | None:
+    """The first font size at which a text has room; `None` if there is none."""
+    return next((size for size in _SIZES_OF_CELLS if text_width(text, size) <= room), None)
 
 
 def _shade(one: Answer, found: Layers) -> tuple[float, float, float]:
@@ -205,29 +234,39 @@ def _shade(one: Answer, found: Layers) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _draw_cell(
-    axes: Axes,
-    one: Answer,
-    shade: tuple[float, float, float],
-    corner: tuple[float, float],
-    wide: float,
+def _write(
+    axes: Axes, one: Answer, found: Layers, middle: tuple[float, float], wide: float, size: float
 ) -> None:
-    """An answer and its probability, as far as they have room."""
-    axes.add_patch(Rectangle(corner, wide - 1, _STRIP, facecolor=shade, linewidth=0))
-    size = next(
-        (s for s in _SIZES_OF_CELLS if text_width(one.text, s) <= wide - 3), _SIZES_OF_CELLS[-1]
-    )
-    lines = [shortened(one.text, size, wide - 3)]
+    """An answer in its cell, and its probability where that has room."""
+    lines = [one.text]
     if text_width(one.shown, _SMALL) <= wide - 3:
         lines.append(one.shown)
-    red, green, blue = (255 * channel for channel in shade)
+    red, green, blue = (255 * channel for channel in _shade(one, found))
     axes.text(
-        corner[0] + wide / 2,
-        corner[1] + _STRIP / 2,
+        middle[0],
+        middle[1] + _STRIP / 2,
         plain("\n".join(lines)),
         ha="center",
         va="center",
         fontsize=size,
         color=colors.ink((red, green, blue)),
         linespacing=1.25,
+    )
+
+
+def _write_once(axes: Axes, text: str, middle: tuple[float, float], room: float) -> None:
+    """An answer over all cells of its run, on a plate of the paper's color."""
+    short = shortened(text, _SMALL, room - 8)
+    if len(short) < min(len(text), _LEAST_LETTERS):
+        return
+    ground = matplotlib.rcParams["figure.facecolor"]
+    axes.text(
+        middle[0],
+        middle[1] + _STRIP / 2,
+        plain(short),
+        ha="center",
+        va="center",
+        fontsize=_SMALL,
+        color=ink(),
+        bbox={"facecolor": ground, "edgecolor": "none", "boxstyle": "round,pad=0.25", "alpha": 0.9},
     )
