@@ -277,7 +277,7 @@ def main() -> None:
     """Runs the command; a user's mistake ends with one line and exit code 2."""
     with terminal.written_whole():
         try:
-            app.meta(exit_on_error=False, print_error=False)
+            app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
         except (VQAExplainError, cyclopts.CycloptsError) as error:
             terminal.complain(error)
             sys.exit(2)
