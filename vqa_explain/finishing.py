@@ -190,6 +190,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
             *notes,
             *_notes_of_fixed(encoded.inputs),
             *_notes_of_weights(task.model),
+            *_notes_of_prompt(task.model),
             *_notes_of_samples(task, found.counts_sampling),
         ),
         unit=unit_of(method),
@@ -274,6 +275,16 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
     return (
         "weights of the model are random, since its checkpoint lacks them: "
         f"{', '.join(drawn[:3])}{more}",
+    )
+
+
+def _notes_of_prompt(model: Model) -> tuple[str, ...]:
+    """That a question was asked without a template, which many models are trained to see."""
+    if not getattr(model, "bare_prompt", False):
+        return ()
+    return (
+        "the processor has no chat template, so the question was asked as it stands; a model "
+        "trained for chats needs its template: set processor.chat_template",
     )
 
 
