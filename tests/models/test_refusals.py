@@ -114,6 +114,6 @@ def test_a_question_without_a_chat_template_says_so(
         ways.append((bare, True))
     for reading, lacks in ways:
         model = vx.load(module, processor=reading, device="cpu")
-        given = {"answers": ["yes", "no"]} if model.labels is None else {}
+        given: dict[str, Any] = {"answers": ["yes", "no"]} if model.labels is None else {}
         why = vx.explain(model, noise_picture, QUESTION, method="leave_one_out", regions=2, **given)
         assert any("no chat template" in note for note in why.notes) == lacks
