@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.inputs import Image, Table, Text
     from vqa_explain.models.loading import load, register_model
+    from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
     from vqa_explain.showing import register_drawing
@@ -63,6 +64,7 @@ _HOMES = {
     "use": "plugins",
     "Evidence": "searching",
     "evidence": "searching",
+    "Fill": "own_fills",
     "Blocks": "game",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
@@ -98,6 +100,7 @@ __all__ = [
     "Evidence",
     "Example",
     "Explanation",
+    "Fill",
     "Image",
     "InvalidInput",
     "Masks",

@@ -173,7 +173,7 @@ class Evidence:
             "keep": [told(one) for one in self.keep],
             "flip": [told(one) for one in self.flip],
             "into": [{"answer": self.wanted, **told(one)} for one in self.into],
-            "fills": dict(self.fills),
+            "fills": {name: str(fill) for name, fill in self.fills.items()},
             "without_inputs": self.without,
             "exact": self.exact,
             "complete": self.complete,

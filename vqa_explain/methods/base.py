@@ -34,6 +34,7 @@ from vqa_explain.models.attending import Attention, Stepwise, StreamingSteps, St
 from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
+from vqa_explain.own_fills import Fill
 from vqa_explain.target import Target
 
 T = TypeVar("T")
@@ -119,6 +120,12 @@ class Task:
         fixed inputs as they are.
         """
         seed = self.seed if seed is None else seed
+        own = next((fill for fill in self.fills(asked).values() if isinstance(fill, Fill)), None)
+        if own is not None:
+            raise Unsupported(
+                f"fill {str(own)!r} is a function of your own, and this method needs a baseline "
+                "that the network can be led to; use a method over coalitions, such as shapley"
+            )
         return self.kept_fixed(self.model.baselines(self.encoded, self.fills(asked), seed))
 
     def kept_fixed(self, leaves: Leaves) -> Leaves:

@@ -121,10 +121,16 @@ class LeaveOneOut:
     """
 
     image_fill: str | None = parameter(
-        None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
+        None,
+        "what an absent region becomes (default: the model's)",
+        choices=IMAGE_FILLS,
+        functions=True,
     )
     text_fill: str | None = parameter(
-        None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
+        None,
+        "what an absent word becomes (default: the model's)",
+        choices=TEXT_FILLS,
+        functions=True,
     )
     fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 

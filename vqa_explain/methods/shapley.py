@@ -54,10 +54,16 @@ class OverPlayers:
         high=1_000_000,
     )
     image_fill: str | None = parameter(
-        None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
+        None,
+        "what an absent region becomes (default: the model's)",
+        choices=IMAGE_FILLS,
+        functions=True,
     )
     text_fill: str | None = parameter(
-        None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
+        None,
+        "what an absent word becomes (default: the model's)",
+        choices=TEXT_FILLS,
+        functions=True,
     )
     fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
