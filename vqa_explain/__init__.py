@@ -12,6 +12,7 @@ from vqa_explain.showing import register_output
 if TYPE_CHECKING:
     __version__: str
     from vqa_explain.answering import answer
+    from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import (
@@ -54,6 +55,8 @@ _HOMES = {
     "Curve": "metrics.base",
     "Method": "methods.base",
     "Model": "models.base",
+    "choose_fill": "choosing",
+    "FillChoice": "choosing",
     "compare": "evaluation.comparison",
     "Task": "methods.base",
     "parameter": "registry",
@@ -101,6 +104,7 @@ __all__ = [
     "Example",
     "Explanation",
     "Fill",
+    "FillChoice",
     "Image",
     "InvalidInput",
     "Masks",
@@ -119,6 +123,7 @@ __all__ = [
     "Viewer",
     "__version__",
     "answer",
+    "choose_fill",
     "compare",
     "estimate_cost",
     "evaluate",

@@ -12,6 +12,7 @@ from vqa_explain._precision import in_float64
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.answering import check_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
+from vqa_explain.choosing import with_chosen_fills
 from vqa_explain.cost import Cost, Requests
 from vqa_explain.errors import InvalidInput, NothingWritten, Unsupported, unknown
 from vqa_explain.explanation import Explanation
@@ -20,8 +21,8 @@ from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.regions import SEGMENTS
 from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.finishing import explained, first_pass
-from vqa_explain.game import make_players, with_players
+from vqa_explain.finishing import explained, first_pass, with_choice
+from vqa_explain.game import Players, make_players, with_players
 from vqa_explain.games.progress import Progress
 from vqa_explain.methods import create
 from vqa_explain.methods.base import (
@@ -233,18 +234,26 @@ def explain(
         # What a network of one's own can do is measured with the example.
         check_support(chosen, model, encoded)
         encoded = with_players(encoded, players)
-        if method is None and regions is None:
-            regions = _usual_regions(encoded.inputs, chosen)
-        parts = make_players(encoded, divisions(encoded.inputs, regions, words, columns))
+        follows = method is None and regions is None
+
+        def divided() -> Players:
+            own = _usual_regions(encoded.inputs, chosen) if follows else regions
+            return make_players(encoded, divisions(encoded.inputs, own, words, columns))
+
+        parts = divided()
         if model.labels is None:
             encoded = with_candidates(
                 cast(OpenModel, model), encoded, answers, asked, contrast, max_new_tokens
             )
+        chosen, fill_choice = with_chosen_fills(chosen, model, encoded, seed)
+        if fill_choice is not None and follows:  # some fills need players of their own
+            parts = divided()
         score = _score(model, score)
         of_itself = target is None and answers is None and contrast is None and target_token is None
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            return explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
+            of_words = explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
+            return with_choice(of_words, fill_choice, True)
         # One token's scores choose no answer.
         first = first_pass(chosen, model, encoded) if target_token is None else None
         scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
@@ -258,7 +267,7 @@ def explain(
         found: list[Explanation] = []
         for goal in targets:
             one = dataclasses.replace(task, target=goal, cost=Cost())
-            found.append(explained(one, chosen, best))
+            found.append(with_choice(explained(one, chosen, best), fill_choice, not found))
             task.known_only |= one.interrupted
         return found if isinstance(target, list | tuple) else found[0]
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from vqa_explain import registry
+from vqa_explain.choosing import FillChoice
+from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.explanation import Explanation, Written, everything_but
 from vqa_explain.features.base import Found, Input
@@ -84,6 +86,23 @@ def finished(task: Task, method: Method, found: Attribution, best: list[Answer])
     stays = _note_of_staying(task, f"answers “{text}”") if left == best[0].index else ""
     return dataclasses.replace(
         _with_notes(explanation, stays), answer_without_inputs=text, without_inputs_index=left
+    )
+
+
+def with_choice(explanation: Explanation, choice: FillChoice | None, pays: bool) -> Explanation:
+    """The explanation with what was measured to choose its fills, where they were chosen.
+
+    Args:
+        pays: whether the measurements are part of its cost: of several targets, the first's.
+    """
+    if choice is None:
+        return explanation
+    cost = explanation.cost
+    if pays:
+        forwards = cost.forwards + choice.cost.forwards
+        cost = Cost(forwards, cost.backwards, cost.seconds + choice.cost.seconds)
+    return dataclasses.replace(
+        explanation, notes=(*explanation.notes, *choice.sentences), cost=cost
     )
 
 

@@ -39,7 +39,8 @@ def parameter(
 
     With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does
     as well as a number: so many for each player of the example. With `mapping` it takes texts by
-    texts. With `functions` a `vqa_explain.Fill`, or its name, does as well as a choice.
+    texts. With `functions` a `vqa_explain.Fill`, its name, or "auto" does as well as a
+    choice.
     """
     data = {
         "help": about,
@@ -228,7 +229,8 @@ def _check(owner: str, entry: Any, value: Any) -> None:
         )
         for one in listed:
             own = own_fill(one) if data["functions"] and isinstance(one, str) else None
-            if one not in data["choices"] and own is None:
+            is_auto = data["functions"] and one == AUTO
+            if one not in data["choices"] and own is None and not is_auto:
                 raise unknown(f"value of {what}:", one, [str(c) for c in data["choices"]])
         return
     if isinstance(default, bool) and not isinstance(value, bool):

@@ -13,6 +13,7 @@ from torch import Tensor
 from vqa_explain._memory import must_fit
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.asking import asked_example, check_loaded
+from vqa_explain.choosing import resolved_fills
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
@@ -228,7 +229,7 @@ def evidence(
         regions, words, columns, players: as `explain` takes them.
         image_fill, text_fill, fills: likewise; an input for which none is given gets the first of
             its fills, its default before others, under which the answer does not stay where that
-            input alone is absent.
+            input alone is absent. "auto" measures more: see `choose_fill`.
         most: how many sets of each goal at most; they differ where there are several.
         precision: make sets larger until this share of surroundings keeps (or flips) the answer.
         draws: surroundings that each precision is measured in, at least 20; all of them are tried
@@ -265,6 +266,7 @@ def evidence(
             )
         given = {"image_fill": image_fill, "text_fill": text_fill, "fills": fills}
         asked_fills = fills_in({k: v for k, v in given.items() if v is not None}, encoded.inputs)
+        asked_fills, fill_choice = resolved_fills(model, encoded, asked_fills, seed)
         check_fills(model, asked_fills, encoded.features)
         best = model_answers(model, encoded)[0]
         wanted = None if into is None else find_answer(encoded.labels, into)
@@ -272,6 +274,7 @@ def evidence(
             raise InvalidInput(f"the answer is {best.text!r} already; name another for into=")
         targets = (_chosen(model), _lead(model, best.index))
         cost = Cost(forwards=1)  # the answer itself
+        cost.forwards += 0 if fill_choice is None else fill_choice.cost.forwards
         game = _telling_least(model, encoded, parts, asked_fills, targets, seed, cost)
         search = _Search(game, cost, best, most, precision, draws, budget, seed)
         found = search.run(wanted)

@@ -55,13 +55,13 @@ class OverPlayers:
     )
     image_fill: str | None = parameter(
         None,
-        "what an absent region becomes (default: the model's)",
+        "what an absent region becomes (default: the model's; 'auto' measures which)",
         choices=IMAGE_FILLS,
         functions=True,
     )
     text_fill: str | None = parameter(
         None,
-        "what an absent word becomes (default: the model's)",
+        "what an absent word becomes (default: the model's; 'auto' measures which)",
         choices=TEXT_FILLS,
         functions=True,
     )
