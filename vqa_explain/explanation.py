@@ -30,6 +30,7 @@ from vqa_explain.features.parts import (
     TextPart,
     TokenValue,
     WordValue,
+    band_of,
     read_part,
 )
 from vqa_explain.files import write_atomically
@@ -631,6 +632,37 @@ class Explanation:
                 )
         return bounds
 
+    @property
+    def bands(self) -> dict[str, np.ndarray]:
+        """Where values lie under every one of several fills: input name → (P, 2), the lowest lower
+        and the highest upper end of the 95 % intervals of each value, or of the values themselves
+        where no errors are stated. A value whose band does not hold 0 has the same sign whichever
+        of the fills stands for what is absent.
+
+        Raises:
+            InvalidInput: the explanation is of one fill.
+        """
+        found = {part.name: [band_of(player) for player in part.players] for part in self.parts}
+        told = {name: some for name, some in found.items() if some}
+        if not any(band is not None for some in told.values() for band in some):
+            raise InvalidInput(
+                "the explanation is of one fill; ask for several by "
+                "explain(…, fills=['blur', 'mean'])"
+            )
+        return {
+            name: np.array([band or (-np.inf, np.inf) for band in some], dtype=float)
+            for name, some in told.items()
+        }
+
+    @property
+    def steady(self) -> dict[str, np.ndarray]:
+        """Which values keep their sign under every one of several fills: input name → (P,) bool.
+
+        Raises:
+            InvalidInput: the explanation is of one fill.
+        """
+        return {name: (bands[:, 0] > 0) | (bands[:, 1] < 0) for name, bands in self.bands.items()}
+
     def settled(self, count: int = 3, level: float = LEVEL) -> bool:
         """Whether the `count` most important parts are certainly these: the sizes of their values
         are above those of all others, at this level for all of them together.
@@ -741,7 +773,7 @@ class Explanation:
         if not told:
             return []
         signed = self.values_unit.two_sided
-        texts = [f"{one.text} {value_text(one.value, one.error, signed)}" for one in told]
+        texts = [f"{one.text} {player_text(one, signed)}" for one in told]
         texts += ["…"] if len(told) < len(part.players) else []
         return [_line(f"{part.player}s" if self.is_alone(part) else part.name, ", ".join(texts))]
 
@@ -916,6 +948,16 @@ def value_text(value: float, error: float | None, signed: bool = True) -> str:
 
 
 _MOST_DECIMALS = 6
+
+
+DEPENDS = "†"  # marks a value whose sign depends on the fill
+
+
+def player_text(player: PlayerValue, signed: bool = True) -> str:
+    """A player's value as `value_text` tells it, with a mark where its sign depends on the fill."""
+    band = band_of(player)
+    mark = DEPENDS if band is not None and band[0] <= 0 <= band[1] else ""
+    return value_text(player.value, player.error, signed) + mark
 
 
 def _exponent(error: float) -> int:

@@ -196,7 +196,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         contrast=None if task.target.contrast is None else labels[task.target.contrast],
         score=task.target.score,
         parts=tuple(parts),
-        share=_shares(parts),
+        share=shares(parts),
         error=None if found.error is None else float(found.error),
         error_kind=found.error_kind + (", stopped by the user" if task.interrupted else ""),
         cost=task.cost,
@@ -252,7 +252,7 @@ def _found_of(one: Input, players: Players, found: Attribution, values: np.ndarr
     )
 
 
-def _shares(parts: Sequence[Part]) -> dict[str, float]:
+def shares(parts: Sequence[Part]) -> dict[str, float]:
     """Input name → its share of the absolute values of all players."""
     totals = {part.name: float(np.abs(part.values).sum()) for part in parts if not part.fixed}
     whole = sum(totals.values())

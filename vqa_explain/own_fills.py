@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from vqa_explain.errors import InvalidInput
+
+if TYPE_CHECKING:  # the shell reads parameters without numpy, which takes time to import
+    import numpy as np
 
 DRAWN = "drawn_words"  # the name of a fill that is a list of words
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
@@ -26,6 +27,8 @@ class Draws:
     words: tuple[str, ...]
 
     def __call__(self, words: list[str], absent: list[bool], seed: int) -> list[str]:
+        import numpy as np
+
         chosen = np.random.default_rng(seed).integers(len(self.words), size=len(words))
         return [self.words[number] for number in chosen.tolist()]
 
@@ -145,7 +148,7 @@ def _texts(words: Sequence[Any]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def checked_picture(given: Any, size: tuple[int, int], fill: Fill) -> np.ndarray:
+def checked_picture(given: Any, size: tuple[int, int], fill: Fill) -> "np.ndarray":
     """(H, W, 3) uint8, the picture that a fill gave.
 
     Args:
@@ -156,6 +159,8 @@ def checked_picture(given: Any, size: tuple[int, int], fill: Fill) -> np.ndarray
     Raises:
         InvalidInput: it is no picture of bytes, or of another size.
     """
+    import numpy as np
+
     if hasattr(given, "convert"):  # a PIL image, of any mode
         given = given.convert("RGB")
     elif hasattr(given, "detach"):
@@ -188,7 +193,8 @@ def checked_words(given: Any, count: int, fill: Fill) -> list[str]:
     Raises:
         InvalidInput: they are no texts, or another number of them.
     """
-    is_list = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str)
+    given = given.tolist() if hasattr(given, "tolist") else given
+    is_list = isinstance(given, Sequence) and not isinstance(given, str)
     found = list(given) if is_list else []
     if not is_list or not all(isinstance(one, str) for one in found):
         raise InvalidInput(

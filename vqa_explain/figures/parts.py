@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, to_rgb
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, value_text
+from vqa_explain.explanation import Explanation, player_text, value_text
 from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
 from vqa_explain.figures.colormaps import own_map, part_of_map
 from vqa_explain.figures.scales import Scales
@@ -211,7 +211,7 @@ class _WordCell:
     @classmethod
     def of(cls, word: PlayerValue, explanation: Explanation, room: float) -> "_WordCell":
         text = shortened(word.text, _WORD_SIZE, room - _WORD_ROOM)
-        said = value_text(word.value, word.error, explanation.values_unit.two_sided)
+        said = player_text(word, explanation.values_unit.two_sided)
         width = max(text_width(text, _WORD_SIZE), text_width(said, _VALUE_SIZE)) + _WORD_ROOM
         return cls(text, said, word.value, width)
 
@@ -239,7 +239,7 @@ def _bars(part: Part, explanation: Explanation, scales: Scales, look: Look, room
     """One bar per player from zero to its value, with a whisker of its standard error."""
     players, left_out = shown_players(part)
     signed = explanation.values_unit.two_sided
-    said = [value_text(player.value, player.error, signed) for player in players]
+    said = [player_text(player, signed) for player in players]
     names = [shortened(player.text, _BAR_SIZE, 0.35 * room) for player in players]
     left = max(text_width(name, _BAR_SIZE) for name in names) + 8
     right = room - max(text_width(text, _VALUE_SIZE) for text in said) - 8

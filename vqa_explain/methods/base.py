@@ -548,9 +548,11 @@ def alternatives(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What was asked, once for each of several fills where an input has a list of them."""
     lists = {name: tuple(a) if isinstance(a, list | tuple) else (a,) for name, a in asked.items()}
     most = max(map(len, lists.values()), default=1)
-    return [
+    several = [
         {name: some[number % len(some)] for name, some in lists.items()} for number in range(most)
     ]
+    # `None` is the usual fill of an input, where other inputs have a list.
+    return [{name: one for name, one in asked.items() if one is not None} for asked in several]
 
 
 def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:
