@@ -1,6 +1,6 @@
 """Squared error of Shapley values against evaluations of the game: ours, shapiq, shap and Captum.
 
-    python benchmarks/peers.py --out peers.json          # 30 players: half an hour on one core
+    python benchmarks/peers.py --out peers.json          # 30 players: 40 minutes on one core
 
 Games are sums of unanimity games: 50 sets of players, each of which brings a normal number when all
 of it is present. Their Shapley values are known. In each setting the sets have any size from 1 to

@@ -19,7 +19,7 @@ from vqa_explain.features.base import Input, inputs_called
 from vqa_explain.features.geometry import BoxGeometry
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.game import Game, Players, make_players, with_players
+from vqa_explain.game import Game, Players, make_players
 from vqa_explain.methods.base import Method, asked_fills
 from vqa_explain.models.base import Model, OpenModel, answers, check_fills
 from vqa_explain.models.encoded import Encoded
@@ -32,7 +32,7 @@ log = logging.getLogger("vqa_explain")
 MOST_PLAYERS = 16  # of a kind of input; each is tried alone under every fill
 DRAWS = 8  # random sets of parts that matter little, besides all of them
 ALIKE = 0.01  # probabilities that differ by less tell the same: the first fill is taken
-NEAR = 0.1  # of the best share of answers kept: what is within that keeps as well
+NEAR = 0.03  # of the best share of answers kept: what is within that keeps as well
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ def choose_fill(
     """Measures the fills of a model on examples, and chooses one for each kind of input.
 
     Of each fill two things are measured. *Kept*: how often the answer stays while parts are absent
-    that matter little: of parts that are tried alone under every fill, the half whose absence
-    changes the answer's probability least, on the average over the fills; all of that half are
-    absent once, and 8 random sets of it. *Told*: the probability of the answer while every part of
+    that matter little. Those are, of each kind of input, the half of its parts whose absence alone
+    changes the answer's probability least, on the average over the fills. All of them are absent
+    once, and 8 random sets of them, those of the other kinds under their own fills. *Told*: the probability of the answer while every part of
     that kind is absent and all else is present. Chosen is the fill that tells least, among those
-    that keep the answer as often as the best of them, or at most a tenth less often; of those that
-    tell the same to a hundredth, the model's default, or else the first.
+    that keep the answer as often as the best of them, or at most 3 in 100 draws less often; of
+    those that tell the same to a hundredth, the model's default, or else the first.
 
     It takes about 25 evaluations for each fill and example: pictures are divided into at most 3 × 3
     cells, texts into at most 16 runs of words.
@@ -152,7 +152,7 @@ def choose_fill(
     every = [one.kind for of in encoded for one in of.inputs if not one.fixed]
     kinds = list(dict.fromkeys(every))
     _check_among(fills or {}, kinds)
-    return chosen_fills(model, encoded, kinds, fills or {}, seed)
+    return chosen_fills(model, encoded, kinds, fills or {}, seed=seed)
 
 
 def _check_among(fills: Mapping[str, Sequence[str]], kinds: Sequence[str]) -> None:
@@ -180,36 +180,40 @@ def chosen_fills(
     encoded: Sequence[Encoded],
     kinds: Collection[str],
     among: Mapping[str, Sequence[str]] | None = None,
+    usual: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> FillChoice:
-    """The choice for some kinds of input, of examples that are read already."""
+    """The choice for some kinds of input, of examples that are read already.
+
+    Args:
+        kinds: those to choose for.
+        among: kind → fills to choose from, as `choose_fill` takes them.
+        usual: input name → the fill of inputs of other kinds, where that is not their default.
+    """
     if model.kind == REAL:
         raise Unsupported(
             f"model {model.name!r} gives real numbers and chooses no answer by which fills could be "
             "compared; name a fill"
         )
     began, cost = time.perf_counter(), Cost()
-    measured: list[MeasuredFill] = []
+    fills = {kind: _fills_among(encoded, kind, (among or {}).get(kind)) for kind in kinds}
     with network_held(model.module), torch.no_grad(), must_fit(model):
-        for kind in kinds:
-            measured += _measured_kind(model, encoded, kind, (among or {}).get(kind), seed, cost)
+        trials = [_Trial(model, one, fills, usual or {}, seed, cost).run() for one in encoded]
+    measured: list[MeasuredFill] = []
+    for kind, tried in fills.items():
+        measured += _measured_kind(kind, tried, [one[kind] for one in trials if kind in one])
     cost.seconds = time.perf_counter() - began
-    fills = {one.kind: one.fill for one in measured if one.chosen}
-    return FillChoice(tuple(measured), fills, len(encoded), cost)
+    chosen = {one.kind: one.fill for one in measured if one.chosen}
+    return FillChoice(tuple(measured), chosen, len(encoded), cost)
+
+
+Measured = dict[str, tuple[float, float]]  # fill → kept, told
 
 
 def _measured_kind(
-    model: Model,
-    encoded: Sequence[Encoded],
-    kind: str,
-    among: Sequence[str] | None,
-    seed: int,
-    cost: Cost,
+    kind: str, fills: Sequence[str], of_examples: Sequence[Measured]
 ) -> list[MeasuredFill]:
     """Every fill of a kind of input, with the chosen one marked."""
-    having = [one for one in encoded if _inputs(one, kind)]
-    fills = list(dict.fromkeys(among or _fills_of(having, kind)))
-    of_examples = [_Trial(model, one, kind, fills, seed, cost).run() for one in having]
     # A fill counts where it can be used on every example.
     usable = [fill for fill in fills if all(fill in one for one in of_examples)]
     if not usable:
@@ -232,26 +236,28 @@ def _inputs(encoded: Encoded, kind: str) -> list[Input]:
     return [one for one in encoded.inputs if one.kind == kind and not one.fixed]
 
 
-def _fills_of(encoded: Sequence[Encoded], kind: str) -> list[str]:
-    """The fills that all inputs of a kind have, a default first."""
+def _fills_among(encoded: Sequence[Encoded], kind: str, among: Sequence[str] | None) -> list[str]:
+    """The fills to choose from: by default those that all inputs of a kind have, a default first."""
+    if among:
+        return list(dict.fromkeys(among))
     features = [one.feature for of in encoded for one in _inputs(of, kind)]
     first = features[0]
-    ordered = [first.default_fill, *(f for f in first.fills if f != first.default_fill)]
+    ordered = dict.fromkeys([first.default_fill, *first.fills])
     return [fill for fill in ordered if all(fill in feature.fills for feature in features)]
 
 
-def _few_players(encoded: Encoded, kind: str) -> Players:
-    """The parts of the inputs of one kind, at most `MOST_PLAYERS` where that can be."""
-    own = _inputs(encoded, kind)
-    asked: Any = None
-    if kind == ImageFeature.kind:
-        side = next((n for n in (3, 2) if n * n * len(own) <= MOST_PLAYERS), 1)
-        asked = None if any(isinstance(_geometry(one), BoxGeometry) for one in own) else side
-    elif kind == TextFeature.kind:
-        words = sum(one.divide(None).count for one in own)
-        run = -(-words // MOST_PLAYERS)
-        asked = f"ngrams:{run}" if run > 1 else None
-    return make_players(encoded, {} if asked is None else {kind: asked})
+def _few_players(encoded: Encoded) -> Players:
+    """The parts of the inputs, at most `MOST_PLAYERS` of each kind where that can be."""
+    pictures = _inputs(encoded, ImageFeature.kind)
+    texts = _inputs(encoded, TextFeature.kind)
+    asked: dict[str, Any] = {}
+    if pictures and not any(isinstance(_geometry(one), BoxGeometry) for one in pictures):
+        sides = (n for n in (3, 2) if n * n * len(pictures) <= MOST_PLAYERS)
+        asked[ImageFeature.kind] = next(sides, 1)
+    run = -(-sum(one.divide(None).count for one in texts) // MOST_PLAYERS)
+    if run > 1:
+        asked[TextFeature.kind] = f"ngrams:{run}"
+    return make_players(encoded, asked)
 
 
 def _geometry(one: Input) -> Any:
@@ -272,70 +278,105 @@ def _stays(best: int, whole: float) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 class _Trial:
-    """One example under each fill of one kind of input; all other inputs are there."""
+    """One example under each fill of some kinds of input."""
 
     def __init__(
         self,
         model: Model,
         encoded: Encoded,
-        kind: str,
-        fills: Sequence[str],
+        fills: Mapping[str, Sequence[str]],
+        usual: Mapping[str, str],
         seed: int,
         cost: Cost,
     ) -> None:
-        self.names = [one.name for one in _inputs(encoded, kind)]
-        self.model, self.encoded = model, with_players(encoded, self.names)
-        self.fills, self.seed, self.cost = fills, seed, cost
-        self.players = _few_players(self.encoded, kind)
+        self.model, self.encoded, self.seed, self.cost = model, encoded, seed, cost
+        self.usual = check_fills(model, usual, encoded.features)
+        self.players = _few_players(encoded)
+        self.own = {
+            kind: self._numbers(kind)
+            for kind in dict.fromkeys(one.kind for one in encoded.inputs if not one.fixed)
+        }
+        # Of a kind for which nothing is chosen, its own fill says which parts matter little.
+        self.fills = {kind: fills.get(kind, (None,)) for kind in self.own}
+        best = answers(model, encoded)[0]
+        cost.forwards += 1
+        self.likely = Target(best.index, None, "probability", kind=model.kind)
+        kept = _stays(best.index, cast(float, best.probability))
+        self.stays = Target(None, None, "probability", kept, model.kind)
 
-    def run(self) -> dict[str, tuple[float, float]]:
-        """Fill → how often the answer is kept, and what is told of it; fills that cannot be used
-        are left out.
+    def _numbers(self, kind: str) -> np.ndarray:
+        names = [one.name for one in _inputs(self.encoded, kind)]
+        return np.unique(np.concatenate([self.players.of[name].numbers for name in names]))
+
+    def run(self) -> dict[str, Measured]:
+        """Kind → fill → how often the answer is kept, and what is told of it; fills that cannot be
+        used are left out.
         """
-        games, count = self._games(), len(self.players)
-        if not games:
-            return {}
-        alone = np.concatenate([np.ones((1, count), dtype=bool), ~np.eye(count, dtype=bool)])
-        changes = []
-        for _, probability in games.values():
-            whole, *without_one = probability(alone)
-            changes.append(np.abs(whole - without_one))
-        little = np.argsort(np.mean(changes, axis=0), kind="stable")[: count // 2]
-        drawn = np.random.default_rng(self.seed).random((DRAWS, len(little))) < 0.5
-        absent = np.concatenate([np.ones((1, len(little)), dtype=bool), drawn])
-        around = np.ones((len(absent), count), dtype=bool)
-        around[:, little] = ~absent
-        nobody = np.zeros((1, count), dtype=bool)
+        games = {
+            kind: {fill: game for fill in fills if (game := self._game(kind, fill)) is not None}
+            for kind, fills in self.fills.items()
+        }
+        around = self._without_little(games)
         return {
-            fill: (float(stays(around).mean()), float(probability(nobody)[0]))
-            for fill, (stays, probability) in games.items()
+            kind: {
+                fill: (
+                    float(game.for_target(self.stays, self.cost)(around).mean()),
+                    float(game.for_target(self.likely, self.cost)(self._absent(own))[0]),
+                )
+                for fill, game in games[kind].items()
+                if fill is not None
+            }
+            for kind, own in self.own.items()
         }
 
-    def _games(self) -> dict[str, tuple[Game, Game]]:
-        """Fill → whether the answer stays, and its probability; of fills that can be used."""
-        model, encoded = self.model, self.encoded
-        best = answers(model, encoded)[0]
-        self.cost.forwards += 1
-        likely = Target(best.index, None, "probability", kind=model.kind)
-        kept = _stays(best.index, cast(float, best.probability))
-        stays = Target(None, None, "probability", kept, model.kind)
-        found = {}
-        for fill in self.fills:
-            used = check_fills(model, dict.fromkeys(self.names, fill), encoded.features)
-            try:
-                game = Game(
-                    model, encoded, self.players, used, (stays, likely), seed=self.seed,
-                    cost=self.cost,
-                )  # fmt: skip
-                game(np.zeros((1, len(game)), dtype=bool))  # whether it can be used at all
-            except (Unsupported, InvalidInput) as error:
-                if isinstance(fill, Fill):
-                    raise
-                # Such as leaving out patches that have no place.
-                log.info("fill %r cannot be tried: %s", fill, error)
-                continue
-            found[fill] = game.for_target(stays, self.cost), game.for_target(likely, self.cost)
-        return found
+    def _absent(self, numbers: np.ndarray) -> np.ndarray:
+        """(1, P) bool, everybody but these players."""
+        present = np.ones((1, len(self.players)), dtype=bool)
+        present[0, numbers] = False
+        return present
+
+    def _without_little(self, games: Mapping[str, Mapping[str | None, Game]]) -> np.ndarray:
+        """(N, P) bool, coalitions in which absent parts are of those that matter little: of each
+        kind, the half whose absence alone changes the answer's probability least.
+        """
+        little = np.zeros(len(self.players), dtype=bool)
+        for kind, own in self.own.items():
+            alone = np.concatenate(
+                [self._absent(own[:0]), *(self._absent(n) for n in own[:, None])]
+            )
+            changes = []
+            for game in games[kind].values():
+                whole, *without_one = game.for_target(self.likely, self.cost)(alone)
+                changes.append(np.abs(whole - without_one))
+            if changes:
+                order = np.argsort(np.mean(changes, axis=0), kind="stable")
+                little[own[order[: len(own) // 2]]] = True
+        drawn = np.random.default_rng(self.seed).random((DRAWS, int(little.sum()))) < 0.5
+        absent = np.concatenate([np.ones((1, drawn.shape[1]), dtype=bool), drawn])
+        around = np.ones((len(absent), len(self.players)), dtype=bool)
+        around[:, little] = ~absent
+        return around
+
+    def _game(self, kind: str, fill: str | None) -> Game | None:
+        """The game under a fill of a kind, or the kind's own fill; `None` where it cannot be
+        used.
+        """
+        names = [one.name for one in _inputs(self.encoded, kind)]
+        given = self.usual if fill is None else self.usual | dict.fromkeys(names, fill)
+        used = check_fills(self.model, given, self.encoded.features)
+        try:
+            game = Game(
+                self.model, self.encoded, self.players, used, (self.stays, self.likely),
+                seed=self.seed, cost=self.cost,
+            )  # fmt: skip
+            game(self._absent(self.own[kind]))  # whether it can be used at all
+        except (Unsupported, InvalidInput) as error:
+            if isinstance(fill, Fill):
+                raise
+            # Such as leaving out patches that have no place.
+            log.info("fill %r cannot be tried: %s", fill, error)
+            return None
+        return game
 
 
 def resolved_fills(
@@ -347,7 +388,8 @@ def resolved_fills(
     kinds = [one.kind for one in encoded.inputs if asked.get(one.name) == AUTO and not one.fixed]
     choice = None
     if kinds:
-        choice = chosen_fills(model, [encoded], list(dict.fromkeys(kinds)), seed=seed)
+        usual = {name: fill for name, fill in asked.items() if fill != AUTO}
+        choice = chosen_fills(model, [encoded], list(dict.fromkeys(kinds)), usual=usual, seed=seed)
     fills = {} if choice is None else choice.fills
     usual = {one.name: fills.get(one.kind, one.feature.default_fill) for one in encoded.inputs}
     chosen = {name: usual[name] if fill == AUTO else fill for name, fill in asked.items()}
