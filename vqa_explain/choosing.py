@@ -121,10 +121,11 @@ def choose_fill(
     Of each fill two things are measured. *Kept*: how often the answer stays while parts are absent
     that matter little. Those are, of each kind of input, the half of its parts whose absence alone
     changes the answer's probability least, on the average over the fills. All of them are absent
-    once, and 8 random sets of them, those of the other kinds under their own fills. *Told*: the probability of the answer while every part of
-    that kind is absent and all else is present. Chosen is the fill that tells least, among those
-    that keep the answer as often as the best of them, or at most 3 in 100 draws less often; of
-    those that tell the same to a hundredth, the model's default, or else the first.
+    once, and 8 random sets of them, those of the other kinds under their own fills. *Told*: the
+    probability of the answer while every part of that kind is absent and all else is present.
+    Chosen is the fill that tells least, among those that keep the answer as often as the best of
+    them, or at most 3 in 100 draws less often; of those that tell the same to a hundredth, the
+    model's default, or else the first.
 
     It takes about 25 evaluations for each fill and example: pictures are divided into at most 3 × 3
     cells, texts into at most 16 runs of words.
