@@ -71,6 +71,17 @@ TEXT_FILLS = ("mask", "pad", "delete")
 BASELINES = tuple(BLANKS)
 
 
+def fill_parameter(part: str, choices: tuple[str, ...]) -> Any:
+    """The parameter of a method over coalitions that says what an absent part becomes.
+
+    Args:
+        part: what is absent, such as "region".
+        choices: every fill that some model has; the user's own and "auto" are taken too.
+    """
+    about = f"what an absent {part} becomes (default: the model's; 'auto' measures which)"
+    return registry.parameter(None, about, choices=choices, functions=True)
+
+
 @dataclass
 class Task:
     """What a method is asked: explain this target of this example by this model.
