@@ -678,6 +678,43 @@ class Explanation:
         values = np.concatenate([np.asarray(part.values) for part in self.parts if not part.fixed])
         return settled(values, errors, count, level)
 
+    @cached_property
+    def settled_parts(self) -> dict[str, tuple[int, ...]] | None:
+        """Input name → the numbers of its parts among the most important ones that are settled at
+        95 %: as many as are certain, at most five; {} where none is. `None` where there is nothing
+        to settle: values are exact, no errors are stated, or zero does not say that a part does
+        nothing.
+        """
+        players = [
+            (part.name, number, player.value, player.error)
+            for part in self.parts
+            for number, player in enumerate(part.players)
+        ]
+        errors = [error for _, _, _, error in players]
+        is_told = None not in errors and any(errors) and self.values_unit.from_zero
+        if not is_told or len(players) < 2:
+            return None
+        most = min(_MOST_SETTLED, len(players) - 1)
+        count = next((n for n in range(most, 0, -1) if self.settled(n)), 0)
+        found: dict[str, tuple[int, ...]] = {}
+        for name, number, _, _ in sorted(players, key=lambda one: -abs(one[2]))[:count]:
+            found[name] = (*found.get(name, ()), number)
+        return found
+
+    @property
+    def settled_text(self) -> str:
+        """How many of the most important parts are settled, as a clause; "" where there is nothing
+        to settle.
+        """
+        found = self.settled_parts
+        if found is None:
+            return ""
+        count = sum(map(len, found.values()))
+        if not count:
+            return f"no part is settled as the most important at {LEVEL:.0%}"
+        parts = "most important part" if count == 1 else f"{count} most important parts"
+        return f"the {parts}, settled at {LEVEL:.0%}"
+
     def _errors(self, part: Part) -> np.ndarray:
         """(P,) the standard errors of a part's players."""
         told = [player.error for player in part.players]
@@ -948,6 +985,7 @@ def value_text(value: float, error: float | None, signed: bool = True) -> str:
 
 
 _MOST_DECIMALS = 6
+_MOST_SETTLED = 5  # parts that are looked at
 
 
 DEPENDS = "†"  # marks a value whose sign depends on the fill
