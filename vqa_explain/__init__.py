@@ -12,6 +12,7 @@ from vqa_explain.showing import register_output
 if TYPE_CHECKING:
     __version__: str
     from vqa_explain.answering import answer
+    from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.inputs import Image, Table, Text
     from vqa_explain.models.loading import load, register_model
+    from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
     from vqa_explain.showing import register_drawing
@@ -53,6 +55,8 @@ _HOMES = {
     "Curve": "metrics.base",
     "Method": "methods.base",
     "Model": "models.base",
+    "choose_fill": "choosing",
+    "FillChoice": "choosing",
     "compare": "evaluation.comparison",
     "Task": "methods.base",
     "parameter": "registry",
@@ -63,6 +67,7 @@ _HOMES = {
     "use": "plugins",
     "Evidence": "searching",
     "evidence": "searching",
+    "Fill": "own_fills",
     "Blocks": "game",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
@@ -98,6 +103,8 @@ __all__ = [
     "Evidence",
     "Example",
     "Explanation",
+    "Fill",
+    "FillChoice",
     "Image",
     "InvalidInput",
     "Masks",
@@ -116,6 +123,7 @@ __all__ = [
     "Viewer",
     "__version__",
     "answer",
+    "choose_fill",
     "compare",
     "estimate_cost",
     "evaluate",

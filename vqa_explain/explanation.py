@@ -38,6 +38,7 @@ from vqa_explain.features.parts import (
     TextPart,
     TokenValue,
     WordValue,
+    band_of,
     read_part,
 )
 from vqa_explain.files import write_atomically
@@ -639,6 +640,37 @@ class Explanation:
                 )
         return bounds
 
+    @property
+    def bands(self) -> dict[str, np.ndarray]:
+        """Where values lie under every one of several fills: input name → (P, 2), the lowest lower
+        and the highest upper end of the 95 % intervals of each value, or of the values themselves
+        where no errors are stated. A value whose band does not hold 0 has the same sign whichever
+        of the fills stands for what is absent.
+
+        Raises:
+            InvalidInput: the explanation is of one fill.
+        """
+        found = {part.name: [band_of(player) for player in part.players] for part in self.parts}
+        told = {name: some for name, some in found.items() if some}
+        if not any(band is not None for some in told.values() for band in some):
+            raise InvalidInput(
+                "the explanation is of one fill; ask for several by "
+                "explain(…, fills=['blur', 'mean'])"
+            )
+        return {
+            name: np.array([band or (-np.inf, np.inf) for band in some], dtype=float)
+            for name, some in told.items()
+        }
+
+    @property
+    def steady(self) -> dict[str, np.ndarray]:
+        """Which values keep their sign under every one of several fills: input name → (P,) bool.
+
+        Raises:
+            InvalidInput: the explanation is of one fill.
+        """
+        return {name: (bands[:, 0] > 0) | (bands[:, 1] < 0) for name, bands in self.bands.items()}
+
     def settled(self, count: int = 3, level: float = LEVEL) -> bool:
         """Whether the `count` most important parts are certainly these: the sizes of their values
         are above those of all others, at this level for all of them together.
@@ -653,6 +685,43 @@ class Explanation:
         errors = np.concatenate([self._errors(part) for part in self.parts])
         values = np.concatenate([np.asarray(part.values) for part in self.parts if not part.fixed])
         return settled(values, errors, count, level)
+
+    @cached_property
+    def settled_parts(self) -> dict[str, tuple[int, ...]] | None:
+        """Input name → the numbers of its parts among the most important ones that are settled at
+        95 %: as many as are certain, at most five; {} where none is. `None` where there is nothing
+        to settle: values are exact, no errors are stated, or zero does not say that a part does
+        nothing.
+        """
+        players = [
+            (part.name, number, player.value, player.error)
+            for part in self.parts
+            for number, player in enumerate(part.players)
+        ]
+        errors = [error for _, _, _, error in players]
+        is_told = None not in errors and any(errors) and self.values_unit.from_zero
+        if not is_told or len(players) < 2:
+            return None
+        most = min(_MOST_SETTLED, len(players) - 1)
+        count = next((n for n in range(most, 0, -1) if self.settled(n)), 0)
+        found: dict[str, tuple[int, ...]] = {}
+        for name, number, _, _ in sorted(players, key=lambda one: -abs(one[2]))[:count]:
+            found[name] = (*found.get(name, ()), number)
+        return found
+
+    @property
+    def settled_text(self) -> str:
+        """How many of the most important parts are settled, as a clause; "" where there is nothing
+        to settle.
+        """
+        found = self.settled_parts
+        if found is None:
+            return ""
+        count = sum(map(len, found.values()))
+        if not count:
+            return f"no part is settled as the most important at {LEVEL:.0%}"
+        parts = "most important part" if count == 1 else f"{count} most important parts"
+        return f"the {parts}, settled at {LEVEL:.0%}"
 
     def _errors(self, part: Part) -> np.ndarray:
         """(P,) the standard errors of a part's players."""
@@ -749,7 +818,7 @@ class Explanation:
         if not told:
             return []
         signed = self.values_unit.two_sided
-        texts = [f"{one.text} {value_text(one.value, one.error, signed)}" for one in told]
+        texts = [f"{one.text} {player_text(one, signed)}" for one in told]
         texts += ["…"] if len(told) < len(part.players) else []
         return [_line(f"{part.player}s" if self.is_alone(part) else part.name, ", ".join(texts))]
 
@@ -927,6 +996,17 @@ def value_text(value: float, error: float | None, signed: bool = True) -> str:
 
 
 _MOST_DECIMALS = 6
+_MOST_SETTLED = 5  # parts that are looked at
+
+
+DEPENDS = "†"  # marks a value whose sign depends on the fill
+
+
+def player_text(player: PlayerValue, signed: bool = True) -> str:
+    """A player's value as `value_text` tells it, with a mark where its sign depends on the fill."""
+    band = band_of(player)
+    mark = DEPENDS if band is not None and band[0] <= 0 <= band[1] else ""
+    return value_text(player.value, player.error, signed) + mark
 
 
 def _exponent(error: float) -> int:

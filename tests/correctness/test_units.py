@@ -54,6 +54,7 @@ EXPECTED = {
     "attention": "share of attention",
     "attention_rollout": "share of attention",
     "relevance": "relevance",
+    "evidence": "share of sets",
 }
 SIGNED = {"points", "gradient", "mean score", "activation map × gradient"}
 UNSIGNED = {method for method, unit in EXPECTED.items() if unit not in SIGNED}
@@ -67,6 +68,7 @@ POWER = {
     "activation × gradient": 1,
     "activation map × gradient": 2,
     "share of attention": 0,
+    "share of sets": 0,
 }
 CHEAP = {
     "integrated_gradients": {"steps": 8},
@@ -75,7 +77,7 @@ CHEAP = {
     "vargrad": {"samples": 4},
     **{
         name: {"budget": 400}
-        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")
+        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions", "evidence")
     },
 }
 # Of networks with ReLU.

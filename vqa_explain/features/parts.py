@@ -22,6 +22,8 @@ from vqa_explain.features.large import (
     middles_of,
 )
 
+Band = tuple[float, float]  # the lowest and highest that a value may be
+
 
 class PlayerValue(Protocol):
     """The value of one player, its standard error or `None`, and what it is called."""
@@ -32,6 +34,12 @@ class PlayerValue(Protocol):
     def error(self) -> float | None: ...
     @property
     def text(self) -> str: ...
+
+
+def band_of(player: PlayerValue) -> Band | None:
+    """A player's band over several fills; `None` where there is one fill, or its kind keeps none."""
+    found: Band | None = getattr(player, "band", None)
+    return found
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,6 +128,8 @@ class Part:
         for player in self.players:
             is_error = player.error is None or player.error >= 0
             check(np.isfinite(player.value) and is_error, f"{player.text!r} has no value or error")
+            low, high = band_of(player) or (player.value, player.value)
+            check(low <= player.value <= high, f"{player.text!r} lies outside its band")
 
 
 PARTS: dict[str, type[Part]] = {}
@@ -160,7 +170,7 @@ def read_part(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part
 @dataclass(frozen=True)
 class WordValue:
     """A word, its character span in the text, its value in the explanation's unit,
-    and its standard error.
+    its standard error, and over several fills its band: see `Explanation.bands`.
     """
 
     text: str
@@ -168,6 +178,7 @@ class WordValue:
     end: int
     value: float
     error: float | None
+    band: Band | None = None
 
 
 @dataclass(frozen=True)
@@ -185,12 +196,13 @@ class TokenValue:
 @dataclass(frozen=True)
 class RegionValue:
     """A region: its bounding box (left, top, right, bottom) in pixels of the picture,
-    its value and standard error.
+    its value, standard error, and band over several fills.
     """
 
     box: tuple[int, int, int, int]
     value: float
     error: float | None
+    band: Band | None = None
 
     @property
     def text(self) -> str:
@@ -200,13 +212,14 @@ class RegionValue:
 @dataclass(frozen=True)
 class ColumnValue:
     """A column of a table, or several that are one player, with what it holds,
-    its value and its standard error.
+    its value, its standard error, and its band over several fills.
     """
 
     column: str
     content: str
     value: float
     error: float | None
+    band: Band | None = None
 
     @property
     def text(self) -> str:

@@ -25,6 +25,7 @@ from vqa_explain.methods.base import alternatives, fills_in
 from vqa_explain.methods.noise import ANY
 from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.filling import coalition_scores
 from vqa_explain.target import Answer, Target, find_answer
 
 TOP = 5
@@ -72,7 +73,7 @@ def changed(
 
     def scores(of: Encoded, absence: _Absence) -> Tensor:
         """(2, K) with everything, and without what is away."""
-        return in_float64(model.coalition_scores(of, absence.present, absence.fills, seed))
+        return in_float64(coalition_scores(model, of, absence.present, absence.fills, seed))
 
     for fills in explained_fills(model, encoded, explanation):
         absence = _absence(model, encoded, explanation, away, fills, divided)
@@ -222,6 +223,8 @@ def _division(one: Input, own: Division, part: Part, fill: str) -> tuple[Divisio
                 "the explanation is of another question than this example; choose the example again"
             )
         words = np.array([token.word for token in part.tokens], dtype=int)
+        if np.array_equal(words, own.owner):
+            return own, np.arange(own.count)
         return Division(words, len(part.words)), np.arange(len(part.words))
     if isinstance(part, PicturePart):
         return _of_picture(one, own, part, fill)
