@@ -26,6 +26,7 @@ from vqa_explain.methods.base import Attribution, Method, Task, asked_fills, for
 from vqa_explain.methods.passes import OnePass, WholePass
 from vqa_explain.models.base import WHOLE, Model, check_finite, sampled
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.inside import UnitModel
 from vqa_explain.target import FIT, REAL, Answer
 from vqa_explain.units import unit_of
 
@@ -338,6 +339,7 @@ def _provenance(task: Task) -> dict[str, Any]:
         "example": task.encoded.example.id,
         "target_index": task.target.index,
         "contrast_index": task.target.contrast,
+        **({"inside": True} if isinstance(task.model, UnitModel) else {}),
         "versions": dict(_versions()),
     }
 

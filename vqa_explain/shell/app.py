@@ -16,6 +16,7 @@ from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell import terminal
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
+from vqa_explain.shell.layers import layers
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
@@ -29,7 +30,7 @@ app = cyclopts.App(
     version=lambda: __import__("importlib.metadata").metadata.version("vqa_explain"),
 )
 
-for _command in (evidence, *cli_evaluation.COMMANDS):
+for _command in (evidence, layers, *cli_evaluation.COMMANDS):
     app.command(_command)
 
 
