@@ -19,16 +19,16 @@ import vqa_explain as vx
 from vqa_explain.methods import METHODS
 from vqa_explain.models.base import Model
 from vqa_explain.target import Answer
-from vqa_explain.viewer.desk import (
+from vqa_explain.viewer.desk import Desk
+from vqa_explain.viewer.jobs import Worker
+from vqa_explain.viewer.requests import (
     AskedTarget,
-    Desk,
     Entry,
     KeptExplanation,
     MethodChoice,
     Options,
     Pending,
 )
-from vqa_explain.viewer.jobs import Worker
 
 SIDE, CELLS = 8, 4  # CELLS × CELLS regions of a square picture
 LABELS = ["a", "b", "c"]
@@ -597,9 +597,9 @@ def test_a_what_if_is_about_the_explanation_that_was_seen(
     assert recorder.shown is not None
     seen = recorder.shown.request.key
     desk.choose(1)  # the first one has left the screen
-    desk.ask_without("first", {"image": [5, 10]}, seen)
+    desk.questions.ask_without("first", {"image": [5, 10]}, seen)
     finished(desk)
-    desk.ask_without("second", {"image": [5, 10]})  # the one on the screen
+    desk.questions.ask_without("second", {"image": [5, 10]})  # the one on the screen
     finished(desk)
     for serial, of in zip(("first", "second"), data, strict=True):
         change = scores_by_hand(network, of, [5, 10]) - scores_by_hand(network, of)
@@ -608,13 +608,13 @@ def test_a_what_if_is_about_the_explanation_that_was_seen(
     desk.fetch("all", 1)
     finished(desk)
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
-        desk.ask_without("third", {"image": [1]}, seen)
+        desk.questions.ask_without("third", {"image": [1]}, seen)
 
 
 def test_nothing_can_be_asked_before_anything_is_shown(model: Model, recorder: Recorder) -> None:
     desk = desk_of(model, [], recorder)
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
-        desk.ask_question(1, "why?")
+        desk.questions.ask_question(1, "why?")
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
         desk.set_target(0, None)
 
@@ -627,7 +627,7 @@ def test_the_latest_question_takes_the_place_of_one_that_waits(
     desk.set_target(1, None)
     assert network.is_waiting.wait(HANG)
     for number in range(3):
-        desk.ask_without(number, {"image": [number]})
+        desk.questions.ask_without(number, {"image": [number]})
     network.gate.set()
     finished(desk)
     assert recorder.named("answer") == [2]
@@ -635,7 +635,7 @@ def test_the_latest_question_takes_the_place_of_one_that_waits(
 
 def test_a_question_that_fails_is_answered_by_its_error(model: Model, recorder: Recorder) -> None:
     desk = fetched(desk_of(model, [example(0)], recorder))
-    desk.ask_without("x", {"image": [99]})
+    desk.questions.ask_without("x", {"image": [99]})
     finished(desk)
     assert set(recorder.answers["x"]) == {"error"}
 
@@ -887,7 +887,7 @@ def test_a_question_is_answered_between_two_batches(
     assert recorder.shown is not None
     seen = recorder.shown.request.key
     recorder.calls.clear()
-    recorder.on_progress = lambda: desk.ask_without("x", {"image": [3]}, seen)
+    recorder.on_progress = lambda: desk.questions.ask_without("x", {"image": [3]}, seen)
     desk.set_method(method.name, method.parameters)
     finished(desk)
     order = [name for name, _ in recorder.calls if name in ("progress", "answer", "shown")]
@@ -919,7 +919,7 @@ def test_a_question_in_the_midst_changes_no_value(
     desk = fetched(desk_of(model, [of], recorder), count=1)
     assert recorder.shown is not None
     seen = recorder.shown.request.key
-    recorder.on_progress = lambda: desk.ask_without("x", {"image": [3]}, seen)
+    recorder.on_progress = lambda: desk.questions.ask_without("x", {"image": [3]}, seen)
     desk.set_method(name, TELLING[name])
     finished(desk)
     assert "change" in recorder.answers["x"]

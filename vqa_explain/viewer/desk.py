@@ -4,140 +4,45 @@ A `Desk` knows no widget, no browser and no traits. It tells a `Listener` what h
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, get_args
 
-from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
+from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.parts import PicturePart, TablePart
 from vqa_explain.games.progress import Progress
-from vqa_explain.methods import create
-from vqa_explain.methods.base import check_support
 from vqa_explain.models.base import Asking, Model
 from vqa_explain.models.sharing import asked_before_use
-from vqa_explain.target import SCORES, Answer
-from vqa_explain.viewer.jobs import Cancelled, Worker
-from vqa_explain.viewer.line import measured_line
-from vqa_explain.viewer.whatif import asked, best_answers_of, changed
+from vqa_explain.target import SCORES
+from vqa_explain.viewer.jobs import Cancelled, IsCancelled, Worker, raising
+from vqa_explain.viewer.listener import Listener
+from vqa_explain.viewer.listing import Listing
+from vqa_explain.viewer.questions import Questions
+from vqa_explain.viewer.reading import Reading, reason_of
+from vqa_explain.viewer.requests import (
+    AskedAnswer,
+    AskedTarget,
+    ComparedBy,
+    Comparison,
+    Entry,
+    KeptExplanation,
+    MethodChoice,
+    Options,
+    Pending,
+    Request,
+    ScreenRequest,
+    State,
+)
+from vqa_explain.viewer.whatif import best_answers_of
 
 EVERY_EXAMPLE = "all"  # the filter that every example passes
 SEARCH_LIMIT = 5000  # examples that a filter looks at before it gives up
 MOST_LISTED = 100_000  # examples; a typing error must not read a data set without an end
-LONGEST_TITLE = 300  # characters
-WHAT_IF = "what if"  # the name of the jobs that answer questions
-PREVIEW, LINE = "preview", "line"  # the same of other short jobs
-
-# By label number, or by text where the model's answers are any texts.
-AskedAnswer = int | str | None
-IsCancelled = Callable[[], bool]
-State = Literal["waiting", "running", "done", "error", "cancelled"]
-ComparedBy = Literal["method", "answer", "model", "example"]
-
-
-class AskedTarget(NamedTuple):
-    """The answer that is explained, and the one that it is compared with; `None`: the default."""
-
-    answer: AskedAnswer = None
-    contrast: AskedAnswer = None
-
-
-@dataclass(frozen=True)
-class MethodChoice:
-    """A method's name and the parameters that differ from its defaults."""
-
-    name: str
-    parameters: dict[str, Any]
-
-    def check(self, model: Model) -> None:
-        """Raises an `InvalidInput` where the method does not exist or the model lacks its needs."""
-        check_support(create(self.name, self.parameters), model)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What is set beside the explanation on the screen.
-
-    `which` is a method's name, an answer, a model's number (from 1) or an example's (from 0).
-    """
-
-    by: ComparedBy
-    which: Any
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was chosen for all examples."""
-
-    method: MethodChoice
-    filter: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An example's line in the list."""
-
-    title: str
-    state: State = "waiting"
-    answer: str = ""
-    probability: float | None = None  # the answer's; `None` where there is none
-    correct: bool | None = None  # `None` where the example has no label, or is not explained yet
-    message: str = ""  # what went wrong
-    id: str = ""  # the example's own
-    label: str | None = None  # the true answer, where it is known
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One explanation that is asked for.
-
-    It holds the example itself: after another fetch, the number alone would mean another one.
-    """
-
-    fetch: int  # the number of the fetch that brought the example
-    index: int  # the example's place in the list
-    example: Example
-    model: int  # 0 is the viewer's own, then the others
-    method: MethodChoice
-    target: AskedTarget
-
-    @property
-    def key(self) -> str:
-        """The same for the same explanation."""
-        parameters = sorted(self.method.parameters.items(), key=str)
-        target = tuple(self.target)
-        parts = (self.fetch, self.index, self.model, self.method.name, parameters, target)
-        return repr(parts)
-
-
-@dataclass(frozen=True, eq=False)
-class KeptExplanation:
-    """An explanation with what a later question about it needs: its request and its model."""
-
-    request: Request
-    model: Model
-    explanation: Explanation
-
-
-@dataclass(frozen=True, eq=False)
-class ScreenRequest:
-    """What an example's screen is to show: its explanation, and one beside it where asked for."""
-
-    main: Request
-    beside: Request | None = None
-
-    @property
-    def requests(self) -> list[Request]:
-        return [self.main] if self.beside is None else [self.main, self.beside]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return tuple(request.key for request in self.requests)
+PREVIEW = "preview"  # the name of the jobs that show an example before it is explained
 
 
 class _Computing(NamedTuple):
@@ -145,70 +50,6 @@ class _Computing(NamedTuple):
 
     keys: tuple[str, ...]
     is_cancelled: IsCancelled
-
-
-@dataclass(frozen=True)
-class Pending:
-    """What was asked for and is not on the screen yet. What is there meanwhile is older.
-
-    Attributes:
-        index: the example's place in the list.
-        state: "waiting", "running", "error" or "cancelled".
-        message: what went wrong.
-        method, target: what was asked for.
-        comparison: whether only what it is compared with is still to come.
-    """
-
-    index: int
-    state: State
-    message: str
-    method: MethodChoice
-    target: AskedTarget
-    comparison: bool
-
-
-class Listener(Protocol):
-    """What a view is told.
-
-    Calls come from the thread that asked the desk and from its worker. Calls that change the
-    list or the screen come one at a time, in the order of the changes.
-    """
-
-    def options_changed(self, options: Options) -> None: ...
-
-    def list_cleared(self) -> None:
-        """The list is empty now."""
-
-    def entries_changed(self, changes: Mapping[int, Entry]) -> None:
-        """Place in the list → its new entry; places beyond the end of the list extend it."""
-
-    def selection_changed(self, index: int) -> None:
-        """The desk itself selected another example."""
-
-    def screen_cleared(self) -> None:
-        """Nothing is shown any more."""
-
-    def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
-        """All that was asked for is there, so nothing is pending any more."""
-
-    def pending_changed(self, pending: Pending | None) -> None: ...
-
-    def preview_found(self, index: int, example: Example, found: Sequence[Answer]) -> None:
-        """An example of which nothing is on the screen yet, and its answers, best first; none
-        before the model has answered.
-        """
-
-    def comparison_ended(self) -> None:
-        """Nothing is shown beside the explanation any more."""
-
-    def progressed(self, index: int, done: int, total: int) -> None:
-        """`done` of `total` evaluations of the model are made for the example at `index`."""
-
-    def problem_found(self, problem: str) -> None:
-        """One sentence for the person who looks."""
-
-    def what_if_answered(self, serial: Any, answer: dict[str, Any]) -> None:
-        """`answer` has "error" where there is none; `serial` is the question's."""
 
 
 class Desk:
@@ -255,7 +96,6 @@ class Desk:
         method.check(model)
         self.models = (model, *others)
         self.dataset = dataset
-        self.examples: list[Example] = []
         self.options = Options(method, EVERY_EXAMPLE, 0)
         self._listener = listener
         self._seed = seed
@@ -266,24 +106,29 @@ class Desk:
             "players": players,
             "score": score,
         }
-        self._entries: list[Entry] = []
+        self._listing = Listing(listener)
         self._selected = 0
         self._target = AskedTarget()
         self._comparison: Comparison | None = None
         self._kept: dict[str, KeptExplanation] = {}
-        # By the keys of explanations. Keys name their fetch, so that none means another later.
-        self._lines: dict[str, dict[str, Any] | None] = {}
         self._shown: Request | None = None
         self._pending: Pending | None = None
         self._previewed: tuple[int, int] | None = None  # the example's fetch and place
         self._computing: _Computing | None = None
-        self._fetch_number = 0
         # The caller's thread and the worker change the list, what is kept and what is shown.
         # These belong together, so they change under one lock, and the listener is told under it
         # too: otherwise an older state could reach the view after a newer one. A listener may
         # call the desk back (a widget that is told of a selection selects), hence an RLock.
         self._lock = threading.RLock()
         self._worker = Worker(self._job_failed)
+        self.questions = Questions(
+            self.models, self._find_kept, self._worker, listener, self._asked
+        )
+
+    @property
+    def examples(self) -> list[Example]:
+        """The fetched examples."""
+        return self._listing.examples
 
     @property
     def model(self) -> Model:
@@ -311,7 +156,7 @@ class Desk:
                 "fetch", lambda is_cancelled: self._search(fetch, filter_, count, is_cancelled)
             )
             return
-        reading = _Reading(self.dataset)
+        reading = Reading(self.dataset)
         # As one change, so that a long list is sent once and not once for each example.
         self._add_examples(fetch, list(islice(reading, count)))
         self._explain_fetched(fetch, reading.problem())
@@ -394,90 +239,17 @@ class Desk:
         with self._lock:
             if self._worker.cancel(_job_name(index)):
                 # It had not begun, so that no job is left that would say so.
-                self._change_entry(self._fetch_number, index, state="cancelled")
+                self._change_entry(self._listing.fetch, index, state="cancelled")
 
     def cancel_all(self) -> None:
         """Stops all work: what runs, what waits, and the reading of a filter."""
         with self._lock:
-            waiting = [i for i, entry in enumerate(self._entries) if entry.state == "waiting"]
+            waiting = [
+                i for i, entry in enumerate(self._listing.entries) if entry.state == "waiting"
+            ]
             self._worker.clear()
             # What runs says itself that it has ended.
-            self._change_entries(self._fetch_number, dict.fromkeys(waiting, "cancelled"))
-
-    def ask_without(
-        self, serial: Any, away: Mapping[str, Sequence[int]], about: str | None = None
-    ) -> None:
-        """Asks what the model answers without some players of an explanation.
-
-        Args:
-            serial: comes back with the answer.
-            away: input name → the numbers of its players that are taken away.
-            about: the explanation's key; by default, the one on the screen.
-
-        Raises:
-            InvalidInput: that explanation is not kept.
-        """
-        # Found now, not when the worker comes to it: the question is about what the person saw.
-        kept = self._find_kept(about)
-        example, explanation = kept.request.example, kept.explanation
-        divided = self._divided()
-        answer = partial(changed, kept.model, example, explanation, away, divided)
-        self._answer_soon(WHAT_IF, serial, answer)
-
-    def measure_line(self, serial: Any, about: str | None = None) -> None:
-        """Measures what a line in words may say of an explanation: see `measured_line`.
-
-        The answer has "line". None is given for models that have a price for each question.
-
-        Raises:
-            InvalidInput: that explanation is not kept, or its model has a price.
-        """
-        kept = self._find_kept(about)
-        if not self.measures_lines:
-            raise InvalidInput("the line in words is not measured where each question has a price")
-        example, explanation, divided = kept.request.example, kept.explanation, self._divided()
-
-        def answer() -> dict[str, Any]:
-            key = kept.request.key
-            if key not in self._lines:
-                self._lines[key] = measured_line(kept.model, example, explanation, divided)
-            return {"line": self._lines[key]}
-
-        self._answer_soon(LINE, serial, answer)
-
-    def told_line(self, kept: KeptExplanation) -> dict[str, Any]:
-        """{"line": …} of an explanation whose line is measured, and {} of others."""
-        key = kept.request.key
-        return {"line": self._lines[key]} if key in self._lines else {}
-
-    @property
-    def measures_lines(self) -> bool:
-        """Whether the model may be asked a few questions more for each explanation."""
-        return not any(isinstance(model, Asking) for model in self.models)
-
-    def _divided(self) -> dict[str, Any]:
-        """Input name or kind → how it is divided, where the explanation does not say it itself,
-        as texts do.
-        """
-        found: dict[str, Any] = {}
-        kinds = (
-            (PicturePart.kind, self._asked["regions"]),
-            (TablePart.kind, self._asked["columns"]),
-        )
-        for kind, asked_for in kinds:
-            own = asked_for if isinstance(asked_for, Mapping) else {kind: asked_for}
-            found |= own
-        return found
-
-    def ask_question(self, serial: Any, question: str, about: str | None = None) -> None:
-        """Asks another question about an explanation's example.
-
-        Raises:
-            InvalidInput: that explanation is not kept.
-        """
-        kept = self._find_kept(about)
-        answer = partial(asked, kept.model, kept.request.example, question)
-        self._answer_soon(WHAT_IF, serial, answer)
+            self._change_entries(self._listing.fetch, dict.fromkeys(waiting, "cancelled"))
 
     # What a view asks.
 
@@ -505,39 +277,36 @@ class Desk:
         with self._lock:
             # Under the lock, so that no job of the old list can be put in between.
             self._worker.clear()
-            self._fetch_number += 1
             self._kept.clear()
-            self._lines.clear()
+            self.questions.clear()
             self._target = AskedTarget()
-            self.examples = []
             self._shown = self._previewed = None
-            self._entries = []
-            self._listener.list_cleared()
+            self._listing.clear()
             self._listener.screen_cleared()
             self._set_pending(None)
             self._set_options(replace(self.options, filter=filter_, count=count))
             if self._selected:
                 self._selected = 0
                 self._listener.selection_changed(0)
-            return self._fetch_number
+            return self._listing.fetch
 
     def _search(self, fetch: int, filter_: str, count: int, is_cancelled: IsCancelled) -> None:
         """Lists the examples that pass the filter, then explains them."""
-        reading = _Reading(self.dataset)
+        reading = Reading(self.dataset)
         is_over = self._is_over(fetch, is_cancelled)
-        with asked_before_use(_raising(is_over)):
+        with asked_before_use(raising(is_over)):
             for example in islice(self._matching(filter_, reading, is_over), count):
                 self._add_examples(fetch, [example])
         with self._lock:
             problem = reading.problem()
-            if not self.examples:
+            if not self._listing.examples:
                 limit = f"{SEARCH_LIMIT:,}"
                 none = f"none of the first {limit} examples is {filter_}; choose another filter"
                 problem = "; ".join([none, *filter(None, [problem])])
             self._explain_fetched(fetch, problem)
 
     def _matching(
-        self, filter_: str, reading: "_Reading", is_over: IsCancelled
+        self, filter_: str, reading: "Reading", is_over: IsCancelled
     ) -> Iterator[Example]:
         """The examples that pass the filter; the reading notes those that the model fails for."""
         for example in islice(reading, SEARCH_LIMIT):
@@ -549,7 +318,7 @@ class Desk:
             except Cancelled:
                 raise
             except BaseException as error:  # one broken example must not end the search
-                reading.failures.append(_reason(error))
+                reading.failures.append(reason_of(error))
                 continue
             if passes:
                 yield example
@@ -557,7 +326,7 @@ class Desk:
     def _explain_fetched(self, fetch: int, problem: str) -> None:
         """Explains what a fetch has listed, and tells what a person must know of it."""
         with self._lock:
-            if fetch != self._fetch_number:
+            if fetch != self._listing.fetch:
                 return
             if problem:
                 self._listener.problem_found(problem)
@@ -565,42 +334,21 @@ class Desk:
 
     def _add_examples(self, fetch: int, examples: list[Example]) -> None:
         with self._lock:
-            if fetch != self._fetch_number or not examples:
-                return
-            first = len(self.examples)
-            self.examples += examples
-            added = [_new_entry(example, first + i) for i, example in enumerate(examples)]
-            self._entries += added
-            self._listener.entries_changed(dict(enumerate(added, first)))
+            self._listing.add(fetch, examples)
 
     def _change_entry(self, fetch: int, index: int, **changes: Any) -> None:
         """Changes a line of the list, unless another fetch has replaced the list."""
         with self._lock:
-            if fetch != self._fetch_number or not 0 <= index < len(self._entries):
-                return
-            changed_entry = replace(self._entries[index], **changes)
-            if changed_entry != self._entries[index]:
-                self._entries[index] = changed_entry
-                self._listener.entries_changed({index: changed_entry})
-            if index == self._selected:
-                self._follow(changed_entry)
+            self._follow_changes(self._listing.change(fetch, {index: changes}))
 
     def _change_entries(self, fetch: int, states: Mapping[int, State]) -> None:
         """Gives lines of the list other states, as one change."""
         with self._lock:
-            if fetch != self._fetch_number:
-                return
-            found = {
-                index: replace(self._entries[index], state=state)
-                for index, state in states.items()
-                if self._entries[index].state != state
-            }
-            for index, entry in found.items():
-                self._entries[index] = entry
-            if found:
-                self._listener.entries_changed(found)
-            if self._selected in found:
-                self._follow(found[self._selected])
+            self._follow_changes(self._listing.change_states(fetch, states))
+
+    def _follow_changes(self, changes: Mapping[int, Entry]) -> None:
+        if self._selected in changes:
+            self._follow(changes[self._selected])
 
     # What is not there yet.
 
@@ -627,7 +375,7 @@ class Desk:
             self._worker.put_urgent(PREVIEW, partial(self._preview_urgently, main))
 
     def _preview_urgently(self, request: Request, is_cancelled: IsCancelled) -> None:
-        with asked_before_use(_raising(is_cancelled)):
+        with asked_before_use(raising(is_cancelled)):
             self._preview(request)
 
     def _preview(self, request: Request) -> None:
@@ -651,7 +399,7 @@ class Desk:
     def _is_awaited(self, request: Request) -> bool:
         """Whether a request's example is the selected one, and nothing of it is shown."""
         is_new = self._shown is None or self._shown.example is not request.example
-        selected = (self._fetch_number, self._selected) == (request.fetch, request.index)
+        selected = (self._listing.fetch, self._selected) == (request.fetch, request.index)
         return selected and is_new
 
     def _set_options(self, options: Options) -> None:
@@ -664,13 +412,13 @@ class Desk:
         """Explains every listed example, the selected one first."""
         with self._lock:
             self._explain_selected()
-            others = [i for i in range(len(self.examples)) if i != self._selected]
+            others = [i for i in range(len(self._listing.examples)) if i != self._selected]
             put = [index for index in others if self._explain(index)]
-            self._change_entries(self._fetch_number, dict.fromkeys(put, "waiting"))
+            self._change_entries(self._listing.fetch, dict.fromkeys(put, "waiting"))
 
     def _explain_selected(self) -> None:
-        if 0 <= self._selected < len(self.examples) and self._explain(self._selected):
-            self._change_entry(self._fetch_number, self._selected, state="waiting", message="")
+        if 0 <= self._selected < len(self._listing.examples) and self._explain(self._selected):
+            self._change_entry(self._listing.fetch, self._selected, state="waiting", message="")
 
     def _explain(self, index: int) -> bool:
         """Shows an example's explanation at once where it is kept; else puts a job that computes
@@ -687,7 +435,7 @@ class Desk:
             if self._is_computing(screen):  # it would only begin again
                 if is_selected:
                     self._await(screen)
-                    self._follow(self._entries[index])
+                    self._follow(self._listing.entries[index])
                 return False
             self._worker.put(
                 _job_name(index),
@@ -722,7 +470,7 @@ class Desk:
                 return self._request(index, target=self._target_as_texts(), model=which)
             case "example":
                 # The list may have become shorter since the example was chosen.
-                return self._request(min(which, len(self.examples) - 1))
+                return self._request(min(which, len(self._listing.examples) - 1))
 
     def _request(
         self,
@@ -734,9 +482,9 @@ class Desk:
     ) -> Request:
         """A request with the chosen method and the default target, unless given."""
         return Request(
-            fetch=self._fetch_number,
+            fetch=self._listing.fetch,
             index=index,
-            example=self.examples[index],
+            example=self._listing.examples[index],
             model=model,
             method=method or self.options.method,
             target=target or AskedTarget(),
@@ -759,7 +507,7 @@ class Desk:
             self._computing = _Computing(screen.keys, is_cancelled)
             self._change_entry(fetch, index, state="running", message="")
         try:
-            with asked_before_use(_raising(self._is_over(fetch, is_cancelled))):
+            with asked_before_use(raising(self._is_over(fetch, is_cancelled))):
                 self._preview(screen.main)
             failure = self._keep(screen.main, index, is_cancelled)
             if failure:
@@ -803,15 +551,15 @@ class Desk:
 
         try:
             # Methods of one or few passes tell no progress, and end before the next pass.
-            with asked_before_use(_raising(is_over)):
+            with asked_before_use(raising(is_over)):
                 explanation = self._explanation_of(request, progress)
         except Cancelled:
             raise
         except BaseException as error:  # the model is the user's code; the other examples go on
-            return _reason(error)
+            return reason_of(error)
         with self._lock:
             # Of another fetch: the list that it belongs to is gone.
-            if request.fetch == self._fetch_number:
+            if request.fetch == self._listing.fetch:
                 kept = KeptExplanation(request, self.models[request.model], explanation)
                 self._kept[request.key] = kept
         if is_cancelled():  # a method that tells no progress ends only here
@@ -850,24 +598,9 @@ class Desk:
                 self._shown, self._pending = request, None
                 self._listener.explanation_shown(main, beside)
 
-    def _answer_soon(self, name: str, serial: Any, call: Callable[[], dict[str, Any]]) -> None:
-        """Lets the worker answer a question next, in place of one of that name that waits."""
-
-        def work(is_cancelled: IsCancelled) -> None:
-            try:
-                with asked_before_use(_raising(is_cancelled)):
-                    answer = call()
-            except Cancelled:
-                raise
-            except BaseException as error:  # the view shows it in the answer's place
-                answer = {"error": _reason(error)}
-            self._listener.what_if_answered(serial, answer)
-
-        self._worker.put_urgent(name, work)
-
     def _job_failed(self, error: BaseException) -> None:
         """Says what no job has said itself."""
-        self._tell_problem(self._fetch_number, f"the viewer failed: {_reason(error)}")
+        self._tell_problem(self._listing.fetch, f"the viewer failed: {reason_of(error)}")
 
     def _find_kept(self, key: str | None) -> KeptExplanation:
         """The kept explanation of that key; without one, the one on the screen.
@@ -887,12 +620,12 @@ class Desk:
 
     def _is_over(self, fetch: int, is_cancelled: IsCancelled) -> IsCancelled:
         """Whether a job's result would be of no use. It needs no lock: one number is read."""
-        return lambda: is_cancelled() or fetch != self._fetch_number
+        return lambda: is_cancelled() or fetch != self._listing.fetch
 
     def _tell_problem(self, fetch: int, problem: str) -> None:
         """Tells of a problem, unless another fetch has made it old."""
         with self._lock:
-            if fetch == self._fetch_number:
+            if fetch == self._listing.fetch:
                 self._listener.problem_found(problem)
 
 
@@ -922,83 +655,5 @@ def _outcome(example: Example, answer: str) -> str | None:
     return "correct" if answer == example.answer else "incorrect"
 
 
-def _new_entry(example: Example, place: int) -> Entry:
-    try:
-        asked_for = example.asked
-    except InvalidInput:  # a chat that cannot be read; its explanation will say why
-        asked_for = None
-    title = asked_for or example.id or f"example {place + 1}"
-    return Entry(title[:LONGEST_TITLE], id=example.id or "", label=example.answer)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _raising(is_over: IsCancelled) -> Callable[[], None]:
-    """A call that ends the job it is made in, once nobody waits for it."""
-
-    def check() -> None:
-        if is_over():
-            raise Cancelled
-
-    return check
-
-
-def _reason(error: BaseException) -> str:
-    """An error as one sentence; the type's name tells an error that is not ours."""
-    if isinstance(error, VQAExplainError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
-
-
-class _Reading:
-    """Iterates over the examples of a data set, and notes what cannot be read.
-
-    Where examples can be read by their place, an unreadable one does not end the rest.
-    """
-
-    def __init__(self, dataset: Iterable[Example]) -> None:
-        self._dataset: Any = dataset
-        self.failures: list[str] = []  # one for each example that is left out
-        self._end = ""  # why the rest cannot be read
-
-    def __iter__(self) -> Iterator[Example]:
-        for found in self._all():
-            if isinstance(found, Example):
-                yield found
-            elif isinstance(found, BaseException):
-                self.failures.append(_reason(found))
-            else:
-                self.failures.append(f"it is no Example but a {type(found).__name__}")
-
-    def _all(self) -> Iterator[Any]:
-        """What the data set holds; an error stands for what cannot be read."""
-        try:
-            if not (hasattr(self._dataset, "__getitem__") and hasattr(self._dataset, "__len__")):
-                yield from self._dataset
-                return
-            for number in range(len(self._dataset)):
-                yield self._one(number)
-        except GeneratorExit:  # nobody wants more
-            raise
-        except BaseException as error:  # the data set is the user's code: any error can come
-            self._end = _reason(error)
-
-    def _one(self, number: int) -> Any:
-        try:
-            return self._dataset[number]
-        except BaseException as error:
-            return error
-
-    def problem(self) -> str:
-        """What a person must know of the reading, or ""."""
-        sentences = []
-        if self.failures:
-            sentences.append(
-                f"examples that failed and are left out: {len(self.failures):,}; first: "
-                f"{self.failures[0]}"
-            )
-        if self._end:
-            sentences.append(f"the data set cannot be read to its end: {self._end}")
-        return "; ".join(sentences)

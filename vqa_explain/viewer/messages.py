@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from vqa_explain._fields import WrongField, check, read_dataclass
 from vqa_explain.errors import InvalidInput
-from vqa_explain.viewer.desk import AskedAnswer, Desk
+from vqa_explain.viewer.desk import Desk
+from vqa_explain.viewer.requests import AskedAnswer
 
 HELLO = "hello"  # what a view says when it opens: it may have missed what was sent before
 LONGEST_TEXT = 100_000  # characters; far above what a person types
@@ -96,7 +97,7 @@ class AskWithout:
     explanation: str | None = None
 
     def act(self, desk: Desk) -> None:
-        desk.ask_without(self.serial, self.away, self.explanation)
+        desk.questions.ask_without(self.serial, self.away, self.explanation)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class AskQuestion:
     explanation: str | None = None
 
     def act(self, desk: Desk) -> None:
-        desk.ask_question(self.serial, self.question, self.explanation)
+        desk.questions.ask_question(self.serial, self.question, self.explanation)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class MeasureLine:
     explanation: str | None = None
 
     def act(self, desk: Desk) -> None:
-        desk.measure_line(self.serial, self.explanation)
+        desk.questions.measure_line(self.serial, self.explanation)
 
 
 @dataclass(frozen=True)

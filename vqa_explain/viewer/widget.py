@@ -27,18 +27,11 @@ from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.base import Model
 from vqa_explain.target import Answer
 from vqa_explain.viewer.bundle import script, style
-from vqa_explain.viewer.desk import (
-    EVERY_EXAMPLE,
-    Desk,
-    Entry,
-    KeptExplanation,
-    MethodChoice,
-    Options,
-    Pending,
-)
+from vqa_explain.viewer.desk import EVERY_EXAMPLE, Desk
 from vqa_explain.viewer.export import page
 from vqa_explain.viewer.messages import HELLO, act, number_of
 from vqa_explain.viewer.payload import payload, preview, raw, title_of
+from vqa_explain.viewer.requests import Entry, KeptExplanation, MethodChoice, Options, Pending
 from vqa_explain.viewer.still import STYLE as STILL_STYLE
 from vqa_explain.viewer.still import Stills, in_notebook, still
 
@@ -228,7 +221,7 @@ class Viewer(_View):
             )
         explained = [one.explanation for one in kept]
         examples = [one.request.example for one in kept]
-        lines = [self._desk.told_line(one).get("line") for one in kept]
+        lines = [self._desk.questions.told_line(one).get("line") for one in kept]
         text = page(explained, examples=examples, lines=lines)
         return write_atomically(Path(path), text.encode())
 
@@ -264,7 +257,7 @@ class _TraitWriter:
             "classes": list(model.labels or ())[:CLASSES_LISTED],
             "count": options.count,
             "models": [other.name for other in models[1:]],
-            "line": self._viewer._desk.measures_lines,
+            "line": self._viewer._desk.questions.measures_lines,
         }
 
     def list_cleared(self) -> None:
@@ -302,7 +295,7 @@ class _TraitWriter:
 
     def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
         desk = self._viewer._desk
-        sent = _sent(shown) | desk.told_line(shown)
+        sent = _sent(shown) | desk.questions.told_line(shown)
         sent_beside = {} if beside is None else _sent(beside)
         self._viewer.explanation = shown.explanation
         with self._viewer.hold_sync():  # views get all in one message
