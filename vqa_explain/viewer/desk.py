@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
@@ -21,13 +21,13 @@ from vqa_explain.target import SCORES
 from vqa_explain.viewer.jobs import Cancelled, IsCancelled, Worker, raising
 from vqa_explain.viewer.listener import Listener
 from vqa_explain.viewer.listing import Listing
+from vqa_explain.viewer.measured import numbers_of
 from vqa_explain.viewer.questions import Questions
 from vqa_explain.viewer.reading import Reading, reason_of
 from vqa_explain.viewer.requests import (
     AskedAnswer,
     AskedTarget,
-    ComparedBy,
-    Comparison,
+    Column,
     Entry,
     KeptExplanation,
     MethodChoice,
@@ -42,6 +42,7 @@ from vqa_explain.viewer.whatif import best_answers_of
 EVERY_EXAMPLE = "all"  # the filter that every example passes
 SEARCH_LIMIT = 5000  # examples that a filter looks at before it gives up
 MOST_LISTED = 100_000  # examples; a typing error must not read a data set without an end
+MOST_COLUMNS = 6  # explanations side by side, the one on the screen among them
 PREVIEW = "preview"  # the name of the jobs that show an example before it is explained
 
 
@@ -109,7 +110,7 @@ class Desk:
         self._listing = Listing(listener)
         self._selected = 0
         self._target = AskedTarget()
-        self._comparison: Comparison | None = None
+        self.columns: tuple[Column, ...] = ()
         self._kept: dict[str, KeptExplanation] = {}
         self._shown: Request | None = None
         self._pending: Pending | None = None
@@ -129,6 +130,11 @@ class Desk:
     def examples(self) -> list[Example]:
         """The fetched examples."""
         return self._listing.examples
+
+    @property
+    def target(self) -> AskedTarget:
+        """The answer of the selected example that is explained."""
+        return self._target
 
     @property
     def model(self) -> Model:
@@ -165,7 +171,7 @@ class Desk:
         """Selects an example, with the default answer as its target."""
         with self._lock:
             self._selected = index
-            self._target = AskedTarget()
+            self._set_target(AskedTarget())
             self._explain_selected()
 
     def set_method(self, name: str, parameters: dict[str, Any]) -> None:
@@ -200,32 +206,76 @@ class Desk:
                     f"that answer is of example {kept.request.index + 1}, and example "
                     f"{self._selected + 1} is being explained; choose its answer when it is shown"
                 )
-            self._target = AskedTarget(_answer_of(kept, answer), _answer_of(kept, contrast))
+            self._set_target(AskedTarget(_answer_of(kept, answer), _answer_of(kept, contrast)))
             self._explain_selected()
 
-    def compare(self, by: ComparedBy | None, which: Any) -> None:
-        """Sets something beside the explanation on the screen (see `Comparison`); `None` ends it.
+    def explain_answer(self, answer: AskedAnswer, contrast: AskedAnswer = None) -> None:
+        """Explains an answer of the selected example, by its text or label number; `None` is the
+        model's own answer.
 
         Raises:
-            InvalidInput: there is no such comparison, the other model cannot be explained by the
-                method, or the explanation lacks the answer.
+            InvalidInput: a number is none of a label, or of an answer on the screen.
         """
-        if by is not None and by not in get_args(ComparedBy):
-            raise unknown("comparison", by, get_args(ComparedBy))
         with self._lock:
-            if by == "model":
-                self.options.method.check(self._other_model(which))
-            if by == "example" and not (_is_number(which) and which >= 0):
-                raise InvalidInput(f"an example is named by its place from 0, not by {which!r}")
-            if by == "answer":
-                which = _answer_of(self._find_kept(None), which)
-            self._comparison = None if by is None else Comparison(by, which)
-            if self._comparison is None:
-                self._listener.comparison_ended()
-                if self._pending is not None and self._pending.comparison:
-                    self._set_pending(None)
-            else:
+            target = AskedTarget(self._label_of(answer), self._label_of(contrast))
+            self._set_target(target)
+            self._explain_selected()
+
+    def _label_of(self, answer: AskedAnswer) -> AskedAnswer:
+        labels = self.model.labels
+        if labels is None:
+            return _answer_of(self._find_kept(None), answer) if _is_number(answer) else answer
+        if isinstance(answer, int) and not 0 <= answer < len(labels):
+            raise InvalidInput(
+                f"the model has no label number {answer}; they go from 0 to {len(labels) - 1}"
+            )
+        return answer
+
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Sets explanations beside the one on the screen; no column ends the comparison.
+
+        Raises:
+            InvalidInput: there are too many; a method or parameter does not exist; a model lacks
+                what the method needs; there is no such model, example or answer.
+        """
+        if len(columns) > MOST_COLUMNS - 1:
+            raise InvalidInput(
+                f"{MOST_COLUMNS} columns can be compared, the explanation itself among them, not "
+                f"{len(columns) + 1}; take one away first"
+            )
+        with self._lock:
+            found = [self._checked(column) for column in columns]
+            self.columns = tuple(found)
+            self._listener.columns_changed(self.columns)
+            if self.columns:
                 self._explain_selected()
+                return
+            self._listener.comparison_ended()
+            if self._pending is not None and self._pending.comparison:
+                self._set_pending(None)
+
+    def _checked(self, column: Column) -> Column:
+        """The column, with its answers as `explain` takes them."""
+        model = self.models[0] if column.model == 0 else self._other_model(column.model)
+        if column.model or column.method is not None or column.parameters:
+            self._method_of(column).check(model)
+        if column.example is not None and not (_is_number(column.example) and column.example >= 0):
+            raise InvalidInput(
+                f"an example is named by its place from 0, not by {column.example!r}"
+            )
+        if not _is_number(column.target) and not _is_number(column.contrast):
+            return column
+        if column.model or self._shown is None:
+            return column
+        kept = self._find_kept(None)
+        answers = [_answer_of(kept, one) for one in (column.target, column.contrast)]
+        return replace(column, target=answers[0], contrast=answers[1])
+
+    def _method_of(self, column: Column) -> MethodChoice:
+        chosen = self.options.method
+        if column.method is not None:
+            return MethodChoice(column.method, column.parameters)
+        return MethodChoice(chosen.name, {**chosen.parameters, **column.parameters})
 
     def _other_model(self, which: Any) -> Model:
         if not _is_number(which) or not 1 <= which < len(self.models):
@@ -262,6 +312,17 @@ class Desk:
         """Those that are kept."""
         return [one.explanation for one in self.kept()]
 
+    def send_thumbnails(self, indices: Sequence[int]) -> None:
+        """Tells the listener of what is explained of these examples, by the chosen method and for
+        the model's own answer.
+        """
+        with self._lock:
+            listed = [i for i in indices if 0 <= i < len(self.examples)]
+            keys = {i: self._request(i).key for i in listed}
+            self._listener.thumbnails_asked(
+                {i: self._kept[key] for i, key in keys.items() if key in self._kept}
+            )
+
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until nothing is left to compute, at most `timeout` seconds; whether that is so."""
         return self._worker.wait(timeout)
@@ -279,7 +340,7 @@ class Desk:
             self._worker.clear()
             self._kept.clear()
             self.questions.clear()
-            self._target = AskedTarget()
+            self._set_target(AskedTarget())
             self._shown = self._previewed = None
             self._listing.clear()
             self._listener.screen_cleared()
@@ -402,6 +463,11 @@ class Desk:
         selected = (self._listing.fetch, self._selected) == (request.fetch, request.index)
         return selected and is_new
 
+    def _set_target(self, target: AskedTarget) -> None:
+        if target != self._target:
+            self._target = target
+            self._listener.target_changed(target)
+
     def _set_options(self, options: Options) -> None:
         self.options = options
         self._listener.options_changed(options)
@@ -451,26 +517,24 @@ class Desk:
         return now is not None and now.keys == screen.keys and not now.is_cancelled()
 
     def _screen_request(self, index: int) -> ScreenRequest:
-        """Only the selected example has a chosen target and something beside it."""
+        """Only the selected example has a chosen target and columns beside it."""
         if index != self._selected:
             return ScreenRequest(self._request(index))
         main = self._request(index, target=self._target)
-        return ScreenRequest(main, self._request_beside(index))
+        beside = {number: self._request_of(column) for number, column in enumerate(self.columns)}
+        return ScreenRequest(main, beside)
 
-    def _request_beside(self, index: int) -> Request | None:
-        if self._comparison is None:
-            return None
-        which = self._comparison.which
-        match self._comparison.by:
-            case "method":
-                return self._request(index, method=MethodChoice(which, {}), target=self._target)
-            case "answer":
-                return self._request(index, target=AskedTarget(which))
-            case "model":
-                return self._request(index, target=self._target_as_texts(), model=which)
-            case "example":
-                # The list may have become shorter since the example was chosen.
-                return self._request(min(which, len(self._listing.examples) - 1))
+    def _request_of(self, column: Column) -> Request:
+        # The list may have become shorter since the example was chosen.
+        last = len(self._listing.examples) - 1
+        index = self._selected if column.example is None else min(column.example, last)
+        target = AskedTarget(column.target, column.contrast)
+        if column.target is None and column.example is None:
+            target = self._target_as_texts() if column.model else self._target
+            if column.contrast is not None:
+                target = target._replace(contrast=column.contrast)
+        method = self._method_of(column)
+        return self._request(index, method=method, target=target, model=column.model)
 
     def _request(
         self,
@@ -513,8 +577,10 @@ class Desk:
             if failure:
                 self._change_entry(fetch, index, state="error", message=failure)
                 return
-            if screen.beside is not None:
-                failure = self._keep(screen.beside, index, is_cancelled)
+            failures = {
+                number: self._keep(request, index, is_cancelled)
+                for number, request in screen.beside.items()
+            }
         except Cancelled:
             with self._lock:
                 # Unless another job for the example has taken this one's place.
@@ -523,10 +589,11 @@ class Desk:
             return
         finally:
             self._computing = None
-        if failure:
-            self._tell_problem(fetch, f"the comparison could not be made: {failure}")
-            screen = ScreenRequest(screen.main)
-        self._present(screen)
+        told = [failure for failure in failures.values() if failure]
+        if told:
+            self._tell_problem(fetch, f"the comparison could not be made: {'; '.join(told)}")
+        made = {n: one for n, one in screen.beside.items() if not failures[n]}
+        self._present(ScreenRequest(screen.main, made))
 
     def _keep(self, request: Request, index: int, is_cancelled: IsCancelled) -> str | None:
         """Explains and keeps what is asked for, unless it is kept; why it failed, if it did.
@@ -582,16 +649,18 @@ class Desk:
     def _present(self, screen: ScreenRequest) -> None:
         """Tells of an explanation, and shows it where its example is the selected one."""
         with self._lock:
-            kept = [self._kept.get(request.key) for request in screen.requests]
-            main, beside = kept[0], kept[-1] if screen.beside else None
-            if main is None or (screen.beside and beside is None):
+            if not all(key in self._kept for key in screen.keys):
                 return  # another fetch came in between
+            main = self._kept[screen.main.key]
+            beside = {number: self._kept[one.key] for number, one in screen.beside.items()}
             request, best = screen.main, main.explanation.answers[0]
             expected = request.example.answer
+            known = self._listing.entries[request.index]
             found = {
                 "answer": best.text,
                 "probability": best.probability,
                 "correct": None if expected is None else best.text == expected,
+                "numbers": {**known.numbers, **numbers_of(main.explanation, request.example)},
             }
             self._change_entry(request.fetch, request.index, state="done", message="", **found)
             if request.index == self._selected:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqa_explain.examples import Example
@@ -77,6 +77,7 @@ def page(
     title: str = "Why this answer?",
     examples: Sequence[Example | None] | None = None,
     lines: Sequence[dict[str, Any] | None] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> str:
     """One HTML page with the viewer and these explanations: everything inside, nothing from a
     network.
@@ -90,6 +91,7 @@ def page(
         examples: what was explained, for true answers, true regions and names; `None` where it is
             not known.
         lines: what `measured_line` gave; `None` where nothing was measured.
+        notes: stars and notes by the examples' names, as a viewer's trait has them.
     """
     code = script("page")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -101,9 +103,7 @@ def page(
     told = [payload(e, packed, of) for e, of in zip(explanations, known, strict=True)]
     for one, line in zip(told, lines or [None] * len(told), strict=True):
         one["line"] = line
-    data = json.dumps(_without_repeated_pictures(told), allow_nan=False)
-    for mark in "<>&\u2028\u2029":  # the data ends no element and starts no comment
-        data = data.replace(mark, f"\\u{ord(mark):04x}")
+    data = _as_script(_without_repeated_pictures(told))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -114,8 +114,17 @@ def page(
 <noscript>This page draws with a script of its own, which is turned off.</noscript>
 <p>{_intro(explanations)}</p>
 </main><script type="application/json" id="explanations">{data}</script>
+<script type="application/json" id="notes">{_as_script(dict(notes or {}))}</script>
 <script type="module">{code}</script></body></html>
 """
+
+
+def _as_script(value: Any) -> str:
+    """JSON that ends no element and starts no comment."""
+    data = json.dumps(value, allow_nan=False)
+    for mark in "<>&\u2028\u2029":
+        data = data.replace(mark, f"\\u{ord(mark):04x}")
+    return data
 
 
 def _without_repeated_pictures(payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,7 +5,14 @@ from typing import Any, Protocol
 
 from vqa_explain.examples import Example
 from vqa_explain.target import Answer
-from vqa_explain.viewer.requests import Entry, KeptExplanation, Options, Pending
+from vqa_explain.viewer.requests import (
+    AskedTarget,
+    Column,
+    Entry,
+    KeptExplanation,
+    Options,
+    Pending,
+)
 
 
 class Listener(Protocol):
@@ -29,8 +36,18 @@ class Listener(Protocol):
     def screen_cleared(self) -> None:
         """Nothing is shown any more."""
 
-    def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
-        """All that was asked for is there, so nothing is pending any more."""
+    def target_changed(self, target: AskedTarget) -> None:
+        """The answer that is explained, of the selected example."""
+
+    def columns_changed(self, columns: Sequence[Column]) -> None:
+        """What is to stand beside the explanation."""
+
+    def explanation_shown(
+        self, shown: KeptExplanation, beside: Mapping[int, KeptExplanation]
+    ) -> None:
+        """All that was asked for is there, so nothing is pending any more; number of the column →
+        what stands in it, without columns that could not be made.
+        """
 
     def pending_changed(self, pending: Pending | None) -> None: ...
 
@@ -50,3 +67,6 @@ class Listener(Protocol):
 
     def what_if_answered(self, serial: Any, answer: dict[str, Any]) -> None:
         """`answer` has "error" where there is none; `serial` is the question's."""
+
+    def thumbnails_asked(self, kept: Mapping[int, KeptExplanation]) -> None:
+        """A view asks for small maps of these, by their place in the list."""

@@ -1,6 +1,7 @@
 """What a viewer is asked for, and what became of it: plain data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from vqa_explain.examples import Example
@@ -12,7 +13,6 @@ from vqa_explain.models.base import Model
 # By label number, or by text where the model's answers are any texts.
 AskedAnswer = int | str | None
 State = Literal["waiting", "running", "done", "error", "cancelled"]
-ComparedBy = Literal["method", "answer", "model", "example"]
 
 
 class AskedTarget(NamedTuple):
@@ -35,14 +35,24 @@ class MethodChoice:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What is set beside the explanation on the screen.
+class Column:
+    """What is set beside the explanation on the screen; what is `None` is as that one has it.
 
-    `which` is a method's name, an answer, a model's number (from 1) or an example's (from 0).
+    Attributes:
+        method: a method's name.
+        parameters: its parameters, such as its layer; without a method, those that differ from
+            the parameters on the screen.
+        target, contrast: answers, by label number or text.
+        example: a place in the list, from 0.
+        model: 0 is the viewer's own, then the others.
     """
 
-    by: ComparedBy
-    which: Any
+    method: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    target: AskedAnswer = None
+    contrast: AskedAnswer = None
+    example: int | None = None
+    model: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ class Entry:
     message: str = ""  # what went wrong
     id: str = ""  # the example's own
     label: str | None = None  # the true answer, where it is known
+    numbers: dict[str, float] = field(default_factory=dict)  # column of the table → its number
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +113,16 @@ class KeptExplanation:
 
 @dataclass(frozen=True, eq=False)
 class ScreenRequest:
-    """What an example's screen is to show: its explanation, and one beside it where asked for."""
+    """What an example's screen is to show: its explanation, and those beside it, by the number
+    of their column.
+    """
 
     main: Request
-    beside: Request | None = None
+    beside: Mapping[int, Request] = field(default_factory=dict)
 
     @property
     def requests(self) -> list[Request]:
-        return [self.main] if self.beside is None else [self.main, self.beside]
+        return [self.main, *self.beside.values()]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -125,7 +138,7 @@ class Pending:
         state: "waiting", "running", "error" or "cancelled".
         message: what went wrong.
         method, target: what was asked for.
-        comparison: whether only what it is compared with is still to come.
+        comparison: whether only columns beside it are still to come.
     """
 
     index: int

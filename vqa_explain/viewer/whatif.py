@@ -167,7 +167,7 @@ def _absence(
     Raises:
         InvalidInput: an input or its division is not the explanation's.
     """
-    _check_players(explanation, away)
+    check_players(explanation, away)
     players = make_players(encoded, divided)
     present, fills = {}, dict(fills)
     for one in encoded.inputs:
@@ -192,7 +192,7 @@ def _absence(
     return _Absence(present, fills)
 
 
-def _check_players(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> None:
+def check_players(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> None:
     """Raises an `InvalidInput` where what is taken away is no player of the explanation."""
     for name, numbers in away.items():
         if not numbers:

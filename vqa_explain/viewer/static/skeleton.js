@@ -83,6 +83,7 @@ export function skeleton(views, stage, look, { set, open, live }) {
     [
       ["example", "Example"],
       ["compare", "Compare"],
+      ["table", "Table"],
     ],
     open,
   );
@@ -99,6 +100,6 @@ export function skeleton(views, stage, look, { set, open, live }) {
     el("div", { class: "vx-body" }, views.problem, stage),
     railOf(views, live),
   );
-  const node = el("div", { class: `vx-viewer${live ? "" : " vx-static"}` }, bar, main);
+  const node = el("div", { class: `vx-viewer${live ? "" : " vx-static"}` }, bar, main, views.table.node);
   return { node, main, pages, compareBox };
 }
