@@ -158,6 +158,10 @@ def example(seed: int, first: int | None = None, answer: str | None = None) -> v
     return vx.Example(picture, answer=answer, id=f"picture {seed}")
 
 
+def replaced_picture(of: vx.Example, picture: np.ndarray) -> vx.Example:
+    return vx.Example(picture, answer=of.answer, id=of.id)
+
+
 def scores_by_hand(network: Network, of: vx.Example, without: Sequence[int] = ()) -> np.ndarray:
     """The sum of weights times pixels for each label, without some regions."""
     pixels = np.asarray(of.image, dtype=np.float64).transpose(2, 0, 1) / 255
@@ -661,6 +665,61 @@ def test_a_what_if_is_about_the_explanation_that_was_seen(
     finished(desk)
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
         desk.questions.ask_without("third", {"image": [1]}, seen)
+
+
+def test_a_what_if_of_another_fill_is_measured_and_predicts_nothing(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    desk = fetched(desk_of(model, [example(0)], recorder))
+    own = {"image": [5, 10]}
+    desk.questions.ask_without("own", own, fills={"image": "constant"})  # the explanation's
+    desk.questions.ask_without("another", own, fills={"image": "mean"})
+    with pytest.raises(vx.InvalidInput, match="no longer kept"):
+        desk.questions.ask_without("none", own, "no such key", fills={"image": "mean"})
+    finished(desk)
+    desk.questions.ask_without("another", own, fills={"image": "mean"})
+    finished(desk)
+    desk.questions.ask_without("wrong", own, fills={"image": "nothing"})
+    finished(desk)
+    desk.questions.ask_without("own", own, fills={"image": "constant"})
+    finished(desk)
+    told, other = recorder.answers["own"], recorder.answers["another"]
+    assert (told["otherFills"], told["used"]) == (False, {"image": ["constant"]})
+    assert told["predicted"] == pytest.approx(told["change"], abs=1e-4)  # the network is linear
+    assert (other["otherFills"], other["predicted"]) == (True, None)
+    assert other["used"] == {"image": ["mean"]}
+    # By hand: the two regions become the mean color of the picture.
+    of = desk.examples[0]
+    picture = np.asarray(of.image, dtype=np.float64)
+    filled = picture.copy()
+    cell = SIDE // CELLS
+    for region in own["image"]:
+        row, column = region // CELLS * cell, region % CELLS * cell
+        filled[row : row + cell, column : column + cell] = picture.mean(axis=(0, 1))
+    change = scores_by_hand(network, replaced_picture(of, filled)) - scores_by_hand(network, of)
+    best = LABELS.index(best_by_hand(network, of))
+    assert other["change"] == pytest.approx(float(change[best]), abs=1e-3)
+    assert "nothing" in recorder.answers["wrong"]["error"]
+
+
+def test_another_question_becomes_an_example_of_its_own(recorder: Recorder) -> None:
+    model = vx.load("scenes", device="cpu")
+    data = [vx.load_dataset("scenes:test")[i] for i in (0, 1)]
+    method = MethodChoice("saliency", {})
+    desk = fetched(Desk(model, data, recorder, method=method))
+    desk.explain_question("How many stars are there?")
+    finished(desk)
+    assert [entry.title for entry in recorder.entries][-1] == "How many stars are there?"
+    assert recorder.shown is not None
+    assert recorder.shown.request.index == 2
+    assert recorder.shown.explanation.question == "How many stars are there?"
+    expected = vx.explain(model, data[0].image, "How many stars are there?", method="saliency")
+    found = recorder.shown.explanation
+    assert [w.value for w in found.words] == [w.value for w in expected.words]
+    # Nothing is known of the true answer, or of where it is seen.
+    assert (recorder.entries[2].label, recorder.entries[2].correct) == (None, None)
+    assert recorder.shown.request.example.truth is None
+    assert (recorder.named("selection")[-1], len(desk.examples)) == (2, 3)
 
 
 def test_nothing_can_be_asked_before_anything_is_shown(model: Model, recorder: Recorder) -> None:

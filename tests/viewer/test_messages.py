@@ -22,13 +22,14 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "fetch": {"filter": "all", "count": 12},
     "cancel": {"index": 4},
     "cancel all": {},
-    "whatif": {"away": {"image": [0, 3]}, "serial": 7, "explanation": "key"},
+    "whatif": {"away": {"image": [0, 3]}, "serial": 7, "fills": {"image": "mean"}},
     "question": {"question": "Why?", "serial": 7},
+    "explain question": {"question": "Why?", "explanation": "key"},
     "line": {"serial": "line 3"},
     "hello": {},
 }
 # Fields that may have several types, or be left out.
-OPEN = {"parameters", "target", "contrast", "explanation", "serial", "method", "example"}
+OPEN = {"parameters", "target", "contrast", "explanation", "serial", "method", "example", "fills"}
 
 
 def test_every_action_has_a_case() -> None:

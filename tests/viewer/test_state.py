@@ -81,7 +81,7 @@ def test_a_target_is_set_and_observed_until_another_example_is_chosen(viewer: vx
     assert (viewer.explanation.target, viewer.explanation.contrast) == ("c", "b")
     viewer.selected = 1
     assert viewer.wait(600)
-    assert (viewer.target, viewer.contrast) == (None, None)
+    assert [viewer.target, viewer.contrast] == [None, None]
     viewer._on_message(viewer, {"action": "target", "target": 2, "contrast": None}, [])
     assert heard == [
         ("target", "c"),

@@ -23,6 +23,7 @@ ACTIONS = [
     "cancel all",
     "whatif",
     "question",
+    "explain question",
     "line",
 ]
 

@@ -37,7 +37,7 @@ from vqa_explain.viewer.requests import (
     ScreenRequest,
     State,
 )
-from vqa_explain.viewer.whatif import best_answers_of
+from vqa_explain.viewer.whatif import best_answers_of, with_question
 
 EVERY_EXAMPLE = "all"  # the filter that every example passes
 SEARCH_LIMIT = 5000  # examples that a filter looks at before it gives up
@@ -127,7 +127,7 @@ class Desk:
         )
 
     @property
-    def examples(self) -> list[Example]:
+    def examples(self) -> Sequence[Example]:
         """The fetched examples."""
         return self._listing.examples
 
@@ -166,6 +166,15 @@ class Desk:
         # As one change, so that a long list is sent once and not once for each example.
         self._add_examples(fetch, list(islice(reading, count)))
         self._explain_fetched(fetch, reading.problem())
+
+    def open_run(self, examples: Sequence[Example], entries: Sequence[Entry]) -> None:
+        """Lists the examples of a finished run, with what is known of each. An explanation is
+        computed when its example is selected.
+        """
+        fetch = self._clear_for_fetch(EVERY_EXAMPLE, len(entries))
+        with self._lock:
+            self._listing.open(fetch, examples, entries)
+            self._explain_selected()
 
     def choose(self, index: int) -> None:
         """Selects an example, with the default answer as its target."""
@@ -230,6 +239,21 @@ class Desk:
                 f"the model has no label number {answer}; they go from 0 to {len(labels) - 1}"
             )
         return answer
+
+    def explain_question(self, question: str, about: str | None = None) -> None:
+        """Lists another question about an explanation's example as an example of its own, and
+        selects it.
+
+        Raises:
+            InvalidInput: that explanation is not kept, or the example has no one text.
+        """
+        with self._lock:
+            example = with_question(self._find_kept(about).request.example, question)
+            self._listing.add(self._listing.fetch, [example])
+            self._selected = len(self.examples) - 1
+            self._set_target(AskedTarget())
+            self._listener.selection_changed(self._selected)
+            self._explain_selected()
 
     def set_columns(self, columns: Sequence[Column]) -> None:
         """Sets explanations beside the one on the screen; no column ends the comparison.
@@ -475,9 +499,11 @@ class Desk:
     # What is to be explained.
 
     def _explain_all(self) -> None:
-        """Explains every listed example, the selected one first."""
+        """Explains every listed example, the selected one first; of a run, that one alone."""
         with self._lock:
             self._explain_selected()
+            if self._listing.is_of_run:
+                return
             others = [i for i in range(len(self._listing.examples)) if i != self._selected]
             put = [index for index in others if self._explain(index)]
             self._change_entries(self._listing.fetch, dict.fromkeys(put, "waiting"))

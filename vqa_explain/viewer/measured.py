@@ -9,12 +9,13 @@ IN_TRUTH, ERROR = "in true region", "error"
 
 
 def numbers_of(explanation: Explanation, example: Example | None) -> dict[str, float]:
-    """Name of a column → its number: each input's share, the share of positive relevance in the
+    """Name of a column → its number: the inputs' shares but the last, the share of positive relevance in the
     true region, the error. What is not known, or has no meaning, is left out.
     """
     found: dict[str, float] = {}
     if len(explanation.share) > 1 and not explanation.values_unit.why_no_shares:
-        found |= {f"{name}'s share": share for name, share in explanation.share.items()}
+        *told, _ = explanation.share.items()  # the last one is what the others leave
+        found |= {f"{name}'s share": share for name, share in told}
     truth = None if example is None else example.truth
     pictures = [part for part in explanation.parts if isinstance(part, PicturePart)]
     if truth is not None and truth.any() and len(pictures) == 1:

@@ -4,7 +4,7 @@ not fit are refused in one sentence.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
 from vqa_explain._fields import WrongField, check, read_dataclass
@@ -105,9 +105,10 @@ class AskWithout:
     away: dict[str, list[int]]
     serial: int | str
     explanation: str | None = None
+    fills: dict[str, str] = field(default_factory=dict)  # in place of the explanation's
 
     def act(self, desk: Desk) -> None:
-        desk.questions.ask_without(self.serial, self.away, self.explanation)
+        desk.questions.ask_without(self.serial, self.away, self.explanation, self.fills)
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,17 @@ class AskQuestion:
 
     def act(self, desk: Desk) -> None:
         desk.questions.ask_question(self.serial, self.question, self.explanation)
+
+
+@dataclass(frozen=True)
+class ExplainQuestion:
+    """List another question as an example, and explain it."""
+
+    question: str
+    explanation: str | None = None
+
+    def act(self, desk: Desk) -> None:
+        desk.explain_question(self.question, self.explanation)
 
 
 @dataclass(frozen=True)
@@ -151,6 +163,7 @@ ACTIONS: dict[str, type[Message]] = {
     "cancel all": CancelAll,
     "whatif": AskWithout,
     "question": AskQuestion,
+    "explain question": ExplainQuestion,
     "line": MeasureLine,
     HELLO: Hello,
 }

@@ -52,7 +52,11 @@ class Questions:
         self._lines.clear()
 
     def ask_without(
-        self, serial: Any, away: Mapping[str, Sequence[int]], about: str | None = None
+        self,
+        serial: Any,
+        away: Mapping[str, Sequence[int]],
+        about: str | None = None,
+        fills: Mapping[str, str] | None = None,
     ) -> None:
         """Asks what the model answers without some players of an explanation.
 
@@ -60,6 +64,8 @@ class Questions:
             serial: comes back with the answer.
             away: input name → the numbers of its players that are taken away.
             about: the explanation's key; by default, the one on the screen.
+            fills: input name or kind → what its absent parts become, in place of the
+                explanation's.
 
         Raises:
             InvalidInput: that explanation is not kept.
@@ -68,7 +74,7 @@ class Questions:
         kept = self._find_kept(about)
         example, explanation = kept.request.example, kept.explanation
         divided = self._divided()
-        answer = partial(changed, kept.model, example, explanation, away, divided)
+        answer = partial(changed, kept.model, example, explanation, away, divided, fills)
         self._answer_soon(WHAT_IF, serial, answer)
 
     def measure_line(self, serial: Any, about: str | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import traitlets
 
@@ -28,6 +28,7 @@ from vqa_explain.viewer.export import page
 from vqa_explain.viewer.messages import HELLO, act, number_of, read_plain
 from vqa_explain.viewer.payload import payload, raw, title_of
 from vqa_explain.viewer.requests import Column, MethodChoice
+from vqa_explain.viewer.runs import FinishedRun, OpenedRun
 from vqa_explain.viewer.state import NAMES, checked
 from vqa_explain.viewer.still import Stills, in_notebook, still
 from vqa_explain.viewer.traits import View
@@ -47,15 +48,18 @@ class Viewer(View):
     are kept, so that going back is instant.
 
     Args:
-        model: what `vqa_explain.load` gave.
+        model: what `vqa_explain.load` gave; or a `Report`, whose model and data set are loaded by
+            their names. Its examples come with their metrics, and each is explained when it is
+            selected, by the run's first method.
         dataset: examples, as any iterable; it is read no further than needed.
-        method: the method at first; by default the one of `explain`.
-        count: how many examples to fetch.
-        seed: for methods that draw.
+        method: the method at first; by default the one of `explain`, or the run's first.
+        count: how many examples to fetch; a run's are all there.
+        seed: for methods that draw; 0, or the run's.
         regions, words, columns: how inputs are divided, as `explain` takes them.
         players: the inputs whose parts are players, as `explain` takes them.
         score: what the points are of, as `explain` takes it.
         others: further models that may be compared with the first, side by side.
+        run: a finished `Report` of this model and data set, where its plan cannot load them.
         **parameters: the method's own.
 
     Attributes:
@@ -94,21 +98,33 @@ class Viewer(View):
 
     def __init__(
         self,
-        model: Model,
-        dataset: Iterable[Example],
+        model: Model | FinishedRun,
+        dataset: Iterable[Example] | None = None,
         *,
         method: str | None = None,
         count: int = 8,
-        seed: int = 0,
+        seed: int | None = None,
         regions: Any = None,
         words: Any = None,
         columns: Any = None,
         players: str | Sequence[str] | None = None,
         score: str | None = None,
         others: Sequence[Model] = (),
+        run: FinishedRun | None = None,
         **parameters: Any,
     ) -> None:
+        opened = _opened(model, dataset, run)
+        if opened is not None:
+            model, dataset = opened.model, opened.examples
+            regions = opened.regions if regions is None else regions
+            words = opened.words if words is None else words
+            seed = opened.seed if seed is None else seed
+            if method is None and opened.method is not None:
+                method, parameters = opened.method.name, opened.method.parameters | parameters
         check_loaded(model, "Viewer")
+        model = cast(Model, model)
+        if dataset is None:
+            raise InvalidInput("a viewer needs a data set: vqa_explain.Viewer(model, dataset)")
         if method is None:
             method, parameters = DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters}
             regions = usual_division(model) if regions is None else regions
@@ -119,7 +135,7 @@ class Viewer(View):
             dataset,
             TraitWriter(self),
             method=MethodChoice(method, parameters),
-            seed=seed,
+            seed=seed or 0,
             regions=regions,
             words=words,
             columns=columns,
@@ -128,7 +144,7 @@ class Viewer(View):
             others=others,
         )
         super().__init__()
-        self.model = model
+        self.model: Model = model
         self._stills = Stills()
         # The list and the messages about it change together, whichever thread changes them.
         self._sending = threading.RLock()
@@ -138,10 +154,13 @@ class Viewer(View):
         self.observe(self._choose_method, ["method", "parameters"])
         self.observe(self._choose_target, ["target", "contrast"])
         self.observe(self._choose_columns, ["columns"])
-        self._desk.fetch(EVERY_EXAMPLE, count)
+        if opened is None:
+            self._desk.fetch(EVERY_EXAMPLE, count)
+        else:
+            self._desk.open_run(opened.examples, opened.entries)
 
     @property
-    def examples(self) -> list[Example]:
+    def examples(self) -> Sequence[Example]:
         """The fetched examples."""
         return self._desk.examples
 
@@ -349,6 +368,15 @@ class Viewer(View):
         return (
             f"Viewer of {self.model.name!r}: {len(states)} examples, {done} explained by {method}"
         )
+
+
+def _opened(
+    model: Model | FinishedRun, dataset: Iterable[Example] | None, run: FinishedRun | None
+) -> OpenedRun | None:
+    """The run that is given, with its model and data set; `None` where none is."""
+    if isinstance(model, FinishedRun):
+        return model.opened(None, dataset)
+    return None if run is None else run.opened(model, dataset)
 
 
 def shown_alone(explanation: Explanation) -> View:

@@ -52,6 +52,10 @@ class TraitWriter:
             "classes": list(model.labels or ())[:CLASSES_LISTED],
             "count": options.count,
             "models": [other.name for other in models[1:]],
+            "fills": [
+                {"name": one.name, "kind": one.kind, "fills": list(one.fills)}
+                for one in model.features
+            ],
             "line": self._viewer._desk.questions.measures_lines,
         }
 

@@ -17,7 +17,7 @@ export class Actions {
     /** @type {import("./types").Look} */
     this.look = {
       ...{ map: "orange-purple", strength: 1, threshold: 0, smooth: false, truth: false, scale: "own" },
-      ...{ unit: "regions", pane: "picture", page: "example", narrow: "map", peek: false, dark: false },
+      ...{ unit: "regions", pane: "picture", page: "example", narrow: "map", peek: false, dark: false, frame: 0 },
       views: new Map(),
     };
     /** @type {any} */ this.shown = null;
@@ -32,6 +32,8 @@ export class Actions {
     /** @type {Members | null} */ this.held = null; // by a click on a clause of a page
     this.taken = new TakenAway();
     /** @type {any} */ this.found = null;
+    /** @type {Record<string, string>} input → what its absent parts become, in place of the explanation's */
+    this.fills = {};
     this.page = "example";
     this.pairScale = /** @type {number | null} */ (null);
     /** @type {any} */ this.views = null;
@@ -115,6 +117,7 @@ export class Actions {
     if (kind === "toggle") this.choose(name, index);
     else if (kind === "paint") this.paint(name, index);
     else if (kind === "stroke") this.taken.endStroke();
+    else if (kind === "box") this.takeBox(name, /** @type {any} */ (index));
     else {
       this.hover = kind === "enter" ? { part: name, index } : null;
       this.draw();
@@ -161,14 +164,36 @@ export class Actions {
   /** @param {string} name @param {number} index */
   paint(name, index) {
     if (!this.source.live) return;
-    this.taken.paint(name, index);
+    this.taken.paint(name, [index]);
     this.changed();
   }
 
-  /** @param {Map<string, Set<number>>} away */
-  takeAll(away) {
+  /** All regions in a box, as one step. @param {string} name @param {number[]} indices */
+  takeBox(name, indices) {
+    if (!this.source.live || !indices.length) return;
+    this.taken.paint(name, indices);
+    this.taken.endStroke();
+    this.changed();
+  }
+
+  /** Whether what is chosen is kept, or taken away. @param {boolean} keep */
+  setKeep(keep) {
+    this.taken.setKeep(keep);
+    this.changed();
+  }
+
+  /** Another fill of an input in what-ifs; "" is the explanation's. @param {string} name @param {string} fill */
+  setFill(name, fill) {
+    if (fill) this.fills[name] = fill;
+    else delete this.fills[name];
+    this.changed();
+  }
+
+  /** @param {Map<string, Set<number>>} away @param {boolean} keep whether what is there was chosen */
+  takeAll(away, keep = false) {
     if (!this.source.live) return;
     this.taken.take(away);
+    this.taken.keep = keep;
     this.changed();
   }
 

@@ -13,7 +13,7 @@ export function agreementView() {
   const said = el("p", { class: "vx-agreement vx-small" });
   const table = el("table", { class: "vx-ranks" });
   const about = el("div", { class: "vx-small vx-soft" }, el("h2", {}, "Do they agree?"), EXPLAINED);
-  const whole = el("div", { class: "vx-agree", hidden: true }, el("div", { class: "vx-matrix-box" }, table), about);
+  const whole = el("div", { class: "vx-agree", hidden: true }, el("div", { class: "vx-ranks-box" }, table), about);
   const node = el("div", {}, said, whole);
 
   /** @param {Explanation} explanation @param {Explanation[]} compared */

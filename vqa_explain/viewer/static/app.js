@@ -113,7 +113,8 @@ class Screen extends Actions {
     this.draw();
     this.tell();
     this.later(() => {
-      this.tellKernel({ action: "whatif", away: this.taken.members(), serial: this.nextSerial() });
+      const { fills } = this;
+      this.tellKernel({ action: "whatif", away: this.taken.members(), fills, serial: this.nextSerial() });
     });
   }
 
@@ -137,7 +138,8 @@ class Screen extends Actions {
   showWhatIf(found) {
     this.found = found;
     const { whole: shown, taken, source } = this; // the kernel measures the whole answer
-    if (source.live) this.views.whatif.show(found, shown, taken.now, taken.past.length > 0);
+    if (source.live)
+      this.views.whatif.show(found, shown, taken, { given: this.fills, offered: source.options().fills });
     if (!shown) return;
     const after = found && !found.error && found.answers.length ? found.answers : null;
     this.views.answers.show(shown, source.live && !shown.isPreview, after);
@@ -278,8 +280,10 @@ class Screen extends Actions {
     this.previewed = this.previewKey();
     this.list();
     const payload = this.previewed ? this.source.preview?.() : this.source.shown();
+    this.main.classList.toggle("vx-nothing", !payload);
     if (!payload) {
       this.stage.classList.add("vx-empty");
+      this.root.dataset.ready = String(this.source.selected());
       this.root.dataset.shown = idsOf(null);
       return;
     }
@@ -309,6 +313,7 @@ class Screen extends Actions {
     if (this.pinned && (!this.shown || !sameExample(this.shown, shown) || !shown.joint.length)) this.pinned = null;
     if (this.shown && sameExample(this.shown, shown)) return;
     this.taken.clear();
+    this.look.frame = 0;
     if (this.shown && !shown.isPreview) this.shared.tellHidden();
     this.look.views.clear();
     this.views.whatif.forget();
@@ -318,6 +323,8 @@ class Screen extends Actions {
 
   showAll() {
     const { shown, compared, source } = this;
+    const free = shown.parts.filter((/** @type {any} */ part) => !part.fixed);
+    this.taken.all = new Map(free.map((/** @type {any} */ part) => [part.name, new Set(part.players.keys())]));
     this.stage.classList.remove("vx-empty");
     this.offerColumns();
     this.views.editor.input.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;

@@ -3,7 +3,7 @@
 import { columnTools } from "./adding.js";
 import { agreementView } from "./agreement.js";
 import { barsView } from "./bars.js";
-import { differences, headingOf, refusal } from "./compare.js";
+import { differences, refusal } from "./compare.js";
 import { el, fill } from "./dom.js";
 import { partOf } from "./layout.js";
 import { rampView } from "./legend.js";
@@ -18,12 +18,20 @@ import { scaleOf, sharesOf, unsureOf } from "./scales.js";
 
 const NOTHING = new Set();
 
-/** What is set for a column, in words: answer, then what differs from defaults. @param {Explanation} explanation */
-function aboutOf(explanation) {
+/**
+ * What a column is of, in words: the answer, then what sets it apart, then the parameters.
+ * @param {Explanation} one the first column @param {Explanation} explanation
+ */
+function aboutOf(one, explanation) {
   const contrast = explanation.contrast ? ` rather than ${explanation.contrast}` : "";
-  const why = el("b", {}, `why ${explanation.target}${contrast}`);
   const given = Object.entries(explanation.parameters).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
-  return [why, given.length ? `. ${given.join(", ")}` : ""];
+  const apart = [
+    one.heading === explanation.heading ? "" : `“${explanation.heading}”`,
+    one.model === explanation.model ? "" : explanation.model,
+    given.join(", "),
+  ].filter(Boolean);
+  const said = apart.length ? `. ${apart.join("; ")}` : "";
+  return [el("b", {}, `why ${explanation.target}${contrast}`), said];
 }
 
 /** "image 54%, question 46%" and what it cost. @param {Explanation} explanation */
@@ -54,14 +62,14 @@ export function columnsView(told) {
     made = [];
     agreement.show(explanation, compared);
     if (!compared.length) return fill(columns);
-    made.push(column(explanation, methodTitle(explanation.method), "explanation", told.act, null));
+    made.push(column(explanation, explanation, "explanation", told.act, null));
     compared.forEach((other, place) => {
       const name = place ? `compared ${place + 1}` : "compared";
       const tools = columnTools(other, options, {
         remove: () => told.remove(other.column),
         change: (next) => told.change(other.column, next),
       });
-      made.push(column(other, headingOf(explanation, other), name, told.actOther(place), tools));
+      made.push(column(explanation, other, name, told.actOther(place), tools));
     });
     const [only] = compared;
     if (compared.length === 1 && !refusal(explanation, only)) made.push(difference(explanation, only));
@@ -70,15 +78,17 @@ export function columnsView(told) {
   }
 
   /**
-   * @param {Explanation} explanation @param {string} title @param {string} label @param {Act} act
+   * @param {Explanation} first @param {Explanation} explanation @param {string} label @param {Act} act
    * @param {Node | null} tools
    */
-  function column(explanation, title, label, act, tools) {
+  function column(first, explanation, label, act, tools) {
     const lists = listsView(act, true, barsView);
     lists.show(explanation, false);
     const maps = mapsOf(explanation, label, act);
-    const about = el("p", { class: "vx-small vx-soft" }, ...aboutOf(explanation));
-    const heading = [el("h2", {}, el("span", {}, title), tools), about];
+    const told = aboutOf(first, explanation);
+    const about = el("p", { class: "vx-small vx-soft" }, ...told);
+    about.title = about.textContent ?? "";
+    const heading = [el("h2", {}, el("span", {}, methodTitle(explanation.method)), tools), about];
     const parts = [...heading, ...maps.map(({ view }) => view.node), lists.node, footOf(explanation)];
     const made = el("section", { class: "vx-col", "data-column": label }, ...parts);
     return { node: made, explanation, maps, lists, values: null };

@@ -30,7 +30,7 @@ function scaleOfPairs(found, whole, scale) {
  * @param {any} pairPlace
  */
 function paintKey({ shownSerial, look, taken, page }, pairPlace) {
-  const { views, narrow, ...drawn } = look;
+  const { views, narrow, frame, ...drawn } = look;
   return JSON.stringify([shownSerial, drawn, taken.members(), pairPlace, page]);
 }
 

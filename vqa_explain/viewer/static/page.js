@@ -8,7 +8,7 @@ import { methodTitle } from "./names.js";
 
 const MOST_OFFERED = 500; // columns; a menu of more cannot be read
 
-/** A line of the list. @param {any} p of an explanation, or {entry} of an example that is not explained here */
+/** A line of the list. @param {any} p an explanation, or {entry} of an example that is not explained here */
 function entryOf(p) {
   if (p.entry) return p.entry;
   return {
@@ -32,7 +32,7 @@ function file(payloads, notes) {
     for (const call of listeners[name]) call();
   };
   const count = payloads.length;
-  const isShown = (/** @type {number} */ index) => Boolean(payloads[index] && !payloads[index].entry);
+  const isShown = (/** @type {number} */ index) => Boolean(payloads[index]?.parts);
   let state = /** @type {any} */ ({});
 
   /** Takes the state of the link; what a page has no model for is left out. */

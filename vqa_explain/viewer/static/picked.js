@@ -9,7 +9,7 @@ const MOST_PLACES = 8;
 
 /**
  * @param {{open: (index: number) => void, only: (places: number[] | null) => void, select: (places: number[]) => void,
- *   star: (places: number[], on: boolean) => void, live: boolean}} told
+ *   star: (places: number[], on: boolean) => void, picked: (indices: number[]) => void, live: boolean}} told
  */
 export function pickedView(told) {
   const [title, about] = [el("b"), el("span", { class: "vx-small vx-soft" })];
@@ -51,6 +51,7 @@ export function pickedView(told) {
     about.textContent = confidence === null ? outcome : `${outcome}mean confidence ${percent(confidence)}`;
     fill(maps, ...places.slice(0, MOST_MAPS).map((place) => thumbs.copy(place, "map")));
     maps.hidden = !all;
+    told.picked(places.slice(0, MOST_MAPS));
     acts.hidden = !all;
     star.textContent = starred ? "☆ Take stars away" : "★ Star all";
     code.hidden = !told.live || !all;

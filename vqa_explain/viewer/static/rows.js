@@ -1,7 +1,7 @@
 // @ts-check
 // A list of which only the rows in view are in the page, so that ten thousand scroll as ten do.
 
-const SPARE = 12; // rows before and after those in view
+const SPARE = 8; // rows before and after those in view
 const FEW = 80; // rows that are all made, each as high as it is
 
 /**

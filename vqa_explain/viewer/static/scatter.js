@@ -1,11 +1,11 @@
 // @ts-check
 // Two columns of the table against each other; a rectangle that is dragged selects what lies in it.
-import { CONFIDENCE, cellText } from "./cells.js";
+import { CONFIDENCE, cellText, ERROR } from "./cells.js";
 import { el, fill, select } from "./dom.js";
 
 /** @typedef {import("./cells.js").Cell} Cell */
 
-const [LEFT, RIGHT, TOP, BOTTOM] = [40, 10, 8, 34]; // CSS pixels around the plot
+const [LEFT, RIGHT, TOP, BOTTOM] = [42, 18, 8, 34]; // CSS pixels around the plot
 const RATIO = 0.86;
 const STEPS = 4;
 
@@ -17,7 +17,7 @@ export function ticksOf(low, high) {
   const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough * 0.999) ?? rough;
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9); at * step <= high * (1 + 1e-9) + 1e-12; at++)
-    found.push(Number((at * step).toPrecision(12)));
+    found.push(Number((at * step).toPrecision(12)) + 0); // no zero below zero
   return found;
 }
 
@@ -49,8 +49,9 @@ export function scatterView(choose) {
     node.hidden = next.cells.length < 2;
     if (node.hidden) return;
     const names = next.cells.map((/** @type {Cell} */ cell) => cell.name);
-    const others = names.filter((/** @type {string} */ name) => name !== CONFIDENCE);
-    const usual = others.length > 1 ? others : names;
+    // What is known before anything is measured comes last.
+    const early = names.filter((/** @type {string} */ name) => name === CONFIDENCE || name === ERROR);
+    const usual = [...names.filter((/** @type {string} */ name) => !early.includes(name)), ...early];
     chosen = chosen.map((name, i) => (names.includes(name) ? name : usual[i]));
     const told = JSON.stringify([names, chosen]);
     if (told !== known) for (const i of [0, 1]) fill(axes[i], axisSelect(names, i));

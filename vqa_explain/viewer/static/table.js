@@ -15,7 +15,8 @@ const BINS = 20;
 
 /**
  * @param {{open: (index: number) => void, filter: (changes: any) => void, select: (places: number[]) => void,
- *   star: (places: number[], on: boolean) => void, inView: (indices: number[]) => void, live: boolean}} told
+ *   star: (places: number[], on: boolean) => void, inView: (indices: number[]) => void,
+ *   picked: (indices: number[]) => void, live: boolean}} told
  */
 export function tableView(told) {
   const search = searchField((text) => told.filter({ search: text }));
@@ -23,12 +24,12 @@ export function tableView(told) {
     el("button", { type: "button", class: "vx-chip", onclick: () => told.filter({ outcome: value }) }, titled(value)),
   );
   const ranges = rangesView(told.filter);
-  const counts = el("div", { class: "vx-counts", role: "status" });
+  const counts = el("div", { class: "vx-table-counts", role: "status" });
   const head = el(
     "div",
     { class: "vx-table-head" },
     search,
-    el("div", { class: "vx-outcomes", role: "group", "aria-label": "outcome" }, ...outcomes),
+    el("div", { class: "vx-outcomes", role: "group", "aria-label": "examples by outcome" }, ...outcomes),
     ranges.node,
     counts,
   );

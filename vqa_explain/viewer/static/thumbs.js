@@ -19,7 +19,7 @@ const UNMARKED = {
 };
 
 /** @param {any} part @param {"map" | "picture"} kind @param {any} how */
-function painted(part, kind, how) {
+export function painted(part, kind, how) {
   const [height, width] = part.labels.shape;
   const scale = (SIDE * SHARP) / Math.max(height, width);
   const canvas = el("canvas", { width: Math.max(1, width * scale), height: Math.max(1, height * scale) });
@@ -54,7 +54,7 @@ export class Thumbs {
     /** @type {Map<number, any>} */
     this.known = new Map();
     /** @type {Set<number>} */ this.asked = new Set();
-    /** @type {Set<number>} */ this.wanted = new Set();
+    /** @type {Map<string, number[]>} who shows rows → those in view */ this.inView = new Map();
     this.waiting = 0;
     this.drawn = "";
   }
@@ -111,16 +111,21 @@ export class Thumbs {
     for (const [index, small] of sent) this.remember(index, await ofSmall(small));
   }
 
-  /** Rows that came into view. @param {number[]} indices */
-  want(indices) {
-    const isLacking = (/** @type {number} */ index) =>
-      this.entry(index)?.state === "done" && !this.asked.has(index) && !this.found(index);
-    this.wanted = new Set(indices.filter(isLacking));
-    if (!this.wanted.size || this.waiting) return;
+  /** Rows that are in view now, of one who shows them. @param {string} who @param {number[]} indices */
+  want(who, indices) {
+    this.inView.set(who, indices);
+    if (this.waiting || !this.lacking().length) return;
     this.waiting = window.setTimeout(() => {
       this.waiting = 0;
-      void this.get([...this.wanted].slice(0, MOST_ASKED));
+      void this.get(this.lacking());
     }, SETTLED);
+  }
+
+  /** What is in view, is explained, and has no thumbnail. */
+  lacking() {
+    const isLacking = (/** @type {number} */ index) =>
+      this.entry(index)?.state === "done" && !this.asked.has(index) && !this.found(index);
+    return [...new Set([...this.inView.values()].flat())].filter(isLacking).slice(0, MOST_ASKED);
   }
 
   /** @param {number[]} indices */

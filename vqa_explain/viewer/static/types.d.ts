@@ -158,6 +158,9 @@ export interface WhatIf {
   predicted?: number | null;
   predictedError?: number | null;
   fills?: string;
+  /** Input → the fills that were used. */
+  used?: Record<string, string[]>;
+  otherFills?: boolean;
   line?: Line | null;
   error?: string;
 }
@@ -180,6 +183,8 @@ export interface Look {
   unit: "regions" | "pixels";
   pane: string;
   page: string;
+  /** The frame of a video that is large. */
+  frame: number;
   narrow: "map" | "picture";
   peek: boolean;
   dark: boolean;

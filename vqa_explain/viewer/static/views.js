@@ -53,26 +53,32 @@ export function viewsOf(screen) {
     undo: () => screen.undo(),
     reset: () => screen.reset(),
     put: (name, index) => screen.toggle(name, index),
-    take: (away) => screen.takeAll(away),
+    take: (away, keep) => screen.takeAll(away, keep),
     keepOnly: () => screen.keepWhatCounts(),
+    keep: (keep) => screen.setKeep(keep),
+    fill: (name, fill) => screen.setFill(name, fill),
   });
   views.entries = entriesView({
     choose: (index) => screen.source.select(index),
     cancel: (index) => screen.source.send({ action: "cancel", index }),
     filter: (changes) => screen.examples.refilter(changes),
-    inView: (indices) => screen.thumbs.want(indices),
+    inView: (indices) => screen.thumbs.want("list", indices),
   });
   views.table = tableView({
     open: (index) => screen.examples.open(index),
     filter: (changes) => screen.examples.refilter(changes),
     select: (places) => screen.examples.select(places),
     star: (places, on) => screen.examples.star(places, on),
-    inView: (indices) => screen.thumbs.want(indices),
+    inView: (indices) => screen.thumbs.want("table", indices),
+    picked: (indices) => screen.thumbs.want("picked", indices),
     live: screen.source.live,
   });
   views.comparison = comparisonView((column) => screen.setColumns((/** @type {any[]} */ all) => [...all, column]));
   views.help = helpDialog();
-  views.editor = questionEditor(() => screen.later(() => screen.ask()));
+  views.editor = questionEditor(
+    () => screen.later(() => screen.ask()),
+    (question) => screen.tellKernel({ action: "explain question", question }),
+  );
   views.pairsNote = el("div", { class: "vx-small vx-soft vx-pairs" });
   views.paneNote = el("div", { class: "vx-small vx-soft vx-pane-note" });
   views.busy = busyLine();
