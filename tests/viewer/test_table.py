@@ -34,7 +34,7 @@ def of_shares(seed: int, share: float) -> vx.Explanation:
 
 
 def titles(page: Page) -> list[str]:
-    return page.locator(".vx-table .vx-open:visible").all_inner_texts()
+    return page.locator(".vx-table .vx-asks:visible").all_inner_texts()
 
 
 def open_table(page: Page) -> None:
@@ -64,7 +64,7 @@ def test_a_table_is_sorted_searched_filtered_and_opened(browser: Any, tmp_path: 
         assert titles(page) == ["Which is 0?"]
         # The list beside the example shows the same.
         page.locator(".vx-table .vx-search").fill("")
-        page.locator(".vx-table .vx-open").first.click()
+        page.locator(".vx-table .vx-asks").first.click()
         page.wait_for_selector('#viewer[data-ready="3"]')
         assert page.locator(".vx-entry .vx-asked").all_inner_texts() == [
             "Which is 3?",
@@ -193,17 +193,17 @@ def test_ten_thousand_rows_are_in_the_page_only_where_they_are_seen(browser: Any
         page.get_by_text(f"What is {MANY - 1}?", exact=True).first.wait_for()
         assert page.locator(".vx-entry").count() < 100
         open_table(page)
-        assert 10 < page.locator(".vx-table .vx-open").count() < 100
+        assert 10 < page.locator(".vx-table .vx-asks").count() < 100
         page.locator(".vx-table-box").evaluate("(node) => { node.scrollTop = node.scrollHeight; }")
         page.locator(".vx-table").get_by_text(f"What is {MANY - 1}?", exact=True).wait_for()
-        assert page.locator(".vx-table .vx-open").count() < 100
+        assert page.locator(".vx-table .vx-asks").count() < 100
         page.locator(".vx-table").get_by_role("button", name="Wrong").click()
         assert page.locator(".vx-table-counts").inner_text().startswith("1,112 of 10,000")
         page.locator(".vx-table .vx-search").fill(f"What is {MANY - 10}?")
         assert titles(page) == [f"What is {MANY - 10}?"]
         page.locator(".vx-table").get_by_role("button", name="All", exact=True).click()
         page.locator(".vx-table .vx-search").fill("")
-        page.locator(".vx-table .vx-open").first.focus()
+        page.locator(".vx-table .vx-asks").first.focus()
         for _ in range(40):
             page.keyboard.press("ArrowDown")
         assert page.evaluate("document.activeElement.textContent") == "What is 40?"
@@ -263,6 +263,7 @@ def test_only_what_was_chosen_is_kept_and_a_box_takes_several(browser: Any) -> N
         page.mouse.up()
         page.keyboard.up("Alt")
         assert page.evaluate(hidden, "") == {"image": [0, 1]}
+        page.keyboard.press("Escape")  # leaves the region under the pointer
         page.keyboard.press("Escape")
         assert page.evaluate(hidden, "") == {}
         assert wrong == []
@@ -285,7 +286,7 @@ def test_the_fill_of_a_what_if_is_named_and_switched(browser: Any) -> None:
         found = {"answers": [], "change": -1.0, "predicted": -1.2, "fills": "regions: mean"}
         put("whatif", {"serial": first["serial"], **found, "used": {"image": ["mean"]}})
         menu = page.get_by_label("fill of image")
-        assert menu.locator("option").first.inner_text() == "as explained: mean"
+        assert menu.locator("option").all_inner_texts() == ["mean", "blur"]
         menu.select_option("blur")
         second = messages(page, "whatif", 2)[-1]
         assert second["fills"] == {"image": "blur"}
@@ -318,14 +319,14 @@ def test_frames_of_a_video_are_a_strip_with_a_slider(browser: Any, tmp_path: Pat
         assert maps.all_inner_texts() == ["video frame 1"]
         page.get_by_label("frame", exact=True).fill("2")
         assert maps.all_inner_texts() == ["video frame 3"]
-        page.locator(".vx-strip-frames button").nth(1).click()
+        page.locator(".vx-film-frames button").nth(1).click()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
         assert maps.all_inner_texts() == ["video frame 3"]
-        assert page.locator(".vx-strip-frames button canvas").count() == 4
+        assert page.locator(".vx-film-frames button canvas").count() == 4
         assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
         opened(page, tmp_path / "b.html", [several.two_pictures()])
-        assert page.locator(".vx-strip").is_hidden()
+        assert page.locator(".vx-film").is_hidden()
         assert page.locator(".vx-map .vx-picture:visible").count() == 2
         assert wrong == []
 
@@ -334,14 +335,11 @@ def test_thumbnails_of_rows_in_view_are_asked_for_once(browser: Any) -> None:
     with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
         live(page, made(interactions=False), entries=entries(MANY))
         asked = "window.sent.filter((one) => one.action === 'thumbnails').map((one) => one.indices)"
-        page.wait_for_function(f"{asked}.length === 1")
-        first = page.evaluate(asked)[0]
-        assert first == sorted(first)
-        assert 5 < len(first) < 100
-        assert 0 not in first  # which is on the screen
+        page.wait_for_function(f"{asked}.length > 0")
         page.locator(".vx-entries").evaluate("(node) => { node.scrollTop = node.scrollHeight; }")
-        page.wait_for_function(f"{asked}.length === 2")
-        assert not set(first) & set(page.evaluate(asked)[1])
+        page.wait_for_function(f"{asked}.flat().includes({MANY - 1})")
+        flat = [index for indices in page.evaluate(asked) for index in indices]
+        assert len(set(flat)) == len(flat) < 200  # each once, and only what was seen
         assert page.evaluate(
             "window.sent.every((one) => one.action !== 'thumbnails' || !one.number)"
         )

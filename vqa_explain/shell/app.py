@@ -16,6 +16,7 @@ from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell import terminal
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
+from vqa_explain.shell.opening import open_
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
@@ -31,6 +32,7 @@ app = cyclopts.App(
 
 for _command in (evidence, *cli_evaluation.COMMANDS):
     app.command(_command)
+app.command(open_, name="open")
 
 
 @app.meta.default

@@ -24,11 +24,11 @@ export function framesOf(explanation) {
 /** The strip. `choose(number)` is told of another frame. @param {(number: number) => void} choose */
 export function stripView(choose) {
   const slider = el("input", {
-    ...{ type: "range", min: 0, step: 1, class: "vx-strip-slider", "aria-label": "frame" },
+    ...{ type: "range", min: 0, step: 1, class: "vx-film-slider", "aria-label": "frame" },
     oninput: () => choose(Number(slider.value)),
   });
-  const frames = el("div", { class: "vx-strip-frames", role: "group", "aria-label": "frames" });
-  const node = el("div", { class: "vx-strip", hidden: true }, slider, frames);
+  const frames = el("div", { class: "vx-film-frames", role: "group", "aria-label": "frames" });
+  const node = el("div", { class: "vx-film", hidden: true }, slider, frames);
   const rove = roving(frames, "button");
   /** @type {any[]} */ let buttons = [];
   let known = "";

@@ -42,7 +42,7 @@ export function tableView(told) {
   const side = el("div", { class: "vx-table-side" }, scatter.node, picked.node);
   const node = el("div", { class: "vx-table", hidden: true }, head, el("div", { class: "vx-table-body" }, box, side));
   const rows = rowsView(body, box, { make: rowOf, update: updateRow, shown: told.inView });
-  const rove = roving(body, ".vx-open");
+  const rove = roving(body, ".vx-asks");
   /** @type {any} */ let now = {
     entries: [],
     cells: [],
@@ -143,7 +143,7 @@ export function tableView(told) {
     const line = /** @type {any} */ ({});
     line.check = el("input", { type: "checkbox", onclick: (event) => check(index, event) });
     line.pictures = el("span", { class: "vx-cell-pictures", "aria-hidden": "true" });
-    line.open = el("button", { type: "button", class: "vx-open", tabindex: "-1", onclick: () => told.open(index) });
+    line.open = el("button", { type: "button", class: "vx-asks", tabindex: "-1", onclick: () => told.open(index) });
     line.star = el("button", { type: "button", class: "vx-star", onclick: () => told.star([index], !line.starred) });
     line.cells = el("div", { class: "vx-table-cells" });
     line.item = el("div", { class: "vx-table-row", role: "row" });

@@ -50,6 +50,8 @@ export function whatifView(told) {
   );
   const filling = el("div", { class: "vx-fills vx-small" });
   let offeredNow = "";
+  /** @type {Map<string, string>} input → the fill of its explanation, once it was told */
+  const own = new Map();
   const node = el(
     "section",
     { class: "vx-card vx-whatif" },
@@ -104,18 +106,21 @@ export function whatifView(told) {
   ) {
     const free = explanation.parts.filter((part) => !part.fixed && part.players.length);
     const rows = free.map((part) => {
-      const choices = (offered ?? []).find((one) => one.name === part.name || one.kind === part.kind)?.fills ?? [];
-      return { part, choices, chosen: given[part.name] ?? "", own: found?.used?.[part.name] };
+      const { name, kind } = part;
+      const choices = (offered ?? []).find((one) => one.name === name || one.kind === kind)?.fills ?? [];
+      const used = found?.used?.[name];
+      if (used && !given[name]) own.set(name, used.length > 1 ? `mean over ${used.join(", ")}` : used[0]);
+      return { part, choices, chosen: given[name] ?? "", usual: own.get(name) };
     });
-    const now = JSON.stringify(rows.map(({ part, choices, chosen, own }) => [part.name, choices, chosen, own]));
+    const now = JSON.stringify(rows.map(({ part, ...row }) => [part.name, row]));
     if (now === offeredNow) return; // the menu that a person is in stays
     offeredNow = now;
     const several = rows.filter(({ choices }) => choices.length > 1);
-    const menuOf = (/** @type {any} */ { part, choices, chosen, own }) => {
-      const usual = own && !chosen ? `as explained: ${own.join(", ")}` : "as explained";
-      const named = choices.map((/** @type {string} */ one) => [one, one]);
+    const menuOf = (/** @type {any} */ { part, choices, chosen, usual }) => {
+      const others = choices.filter((/** @type {string} */ one) => one !== usual);
+      const named = others.map((/** @type {string} */ one) => [one, one]);
       const change = (/** @type {string} */ value) => told.fill(part.name, value);
-      const menu = select([["", usual], ...named], chosen, change, `fill of ${part.name}`);
+      const menu = select([["", usual ?? "as explained"], ...named], chosen, change, `fill of ${part.name}`);
       menu.className = "vx-pick";
       return el("label", {}, `${part.player}s become `, menu);
     };
@@ -163,7 +168,12 @@ export function whatifView(told) {
     );
   }
 
-  return { node, show, forget: () => (tries = []) };
+  function forget() {
+    tries = [];
+    own.clear();
+  }
+
+  return { node, show, forget };
 }
 
 /** @param {Map<string, Set<number>>} one @param {Map<string, Set<number>>} other */
