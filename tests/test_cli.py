@@ -23,8 +23,8 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "vqa_explain.shell.app", "demo", "--out", tmp_path / "demo"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=1200)
+    line = [sys.executable, "-m", "vqa_explain.shell.app", "demo", "--out", "demo"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     assert "Why these answers?" in done.stdout
     assert len(list((tmp_path / "demo").glob("*.vqax"))) == 22
