@@ -142,6 +142,7 @@ __all__ = [
 
 register_output("figure", "vqa_explain.figures.plotting", "plot")
 register_output("evidence figure", "vqa_explain.figures.evidence", "plot")
+register_output("evidence page", "vqa_explain.viewer.evidence_page", "page")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")
