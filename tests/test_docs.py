@@ -134,7 +134,7 @@ def test_the_readmes_python_runs_in_its_order(
             other in block for other in ("dandelin/", "Salesforce/", "impira/", '"openai:', "Qwen/")
         )
     ]
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     said = {"dataset": vx.load_dataset("scenes:test")[:2]}
     for block in blocks:
         exec(
@@ -142,6 +142,7 @@ def test_the_readmes_python_runs_in_its_order(
             said,
         )
     assert said["why"].unit == "points"
+    assert said["inside"].settled("image") == 3
     assert (tmp_path / "evidence.png").stat().st_size > 10_000
     assert (tmp_path / "page.html").stat().st_size > 10_000
     assert (tmp_path / "report.html").stat().st_size > 10_000

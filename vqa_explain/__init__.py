@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.inside.heads import Heads, heads
+    from vqa_explain.inside.layers import Layers, layers
+    from vqa_explain.inside.patching import Patched, patch
+    from vqa_explain.inside.values import LayerValues, layer_values
     from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
     from vqa_explain.metrics.base import Case, Curve, register_metric
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from vqa_explain.models.base import Model
     from vqa_explain.models.custom import CustomModel
     from vqa_explain.models.inputs import Image, Table, Text
+    from vqa_explain.models.inside import Unit
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
@@ -79,6 +84,15 @@ _HOMES = {
     "Masks": "features.regions",
     "Table": "models.inputs",
     "Text": "models.inputs",
+    "Unit": "models.inside",
+    "LayerValues": "inside.values",
+    "Layers": "inside.layers",
+    "Heads": "inside.heads",
+    "heads": "inside.heads",
+    "Patched": "inside.patching",
+    "patch": "inside.patching",
+    "layers": "inside.layers",
+    "layer_values": "inside.values",
     "NonFiniteScore": "errors",
     "OutOfMemory": "errors",
     "Unsupported": "errors",
@@ -105,19 +119,24 @@ __all__ = [
     "Explanation",
     "Fill",
     "FillChoice",
+    "Heads",
     "Image",
     "InvalidInput",
+    "LayerValues",
+    "Layers",
     "Masks",
     "Method",
     "Model",
     "NonFiniteScore",
     "OutOfMemory",
     "Page",
+    "Patched",
     "Report",
     "Requests",
     "Table",
     "Task",
     "Text",
+    "Unit",
     "Unsupported",
     "VQAExplainError",
     "Viewer",
@@ -129,10 +148,14 @@ __all__ = [
     "evaluate",
     "evidence",
     "explain",
+    "heads",
+    "layer_values",
+    "layers",
     "load",
     "load_dataset",
     "load_explanation",
     "parameter",
+    "patch",
     "register_drawing",
     "register_method",
     "register_metric",
@@ -143,6 +166,9 @@ __all__ = [
 register_output("figure", "vqa_explain.figures.plotting", "plot")
 register_output("evidence figure", "vqa_explain.figures.evidence", "plot")
 register_output("evidence page", "vqa_explain.viewer.evidence_page", "page")
+register_output("layers figure", "vqa_explain.figures.layers", "plot")
+register_output("heads figure", "vqa_explain.figures.inside", "plot_heads")
+register_output("patch figure", "vqa_explain.figures.inside", "plot_patched")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")

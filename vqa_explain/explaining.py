@@ -41,6 +41,7 @@ from vqa_explain.models.base import (
     has_open_inputs,
 )
 from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.inside import Unit, UnitModel, units_among
 from vqa_explain.models.sharing import network_held
 from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
 from vqa_explain.several_fills import asked_alternatives, merged
@@ -66,7 +67,7 @@ DEFAULT_PARAMETERS = {"budget": QUALITIES["quick"]}
 DEFAULT_REGIONS = "segments"
 LEAST_SEGMENTS = 4  # of each of many pictures
 
-AskedTarget = str | int | Callable[..., Any]
+AskedTarget = str | int | Callable[..., Any] | Unit
 
 
 @overload
@@ -152,7 +153,8 @@ def explain(
         target: the answer to explain, by its text or its label number (from 0), by default the
             predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
             a list of explanations, for methods over coalitions at the cost of one. An exact text
-            comes first; a text that several answers have is refused. "sentence" explains every word
+            comes first; a text that several answers have is refused. A `vx.Unit` is a unit inside
+            the network, whose value is explained as an answer's score is. "sentence" explains every word
             of what a model writes, or of the one text in `answers`: see `Explanation.outputs`. Of
             an answer of more than three tokens that the model wrote by itself, methods over
             coalitions tell the words in any case.
@@ -201,6 +203,12 @@ def explain(
         how |= {"regions": regions, "words": words, "columns": columns, "players": players}
         how |= {"on_interrupt": on_interrupt}
         return _over_fills(model, example, method, quality, parameters, progress, how)
+    units = units_among(target)
+    if units:
+        _check_of_units(contrast, target_token, max_new_tokens)
+        model, answers = UnitModel(model, units, answers), None
+        numbers = list(range(len(units)))
+        target = numbers if isinstance(target, list | tuple) else numbers[0]
     check_divisions(model, regions, words)
     chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
@@ -229,8 +237,8 @@ def explain(
     if by_word:
         check_words(model, contrast, target_token, score)
     if model.labels:  # before the picture is read; some models tell their labels only then
-        score = _score(model, score)
-        _targets(model.kind, model.labels, asked, contrast, score, None)
+        score = named_score(model, score)
+        targets_of(model.kind, model.labels, asked, contrast, score, None)
     if isinstance(model, Asking) and model.announces:
         how = {"target": target, "contrast": contrast, "regions": regions, "words": words}
         more = {"columns": columns, "players": players, "seed": seed, "score": score}
@@ -259,7 +267,7 @@ def explain(
         chosen, fill_choice = with_chosen_fills(chosen, model, encoded, seed)
         if fill_choice is not None and follows:  # some fills need players of their own
             parts = divided()
-        score = _score(model, score)
+        score = named_score(model, score)
         of_itself = target is None and answers is None and contrast is None and target_token is None
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
@@ -269,7 +277,7 @@ def explain(
         first = first_pass(chosen, model, encoded) if target_token is None else None
         scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
         best = best_answers(model.kind, encoded, scores.detach())
-        targets = _targets(model.kind, encoded.labels, asked, contrast, score, best[0])
+        targets = targets_of(model.kind, encoded.labels, asked, contrast, score, best[0])
         if target_token is not None:  # the answers are chosen, and have probabilities, as a whole
             encoded = at_token(cast(OpenModel, model), encoded, targets, target_token)
         task = Task(
@@ -343,6 +351,20 @@ def _share_of(progress: Progress | None, number: int, count: int) -> Progress | 
     if progress is None:
         return None
     return lambda done, whole: progress(number * whole + done, count * whole)
+
+
+def _check_of_units(contrast: Any, token: Any, most: Any) -> None:
+    """Refuses what belongs to answers beside targets that are units.
+
+    Raises:
+        InvalidInput: such a thing was given.
+    """
+    given = {"contrast": contrast, "target_token": token, "max_new_tokens": most}
+    for name, value in given.items():
+        if value is not None:
+            raise InvalidInput(
+                f"the target is a unit inside the network, and {name}= is of answers; leave it out"
+            )
 
 
 def _chosen(method: str | None, parameters: dict[str, Any], quality: str | None) -> Method:
@@ -513,7 +535,7 @@ def text_or_number(model: Model, answer: str | None) -> str | int | None:
     return answer if matching_answers(model.labels, answer) else int(answer)
 
 
-def _score(model: Model, asked: str) -> str:
+def named_score(model: Model, asked: str) -> str:
     """What the points are of, as this model calls it."""
     if model.kind == REAL:
         if asked not in PLAIN:
@@ -588,7 +610,7 @@ def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], toke
     return encoded
 
 
-def _targets(
+def targets_of(
     kind: str,
     labels: tuple[str, ...],
     asked: list[Any],

@@ -17,8 +17,16 @@ import numpy as np
 
 from vqa_explain import _explanation_file as explanation_file
 from vqa_explain import colors
-from vqa_explain._explanation_file import JOINT, OUTPUT, PART, array_name, by_owner
+from vqa_explain._explanation_file import (
+    JOINT,
+    MOST_UNPACKED,
+    OUTPUT,
+    PART,
+    array_name,
+    by_owner,
+)
 from vqa_explain._fields import check, read_dataclass
+from vqa_explain._words_file import MAP, lengthened, shortened
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import (
@@ -918,19 +926,22 @@ class Explanation:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        arrays = self._arrays()
-        for number, row in enumerate(self.outputs):
-            for name, values in row._arrays().items():
-                # The picture and its regions are those of the whole.
-                if name not in arrays or not np.array_equal(values, arrays[name]):
-                    arrays[array_name(OUTPUT, number, name)] = values
-        return explanation_file.to_bytes(self.summary(), arrays)
+        if not self.outputs:
+            return explanation_file.to_bytes(self.summary(), self._arrays())
+        # A reader unpacks no more than so much, so what is larger is kept as it is.
+        unpacks = sum(_bytes_of_maps(row) for row in self.outputs) <= MOST_UNPACKED
+        rows = [row._arrays(self, by_frame=unpacks) for row in self.outputs]
+        own = self._arrays(by_frame=unpacks or None)
+        return explanation_file.to_bytes(*shortened(self.summary(), own, rows, unpacks))
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """The arrays of parts and pairs, by their names in the file."""
+    def _arrays(
+        self, like: "Explanation | None" = None, by_frame: bool | None = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of parts and pairs, by their names in the file; see `Part.to_arrays`."""
         arrays: dict[str, np.ndarray] = {}
         for number, part in enumerate(self.parts):
-            for name, values in part.arrays().items():
+            known = None if like is None else like.parts[number]
+            for name, values in part.to_arrays(known, by_frame).items():
                 arrays[array_name(PART, number, name)] = np.ascontiguousarray(values)
         for number, one in enumerate(self.joint):
             for name, pairs in (("values", one.values), ("errors", one.errors)):
@@ -1051,23 +1062,44 @@ def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
     rows = []
     told = data.get("outputs", [])
     check(isinstance(told, list), "outputs are no list")
+    owned = by_owner(whole)
+    found = _read_one(data, owned)
+    check(not owned, "it has arrays that belong to nothing")
+    shared = {**whole, **_pictures_of(found)}
+    unpacked = 0
     for number, row in enumerate(told):
         own = of_rows.pop(str(number), {})
-        # The picture and its regions are those of the whole.
-        owned = by_owner(whole | own)
-        rows.append(_read_one(row, owned, ()))
+        full, every = lengthened(row, own, data, shared)
+        check(not full.get("outputs"), "a word has words of its own")
+        owned = by_owner(every)
+        rows.append(_read_one(full, owned))
         check(not owned.keys() & by_owner(own).keys(), f"an array of outputs[{number}] is too many")
-    owned = by_owner(whole)
-    found = _read_one(data, owned, rows)
-    check(not owned and not of_rows, "it has arrays that belong to nothing")
+        unpacked += 0 if any(name.endswith(f".{MAP}") for name in own) else _bytes_of_maps(rows[-1])
+        check(unpacked <= MOST_UNPACKED, "the maps of its words are larger than any picture's")
+    check(not of_rows, "it has arrays that belong to nothing")
+    found = dataclasses.replace(found, outputs=tuple(rows))
+    _check_consistent(found)
     return found
 
 
-def _read_one(
-    data: Any, owned: dict[str, dict[str, np.ndarray]], rows: Sequence[Explanation]
-) -> Explanation:
-    """An explanation without the words of its sentence, which are given; its arrays are taken out
-    of those by owner.
+def _pictures_of(why: Explanation) -> dict[str, np.ndarray]:
+    """The pictures and labels of an explanation, by their names in the file."""
+    return {
+        array_name(PART, number, name): values
+        for number, part in enumerate(why.parts)
+        for name, values in part.arrays().items()
+        if isinstance(part, PicturePart) and name != MAP
+    }
+
+
+def _bytes_of_maps(why: Explanation) -> int:
+    """How much memory its maps of pictures take."""
+    return sum(part.image.nbytes for part in why.parts if isinstance(part, PicturePart))
+
+
+def _read_one(data: Any, owned: dict[str, dict[str, np.ndarray]]) -> Explanation:
+    """An explanation without the words of its sentence; its arrays are taken out of those by
+    owner.
     """
     given = [data.get(name) for name in ("parts", "joint")] if isinstance(data, dict) else [None]
     check(all(isinstance(one, list) for one in given), "parts or joint are no list")
@@ -1080,8 +1112,7 @@ def _read_one(
         check(isinstance(one, dict), f"joint[{number}] is no mapping")
         of_pair = {**one, **owned.pop(array_name(JOINT, number, ""), {})}
         joint.append(read_dataclass(JointValues, of_pair, f"joint[{number}]"))
-    fields = {**data, "parts": parts, "joint": joint, "outputs": rows}
-    check(bool(data.get("outputs")) == bool(rows), "a word has words of its own")
+    fields = {**data, "parts": parts, "joint": joint, "outputs": ()}
     found = read_dataclass(Explanation, fields)
     _check_consistent(found)
     return found

@@ -26,6 +26,7 @@ from vqa_explain.methods.base import Attribution, Method, Task, asked_fills, for
 from vqa_explain.methods.passes import OnePass, WholePass
 from vqa_explain.models.base import WHOLE, Model, check_finite, sampled
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.inside import UnitModel
 from vqa_explain.target import FIT, REAL, Answer
 from vqa_explain.units import unit_of
 
@@ -209,6 +210,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
             *notes,
             *_notes_of_fixed(encoded.inputs),
             *_notes_of_weights(task.model),
+            *_notes_of_prompt(task.model),
             *_notes_of_samples(task, found.counts_sampling),
         ),
         unit=unit_of(method),
@@ -296,6 +298,16 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
     )
 
 
+def _notes_of_prompt(model: Model) -> tuple[str, ...]:
+    """That a question was asked without a template, which many models are trained to see."""
+    if not getattr(model, "bare_prompt", False):
+        return ()
+    return (
+        "the processor has no chat template, so the question was asked as it stands; a model "
+        "trained for chats needs its template: set processor.chat_template",
+    )
+
+
 def _notes_of_samples(task: Task, counted: bool) -> tuple[str, ...]:
     """That scores are frequencies in samples, whether the errors count it, and whether the samples
     are any.
@@ -327,6 +339,7 @@ def _provenance(task: Task) -> dict[str, Any]:
         "example": task.encoded.example.id,
         "target_index": task.target.index,
         "contrast_index": task.target.contrast,
+        **({"inside": True} if isinstance(task.model, UnitModel) else {}),
         "versions": dict(_versions()),
     }
 

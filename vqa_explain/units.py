@@ -14,6 +14,8 @@ SQUARED_GRADIENT = "squared gradient size"
 GRADIENT = "gradient"
 ACTIVATION = "activation × gradient"
 GUIDED_ACTIVATION = "activation map × gradient"
+STATE = "activation"
+INFLUENCE = "influence"
 ATTENTION = "share of attention"
 RELEVANCE = "relevance"
 DRAWN = "drawn evenly"
@@ -76,6 +78,8 @@ UNITS: dict[str, Unit] = {
         Unit(GRADIENT, "gradient: score per unit of input"),
         Unit(ACTIVATION, "activation × gradient, without a common scale", signed=False),
         Unit(GUIDED_ACTIVATION, "activation map × gradient, without a common scale"),
+        Unit(STATE, "activation, summed over a layer's units"),
+        Unit(INFLUENCE, "influence: score per unit of activation, summed over a layer's units"),
         Unit(ATTENTION, "share of attention, without a unit", signed=False, shared=True),
         Unit(RELEVANCE, "relevance, without a unit", signed=False, shared=True),
         # The random reference: all its values are drawn on one scale, so its shares mean something.

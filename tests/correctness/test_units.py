@@ -55,8 +55,24 @@ EXPECTED = {
     "attention_rollout": "share of attention",
     "relevance": "relevance",
     "evidence": "share of sets",
+    "layer_activation": "activation",
+    "layer_gradient_x_activation": "points",
+    "layer_conductance": "points",
+    "layer_integrated_gradients": "points",
+    "layer_deep_lift": "points",
+    "layer_ablation": "points",
+    "internal_influence": "influence",
+    "layer_cam": "activation × gradient",
+    "xgrad_cam": "activation × gradient",
+    "eigen_cam": "activation",
+    "eigen_grad_cam": "activation × gradient",
+    "ablation_cam": "activation",
+    "score_cam": "activation",
 }
-SIGNED = {"points", "gradient", "mean score", "activation map × gradient"}
+SIGNED = {
+    *("points", "gradient", "mean score", "activation map × gradient"),
+    *("activation", "influence"),
+}
 UNSIGNED = {method for method, unit in EXPECTED.items() if unit not in SIGNED}
 # How values grow where the score is three times as large: 3 to this power.
 POWER = {
@@ -69,9 +85,14 @@ POWER = {
     "activation map × gradient": 2,
     "share of attention": 0,
     "share of sets": 0,
+    "activation": 0,
+    "influence": 1,
 }
 CHEAP = {
     "integrated_gradients": {"steps": 8},
+    "layer_conductance": {"steps": 8},
+    "layer_integrated_gradients": {"steps": 8},
+    "internal_influence": {"steps": 8},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},
@@ -86,6 +107,7 @@ OF_RELUS = (
     "deconvolution",
     "guided_grad_cam",
     "deep_lift",
+    "layer_deep_lift",
 )
 
 
@@ -201,9 +223,11 @@ def test_the_legend_begins_at_zero_where_no_value_is_below(
     assert payload(why, raw)["signed"] == (method not in UNSIGNED)
 
 
-# Relevance multiplies layers and Grad-CAM++ divides powers of gradients: neither grows by a power.
+# Relevance multiplies layers, Grad-CAM++ divides powers of gradients, and Score-CAM has a softmax of
+# scores: none grows by a power.
 @pytest.mark.parametrize(
-    "method", [m for m in EXPECTED if EXPECTED[m] in POWER and m != "grad_cam_plus_plus"]
+    "method",
+    [m for m in EXPECTED if EXPECTED[m] in POWER and m not in ("grad_cam_plus_plus", "score_cam")],
 )
 def test_values_grow_with_the_score_as_their_unit_says(
     explained: Callable[..., Any], method: str
@@ -238,7 +262,12 @@ def test_a_mean_and_a_variance_take_the_unit_of_their_method(
 
 
 @pytest.mark.parametrize(
-    "method", [m for m in EXPECTED if EXPECTED[m] == "points" and m != "interactions"]
+    "method",
+    [
+        name
+        for name, unit in EXPECTED.items()
+        if unit == "points" and name != "interactions" and not name.startswith("layer_")
+    ],
 )
 def test_points_add_up_to_the_change_of_a_linear_score(
     linear: ClassifierModel, picture: np.ndarray, method: str

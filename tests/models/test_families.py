@@ -27,9 +27,24 @@ OVER_TOKENS = {
     "attention",
     "attention_rollout",
     "relevance",
+    "layer_activation",
+    "layer_gradient_x_activation",
+    "layer_conductance",
+    "layer_integrated_gradients",
+    "layer_ablation",
+    "internal_influence",
+    "layer_cam",
+    "xgrad_cam",
+    "eigen_cam",
+    "eigen_grad_cam",
+    "ablation_cam",
+    "score_cam",
 }
 CHEAP: dict[str, dict[str, Any]] = {
     "integrated_gradients": {"steps": 4},
+    "layer_conductance": {"steps": 4},
+    "layer_integrated_gradients": {"steps": 4},
+    "internal_influence": {"steps": 4},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},
@@ -78,7 +93,7 @@ def test_every_method_works_or_refuses_as_the_table_says(
     assert why.image.shape == noise_picture.shape[:2]
     assert np.isfinite(why.image).all()
     # Which shows only what raises the score.
-    assert np.abs(why.image).sum() > 0 or method.startswith("grad_cam")
+    assert np.abs(why.image).sum() > 0 or method.startswith("grad_cam") or method.endswith("_cam")
     assert len(why.words) == (0 if len(model.features) == 1 else 6 if family != "custom" else 5)
     listed = describe_models()["families"][model.family]["works"]
     assert method in listed or family == "vit"

@@ -85,6 +85,22 @@ class Part:
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
 
+    def to_arrays(
+        self, like: "Part | None" = None, by_frame: bool | None = None
+    ) -> dict[str, np.ndarray]:
+        """Its arrays as a file has them.
+
+        Args:
+            like: a part whose own arrays are left out, as the file has them already.
+            by_frame: whether a map is kept as the model's frame, where that gives the same values;
+                by default, that of a large picture is.
+        """
+        return {
+            name: values
+            for name, values in self.arrays().items()
+            if like is None or values is not getattr(like, name, None)
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Its other fields, and its kind."""
         arrays = self.arrays()
@@ -257,16 +273,20 @@ class PicturePart(Part):
             frame=None,
         )
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def to_arrays(
+        self, like: Part | None = None, by_frame: bool | None = None
+    ) -> dict[str, np.ndarray]:
         """Its arrays; those of large pictures in a form that takes less room.
 
         `image` is left out only where the frame gives the same values, to the last bit.
         """
-        found = super().arrays()
-        if self.picture.size < LARGE:
-            return found
-        found[ENCODED] = encoded(found.pop("picture"))
-        if self.frame is not None and self.frame.gives(self.image):
+        found = super().to_arrays(like)
+        is_large = self.picture.size >= LARGE
+        if is_large and "picture" in found:
+            found[ENCODED] = encoded(found.pop("picture"))
+        framed = is_large if by_frame is None else by_frame
+        kept_as_map = not framed or "image" not in found
+        if not kept_as_map and self.frame is not None and self.frame.gives(self.image):
             del found["image"]
             found |= {FRAME + name: values for name, values in self.frame.arrays().items()}
         return found

@@ -64,10 +64,15 @@ def plot(found: Evidence, path: Any = None, *, most: int = 1, dpi: int = 150) ->
     complete_letters(figure)
     if path is None:
         return figure
-    return _written(figure, Path(path), dpi)
+    return written_figure(figure, Path(path), dpi)
 
 
-def _written(figure: Shown, path: Path, dpi: int) -> Path:
+def written_figure(figure: Shown, path: Path, dpi: int) -> Path:
+    """The path of the file that the figure was written to.
+
+    Raises:
+        InvalidInput: it is of no kind that matplotlib writes.
+    """
     kind = path.suffix[1:].lower()
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:

@@ -1,5 +1,6 @@
 """Class activation maps: a layer's activations weighted by the gradient of the score."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,7 +30,7 @@ CANCELLED_UNITS = 8
 
 
 @dataclass(frozen=True)
-class _States:
+class LayerStates:
     """A layer's states of one example, and the gradients of the score there.
 
     Attributes:
@@ -105,7 +106,7 @@ def _layer(task: Task, whole: WholePass) -> tuple[Tensor, Tensor]:
     return activation[:length], gradient.sum(dim=0)[:length]
 
 
-def _states_of(task: Task, whole: WholePass) -> _States:
+def _states_of(task: Task, whole: WholePass) -> LayerStates:
     """A layer's states as maps of each input's cells or tokens, where it has them.
 
     Args:
@@ -115,21 +116,42 @@ def _states_of(task: Task, whole: WholePass) -> _States:
     Raises:
         InvalidInput: it has one map, and the example several inputs that it could be of.
     """
-    model, encoded = task.model, task.encoded
     path, _ = whole.found
-    activation, gradient = _layer(task, whole)
+    maps, planes = maps_of(task, path, *_layer(task, whole))
+    return LayerStates(path, {name: (one[0], one[1]) for name, one in maps.items()}, planes)
+
+
+def maps_of(
+    task: Task, path: str, *states: Tensor
+) -> tuple[dict[str, tuple[Tensor, ...]], frozenset[str]]:
+    """What a layer has for each input: of tensors shaped as its output for one example, (C, h, w)
+    each of a picture's cells, or (C, 1, T') of a text's tokens.
+
+    Args:
+        task: what was asked.
+        path: the layer's.
+        states: such tensors, (a, b, c) of maps or (N, D) of a sequence.
+
+    Returns:
+        Input name → its part of each tensor, nothing for inputs that the layer has no states of;
+        and the names of the inputs whose elements have rows and columns.
+
+    Raises:
+        InvalidInput: it has one map, and the example several inputs that it could be of; or its
+            states have no place in any input.
+    """
+    model, encoded = task.model, task.encoded
     grids = {one.name: one.feature.grid(one.content) for one in encoded.inputs}
     planes = [name for name, grid in grids.items() if grid is not None]
-    if activation.ndim == 3:
+    if states[0].ndim == 3:
         if len(planes) != 1:
             raise InvalidInput(
                 f"layer {path!r} gives one map, and the example has {len(planes)} pictures; choose "
                 "a layer whose states hold all of them"
             )
-        activation = channels_first(model, encoded, path, activation)
-        gradient = channels_first(model, encoded, path, gradient)
-        return _States(path, {planes[0]: (activation, gradient)}, frozenset(planes))
-    where = model.positions(encoded, len(activation), path)  # a sequence
+        turned = tuple(channels_first(model, encoded, path, one) for one in states)
+        return {planes[0]: turned}, frozenset(planes)
+    where = model.positions(encoded, len(states[0]), path)  # a sequence
     maps = {}
     for name, grid in grids.items():
         positions = where.of.get(name, np.empty(0, dtype=int))
@@ -137,13 +159,12 @@ def _states_of(task: Task, whole: WholePass) -> _States:
             continue
         # What has no rows and columns, as a text, is one row.
         own = (1, len(positions)) if grid is None else where.grid or grid
-        states = [values[positions].T.unflatten(1, own) for values in (activation, gradient)]
-        maps[name] = (states[0], states[1])
-    return _States(path, maps, frozenset(planes) & maps.keys())
+        maps[name] = tuple(values[positions].T.unflatten(1, own) for values in states)
+    return maps, frozenset(planes) & maps.keys()
 
 
 @dataclass(frozen=True)
-class _Cam:
+class Cam:
     """What class activation maps have in common; `_weigh` tells them apart."""
 
     layer: str | None = parameter(None, "path of the layer in the network (default: the model's)")
@@ -163,18 +184,23 @@ class _Cam:
         and which layer was read.
         """
         states = self._states(task)
+        weigh = self._weighing(task, states)
         values = {}
         for one in task.encoded.inputs:
             if one.name in states.maps and not one.fixed:
-                weighed = self._weigh(*states.maps[one.name])
+                weighed = weigh(*states.maps[one.name])
                 values[one.name] = one.feature.of_map(one.content, weighed, self.interpolate)
             else:
                 values[one.name] = np.zeros(one.shape)
         return values, f"{KIND}; read at layer {states.path!r}"
 
-    def _states(self, task: Task) -> _States:
+    def _states(self, task: Task) -> LayerStates:
         """What is weighed: the states of the layer that was asked for, or of the model's."""
         return _states_of(task, task.opened(self.whole_pass))
+
+    def _weighing(self, task: Task, states: LayerStates) -> Callable[[Tensor, Tensor], Tensor]:
+        """What weighs each input's states; some ask the network first."""
+        return self._weigh
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """(h, w) from (C, h, w)."""
@@ -182,7 +208,7 @@ class _Cam:
 
 
 # What class activation maps say of themselves, unless one of them says otherwise.
-_register_cam = partial(
+register_cam = partial(
     register_method,
     unit=units.ACTIVATION,
     needs={"gradients", "pixels"},
@@ -191,9 +217,9 @@ _register_cam = partial(
 )
 
 
-@_register_cam("grad_cam", source="Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2")
+@register_cam("grad_cam", source="Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2")
 @dataclass(frozen=True)
-class GradCam(_Cam):
+class GradCam(Cam):
     """relu(Σ_c mean(∂f/∂A_c) · A_c): channels weighted by their mean gradient. Never negative.
 
     In a transformer the map is over the patches' states of a layer; words get the same sum over
@@ -205,12 +231,12 @@ class GradCam(_Cam):
         return (gradient.mean(dim=(1, 2))[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
-@_register_cam(
+@register_cam(
     "grad_cam_plus_plus",
     source="Chattopadhay et al. 2018, arXiv:1710.11063, equations 10 and 19",
 )
 @dataclass(frozen=True)
-class GradCamPlusPlus(_Cam):
+class GradCamPlusPlus(Cam):
     """Grad-CAM with the positive gradients weighted by place,
     so that several objects of a class all show.
     """
@@ -225,12 +251,12 @@ class GradCamPlusPlus(_Cam):
         return (weights[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
-@_register_cam(
+@register_cam(
     "hires_cam",
     source="Draelos & Carin 2020, arXiv:2011.08891, equation 5",
 )
 @dataclass(frozen=True)
-class HiResCam(_Cam):
+class HiResCam(Cam):
     """relu(Σ_c ∂f/∂A_c ⊙ A_c): every place weighted by its own gradient, so that it shows only what
     the score used.
 
@@ -242,7 +268,7 @@ class HiResCam(_Cam):
         InvalidInput: the sum is zero, up to rounding, at the layer that was asked for.
     """
 
-    def _states(self, task: Task) -> _States:
+    def _states(self, task: Task) -> LayerStates:
         states = super()._states(task)
         if not states.cancels:
             return states
@@ -256,14 +282,14 @@ class HiResCam(_Cam):
             f"normalization comes next; {remedy}"
         )
 
-    def _states_at(self, task: Task, path: str) -> _States:
+    def _states_at(self, task: Task, path: str) -> LayerStates:
         return _states_of(task, task.fresh(partial(_layer_pass, path)))
 
     def _weigh(self, activation: Tensor, gradient: Tensor) -> Tensor:
         return (gradient * activation).sum(dim=0).clamp(min=0)
 
 
-@_register_cam(
+@register_cam(
     "guided_grad_cam",
     source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
     unit=units.GUIDED_ACTIVATION,

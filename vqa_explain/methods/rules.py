@@ -3,7 +3,7 @@ deconvolution and DeepLift.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -362,21 +362,30 @@ class DeepLift:
     fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
-        if isinstance(task.model, Limited) and task.model.at_once is not None:
-            raise Unsupported(
-                "the rescale rule compares two pictures in one call, and model "
-                f"{task.model.name!r} takes {task.model.at_once} at a time; use "
-                "integrated_gradients"
-            )
-        rules = _rescale_rules(task)
+        rules = rescaled(task)
         leaves = task.leaves()
         start = task.baselines(asked_fills(self, task.encoded.inputs))
-        with replaced(rules):
+        with rules:
             pairs = {name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()}
             scores, slopes = task.gradients(pairs, whole=True)
         products = {name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()}
         values = of_one(task.encoded, products)
         return Attribution(values, abs(total(values) - float(scores[0] - scores[1])), GAP)
+
+
+def rescaled(task: Task) -> AbstractContextManager[None]:
+    """Inside, gradients are slopes between the first and the second of two examples in one call.
+
+    Raises:
+        Unsupported: the network takes a fixed number of examples, or multiplies activations.
+    """
+    if isinstance(task.model, Limited) and task.model.at_once is not None:
+        raise Unsupported(
+            "the rescale rule compares two pictures in one call, and model "
+            f"{task.model.name!r} takes {task.model.at_once} at a time; use "
+            "integrated_gradients"
+        )
+    return replaced(_rescale_rules(task))
 
 
 def _rescale_rules(task: Task) -> dict[nn.Module, Rule]:

@@ -52,6 +52,7 @@ class Model(Protocol):
         unchecked: whether the self-check waits for the first example, since it could not be tried
             before.
         drawn_weights: names of weights that are random, since the checkpoint lacks them.
+        bare_prompt: whether texts are asked as they are, with no chat template around them.
     """
 
     # Read only, so that an adapter may have narrower types of its own.

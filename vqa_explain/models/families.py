@@ -171,11 +171,22 @@ def _classifier(adapter: Adapter, module: Any, processor: Any, options: Options)
 
 # No transformer here has ReLUs, and attention multiplies activations, which the rescale rule does
 # not know.
-TRANSFORMERS = ("guided_backprop", "deconvolution", "guided_grad_cam", "deep_lift")
+TRANSFORMERS = (
+    "guided_backprop",
+    "deconvolution",
+    "guided_grad_cam",
+    "deep_lift",
+    "layer_deep_lift",
+)
 
 
 # Methods that read a map of a layer.
-MAPS = ("grad_cam", "grad_cam_plus_plus", "hires_cam")
+MAPS = (
+    *("grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "xgrad_cam", "eigen_cam"),
+    *("eigen_grad_cam", "ablation_cam", "score_cam"),
+    *("layer_activation", "layer_gradient_x_activation", "layer_conductance"),
+    *("internal_influence", "layer_integrated_gradients", "layer_ablation"),
+)
 
 
 PERCEIVERS = tuple(

@@ -50,6 +50,26 @@ def _kept(output: Any) -> tuple[Tensor, Any]:
     return kept, (copied, *output[1:]) if isinstance(output, tuple) else copied
 
 
+def check_layer(module: nn.Module, path: str) -> None:
+    """Checks that a network has a layer that can be looked into.
+
+    Raises:
+        InvalidInput: there is no layer of this path; the message names the nearest.
+        Unsupported: it is compiled, and takes no hooks.
+    """
+    names = [name for name, _ in open_layers(module) if name]
+    if path not in names:
+        if path in dict(module.named_modules()):
+            raise Unsupported(
+                f"layer {path!r} is compiled by TorchScript, which lets nobody look inside; load "
+                "the network that it was compiled from"
+            )
+        near = get_close_matches(path, names, 1)
+        last = f"the last is {names[-1]!r}" if names else "it has none"
+        hint = f"did you mean {near[0]!r}?" if near else last
+        raise InvalidInput(f"the model has no layer {path!r}; {hint}")
+
+
 @contextmanager
 def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
     """A list that receives the layer's output (the first, if it gives a tuple) at each forward
@@ -57,12 +77,7 @@ def captured(module: nn.Module, path: str) -> Iterator[list[Any]]:
 
     The network goes on with a copy, so that an operation in place behind the layer leaves it alone.
     """
-    names = [name for name, _ in open_layers(module) if name]
-    if path not in names:
-        near = get_close_matches(path, names, 1)
-        last = f"the last is {names[-1]!r}" if names else "it has none"
-        hint = f"did you mean {near[0]!r}?" if near else last
-        raise InvalidInput(f"the model has no layer {path!r}; {hint}")
+    check_layer(module, path)
     caught: list[Any] = []
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:

@@ -16,6 +16,7 @@ from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell import terminal
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
+from vqa_explain.shell.layers import layers
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
@@ -29,7 +30,7 @@ app = cyclopts.App(
     version=lambda: __import__("importlib.metadata").metadata.version("vqa_explain"),
 )
 
-for _command in (evidence, *cli_evaluation.COMMANDS):
+for _command in (evidence, layers, *cli_evaluation.COMMANDS):
     app.command(_command)
 
 
@@ -277,7 +278,7 @@ def main() -> None:
     """Runs the command; a user's mistake ends with one line and exit code 2."""
     with terminal.written_whole():
         try:
-            app.meta(exit_on_error=False, print_error=False)
+            app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
         except (VQAExplainError, cyclopts.CycloptsError) as error:
             terminal.complain(error)
             sys.exit(2)

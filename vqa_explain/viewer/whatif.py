@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vqa_explain._precision import in_float64
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.explaining import at_token
 from vqa_explain.explanation import Explanation
@@ -315,6 +315,11 @@ def _encoded(model: Model, example: Example, explanation: Explanation | None) ->
     """
     encoded = model.encode(example)
     if explanation is not None:
+        if explanation.provenance.get("inside"):
+            raise Unsupported(
+                f"{explanation.target!r} is inside the network, and this scores answers; explain "
+                "an answer"
+            )
         free = [part.name for part in explanation.parts if not part.fixed]
         encoded = with_players(encoded, free)
     if model.labels is not None:

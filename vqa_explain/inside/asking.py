@@ -1,0 +1,70 @@
+"""What is asked of the inside of a network: one example, and the score that is explained."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from vqa_explain._memory import must_fit
+from vqa_explain._threads import quiet_linear_algebra
+from vqa_explain.asking import asked_example, check_loaded
+from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.explaining import AskedTarget, named_score, targets_of, with_candidates
+from vqa_explain.game import make_players
+from vqa_explain.methods.base import Task
+from vqa_explain.models.base import Model, OpenModel, answers
+from vqa_explain.models.inside import Unit, UnitModel
+from vqa_explain.models.sharing import network_held
+from vqa_explain.target import SCORES, Answer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked, as `explain` takes it."""
+
+    target: AskedTarget | None = None
+    contrast: str | int | None = None
+    score: str | None = None
+    answers: Sequence[str] | None = None
+    seed: int = 0
+    progress: Any = None
+
+
+@contextmanager
+def asked_task(
+    model: Model, image: Any, question: str | None, asked: Asked, what: str
+) -> Iterator[tuple[Task, Answer]]:
+    """The task of one example, with the model's best answer; inside, the network is held.
+
+    Args:
+        model, image, question: as `explain` takes them.
+        asked: the rest.
+        what: the function that was called, for errors.
+
+    Raises:
+        InvalidInput: an input or a name cannot be used.
+    """
+    check_loaded(model, what)
+    if isinstance(asked.target, list | tuple):
+        raise InvalidInput(f"{what} takes one target, not a list; call it once for each")
+    target, given = asked.target, asked.answers
+    if isinstance(target, Unit):
+        model, target, given = UnitModel(model, [target], given), 0, None
+    if model.labels is not None and given is not None:
+        raise InvalidInput(f"model {model.name!r} has answers of its own; leave answers= out")
+    score = named_score(model, asked.score or "logit")
+    if score not in (*SCORES, "value"):
+        raise unknown("score", score, SCORES)
+    example = asked_example(model, image, question)
+    with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():
+        encoded = model.encode(example)
+        if model.labels is None:
+            encoded = with_candidates(
+                cast(OpenModel, model), encoded, given, [target], asked.contrast
+            )
+        best = answers(model, encoded)[0]
+        targets = targets_of(model.kind, encoded.labels, [target], asked.contrast, score, best)
+        players = make_players(encoded)
+        yield Task(model, encoded, targets[0], players, targets, asked.seed, asked.progress), best

@@ -1,0 +1,211 @@
+"""`heads`: what is lost of an answer's score without each attention head."""
+
+import csv
+import io
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vqa_explain.cost import Cost
+from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.explaining import AskedTarget
+from vqa_explain.files import write_atomically
+from vqa_explain.inside.asking import Asked, asked_task
+from vqa_explain.inside.blocks import Blocks, best_of, scores_with
+from vqa_explain.inside.drawn import Drawn
+from vqa_explain.inside.edits import Edit, Place, scores_of
+from vqa_explain.models.base import Model
+from vqa_explain.target import Answer
+
+# What libraries call the number of heads, the layer that makes queries, and the one that joins what
+# the heads give.
+COUNTS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "num_attn_heads")
+QUERIES = ("query", "q_proj", "q_lin", "qkv", "q", "query_key_value", "c_attn", "qkv_proj", "Wqkv")
+JOINS = ("o_proj", "out_proj", "out_lin", "proj", "c_proj", "dense", "o", "projection", "Wo")
+
+
+@dataclass(frozen=True)
+class HeadsOf:
+    """Where the heads of one block can be seen: side by side in the last axis of states.
+
+    Attributes:
+        place: where these states are.
+        count: how many heads there are.
+    """
+
+    place: Place
+    count: int
+
+    def without(self, head: int) -> Edit:
+        """The edit that sets what a head gives to zero."""
+
+        def change(states: Tensor) -> Tensor:
+            wide = states.shape[-1] // self.count
+            found = states.clone()
+            found[..., head * wide : (head + 1) * wide] = 0
+            return found
+
+        return Edit(self.place, change, every_run=True)
+
+
+def heads_of_block(module: nn.Module, path: str) -> HeadsOf:
+    """The attention heads of a block.
+
+    Raises:
+        Unsupported: it has none that can be told apart, or several attentions.
+    """
+    found = []
+    for name, part in module.get_submodule(path).named_modules(prefix=path):
+        children = dict(part.named_children())
+        count = _count(part)
+        if count is None or not any(query in children for query in QUERIES):
+            continue
+        join = next((one for one in JOINS if isinstance(children.get(one), nn.Linear)), None)
+        place = Place(name) if join is None else Place(f"{name}.{join}", given=True)
+        found.append(HeadsOf(place, count))
+    if len(found) != 1:
+        told = "no attention whose heads can be told apart" if not found else "several attentions"
+        raise Unsupported(
+            f"block {path!r} has {told}; vx.layer_values and vx.layers read whole blocks"
+        )
+    return found[0]
+
+
+def _count(part: nn.Module) -> int | None:
+    """How many heads an attention has; `None` where nothing says it."""
+    if isinstance(part, nn.MultiheadAttention):  # its projection is computed without being called
+        return None
+    for home in (part, getattr(part, "config", None)):
+        for name in COUNTS:
+            value = getattr(home, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Heads(Drawn):
+    """What is lost without each attention head.
+
+    `plot` draws blocks from top to bottom and heads from left to right, in the color of what is lost.
+
+    Attributes:
+        blocks: the paths of the L blocks.
+        lost: (L, H) the score less what it is with that head's output set to zero; NaN where a
+            block has fewer heads than others.
+        becomes: for each block, what the model answers without each of its heads.
+        answer: what the model answers.
+        target, score: whose score it is, and of which kind.
+        whole: the score.
+        cost: examples through the model forward, and seconds.
+    """
+
+    figure: ClassVar[str] = "heads figure"
+
+    blocks: tuple[str, ...]
+    lost: Float[np.ndarray, "L H"]
+    becomes: tuple[tuple[Answer, ...], ...]
+    answer: Answer
+    target: str
+    score: str
+    whole: float
+    cost: Cost
+
+    def top(self, count: int = 10) -> list[tuple[int, int, float]]:
+        """The heads of the largest losses and gains: block, head, and what is lost.
+
+        Raises:
+            InvalidInput: `count` is below 1.
+        """
+        if count < 1:
+            raise InvalidInput(f"count must be at least 1, not {count!r}")
+        sizes = np.abs(np.nan_to_num(self.lost))
+        order = np.argsort(-sizes, axis=None, kind="stable")[: min(count, len(self))]
+        places = [np.unravel_index(one, self.lost.shape) for one in order]
+        return [(int(row), int(head), float(self.lost[row, head])) for row, head in places]
+
+    def __len__(self) -> int:
+        """How many heads there are in all."""
+        return int(np.isfinite(self.lost).sum())
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Writes one row for each head: block and head from 0, the block's path, what is lost, and
+        the answer without it.
+        """
+        text = io.StringIO(newline="")
+        rows = csv.writer(text)
+        rows.writerow(("block", "head", "layer", "lost", "answer without it"))
+        for number, answers in enumerate(self.becomes):
+            for head, answer in enumerate(answers):
+                lost = repr(float(self.lost[number, head]))
+                rows.writerow((number, head, self.blocks[number], lost, answer.text))
+        return write_atomically(Path(path), text.getvalue().encode())
+
+    def __repr__(self) -> str:
+        score = self.score.replace("_", " ")
+        lines = [f"{score} of “{self.target}” is {self.whole:.3f}; lost without one head:"]
+        for number, head, lost in self.top(8):
+            text = self.becomes[number][head].text
+            other = "" if text == self.answer.text else f", the answer becomes “{text}”"
+            lines.append(f"  block {number}, head {head}: {lost:+.3f}{other}")
+        return "\n".join(lines)
+
+
+def heads(
+    model: Model,
+    image: Any = None,
+    question: str | None = None,
+    *,
+    target: AskedTarget | None = None,
+    contrast: str | int | None = None,
+    score: str | None = None,
+    answers: Sequence[str] | None = None,
+    blocks: Sequence[Any] | None = None,
+) -> Heads:
+    """What is lost of an answer's score without each attention head, whose output is set to zero at
+    all positions. Heads share passes of the network.
+
+    Args:
+        model, image, question, target, contrast, score, answers: as `explain` takes them.
+        blocks: the paths of the blocks, in order, or the layers themselves; by default the row of
+            blocks that the model's default layer is in.
+
+    Raises:
+        InvalidInput: an input, a name or a layer cannot be used.
+        Unsupported: the network has no row of blocks with attention heads, or lets nobody look
+            inside.
+    """
+    began = time.perf_counter()
+    asked = Asked(target, contrast, score, answers)
+    with asked_task(model, image, question, asked, "heads") as (task, best):
+        row = Blocks.of(task, blocks)
+        places = [heads_of_block(task.model.module, path) for path in row.paths]
+        edits = [place.without(head) for place in places for head in range(place.count)]
+        unchanged = scores_with(task, row.paths[-1], lambda _number, output: output)
+        whole = float(task.target(unchanged))
+        scores = scores_of(task, edits)
+        lost = np.full((len(places), max(place.count for place in places)), np.nan)
+        becomes, done = [], 0
+        for number, place in enumerate(places):
+            own = scores[done : done + place.count]
+            lost[number, : place.count] = whole - task.target(own).numpy()
+            becomes.append(tuple(best_of(task, own[i : i + 1]) for i in range(place.count)))
+            done += place.count
+        task.cost.seconds = time.perf_counter() - began
+        return Heads(
+            row.paths,
+            lost,
+            tuple(becomes),
+            best,
+            task.target.text(task.encoded.labels),
+            task.target.score,
+            whole,
+            task.cost,
+        )
