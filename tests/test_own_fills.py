@@ -259,6 +259,7 @@ def judged(model: Any, out: Path, fill: Any, method: str, **settings: Any) -> vx
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_knows_a_fill_by_its_code(
     linear: ClassifierModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
