@@ -385,6 +385,10 @@ def test_the_shell_prints_sets(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["answer"] == "cyan"
     assert found["keep"]
+    page = tmp_path / "evidence.html"
+    settings = ("--regions", "2", "--set", "budget=50", "--out", page)
+    assert command("evidence", picture, example.question, *settings).returncode == 0
+    assert 'id="state0"' in page.read_text(encoding="utf-8")
     done = command("evidence", picture, example.question, "--set", "bugdet=200")
     assert done.returncode == 2
     assert "did you mean 'budget'" in done.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import llava
+from families import encoded_for, on_all
 from PIL import Image
 
 import vqa_explain as vx
@@ -79,6 +80,30 @@ def test_scores_are_those_of_the_example_changed_by_hand(kind: str, scenes_model
         asked = f"{parts[0]}{parts[1]} {parts[2]} {parts[3]}{''.join(parts[4:])}"
         plain = answers_by_plain_calls(model, vx.Example(by_hand(picture, gone, 2), asked), labels)
         np.testing.assert_allclose(scores, plain, atol=2e-4)
+
+
+@torch.no_grad()
+@on_all(("vit", "clip", "blip", "custom", "qwen2_vl", "lxmert"))
+def test_every_family_scores_what_the_fill_gives(
+    models: Made, noise_picture: np.ndarray, family: str
+) -> None:
+    """With one region absent, the score is that of the picture that is changed by hand."""
+    model = models(family)
+    encoded = encoded_for(model, noise_picture)
+    players = make_players(encoded, {} if family == "lxmert" else {"image": 2})
+    usual = {one.name: one.feature.default_fill for one in encoded.inputs}
+    fills = usual | {"image": vx.Fill(mirrored)}
+    game = Game(model, encoded, players, fills, Target(0, kind=model.kind), seed=2)
+    present = torch.ones(1, len(players), dtype=torch.bool)
+    present[0, 1] = False
+    if family == "lxmert":
+        with pytest.raises(vx.Unsupported, match="a detector's boxes of 'image'"):
+            game.logits(present)
+        return
+    where = encoded.image.geometry.labels_to_original(players.of["image"].division.owner)
+    plain = encoded_for(model, by_hand(noise_picture, where == 1, 2))
+    wanted = model.scores(plain, model.leaves(plain)).double()
+    torch.testing.assert_close(game.logits(present).double(), wanted, atol=2e-4, rtol=1e-4)
 
 
 def test_it_is_called_once_for_each_coalition_with_something_absent(
@@ -259,6 +284,7 @@ def judged(model: Any, out: Path, fill: Any, method: str, **settings: Any) -> vx
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_knows_a_fill_by_its_code(
     linear: ClassifierModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

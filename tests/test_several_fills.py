@@ -139,12 +139,12 @@ def test_one_division_serves_fills_that_take_away_patches(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
     fills = ["mean", "drop"]
-    why = vx.explain(scenes_model, scene, fills=fills)
+    why = vx.explain(scenes_model, scene, fills=fills, budget="6n")
     assert len(why.regions) == 64
     assert why.score == "probability"
     single = [
         vx.explain(
-            scenes_model, scene, method="shapley", budget="20n", score="probability",
+            scenes_model, scene, method="shapley", budget="6n", score="probability",
             image_fill=fill,
         )
         for fill in fills

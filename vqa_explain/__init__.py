@@ -165,6 +165,7 @@ __all__ = [
 
 register_output("figure", "vqa_explain.figures.plotting", "plot")
 register_output("evidence figure", "vqa_explain.figures.evidence", "plot")
+register_output("evidence page", "vqa_explain.viewer.evidence_page", "page")
 register_output("layers figure", "vqa_explain.figures.layers", "plot")
 register_output("heads figure", "vqa_explain.figures.inside", "plot_heads")
 register_output("patch figure", "vqa_explain.figures.inside", "plot_patched")

@@ -1,9 +1,11 @@
 """`evidence`: the smallest sets of words and regions that keep an answer, or flip it."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -24,6 +26,7 @@ from vqa_explain.explaining import (
 )
 from vqa_explain.features.base import Found, Input
 from vqa_explain.features.parts import Part
+from vqa_explain.files import write_atomically
 from vqa_explain.game import Game, Players, make_players, with_players
 from vqa_explain.games.evidence import smallest_sets, surroundings
 from vqa_explain.games.intervals import Interval, mean_interval
@@ -37,6 +40,7 @@ from vqa_explain.target import REAL, Answer, find_answer
 
 log = logging.getLogger("vqa_explain")
 KEEP, FLIP, INTO = "keep", "flip", "into"
+WHOLE = "whole"  # everything is present
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,31 @@ class EvidenceSet:
 
     def __len__(self) -> int:
         return sum(len(numbers) for numbers in self.members.values())
+
+
+@dataclass(frozen=True)
+class EvidenceState:
+    """A state of the inputs that shows a set: which players are present, and what is said of it.
+
+    Attributes:
+        goal: "whole", "keep", "flip" or "into".
+        head: what is present, in words.
+        answer: what the model answers then.
+        present: input name → numbers of the players present; `None` where all are.
+        said: the precision, or the answer's probability.
+        stressed: whether what is present is the set.
+    """
+
+    goal: str
+    head: str
+    answer: str
+    present: Mapping[str, frozenset[int]] | None
+    said: str
+    stressed: bool = False
+
+    def holds(self, name: str, player: int) -> bool:
+        """Whether a player of an input is present."""
+        return self.present is None or player in self.present.get(name, frozenset())
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +182,43 @@ class Evidence:
         if not self.complete:
             lines.append("  the budget ended the search; smaller sets may exist")
         return "\n".join(lines)
+
+    def states(self, most: int = 1) -> list[EvidenceState]:
+        """What is drawn of it: everything, and the smallest sets of each goal, at most so many."""
+        found = [EvidenceState(WHOLE, "everything", self.answer.text, None, self.answer.shown)]
+        for sets in (self.keep, self.flip, self.into):
+            found += [self._state(one) for one in sets[:most]]
+        return found
+
+    def _state(self, one: EvidenceSet) -> EvidenceState:
+        members = {name: frozenset(numbers) for name, numbers in one.members.items()}
+        said = f"holds {one.often}"
+        if one.goal == KEEP:
+            head = "this alone keeps the answer" if len(one) else "nothing at all keeps the answer"
+            return EvidenceState(KEEP, head, self.answer.text, members, said, stressed=True)
+        flips = one.goal == FLIP
+        head = "without this it flips" if flips else f"without this: “{self.wanted}”"
+        rest = {
+            part.name: frozenset(range(len(part.players))) - members.get(part.name, frozenset())
+            for part in self.parts
+        }
+        return EvidenceState(one.goal, head, one.becomes, rest, said)
+
+    def to_html(self, path: str | os.PathLike[str], *, most: int = 1) -> Path:
+        """Writes one HTML file that needs no network and no script: one chooses between the whole,
+        what keeps the answer and what flips it, and sees the rest fade.
+
+        Args:
+            path: the file.
+            most: how many sets of each goal.
+
+        Raises:
+            InvalidInput: `most` is below 1.
+        """
+        if most < 1:
+            raise InvalidInput(f"most must be at least 1, not {most!r}")
+        content: str = drawing("evidence page")(self, most=most)
+        return write_atomically(Path(path), content.encode())
 
     def summary(self) -> dict[str, Any]:
         """All that was found but the pictures, for JSON."""

@@ -153,22 +153,22 @@ def test_a_run_finds_answers_that_stand_on_words_alone(
     """Each row that says so is checked by a plain call: with only those words, the answer stays."""
     examples = list(Scenes("test", 2, families=("existence",)))
     report = vx.evaluate(
-        scenes_model, examples, ["evidence:budget=1000"],
+        scenes_model, examples, ["evidence:budget=200"],
         ["without_regions", "evidence_size", "evidence_precision", "evidence_overlap",
          "relevance_mass"],
-        tmp_path, regions=3, workers=1,
+        tmp_path, regions=2, words="ngrams:3", workers=1,
     )  # fmt: skip
     rows = report.frame()
     told = rows[rows.metric == "without_regions"].set_index("index")
     assert len(told) == len(examples)
     for number, example in enumerate(examples):
-        found = vx.evidence(scenes_model, example, regions=3)
+        found = vx.evidence(scenes_model, example, regions=2, words="ngrams:3")
         alone = [part.player for part in found.parts if found.keep[0].members[part.name]]
         assert told.loc[number, "value"] == float("region" not in alone)
         assert "alone keep" in told.loc[number, "note"] or "nothing at all" in str(
             told.loc[number, "note"]
         )
-    mass = rows[(rows.metric == "relevance_mass") & (rows.method == "evidence:budget=1000")]
+    mass = rows[(rows.metric == "relevance_mass") & (rows.method == "evidence:budget=200")]
     assert len(mass)
 
 

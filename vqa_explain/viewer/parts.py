@@ -90,9 +90,7 @@ def picture_of(part: PicturePart, e: Explanation) -> str:
     what = "regions" if e.by_player else "pixels"
     alone = e.is_alone(part)
     name = "picture" if alone else html.escape(part.name)
-    image = (
-        f'<img src="{_picture(part.picture)}" width="{width}" height="{height}" alt="the {name}">'
-    )
+    image = f'<img src="{picture_url(part.picture)}" width="{width}" height="{height}" alt="the {name}">'
     if part.fixed:
         said = f"{html.escape(part.name)}: fixed"
         return f'<figure class="fixed">{image}\n<figcaption>{said}</figcaption></figure>'
@@ -120,7 +118,7 @@ def _overlay(part: PicturePart, e: Explanation) -> str:
         if right > left
     )
     label = "overlay of the explanation" if e.is_alone(part) else f"overlay of {part.name}"
-    picture = _picture(colors.overlay(small.picture, e.map_colors.shares(values), 1, e.palette))
+    picture = picture_url(colors.overlay(small.picture, e.map_colors.shares(values), 1, e.palette))
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(label)}">'
         f'<image href="{picture}" width="{width}" height="{height}"/>{boxes}</svg>'
@@ -156,7 +154,7 @@ def _legend(scale: colors.Scale, e: Explanation, said: str) -> str:
     )
 
 
-def _picture(pixels: np.ndarray) -> str:
+def picture_url(pixels: np.ndarray) -> str:
     """A data URL, at most `LONGEST` pixels a side. Small pictures are enlarged by whole pixels,
     to stay sharp.
     """
