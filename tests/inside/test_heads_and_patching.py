@@ -203,6 +203,38 @@ def test_copied_states_of_models_that_write(
     assert np.abs(found.shares[-1, :-1]).max() < 1e-3
 
 
+def test_copied_heads_of_scenes_by_hand(scenes_model: ViltModel, scene: vx.Example) -> None:
+    """Against torch's own hooks on the layer that joins the heads."""
+    other = vx.Example(scene.image, "What color is the small circle?")
+    found = vx.patch(scenes_model, scene, other, of="heads")
+    join = scenes_model.module.vilt.encoder.layer[3].attention.output.dense
+    encoded = [scenes_model.encode(one) for one in (scene, other)]
+    given: list[torch.Tensor] = []
+
+    def run(one: Any, hook: Any) -> torch.Tensor:
+        handle = join.register_forward_pre_hook(hook)
+        with torch.no_grad():
+            scores = scenes_model.scores(one, scenes_model.leaves(one))[0]
+        handle.remove()
+        lead: torch.Tensor = scores[found.clean.index] - scores[found.other.index]
+        return lead
+
+    ends = [run(one, lambda _layer, inputs: given.append(inputs[0].clone())) for one in encoded]
+    for head in (0, 3):
+        part = slice(head * 32, head * 32 + 32)
+
+        def copied(_layer: Any, inputs: Any, part: slice = part) -> Any:
+            states = inputs[0].clone()
+            states[..., part] = given[1][..., part]
+            return (states,)
+
+        share = (run(encoded[0], copied) - ends[0]) / (ends[1] - ends[0])
+        assert found.shares[3, head] == pytest.approx(float(share), abs=1e-4)
+    assert found.groups == ("head 0", "head 1", "head 2", "head 3")
+    with pytest.raises(vx.InvalidInput, match=r"unknown kind of states: of= 'neurons'"):
+        vx.patch(scenes_model, scene, other, of="neurons")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("width", [3.2, 7.2])
 @pytest.mark.parametrize("ground", ["default", "dark_background"])
 def test_figures_keep_within_their_paper(
@@ -240,7 +272,7 @@ def test_examples_that_do_not_align_are_told(scenes_model: ViltModel, scene: vx.
 def test_networks_without_heads_are_told() -> None:
     with pytest.raises(vx.Unsupported, match="no attention whose heads can be told apart"):
         vx.heads(two_blocks(), photo(), blocks=BLOCKS)
-    with pytest.raises(vx.Unsupported, match="not one of a row of blocks"):
+    with pytest.raises(vx.Unsupported, match="no row of blocks that are alike"):
         vx.heads(reader(), photo(), QUESTION)
     with pytest.raises(vx.Unsupported, match="no one sequence of positions"):
         vx.patch(convolutions(), vx.Example(photo()), vx.Example(photo()), blocks=["first"])

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ def shapley_values(game: Callable[[tuple[int, ...]], float], count: int) -> np.n
     return values
 
 
+@pytest.mark.slow
 def test_words_and_regions_of_a_unit_are_the_sum_over_all_coalitions() -> None:
     model = reader()
     encoded = model.encode(vx.Example(photo(), QUESTION))
@@ -174,6 +176,7 @@ def test_a_unit_of_scenes_by_autograd(scenes_model: ViltModel, scene: vx.Example
     )
 
 
+@pytest.mark.slow
 def test_a_unit_of_scenes_changes_as_the_network_says(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
@@ -236,6 +239,7 @@ def test_a_network_of_fixed_batches_gives_the_same() -> None:
         (lambda: vx.Unit("again", 0, run=2), r"no run 2; it runs 2 times"),
         (lambda: vx.Unit("first", 0, run=1), r"no run 1; it runs once"),
         (lambda: vx.Unit(nn.ReLU(), 0), r"a ReLU, is not one inside the network"),
+        (lambda: vx.Unit(nn.Sequential(nn.ReLU())[0], 0), r"is not one inside the network"),
         (lambda: vx.Unit("second"), r"index= or by direction="),
         (lambda: vx.Unit("second", -1), r"whole numbers from 0, not -1"),
         (lambda: vx.Unit("second", 1.5), r"whole numbers from 0, not 1.5"),  # type: ignore[arg-type]
@@ -269,6 +273,34 @@ def test_attention_to_a_unit_is_refused(scenes_model: ViltModel, scene: vx.Examp
     unit = vx.Unit("vilt.encoder.layer.3", 0)
     with pytest.raises(vx.Unsupported, match="the target is a unit inside the network"):
         vx.explain(scenes_model, scene, method="relevance", target=unit)
+
+
+def test_a_position_that_a_fill_would_move_is_told(
+    scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    """The first position stays, and under fills that keep the sequence each does."""
+    layer = "vilt.encoder.layer.3"
+    for fills in ({"text_fill": "delete"}, {"text_fill": "mask", "image_fill": "drop"}):
+        how: Any = {"method": "leave_one_out", "regions": 2, **fills}
+        with pytest.raises(vx.InvalidInput, match="position 3 is another one then; choose fills"):
+            vx.explain(scenes_model, scene, target=vx.Unit(layer, (3, 5)), **how)
+        vx.explain(scenes_model, scene, target=vx.Unit(layer, (0, 5)), **how)
+    kept: Any = {"method": "leave_one_out", "regions": 2, "text_fill": "mask"}
+    vx.explain(scenes_model, scene, target=vx.Unit(layer, (3, 5)), image_fill="mean", **kept)
+
+
+def test_two_threads_explain_units_of_one_network() -> None:
+    """Each as alone."""
+    units = [vx.Unit("second", number) for number in range(4)]
+
+    def values(unit: vx.Unit) -> list[float]:
+        why = vx.explain(convolutions(), photo(), method="shapley", target=unit, regions=2)
+        return [region.value for region in why.regions]
+
+    alone = [values(unit) for unit in units]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(values, units))
+    np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
 def test_hooks_are_gone_after_an_error_and_after_success() -> None:

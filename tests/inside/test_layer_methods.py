@@ -120,6 +120,7 @@ def test_cells_of_a_map_are_carried_to_the_picture() -> None:
     assert why.error == pytest.approx(found.gap, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_conductance_of_words_and_patches_adds_up_over_a_block(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:

@@ -14,6 +14,7 @@ from matplotlib import style
 from matplotlib.text import Text
 from networks import QUESTION, convolutions, photo, reader
 from PIL import Image
+from text_checkpoints import text_checkpoint
 from torch import Tensor
 
 import vqa_explain as vx
@@ -170,6 +171,7 @@ def test_the_figure_says_it_and_keeps_within_its_paper(
         found.plot(width=1)
 
 
+@pytest.mark.slow
 def test_the_shell_shows_it(
     found: vx.Layers, scene: vx.Example, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,15 +204,34 @@ def test_decoders_and_vision_transformers(
     assert found.groups[-1] == "readout"
 
 
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.slow
+def test_text_classifiers(tmp_path: Path, name: str) -> None:
+    """Whose blocks are the longest row of layers that are alike."""
+    model = vx.load(text_checkpoint(name, tmp_path), device="cpu")
+    found = vx.layers(model, None, "what color is it", steps=32)
+    assert found.blocks[0].endswith(".0")
+    assert found.groups == ("question", "readout")
+    assert (found.gaps < 0.05 * np.abs(found.conductance).sum(axis=1) + 1e-3).all()
+    assert found.early[-1].index == found.answer.index
+    heads = vx.heads(model, None, "what color is it")
+    assert heads.blocks == found.blocks
+    assert heads.lost.shape[0] == len(found.blocks)
+
+
 def test_what_has_no_row_of_blocks_is_told(
     models: Callable[[str], Any], noise_picture: np.ndarray
 ) -> None:
-    with pytest.raises(vx.Unsupported, match="not one of a row of blocks; name them with blocks="):
+    with pytest.raises(vx.Unsupported, match="no row of blocks that are alike; name them"):
         vx.layers(convolutions(), photo())
     with pytest.raises(vx.Unsupported, match="no one sequence of positions"):
         vx.layers(convolutions(), photo(), blocks=["first", "second"])
     with pytest.raises(vx.InvalidInput, match="no layer 'frist'; did you mean 'first'"):
         vx.layers(convolutions(), photo(), blocks=["frist"])
+    with pytest.raises(vx.InvalidInput, match="named by its path or given as itself, not by int"):
+        vx.layers(convolutions(), photo(), blocks=[1])
+    with pytest.raises(vx.InvalidInput, match="layers follows an answer"):
+        vx.layers(convolutions(), photo(), target=vx.Unit("first", 1))
     with pytest.raises(vx.InvalidInput, match="blocks= is empty"):
         vx.layers(reader(), photo(), QUESTION, blocks=[])
     with pytest.raises(vx.InvalidInput, match="steps must be a whole number from 2"):

@@ -84,6 +84,7 @@ def test_a_component_has_a_sign_of_its_own() -> None:
     assert float((found**3).sum()) > 0
 
 
+@pytest.mark.slow
 def test_maps_of_patches_and_words_by_hand(scenes_model: ViltModel, scene: vx.Example) -> None:
     """Of a transformer a channel is a unit at all positions."""
     layer = "vilt.encoder.layer.3"

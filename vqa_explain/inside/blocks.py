@@ -42,8 +42,8 @@ class Blocks:
     length: int
 
     @classmethod
-    def of(cls, task: Task, asked: Sequence[str | nn.Module] | None) -> "Blocks":
-        """The blocks that were asked for, or those that the model's default layer is one of.
+    def of(cls, task: Task, asked: Any) -> "Blocks":
+        """The blocks that were asked for, by path or as layers, or those that the model's default layer is one of.
 
         Raises:
             InvalidInput: there is no such layer, or its sequence holds no input.
@@ -55,6 +55,8 @@ class Blocks:
                 "its layers cannot be changed one example at a time"
             )
         module = task.model.module
+        if isinstance(asked, str | nn.Module):
+            asked = [asked]
         paths = _usual(task) if asked is None else [path_of_layer(module, one) for one in asked]
         if not paths:
             raise InvalidInput("blocks= is empty; name at least one layer")
@@ -90,16 +92,38 @@ class Blocks:
 
 
 def _usual(task: Task) -> list[str]:
-    """The paths of the blocks beside the model's default layer."""
-    path = task.model.default_layer(task.encoded)
-    home = path.rpartition(".")[0]
-    if not home or not path.rpartition(".")[2].isdigit():
-        raise Unsupported(
-            f"layer {path!r} of model {task.model.name!r} is not one of a row of blocks; name them "
-            "with blocks=[…]"
-        )
-    within = task.model.module.get_submodule(home)
-    return [f"{home}.{name}" for name, _ in within.named_children()]
+    """The paths of the blocks beside the model's default layer; else of the longest row of layers
+    that are alike.
+
+    Raises:
+        Unsupported: the network has no such row.
+    """
+    module = task.model.module
+    try:
+        path = task.model.default_layer(task.encoded)
+    except Unsupported:  # as of a model that sees no picture
+        path = ""
+    home, _, name = path.rpartition(".")
+    if not home or not name.isdigit():
+        rows = [
+            (sum(1 for _ in part.children()), path)
+            for path, part in module.named_modules()
+            if _is_row(part)
+        ]
+        if not rows:
+            raise Unsupported(
+                f"model {task.model.name!r} has no row of blocks that are alike; name them with "
+                "blocks=[…]"
+            )
+        home = max(rows)[1]
+    return [f"{home}.{name}" for name, _ in module.get_submodule(home).named_children()]
+
+
+def _is_row(part: nn.Module) -> bool:
+    """Whether it is a list of several layers of one class that have layers themselves."""
+    if not isinstance(part, nn.ModuleList | nn.Sequential) or len(part) < 2:
+        return False
+    return len({type(one) for one in part}) == 1 and any(True for _ in part[0].children())
 
 
 def _groups(task: Task, path: str, length: int) -> dict[str, np.ndarray]:

@@ -47,12 +47,29 @@ class HeadsOf:
         """The edit that sets what a head gives to zero."""
 
         def change(states: Tensor) -> Tensor:
-            wide = states.shape[-1] // self.count
             found = states.clone()
-            found[..., head * wide : (head + 1) * wide] = 0
+            found[..., self._part(head, states)] = 0
             return found
 
         return Edit(self.place, change, every_run=True)
+
+    def copied(self, head: int, other: Tensor) -> Edit:
+        """The edit that takes what a head gives at all positions from states (N, D) of another
+        example.
+        """
+
+        def change(states: Tensor) -> Tensor:
+            part = self._part(head, states)
+            found = states.clone()
+            # Behind a prompt stand the answer's positions, which stay.
+            found[: len(other), part] = other[:, part].to(found)
+            return found
+
+        return Edit(self.place, change)
+
+    def _part(self, head: int, states: Tensor) -> slice:
+        wide = states.shape[-1] // self.count
+        return slice(head * wide, (head + 1) * wide)
 
 
 def heads_of_block(module: nn.Module, path: str) -> HeadsOf:

@@ -31,6 +31,7 @@ from vqa_explain.inside.drawn import Drawn
 from vqa_explain.methods.base import Task
 from vqa_explain.methods.states import Between, conductance
 from vqa_explain.models.base import Model
+from vqa_explain.models.inside import Unit
 from vqa_explain.target import Answer
 
 
@@ -188,6 +189,8 @@ def layers(
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
         raise InvalidInput(f"steps must be a whole number from 2, not {steps!r}")
+    if isinstance(target, Unit):
+        raise InvalidInput("layers follows an answer through the network; give one as target=")
     began = time.perf_counter()
     asked = Asked(target, contrast, score, answers, seed, progress)
     with asked_task(model, image, question, asked, "layers") as (task, best):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from vqa_explain._precision import in_float64
 from vqa_explain.asking import asked_example
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import Found
@@ -26,6 +26,7 @@ from vqa_explain.inside.asking import Asked, asked_task
 from vqa_explain.inside.blocks import REST, Blocks, best_of
 from vqa_explain.inside.drawn import Drawn
 from vqa_explain.inside.edits import Edit, Place, scores_of, seen_at
+from vqa_explain.inside.heads import heads_of_block
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.encoded import Encoded, candidates_of
@@ -44,7 +45,7 @@ class Patched(Drawn):
     Attributes:
         blocks: the paths of the L blocks.
         groups: what the states belong to: an input's words, each one by itself; an input without
-            words, such as a picture, as a whole; and "readout" for all other positions.
+            words, such as a picture, as a whole; and "readout" for all other positions. Or heads.
         shares: (L, G) the share of the difference that is carried over when these states of one
             block become the other example's. 1 is all of it.
         becomes: for each block, what the model answers with the states of each group.
@@ -98,10 +99,11 @@ def patch(
     score: str | None = None,
     answers: Sequence[str] | None = None,
     blocks: Sequence[Any] | None = None,
+    of: Literal["positions", "heads"] = "positions",
 ) -> Patched:
     """How much of the difference between two examples, such as another color or another word, is
     carried over by copying the states of single words, of the picture, or of the readout from the
-    one to the other, behind each block.
+    one to the other, behind each block; or what each attention head gives at all positions.
 
     The states are the other example's; the rest of the clean example stays.
 
@@ -115,6 +117,7 @@ def patch(
         contrast, score, answers: as `explain` takes them.
         blocks: the paths of the blocks, in order, or the layers themselves; by default the row of
             blocks that the model's default layer is in.
+        of: "positions", or "heads" of each block.
 
     Raises:
         InvalidInput: the examples do not align, or the score does not tell them apart.
@@ -128,6 +131,8 @@ def patch(
             )
     if isinstance(target, Unit):
         raise InvalidInput("patch compares scores of answers; give an answer as target=")
+    if of not in MAKERS:
+        raise unknown("kind of states: of=", str(of), MAKERS)
     began = time.perf_counter()
     asked = Asked(target, contrast, score, answers)
     with asked_task(model, clean, None, asked, "patch") as (task, _):
@@ -144,20 +149,15 @@ def patch(
                 f"the score of {_named(task, goal)} is the same for both examples, so that there "
                 "is no difference to carry over; give another target="
             )
-        groups = _positions(task, row)
-        places = [Place(path) for path in row.paths]
-        states = seen_at(task, places, encoded)
-        edits = [
-            _copied(place, states[place], where) for place in places for where in groups.values()
-        ]
+        groups, edits = MAKERS[of](row, encoded)
         found = scores_of(task, edits)
-        shape = (len(places), len(groups))
+        shape = (len(row.paths), len(groups))
         shares = ((goal(found) - scores[0]) / difference).numpy().reshape(shape)
         texts = [best_of(task, one[None]) for one in found]
         task.cost.seconds = time.perf_counter() - began
         return Patched(
             row.paths,
-            tuple(groups),
+            groups,
             shares,
             tuple(tuple(texts[i : i + shape[1]]) for i in range(0, len(texts), shape[1])),
             mine,
@@ -265,3 +265,36 @@ def _copied(place: Place, states: Tensor, positions: np.ndarray) -> Edit:
         return found
 
     return Edit(place, change)
+
+
+Edits = tuple[tuple[str, ...], list[Edit]]  # what states belong to, and its edits block by block
+
+
+def _of_positions(row: Blocks, other: Encoded) -> Edits:
+    """The edits that copy the states of each word, of each other input and of the rest."""
+    groups = _positions(row.task, row)
+    places = [Place(path) for path in row.paths]
+    states = seen_at(row.task, places, other)
+    edits = [_copied(place, states[place], where) for place in places for where in groups.values()]
+    return tuple(groups), edits
+
+
+def _of_heads(row: Blocks, other: Encoded) -> Edits:
+    """The edits that copy what each head gives.
+
+    Raises:
+        Unsupported: heads cannot be told apart, or blocks have different numbers of them.
+    """
+    heads = [heads_of_block(row.task.model.module, path) for path in row.paths]
+    counts = {one.count for one in heads}
+    if len(counts) > 1:
+        raise Unsupported(
+            f"the blocks of model {row.task.model.name!r} have {min(counts)} to {max(counts)} "
+            "heads; name blocks that have as many with blocks=[…]"
+        )
+    states = seen_at(row.task, [one.place for one in heads], other)
+    edits = [one.copied(head, states[one.place]) for one in heads for head in range(one.count)]
+    return tuple(f"head {head}" for head in range(heads[0].count)), edits
+
+
+MAKERS = {"positions": _of_positions, "heads": _of_heads}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
+from vqa_explain.features.image import DROP
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.base import Leaves, Model, OpenModel, described, has_open_inputs
 from vqa_explain.models.encoded import Encoded
@@ -27,6 +28,7 @@ from vqa_explain.target import REAL
 
 # Layers that keep channels before positions in (B, C, T).
 ROWS_OF_CHANNELS = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
+MOVING = (DROP, "delete")  # fills that take absent parts out of the sequence
 OF_ANSWERS = (
     "it reads attention from where an answer is read, and the target is a unit inside the network"
 )
@@ -97,6 +99,10 @@ def path_of_layer(module: nn.Module, layer: str | nn.Module) -> str:
     """
     if isinstance(layer, str):
         return layer
+    if not isinstance(layer, nn.Module):
+        raise InvalidInput(
+            f"a layer is named by its path or given as itself, not by {type(layer).__name__}"
+        )
     found = next((path for path, part in module.named_modules() if part is layer), "")
     if not found:
         raise InvalidInput(
@@ -274,6 +280,7 @@ class UnitModel:
         def run(some: Mapping[str, Present]) -> Callable[[Encoded], Tensor]:
             return lambda own: self.model.coalition_scores(own, some, fills, seed)
 
+        self._check_fills(encoded, fills)
         rows = len(next(iter(present.values())))
         found = self._values(encoded, rows, run(present))
         if found is not None:
@@ -284,6 +291,22 @@ class UnitModel:
         if len(alone) < rows:
             raise self._shared()
         return torch.cat(alone)
+
+    def _check_fills(self, encoded: Encoded, fills: Mapping[str, str]) -> None:
+        """Refuses an element at a position under fills that move positions.
+
+        Raises:
+            InvalidInput: such a fill is asked for.
+        """
+        moved = [one for one in encoded.inputs if fills[one.name] in MOVING]
+        for unit, path in self._units:
+            at_position = isinstance(unit.index, tuple) and len(unit.index) == 2 and unit.index[0]
+            if at_position and moved:
+                raise InvalidInput(
+                    f"absent parts of {moved[0].name!r} leave the sequence of layer {path!r}, so "
+                    f"that position {cast(Any, unit.index)[0]} is another one then; choose fills "
+                    "that keep it, such as image_fill='mean' and text_fill='mask'"
+                )
 
     def _shared(self) -> Unsupported:
         paths = ", ".join(dict.fromkeys(map(repr, self._paths)))
