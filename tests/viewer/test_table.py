@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import several
-from browser import add_column, opened_browser, watched_page
+from browser import add_column, axe_problems, opened_browser, watched_page
 from building import replaced
 from live_page import live, messages, traits_of
 from pages import box_of, made, opened
@@ -329,6 +329,21 @@ def test_frames_of_a_video_are_a_strip_with_a_slider(browser: Any, tmp_path: Pat
         assert page.locator(".vx-film").is_hidden()
         assert page.locator(".vx-map .vx-picture:visible").count() == 2
         assert wrong == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_table_and_columns(browser: Any, tmp_path: Path, scheme: str) -> None:
+    settings = {"color_scheme": scheme, "viewport": {"width": 1280, "height": 900}}
+    with watched_page(browser, **settings, bypass_csp=True) as (page, _):
+        opened(page, tmp_path / "a.html", [of_shares(i, 0.1 + 0.2 * i) for i in range(4)])
+        open_table(page)
+        page.locator(".vx-table-rows input").first.click()
+        assert axe_problems(page, tmp_path) == []
+        page.get_by_role("button", name="Example", exact=True).click()
+        for other in (1, 2):
+            add_column(page, other)
+            page.locator(".vx-col-tools").nth(other - 1).wait_for()
+        assert axe_problems(page, tmp_path) == []
 
 
 def test_thumbnails_of_rows_in_view_are_asked_for_once(browser: Any) -> None:
