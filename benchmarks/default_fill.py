@@ -8,9 +8,14 @@ On scenes the truth is known: while the objects and the words that decide are th
 stays. For random coalitions of everything else, each fill's accuracy and the mean log-probability
 of the true answer; higher is better. Differences to the first row are paired by question, with
 bootstrap 95 % intervals.
+
+    python benchmarks/default_fill.py --measured scenes everyday --each 4
+
+prints what `choose_fill` measures of the models' fills without knowing the truth.
 """
 
 import argparse
+from itertools import islice
 
 import numpy as np
 import torch
@@ -29,8 +34,14 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=10)
     parser.add_argument("--pictures", nargs="*", default=["drop", *FILLS])
     parser.add_argument("--words", nargs="*", default=["mask", "pad", "delete"])
+    parser.add_argument("--measured", nargs="*", default=[], help="models to measure instead")
     asked = parser.parse_args()
     each = asked.each
+    for name in asked.measured:
+        examples = list(islice(vx.load_dataset(f"{name}:test"), 10 * each))
+        print(f"{name}: {vx.choose_fill(vx.load(name, device='cpu'), examples)}\n", flush=True)
+    if asked.measured:
+        return
     model, draws = vx.load("scenes", device="cpu"), 16
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for family in FAMILIES:

@@ -1,27 +1,17 @@
-"""The shell, by subprocess: what it prints, writes and exits with."""
+"""The shell: what it prints, writes and exits with; the demo, in a process of its own."""
 
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command import command
 from PIL import Image
 
 from vqa_explain.datasets.scenes import make
 from vqa_explain.shell.inputs import column_groups, example_of
-
-
-def run(*arguments: Any, cwd: Any = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vqa_explain.shell.app", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=1200,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +23,8 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) -> None:
-    done = run("demo", "--out", tmp_path / "demo")
+    line = [sys.executable, "-m", "vqa_explain.shell.app", "demo", "--out", "demo"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     assert "Why these answers?" in done.stdout
     assert len(list((tmp_path / "demo").glob("*.vqax"))) == 22
@@ -49,7 +40,7 @@ def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) ->
 @pytest.mark.slow
 def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: Path) -> None:
     for name in ("a.vqax", "a.html", "a.png"):
-        done = run(
+        done = command(
             "explain",
             picture,
             "What color is the circle?",
@@ -106,7 +97,7 @@ def test_explain_prints_json_and_writes_what_is_asked(picture: Path, tmp_path: P
 def test_a_users_mistake_is_one_line_and_exit_code_2(
     picture: Path, arguments: list[str], message: str
 ) -> None:
-    done = run(*[a.format(picture=picture) for a in arguments])
+    done = command(*[a.format(picture=picture) for a in arguments])
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -116,15 +107,17 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
 def test_inputs_are_given_by_name_and_fixed_where_they_are_no_players(picture: Path) -> None:
     """The same answer and values as of a picture and a question."""
     own = ("--method", "leave_one_out", "--regions", "3", "--json")
-    usual = json.loads(run("explain", picture, "What color is the circle?", *own).stdout)
+    usual = json.loads(command("explain", picture, "What color is the circle?", *own).stdout)
     named = ("--input", f"image={picture}", "--input", "question=What color is the circle?")
-    done = run("explain", *named, *own, "--players", "question")
+    done = command("explain", *named, *own, "--players", "question")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [part["fixed"] for part in found["parts"]] == [True, False]
     values = [[w["value"] for w in one["parts"][1]["words"]] for one in (found, usual)]
     assert values[0] == pytest.approx(values[1], abs=1e-4)
-    printed = run("explain", *named, "--method", "leave_one_out", "--players", "question").stdout
+    printed = command(
+        "explain", *named, "--method", "leave_one_out", "--players", "question"
+    ).stdout
     assert "Fixed inputs" in printed
     assert "Strongest regions" not in printed
 
@@ -148,7 +141,7 @@ def test_inputs_are_read_as_people_type_them(picture: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_methods_and_models_are_listed() -> None:
-    listed = json.loads(run("methods", "--json").stdout)
+    listed = json.loads(command("methods", "--json").stdout)
     assert {m["name"] for m in listed} >= {
         "saliency",
         "input_x_gradient",
@@ -158,11 +151,11 @@ def test_methods_and_models_are_listed() -> None:
         "shapley",
     }
     assert all(m["source"] and m["about"] for m in listed)
-    shapley = run("methods", "shapley").stdout
+    shapley = command("methods", "shapley").stdout
     assert "budget" in shapley
     assert "0.0 … 1.0" in shapley
-    assert "at least 0.0" in run("methods", "smoothgrad").stdout
-    assert "scenes" in json.loads(run("models", "--json").stdout)["shipped"]
+    assert "at least 0.0" in command("methods", "smoothgrad").stdout
+    assert "scenes" in json.loads(command("models", "--json").stdout)["shipped"]
 
 
 def test_importing_the_package_and_asking_for_help_load_no_torch() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import llava
+from command import command
 from conftest import Linear, ToTensor
 from PIL import Image
 from torch import nn
@@ -374,18 +375,20 @@ def test_the_figure_shows_the_set_and_fades_the_rest(
 
 @pytest.mark.slow
 def test_the_shell_prints_sets(tmp_path: Path) -> None:
-    from test_cli import run
-
     picture = tmp_path / "scene.png"
     example = vx.load_dataset("scenes:test")[0]
     Image.fromarray(example.image).save(picture)
-    done = run(
+    done = command(
         "evidence", picture, example.question, "--regions", "3", "--json", "--set", "budget=200"
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["answer"] == "cyan"
     assert found["keep"]
-    done = run("evidence", picture, example.question, "--set", "bugdet=200")
+    page = tmp_path / "evidence.html"
+    settings = ("--regions", "2", "--set", "budget=50", "--out", page)
+    assert command("evidence", picture, example.question, *settings).returncode == 0
+    assert 'id="state0"' in page.read_text(encoding="utf-8")
+    done = command("evidence", picture, example.question, "--set", "bugdet=200")
     assert done.returncode == 2
     assert "did you mean 'budget'" in done.stderr

@@ -249,7 +249,9 @@ def test_every_method_over_the_game_and_over_gradients_explains_it(
     assert isinstance(part, SignalPart)
     assert len(part.segments) == SEGMENTS
     assert np.isfinite(part.values).all()
-    assert np.any(part.values)
+    # The smallest set is empty where the answer stays with everything absent.
+    is_empty = method == "evidence" and why.survives_without_inputs
+    assert np.any(part.values) or is_empty
     np.testing.assert_allclose(
         [part.samples[s.start : s.end].sum() for s in part.segments], part.values, rtol=1e-6
     )

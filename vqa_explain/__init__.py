@@ -12,6 +12,7 @@ from vqa_explain.showing import register_output
 if TYPE_CHECKING:
     __version__: str
     from vqa_explain.answering import answer
+    from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
     from vqa_explain.errors import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from vqa_explain.models.inputs import Image, Table, Text
     from vqa_explain.models.inside import Unit
     from vqa_explain.models.loading import load, register_model
+    from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
     from vqa_explain.showing import register_drawing
@@ -58,6 +60,8 @@ _HOMES = {
     "Curve": "metrics.base",
     "Method": "methods.base",
     "Model": "models.base",
+    "choose_fill": "choosing",
+    "FillChoice": "choosing",
     "compare": "evaluation.comparison",
     "Task": "methods.base",
     "parameter": "registry",
@@ -68,6 +72,7 @@ _HOMES = {
     "use": "plugins",
     "Evidence": "searching",
     "evidence": "searching",
+    "Fill": "own_fills",
     "Blocks": "game",
     "Boxes": "features.regions",
     "CustomModel": "models.custom",
@@ -112,6 +117,8 @@ __all__ = [
     "Evidence",
     "Example",
     "Explanation",
+    "Fill",
+    "FillChoice",
     "Heads",
     "Image",
     "InvalidInput",
@@ -135,6 +142,7 @@ __all__ = [
     "Viewer",
     "__version__",
     "answer",
+    "choose_fill",
     "compare",
     "estimate_cost",
     "evaluate",
@@ -157,6 +165,7 @@ __all__ = [
 
 register_output("figure", "vqa_explain.figures.plotting", "plot")
 register_output("evidence figure", "vqa_explain.figures.evidence", "plot")
+register_output("evidence page", "vqa_explain.viewer.evidence_page", "page")
 register_output("layers figure", "vqa_explain.figures.layers", "plot")
 register_output("heads figure", "vqa_explain.figures.inside", "plot_heads")
 register_output("patch figure", "vqa_explain.figures.inside", "plot_patched")

@@ -23,6 +23,8 @@ FORMAT = 2
 DEFLATED_FORMAT = 3  # the same with large arrays deflated, which earlier versions cannot read
 SENTENCE_FORMAT = 4  # either, with the words of a sentence
 LARGE = 2_000_000  # bytes of an array from which on it is deflated
+OF_MANY = 100_000  # the same of a sentence, which has a map for each of its words
+MOST_UNPACKED = 16 * MAX_PIXELS  # bytes that deflated arrays and maps of words may become, together
 TYPES = ("<f8", "<f4", "<i8", "<i4", "|i1", "|u1", "|b1")  # of deflated arrays
 TIMES_THE_FILE, SPARE = 4, 2**26  # bytes of memory that reading may take: this many files, and this
 BYTES_OF_A_VALUE = 100  # of JSON in memory, on the average: an entry of a mapping and its number
@@ -49,13 +51,23 @@ def to_bytes(data: dict[str, Any], arrays: Arrays) -> bytes:
 
     text = json.dumps(data)
     header = {"format": str(FORMAT), "explanation": text, "checksum": _checksum(text, arrays)}
-    large = {name: values for name, values in arrays.items() if values.nbytes >= LARGE}
+    large = _large(arrays, OF_MANY if data.get("outputs") else LARGE)
     if large:
         told = {name: [values.dtype.str, values.shape] for name, values in large.items()}
         header |= {"format": str(DEFLATED_FORMAT), "deflated": json.dumps(told)}
     if data.get("outputs"):
         header["format"] = str(SENTENCE_FORMAT)
     return save({**arrays, **{name: _deflated(values) for name, values in large.items()}}, header)
+
+
+def _large(arrays: Arrays, least: int) -> Arrays:
+    """Those to be deflated, of so many bytes at least: no more of them than is unpacked again."""
+    found, unpacked = {}, 0
+    for name, values in arrays.items():
+        if values.nbytes >= least and unpacked + values.nbytes <= MOST_UNPACKED:
+            found[name] = values
+            unpacked += values.nbytes
+    return found
 
 
 def _deflated(values: np.ndarray) -> np.ndarray:
@@ -87,6 +99,7 @@ def _deflated_arrays(header: Mapping[str, str], arrays: Arrays) -> dict[str, Any
     """
     told: dict[str, Any] = json.loads(header.get("deflated", "{}"))
     check(isinstance(told, dict), "what is deflated is no mapping")
+    unpacked = 0
     for name, one in told.items():
         check(name in arrays, "a deflated array is missing")
         check(isinstance(one, list) and len(one) == 2, "a deflated array has no type and shape")
@@ -97,6 +110,8 @@ def _deflated_arrays(header: Mapping[str, str], arrays: Arrays) -> dict[str, Any
         most = max(8 * MAX_PIXELS, TIMES_THE_FILE * arrays[name].nbytes)
         size = np.dtype(dtype).itemsize * math.prod(shape)
         check(size <= most, "a deflated array is larger than any picture's")
+        unpacked += size
+    check(unpacked <= MOST_UNPACKED, "deflated arrays are larger than any pictures'")
     return told
 
 
@@ -115,8 +130,8 @@ def _check_room(text: str, size: int) -> None:
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     """The JSON values and arrays of a file; those of format 1 as format 2 has them.
 
-    Reading takes no more memory than four times the file and `SPARE`, and of a large picture 16
-    bytes for each of at most `MAX_PIXELS` pixels.
+    Reading takes no more memory than four times the file and `SPARE`, and for what is unpacked
+    `MOST_UNPACKED`: 16 bytes for each pixel of the largest picture.
 
     Raises:
         InvalidInput: the file is missing, damaged or from a newer version.

@@ -1,14 +1,16 @@
-"""The one home of colors: signed values to red (for the answer) and blue (against it),
-sizes to violet.
+"""The one home of colors of figures and pages without scripts: signed values to orange (for the
+answer) and purple (against it), sizes to slate, as in the viewer (`viewer/static/color.js`).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-FOR = (178, 24, 43)  # ends of ColorBrewer's RdBu, which keeps its order for color-blind readers
-AGAINST = (33, 102, 172)
-SIZE = (84, 39, 143)  # the end of ColorBrewer's Purples: neither for nor against
+# Orange and purple are told apart by every kind of color vision: their ends are 66 or more apart in
+# CIELAB as protanopes, deuteranopes and tritanopes see them (Machado et al. 2009).
+FOR = (182, 90, 0)
+AGAINST = (75, 42, 135)
+SIZE = (47, 57, 78)  # slate: neither for nor against
 
 
 @dataclass(frozen=True)

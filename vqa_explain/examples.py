@@ -359,7 +359,8 @@ def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
         keys = {"text": ("text",), "image": ("image", "path", "url"), "video": ("video", "path")}
         if kind not in keys:
             raise InvalidInput(
-                f"message {turn} has content of type {kind!r}; known are {', '.join(keys)}"
+                f"message {turn} has content of type {kind!r}; known are {', '.join(keys)}, given "
+                'as {"type": "image", "image": a picture, a path or an address}'
             )
         value = next((one[key] for key in keys[kind] if one.get(key) is not None), None)
         if value is None:

@@ -12,16 +12,18 @@ from vqa_explain._precision import in_float64
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.answering import check_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
+from vqa_explain.choosing import with_chosen_fills
 from vqa_explain.cost import Cost, Requests
 from vqa_explain.errors import InvalidInput, NothingWritten, Unsupported, unknown
+from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import Input, by_input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.regions import SEGMENTS
 from vqa_explain.features.table import TableFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.finishing import explained, first_pass
-from vqa_explain.game import make_players, with_players
+from vqa_explain.finishing import explained, first_pass, with_choice
+from vqa_explain.game import Players, make_players, with_players
 from vqa_explain.games.progress import Progress
 from vqa_explain.methods import create
 from vqa_explain.methods.base import (
@@ -42,6 +44,7 @@ from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.inside import Unit, UnitModel, units_among
 from vqa_explain.models.sharing import network_held
 from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
+from vqa_explain.several_fills import asked_alternatives, merged
 from vqa_explain.target import (
     CHOICE,
     FIT,
@@ -182,7 +185,9 @@ def explain(
             error.
         quality: how much the default method computes: "quick" (20 evaluations for each player), as
             where it is left out, or "thorough" (100).
-        **parameters: the method's own, as `vqa-explain methods` lists them.
+        **parameters: the method's own, as `vqa-explain methods` lists them. Methods over coalitions
+            take a list of fills besides, such as `fills=["blur", "mean", "drop"]`: values are then
+            means over them, and `Explanation.bands` says where each lies under every fill.
 
     Raises:
         InvalidInput: an input, a name or a parameter cannot be used.
@@ -191,6 +196,13 @@ def explain(
         OutOfMemory: not even one example fits.
     """
     check_loaded(model, "explain")
+    if isinstance(parameters.get("fills"), list | tuple):
+        example = asked_example(model, image, question)
+        how = {"target": target, "contrast": contrast, "score": score, "answers": answers}
+        how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "seed": seed}
+        how |= {"regions": regions, "words": words, "columns": columns, "players": players}
+        how |= {"on_interrupt": on_interrupt}
+        return _over_fills(model, example, method, quality, parameters, progress, how)
     units = units_among(target)
     if units:
         _check_of_units(contrast, target_token, max_new_tokens)
@@ -241,18 +253,26 @@ def explain(
         # What a network of one's own can do is measured with the example.
         check_support(chosen, model, encoded)
         encoded = with_players(encoded, players)
-        if method is None and regions is None:
-            regions = _usual_regions(encoded.inputs, chosen)
-        parts = make_players(encoded, divisions(encoded.inputs, regions, words, columns))
+        follows = method is None and regions is None
+
+        def divided() -> Players:
+            own = _usual_regions(encoded.inputs, chosen) if follows else regions
+            return make_players(encoded, divisions(encoded.inputs, own, words, columns))
+
+        parts = divided()
         if model.labels is None:
             encoded = with_candidates(
                 cast(OpenModel, model), encoded, answers, asked, contrast, max_new_tokens
             )
+        chosen, fill_choice = with_chosen_fills(chosen, model, encoded, seed)
+        if fill_choice is not None and follows:  # some fills need players of their own
+            parts = divided()
         score = named_score(model, score)
         of_itself = target is None and answers is None and contrast is None and target_token is None
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            return explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
+            of_words = explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
+            return with_choice(of_words, fill_choice, True)
         # One token's scores choose no answer.
         first = first_pass(chosen, model, encoded) if target_token is None else None
         scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
@@ -266,9 +286,71 @@ def explain(
         found: list[Explanation] = []
         for goal in targets:
             one = dataclasses.replace(task, target=goal, cost=Cost())
-            found.append(explained(one, chosen, best))
+            found.append(with_choice(explained(one, chosen, best), fill_choice, not found))
             task.known_only |= one.interrupted
         return found if isinstance(target, list | tuple) else found[0]
+
+
+def _over_fills(
+    model: Model,
+    example: Example,
+    method: str | None,
+    quality: str | None,
+    parameters: dict[str, Any],
+    progress: Progress | None,
+    how: dict[str, Any],
+) -> Any:
+    """The explanation, or one for each target, over a list of fills: see `several_fills`.
+
+    Args:
+        how: the other arguments of `explain`.
+    """
+    given = parameters["fills"]
+    own = {name: value for name, value in parameters.items() if name != "fills"}
+    chosen = _chosen(method, own, quality)
+    if not any(f.metadata.get("functions") for f in dataclasses.fields(cast(Any, chosen))):
+        raise InvalidInput(
+            f"method {chosen.name!r} takes no list of fills; methods over coalitions do, such as "
+            "shapley, and integrated_gradients takes image_baseline=['blur', 'mean']"
+        )
+    with network_held(model.module), must_fit(model):
+        encoded = with_players(model.encode(example), how["players"])
+    alternatives = asked_alternatives(given, encoded.inputs)
+    if method is None:
+        targets = how["target"] if isinstance(how["target"], list | tuple) else [how["target"]]
+        is_function = any(callable(one) for one in targets)
+        score = "logit" if is_function else usual_score(model)
+        how = {**how, "score": how["score"] or score}
+        own = {"budget": QUALITIES[quality or "quick"], **own}
+    if method is None and how["regions"] is None:
+        how = {**how, "regions": _regions_for_all(encoded.inputs, chosen, alternatives)}
+    found = []
+    for number, fills in enumerate(alternatives):
+        told = _share_of(progress, number, len(alternatives))
+        settings = {**how, **own, "fills": fills, "progress": told}
+        found.append(explain(model, example, method=chosen.name, **settings))
+    if isinstance(how["target"], list | tuple):
+        return [merged(several, alternatives) for several in zip(*found, strict=True)]
+    return merged(found, alternatives)
+
+
+def _regions_for_all(
+    inputs: Sequence[Input], method: Method, alternatives: Sequence[Mapping[str, str]]
+) -> dict[str, str] | None:
+    """How pictures are divided under every one of several fills, where nothing was asked for."""
+    usual = [
+        _usual_regions(inputs, dataclasses.replace(cast(Any, method), fills=fills))
+        for fills in alternatives
+    ]
+    shared = {name: one for name, one in usual[0].items() if all(name in own for own in usual)}
+    return shared or None
+
+
+def _share_of(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """What is told of one of several pieces of work, as a part of them all."""
+    if progress is None:
+        return None
+    return lambda done, whole: progress(number * whole + done, count * whole)
 
 
 def _check_of_units(contrast: Any, token: Any, most: Any) -> None:

@@ -17,8 +17,16 @@ import numpy as np
 
 from vqa_explain import _explanation_file as explanation_file
 from vqa_explain import colors
-from vqa_explain._explanation_file import JOINT, OUTPUT, PART, array_name, by_owner
+from vqa_explain._explanation_file import (
+    JOINT,
+    MOST_UNPACKED,
+    OUTPUT,
+    PART,
+    array_name,
+    by_owner,
+)
 from vqa_explain._fields import check, read_dataclass
+from vqa_explain._words_file import MAP, lengthened, shortened
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import (
@@ -30,6 +38,7 @@ from vqa_explain.features.parts import (
     TextPart,
     TokenValue,
     WordValue,
+    band_of,
     read_part,
 )
 from vqa_explain.files import write_atomically
@@ -631,6 +640,37 @@ class Explanation:
                 )
         return bounds
 
+    @property
+    def bands(self) -> dict[str, np.ndarray]:
+        """Where values lie under every one of several fills: input name → (P, 2), the lowest lower
+        and the highest upper end of the 95 % intervals of each value, or of the values themselves
+        where no errors are stated. A value whose band does not hold 0 has the same sign whichever
+        of the fills stands for what is absent.
+
+        Raises:
+            InvalidInput: the explanation is of one fill.
+        """
+        found = {part.name: [band_of(player) for player in part.players] for part in self.parts}
+        told = {name: some for name, some in found.items() if some}
+        if not any(band is not None for some in told.values() for band in some):
+            raise InvalidInput(
+                "the explanation is of one fill; ask for several by "
+                "explain(…, fills=['blur', 'mean'])"
+            )
+        return {
+            name: np.array([band or (-np.inf, np.inf) for band in some], dtype=float)
+            for name, some in told.items()
+        }
+
+    @property
+    def steady(self) -> dict[str, np.ndarray]:
+        """Which values keep their sign under every one of several fills: input name → (P,) bool.
+
+        Raises:
+            InvalidInput: the explanation is of one fill.
+        """
+        return {name: (bands[:, 0] > 0) | (bands[:, 1] < 0) for name, bands in self.bands.items()}
+
     def settled(self, count: int = 3, level: float = LEVEL) -> bool:
         """Whether the `count` most important parts are certainly these: the sizes of their values
         are above those of all others, at this level for all of them together.
@@ -645,6 +685,43 @@ class Explanation:
         errors = np.concatenate([self._errors(part) for part in self.parts])
         values = np.concatenate([np.asarray(part.values) for part in self.parts if not part.fixed])
         return settled(values, errors, count, level)
+
+    @cached_property
+    def settled_parts(self) -> dict[str, tuple[int, ...]] | None:
+        """Input name → the numbers of its parts among the most important ones that are settled at
+        95 %: as many as are certain, at most five; {} where none is. `None` where there is nothing
+        to settle: values are exact, no errors are stated, or zero does not say that a part does
+        nothing.
+        """
+        players = [
+            (part.name, number, player.value, player.error)
+            for part in self.parts
+            for number, player in enumerate(part.players)
+        ]
+        errors = [error for _, _, _, error in players]
+        is_told = None not in errors and any(errors) and self.values_unit.from_zero
+        if not is_told or len(players) < 2:
+            return None
+        most = min(_MOST_SETTLED, len(players) - 1)
+        count = next((n for n in range(most, 0, -1) if self.settled(n)), 0)
+        found: dict[str, tuple[int, ...]] = {}
+        for name, number, _, _ in sorted(players, key=lambda one: -abs(one[2]))[:count]:
+            found[name] = (*found.get(name, ()), number)
+        return found
+
+    @property
+    def settled_text(self) -> str:
+        """How many of the most important parts are settled, as a clause; "" where there is nothing
+        to settle.
+        """
+        found = self.settled_parts
+        if found is None:
+            return ""
+        count = sum(map(len, found.values()))
+        if not count:
+            return f"no part is settled as the most important at {LEVEL:.0%}"
+        parts = "most important part" if count == 1 else f"{count} most important parts"
+        return f"the {parts}, settled at {LEVEL:.0%}"
 
     def _errors(self, part: Part) -> np.ndarray:
         """(P,) the standard errors of a part's players."""
@@ -741,7 +818,7 @@ class Explanation:
         if not told:
             return []
         signed = self.values_unit.two_sided
-        texts = [f"{one.text} {value_text(one.value, one.error, signed)}" for one in told]
+        texts = [f"{one.text} {player_text(one, signed)}" for one in told]
         texts += ["…"] if len(told) < len(part.players) else []
         return [_line(f"{part.player}s" if self.is_alone(part) else part.name, ", ".join(texts))]
 
@@ -849,19 +926,22 @@ class Explanation:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        arrays = self._arrays()
-        for number, row in enumerate(self.outputs):
-            for name, values in row._arrays().items():
-                # The picture and its regions are those of the whole.
-                if name not in arrays or not np.array_equal(values, arrays[name]):
-                    arrays[array_name(OUTPUT, number, name)] = values
-        return explanation_file.to_bytes(self.summary(), arrays)
+        if not self.outputs:
+            return explanation_file.to_bytes(self.summary(), self._arrays())
+        # A reader unpacks no more than so much, so what is larger is kept as it is.
+        unpacks = sum(_bytes_of_maps(row) for row in self.outputs) <= MOST_UNPACKED
+        rows = [row._arrays(self, by_frame=unpacks) for row in self.outputs]
+        own = self._arrays(by_frame=unpacks or None)
+        return explanation_file.to_bytes(*shortened(self.summary(), own, rows, unpacks))
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """The arrays of parts and pairs, by their names in the file."""
+    def _arrays(
+        self, like: "Explanation | None" = None, by_frame: bool | None = None
+    ) -> dict[str, np.ndarray]:
+        """The arrays of parts and pairs, by their names in the file; see `Part.to_arrays`."""
         arrays: dict[str, np.ndarray] = {}
         for number, part in enumerate(self.parts):
-            for name, values in part.arrays().items():
+            known = None if like is None else like.parts[number]
+            for name, values in part.to_arrays(known, by_frame).items():
                 arrays[array_name(PART, number, name)] = np.ascontiguousarray(values)
         for number, one in enumerate(self.joint):
             for name, pairs in (("values", one.values), ("errors", one.errors)):
@@ -916,6 +996,17 @@ def value_text(value: float, error: float | None, signed: bool = True) -> str:
 
 
 _MOST_DECIMALS = 6
+_MOST_SETTLED = 5  # parts that are looked at
+
+
+DEPENDS = "†"  # marks a value whose sign depends on the fill
+
+
+def player_text(player: PlayerValue, signed: bool = True) -> str:
+    """A player's value as `value_text` tells it, with a mark where its sign depends on the fill."""
+    band = band_of(player)
+    mark = DEPENDS if band is not None and band[0] <= 0 <= band[1] else ""
+    return value_text(player.value, player.error, signed) + mark
 
 
 def _exponent(error: float) -> int:
@@ -971,23 +1062,44 @@ def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
     rows = []
     told = data.get("outputs", [])
     check(isinstance(told, list), "outputs are no list")
+    owned = by_owner(whole)
+    found = _read_one(data, owned)
+    check(not owned, "it has arrays that belong to nothing")
+    shared = {**whole, **_pictures_of(found)}
+    unpacked = 0
     for number, row in enumerate(told):
         own = of_rows.pop(str(number), {})
-        # The picture and its regions are those of the whole.
-        owned = by_owner(whole | own)
-        rows.append(_read_one(row, owned, ()))
+        full, every = lengthened(row, own, data, shared)
+        check(not full.get("outputs"), "a word has words of its own")
+        owned = by_owner(every)
+        rows.append(_read_one(full, owned))
         check(not owned.keys() & by_owner(own).keys(), f"an array of outputs[{number}] is too many")
-    owned = by_owner(whole)
-    found = _read_one(data, owned, rows)
-    check(not owned and not of_rows, "it has arrays that belong to nothing")
+        unpacked += 0 if any(name.endswith(f".{MAP}") for name in own) else _bytes_of_maps(rows[-1])
+        check(unpacked <= MOST_UNPACKED, "the maps of its words are larger than any picture's")
+    check(not of_rows, "it has arrays that belong to nothing")
+    found = dataclasses.replace(found, outputs=tuple(rows))
+    _check_consistent(found)
     return found
 
 
-def _read_one(
-    data: Any, owned: dict[str, dict[str, np.ndarray]], rows: Sequence[Explanation]
-) -> Explanation:
-    """An explanation without the words of its sentence, which are given; its arrays are taken out
-    of those by owner.
+def _pictures_of(why: Explanation) -> dict[str, np.ndarray]:
+    """The pictures and labels of an explanation, by their names in the file."""
+    return {
+        array_name(PART, number, name): values
+        for number, part in enumerate(why.parts)
+        for name, values in part.arrays().items()
+        if isinstance(part, PicturePart) and name != MAP
+    }
+
+
+def _bytes_of_maps(why: Explanation) -> int:
+    """How much memory its maps of pictures take."""
+    return sum(part.image.nbytes for part in why.parts if isinstance(part, PicturePart))
+
+
+def _read_one(data: Any, owned: dict[str, dict[str, np.ndarray]]) -> Explanation:
+    """An explanation without the words of its sentence; its arrays are taken out of those by
+    owner.
     """
     given = [data.get(name) for name in ("parts", "joint")] if isinstance(data, dict) else [None]
     check(all(isinstance(one, list) for one in given), "parts or joint are no list")
@@ -1000,8 +1112,7 @@ def _read_one(
         check(isinstance(one, dict), f"joint[{number}] is no mapping")
         of_pair = {**one, **owned.pop(array_name(JOINT, number, ""), {})}
         joint.append(read_dataclass(JointValues, of_pair, f"joint[{number}]"))
-    fields = {**data, "parts": parts, "joint": joint, "outputs": rows}
-    check(bool(data.get("outputs")) == bool(rows), "a word has words of its own")
+    fields = {**data, "parts": parts, "joint": joint, "outputs": ()}
     found = read_dataclass(Explanation, fields)
     _check_consistent(found)
     return found

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from vqa_explain import registry
+from vqa_explain.choosing import FillChoice
+from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.explanation import Explanation, Written, everything_but
 from vqa_explain.features.base import Found, Input
@@ -85,6 +87,23 @@ def finished(task: Task, method: Method, found: Attribution, best: list[Answer])
     stays = _note_of_staying(task, f"answers “{text}”") if left == best[0].index else ""
     return dataclasses.replace(
         _with_notes(explanation, stays), answer_without_inputs=text, without_inputs_index=left
+    )
+
+
+def with_choice(explanation: Explanation, choice: FillChoice | None, pays: bool) -> Explanation:
+    """The explanation with what was measured to choose its fills, where they were chosen.
+
+    Args:
+        pays: whether the measurements are part of its cost: of several targets, the first's.
+    """
+    if choice is None:
+        return explanation
+    cost = explanation.cost
+    if pays:
+        forwards = cost.forwards + choice.cost.forwards
+        cost = Cost(forwards, cost.backwards, cost.seconds + choice.cost.seconds)
+    return dataclasses.replace(
+        explanation, notes=(*explanation.notes, *choice.sentences), cost=cost
     )
 
 
@@ -178,7 +197,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
         contrast=None if task.target.contrast is None else labels[task.target.contrast],
         score=task.target.score,
         parts=tuple(parts),
-        share=_shares(parts),
+        share=shares(parts),
         error=None if found.error is None else float(found.error),
         error_kind=found.error_kind + (", stopped by the user" if task.interrupted else ""),
         cost=task.cost,
@@ -191,6 +210,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
             *notes,
             *_notes_of_fixed(encoded.inputs),
             *_notes_of_weights(task.model),
+            *_notes_of_prompt(task.model),
             *_notes_of_samples(task, found.counts_sampling),
         ),
         unit=unit_of(method),
@@ -234,7 +254,7 @@ def _found_of(one: Input, players: Players, found: Attribution, values: np.ndarr
     )
 
 
-def _shares(parts: Sequence[Part]) -> dict[str, float]:
+def shares(parts: Sequence[Part]) -> dict[str, float]:
     """Input name → its share of the absolute values of all players."""
     totals = {part.name: float(np.abs(part.values).sum()) for part in parts if not part.fixed}
     whole = sum(totals.values())
@@ -275,6 +295,16 @@ def _notes_of_weights(model: Model) -> tuple[str, ...]:
     return (
         "weights of the model are random, since its checkpoint lacks them: "
         f"{', '.join(drawn[:3])}{more}",
+    )
+
+
+def _notes_of_prompt(model: Model) -> tuple[str, ...]:
+    """That a question was asked without a template, which many models are trained to see."""
+    if not getattr(model, "bare_prompt", False):
+        return ()
+    return (
+        "the processor has no chat template, so the question was asked as it stands; a model "
+        "trained for chats needs its template: set processor.chat_template",
     )
 
 

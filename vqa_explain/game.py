@@ -19,6 +19,7 @@ from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
 from vqa_explain.features.base import Division, Input, Present, by_input, inputs_called
 from vqa_explain.games.estimators import AllKnown
+from vqa_explain.models import filling
 from vqa_explain.models.base import Model, Remembering, sampled
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
@@ -441,7 +442,7 @@ class Game:
         model = sampled(self.model)
         assert model is not None, "the model's scores are exact"
         present = self.players.present(torch.from_numpy(coalitions).to(self.model.device))
-        return model.contents(self.encoded, present, self.fills, self.seed)
+        return filling.contents(model, self.encoded, present, self.fills, self.seed)
 
     @property
     def is_sampled(self) -> bool:
@@ -465,7 +466,9 @@ class Game:
     def logits(self, present: Bool[Tensor, "N P"]) -> Float[Tensor, "N K"]:
         """Answer scores (N, K) of coalitions (N, P) bool; they are neither kept nor counted."""
         with_players = self.players.present(present)
-        return self.model.coalition_scores(self.encoded, with_players, self.fills, self.seed)
+        return filling.coalition_scores(
+            self.model, self.encoded, with_players, self.fills, self.seed
+        )
 
     def ends(self) -> tuple[float, float]:
         """v(∅) and v(P): the score with nobody and with everybody present."""

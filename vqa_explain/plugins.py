@@ -10,6 +10,7 @@ from typing import Any
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.methods import METHODS
 from vqa_explain.metrics import METRICS
+from vqa_explain.own_fills import Fill, remember
 
 
 def use(source: str | Path) -> ModuleType:
@@ -61,7 +62,9 @@ def own() -> tuple[type[Any], ...]:
     return tuple(cls for cls in known if cls.__module__.split(".")[0] != "vqa_explain")
 
 
-def adopt(classes: tuple[type[Any], ...]) -> None:
-    """Makes classes that another process registered known in this one."""
+def adopt(classes: tuple[type[Any], ...], fills: tuple[Fill, ...] = ()) -> None:
+    """Makes classes and fills that another process registered known in this one."""
     for cls in classes:  # a worker may know an older class of that name
         (METRICS if hasattr(cls, "judges") else METHODS)[cls.name] = cls
+    for fill in fills:
+        remember(fill)

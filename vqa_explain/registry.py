@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.own_fills import own_fill
 
 AUTO = "auto"
 
@@ -31,13 +32,15 @@ def parameter(
     several: bool = False,
     per_player: bool = False,
     mapping: bool = False,
+    functions: bool = False,
 ) -> Any:
     """A dataclass field that says what it means and which values it takes (`None` only where it is
     the default).
 
     With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does
     as well as a number: so many for each player of the example. With `mapping` it takes texts by
-    texts.
+    texts. With `functions` a `vqa_explain.Fill`, its name, or "auto" does as well as a
+    choice.
     """
     data = {
         "help": about,
@@ -47,6 +50,7 @@ def parameter(
         "several": several,
         "per_player": per_player,
         "mapping": mapping,
+        "functions": functions,
     }
     return field(default=default, metadata=data)
 
@@ -224,7 +228,9 @@ def _check(owner: str, entry: Any, value: Any) -> None:
             else [value]
         )
         for one in listed:
-            if one not in data["choices"]:
+            own = own_fill(one) if data["functions"] and isinstance(one, str) else None
+            is_auto = data["functions"] and one == AUTO
+            if one not in data["choices"] and own is None and not is_auto:
                 raise unknown(f"value of {what}:", one, [str(c) for c in data["choices"]])
         return
     if isinstance(default, bool) and not isinstance(value, bool):

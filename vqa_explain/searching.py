@@ -1,20 +1,23 @@
 """`evidence`: the smallest sets of words and regions that keep an answer, or flip it."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vqa_explain._memory import must_fit
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.asking import asked_example, check_loaded
+from vqa_explain.choosing import resolved_fills
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.evidence_sets import chosen_answer, importance_orders, lead_of
 from vqa_explain.examples import Example
 from vqa_explain.explaining import (
     check_divisions,
@@ -23,8 +26,8 @@ from vqa_explain.explaining import (
 )
 from vqa_explain.features.base import Found, Input
 from vqa_explain.features.parts import Part
+from vqa_explain.files import write_atomically
 from vqa_explain.game import Game, Players, make_players, with_players
-from vqa_explain.games import estimators
 from vqa_explain.games.evidence import smallest_sets, surroundings
 from vqa_explain.games.intervals import Interval, mean_interval
 from vqa_explain.methods.base import fills_in
@@ -33,11 +36,11 @@ from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sharing import network_held
 from vqa_explain.showing import drawing
-from vqa_explain.target import REAL, Answer, Target, find_answer
+from vqa_explain.target import REAL, Answer, find_answer
 
 log = logging.getLogger("vqa_explain")
 KEEP, FLIP, INTO = "keep", "flip", "into"
-_ORDERING = 12  # evaluations for each player that find an order of importance
+WHOLE = "whole"  # everything is present
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,31 @@ class EvidenceSet:
 
     def __len__(self) -> int:
         return sum(len(numbers) for numbers in self.members.values())
+
+
+@dataclass(frozen=True)
+class EvidenceState:
+    """A state of the inputs that shows a set: which players are present, and what is said of it.
+
+    Attributes:
+        goal: "whole", "keep", "flip" or "into".
+        head: what is present, in words.
+        answer: what the model answers then.
+        present: input name → numbers of the players present; `None` where all are.
+        said: the precision, or the answer's probability.
+        stressed: whether what is present is the set.
+    """
+
+    goal: str
+    head: str
+    answer: str
+    present: Mapping[str, frozenset[int]] | None
+    said: str
+    stressed: bool = False
+
+    def holds(self, name: str, player: int) -> bool:
+        """Whether a player of an input is present."""
+        return self.present is None or player in self.present.get(name, frozenset())
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +183,43 @@ class Evidence:
             lines.append("  the budget ended the search; smaller sets may exist")
         return "\n".join(lines)
 
+    def states(self, most: int = 1) -> list[EvidenceState]:
+        """What is drawn of it: everything, and the smallest sets of each goal, at most so many."""
+        found = [EvidenceState(WHOLE, "everything", self.answer.text, None, self.answer.shown)]
+        for sets in (self.keep, self.flip, self.into):
+            found += [self._state(one) for one in sets[:most]]
+        return found
+
+    def _state(self, one: EvidenceSet) -> EvidenceState:
+        members = {name: frozenset(numbers) for name, numbers in one.members.items()}
+        said = f"holds {one.often}"
+        if one.goal == KEEP:
+            head = "this alone keeps the answer" if len(one) else "nothing at all keeps the answer"
+            return EvidenceState(KEEP, head, self.answer.text, members, said, stressed=True)
+        flips = one.goal == FLIP
+        head = "without this it flips" if flips else f"without this: “{self.wanted}”"
+        rest = {
+            part.name: frozenset(range(len(part.players))) - members.get(part.name, frozenset())
+            for part in self.parts
+        }
+        return EvidenceState(one.goal, head, one.becomes, rest, said)
+
+    def to_html(self, path: str | os.PathLike[str], *, most: int = 1) -> Path:
+        """Writes one HTML file that needs no network and no script: one chooses between the whole,
+        what keeps the answer and what flips it, and sees the rest fade.
+
+        Args:
+            path: the file.
+            most: how many sets of each goal.
+
+        Raises:
+            InvalidInput: `most` is below 1.
+        """
+        if most < 1:
+            raise InvalidInput(f"most must be at least 1, not {most!r}")
+        content: str = drawing("evidence page")(self, most=most)
+        return write_atomically(Path(path), content.encode())
+
     def summary(self) -> dict[str, Any]:
         """All that was found but the pictures, for JSON."""
 
@@ -173,7 +238,7 @@ class Evidence:
             "keep": [told(one) for one in self.keep],
             "flip": [told(one) for one in self.flip],
             "into": [{"answer": self.wanted, **told(one)} for one in self.into],
-            "fills": dict(self.fills),
+            "fills": {name: str(fill) for name, fill in self.fills.items()},
             "without_inputs": self.without,
             "exact": self.exact,
             "complete": self.complete,
@@ -228,7 +293,7 @@ def evidence(
         regions, words, columns, players: as `explain` takes them.
         image_fill, text_fill, fills: likewise; an input for which none is given gets the first of
             its fills, its default before others, under which the answer does not stay where that
-            input alone is absent.
+            input alone is absent. "auto" measures more: see `choose_fill`.
         most: how many sets of each goal at most; they differ where there are several.
         precision: make sets larger until this share of surroundings keeps (or flips) the answer.
         draws: surroundings that each precision is measured in, at least 20; all of them are tried
@@ -265,18 +330,41 @@ def evidence(
             )
         given = {"image_fill": image_fill, "text_fill": text_fill, "fills": fills}
         asked_fills = fills_in({k: v for k, v in given.items() if v is not None}, encoded.inputs)
+        asked_fills, fill_choice = resolved_fills(model, encoded, asked_fills, seed)
         check_fills(model, asked_fills, encoded.features)
         best = model_answers(model, encoded)[0]
         wanted = None if into is None else find_answer(encoded.labels, into)
         if wanted == best.index:
             raise InvalidInput(f"the answer is {best.text!r} already; name another for into=")
-        targets = (_chosen(model), _lead(model, best.index))
         cost = Cost(forwards=1)  # the answer itself
-        game = _telling_least(model, encoded, parts, asked_fills, targets, seed, cost)
+        cost.forwards += 0 if fill_choice is None else fill_choice.cost.forwards
+        game = _telling_least(model, encoded, parts, asked_fills, best.index, seed, cost)
         search = _Search(game, cost, best, most, precision, draws, budget, seed)
         found = search.run(wanted)
         cost.seconds = time.perf_counter() - began
         return found
+
+
+@torch.no_grad()
+def evidence_of_answer(
+    model: Model,
+    encoded: Encoded,
+    players: Players,
+    best: Answer,
+    *,
+    draws: int = 200,
+    budget: int = 4096,
+    seed: int = 0,
+) -> Evidence:
+    """What `evidence` finds, one set of each goal, of an example that is read and divided.
+
+    Raises:
+        Unsupported: the model chooses no answer, or its scores are samples.
+    """
+    _check(model, 1, None, draws, budget)
+    cost = Cost()
+    game = _telling_least(model, encoded, players, {}, best.index, seed, cost)
+    return _Search(game, cost, best, 1, None, draws, budget, seed).run(None)
 
 
 def _check(model: Model, most: int, precision: float | None, draws: int, budget: int) -> None:
@@ -301,32 +389,12 @@ def _check(model: Model, most: int, precision: float | None, draws: int, budget:
         )
 
 
-def _chosen(model: Model) -> Target:
-    """The number of the answer that is chosen, as a score."""
-
-    def number(scores: Tensor) -> Tensor:
-        return scores.argmax(dim=1).to(scores.dtype)
-
-    return Target(None, function=number, kind=model.kind)
-
-
-def _lead(model: Model, answer: int) -> Target:
-    """How far an answer is ahead of the best other one."""
-
-    def lead(scores: Tensor) -> Tensor:
-        others = scores.clone()
-        others[:, answer] = -torch.inf
-        return scores[:, answer] - others.max(dim=1).values
-
-    return Target(None, function=lead, kind=model.kind)
-
-
 def _telling_least(
     model: Model,
     encoded: Encoded,
     players: Players,
     asked: Mapping[str, str],
-    targets: tuple[Target, ...],
+    answer: int,
     seed: int,
     cost: Cost,
 ) -> Game:
@@ -336,6 +404,8 @@ def _telling_least(
     where this input alone is absent as a whole, its default before others; else the one under which
     the answer leads least then. So a blur that keeps colors is no fill for a question about colors.
     """
+
+    targets = (chosen_answer(model), lead_of(model, answer))
 
     def game(fills: Mapping[str, str]) -> Game:
         used = check_fills(model, fills, encoded.features)
@@ -396,7 +466,7 @@ class _Search:
         """Looks for sets of every goal."""
         labels = self.game.encoded.labels
         count = len(self.game)
-        orders = self._orders()
+        orders = importance_orders(self.lead, count, self.rng)
         goals: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             KEEP: lambda sets: self.answers(sets) == self.best.index,
             FLIP: lambda sets: self.answers(~sets) != self.best.index,
@@ -427,21 +497,6 @@ class _Search:
             complete=all(one.complete for one in found.values()),
             cost=self.cost,
         )
-
-    def _orders(self) -> list[np.ndarray]:
-        """Players from the least to the most important: by estimated Shapley values of the lead,
-        by what is lost without each, and by what each does alone.
-        """
-        count = len(self.game)
-        everybody = np.ones((1, count), dtype=bool)
-        alone = np.eye(count, dtype=bool)
-        lost = self.lead(everybody) - self.lead(~alone)
-        values = lost
-        if count > 1:
-            budget = 2 + _ORDERING * count
-            rounds = estimators.permutation(self.lead, count, self.rng, budget)
-            values = estimators.run_until(rounds).values
-        return [np.argsort(v, kind="stable") for v in (values, lost, self.lead(alone))]
 
     def _all_measured(
         self, goal: str, works: Callable[[np.ndarray], np.ndarray], sets: np.ndarray

@@ -20,6 +20,7 @@ ATTENTION = "share of attention"
 RELEVANCE = "relevance"
 DRAWN = "drawn evenly"
 NO_UNIT = "no unit"
+SHARE_OF_SETS = "share of sets"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ UNITS: dict[str, Unit] = {
         Unit(RELEVANCE, "relevance, without a unit", signed=False, shared=True),
         # The random reference: all its values are drawn on one scale, so its shares mean something.
         Unit(DRAWN, "drawn evenly from 0 … 1, without a unit", signed=False, shared=True),
+        Unit(
+            SHARE_OF_SETS,
+            "share of the smallest sets that hold it, without a unit",
+            signed=False,
+            shared=True,
+        ),
         Unit(NO_UNIT, "without a stated unit"),
     )
 }

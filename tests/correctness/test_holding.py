@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers as tf
-from checkpoints import MAKERS
+from checkpoints import MAKERS, randomized
 from conftest import ToTensor
 from custom_net import VOCABULARY
 from families import QUESTION, example_for
@@ -42,12 +42,7 @@ def made() -> Callable[..., Any]:
 
     def make(family: str) -> Any:
         if family not in known:
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                known[family] = MAKERS[family]()
-                for p in known[family][0].parameters():
-                    if p.ndim > 1:
-                        nn.init.normal_(p, std=0.2)
+            known[family] = randomized(MAKERS[family])
         module, processor = known[family]
         return copy.deepcopy(module).eval(), processor
 

@@ -25,9 +25,9 @@ from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "viewer"))
-from browser import opened_browser, watched_page
+from browser import add_column, opened_browser, watched_page
+from live_page import live
 from test_figures import texts_of, texts_seen
-from test_viewer_screen import live
 
 CASES = sorted(several.CASES)
 
@@ -273,7 +273,7 @@ def test_explanations_of_the_same_inputs_are_compared_input_by_input(
     with watched_page(browser) as (screen, wrong):
         opened(screen, tmp_path / "a.html", [why, other])
         before = screen.locator(".vx-canvas").count()
-        screen.get_by_label("compare with").select_option("1")
+        add_column(screen, 1)
         agreement = screen.locator(".vx-agreement", has_text="Rank correlation")
         agreement.wait_for()
         assert agreement.inner_text() == "Rank correlation with LIME: 1.00"

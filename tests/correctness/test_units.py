@@ -54,6 +54,7 @@ EXPECTED = {
     "attention": "share of attention",
     "attention_rollout": "share of attention",
     "relevance": "relevance",
+    "evidence": "share of sets",
     "layer_activation": "activation",
     "layer_gradient_x_activation": "points",
     "layer_conductance": "points",
@@ -83,6 +84,7 @@ POWER = {
     "activation × gradient": 1,
     "activation map × gradient": 2,
     "share of attention": 0,
+    "share of sets": 0,
     "activation": 0,
     "influence": 1,
 }
@@ -96,7 +98,7 @@ CHEAP = {
     "vargrad": {"samples": 4},
     **{
         name: {"budget": 400}
-        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")
+        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions", "evidence")
     },
 }
 # Of networks with ReLU.

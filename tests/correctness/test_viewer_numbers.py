@@ -372,9 +372,9 @@ def test_a_clicked_answer_is_found_by_its_text_in_another_model() -> None:
     assert viewer.wait(600)
     message = {"action": "target", "target": 1, "contrast": 2, "explanation": viewer.shown["id"]}
     viewer._on_message(viewer, message, [])
-    viewer._on_message(viewer, {"action": "compare", "what": "model", "which": 1}, [])
+    viewer._on_message(viewer, {"action": "columns", "columns": [{"model": 1}]}, [])
     assert viewer.wait(600)
     assert viewer.problem == ""
     assert (viewer.shown["targetIndex"], viewer.shown["contrastIndex"]) == (1, 2)
-    assert (viewer.compared["targetIndex"], viewer.compared["contrastIndex"]) == (0, 1)
-    assert (viewer.compared["target"], viewer.compared["contrast"]) == ("b", "c")
+    assert (viewer.compared[0]["targetIndex"], viewer.compared[0]["contrastIndex"]) == (0, 1)
+    assert (viewer.compared[0]["target"], viewer.compared[0]["contrast"]) == ("b", "c")

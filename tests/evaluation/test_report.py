@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from command import command
 
 import vqa_explain as vx
 from vqa_explain.evaluation.comparison import compare
@@ -145,33 +145,28 @@ def test_runs_with_nothing_in_common_are_refused(
         compare(report, other)
 
 
-def shell(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vqa_explain.shell.app", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=1200)
-
-
 @pytest.mark.slow
 def test_the_shell_evaluates_reports_and_compares(tmp_path: Path, report: vx.Report) -> None:
     out = tmp_path / "run"
-    command = ["evaluate", "--model", "scenes", "--data", "scenes:test", "--methods", "saliency", "leave_one_out",
+    line = ["evaluate", "--model", "scenes", "--data", "scenes:test", "--methods", "saliency", "leave_one_out",
                "--metrics", "accuracy", "deletion", "--limit", 3, "--out", out, "--workers", 1]  # fmt: skip
-    done = shell(*command, "--json")
+    done = command(*line, "--json")
     assert done.returncode == 0, done.stderr
     assert "3 of 3 examples, no errors" in done.stderr
     found = json.loads(done.stdout)
     assert found["examples"] == 3
     assert found["summary"][0]["mean"] == 1.0
-    again = shell(*command)
+    again = command(*line)
     assert again.returncode == 0
     assert "examples" not in again.stderr  # nothing was left to do
     assert "deletion" in again.stdout
-    told = shell("report", out, "--html", tmp_path / "r.html")
+    told = command("report", out, "--html", tmp_path / "r.html")
     assert told.returncode == 0, told.stderr
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
-    both = shell("compare", out, report.folder, "--json")
+    both = command("compare", out, report.folder, "--json")
     assert both.returncode == 0, both.stderr
     assert all(abs(row["difference"]["mean"]) < 1e-6 for row in json.loads(both.stdout)["rows"])
-    wrong = shell(*command, "--seed", 3)
+    wrong = command(*line, "--seed", 3)
     assert wrong.returncode == 2
     assert "seed: 0 there, 3 now" in wrong.stderr
 
@@ -199,13 +194,13 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_metrics_are_listed() -> None:
-    found = json.loads(shell("metrics", "--json").stdout)
+    found = json.loads(command("metrics", "--json").stdout)
     assert len(found) == 23
     assert all(
         row["source"] and row["range"] and row["better"] in ("higher", "lower", "neither")
         for row in found
     )
-    one = shell("metrics", "deletion").stdout
+    one = command("metrics", "deletion").stdout
     assert "players" in one
     assert "lower" in one
 

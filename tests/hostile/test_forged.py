@@ -1,5 +1,6 @@
 """Files of explanations and runs whose checksums are right and whose contents are not."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -34,6 +35,7 @@ from vqa_explain.evaluation.shards import (
     read_shard,
 )
 from vqa_explain.evaluation.store import PLACE, STAMPS, Store
+from vqa_explain.features.parts import PicturePart
 from vqa_explain.models.vilt import ViltModel
 
 Held = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -219,6 +221,82 @@ def test_words_of_a_sentence_are_explanations_of_the_same_players(
     assert loaded(fewer, arrays, tmp_path) is None
     for name in ("output.0.surprise", "output.3.part.0.image", "output.0.part.9.image", "output."):
         assert loaded(sentence, {**arrays, name: np.zeros(3)}, tmp_path) is None, name
+
+
+@pytest.fixture(scope="module")
+def words_held(
+    scenes_model: ViltModel, scene: vx.Example, tmp_path_factory: pytest.TempPathFactory
+) -> Held:
+    """What a file holds of two words: one of the same values, one of others, whose maps are kept
+    by region and by frame.
+    """
+    why = vx.explain(scenes_model, scene, method="leave_one_out", regions=2)
+    picture, question = why.parts
+    assert isinstance(picture, PicturePart)
+    assert picture.frame is not None
+    half = dataclasses.replace(
+        picture,
+        image=picture.image / 2,
+        frame=None,
+        regions=tuple(dataclasses.replace(one, value=one.value / 2) for one in picture.regions),
+    )
+    frame = dataclasses.replace(picture.frame, values=picture.frame.values / 4)
+    third = dataclasses.replace(picture, image=picture.image / 4, frame=frame)
+    rows = [dataclasses.replace(why, parts=(one, question)) for one in (picture, half, third)]
+    path = tmp_path_factory.mktemp("held") / "words.vqax"
+    dataclasses.replace(why, outputs=tuple(rows)).save(path)
+    data, arrays = explanation_file.read(path)
+    kept = {name.rpartition(".")[2] for name in arrays if name.startswith("output.")}
+    assert kept >= {"of_regions", "frame_values", "values_of_regions", "values_of_words"}
+    return data, arrays
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_every_array_of_a_word_is_what_it_must_be(
+    words_held: Held, tmp_path: Path, kind: str
+) -> None:
+    data, arrays = words_held
+    assert len(loaded(data, arrays, tmp_path).outputs) == 3
+    for name in (name for name in arrays if name.startswith("output.")):
+        values = arrays[name]
+        is_row = values.ndim == 1 and kind in ("flat", "one column less")
+        other = None if is_row else ARRAYS[kind](values)
+        if other is None and kind != "missing":
+            continue
+        changed = {**arrays, name: values if other is None else np.ascontiguousarray(other)}
+        if other is None:
+            del changed[name]
+        if kind == "missing" and name.rpartition(".")[2] in ("of_regions", "frame_values"):
+            continue  # then the map is the sentence's
+        if name.endswith("values_of_words") and kind == "not a number":
+            changed[name] = np.where([[True, False]], np.nan, values)  # errors may be missing
+        assert loaded(data, changed, tmp_path) is None, name
+
+
+def test_lists_and_maps_of_a_word_are_given_once(words_held: Held, tmp_path: Path) -> None:
+    data, arrays = words_held
+    name = next(name for name in arrays if name.endswith("of_regions") and "values" not in name)
+    twice = {**arrays, name.replace("of_regions", "image"): arrays["part.0.picture"][..., 0] / 2.0}
+    assert loaded(data, twice, tmp_path) is None
+    listed = forged(data, ("outputs", 0, "parts", 0, "regions"), data["parts"][0]["regions"])
+    assert loaded(listed, arrays, tmp_path) is None
+    strange: Any
+    for strange in (None, [], [1], {}):
+        for at in (("parts", 0, "regions"), ("parts", 1, "words"), ("outputs", 1, "parts")):
+            assert loaded(forged(data, at, strange), arrays, tmp_path) is None, (at, strange)
+
+
+def test_maps_of_words_take_no_more_than_a_large_picture(
+    words_held: Held, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a small file would fill the memory; what is written is kept as it is then."""
+    why = loaded(*words_held, tmp_path)
+    most = 2 * why.image.nbytes
+    monkeypatch.setattr("vqa_explain.explanation.MOST_UNPACKED", most)
+    assert loaded(*words_held, tmp_path) is None
+    again = vx.load_explanation(why.save(tmp_path / "kept.vqax"))
+    for one, other in zip(again.outputs, why.outputs, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
 
 
 def signed(header: dict[str, str], arrays: Mapping[str, np.ndarray], whole: Any) -> bytes:

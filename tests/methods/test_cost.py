@@ -31,7 +31,7 @@ FEW: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 32, "stride": 32},
     **{
         name: {"budget": 160}
-        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions")
+        for name in ("rise", "lime", "shapley", "owen", "banzhaf", "interactions", "evidence")
     },
 }
 # One of each way to reach a network: whole, in two streams, in towers, step by step, in parts.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import GENERATIVE
+from checkpoints import GENERATIVE, MAKERS, randomized
 from families import QUESTION
 from unknown_checkpoints import UNKNOWN
 
@@ -91,3 +91,29 @@ def test_tiles_and_patches_of_another_number_are_refused(
     model = tiles_of(name, change)
     with pytest.raises(vx.Unsupported, match="among others and as"):
         model.encode(vx.Example(noise_picture, QUESTION))
+
+
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_a_processor_that_reads_no_picture_is_refused_at_load(name: str) -> None:
+    module, _ = randomized(MAKERS[name])
+    tokenizer = randomized(MAKERS["llava"])[1].tokenizer
+    with pytest.raises(vx.InvalidInput, match=r"which reads no picture: .*; give its image proc"):
+        vx.load(module, processor=tokenizer, device="cpu")
+
+
+@pytest.mark.parametrize(("name", "told"), [("llava", True), ("blip", False), ("vilt", False)])
+def test_a_question_without_a_chat_template_says_so(
+    name: str, told: bool, noise_picture: np.ndarray
+) -> None:
+    """Where a template lacks; what has one, and what never has, says nothing."""
+    module, processor = randomized(MAKERS[name])
+    ways = [(processor, False)]
+    if told:
+        bare = randomized(MAKERS[name])[1]
+        bare.chat_template = None
+        ways.append((bare, True))
+    for reading, lacks in ways:
+        model = vx.load(module, processor=reading, device="cpu")
+        given: dict[str, Any] = {"answers": ["yes", "no"]} if model.labels is None else {}
+        why = vx.explain(model, noise_picture, QUESTION, method="leave_one_out", regions=2, **given)
+        assert any("no chat template" in note for note in why.notes) == lacks

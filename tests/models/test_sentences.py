@@ -1,6 +1,7 @@
 """Answers that are sentences: words, their scores, and their explanations."""
 
 import csv
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 from itertools import combinations, product
@@ -288,6 +289,41 @@ def test_the_matrix_in_a_file(tmp_path: Path) -> None:
     assert [row["word"] for row in rows[:: len(why.matrix.parts)]] == list(why.matrix.words)
     together = why.matrix.of(["red", 1])
     np.testing.assert_allclose(together, why.matrix.values[:2].sum(axis=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "regions"),
+    [("leave_one_out", 12), ("leave_one_out", "segments"), ("saliency", 4), ("grad_cam", 4)],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(300, 420), (1500, 1400)], ids=str)
+def test_a_file_keeps_every_bit_of_every_word_in_little_room(
+    tmp_path: Path, method: str, regions: Any, size: tuple[int, int]
+) -> None:
+    """Boxes, texts and pictures are there once, and a map as the values that it is made of."""
+    rows, columns = np.indices(size)
+    picture = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=2).astype(np.uint8)
+    why = vx.explain(
+        loaded("llava"),
+        picture,
+        "What is it?",
+        method=method,
+        regions=regions,
+        target="sentence",
+        answers=[SENTENCE],
+    )
+    file = why.save(tmp_path / "why.vqax")
+    alone = dataclasses.replace(why, outputs=()).save(tmp_path / "alone.vqax")
+    added = file.stat().st_size - alone.stat().st_size
+    assert added < 60_000 * len(why.outputs)
+    assert added < 0.1 * why.image.nbytes * len(why.outputs)
+    again = vx.load_explanation(file)
+    for mine, theirs in zip(again.outputs, why.outputs, strict=True):
+        assert mine.parts[0].players == theirs.parts[0].players
+        assert mine.summary() == theirs.summary()
+        np.testing.assert_array_equal(mine.image, theirs.image)
+        assert mine.picture is again.picture
 
 
 @pytest.mark.parametrize("name", ["qwen3_vl", "mllama", "florence2"])

@@ -16,8 +16,9 @@ from PIL import Image
 
 import vqa_explain as vx
 from vqa_explain.features.base import Present, undivided
-from vqa_explain.game import Blocks
+from vqa_explain.game import Blocks, Game, make_players
 from vqa_explain.models.network import method_replaced
+from vqa_explain.target import Target
 
 ANSWERS = ["yes", "red circle"]
 QUESTION = "Which is older?"
@@ -638,6 +639,23 @@ def test_a_changed_frame_of_a_video_scores_as_the_changed_video(
         inputs = plain_video(model, changed)
         plain = [plain_score(model, inputs, answer) for answer in ANSWERS]
         np.testing.assert_allclose(ours, plain, atol=1e-5)
+
+
+def test_a_fill_of_ones_own_changes_the_frames_of_a_video(chatting: Callable[[str], Any]) -> None:
+    model, frames = chatting("llava_onevision"), video(3)
+    encoded = model.encode(vx.Example.of({"video": frames, "question": QUESTION}))
+    encoded = model.with_answers(encoded, ANSWERS)
+    players = make_players(encoded, {"image": 1})
+    negative = vx.Fill(lambda picture, absent, seed: 255 - picture, name="negative")
+    fills = {one.name: negative if one.group else "pad" for one in encoded.inputs}
+    present = np.ones((1, len(players)), dtype=bool)
+    present[0, [0, 2]] = False
+    ours = Game(model, encoded, players, fills, Target(0)).logits(torch.from_numpy(present))
+    changed = frames.copy()
+    changed[[0, 2]] = 255 - changed[[0, 2]]
+    inputs = plain_video(model, changed)
+    plain = [plain_score(model, inputs, answer) for answer in ANSWERS]
+    np.testing.assert_allclose(ours[0].double().numpy(), plain, atol=1e-5)
 
 
 def test_players_span_the_frames_of_a_video(chatting: Callable[[str], Any]) -> None:

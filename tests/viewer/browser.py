@@ -78,6 +78,13 @@ def keep_screenshot(page: Page, part: str = "") -> None:
         page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
+def add_column(page: Page, example: int) -> None:
+    """Sets another explanation of a page beside the one on the screen."""
+    page.get_by_label("compare with").select_option(
+        json.dumps({"example": example}).replace(" ", "")
+    )
+
+
 def axe_problems(page: Any, folder: Any, within: str = "body") -> Any:
     """What axe-core finds: [rule, elements]; the test is skipped where npm cannot get it."""
     script = folder / "node_modules/axe-core/axe.min.js"

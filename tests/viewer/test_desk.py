@@ -19,16 +19,17 @@ import vqa_explain as vx
 from vqa_explain.methods import METHODS
 from vqa_explain.models.base import Model
 from vqa_explain.target import Answer
-from vqa_explain.viewer.desk import (
+from vqa_explain.viewer.desk import Desk
+from vqa_explain.viewer.jobs import Worker
+from vqa_explain.viewer.requests import (
     AskedTarget,
-    Desk,
+    Column,
     Entry,
     KeptExplanation,
     MethodChoice,
     Options,
     Pending,
 )
-from vqa_explain.viewer.jobs import Worker
 
 SIDE, CELLS = 8, 4  # CELLS × CELLS regions of a square picture
 LABELS = ["a", "b", "c"]
@@ -70,7 +71,7 @@ class Recorder:
         self.entries: list[Entry] = []
         self.pending: Pending | None = None
         self.shown: KeptExplanation | None = None
-        self.beside: KeptExplanation | None = None
+        self.beside: Mapping[int, KeptExplanation] = {}
         self.problems: list[str] = []
         self.answers: dict[Any, dict[str, Any]] = {}
         self.on_selection: Callable[[int], None] = lambda _: None
@@ -113,16 +114,27 @@ class Recorder:
         self.on_selection(index)
 
     def screen_cleared(self) -> None:
-        self.shown = self.beside = None
+        self.shown, self.beside = None, {}
         self._tell("cleared", None)
 
-    def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
+    def explanation_shown(
+        self, shown: KeptExplanation, beside: Mapping[int, KeptExplanation]
+    ) -> None:
         self.shown, self.beside, self.pending = shown, beside, None
         self._tell("shown", shown.request.example.id)
 
     def comparison_ended(self) -> None:
-        self.beside = None
+        self.beside = {}
         self._tell("comparison ended", None)
+
+    def target_changed(self, target: AskedTarget) -> None:
+        self._tell("target", target)
+
+    def columns_changed(self, columns: Sequence[Column]) -> None:
+        self._tell("columns", list(columns))
+
+    def thumbnails_asked(self, kept: Mapping[int, KeptExplanation]) -> None:
+        self._tell("thumbnails", sorted(kept))
 
     def progressed(self, index: int, done: int, total: int) -> None:
         self._tell("progress", (index, done, total))
@@ -144,6 +156,10 @@ def example(seed: int, first: int | None = None, answer: str | None = None) -> v
     if first is not None:
         picture[0, 0] = first
     return vx.Example(picture, answer=answer, id=f"picture {seed}")
+
+
+def replaced_picture(of: vx.Example, picture: np.ndarray) -> vx.Example:
+    return vx.Example(picture, answer=of.answer, id=of.id)
 
 
 def scores_by_hand(network: Network, of: vx.Example, without: Sequence[int] = ()) -> np.ndarray:
@@ -492,7 +508,9 @@ def test_a_listener_that_fails_does_not_end_the_work(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing(Recorder):
-        def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
+        def explanation_shown(
+            self, shown: KeptExplanation, beside: Mapping[int, KeptExplanation]
+        ) -> None:
             raise ValueError("the observer is broken")
 
     recorder = Failing()
@@ -513,34 +531,58 @@ def test_a_data_set_is_an_iterable_of_examples(
 
 
 @pytest.mark.parametrize(
-    ("by", "which", "index", "method", "target"),
+    ("column", "index", "method", "target"),
     [
-        ("method", "saliency", 0, "saliency", None),
-        ("answer", 2, 0, "leave_one_out", "c"),
-        ("answer", "b", 0, "leave_one_out", "b"),
-        ("example", 1, 1, "leave_one_out", None),
-        ("example", 7, 1, "leave_one_out", None),  # the list is shorter
+        (Column(method="saliency"), 0, "saliency", None),
+        (Column(target=2), 0, "leave_one_out", "c"),
+        (Column(target="b"), 0, "leave_one_out", "b"),
+        (Column(example=1), 1, "leave_one_out", None),
+        (Column(example=7), 1, "leave_one_out", None),  # the list is shorter
+        (Column(parameters={"image_fill": "mean"}), 0, "leave_one_out", None),
     ],
 )
 def test_what_is_set_beside_is_what_was_asked_for(
-    network: Network, model: Model, recorder: Recorder, by: Any, which: Any, index: int,
+    network: Network, model: Model, recorder: Recorder, column: Column, index: int,
     method: str, target: str | None,
 ) -> None:  # fmt: skip
     desk = fetched(desk_of(model, [example(0), example(1)], recorder))
-    desk.compare(by, which)
+    desk.set_columns([column])
     finished(desk)
-    beside = recorder.beside
-    assert beside is not None
+    beside = recorder.beside[0]
     assert beside.request.example is desk.examples[index]
     assert beside.explanation.method == method
     assert beside.explanation.target == (target or best_by_hand(network, desk.examples[index]))
-    if method == "leave_one_out":
+    if method == "leave_one_out" and not column.parameters:
         assert_explains(beside, network, desk.examples[index])
+    assert column.parameters.items() <= beside.explanation.parameters.items()
     assert_explains(recorder.shown, network, desk.examples[0])
-    desk.compare(None, None)
+    desk.set_columns([])
     assert recorder.named("comparison ended") == [None]
     desk.choose(1)
-    assert recorder.beside is None
+    assert recorder.beside == {}
+
+
+def test_six_columns_stand_side_by_side_and_one_that_fails_is_left_out(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    data = [example(0), example(1, first=BROKEN), example(2)]
+    desk = fetched(desk_of(model, data, recorder))
+    columns = [Column(target="a"), Column(example=1), Column(target="b"), Column(example=2)]
+    desk.set_columns([*columns, Column(target="b", contrast="c")])
+    finished(desk)
+    assert sorted(recorder.beside) == [0, 2, 3, 4]
+    found = {
+        n: (one.explanation.target, one.explanation.contrast) for n, one in recorder.beside.items()
+    }
+    best = best_by_hand(network, data[2])
+    assert found == {0: ("a", None), 2: ("b", None), 3: (best, None), 4: ("b", "c")}
+    for number, of in ((0, data[0]), (2, data[0]), (3, data[2])):
+        assert_explains(recorder.beside[number], network, of)
+    assert len(recorder.problems) == 1
+    desk.set_columns(columns[:1])  # those that are kept need no computation
+    assert sorted(recorder.beside) == [0]
+    with pytest.raises(vx.InvalidInput, match="6 columns can be compared"):
+        desk.set_columns([Column()] * 6)
 
 
 def test_another_model_is_asked_for_the_answer_by_its_text(
@@ -550,15 +592,17 @@ def test_another_model_is_asked_for_the_answer_by_its_text(
     other = vx.load(network.body, transform=ToTensor(), labels=["b", "c", "a"], device="cpu")
     desk = fetched(desk_of(model, [example(0)], recorder, others=[other]))
     desk.set_target(1, 2)
-    desk.compare("model", 1)
+    desk.set_columns([Column(model=1)])
     finished(desk)
     assert recorder.shown is not None
-    assert recorder.beside is not None
     found = [
-        (e.explanation.target, e.explanation.contrast) for e in (recorder.shown, recorder.beside)
+        (e.explanation.target, e.explanation.contrast) for e in (recorder.shown, recorder.beside[0])
     ]
     assert found == [("b", "c"), ("b", "c")]
-    assert (recorder.shown.explanation.target_index, recorder.beside.explanation.target_index) == (
+    assert (
+        recorder.shown.explanation.target_index,
+        recorder.beside[0].explanation.target_index,
+    ) == (
         1,
         0,
     )
@@ -568,21 +612,33 @@ def test_a_comparison_that_fails_leaves_the_explanation(
     network: Network, model: Model, recorder: Recorder
 ) -> None:
     desk = fetched(desk_of(model, [example(0), example(1, first=BROKEN)], recorder))
-    desk.compare("example", 1)
+    desk.set_columns([Column(example=1)])
     finished(desk)
     assert recorder.problems == [
         "the comparison could not be made: RuntimeError: the picture is broken"
     ]
-    assert recorder.beside is None
+    assert recorder.beside == {}
     assert recorder.state(0) == "done"
     assert_explains(recorder.shown, network, desk.examples[0])
 
 
-def test_an_unknown_comparison_is_refused(model: Model, recorder: Recorder) -> None:
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (Column(method="salience"), "did you mean 'saliency'"),
+        (Column(method="saliency", parameters={"step": 3}), "step"),
+        (Column(parameters={"regoins": 3}), "regoins"),
+        (Column(model=1), "there is no model number 1"),
+        (Column(example=-1), "named by its place from 0"),
+    ],
+)
+def test_an_unknown_column_is_refused(
+    model: Model, recorder: Recorder, column: Column, said: str
+) -> None:
     desk = desk_of(model, [], recorder)
-    with pytest.raises(vx.InvalidInput, match="unknown comparison 'metod'; did you mean 'method'"):
-        desk.compare("metod", "saliency")  # type: ignore[arg-type]
-    desk.compare("method", "saliency")  # nothing is listed, so that nothing is explained
+    with pytest.raises(vx.InvalidInput, match=said):
+        desk.set_columns([column])
+    desk.set_columns([Column(method="saliency")])  # nothing is listed, so that nothing is explained
     assert desk.explanations() == []
 
 
@@ -597,9 +653,9 @@ def test_a_what_if_is_about_the_explanation_that_was_seen(
     assert recorder.shown is not None
     seen = recorder.shown.request.key
     desk.choose(1)  # the first one has left the screen
-    desk.ask_without("first", {"image": [5, 10]}, seen)
+    desk.questions.ask_without("first", {"image": [5, 10]}, seen)
     finished(desk)
-    desk.ask_without("second", {"image": [5, 10]})  # the one on the screen
+    desk.questions.ask_without("second", {"image": [5, 10]})  # the one on the screen
     finished(desk)
     for serial, of in zip(("first", "second"), data, strict=True):
         change = scores_by_hand(network, of, [5, 10]) - scores_by_hand(network, of)
@@ -608,13 +664,68 @@ def test_a_what_if_is_about_the_explanation_that_was_seen(
     desk.fetch("all", 1)
     finished(desk)
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
-        desk.ask_without("third", {"image": [1]}, seen)
+        desk.questions.ask_without("third", {"image": [1]}, seen)
+
+
+def test_a_what_if_of_another_fill_is_measured_and_predicts_nothing(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    desk = fetched(desk_of(model, [example(0)], recorder))
+    own = {"image": [5, 10]}
+    desk.questions.ask_without("own", own, fills={"image": "constant"})  # the explanation's
+    desk.questions.ask_without("another", own, fills={"image": "mean"})
+    with pytest.raises(vx.InvalidInput, match="no longer kept"):
+        desk.questions.ask_without("none", own, "no such key", fills={"image": "mean"})
+    finished(desk)
+    desk.questions.ask_without("another", own, fills={"image": "mean"})
+    finished(desk)
+    desk.questions.ask_without("wrong", own, fills={"image": "nothing"})
+    finished(desk)
+    desk.questions.ask_without("own", own, fills={"image": "constant"})
+    finished(desk)
+    told, other = recorder.answers["own"], recorder.answers["another"]
+    assert (told["otherFills"], told["used"]) == (False, {"image": ["constant"]})
+    assert told["predicted"] == pytest.approx(told["change"], abs=1e-4)  # the network is linear
+    assert (other["otherFills"], other["predicted"]) == (True, None)
+    assert other["used"] == {"image": ["mean"]}
+    # By hand: the two regions become the mean color of the picture.
+    of = desk.examples[0]
+    picture = np.asarray(of.image, dtype=np.float64)
+    filled = picture.copy()
+    cell = SIDE // CELLS
+    for region in own["image"]:
+        row, column = region // CELLS * cell, region % CELLS * cell
+        filled[row : row + cell, column : column + cell] = picture.mean(axis=(0, 1))
+    change = scores_by_hand(network, replaced_picture(of, filled)) - scores_by_hand(network, of)
+    best = LABELS.index(best_by_hand(network, of))
+    assert other["change"] == pytest.approx(float(change[best]), abs=1e-3)
+    assert "nothing" in recorder.answers["wrong"]["error"]
+
+
+def test_another_question_becomes_an_example_of_its_own(recorder: Recorder) -> None:
+    model = vx.load("scenes", device="cpu")
+    data = [vx.load_dataset("scenes:test")[i] for i in (0, 1)]
+    method = MethodChoice("saliency", {})
+    desk = fetched(Desk(model, data, recorder, method=method))
+    desk.explain_question("How many stars are there?")
+    finished(desk)
+    assert [entry.title for entry in recorder.entries][-1] == "How many stars are there?"
+    assert recorder.shown is not None
+    assert recorder.shown.request.index == 2
+    assert recorder.shown.explanation.question == "How many stars are there?"
+    expected = vx.explain(model, data[0].image, "How many stars are there?", method="saliency")
+    found = recorder.shown.explanation
+    assert [w.value for w in found.words] == [w.value for w in expected.words]
+    # Nothing is known of the true answer, or of where it is seen.
+    assert (recorder.entries[2].label, recorder.entries[2].correct) == (None, None)
+    assert recorder.shown.request.example.truth is None
+    assert (recorder.named("selection")[-1], len(desk.examples)) == (2, 3)
 
 
 def test_nothing_can_be_asked_before_anything_is_shown(model: Model, recorder: Recorder) -> None:
     desk = desk_of(model, [], recorder)
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
-        desk.ask_question(1, "why?")
+        desk.questions.ask_question(1, "why?")
     with pytest.raises(vx.InvalidInput, match="no longer kept"):
         desk.set_target(0, None)
 
@@ -627,7 +738,7 @@ def test_the_latest_question_takes_the_place_of_one_that_waits(
     desk.set_target(1, None)
     assert network.is_waiting.wait(HANG)
     for number in range(3):
-        desk.ask_without(number, {"image": [number]})
+        desk.questions.ask_without(number, {"image": [number]})
     network.gate.set()
     finished(desk)
     assert recorder.named("answer") == [2]
@@ -635,7 +746,7 @@ def test_the_latest_question_takes_the_place_of_one_that_waits(
 
 def test_a_question_that_fails_is_answered_by_its_error(model: Model, recorder: Recorder) -> None:
     desk = fetched(desk_of(model, [example(0)], recorder))
-    desk.ask_without("x", {"image": [99]})
+    desk.questions.ask_without("x", {"image": [99]})
     finished(desk)
     assert set(recorder.answers["x"]) == {"error"}
 
@@ -848,7 +959,7 @@ def test_what_is_asked_for_is_pending_until_it_is_shown(
 
 def test_a_comparison_alone_is_pending_as_such(model: Model, recorder: Recorder) -> None:
     desk = fetched(desk_of(model, [example(0)], recorder))
-    desk.compare("method", "saliency")
+    desk.set_columns([Column(method="saliency")])
     finished(desk)
     told = [one.comparison for one in recorder.named("pending") if one is not None]
     assert told[:1] == [False]
@@ -887,7 +998,7 @@ def test_a_question_is_answered_between_two_batches(
     assert recorder.shown is not None
     seen = recorder.shown.request.key
     recorder.calls.clear()
-    recorder.on_progress = lambda: desk.ask_without("x", {"image": [3]}, seen)
+    recorder.on_progress = lambda: desk.questions.ask_without("x", {"image": [3]}, seen)
     desk.set_method(method.name, method.parameters)
     finished(desk)
     order = [name for name, _ in recorder.calls if name in ("progress", "answer", "shown")]
@@ -919,7 +1030,7 @@ def test_a_question_in_the_midst_changes_no_value(
     desk = fetched(desk_of(model, [of], recorder), count=1)
     assert recorder.shown is not None
     seen = recorder.shown.request.key
-    recorder.on_progress = lambda: desk.ask_without("x", {"image": [3]}, seen)
+    recorder.on_progress = lambda: desk.questions.ask_without("x", {"image": [3]}, seen)
     desk.set_method(name, TELLING[name])
     finished(desk)
     assert "change" in recorder.answers["x"]

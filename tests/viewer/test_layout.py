@@ -1,25 +1,22 @@
 """Where things stand on the exported page and in the live viewer, at every width, in both themes."""
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import opened_browser, watched_page
+from browser import add_column, opened_browser, watched_page
 from building import replaced
+from live_page import live, messages, sent_of
+from pages import MAP, at_region, box_of, made, number, opened
 from playwright.sync_api import Page
-from test_page import MAP, at_region, box_of, made, number, opened
 
 import vqa_explain as vx
 from vqa_explain.features.parts import PicturePart
 from vqa_explain.target import Answer
 from vqa_explain.viewer.payload import packed, preview
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "correctness"))
-from test_viewer_screen import live, messages, sent_of
 
 pytestmark = pytest.mark.slow  # each opens a browser; test_page has what is fast
 
@@ -51,7 +48,7 @@ def test_nothing_scrolls_sideways(browser: Any, tmp_path: Path, wide: int, schem
         page.wait_for_selector('#viewer[data-ready="1"]')
         page.locator('[data-word="3"]').click()  # pins it
         assert not is_sideways(page)
-        page.get_by_label("compare with").select_option("0")
+        add_column(page, 0)
         page.wait_for_selector("[data-column=compared]")
         assert not is_sideways(page)
         assert wrong == []

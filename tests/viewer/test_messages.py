@@ -17,17 +17,19 @@ from forging import MISSING, STRANGE, forged, places
 MESSAGES: dict[str, dict[str, Any]] = {
     "method": {"method": "saliency", "parameters": {"steps": 8}},
     "target": {"target": 3, "contrast": None, "explanation": "key"},
-    "compare": {"what": "answer", "which": "red"},
+    "columns": {"columns": [{"method": "saliency", "example": 3}]},
+    "thumbnails": {"indices": [0, 3]},
     "fetch": {"filter": "all", "count": 12},
     "cancel": {"index": 4},
     "cancel all": {},
-    "whatif": {"away": {"image": [0, 3]}, "serial": 7, "explanation": "key"},
+    "whatif": {"away": {"image": [0, 3]}, "serial": 7, "fills": {"image": "mean"}},
     "question": {"question": "Why?", "serial": 7},
+    "explain question": {"question": "Why?", "explanation": "key"},
     "line": {"serial": "line 3"},
     "hello": {},
 }
 # Fields that may have several types, or be left out.
-OPEN = {"parameters", "target", "contrast", "which", "what", "explanation", "serial"}
+OPEN = {"parameters", "target", "contrast", "explanation", "serial", "method", "example", "fills"}
 
 
 def test_every_action_has_a_case() -> None:

@@ -82,7 +82,7 @@ def settled(page: Any, python: Any) -> None:
     while not shows:  # pytest's timeout ends a hang
         assert python("viewer.wait(600)")
         state = python(
-            "[' '.join(one.get('id', '') for one in (viewer.shown, viewer.compared)),"
+            "[' '.join(one.get('id', '') for one in (viewer.shown, *viewer.compared)),"
             " [entry['state'] for entry in viewer.entries], viewer.selected]"
         )
         shows = page.evaluate(SHOWS, state)
@@ -246,13 +246,20 @@ def compare_with(page: Any, python: Any, text: str) -> None:
     settled(page, python)
 
 
+def take_columns_away(page: Any, python: Any) -> None:
+    """One after another."""
+    while python("len(viewer.columns)"):
+        first(page, "[data-column=compared] .vx-col-tools > button").click()
+        settled(page, python)
+
+
 def agreement(page: Any) -> Any:
     return first(page, ".vx-agreement").inner_text()
 
 
 def expected_rank(python: Any) -> Any:
     """Spearman of the two explanations' players by the Python values, without ties."""
-    code = "[[one['value'] for part in e['parts'] for one in part['players']] for e in (viewer.shown, viewer.compared)]"
+    code = "[[one['value'] for part in e['parts'] for one in part['players']] for e in (viewer.shown, *viewer.compared)]"
     one, other = python(code)
     return spearmanr(one, other).statistic
 
@@ -266,9 +273,10 @@ def test_two_methods_targets_models_or_examples_side_by_side(live: Any) -> None:
         ("easy-vqa", "different answers"),
         ("3. ", "different pictures"),
     ):
+        take_columns_away(page, python)
         compare_with(page, python, text)
         keep_screenshot(page, text)
-        if text == "easy-vqa" and python("viewer.shown['target'] == viewer.compared['target']"):
+        if text == "easy-vqa" and python("viewer.shown['target'] == viewer.compared[0]['target']"):
             refused = None
         assert first(page, ".vx-col").count() == (2 if refused else 3)
         if refused:
@@ -277,11 +285,14 @@ def test_two_methods_targets_models_or_examples_side_by_side(live: Any) -> None:
         assert text in agreement(page)
         rank = float(agreement(page).rsplit(": ", 1)[1].replace("−", "-"))
         assert rank == pytest.approx(expected_rank(python), abs=0.006)
-    assert python("viewer.compared['heading']") == python("viewer.examples[2].question")
+    assert python("viewer.compared[0]['heading']") == python("viewer.examples[2].question")
     first(page, "[data-column=compared] .vx-canvas").hover()
     said = first(page, ".vx-said").inner_text()
     assert re.search(r"\(\d+\): .*; compared: [+−]", said)
-    compare_with(page, python, "nothing")
+    compare_with(page, python, "Occlusion")
+    assert first(page, ".vx-col").count() == 3
+    assert first(page, ".vx-ranks td").count() == 10
+    take_columns_away(page, python)
     assert first(page, ".vx-col").count() == 0
 
 

@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import axe_problems, opened_browser, watched_page
-from building import explanation, replaced
-from playwright.sync_api import FloatRect, Locator, Page
+from browser import add_column, axe_problems, opened_browser, watched_page
+from building import replaced
+from pages import MAP, at_region, box_of, made, matched, number, opened, pairs_of, said
+from playwright.sync_api import Page
 
 import vqa_explain as vx
-from vqa_explain.cost import Cost
-from vqa_explain.features.parts import RegionValue, WordValue
+from vqa_explain.features.parts import RegionValue
 from vqa_explain.models.vilt import ViltModel
 from vqa_explain.target import Answer
 from vqa_explain.viewer.export import page as page_of
 
-MAP = ".vx-map .vx-canvas"
 HOSTILE = [
     "<script>document.title='owned'</script>",
     '"><img src=x onerror="document.title=\'owned\'">',
@@ -31,111 +30,10 @@ HOSTILE = [
 ]
 
 
-def made(
-    question: str = "What color is the circle?",
-    side: int = 60,
-    grid: int = 6,
-    words: list[tuple[int, int]] | None = None,
-    interactions: bool = True,
-    seed: int = 0,
-    size: tuple[int, int] | None = None,
-) -> vx.Explanation:
-    """An explanation of known values."""
-    rng = np.random.default_rng(seed)
-    height, width = size or (side, side)
-    rows, columns = np.arange(height) * grid // height, np.arange(width) * grid // width
-    labels = (rows[:, None] * grid + columns).astype(np.int32)
-    spans = words or [(m.start(), m.end()) for m in re.finditer(r"\w+", question)][:60]
-    values = rng.normal(size=grid * grid)
-    said = tuple(
-        WordValue(question[a:b], a, b, float(v), 0.01)
-        for (a, b), v in zip(spans, rng.normal(size=len(spans)), strict=True)
-    )
-    boxes = [
-        (
-            i % grid * width // grid,
-            i // grid * height // grid,
-            (i % grid + 1) * width // grid,
-            (i // grid + 1) * height // grid,
-        )
-        for i in range(grid * grid)
-    ]
-    area = np.bincount(labels.ravel())
-    return explanation(
-        question=question,
-        answers=(Answer("red", 0.75, 0), Answer("blue", 0.25, 1)),
-        target="red",
-        contrast=None,
-        score="logit",
-        words=said,
-        tokens=(),
-        image=(values / area)[labels],
-        regions=tuple(RegionValue(box, float(v), 0.02) for box, v in zip(boxes, values, strict=True)),
-        labels=labels,
-        share={"image": 0.6, "question": 0.4},
-        error=0.02,
-        error_kind="largest standard error",
-        cost=Cost(10, 0, 0.5),
-        method="interactions",
-        parameters={"budget": 10},
-        provenance={"model": "made", "seed": 0},
-        # one for all seeds
-        picture=np.random.default_rng(99).integers(0, 256, (height, width, 3), dtype=np.uint8),
-        interactions=rng.normal(size=(len(said), grid * grid)) if interactions else None,
-        interaction_errors=np.full((len(said), grid * grid), 0.01) if interactions else None,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with opened_browser() as opened:
         yield opened
-
-
-def opened(page: Page, path: Path, explained: list[vx.Explanation]) -> None:
-    path.write_text(page_of(explained))
-    page.goto(path.as_uri())
-    page.wait_for_selector("#viewer[data-ready]")
-    page.mouse.move(0, 0)
-
-
-def said(page: Page) -> str:
-    return page.locator(".vx-said").inner_text()
-
-
-def number(text: str) -> float:
-    return float(text.replace("−", "-").replace("+", ""))
-
-
-def box_of(node: Locator) -> FloatRect:
-    """Where a visible node lies on the page."""
-    box = node.bounding_box()
-    assert box is not None
-    return box
-
-
-def matched(pattern: str, text: str) -> re.Match[str]:
-    """What a pattern finds first in a text."""
-    found = re.search(pattern, text)
-    assert found is not None, text
-    return found
-
-
-def pairs_of(why: vx.Explanation) -> np.ndarray:
-    """(words, regions) interactions."""
-    assert why.interactions is not None
-    return why.interactions
-
-
-def at_region(page: Page, canvas: Locator, explanation: vx.Explanation, region: int) -> None:
-    """The pointer over the middle of a region on a canvas."""
-    box = box_of(canvas)
-    left, top, right, bottom = explanation.regions[region].box
-    height, width = explanation.picture.shape[:2]
-    page.mouse.move(
-        box["x"] + (left + right) / 2 / width * box["width"],
-        box["y"] + (top + bottom) / 2 / height * box["height"],
-    )
 
 
 def test_pointing_says_the_values_of_python(browser: Any, tmp_path: Path) -> None:
@@ -244,7 +142,7 @@ def test_notes_are_on_the_screen_with_those_of_a_compared_one(
             page.locator(".vx-details").text_content() or ""
         )
         assert "the model answers “blue”." in (page.locator(".vx-details").text_content() or "")
-        page.get_by_label("compare with").select_option("1")
+        add_column(page, 1)
         page.wait_for_selector(".vx-notes:not([hidden])")
         assert notes.inner_text() == "Compared explanation: it is <b>0</b>."
         page.locator(".vx-entry").nth(1).click()
@@ -257,7 +155,7 @@ def test_two_explanations_are_compared(browser: Any, tmp_path: Path) -> None:
     one, other = made(), made(seed=1)
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [one, other])
-        page.get_by_label("compare with").select_option("1")
+        add_column(page, 1)
         page.wait_for_selector("[data-column=difference]")
         values = [
             np.array([r.value for r in e.regions] + [w.value for w in e.words])
@@ -311,7 +209,7 @@ def test_the_cursor_is_linked_where_pictures_are_divided_differently(
     one, other = made(grid=6), made(grid=3, seed=1)
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [one, other])
-        page.get_by_label("compare with").select_option("1")
+        add_column(page, 1)
         page.wait_for_selector("[data-column=compared]")
         at_region(page, page.locator("[data-column=explanation] .vx-canvas"), one, 35)
         assert said(page).startswith("lower right (35):")
@@ -319,7 +217,7 @@ def test_the_cursor_is_linked_where_pictures_are_divided_differently(
         assert found == pytest.approx(other.regions[8].value, abs=5.1e-3)
         words = page.locator("[data-column=compared] .vx-compared-words")
         assert [
-            number(v.split(" ")[0]) for v in words.locator("small").all_inner_texts()
+            number(v.split(" ")[0]) for v in words.locator(".vx-number").all_inner_texts()
         ] == pytest.approx([w.value for w in other.words], abs=5.1e-3)
         words.locator("button").nth(2).hover()
         assert said(page).startswith("“is”:")

@@ -10,17 +10,20 @@ from conftest import Linear, ToTensor
 
 import vqa_explain as vx
 from vqa_explain.models.base import Model
+from vqa_explain.viewer.state import NAMES
 
 SIDE = 8
 ACTIONS = [
     "method",
     "target",
-    "compare",
+    "columns",
+    "thumbnails",
     "fetch",
     "cancel",
     "cancel all",
     "whatif",
     "question",
+    "explain question",
     "line",
 ]
 
@@ -105,7 +108,7 @@ WEIRD: list[Any] = [
     {"x": {"y": 1}}, {"budget": "x"}, "\x00", "𝕏" * 50,
 ]  # fmt: skip
 FIELDS = [
-    "action", "method", "parameters", "target", "contrast", "what", "which", "filter", "index", "away",
+    "action", "method", "parameters", "target", "contrast", "columns", "indices", "filter", "index", "away",
     "serial", "question", "explanation", "number",
 ]  # fmt: skip
 
@@ -128,7 +131,9 @@ def test_a_thousand_malformed_messages_raise_nothing(
     viewer = Counted(model, examples(2), method="saliency", count=2)
     for _ in range(1000):
         viewer._on_message(viewer, malformed(rng), [])
-        state = {rng.choice(["selected", "entries", "shown", "heard", "x"]): rng.choice(WEIRD)}
+        state = {
+            rng.choice(["selected", "entries", "shown", "heard", "x", *NAMES]): rng.choice(WEIRD)
+        }
         viewer.set_state(state)
     assert "Traceback" not in caplog.text  # each was refused where it came in
     assert viewer.wait(600)

@@ -231,49 +231,48 @@ def test_it_composes_with_other_widgets(scenes_model: ViltModel, data: list[Any]
 
 
 @pytest.mark.parametrize(
-    ("what", "which", "question", "method", "target"),
+    ("column", "question", "method", "target"),
     [
-        ("method", "leave_one_out", 0, "leave_one_out", None),
-        ("answer", "yes", 0, "saliency", "yes"),
-        ("answer", 1, 0, "saliency", 1),
-        ("example", 2, 2, "saliency", None),
-        ("model", 1, 0, "saliency", None),
+        ({"method": "leave_one_out"}, 0, "leave_one_out", None),
+        ({"target": "yes"}, 0, "saliency", "yes"),
+        ({"target": 1}, 0, "saliency", 1),
+        ({"example": 2}, 2, "saliency", None),
+        ({"model": 1}, 0, "saliency", None),
     ],
 )
 @pytest.mark.slow
 def test_what_is_set_beside_is_what_was_asked(
     scenes_model: ViltModel,
     data: list[Any],
-    what: str,
-    which: str | int,
+    column: dict[str, Any],
     question: int,
     method: str,
     target: str | int | None,
 ) -> None:
     other = vx.load("easy-vqa", device="cpu")
     viewer = made(scenes_model, data, others=[other])
-    viewer._on_message(viewer, {"action": "compare", "what": what, "which": which}, [])
+    viewer._on_message(viewer, {"action": "columns", "columns": [column]}, [])
     assert viewer.wait(600)
-    model = other if what == "model" else scenes_model
+    model = other if "model" in column else scenes_model
     expected = vx.explain(model, data[question], method=method, target=target)
     assert viewer.problem == ""
-    assert [w["value"] for w in viewer.compared["parts"][1]["players"]] == [
+    assert [w["value"] for w in viewer.compared[0]["parts"][1]["players"]] == [
         w.value for w in expected.words
     ]
-    assert viewer.compared["target"] == expected.target
-    assert viewer.compared["model"] == model.name
+    assert viewer.compared[0]["target"] == expected.target
+    assert viewer.compared[0]["model"] == model.name
 
 
 def test_a_comparison_that_fails_leaves_the_explanation(
     scenes_model: ViltModel, data: list[Any]
 ) -> None:
     viewer = made(scenes_model, data)
-    viewer._on_message(viewer, {"action": "compare", "what": "answer", "which": "seventeen"}, [])
+    viewer._on_message(viewer, {"action": "columns", "columns": [{"target": "seventeen"}]}, [])
     assert viewer.wait(600)
     assert "the comparison could not be made" in viewer.problem
     assert "seventeen" in viewer.problem
     assert viewer.entries[0]["state"] == "done"
-    assert viewer.compared == {}
+    assert viewer.compared == []
 
 
 def test_what_is_asked_for_is_told_until_it_is_shown(

@@ -46,6 +46,7 @@ from vqa_explain.examples import Example
 from vqa_explain.metrics.additive import Emap, row_of_grid, stacked_scores
 from vqa_explain.metrics.base import Metric, credits_of, held_by_example, lacking
 from vqa_explain.models.base import Model
+from vqa_explain.own_fills import Fill
 
 Judged = Callable[[bool], None]  # told of each example whether it failed
 
@@ -127,18 +128,20 @@ class Workshop:
 
     Attributes:
         own: methods and metrics of the user's own, which a worker does not know.
+        fills: those of the user's own that the plan names.
     """
 
     model: Model
     plan: Plan
     dataset: Any = None
     own: tuple[type[Any], ...] = field(default_factory=plugins.own)
+    fills: tuple[Fill, ...] = ()
     _judge: Judge | None = field(default=None, repr=False)
 
     def __call__(self, job: Job, judged: Judged = lambda failed: None) -> Done:
         """Does a job; `judged` is told after each example whether it failed."""
         if self._judge is None:
-            plugins.adopt(self.own)
+            plugins.adopt(self.own, self.fills)
             self._judge = Judge(self.model, self.plan)
         with one_thread(self.model.device):
             return self._grid(job) if job.kind == GRID else self._examples(job, self._judge, judged)

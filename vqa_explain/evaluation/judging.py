@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 
 from vqa_explain import registry
+from vqa_explain.choosing import resolved_fills, with_chosen_fills
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.evaluation.plan import Plan
@@ -189,7 +190,9 @@ class Judge:
         target = Target(best[0].index, None, score, kind=self.model.kind)
         targets = targets_of(self.model, encoded, target)
         task = Task(self.model, encoded, target, players, targets, self.plan.seed)
-        fills = check_fills(self.model, asked_fills(self.plan, encoded.inputs), encoded.features)
+        asked = asked_fills(self.plan, encoded.inputs)
+        asked, _ = resolved_fills(self.model, encoded, asked, self.plan.seed)
+        fills = check_fills(self.model, asked, encoded.features)
         return Case(task, best, fills, twin=partial(self._twin, example))
 
     def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:
@@ -221,6 +224,8 @@ class Judge:
         try:
             # A game of its own, so that the cost is what the method costs alone.
             task = replace(case.task, targets=(case.task.target,), cost=cost, games={})
+            method, choice = with_chosen_fills(method, task.model, task.encoded, task.seed)
+            cost.forwards += 0 if choice is None else choice.cost.forwards
             if not isinstance(method, RandomValues):
                 # What a network of one's own can do is measured with the example.
                 check_support(method, task.model, task.encoded)

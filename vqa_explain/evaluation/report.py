@@ -10,9 +10,11 @@ from typing import Any
 from vqa_explain.evaluation.gallery import Gallery, Shown
 from vqa_explain.evaluation.page import write_page
 from vqa_explain.evaluation.results import Results, plain
+from vqa_explain.evaluation.viewing import open_run, write_viewer
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.models.base import Model
+from vqa_explain.viewer.runs import OpenedRun
 
 
 class Report(Results):
@@ -63,6 +65,21 @@ class Report(Results):
     def to_html(self, path: str | Path) -> Path:
         """Writes one page that needs no network."""
         return write_page(self, self.notes(), self.shown(), Path(path))
+
+    def to_viewer(self, path: str | Path) -> Path:
+        """Writes one page with the viewer that needs no network: a table of all examples with
+        their metrics, and the explanations of the gallery.
+        """
+        explained = {shown.index: why for shown, why in self.shown()}
+        return write_viewer(self, explained, Path(path))
+
+    def opened(self, model: Model | None, dataset: Iterable[Example] | None) -> OpenedRun:
+        """The run as `vqa_explain.Viewer` opens it; its plan names what is `None`.
+
+        Raises:
+            InvalidInput: the plan's model or data set cannot be loaded by its name.
+        """
+        return open_run(self, model, dataset)
 
     def to_json(self) -> dict[str, Any]:
         """Plan, tables and notes as plain values; NaN becomes `None`."""

@@ -88,6 +88,11 @@ class Results:
         rows = self._rows[~self._rows["metric"].isin(["", ERROR])]
         return rows[VALUES].reset_index(drop=True)
 
+    def answered(self) -> pd.DataFrame:
+        """One row per example: index, id, family, question, answer, predicted, probability, right."""
+        columns = [*VALUES[: VALUES.index("method")], "right"]
+        return self._rows.drop_duplicates("index").sort_values("index")[columns]
+
     def errors(self) -> pd.DataFrame:
         """What failed: index, id, method, note."""
         rows = self._rows[self._rows["metric"] == ERROR]

@@ -62,6 +62,7 @@ from vqa_explain.metrics.base import (
 )
 from vqa_explain.models.base import Asking, Model, has_open_inputs
 from vqa_explain.models.families import FAMILIES
+from vqa_explain.own_fills import Fill, fills_among, own_fill
 
 ENGINES = ("local", "ray")
 KEPT = ("explanations",)
@@ -127,8 +128,8 @@ def evaluate(
         regions, words: how pictures and questions are divided, as for `explain`, one way for all
             examples. Where no method is named, pictures are divided into "segments", as `explain`
             does.
-        image_fill, text_fill: what absent players become in the metrics' game; the model's own by
-            default.
+        image_fill, text_fill: what absent players become in the metrics' game, a `Fill` of your
+            own too; the model's own by default.
         seed: for whatever draws.
         keep: "explanations" writes each to a file.
         max_errors: more failed examples than these end the run; by default they are only counted.
@@ -168,6 +169,9 @@ def evaluate(
         wanted = [(DEFAULT_METHOD, DEFAULT_PARAMETERS)]
         regions = usual_division(model) if regions is None else regions
     asked = [_method(one, model, data) for one in wanted]
+    of_methods = [value for one in asked for value in registry.parameters_of(one).values()]
+    fills = fills_among([*of_methods, image_fill, text_fill])
+    _check_names(fills)
     _check_metrics(model, data, judged)
     plan = Plan(
         model.name,
@@ -179,8 +183,8 @@ def evaluate(
         _texts("metric", judged),
         regions,
         words,
-        image_fill,
-        text_fill,
+        _named(image_fill),
+        _named(text_fill),
         seed,
         tuple(keep),
         shard,
@@ -188,7 +192,7 @@ def evaluate(
         versions(),
         {
             **behavior_stamps(model, data),
-            **code_stamps(model, _by_text(asked), _by_text(judged)),
+            **code_stamps(model, _by_text(asked), _by_text(judged), (image_fill, text_fill)),
         },
         _said_before(model, judged, text_fill),
     )
@@ -197,7 +201,7 @@ def evaluate(
         resumed = resume(store, plan, data)
         store.write_plan(plan)
         told.enter_context(_announced(model, data, plan, judged))
-        workshop = Workshop(model, plan, data if isinstance(data, ByNumber) else None)
+        workshop = Workshop(model, plan, data if isinstance(data, ByNumber) else None, fills=fills)
         jobs = _jobs(model, data, plan, store, judged, resumed)
         tally = Tally(resumed.examples, _total(data, plan), progress)
         if engine == "ray":
@@ -330,6 +334,25 @@ def _said_before(model: Model, metrics: list[Metric], text_fill: str | None) -> 
         elif metric.judges == "data set" and (lacks := lacking(metric, held_by_model(model))):
             found[text] = f"left out, since {lacks}"
     return found
+
+
+def _named(fill: str | None) -> str | None:
+    """A fill by its name, as plans keep it."""
+    return None if fill is None else str(fill)
+
+
+def _check_names(fills: Iterable[Fill]) -> None:
+    """Refuses fills of the user's own whose name means another one in this run.
+
+    Raises:
+        InvalidInput: two fills have one name.
+    """
+    for fill in fills:
+        if own_fill(str(fill)) != fill:
+            raise InvalidInput(
+                f"two fills are named {str(fill)!r}, and a run knows them by their names; give "
+                "each its own: vx.Fill(function, name='my_fill')"
+            )
 
 
 def _by_text(things: list[Any]) -> dict[str, Any]:

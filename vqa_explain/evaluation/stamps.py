@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,11 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from vqa_explain import registry
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example, Given, Page, read_image
 from vqa_explain.features.parts import TextPart
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
+from vqa_explain.own_fills import fills_among
 
 Stamp = dict[str, str]
 PACKAGES = (
@@ -229,14 +231,41 @@ def _tensor(tensor: torch.Tensor) -> str:
     return digest(tensor.dtype, tuple(tensor.shape), bits(tensor).tobytes(), scales)
 
 
-def code_stamps(model: Model, methods: dict[str, Any], metrics: dict[str, Any]) -> Stamp:
+def code_stamps(
+    model: Model,
+    methods: dict[str, Any],
+    metrics: dict[str, Any],
+    fills: Sequence[str | None] = (),
+) -> Stamp:
     """Hashes of the code that judges ("package"), of the model's code and what it was given, and of
-    each method's and metric's code, by its text.
+    each method's and metric's code, by its text; that of the user's own fills is part of what uses
+    them.
+
+    Args:
+        model: the model.
+        methods, metrics: text → the thing.
+        fills: those of the game that metrics are over.
     """
     found = {"package": _of_modules(["vqa_explain.evaluation.judging"])}
     found |= {"model": model_code(model), "given": given_stamp(model)}
-    found |= {f"method {text}": code_of(type(thing)) for text, thing in methods.items()}
-    return found | {f"metric {text}": code_of(type(thing)) for text, thing in metrics.items()}
+    found |= {f"method {text}": _code_with_fills(thing) for text, thing in methods.items()}
+    metric_codes = {text: _code_with_fills(thing, fills) for text, thing in metrics.items()}
+    return found | {f"metric {text}": code for text, code in metric_codes.items()}
+
+
+def _code_with_fills(thing: Any, more: Sequence[str | None] = ()) -> str:
+    """A hash of the code of a method or metric, and of the functions that fill for it."""
+    found = fills_among([*registry.parameters_of(thing).values(), *more])
+    code = code_of(type(thing))
+    return digest(code, *(_code_of_value(fill.function) for fill in found)) if found else code
+
+
+def _code_of_value(thing: Any) -> str:
+    """A hash of the code of a function or other object, and of what it holds."""
+    home = (getattr(thing, "__module__", None) or type(thing).__module__).split(".")[0]
+    parts: list[str] = []
+    _describe(thing, home, {}, parts)
+    return digest(*parts)
 
 
 def model_code(model: Model) -> str:

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from vqa_explain._precision import in_float64
 from vqa_explain._shapes import PlayerValues
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import Part
+from vqa_explain.own_fills import Fill
 
 # The owner of elements that are present whoever is absent, as padding and special tokens are.
 ALWAYS = -1
@@ -147,6 +148,7 @@ class Feature:
         kind: how this kind is called, such as in the names of fills.
         channels: the axis of a leaf (B, …) along which one element has several numbers; `None`
             where it has one.
+        takes_functions: whether a fill may be a function of the user's own, see `refilled`.
     """
 
     name: str
@@ -154,6 +156,7 @@ class Feature:
     default_fill: str
     kind: ClassVar[str]
     channels: ClassVar[int | None] = None
+    takes_functions: ClassVar[bool] = False
 
     def shape(self, content: Any) -> tuple[int, ...]:
         """The shape of an input's elements: what one value belongs to, such as pixels (H',
@@ -257,6 +260,26 @@ class Feature:
     def carry(self, content: Any, found: "Found") -> Part:
         """The part of the explanation that people see."""
         raise NotImplementedError
+
+    def refilled(
+        self,
+        content: Any,
+        division: Division,
+        absent: Bool[np.ndarray, " P"],
+        fill: Fill,
+        seed: int,
+    ) -> Any:
+        """The input as an `Example` gives it, of which absent players are what a fill of the user's
+        own gives.
+
+        Raises:
+            InvalidInput: the fill gave something else.
+            Unsupported: this kind of input is not filled so.
+        """
+        raise Unsupported(
+            f"a fill of your own is for pictures and texts, and {self.name!r} is a {self.kind}; "
+            f"choose one of {', '.join(self.fills)}"
+        )
 
     def notes(self, content: Any, found: "Found", part: Part) -> tuple[str, ...]:
         """What else a reader must know of an input's values, one sentence each."""

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
 from vqa_explain._precision import in_float64
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.features.base import Division, Feature, Found, Windows
 from vqa_explain.features.geometry import AlignedGeometry, Box, BoxGeometry, Geometry
 from vqa_explain.features.large import FrameValues
 from vqa_explain.features.parts import Part, PicturePart, RegionValue
 from vqa_explain.features.regions import NOWHERE, Regions, divide, grid_regions, region_boxes
+from vqa_explain.own_fills import Draws, Fill, checked_picture
 
 
 def _blur(pixels: Tensor, _seed: int) -> Tensor:
@@ -181,6 +182,7 @@ class ImageFeature(Feature):
     default_fill: str = "mean"
     kind: ClassVar[str] = PicturePart.kind
     channels: ClassVar[int | None] = 1
+    takes_functions: ClassVar[bool] = True
 
     def shape(self, content: Picture) -> tuple[int, ...]:
         return content.geometry.frame
@@ -290,6 +292,26 @@ class ImageFeature(Feature):
             padding=_on_padding(found.elements, geometry),
             frame=_framed(found.elements, geometry),
         )
+
+    def refilled(
+        self, content: Picture, division: Division, absent: np.ndarray, fill: Fill, seed: int
+    ) -> np.ndarray:
+        """(H, W, 3) uint8, the picture with its absent regions filled."""
+        if isinstance(content.geometry, BoxGeometry):
+            raise Unsupported(
+                f"the model sees a detector's boxes of {self.name!r}, whose features no fill of "
+                f"your own gives; choose one of {', '.join(self.fills)}"
+            )
+        if isinstance(fill.function, Draws):
+            raise InvalidInput(
+                f"fill {str(fill)!r} draws words, and {self.name!r} is a picture; give it as "
+                "text_fill="
+            )
+        where = content.geometry.labels_to_original(division.owner)
+        mask = np.append(absent, False)[where]  # -1, which the model does not see, is the last
+        given = fill(content.original.copy(), mask.copy(), seed)
+        picture = checked_picture(given, content.original.shape[:2], fill)
+        return np.where(mask[..., None], picture, content.original)
 
     def notes(self, content: Picture, found: Found, part: Part) -> tuple[str, ...]:
         assert isinstance(part, PicturePart)

@@ -22,6 +22,8 @@ from vqa_explain.features.large import (
     middles_of,
 )
 
+Band = tuple[float, float]  # the lowest and highest that a value may be
+
 
 class PlayerValue(Protocol):
     """The value of one player, its standard error or `None`, and what it is called."""
@@ -32,6 +34,12 @@ class PlayerValue(Protocol):
     def error(self) -> float | None: ...
     @property
     def text(self) -> str: ...
+
+
+def band_of(player: PlayerValue) -> Band | None:
+    """A player's band over several fills; `None` where there is one fill, or its kind keeps none."""
+    found: Band | None = getattr(player, "band", None)
+    return found
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,6 +85,22 @@ class Part:
         given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: value for name, value in given.items() if isinstance(value, np.ndarray)}
 
+    def to_arrays(
+        self, like: "Part | None" = None, by_frame: bool | None = None
+    ) -> dict[str, np.ndarray]:
+        """Its arrays as a file has them.
+
+        Args:
+            like: a part whose own arrays are left out, as the file has them already.
+            by_frame: whether a map is kept as the model's frame, where that gives the same values;
+                by default, that of a large picture is.
+        """
+        return {
+            name: values
+            for name, values in self.arrays().items()
+            if like is None or values is not getattr(like, name, None)
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Its other fields, and its kind."""
         arrays = self.arrays()
@@ -104,6 +128,8 @@ class Part:
         for player in self.players:
             is_error = player.error is None or player.error >= 0
             check(np.isfinite(player.value) and is_error, f"{player.text!r} has no value or error")
+            low, high = band_of(player) or (player.value, player.value)
+            check(low <= player.value <= high, f"{player.text!r} lies outside its band")
 
 
 PARTS: dict[str, type[Part]] = {}
@@ -144,7 +170,7 @@ def read_part(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part
 @dataclass(frozen=True)
 class WordValue:
     """A word, its character span in the text, its value in the explanation's unit,
-    and its standard error.
+    its standard error, and over several fills its band: see `Explanation.bands`.
     """
 
     text: str
@@ -152,6 +178,7 @@ class WordValue:
     end: int
     value: float
     error: float | None
+    band: Band | None = None
 
 
 @dataclass(frozen=True)
@@ -169,12 +196,13 @@ class TokenValue:
 @dataclass(frozen=True)
 class RegionValue:
     """A region: its bounding box (left, top, right, bottom) in pixels of the picture,
-    its value and standard error.
+    its value, standard error, and band over several fills.
     """
 
     box: tuple[int, int, int, int]
     value: float
     error: float | None
+    band: Band | None = None
 
     @property
     def text(self) -> str:
@@ -184,13 +212,14 @@ class RegionValue:
 @dataclass(frozen=True)
 class ColumnValue:
     """A column of a table, or several that are one player, with what it holds,
-    its value and its standard error.
+    its value, its standard error, and its band over several fills.
     """
 
     column: str
     content: str
     value: float
     error: float | None
+    band: Band | None = None
 
     @property
     def text(self) -> str:
@@ -244,16 +273,20 @@ class PicturePart(Part):
             frame=None,
         )
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def to_arrays(
+        self, like: Part | None = None, by_frame: bool | None = None
+    ) -> dict[str, np.ndarray]:
         """Its arrays; those of large pictures in a form that takes less room.
 
         `image` is left out only where the frame gives the same values, to the last bit.
         """
-        found = super().arrays()
-        if self.picture.size < LARGE:
-            return found
-        found[ENCODED] = encoded(found.pop("picture"))
-        if self.frame is not None and self.frame.gives(self.image):
+        found = super().to_arrays(like)
+        is_large = self.picture.size >= LARGE
+        if is_large and "picture" in found:
+            found[ENCODED] = encoded(found.pop("picture"))
+        framed = is_large if by_frame is None else by_frame
+        kept_as_map = not framed or "image" not in found
+        if not kept_as_map and self.frame is not None and self.frame.gives(self.image):
             del found["image"]
             found |= {FRAME + name: values for name, values in self.frame.arrays().items()}
         return found

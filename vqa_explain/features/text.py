@@ -11,6 +11,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.features.base import Division, Feature, Found, Windows
 from vqa_explain.features.parts import Part, TextPart, TokenValue, WordValue
 from vqa_explain.features.words import Word, in_characters, in_one_run, word_place
+from vqa_explain.own_fills import Fill, checked_words
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,7 @@ class TextFeature(Feature):
     default_fill: str = "mask"
     kind: ClassVar[str] = TextPart.kind
     channels: ClassVar[int | None] = 2
+    takes_functions: ClassVar[bool] = True
 
     def shape(self, content: Text) -> tuple[int, ...]:
         return (len(content.tokens),)
@@ -327,6 +329,19 @@ class TextFeature(Feature):
             ),
         )
 
+    def refilled(
+        self, content: Text, division: Division, absent: np.ndarray, fill: Fill, seed: int
+    ) -> str:
+        """The text with its absent words filled; what is between words stays."""
+        words = words_of(content, division)
+        texts = [word.text for word in words]
+        given = checked_words(fill(texts.copy(), absent.tolist(), seed), len(words), fill)
+        text, end = "", 0
+        for word, new, is_absent in zip(words, given, absent.tolist(), strict=True):
+            text += content.source[end : word.start] + (new if is_absent else word.text)
+            end = word.end
+        return text + content.source[end:]
+
     def notes(self, content: Text, found: Found, part: Part) -> tuple[str, ...]:
         """What a reader must know of how a text was divided into words."""
         if found.fixed:
@@ -345,6 +360,7 @@ class PageFeature(TextFeature):
 
     name: str = "page"
     fills: tuple[str, ...] = ("mask",)
+    takes_functions: ClassVar[bool] = False  # its words have boxes, which no function gives
 
 
 def words_of(content: Text, division: Division) -> tuple[Word, ...]:

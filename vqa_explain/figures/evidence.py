@@ -1,7 +1,6 @@
 """The figure of evidence: what keeps an answer and what flips it, cut out, the rest faded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from vqa_explain.figures.plotting import Shown
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 from vqa_explain.figures.views import LONGEST
 from vqa_explain.files import write_atomically
-from vqa_explain.searching import FLIP, KEEP, Evidence, EvidenceSet
+from vqa_explain.searching import Evidence, EvidenceState
 
 # All lengths are points, 72 to the inch.
 _WIDE = 230.0  # a panel
@@ -36,17 +35,6 @@ _ABSENT = 0.7  # how far the words that are absent fade
 _ANSWERS = ("#8a3d00", "#ffb35c")  # the color of answers on a light ground, and on a dark one
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """One state of the inputs: which players are present, and what is said about it."""
-
-    head: str
-    answer: str
-    present: dict[str, frozenset[int]] | None  # `None` where all are
-    said: str
-    stressed: bool = False  # whether what is present is the set
-
-
 def plot(found: Evidence, path: Any = None, *, most: int = 1, dpi: int = 150) -> Any:
     """Panels side by side: everything, and for each goal its smallest sets.
 
@@ -58,7 +46,7 @@ def plot(found: Evidence, path: Any = None, *, most: int = 1, dpi: int = 150) ->
     """
     if most < 1:
         raise InvalidInput(f"most must be at least 1, not {most!r}")
-    panels = _panels(found, most)
+    panels = found.states(most)
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
     tall = max(_height(found, panel) for panel in panels)
@@ -98,28 +86,6 @@ def written_figure(figure: Shown, path: Path, dpi: int) -> Path:
     return path
 
 
-def _panels(found: Evidence, most: int) -> list[_Panel]:
-    everything = _Panel("everything", found.answer.text, None, found.answer.shown)
-    panels = [everything]
-    for sets in (found.keep, found.flip, found.into):
-        panels += [_panel(found, one) for one in sets[:most]]
-    return panels
-
-
-def _panel(found: Evidence, one: EvidenceSet) -> _Panel:
-    members = {name: frozenset(numbers) for name, numbers in one.members.items()}
-    said = f"holds {one.often}"
-    if one.goal == KEEP:
-        head = "this alone keeps the answer" if len(one) else "nothing at all keeps the answer"
-        return _Panel(head, found.answer.text, members, said, stressed=True)
-    head = "without this it flips" if one.goal == FLIP else f"without this: “{found.wanted}”"
-    rest = {
-        part.name: frozenset(range(len(part.players))) - members.get(part.name, frozenset())
-        for part in found.parts
-    }
-    return _Panel(head, one.becomes, rest, said)
-
-
 def _ground() -> np.ndarray:
     """(3,) the color of the figure's paper, of 0 … 1."""
     return np.array(to_rgb(matplotlib.rcParams["figure.facecolor"]))
@@ -129,11 +95,7 @@ def _answer_color() -> str:
     return _ANSWERS[0 if luminance(_ground()) > 0.2 else 1]
 
 
-def _is_present(panel: _Panel, name: str, player: int) -> bool:
-    return panel.present is None or player in panel.present.get(name, frozenset())
-
-
-def _draw(axes: Axes, found: Evidence, panel: _Panel, tall: float) -> None:
+def _draw(axes: Axes, found: Evidence, panel: EvidenceState, tall: float) -> None:
     axes.text(0, tall - 2, plain(panel.head), va="top", fontsize=10, color=ink())
     answer = shortened(panel.answer, 13, _WIDE / 1.12)
     axes.text(
@@ -166,13 +128,11 @@ def _size(part: PicturePart) -> tuple[float, float]:
 
 
 def _draw_picture(
-    axes: Axes, part: PicturePart, panel: _Panel, box: tuple[float, float, float, float]
+    axes: Axes, part: PicturePart, panel: EvidenceState, box: tuple[float, float, float, float]
 ) -> None:
     left, bottom, width, height = box
     count = len(part.players)
-    there = np.array(
-        [part.fixed or _is_present(panel, part.name, i) for i in range(count)] + [True]
-    )
+    there = np.array([part.fixed or panel.holds(part.name, i) for i in range(count)] + [True])
     small = part.smaller(LONGEST)
     # Label −1, which the model does not see, takes the last place: it is left as it is.
     shown = there[small.labels] if panel.present is not None and count else None
@@ -209,12 +169,12 @@ def _rows(part: Part) -> list[list[tuple[int, str, float]]]:
     return rows
 
 
-def _draw_words(axes: Axes, part: Part, panel: _Panel, top: float) -> float:
+def _draw_words(axes: Axes, part: Part, panel: EvidenceState, top: float) -> float:
     """Present words in black, the others pale; gives the height where they end."""
     for row in _rows(part):
         left = 0.0
         for number, text, width in row:
-            there = part.fixed or _is_present(panel, part.name, number)
+            there = part.fixed or panel.holds(part.name, number)
             marked = there and panel.stressed and not part.fixed
             axes.text(
                 left,
@@ -230,7 +190,7 @@ def _draw_words(axes: Axes, part: Part, panel: _Panel, top: float) -> float:
     return top
 
 
-def _height(found: Evidence, panel: _Panel) -> float:
+def _height(found: Evidence, panel: EvidenceState) -> float:
     height = _HEAD + height_of(_lines(panel.said), _SAID_SIZE) + 6
     for part in found.parts:
         if isinstance(part, PicturePart):

@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, to_rgb
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, value_text
+from vqa_explain.explanation import Explanation, player_text, value_text
 from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
 from vqa_explain.figures.colormaps import own_map, part_of_map
 from vqa_explain.figures.scales import Scales
@@ -182,7 +182,11 @@ def _fixed(part: Part, room: float) -> Block:
 
 def _words(part: TextPart, explanation: Explanation, look: Look, room: float) -> Block:
     """The words in rows on the colors of their values."""
-    cells = [_WordCell.of(word, explanation, room) for word in part.words]
+    certain = (explanation.settled_parts or {}).get(part.name, ())
+    cells = [
+        _WordCell.of(word, explanation, room, number in certain)
+        for number, word in enumerate(part.words)
+    ]
     rows: list[list[_WordCell]] = [[]]
     for cell in cells:
         if rows[-1] and sum(c.width for c in rows[-1]) + cell.width > room:
@@ -201,19 +205,24 @@ def _words(part: TextPart, explanation: Explanation, look: Look, room: float) ->
 
 @dataclass(frozen=True)
 class _WordCell:
-    """A word and its value, as they are written, and the width of the two in points."""
+    """A word and its value, as they are written, the width of the two in points, and whether it is
+    outlined, as what is settled is.
+    """
 
     text: str
     said: str
     value: float
     width: float
+    outlined: bool
 
     @classmethod
-    def of(cls, word: PlayerValue, explanation: Explanation, room: float) -> "_WordCell":
+    def of(
+        cls, word: PlayerValue, explanation: Explanation, room: float, outlined: bool
+    ) -> "_WordCell":
         text = shortened(word.text, _WORD_SIZE, room - _WORD_ROOM)
-        said = value_text(word.value, word.error, explanation.values_unit.two_sided)
+        said = player_text(word, explanation.values_unit.two_sided)
         width = max(text_width(text, _WORD_SIZE), text_width(said, _VALUE_SIZE)) + _WORD_ROOM
-        return cls(text, said, word.value, width)
+        return cls(text, said, word.value, width, outlined)
 
     def draw(self, axes: Axes, middle: float, top: float, look: Look) -> None:
         red, green, blue = look.of(self.value)
@@ -225,8 +234,8 @@ class _WordCell:
             va="center",
             bbox={
                 "facecolor": (red, green, blue),
-                "edgecolor": faded(0.75),
-                "linewidth": 0.6,
+                "edgecolor": ink() if self.outlined else faded(0.75),
+                "linewidth": 1.6 if self.outlined else 0.6,
                 "boxstyle": "round,pad=0.3",
             },
             color=colors.ink((255 * red, 255 * green, 255 * blue)),
@@ -239,13 +248,15 @@ def _bars(part: Part, explanation: Explanation, scales: Scales, look: Look, room
     """One bar per player from zero to its value, with a whisker of its standard error."""
     players, left_out = shown_players(part)
     signed = explanation.values_unit.two_sided
-    said = [value_text(player.value, player.error, signed) for player in players]
+    said = [player_text(player, signed) for player in players]
     names = [shortened(player.text, _BAR_SIZE, 0.35 * room) for player in players]
     left = max(text_width(name, _BAR_SIZE) for name in names) + 8
     right = room - max(text_width(text, _VALUE_SIZE) for text in said) - 8
     lines = wrapped(left_out, _VALUE_SIZE, room) if left_out else []
     height = _BAR_ROW * len(players) + height_of(lines, _VALUE_SIZE) + 6
     place = _placer(players, explanation, scales.of(part.kind).full, left, right)
+    numbers = (explanation.settled_parts or {}).get(part.name, ())
+    certain = [part.players[number] for number in numbers]
 
     def draw(axes: Axes) -> None:
         bottom = height - _BAR_ROW * len(players)
@@ -259,8 +270,8 @@ def _bars(part: Part, explanation: Explanation, scales: Scales, look: Look, room
                 left=start,
                 height=0.65 * _BAR_ROW,
                 color=look.of(player.value),
-                edgecolor=faded(0.5),
-                linewidth=0.5,
+                edgecolor=ink() if player in certain else faded(0.5),
+                linewidth=1.6 if player in certain else 0.5,
             )
             if player.error:
                 ends = [place(player.value - player.error), place(player.value + player.error)]

@@ -352,7 +352,7 @@ def _footer(explanation: Explanation, room: float) -> list[str]:
     notes = [f"note: {note}" for note in explanation.notes]
     cropped = any(is_cropped(part) for part in _pictures(explanation))
     marks = ["dashed: what the model sees of the picture"] if cropped else []
-    texts = [*_error_lines(explanation), *marks, *notes]
+    texts = [*_error_lines(explanation), *_settled_lines(explanation), *marks, *notes]
     return [line for text in texts for line in wrapped(text, _NOTE_SIZE, room)]
 
 
@@ -364,6 +364,14 @@ def _error_lines(explanation: Explanation) -> list[str]:
         return [f"error: {explanation.error_text}"]
     clauses = explanation.error_kind.split("; ")
     return [clause for clause in clauses if not clause.startswith("none")]
+
+
+def _settled_lines(explanation: Explanation) -> list[str]:
+    """Which of the most important parts are certain: those that are outlined."""
+    said = explanation.settled_text
+    if not said:
+        return []
+    return [f"outlined: {said}" if explanation.settled_parts else said]
 
 
 def _pictures(explanation: Explanation) -> list[PicturePart]:

@@ -1,6 +1,6 @@
 """Pictures in a figure: the picture, the values laid over it or alone, or the picture masked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ def draw_view(axes: Axes, part: PicturePart, view: str, scales: Scales, cmap: An
         axes.imshow(_pale(small.picture), aspect="auto")
         return
     _draw_values(axes, small, view, scales, cmap)
+    if VIEWS[view] is not None:
+        _outline_settled(axes, small, scales.explanation)
     if is_cropped(small):
         _mark_frame(axes, small.labels >= 0)
 
@@ -113,12 +115,27 @@ def _draw_values(axes: Axes, found: PicturePart, view: str, scales: Scales, cmap
         axes.imshow(colors.on_white(shares, 1, scale.palette), aspect="auto")
 
 
+def _outline_settled(axes: Axes, part: PicturePart, explanation: Explanation) -> None:
+    """A line around each region that is surely among the most important parts."""
+    for number in (explanation.settled_parts or {}).get(part.name, ()):
+        _line_around(
+            axes, part.labels == number, (("white", "solid", 2.2), ("black", "solid", 1.0))
+        )
+
+
 def _mark_frame(axes: Axes, within: np.ndarray) -> None:
     """A dashed line around what the model sees, where it sees a part of the picture."""
+    _line_around(axes, within, (("white", "solid", 1.2), ("black", "dashed", 1.2)))
+
+
+def _line_around(axes: Axes, within: np.ndarray, strokes: Sequence[tuple[str, str, float]]) -> None:
+    """Lines, each of a color, a style and a width, around pixels (H, W) bool."""
+    if not within.any():  # a region that no pixel of a smaller drawing shows
+        return
     framed = np.pad(within, 1)
     rows, columns = (np.arange(-1, count + 1) for count in within.shape)
-    for color, style in (("white", "solid"), ("black", "dashed")):
-        axes.contour(columns, rows, framed, [0.5], colors=color, linestyles=style, linewidths=1.2)
+    for color, style, width in strokes:
+        axes.contour(columns, rows, framed, [0.5], colors=color, linestyles=style, linewidths=width)
     axes.set_xlim(-0.5, within.shape[1] - 0.5)
     axes.set_ylim(within.shape[0] - 0.5, -0.5)
 

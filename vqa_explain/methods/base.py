@@ -34,6 +34,7 @@ from vqa_explain.models.attending import Attention, Stepwise, StreamingSteps, St
 from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.network import footprint
+from vqa_explain.own_fills import Fill
 from vqa_explain.target import Target
 
 T = TypeVar("T")
@@ -68,6 +69,17 @@ GAP = "completeness gap"
 IMAGE_FILLS = (DROP, *FILLS)
 TEXT_FILLS = ("mask", "pad", "delete")
 BASELINES = tuple(BLANKS)
+
+
+def fill_parameter(part: str, choices: tuple[str, ...]) -> Any:
+    """The parameter of a method over coalitions that says what an absent part becomes.
+
+    Args:
+        part: what is absent, such as "region".
+        choices: every fill that some model has; the user's own and "auto" are taken too.
+    """
+    about = f"what an absent {part} becomes (default: the model's; 'auto' measures which)"
+    return registry.parameter(None, about, choices=choices, functions=True)
 
 
 @dataclass
@@ -119,6 +131,12 @@ class Task:
         fixed inputs as they are.
         """
         seed = self.seed if seed is None else seed
+        own = next((fill for fill in self.fills(asked).values() if isinstance(fill, Fill)), None)
+        if own is not None:
+            raise Unsupported(
+                f"fill {str(own)!r} is a function of your own, and this method needs a baseline "
+                "that the network can be led to; use a method over coalitions, such as shapley"
+            )
         return self.kept_fixed(self.model.baselines(self.encoded, self.fills(asked), seed))
 
     def kept_fixed(self, leaves: Leaves) -> Leaves:
@@ -541,9 +559,11 @@ def alternatives(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What was asked, once for each of several fills where an input has a list of them."""
     lists = {name: tuple(a) if isinstance(a, list | tuple) else (a,) for name, a in asked.items()}
     most = max(map(len, lists.values()), default=1)
-    return [
+    several = [
         {name: some[number % len(some)] for name, some in lists.items()} for number in range(most)
     ]
+    # `None` is the usual fill of an input, where other inputs have a list.
+    return [{name: one for name, one in asked.items() if one is not None} for asked in several]
 
 
 def until_stopped(task: Task, work: Iterator[T]) -> Iterator[T]:

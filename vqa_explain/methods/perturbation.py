@@ -19,6 +19,7 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     asked_fills,
+    fill_parameter,
     from_players,
     register_method,
     total,
@@ -120,12 +121,8 @@ class LeaveOneOut:
     scores are sampled, each value has the standard error of its two scores besides.
     """
 
-    image_fill: str | None = parameter(
-        None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
-    )
-    text_fill: str | None = parameter(
-        None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
-    )
+    image_fill: str | None = fill_parameter("region", IMAGE_FILLS)
+    text_fill: str | None = fill_parameter("word", TEXT_FILLS)
     fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:

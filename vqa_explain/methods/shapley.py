@@ -20,6 +20,7 @@ from vqa_explain.methods.base import (
     Attribution,
     Task,
     asked_fills,
+    fill_parameter,
     from_players,
     register_method,
     with_sampling,
@@ -53,12 +54,8 @@ class OverPlayers:
         low=1,
         high=1_000_000,
     )
-    image_fill: str | None = parameter(
-        None, "what an absent region becomes (default: the model's)", choices=IMAGE_FILLS
-    )
-    text_fill: str | None = parameter(
-        None, "what an absent word becomes (default: the model's)", choices=TEXT_FILLS
-    )
+    image_fill: str | None = fill_parameter("region", IMAGE_FILLS)
+    text_fill: str | None = fill_parameter("word", TEXT_FILLS)
     fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def game(self, task: Task) -> Game:

@@ -86,6 +86,7 @@ class Case:
         games: the one game of the example, which all metrics share; filled when first asked.
         method, attribution: the explanation, in the model's frame; `None` for metrics of answers.
         twin: stage → the model with that share of its layers randomized (see `sanity`).
+        evidence: what the answer stands on, once a metric has searched it (see `evidence`).
     """
 
     task: Task
@@ -95,6 +96,7 @@ class Case:
     method: Method | None = None
     attribution: Attribution | None = None
     twin: Callable[[float], Model] | None = None
+    evidence: Any = None  # a `searching.Evidence`, which few metrics need
 
     @property
     def example(self) -> Example:

@@ -38,16 +38,29 @@ def true_region(case: Case) -> np.ndarray:
         InvalidInput: the mask is of another size.
         NotMeasured: it is empty, or it is not known which picture it is of.
     """
+    if len(case.pictures) > 1:  # then the explanation has no one picture
+        raise _of_several_pictures()
+    return truth_of_pixels(case, case.explanation.image.shape)
+
+
+def _of_several_pictures() -> NotMeasured:
+    return NotMeasured("the example has several pictures, and its mask does not say of which it is")
+
+
+def truth_of_pixels(case: Case, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) bool, of a picture of this shape, before anything is explained.
+
+    Raises:
+        InvalidInput: the mask is of another size.
+        NotMeasured: it is empty, or it is not known which picture it is of.
+    """
     truth = case.example.truth
     assert truth is not None
     if len(case.pictures) > 1:
-        raise NotMeasured(
-            "the example has several pictures, and its mask does not say of which it is"
-        )
-    image = case.explanation.image
-    if truth.shape != image.shape:
+        raise _of_several_pictures()
+    if truth.shape != shape:
         raise InvalidInput(
-            f"the true mask is {truth.shape} and the picture {image.shape}; they must agree"
+            f"the true mask is {truth.shape} and the picture {shape}; they must agree"
         )
     if not truth.any():
         raise NotMeasured("the true mask is empty")

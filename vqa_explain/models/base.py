@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from vqa_explain._precision import in_float64
 from vqa_explain.cost import Requests
-from vqa_explain.errors import NonFiniteScore, unknown
+from vqa_explain.errors import InvalidInput, NonFiniteScore, unknown
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
 from vqa_explain.models.attending import Positions
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.labels import read_labels
 from vqa_explain.models.sharing import network_held
+from vqa_explain.own_fills import Fill, own_fill
 from vqa_explain.target import KINDS, REAL, Answer
 
 Leaves = dict[str, Tensor]
@@ -51,6 +52,7 @@ class Model(Protocol):
         unchecked: whether the self-check waits for the first example, since it could not be tried
             before.
         drawn_weights: names of weights that are random, since the checkpoint lacks them.
+        bare_prompt: whether texts are asked as they are, with no chat template around them.
     """
 
     # Read only, so that an adapter may have narrower types of its own.
@@ -185,6 +187,15 @@ class Sampled(Protocol):
 
     def always_alike(self, encoded: Encoded) -> bool:
         """Whether all samples of each question so far were alike, as if nothing was sampled."""
+        ...
+
+
+@runtime_checkable
+class Rereading(Protocol):
+    """A model that keeps what it knows of an example where a part of it is changed."""
+
+    def read_again(self, encoded: Encoded, example: Example) -> Encoded:
+        """What `Model.encode` gives of the changed example, with that knowledge."""
         ...
 
 
@@ -329,13 +340,37 @@ def check_fills(
     for name in fills:
         if name not in names:
             raise unknown(f"input of model {model.name!r}", name, names)
-    chosen = {}
+    chosen: dict[str, str] = {}
     for feature in features:
         fill = fills.get(feature.name, feature.default_fill)
-        if fill not in feature.fills:
+        is_usual = fill in feature.fills
+        own = None if is_usual else own_fill(fill)
+        if own is not None:
+            chosen[feature.name] = _checked_own(own, feature)
+            continue
+        if not is_usual:
             raise unknown(f"{feature.name} fill of model {model.name!r}", fill, feature.fills)
         chosen[feature.name] = fill
     return chosen
+
+
+def _checked_own(fill: Fill, feature: Feature) -> Fill:
+    """A fill of the user's own, where the feature takes it.
+
+    Raises:
+        InvalidInput: it does not, or has a fill of that name.
+    """
+    if str(fill) in feature.fills:
+        raise InvalidInput(
+            f"{feature.name} has a fill {str(fill)!r} already; give yours another name: "
+            "vx.Fill(function, name='my_fill')"
+        )
+    if not feature.takes_functions:
+        raise InvalidInput(
+            f"fill {str(fill)!r} is a function of your own, which {feature.name} does not take; "
+            f"choose one of {', '.join(feature.fills)}"
+        )
+    return fill
 
 
 def own_labels(module: nn.Module) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
+import numpy as np
+
 from vqa_explain._memory import lacks_memory
 from vqa_explain.errors import InvalidInput, OutOfMemory, VQAExplainError, unknown
 from vqa_explain.models.base import Model
@@ -578,7 +580,10 @@ def _wrap(module: Any, options: Options) -> Model:
         if options.processor is None:
             raise InvalidInput(f"{options.name} needs its processor: load(model, processor=…)")
         return _tried(family.wrap(module, options.processor, options), options.processor, options)
-    transform = options.transform if options.transform is not None else options.processor
+    transform = options.transform
+    if transform is None and options.processor is not None:
+        _check_reads_pictures(options.processor, options.name)
+        transform = options.processor
     if transform is None:
         from vqa_explain.models.transforms import timm_transform
 
@@ -589,3 +594,17 @@ def _wrap(module: Any, options: Options) -> Model:
             "weights.transforms()"
         )
     return _tried(family.wrap(module, transform, options), transform, options)
+
+
+def _check_reads_pictures(processor: Any, name: str) -> None:
+    """Refuses a processor of transformers that reads no picture, such as a tokenizer alone."""
+    if not hasattr(processor, "model_input_names"):  # a function of the user's own
+        return
+    try:
+        processor(images=[np.full((336, 448, 3), 128, dtype=np.uint8)], return_tensors="pt")
+    except Exception as error:  # of any kind: a stranger's code
+        cause = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise InvalidInput(
+            f"processor= of {name} is {type(processor).__name__}, which reads no picture: {cause}; "
+            "give its image processor, or transform="
+        ) from error

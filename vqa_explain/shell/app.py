@@ -17,6 +17,7 @@ from vqa_explain.shell import terminal
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
 from vqa_explain.shell.layers import layers
+from vqa_explain.shell.opening import open_
 
 if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation
@@ -32,6 +33,7 @@ app = cyclopts.App(
 
 for _command in (evidence, layers, *cli_evaluation.COMMANDS):
     app.command(_command)
+app.command(open_, name="open")
 
 
 @app.meta.default
@@ -88,8 +90,8 @@ def demo(*, out: Path = Path("vqa-explain-demo"), json_: Json = False) -> None:
     for fact in shown.facts:
         console.print(fact, highlight=False, markup=False)
     console.print(
-        "Red speaks for the answer, blue against it; share is each modality's part of the absolute "
-        "total."
+        "Orange speaks for the answer, purple against it; share is each modality's part of the "
+        "absolute total."
     )
     console.print(f"Open {out / 'index.html'} to see the regions.", highlight=False, markup=False)
 
@@ -215,16 +217,25 @@ def view(
     files: list[Path],
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("explanations.html"),
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
 ) -> None:
-    """Put explanation files into one page with the viewer, which opens without a network.
+    """Put explanation files, or a finished run, into one page with the viewer, which opens without
+    a network.
 
     Args:
-        files: explanation files (.vqax).
-        out: the page (.html).
+        files: explanation files (.vqax), or the folder of one run: its examples come as a table
+            with their metrics.
+        out: the page (.html); by default explanations.html, or viewer.html in the run's folder.
     """
-    if out.suffix != ".html":
+    if out is not None and out.suffix != ".html":
         raise InvalidInput(f"--out {str(out)!r} must end in .html")
+    if len(files) == 1 and files[0].is_dir():
+        from vqa_explain.evaluation.report import Report
+
+        written = Report(files[0]).to_viewer(out or files[0] / "viewer.html")
+        print(f"Written: {terminal.visible(str(written))}")
+        return
+    out = out or Path("explanations.html")
     from vqa_explain.explanation import load_explanation
     from vqa_explain.files import write_atomically
     from vqa_explain.viewer.export import page
@@ -278,7 +289,7 @@ def main() -> None:
     """Runs the command; a user's mistake ends with one line and exit code 2."""
     with terminal.written_whole():
         try:
-            app.meta(exit_on_error=False, print_error=False)
+            app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
         except (VQAExplainError, cyclopts.CycloptsError) as error:
             terminal.complain(error)
             sys.exit(2)

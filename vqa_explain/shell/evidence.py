@@ -51,7 +51,7 @@ def evidence(
         set_: a setting as name=value; may be repeated: image_fill, text_fill, most, precision,
             draws, budget.
         load: how the model is loaded, as name=value.
-        out: write a figure, such as evidence.png.
+        out: write a figure, such as evidence.png, or a page, such as evidence.html.
     """
     settings = registry.values(set_ or [], "--set")
     strange = next((name for name in settings if name not in SETTINGS), None)
@@ -80,7 +80,10 @@ def evidence(
         **settings,
     )
     if out is not None:
-        found.plot(out)
+        if out.suffix.lower() in (".html", ".htm"):
+            found.to_html(out)
+        else:
+            found.plot(out)
     if json_:
         print(json.dumps(found.summary()))
         return

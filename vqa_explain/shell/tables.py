@@ -16,7 +16,7 @@ from vqa_explain.shell.terminal import visible
 
 if TYPE_CHECKING:  # lists need none of these, and they bring torch
     from vqa_explain.explanation import Explanation
-    from vqa_explain.features.parts import Part, TextPart
+    from vqa_explain.features.parts import Part, PlayerValue, TextPart
 
 MOST_PLAYERS = 8  # of a picture, and of kinds with many players
 
@@ -104,7 +104,7 @@ def _part_table(e: "Explanation", part: "Part") -> Table:
     """The players of one input with their values: all words and columns,
     and the strongest of many others.
     """
-    from vqa_explain.features.parts import PicturePart
+    from vqa_explain.features.parts import PicturePart, band_of
 
     told = part.telling(MOST_PLAYERS)
     few = len(told) < len(part.players)
@@ -113,17 +113,33 @@ def _part_table(e: "Explanation", part: "Part") -> Table:
     name = what if e.is_alone(part) else f"{what} of {part.name}"
     title = f"strongest {name}" if few or isinstance(part, PicturePart) else name
     header = "left, top, right, bottom" if isinstance(part, PicturePart) else part.player
-    table = PlainTable(
-        header, "value", "± error", title=f"{title[:1].upper()}{title[1:]}: {e.unit_text}"
-    )
+    # Over several fills, what stands beside an error is where the value lies under each.
+    banded = any(band_of(player) is not None for player in part.players)
+    headers = [header, "value", "± error", *(["over the fills"] if banded else [])]
+    table = PlainTable(*headers, title=f"{title[:1].upper()}{title[1:]}: {e.unit_text}")
     for player in ordered:
         scale, value = e.colors_of(part.kind), _number(e, player.value)
         if isinstance(part, PicturePart):
             cells = [player.text.strip("()"), _colored(value, player.value, scale)]
         else:
             cells = [_colored(player.text, player.value, scale), value]
-        table.add_row(*cells, _plus_minus(player.error))
+        ends = [_band(e, player)] if banded else []
+        table.add_row(*cells, _plus_minus(player.error), *ends)
     return table
+
+
+def _band(e: "Explanation", player: "PlayerValue") -> str:
+    """The lowest and highest end of a value under several fills, marked where it may have any
+    sign.
+    """
+    from vqa_explain.explanation import DEPENDS
+    from vqa_explain.features.parts import band_of
+
+    band = band_of(player)
+    if band is None:
+        return "–"
+    mark = f" {DEPENDS}" if band[0] <= 0 <= band[1] else ""
+    return f"{_number(e, band[0])} … {_number(e, band[1])}{mark}"
 
 
 def _words_table(e: "Explanation") -> Table:

@@ -4,140 +4,46 @@ A `Desk` knows no widget, no browser and no traits. It tells a `Listener` what h
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple
 
-from vqa_explain.errors import InvalidInput, VQAExplainError, unknown
+from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.parts import PicturePart, TablePart
 from vqa_explain.games.progress import Progress
-from vqa_explain.methods import create
-from vqa_explain.methods.base import check_support
 from vqa_explain.models.base import Asking, Model
 from vqa_explain.models.sharing import asked_before_use
-from vqa_explain.target import SCORES, Answer
-from vqa_explain.viewer.jobs import Cancelled, Worker
-from vqa_explain.viewer.line import measured_line
-from vqa_explain.viewer.whatif import asked, best_answers_of, changed
+from vqa_explain.target import SCORES
+from vqa_explain.viewer.jobs import Cancelled, IsCancelled, Worker, raising
+from vqa_explain.viewer.listener import Listener
+from vqa_explain.viewer.listing import Listing
+from vqa_explain.viewer.measured import numbers_of
+from vqa_explain.viewer.questions import Questions
+from vqa_explain.viewer.reading import Reading, reason_of
+from vqa_explain.viewer.requests import (
+    AskedAnswer,
+    AskedTarget,
+    Column,
+    Entry,
+    KeptExplanation,
+    MethodChoice,
+    Options,
+    Pending,
+    Request,
+    ScreenRequest,
+    State,
+)
+from vqa_explain.viewer.whatif import best_answers_of, with_question
 
 EVERY_EXAMPLE = "all"  # the filter that every example passes
 SEARCH_LIMIT = 5000  # examples that a filter looks at before it gives up
 MOST_LISTED = 100_000  # examples; a typing error must not read a data set without an end
-LONGEST_TITLE = 300  # characters
-WHAT_IF = "what if"  # the name of the jobs that answer questions
-PREVIEW, LINE = "preview", "line"  # the same of other short jobs
-
-# By label number, or by text where the model's answers are any texts.
-AskedAnswer = int | str | None
-IsCancelled = Callable[[], bool]
-State = Literal["waiting", "running", "done", "error", "cancelled"]
-ComparedBy = Literal["method", "answer", "model", "example"]
-
-
-class AskedTarget(NamedTuple):
-    """The answer that is explained, and the one that it is compared with; `None`: the default."""
-
-    answer: AskedAnswer = None
-    contrast: AskedAnswer = None
-
-
-@dataclass(frozen=True)
-class MethodChoice:
-    """A method's name and the parameters that differ from its defaults."""
-
-    name: str
-    parameters: dict[str, Any]
-
-    def check(self, model: Model) -> None:
-        """Raises an `InvalidInput` where the method does not exist or the model lacks its needs."""
-        check_support(create(self.name, self.parameters), model)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What is set beside the explanation on the screen.
-
-    `which` is a method's name, an answer, a model's number (from 1) or an example's (from 0).
-    """
-
-    by: ComparedBy
-    which: Any
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was chosen for all examples."""
-
-    method: MethodChoice
-    filter: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An example's line in the list."""
-
-    title: str
-    state: State = "waiting"
-    answer: str = ""
-    probability: float | None = None  # the answer's; `None` where there is none
-    correct: bool | None = None  # `None` where the example has no label, or is not explained yet
-    message: str = ""  # what went wrong
-    id: str = ""  # the example's own
-    label: str | None = None  # the true answer, where it is known
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One explanation that is asked for.
-
-    It holds the example itself: after another fetch, the number alone would mean another one.
-    """
-
-    fetch: int  # the number of the fetch that brought the example
-    index: int  # the example's place in the list
-    example: Example
-    model: int  # 0 is the viewer's own, then the others
-    method: MethodChoice
-    target: AskedTarget
-
-    @property
-    def key(self) -> str:
-        """The same for the same explanation."""
-        parameters = sorted(self.method.parameters.items(), key=str)
-        target = tuple(self.target)
-        parts = (self.fetch, self.index, self.model, self.method.name, parameters, target)
-        return repr(parts)
-
-
-@dataclass(frozen=True, eq=False)
-class KeptExplanation:
-    """An explanation with what a later question about it needs: its request and its model."""
-
-    request: Request
-    model: Model
-    explanation: Explanation
-
-
-@dataclass(frozen=True, eq=False)
-class ScreenRequest:
-    """What an example's screen is to show: its explanation, and one beside it where asked for."""
-
-    main: Request
-    beside: Request | None = None
-
-    @property
-    def requests(self) -> list[Request]:
-        return [self.main] if self.beside is None else [self.main, self.beside]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return tuple(request.key for request in self.requests)
+MOST_COLUMNS = 6  # explanations side by side, the one on the screen among them
+PREVIEW = "preview"  # the name of the jobs that show an example before it is explained
 
 
 class _Computing(NamedTuple):
@@ -145,70 +51,6 @@ class _Computing(NamedTuple):
 
     keys: tuple[str, ...]
     is_cancelled: IsCancelled
-
-
-@dataclass(frozen=True)
-class Pending:
-    """What was asked for and is not on the screen yet. What is there meanwhile is older.
-
-    Attributes:
-        index: the example's place in the list.
-        state: "waiting", "running", "error" or "cancelled".
-        message: what went wrong.
-        method, target: what was asked for.
-        comparison: whether only what it is compared with is still to come.
-    """
-
-    index: int
-    state: State
-    message: str
-    method: MethodChoice
-    target: AskedTarget
-    comparison: bool
-
-
-class Listener(Protocol):
-    """What a view is told.
-
-    Calls come from the thread that asked the desk and from its worker. Calls that change the
-    list or the screen come one at a time, in the order of the changes.
-    """
-
-    def options_changed(self, options: Options) -> None: ...
-
-    def list_cleared(self) -> None:
-        """The list is empty now."""
-
-    def entries_changed(self, changes: Mapping[int, Entry]) -> None:
-        """Place in the list → its new entry; places beyond the end of the list extend it."""
-
-    def selection_changed(self, index: int) -> None:
-        """The desk itself selected another example."""
-
-    def screen_cleared(self) -> None:
-        """Nothing is shown any more."""
-
-    def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
-        """All that was asked for is there, so nothing is pending any more."""
-
-    def pending_changed(self, pending: Pending | None) -> None: ...
-
-    def preview_found(self, index: int, example: Example, found: Sequence[Answer]) -> None:
-        """An example of which nothing is on the screen yet, and its answers, best first; none
-        before the model has answered.
-        """
-
-    def comparison_ended(self) -> None:
-        """Nothing is shown beside the explanation any more."""
-
-    def progressed(self, index: int, done: int, total: int) -> None:
-        """`done` of `total` evaluations of the model are made for the example at `index`."""
-
-    def problem_found(self, problem: str) -> None:
-        """One sentence for the person who looks."""
-
-    def what_if_answered(self, serial: Any, answer: dict[str, Any]) -> None:
-        """`answer` has "error" where there is none; `serial` is the question's."""
 
 
 class Desk:
@@ -255,7 +97,6 @@ class Desk:
         method.check(model)
         self.models = (model, *others)
         self.dataset = dataset
-        self.examples: list[Example] = []
         self.options = Options(method, EVERY_EXAMPLE, 0)
         self._listener = listener
         self._seed = seed
@@ -266,24 +107,34 @@ class Desk:
             "players": players,
             "score": score,
         }
-        self._entries: list[Entry] = []
+        self._listing = Listing(listener)
         self._selected = 0
         self._target = AskedTarget()
-        self._comparison: Comparison | None = None
+        self.columns: tuple[Column, ...] = ()
         self._kept: dict[str, KeptExplanation] = {}
-        # By the keys of explanations. Keys name their fetch, so that none means another later.
-        self._lines: dict[str, dict[str, Any] | None] = {}
         self._shown: Request | None = None
         self._pending: Pending | None = None
         self._previewed: tuple[int, int] | None = None  # the example's fetch and place
         self._computing: _Computing | None = None
-        self._fetch_number = 0
         # The caller's thread and the worker change the list, what is kept and what is shown.
         # These belong together, so they change under one lock, and the listener is told under it
         # too: otherwise an older state could reach the view after a newer one. A listener may
         # call the desk back (a widget that is told of a selection selects), hence an RLock.
         self._lock = threading.RLock()
         self._worker = Worker(self._job_failed)
+        self.questions = Questions(
+            self.models, self._find_kept, self._worker, listener, self._asked
+        )
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        """The fetched examples."""
+        return self._listing.examples
+
+    @property
+    def target(self) -> AskedTarget:
+        """The answer of the selected example that is explained."""
+        return self._target
 
     @property
     def model(self) -> Model:
@@ -311,16 +162,25 @@ class Desk:
                 "fetch", lambda is_cancelled: self._search(fetch, filter_, count, is_cancelled)
             )
             return
-        reading = _Reading(self.dataset)
+        reading = Reading(self.dataset)
         # As one change, so that a long list is sent once and not once for each example.
         self._add_examples(fetch, list(islice(reading, count)))
         self._explain_fetched(fetch, reading.problem())
+
+    def open_run(self, examples: Sequence[Example], entries: Sequence[Entry]) -> None:
+        """Lists the examples of a finished run, with what is known of each. An explanation is
+        computed when its example is selected.
+        """
+        fetch = self._clear_for_fetch(EVERY_EXAMPLE, len(entries))
+        with self._lock:
+            self._listing.open(fetch, examples, entries)
+            self._explain_selected()
 
     def choose(self, index: int) -> None:
         """Selects an example, with the default answer as its target."""
         with self._lock:
             self._selected = index
-            self._target = AskedTarget()
+            self._set_target(AskedTarget())
             self._explain_selected()
 
     def set_method(self, name: str, parameters: dict[str, Any]) -> None:
@@ -355,32 +215,91 @@ class Desk:
                     f"that answer is of example {kept.request.index + 1}, and example "
                     f"{self._selected + 1} is being explained; choose its answer when it is shown"
                 )
-            self._target = AskedTarget(_answer_of(kept, answer), _answer_of(kept, contrast))
+            self._set_target(AskedTarget(_answer_of(kept, answer), _answer_of(kept, contrast)))
             self._explain_selected()
 
-    def compare(self, by: ComparedBy | None, which: Any) -> None:
-        """Sets something beside the explanation on the screen (see `Comparison`); `None` ends it.
+    def explain_answer(self, answer: AskedAnswer, contrast: AskedAnswer = None) -> None:
+        """Explains an answer of the selected example, by its text or label number; `None` is the
+        model's own answer.
 
         Raises:
-            InvalidInput: there is no such comparison, the other model cannot be explained by the
-                method, or the explanation lacks the answer.
+            InvalidInput: a number is none of a label, or of an answer on the screen.
         """
-        if by is not None and by not in get_args(ComparedBy):
-            raise unknown("comparison", by, get_args(ComparedBy))
         with self._lock:
-            if by == "model":
-                self.options.method.check(self._other_model(which))
-            if by == "example" and not (_is_number(which) and which >= 0):
-                raise InvalidInput(f"an example is named by its place from 0, not by {which!r}")
-            if by == "answer":
-                which = _answer_of(self._find_kept(None), which)
-            self._comparison = None if by is None else Comparison(by, which)
-            if self._comparison is None:
-                self._listener.comparison_ended()
-                if self._pending is not None and self._pending.comparison:
-                    self._set_pending(None)
-            else:
+            target = AskedTarget(self._label_of(answer), self._label_of(contrast))
+            self._set_target(target)
+            self._explain_selected()
+
+    def _label_of(self, answer: AskedAnswer) -> AskedAnswer:
+        labels = self.model.labels
+        if labels is None:
+            return _answer_of(self._find_kept(None), answer) if _is_number(answer) else answer
+        if isinstance(answer, int) and not 0 <= answer < len(labels):
+            raise InvalidInput(
+                f"the model has no label number {answer}; they go from 0 to {len(labels) - 1}"
+            )
+        return answer
+
+    def explain_question(self, question: str, about: str | None = None) -> None:
+        """Lists another question about an explanation's example as an example of its own, and
+        selects it.
+
+        Raises:
+            InvalidInput: that explanation is not kept, or the example has no one text.
+        """
+        with self._lock:
+            example = with_question(self._find_kept(about).request.example, question)
+            self._listing.add(self._listing.fetch, [example])
+            self._selected = len(self.examples) - 1
+            self._set_target(AskedTarget())
+            self._listener.selection_changed(self._selected)
+            self._explain_selected()
+
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Sets explanations beside the one on the screen; no column ends the comparison.
+
+        Raises:
+            InvalidInput: there are too many; a method or parameter does not exist; a model lacks
+                what the method needs; there is no such model, example or answer.
+        """
+        if len(columns) > MOST_COLUMNS - 1:
+            raise InvalidInput(
+                f"{MOST_COLUMNS} columns can be compared, the explanation itself among them, not "
+                f"{len(columns) + 1}; take one away first"
+            )
+        with self._lock:
+            found = [self._checked(column) for column in columns]
+            self.columns = tuple(found)
+            self._listener.columns_changed(self.columns)
+            if self.columns:
                 self._explain_selected()
+                return
+            self._listener.comparison_ended()
+            if self._pending is not None and self._pending.comparison:
+                self._set_pending(None)
+
+    def _checked(self, column: Column) -> Column:
+        """The column, with its answers as `explain` takes them."""
+        model = self.models[0] if column.model == 0 else self._other_model(column.model)
+        if column.model or column.method is not None or column.parameters:
+            self._method_of(column).check(model)
+        if column.example is not None and not (_is_number(column.example) and column.example >= 0):
+            raise InvalidInput(
+                f"an example is named by its place from 0, not by {column.example!r}"
+            )
+        if not _is_number(column.target) and not _is_number(column.contrast):
+            return column
+        if column.model or self._shown is None:
+            return column
+        kept = self._find_kept(None)
+        answers = [_answer_of(kept, one) for one in (column.target, column.contrast)]
+        return replace(column, target=answers[0], contrast=answers[1])
+
+    def _method_of(self, column: Column) -> MethodChoice:
+        chosen = self.options.method
+        if column.method is not None:
+            return MethodChoice(column.method, column.parameters)
+        return MethodChoice(chosen.name, {**chosen.parameters, **column.parameters})
 
     def _other_model(self, which: Any) -> Model:
         if not _is_number(which) or not 1 <= which < len(self.models):
@@ -394,90 +313,17 @@ class Desk:
         with self._lock:
             if self._worker.cancel(_job_name(index)):
                 # It had not begun, so that no job is left that would say so.
-                self._change_entry(self._fetch_number, index, state="cancelled")
+                self._change_entry(self._listing.fetch, index, state="cancelled")
 
     def cancel_all(self) -> None:
         """Stops all work: what runs, what waits, and the reading of a filter."""
         with self._lock:
-            waiting = [i for i, entry in enumerate(self._entries) if entry.state == "waiting"]
+            waiting = [
+                i for i, entry in enumerate(self._listing.entries) if entry.state == "waiting"
+            ]
             self._worker.clear()
             # What runs says itself that it has ended.
-            self._change_entries(self._fetch_number, dict.fromkeys(waiting, "cancelled"))
-
-    def ask_without(
-        self, serial: Any, away: Mapping[str, Sequence[int]], about: str | None = None
-    ) -> None:
-        """Asks what the model answers without some players of an explanation.
-
-        Args:
-            serial: comes back with the answer.
-            away: input name → the numbers of its players that are taken away.
-            about: the explanation's key; by default, the one on the screen.
-
-        Raises:
-            InvalidInput: that explanation is not kept.
-        """
-        # Found now, not when the worker comes to it: the question is about what the person saw.
-        kept = self._find_kept(about)
-        example, explanation = kept.request.example, kept.explanation
-        divided = self._divided()
-        answer = partial(changed, kept.model, example, explanation, away, divided)
-        self._answer_soon(WHAT_IF, serial, answer)
-
-    def measure_line(self, serial: Any, about: str | None = None) -> None:
-        """Measures what a line in words may say of an explanation: see `measured_line`.
-
-        The answer has "line". None is given for models that have a price for each question.
-
-        Raises:
-            InvalidInput: that explanation is not kept, or its model has a price.
-        """
-        kept = self._find_kept(about)
-        if not self.measures_lines:
-            raise InvalidInput("the line in words is not measured where each question has a price")
-        example, explanation, divided = kept.request.example, kept.explanation, self._divided()
-
-        def answer() -> dict[str, Any]:
-            key = kept.request.key
-            if key not in self._lines:
-                self._lines[key] = measured_line(kept.model, example, explanation, divided)
-            return {"line": self._lines[key]}
-
-        self._answer_soon(LINE, serial, answer)
-
-    def told_line(self, kept: KeptExplanation) -> dict[str, Any]:
-        """{"line": …} of an explanation whose line is measured, and {} of others."""
-        key = kept.request.key
-        return {"line": self._lines[key]} if key in self._lines else {}
-
-    @property
-    def measures_lines(self) -> bool:
-        """Whether the model may be asked a few questions more for each explanation."""
-        return not any(isinstance(model, Asking) for model in self.models)
-
-    def _divided(self) -> dict[str, Any]:
-        """Input name or kind → how it is divided, where the explanation does not say it itself,
-        as texts do.
-        """
-        found: dict[str, Any] = {}
-        kinds = (
-            (PicturePart.kind, self._asked["regions"]),
-            (TablePart.kind, self._asked["columns"]),
-        )
-        for kind, asked_for in kinds:
-            own = asked_for if isinstance(asked_for, Mapping) else {kind: asked_for}
-            found |= own
-        return found
-
-    def ask_question(self, serial: Any, question: str, about: str | None = None) -> None:
-        """Asks another question about an explanation's example.
-
-        Raises:
-            InvalidInput: that explanation is not kept.
-        """
-        kept = self._find_kept(about)
-        answer = partial(asked, kept.model, kept.request.example, question)
-        self._answer_soon(WHAT_IF, serial, answer)
+            self._change_entries(self._listing.fetch, dict.fromkeys(waiting, "cancelled"))
 
     # What a view asks.
 
@@ -489,6 +335,17 @@ class Desk:
     def explanations(self) -> list[Explanation]:
         """Those that are kept."""
         return [one.explanation for one in self.kept()]
+
+    def send_thumbnails(self, indices: Sequence[int]) -> None:
+        """Tells the listener of what is explained of these examples, by the chosen method and for
+        the model's own answer.
+        """
+        with self._lock:
+            listed = [i for i in indices if 0 <= i < len(self.examples)]
+            keys = {i: self._request(i).key for i in listed}
+            self._listener.thumbnails_asked(
+                {i: self._kept[key] for i, key in keys.items() if key in self._kept}
+            )
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until nothing is left to compute, at most `timeout` seconds; whether that is so."""
@@ -505,39 +362,36 @@ class Desk:
         with self._lock:
             # Under the lock, so that no job of the old list can be put in between.
             self._worker.clear()
-            self._fetch_number += 1
             self._kept.clear()
-            self._lines.clear()
-            self._target = AskedTarget()
-            self.examples = []
+            self.questions.clear()
+            self._set_target(AskedTarget())
             self._shown = self._previewed = None
-            self._entries = []
-            self._listener.list_cleared()
+            self._listing.clear()
             self._listener.screen_cleared()
             self._set_pending(None)
             self._set_options(replace(self.options, filter=filter_, count=count))
             if self._selected:
                 self._selected = 0
                 self._listener.selection_changed(0)
-            return self._fetch_number
+            return self._listing.fetch
 
     def _search(self, fetch: int, filter_: str, count: int, is_cancelled: IsCancelled) -> None:
         """Lists the examples that pass the filter, then explains them."""
-        reading = _Reading(self.dataset)
+        reading = Reading(self.dataset)
         is_over = self._is_over(fetch, is_cancelled)
-        with asked_before_use(_raising(is_over)):
+        with asked_before_use(raising(is_over)):
             for example in islice(self._matching(filter_, reading, is_over), count):
                 self._add_examples(fetch, [example])
         with self._lock:
             problem = reading.problem()
-            if not self.examples:
+            if not self._listing.examples:
                 limit = f"{SEARCH_LIMIT:,}"
                 none = f"none of the first {limit} examples is {filter_}; choose another filter"
                 problem = "; ".join([none, *filter(None, [problem])])
             self._explain_fetched(fetch, problem)
 
     def _matching(
-        self, filter_: str, reading: "_Reading", is_over: IsCancelled
+        self, filter_: str, reading: "Reading", is_over: IsCancelled
     ) -> Iterator[Example]:
         """The examples that pass the filter; the reading notes those that the model fails for."""
         for example in islice(reading, SEARCH_LIMIT):
@@ -549,7 +403,7 @@ class Desk:
             except Cancelled:
                 raise
             except BaseException as error:  # one broken example must not end the search
-                reading.failures.append(_reason(error))
+                reading.failures.append(reason_of(error))
                 continue
             if passes:
                 yield example
@@ -557,7 +411,7 @@ class Desk:
     def _explain_fetched(self, fetch: int, problem: str) -> None:
         """Explains what a fetch has listed, and tells what a person must know of it."""
         with self._lock:
-            if fetch != self._fetch_number:
+            if fetch != self._listing.fetch:
                 return
             if problem:
                 self._listener.problem_found(problem)
@@ -565,42 +419,21 @@ class Desk:
 
     def _add_examples(self, fetch: int, examples: list[Example]) -> None:
         with self._lock:
-            if fetch != self._fetch_number or not examples:
-                return
-            first = len(self.examples)
-            self.examples += examples
-            added = [_new_entry(example, first + i) for i, example in enumerate(examples)]
-            self._entries += added
-            self._listener.entries_changed(dict(enumerate(added, first)))
+            self._listing.add(fetch, examples)
 
     def _change_entry(self, fetch: int, index: int, **changes: Any) -> None:
         """Changes a line of the list, unless another fetch has replaced the list."""
         with self._lock:
-            if fetch != self._fetch_number or not 0 <= index < len(self._entries):
-                return
-            changed_entry = replace(self._entries[index], **changes)
-            if changed_entry != self._entries[index]:
-                self._entries[index] = changed_entry
-                self._listener.entries_changed({index: changed_entry})
-            if index == self._selected:
-                self._follow(changed_entry)
+            self._follow_changes(self._listing.change(fetch, {index: changes}))
 
     def _change_entries(self, fetch: int, states: Mapping[int, State]) -> None:
         """Gives lines of the list other states, as one change."""
         with self._lock:
-            if fetch != self._fetch_number:
-                return
-            found = {
-                index: replace(self._entries[index], state=state)
-                for index, state in states.items()
-                if self._entries[index].state != state
-            }
-            for index, entry in found.items():
-                self._entries[index] = entry
-            if found:
-                self._listener.entries_changed(found)
-            if self._selected in found:
-                self._follow(found[self._selected])
+            self._follow_changes(self._listing.change_states(fetch, states))
+
+    def _follow_changes(self, changes: Mapping[int, Entry]) -> None:
+        if self._selected in changes:
+            self._follow(changes[self._selected])
 
     # What is not there yet.
 
@@ -627,7 +460,7 @@ class Desk:
             self._worker.put_urgent(PREVIEW, partial(self._preview_urgently, main))
 
     def _preview_urgently(self, request: Request, is_cancelled: IsCancelled) -> None:
-        with asked_before_use(_raising(is_cancelled)):
+        with asked_before_use(raising(is_cancelled)):
             self._preview(request)
 
     def _preview(self, request: Request) -> None:
@@ -651,8 +484,13 @@ class Desk:
     def _is_awaited(self, request: Request) -> bool:
         """Whether a request's example is the selected one, and nothing of it is shown."""
         is_new = self._shown is None or self._shown.example is not request.example
-        selected = (self._fetch_number, self._selected) == (request.fetch, request.index)
+        selected = (self._listing.fetch, self._selected) == (request.fetch, request.index)
         return selected and is_new
+
+    def _set_target(self, target: AskedTarget) -> None:
+        if target != self._target:
+            self._target = target
+            self._listener.target_changed(target)
 
     def _set_options(self, options: Options) -> None:
         self.options = options
@@ -661,16 +499,18 @@ class Desk:
     # What is to be explained.
 
     def _explain_all(self) -> None:
-        """Explains every listed example, the selected one first."""
+        """Explains every listed example, the selected one first; of a run, that one alone."""
         with self._lock:
             self._explain_selected()
-            others = [i for i in range(len(self.examples)) if i != self._selected]
+            if self._listing.is_of_run:
+                return
+            others = [i for i in range(len(self._listing.examples)) if i != self._selected]
             put = [index for index in others if self._explain(index)]
-            self._change_entries(self._fetch_number, dict.fromkeys(put, "waiting"))
+            self._change_entries(self._listing.fetch, dict.fromkeys(put, "waiting"))
 
     def _explain_selected(self) -> None:
-        if 0 <= self._selected < len(self.examples) and self._explain(self._selected):
-            self._change_entry(self._fetch_number, self._selected, state="waiting", message="")
+        if 0 <= self._selected < len(self._listing.examples) and self._explain(self._selected):
+            self._change_entry(self._listing.fetch, self._selected, state="waiting", message="")
 
     def _explain(self, index: int) -> bool:
         """Shows an example's explanation at once where it is kept; else puts a job that computes
@@ -687,7 +527,7 @@ class Desk:
             if self._is_computing(screen):  # it would only begin again
                 if is_selected:
                     self._await(screen)
-                    self._follow(self._entries[index])
+                    self._follow(self._listing.entries[index])
                 return False
             self._worker.put(
                 _job_name(index),
@@ -703,26 +543,24 @@ class Desk:
         return now is not None and now.keys == screen.keys and not now.is_cancelled()
 
     def _screen_request(self, index: int) -> ScreenRequest:
-        """Only the selected example has a chosen target and something beside it."""
+        """Only the selected example has a chosen target and columns beside it."""
         if index != self._selected:
             return ScreenRequest(self._request(index))
         main = self._request(index, target=self._target)
-        return ScreenRequest(main, self._request_beside(index))
+        beside = {number: self._request_of(column) for number, column in enumerate(self.columns)}
+        return ScreenRequest(main, beside)
 
-    def _request_beside(self, index: int) -> Request | None:
-        if self._comparison is None:
-            return None
-        which = self._comparison.which
-        match self._comparison.by:
-            case "method":
-                return self._request(index, method=MethodChoice(which, {}), target=self._target)
-            case "answer":
-                return self._request(index, target=AskedTarget(which))
-            case "model":
-                return self._request(index, target=self._target_as_texts(), model=which)
-            case "example":
-                # The list may have become shorter since the example was chosen.
-                return self._request(min(which, len(self.examples) - 1))
+    def _request_of(self, column: Column) -> Request:
+        # The list may have become shorter since the example was chosen.
+        last = len(self._listing.examples) - 1
+        index = self._selected if column.example is None else min(column.example, last)
+        target = AskedTarget(column.target, column.contrast)
+        if column.target is None and column.example is None:
+            target = self._target_as_texts() if column.model else self._target
+            if column.contrast is not None:
+                target = target._replace(contrast=column.contrast)
+        method = self._method_of(column)
+        return self._request(index, method=method, target=target, model=column.model)
 
     def _request(
         self,
@@ -734,9 +572,9 @@ class Desk:
     ) -> Request:
         """A request with the chosen method and the default target, unless given."""
         return Request(
-            fetch=self._fetch_number,
+            fetch=self._listing.fetch,
             index=index,
-            example=self.examples[index],
+            example=self._listing.examples[index],
             model=model,
             method=method or self.options.method,
             target=target or AskedTarget(),
@@ -759,14 +597,16 @@ class Desk:
             self._computing = _Computing(screen.keys, is_cancelled)
             self._change_entry(fetch, index, state="running", message="")
         try:
-            with asked_before_use(_raising(self._is_over(fetch, is_cancelled))):
+            with asked_before_use(raising(self._is_over(fetch, is_cancelled))):
                 self._preview(screen.main)
             failure = self._keep(screen.main, index, is_cancelled)
             if failure:
                 self._change_entry(fetch, index, state="error", message=failure)
                 return
-            if screen.beside is not None:
-                failure = self._keep(screen.beside, index, is_cancelled)
+            failures = {
+                number: self._keep(request, index, is_cancelled)
+                for number, request in screen.beside.items()
+            }
         except Cancelled:
             with self._lock:
                 # Unless another job for the example has taken this one's place.
@@ -775,10 +615,11 @@ class Desk:
             return
         finally:
             self._computing = None
-        if failure:
-            self._tell_problem(fetch, f"the comparison could not be made: {failure}")
-            screen = ScreenRequest(screen.main)
-        self._present(screen)
+        told = [failure for failure in failures.values() if failure]
+        if told:
+            self._tell_problem(fetch, f"the comparison could not be made: {'; '.join(told)}")
+        made = {n: one for n, one in screen.beside.items() if not failures[n]}
+        self._present(ScreenRequest(screen.main, made))
 
     def _keep(self, request: Request, index: int, is_cancelled: IsCancelled) -> str | None:
         """Explains and keeps what is asked for, unless it is kept; why it failed, if it did.
@@ -803,15 +644,15 @@ class Desk:
 
         try:
             # Methods of one or few passes tell no progress, and end before the next pass.
-            with asked_before_use(_raising(is_over)):
+            with asked_before_use(raising(is_over)):
                 explanation = self._explanation_of(request, progress)
         except Cancelled:
             raise
         except BaseException as error:  # the model is the user's code; the other examples go on
-            return _reason(error)
+            return reason_of(error)
         with self._lock:
             # Of another fetch: the list that it belongs to is gone.
-            if request.fetch == self._fetch_number:
+            if request.fetch == self._listing.fetch:
                 kept = KeptExplanation(request, self.models[request.model], explanation)
                 self._kept[request.key] = kept
         if is_cancelled():  # a method that tells no progress ends only here
@@ -834,40 +675,27 @@ class Desk:
     def _present(self, screen: ScreenRequest) -> None:
         """Tells of an explanation, and shows it where its example is the selected one."""
         with self._lock:
-            kept = [self._kept.get(request.key) for request in screen.requests]
-            main, beside = kept[0], kept[-1] if screen.beside else None
-            if main is None or (screen.beside and beside is None):
+            if not all(key in self._kept for key in screen.keys):
                 return  # another fetch came in between
+            main = self._kept[screen.main.key]
+            beside = {number: self._kept[one.key] for number, one in screen.beside.items()}
             request, best = screen.main, main.explanation.answers[0]
             expected = request.example.answer
+            known = self._listing.entries[request.index]
             found = {
                 "answer": best.text,
                 "probability": best.probability,
                 "correct": None if expected is None else best.text == expected,
+                "numbers": {**known.numbers, **numbers_of(main.explanation, request.example)},
             }
             self._change_entry(request.fetch, request.index, state="done", message="", **found)
             if request.index == self._selected:
                 self._shown, self._pending = request, None
                 self._listener.explanation_shown(main, beside)
 
-    def _answer_soon(self, name: str, serial: Any, call: Callable[[], dict[str, Any]]) -> None:
-        """Lets the worker answer a question next, in place of one of that name that waits."""
-
-        def work(is_cancelled: IsCancelled) -> None:
-            try:
-                with asked_before_use(_raising(is_cancelled)):
-                    answer = call()
-            except Cancelled:
-                raise
-            except BaseException as error:  # the view shows it in the answer's place
-                answer = {"error": _reason(error)}
-            self._listener.what_if_answered(serial, answer)
-
-        self._worker.put_urgent(name, work)
-
     def _job_failed(self, error: BaseException) -> None:
         """Says what no job has said itself."""
-        self._tell_problem(self._fetch_number, f"the viewer failed: {_reason(error)}")
+        self._tell_problem(self._listing.fetch, f"the viewer failed: {reason_of(error)}")
 
     def _find_kept(self, key: str | None) -> KeptExplanation:
         """The kept explanation of that key; without one, the one on the screen.
@@ -887,12 +715,12 @@ class Desk:
 
     def _is_over(self, fetch: int, is_cancelled: IsCancelled) -> IsCancelled:
         """Whether a job's result would be of no use. It needs no lock: one number is read."""
-        return lambda: is_cancelled() or fetch != self._fetch_number
+        return lambda: is_cancelled() or fetch != self._listing.fetch
 
     def _tell_problem(self, fetch: int, problem: str) -> None:
         """Tells of a problem, unless another fetch has made it old."""
         with self._lock:
-            if fetch == self._fetch_number:
+            if fetch == self._listing.fetch:
                 self._listener.problem_found(problem)
 
 
@@ -922,83 +750,5 @@ def _outcome(example: Example, answer: str) -> str | None:
     return "correct" if answer == example.answer else "incorrect"
 
 
-def _new_entry(example: Example, place: int) -> Entry:
-    try:
-        asked_for = example.asked
-    except InvalidInput:  # a chat that cannot be read; its explanation will say why
-        asked_for = None
-    title = asked_for or example.id or f"example {place + 1}"
-    return Entry(title[:LONGEST_TITLE], id=example.id or "", label=example.answer)
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _raising(is_over: IsCancelled) -> Callable[[], None]:
-    """A call that ends the job it is made in, once nobody waits for it."""
-
-    def check() -> None:
-        if is_over():
-            raise Cancelled
-
-    return check
-
-
-def _reason(error: BaseException) -> str:
-    """An error as one sentence; the type's name tells an error that is not ours."""
-    if isinstance(error, VQAExplainError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
-
-
-class _Reading:
-    """Iterates over the examples of a data set, and notes what cannot be read.
-
-    Where examples can be read by their place, an unreadable one does not end the rest.
-    """
-
-    def __init__(self, dataset: Iterable[Example]) -> None:
-        self._dataset: Any = dataset
-        self.failures: list[str] = []  # one for each example that is left out
-        self._end = ""  # why the rest cannot be read
-
-    def __iter__(self) -> Iterator[Example]:
-        for found in self._all():
-            if isinstance(found, Example):
-                yield found
-            elif isinstance(found, BaseException):
-                self.failures.append(_reason(found))
-            else:
-                self.failures.append(f"it is no Example but a {type(found).__name__}")
-
-    def _all(self) -> Iterator[Any]:
-        """What the data set holds; an error stands for what cannot be read."""
-        try:
-            if not (hasattr(self._dataset, "__getitem__") and hasattr(self._dataset, "__len__")):
-                yield from self._dataset
-                return
-            for number in range(len(self._dataset)):
-                yield self._one(number)
-        except GeneratorExit:  # nobody wants more
-            raise
-        except BaseException as error:  # the data set is the user's code: any error can come
-            self._end = _reason(error)
-
-    def _one(self, number: int) -> Any:
-        try:
-            return self._dataset[number]
-        except BaseException as error:
-            return error
-
-    def problem(self) -> str:
-        """What a person must know of the reading, or ""."""
-        sentences = []
-        if self.failures:
-            sentences.append(
-                f"examples that failed and are left out: {len(self.failures):,}; first: "
-                f"{self.failures[0]}"
-            )
-        if self._end:
-            sentences.append(f"the data set cannot be read to its end: {self._end}")
-        return "; ".join(sentences)

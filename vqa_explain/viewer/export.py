@@ -4,7 +4,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqa_explain.examples import Example
@@ -73,10 +73,12 @@ _SHARES = ("#4c6376", "#8a6d1b", "#2f6b4a", "#77456b", "#9a4a2f", "#3b4a9a")
 
 
 def page(
-    explanations: Sequence[Explanation],
+    explanations: Sequence[Explanation | None],
     title: str = "Why this answer?",
     examples: Sequence[Example | None] | None = None,
     lines: Sequence[dict[str, Any] | None] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    entries: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
     """One HTML page with the viewer and these explanations: everything inside, nothing from a
     network.
@@ -85,11 +87,14 @@ def page(
     one.
 
     Args:
-        explanations: what is shown.
+        explanations: what is shown; `None` for an example that is only listed, by its entry.
         title: the page's.
         examples: what was explained, for true answers, true regions and names; `None` where it is
             not known.
         lines: what `measured_line` gave; `None` where nothing was measured.
+        entries: a line for each in the list and the table, as a viewer's trait has them; by
+            default what the explanation says.
+        notes: stars and notes by the examples' names, as a viewer's trait has them.
     """
     code = script("page")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -98,12 +103,15 @@ def page(
         f"'sha256-{digest}'"
     )
     known = [None] * len(explanations) if examples is None else examples
-    told = [payload(e, packed, of) for e, of in zip(explanations, known, strict=True)]
+    told: list[dict[str, Any]] = [
+        {} if e is None else payload(e, packed, of)
+        for e, of in zip(explanations, known, strict=True)
+    ]
     for one, line in zip(told, lines or [None] * len(told), strict=True):
         one["line"] = line
-    data = json.dumps(_without_repeated_pictures(told), allow_nan=False)
-    for mark in "<>&\u2028\u2029":  # the data ends no element and starts no comment
-        data = data.replace(mark, f"\\u{ord(mark):04x}")
+    for one, entry in zip(told, entries or [{}] * len(told), strict=True):
+        one["entry"] = dict(entry) or None
+    data = _as_script(_without_repeated_pictures(told))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -112,16 +120,25 @@ def page(
 <body><main><h1>{html.escape(title)}</h1>
 <div id="viewer"></div>
 <noscript>This page draws with a script of its own, which is turned off.</noscript>
-<p>{_intro(explanations)}</p>
+<p>{_intro([one for one in explanations if one is not None])}</p>
 </main><script type="application/json" id="explanations">{data}</script>
+<script type="application/json" id="notes">{_as_script(dict(notes or {}))}</script>
 <script type="module">{code}</script></body></html>
 """
+
+
+def _as_script(value: Any) -> str:
+    """JSON that ends no element and starts no comment."""
+    data = json.dumps(value, allow_nan=False)
+    for mark in "<>&\u2028\u2029":
+        data = data.replace(mark, f"\\u{ord(mark):04x}")
+    return data
 
 
 def _without_repeated_pictures(payloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same, each picture only where it comes first: `page.js` finds it by its "pictureId"."""
     seen: set[str] = set()
-    for part in (part for one in payloads for part in one["parts"] if "picture" in part):
+    for part in (part for one in payloads for part in one.get("parts", []) if "picture" in part):
         if part["pictureId"] in seen:
             del part["picture"]
         else:

@@ -17,7 +17,18 @@ class Cancelled(BaseException):
     """Raised inside a job to end it; not an `Exception`, so that nobody takes it for a failure."""
 
 
-Job = Callable[[Callable[[], bool]], None]  # given a question: "am I cancelled?"
+IsCancelled = Callable[[], bool]
+Job = Callable[[IsCancelled], None]  # given a question: "am I cancelled?"
+
+
+def raising(is_over: IsCancelled) -> Callable[[], None]:
+    """A call that ends the job it is made in, once nobody waits for it."""
+
+    def check() -> None:
+        if is_over():
+            raise Cancelled
+
+    return check
 
 
 @dataclass

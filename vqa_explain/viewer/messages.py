@@ -3,14 +3,16 @@ not fit are refused in one sentence.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, TypeVar
 
 from vqa_explain._fields import WrongField, check, read_dataclass
 from vqa_explain.errors import InvalidInput
-from vqa_explain.viewer.desk import AskedAnswer, Desk
+from vqa_explain.viewer.desk import Desk
+from vqa_explain.viewer.requests import AskedAnswer, Column
 
+T = TypeVar("T")
 HELLO = "hello"  # what a view says when it opens: it may have missed what was sent before
 LONGEST_TEXT = 100_000  # characters; far above what a person types
 MOST_NUMBERS = 100_000  # players, far above what a screen shows
@@ -48,14 +50,23 @@ class SetTarget:
 
 
 @dataclass(frozen=True)
-class Compare:
-    """Set something beside the explanation: a method's name, an answer's text, or a number."""
+class SetColumns:
+    """Set explanations beside the one on the screen."""
 
-    what: str | None
-    which: int | str | None
+    columns: list[Column]
 
     def act(self, desk: Desk) -> None:
-        desk.compare(self.what, self.which)  # type: ignore[arg-type]  # the desk refuses others
+        desk.set_columns(self.columns)
+
+
+@dataclass(frozen=True)
+class AskThumbnails:
+    """Send small maps of examples that are explained."""
+
+    indices: list[int]
+
+    def act(self, desk: Desk) -> None:
+        desk.send_thumbnails(self.indices)
 
 
 @dataclass(frozen=True)
@@ -94,9 +105,10 @@ class AskWithout:
     away: dict[str, list[int]]
     serial: int | str
     explanation: str | None = None
+    fills: dict[str, str] = field(default_factory=dict)  # in place of the explanation's
 
     def act(self, desk: Desk) -> None:
-        desk.ask_without(self.serial, self.away, self.explanation)
+        desk.questions.ask_without(self.serial, self.away, self.explanation, self.fills)
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,18 @@ class AskQuestion:
     explanation: str | None = None
 
     def act(self, desk: Desk) -> None:
-        desk.ask_question(self.serial, self.question, self.explanation)
+        desk.questions.ask_question(self.serial, self.question, self.explanation)
+
+
+@dataclass(frozen=True)
+class ExplainQuestion:
+    """List another question as an example, and explain it."""
+
+    question: str
+    explanation: str | None = None
+
+    def act(self, desk: Desk) -> None:
+        desk.explain_question(self.question, self.explanation)
 
 
 @dataclass(frozen=True)
@@ -119,7 +142,7 @@ class MeasureLine:
     explanation: str | None = None
 
     def act(self, desk: Desk) -> None:
-        desk.measure_line(self.serial, self.explanation)
+        desk.questions.measure_line(self.serial, self.explanation)
 
 
 @dataclass(frozen=True)
@@ -133,12 +156,14 @@ class Hello:
 ACTIONS: dict[str, type[Message]] = {
     "method": SetMethod,
     "target": SetTarget,
-    "compare": Compare,
+    "columns": SetColumns,
+    "thumbnails": AskThumbnails,
     "fetch": Fetch,
     "cancel": Cancel,
     "cancel all": CancelAll,
     "whatif": AskWithout,
     "question": AskQuestion,
+    "explain question": ExplainQuestion,
     "line": MeasureLine,
     HELLO: Hello,
 }
@@ -170,14 +195,23 @@ def read(message: Any) -> Message:
     kind: Any = ACTIONS[action]
     given = {one.name: message[one.name] for one in fields(kind) if one.name in message}
     try:
-        for name, value in given.items():
-            _check_size(value, name)
-        found: Message = read_dataclass(kind, {name: _whole(one) for name, one in given.items()})
-    except RecursionError as error:
-        raise _unreadable("it is too deep") from error
+        found: Message = read_plain(kind, given)
     except WrongField as error:
         raise _unreadable(str(error)) from error
     return found
+
+
+def read_plain(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
+    """A dataclass of what JavaScript or a person gave, where it is no longer than anybody needs.
+
+    Raises:
+        WrongField: it does not fit.
+    """
+    try:
+        _check_size(given, "it")
+        return read_dataclass(kind, _whole(given))
+    except RecursionError as error:
+        raise WrongField("it is too deep") from error
 
 
 def number_of(message: Any) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, value_text
+from vqa_explain.explanation import Explanation, player_text, value_text
 from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
 from vqa_explain.showing import drawing_of
 
@@ -41,7 +41,7 @@ def _word(word: PlayerValue, part: Part, e: Explanation) -> str:
     red, green, blue = e.colors_of(part.kind).of(word.value)
     ink = colors.ink((red, green, blue))
     text = html.escape(word.text)
-    value = value_text(word.value, word.error, e.values_unit.two_sided)
+    value = player_text(word, e.values_unit.two_sided)
     return (
         f'<span class="word" dir="auto" style="background:rgb({red},{green},{blue});color:{ink}">'
         f"{text}<small>{value}</small></span>"
@@ -74,7 +74,7 @@ def _bar(player: PlayerValue, part: Part, e: Explanation, low: float, high: floa
     if player.error:
         ends = place(player.value - player.error), place(player.value + player.error)
         pieces += piece("whisker", *ends)
-    said = value_text(player.value, player.error, e.values_unit.two_sided)
+    said = player_text(player, e.values_unit.two_sided)
     text = html.escape(player.text)
     return (
         f'<div><span dir="auto">{text}</span><span '
@@ -90,9 +90,7 @@ def picture_of(part: PicturePart, e: Explanation) -> str:
     what = "regions" if e.by_player else "pixels"
     alone = e.is_alone(part)
     name = "picture" if alone else html.escape(part.name)
-    image = (
-        f'<img src="{_picture(part.picture)}" width="{width}" height="{height}" alt="the {name}">'
-    )
+    image = f'<img src="{picture_url(part.picture)}" width="{width}" height="{height}" alt="the {name}">'
     if part.fixed:
         said = f"{html.escape(part.name)}: fixed"
         return f'<figure class="fixed">{image}\n<figcaption>{said}</figcaption></figure>'
@@ -114,13 +112,13 @@ def _overlay(part: PicturePart, e: Explanation) -> str:
     height, width = part.picture.shape[:2]
     boxes = "".join(
         f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}">'
-        f"<title>{value_text(r.value, r.error, e.values_unit.two_sided)}</title></rect>"
+        f"<title>{player_text(r, e.values_unit.two_sided)}</title></rect>"
         for r in part.regions
         for left, top, right, bottom in [r.box]
         if right > left
     )
     label = "overlay of the explanation" if e.is_alone(part) else f"overlay of {part.name}"
-    picture = _picture(colors.overlay(small.picture, e.map_colors.shares(values), 1, e.palette))
+    picture = picture_url(colors.overlay(small.picture, e.map_colors.shares(values), 1, e.palette))
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(label)}">'
         f'<image href="{picture}" width="{width}" height="{height}"/>{boxes}</svg>'
@@ -156,7 +154,7 @@ def _legend(scale: colors.Scale, e: Explanation, said: str) -> str:
     )
 
 
-def _picture(pixels: np.ndarray) -> str:
+def picture_url(pixels: np.ndarray) -> str:
     """A data URL, at most `LONGEST` pixels a side. Small pictures are enlarged by whole pixels,
     to stay sharp.
     """

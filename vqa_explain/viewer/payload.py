@@ -25,9 +25,11 @@ from vqa_explain.features.parts import (
 )
 from vqa_explain.findings import sure_ratio
 from vqa_explain.target import Answer
+from vqa_explain.viewer.measured import numbers_of
 
 NOWHERE = 2**32 - 1  # the label of pixels that the model did not see
 LONGEST = 1024  # pixels, the longer side of a picture that is sent
+THUMBNAIL = 88  # the same of one in a list
 Pack = Callable[[np.ndarray], Any]
 
 
@@ -94,6 +96,8 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "method": e.method,
         "model": e.provenance["model"],
         "parameters": {k: v for k, v in e.parameters.items() if v is not None},
+        "cost": e.cost_text,
+        "numbers": numbers_of(e, example),
         "origin": f"{e.provenance['model']}, seed {e.provenance['seed']}, {e.cost_text}",
         "label": None if example is None else example.answer,
         "exampleId": _id_of(e, example),
@@ -136,6 +140,20 @@ def _part_of_output(row: Explanation, part: Part, pack: Pack) -> dict[str, Any]:
         if not row.by_player and not part.fixed:
             found["heat"] = _heat(row, part, pack)
     return found
+
+
+def thumbnail(e: Explanation, pack: Pack) -> dict[str, Any] | None:
+    """The first explained picture with its map, small, as `payload` sends a part; `None` where
+    there is none.
+    """
+    part = next((one for one in e.parts if isinstance(one, PicturePart) and one.players), None)
+    if part is None:
+        return None
+    return {
+        **_small_picture(part.picture, pack, THUMBNAIL),
+        "heat": _heat(e, part, pack, THUMBNAIL),
+        "sided": e.values_unit.two_sided,
+    }
 
 
 def _id_of(e: Explanation, example: Example | None) -> str:
@@ -225,9 +243,9 @@ def _picture(
     }
 
 
-def _heat(e: Explanation, part: PicturePart, pack: Pack) -> Any:
+def _heat(e: Explanation, part: PicturePart, pack: Pack, longest: int = LONGEST) -> Any:
     """(H, W) int8, shares of full color in 127ths."""
-    small = _places(part)
+    small = _places(part, longest)
     if part.fixed:
         return pack(np.zeros(np.broadcast_shapes(*(one.shape for one in small)), dtype=np.int8))
     shown = replace(part, image=part.image[small], labels=part.labels[small], frame=None)
@@ -235,10 +253,10 @@ def _heat(e: Explanation, part: PicturePart, pack: Pack) -> Any:
     return pack(np.rint(127 * shares).astype(np.int8))
 
 
-def _places(part: PicturePart) -> tuple[np.ndarray, ...]:
+def _places(part: PicturePart, longest: int = LONGEST) -> tuple[np.ndarray, ...]:
     """Which pixels of a picture stand for all, as an index."""
     height, width = part.picture.shape[:2]
-    rows, columns = _small_size(part.picture)
+    rows, columns = _small_size(part.picture, longest)
     middles = [
         np.minimum((np.arange(count) + 0.5) * full / count, full - 1).astype(int)
         for count, full in ((rows, height), (columns, width))
@@ -246,15 +264,15 @@ def _places(part: PicturePart) -> tuple[np.ndarray, ...]:
     return np.ix_(*middles)
 
 
-def _small_size(picture: np.ndarray) -> tuple[int, int]:
+def _small_size(picture: np.ndarray, longest: int = LONGEST) -> tuple[int, int]:
     """The height and width at which a picture is sent."""
     height, width = picture.shape[:2]
-    shrink = max(1.0, max(height, width) / LONGEST)
+    shrink = max(1.0, max(height, width) / longest)
     return max(1, round(height / shrink)), max(1, round(width / shrink))
 
 
-def _small_picture(picture: np.ndarray, pack: Pack) -> dict[str, Any]:
-    encoded = encoded_picture(picture, _small_size(picture))
+def _small_picture(picture: np.ndarray, pack: Pack, longest: int = LONGEST) -> dict[str, Any]:
+    encoded = encoded_picture(picture, _small_size(picture, longest))
     return {
         "size": list(picture.shape[:2]),
         "pictureId": picture_id(picture),

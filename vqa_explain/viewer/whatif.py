@@ -17,7 +17,14 @@ from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.explaining import at_token
 from vqa_explain.explanation import Explanation
-from vqa_explain.features.base import Division, Input, Present, inputs_called, undivided
+from vqa_explain.features.base import (
+    Division,
+    Input,
+    Present,
+    by_input,
+    inputs_called,
+    undivided,
+)
 from vqa_explain.features.parts import Part, PicturePart, TextPart
 from vqa_explain.features.regions import numbered
 from vqa_explain.game import make_players, with_players
@@ -25,6 +32,7 @@ from vqa_explain.methods.base import alternatives, fills_in
 from vqa_explain.methods.noise import ANY
 from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.filling import coalition_scores
 from vqa_explain.target import Answer, Target, find_answer
 
 TOP = 5
@@ -44,6 +52,7 @@ def changed(
     explanation: Explanation,
     away: Mapping[str, Sequence[int]],
     divided: Mapping[str, Any] | None = None,
+    fills: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Answers without some players, and how the explained score moved.
 
@@ -53,10 +62,13 @@ def changed(
             the mean is given.
         away: input name → numbers of the players that are taken away.
         divided: input name or kind → how it was divided, as `make_players` takes it.
+        fills: input name or kind → what its absent parts become, in place of the explanation's.
 
     Returns:
         "answers"; "change" of the explained score, named by "score"; "predicted", what the values
-        predict, or `None` where they are no points; "fills", what stood for absent parts, in words.
+        predict, or `None` where they are no points, or are of other fills; "fills", what stood for
+        absent parts, in words; "used", input name → its fills; "otherFills", whether any is not
+        the explanation's.
 
     Raises:
         InvalidInput: the example, or a region, is not the explanation's.
@@ -69,13 +81,16 @@ def changed(
     divided = {k: v for k, v in (divided or {}).items() if inputs_called(encoded.inputs, k)}
     away = _in_every_input(encoded, away, divided)
     changes, after_all, used = [], [], []
+    own = explained_fills(model, encoded, explanation)
+    swapped = by_input(fills or {}, encoded.inputs, "fills")
+    asked_fills = [check_fills(model, one | swapped, encoded.features) for one in own]
 
     def scores(of: Encoded, absence: _Absence) -> Tensor:
         """(2, K) with everything, and without what is away."""
-        return in_float64(model.coalition_scores(of, absence.present, absence.fills, seed))
+        return in_float64(coalition_scores(model, of, absence.present, absence.fills, seed))
 
-    for fills in explained_fills(model, encoded, explanation):
-        absence = _absence(model, encoded, explanation, away, fills, divided)
+    for some in asked_fills:
+        absence = _absence(model, encoded, explanation, away, some, divided)
         with torch.no_grad():
             whole = scores(encoded, absence)
             explained = whole if scored is encoded else scores(scored, absence)
@@ -88,8 +103,10 @@ def changed(
     return {
         "answers": [asdict(answer) for answer in best],
         "change": float(np.mean(changes)),
-        "predicted": _predicted(explanation, away),
+        "predicted": _predicted(explanation, away) if asked_fills == own else None,
         "fills": _fills_text(explanation, used),
+        "used": {name: sorted({one[name] for one in used}) for name in used[0]},
+        "otherFills": asked_fills != own,
         "score": explanation.explained,
     }
 
@@ -115,7 +132,7 @@ def asked(model: Model, example: Example, question: str) -> dict[str, Any]:
     Raises:
         InvalidInput: there is no one text that could be another.
     """
-    found = best_answers_of(model, _with_question(example, question))
+    found = best_answers_of(model, with_question(example, question))
     return {"answers": [asdict(answer) for answer in found], "change": None}
 
 
@@ -124,8 +141,10 @@ def best_answers_of(model: Model, example: Example) -> list[Answer]:
     return answers(model, _encoded(model, example, None), TOP)
 
 
-def _with_question(example: Example, question: str) -> Example:
-    """The example with another text, where it has one."""
+def with_question(example: Example, question: str) -> Example:
+    """The example with another text, where it has one. Nothing is known of its true answer."""
+    unknown_answer: dict[str, Any] = {"answer": None, "answers": (), "id": "", "family": ""}
+    example = replace(example, **unknown_answer, about=(), decisive=(), mentions=())
     if example.inputs is None and example.messages is None:
         return replace(example, question=question)
     texts = [one.name for one in example.given if one.kind == TextPart.kind]
@@ -167,7 +186,7 @@ def _absence(
     Raises:
         InvalidInput: an input or its division is not the explanation's.
     """
-    _check_players(explanation, away)
+    check_players(explanation, away)
     players = make_players(encoded, divided)
     present, fills = {}, dict(fills)
     for one in encoded.inputs:
@@ -192,7 +211,7 @@ def _absence(
     return _Absence(present, fills)
 
 
-def _check_players(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> None:
+def check_players(explanation: Explanation, away: Mapping[str, Sequence[int]]) -> None:
     """Raises an `InvalidInput` where what is taken away is no player of the explanation."""
     for name, numbers in away.items():
         if not numbers:
@@ -222,6 +241,8 @@ def _division(one: Input, own: Division, part: Part, fill: str) -> tuple[Divisio
                 "the explanation is of another question than this example; choose the example again"
             )
         words = np.array([token.word for token in part.tokens], dtype=int)
+        if np.array_equal(words, own.owner):
+            return own, np.arange(own.count)
         return Division(words, len(part.words)), np.arange(len(part.words))
     if isinstance(part, PicturePart):
         return _of_picture(one, own, part, fill)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-import anywidget
 import traitlets
 
+from vqa_explain._fields import WrongField
 from vqa_explain.asking import check_loaded
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.examples import Example
@@ -22,99 +22,109 @@ from vqa_explain.explaining import (
 )
 from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
-from vqa_explain.methods import METHODS
-from vqa_explain.methods.describing import describe_methods
 from vqa_explain.models.base import Model
-from vqa_explain.target import Answer
-from vqa_explain.viewer.bundle import script, style
-from vqa_explain.viewer.desk import (
-    EVERY_EXAMPLE,
-    Desk,
-    Entry,
-    KeptExplanation,
-    MethodChoice,
-    Options,
-    Pending,
-)
+from vqa_explain.viewer.desk import EVERY_EXAMPLE, Desk
 from vqa_explain.viewer.export import page
-from vqa_explain.viewer.messages import HELLO, act, number_of
-from vqa_explain.viewer.payload import payload, preview, raw, title_of
-from vqa_explain.viewer.still import STYLE as STILL_STYLE
+from vqa_explain.viewer.messages import HELLO, act, number_of, read_plain
+from vqa_explain.viewer.payload import payload, raw, title_of
+from vqa_explain.viewer.requests import Column, MethodChoice
+from vqa_explain.viewer.runs import FinishedRun, OpenedRun
+from vqa_explain.viewer.state import NAMES, checked
 from vqa_explain.viewer.still import Stills, in_notebook, still
+from vqa_explain.viewer.traits import View
+from vqa_explain.viewer.whatif import check_players
+from vqa_explain.viewer.writer import TraitWriter
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LOG = logging.getLogger("vqa_explain")
-CLASSES_LISTED = 200  # a menu of more cannot be read, and makes each change of options heavy
 
 
-class _View(anywidget.AnyWidget):
-    """What views read: see `static/widget.js`."""
-
-    _esm = traitlets.Unicode(script("widget")).tag(sync=True)
-    _css = traitlets.Unicode(style() + STILL_STYLE).tag(sync=True)
-    live = traitlets.Bool(True).tag(sync=True)
-    # Changed in place; views hear of each change by a message: see `_TraitWriter`.
-    entries: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    options = traitlets.Dict().tag(sync=True)
-    shown = traitlets.Dict().tag(sync=True)
-    compared = traitlets.Dict().tag(sync=True)
-    selected = traitlets.Int(0).tag(sync=True)
-    # What was asked for and is not shown yet; what is shown meanwhile is older. {}: nothing.
-    pending = traitlets.Dict().tag(sync=True)
-    preview = traitlets.Dict().tag(sync=True)  # the pending example, before it is explained
-    progress = traitlets.Dict().tag(sync=True)
-    problem = traitlets.Unicode("").tag(sync=True)
-    whatif = traitlets.Dict().tag(sync=True)
-    # The number of the last message, so that a view knows of a dead kernel.
-    heard = traitlets.Int(0).tag(sync=True)
-
-
-class Viewer(_View):
+class Viewer(View):
     """Explanations of examples, one beside another: an ipywidgets `DOMWidget`.
 
     Work is done by one thread in the background: results come one by one, can be cancelled, and
     are kept, so that going back is instant.
 
     Args:
-        model: what `vqa_explain.load` gave.
+        model: what `vqa_explain.load` gave; or a `Report`, whose model and data set are loaded by
+            their names. Its examples come with their metrics, and each is explained when it is
+            selected, by the run's first method.
         dataset: examples, as any iterable; it is read no further than needed.
-        method: the method at first; by default the one of `explain`.
-        count: how many examples to fetch.
-        seed: for methods that draw.
+        method: the method at first; by default the one of `explain`, or the run's first.
+        count: how many examples to fetch; a run's are all there.
+        seed: for methods that draw; 0, or the run's.
         regions, words, columns: how inputs are divided, as `explain` takes them.
         players: the inputs whose parts are players, as `explain` takes them.
         score: what the points are of, as `explain` takes it.
         others: further models that may be compared with the first, side by side.
+        run: a finished `Report` of this model and data set, where its plan cannot load them.
         **parameters: the method's own.
 
     Attributes:
-        selected: the number of the example that is shown; set it to show another.
+        selected: the place of the example that is shown, from 0; set it to show another.
         explanation: the `Explanation` that is shown, or `None`. While one is computed for another
             example, it is still the one on the screen; what-ifs are answered for that one.
         examples: the fetched examples.
+        method, parameters: by what all examples are explained. Another method has its default
+            parameters, unless both are set within `viewer.hold_trait_notifications()`.
+        target, contrast: the answer that is explained, and the one it is compared with, by text
+            or label number; `None` is the model's own answer. Another example begins with `None`.
+        columns: what stands beside the explanation, at most five: a list of mappings with any of
+            "method", "parameters" (a layer among them), "target", "contrast", "example" (a place)
+            and "model" (0 is the viewer's own, then the `others`).
+        hidden: what is taken away: input name → numbers of its players. Another example begins
+            with none.
+        look: how explanations are drawn: see `vqa_explain.viewer.state.Look`.
+        filter: which examples are listed, and in which order: see
+            `vqa_explain.viewer.state.Filter`.
+        selection: places of the examples that are selected; takes the index of a table too.
+        notes: an example's name (its id, or its place as text) → {"star": bool, "note": str}.
+
+    All of these can be set, observed, and linked to other widgets. Each holds plain data; give a
+    new value rather than change the old one in place.
 
     Raises:
-        InvalidInput: the data set is no iterable of examples, or a parameter is wrong.
+        InvalidInput: the data set is no iterable of examples, or a parameter is wrong; also where
+            what one of its traits is set to does not fit.
     """
 
     explanation = traitlets.Any(None, allow_none=True)
+    method = traitlets.Unicode()
+    parameters = traitlets.Dict()
+    target = traitlets.Any(None, allow_none=True)
+    contrast = traitlets.Any(None, allow_none=True)
 
     def __init__(
         self,
-        model: Model,
-        dataset: Iterable[Example],
+        model: Model | FinishedRun,
+        dataset: Iterable[Example] | None = None,
         *,
         method: str | None = None,
         count: int = 8,
-        seed: int = 0,
+        seed: int | None = None,
         regions: Any = None,
         words: Any = None,
         columns: Any = None,
         players: str | Sequence[str] | None = None,
         score: str | None = None,
         others: Sequence[Model] = (),
+        run: FinishedRun | None = None,
         **parameters: Any,
     ) -> None:
+        opened = _opened(model, dataset, run)
+        if opened is not None:
+            model, dataset = opened.model, opened.examples
+            regions = opened.regions if regions is None else regions
+            words = opened.words if words is None else words
+            seed = opened.seed if seed is None else seed
+            if method is None and opened.method is not None:
+                method, parameters = opened.method.name, opened.method.parameters | parameters
         check_loaded(model, "Viewer")
+        model = cast(Model, model)
+        if dataset is None:
+            raise InvalidInput("a viewer needs a data set: vqa_explain.Viewer(model, dataset)")
         if method is None:
             method, parameters = DEFAULT_METHOD, {**DEFAULT_PARAMETERS, **parameters}
             regions = usual_division(model) if regions is None else regions
@@ -123,9 +133,9 @@ class Viewer(_View):
         self._desk = Desk(
             model,
             dataset,
-            _TraitWriter(self),
+            TraitWriter(self),
             method=MethodChoice(method, parameters),
-            seed=seed,
+            seed=seed or 0,
             regions=regions,
             words=words,
             columns=columns,
@@ -134,18 +144,126 @@ class Viewer(_View):
             others=others,
         )
         super().__init__()
-        self.model = model
+        self.model: Model = model
         self._stills = Stills()
         # The list and the messages about it change together, whichever thread changes them.
         self._sending = threading.RLock()
         self.on_msg(self._on_message)
+        self._mirrored = 0  # how many calls write into traits what the desk already knows
         self.observe(lambda change: self._desk.choose(change["new"]), "selected")
-        self._desk.fetch(EVERY_EXAMPLE, count)
+        self.observe(self._choose_method, ["method", "parameters"])
+        self.observe(self._choose_target, ["target", "contrast"])
+        self.observe(self._choose_columns, ["columns"])
+        if opened is None:
+            self._desk.fetch(EVERY_EXAMPLE, count)
+        else:
+            self._desk.open_run(opened.examples, opened.entries)
 
     @property
-    def examples(self) -> list[Example]:
+    def examples(self) -> Sequence[Example]:
         """The fetched examples."""
         return self._desk.examples
+
+    def fetch(self, filter: str = EVERY_EXAMPLE, count: int = 8) -> None:
+        """Reads examples of the data set anew, and explains them.
+
+        Args:
+            filter: "all", "correct", "incorrect", or "answer: " with what the model answers.
+            count: how many examples that pass it.
+
+        Raises:
+            InvalidInput: the count is below 0, or more than can be listed.
+        """
+        self._desk.fetch(filter, count)
+
+    def frame(self) -> "pd.DataFrame":
+        """The list as a table, one row for each example: its name, question, answer, the true
+        answer, what the explanation says in numbers, stars and notes.
+
+        The index is the example's place, so that `viewer.frame().loc[viewer.selection]` is what
+        is selected, and `viewer.selection = table.index` selects it.
+        """
+        import pandas as pd
+
+        rows = []
+        for place, entry in enumerate(self.entries):
+            note = self.notes.get(entry["id"] or str(place), {})
+            named = {
+                "id": entry["id"],
+                "question": entry["title"],
+                "answer": entry["answer"],
+                "true answer": entry["label"],
+                "correct": entry["correct"],
+                "probability": entry["probability"],
+                "state": entry["state"],
+            }
+            said = {"star": note.get("star", False), "note": note.get("note", "")}
+            rows.append({**named, **entry["numbers"], **said})
+        return pd.DataFrame(rows, index=pd.RangeIndex(len(rows), name="example"))
+
+    @traitlets.validate("hidden")
+    def _check_hidden(self, proposal: Mapping[str, Any]) -> Any:
+        hidden = {name: numbers for name, numbers in proposal["value"].items() if numbers}
+        if hidden and self.explanation is None:
+            raise InvalidInput(
+                "nothing is shown yet that could be taken away; wait for the viewer, or call "
+                "viewer.wait()"
+            )
+        if hidden:
+            check_players(self.explanation, hidden)
+        return hidden
+
+    @traitlets.validate("selection")
+    def _check_selection(self, proposal: Mapping[str, Any]) -> Any:
+        count = len(self.entries)
+        wrong = next((place for place in proposal["value"] if place >= count), None)
+        if wrong is not None:
+            raise InvalidInput(
+                f"there is no example {wrong}: the list has {count:,}, counted from 0"
+            )
+        return proposal["value"]
+
+    def _mirror(self, **values: Any) -> None:
+        """Writes into traits what the desk already does."""
+        self._mirrored += 1
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+        finally:
+            self._mirrored -= 1
+
+    def _choose_method(self, _change: Any) -> None:
+        now = self._desk.options.method
+        if self._mirrored or (self.method, self.parameters) == (now.name, now.parameters):
+            return
+        # Parameters that nobody changed are those of the method before.
+        kept = self.method == now.name or self.parameters != now.parameters
+        try:
+            self._desk.set_method(self.method, self.parameters if kept else {})
+        except InvalidInput:
+            self._mirror(method=now.name, parameters=now.parameters)
+            raise
+
+    def _choose_target(self, _change: Any) -> None:
+        now = self._desk.target
+        if self._mirrored or (self.target, self.contrast) == tuple(now):
+            return
+        try:
+            self._desk.explain_answer(self.target, self.contrast)
+        except InvalidInput:
+            self._mirror(target=now.answer, contrast=now.contrast)
+            raise
+
+    def _choose_columns(self, _change: Any) -> None:
+        now = self._desk.columns
+        if self._mirrored:
+            return
+        try:
+            asked = [read_plain(Column, column) for column in self.columns]
+            self._desk.set_columns(asked)
+        except (InvalidInput, WrongField) as error:
+            self._mirror(columns=[asdict(one) for one in now])
+            raise InvalidInput(f"the viewer cannot show these columns: {error}") from error
 
     def _on_message(self, _widget: Any, message: Any, _buffers: Any) -> None:
         """What a person did in a view."""
@@ -163,13 +281,24 @@ class Viewer(_View):
         self.heard = max(self.heard, number_of(message))
 
     def set_state(self, sync_data: Any) -> None:
-        """What a view may change by itself: the selection, and what all widgets have."""
-        own = set(_View.class_own_traits())
+        """What a view may change by itself: what `NAMES` lists, the example that is shown, and
+        what all widgets have. What does not fit is left out, and said.
+        """
+        own = set(View.class_own_traits())
         allowed = {name: value for name, value in dict(sync_data).items() if name not in own}
         selected = dict(sync_data).get("selected")
         if isinstance(selected, int) and not isinstance(selected, bool):
             allowed["selected"] = selected
-        super().set_state(allowed)
+        for name in NAMES:
+            if name in sync_data:
+                try:
+                    allowed[name] = checked(name, sync_data[name])
+                except InvalidInput as error:
+                    self.problem = str(error)
+        try:
+            super().set_state(allowed)
+        except InvalidInput as error:  # of another explanation, or another list
+            self.problem = str(error)
 
     def send_state(self, key: Any = None) -> None:
         """The same as every widget's; it is never older than the messages that went before it."""
@@ -228,8 +357,8 @@ class Viewer(_View):
             )
         explained = [one.explanation for one in kept]
         examples = [one.request.example for one in kept]
-        lines = [self._desk.told_line(one).get("line") for one in kept]
-        text = page(explained, examples=examples, lines=lines)
+        lines = [self._desk.questions.told_line(one).get("line") for one in kept]
+        text = page(explained, examples=examples, lines=lines, notes=self.notes)
         return write_atomically(Path(path), text.encode())
 
     def __repr__(self) -> str:
@@ -241,116 +370,20 @@ class Viewer(_View):
         )
 
 
-class _TraitWriter:
-    """Writes what a desk tells into the traits that views read: a `Listener`."""
-
-    def __init__(self, viewer: Viewer) -> None:
-        self._viewer = viewer
-        self._step = (-1, -1)  # the example and the hundredth of its work that were told last
-
-    def options_changed(self, options: Options) -> None:
-        models = self._viewer._desk.models
-        model = models[0]
-        fitting = [
-            described
-            for described in describe_methods(None)
-            if METHODS[described["name"]].needs <= model.capabilities
-        ]
-        self._viewer.options = {
-            "methods": fitting,
-            "method": options.method.name,
-            "parameters": options.method.parameters,
-            "filter": options.filter,
-            "classes": list(model.labels or ())[:CLASSES_LISTED],
-            "count": options.count,
-            "models": [other.name for other in models[1:]],
-            "line": self._viewer._desk.measures_lines,
-        }
-
-    def list_cleared(self) -> None:
-        with self._viewer._sending:
-            self._viewer.entries = []
-
-    def entries_changed(self, changes: Mapping[int, Entry]) -> None:
-        # The whole list with every change would be quadratic: 188 MiB for 1,000 examples.
-        viewer = self._viewer
-        told = [(index, asdict(entry)) for index, entry in changes.items()]
-        with viewer._sending:
-            for index, entry in told:
-                viewer.entries[index : index + 1] = [entry]
-            viewer.send({"entries": told})
-
-    def pending_changed(self, pending: Pending | None) -> None:
-        told = {} if pending is None else _told(pending)
-        with self._viewer.hold_sync():
-            if pending is None or self._viewer.preview.get("index") != pending.index:
-                self._viewer.preview = {}
-            self._viewer.pending = told
-
-    def preview_found(self, index: int, example: Example, found: Sequence[Answer]) -> None:
-        try:
-            self._viewer.preview = {"index": index, **preview(example, found, raw)}
-        except InvalidInput as error:  # a picture that cannot be read; its explanation says it too
-            _LOG.info("there is no preview of example %d: %s", index + 1, error)
-
-    def selection_changed(self, index: int) -> None:
-        self._viewer.selected = index
-
-    def screen_cleared(self) -> None:
-        self._viewer.shown, self._viewer.compared = {}, {}
-        self._viewer.explanation = None
-
-    def explanation_shown(self, shown: KeptExplanation, beside: KeptExplanation | None) -> None:
-        desk = self._viewer._desk
-        sent = _sent(shown) | desk.told_line(shown)
-        sent_beside = {} if beside is None else _sent(beside)
-        self._viewer.explanation = shown.explanation
-        with self._viewer.hold_sync():  # views get all in one message
-            self._viewer.compared = sent_beside
-            self._viewer.shown = sent
-            self._viewer.pending, self._viewer.preview = {}, {}
-        self._viewer._stills.fill_once(shown.explanation)
-
-    def comparison_ended(self) -> None:
-        self._viewer.compared = {}
-
-    def progressed(self, index: int, done: int, total: int) -> None:
-        # A long estimate tells of thousands of batches; a bar has a hundred steps.
-        step = 100 * done // max(1, total)
-        if (index, step) != self._step:
-            self._step = (index, step)
-            self._viewer.progress = {"index": index, "done": done, "total": total}
-
-    def problem_found(self, problem: str) -> None:
-        self._viewer.problem = problem
-
-    def what_if_answered(self, serial: Any, answer: dict[str, Any]) -> None:
-        self._viewer.whatif = {"serial": serial, **answer}
+def _opened(
+    model: Model | FinishedRun, dataset: Iterable[Example] | None, run: FinishedRun | None
+) -> OpenedRun | None:
+    """The run that is given, with its model and data set; `None` where none is."""
+    if isinstance(model, FinishedRun):
+        return model.opened(None, dataset)
+    return None if run is None else run.opened(model, dataset)
 
 
-def _told(pending: Pending) -> dict[str, Any]:
-    return {
-        "index": pending.index,
-        "state": pending.state,
-        "message": pending.message,
-        "method": pending.method.name,
-        "parameters": pending.method.parameters,
-        "target": pending.target.answer,
-        "contrast": pending.target.contrast,
-        "comparison": pending.comparison,
-    }
-
-
-def _sent(kept: KeptExplanation) -> dict[str, Any]:
-    """What views get of an explanation: with its key, which their questions name it by."""
-    return {**payload(kept.explanation, raw, kept.request.example), "id": kept.request.key}
-
-
-def shown_alone(explanation: Explanation) -> _View:
+def shown_alone(explanation: Explanation) -> View:
     """A viewer of one explanation, without a model behind it."""
     entry = {
         "title": title_of(explanation),
         "state": "done",
         "answer": explanation.target,
     }
-    return _View(live=False, entries=[entry], shown=payload(explanation, raw))
+    return View(live=False, entries=[entry], shown=payload(explanation, raw))

@@ -2,11 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   agreementOf,
+  cellOf,
   differences,
   headingOf,
   matching,
   partnerText,
   refusal,
+  shortTitle,
 } from "../../../vqa_explain/viewer/static/compare.js";
 
 /** An explanation over a square of 4 × 4 pixels in equal columns. */
@@ -115,4 +117,37 @@ test("a value of another unit says its unit", () => {
   const [one, other] = [columns([1, 2]), columns([0.5, 0.25], { unit: "share of attention", signed: false })];
   assert.equal(partnerText(one, other, { part: "image", index: 0 }), "; compared: 0.50 (share of attention)");
   assert.equal(partnerText(one, one, { part: "image", index: 1 }), "; compared: +2.00");
+});
+
+test("a cell of the matrix ranks the same parts, and says what differs", () => {
+  const one = columns([1, 2, 3, 4]);
+  assert.equal(cellOf(one, one).rank, 1);
+  assert.equal(cellOf(one, one).why, "");
+  // By hand: the ranks of (1, 2, 3, 4, 1) and (4, 3, 2, 1, 1).
+  const turned = columns([4, 3, 2, 1]);
+  const [a, b] = [
+    [0.5, 2, 3, 4, 0.5],
+    [4, 3, 2, 0.5, 0.5],
+  ];
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const product = (u, v) => u.reduce((sum, value, i) => sum + (value - mean(u)) * (v[i] - mean(v)), 0);
+  const expected = product(a, b) / Math.sqrt(product(a, a) * product(b, b));
+  assert.ok(Math.abs(cellOf(one, turned).rank - expected) < 1e-12);
+  const blue = cellOf(one, { ...turned, target: "blue" });
+  assert.deepEqual([blue.rank, blue.why], [cellOf(one, turned).rank, "different answers"]);
+  const sizes = cellOf(columns([-4, 1, 2, 3]), { ...columns([4, 1, 2, 3]), signed: false, unit: "attention" });
+  assert.equal(sizes.rank, 1);
+  assert.ok(sizes.unsigned && sizes.why.includes("sizes without signs"));
+});
+
+test("a cell of parts that are not the same is empty", () => {
+  const one = columns([1, 2, 3, 4]);
+  assert.deepEqual(cellOf(one, columns([1, 2, 3, 4], { picture: { pictureId: "two" } })).why, "different pictures");
+  assert.deepEqual(cellOf(one, columns([1, 2])).rank, null);
+  assert.equal(cellOf(columns([1, 1, 1, 1]), one).rank, null);
+});
+
+test("a column is called by its method and answers", () => {
+  assert.equal(shortTitle(columns([1])), "Shapley values, red");
+  assert.equal(shortTitle(columns([1], { contrast: "blue" })), "Shapley values, red − blue");
 });

@@ -91,7 +91,7 @@ test("sizes have no sign, and their unit is shown with them", () => {
     unit: "share of attention",
   });
   assert.equal(amount(sizes, 978), "978.0");
-  const text = hoverText(sizes, null, { part: "question", index: 1 });
+  const text = hoverText(sizes, [], { part: "question", index: 1 });
   assert.equal(text, "“left”: 2.0 ± 0.1 share of attention");
 });
 
@@ -99,7 +99,7 @@ test("what is pointed at says which way it speaks, and what cannot be told from 
   const one = explained([0, 0, 0, 0, 0, 0], null, { joint: [] });
   const said = (value, error, more = {}) => {
     one.parts[1].players[0] = { text: "red", value, error };
-    return hoverText({ ...one, ...more }, null, { part: "question", index: 0 });
+    return hoverText({ ...one, ...more }, [], { part: "question", index: 0 });
   };
   assert.equal(said(1, 0.1), "“red”: +1.0 ± 0.1 points of logit, for red");
   assert.equal(said(-1, 0.1), "“red”: −1.0 ± 0.1 points of logit, against red");

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,11 @@ class ApiModel:
                 feature = TextFeature(one.name, (DELETE, MASK), DELETE)
             inputs.append(Input(feature, content, one.fixed))
         return Encoded(example, tuple(inputs), self.labels, Reading(conversation))
+
+    def read_again(self, encoded: Encoded, example: Example) -> Encoded:
+        """The changed example, which shares the answers that are known."""
+        fresh = self.encode(example)
+        return replace(fresh, state=replace(fresh.state, known=encoded.state.known))
 
     def leaves(self, encoded: Encoded) -> Leaves:
         """Pixels (1, 3, H, W) from −1 to 1, and of texts (1, T, 1) which words are there."""

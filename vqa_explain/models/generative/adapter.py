@@ -331,6 +331,15 @@ class GenerativeModel:
         return Prompt(0, {one.name: nowhere for one in visuals}, {}), inputs
 
     @property
+    def bare_prompt(self) -> bool:
+        """Whether a decoder reads texts as they are, with no chat template around them."""
+        return not (
+            self._chats
+            or self.module.config.is_encoder_decoder
+            or self.features == (self._picture,)
+        )
+
+    @property
     def _chats(self) -> bool:
         return bool(getattr(self.processor, "chat_template", None))
 

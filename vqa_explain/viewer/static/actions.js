@@ -6,6 +6,7 @@ import { viewOf } from "./frame.js";
 import { partOf, zoomed } from "./layout.js";
 import { countingOf, scaleOf } from "./scales.js";
 import { ofWord } from "./sentence.js";
+import { LOOK } from "./shared.js";
 
 /** @typedef {import("./types").Members} Members */
 /** @typedef {import("./types").Place} Place */
@@ -16,20 +17,23 @@ export class Actions {
     /** @type {import("./types").Look} */
     this.look = {
       ...{ map: "orange-purple", strength: 1, threshold: 0, smooth: false, truth: false, scale: "own" },
-      ...{ unit: "regions", pane: "picture", narrow: "map", peek: false, dark: false, views: new Map() },
+      ...{ unit: "regions", pane: "picture", page: "example", narrow: "map", peek: false, dark: false, frame: 0 },
+      views: new Map(),
     };
     /** @type {any} */ this.shown = null;
     /** @type {any} */ this.whole = null; // of which that of a word of its answer may be shown
     this.word = -1; // of its answer that was clicked
     this.wordShown = -1; // of its answer that colors the inputs
     this.shownSerial = 0;
-    /** @type {any} */ this.compared = null;
+    /** @type {any[]} */ this.compared = [];
     /** @type {Place | null} */ this.hover = null;
     /** @type {Place | null} */ this.pinned = null;
     /** @type {Members | null} */ this.marked = null;
     /** @type {Members | null} */ this.held = null; // by a click on a clause of a page
     this.taken = new TakenAway();
     /** @type {any} */ this.found = null;
+    /** @type {Record<string, string>} input → what its absent parts become, in place of the explanation's */
+    this.fills = {};
     this.page = "example";
     this.pairScale = /** @type {number | null} */ (null);
     /** @type {any} */ this.views = null;
@@ -37,29 +41,37 @@ export class Actions {
     /** @type {any} */ this.frameNode = null;
     /** @type {any} */ this.compareBox = null;
     /** @type {any} */ this.pages = null;
+    /** @type {any} */ this.shared = null;
   }
 
   // These are app.js's.
 
   draw() {}
+  listed() {}
   tell() {}
   showLine() {}
   changed() {}
   readTheme() {}
 
+  /** Another column beside the explanation, or others. @param {(columns: any[]) => any[]} change */
+  setColumns(change) {
+    this.source.setColumns(change([...this.source.columns()]));
+  }
+
   /** @param {string} page */
   open(page) {
     this.freeWord();
-    if (page === "compare" && !this.compared) this.compareBox.querySelector("select")?.focus();
-    else this.page = page;
-    this.showPage();
-    this.draw();
+    if (page === "compare" && !this.compared.length) this.compareBox.querySelector("select")?.focus();
+    else this.set("page", page);
   }
 
   showPage() {
-    const page = this.compared ? this.page : "example";
+    const page = this.page === "compare" && !this.compared.length ? "example" : this.page;
+    const moved = this.frameNode.dataset.page !== page;
     this.pages.set(page);
     this.frameNode.dataset.page = page;
+    this.views.table.node.hidden = page !== "table";
+    if (moved) this.listed();
   }
 
   /** Another way to draw. @param {string} name @param {any} value */
@@ -67,6 +79,11 @@ export class Actions {
     const { look } = this;
     if (name === "zoom") this.zoom(value);
     /** @type {any} */ else look[name] = value;
+    if (LOOK.includes(name)) this.shared.tellLook();
+    if (name === "page") {
+      this.page = value;
+      this.showPage();
+    }
     if (name === "map") this.readTheme();
     this.draw();
   }
@@ -85,11 +102,11 @@ export class Actions {
   }
 
   /**
-   * The cursor over the compared explanation, carried to the same place of the one shown.
-   * @type {import("./types").Act}
+   * The cursor over a compared explanation, carried to the same place of the one shown.
+   * @param {number} place of the column @param {string} name @param {any} kind @param {number} index
    */
-  actOther(name, kind, index) {
-    const [from, to] = [partOf(this.compared, name), partOf(this.shown, name)];
+  actOther(place, name, kind, index) {
+    const [from, to] = [partOf(this.compared[place], name), partOf(this.shown, name)];
     const same = matching(from, to, index);
     if (kind === "toggle" && !from.size) return;
     this.act(name, same < 0 ? "leave" : kind, same);
@@ -100,6 +117,7 @@ export class Actions {
     if (kind === "toggle") this.choose(name, index);
     else if (kind === "paint") this.paint(name, index);
     else if (kind === "stroke") this.taken.endStroke();
+    else if (kind === "box") this.takeBox(name, /** @type {any} */ (index));
     else {
       this.hover = kind === "enter" ? { part: name, index } : null;
       this.draw();
@@ -146,14 +164,36 @@ export class Actions {
   /** @param {string} name @param {number} index */
   paint(name, index) {
     if (!this.source.live) return;
-    this.taken.paint(name, index);
+    this.taken.paint(name, [index]);
     this.changed();
   }
 
-  /** @param {Map<string, Set<number>>} away */
-  takeAll(away) {
+  /** All regions in a box, as one step. @param {string} name @param {number[]} indices */
+  takeBox(name, indices) {
+    if (!this.source.live || !indices.length) return;
+    this.taken.paint(name, indices);
+    this.taken.endStroke();
+    this.changed();
+  }
+
+  /** Whether what is chosen is kept, or taken away. @param {boolean} keep */
+  setKeep(keep) {
+    this.taken.setKeep(keep);
+    this.changed();
+  }
+
+  /** Another fill of an input in what-ifs; "" is the explanation's. @param {string} name @param {string} fill */
+  setFill(name, fill) {
+    if (fill) this.fills[name] = fill;
+    else delete this.fills[name];
+    this.changed();
+  }
+
+  /** @param {Map<string, Set<number>>} away @param {boolean} keep whether what is there was chosen */
+  takeAll(away, keep = false) {
     if (!this.source.live) return;
     this.taken.take(away);
+    this.taken.keep = keep;
     this.changed();
   }
 

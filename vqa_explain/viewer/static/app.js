@@ -1,23 +1,23 @@
 // @ts-check
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
 import { Actions } from "./actions.js";
-import { agreementOf, matching } from "./compare.js";
+import { matching } from "./compare.js";
 import { methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
-import { fill, KEY } from "./dom.js";
+import { fill } from "./dom.js";
+import { Examples } from "./examples.js";
 import { pairScale } from "./findings.js";
 import { frameOf } from "./frame.js";
-import { catchKeys } from "./keys.js";
 import { partOf } from "./layout.js";
 import { linesView } from "./lines.js";
+import { idsOf, listen, pendingOf } from "./listening.js";
 import { playersText, TEXTS } from "./names.js";
 import { legendOf } from "./panes.js";
 import { withoutValues } from "./preview.js";
-import { closeOutside } from "./setup.js";
-import { pressed } from "./shortcuts.js";
+import { Shared } from "./shared.js";
 import { skeleton, stageOf } from "./skeleton.js";
 import { hoverText } from "./telling.js";
-import { applyPalette, watchTheme } from "./theme.js";
+import { applyPalette } from "./theme.js";
 import { Thumbs } from "./thumbs.js";
 import { viewsOf } from "./views.js";
 
@@ -26,6 +26,7 @@ import { viewsOf } from "./views.js";
 /** @typedef {import("./types").Place} Place */
 /** @typedef {import("./types").Source} Source */
 
+const MOST_COLUMNS = 6; // the explanation itself among them
 const PAUSE = 150; // milliseconds after the last change before the model is asked
 
 /**
@@ -37,17 +38,6 @@ function sameExample(one, other) {
   const told = (/** @type {Explanation} */ e) =>
     e.parts.map((p) => [p.name, p.kind, p.title, p.pictureId, p.players.length, p.size]);
   return JSON.stringify(told(one)) === JSON.stringify(told(other));
-}
-
-/** What is on the screen, for who waits until it is there. @param {any[]} shown */
-function idsOf(...shown) {
-  return shown.map((one) => one?.id ?? "").join(" ");
-}
-
-/** What is asked for and not shown yet, where the source does not say it itself. @param {any} entry of the list */
-function pendingOf(entry) {
-  const over = !entry || entry.state === "done";
-  return over ? null : { state: entry.state, message: entry.message, comparison: false };
 }
 
 class Screen extends Actions {
@@ -62,21 +52,24 @@ class Screen extends Actions {
     this.serial = "";
     this.waiting = 0;
     this.drawn = 0;
+    this.listing = 0;
     this.state = "done"; // or what became of what is asked for and not shown yet
     this.previewed = "";
     this.byKeys = false;
     /** @type {any} */ this.main = null;
     /** @type {any} */ this.palette = null;
     /** @type {symbol | null} */ this.asked = null;
-    this.thumbs = new Thumbs(source, this.look, () => this.list());
+    this.shared = new Shared(this);
+    this.page = this.look.page;
+    this.thumbs = new Thumbs(source, this.look, () => this.listSoon());
+    this.examples = new Examples(this);
     this.views = viewsOf(this);
     this.layOut();
-    this.stops = this.listen();
+    this.stops = listen(this);
     this.readTheme();
     this.makeForm();
     this.list();
     void this.refresh();
-    void this.thumbs.makeAll();
   }
 
   layOut() {
@@ -89,47 +82,6 @@ class Screen extends Actions {
     this.root.tabIndex = -1; // so that a click beside all buttons keeps the keys here
     this.root.dataset.lmSuppressShortcuts = "true"; // Lab's and Notebook's own listeners pass these elements by
     fill(this.root, this.frameNode, this.views.help);
-  }
-
-  listen() {
-    const { source, root } = this;
-    const alone = !source.live && document.querySelectorAll(".vx-root").length === 1;
-    const sizes = new ResizeObserver(() => this.drawSoon());
-    sizes.observe(this.stage);
-    const keepFocus = () => {
-      if (!root.contains(document.activeElement)) root.focus({ preventScroll: true });
-    };
-    root.addEventListener("click", keepFocus);
-    const byPointer = () => {
-      this.byKeys = false;
-    };
-    const byKeys = () => {
-      this.byKeys = true;
-    };
-    const closeOthers = (/** @type {Event} */ event) => closeOutside(root, /** @type {Node} */ (event.target));
-    document.addEventListener("pointerdown", closeOthers, true);
-    root.addEventListener("pointermove", byPointer);
-    root.addEventListener(KEY, byKeys, true); // before the view that it is meant for acts on it
-    return [
-      source.on("list", () => this.list()),
-      source.on("shown", () => void this.refresh()),
-      source.on("options", () => this.makeForm()),
-      source.on("whatif", () => this.hearWhatIf()),
-      catchKeys(
-        root,
-        alone,
-        (event) => pressed(this, event),
-        (event) => event.key === " " && this.look.peek && this.set("peek", false),
-      ),
-      watchTheme(() => this.readTheme()),
-      () => sizes.disconnect(),
-      () => root.removeEventListener("click", keepFocus),
-      () => root.removeEventListener("pointermove", byPointer),
-      () => document.removeEventListener("pointerdown", closeOthers, true),
-      () => root.removeEventListener(KEY, byKeys, true),
-      () => clearTimeout(this.waiting),
-      () => cancelAnimationFrame(this.drawn),
-    ];
   }
 
   // What the kernel is told, and what it says.
@@ -156,11 +108,13 @@ class Screen extends Actions {
   }
 
   changed() {
+    this.shared.tellHidden();
     this.showWhatIf(null);
     this.draw();
     this.tell();
     this.later(() => {
-      this.tellKernel({ action: "whatif", away: this.taken.members(), serial: this.nextSerial() });
+      const { fills } = this;
+      this.tellKernel({ action: "whatif", away: this.taken.members(), fills, serial: this.nextSerial() });
     });
   }
 
@@ -184,7 +138,8 @@ class Screen extends Actions {
   showWhatIf(found) {
     this.found = found;
     const { whole: shown, taken, source } = this; // the kernel measures the whole answer
-    if (source.live) this.views.whatif.show(found, shown, taken.now, taken.past.length > 0);
+    if (source.live)
+      this.views.whatif.show(found, shown, taken, { given: this.fills, offered: source.options().fills });
     if (!shown) return;
     const after = found && !found.error && found.answers.length ? found.answers : null;
     this.views.answers.show(shown, source.live && !shown.isPreview, after);
@@ -196,6 +151,14 @@ class Screen extends Actions {
   readTheme() {
     this.palette = applyPalette(this.root, this.frameNode, this.look);
     this.drawSoon();
+    this.listSoon();
+  }
+
+  /** The look was set elsewhere. */
+  relook() {
+    this.page = this.look.page;
+    this.showPage();
+    this.readTheme();
   }
 
   drawSoon() {
@@ -208,10 +171,10 @@ class Screen extends Actions {
     if (!shown || !this.palette) return;
     const began = performance.now();
     const frame = frameOf(this);
-    if (compared && this.page === "compare") {
+    if (compared.length && this.page === "compare") {
       const { hover } = this;
-      const other = (/** @type {string} */ name) =>
-        hover?.part === name ? matching(partOf(shown, name), partOf(compared, name), hover.index) : -1;
+      const other = (/** @type {number} */ place, /** @type {string} */ name) =>
+        hover?.part === name ? matching(partOf(shown, name), partOf(compared[place], name), hover.index) : -1;
       this.views.columns.draw(frame, other);
     } else {
       this.views.sentence.draw(this.palette, this.wordShown, this.word);
@@ -261,14 +224,14 @@ class Screen extends Actions {
     else this.views.first.show(shown, this.state);
   }
 
-  /** The list and the problem, without touching what is drawn: they change with every step of progress. */
+  /** The list, the table and the problem, without touching what is drawn: they change with every step of progress. */
   list() {
     const { source } = this;
     const [entries, selected] = [source.entries(), source.selected()];
-    this.views.entries.show(entries, selected, source.progress(), (index) => this.thumbs.at(index));
+    this.examples.show();
     const entry = entries[selected];
     const pending = source.pending ? source.pending() : pendingOf(entry);
-    if (source.live) this.views.comparison.show(source.options(), entries, this.shown);
+    this.offerColumns();
     const failed = pending?.state === "error" ? `Not explained: ${pending.message}` : "";
     this.views.problem.textContent = source.problem() || failed;
     const old = Boolean(pending) && !pending.comparison && !this.shown?.isPreview;
@@ -289,6 +252,24 @@ class Screen extends Actions {
     this.main.classList.toggle("vx-no-list", entries.length < 2);
   }
 
+  listSoon() {
+    cancelAnimationFrame(this.listing);
+    this.listing = requestAnimationFrame(() => this.examples.show());
+  }
+
+  /** The filter, the selection or notes are others. */
+  listed() {
+    this.examples.show();
+  }
+
+  offerColumns() {
+    const { source } = this;
+    if (source.live) this.views.comparison.show(source.options(), source.entries(), this.shown);
+    else this.views.comparison.offer(source.columnChoices?.() ?? []);
+    const room = source.columns().length < MOST_COLUMNS - 1 && source.entries().length > 0;
+    this.compareBox.hidden = !room || (!source.live && source.entries().length < 2);
+  }
+
   /** What tells one preview of the selected example from another; "" where there is none. */
   previewKey() {
     const preview = this.source.preview?.();
@@ -299,26 +280,32 @@ class Screen extends Actions {
     this.previewed = this.previewKey();
     this.list();
     const payload = this.previewed ? this.source.preview?.() : this.source.shown();
+    this.main.classList.toggle("vx-nothing", !payload);
     if (!payload) {
       this.stage.classList.add("vx-empty");
-      this.root.dataset.shown = idsOf(null, null);
+      this.root.dataset.ready = String(this.source.selected());
+      this.root.dataset.shown = idsOf(null);
       return;
     }
     const newest = Symbol("newest");
     this.asked = newest;
-    const beside = this.previewed ? null : this.source.compared();
+    const beside = this.previewed ? [] : this.source.compared();
     const isPreview = Boolean(this.previewed);
-    const [found, compared] = await Promise.all([unpacked(payload), beside ? unpacked(beside) : null]);
+    const [found, ...compared] = await Promise.all([payload, ...beside].map(unpacked));
     if (this.asked !== newest) return; // a newer one has come since
     const shown = isPreview ? withoutValues(found) : found;
+    const isFirst = !this.shown || this.shown.isPreview;
     this.forget(shown);
-    if (compared && !this.compared) this.page = "compare";
+    const specs = this.source.columns();
+    for (const one of compared) one.spec = specs[one.column];
+    if (compared.length && !this.compared.length && this.page !== "table" && this.shown) this.set("page", "compare");
     Object.assign(this, { word: -1, wordShown: -1, whole: shown });
     Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
     this.shownSerial += 1;
+    if (isFirst) this.shared.firstHidden();
     this.showAll();
     this.root.dataset.ready = String(this.source.selected());
-    this.root.dataset.shown = idsOf(shown, compared);
+    this.root.dataset.shown = idsOf(shown, ...compared);
   }
 
   /** What belonged to another example is gone. @param {any} shown */
@@ -326,6 +313,8 @@ class Screen extends Actions {
     if (this.pinned && (!this.shown || !sameExample(this.shown, shown) || !shown.joint.length)) this.pinned = null;
     if (this.shown && sameExample(this.shown, shown)) return;
     this.taken.clear();
+    this.look.frame = 0;
+    if (this.shown && !shown.isPreview) this.shared.tellHidden();
     this.look.views.clear();
     this.views.whatif.forget();
     clearTimeout(this.waiting);
@@ -334,15 +323,17 @@ class Screen extends Actions {
 
   showAll() {
     const { shown, compared, source } = this;
+    const free = shown.parts.filter((/** @type {any} */ part) => !part.fixed);
+    this.taken.all = new Map(free.map((/** @type {any} */ part) => [part.name, new Set(part.players.keys())]));
     this.stage.classList.remove("vx-empty");
-    if (source.live) this.views.comparison.show(source.options(), source.entries(), shown);
+    this.offerColumns();
     this.views.editor.input.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;
     this.views.editor.node.hidden = shown.edits === null;
     this.views.setup.show(shown, source.live);
     this.views.sentence.show(shown);
     this.views.lists.show(shown, source.live);
     this.views.panes.show(shown);
-    this.views.columns.show(shown, compared, compared ? agreementOf(shown, compared) : "");
+    this.views.columns.show(shown, compared, source.live ? source.options() : null);
     this.views.pairsNote.textContent = shown.pairs
       ? `${shown.pairsTitle.slice(0, 1).toUpperCase()}${shown.pairsTitle.slice(1)}: ${shown.pairs.text}.`
       : "";
@@ -357,7 +348,7 @@ class Screen extends Actions {
     this.askLine();
     this.draw();
     this.tell();
-    if (!source.payloadAt) this.thumbs.keep(source.selected(), shown);
+    if (!shown.isPreview && !source.payloadAt) this.thumbs.keep(source.selected(), shown);
     this.list();
   }
 
@@ -372,12 +363,14 @@ class Screen extends Actions {
         menu.querySelector("summary").focus();
       };
       fill(form, methodForm(source.options(), run));
-      fill(this.compareBox, this.views.comparison.node);
-    } else if (source.entries().length > 1) fill(this.compareBox, source.comparison());
+    }
+    fill(this.compareBox, this.views.comparison.node);
   }
 
   leave() {
     for (const stop of this.stops) stop();
+    this.views.entries.leave();
+    this.views.table.leave();
   }
 }
 

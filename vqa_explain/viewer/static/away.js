@@ -20,9 +20,34 @@ export function membersOf(away) {
   );
 }
 
+/** @param {Away} away @param {Away} all @returns {Away} every player that is not away */
+function complement(away, all) {
+  const rest = (/** @type {string} */ name, /** @type {Set<number>} */ numbers) =>
+    new Set([...numbers].filter((number) => !away.get(name)?.has(number)));
+  return new Map([...all].map(([name, numbers]) => [name, rest(name, numbers)]));
+}
+
+/**
+ * What a person chose: what is away, or, where only the chosen is kept, what is there. Nothing is chosen where
+ * nothing is away.
+ * @param {Away} away @param {Away} all @param {boolean} keep @returns {Away}
+ */
+export function chosenOf(away, all, keep) {
+  if (!keep) return copied(away);
+  return membersOf(away).length ? complement(away, all) : new Map();
+}
+
+/** The other way round. @param {Away} chosen @param {Away} all @param {boolean} keep @returns {Away} */
+export function awayOfChosen(chosen, all, keep) {
+  return keep && membersOf(chosen).length ? complement(chosen, all) : keep ? new Map() : copied(chosen);
+}
+
 /** What is away, with its history. */
 export class TakenAway {
   constructor() {
+    this.keep = false; // whether only what is chosen is there
+    /** @type {Away} every player that can be away */
+    this.all = new Map();
     /** @type {Away} */
     this.now = new Map();
     /** @type {Away[]} */
@@ -31,7 +56,7 @@ export class TakenAway {
   }
 
   clear() {
-    [this.now, this.past, this.stroking] = [new Map(), [], false];
+    [this.now, this.past, this.stroking, this.keep] = [new Map(), [], false, false];
   }
 
   /** @param {string} name */
@@ -49,19 +74,39 @@ export class TakenAway {
     return Object.fromEntries(lacking.map(([name, numbers]) => [name, [...numbers]]));
   }
 
+  /** What a person chose: see `chosenOf`. */
+  chosen() {
+    return chosenOf(this.now, this.all, this.keep);
+  }
+
   /** @param {string} name @param {number} index */
   toggle(name, index) {
     this.past.push(copied(this.now));
-    const numbers = new Set(this.of(name));
+    const chosen = this.chosen();
+    const numbers = new Set(chosen.get(name));
     if (!numbers.delete(index)) numbers.add(index);
-    this.now.set(name, numbers);
+    chosen.set(name, numbers);
+    this.now = awayOfChosen(chosen, this.all, this.keep);
   }
 
-  /** One region more of a stroke, which is one step of the history. @param {string} name @param {number} index */
-  paint(name, index) {
+  /**
+   * More players of a stroke or a box, which is one step of the history.
+   * @param {string} name @param {number[]} indices
+   */
+  paint(name, indices) {
     if (!this.stroking) this.past.push(copied(this.now));
     this.stroking = true;
-    this.now.set(name, new Set([...this.of(name), index]));
+    const chosen = this.chosen();
+    chosen.set(name, new Set([...(chosen.get(name) ?? []), ...indices]));
+    this.now = awayOfChosen(chosen, this.all, this.keep);
+  }
+
+  /** Whether what is chosen is kept or taken away; what was chosen stays chosen. @param {boolean} keep */
+  setKeep(keep) {
+    const chosen = this.chosen();
+    if (membersOf(chosen).length) this.past.push(copied(this.now));
+    this.keep = keep;
+    this.now = awayOfChosen(chosen, this.all, keep);
   }
 
   endStroke() {

@@ -83,14 +83,46 @@ export function differences(one, other) {
 export function agreementOf(one, other) {
   const refused = refusal(one, other);
   if (refused) return refused;
+  const rank = rankOf(one, other, false);
+  return rank === null ? "" : `Rank correlation with ${nameOf(one, other)}: ${rank.toFixed(2)}`;
+}
+
+/** The rank correlation of all values that are of the same players; of their sizes where `unsigned`; null: none. */
+function rankOf(one, other, unsigned) {
   let both = pairsOf(one, other).filter(([mine, its]) => alike(mine, its));
-  if (one.shared === false) {
+  if (one.shared === false || other.shared === false) {
     const kind = (both.find(([mine]) => mine.size) ?? both[0])[0].kind;
     both = both.filter(([mine]) => mine.kind === kind);
   }
-  const values = (side) => both.flatMap((pair) => pair[side].players.map((player) => player.value));
-  const rank = rankCorrelation(values(0), values(1));
-  return rank === null ? "" : `Rank correlation with ${nameOf(one, other)}: ${rank.toFixed(2)}`;
+  const size = (value) => (unsigned ? Math.abs(value) : value);
+  const values = (side) => both.flatMap((pair) => pair[side].players.map((player) => size(player.value)));
+  return rankCorrelation(values(0), values(1));
+}
+
+/**
+ * One cell of the matrix of rank correlations: {rank, unsigned, why}. Orders can be compared across answers and units,
+ * sizes cannot; `why` says what differs, or why there is no rank.
+ */
+export function cellOf(one, other) {
+  const both = pairsOf(one, other);
+  if (both.some(([mine, its]) => mine.pictureId !== its.pictureId)) return { rank: null, why: "different pictures" };
+  if (!both.some(([mine, its]) => alike(mine, its))) return { rank: null, why: "no parts in common" };
+  if (both.some(([mine, its]) => mine.size && !alike(mine, its))) return { rank: null, why: "other regions" };
+  const unsigned = one.signed !== other.signed;
+  const rank = rankOf(one, other, unsigned);
+  const differing = [
+    otherAnswer(one, other) ? "different answers" : "",
+    one.unit === other.unit ? "" : "different units",
+    unsigned ? "sizes without signs" : "",
+  ];
+  const why = rank === null ? "the values of one do not vary" : differing.filter(Boolean).join("; ");
+  return { rank, unsigned, why };
+}
+
+/** What is under the header of a column: "Shapley values, cyan − yellow". */
+export function shortTitle(explanation) {
+  const contrast = explanation.contrast ? ` − ${explanation.contrast}` : "";
+  return `${methodTitle(explanation.method)}, ${explanation.target}${contrast}`;
 }
 
 /** What sets the other explanation apart from this one. */
@@ -108,58 +140,41 @@ export function headingOf(one, other) {
   return name === other.explained ? name : `${name}: ${other.explained}`;
 }
 
-/** The groups [name, [value, text]...] that a kernel can set beside what is shown. */
+/** The groups [name, [column, text]...] that a kernel can set beside what is shown. */
 function choices(options, entries, shown) {
-  const named = (what, names, first = 0) => names.map((text, i) => [JSON.stringify([what, i + first]), text]);
   const others = (shown?.answers ?? []).filter((a) => a.index !== shown.targetIndex);
-  const answers = others.map((a) => [JSON.stringify(["answer", a.index]), answerName(shown, a)]);
+  const titled = entries.slice(0, MOST_COMPARED).map((entry, i) => `${i + 1}. ${entry.title.slice(0, 60)}`);
   return [
-    ["method", options.methods.map((m) => [JSON.stringify(["method", m.name]), methodTitle(m.name)])],
-    ["answer", answers],
-    ["model", named("model", options.models, 1)],
-    [
-      "example",
-      named(
-        "example",
-        entries.slice(0, MOST_COMPARED).map((entry, i) => `${i + 1}. ${entry.title.slice(0, 60)}`),
-      ),
-    ],
+    ["method", options.methods.map((m) => [{ method: m.name }, methodTitle(m.name)])],
+    ["answer", others.map((a) => [{ target: a.index }, answerName(shown, a)])],
+    ["model", options.models.map((text, i) => [{ model: i + 1 }, text])],
+    ["example", titled.map((text, i) => [{ example: i }, text])],
   ];
 }
 
-/** The choice of what to compare with; `run(message)` is told. */
-export function comparisonView(run) {
-  const node = el("span", {});
+/** The choice of another column; `add(column)` is told. */
+export function comparisonView(add) {
+  const list = select([["", "+ Add column"]], "", chosen, "compare with");
+  list.className = "vx-tool";
+  const node = el("span", {}, list);
   let known = "";
 
-  function show(options, entries, shown) {
-    const groups = choices(options, entries, shown);
-    const now = JSON.stringify(groups);
-    if (now === known) return; // what a person is choosing from stays as it is
-    const chosen = node.querySelector("select")?.value ?? "";
-    known = now;
-    const list = select(
-      [["", "+ Compare with nothing"]],
-      "",
-      (value) => {
-        const [what, which] = value ? JSON.parse(value) : [null, null];
-        run({ action: "compare", what, which });
-      },
-      "compare with",
-    );
-    for (const [name, values] of groups) {
-      if (!values.length) continue;
-      list.append(
-        el(
-          "optgroup",
-          { label: name },
-          ...values.map(([value, text]) => el("option", { value, selected: value === chosen }, text)),
-        ),
-      );
-    }
-    list.className = "vx-tool";
-    node.replaceChildren(list);
+  function chosen(value) {
+    list.value = "";
+    if (value) add(JSON.parse(value));
   }
 
-  return { node, show };
+  /** @param {any[]} groups [name, [column, text]...] */
+  function offer(groups) {
+    const now = JSON.stringify(groups);
+    if (now === known) return; // what a person is choosing from stays as it is
+    known = now;
+    const option = ([column, text]) => el("option", { value: JSON.stringify(column) }, text);
+    const filled = groups.filter(([, columns]) => columns.length);
+    const grouped = filled.map(([name, columns]) => el("optgroup", { label: name }, ...columns.map(option)));
+    list.replaceChildren(el("option", { value: "" }, "+ Add column"), ...grouped);
+  }
+
+  const show = (options, entries, shown) => offer(choices(options, entries, shown));
+  return { node, offer, show };
 }

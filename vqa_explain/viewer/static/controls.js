@@ -31,29 +31,23 @@ function control(parameter, value, change) {
   });
 }
 
-/** Method and parameters; which examples; `run(action)` is told what to do. */
-export function methodForm(options, run) {
-  const node = el("div", { class: "vx-form", role: "group", "aria-label": "method and examples" });
-  let method = options.method;
-  let values = { ...options.parameters };
-  let filter = options.filter;
-  let count = options.count;
+/**
+ * A method with its parameters: {node, choice()}, of which a parameter that was never set has its default.
+ * @param {any} options @param {string} chosen @param {Record<string, any>} given
+ */
+export function parametersForm(options, chosen, given) {
+  let method = chosen;
+  let values = { ...given };
   const parameters = el("div", { class: "vx-parameters" });
   const about = el("div", { class: "vx-soft" });
 
   function list() {
     const described = options.methods.find((m) => m.name === method);
-    about.textContent = described.about;
-    fill(
-      parameters,
-      ...described.parameters.map((p) =>
-        field(
-          p.name,
-          control(p, values[p.name] ?? p.default, (v) => (values[p.name] = v)),
-          p.help,
-        ),
-      ),
-    );
+    about.textContent = described?.about ?? "";
+    const known = described?.parameters ?? [];
+    values = Object.fromEntries(Object.entries(values).filter(([name]) => known.some((p) => p.name === name)));
+    const set = (p) => (value) => (values[p.name] = value);
+    fill(parameters, ...known.map((p) => field(p.name, control(p, values[p.name] ?? p.default, set(p)), p.help)));
   }
 
   const methods = select(
@@ -66,18 +60,28 @@ export function methodForm(options, run) {
     },
     "method",
   );
-  const filters = ["all", "correct", "incorrect", ...options.classes.map((name) => `answer: ${name}`)];
   list();
+  const set = () => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+  return {
+    node: el("div", {}, field("method", methods), parameters),
+    about,
+    choice: () => ({ method, parameters: set() }),
+  };
+}
+
+/** Method and parameters; which examples; `run(action)` is told what to do. */
+export function methodForm(options, run) {
+  const node = el("div", { class: "vx-form", role: "group", "aria-label": "method and examples" });
+  let filter = options.filter;
+  let count = options.count;
+  const chosen = parametersForm(options, options.method, options.parameters);
+  const filters = ["all", "correct", "incorrect", ...options.classes.map((name) => `answer: ${name}`)];
+  const explain = () => run({ action: "method", ...chosen.choice() });
   fill(
     node,
-    field("method", methods),
-    parameters,
-    el(
-      "button",
-      { type: "button", class: "vx-main", onclick: () => run({ action: "method", method, parameters: values }) },
-      "Explain",
-    ),
-    about,
+    chosen.node,
+    el("button", { type: "button", class: "vx-main", onclick: explain }, "Explain"),
+    chosen.about,
     field(
       "examples",
       select(
@@ -92,7 +96,7 @@ export function methodForm(options, run) {
       el("input", {
         type: "number",
         min: 1,
-        max: 1000,
+        max: 100000,
         value: count,
         onchange: (e) => (count = Math.max(1, Number(e.target.value) || 1)),
       }),

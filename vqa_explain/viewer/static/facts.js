@@ -99,9 +99,9 @@ function inputShares(explanation) {
 export function notesView() {
   const node = el("div", { class: "vx-notes", role: "note", "aria-label": "notes" });
 
-  function show(/** @type {Explanation} */ explanation, /** @type {Explanation | null} */ compared) {
+  function show(/** @type {Explanation} */ explanation, /** @type {Explanation[]} */ compared) {
     const own = explanation.notes.map(sentence);
-    const others = (compared?.notes ?? []).map((note) => `Compared explanation: ${note}.`);
+    const others = compared.flatMap(({ notes }) => notes.map((note) => `Compared explanation: ${note}.`));
     fill(node, ...[...own, ...others].map((text) => el("div", {}, text)));
     node.hidden = node.childElementCount === 0;
   }

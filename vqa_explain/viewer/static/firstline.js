@@ -146,7 +146,7 @@ export function firstLineView(told) {
     // "Because" is said only where the answer stays with these parts alone, and goes without the first of them.
     const decisive = enough && line.without?.answer !== target && target === explanation.answers[0].text;
     const [start, more] = [
-      decisive ? "mainly because of " : `Most for ${inShort(target)}: `,
+      decisive ? "Mainly because of " : `Most for ${inShort(target)}: `,
       enough ? "" : ", so more is needed",
     ];
     return [
@@ -206,7 +206,7 @@ export function firstLineView(told) {
     fill(below, el("span", { class: "vx-soft" }, `was ${was.text}, ${likelihood(was)}`));
     const count = Object.values(members).flat().length;
     const parts = count > 4 ? [`${count} parts`] : listOf(explanation, members);
-    say("without ", ...parts, ". ", ...scoreText(explanation, found), checked("Measured: one call of the model."));
+    say("Without ", ...parts, ". ", ...scoreText(explanation, found), checked("Measured: one call of the model."));
   }
 
   /** @param {Explanation} explanation @param {import("./types").WhatIf} found @returns {any[]} */

@@ -30,7 +30,7 @@ function scaleOfPairs(found, whole, scale) {
  * @param {any} pairPlace
  */
 function paintKey({ shownSerial, look, taken, page }, pairPlace) {
-  const { views, narrow, ...drawn } = look;
+  const { views, narrow, frame, ...drawn } = look;
   return JSON.stringify([shownSerial, drawn, taken.members(), pairPlace, page]);
 }
 
@@ -45,7 +45,7 @@ export function frameOf(screen) {
     look,
     palette,
     sided,
-    sidedOther: compared ? twoSided(compared) : sided,
+    sidedOthers: compared.map(twoSided),
     live: screen.source.live,
     common: { palette, dark: look.dark, sided, truth: look.truth, key: paintKey(screen, pairPlace) },
     pairs: new Map(found.map((one) => [one.name, one])),

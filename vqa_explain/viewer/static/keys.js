@@ -16,7 +16,8 @@ export const KEYS = [
 const MORE = [
   [["Space"], "hold: the picture in the map's place"],
   [["+", "−", "0"], "zoom the picture in the focus; 0 is the whole picture"],
-  [["Shift", "drag"], "take away all regions that are passed"],
+  [["Shift", "drag"], "take away, or keep, all regions that are passed"],
+  [["Alt", "drag"], "the same of all regions in a box"],
   [["Ctrl", "wheel"], "zoom"],
   [["Tab"], "next group; arrows move inside one"],
 ];

@@ -206,3 +206,21 @@ export function neighbor(players, from, [dx, dy]) {
   });
   return best;
 }
+
+/**
+ * Those of some boxes {x, y, wide, high} about their middles that no earlier one, nor one of `there`, overlaps.
+ * @template {{x: number, y: number, wide: number, high: number}} Box
+ * @param {(Box | null)[]} boxes the most important first @param {Box[]} there @returns {Box[]}
+ */
+export function apart(boxes, there = []) {
+  /** @type {Box[]} */
+  const kept = [];
+  for (const box of boxes) {
+    const isFree = (/** @type {Box} */ other) =>
+      box !== null &&
+      (Math.abs(box.x - other.x) >= (box.wide + other.wide) / 2 ||
+        Math.abs(box.y - other.y) >= (box.high + other.high) / 2);
+    if (box && [...there, ...kept].every(isFree)) kept.push(box);
+  }
+  return kept;
+}

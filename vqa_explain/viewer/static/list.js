@@ -1,84 +1,52 @@
 // @ts-check
 // The list of examples with what became of each.
+import { countsOf } from "./cells.js";
 import { el, fill, roving, select } from "./dom.js";
 import { percent } from "./numbers.js";
+import { rowsView } from "./rows.js";
 
 /** @typedef {import("./types").Entry} Entry */
 
 /**
- * The list. `choose(index)` and `cancel(index)` are told.
- * @param {(index: number) => void} choose
- * @param {(index: number) => void} cancel
+ * The list. `choose(index)` and `cancel(index)` are told, `filter(changes)` of another filter, `inView(indices)` of
+ * the rows that are seen.
+ * @param {{choose: (index: number) => void, cancel: (index: number) => void, filter: (changes: any) => void,
+ *   inView: (indices: number[]) => void}} told
  */
-export function entriesView(choose, cancel) {
-  const rows = el("ol", { class: "vx-entries", "aria-label": "examples" });
+export function entriesView(told) {
+  const list = el("ol", { class: "vx-entries", "aria-label": "examples" });
   const counts = el("div", { class: "vx-counts" });
-  const search = el("input", {
-    type: "search",
-    class: "vx-search",
-    placeholder: "Search questions",
-    "aria-label": "Search questions, answers and names",
-    oninput: filter,
-  });
+  const search = searchField((text) => told.filter({ search: text }));
   const outcome = select(
     ["all", "right", "wrong"].map((name) => [name, name]),
     "all",
-    filter,
+    (value) => told.filter({ outcome: value }),
     "outcome",
   );
   outcome.className = "vx-tool vx-outcome";
   const head = el("div", { class: "vx-list-head" }, search, counts, outcome);
-  const node = el("div", { class: "vx-examples" }, head, rows);
-  const rove = roving(rows, ".vx-entry");
-  /** @type {any[]} */
-  const lines = [];
-
-  function filter() {
-    const asked = search.value.trim().toLowerCase();
-    for (const { item, entry } of lines) {
-      const told = [entry.title, entry.answer, entry.id].join("\n").toLowerCase();
-      const other = outcome.value !== "all" && entry.correct !== (outcome.value === "right");
-      item.hidden = other || !told.includes(asked);
-    }
-  }
+  const node = el("div", { class: "vx-examples" }, head, list);
+  const rove = roving(list, ".vx-entry");
+  let selected = -1;
+  /** @type {any} */ let now = { entries: [], progress: {}, thumbOf: () => null };
+  const rows = rowsView(list, list, { make: rowOf, update: updateRow, shown: told.inView });
 
   /**
    * Rows are changed in place, so that the focus stays.
-   * @param {Entry[]} entries
-   * @param {number} selected
-   * @param {any} progress
-   * @param {(index: number) => HTMLElement | null} thumbOf
+   * @param {{entries: Entry[], selected: number, progress: any, thumbOf: (index: number) => any, order: number[], filter: any, counts: any}} next
    */
-  function show(entries, selected, progress, thumbOf) {
-    // With thousands of examples, what has not changed is not looked at again.
-    let [changes, added] = [lines.length !== entries.length, false];
-    while (lines.length > entries.length) lines.pop().item.remove();
-    while (lines.length < entries.length) {
-      const line = rowOf(lines.length);
-      lines.push(line);
-      rows.append(line.item);
-      added = true;
-    }
-    lines.forEach((line, index) => {
-      const entry = entries[index];
-      const isSelected = index === selected;
-      const same = line.entry === entry && line.isSelected === isSelected && entry.state !== "running";
-      line.isSelected = isSelected;
-      changes ||= line.entry !== entry;
-      if (!same) updateEntry(line, entry, isSelected, progress.index === index ? progress : {});
-      const thumb = thumbOf(index);
-      if (thumb !== line.thumb) line.picture.replaceChildren(...(thumb ? [thumb] : [String(index + 1)]));
-      else if (!line.picture.hasChildNodes()) line.picture.textContent = String(index + 1);
-      line.thumb = thumb;
-    });
-    if (!changes) return;
-    fill(counts, ...countsOf(entries));
-    head.hidden = entries.length < 2;
-    const known = entries.some((entry) => typeof entry.correct === "boolean");
-    outcome.hidden = !known;
-    if (!known) outcome.value = "all";
-    filter();
-    if (added) rove();
+  function show(next) {
+    now = next;
+    const moved = selected !== next.selected;
+    selected = next.selected;
+    rows.show(next.order);
+    if (moved) rows.reveal(selected);
+    fill(counts, ...countsText(next.counts));
+    head.hidden = next.entries.length < 2;
+    outcome.hidden = !next.counts.right && !next.counts.wrong;
+    outcome.value = next.filter.outcome ?? "all";
+    if (document.activeElement !== search) search.value = next.filter.search ?? "";
+    rove();
   }
 
   function rowOf(/** @type {number} */ index) {
@@ -89,7 +57,7 @@ export function entriesView(choose, cancel) {
     line.small = el("small", {}, line.said, line.bar, line.share);
     line.button = el(
       "button",
-      { type: "button", class: "vx-entry", onclick: () => choose(index) },
+      { type: "button", class: "vx-entry", tabindex: "-1", onclick: () => told.choose(index) },
       line.picture,
       el("span", { class: "vx-lines-of" }, el("span", { class: "vx-asked" }, line.title), line.small),
     );
@@ -98,12 +66,34 @@ export function entriesView(choose, cancel) {
     return line;
   }
 
-  function stop(/** @type {any} */ line, /** @type {number} */ index) {
-    line.button.focus(); // the button that was pressed goes away
-    cancel(index);
+  function updateRow(/** @type {any} */ line, /** @type {number} */ index) {
+    const entry = now.entries[index];
+    const isSelected = index === selected;
+    const isSame = line.entry === entry && line.isSelected === isSelected && entry.state !== "running";
+    line.isSelected = isSelected;
+    if (!isSame) updateEntry(line, entry, isSelected, now.progress.index === index ? now.progress : {});
+    const thumb = now.thumbOf(index);
+    if (thumb !== line.thumb) line.picture.replaceChildren(...(thumb ? [thumb] : [String(index + 1)]));
+    else if (!line.picture.hasChildNodes()) line.picture.textContent = String(index + 1);
+    line.thumb = thumb;
   }
 
-  return { node, show };
+  function stop(/** @type {any} */ line, /** @type {number} */ index) {
+    line.button.focus(); // the button that was pressed goes away
+    told.cancel(index);
+  }
+
+  return { node, show, leave: rows.leave };
+}
+
+/** A field that tells of each letter. @param {(text: string) => void} tell */
+export function searchField(tell) {
+  const field = el("input", {
+    ...{ type: "search", class: "vx-search", placeholder: "Search questions" },
+    "aria-label": "Search questions, answers and names",
+    oninput: () => tell(field.value),
+  });
+  return field;
 }
 
 /** @param {any} line @param {Entry} entry @param {boolean} selected @param {any} progress */
@@ -148,17 +138,17 @@ function showRunning(line, running, progress) {
   line.cancel.setAttribute("aria-label", `cancel ${line.entry.title}`);
 }
 
-/** "200: 193 right, 7 wrong". @param {Entry[]} entries @returns {any[]} */
-function countsOf(entries) {
-  const right = entries.filter((entry) => entry.correct === true).length;
-  const wrong = entries.filter((entry) => entry.correct === false).length;
-  const whole = el("b", {}, String(entries.length));
-  if (!right && !wrong) return [whole, entries.length === 1 ? " example" : " examples"];
+/** "200: 193 right, 7 wrong"; "33 of 200: …" where not all pass. @param {any} counts @returns {any[]} */
+export function countsText({ all, right, wrong, of }) {
+  const count = (/** @type {number} */ number) => number.toLocaleString("en");
+  const whole = el("b", {}, count(all));
+  const part = of === undefined || of === all ? "" : ` of ${count(of)}`;
+  if (!right && !wrong) return [whole, part, (of ?? all) === 1 ? " example" : " examples"];
   return [
     whole,
-    `: ${right}`,
+    `${part}: ${count(right)}`,
     el("span", { class: "vx-right" }, " right"),
-    `, ${wrong}`,
+    `, ${count(wrong)}`,
     el("span", { class: "vx-bad" }, " wrong"),
   ];
 }

@@ -29,9 +29,9 @@ function labelOf(explanation, part, compared) {
 
 /**
  * All lists. `act(name, kind, index)` is told what a person does.
- * @param {import("./types").Act} act
+ * @param {import("./types").Act} act @param {boolean} compared @param {any} makeText the view of a text's words
  */
-export function listsView(act, compared = false) {
+export function listsView(act, compared = false, makeText = wordsView) {
   const node = el("div", { class: "vx-texts" });
   /** @type {Map<string, any>} */
   let views = new Map();
@@ -62,11 +62,11 @@ export function listsView(act, compared = false) {
   }
 
   function viewOf(/** @type {Explanation} */ explanation, /** @type {Part} */ part) {
-    const make = LISTS[part.kind] ?? barsView;
+    const make = compared && part.kind === "text" ? makeText : (LISTS[part.kind] ?? barsView);
     const name = labelOf(explanation, part, compared);
     const tell = (/** @type {any} */ kind, /** @type {number} */ index) => act(part.name, kind, index);
     if (!compared) return make(name, tell);
-    return make(name, tell, part.kind === "text" ? "vx-compared-words" : "vx-bars", "data-compared-word");
+    return make(name, tell, part.kind === "text" ? "vx-bars vx-compared-words" : "vx-bars", "data-compared-word");
   }
 
   /** @param {any} frame see app.js */

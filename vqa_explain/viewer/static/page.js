@@ -1,70 +1,120 @@
 // @ts-check
-// The entry of a page that has its explanations in it.
+// The entry of a page that has its explanations in it. Its link carries its state.
 
 import { mount } from "./app.js";
-import { select } from "./dom.js";
+import { noteName } from "./cells.js";
+import { linkOf, stateOfLink } from "./link.js";
 import { methodTitle } from "./names.js";
 
-function file(payloads) {
-  let selected = 0;
-  let other = -1;
-  const listeners = [];
-  const changed = () => {
-    for (const call of listeners) call();
+const MOST_OFFERED = 500; // columns; a menu of more cannot be read
+
+/** A line of the list. @param {any} p an explanation, or {entry} of an example that is not explained here */
+function entryOf(p) {
+  if (p.entry) return p.entry;
+  return {
+    title: p.heading,
+    answer: p.contrast ? `${p.target} rather than ${p.contrast}` : p.target,
+    correct: p.label === null ? null : p.answers[0].text === p.label,
+    probability: p.answers[0].probability,
+    id: p.exampleId,
+    label: p.label,
+    numbers: p.numbers ?? {},
+    state: "done",
   };
-  const title = (p) => p.heading;
+}
+
+/** The explanations of a page as a source. @param {any[]} payloads @param {any} notes that were exported with them */
+function file(payloads, notes) {
+  const entries = payloads.map(entryOf);
+  /** @type {Record<string, Set<() => void>>} */
+  const listeners = { shown: new Set(), state: new Set(), list: new Set() };
+  const tell = (/** @type {string} */ name) => {
+    for (const call of listeners[name]) call();
+  };
+  const count = payloads.length;
+  const isShown = (/** @type {number} */ index) => Boolean(payloads[index]?.parts);
+  let state = /** @type {any} */ ({});
+
+  /** Takes the state of the link; what a page has no model for is left out. */
+  function read() {
+    const found = stateOfLink(location.hash.slice(1), count);
+    const starred = found.stars.map((index) => [noteName(entries[index], index), { star: true, note: "" }]);
+    const columns = found.columns.filter(isShown).slice(0, 5);
+    state = { ...found, columns, hidden: {}, notes: { ...notes, ...Object.fromEntries(starred) } };
+  }
+
+  function write() {
+    const stars = [...entries.keys()].filter((index) => {
+      const name = noteName(entries[index], index);
+      return state.notes[name]?.star && !notes[name]?.star;
+    });
+    const link = linkOf({ ...state, stars });
+    try {
+      history.replaceState(null, "", link ? `#${link}` : location.pathname + location.search);
+    } catch {
+      // A page inside another has no link of its own.
+    }
+  }
+
+  read();
+  addEventListener("hashchange", () => {
+    read();
+    for (const name of Object.keys(listeners)) tell(name);
+  });
+  const change = (/** @type {any} */ changes, /** @type {string} */ name) => {
+    Object.assign(state, changes);
+    write();
+    tell(name);
+  };
+  const titled = (/** @type {any} */ p, /** @type {number} */ i) => `${i + 1}. ${p.heading}, ${methodTitle(p.method)}`;
+  const offered = [...payloads.keys()].filter(isShown).slice(0, MOST_OFFERED);
+  const choices = [["explanation", offered.map((i) => [{ example: i }, titled(payloads[i], i)])]];
   return {
     live: false,
-    on: (name, call) => {
-      if (name === "shown") listeners.push(call);
-      return () => listeners.splice(listeners.indexOf(call), 1);
+    on: (/** @type {string} */ name, /** @type {() => void} */ call) => {
+      listeners[name]?.add(call);
+      return () => listeners[name]?.delete(call);
     },
-    entries: () =>
-      payloads.map((p) => ({
-        title: title(p),
-        answer: p.contrast ? `${p.target} rather than ${p.contrast}` : p.target,
-        correct: p.label === null ? null : p.answers[0].text === p.label,
-        probability: p.answers[0].probability,
-        id: p.exampleId,
-        label: p.label,
-        state: "done",
-      })),
-    selected: () => selected,
-    select: (index) => {
-      selected = index;
-      changed();
-    },
-    payloadAt: (index) => payloads[index],
-    shown: () => payloads[selected] ?? null,
-    compared: () => payloads[other] ?? null,
-    comparison: () => {
-      const choices = payloads.map((p, i) => [String(i), `${i + 1}. ${title(p)}, ${methodTitle(p.method)}`]);
-      const list = select(
-        [["-1", "+ Compare with nothing"], ...choices],
-        "-1",
-        (value) => {
-          other = Number(value);
-          changed();
-        },
-        "compare with",
-      );
-      list.className = "vx-tool";
-      return list;
-    },
+    entries: () => entries,
+    selected: () => state.example,
+    select: (/** @type {number} */ example) => change({ example }, "shown"),
+    payloadAt: (/** @type {number} */ index) => (isShown(index) ? payloads[index] : null),
+    shown: () => (isShown(state.example) ? payloads[state.example] : null),
+    compared: () =>
+      isShown(state.example)
+        ? state.columns.map((/** @type {number} */ index, /** @type {number} */ column) => ({
+            ...payloads[index],
+            column,
+          }))
+        : [],
+    columns: () => state.columns.map((/** @type {number} */ example) => ({ example })),
+    setColumns: (/** @type {any[]} */ columns) => change({ columns: columns.map(({ example }) => example) }, "shown"),
+    columnChoices: () => choices,
+    state: (/** @type {string} */ name) => state[name],
+    setState: (/** @type {string} */ name, /** @type {any} */ value) => change({ [name]: value }, "state"),
+    murmur: () => undefined,
     progress: () => ({}),
     options: () => ({}),
     whatif: () => null,
-    problem: () => "",
+    problem: () => (count && !isShown(state.example) ? entries[state.example].message : ""),
     send: () => undefined,
   };
 }
 
-const found = /** @type {HTMLElement} */ (document.getElementById("explanations"));
-const payloads = JSON.parse(found.textContent ?? "[]");
+/** @param {string} id */
+function held(id) {
+  return JSON.parse(document.getElementById(id)?.textContent ?? "null");
+}
+
+const explanations = held("explanations") ?? [];
 // A picture is in the page once, however many explanations are of it.
-const parts = payloads.flatMap((one) => one.parts);
-const pictures = new Map(parts.filter((part) => part.picture).map((part) => [part.pictureId, part.picture]));
+const parts = explanations.flatMap((/** @type {any} */ one) => one.parts ?? []);
+const pictures = new Map(
+  parts
+    .filter((/** @type {any} */ part) => part.picture)
+    .map((/** @type {any} */ part) => [part.pictureId, part.picture]),
+);
 for (const part of parts) if (part.size) part.picture = pictures.get(part.pictureId);
 const root = /** @type {HTMLElement} */ (document.getElementById("viewer"));
 root.classList.add("vx-root");
-mount(root, file(payloads));
+mount(root, file(explanations, held("notes") ?? {}));

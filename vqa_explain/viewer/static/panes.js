@@ -7,6 +7,7 @@ import { shortName } from "./names.js";
 import { largest } from "./numbers.js";
 import { pictureView } from "./picture.js";
 import { countingOf, LEAST_SHARE, pixelScale, scaleOf, sharesOf, unsureOf } from "./scales.js";
+import { framesOf, stripView } from "./strip.js";
 import { valuesView } from "./values.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
@@ -51,9 +52,16 @@ export function panesView(told) {
   const maps = el("div", { class: "vx-pictures vx-map" });
   const plains = el("div", { class: "vx-pictures vx-plain-pictures" });
   const values = valuesView(told.act);
+  const strip = stripView((number) => told.set("frame", number));
   const matrix = matrixView(told.pin);
   const peek = el("span", { class: "vx-micro vx-hide-m" }, "hold Space: picture");
-  const left = el("div", { class: "vx-pane" }, el("div", { class: "vx-cap" }, title, flips[0].node, units.node), maps);
+  const left = el(
+    "div",
+    { class: "vx-pane" },
+    el("div", { class: "vx-cap" }, title, flips[0].node, units.node),
+    maps,
+    strip.node,
+  );
   const right = el(
     "div",
     { class: "vx-pane vx-second" },
@@ -131,6 +139,10 @@ export function panesView(told) {
     const { look } = frame;
     node.dataset.show = look.narrow;
     const pane = look.pane === "matrix" && !shown.joint.length ? "picture" : look.pane;
+    const frames = framesOf(shown);
+    const large = Math.min(look.frame, frames.length - 1);
+    strip.draw(shown, look, frame.serial, frame.sided, large);
+    for (const box of [maps, plains]) box.classList.toggle("vx-several", !frames.length && box.childElementCount > 1);
     const joined = { ...frame.common, threshold: look.threshold, strength: look.strength, smooth: look.smooth };
     for (const {
       part: { name },
@@ -138,6 +150,8 @@ export function panesView(told) {
       heat,
     } of groups.values()) {
       const part = partOf(shown, name);
+      const isBehind = frames.length > 0 && frames.indexOf(part) !== large;
+      for (const view of [heat, plain]) if (view) view.node.hidden = isBehind;
       const common = { ...joined, view: frame.viewOf(name), away: frame.awayOf(name), focused: frame.focusOf(name) };
       const bare = { shares: null, unsure: NO_REGIONS, only: null, kind: "picture", edges: false, labeled: false };
       const map = { ...bare, kind: "map", edges: true, labeled: true, ...mapOf(part, frame) };

@@ -3,7 +3,7 @@
 import { colorAt, css, ink } from "./color.js";
 import { shapesOf } from "./crops.js";
 import { el, fill, onKey, svg } from "./dom.js";
-import { moved, neighbor, outlines, regionAt, toPicture, zoomed } from "./layout.js";
+import { apart, moved, neighbor, outlines, regionAt, toPicture, zoomed } from "./layout.js";
 import { amount } from "./numbers.js";
 import { paintPicture } from "./paint.js";
 
@@ -14,7 +14,7 @@ const LABELED = 4; // regions whose value is written on the map
 
 /**
  * A canvas over one picture.
- * @param {string} name @param {(kind: any, region: number) => void} act is told of "enter", "leave", "toggle" and "paint"
+ * @param {string} name @param {(kind: any, region: number) => void} act is told of "enter", "leave", "toggle", "paint" and "box"
  * @param {(view: View) => void} turn is told of new views
  */
 export function pictureView(name, act, turn) {
@@ -22,7 +22,8 @@ export function pictureView(name, act, turn) {
   const labels = svg("g", { class: "vx-labels" });
   const hot = svg("path", { class: "vx-hot" });
   const truth = svg("path", { class: "vx-truth" });
-  const turned = svg("g", {}, truth, hot, labels);
+  const lasso = svg("rect", { class: "vx-lasso" });
+  const turned = svg("g", {}, truth, hot, labels, lasso);
   const cover = svg("svg", { class: "vx-cover", "aria-hidden": "true" }, turned);
   const box = el("div", { class: "vx-pic" }, canvas, cover);
   const caption = el("figcaption", {});
@@ -76,21 +77,22 @@ export function pictureView(name, act, turn) {
     hot.setAttribute("d", shape?.d ?? "");
   }
 
-  /** Writes the largest values on the map, and what is taken away. */
+  /** Writes the largest values on the map, and what is taken away; one that another covers is left out. */
   function write() {
-    const texts = [...look.away].map((index) => label(index, "taken away", 13, null));
+    const texts = apart([...look.away].map((index) => label(index, "taken away", 13, null)));
     if (look.kind === "map" && look.shares && look.labeled) {
       const sure = (/** @type {number} */ i) => !look.unsure.has(i) && !look.away.has(i);
       const large = (/** @type {number} */ i) => Math.abs(look.shares[i]) >= Math.max(0.05, look.threshold);
       const order = [...look.shares.keys()].filter((i) => sure(i) && large(i));
       order.sort((a, b) => Math.abs(look.shares[b]) - Math.abs(look.shares[a]));
-      for (const index of order.slice(0, LABELED)) {
+      const made = order.slice(0, 3 * LABELED).map((index) => {
         const [value, error] = look.written?.[index] ?? [part.players[index].value, part.players[index].error];
         const deep = Math.abs(look.shares[index]) > 0.55;
-        texts.push(label(index, amount(shown, value, error).split(" ")[0], deep ? 20 : 14, look.shares[index]));
-      }
+        return label(index, amount(shown, value, error).split(" ")[0], deep ? 20 : 14, look.shares[index]);
+      });
+      texts.push(...apart(made, texts).slice(0, LABELED));
     }
-    fill(labels, ...texts);
+    fill(labels, ...texts.map(({ node: text }) => text));
   }
 
   /** @param {number} index @param {string} text @param {number} size in CSS pixels @param {number | null} share */
@@ -104,12 +106,36 @@ export function pictureView(name, act, turn) {
     const style = /** @type {Record<string, string>} */ ({ "font-size": `${fitting}px` });
     if (deep) style.fill = ink(colorAt(share, look.palette, look.sided));
     else if (share !== null) style.fill = css(colorAt(Math.sign(share), look.palette, look.sided));
-    return svg("text", { x: shape.x, y: shape.y, class: deep ? "vx-deep" : null, style }, text);
+    const written = svg("text", { x: shape.x, y: shape.y, class: deep ? "vx-deep" : null, style }, text);
+    return { node: written, x: shape.x, y: shape.y, wide: 0.62 * fitting * text.length, high: fitting };
   }
 
   function under(/** @type {PointerEvent} */ event) {
     const bounds = canvas.getBoundingClientRect();
     return regionAt(part.labels, toPicture([event.clientX, event.clientY], bounds, part.labels.shape, look.view));
+  }
+
+  /** Where the pointer is, in pixels of the labels. @param {PointerEvent} event @returns {number[]} */
+  function placeOf(event) {
+    const bounds = canvas.getBoundingClientRect();
+    const [height, width] = part.labels.shape;
+    const { zoom, x, y } = look.view;
+    const share = [(event.clientX - bounds.left) / bounds.width, (event.clientY - bounds.top) / bounds.height];
+    return [((share[0] - x) / zoom) * width, ((share[1] - y) / zoom) * height];
+  }
+
+  function drawBox(/** @type {number[]} */ [x, y], /** @type {number[]} */ [toX, toY]) {
+    const box = { x: Math.min(x, toX), y: Math.min(y, toY), width: Math.abs(toX - x), height: Math.abs(toY - y) };
+    for (const [name, value] of Object.entries(box)) lasso.setAttribute(name, String(value));
+  }
+
+  /** The regions whose middle lies in a box. @param {number[]} one @param {number[]} other @returns {any} */
+  function middlesIn(one, other) {
+    const [left, right] = [one[0], other[0]].sort((a, b) => a - b);
+    const [top, bottom] = [one[1], other[1]].sort((a, b) => a - b);
+    const isIn = (/** @type {any} */ s) => s?.area && s.x >= left && s.x <= right && s.y >= top && s.y <= bottom;
+    const shapes = part.players.length ? shapesOf(part) : [];
+    return [...shapes.keys()].filter((index) => isIn(shapes[index]));
   }
 
   function enter(/** @type {number} */ region) {
@@ -120,7 +146,10 @@ export function pictureView(name, act, turn) {
 
   canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     if (!part || !look) return;
-    if (dragged && event.shiftKey) {
+    if (dragged?.box) {
+      dragged.far = true;
+      drawBox(dragged.box, placeOf(event));
+    } else if (dragged && event.shiftKey) {
       dragged.far = true;
       const region = under(event);
       if (region >= 0 && !look.away.has(region)) act("paint", region);
@@ -133,18 +162,21 @@ export function pictureView(name, act, turn) {
   });
   canvas.addEventListener("pointerleave", () => {
     dragged = null;
+    lasso.removeAttribute("width");
     enter(-1);
   });
   canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
-    dragged = { x: event.clientX, y: event.clientY, far: false };
+    dragged = { x: event.clientX, y: event.clientY, far: false, box: event.altKey && part ? placeOf(event) : null };
   });
   canvas.addEventListener("pointerup", (/** @type {PointerEvent} */ event) => {
     if (dragged && !dragged.far && part) {
       const region = under(event);
       if (region >= 0) act("toggle", region);
     }
-    if (dragged?.far && event.shiftKey) act("stroke", -1);
+    if (dragged?.far && dragged.box) act("box", middlesIn(dragged.box, placeOf(event)));
+    else if (dragged?.far && event.shiftKey) act("stroke", -1);
     dragged = null;
+    lasso.removeAttribute("width");
     canvas.focus({ preventScroll: true }); // a notebook may have taken the focus for its cell
   });
   canvas.addEventListener("wheel", onWheel, { passive: false });

@@ -7,7 +7,7 @@ export function pressed(screen, event) {
   const onButton = target instanceof Element && target.matches("button, summary, a, [role=slider]");
   const { source } = screen;
   if (screen.views.help.open) return; // Escape closes it
-  if (event.key === "j" || event.key === "k") step(source, event.key === "j" ? 1 : -1);
+  if (event.key === "j" || event.key === "k") step(screen, event.key === "j" ? 1 : -1);
   else if (event.key === "?") screen.views.help.showModal();
   else if (event.key === " " && !onButton) screen.set("peek", true);
   else if (event.key === "Escape") goBack(screen);
@@ -17,10 +17,11 @@ export function pressed(screen, event) {
   event.preventDefault();
 }
 
-/** @param {import("./types").Source} source @param {number} by */
-function step(source, by) {
-  const next = source.selected() + by;
-  if (next >= 0 && next < source.entries().length) source.select(next);
+/** The next example that is listed, in the order of the list. @param {any} screen @param {number} by */
+function step({ source, examples }, by) {
+  const { order } = examples;
+  const next = order[order.indexOf(source.selected()) + by];
+  if (next !== undefined) source.select(next);
 }
 
 /** Frees a pinned word; else takes one step back. @param {any} screen */

@@ -4,8 +4,11 @@ import { el, switchOf } from "./dom.js";
 import { keysRow } from "./keys.js";
 import { lookForm, menu } from "./setup.js";
 
-/** The text field for another question, behind a button. @param {() => void} asked */
-export function questionEditor(asked) {
+/**
+ * The text field for another question, behind a button; the question can become an example of its own.
+ * @param {() => void} asked @param {(question: string) => void} explain
+ */
+export function questionEditor(asked, explain) {
   const input = el("input", {
     type: "text",
     class: "vx-edit",
@@ -13,7 +16,10 @@ export function questionEditor(asked) {
     "aria-label": "the question, to edit",
     oninput: asked,
   });
-  return { input, node: el("details", { class: "vx-editor" }, el("summary", {}, "✎ Edit question"), input) };
+  const add = () => input.value.trim() && explain(input.value.trim());
+  const button = el("button", { type: "button", class: "vx-tool", onclick: add }, "Explain this question");
+  const field = el("div", { class: "vx-edit-box" }, input, button);
+  return { input, node: el("details", { class: "vx-editor" }, el("summary", {}, "✎ Edit question"), field) };
 }
 
 /** What is being computed, and how far it is. */
@@ -83,6 +89,7 @@ export function skeleton(views, stage, look, { set, open, live }) {
     [
       ["example", "Example"],
       ["compare", "Compare"],
+      ["table", "Table"],
     ],
     open,
   );
@@ -99,6 +106,6 @@ export function skeleton(views, stage, look, { set, open, live }) {
     el("div", { class: "vx-body" }, views.problem, stage),
     railOf(views, live),
   );
-  const node = el("div", { class: `vx-viewer${live ? "" : " vx-static"}` }, bar, main);
+  const node = el("div", { class: `vx-viewer${live ? "" : " vx-static"}` }, bar, main, views.table.node);
   return { node, main, pages, compareBox };
 }

@@ -41,12 +41,12 @@ export function sideText(explanation, player) {
 /**
  * A player with its value and unit, its partners, and its value in a compared explanation.
  * @param {any} shown
- * @param {any} compared
+ * @param {any[]} compared
  * @param {import("./types").Place} hover
  */
 export function hoverText(shown, compared, hover) {
   const player = partOf(shown, hover.part).players[hover.index];
   const value = `${amount(shown, player.value, player.error)} ${unitName(shown)}${sideText(shown, player)}`;
-  const beside = compared ? partnerText(shown, compared, hover) : "";
+  const beside = compared.map((/** @type {any} */ other) => partnerText(shown, other, hover)).join("");
   return `${playerName(shown, hover.part, hover.index)}: ${value}${pairText(shown, hover)}${beside}`;
 }

@@ -119,6 +119,8 @@ export interface Explanation {
   model: string;
   parameters: Record<string, any>;
   origin: string;
+  cost?: string;
+  numbers?: Record<string, number>;
   label: string | null;
   pairs: { spent: number; sure: number; text: string } | null;
   line?: Line | null;
@@ -135,6 +137,18 @@ export interface Entry {
   probability?: number | null;
   id?: string;
   label?: string | null;
+  /** Column of the table → its number. */
+  numbers?: Record<string, number>;
+}
+
+/** Which examples are listed, and in which order; see state.py. */
+export interface Filter {
+  search?: string;
+  outcome?: string;
+  ranges?: Record<string, number[]>;
+  sort?: string;
+  descending?: boolean;
+  only?: number[] | null;
 }
 
 export interface WhatIf {
@@ -144,6 +158,9 @@ export interface WhatIf {
   predicted?: number | null;
   predictedError?: number | null;
   fills?: string;
+  /** Input → the fills that were used. */
+  used?: Record<string, string[]>;
+  otherFills?: boolean;
   line?: Line | null;
   error?: string;
 }
@@ -165,6 +182,9 @@ export interface Look {
   scale: "own" | "one";
   unit: "regions" | "pixels";
   pane: string;
+  page: string;
+  /** The frame of a video that is large. */
+  frame: number;
   narrow: "map" | "picture";
   peek: boolean;
   dark: boolean;
@@ -189,8 +209,18 @@ export interface Source {
   /** Of a page, which has all explanations. */
   payloadAt?(index: number): any;
   shown(): any;
-  compared(): any;
-  comparison(): HTMLElement | null;
+  /** What stands beside it, each with the number of its "column". */
+  compared(): any[];
+  /** What columns were asked for. */
+  columns(): any[];
+  setColumns(columns: any[]): void;
+  /** Of a page: groups [name, [column, text]...]. */
+  columnChoices?(): any[];
+  /** What is shared with the kernel or the link: see shared.js. */
+  state(name: string): any;
+  setState(name: string, value: any): void;
+  /** A message that need not be heard soon. */
+  murmur(message: any): void;
   progress(): { index?: number; done?: number; total?: number };
   options(): any;
   whatif(): WhatIf | null;

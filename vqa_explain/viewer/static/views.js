@@ -16,6 +16,7 @@ import { rankedView } from "./ranked.js";
 import { sentenceView } from "./sentence.js";
 import { setupView } from "./setup.js";
 import { busyLine, questionEditor } from "./skeleton.js";
+import { tableView } from "./table.js";
 import { whatifView } from "./whatif.js";
 
 /** @param {any} screen see app.js */
@@ -36,7 +37,14 @@ export function viewsOf(screen) {
   views.panes = panesView({ act, turn, set, pin: screen.pin.bind(screen), takeAway: () => screen.takePinned() });
   views.legend = legendView((share) => set("threshold", share));
   views.lengths = lengthsView((scale) => set("scale", scale));
-  views.columns = columnsView({ act, turn, actOther: screen.actOther.bind(screen) });
+  views.columns = columnsView({
+    act,
+    turn,
+    actOther: (place) => screen.actOther.bind(screen, place),
+    remove: (number) => screen.setColumns((/** @type {any[]} */ all) => all.filter((_, i) => i !== number)),
+    change: (number, column) =>
+      screen.setColumns((/** @type {any[]} */ all) => all.map((one, i) => (i === number ? column : one))),
+  });
   views.answers = answersView(choose);
   views.ranked = rankedView(act);
   views.facts = factsView();
@@ -45,16 +53,32 @@ export function viewsOf(screen) {
     undo: () => screen.undo(),
     reset: () => screen.reset(),
     put: (name, index) => screen.toggle(name, index),
-    take: (away) => screen.takeAll(away),
+    take: (away, keep) => screen.takeAll(away, keep),
     keepOnly: () => screen.keepWhatCounts(),
+    keep: (keep) => screen.setKeep(keep),
+    fill: (name, fill) => screen.setFill(name, fill),
   });
-  views.entries = entriesView(
-    (index) => screen.source.select(index),
-    (index) => screen.source.send({ action: "cancel", index }),
-  );
-  views.comparison = comparisonView((message) => screen.source.send(message));
+  views.entries = entriesView({
+    choose: (index) => screen.source.select(index),
+    cancel: (index) => screen.source.send({ action: "cancel", index }),
+    filter: (changes) => screen.examples.refilter(changes),
+    inView: (indices) => screen.thumbs.want("list", indices),
+  });
+  views.table = tableView({
+    open: (index) => screen.examples.open(index),
+    filter: (changes) => screen.examples.refilter(changes),
+    select: (places) => screen.examples.select(places),
+    star: (places, on) => screen.examples.star(places, on),
+    inView: (indices) => screen.thumbs.want("table", indices),
+    picked: (indices) => screen.thumbs.want("picked", indices),
+    live: screen.source.live,
+  });
+  views.comparison = comparisonView((column) => screen.setColumns((/** @type {any[]} */ all) => [...all, column]));
   views.help = helpDialog();
-  views.editor = questionEditor(() => screen.later(() => screen.ask()));
+  views.editor = questionEditor(
+    () => screen.later(() => screen.ask()),
+    (question) => screen.tellKernel({ action: "explain question", question }),
+  );
   views.pairsNote = el("div", { class: "vx-small vx-soft vx-pairs" });
   views.paneNote = el("div", { class: "vx-small vx-soft vx-pane-note" });
   views.busy = busyLine();

@@ -2,7 +2,7 @@
 // What the model answers without some words, regions or columns, next to what the values predict.
 import { copied, membersOf } from "./away.js";
 import { cropOf } from "./crops.js";
-import { el, fill } from "./dom.js";
+import { el, fill, select, switchOf } from "./dom.js";
 import { partOf } from "./layout.js";
 import { playerName, playersText, unitName } from "./names.js";
 import { errorText, valueText } from "./numbers.js";
@@ -26,7 +26,8 @@ export function errorOfSum(explanation, away) {
 
 /**
  * The card of what-ifs, with buttons to go back.
- * @param {{undo: () => void, reset: () => void, put: (name: string, index: number) => void, take: (away: Map<string, Set<number>>) => void, keepOnly: () => void}} told
+ * @param {{undo: () => void, reset: () => void, put: (name: string, index: number) => void, take: (away: Map<string, Set<number>>, keep: boolean) => void,
+ *   keepOnly: () => void, keep: (keep: boolean) => void, fill: (name: string, fill: string) => void}} told
  */
 export function whatifView(told) {
   const chips = el("div", { class: "vx-chips" });
@@ -39,18 +40,31 @@ export function whatifView(told) {
   const [undo, reset] = [button("Undo", told.undo), button("Reset", told.reset)];
   const keep = button("Keep what counts", told.keepOnly);
   const acts = el("div", { class: "vx-acts" }, undo, reset, keep);
+  const modes = switchOf(
+    "what is clicked",
+    [
+      ["take", "Take away"],
+      ["keep", "Keep only"],
+    ],
+    (value) => told.keep(value === "keep"),
+  );
+  const filling = el("div", { class: "vx-fills vx-small" });
+  let offeredNow = "";
+  /** @type {Map<string, string>} input → the fill of its explanation, once it was told */
+  const own = new Map();
   const node = el(
     "section",
     { class: "vx-card vx-whatif" },
-    el("h2", {}, "What if?"),
+    el("h2", {}, "What if?", modes.node),
     chips,
     body,
     axis,
     problem,
+    filling,
     acts,
     tried,
   );
-  /** @type {{away: Map<string, Set<number>>, text: string, answer: string}[]} */
+  /** @type {{away: Map<string, Set<number>>, keep: boolean, text: string, answer: string}[]} */
   let tries = [];
 
   /**
@@ -63,21 +77,55 @@ export function whatifView(told) {
   /**
    * @param {WhatIf | null} found
    * @param {Explanation | null} explanation
-   * @param {Map<string, Set<number>>} away
-   * @param {boolean} past
+   * @param {import("./away.js").TakenAway} taken
+   * @param {{given: Record<string, string>, offered: any[]}} fills
    */
-  function show(found, explanation, away, past) {
+  function show(found, explanation, taken, fills) {
+    const away = taken.now;
     const gone = explanation ? membersOf(away) : [];
     node.classList.toggle("vx-now-live", gone.length > 0);
-    allow(undo, past);
+    allow(undo, taken.past.length > 0);
     allow(reset, gone.length > 0);
-    fill(chips, ...gone.map(([name, index]) => chipOf(/** @type {Explanation} */ (explanation), name, index)));
+    modes.set(taken.keep ? "keep" : "take");
+    if (explanation) showFills(explanation, found, fills);
+    const chosen = explanation ? membersOf(taken.chosen()) : [];
+    fill(chips, ...chosen.map(([name, index]) => chipOf(/** @type {Explanation} */ (explanation), name, index)));
     problem.textContent = found?.error ?? "";
     fill(body, explanation ? bodyText(found, explanation, gone.length > 0) : "");
     if (explanation && found && !found.error) fill(axis, axisOf(found, explanation, away));
     else fill(axis, emptyAxis());
-    if (explanation && found && !found.error && gone.length) remember(explanation, away, found);
+    if (explanation && found && !found.error && gone.length) remember(explanation, taken, chosen, found);
     fill(tried, tries.length ? el("span", { class: "vx-small vx-soft" }, "Tried") : null, ...tries.map(tryOf));
+  }
+
+  /** What absent parts become, input by input; another fill than the explanation's is marked. */
+  function showFills(
+    /** @type {Explanation} */ explanation,
+    /** @type {WhatIf | null} */ found,
+    /** @type {{given: Record<string, string>, offered: any[]}} */ { given, offered },
+  ) {
+    const free = explanation.parts.filter((part) => !part.fixed && part.players.length);
+    const rows = free.map((part) => {
+      const { name, kind } = part;
+      const choices = (offered ?? []).find((one) => one.name === name || one.kind === kind)?.fills ?? [];
+      const used = found?.used?.[name];
+      if (used && !given[name]) own.set(name, used.length > 1 ? `mean over ${used.join(", ")}` : used[0]);
+      return { part, choices, chosen: given[name] ?? "", usual: own.get(name) };
+    });
+    const now = JSON.stringify(rows.map(({ part, ...row }) => [part.name, row]));
+    if (now === offeredNow) return; // the menu that a person is in stays
+    offeredNow = now;
+    const several = rows.filter(({ choices }) => choices.length > 1);
+    const menuOf = (/** @type {any} */ { part, choices, chosen, usual }) => {
+      const others = choices.filter((/** @type {string} */ one) => one !== usual);
+      const named = others.map((/** @type {string} */ one) => [one, one]);
+      const change = (/** @type {string} */ value) => told.fill(part.name, value);
+      const menu = select([["", usual ?? "as explained"], ...named], chosen, change, `fill of ${part.name}`);
+      menu.className = "vx-pick";
+      return el("label", {}, `${part.player}s become `, menu);
+    };
+    filling.hidden = !several.length;
+    fill(filling, ...several.map(menuOf));
   }
 
   function chipOf(/** @type {Explanation} */ explanation, /** @type {string} */ name, /** @type {number} */ index) {
@@ -85,7 +133,7 @@ export function whatifView(told) {
     const text = part.kind === "text" ? part.players[index].text : playerName(explanation, name, index);
     return el(
       "button",
-      { type: "button", class: "vx-chip", title: "Put it back", onclick: () => told.put(name, index) },
+      { type: "button", class: "vx-chip", title: "No longer", onclick: () => told.put(name, index) },
       part.size ? cropOf(part, index, 16) : null,
       el("bdi", {}, text),
       el("span", { class: "vx-soft", "aria-hidden": "true" }, "×"),
@@ -94,27 +142,38 @@ export function whatifView(told) {
 
   function remember(
     /** @type {Explanation} */ explanation,
-    /** @type {Map<string, Set<number>>} */ away,
+    /** @type {import("./away.js").TakenAway} */ { now: away, keep },
+    /** @type {[string, number][]} */ chosen,
     /** @type {WhatIf} */ found,
   ) {
-    const names = membersOf(away).map(([name, index]) => {
+    const sign = keep ? "" : "− ";
+    const names = chosen.map(([name, index]) => {
       const part = partOf(explanation, name);
-      return `− ${part.kind === "text" ? part.players[index].text : playerName(explanation, name, index)}`;
+      return `${sign}${part.kind === "text" ? part.players[index].text : playerName(explanation, name, index)}`;
     });
-    const text = names.length > 3 ? `− ${names.length} parts` : names.join(", ");
+    const said = names.length > 3 ? `${sign}${names.length} parts` : names.join(", ");
     tries = [
       ...tries.filter((one) => !sameAway(one.away, away)),
-      { away: copied(away), text, answer: found.answers[0]?.text ?? "" },
+      { away: copied(away), keep, text: keep ? `only ${said}` : said, answer: found.answers[0]?.text ?? "" },
     ];
     tries = tries.slice(-TRIES);
   }
 
   function tryOf(/** @type {any} */ one) {
     const title = `It answers ${one.answer}`;
-    return el("button", { type: "button", class: "vx-chip", title, onclick: () => told.take(one.away) }, one.text);
+    return el(
+      "button",
+      { type: "button", class: "vx-chip", title, onclick: () => told.take(one.away, one.keep) },
+      one.text,
+    );
   }
 
-  return { node, show, forget: () => (tries = []) };
+  function forget() {
+    tries = [];
+    own.clear();
+  }
+
+  return { node, show, forget };
 }
 
 /** @param {Map<string, Set<number>>} one @param {Map<string, Set<number>>} other */
@@ -132,6 +191,7 @@ function bodyText(found, explanation, any) {
   if (found.error) return "";
   const fills = found.fills ? `Absent parts become: ${found.fills}.` : "";
   if (found.change === null || found.change === undefined) return fills;
+  if (found.otherFills) return `The values are of another fill, so they predict nothing here. ${fills}`;
   if (found.predicted === null || found.predicted === undefined)
     return `Values in ${explanation.unit} predict none. ${fills}`;
   return `${gapText(found.change, found.predicted)} ${fills}`;

@@ -10,13 +10,19 @@ const UNHEARD =
  * is given up. */
 function kernel(model, waits, stale) {
   const watching = new Set();
+  const thumbs = new Set();
   const on = (name, call) => {
     const traits = {
       list: ["entries", "progress", "problem", "pending", "preview"],
       shown: ["shown", "compared", "selected"],
+      state: ["look", "hidden", "filter", "selection", "notes"],
       options: ["options"],
       whatif: ["whatif"],
     }[name];
+    if (name === "thumbnails") {
+      thumbs.add(call);
+      return () => thumbs.delete(call);
+    }
     let due = false;
     const once = () => {
       if (due) return;
@@ -63,8 +69,10 @@ function kernel(model, waits, stale) {
   // Changes of the list: the list itself is not sent again, and, changed in place, not sent back.
   let waiting = 0;
   const heardChange = (message) => {
+    if (message.thumbnails) for (const call of thumbs) call(message.thumbnails);
+    if (!message.entries) return;
     const entries = model.get("entries");
-    for (const [index, entry] of message.entries ?? []) entries[index] = entry;
+    for (const [index, entry] of message.entries) entries[index] = entry;
     // Of ten thousand examples each tells of two changes: the list is drawn for many of them at once.
     if (waiting) return;
     waiting = setTimeout(() => {
@@ -86,9 +94,22 @@ function kernel(model, waits, stale) {
       model.save_changes();
     },
     shown: () => something(model.get("shown")),
-    compared: () => something(model.get("compared")),
+    compared: () => (something(model.get("shown")) ? (model.get("compared") ?? []) : []),
+    columns: () => model.get("columns") ?? [],
+    setColumns: (columns) => send({ action: "columns", columns }),
+    state: (name) => model.get(name),
+    setState: (name, value) => {
+      model.set(name, value);
+      model.save_changes();
+    },
+    murmur: (message) => {
+      try {
+        model.send(message);
+      } catch {
+        say(UNHEARD); // the way to the kernel is closed
+      }
+    },
     progress: () => model.get("progress"),
-    comparison: () => null,
     options: () => model.get("options"),
     whatif: () => something(model.get("whatif")),
     pending: () => something(model.get("pending")),
