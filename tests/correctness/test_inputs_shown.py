@@ -250,7 +250,7 @@ def test_what_is_taken_away_is_asked_by_the_names_of_inputs(browser: Any) -> Non
     with watched_page(browser) as (screen, wrong):
         live(screen, several.table_and_picture())
         screen.locator('[data-player="2"]').click()  # pins it, since there are pairs
-        screen.get_by_role("button", name="Take away").click()
+        screen.locator(".vx-cap").get_by_role("button", name="Take away").click()
         canvas = screen.get_by_role("application", name="explanation")
         canvas.focus()
         screen.keyboard.press("ArrowRight")

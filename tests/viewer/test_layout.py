@@ -108,7 +108,7 @@ def test_nothing_moves_between_states(browser: Any) -> None:
         assert unmoved()
         page.locator('[data-word="1"]').click()
         assert unmoved()
-        page.get_by_role("button", name="Take away").click()
+        page.locator(".vx-cap").get_by_role("button", name="Take away").click()
         assert unmoved()
         message = messages(page, "whatif")[-1]
         found = {"answers": [{"text": "blue", "probability": 0.5, "index": 1}], "change": -1.0}

@@ -4,7 +4,7 @@ A `Desk` knows no widget, no browser and no traits. It tells a `Listener` what h
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -18,6 +18,7 @@ from vqa_explain.games.progress import Progress
 from vqa_explain.models.base import Asking, Model
 from vqa_explain.models.sharing import asked_before_use
 from vqa_explain.target import SCORES
+from vqa_explain.viewer.columns import answer_of, checked, is_number, method_of
 from vqa_explain.viewer.jobs import Cancelled, IsCancelled, Worker, raising
 from vqa_explain.viewer.listener import Listener
 from vqa_explain.viewer.listing import Listing
@@ -37,10 +38,10 @@ from vqa_explain.viewer.requests import (
     ScreenRequest,
     State,
 )
+from vqa_explain.viewer.searching import SEARCH_LIMIT, matching
 from vqa_explain.viewer.whatif import best_answers_of, with_question
 
 EVERY_EXAMPLE = "all"  # the filter that every example passes
-SEARCH_LIMIT = 5000  # examples that a filter looks at before it gives up
 MOST_LISTED = 100_000  # examples; a typing error must not read a data set without an end
 MOST_COLUMNS = 6  # explanations side by side, the one on the screen among them
 PREVIEW = "preview"  # the name of the jobs that show an example before it is explained
@@ -215,7 +216,7 @@ class Desk:
                     f"that answer is of example {kept.request.index + 1}, and example "
                     f"{self._selected + 1} is being explained; choose its answer when it is shown"
                 )
-            self._set_target(AskedTarget(_answer_of(kept, answer), _answer_of(kept, contrast)))
+            self._set_target(AskedTarget(answer_of(kept, answer), answer_of(kept, contrast)))
             self._explain_selected()
 
     def explain_answer(self, answer: AskedAnswer, contrast: AskedAnswer = None) -> None:
@@ -233,7 +234,7 @@ class Desk:
     def _label_of(self, answer: AskedAnswer) -> AskedAnswer:
         labels = self.model.labels
         if labels is None:
-            return _answer_of(self._find_kept(None), answer) if _is_number(answer) else answer
+            return answer_of(self._find_kept(None), answer) if is_number(answer) else answer
         if isinstance(answer, int) and not 0 <= answer < len(labels):
             raise InvalidInput(
                 f"the model has no label number {answer}; they go from 0 to {len(labels) - 1}"
@@ -268,7 +269,9 @@ class Desk:
                 f"{len(columns) + 1}; take one away first"
             )
         with self._lock:
-            found = [self._checked(column) for column in columns]
+            shown = None if self._shown is None else self._find_kept(None)
+            chosen = self.options.method
+            found = [checked(column, self.models, chosen, shown) for column in columns]
             self.columns = tuple(found)
             self._listener.columns_changed(self.columns)
             if self.columns:
@@ -277,36 +280,6 @@ class Desk:
             self._listener.comparison_ended()
             if self._pending is not None and self._pending.comparison:
                 self._set_pending(None)
-
-    def _checked(self, column: Column) -> Column:
-        """The column, with its answers as `explain` takes them."""
-        model = self.models[0] if column.model == 0 else self._other_model(column.model)
-        if column.model or column.method is not None or column.parameters:
-            self._method_of(column).check(model)
-        if column.example is not None and not (_is_number(column.example) and column.example >= 0):
-            raise InvalidInput(
-                f"an example is named by its place from 0, not by {column.example!r}"
-            )
-        if not _is_number(column.target) and not _is_number(column.contrast):
-            return column
-        if column.model or self._shown is None:
-            return column
-        kept = self._find_kept(None)
-        answers = [_answer_of(kept, one) for one in (column.target, column.contrast)]
-        return replace(column, target=answers[0], contrast=answers[1])
-
-    def _method_of(self, column: Column) -> MethodChoice:
-        chosen = self.options.method
-        if column.method is not None:
-            return MethodChoice(column.method, column.parameters)
-        return MethodChoice(chosen.name, {**chosen.parameters, **column.parameters})
-
-    def _other_model(self, which: Any) -> Model:
-        if not _is_number(which) or not 1 <= which < len(self.models):
-            count = len(self.models) - 1
-            raise InvalidInput(f"there is no model number {which!r}; {count} can be compared")
-        found: Model = self.models[which]
-        return found
 
     def cancel(self, index: int) -> None:
         """Stops the work for an example."""
@@ -380,7 +353,7 @@ class Desk:
         reading = Reading(self.dataset)
         is_over = self._is_over(fetch, is_cancelled)
         with asked_before_use(raising(is_over)):
-            for example in islice(self._matching(filter_, reading, is_over), count):
+            for example in islice(matching(self.model, filter_, reading, is_over), count):
                 self._add_examples(fetch, [example])
         with self._lock:
             problem = reading.problem()
@@ -389,24 +362,6 @@ class Desk:
                 none = f"none of the first {limit} examples is {filter_}; choose another filter"
                 problem = "; ".join([none, *filter(None, [problem])])
             self._explain_fetched(fetch, problem)
-
-    def _matching(
-        self, filter_: str, reading: "Reading", is_over: IsCancelled
-    ) -> Iterator[Example]:
-        """The examples that pass the filter; the reading notes those that the model fails for."""
-        for example in islice(reading, SEARCH_LIMIT):
-            if is_over():
-                raise Cancelled
-            try:
-                answer = best_answers_of(self.model, example)[0].text
-                passes = filter_ in (_outcome(example, answer), f"answer: {answer}")
-            except Cancelled:
-                raise
-            except BaseException as error:  # one broken example must not end the search
-                reading.failures.append(reason_of(error))
-                continue
-            if passes:
-                yield example
 
     def _explain_fetched(self, fetch: int, problem: str) -> None:
         """Explains what a fetch has listed, and tells what a person must know of it."""
@@ -559,7 +514,7 @@ class Desk:
             target = self._target_as_texts() if column.model else self._target
             if column.contrast is not None:
                 target = target._replace(contrast=column.contrast)
-        method = self._method_of(column)
+        method = method_of(column, self.options.method)
         return self._request(index, method=method, target=target, model=column.model)
 
     def _request(
@@ -727,28 +682,3 @@ class Desk:
 def _job_name(index: int) -> str:
     """One name for each example: a new job for it takes the place of the old one."""
     return f"explain {index}"
-
-
-def _answer_of(kept: KeptExplanation, answer: AskedAnswer) -> AskedAnswer:
-    """A label number as `explain` takes it: its text where the model has no labels of its own.
-
-    Raises:
-        InvalidInput: the explanation has no answer of that number.
-    """
-    if not isinstance(answer, int) or kept.model.labels is not None:
-        return answer
-    for one in kept.explanation.answers:
-        if one.index == answer:
-            return one.text
-    raise InvalidInput(f"the explanation has no answer number {answer}; choose one that is shown")
-
-
-def _outcome(example: Example, answer: str) -> str | None:
-    """The filter that the answer passes: correct or incorrect; `None` without a label."""
-    if example.answer is None:
-        return None
-    return "correct" if answer == example.answer else "incorrect"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -29,7 +29,7 @@ export function tableView(told) {
     "div",
     { class: "vx-table-head" },
     search,
-    el("div", { class: "vx-outcomes", role: "group", "aria-label": "examples by outcome" }, ...outcomes),
+    el("div", { class: "vx-outcomes", role: "group", "aria-label": "right or wrong" }, ...outcomes),
     ranges.node,
     counts,
   );
