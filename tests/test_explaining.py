@@ -123,7 +123,7 @@ def test_the_page_is_whole_has_no_remote_links_and_shows_hostile_text_as_text(
     page = Links()
     page.feed(text)
     assert page.open == []
-    assert page.scripts == 2  # the explanations, and the viewer
+    assert page.scripts == 3  # the explanations, the notes of the reader, and the viewer
     assert page.found == []
     assert "<script>x()" not in text
     # The name of SVG's elements looks like an address, and is never asked for.
