@@ -104,9 +104,12 @@ export function pictureView(name, act, turn) {
     if (fitting < 9 * unit) return null;
     const deep = share !== null && Math.abs(share) > 0.55;
     const style = /** @type {Record<string, string>} */ ({ "font-size": `${fitting}px` });
-    if (deep) style.fill = ink(colorAt(share, look.palette, look.sided));
-    else if (share !== null) style.fill = css(colorAt(Math.sign(share), look.palette, look.sided));
-    const written = svg("text", { x: shape.x, y: shape.y, class: deep ? "vx-deep" : null, style }, text);
+    if (deep) {
+      // The rim is the region's color, so that the text is read where it reaches beyond the region.
+      style.stroke = css(colorAt(share, look.palette, look.sided));
+      style.fill = ink(colorAt(share, look.palette, look.sided));
+    } else if (share !== null) style.fill = css(colorAt(Math.sign(share), look.palette, look.sided));
+    const written = svg("text", { x: shape.x, y: shape.y, style }, text);
     return { node: written, x: shape.x, y: shape.y, wide: 0.62 * fitting * text.length, high: fitting };
   }
 
