@@ -21,7 +21,7 @@ from vqa_explain.features.base import Division, Input, Present, by_input, inputs
 from vqa_explain.games.estimators import AllKnown
 from vqa_explain.models import filling
 from vqa_explain.models.base import Model, Remembering, sampled
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, with_few
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import Target
 
@@ -318,13 +318,17 @@ class Game:
         self.encoded = model.for_game(encoded) if isinstance(model, Remembering) else encoded
         self.players = players.whole_parts(encoded.inputs, fills)
         self.targets = targets if isinstance(targets, tuple) else (targets,)
+        # Coalitions score the candidates that the targets read, and no others.
+        self._asked, self._goals = _of_what_is_read(encoded, self.targets)
+        if isinstance(model, Remembering):
+            self._asked = model.for_game(self._asked)
         self.fills, self.seed = fills, seed
         self.cost = cost if cost is not None else Cost()
         self._column, self._known_only = 0, False
         self._known: dict[bytes, tuple[float, ...]] = {}
         # Where scores are sampled: what was asked, and the variance of each target's score.
         self._errors: dict[bytes, tuple[str, tuple[float, ...]]] = {}
-        self._batches = Batches(model, encoded)
+        self._batches = Batches(model, self._asked)
         self._length = self._lengths()
 
     def _lengths(self) -> np.ndarray:
@@ -394,7 +398,7 @@ class Game:
                 network_held(self.model.module),
                 self._batches.measured(self.model.module, len(part) * longest),
             ):
-                logits = self.logits(torch.from_numpy(part).to(self.model.device))
+                logits = self._scored(torch.from_numpy(part).to(self.model.device), self._asked)
             self.cost.forwards += len(part)
             values = self._values(logits, part)
             self._note_errors(logits, part)
@@ -408,7 +412,7 @@ class Game:
     def _values(self, logits: Tensor, coalitions: np.ndarray) -> list[tuple[float, ...]]:
         """Every target's score of each coalition."""
         values = torch.stack(
-            [in_float64(target(in_float64(logits.detach()))) for target in self.targets], dim=1
+            [in_float64(target(in_float64(logits.detach()))) for target in self._goals], dim=1
         ).numpy()
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if len(wrong):
@@ -426,7 +430,7 @@ class Game:
             return
         covariance = model.score_covariance(logits)
         found = []
-        for target in self.targets:
+        for target in self._goals:
             with torch.enable_grad():
                 scores = in_float64(logits.detach()).requires_grad_(True)
                 (slopes,) = torch.autograd.grad(target(scores).sum(), scores)
@@ -465,12 +469,29 @@ class Game:
 
     def logits(self, present: Bool[Tensor, "N P"]) -> Float[Tensor, "N K"]:
         """Answer scores (N, K) of coalitions (N, P) bool; they are neither kept nor counted."""
+        return self._scored(present, self.encoded)
+
+    def _scored(self, present: Tensor, encoded: Encoded) -> Tensor:
+        """The same for the example with all of its candidates, or some."""
         with_players = self.players.present(present)
-        return filling.coalition_scores(
-            self.model, self.encoded, with_players, self.fills, self.seed
-        )
+        return filling.coalition_scores(self.model, encoded, with_players, self.fills, self.seed)
 
     def ends(self) -> tuple[float, float]:
         """v(∅) and v(P): the score with nobody and with everybody present."""
         nobody, everybody = self(np.stack([np.zeros(len(self), bool), np.ones(len(self), bool)]))
         return float(nobody), float(everybody)
+
+
+def _of_what_is_read(
+    encoded: Encoded, targets: tuple[Target, ...]
+) -> tuple[Encoded, tuple[Target, ...]]:
+    """The example with no more candidates than the targets read, and the targets among these."""
+    found = encoded.candidates
+    read = [target.reads for target in targets]
+    # Words of one sentence share a pass, and are few tokens each.
+    if found is None or found.spans is not None or None in read:
+        return encoded, targets
+    labels = sorted({number for one in read if one is not None for number in one})
+    if len(labels) == len(found):
+        return encoded, targets
+    return with_few(encoded, labels), tuple(target.among(labels) for target in targets)

@@ -27,7 +27,7 @@ from vqa_explain.games.estimators import AllKnown, every_coalition, exact_shaple
 from vqa_explain.methods.base import Attribution, Method, Task
 from vqa_explain.models.base import Model, OpenModel, answer_scores, best_answers, check_finite
 from vqa_explain.models.base import answers as model_answers
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.encoded import Encoded, candidates_of, with_few
 from vqa_explain.models.sentences import Wording
 from vqa_explain.target import Target
 from vqa_explain.units import unit_named, unit_of
@@ -286,12 +286,7 @@ def _in_parts(encoded: Encoded) -> Iterator[Encoded]:
     """
     count = len(encoded.labels) - 1
     for first in range(0, count, WORDS_AT_ONCE):
-        some = slice(first, min(first + WORDS_AT_ONCE, count))
-        yield dataclasses.replace(
-            encoded,
-            labels=encoded.labels[some],
-            candidates=candidates_of(encoded).some(some),
-        )
+        yield with_few(encoded, range(first, min(first + WORDS_AT_ONCE, count)))
 
 
 def _shows(encoded: Encoded, names: Sequence[str]) -> bool:

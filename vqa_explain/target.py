@@ -4,7 +4,7 @@ and the target that is made of them.
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,19 @@ class Target:
             return self._called(logits)
         value = logits[:, self.index]
         return value if self.contrast is None else value - logits[:, self.contrast]
+
+    @property
+    def reads(self) -> tuple[int, ...] | None:
+        """The label numbers whose scores its value is made of; `None` where it may read all."""
+        if self.index is None or (self.score not in PLAIN and self.kind not in (LOGS, FIT)):
+            return None
+        return (self.index,) if self.contrast is None else (self.index, self.contrast)
+
+    def among(self, labels: Sequence[int]) -> "Target":
+        """The same target where only these labels, by their numbers, are scored."""
+        assert self.index is not None
+        contrast = None if self.contrast is None else labels.index(self.contrast)
+        return replace(self, index=labels.index(self.index), contrast=contrast)
 
     def _called(self, scores: Tensor) -> Tensor:
         assert self.function is not None

@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import combinations, product
 from math import factorial
 from pathlib import Path
@@ -259,6 +259,42 @@ def test_a_coalition_scores_all_words_at_the_price_of_one_target() -> None:
     whole = passes_of(model.module, lambda: vx.explain(model, example, target=why.target, **asked))
     assert words <= 1.05 * whole
     assert why.cost.forwards == len(why.matrix.parts) + 2
+
+
+def listed(found: vx.Explanation | list[vx.Explanation]) -> list[vx.Explanation]:
+    return found if isinstance(found, list) else [found]
+
+
+MANY = ["a red dog", "two blue cups", *(f"number {i} of them" for i in range(60))]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"target": MANY[0]},
+        {"target": MANY[3], "contrast": MANY[1]},
+        {"target": MANY[2], "score": "probability"},
+        {"target": [MANY[1], MANY[4]]},
+    ],
+    ids=str,
+)
+def test_a_coalition_scores_the_candidates_that_are_read_alone(asked: dict[str, Any]) -> None:
+    """Those of the example itself, and with nobody present, are scored once; values stay."""
+    model = loaded("qwen3_vl")
+    how: dict[str, Any] = {"method": "shapley", "budget": 400, "regions": 3, **asked}
+    rows: list[int] = []
+    found: list[list[vx.Explanation]] = []
+    for answers in (MANY[:5], MANY):
+        own = {**how, "answers": answers, "max_new_tokens": 1}
+        explain = partial(vx.explain, model, example_of(model), **own)
+        rows.append(passes_of(model.module, lambda: found.append(listed(explain()))))  # noqa: B023
+    assert rows[1] < 1.5 * rows[0]
+    one, other = found
+    for mine, theirs in zip(one, other, strict=True):
+        values = [[p.value for part in why.parts for p in part.players] for why in (mine, theirs)]
+        np.testing.assert_allclose(values[0], values[1], atol=1e-6)
+        assert theirs.written is not None
+        assert len(theirs.written.tokens) >= len(MANY)
 
 
 @cache

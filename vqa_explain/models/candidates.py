@@ -154,14 +154,14 @@ class Candidates:
             return scores
         return scores * scores.new_tensor([len(ids) for ids in self.ids])
 
-    def some(self, which: slice) -> "Candidates":
-        """Some of them."""
-        spans = None if self.spans is None else self.spans[which]
+    def some(self, which: Sequence[int]) -> "Candidates":
+        """Some of them, by their numbers."""
+        spans = None if self.spans is None else tuple(self.spans[number] for number in which)
         return replace(
             self,
-            texts=self.texts[which],
-            ids=self.ids[which],
-            pieces=self.pieces[which],
+            texts=tuple(self.texts[number] for number in which),
+            ids=tuple(self.ids[number] for number in which),
+            pieces=tuple(self.pieces[number] for number in which),
             spans=spans,
         )
 

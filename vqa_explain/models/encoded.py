@@ -142,3 +142,12 @@ def candidates_of(encoded: Encoded) -> Candidates:
     """The candidates of an example that has them (see `OpenModel.with_answers`)."""
     assert encoded.candidates is not None, "with_answers comes first"
     return encoded.candidates
+
+
+def with_few(encoded: Encoded, which: Sequence[int]) -> Encoded:
+    """The example with some of its candidates alone, by their numbers."""
+    return replace(
+        encoded,
+        labels=tuple(encoded.labels[number] for number in which),
+        candidates=candidates_of(encoded).some(which),
+    )
