@@ -176,7 +176,7 @@ BAD_WORDS: dict[str, tuple[Any, str]] = {
     "a text": (lambda w, a, s: "red", "a list of"),
     "numbers": (lambda w, a, s: [1] * len(w), "a list of"),
     "nothing": (lambda w, a, s: None, "a list of"),
-    "no word at all": (lambda w, a, s: [""] * len(w), "cannot be read: the question is empty"),
+    "no word at all": (lambda w, a, s: [""] * len(w), "leaves no word where all words"),
 }
 
 

@@ -153,6 +153,40 @@ def test_one_division_serves_fills_that_take_away_patches(
     np.testing.assert_allclose([word.value for word in why.words], values.mean(axis=0))
 
 
+@pytest.mark.parametrize(
+    "fills",
+    [
+        ["mean", "mask"],
+        [{"image": "mean"}, {"question": "mask"}],
+        ["mean", {"image": "mean", "question": "mask"}],
+    ],
+    ids=str,
+)
+def test_two_that_mean_the_same_for_every_input_are_alike(
+    fills: Any, scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    """Each leaves the other input its usual fill, which is that of the other."""
+    with pytest.raises(vx.InvalidInput, match="at least two that differ"):
+        vx.explain(scenes_model, scene, method="leave_one_out", regions=2, fills=fills)
+
+
+def test_a_fill_beside_the_list_is_for_inputs_that_the_list_leaves(
+    scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    how: dict[str, Any] = {"method": "leave_one_out", "regions": 2, "fills": ["mean", "blur"]}
+    why = vx.explain(scenes_model, scene, text_fill="pad", **how)
+    each = [
+        vx.explain(
+            scenes_model, scene, method="leave_one_out", regions=2, image_fill=fill, text_fill="pad"
+        )
+        for fill in how["fills"]
+    ]
+    values = np.array([[word.value for word in one.words] for one in each])
+    np.testing.assert_allclose([word.value for word in why.words], values.mean(axis=0))
+    with pytest.raises(vx.InvalidInput, match="'constant' beside the list would never be used"):
+        vx.explain(scenes_model, scene, image_fill="constant", **how)
+
+
 def test_fills_of_ones_own_can_be_compared(linear: ClassifierModel, picture: np.ndarray) -> None:
     black = vx.Fill(lambda given, absent, seed: np.zeros_like(given), name="black")
     why = vx.explain(

@@ -31,6 +31,7 @@ from vqa_explain.methods.base import (
     Task,
     asked_fills,
     check_support,
+    fills_in,
 )
 from vqa_explain.models.base import (
     Asking,
@@ -315,7 +316,7 @@ def _over_fills(
         )
     with network_held(model.module), must_fit(model):
         encoded = with_players(model.encode(example), how["players"])
-    alternatives = asked_alternatives(given, encoded.inputs)
+    alternatives = asked_alternatives(given, encoded.inputs, fills_in(own, encoded.inputs))
     if method is None:
         targets = how["target"] if isinstance(how["target"], list | tuple) else [how["target"]]
         is_function = any(callable(one) for one in targets)

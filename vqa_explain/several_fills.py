@@ -21,22 +21,37 @@ from vqa_explain.registry import AUTO
 FillsOf = dict[str, str]  # input name → fill
 
 
-def asked_alternatives(given: Sequence[Any], inputs: Sequence[Input]) -> list[FillsOf]:
+def asked_alternatives(
+    given: Sequence[Any], inputs: Sequence[Input], usual: Mapping[str, Any]
+) -> list[FillsOf]:
     """Of each fill of a list, input name → fill; inputs that it does not suit keep their own.
 
     Args:
         given: names of fills, the user's own, or mappings of them by input.
         inputs: of the example.
+        usual: input name → the fill that was asked for beside the list, of inputs that have one.
 
     Raises:
-        InvalidInput: there are fewer than two, two are alike, or one suits no input.
+        InvalidInput: there are fewer than two, two are alike, one suits no input, or a fill beside
+            the list would be of no use.
     """
     found = [_of_inputs(one, inputs) for one in given]
-    alike = any(one in found[:number] for number, one in enumerate(found))
+    own = {each.name: each.feature.default_fill for each in inputs}
+    meant = [
+        {name: str(one.get(name, usual.get(name) or default)) for name, default in own.items()}
+        for one in found
+    ]
+    alike = any(one in meant[:number] for number, one in enumerate(meant))
     if len(found) < 2 or alike:
         raise InvalidInput(
             "fills as a list compares at least two that differ, such as ['blur', 'mean']; for one, "
             "give it by input: fills={'image': 'blur'}"
+        )
+    useless = next((name for name in usual if all(name in one for one in found)), None)
+    if useless is not None:
+        raise InvalidInput(
+            f"every fill of the list is one of input {useless!r}, so that fill "
+            f"{str(usual[useless])!r} beside the list would never be used; leave it out"
         )
     return found
 

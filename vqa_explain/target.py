@@ -135,6 +135,15 @@ class Target:
         return labels[self.index]
 
 
+def quoted(target: str, contrast: str | None) -> str:
+    """An answer in quotes, less the one it is compared with.
+
+    >>> quoted("red", None), quoted("red", "blue")
+    ('“red”', '“red” minus “blue”')
+    """
+    return f"“{target}”" if contrast is None else f"“{target}” minus “{contrast}”"
+
+
 def find_answer(labels: Sequence[str], answer: str | int) -> int:
     """The label number of an answer.
 

@@ -21,9 +21,12 @@ from networks import (
     reader,
     to_tensor,
 )
+from PIL import Image
 from torch import nn
+from transformers import ViltForQuestionAnswering, ViltProcessor
 
 import vqa_explain as vx
+from vqa_explain.models.loading import data_folder
 from vqa_explain.models.vilt import ViltModel
 from vqa_explain.viewer.whatif import changed
 
@@ -240,6 +243,10 @@ def test_a_network_of_fixed_batches_gives_the_same() -> None:
         (lambda: vx.Unit("first", 0, run=1), r"no run 1; it runs once"),
         (lambda: vx.Unit(nn.ReLU(), 0), r"a ReLU, is not one inside the network"),
         (lambda: vx.Unit(nn.Sequential(nn.ReLU())[0], 0), r"is not one inside the network"),
+        (lambda: vx.Unit("second", direction="abc"), r"direction is a row of numbers"),
+        (lambda: vx.Unit("second", direction=[1, None]), r"direction is a row of finite numbers"),
+        (lambda: vx.Unit("second", direction=[[1, 2], [3]]), r"direction is a row of numbers"),
+        (lambda: vx.Unit("second", direction=np.eye(8)), r"finite numbers, not of shape \(8, 8\)"),
         (lambda: vx.Unit("second"), r"index= or by direction="),
         (lambda: vx.Unit("second", -1), r"whole numbers from 0, not -1"),
         (lambda: vx.Unit("second", 1.5), r"whole numbers from 0, not 1.5"),  # type: ignore[arg-type]
@@ -287,6 +294,39 @@ def test_a_position_that_a_fill_would_move_is_told(
         vx.explain(scenes_model, scene, target=vx.Unit(layer, (0, 5)), **how)
     kept: Any = {"method": "leave_one_out", "regions": 2, "text_fill": "mask"}
     vx.explain(scenes_model, scene, target=vx.Unit(layer, (3, 5)), image_fill="mean", **kept)
+
+
+def test_means_do_not_count_what_fills_a_batch_up(
+    scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    """Values of words and phrases add up to what plain transformers has with all and no words."""
+    layer = "vilt.encoder.layer.3"
+    folder = data_folder() / "scenes"
+    processor = ViltProcessor.from_pretrained(folder)
+    network = ViltForQuestionAnswering.from_pretrained(folder).eval()
+    means = []
+    hook = network.get_submodule(layer).register_forward_hook(
+        lambda _layer, _inputs, output: means.append(
+            float((output[0] if isinstance(output, tuple) else output)[..., 17].mean())
+        )
+    )
+    for question in (scene.question, ""):
+        given = processor(Image.fromarray(scene.image), question, return_tensors="pt")
+        with torch.no_grad():
+            network(**given)
+    hook.remove()
+    how: dict[str, Any] = {"method": "shapley", "target": vx.Unit(layer, 17), "budget": 10_000}
+    for words in ("words", "ngrams:3"):
+        why = vx.explain(
+            scenes_model, scene, players="question", text_fill="delete", words=words, **how
+        )
+        assert sum(why.parts[1].values) == pytest.approx(means[0] - means[1], abs=1e-3)
+    for regions in ((1, 2), 2):
+        why = vx.explain(scenes_model, scene, image_fill="drop", regions=regions, words=None, **how)
+        whole = sum(sum(part.values) for part in why.parts)
+        if regions == (1, 2):
+            first = whole
+    assert whole == pytest.approx(first, abs=1e-4)
 
 
 def test_two_threads_explain_units_of_one_network() -> None:

@@ -188,6 +188,27 @@ def test_categories_are_their_places_and_the_mean_of_them_is_the_most_frequent()
     assert model.baselines(encoded, {"shirt": "mean"}, 0)["shirt"].tolist() == [[2.0]]
 
 
+def test_a_missing_value_may_be_a_category_and_rows_may_come_one_by_one() -> None:
+    nan, known = float("nan"), ["S", float("nan"), "L"]
+
+    class Plain(nn.Module):
+        def forward(self, row: Tensor) -> Tensor:
+            return torch.cat([row, -row], dim=1)
+
+    table = vx.Table(
+        ["size"],
+        background=({"size": size} for size in ("L", nan, "L")),
+        categories={"size": known},
+    )
+    model = vx.CustomModel(Plain(), inputs={"shirt": table}, labels=["up", "down"], device="cpu")
+    for missing in (nan, np.float64("nan")):
+        encoded = model.encode(vx.Example.of({"shirt": {"size": missing}}))
+        assert model.leaves(encoded)["shirt"].tolist() == [[1.0]]
+        assert model.baselines(encoded, {"shirt": "mean"}, 0)["shirt"].tolist() == [[2.0]]
+    with pytest.raises(vx.InvalidInput, match="category nan twice"):
+        vx.Table(["size"], baseline={"size": "S"}, categories={"size": [*known, nan]})
+
+
 class TwoPictures(nn.Module):
     """w · first + u · second, of pictures of different sizes."""
 

@@ -45,7 +45,8 @@ def check_question(question: object, called: str = "the question") -> str:
             f"{called} must be text, not {type(question).__name__}; write it as a string"
         )
     if not question.strip():
-        raise InvalidInput(f"{called} is empty; give at least one word")
+        or_without = "" if called == "the question" else ", or leave it out"
+        raise InvalidInput(f"{called} is empty; give at least one word{or_without}")
     if any("\ud800" <= c <= "\udfff" for c in question):
         raise InvalidInput(
             f"{called} holds half of a character (a lone surrogate); decode its bytes as UTF-8"
@@ -340,7 +341,13 @@ class TextFeature(Feature):
         for word, new, is_absent in zip(words, given, absent.tolist(), strict=True):
             text += content.source[end : word.start] + (new if is_absent else word.text)
             end = word.end
-        return text + content.source[end:]
+        text += content.source[end:]
+        if not any(character.isalnum() for character in text):
+            raise InvalidInput(
+                f"fill {str(fill)!r} leaves no word where all words of a text are absent; have it "
+                "give a word that stands for any, such as 'something'"
+            )
+        return text
 
     def notes(self, content: Text, found: Found, part: Part) -> tuple[str, ...]:
         """What a reader must know of how a text was divided into words."""

@@ -30,7 +30,7 @@ def check_width(width: float) -> None:
 def plot_heads(found: Heads, path: Any = None, *, dpi: int = 150, width: float = 7.2) -> Any:
     """See `Drawn.plot`."""
     score = found.score.replace("_", " ")
-    title = f"{score} of “{found.target}”: lost without each head"
+    title = f"{score} of {found.whose}: lost without each head"
     said = "points lost without the head; below zero, the score is higher without it"
     return _plot(found.lost, None, (title, "head", said), path, dpi, width)
 

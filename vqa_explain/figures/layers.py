@@ -91,7 +91,7 @@ def plot(found: Layers, path: Any = None, *, dpi: int = 150, width: float = 7.2)
 
 def _title(found: Layers, wide: float) -> str:
     score = found.score.replace("_", " ")
-    return shortened(f"Where the {score} of “{found.target}” runs", 10, wide)
+    return shortened(f"Where the {score} of {found.whose} runs", 10, wide)
 
 
 def _said(found: Layers) -> str:

@@ -17,7 +17,7 @@ from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, answers
 from vqa_explain.models.inside import Unit, UnitModel
 from vqa_explain.models.sharing import network_held
-from vqa_explain.target import SCORES, Answer
+from vqa_explain.target import SCORES, Answer, Target
 
 
 @dataclass(frozen=True)
@@ -68,3 +68,14 @@ def asked_task(
         targets = targets_of(model.kind, encoded.labels, [target], asked.contrast, score, best)
         players = make_players(encoded)
         yield Task(model, encoded, targets[0], players, targets, asked.seed, asked.progress), best
+
+
+def names_of(task: Task, goal: Target | None = None) -> tuple[str, str | None]:
+    """The answer whose score a target is, and the one it is compared with.
+
+    Args:
+        task: the task, whose own target is meant unless there is another.
+        goal: the other one.
+    """
+    goal, labels = goal or task.target, task.encoded.labels
+    return goal.text(labels), None if goal.contrast is None else labels[goal.contrast]

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from vqa_explain.showing import drawing
+from vqa_explain.target import quoted
 
 
 class Drawn:
@@ -29,3 +30,15 @@ class Drawn:
             InvalidInput: the width is below 3, or the path is of no kind that matplotlib writes.
         """
         return drawing(self.figure)(self, path, dpi=dpi, width=width)
+
+
+class OfAnswer:
+    """What is said of one answer's score."""
+
+    target: str
+    contrast: str | None
+
+    @property
+    def whose(self) -> str:
+        """Whose score it is, in quotes."""
+        return quoted(self.target, self.contrast)

@@ -17,9 +17,9 @@ from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.files import write_atomically
-from vqa_explain.inside.asking import Asked, asked_task
+from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import Blocks, best_of, scores_with
-from vqa_explain.inside.drawn import Drawn
+from vqa_explain.inside.drawn import Drawn, OfAnswer
 from vqa_explain.inside.edits import Edit, Place, scores_of
 from vqa_explain.models.base import Model
 from vqa_explain.target import Answer
@@ -108,7 +108,7 @@ def _count(part: nn.Module) -> int | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Heads(Drawn):
+class Heads(Drawn, OfAnswer):
     """What is lost without each attention head.
 
     `plot` draws blocks from top to bottom and heads from left to right, in the color of what is lost.
@@ -119,7 +119,7 @@ class Heads(Drawn):
             block has fewer heads than others.
         becomes: for each block, what the model answers without each of its heads.
         answer: what the model answers.
-        target, score: whose score it is, and of which kind.
+        target, contrast, score: whose score it is, less whose (or `None`), and of which kind.
         whole: the score.
         cost: examples through the model forward, and seconds.
     """
@@ -131,6 +131,7 @@ class Heads(Drawn):
     becomes: tuple[tuple[Answer, ...], ...]
     answer: Answer
     target: str
+    contrast: str | None
     score: str
     whole: float
     cost: Cost
@@ -167,7 +168,7 @@ class Heads(Drawn):
 
     def __repr__(self) -> str:
         score = self.score.replace("_", " ")
-        lines = [f"{score} of “{self.target}” is {self.whole:.3f}; lost without one head:"]
+        lines = [f"{score} of {self.whose} is {self.whole:.3f}; lost without one head:"]
         for number, head, lost in self.top(8):
             text = self.becomes[number][head].text
             other = "" if text == self.answer.text else f", the answer becomes “{text}”"
@@ -221,7 +222,7 @@ def heads(
             lost,
             tuple(becomes),
             best,
-            task.target.text(task.encoded.labels),
+            *names_of(task),
             task.target.score,
             whole,
             task.cost,

@@ -17,7 +17,7 @@ from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import by_input
 from vqa_explain.files import write_atomically
-from vqa_explain.inside.asking import Asked, asked_task
+from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import (
     REST,
     Blocks,
@@ -27,7 +27,7 @@ from vqa_explain.inside.blocks import (
     replaced_by,
     scores_with,
 )
-from vqa_explain.inside.drawn import Drawn
+from vqa_explain.inside.drawn import Drawn, OfAnswer
 from vqa_explain.methods.base import Task
 from vqa_explain.methods.states import Between, conductance
 from vqa_explain.models.base import Model
@@ -36,7 +36,7 @@ from vqa_explain.target import Answer
 
 
 @dataclass(frozen=True, eq=False)
-class Layers(Drawn):
+class Layers(Drawn, OfAnswer):
     """What each of L blocks does to an answer.
 
     `plot` draws blocks from left to right: the conductance of each group as bars, the early answers
@@ -56,7 +56,7 @@ class Layers(Drawn):
             those of the baseline's behind each block.
         lost: input name → (L,) how much of the score is lost then.
         answer: what the model answers.
-        target, score: whose score it is, and of which kind.
+        target, contrast, score: whose score it is, less whose (or `None`), and of which kind.
         cost: examples through the model forward and backward, and seconds.
     """
 
@@ -72,6 +72,7 @@ class Layers(Drawn):
     lost: Mapping[str, Float[np.ndarray, " L"]]
     answer: Answer
     target: str
+    contrast: str | None
     score: str
     cost: Cost
 
@@ -125,6 +126,7 @@ class Layers(Drawn):
         """All of it as plain values, for JSON."""
         return {
             "target": self.target,
+            "contrast": self.contrast,
             "score": self.score,
             "answer": self.answer.text,
             "change": self.change,
@@ -135,7 +137,7 @@ class Layers(Drawn):
 
     def __repr__(self) -> str:
         lines = [
-            f"{self.score.replace('_', ' ')} of “{self.target}”, {self.change:+.3f} from the "
+            f"{self.score.replace('_', ' ')} of {self.whose}, {self.change:+.3f} from the "
             "baseline; conductance by block:",
             f"  block {''.join(f'{name:>12}' for name in self.groups)}  early answer",
         ]
@@ -210,7 +212,7 @@ def layers(
             without,
             lost,
             best,
-            task.target.text(task.encoded.labels),
+            *names_of(task),
             task.target.score,
             task.cost,
         )

@@ -22,7 +22,7 @@ from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import Found
 from vqa_explain.files import write_atomically
-from vqa_explain.inside.asking import Asked, asked_task
+from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import REST, Blocks, best_of
 from vqa_explain.inside.drawn import Drawn
 from vqa_explain.inside.edits import Edit, Place, scores_of, seen_at
@@ -31,7 +31,7 @@ from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.inside import Unit
-from vqa_explain.target import Answer, Target
+from vqa_explain.target import Answer, Target, quoted
 
 LEAST = 1e-6  # of the scores' size: a smaller difference has no shares
 
@@ -215,9 +215,7 @@ def _goal(task: Task, asked: Asked, mine: Answer, theirs: Answer) -> Target:
 
 
 def _named(task: Task, goal: Target) -> str:
-    labels = task.encoded.labels
-    text = f"{goal.score.replace('_', ' ')} of “{goal.text(labels)}”"
-    return text if goal.contrast is None else f"{text} minus “{labels[goal.contrast]}”"
+    return f"{goal.score.replace('_', ' ')} of {quoted(*names_of(task, goal))}"
 
 
 def _positions(task: Task, row: Blocks) -> dict[str, np.ndarray]:

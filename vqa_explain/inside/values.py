@@ -14,7 +14,8 @@ from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.files import write_atomically
-from vqa_explain.inside.asking import Asked, asked_task
+from vqa_explain.inside.asking import Asked, asked_task, names_of
+from vqa_explain.inside.drawn import OfAnswer
 from vqa_explain.methods import METHODS, create
 from vqa_explain.methods.base import check_support
 from vqa_explain.methods.inside import LayerMethod
@@ -25,7 +26,7 @@ from vqa_explain.units import unit_named
 
 
 @dataclass(frozen=True, eq=False)
-class LayerValues:
+class LayerValues(OfAnswer):
     """What every element of a layer does to a score.
 
     Attributes:
@@ -34,7 +35,7 @@ class LayerValues:
         values: (…) float64 shaped as what the layer gives for the example; (C,) or (N,) where whole
             units or positions were ablated.
         unit: what the values are, a name of `vqa_explain.units`.
-        target: the answer that is explained.
+        target, contrast: the answer that is explained, less which (or `None`).
         answer: what the model answers.
         change: what the values should add up to; `None` where they do not.
         gap: how far their sum is from it; `None` likewise.
@@ -46,6 +47,7 @@ class LayerValues:
     values: np.ndarray
     unit: str
     target: str
+    contrast: str | None
     answer: Answer
     change: float | None
     gap: float | None
@@ -73,7 +75,7 @@ class LayerValues:
         return write_atomically(Path(path), text.getvalue().encode())
 
     def __repr__(self) -> str:
-        unit = unit_named(self.unit).text.replace("{score}", f"the score of “{self.target}”")
+        unit = unit_named(self.unit).text.replace("{score}", f"the score of {self.whose}")
         lines = [
             f"{self.method} at {self.layer}, {tuple(self.values.shape)}: {unit}",
             *(f"  {_spelled(place):>16}  {value:+.4g}" for place, value in self.top(8)),
@@ -131,7 +133,7 @@ def layer_values(
             method,
             found.values.numpy(),
             chosen.unit,
-            task.target.text(task.encoded.labels),
+            *names_of(task),
             best,
             found.change,
             found.gap,

@@ -1,6 +1,6 @@
 """What a network of one's own takes, as its user says it: pictures, texts and rows of tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,8 @@ class Table:
             )
         if self.baseline is not None:
             read_baseline(self.baseline, columns)
+        if isinstance(self.background, Iterator):  # read more than once
+            object.__setattr__(self, "background", list(self.background))
         if self.background is not None:
             read_background(self.background, columns)
 

@@ -63,6 +63,8 @@ class Unit:
                 "a unit is named by index= or by direction=; give one of them, such as "
                 f"vx.Unit({self.layer!r}, 0)"
             )
+        if self.direction is not None:
+            object.__setattr__(self, "direction", _numbers(self.direction))
         for number in self.index if isinstance(self.index, tuple) else (self.index, self.run):
             if number is not None and (not isinstance(number, Integral) or number < 0):
                 raise InvalidInput(
@@ -74,6 +76,25 @@ class Unit:
         named = "a direction" if self.index is None else f"unit {self.index}"
         again = "" if self.run is None else f", run {self.run}"
         return f"{named} of {path}{again}"
+
+
+def _numbers(direction: Any) -> np.ndarray:
+    """(C,) float64, the weights of a direction.
+
+    Raises:
+        InvalidInput: they are no row of finite numbers.
+    """
+    given = direction.detach().cpu() if isinstance(direction, Tensor) else direction
+    try:
+        found = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"a unit's direction is a row of numbers: {error}") from error
+    if found.ndim != 1 or not np.isfinite(found).all():
+        raise InvalidInput(
+            f"a unit's direction is a row of finite numbers, not of shape {found.shape}; give one "
+            "number for each unit of the layer"
+        )
+    return found
 
 
 def units_among(target: Any) -> tuple[Unit, ...]:
@@ -282,7 +303,10 @@ class UnitModel:
 
         self._check_fills(encoded, fills)
         rows = len(next(iter(present.values())))
-        found = self._values(encoded, rows, run(present))
+        # Where parts leave the sequence, a batch fills up to its longest, and means would count
+        # that.
+        moves = any(fills[one.name] in MOVING for one in encoded.inputs)
+        found = None if moves else self._values(encoded, rows, run(present))
         if found is not None:
             return found
         # Coalitions that share a part of the input may share its pass through the layer.
@@ -368,7 +392,7 @@ def _channel(unit: Unit, path: str, means: Tensor) -> Tensor:
                 f"{count - 1}"
             )
         return means[:, cast(int, unit.index)]
-    weights = torch.as_tensor(np.asarray(unit.direction)).to(means)
+    weights = torch.from_numpy(unit.direction).to(means)
     if weights.shape != (count,):
         raise InvalidInput(
             f"layer {path!r} has {count} units, and the direction has shape "

@@ -80,7 +80,7 @@ class Columns:
             # What is no single value, such as an array, equals no category.
             if (
                 np.ndim(value) == 0
-                and known == value
+                and (known == value or (_is_nan(known) and _is_nan(value)))
                 and isinstance(known, bool) == isinstance(value, bool)
             ):
                 return place
@@ -157,12 +157,19 @@ def read_columns(names: Any, categories: Any) -> Columns:
     return Columns(tuple(names), kinds)
 
 
+def _is_nan(value: Any) -> bool:
+    """Whether it is the number of a missing value, which equals nothing, itself not either."""
+    return isinstance(value, float) and np.isnan(value)
+
+
 def _different(column: str, known: Sequence[Any]) -> tuple[Any, ...]:
     """The categories of a column, if they differ: of two that are equal,
     nobody knows which number is meant.
     """
     for place, one in enumerate(known):
-        if any(one == other and type(one) is type(other) for other in known[:place]):
+        before = known[:place]
+        nan_again = _is_nan(one) and any(_is_nan(other) for other in before)
+        if nan_again or any(one == other and type(one) is type(other) for other in before):
             raise InvalidInput(f"column {column!r} has category {one!r} twice; name each once")
     return tuple(known)
 
