@@ -434,10 +434,19 @@ def read_image(source: Any) -> np.ndarray:
     if hasattr(source, "convert") and hasattr(source, "getbands"):
         return _from_pil(source, "the image")
     if isinstance(source, np.ndarray) or hasattr(source, "__array__"):
-        return _from_array(np.asarray(source))
+        return _from_array(_as_array(source))
     raise InvalidInput(
         f"an image must be a path, a PIL image or an array, not {type(source).__name__}"
     )
+
+
+def _as_array(source: Any) -> np.ndarray:
+    """The numbers of an array or tensor, wherever it is and whatever is asked of its gradient."""
+    if hasattr(source, "detach"):
+        source = source.detach().cpu()
+        if source.is_floating_point():  # numpy has no bfloat16
+            source = source.float()
+    return np.asarray(source)
 
 
 def _read_file(path: Path) -> np.ndarray:

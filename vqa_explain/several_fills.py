@@ -101,7 +101,7 @@ def merged(found: Sequence[Explanation], asked: Sequence[FillsOf]) -> Explanatio
     if any(one.outputs for one in found):
         raise InvalidInput(
             "several fills are compared for one answer, not for every word of a sentence; give "
-            "answers=, or one fill"
+            "the answer's text as target=, or one fill"
         )
     parts = tuple(
         _merged_part(several) for several in zip(*(one.parts for one in found), strict=True)

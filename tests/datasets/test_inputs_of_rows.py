@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import vqa_explain as vx
+from vqa_explain.models.own_table import read_columns
 
 CHAT = [
     {"role": "system", "content": "One word."},
@@ -94,3 +95,22 @@ def test_an_empty_cell_spoils_its_row_alone(folder: Path) -> None:
 def test_a_shipped_data_set_has_inputs_of_its_own() -> None:
     with pytest.raises(vx.InvalidInput, match="leave inputs= out"):
         vx.load_dataset("scenes", inputs={"image": "file"})
+
+
+def test_numbers_truths_and_codes_of_a_text_file(folder: Path) -> None:
+    """A code keeps its zeros; what is a number or a category is what the table's columns say."""
+    cells = ["007", "1_000", "nan", "inf", "7", "-2.5e1", " 3", "True", "٣", ""]
+    rows = "".join(f"b.png,{cell},x\n" for cell in cells)
+    (folder / "codes.csv").write_text(f"file,code,answer\n{rows}", encoding="utf-8")
+    inputs = {"scan": "file", "patient": ["code"]}
+    read = [
+        one.given[1].value["code"] for one in vx.load_dataset(folder / "codes.csv", inputs=inputs)
+    ]
+    assert read == ["007", "1_000", "nan", "inf", 7.0, -25.0, 3.0, True, "٣", ""]
+    assert [type(one) for one in read[4:8]] == [float, float, float, bool]
+    table = vx.Table(["code"], baseline={"code": "7"}, categories={"code": ["007", "7", "True"]})
+    columns = read_columns(table.columns, table.categories)
+    places = [columns.number("code", read[at], "the row") for at in (0, 4, 7)]
+    assert places == [0, 1, 2]
+    with pytest.raises(vx.InvalidInput, match="unknown category"):
+        columns.number("code", read[6], "the row")

@@ -367,6 +367,16 @@ def test_layouts_in_memory(layout: str) -> None:
     np.testing.assert_array_equal(np.asarray(given), NOISE)
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_tensors_of_any_kind(kind: torch.dtype, differentiable: bool) -> None:
+    """Those of a network's own pictures: of few bits, and with gradients asked for."""
+    given = torch.tensor([[[0.0, 0.5, 1.0]] * 3] * 2, dtype=kind).requires_grad_(differentiable)
+    found = read_image(given)
+    np.testing.assert_array_equal(found, [[[0, 128, 255]] * 3] * 2)
+    assert given.requires_grad == differentiable
+
+
 NAMES = [
     "ä ö.png",
     "a'b\"c.png",

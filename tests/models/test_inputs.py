@@ -205,6 +205,10 @@ def test_a_missing_value_may_be_a_category_and_rows_may_come_one_by_one() -> Non
         encoded = model.encode(vx.Example.of({"shirt": {"size": missing}}))
         assert model.leaves(encoded)["shirt"].tolist() == [[1.0]]
         assert model.baselines(encoded, {"shirt": "mean"}, 0)["shirt"].tolist() == [[2.0]]
+    for wrong, said in (([1, 1.0], "1.0 twice"), ([[1], [2]], "no single value")):
+        with pytest.raises(vx.InvalidInput, match=said):
+            vx.Table(["size"], baseline={"size": 1}, categories={"size": wrong})
+    vx.Table(["size"], baseline={"size": 1}, categories={"size": [1, True]})
     with pytest.raises(vx.InvalidInput, match="category nan twice"):
         vx.Table(["size"], baseline={"size": "S"}, categories={"size": [*known, nan]})
 

@@ -1,6 +1,7 @@
 """Inputs of any number and kind in the rows of a table of one's own."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,15 +73,19 @@ def _in_folder(value: Any, column: str, folder: Path) -> Any:
     return value
 
 
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
 def _cell(value: Any) -> Any:
-    """What a column of a table's row holds: a number where it is written as one, else the text."""
+    """What a column of a table's row holds: a number or truth where it is written as one, else the
+    text. Codes such as 007 are texts.
+    """
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    if text.strip() in ("True", "False"):
+        return text.strip() == "True"
+    return float(text) if _NUMBER.fullmatch(text.strip()) else text
 
 
 def read_messages(value: Any, folder: Path) -> list[dict[str, Any]]:

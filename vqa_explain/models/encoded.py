@@ -113,7 +113,7 @@ class Encoded:
             names = ", ".join(one.name for one in self.inputs)
             raise InvalidInput(
                 f"the example has {len(found)} inputs that are a {content.__name__.lower()}, not "
-                f"one; its inputs are {names}"
+                f"one; its inputs are {names}. Choose a method that takes several, such as shapley"
             )
         return found[0]
 

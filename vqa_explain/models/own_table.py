@@ -84,6 +84,9 @@ class Columns:
                 and isinstance(known, bool) == isinstance(value, bool)
             ):
                 return place
+        # A table in a text file does not say whether "7" is a number; the categories do.
+        if isinstance(value, bool | int | float) and _written(value) in self.categories[column]:
+            return self.categories[column].index(_written(value))
         raise unknown(f"category in column {column!r} of {what}:", str(value), self._told(column))
 
     def _told(self, column: str) -> list[str]:
@@ -169,7 +172,14 @@ def _different(column: str, known: Sequence[Any]) -> tuple[Any, ...]:
     for place, one in enumerate(known):
         before = known[:place]
         nan_again = _is_nan(one) and any(_is_nan(other) for other in before)
-        if nan_again or any(one == other and type(one) is type(other) for other in before):
+        if np.ndim(one) > 0:
+            raise InvalidInput(
+                f"column {column!r} has the category {one!r}, which is no single value; name each "
+                "by a text or a number"
+            )
+        is_bool = isinstance(one, bool)
+        alike = any(one == other and is_bool == isinstance(other, bool) for other in before)
+        if nan_again or alike:
             raise InvalidInput(f"column {column!r} has category {one!r} twice; name each once")
     return tuple(known)
 
