@@ -266,6 +266,7 @@ def expected_rank(python: Any) -> Any:
 
 def test_two_methods_targets_models_or_examples_side_by_side(live: Any) -> None:
     page, _, python, _ = live
+    settled(page, python)
     answer = python("viewer.explanation.answers[1].text")
     for text, refused in (
         ("Leave one out", None),
