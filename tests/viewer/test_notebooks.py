@@ -163,7 +163,7 @@ def test_a_second_answer_becomes_the_contrast(live: Any) -> None:
 def take_word(page: Any, index: int) -> None:
     """Of an explanation with pairs: a click pins a word, and a button takes it away."""
     first(page, f'[data-word="{index}"]').click()
-    first(page, "button:has-text('Take away')").click()
+    first(page, "button.vx-tool:has-text('Take away')").click()
 
 
 def test_taking_words_and_regions_away_asks_the_model(live: Any) -> None:
@@ -187,7 +187,7 @@ def test_taking_words_and_regions_away_asks_the_model(live: Any) -> None:
     assert found["change"] == pytest.approx(expected, abs=1e-4)
     first(page, '[data-word="0"]').focus()
     page.keyboard.press("Enter")
-    take = first(page, "button:has-text('Take away')")
+    take = first(page, "button.vx-tool:has-text('Take away')")
     take.focus()
     page.keyboard.press("Enter")
     assert first(page, '[data-word="0"]').get_attribute("aria-pressed") == "true"
