@@ -301,12 +301,12 @@ class UnitModel:
         def run(some: Mapping[str, Present]) -> Callable[[Encoded], Tensor]:
             return lambda own: self.model.coalition_scores(own, some, fills, seed)
 
-        self._check_fills(encoded, fills)
+        moved = [one.name for one in encoded.inputs if fills[one.name] in MOVING]
+        self._check_kept(moved)
         rows = len(next(iter(present.values())))
         # Where parts leave the sequence, a batch fills up to its longest, and means would count
         # that.
-        moves = any(fills[one.name] in MOVING for one in encoded.inputs)
-        found = None if moves else self._values(encoded, rows, run(present))
+        found = None if moved else self._values(encoded, rows, run(present))
         if found is not None:
             return found
         # Coalitions that share a part of the input may share its pass through the layer.
@@ -316,18 +316,17 @@ class UnitModel:
             raise self._shared()
         return torch.cat(alone)
 
-    def _check_fills(self, encoded: Encoded, fills: Mapping[str, str]) -> None:
-        """Refuses an element at a position under fills that move positions.
+    def _check_kept(self, moved: Sequence[str]) -> None:
+        """Refuses an element at a position where parts of some inputs leave the sequence.
 
         Raises:
-            InvalidInput: such a fill is asked for.
+            InvalidInput: a unit is such an element.
         """
-        moved = [one for one in encoded.inputs if fills[one.name] in MOVING]
         for unit, path in self._units:
             at_position = isinstance(unit.index, tuple) and len(unit.index) == 2 and unit.index[0]
             if at_position and moved:
                 raise InvalidInput(
-                    f"absent parts of {moved[0].name!r} leave the sequence of layer {path!r}, so "
+                    f"absent parts of {moved[0]!r} leave the sequence of layer {path!r}, so "
                     f"that position {cast(Any, unit.index)[0]} is another one then; choose fills "
                     "that keep it, such as image_fill='mean' and text_fill='mask'"
                 )

@@ -14,6 +14,7 @@ from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell import terminal
+from vqa_explain.shell.common import Inputs, Repeated, Settings, check_folder, say_written
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
 from vqa_explain.shell.layers import layers
@@ -39,7 +40,7 @@ app.command(open_, name="open")
 @app.meta.default
 def _with_plugins(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    use: Annotated[list[str] | None, Parameter(negative=())] = None,
+    use: Repeated = None,
 ) -> None:
     """Explain the answers of visual question answering models: words and image regions together.
 
@@ -101,25 +102,25 @@ def explain(
     image: Path | None = None,
     question: str | None = None,
     *,
-    input_: Annotated[list[str] | None, Parameter(name="--input", negative=())] = None,
+    input_: Inputs = None,
     messages: Path | None = None,
     model: str = "scenes",
     method: str | None = None,
     target: str | None = None,
     contrast: str | None = None,
     score: str | None = None,
-    answer: Annotated[list[str] | None, Parameter(negative=())] = None,
+    answer: Repeated = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
-    players: Annotated[list[str] | None, Parameter(negative=())] = None,
+    players: Repeated = None,
     budget: str | None = None,
     quality: str | None = None,
     seed: int = 0,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    load: Annotated[list[str] | None, Parameter(negative=())] = None,
+    set_: Settings = None,
+    load: Repeated = None,
     out: Path | None = None,
     json_: Json = False,
 ) -> None:
@@ -165,8 +166,7 @@ def explain(
         parameters |= registry.values([f"budget={budget}"], "--budget")
     if out is not None and out.suffix not in (".vqax", ".html", ".png"):
         raise InvalidInput(f"--out {str(out)!r} must end in .vqax, .html or .png")
-    if out is not None and not out.parent.is_dir():
-        raise InvalidInput(f"the folder {str(out.parent)!r} of --out does not exist; make it first")
+    check_folder(out)
 
     from vqa_explain.explaining import explain as explain_answer
     from vqa_explain.explaining import text_or_number
@@ -208,8 +208,7 @@ def explain(
     console = terminal.console()
     for table in explanation_tables(explanation):
         console.print(table)
-    if out is not None:
-        console.print(f"Written: {out}", highlight=False, markup=False)
+    say_written(out)
 
 
 @app.command

@@ -1,14 +1,10 @@
 """The command `vqa-explain evidence`."""
 
-import json
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from vqa_explain import registry
-from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.shell import terminal
+from vqa_explain.errors import unknown
+from vqa_explain.shell.common import Inputs, Repeated, Settings, check_folder, tell
 from vqa_explain.shell.evaluation import Json, load_settings
 
 SETTINGS = ("image_fill", "text_fill", "most", "precision", "draws", "budget")
@@ -18,18 +14,18 @@ def evidence(
     image: Path | None = None,
     question: str | None = None,
     *,
-    input_: Annotated[list[str] | None, Parameter(name="--input", negative=())] = None,
+    input_: Inputs = None,
     messages: Path | None = None,
     model: str = "scenes",
     into: str | None = None,
-    answer: Annotated[list[str] | None, Parameter(negative=())] = None,
+    answer: Repeated = None,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
-    players: Annotated[list[str] | None, Parameter(negative=())] = None,
+    players: Repeated = None,
     seed: int = 0,
-    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
-    load: Annotated[list[str] | None, Parameter(negative=())] = None,
+    set_: Settings = None,
+    load: Repeated = None,
     out: Path | None = None,
     json_: Json = False,
 ) -> None:
@@ -57,8 +53,7 @@ def evidence(
     strange = next((name for name in settings if name not in SETTINGS), None)
     if strange is not None:
         raise unknown("setting of evidence:", strange, SETTINGS)
-    if out is not None and not out.parent.is_dir():
-        raise InvalidInput(f"the folder {str(out.parent)!r} of --out does not exist; make it first")
+    check_folder(out)
 
     from vqa_explain.explaining import text_or_number
     from vqa_explain.models.loading import load as load_model
@@ -84,10 +79,4 @@ def evidence(
             found.to_html(out)
         else:
             found.plot(out)
-    if json_:
-        print(json.dumps(found.summary()))
-        return
-    console = terminal.console()
-    console.print(str(found), highlight=False, markup=False)
-    if out is not None:
-        console.print(f"Written: {out}", highlight=False, markup=False)
+    tell(found, out, json_)

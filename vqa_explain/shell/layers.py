@@ -1,13 +1,8 @@
 """The command `vqa-explain layers`."""
 
-import json
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
-
-from vqa_explain.errors import InvalidInput
-from vqa_explain.shell import terminal
+from vqa_explain.shell.common import Inputs, Repeated, check_folder, tell
 from vqa_explain.shell.evaluation import Json, load_settings
 
 
@@ -15,16 +10,16 @@ def layers(
     image: Path | None = None,
     question: str | None = None,
     *,
-    input_: Annotated[list[str] | None, Parameter(name="--input", negative=())] = None,
+    input_: Inputs = None,
     messages: Path | None = None,
     model: str = "scenes",
     target: str | None = None,
     contrast: str | None = None,
     score: str | None = None,
-    answer: Annotated[list[str] | None, Parameter(negative=())] = None,
-    block: Annotated[list[str] | None, Parameter(negative=())] = None,
+    answer: Repeated = None,
+    block: Repeated = None,
     steps: int = 32,
-    load: Annotated[list[str] | None, Parameter(negative=())] = None,
+    load: Repeated = None,
     out: Path | None = None,
     json_: Json = False,
 ) -> None:
@@ -45,8 +40,7 @@ def layers(
         load: how the model is loaded, as name=value.
         out: write the table (.csv) or a figure, such as layers.png.
     """
-    if out is not None and not out.parent.is_dir():
-        raise InvalidInput(f"the folder {str(out.parent)!r} of --out does not exist; make it first")
+    check_folder(out)
 
     from vqa_explain.explaining import text_or_number
     from vqa_explain.inside.layers import layers as look_inside
@@ -69,10 +63,4 @@ def layers(
         found.to_csv(out)
     elif out is not None:
         found.plot(out)
-    if json_:
-        print(json.dumps(found.summary()))
-        return
-    console = terminal.console()
-    console.print(repr(found), highlight=False, markup=False)
-    if out is not None:
-        console.print(f"Written: {out}", highlight=False, markup=False)
+    tell(found, out, json_)
