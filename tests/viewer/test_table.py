@@ -275,6 +275,26 @@ FILLS = [
 ]
 
 
+def test_a_question_that_another_views_took_the_place_of_is_asked_again(browser: Any) -> None:
+    why = made(interactions=False, grid=3)
+    with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
+        put = live(page, why)
+        page.locator('[data-word="1"]').click()
+        first = messages(page, "whatif")[-1]
+        found = {"answers": [], "change": -1.0, "predicted": -1.2, "fills": "regions: mean"}
+        put("whatif", {"serial": f"line {first['explanation']}", "line": None})
+        assert messages(page, "whatif") == [first]  # an answer about the line took no place
+        put("whatif", {**found, "serial": "another view's", "change": 5.0})
+        assert messages(page, "whatif", 2)[-1]["serial"] == first["serial"]
+        assert "Asking the model" in page.locator(".vx-whatif").inner_text()
+        put("whatif", {**found, "serial": first["serial"]})
+        assert "measured −1" in page.locator(".vx-change").inner_text()
+        put("whatif", {**found, "serial": "another view's", "change": 5.0})
+        assert len(messages(page, "whatif", 2)) == 2
+        assert "measured −1" in page.locator(".vx-change").inner_text()
+        assert wrong == []
+
+
 def test_the_fill_of_a_what_if_is_named_and_switched(browser: Any) -> None:
     why = made(interactions=False, grid=3)
     options = {**traits_of(why)["options"], "fills": FILLS}

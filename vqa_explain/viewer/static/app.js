@@ -50,6 +50,7 @@ class Screen extends Actions {
     this.me = Math.random().toString(36).slice(2);
     this.questions = 0;
     this.serial = "";
+    /** @type {any} */ this.unanswered = null; // the question to the kernel that is open
     this.waiting = 0;
     this.drawn = 0;
     this.listing = 0;
@@ -94,7 +95,15 @@ class Screen extends Actions {
   nextSerial() {
     this.questions += 1;
     this.serial = `${this.me} ${this.questions}`;
+    this.unanswered = null;
     return this.serial;
+  }
+
+  /** @param {any} question */
+  askKernel(question) {
+    const serial = this.nextSerial();
+    this.unanswered = { ...question, serial };
+    this.tellKernel(this.unanswered);
   }
 
   /** @param {() => void} call */
@@ -104,7 +113,7 @@ class Screen extends Actions {
   }
 
   ask() {
-    this.tellKernel({ action: "question", question: this.views.editor.input.value, serial: this.nextSerial() });
+    this.askKernel({ action: "question", question: this.views.editor.input.value });
   }
 
   changed() {
@@ -112,16 +121,20 @@ class Screen extends Actions {
     this.showWhatIf(null);
     this.draw();
     this.tell();
-    this.later(() => {
-      const { fills } = this;
-      this.tellKernel({ action: "whatif", away: this.taken.members(), fills, serial: this.nextSerial() });
-    });
+    this.later(() => this.askKernel({ action: "whatif", away: this.taken.members(), fills: this.fills }));
   }
 
   hearWhatIf() {
     const found = this.source.whatif();
-    if (found?.serial === this.serial) this.showWhatIf(found);
-    if (!found || !this.shown?.id || found.serial !== `line ${this.shown.id}`) return;
+    if (!found) return;
+    const isLine = String(found.serial).startsWith("line ");
+    if (found.serial === this.serial) {
+      this.unanswered = null;
+      this.showWhatIf(found);
+    } else if (!isLine && this.unanswered) {
+      this.tellKernel(this.unanswered); // another view's question took the place of this one's
+    }
+    if (!this.shown?.id || found.serial !== `line ${this.shown.id}`) return;
     this.whole.line = this.shown.line = found.line ?? null;
     this.showLine();
     this.views.facts.show(this.shown);
