@@ -61,7 +61,7 @@ def test_a_head_at_zero_is_its_part_of_the_projection_at_zero(
             lost = float(whole - scores[0, found.answer.index])
             assert found.lost[block, head] == pytest.approx(lost, abs=1e-4)
             assert found.becomes[block][head].index == int(scores.argmax())
-    assert found.cost.forwards == 26
+    assert found.cost.forwards == 27
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "vit"])
@@ -92,6 +92,27 @@ def test_heads_of_other_networks(
     for head in range(count):
         scores = scores_of_copy(model, encoded, path, slice(head * wide, head * wide + wide))
         assert found.lost[1, head] == pytest.approx(found.whole - float(scores[0, index]), abs=1e-4)
+
+
+def test_heads_look_where_transformers_says(
+    found: vx.Heads, scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    encoded = scenes_model.encode(scene)
+    with torch.no_grad():
+        patches = scenes_model._patches(scenes_model.leaves(encoded)["image"])
+        given = scenes_model.module.vilt(
+            inputs_embeds=scenes_model.leaves(encoded)["question"],
+            image_embeds=patches,
+            pixel_mask=torch.ones(patches.shape[:2], dtype=torch.long),
+            output_attentions=True,
+        )
+    read = np.stack([layer[0, :, 0].numpy() for layer in given.attentions])  # from the first token
+    said = [i for i, token in enumerate(encoded.tokens) if token.word >= 0]
+    expected = np.concatenate(
+        [read[..., len(encoded.tokens) + 1 :], read[..., said]], axis=-1
+    )  # every word of this question is one token
+    assert found.attention is not None
+    np.testing.assert_allclose(found.attention, expected, atol=1e-6)
 
 
 def test_the_largest_losses_are_named(found: vx.Heads, tmp_path: Path) -> None:

@@ -66,7 +66,27 @@ def test_each_block_has_the_conductance_that_it_has_alone(
     assert (found.gaps < 0.05 * abs(found.change)).all()
     # One pass of 17 points; the example and its baselines, the early answers and the exchanges.
     assert found.cost.backwards == 17
-    assert found.cost.forwards <= 17 + 1 + 1 + 1 + 2 + 6 * 3 + 1
+    assert found.cost.forwards <= 17 + 1 + 1 + 1 + 1 + 2 + 6 * 3 + 1
+
+
+def test_the_map_of_each_block_has_the_conductance_of_its_words_and_patches(
+    found: vx.Layers, scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    """Captum's own class agrees with `layer_values`: see test_layer_methods.py."""
+    encoded = scenes_model.encode(scene)
+    words = len(encoded.tokens)
+    for number in (1, 4):
+        alone = vx.layer_values(scenes_model, scene, layer=found.blocks[number], steps=16)
+        by_position = alone.values.sum(axis=1)
+        why = found.maps[number]
+        patches = [region.value for region in why.regions]
+        np.testing.assert_allclose(patches, by_position[words + 1 :], atol=1e-5)
+        for index, word in enumerate(why.words):
+            own = [i for i, token in enumerate(encoded.tokens) if token.word == index]
+            assert word.value == pytest.approx(by_position[own].sum(), abs=1e-5)
+        seen = sum(patches) + sum(word.value for word in why.words)
+        assert why.error == pytest.approx(abs(found.change - seen), abs=1e-4)
+        assert why.error > 1  # what the readout holds is no word's and no region's
 
 
 def test_the_change_is_that_of_the_score(

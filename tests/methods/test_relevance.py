@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vqa_explain as vx
-from vqa_explain.methods.relevance import TwoStreams, _whole, rollout
+from vqa_explain.methods.relevance import TwoStreams, rollout, whole_maps
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.vilt import ViltModel
 
@@ -27,7 +27,7 @@ def test_rollout_on_three_tokens_by_hand() -> None:
 def test_what_a_sliding_window_keeps_of_the_last_positions_stands_at_the_end() -> None:
     """Three tokens of the prompt and one of the answer, which sees the two before it and itself."""
     behind = torch.tensor([[[0.2, 0.3, 0.5]]], dtype=torch.float64)
-    (whole,) = _whole([ONE[None]], [behind[None]])
+    (whole,) = whole_maps([ONE[None]], [behind[None]])
     expected = [[*row, 0.0] for row in ONE[0].tolist()] + [[0.0, 0.2, 0.3, 0.5]]
     np.testing.assert_array_equal(whole[0], expected)
 

@@ -26,6 +26,7 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "question": {"question": "Why?", "serial": 7},
     "explain question": {"question": "Why?", "explanation": "key"},
     "line": {"serial": "line 3"},
+    "inside": {"serial": "inside 3"},
     "hello": {},
 }
 # Fields that may have several types, or be left out.

@@ -367,6 +367,35 @@ def test_a_line_in_words_is_measured_when_it_is_asked_for(
 
 
 @pytest.mark.slow
+def test_what_is_inside_is_measured_when_it_is_asked_for(
+    scenes_model: ViltModel, data: list[Any]
+) -> None:
+    viewer = made(scenes_model, data[:1], method="leave_one_out", regions=3)
+    serial = f"inside {viewer.shown['id']} 1"
+    message = {"action": "inside", "serial": serial, "explanation": viewer.shown["id"]}
+    viewer._on_message(viewer, message, [])
+    assert viewer.wait(600)
+    assert (viewer.problem, viewer.whatif["serial"]) == ("", serial)
+    inside = viewer.whatif["inside"]
+    expected = vx.layers(scenes_model, data[0], target=viewer.explanation.target)
+    assert [one["early"]["text"] for one in inside["blocks"]] == [a.text for a in expected.early]
+    values = [one["values"] for one in inside["blocks"]]
+    assert values == pytest.approx(expected.conductance)
+    lost = vx.heads(scenes_model, data[0], target=viewer.explanation.target).lost
+    assert inside["heads"]["lost"] == pytest.approx(lost, abs=1e-5)
+
+
+def test_a_network_without_blocks_says_so_in_their_place() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 2))
+    model = vx.load(network, transform=ToTensor(), labels=["a", "b"], device="cpu")
+    viewer = made(model, [vx.Example(np.full((8, 8, 3), 200, np.uint8))])
+    message = {"action": "inside", "serial": "x", "explanation": viewer.shown["id"]}
+    viewer._on_message(viewer, message, [])
+    assert viewer.wait(600)
+    assert "blocks" in viewer.whatif["error"]
+
+
+@pytest.mark.slow
 def test_a_viewer_without_a_method_explains_as_explain_does(
     scenes_model: ViltModel, data: list[Any]
 ) -> None:

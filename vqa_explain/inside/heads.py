@@ -10,17 +10,23 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.explaining import AskedTarget
+from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
+from vqa_explain.finishing import finish
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import Blocks, best_of, scores_with
 from vqa_explain.inside.drawn import Drawn, OfAnswer
 from vqa_explain.inside.edits import Edit, Place, scores_of
+from vqa_explain.methods import create
+from vqa_explain.methods.base import Task
+from vqa_explain.methods.relevance import read_from, row_of, whole_maps
 from vqa_explain.models.base import Model
 from vqa_explain.target import Answer
 
@@ -118,6 +124,11 @@ class Heads(Drawn, OfAnswer):
         lost: (L, H) the score less what it is with that head's output set to zero; NaN where a
             block has fewer heads than others.
         becomes: for each block, what the model answers without each of its heads.
+        attention: (L, H, P) how much each head looks from where the answer is read at each of the
+            P words and regions, in the order of the inputs' players: shares, of which special
+            tokens have the rest. NaN where a block has fewer heads; `None` where the network does
+            not show the attention of all blocks.
+        looks: the mean over the last block's heads, as an explanation by "attention".
         answer: what the model answers.
         target, contrast, score: whose score it is, less whose (or `None`), and of which kind.
         whole: the score.
@@ -129,6 +140,8 @@ class Heads(Drawn, OfAnswer):
     blocks: tuple[str, ...]
     lost: Float[np.ndarray, "L H"]
     becomes: tuple[tuple[Answer, ...], ...]
+    attention: Float[np.ndarray, "L H P"] | None
+    looks: Explanation | None
     answer: Answer
     target: str
     contrast: str | None
@@ -216,14 +229,43 @@ def heads(
             lost[number, : place.count] = whole - task.target(own).numpy()
             becomes.append(tuple(best_of(task, own[i : i + 1]) for i in range(place.count)))
             done += place.count
+        attention, looks = _attention(task, lost, best)
         task.cost.seconds = time.perf_counter() - began
         return Heads(
             row.paths,
             lost,
             tuple(becomes),
+            attention,
+            looks,
             best,
             *names_of(task),
             task.target.score,
             whole,
             task.cost,
         )
+
+
+def _attention(task: Task, lost: np.ndarray, best: Answer) -> tuple[Any, Explanation | None]:
+    """(L, H, P) how much heads look at players, for as many as `lost` (L, H) has; and the mean over
+    the last block's as an explanation. Both are means over the places where an answer of several
+    tokens is read, and `None` where not all attention can be seen.
+    """
+    if "attention" not in task.model.capabilities:
+        return None, None
+    places: list[np.ndarray] = []
+    rows: list[Tensor] = []
+    for found, _ in task.answer_steps():
+        heads = [one.shape[1] for one in found.maps]
+        if found.layers is not None or heads != np.isfinite(lost).sum(axis=1).tolist():
+            return None, None
+        values = np.full((*lost.shape, len(task.players)), np.nan)
+        with torch.no_grad():
+            for block, maps in enumerate(whole_maps(found.maps, found.written)):
+                for head, one in enumerate(maps):
+                    read = read_from(task, found, row_of(found, one))
+                    values[block, head] = task.players.sums(read.values)
+        places.append(values)
+        rows.append(row_of(found, maps.mean(dim=0)))
+    last = read_from(task, found, torch.stack(rows).mean(dim=0))
+    looks = finish(task, create("attention", {}), last, [best])
+    return np.stack(places).mean(axis=0), looks

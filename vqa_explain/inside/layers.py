@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +15,10 @@ from jaxtyping import Float
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explaining import AskedTarget
+from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import by_input
 from vqa_explain.files import write_atomically
+from vqa_explain.finishing import finish
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import (
     REST,
@@ -28,10 +30,15 @@ from vqa_explain.inside.blocks import (
     scores_with,
 )
 from vqa_explain.inside.drawn import Drawn, OfAnswer
+from vqa_explain.inside.heads import Heads
+from vqa_explain.methods import create
 from vqa_explain.methods.base import Task
-from vqa_explain.methods.states import Between, conductance
+from vqa_explain.methods.inside import LayerFound, attribution_of
+from vqa_explain.methods.states import Between, conductance, of_example
 from vqa_explain.models.base import Model
-from vqa_explain.models.inside import Unit
+from vqa_explain.models.base import answers as answers_of
+from vqa_explain.models.inside import Unit, is_one_by_one
+from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
 
 
@@ -55,6 +62,8 @@ class Layers(Drawn, OfAnswer):
         without: input name → what the model answers if the states of the input's positions become
             those of the baseline's behind each block.
         lost: input name → (L,) how much of the score is lost then.
+        maps: for each block, its conductance on words and regions, as an explanation by
+            "layer_conductance"; () where blocks run several times.
         answer: what the model answers.
         target, contrast, score: whose score it is, less whose (or `None`), and of which kind.
         cost: examples through the model forward and backward, and seconds.
@@ -70,6 +79,7 @@ class Layers(Drawn, OfAnswer):
     early: tuple[Answer, ...]
     without: Mapping[str, tuple[Answer, ...]]
     lost: Mapping[str, Float[np.ndarray, " L"]]
+    maps: tuple[Explanation, ...]
     answer: Answer
     target: str
     contrast: str | None
@@ -121,6 +131,20 @@ class Layers(Drawn, OfAnswer):
         rows.writeheader()
         rows.writerows(table)
         return write_atomically(Path(path), text.getvalue().encode())
+
+    def to_html(self, path: str | os.PathLike[str], heads: Heads | None = None) -> Path:
+        """Writes one HTML file that needs no network: the strip of blocks, each block's map, and
+        each head's.
+
+        Args:
+            path: of the file.
+            heads: what `vqa_explain.heads` found for the same example; by default no heads are
+                shown.
+
+        Raises:
+            Unsupported: the blocks have no maps.
+        """
+        return write_atomically(Path(path), drawing("layers page")(self, heads).encode())
 
     def summary(self) -> dict[str, Any]:
         """All of it as plain values, for JSON."""
@@ -211,11 +235,36 @@ def layers(
             _early(row),
             without,
             lost,
+            tuple(_maps(task, row.paths, found, change, {"steps": steps, "fills": fills})),
             best,
             *names_of(task),
             task.target.score,
             task.cost,
         )
+
+
+def _maps(
+    task: Task,
+    paths: Sequence[str],
+    found: Mapping[str, Sequence[Any]],
+    change: float,
+    how: Mapping[str, Any],
+) -> Iterator[Explanation]:
+    """What the conductance of each block is on words and regions.
+
+    Args:
+        found: path of a block → the conductance of each of its runs.
+        change: the score's.
+        how: parameters of the method.
+    """
+    if any(len(runs) > 1 for runs in found.values()) and not is_one_by_one(task.model):
+        return
+    best = answers_of(task.model, task.encoded)
+    task.cost.forwards += 1
+    for path in paths:
+        method = create("layer_conductance", {"layer": path, **how})
+        values = LayerFound(path, of_example(task, path, found[path]), change)
+        yield finish(task, method, attribution_of(task, values), best)
 
 
 def _early(row: Blocks) -> tuple[Answer, ...]:

@@ -26,7 +26,6 @@ from vqa_explain.methods.base import (
     Task,
     asked_fills,
     register_method,
-    total,
 )
 from vqa_explain.methods.layers import maps_of
 from vqa_explain.methods.rules import rescaled
@@ -75,10 +74,7 @@ class LayerMethod:
 
     def __call__(self, task: Task) -> Attribution:
         found = self.inside(task)
-        values = _placed(task, found)
-        if found.change is None:
-            return Attribution(values, None, NO_SUM)
-        return Attribution(values, abs(total(values) - found.change), GAP)
+        return attribution_of(task, found)
 
     def inside(self, task: Task) -> LayerFound:
         """The values of the layer's elements."""
@@ -87,6 +83,17 @@ class LayerMethod:
     def path(self, task: Task) -> str:
         """The layer that was asked for, or the model's own."""
         return self.layer or task.model.default_layer(task.encoded)
+
+
+def attribution_of(task: Task, found: LayerFound) -> Attribution:
+    """A layer's values at the places of words and regions. What stands elsewhere, as in special
+    tokens, is in the error.
+    """
+    values = _placed(task, found)
+    if found.change is None:
+        return Attribution(values, None, NO_SUM)
+    seen = float(task.players.sums(values).sum())
+    return Attribution(values, abs(seen - found.change), GAP)
 
 
 def _placed(task: Task, found: LayerFound) -> dict[str, np.ndarray]:

@@ -31,7 +31,7 @@ NEEDS = frozenset({"attention"})
 Flow = Callable[[list[Tensor]], Tensor]
 
 
-def _whole(maps: Sequence[Tensor], written: Sequence[Tensor]) -> list[Tensor]:
+def whole_maps(maps: Sequence[Tensor], written: Sequence[Tensor]) -> list[Tensor]:
     """Maps (heads, N + A, N + A) of the prompt, which sees nothing behind it,
     and of the answer's A tokens so far.
     """
@@ -47,14 +47,14 @@ def _whole(maps: Sequence[Tensor], written: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
-def _row(found: Attention, flow: Tensor) -> Tensor:
+def row_of(found: Attention, flow: Tensor) -> Tensor:
     """(N,) what the place where the answer is read has of each of the prompt's positions,
     of `flow` (N + A, N + A).
     """
     return in_float64(flow[list(found.readout), : found.length].mean(dim=0).detach())
 
 
-def _read(task: Task, found: Attention, row: Tensor) -> Attribution:
+def read_from(task: Task, found: Attention, row: Tensor) -> Attribution:
     """A row (N,) on the tokens and cells of each input."""
     values = row.numpy()
     where = task.model.positions(task.encoded, len(values))
@@ -80,8 +80,8 @@ def _mean_flow(task: Task, flow_of: Flow) -> Attribution:
     rows = []
     for found, _ in task.answer_steps():
         with torch.no_grad():
-            rows.append(_row(found, flow_of(_whole(found.maps, found.written))))
-    return _read(task, found, torch.stack(rows).mean(dim=0))
+            rows.append(row_of(found, flow_of(whole_maps(found.maps, found.written))))
+    return read_from(task, found, torch.stack(rows).mean(dim=0))
 
 
 class _InOnePass:
@@ -122,8 +122,8 @@ class RawAttention(_InOnePass):
         for found, _ in task.answer_steps():
             place = self._place(found)
             with torch.no_grad():
-                rows.append(_row(found, _whole(found.maps, found.written)[place].mean(dim=0)))
-        return _read(task, found, torch.stack(rows).mean(dim=0))
+                rows.append(row_of(found, whole_maps(found.maps, found.written)[place].mean(dim=0)))
+        return read_from(task, found, torch.stack(rows).mean(dim=0))
 
     def _place(self, found: Attention) -> int:
         """Which of the maps is this layer's."""
@@ -269,9 +269,9 @@ class Relevance(_InOnePass):
             ]
             prompt, written = slopes[: len(found.maps)], slopes[len(found.maps) :]
             with torch.no_grad():
-                flow = relevance(_whole(found.maps, found.written), _whole(prompt, written))
-            rows.append(_row(found, flow))
-        return _read(task, found, torch.stack(rows).sum(dim=0))
+                flow = relevance(whole_maps(found.maps, found.written), whole_maps(prompt, written))
+            rows.append(row_of(found, flow))
+        return read_from(task, found, torch.stack(rows).sum(dim=0))
 
     def _of_streams(self, task: Task) -> Attribution:
         rows: list[dict[str, np.ndarray]] = []

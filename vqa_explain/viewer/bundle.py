@@ -25,6 +25,8 @@ MODULES = (
     "bars",
     "lists",
     "sentence",
+    "inside",
+    "diving",
     "legend",
     "lengths",
     "values",

@@ -96,12 +96,6 @@ def page(
             default what the explanation says.
         notes: stars and notes by the examples' names, as a viewer's trait has them.
     """
-    code = script("page")
-    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
-    policy = (
-        "default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src "
-        f"'sha256-{digest}'"
-    )
     known = [None] * len(explanations) if examples is None else examples
     told: list[dict[str, Any]] = [
         {} if e is None else payload(e, packed, of)
@@ -111,6 +105,27 @@ def page(
         one["line"] = line
     for one, entry in zip(told, entries or [{}] * len(told), strict=True):
         one["entry"] = dict(entry) or None
+    shown = [one for one in explanations if one is not None]
+    return page_of_payloads(told, title, _intro(shown), notes)
+
+
+def page_of_payloads(
+    told: list[dict[str, Any]], title: str, intro: str, notes: Mapping[str, Any] | None = None
+) -> str:
+    """One HTML page with the viewer.
+
+    Args:
+        told: what `payload` gives, with "line" and "entry" as `page` takes them.
+        title: the page's.
+        intro: HTML below the viewer.
+        notes: see `page`.
+    """
+    code = script("page")
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src blob: data:; style-src 'unsafe-inline'; script-src "
+        f"'sha256-{digest}'"
+    )
     data = _as_script(_without_repeated_pictures(told))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -120,7 +135,7 @@ def page(
 <body><main><h1>{html.escape(title)}</h1>
 <div id="viewer"></div>
 <noscript>This page draws with a script of its own, which is turned off.</noscript>
-<p>{_intro([one for one in explanations if one is not None])}</p>
+<p>{intro}</p>
 </main><script type="application/json" id="explanations">{data}</script>
 <script type="application/json" id="notes">{_as_script(dict(notes or {}))}</script>
 <script type="module">{code}</script></body></html>

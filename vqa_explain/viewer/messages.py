@@ -146,6 +146,17 @@ class MeasureLine:
 
 
 @dataclass(frozen=True)
+class LookInside:
+    """Look inside the network."""
+
+    serial: int | str
+    explanation: str | None = None
+
+    def act(self, desk: Desk) -> None:
+        desk.questions.look_inside(self.serial, self.explanation)
+
+
+@dataclass(frozen=True)
 class Hello:
     """That it was heard is all that it asks."""
 
@@ -165,6 +176,7 @@ ACTIONS: dict[str, type[Message]] = {
     "question": AskQuestion,
     "explain question": ExplainQuestion,
     "line": MeasureLine,
+    "inside": LookInside,
     HELLO: Hello,
 }
 

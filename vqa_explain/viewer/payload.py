@@ -120,11 +120,11 @@ def _output(row: Explanation, pack: Pack) -> dict[str, Any]:
         "notFromPictures": row.is_not_from_pictures,
         "errorText": row.error_text,
         "error": row.error,
-        "parts": [_part_of_output(row, part, pack) for part in row.parts],
+        "parts": [part_of_output(row, part, pack) for part in row.parts],
     }
 
 
-def _part_of_output(row: Explanation, part: Part, pack: Pack) -> dict[str, Any]:
+def part_of_output(row: Explanation, part: Part, pack: Pack) -> dict[str, Any]:
     scale = row.colors_of(part.kind)
     errors = [player.error for player in part.players]
     found: dict[str, Any] = {

@@ -8,15 +8,18 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.features.parts import PicturePart, TablePart
 from vqa_explain.models.base import Asking, Model
 from vqa_explain.models.sharing import asked_before_use
+from vqa_explain.viewer.inside import looked_inside
 from vqa_explain.viewer.jobs import Cancelled, IsCancelled, Worker, raising
 from vqa_explain.viewer.line import measured_line
 from vqa_explain.viewer.listener import Listener
+from vqa_explain.viewer.payload import raw
 from vqa_explain.viewer.reading import reason_of
 from vqa_explain.viewer.requests import KeptExplanation
 from vqa_explain.viewer.whatif import asked, changed
 
 WHAT_IF = "what if"  # the name of the jobs that answer questions
 LINE = "line"  # the same of those that measure lines
+INSIDE = "inside"  # the same of those that look inside networks
 
 
 class Questions:
@@ -46,10 +49,12 @@ class Questions:
         self._divided_as = divided
         # By the keys of explanations. Keys name their fetch, so that none means another later.
         self._lines: dict[str, dict[str, Any] | None] = {}
+        self._insides: dict[str, dict[str, Any]] = {}
 
     def clear(self) -> None:
         """Forgets what was measured of explanations that are no longer kept."""
         self._lines.clear()
+        self._insides.clear()
 
     def ask_without(
         self,
@@ -97,6 +102,27 @@ class Questions:
             return {"line": self._lines[key]}
 
         self._answer_soon(LINE, serial, answer)
+
+    def look_inside(self, serial: Any, about: str | None = None) -> None:
+        """Measures what blocks and heads of the network do to an explanation's answer: see
+        `looked_inside`.
+
+        The answer has "inside".
+
+        Raises:
+            InvalidInput: that explanation is not kept.
+        """
+        kept = self._find_kept(about)
+
+        def answer() -> dict[str, Any]:
+            key = kept.request.key
+            if key not in self._insides:
+                self._insides[key] = looked_inside(
+                    kept.model, kept.request.example, kept.explanation, raw
+                )
+            return {"inside": self._insides[key]}
+
+        self._answer_soon(INSIDE, serial, answer)
 
     def told_line(self, kept: KeptExplanation) -> dict[str, Any]:
         """{"line": …} of an explanation whose line is measured, and {} of others."""

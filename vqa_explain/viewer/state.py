@@ -33,7 +33,7 @@ class Look:
         pane: what stands beside the map.
     """
 
-    page: Literal["example", "compare", "table"] = "example"
+    page: Literal["example", "compare", "table", "inside"] = "example"
     map: Literal["orange-purple", "red-blue", "brown-teal"] = "orange-purple"
     strength: float = 1.0
     threshold: float = 0.0

@@ -2,7 +2,9 @@
 // What a person does in a viewer: points, pins, takes away, changes how things are drawn.
 import { awayOfMembers, TakenAway } from "./away.js";
 import { matching } from "./compare.js";
+import { showInside } from "./diving.js";
 import { viewOf } from "./frame.js";
+import { ofDepth } from "./inside.js";
 import { partOf, zoomed } from "./layout.js";
 import { countingOf, scaleOf } from "./scales.js";
 import { ofWord } from "./sentence.js";
@@ -24,6 +26,7 @@ export class Actions {
     /** @type {any} */ this.whole = null; // of which that of a word of its answer may be shown
     this.word = -1; // of its answer that was clicked
     this.wordShown = -1; // of its answer that colors the inputs
+    /** @type {import("./inside.js").Depth | null} */ this.depth = null; // the block or head that is looked at
     this.shownSerial = 0;
     /** @type {any[]} */ this.compared = [];
     /** @type {Place | null} */ this.hover = null;
@@ -68,10 +71,15 @@ export class Actions {
   showPage() {
     const page = this.page === "compare" && !this.compared.length ? "example" : this.page;
     const moved = this.frameNode.dataset.page !== page;
+    const looks = this.source.live || this.whole?.inside;
+    this.pages.offer(["example", "compare", "table", ...(looks ? ["inside"] : [])]);
     this.pages.set(page);
     this.frameNode.dataset.page = page;
     this.views.table.node.hidden = page !== "table";
-    if (moved) this.listed();
+    this.views.inside.node.hidden = page !== "inside";
+    if (!moved) return;
+    this.listed();
+    showInside(this);
   }
 
   /** Another way to draw. @param {string} name @param {any} value */
@@ -156,21 +164,21 @@ export class Actions {
 
   /** @param {string} name @param {number} index */
   toggle(name, index) {
-    if (!this.source.live) return;
+    if (!this.source.live || this.isInside()) return;
     this.taken.toggle(name, index);
     this.changed();
   }
 
   /** @param {string} name @param {number} index */
   paint(name, index) {
-    if (!this.source.live) return;
+    if (!this.source.live || this.isInside()) return;
     this.taken.paint(name, [index]);
     this.changed();
   }
 
   /** All regions in a box, as one step. @param {string} name @param {number[]} indices */
   takeBox(name, indices) {
-    if (!this.source.live || !indices.length) return;
+    if (!this.source.live || !indices.length || this.isInside()) return;
     this.taken.paint(name, indices);
     this.taken.endStroke();
     this.changed();
@@ -237,14 +245,29 @@ export class Actions {
     const wanted = number < 0 ? this.word : number;
     if (wanted === this.wordShown || !this.whole) return;
     this.wordShown = wanted;
-    this.shown = ofWord(this.whole, wanted);
+    this.recolor();
+  }
+
+  /** The explanation that colors the inputs: the whole, that of a word of the answer, or that of a block or head. */
+  colored() {
+    if (this.isInside() && this.depth) return ofDepth(this.whole, this.depth);
+    return ofWord(this.whole, this.wordShown);
+  }
+
+  recolor() {
+    this.shown = this.colored();
     this.shownSerial += 1; // so that all is painted anew
     const { shown, source } = this;
-    this.views.lists.show(shown, source.live);
+    this.views.lists.show(shown, source.live && !this.isInside());
     this.views.panes.show(shown);
     this.views.facts.show(shown);
     this.draw();
     this.tell();
+  }
+
+  /** Whether blocks and heads color the inputs. */
+  isInside() {
+    return this.page === "inside" && Boolean(this.whole?.inside);
   }
 
   /** The whole colors the inputs again. */

@@ -4,6 +4,7 @@ import { Actions } from "./actions.js";
 import { matching } from "./compare.js";
 import { methodForm } from "./controls.js";
 import { unpacked } from "./data.js";
+import { hearInside, showInside } from "./diving.js";
 import { fill } from "./dom.js";
 import { Examples } from "./examples.js";
 import { pairScale } from "./findings.js";
@@ -127,13 +128,14 @@ class Screen extends Actions {
   hearWhatIf() {
     const found = this.source.whatif();
     if (!found) return;
-    const isLine = String(found.serial).startsWith("line ");
+    const isAside = /^(line|inside) /.test(String(found.serial));
     if (found.serial === this.serial) {
       this.unanswered = null;
       this.showWhatIf(found);
-    } else if (!isLine && this.unanswered) {
+    } else if (!isAside && this.unanswered) {
       this.tellKernel(this.unanswered); // another view's question took the place of this one's
     }
+    void hearInside(this, found);
     if (!this.shown?.id || found.serial !== `line ${this.shown.id}`) return;
     this.whole.line = this.shown.line = found.line ?? null;
     this.showLine();
@@ -191,6 +193,7 @@ class Screen extends Actions {
       this.views.columns.draw(frame, other);
     } else {
       this.views.sentence.draw(this.palette, this.wordShown, this.word);
+      if (this.depth) this.views.inside.draw(this.palette, this.depth);
       this.views.lists.draw(frame);
       this.views.panes.draw(frame);
       this.views.lines.draw(shown, frame);
@@ -226,7 +229,7 @@ class Screen extends Actions {
     if (shown.joint.length) return TEXTS.hintPairs;
     const things = playersText(shown);
     if (!things) return "";
-    return `Point at ${things} for its value.${source.live ? TEXTS.hintLive : ""}`;
+    return `Point at ${things} for its value.${source.live && !this.isInside() ? TEXTS.hintLive : ""}`;
   }
 
   showLine() {
@@ -312,7 +315,7 @@ class Screen extends Actions {
     const specs = this.source.columns();
     for (const one of compared) one.spec = specs[one.column];
     if (compared.length && !this.compared.length && this.page !== "table" && this.shown) this.set("page", "compare");
-    Object.assign(this, { word: -1, wordShown: -1, whole: shown });
+    Object.assign(this, { word: -1, wordShown: -1, whole: shown, depth: null });
     Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
     this.shownSerial += 1;
     if (isFirst) this.shared.firstHidden();
@@ -323,11 +326,12 @@ class Screen extends Actions {
 
   /** What belonged to another example is gone. @param {any} shown */
   forget(shown) {
-    if (this.pinned && (!this.shown || !sameExample(this.shown, shown) || !shown.joint.length)) this.pinned = null;
-    if (this.shown && sameExample(this.shown, shown)) return;
+    const before = this.whole;
+    if (this.pinned && (!before || !sameExample(before, shown) || !shown.joint.length)) this.pinned = null;
+    if (before && sameExample(before, shown)) return;
     this.taken.clear();
     this.look.frame = 0;
-    if (this.shown && !shown.isPreview) this.shared.tellHidden();
+    if (before && !shown.isPreview) this.shared.tellHidden();
     this.look.views.clear();
     this.views.whatif.forget();
     clearTimeout(this.waiting);
@@ -354,6 +358,7 @@ class Screen extends Actions {
     this.views.notes.show(shown, compared);
     this.views.facts.show(shown);
     this.showPage();
+    if (this.page === "inside") showInside(this);
     // What is taken away stays away, and the model is asked anew about the explanation that is shown now.
     if (source.live && this.taken.any()) this.changed();
     else this.showWhatIf(null);

@@ -41,6 +41,16 @@ async function unpackedOutput(row) {
   return { ...row, parts: await Promise.all(parts) };
 }
 
+/** What is inside a network, ready to draw. */
+export async function unpackedInside(inside) {
+  const { base, heads } = inside;
+  const attention = heads?.attention && {
+    values: await array(heads.attention.values),
+    base: await unpacked(heads.attention.base),
+  };
+  return { ...inside, base: base && (await unpacked(base)), heads: heads && { ...heads, attention } };
+}
+
 /** An explanation ready to draw. */
 export async function unpacked(payload) {
   const parts = await Promise.all(payload.parts.map(unpackedPart));
@@ -52,5 +62,6 @@ export async function unpacked(payload) {
     })),
   );
   const outputs = await Promise.all((payload.outputs ?? []).map(unpackedOutput));
-  return { ...payload, parts, joint, outputs };
+  const found = { ...payload, parts, joint, outputs };
+  return payload.inside ? { ...found, inside: await unpackedInside(payload.inside) } : found;
 }

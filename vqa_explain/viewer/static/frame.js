@@ -54,7 +54,8 @@ export function frameOf(screen) {
     pinned,
     serial: screen.shownSerial,
     viewOf: (/** @type {string} */ name) => viewOf(look, name),
-    awayOf: (/** @type {string} */ name) => taken.of(name),
+    // The parts of a block's map may be others than those that can be taken away.
+    awayOf: (/** @type {string} */ name) => (screen.isInside() ? new Set() : taken.of(name)),
     /** The one region that is outlined. @param {string} name */
     focusOf: (name) => (hovered(name) < 0 ? (marked?.[name]?.[0] ?? -1) : hovered(name)),
     /** All players that are marked. @param {string} name */

@@ -80,7 +80,7 @@ export function stateOfLink(link, count) {
 
 /** What a name may hold, so that a link that was written by hand breaks nothing. @type {[string, string[]][]} */
 const CHOICES = [
-  ["page", ["example", "compare", "table"]],
+  ["page", ["example", "compare", "table", "inside"]],
   ["map", ["orange-purple", "red-blue", "brown-teal"]],
   ["scale", ["own", "one"]],
   ["unit", ["regions", "pixels"]],

@@ -40,6 +40,7 @@ function file(payloads, notes) {
     const found = stateOfLink(location.hash.slice(1), count);
     const starred = found.stars.map((index) => [noteName(entries[index], index), { star: true, note: "" }]);
     const columns = found.columns.filter(isShown).slice(0, 5);
+    if (!location.hash && payloads[found.example]?.inside) found.look.page = "inside";
     state = { ...found, columns, hidden: {}, notes: { ...notes, ...Object.fromEntries(starred) } };
   }
 

@@ -54,6 +54,7 @@ export function stageOf(views, live) {
     "div",
     { class: "vx-stage", role: "group", "aria-label": "explanation" },
     views.first.node,
+    views.inside.node,
     views.sentence.node,
     el("div", { class: "vx-asking" }, views.lists.node, live ? views.editor.node : null),
     views.busy.node,
@@ -90,6 +91,7 @@ export function skeleton(views, stage, look, { set, open, live }) {
       ["example", "Example"],
       ["compare", "Compare"],
       ["table", "Table"],
+      ["inside", "Inside"],
     ],
     open,
   );

@@ -126,6 +126,33 @@ export interface Explanation {
   line?: Line | null;
   /** The words of an answer of several. */
   outputs?: Output[];
+  /** What blocks and heads do, once it is known. */
+  inside?: Inside;
+  insideError?: string;
+}
+
+export interface Told {
+  text: string;
+  probability: number | null;
+  shown: string;
+}
+
+/** What the blocks and heads of a network do to an answer: see inside.py. */
+export interface Inside {
+  said: string[];
+  answer: string;
+  score: string;
+  change: number;
+  groups: string[];
+  decided: number;
+  settled: Record<string, number | null>;
+  blocks: { path: string; values: number[]; early: Told; without: Record<string, Told>; row: Output | null }[];
+  base: Explanation | null;
+  heads: {
+    lost: number[][];
+    becomes: string[][];
+    attention: { values: Packed; base: Explanation } | null;
+  } | null;
 }
 
 export interface Entry {

@@ -3,9 +3,11 @@
 import { answersView } from "./answers.js";
 import { columnsView } from "./columns.js";
 import { comparisonView } from "./compare.js";
+import { dive } from "./diving.js";
 import { el } from "./dom.js";
 import { factsView, notesView } from "./facts.js";
 import { firstLineView } from "./firstline.js";
+import { insideView } from "./inside.js";
 import { helpDialog } from "./keys.js";
 import { legendView } from "./legend.js";
 import { lengthsView } from "./lengths.js";
@@ -33,6 +35,7 @@ export function viewsOf(screen) {
   views.setup = setupView(choose, screen.source.live ? views.form : null);
   views.first = firstLineView({ mark: screen.mark.bind(screen), take: screen.takeClause.bind(screen) });
   views.sentence = sentenceView({ point: screen.pointWord.bind(screen), pin: screen.pinWord.bind(screen) });
+  views.inside = insideView({ choose: (depth) => dive(screen, depth) });
   views.lists = listsView(act);
   views.panes = panesView({ act, turn, set, pin: screen.pin.bind(screen), takeAway: () => screen.takePinned() });
   views.legend = legendView((share) => set("threshold", share));
