@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
+    from vqa_explain.searching import Evidence, evidence
     from vqa_explain.showing import register_drawing
     from vqa_explain.viewer.widget import Viewer
 
@@ -175,15 +176,17 @@ register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value: Any = version("vqa_explain")
-    elif name in _HOMES:
-        value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)
-    else:
-        raise AttributeError(f"module 'vqa_explain' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            value: Any = version("vqa_explain")
+        elif name in _HOMES:
+            value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)
+        else:
+            raise AttributeError(f"module 'vqa_explain' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

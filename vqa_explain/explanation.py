@@ -41,6 +41,7 @@ from vqa_explain.features.parts import (
     band_of,
     read_part,
 )
+from vqa_explain.features.text import TextFeature
 from vqa_explain.files import write_atomically
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games.intervals import LEVEL, half_width, settled
@@ -51,6 +52,7 @@ from vqa_explain.target import PLAIN, SCORES, Answer
 from vqa_explain.units import Unit, unit_named
 
 P = TypeVar("P", bound=Part)
+QUESTION = TextFeature.name  # of the text that is asked, where there are several
 EARLIER, ALONE = "earlier words", "alone"  # in `Explanation.sources`
 MOST_QUOTED = 48  # characters of a sentence behind one of its words
 LEAST_MORE_LIKELY = 0.1  # that a word from the pictures is with them
@@ -280,8 +282,12 @@ class Explanation:
 
     @property
     def question(self) -> str | None:
-        """The one text; `None` where there is none."""
-        found = self._only(TextPart)
+        """What was asked: the one text, or of several that of this name; `None` where there is
+        none.
+        """
+        asked = [part for part in self.parts if isinstance(part, TextPart)]
+        named = [part for part in asked if part.name == QUESTION]
+        found = named[0] if named else self._only(TextPart)
         return None if found is None else found.source
 
     @property
@@ -326,9 +332,12 @@ class Explanation:
 
     @property
     def heading(self) -> str:
-        """What was asked, in one line: the texts that have players, else the last text,
-        else the inputs' names.
+        """What was asked, in one line: the question where it is fixed and others are not; the texts
+        that have players, else the last text, else the inputs' names.
         """
+        for part in self.parts:
+            if isinstance(part, TextPart) and part.fixed and part.name == QUESTION:
+                return part.title
         asked = [part for part in self.parts if not part.fixed] or list(self.parts)
         texts = [part.title for part in asked if isinstance(part, TextPart)]
         fixed = [part.title for part in self.parts if isinstance(part, TextPart) and part.fixed]

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ToTensor
-from test_blocks import FRAMES, LinearVideo
 from test_inputs import WORDS, Product, example, product, random_picture
 from torch import Tensor, nn
+from videos import FRAMES, LinearVideo
 
 import vqa_explain as vx
 from vqa_explain.evaluation.stamps import row_stamp

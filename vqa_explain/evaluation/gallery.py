@@ -107,9 +107,8 @@ class Gallery:
             model,
             as_judged(model, example),
             method=method.name,
-            regions=plan.regions,
-            words=plan.words,
             seed=plan.seed,
+            **plan.divided,
             **registry.parameters_of(method),
         )
         provenance = {**why.provenance, RUN: self._run_of(shown)}
