@@ -155,9 +155,9 @@ def explain(
             predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
             a list of explanations, for methods over coalitions at the cost of one. An exact text
             comes first; a text that several answers have is refused. A `vx.Unit` is a unit inside
-            the network, whose value is explained as an answer's score is. "sentence" explains every word
-            of what a model writes, or of the one text in `answers`: see `Explanation.outputs`. Of
-            an answer of more than three tokens that the model wrote by itself, methods over
+            the network, whose value is explained as an answer's score is. "sentence" explains
+            every word of what a model writes, or of the one text in `answers`: see
+            `Explanation.outputs`. Of an answer of more than three tokens that the model wrote by itself, methods over
             coalitions tell the words in any case.
         contrast: another answer, likewise: explain why the target rather than this one.
         score: "logit", "log_probability" or "probability". By default the logit; without a method,
@@ -170,8 +170,8 @@ def explain(
             it.
         max_new_tokens: how many tokens such a model may write by itself; by default what it was
             loaded with.
-        regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas of
-            like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
+        regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas
+            of like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
             model's own grid; without a method, "segments". `Blocks` makes players that span frames
             of a video. Methods that value pixels are summed over it.
         words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.

@@ -30,11 +30,13 @@ from vqa_explain._words_file import MAP, lengthened, shortened
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import (
+    ColumnValue,
     JointValues,
     Part,
     PicturePart,
     PlayerValue,
     RegionValue,
+    TablePart,
     TextPart,
     TokenValue,
     WordValue,
@@ -329,6 +331,12 @@ class Explanation:
         -1 where the model saw nothing.
         """
         return self._picture.labels
+
+    @property
+    def columns(self) -> tuple[ColumnValue, ...]:
+        """The values of the one table's columns; () where there is none."""
+        found = self._only(TablePart)
+        return () if found is None else found.columns
 
     @property
     def heading(self) -> str:

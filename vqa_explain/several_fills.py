@@ -1,4 +1,6 @@
-"""One explanation over several fills: the mean of the values, and where each lies under every fill."""
+"""One explanation over several fills: the mean of the values, and where each lies under every
+fill.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

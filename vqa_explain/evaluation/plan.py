@@ -46,7 +46,7 @@ class Plan:
         regions, words, columns: how inputs are divided, as `plain` gives it; see `divided`.
         players: the inputs that have players; `None` where the model says it.
         image_fill, text_fill, fills: what absent players become in the game that metrics are over.
-        seed: of whatever draws.
+        seed: of what draws at random.
         keep: what else is kept: "explanations".
         shard: how many examples go into one file.
         pictures: what picture files are known by: "time" (path, size and time of change) or

@@ -137,7 +137,7 @@ def evaluate(
         image_fill, text_fill: what absent players become in the metrics' game, a `Fill` of your
             own too; the model's own by default.
         fills: the same by input name or kind, such as {"patient": "background"}.
-        seed: for whatever draws.
+        seed: for what draws at random.
         keep: "explanations" writes each to a file.
         max_errors: more failed examples than these end the run; by default they are only counted.
         engine: "local" or "ray".

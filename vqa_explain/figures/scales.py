@@ -1,4 +1,6 @@
-"""Which value has which color in a figure: each kind of input on a scale of its own, or all on one."""
+"""Which value has which color in a figure: each kind of input on a scale of its own, or all on
+one.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -117,7 +117,8 @@ def _count(part: nn.Module) -> int | None:
 class Heads(Drawn, OfAnswer):
     """What is lost without each attention head.
 
-    `plot` draws blocks from top to bottom and heads from left to right, in the color of what is lost.
+    `plot` draws blocks from top to bottom and heads from left to right, in the color of what is
+    lost.
 
     Attributes:
         blocks: the paths of the L blocks.

@@ -40,7 +40,8 @@ LEAST = 1e-6  # of the scores' size: a smaller difference has no shares
 class Patched(Drawn):
     """How much of the difference between two examples copying single states carries over.
 
-    `plot` draws blocks from top to bottom and groups from left to right, in the color of their share.
+    `plot` draws blocks from top to bottom and groups from left to right, in the color of their
+    share.
 
     Attributes:
         blocks: the paths of the L blocks.

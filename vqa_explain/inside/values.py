@@ -103,7 +103,8 @@ def layer_values(
     seed: int = 0,
     **parameters: Any,
 ) -> LayerValues:
-    """What every element of a layer does to one answer's score, such as each unit of a hidden layer.
+    """What every element of a layer does to one answer's score, such as each unit of a hidden
+    layer.
 
     `explain` with the same method sums these values over the units of each position, and carries
     them to words and regions.

@@ -14,10 +14,10 @@ from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell import terminal
-from vqa_explain.shell.common import Inputs, Repeated, Settings, check_folder, say_written
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
 from vqa_explain.shell.layers import layers
+from vqa_explain.shell.one_example import Inputs, Repeated, Settings, check_folder, say_written
 from vqa_explain.shell.opening import open_
 
 if TYPE_CHECKING:

@@ -103,12 +103,12 @@ def evaluate(
             table's row, such as scan=file patient=age,sex.
         regions: how pictures are divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how questions are divided: words, tokens or ngrams:2.
-        players: the inputs whose parts are players, such as system question; by default all, but for
-            a chat the last user's turn.
+        players: the inputs whose parts are players, such as system question; by default all, but
+            for a chat the last user's turn.
         image_fill: what absent regions become in the metrics' game.
         text_fill: what absent words become in the metrics' game.
         fills: the same by input, as name=fill, such as patient=background.
-        seed: for whatever draws.
+        seed: for what draws at random.
         keep: "explanations" keeps each as a file.
         max_errors: more failed examples than these end the run.
         engine: local or ray.
