@@ -62,6 +62,7 @@ EXPECTED = {
     "layer_deep_lift": "points",
     "layer_ablation": "points",
     "internal_influence": "influence",
+    "neuron_conductance": "points",
     "layer_cam": "activation × gradient",
     "xgrad_cam": "activation × gradient",
     "eigen_cam": "activation",
@@ -93,6 +94,7 @@ CHEAP = {
     "layer_conductance": {"steps": 8},
     "layer_integrated_gradients": {"steps": 8},
     "internal_influence": {"steps": 8},
+    "neuron_conductance": {"steps": 8},
     "gradient_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},
@@ -266,7 +268,7 @@ def test_a_mean_and_a_variance_take_the_unit_of_their_method(
     [
         name
         for name, unit in EXPECTED.items()
-        if unit == "points" and name != "interactions" and not name.startswith("layer_")
+        if unit == "points" and name != "interactions" and not name.startswith(("layer_", "neuron_"))
     ],
 )
 def test_points_add_up_to_the_change_of_a_linear_score(

@@ -25,11 +25,12 @@ from vqa_explain.files import write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import REST, Blocks, best_of
 from vqa_explain.inside.drawn import Drawn
-from vqa_explain.inside.edits import Edit, Place, scores_of, seen_at
-from vqa_explain.inside.heads import heads_of_block
+from vqa_explain.inside.edits import Edit, scores_of, seen_at
+from vqa_explain.inside.heads import copied
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, check_finite
 from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.heads import Place, heads_of_block
 from vqa_explain.models.inside import Unit
 from vqa_explain.target import Answer, Target, quoted
 
@@ -291,7 +292,7 @@ def _of_heads(row: Blocks, other: Encoded) -> Edits:
             "heads; name blocks that have as many with blocks=[…]"
         )
     states = seen_at(row.task, [one.place for one in heads], other)
-    edits = [one.copied(head, states[one.place]) for one in heads for head in range(one.count)]
+    edits = [copied(one, head, states[one.place]) for one in heads for head in range(one.count)]
     return tuple(f"head {head}" for head in range(heads[0].count)), edits
 
 

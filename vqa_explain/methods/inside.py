@@ -116,7 +116,7 @@ def _placed(task: Task, found: LayerFound) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class _OnPath(LayerMethod):
+class OnPath(LayerMethod):
     """Those that begin at a baseline."""
 
     image_baseline: str | None = parameter(
@@ -133,7 +133,7 @@ class _OnPath(LayerMethod):
 
 
 @dataclass(frozen=True)
-class _InSteps(_OnPath):
+class InSteps(OnPath):
     """Those that sum over nodes between the baseline and the example."""
 
     steps: int = parameter(64, "steps between the baseline and the example", low=2, high=4096)
@@ -196,7 +196,7 @@ class LayerGradientXActivation(LayerMethod):
     cost="steps + 2 forwards, steps + 1 backwards",
 )
 @dataclass(frozen=True)
-class LayerConductance(_InSteps):
+class LayerConductance(InSteps):
     """∫ ∂f/∂A · dA: how much of the score's change from the baseline to the example runs through
     each unit of a layer.
 
@@ -218,7 +218,7 @@ class LayerConductance(_InSteps):
     cost="steps + 1 forwards, steps backwards",
 )
 @dataclass(frozen=True)
-class InternalInfluence(_InSteps):
+class InternalInfluence(InSteps):
     """∫ ∂f/∂A dα: the gradient in each unit of a layer, averaged between the baseline and the
     example.
     """
@@ -247,7 +247,7 @@ class InternalInfluence(_InSteps):
     cost="steps + 4 forwards, steps backwards",
 )
 @dataclass(frozen=True)
-class LayerIntegratedGradients(_InSteps):
+class LayerIntegratedGradients(InSteps):
     """(A − A') · ∫ ∂f(A' + α(A − A')) dα: integrated gradients of the network behind a layer, from
     what the layer gives for the baseline.
 
@@ -280,7 +280,7 @@ class LayerIntegratedGradients(_InSteps):
     cost="2 forwards, 2 backwards",
 )
 @dataclass(frozen=True)
-class LayerDeepLift(_OnPath):
+class LayerDeepLift(OnPath):
     """(A − A') times the slope between the two at every nonlinearity behind a layer, the rescale
     rule.
     """

@@ -2,10 +2,10 @@
 example.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from vqa_explain.models.attending import Stepwise
 from vqa_explain.models.base import Leaves, check_finite
 from vqa_explain.models.inside import Runs, altered, is_one_by_one, watched
 
+T = TypeVar("T")
 STATES_AT_ONCE = 32  # that replace a layer's in one pass of the network
 
 # Of one run of a layer: what it gave and the gradient there, each (n, R, …) of n points, whose R
@@ -70,11 +71,67 @@ def points_at(
     found = {}
     for path, several in runs.items():
         if all(known.get(id(one)) is None for one in several):
-            raise InvalidInput(
-                f"the score does not depend on layer {path!r}; choose one that it passes through"
-            )
+            raise _independent(path)
         found[path] = [_state(one, known.get(id(one)), len(scores)) for one in several]
     return Points(scores.detach(), found)
+
+
+def passed_through(task: Task, path: str, leaves: Leaves, part: Tensor) -> tuple[Leaves, Leaves]:
+    """The gradient of the score in leaves (n, …) as far as it runs through some elements of a
+    layer, and the whole gradient, by one forward pass, one backward pass, and one more from the layer on.
+
+    Args:
+        task: what was asked.
+        path: of the layer.
+        leaves: of the points.
+        part: (…) bool, the elements among what the layer gives for one example.
+
+    Raises:
+        InvalidInput: the layer gives no tensor, or the score does not depend on it.
+    """
+    given = {name: leaf.detach().requires_grad_(True) for name, leaf in leaves.items()}
+    count = rows_of(leaves)
+    with torch.enable_grad(), watched(task.model.module, [path]) as outputs:
+        scores = in_float64(task.target(task.model.scores(task.encoded, given)))
+        # Of a model that writes, behind the prompt's run come those of the answer's tokens.
+        runs = [one for one in _runs(task, path, outputs[path], count)[:1] if one.requires_grad]
+        over = [*runs, *given.values()]
+        slopes: Sequence[Tensor | None] = [None] * len(over)
+        if scores.requires_grad:
+            slopes = torch.autograd.grad(scores.sum(), over, allow_unused=True, retain_graph=True)
+        check_finite(scores, "the target's score")
+        task.cost.forwards += count
+        task.cost.backwards += count  # and as many from the layer on
+        inner, whole = slopes[: len(runs)], slopes[len(runs) :]
+        used = [(run, slope) for run, slope in zip(runs, inner, strict=True) if slope is not None]
+        if not used:
+            raise _independent(path)
+        passed = torch.stack([(_only(slope, part) * run).sum() for run, slope in used]).sum()
+        through = torch.autograd.grad(passed, list(given.values()), allow_unused=True)
+    return _or_zeros(given, through), _or_zeros(given, whole)
+
+
+def _independent(path: str) -> InvalidInput:
+    return InvalidInput(
+        f"the score does not depend on layer {path!r}; choose one that it passes through"
+    )
+
+
+def _only(slope: Tensor, part: Tensor) -> Tensor:
+    """A slope (B, …), zero outside of some elements (…)."""
+    mask = torch.zeros(slope.shape[1:], dtype=slope.dtype, device=slope.device)
+    # Behind a prompt stand the answer's positions.
+    mask[tuple(slice(0, size) for size in part.shape)] = part.to(mask)
+    return slope * mask
+
+
+def _or_zeros(leaves: Leaves, slopes: Sequence[Tensor | None]) -> Leaves:
+    """Leaf by leaf its slope; zeros where there is none."""
+    found = {}
+    for (name, leaf), slope in zip(leaves.items(), slopes, strict=True):
+        found[name] = torch.zeros_like(leaf) if slope is None else slope.detach()
+        check_finite(found[name], "the gradient")
+    return found
 
 
 def _state(output: Tensor, slope: Tensor | None, count: int) -> State:
@@ -127,6 +184,12 @@ class Between:
         self, paths: Sequence[str], places: np.ndarray
     ) -> Iterator[tuple[np.ndarray, Points]]:
         """The network at places (n,), some at a time."""
+        return self.batches(places, lambda leaves: points_at(self.task, paths, leaves))
+
+    def batches(
+        self, places: np.ndarray, work: Callable[[Leaves], T]
+    ) -> Iterator[tuple[np.ndarray, T]]:
+        """What some work gives for the leaves at places (n,), some at a time."""
         most = 1
         if not is_one_by_one(self.task.model):
             _, most = self.task.whole(self.task.leaves())
@@ -134,13 +197,14 @@ class Between:
             some = places[first : first + most]
             leaves = self.at(some)
 
-            def run(rows: slice, leaves: Leaves = leaves) -> Points:
-                return points_at(self.task, paths, {name: x[rows] for name, x in leaves.items()})
+            def run(rows: slice, leaves: Leaves = leaves) -> tuple[int, T]:
+                own = {name: x[rows] for name, x in leaves.items()}
+                return rows_of(own), work(own)
 
             done = 0
-            for part in self.task.fitting.parts(len(some), run):
-                yield some[done : done + len(part.scores)], part
-                done += len(part.scores)
+            for count, part in self.task.fitting.parts(len(some), run):
+                yield some[done : done + count], part
+                done += count
             if self.task.progress:
                 self.task.progress(first + len(some), len(places))
 
