@@ -231,7 +231,7 @@ def test_a_head_of_gpt_2_is_a_part_of_what_its_projection_is_given(tmp_path: Any
     model = vx.load(text_checkpoint("gpt2", tmp_path), device="cpu")
     question = "what color is it"
     found = vx.heads(model, None, question)
-    projection = model.module.get_submodule(f"{found.blocks[0]}.attn.c_proj")
+    projection: Any = model.module.get_submodule(f"{found.blocks[0]}.attn.c_proj")
     wide = projection.weight.shape[0] // found.lost.shape[1]
     encoded = model.encode(vx.Example(None, question))
     own = projection.weight.detach().clone()

@@ -45,6 +45,7 @@ CHEAP: dict[str, dict[str, Any]] = {
     "layer_conductance": {"steps": 4},
     "layer_integrated_gradients": {"steps": 4},
     "internal_influence": {"steps": 4},
+    "neuron_conductance": {"steps": 4},
     "gradient_shap": {"samples": 4},
     "evidence": {"budget": 120},
     "smoothgrad": {"samples": 4},

@@ -6,6 +6,7 @@ words and regions.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -139,8 +140,9 @@ class InSteps(OnPath):
     steps: int = parameter(64, "steps between the baseline and the example", low=2, high=4096)
 
 
-def _at_example(task: Task, layer: str) -> Points:
-    return points_at(task, [layer], task.leaves())
+def at_example(task: Task, layer: str, rules: AbstractContextManager[Any] | None = None) -> Points:
+    """What a layer holds for the example, and the gradient there, under rules for gradients."""
+    return points_at(task, [layer], task.leaves(), rules)
 
 
 _register = partial(register_method, needs={"gradients", "pixels"})
@@ -163,7 +165,7 @@ class LayerActivation(LayerMethod):
 
     def inside(self, task: Task) -> LayerFound:
         layer = self.path(task)
-        states = _at_example(task, layer).of[layer]
+        states = at_example(task, layer).of[layer]
         return LayerFound(layer, of_example(task, layer, [in_float64(a[0][:1]) for a, _ in states]))
 
 
@@ -182,7 +184,7 @@ class LayerGradientXActivation(LayerMethod):
 
     def inside(self, task: Task) -> LayerFound:
         layer = self.path(task)
-        states = _at_example(task, layer).of[layer]
+        states = at_example(task, layer).of[layer]
         products = [in_float64(activation * slope)[0] for activation, slope in states]
         return LayerFound(layer, of_example(task, layer, products))
 

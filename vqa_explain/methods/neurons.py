@@ -23,7 +23,7 @@ GAP = "completeness gap of the same steps over all units"
     "neuron_conductance",
     source="Dhamdhere et al. 2018, arXiv:1805.12233, equation 2, as Captum's NeuronConductance",
     unit=units.POINTS,
-    needs={"gradients"},
+    needs={"gradients", "pixels"},
     error=GAP,
     cost="steps + 4 forwards, steps backwards, and as many from the layer on",
 )

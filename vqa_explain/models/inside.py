@@ -397,17 +397,18 @@ class UnitModel:
         """(B,) the norm of what a head gives, of states (B, N, D)."""
         states = states.flatten(1, -2)
         part = self._heads[path].part(cast(int, unit.head), states)
-        norms = torch.linalg.vector_norm(states[..., part], dim=-1)
+        norms: Tensor = torch.linalg.vector_norm(states[..., part], dim=-1)
         if unit.position is None:
             return norms.mean(dim=1)
         if unit.position == READOUT:
             return norms[:, list(self._readouts[encoded.state])].mean(dim=1)
-        if unit.position >= norms.shape[1]:
+        place = int(unit.position)
+        if place >= norms.shape[1]:
             raise InvalidInput(
                 f"layer {path!r} has no position {unit.position}; its {norms.shape[1]} positions "
                 f"are numbered 0 to {norms.shape[1] - 1}"
             )
-        return norms[:, unit.position]
+        return norms[:, place]
 
     def _value(self, encoded: Encoded, unit: Unit, path: str, given: Tensor) -> Tensor:
         """(B,) a unit's value in what its layer gives (B, …)."""
