@@ -12,6 +12,7 @@ from vqa_explain.showing import register_output
 if TYPE_CHECKING:
     __version__: str
     from vqa_explain.answering import answer
+    from vqa_explain.baselines import Baselines
     from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "answer": "answering",
     "AnswerMatrix": "matrix",
+    "Baselines": "baselines",
     "ApiModel": "models.api.adapter",
     "Requests": "cost",
     "estimate_cost": "explaining",
@@ -109,6 +111,7 @@ __all__ = [
     "AnswerMatrix",
     "ApiModel",
     "Attribution",
+    "Baselines",
     "Blocks",
     "Boxes",
     "Case",

@@ -40,6 +40,7 @@ from vqa_explain.methods.states import (
     points_at,
     score_with,
 )
+from vqa_explain.models.base import Leaves
 from vqa_explain.models.maps import channels_first
 from vqa_explain.registry import parameter
 
@@ -56,11 +57,13 @@ class LayerFound:
         values: (…) float64 shaped as the layer's output for one example, or with one unit where
             positions are valued as a whole.
         change: the change of the score that the values should add up to; `None` where they do not.
+        errors: (…) float64 the values' standard errors, of methods that draw.
     """
 
     layer: str
     values: Tensor
     change: float | None = None
+    errors: Tensor | None = None
 
     @property
     def gap(self) -> float | None:
@@ -288,12 +291,18 @@ class LayerDeepLift(OnPath):
     """
 
     def inside(self, task: Task) -> LayerFound:
-        layer, between = self.path(task), self.between(task)
-        pairs = between.at(np.array([1.0, 0.0]))
-        points = points_at(task, [layer], pairs, rescaled(task))
-        values = [in_float64((a[:1] - a[1:]) * slope[:1])[0] for a, slope in points.of[layer]]
-        change = float(points.scores[0] - points.scores[1])
-        return LayerFound(layer, of_example(task, layer, values), change)
+        layer = self.path(task)
+        return LayerFound(layer, *lifted_at(task, layer, self.between(task).start))
+
+
+def lifted_at(task: Task, layer: str, start: Leaves) -> tuple[Tensor, float]:
+    """(…) values of a layer's elements by the rescale rule from a baseline's leaves (1, …), and the
+    score's change.
+    """
+    pairs = Between(task, start).at(np.array([1.0, 0.0]))
+    points = points_at(task, [layer], pairs, rescaled(task))
+    values = [in_float64((a[:1] - a[1:]) * slope[:1])[0] for a, slope in points.of[layer]]
+    return of_example(task, layer, values), float(points.scores[0] - points.scores[1])
 
 
 @_register(

@@ -280,15 +280,20 @@ def of_example(task: Task, layer: str, runs: Sequence[Tensor]) -> Tensor:
 
 
 def output_at(task: Task, layer: str, leaves: Leaves) -> Tensor:
-    """(n, R, …) what a layer gives for leaves (n, …), counted, of a layer that runs once; of one
-    that runs for a prompt and then for an answer, for the prompt.
+    """(n, R, …) what a layer gives for leaves (n, …): see `scored_output_at`."""
+    return scored_output_at(task, layer, leaves)[1]
+
+
+def scored_output_at(task: Task, layer: str, leaves: Leaves) -> tuple[Tensor, Tensor]:
+    """(n,) scores, and (n, R, …) what a layer gives for leaves (n, …), counted,
+    of a layer that runs once; of one that runs for a prompt and then for an answer, for the prompt.
 
     Raises:
         InvalidInput: it gives no tensor, or runs several times.
         Unsupported: it does not run once for each example.
     """
     with torch.no_grad(), watched(task.model.module, [layer]) as outputs:
-        task.score(leaves)
+        scores = task.score(leaves)
     runs = _runs(task, layer, outputs[layer], rows_of(leaves))
     if len(runs) > 1 and not is_one_by_one(task.model):
         raise InvalidInput(
@@ -296,7 +301,7 @@ def output_at(task: Task, layer: str, leaves: Leaves) -> Tensor:
             "layer_conductance, or another layer"
         )
     count = rows_of(leaves)
-    return runs[0].reshape(count, len(runs[0]) // count, *runs[0].shape[1:])
+    return scores, runs[0].reshape(count, len(runs[0]) // count, *runs[0].shape[1:])
 
 
 def score_with(task: Task, layer: str, states: Tensor) -> Tensor:
