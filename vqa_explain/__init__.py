@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.inside.driving import Driving, driving
     from vqa_explain.inside.heads import Heads, heads
     from vqa_explain.inside.layers import Layers, layers
     from vqa_explain.inside.patching import Patched, patch
+    from vqa_explain.inside.permuting import Permuted, feature_permutation
     from vqa_explain.inside.values import LayerValues, layer_values
     from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
@@ -89,6 +91,10 @@ _HOMES = {
     "Unit": "models.inside",
     "LayerValues": "inside.values",
     "Layers": "inside.layers",
+    "Driving": "inside.driving",
+    "driving": "inside.driving",
+    "Permuted": "inside.permuting",
+    "feature_permutation": "inside.permuting",
     "Heads": "inside.heads",
     "heads": "inside.heads",
     "Patched": "inside.patching",
@@ -117,6 +123,7 @@ __all__ = [
     "Case",
     "Curve",
     "CustomModel",
+    "Driving",
     "Evidence",
     "Example",
     "Explanation",
@@ -134,6 +141,7 @@ __all__ = [
     "OutOfMemory",
     "Page",
     "Patched",
+    "Permuted",
     "Report",
     "Requests",
     "Table",
@@ -147,10 +155,12 @@ __all__ = [
     "answer",
     "choose_fill",
     "compare",
+    "driving",
     "estimate_cost",
     "evaluate",
     "evidence",
     "explain",
+    "feature_permutation",
     "heads",
     "layer_values",
     "layers",
@@ -172,6 +182,8 @@ register_output("evidence page", "vqa_explain.viewer.evidence_page", "page")
 register_output("layers figure", "vqa_explain.figures.layers", "plot")
 register_output("heads figure", "vqa_explain.figures.inside", "plot_heads")
 register_output("patch figure", "vqa_explain.figures.inside", "plot_patched")
+register_output("driving figure", "vqa_explain.figures.inside", "plot_driving")
+register_output("permutation figure", "vqa_explain.figures.inside", "plot_permuted")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")
