@@ -72,7 +72,9 @@ def points_at(
     for path, several in runs.items():
         if all(known.get(id(one)) is None for one in several):
             raise _independent(path)
-        found[path] = [_state(one, known.get(id(one)), len(scores)) for one in several]
+        # A network of a fixed number of rows may have been filled up.
+        rows = len(scores) if at_once(task) else None
+        found[path] = [_state(one, known.get(id(one)), len(scores), rows) for one in several]
     return Points(scores.detach(), found)
 
 
@@ -134,21 +136,26 @@ def _or_zeros(leaves: Leaves, slopes: Sequence[Tensor | None]) -> Leaves:
     return found
 
 
-def _state(output: Tensor, slope: Tensor | None, count: int) -> State:
-    shape = (count, len(output) // count, *output.shape[1:])
+def at_once(task: Task) -> int | None:
+    """How many examples the network takes; `None` for any number."""
+    return getattr(task.model, "at_once", None)
+
+
+def _state(output: Tensor, slope: Tensor | None, count: int, rows: int | None) -> State:
     slope = torch.zeros_like(output) if slope is None else slope
+    output, slope = output[:rows], slope[:rows]
+    shape = (count, len(output) // count, *output.shape[1:])
     check_finite(slope, "the gradient")
     return output.detach().reshape(shape), slope.reshape(shape)
 
 
 def _runs(task: Task, path: str, outputs: Sequence[Any], rows: int) -> list[Tensor]:
     """What a layer gave in each of its runs, a row for each point or several."""
-    at_once = getattr(task.model, "at_once", None)
     if is_one_by_one(task.model):
         tensors = [one for one in outputs if isinstance(one, Tensor)]
         if tensors:
             return tensors
-    runs = Runs(path, outputs, rows, at_once)
+    runs = Runs(path, outputs, rows, at_once(task))
     found = [runs.of(number if runs.count > 1 else None) for number in range(runs.count)]
     tensors = [one for one in found if one is not None]
     if len(tensors) < len(found):
@@ -193,6 +200,8 @@ class Between:
         most = 1
         if not is_one_by_one(self.task.model):
             _, most = self.task.whole(self.task.leaves())
+        # The states of a pass are seen as the network gives them.
+        most = min(most, at_once(self.task) or most)
         for first in range(0, len(places), most):
             some = places[first : first + most]
             leaves = self.at(some)
@@ -272,11 +281,16 @@ def of_example(task: Task, layer: str, runs: Sequence[Tensor]) -> Tensor:
             return whole[: task.model.prompt_length(task.encoded)]
         return whole
     if len(runs) > 1:
-        raise InvalidInput(
-            f"layer {layer!r} runs {len(runs)} times in one pass of the network, so that its "
-            "values have no one place; choose another"
-        )
+        raise _several(layer, len(runs))
     return runs[0].sum(dim=0)
+
+
+def _several(layer: str, runs: int) -> InvalidInput:
+    return InvalidInput(
+        f"layer {layer!r} runs {runs} times in one pass of the network, so that its values have no "
+        "one place; choose a layer that runs once, or explain a unit of one run, such as "
+        f"target=vx.Unit({layer!r}, 0, run=0)"
+    )
 
 
 def output_at(task: Task, layer: str, leaves: Leaves) -> Tensor:
@@ -296,10 +310,7 @@ def scored_output_at(task: Task, layer: str, leaves: Leaves) -> tuple[Tensor, Te
         scores = task.score(leaves)
     runs = _runs(task, layer, outputs[layer], rows_of(leaves))
     if len(runs) > 1 and not is_one_by_one(task.model):
-        raise InvalidInput(
-            f"layer {layer!r} runs {len(runs)} times in one pass of the network; use "
-            "layer_conductance, or another layer"
-        )
+        raise _several(layer, len(runs))
     count = rows_of(leaves)
     return scores, runs[0].reshape(count, len(runs[0]) // count, *runs[0].shape[1:])
 
@@ -311,10 +322,10 @@ def score_with(task: Task, layer: str, states: Tensor) -> Tensor:
     Raises:
         Unsupported: the network takes a fixed number of examples at once.
     """
-    if getattr(task.model, "at_once", None) is not None:
+    if at_once(task) is not None:
         raise Unsupported(
-            f"model {task.model.name!r} takes {getattr(task.model, 'at_once', None)} examples at a "
-            "time, so that the states of a layer cannot be replaced; use layer_conductance"
+            f"model {task.model.name!r} takes {at_once(task)} examples at a time, so that "
+            "the states of a layer cannot be replaced; use layer_conductance"
         )
     size = 1 if is_one_by_one(task.model) else STATES_AT_ONCE
     found = []
