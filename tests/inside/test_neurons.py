@@ -12,6 +12,7 @@ from networks import (
     LABELS,
     QUESTION,
     Convolutions,
+    Idle,
     convolutions,
     photo,
     pixels,
@@ -112,12 +113,6 @@ def test_what_is_no_unit_is_told(how: Any, said: str) -> None:
 
 
 def test_a_layer_beside_the_way_to_the_score_is_told() -> None:
-    class Idle(Convolutions):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.second(self.first(x)).sum()
-            found: torch.Tensor = self.last(self.first(x).mean(dim=(2, 3)).repeat(1, 2)[:, :8])
-            return found
-
     model = vx.load(Idle().eval(), transform=to_tensor, labels=LABELS, device="cpu")
     with pytest.raises(vx.InvalidInput, match="does not depend on layer 'second'"):
         vx.explain(model, photo(), method="neuron_conductance", layer="second")

@@ -2,7 +2,7 @@
 and DeepLIFT-SHAP of layers.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,7 @@ from torch import Tensor
 
 from vqa_explain import units
 from vqa_explain._precision import in_float64
-from vqa_explain.baselines import Baselines
 from vqa_explain.methods.base import (
-    BASELINES,
-    FILLS_HELP,
-    TEXT_FILLS,
     Attribution,
     Task,
     register_method,
@@ -24,27 +20,10 @@ from vqa_explain.methods.base import (
 from vqa_explain.methods.inside import GAP, LayerFound, LayerMethod, lifted_at
 from vqa_explain.methods.noise import ERROR, Spread
 from vqa_explain.methods.rules import lifted, rescaled
-from vqa_explain.methods.starts import ANY, BASELINES_HELP, Starts
+from vqa_explain.methods.starts import Drawing, Starts
 from vqa_explain.methods.states import Between, of_example, points_at, scored_output_at
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """Those that draw baselines."""
-
-    samples: int = parameter(16, "baselines, at most", low=2, high=1_000_000)
-    image_baseline: str = parameter(
-        ANY,
-        "where the picture starts: a fill, or any of them at random",
-        choices=(ANY, *BASELINES),
-    )
-    text_baseline: str | None = parameter(
-        None, "where the words start (default: the model's)", choices=TEXT_FILLS
-    )
-    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
-    baselines: Baselines | None = parameter(None, BASELINES_HELP, examples=True)
 
 
 @register_method(
@@ -57,7 +36,7 @@ class _Drawing:
     cost="2 forwards and 2 backwards for each baseline",
 )
 @dataclass(frozen=True)
-class DeepLiftShap(_Drawing):
+class DeepLiftShap(Drawing):
     """The mean of DeepLIFT over many baselines: all examples that are given, or `samples` of them,
     none twice; else fills.
 
@@ -76,7 +55,7 @@ class DeepLiftShap(_Drawing):
 
 
 @dataclass(frozen=True)
-class _LayerDrawing(LayerMethod, _Drawing):
+class _LayerDrawing(LayerMethod, Drawing):
     """Those of layers."""
 
     def inside(self, task: Task) -> LayerFound:

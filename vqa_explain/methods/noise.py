@@ -1,18 +1,14 @@
 """Gradient methods averaged over random inputs: SmoothGrad, VarGrad and gradient SHAP."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from vqa_explain import units
-from vqa_explain.baselines import Baselines
 from vqa_explain.methods.base import (
-    BASELINES,
-    FILLS_HELP,
     METHODS,
-    TEXT_FILLS,
     Attribution,
     Task,
     Values,
@@ -20,7 +16,7 @@ from vqa_explain.methods.base import (
     register_method,
     until_stopped,
 )
-from vqa_explain.methods.starts import ANY, BASELINES_HELP, Starts
+from vqa_explain.methods.starts import Drawing, Starts
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
 
@@ -166,7 +162,7 @@ class VarGrad:
     cost="samples forwards and backwards",
 )
 @dataclass(frozen=True)
-class GradientShap:
+class GradientShap(Drawing):
     """The mean of (x − x') · ∇f(x' + α(x − x')) over random α in [0, 1] and random baselines x'.
 
     The baselines are the picture's fills, drawn anew for each sample, and the absent words; or
@@ -175,16 +171,6 @@ class GradientShap:
     """
 
     samples: int = parameter(64, "draws of a baseline and a point between", low=2, high=1_000_000)
-    image_baseline: str = parameter(
-        ANY,
-        "where the picture starts: a fill, or any of them at random",
-        choices=(ANY, *BASELINES),
-    )
-    text_baseline: str | None = parameter(
-        None, "where the words start (default: the model's)", choices=TEXT_FILLS
-    )
-    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
-    baselines: Baselines | None = parameter(None, BASELINES_HELP, examples=True)
 
     def __call__(self, task: Task) -> Attribution:
         leaves, spread = task.leaves(), Spread(task)

@@ -11,14 +11,32 @@ from vqa_explain.datasets.loading import load_dataset
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.features.base import inputs_called
-from vqa_explain.methods.base import Task, asked_fills
+from vqa_explain.methods.base import BASELINES, FILLS_HELP, TEXT_FILLS, Task, asked_fills
 from vqa_explain.models.base import Leaves
+from vqa_explain.registry import parameter
 
 ANY = "any"  # of the fills, drawn anew for each sample
 BASELINES_HELP = (
     "examples, or the name of a data set, that baselines are drawn from (default: fills)"
 )
 KEPT = 64  # leaves of examples that are not read again
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What methods that draw baselines have in common."""
+
+    samples: int = parameter(16, "baselines, at most", low=2, high=1_000_000)
+    image_baseline: str = parameter(
+        ANY,
+        "where the picture starts: a fill, or any of them at random",
+        choices=(ANY, *BASELINES),
+    )
+    text_baseline: str | None = parameter(
+        None, "where the words start (default: the model's)", choices=TEXT_FILLS
+    )
+    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
+    baselines: Baselines | None = parameter(None, BASELINES_HELP, examples=True)
 
 
 @dataclass(frozen=True, eq=False)
