@@ -3,8 +3,9 @@
     python benchmarks/inside.py
     python benchmarks/inside.py --rounds 5
 
-The network is a ViLT of 6 blocks of 12 heads with random weights, over a picture and a question of scenes. One at a time, each head is set to zero by a hook of torch's own
-and the example passes the network alone. The rounds alternate; times are the least of each.
+The network is a ViLT of 6 blocks of 12 heads with random weights, over a picture and a question of
+scenes. One at a time, each head is set to zero by a hook of torch's own and the example passes the
+network alone. The rounds alternate; times are the least of each.
 """
 
 import argparse
