@@ -12,6 +12,7 @@ from vqa_explain.showing import register_output
 if TYPE_CHECKING:
     __version__: str
     from vqa_explain.answering import answer
+    from vqa_explain.baselines import Baselines
     from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from vqa_explain.explanation import Explanation, load_explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.inside.driving import Driving, driving
     from vqa_explain.inside.heads import Heads, heads
     from vqa_explain.inside.layers import Layers, layers
     from vqa_explain.inside.patching import Patched, patch
+    from vqa_explain.inside.permuting import Permuted, feature_permutation
     from vqa_explain.inside.values import LayerValues, layer_values
     from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "answer": "answering",
     "AnswerMatrix": "matrix",
+    "Baselines": "baselines",
     "ApiModel": "models.api.adapter",
     "Requests": "cost",
     "estimate_cost": "explaining",
@@ -88,6 +92,10 @@ _HOMES = {
     "Unit": "models.inside",
     "LayerValues": "inside.values",
     "Layers": "inside.layers",
+    "Driving": "inside.driving",
+    "driving": "inside.driving",
+    "Permuted": "inside.permuting",
+    "feature_permutation": "inside.permuting",
     "Heads": "inside.heads",
     "heads": "inside.heads",
     "Patched": "inside.patching",
@@ -110,11 +118,13 @@ __all__ = [
     "AnswerMatrix",
     "ApiModel",
     "Attribution",
+    "Baselines",
     "Blocks",
     "Boxes",
     "Case",
     "Curve",
     "CustomModel",
+    "Driving",
     "Evidence",
     "Example",
     "Explanation",
@@ -132,6 +142,7 @@ __all__ = [
     "OutOfMemory",
     "Page",
     "Patched",
+    "Permuted",
     "Report",
     "Requests",
     "Table",
@@ -145,10 +156,12 @@ __all__ = [
     "answer",
     "choose_fill",
     "compare",
+    "driving",
     "estimate_cost",
     "evaluate",
     "evidence",
     "explain",
+    "feature_permutation",
     "heads",
     "layer_values",
     "layers",
@@ -171,6 +184,8 @@ register_output("layers figure", "vqa_explain.figures.layers", "plot")
 register_output("layers page", "vqa_explain.viewer.inside", "page")
 register_output("heads figure", "vqa_explain.figures.inside", "plot_heads")
 register_output("patch figure", "vqa_explain.figures.inside", "plot_patched")
+register_output("driving figure", "vqa_explain.figures.inside", "plot_driving")
+register_output("permutation figure", "vqa_explain.figures.inside", "plot_permuted")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")

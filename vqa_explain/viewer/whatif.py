@@ -29,7 +29,7 @@ from vqa_explain.features.parts import Part, PicturePart, TextPart
 from vqa_explain.features.regions import numbered
 from vqa_explain.game import make_players, with_players
 from vqa_explain.methods.base import alternatives, fills_in
-from vqa_explain.methods.noise import ANY
+from vqa_explain.methods.starts import ANY
 from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
 from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.filling import coalition_scores
