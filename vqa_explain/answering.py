@@ -1,6 +1,6 @@
 """`answer`: what a model answers, in words, as it is written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from vqa_explain._memory import must_fit
@@ -8,9 +8,9 @@ from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.models.base import Model, OpenModel
 from vqa_explain.models.base import answers as model_answers
-from vqa_explain.models.candidates import check_most
 from vqa_explain.models.sentences import Wording
 from vqa_explain.models.sharing import network_held
+from vqa_explain.models.writing import Writing
 
 
 def answer(
@@ -19,6 +19,7 @@ def answer(
     question: str | None = None,
     *,
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
     stream: Callable[[str], None] | None = None,
 ) -> str:
     """The model's most probable answer.
@@ -27,6 +28,8 @@ def answer(
         model, image, question: as `explain` takes them.
         max_new_tokens: how many tokens a model that writes its answers may write; by default what
             it was loaded with.
+        stop: a text, or several, that ends the answer, which keeps it; [] for none; by default what
+            the model was loaded with.
         stream: called with each new piece of text as it is written; together the pieces are the
             answer, but for blanks around it. A model that does not write word by word gives its
             answer in one piece.
@@ -34,18 +37,17 @@ def answer(
     Raises:
         InvalidInput: an input cannot be used, or `stream` is asked of a beam search.
         NothingWritten: a model that writes its answers writes none.
-        Unsupported: `max_new_tokens` is asked of a model that does not write its answers.
+        Unsupported: `max_new_tokens` or `stop` is asked of a model that does not write its answers.
     """
     check_loaded(model, "answer")
-    if max_new_tokens is not None:
-        check_writing(model, max_new_tokens)
+    asked = asked_writing(model, max_new_tokens, stop)
     streams = stream is not None and isinstance(model, Wording)
     streamer = _streamer(model, cast(Any, stream)) if streams else None
     example = asked_example(model, image, question)
     with network_held(model.module), must_fit(model):
         encoded = model.encode(example)
         if isinstance(model, Wording):
-            return model.generate(encoded, max_new_tokens, streamer)[0]
+            return model.generate(encoded, asked, streamer)[0]
         if model.labels is None:
             found = cast(OpenModel, model).generate(encoded)[0]
         else:
@@ -64,20 +66,23 @@ def writing(model: Model) -> Wording:
     if not isinstance(model, Wording):
         raise Unsupported(
             f"model {model.name!r} does not write its answers token by token; leave "
-            "max_new_tokens= out"
+            "max_new_tokens= and stop= out"
         )
     return model
 
 
-def check_writing(model: Model, asked: Any) -> None:
-    """Checks that a model can be asked for at most so many tokens.
+def asked_writing(model: Model, max_new_tokens: Any, stop: Any) -> Writing | None:
+    """What is asked of what a model writes; `None` for nothing.
 
     Raises:
-        InvalidInput: `asked` is no whole number from 1 on.
-        Unsupported: the model does not write its answers.
+        InvalidInput: `max_new_tokens` is no whole number from 1 on, or `stop` no texts.
+        Unsupported: something is asked, and the model does not write its answers.
     """
-    check_most(asked)
+    asked = Writing.asked(max_new_tokens, stop)
+    if asked.says_nothing:
+        return None
     writing(model)
+    return asked
 
 
 def _streamer(model: Any, stream: Callable[[str], None]) -> Any:

@@ -10,7 +10,7 @@ import torch
 from vqa_explain._memory import must_fit
 from vqa_explain._precision import in_float64
 from vqa_explain._threads import quiet_linear_algebra
-from vqa_explain.answering import check_writing, writing
+from vqa_explain.answering import asked_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.choosing import with_chosen_fills
 from vqa_explain.cost import Cost, Requests
@@ -44,6 +44,7 @@ from vqa_explain.models.base import (
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.inside import Unit, UnitModel, units_among
 from vqa_explain.models.sharing import network_held
+from vqa_explain.models.writing import Writing
 from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
 from vqa_explain.several_fills import asked_alternatives, merged
 from vqa_explain.target import (
@@ -84,6 +85,7 @@ def explain(
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -107,6 +109,7 @@ def explain(
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -129,6 +132,7 @@ def explain(
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -170,6 +174,7 @@ def explain(
             it.
         max_new_tokens: how many tokens such a model may write by itself; by default what it was
             loaded with.
+        stop: a text, or several, that ends what it writes; see `answer`.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas of
             like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
             model's own grid; without a method, "segments". `Blocks` makes players that span frames
@@ -200,13 +205,13 @@ def explain(
     if isinstance(parameters.get("fills"), list | tuple):
         example = asked_example(model, image, question)
         how = {"target": target, "contrast": contrast, "score": score, "answers": answers}
-        how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "seed": seed}
+        how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "stop": stop}
         how |= {"regions": regions, "words": words, "columns": columns, "players": players}
-        how |= {"on_interrupt": on_interrupt}
+        how |= {"on_interrupt": on_interrupt, "seed": seed}
         return _over_fills(model, example, method, quality, parameters, progress, how)
     units = units_among(target)
     if units:
-        _check_of_units(contrast, target_token, max_new_tokens)
+        _check_of_units(contrast, target_token, max_new_tokens, stop)
         model, answers = UnitModel(model, units, answers), None
         numbers = list(range(len(units)))
         target = numbers if isinstance(target, list | tuple) else numbers[0]
@@ -233,8 +238,7 @@ def explain(
         raise InvalidInput(
             f"model {model.name!r} {_choice(model.labels)}; leave answers and target_token out"
         )
-    if max_new_tokens is not None:
-        check_writing(model, max_new_tokens)
+    writes = asked_writing(model, max_new_tokens, stop)
     if by_word:
         check_words(model, contrast, target_token, score)
     if model.labels:  # before the picture is read; some models tell their labels only then
@@ -263,7 +267,7 @@ def explain(
         parts = divided()
         if model.labels is None:
             encoded = with_candidates(
-                cast(OpenModel, model), encoded, answers, asked, contrast, max_new_tokens
+                cast(OpenModel, model), encoded, answers, asked, contrast, writes
             )
         chosen, fill_choice = with_chosen_fills(chosen, model, encoded, seed)
         if fill_choice is not None and follows:  # some fills need players of their own
@@ -354,13 +358,14 @@ def _share_of(progress: Progress | None, number: int, count: int) -> Progress | 
     return lambda done, whole: progress(number * whole + done, count * whole)
 
 
-def _check_of_units(contrast: Any, token: Any, most: Any) -> None:
+def _check_of_units(contrast: Any, token: Any, most: Any, stop: Any) -> None:
     """Refuses what belongs to answers beside targets that are units.
 
     Raises:
         InvalidInput: such a thing was given.
     """
     given = {"contrast": contrast, "target_token": token, "max_new_tokens": most}
+    given["stop"] = stop
     for name, value in given.items():
         if value is not None:
             raise InvalidInput(
@@ -558,10 +563,10 @@ def with_candidates(
     texts: Sequence[str] | None,
     asked: list[Any],
     contrast: str | int | None,
-    most: int | None = None,
+    writes: Writing | None = None,
 ) -> Encoded:
-    """The example with its candidates: those given, or the model's own of at most so many tokens,
-    and the targets and contrast.
+    """The example with its candidates: those given, or the model's own, written as is asked, and
+    the targets and contrast.
 
     Texts that differ in case or blanks are different answers, with tokens of their own. A text that
     the model writes itself has the tokens that it writes: a tokenizer may give others for the text
@@ -582,7 +587,7 @@ def with_candidates(
     # writes itself.
     try:
         written = (
-            model.generate(encoded) if most is None else writing(model).generate(encoded, most)
+            model.generate(encoded) if writes is None else writing(model).generate(encoded, writes)
         )
     except NothingWritten:
         if not given:

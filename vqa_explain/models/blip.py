@@ -20,7 +20,6 @@ from vqa_explain.models.candidates import (
     Candidates,
     first_tokens,
     log_probabilities,
-    most_tokens,
     written,
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
@@ -36,6 +35,7 @@ from vqa_explain.models.wording import (
     text_feature,
     words_replaced,
 )
+from vqa_explain.models.writing import Writing
 
 
 @dataclass
@@ -48,7 +48,7 @@ class BlipModel:
     """Adapter of `transformers.BlipForQuestionAnswering`; see `models.base.OpenModel`.
 
     Args:
-        beams, lengths, max_new_tokens: as for `models.generative.GenerativeModel`.
+        beams, lengths, writing: as for `models.generative.GenerativeModel`.
     """
 
     family = "blip"
@@ -67,9 +67,9 @@ class BlipModel:
         *,
         beams: int = 1,
         lengths: str = "sum",
-        max_new_tokens: int | None = None,
+        writing: Writing = Writing(),  # noqa: B008  # frozen
     ) -> None:
-        self.name, self.device, self._most = name, device, max_new_tokens
+        self.name, self.device, self._writing = name, device, writing
         self.module = placed(module, device, name)
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._pictures = picture_reader(processor.image_processor, name)
@@ -89,13 +89,15 @@ class BlipModel:
         return Encoded(example, read_inputs(self.features, image, text), state=_State())
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, streamer: Any = None
+        self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
+        writing = self._writing if asked is None else asked.over(self._writing)
+        tokenizer = self.processor.tokenizer
         room = self.module.config.text_config.max_position_embeddings - 1
         found = self.module.generate(
             encoded.ids,
             encoded.pixels,
-            max_new_tokens=most_tokens(self.module, most or self._most, room),
+            **writing.settings(self.module, tokenizer, self.name, 1, room),
             do_sample=False,
             num_beams=self.beams,
             num_return_sequences=self.beams,
@@ -103,8 +105,9 @@ class BlipModel:
             streamer=streamer,
         )
         # The first token starts every answer.
-        encoded.state.written.update(written(self.processor.tokenizer, found[:, 1:], self.name))
-        return tuple(encoded.state.written)
+        now = written(tokenizer, found[:, 1:], self.name)
+        encoded.state.written.update(now)
+        return tuple(now)
 
     def with_answers(
         self,
@@ -124,7 +127,7 @@ class BlipModel:
         return without_words(encoded, self.processor.tokenizer)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        found = self.module.generate(encoded.ids, encoded.pixels, generation_config=first_tokens())
+        found = self.module.generate(encoded.ids, encoded.pixels, **first_tokens())
         return candidates_of(encoded).firsts(found.logits[0])
 
     def _embed(self, ids: Tensor) -> Tensor:

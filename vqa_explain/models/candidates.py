@@ -17,46 +17,21 @@ NEW_TOKENS = 256  # of an answer that a model writes itself, at most
 COMPARED = 3  # tokens that a network writes by itself, whose logits ours must equal
 
 
-def first_tokens(count: int = 1) -> Any:
+def first_tokens(count: int = 1) -> dict[str, Any]:
     """How `generate` is asked for the logits of so many tokens, and nothing else.
 
     What is not said here comes from the checkpoint's own settings, such as a number of beams, each
-    of which would have logits of its own.
+    of which would have logits of its own, or stop strings, which `generate` reads by a tokenizer.
     """
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        max_new_tokens=count,
-        do_sample=False,
-        num_beams=1,
-        num_return_sequences=1,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
-
-
-def most_tokens(module: Any, asked: int | None, room: int | None) -> int:
-    """How many tokens an answer may have that a network writes itself.
-
-    Args:
-        module: the network, whose own settings may say it.
-        asked: what the user says, which comes first; `None` for nothing.
-        room: how many the network can take behind the prompt; `None` where that is not known.
-    """
-    own = getattr(getattr(module, "generation_config", None), "max_new_tokens", None)
-    most = asked or own or NEW_TOKENS
-    return most if room is None else max(1, min(most, room))
-
-
-def check_most(asked: Any) -> None:
-    """Checks a number of tokens that was asked for.
-
-    Raises:
-        InvalidInput: it is no whole number from 1 on.
-    """
-    whole = isinstance(asked, int) and not isinstance(asked, bool)
-    if asked is not None and (not whole or asked < 1):
-        raise InvalidInput(f"max_new_tokens must be a whole number from 1 on, not {asked!r}")
+    return {
+        "max_new_tokens": count,
+        "do_sample": False,
+        "num_beams": 1,
+        "num_return_sequences": 1,
+        "stop_strings": None,
+        "return_dict_in_generate": True,
+        "output_logits": True,
+    }
 
 
 @dataclass(frozen=True)

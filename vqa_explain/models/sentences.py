@@ -12,6 +12,7 @@ from vqa_explain.features.words import split_words
 from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.wording import stand_in
+from vqa_explain.models.writing import Writing
 
 
 @runtime_checkable
@@ -19,13 +20,13 @@ class Wording(Protocol):
     """A model that writes its answers token by token."""
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, streamer: Any = None
+        self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         """What the model answers by itself, best first.
 
         Args:
             encoded: the example.
-            most: how many tokens it may write; by default what the model was loaded with.
+            asked: how; where it says nothing, what the model was loaded with.
             streamer: of transformers, which gets each token at once.
         """
         ...

@@ -112,6 +112,7 @@ def explain(
     answer: Repeated = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: Repeated = None,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
@@ -145,6 +146,7 @@ def explain(
             writes.
         target_token: explain only this token of such an answer, from 0.
         max_new_tokens: how many tokens such a model writes at most.
+        stop: a text that ends what such a model writes; may be repeated.
         regions: how the picture is divided: 7, 6x8, segments or slic:50; by default the model's own
             grid, and without a method segments.
         words: how texts are divided: words, tokens or ngrams:2.
@@ -189,6 +191,7 @@ def explain(
             answers=answer,
             target_token=target_token,
             max_new_tokens=max_new_tokens,
+            stop=stop,
             regions=regions,
             words=words,
             columns=column_groups(columns),

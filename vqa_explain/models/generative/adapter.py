@@ -37,7 +37,7 @@ from vqa_explain.features.text import Text, TextFeature, called
 from vqa_explain.models.attending import Attention, Positions, SelfLayer, Streams
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.calling import FAILURES
-from vqa_explain.models.candidates import Candidates, first_tokens, most_tokens, written
+from vqa_explain.models.candidates import Candidates, first_tokens, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
     Conversation,
@@ -58,6 +58,7 @@ from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
 from vqa_explain.models.wording import stand_in, text_feature
+from vqa_explain.models.writing import Writing
 
 log = logging.getLogger("vqa_explain")
 OTHER_WORDS = "no red"  # with which is tried what another word changes
@@ -125,7 +126,7 @@ class GenerativeModel:
     Args:
         beams: how many answers the model writes when none are given, by beam search; 1 is greedy.
         lengths: how an answer's tokens make its score, "sum" or "mean": see `models.candidates`.
-        max_new_tokens: how many tokens it writes at most; see `candidates.most_tokens`.
+        writing: what is asked of what it writes.
     """
 
     family = "generative"
@@ -145,9 +146,9 @@ class GenerativeModel:
         *,
         beams: int = 1,
         lengths: str = "sum",
-        max_new_tokens: int | None = None,
+        writing: Writing = Writing(),  # noqa: B008  # frozen
     ) -> None:
-        self.name, self._most = name, max_new_tokens
+        self.name, self._writing = name, writing
         self.module = placed(module, device, name)
         self.device = home_of(self.module, device)
         self.processor, self.beams, self.lengths = processor, beams, lengths
@@ -398,23 +399,29 @@ class GenerativeModel:
         return Text(conversation.texts[name], ids, tokens.tokens, tokens.words)
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, streamer: Any = None
+        self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         state: _State = encoded.state
+        writing = self._writing if asked is None else asked.over(self._writing)
+        tokenizer = self.processor.tokenizer
         start = state.language.answer_start(state.prompt.length)
-        room = None if self._window is None else self._window - start
+        # `generate` may return no prompt, and counts it nevertheless.
+        taken = start if start or self.module.config.is_encoder_decoder else state.prompt.length
+        room = None if self._window is None else self._window - taken
+        settings = writing.settings(self.module, tokenizer, self.name, taken, room)
         with torch.no_grad(), self._failing_in_words():
             found = self.module.generate(
                 **with_lists(state.inputs, state.lists),
-                max_new_tokens=most_tokens(self.module, most or self._most, room),
+                **settings,
                 do_sample=False,
                 num_beams=self.beams,
                 num_return_sequences=self.beams,
                 return_dict_in_generate=False,
                 streamer=streamer,
             )[:, start:]
-        state.written.update(written(self.processor.tokenizer, found, self.name))
-        return tuple(state.written)
+        now = written(tokenizer, found, self.name)
+        state.written.update(now)
+        return tuple(now)
 
     @contextmanager
     def _failing_in_words(self) -> Iterator[None]:
@@ -438,7 +445,7 @@ class GenerativeModel:
         steps = 1 + state.language.forced
         inputs = with_lists(state.inputs, state.lists)
         with self._failing_in_words():
-            found = self.module.generate(**inputs, generation_config=first_tokens(steps))
+            found = self.module.generate(**inputs, **first_tokens(steps))
         return candidates_of(encoded).firsts(found.logits[-1])
 
     def with_answers(

@@ -392,9 +392,7 @@ class Decoding:
         """
         with torch.no_grad():
             asked = with_lists(inputs, self._lists)
-            wrote = self.module.generate(
-                **asked, min_new_tokens=COMPARED, generation_config=first_tokens(COMPARED)
-            )
+            wrote = self.module.generate(**asked, min_new_tokens=COMPARED, **first_tokens(COMPARED))
             given = self.received(inputs)
             ours = self._next(given)
             if given.states.shape[:2] != inputs["input_ids"].shape:

@@ -667,7 +667,7 @@ class Forwarding:
                 **with_lists(inputs, self._lists),
                 min_new_tokens=COMPARED,
                 output_scores=True,
-                generation_config=first_tokens(COMPARED),
+                **first_tokens(COMPARED),
             )
         except FAILURES as error:
             raise Unsupported(
