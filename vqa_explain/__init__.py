@@ -11,7 +11,7 @@ from vqa_explain.showing import register_output
 
 if TYPE_CHECKING:
     __version__: str
-    from vqa_explain.answering import answer
+    from vqa_explain.answering import Reply, answer
     from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "answer": "answering",
+    "Reply": "answering",
     "AnswerMatrix": "matrix",
     "ApiModel": "models.api.adapter",
     "Requests": "cost",
@@ -131,6 +132,7 @@ __all__ = [
     "OutOfMemory",
     "Page",
     "Patched",
+    "Reply",
     "Report",
     "Requests",
     "Table",

@@ -8,9 +8,29 @@ from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.models.base import Model, OpenModel
 from vqa_explain.models.base import answers as model_answers
+from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sentences import Wording
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.writing import Writing
+
+
+class Reply(str):
+    """What a model answers.
+
+    Attributes:
+        thinking: what it thought before; "" for nothing.
+    """
+
+    thinking: str
+    __slots__ = ("thinking",)
+
+    def __new__(cls, text: str, thinking: str = "") -> "Reply":
+        found = super().__new__(cls, text)
+        found.thinking = thinking
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reply, (str(self), self.thinking)
 
 
 def answer(
@@ -21,8 +41,9 @@ def answer(
     max_new_tokens: int | None = None,
     stop: str | Sequence[str] | None = None,
     stream: Callable[[str], None] | None = None,
-) -> str:
-    """The model's most probable answer.
+    stream_thinking: Callable[[str], None] | None = None,
+) -> Reply:
+    """The model's most probable answer, and what it thought before.
 
     Args:
         model, image, question: as `explain` takes them.
@@ -33,6 +54,11 @@ def answer(
         stream: called with each new piece of text as it is written; together the pieces are the
             answer, but for blanks around it. A model that does not write word by word gives its
             answer in one piece.
+        stream_thinking: the same of what a model thinks before its answer, where its tokenizer or
+            chat template declares marks around it.
+
+    Returns:
+        A text, whose `thinking` is what the model thought before; "" for nothing.
 
     Raises:
         InvalidInput: an input cannot be used, or `stream` is asked of a beam search.
@@ -41,20 +67,24 @@ def answer(
     """
     check_loaded(model, "answer")
     asked = asked_writing(model, max_new_tokens, stop)
-    streams = stream is not None and isinstance(model, Wording)
-    streamer = _streamer(model, cast(Any, stream)) if streams else None
+    streams = stream is not None or stream_thinking is not None
+    if streams:
+        _check_streams(model)
     example = asked_example(model, image, question)
     with network_held(model.module), must_fit(model):
         encoded = model.encode(example)
         if isinstance(model, Wording):
-            return model.generate(encoded, asked, streamer)[0]
+            calls = (stream, stream_thinking)
+            streamer = _Streamer(model, encoded, *calls) if streams else None
+            text = model.generate(encoded, asked, streamer)[0]
+            return Reply(text, model.thought(encoded).text)
         if model.labels is None:
             found = cast(OpenModel, model).generate(encoded)[0]
         else:
             found = model_answers(model, encoded)[0].text
     if stream is not None:
         stream(found)
-    return found
+    return Reply(found)
 
 
 def writing(model: Model) -> Wording:
@@ -85,23 +115,78 @@ def asked_writing(model: Model, max_new_tokens: Any, stop: Any) -> Writing | Non
     return asked
 
 
-def _streamer(model: Any, stream: Callable[[str], None]) -> Any:
-    """A streamer of transformers that calls `stream` with text.
+def _check_streams(model: Model) -> None:
+    """Checks that a model's answer is known while it is written.
 
     Raises:
-        InvalidInput: the model searches by beams, of which none is the answer before the end.
+        InvalidInput: it searches by beams, of which none is the answer before the end.
     """
-    from transformers import TextStreamer
-
-    if model.beams > 1:
+    if getattr(model, "beams", 1) > 1:
         raise InvalidInput(
             "an answer found by beam search is known only at its end; load the model with beams=1 "
             "to stream it"
         )
 
-    class Calling(TextStreamer):
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-            if text:
-                stream(text)
 
-    return Calling(model.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+class _Streamer:
+    """What transformers gives the tokens to, each when it is written.
+
+    A text is told where it is sure: a character or a mark that may not be complete waits.
+
+    Args:
+        model: what writes.
+        encoded: the example.
+        stream: called with each new piece of the answer; `None` for nothing.
+        stream_thinking: called with each new piece of what is thought before, likewise.
+    """
+
+    def __init__(
+        self,
+        model: Wording,
+        encoded: Encoded,
+        stream: Callable[[str], None] | None,
+        stream_thinking: Callable[[str], None] | None,
+    ) -> None:
+        self._model, self._encoded = model, encoded
+        self._ids: list[int] = []
+        self._tokenizer = cast(Any, model).processor.tokenizer
+        self._calls = {"thought": stream_thinking, "answer": stream}
+        self._told = dict.fromkeys(self._calls, "")
+        self._prompted = False
+
+    def put(self, value: Any) -> None:
+        """Takes tokens: those of the prompt first, which are not told."""
+        if self._prompted:
+            self._ids += value.flatten().tolist()
+            self._tell_both(ended=False)
+        self._prompted = True
+
+    def end(self) -> None:
+        """Takes that nothing follows."""
+        self._tell_both(ended=True)
+
+    def _tell_both(self, ended: bool) -> None:
+        thought, answer = self._model.parted(self._encoded, self._ids)
+        marks = self._model.marks
+        closing = marks.closing if marks is not None and not thought.closed else ""
+        opening = marks.opening if marks is not None and not thought.history else ""
+        self._tell("thought", thought.ids, "" if ended else closing, ended)
+        self._tell("answer", answer, "" if ended else opening, ended)
+
+    def _tell(self, what: str, ids: Sequence[int], mark: str, ended: bool) -> None:
+        """Tells what is new of a text, but for what may become a mark."""
+        special = self._tokenizer.all_special_ids
+        text = str(self._tokenizer.decode([one for one in ids if one not in special]))
+        if not ended:
+            text = _without_beginning(text, mark).rstrip("\ufffd")
+        told, call = self._told[what], self._calls[what]
+        if call is not None and len(text) > len(told) and text.startswith(told):
+            call(text[len(told) :])
+            self._told[what] = text
+
+
+def _without_beginning(text: str, mark: str) -> str:
+    """A text without what may be the beginning of a mark at its end."""
+    many = range(min(len(text), len(mark)), 0, -1)
+    length = next((one for one in many if text.endswith(mark[:one])), 0)
+    return text[: len(text) - length]

@@ -1,6 +1,7 @@
 """`explain`: from a model and the inputs of an example to an Explanation."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, cast, overload
@@ -14,7 +15,7 @@ from vqa_explain.answering import asked_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.choosing import with_chosen_fills
 from vqa_explain.cost import Cost, Requests
-from vqa_explain.errors import InvalidInput, NothingWritten, Unsupported, unknown
+from vqa_explain.errors import InvalidInput, NothingWritten, StillThinking, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import Input, by_input
@@ -41,11 +42,18 @@ from vqa_explain.models.base import (
     best_answers,
     has_open_inputs,
 )
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.encoded import Encoded, behind, candidates_of
 from vqa_explain.models.inside import Unit, UnitModel, units_among
+from vqa_explain.models.sentences import Wording
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.writing import Writing
-from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
+from vqa_explain.sentence import (
+    THINKING,
+    asks_for_words,
+    check_words,
+    explain_words,
+    is_long,
+)
 from vqa_explain.several_fills import asked_alternatives, merged
 from vqa_explain.target import (
     CHOICE,
@@ -60,6 +68,7 @@ from vqa_explain.target import (
     matching_answers,
 )
 
+log = logging.getLogger("vqa_explain")
 # What measured best on scenes for words and regions within a second on two cores:
 # benchmarks/default_method.py, README.
 DEFAULT_METHOD = "shapley"
@@ -160,7 +169,8 @@ def explain(
             a list of explanations, for methods over coalitions at the cost of one. An exact text
             comes first; a text that several answers have is refused. A `vx.Unit` is a unit inside
             the network, whose value is explained as an answer's score is. "sentence" explains every word
-            of what a model writes, or of the one text in `answers`: see `Explanation.outputs`. Of
+            of what a model writes, or of the one text in `answers`: see `Explanation.outputs`;
+            "thinking" every word of what it thinks before. Of
             an answer of more than three tokens that the model wrote by itself, methods over
             coalitions tell the words in any case.
         contrast: another answer, likewise: explain why the target rather than this one.
@@ -220,6 +230,7 @@ def explain(
     check_support(chosen, model)
     _check_fills(model, chosen)
     by_word = asks_for_words(model, target)
+    thinks = by_word and target == THINKING
     asked = list(target) if isinstance(target, list | tuple) else [None if by_word else target]
     if score is None:
         own = method is not None or any(callable(one) for one in asked)
@@ -240,7 +251,7 @@ def explain(
         )
     writes = asked_writing(model, max_new_tokens, stop)
     if by_word:
-        check_words(model, contrast, target_token, score)
+        check_words(model, target, answers, contrast, target_token, score)
     if model.labels:  # before the picture is read; some models tell their labels only then
         score = named_score(model, score)
         targets_of(model.kind, model.labels, asked, contrast, score, None)
@@ -265,7 +276,9 @@ def explain(
             return make_players(encoded, divisions(encoded.inputs, own, words, columns))
 
         parts = divided()
-        if model.labels is None:
+        if thinks:
+            encoded = with_thought(writing(model), encoded, writes)
+        elif model.labels is None:
             encoded = with_candidates(
                 cast(OpenModel, model), encoded, answers, asked, contrast, writes
             )
@@ -589,12 +602,27 @@ def with_candidates(
         written = (
             model.generate(encoded) if writes is None else writing(model).generate(encoded, writes)
         )
+    except StillThinking:
+        raise  # answers stand behind what was thought
     except NothingWritten:
         if not given:
             raise
         written = ()
     own = tuple(texts or ()) if given else written
     return model.with_answers(encoded, list(dict.fromkeys([*own, *named])))
+
+
+def with_thought(model: Wording, encoded: Encoded, writes: Writing | None) -> Encoded:
+    """The example with what the model thinks before it answers as its one candidate.
+
+    Raises:
+        InvalidInput: it thinks nothing.
+    """
+    try:
+        model.generate(encoded, writes)
+    except NothingWritten:  # what it thought is known nevertheless
+        log.info("the model thinks, and writes no answer")
+    return model.as_thought(encoded)
 
 
 def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], token: int) -> Encoded:
@@ -605,7 +633,7 @@ def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], toke
         InvalidInput: an answer that is explained has no such token, or it is the contrast's too.
     """
     whole = candidates_of(encoded)
-    encoded = model.with_answers(encoded, encoded.labels, token, whole.known)
+    encoded = behind(model.with_answers(encoded, encoded.labels, token, whole.known), whole)
     one = candidates_of(encoded)
     for target in targets:
         explained = [i for i in (target.index, target.contrast) if i is not None]

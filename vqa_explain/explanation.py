@@ -69,6 +69,8 @@ class Written:
         lengths: "sum" of the tokens' log-probabilities, or their "mean".
         word: the one word that is scored of the one answer, from 0, given those before it; `None`
             for all.
+        history: tokens that stand before every answer and are not scored: what the model thought.
+        thinking: their text; "" for none.
     """
 
     tokens: dict[str, tuple[int, ...]]
@@ -76,6 +78,8 @@ class Written:
     token: int | None = None
     lengths: str = "sum"
     word: int | None = None
+    history: tuple[int, ...] = ()
+    thinking: str = ""
 
     def check(self) -> None:
         """Refuses what no model writes: it may be read from anybody's file.
@@ -221,6 +225,11 @@ class Explanation:
             names = ", ".join(repr(part.name) for part in self.parts)
             raise InvalidInput(f"the explanation has no picture; its inputs are {names}")
         return found
+
+    @property
+    def thinking(self) -> str:
+        """What the model thought before the answer that is explained; "" for nothing."""
+        return "" if self.written is None else self.written.thinking
 
     @property
     def is_not_from_pictures(self) -> bool:

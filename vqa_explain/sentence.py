@@ -33,6 +33,7 @@ from vqa_explain.target import Target
 from vqa_explain.units import unit_named, unit_of
 
 SENTENCE = "sentence"  # the target that stands for every word of the answer
+THINKING = "thinking"  # and for every word of what the model thinks before it
 MOST_INPUTS = 3  # that are players of their own there
 WORDS_AT_ONCE = 8  # that are read without those before them: each is a sequence of its own
 UNASKED_BYTES = 2**28  # of maps that words nobody asked for may take
@@ -40,39 +41,59 @@ SHORT = 3  # tokens of an answer whose words are told only where they are asked 
 
 
 def asks_for_words(model: Model, target: Any) -> bool:
-    """Whether `target=` asks for every word of the answer, and is no answer that the model chooses
-    among.
+    """Whether `target=` asks for every word of the answer, or of the thoughts before it, and is no
+    answer that the model chooses among.
 
     Raises:
         InvalidInput: a list of targets does.
     """
-    if isinstance(target, list | tuple) and model.labels is None and SENTENCE in list(target):
-        raise InvalidInput(
-            "target='sentence' stands alone: it explains every word of one answer; leave the other "
-            "targets out"
-        )
-    return isinstance(target, str) and target == SENTENCE and SENTENCE not in (model.labels or ())
+    several = list(target) if isinstance(target, list | tuple) and model.labels is None else []
+    for one in (SENTENCE, THINKING):
+        if one in several:
+            raise InvalidInput(
+                f"target={one!r} stands alone: it explains every word of one answer; leave the "
+                "other targets out"
+            )
+    words = isinstance(target, str) and target in (SENTENCE, THINKING)
+    return words and target not in (model.labels or ())
 
 
-def check_words(model: Model, contrast: Any, token: int | None, score: str) -> None:
-    """Checks what is asked beside the words of an answer.
+def check_words(
+    model: Model,
+    target: str,
+    answers: Sequence[str] | None,
+    contrast: Any,
+    token: int | None,
+    score: str,
+) -> None:
+    """Checks what is asked beside the words of an answer, or of the thoughts before it.
 
     Raises:
-        InvalidInput: a contrast, one token, or probabilities or means, which do not add up.
-        Unsupported: the model does not write its answers word by word.
+        InvalidInput: a contrast, one token, or probabilities or means, which do not add up; or
+            answers beside thoughts.
+        Unsupported: the model does not write its answers word by word, or does not think.
     """
     if not isinstance(model, Wording):
         raise Unsupported(
             f"model {model.name!r} does not write its answers word by word; name an answer as "
             "target="
         )
+    if target == THINKING and model.marks is None:
+        raise Unsupported(
+            f"model {model.name!r} declares no marks around what it thinks, so its thoughts cannot "
+            "be told from its answer; give target='sentence'"
+        )
+    if target == THINKING and answers is not None:
+        raise InvalidInput(
+            "target='thinking' explains what the model thinks by itself; leave answers= out"
+        )
     if contrast is not None:
         raise InvalidInput(
-            "target='sentence' explains the words of one answer; leave contrast= out"
+            f"target={target!r} explains the words of one answer; leave contrast= out"
         )
     if token is not None:
         raise InvalidInput(
-            "target='sentence' explains every token of the answer; leave target_token= out"
+            f"target={target!r} explains every token of the answer; leave target_token= out"
         )
     if getattr(model, "lengths", "sum") == "mean":
         raise InvalidInput(

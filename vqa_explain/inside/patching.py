@@ -29,7 +29,7 @@ from vqa_explain.inside.edits import Edit, Place, scores_of, seen_at
 from vqa_explain.inside.heads import heads_of_block
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, check_finite
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.encoded import Encoded, behind, candidates_of
 from vqa_explain.models.inside import Unit
 from vqa_explain.target import Answer, Target, quoted
 
@@ -175,7 +175,8 @@ def _encoded(task: Task, example: Example) -> Encoded:
         return encoded
     known = candidates_of(task.encoded)
     open_model = cast(OpenModel, task.model)
-    return open_model.with_answers(encoded, known.texts, known=known.known)
+    encoded = open_model.with_answers(encoded, known.texts, known=known.known)
+    return behind(encoded, known)
 
 
 def _check_alike(clean: Encoded, other: Encoded) -> None:

@@ -26,6 +26,7 @@ from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.sentences import with_words, without_words
 from vqa_explain.models.sharing import holds_network
+from vqa_explain.models.thinking import NOTHING, Thought, thought_nothing
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import (
@@ -105,7 +106,7 @@ class BlipModel:
             streamer=streamer,
         )
         # The first token starts every answer.
-        now = written(tokenizer, found[:, 1:], self.name)
+        now = written(tokenizer, found[:, 1:].tolist(), self.name)
         encoded.state.written.update(now)
         return tuple(now)
 
@@ -119,6 +120,17 @@ class BlipModel:
         known = {**encoded.state.written, **(known or {})}
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
+
+    marks = None
+
+    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
+        return NOTHING, tuple(ids)
+
+    def thought(self, encoded: Encoded) -> Thought:
+        return NOTHING
+
+    def as_thought(self, encoded: Encoded) -> Encoded:
+        raise thought_nothing(self.name)
 
     def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)

@@ -48,6 +48,9 @@ class Candidates:
             long answers need to be compared with short ones.
         spans: the tokens (first, behind the last) of each that are scored, where candidates are
             the words of one sentence; `None` for all.
+        history: tokens that stand before every answer and are not scored, such as what the model
+            thought before it answered.
+        thinking: the text of what it thought there; "" for nothing.
     """
 
     texts: tuple[str, ...]
@@ -56,6 +59,8 @@ class Candidates:
     token: int | None = None
     lengths: str = "sum"
     spans: tuple[tuple[int, int], ...] | None = None
+    history: tuple[int, ...] = ()
+    thinking: str = ""
 
     def firsts(self, logits: Tensor) -> Tensor:
         """Log-probabilities (B, K) of each candidate's first token, of logits (B, V)."""
@@ -149,7 +154,8 @@ class Candidates:
 
         A sequence ends with the last token that is scored.
         """
-        read = [ids if self.token is None else ids[: self.token + 1] for ids in self.ids]
+        scored = [ids if self.token is None else ids[: self.token + 1] for ids in self.ids]
+        read = [(*self.history, *ids) for ids in scored]
         rows = {ids: row for row, ids in enumerate(dict.fromkeys(read))}
         return tuple(rows), tuple(rows[ids] for ids in read)
 
@@ -174,7 +180,7 @@ class Candidates:
     def steps(self, answers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """The tokens before each scored token of these answers, each such beginning once."""
         scored = [
-            self.ids[answer][:token]
+            (*self.history, *self.ids[answer][:token])
             for answer in answers
             for token in range(len(self.ids[answer]))
             if self.weight(answer, token)
@@ -185,15 +191,17 @@ class Candidates:
         """(1, K) what the token behind `before` adds to each score, from log-probabilities (1,
         K) of their tokens.
         """
-        place = len(before)
+        place = len(before) - len(self.history)
+        own = before[len(self.history) :]
         counted = [
-            self.weight(k, place) if len(ids) > place and ids[:place] == before else 0.0
+            self.weight(k, place) if len(ids) > place and ids[:place] == own else 0.0
             for k, ids in enumerate(self.ids)
         ]
         return found * found.new_tensor(counted)
 
     def nexts(self, place: int) -> tuple[int, ...]:
-        """Each answer's token at a place; 0 behind its end."""
+        """Each answer's token at a place behind the prompt; 0 behind its end."""
+        place -= len(self.history)
         return tuple(ids[place] if len(ids) > place else 0 for ids in self.ids)
 
     def columns(self, steps: Tensor) -> Tensor:
@@ -201,7 +209,7 @@ class Candidates:
         that are read (see `padded`), given those before it.
         """
         _, rows = self._read
-        return self.counted(steps[:, list(rows)])
+        return self.counted(steps[:, list(rows), len(self.history) :])
 
     def counted(self, steps: Tensor) -> Tensor:
         """Scores (B, K) from the log-probability (B, K, longest) of each token of each answer."""
@@ -218,14 +226,14 @@ def log_probabilities(logits: Tensor, ids: Tensor) -> Tensor:
     return wide.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
 
 
-def written(tokenizer: Any, rows: Tensor, name: str) -> dict[str, tuple[int, ...]]:
-    """Answers that model `name` wrote, token numbers (beams, N) best first, by their text.
+def written(tokenizer: Any, rows: Sequence[Sequence[int]], name: str) -> dict[str, tuple[int, ...]]:
+    """Answers that model `name` wrote, the token numbers of each, best first, by their text.
 
     Raises:
         NothingWritten: none of them has a text.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for ids in rows.tolist():
+    for ids in rows:
         own = tuple(i for i in ids if i not in tokenizer.all_special_ids)
         if text := tokenizer.decode(own).strip():
             found.setdefault(text, own)

@@ -4,6 +4,7 @@ the word given those before it.
 All of them have the tokens of the whole answer, so that one pass scores every word.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from vqa_explain.features.text import group_tokens
 from vqa_explain.features.words import split_words
 from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.thinking import Marks, Thought
 from vqa_explain.models.wording import stand_in
 from vqa_explain.models.writing import Writing
 
@@ -28,6 +30,29 @@ class Wording(Protocol):
             encoded: the example.
             asked: how; where it says nothing, what the model was loaded with.
             streamer: of transformers, which gets each token at once.
+        """
+        ...
+
+    @property
+    def marks(self) -> Marks | None:
+        """The marks around what the model thinks before it answers; `None` where it declares
+        none.
+        """
+        ...
+
+    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
+        """What the model thought, and the tokens of its answer, of tokens that it wrote."""
+        ...
+
+    def thought(self, encoded: Encoded) -> Thought:
+        """What the model thought before the answer that `generate` gave last."""
+        ...
+
+    def as_thought(self, encoded: Encoded) -> Encoded:
+        """The example whose one candidate is that thought.
+
+        Raises:
+            InvalidInput: the model thought nothing.
         """
         ...
 
@@ -75,7 +100,13 @@ def words_of(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
     parts = [*zip([0, *ends[:-1]], ends, strict=True), (0, len(ids))]
     many = len(parts)
     return Candidates(
-        (*texts, whole), (ids,) * many, (pieces,) * many, lengths="sum", spans=tuple(parts)
+        (*texts, whole),
+        (ids,) * many,
+        (pieces,) * many,
+        lengths="sum",
+        spans=tuple(parts),
+        history=candidates.history,
+        thinking=candidates.thinking,
     )
 
 

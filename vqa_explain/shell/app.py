@@ -138,7 +138,7 @@ def explain(
         method: see `vqa-explain methods`.
         target: the answer to explain, by its text or, where no answer is spelled so, its label
             number; by default the predicted one. "sentence" explains every word of what a model
-            writes.
+            writes, "thinking" every word of what it thinks before.
         contrast: explain why the target rather than this answer, likewise.
         score: logit, log_probability or probability; by default the logit, and without a method the
             probability where the model chooses among answers of its own.

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vqa_explain._memory import lacks_memory
-from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
+from vqa_explain.errors import InvalidInput, StillThinking, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.features.base import (
     Feature,
@@ -55,6 +56,7 @@ from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
 from vqa_explain.models.sentences import with_words, without_words
 from vqa_explain.models.sharing import holds_network
+from vqa_explain.models.thinking import NOTHING, Marks, Thought, find_marks, parted, thought_nothing
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
 from vqa_explain.models.wording import stand_in, text_feature
@@ -77,6 +79,7 @@ class _State:
         lists: the tensors that the network takes as lists of numbers.
         second: another sequence of tokens in which words reach the network.
         written: texts that the model wrote by itself → their tokens.
+        thought: what it thought before it wrote the last of them.
         language: how the network is run.
         memory: what the vision side made of pictures in this game; `None` outside games.
     """
@@ -88,6 +91,7 @@ class _State:
     lists: frozenset[str]
     second: SecondSequence | None = None
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    thought: Thought = NOTHING
     language: Any = None
     memory: PictureMemory | None = None
 
@@ -419,9 +423,38 @@ class GenerativeModel:
                 return_dict_in_generate=False,
                 streamer=streamer,
             )[:, start:]
-        now = written(tokenizer, found, self.name)
+        both = [self.parted(encoded, row) for row in found.tolist()]
+        state.thought = both[0][0]
+        if not state.thought.closed:
+            raise StillThinking(
+                f"model {self.name!r} is still thinking after {found.shape[1]} tokens, and has "
+                "written no answer; give more by max_new_tokens="
+            )
+        now = written(tokenizer, [answer for _, answer in both], self.name)
         state.written.update(now)
         return tuple(now)
+
+    @cached_property
+    def marks(self) -> Marks | None:
+        """The marks around what the model thinks; `None` where its processor declares none."""
+        return find_marks(self.processor)
+
+    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
+        prompt = encoded.state.prompt.written.rstrip()
+        opened = self.marks is not None and prompt.endswith(self.marks.opening)
+        return parted(self.processor.tokenizer, ids, self.marks, opened)
+
+    def thought(self, encoded: Encoded) -> Thought:
+        found: Thought = encoded.state.thought
+        return found
+
+    def as_thought(self, encoded: Encoded) -> Encoded:
+        found = self.thought(encoded)
+        if not found.text:
+            raise thought_nothing(self.name)
+        encoded = self.with_answers(encoded, [found.text], None, {found.text: found.ids})
+        candidates = replace(candidates_of(encoded), history=found.before, thinking="")
+        return replace(encoded, candidates=candidates)
 
     @contextmanager
     def _failing_in_words(self) -> Iterator[None]:
@@ -458,6 +491,8 @@ class GenerativeModel:
         state: _State = encoded.state
         known = {**state.written, **(known or {})}
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
+        thought = state.thought
+        candidates = replace(candidates, history=thought.history, thinking=thought.text)
         self._refuse_pictures(candidates, state)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
