@@ -46,12 +46,14 @@ if TYPE_CHECKING:
     from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
+    from vqa_explain.sampling import AnswerClass
     from vqa_explain.showing import register_drawing
     from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
     "answer": "answering",
     "Reply": "answering",
+    "AnswerClass": "sampling",
     "AnswerMatrix": "matrix",
     "ApiModel": "models.api.adapter",
     "Requests": "cost",
@@ -107,6 +109,7 @@ _HOMES = {
     "load_explanation": "explanation",
 }
 __all__ = [
+    "AnswerClass",
     "AnswerMatrix",
     "ApiModel",
     "Attribution",

@@ -12,6 +12,7 @@ from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.sentences import Wording
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.writing import Writing
+from vqa_explain.sampling import AnswerClass, Same, Sampling, asked_sampling, drawn
 
 
 class Reply(str):
@@ -19,18 +20,22 @@ class Reply(str):
 
     Attributes:
         thinking: what it thought before; "" for nothing.
+        classes: of sampled answers, those that are one together, the most frequent first; else ().
     """
 
     thinking: str
-    __slots__ = ("thinking",)
+    classes: tuple[AnswerClass, ...]
+    __slots__ = ("classes", "thinking")
 
-    def __new__(cls, text: str, thinking: str = "") -> "Reply":
+    def __new__(
+        cls, text: str, thinking: str = "", classes: tuple[AnswerClass, ...] = ()
+    ) -> "Reply":
         found = super().__new__(cls, text)
-        found.thinking = thinking
+        found.thinking, found.classes = thinking, classes
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Reply, (str(self), self.thinking)
+        return Reply, (str(self), self.thinking, self.classes)
 
 
 def answer(
@@ -42,6 +47,10 @@ def answer(
     stop: str | Sequence[str] | None = None,
     stream: Callable[[str], None] | None = None,
     stream_thinking: Callable[[str], None] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    same: Same | None = None,
+    seed: int = 0,
 ) -> Reply:
     """The model's most probable answer, and what it thought before.
 
@@ -57,8 +66,16 @@ def answer(
         stream_thinking: the same of what a model thinks before its answer, where its tokenizer or
             chat template declares marks around it.
 
+        samples: how many answers are drawn at random instead, all words by their probabilities at
+            the temperature. The reply is then the most frequent one.
+        temperature: what logits are divided by there, above 0; by default what the model was loaded
+            with.
+        same: whether two sampled answers are one, a function of both; by default equal texts are.
+        seed: of the draws.
+
     Returns:
-        A text, whose `thinking` is what the model thought before; "" for nothing.
+        A text, whose `thinking` is what the model thought before; "" for nothing. Of sampled
+        answers, `classes` has those that are one together, the most frequent first.
 
     Raises:
         InvalidInput: an input cannot be used, or `stream` is asked of a beam search.
@@ -67,12 +84,16 @@ def answer(
     """
     check_loaded(model, "answer")
     asked = asked_writing(model, max_new_tokens, stop)
+    sampling = asked_sampling(model, samples, temperature, same, seed)
     streams = stream is not None or stream_thinking is not None
     if streams:
-        _check_streams(model)
+        _check_streams(model, sampling)
     example = asked_example(model, image, question)
     with network_held(model.module), must_fit(model):
         encoded = model.encode(example)
+        if sampling is not None:
+            classes = drawn(model, encoded, asked, sampling).classes
+            return Reply(classes[0].text, classes=classes)
         if isinstance(model, Wording):
             calls = (stream, stream_thinking)
             streamer = _Streamer(model, encoded, *calls) if streams else None
@@ -115,12 +136,15 @@ def asked_writing(model: Model, max_new_tokens: Any, stop: Any) -> Writing | Non
     return asked
 
 
-def _check_streams(model: Model) -> None:
+def _check_streams(model: Model, sampling: Sampling | None) -> None:
     """Checks that a model's answer is known while it is written.
 
     Raises:
-        InvalidInput: it searches by beams, of which none is the answer before the end.
+        InvalidInput: it searches by beams, of which none is the answer before the end, or answers
+            are sampled.
     """
+    if sampling is not None:
+        raise InvalidInput("sampled answers are drawn together and not streamed; leave stream= out")
     if getattr(model, "beams", 1) > 1:
         raise InvalidInput(
             "an answer found by beam search is known only at its end; load the model with beams=1 "

@@ -47,6 +47,14 @@ from vqa_explain.models.inside import Unit, UnitModel, units_among
 from vqa_explain.models.sentences import Wording
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.writing import Writing
+from vqa_explain.sampling import (
+    Same,
+    asked_sampling,
+    check_alone,
+    check_sampled,
+    drawn,
+    explain_class,
+)
 from vqa_explain.sentence import (
     THINKING,
     asks_for_words,
@@ -95,6 +103,9 @@ def explain(
     target_token: int | None = None,
     max_new_tokens: int | None = None,
     stop: str | Sequence[str] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    same: Same | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -119,6 +130,9 @@ def explain(
     target_token: int | None = None,
     max_new_tokens: int | None = None,
     stop: str | Sequence[str] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    same: Same | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -142,6 +156,9 @@ def explain(
     target_token: int | None = None,
     max_new_tokens: int | None = None,
     stop: str | Sequence[str] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    same: Same | None = None,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -185,6 +202,10 @@ def explain(
         max_new_tokens: how many tokens such a model may write by itself; by default what it was
             loaded with.
         stop: a text, or several, that ends what it writes; see `answer`.
+        samples: how many answers are drawn at random, at least 2. Explained is then the probability
+            of one class of them, of the text `target` or by default the most frequent: the exact
+            sum over its answers that were drawn. A note says how often it came, and the error.
+        temperature, same: of the samples; see `answer`.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas of
             like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
             model's own grid; without a method, "segments". `Blocks` makes players that span frames
@@ -217,7 +238,8 @@ def explain(
         how = {"target": target, "contrast": contrast, "score": score, "answers": answers}
         how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "stop": stop}
         how |= {"regions": regions, "words": words, "columns": columns, "players": players}
-        how |= {"on_interrupt": on_interrupt, "seed": seed}
+        how |= {"on_interrupt": on_interrupt, "seed": seed, "samples": samples}
+        how |= {"temperature": temperature, "same": same}
         return _over_fills(model, example, method, quality, parameters, progress, how)
     units = units_among(target)
     if units:
@@ -229,7 +251,11 @@ def explain(
     chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
     _check_fills(model, chosen)
-    by_word = asks_for_words(model, target)
+    sampling = asked_sampling(model, samples, temperature, same, seed)
+    if sampling is not None:
+        check_sampled(sampling, chosen, target, score)
+        check_alone({"contrast": contrast, "answers": answers, "target_token": target_token})
+    by_word = sampling is None and asks_for_words(model, target)
     thinks = by_word and target == THINKING
     asked = list(target) if isinstance(target, list | tuple) else [None if by_word else target]
     if score is None:
@@ -276,6 +302,13 @@ def explain(
             return make_players(encoded, divisions(encoded.inputs, own, words, columns))
 
         parts = divided()
+        if sampling is not None:
+            found_classes = drawn(model, encoded, writes, sampling)
+            chosen, fill_choice = with_chosen_fills(chosen, model, found_classes.encoded, seed)
+            parts = divided() if fill_choice is not None and follows else parts
+            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
+            of_class = explain_class(model, found_classes, target, parts, chosen, how)
+            return with_choice(of_class, fill_choice, True)
         if thinks:
             encoded = with_thought(writing(model), encoded, writes)
         elif model.labels is None:

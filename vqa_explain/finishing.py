@@ -146,7 +146,9 @@ def _scores_without_inputs(task: Task, method: Method) -> Tensor | None:
     """
     model, encoded = task.model, task.encoded
     found = encoded.candidates
-    in_part = found is not None and (found.token is not None or found.spans is not None)
+    in_part = found is not None and (
+        found.token is not None or found.spans is not None or found.temperature is not None
+    )
     if model.kind == REAL or in_part:  # then scores do not choose an answer
         return None
     game = next(iter(task.games.values()), None)

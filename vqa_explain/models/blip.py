@@ -4,6 +4,7 @@ and a decoder of the answer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,12 +20,11 @@ from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import (
     Candidates,
     first_tokens,
-    log_probabilities,
     written,
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
-from vqa_explain.models.sentences import with_words, without_words
+from vqa_explain.models.sentences import with_sequences, with_words, without_words
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.thinking import NOTHING, Thought, thought_nothing
 from vqa_explain.models.transforms import picture_reader, read_patches
@@ -36,7 +36,7 @@ from vqa_explain.models.wording import (
     text_feature,
     words_replaced,
 )
-from vqa_explain.models.writing import Writing
+from vqa_explain.models.writing import Draws, Writing, best_of, sampled
 
 
 @dataclass
@@ -70,7 +70,7 @@ class BlipModel:
         lengths: str = "sum",
         writing: Writing = Writing(),  # noqa: B008  # frozen
     ) -> None:
-        self.name, self.device, self._writing = name, device, writing
+        self.name, self.device, self.writing = name, device, writing
         self.module = placed(module, device, name)
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._pictures = picture_reader(processor.image_processor, name)
@@ -92,23 +92,28 @@ class BlipModel:
     def generate(
         self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
-        writing = self._writing if asked is None else asked.over(self._writing)
-        tokenizer = self.processor.tokenizer
-        room = self.module.config.text_config.max_position_embeddings - 1
-        found = self.module.generate(
-            encoded.ids,
-            encoded.pixels,
-            **writing.settings(self.module, tokenizer, self.name, 1, room),
-            do_sample=False,
-            num_beams=self.beams,
-            num_return_sequences=self.beams,
-            return_dict_in_generate=False,
-            streamer=streamer,
-        )
-        # The first token starts every answer.
-        now = written(tokenizer, found[:, 1:].tolist(), self.name)
+        found = self._wrote(encoded, asked, best_of(self.beams), streamer)
+        now = written(self.processor.tokenizer, found.tolist(), self.name)
         encoded.state.written.update(now)
         return tuple(now)
+
+    def _wrote(
+        self, encoded: Encoded, asked: Writing | None, how: dict[str, Any], streamer: Any = None
+    ) -> Tensor:
+        """(N, A) the tokens that the network writes."""
+        writing = self.writing if asked is None else asked.over(self.writing)
+        room = self.module.config.text_config.max_position_embeddings - 1
+        settings = writing.settings(self.module, self.processor.tokenizer, self.name, 1, room)
+        found: Tensor = self.module.generate(
+            encoded.ids, encoded.pixels, **settings, **how, streamer=streamer
+        )
+        return found[:, 1:]  # the first token starts every answer
+
+    def sample(
+        self, encoded: Encoded, asked: Writing | None, draws: Draws
+    ) -> list[tuple[int, ...]]:
+        write = partial(self._wrote, encoded, asked)
+        return sampled(write, self.module, self.processor.tokenizer, draws)
 
     def with_answers(
         self,
@@ -134,6 +139,11 @@ class BlipModel:
 
     def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
+
+    def as_sequences(
+        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
+    ) -> Encoded:
+        return with_sequences(encoded, ids, self.processor.tokenizer, temperature)
 
     def without_earlier_words(self, encoded: Encoded) -> Encoded:
         return without_words(encoded, self.processor.tokenizer)
@@ -189,7 +199,7 @@ class BlipModel:
             use_cache=False,
         ).logits
         return candidates.columns(
-            log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many))
+            candidates.log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many))
         )
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:

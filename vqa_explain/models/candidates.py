@@ -51,6 +51,8 @@ class Candidates:
         history: tokens that stand before every answer and are not scored, such as what the model
             thought before it answered.
         thinking: the text of what it thought there; "" for nothing.
+        temperature: what logits are divided by, of answers that were sampled, whose `ids` end with
+            the token that ends them; else `None`.
     """
 
     texts: tuple[str, ...]
@@ -61,6 +63,11 @@ class Candidates:
     spans: tuple[tuple[int, int], ...] | None = None
     history: tuple[int, ...] = ()
     thinking: str = ""
+    temperature: float | None = None
+
+    def log_probabilities(self, logits: Tensor, ids: Tensor) -> Tensor:
+        """(…,) of token numbers ids (…,) under logits (…, V), at this temperature."""
+        return log_probabilities(logits, ids, self.temperature or 1.0)
 
     def firsts(self, logits: Tensor) -> Tensor:
         """Log-probabilities (B, K) of each candidate's first token, of logits (B, V)."""
@@ -220,9 +227,10 @@ class Candidates:
         return (steps * weights.to(steps.device)).sum(dim=2)
 
 
-def log_probabilities(logits: Tensor, ids: Tensor) -> Tensor:
+def log_probabilities(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
     """(…,) of token numbers ids (…,) under logits (…, V), in float32 at least."""
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    wide = wide if temperature == 1 else wide / temperature
     return wide.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
 
 

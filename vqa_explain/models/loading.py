@@ -97,6 +97,7 @@ def load(
     lengths: str = "sum",
     max_new_tokens: int | None = None,
     stop: str | Sequence[str] | None = None,
+    temperature: float | None = None,
     device: str | None = None,
     dtype: Any = None,
     device_map: Any = None,
@@ -135,6 +136,7 @@ def load(
             default what its generation configuration says, else 256.
         stop: a text, or several, that ends such an answer, which keeps it; by default those of its
             generation configuration, of which [] stands for none.
+        temperature: of answers that are sampled, where `samples=` is asked for.
         device: such as "cpu" or "cuda"; by default the fastest there is.
         dtype: the number type of a checkpoint's weights, such as "bfloat16".
         device_map: as transformers takes it, to spread a checkpoint over devices.
@@ -167,7 +169,7 @@ def load(
         raise unknown("value of lengths:", lengths, LENGTHS)
     if not isinstance(beams, int) or beams < 1:
         raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
-    writing = Writing.asked(max_new_tokens, stop)
+    writing = Writing.asked(max_new_tokens, stop, temperature)
     generation = {"beams": beams, "lengths": lengths, "writing": writing}
     options = Options(
         "",

@@ -14,7 +14,7 @@ from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.thinking import Marks, Thought
 from vqa_explain.models.wording import stand_in
-from vqa_explain.models.writing import Writing
+from vqa_explain.models.writing import Draws, Writing
 
 
 @runtime_checkable
@@ -31,6 +31,29 @@ class Wording(Protocol):
             asked: how; where it says nothing, what the model was loaded with.
             streamer: of transformers, which gets each token at once.
         """
+        ...
+
+    @property
+    def writing(self) -> Writing:
+        """What it was loaded with."""
+        ...
+
+    def sample(
+        self, encoded: Encoded, asked: Writing | None, draws: Draws
+    ) -> list[tuple[int, ...]]:
+        """The tokens of answers drawn at random, each with the one that ends it.
+
+        Args:
+            encoded: the example.
+            asked: how; where it says nothing, what the model was loaded with.
+            draws: how many, and how.
+        """
+        ...
+
+    def as_sequences(
+        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
+    ) -> Encoded:
+        """The example whose candidates are these sequences of tokens, scored at a temperature."""
         ...
 
     @property
@@ -114,6 +137,16 @@ def with_words(encoded: Encoded, answer: int, tokenizer: Any) -> Encoded:
     """What `Wording.as_words` gives."""
     found = words_of(candidates_of(encoded), answer, tokenizer)
     return replace(encoded, labels=found.texts, candidates=found)
+
+
+def with_sequences(
+    encoded: Encoded, ids: Sequence[tuple[int, ...]], tokenizer: Any, temperature: float
+) -> Encoded:
+    """What `Wording.as_sequences` gives."""
+    texts = tuple(tokenizer.decode(list(row), skip_special_tokens=True).strip() for row in ids)
+    pieces = tuple(tuple(tokenizer.decode([one]) for one in row) for row in ids)
+    found = Candidates(texts, tuple(ids), pieces, temperature=temperature)
+    return replace(encoded, labels=texts, candidates=found)
 
 
 def without_words(encoded: Encoded, tokenizer: Any) -> Encoded:

@@ -113,6 +113,8 @@ def explain(
     target_token: int | None = None,
     max_new_tokens: int | None = None,
     stop: Repeated = None,
+    samples: int | None = None,
+    temperature: float | None = None,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
@@ -147,6 +149,9 @@ def explain(
         target_token: explain only this token of such an answer, from 0.
         max_new_tokens: how many tokens such a model writes at most.
         stop: a text that ends what such a model writes; may be repeated.
+        samples: how many answers such a model draws at random; explained is the probability of the
+            target, or of the most frequent.
+        temperature: of the samples.
         regions: how the picture is divided: 7, 6x8, segments or slic:50; by default the model's own
             grid, and without a method segments.
         words: how texts are divided: words, tokens or ngrams:2.
@@ -192,6 +197,8 @@ def explain(
             target_token=target_token,
             max_new_tokens=max_new_tokens,
             stop=stop,
+            samples=samples,
+            temperature=temperature,
             regions=regions,
             words=words,
             columns=column_groups(columns),

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -54,13 +54,13 @@ from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
-from vqa_explain.models.sentences import with_words, without_words
+from vqa_explain.models.sentences import with_sequences, with_words, without_words
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.thinking import NOTHING, Marks, Thought, find_marks, parted, thought_nothing
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
 from vqa_explain.models.wording import stand_in, text_feature
-from vqa_explain.models.writing import Writing
+from vqa_explain.models.writing import Draws, Writing, best_of, sampled
 
 log = logging.getLogger("vqa_explain")
 OTHER_WORDS = "no red"  # with which is tried what another word changes
@@ -152,7 +152,7 @@ class GenerativeModel:
         lengths: str = "sum",
         writing: Writing = Writing(),  # noqa: B008  # frozen
     ) -> None:
-        self.name, self._writing = name, writing
+        self.name, self.writing = name, writing
         self.module = placed(module, device, name)
         self.device = home_of(self.module, device)
         self.processor, self.beams, self.lengths = processor, beams, lengths
@@ -406,23 +406,8 @@ class GenerativeModel:
         self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         state: _State = encoded.state
-        writing = self._writing if asked is None else asked.over(self._writing)
         tokenizer = self.processor.tokenizer
-        start = state.language.answer_start(state.prompt.length)
-        # `generate` may return no prompt, and counts it nevertheless.
-        taken = start if start or self.module.config.is_encoder_decoder else state.prompt.length
-        room = None if self._window is None else self._window - taken
-        settings = writing.settings(self.module, tokenizer, self.name, taken, room)
-        with torch.no_grad(), self._failing_in_words():
-            found = self.module.generate(
-                **with_lists(state.inputs, state.lists),
-                **settings,
-                do_sample=False,
-                num_beams=self.beams,
-                num_return_sequences=self.beams,
-                return_dict_in_generate=False,
-                streamer=streamer,
-            )[:, start:]
+        found = self._wrote(encoded, asked, best_of(self.beams), streamer)
         both = [self.parted(encoded, row) for row in found.tolist()]
         state.thought = both[0][0]
         if not state.thought.closed:
@@ -433,6 +418,38 @@ class GenerativeModel:
         now = written(tokenizer, [answer for _, answer in both], self.name)
         state.written.update(now)
         return tuple(now)
+
+    def _wrote(
+        self, encoded: Encoded, asked: Writing | None, how: dict[str, Any], streamer: Any = None
+    ) -> Tensor:
+        """(N, A) the tokens that the network writes."""
+        state: _State = encoded.state
+        writing = self.writing if asked is None else asked.over(self.writing)
+        start = state.language.answer_start(state.prompt.length)
+        # `generate` may return no prompt, and counts it nevertheless.
+        taken = start if start or self.module.config.is_encoder_decoder else state.prompt.length
+        room = None if self._window is None else self._window - taken
+        tokenizer = self.processor.tokenizer
+        settings = writing.settings(self.module, tokenizer, self.name, taken, room)
+        inputs = with_lists(state.inputs, state.lists)
+        with torch.no_grad(), self._failing_in_words():
+            found: Tensor = self.module.generate(**inputs, **settings, **how, streamer=streamer)
+        return found[:, start:]
+
+    def sample(
+        self, encoded: Encoded, asked: Writing | None, draws: Draws
+    ) -> list[tuple[int, ...]]:
+        write = partial(self._wrote, encoded, asked)
+        return sampled(write, self.module, self.processor.tokenizer, draws)
+
+    def as_sequences(
+        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
+    ) -> Encoded:
+        found = with_sequences(encoded, ids, self.processor.tokenizer, temperature)
+        behind_pictures = not self.module.config.is_encoder_decoder
+        if behind_pictures and isinstance(encoded.state.language, Forwarding):
+            self._refuse_pictures(candidates_of(found), encoded.state)
+        return found
 
     @cached_property
     def marks(self) -> Marks | None:
