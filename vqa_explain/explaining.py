@@ -62,6 +62,7 @@ from vqa_explain.sentence import (
     explain_words,
     is_long,
 )
+from vqa_explain.sentence_contrast import explain_difference
 from vqa_explain.several_fills import asked_alternatives, merged
 from vqa_explain.target import (
     CHOICE,
@@ -190,7 +191,9 @@ def explain(
             "thinking" every word of what it thinks before. Of
             an answer of more than three tokens that the model wrote by itself, methods over
             coalitions tell the words in any case.
-        contrast: another answer, likewise: explain why the target rather than this one.
+        contrast: another answer, likewise: explain why the target rather than this one. Beside
+            "sentence" it is another sentence; `outputs` are then the words of both, aligned by
+            their longest common subsequence, and what stands between, each as a difference.
         score: "logit", "log_probability" or "probability". By default the logit; without a method,
             the probability where the model chooses among answers of its own. Of a model whose
             answers are any texts, "logit" too is the log-probability; where outputs are real
@@ -307,7 +310,7 @@ def explain(
             chosen, fill_choice = with_chosen_fills(chosen, model, found_classes.encoded, seed)
             parts = divided() if fill_choice is not None and follows else parts
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            of_class = explain_class(model, found_classes, target, parts, chosen, how)
+            of_class = explain_class(model, found_classes, parts, chosen, target, how)
             return with_choice(of_class, fill_choice, True)
         if thinks:
             encoded = with_thought(writing(model), encoded, writes)
@@ -320,6 +323,11 @@ def explain(
             parts = divided()
         score = named_score(model, score)
         of_itself = target is None and answers is None and contrast is None and target_token is None
+        if by_word and isinstance(contrast, str):
+            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
+            written = cast(OpenModel, model)
+            difference = explain_difference(written, encoded, contrast, parts, chosen, how)
+            return with_choice(difference, fill_choice, True)
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
             of_words = explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)

@@ -227,6 +227,14 @@ class Explanation:
         return found
 
     @property
+    def differing(self) -> tuple[int, ...]:
+        """The numbers of the `outputs` in which a sentence differs from its contrast; () where there
+        is none.
+        """
+        rows = enumerate(self.outputs)
+        return tuple(n for n, row in rows if row.contrast not in (None, row.target))
+
+    @property
     def thinking(self) -> str:
         """What the model thought before the answer that is explained; "" for nothing."""
         return "" if self.written is None else self.written.thinking
@@ -273,9 +281,8 @@ class Explanation:
             values.append([player.value for player in players])
             errors.append([player.error for player in players])
         without = any(error is None for row in errors for error in row)
-        told = [row.answers[0].probability or 0.0 for row in self.outputs]
         with np.errstate(divide="ignore"):
-            logs = np.log(np.array(told))
+            logs = np.array([_told(row) for row in self.outputs])
         return AnswerMatrix(
             tuple(row.target for row in self.outputs),
             logs,
@@ -970,6 +977,12 @@ def _output_text(row: Explanation) -> str:
     if row.is_not_from_pictures:
         return f"{told} (not from the picture)"
     return told if row.values_unit.why_no_shares else f"{told} ({row.share_text})"
+
+
+def _told(row: Explanation) -> float:
+    """The log-probability of a word, less that of its contrast where it has one."""
+    logs = np.log([answer.probability or 0.0 for answer in row.answers])
+    return float(logs[0] if row.contrast is None else logs[0] - logs[1])
 
 
 def everything_but(fixed: Sequence[str]) -> str:

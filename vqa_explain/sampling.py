@@ -247,9 +247,9 @@ def chosen_class(found: Drawn, target: str | None) -> int:
 def explain_class(
     model: Model,
     found: Drawn,
-    target: str | None,
     players: Players,
     method: Method,
+    target: str | None,
     how: dict[str, Any],
 ) -> Explanation:
     """The explanation of the probability of one class of sampled answers.
@@ -257,9 +257,9 @@ def explain_class(
     Args:
         model: a `Wording`.
         found: the samples.
-        target: one of its texts; `None` for the most frequent.
         players: the parts that get values.
         method: how.
+        target: a text of the class; `None` for the most frequent class.
         how: the other fields of `Task`.
     """
     number = chosen_class(found, target)

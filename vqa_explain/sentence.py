@@ -69,7 +69,7 @@ def check_words(
     """Checks what is asked beside the words of an answer, or of the thoughts before it.
 
     Raises:
-        InvalidInput: a contrast, one token, or probabilities or means, which do not add up; or
+        InvalidInput: a contrast that is no text, one token, or probabilities or means, which do not add up; or
             answers beside thoughts.
         Unsupported: the model does not write its answers word by word, or does not think.
     """
@@ -87,9 +87,10 @@ def check_words(
         raise InvalidInput(
             "target='thinking' explains what the model thinks by itself; leave answers= out"
         )
-    if contrast is not None:
+    if contrast is not None and (target == THINKING or not isinstance(contrast, str)):
         raise InvalidInput(
-            f"target={target!r} explains the words of one answer; leave contrast= out"
+            f"target={target!r} takes the text of another sentence as contrast=, and thoughts take "
+            "none; leave contrast= out"
         )
     if token is not None:
         raise InvalidInput(
@@ -159,20 +160,20 @@ def explain_words(
     method, whole = attributed(task, method)
     rows: list[Explanation] = []
     if asked or (task.games and _fits(encoded)):
-        found = [(one, _of_word(one, method)) for one in _of_words(task)]
+        found = [(one, word_found(one, method)) for one in each_word(task)]
         rows = [
             finished(one, method, mine, [scored[number]])
             for number, (one, mine) in enumerate(found)
         ]
         if unit_named(unit_of(method)).adds_up:
-            whole = _summed(whole, [mine for _, mine in found])
+            whole = summed(whole, [mine for _, mine in found])
     explanation = finished(task, method, whole, best)
     if asked and not task.interrupted:
         rows, notes = _with_sources(task, rows)
         explanation = dataclasses.replace(explanation, notes=(*explanation.notes, *notes))
     return dataclasses.replace(
         explanation,
-        outputs=tuple(_sharing(row, explanation) for row in rows),
+        outputs=tuple(shared(row, explanation) for row in rows),
         target_index=number,
         provenance={**explanation.provenance, "target_index": number},
     )
@@ -198,7 +199,7 @@ def _fits(encoded: Encoded) -> bool:
     return bool(8 * pixels * len(encoded.labels) <= UNASKED_BYTES)
 
 
-def _sharing(row: Explanation, whole: Explanation) -> Explanation:
+def shared(row: Explanation, whole: Explanation) -> Explanation:
     """The word's explanation with the pictures and regions of the whole, so that each is in memory
     once.
     """
@@ -211,7 +212,7 @@ def _sharing(row: Explanation, whole: Explanation) -> Explanation:
     return dataclasses.replace(row, parts=tuple(parts))
 
 
-def _of_words(task: Task) -> Iterator[Task]:
+def each_word(task: Task) -> Iterator[Task]:
     """The task of each word, one after another; what they cost is added to that of the whole.
 
     Words take the coalitions that the whole took, wherever it stopped.
@@ -228,7 +229,7 @@ def _of_words(task: Task) -> Iterator[Task]:
             task.progress(number + 1, len(goals))
 
 
-def _of_word(task: Task, method: Method) -> Attribution:
+def word_found(task: Task, method: Method) -> Attribution:
     """What the method finds of a word; with more coalitions where it needs others than the whole's
     are.
     """
@@ -339,7 +340,7 @@ def _add(cost: Cost, more: Cost) -> None:
     cost.seconds += more.seconds
 
 
-def _summed(whole: Attribution, rows: Sequence[Attribution]) -> Attribution:
+def summed(whole: Attribution, rows: Sequence[Attribution]) -> Attribution:
     """The sum of the words' values, with the errors of the whole.
 
     Its own values would differ: by rounding, and where they are estimated more, since an estimator

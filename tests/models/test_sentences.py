@@ -396,7 +396,6 @@ def test_an_answer_is_as_long_as_was_asked(models: Callable[[str], Any]) -> None
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"contrast": "yes"}, "leave contrast= out"),
         ({"target_token": 0}, "leave target_token= out"),
         ({"score": "probability"}, "do not add up"),
         ({"max_new_tokens": 0}, "whole number from 1 on"),
