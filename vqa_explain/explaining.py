@@ -58,6 +58,7 @@ from vqa_explain.sampling import (
 from vqa_explain.sentence import (
     THINKING,
     asks_for_words,
+    check_history,
     check_words,
     explain_words,
     is_long,
@@ -107,6 +108,7 @@ def explain(
     samples: int | None = None,
     temperature: float | None = None,
     same: Same | None = None,
+    history: bool = False,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -134,6 +136,7 @@ def explain(
     samples: int | None = None,
     temperature: float | None = None,
     same: Same | None = None,
+    history: bool = False,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -160,6 +163,7 @@ def explain(
     samples: int | None = None,
     temperature: float | None = None,
     same: Same | None = None,
+    history: bool = False,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -209,6 +213,9 @@ def explain(
             of one class of them, of the text `target` or by default the most frequent: the exact
             sum over its answers that were drawn. A note says how often it came, and the error.
         temperature, same: of the samples; see `answer`.
+        history: whether each word of a "sentence" is told what it owes to each word before it: see
+            `Explanation.earlier`. Up to five words before it that is exact; else it is estimated
+            from eight orders.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas of
             like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
             model's own grid; without a method, "segments". `Blocks` makes players that span frames
@@ -242,7 +249,7 @@ def explain(
         how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "stop": stop}
         how |= {"regions": regions, "words": words, "columns": columns, "players": players}
         how |= {"on_interrupt": on_interrupt, "seed": seed, "samples": samples}
-        how |= {"temperature": temperature, "same": same}
+        how |= {"temperature": temperature, "same": same, "history": history}
         return _over_fills(model, example, method, quality, parameters, progress, how)
     units = units_among(target)
     if units:
@@ -254,6 +261,7 @@ def explain(
     chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
     _check_fills(model, chosen)
+    check_history(history, target)
     sampling = asked_sampling(model, samples, temperature, same, seed)
     if sampling is not None:
         check_sampled(sampling, chosen, target, score)
@@ -330,7 +338,8 @@ def explain(
             return with_choice(difference, fill_choice, True)
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            of_words = explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
+            wrote = cast(OpenModel, model)
+            of_words = explain_words(wrote, encoded, parts, chosen, how, by_word, history)
             return with_choice(of_words, fill_choice, True)
         # One token's scores choose no answer.
         first = first_pass(chosen, model, encoded) if target_token is None else None

@@ -158,6 +158,9 @@ class Explanation:
             it is with all of them absent. They add up to it. {} else.
         with_pictures: of such a word, its log-probability less what it is with all pictures absent
             and all else present; `None` where there is no picture.
+        earlier, earlier_errors: of such a word with `history=True`, what each word before it added,
+            in order, and the standard errors; the values add up to the "earlier words" of
+            `sources`. () else.
     """
 
     answers: tuple[Answer, ...]
@@ -185,6 +188,8 @@ class Explanation:
     outputs: "tuple[Explanation, ...]" = ()
     sources: dict[str, float] = dataclasses.field(default_factory=dict)
     with_pictures: float | None = None
+    earlier: tuple[float, ...] = ()
+    earlier_errors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.unit:

@@ -135,4 +135,4 @@ def test_what_is_no_other_sentence_is_refused() -> None:
         ({"target": "sentence", "answers": [ONE], "contrast": " "}, "has no tokens"),
     ):
         with pytest.raises(InvalidInput, match=said):
-            vx.explain(model, example_of(model), method="leave_one_out", **asked)  # type: ignore[call-overload]
+            vx.explain(model, example_of(model), method="leave_one_out", **asked)

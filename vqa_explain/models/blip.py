@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,12 @@ from vqa_explain.models.candidates import (
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
-from vqa_explain.models.sentences import with_sequences, with_words, without_words
+from vqa_explain.models.sentences import (
+    with_sequences,
+    with_some_before,
+    with_words,
+    without_words,
+)
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.thinking import NOTHING, Thought, thought_nothing
 from vqa_explain.models.transforms import picture_reader, read_patches
@@ -144,6 +150,9 @@ class BlipModel:
         self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
     ) -> Encoded:
         return with_sequences(encoded, ids, self.processor.tokenizer, temperature)
+
+    def with_earlier_words(self, encoded: Encoded, word: int, kept: np.ndarray) -> Encoded:
+        return with_some_before(encoded, word, kept, self.processor.tokenizer)
 
     def without_earlier_words(self, encoded: Encoded) -> Encoded:
         return without_words(encoded, self.processor.tokenizer)

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Bool
+
 from vqa_explain.features.text import group_tokens
 from vqa_explain.features.words import split_words
 from vqa_explain.models.candidates import Candidates
@@ -86,11 +89,51 @@ class Wording(Protocol):
         """
         ...
 
+    def with_earlier_words(
+        self, encoded: Encoded, word: int, kept: Bool[np.ndarray, "M T"]
+    ) -> Encoded:
+        """The example whose M candidates are one of its words, each with only some of the T words
+        before it; the tokens of the others are the mask token where there is one, else padding.
+        """
+        ...
+
     def without_earlier_words(self, encoded: Encoded) -> Encoded:
         """The same example of which the network reads no word of the answer before the one that is
         scored: each of their tokens is the mask token where there is one, else padding.
         """
         ...
+
+
+def with_some_before(
+    encoded: Encoded, word: int, kept: Bool[np.ndarray, "M T"], tokenizer: Any
+) -> Encoded:
+    """What `Wording.with_earlier_words` gives."""
+    given = candidates_of(encoded)
+    assert given.spans is not None, "`with_words` comes first"
+    first, behind = given.spans[word]
+    absent, ids = _absent(tokenizer), given.ids[word]
+    places = given.spans[:word]
+    rows = []
+    for present in kept:
+        row = list(ids[:behind])
+        for here, (start, end) in zip(present, places, strict=True):
+            row[start:end] = row[start:end] if here else [absent] * (end - start)
+        rows.append(tuple(row))
+    many = len(rows)
+    found = replace(
+        given,
+        texts=(given.texts[word],) * many,
+        ids=tuple(rows),
+        pieces=(given.pieces[word][:behind],) * many,
+        spans=((first, behind),) * many,
+    )
+    return replace(encoded, labels=found.texts, candidates=found)
+
+
+def _absent(tokenizer: Any) -> int:
+    """The token that stands for one that is absent."""
+    found: int = stand_in(tokenizer, "pad" if tokenizer.mask_token_id is None else "mask")
+    return found
 
 
 def words_of(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
@@ -153,7 +196,7 @@ def without_words(encoded: Encoded, tokenizer: Any) -> Encoded:
     """What `Wording.without_earlier_words` gives."""
     given = candidates_of(encoded)
     assert given.spans is not None, "`with_words` comes first"
-    absent = stand_in(tokenizer, "pad" if tokenizer.mask_token_id is None else "mask")
+    absent = _absent(tokenizer)
     own = [
         (*[absent] * first, *ids[first:behind])
         for ids, (first, behind) in zip(given.ids, given.spans, strict=True)

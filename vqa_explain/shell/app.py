@@ -115,6 +115,7 @@ def explain(
     stop: Repeated = None,
     samples: int | None = None,
     temperature: float | None = None,
+    history: bool = False,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
@@ -152,6 +153,7 @@ def explain(
         samples: how many answers such a model draws at random; explained is the probability of the
             target, or of the most frequent.
         temperature: of the samples.
+        history: tell each word of a sentence what it owes to each word before it.
         regions: how the picture is divided: 7, 6x8, segments or slic:50; by default the model's own
             grid, and without a method segments.
         words: how texts are divided: words, tokens or ngrams:2.
@@ -199,6 +201,7 @@ def explain(
             stop=stop,
             samples=samples,
             temperature=temperature,
+            history=history,
             regions=regions,
             words=words,
             columns=column_groups(columns),

@@ -54,7 +54,12 @@ from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
-from vqa_explain.models.sentences import with_sequences, with_words, without_words
+from vqa_explain.models.sentences import (
+    with_sequences,
+    with_some_before,
+    with_words,
+    without_words,
+)
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.models.thinking import NOTHING, Marks, Thought, find_marks, parted, thought_nothing
 from vqa_explain.models.transformer import eager_attention
@@ -515,6 +520,9 @@ class GenerativeModel:
 
     def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
+
+    def with_earlier_words(self, encoded: Encoded, word: int, kept: np.ndarray) -> Encoded:
+        return with_some_before(encoded, word, kept, self.processor.tokenizer)
 
     def without_earlier_words(self, encoded: Encoded) -> Encoded:
         return without_words(encoded, self.processor.tokenizer)
