@@ -70,7 +70,9 @@ def _curve(case: Case, of: str, counts: Callable[[Case], np.ndarray]) -> np.ndar
         found: np.ndarray = case.points(counts(case)) / whole
         return found
     words = word_cases(case, cast(int, case.task.target.index))
-    return np.mean([one.points(counts(one)) / _tokens(one) for one in words], axis=0)
+    each = [one.points(counts(one)) / _tokens(one) for one in words]
+    mean: np.ndarray = np.mean(each, axis=0)
+    return mean
 
 
 def _left(case: Case, steps: int, reverse: bool) -> np.ndarray:
@@ -145,7 +147,7 @@ def _mentions(case: Case) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     found = False
     for start, end, objects in example.mentions:
         own = [n for n, (first, behind) in enumerate(places) if first < end and start < behind]
-        truth = example.masks[list(objects)].any(axis=0)
+        truth = np.asarray(example.masks[list(objects)].any(axis=0))
         if own and truth.any():
             found = True
             yield np.sum([maps[n] for n in own], axis=0), truth
