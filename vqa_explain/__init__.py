@@ -11,7 +11,7 @@ from vqa_explain.showing import register_output
 
 if TYPE_CHECKING:
     __version__: str
-    from vqa_explain.answering import answer
+    from vqa_explain.answering import Reply, answer
     from vqa_explain.baselines import Baselines
     from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
@@ -49,12 +49,15 @@ if TYPE_CHECKING:
     from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
     from vqa_explain.registry import parameter
+    from vqa_explain.sampling import AnswerClass
     from vqa_explain.searching import Evidence, evidence
     from vqa_explain.showing import register_drawing
     from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
     "answer": "answering",
+    "Reply": "answering",
+    "AnswerClass": "sampling",
     "AnswerMatrix": "matrix",
     "Baselines": "baselines",
     "ApiModel": "models.api.adapter",
@@ -115,6 +118,7 @@ _HOMES = {
     "load_explanation": "explanation",
 }
 __all__ = [
+    "AnswerClass",
     "AnswerMatrix",
     "ApiModel",
     "Attribution",
@@ -143,6 +147,7 @@ __all__ = [
     "Page",
     "Patched",
     "Permuted",
+    "Reply",
     "Report",
     "Requests",
     "Table",

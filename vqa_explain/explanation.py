@@ -73,6 +73,8 @@ class Written:
         lengths: "sum" of the tokens' log-probabilities, or their "mean".
         word: the one word that is scored of the one answer, from 0, given those before it; `None`
             for all.
+        history: tokens that stand before every answer and are not scored: what the model thought.
+        thinking: their text; "" for none.
     """
 
     tokens: dict[str, tuple[int, ...]]
@@ -80,6 +82,8 @@ class Written:
     token: int | None = None
     lengths: str = "sum"
     word: int | None = None
+    history: tuple[int, ...] = ()
+    thinking: str = ""
 
     def check(self) -> None:
         """Refuses what no model writes: it may be read from anybody's file.
@@ -158,6 +162,9 @@ class Explanation:
             it is with all of them absent. They add up to it. {} else.
         with_pictures: of such a word, its log-probability less what it is with all pictures absent
             and all else present; `None` where there is no picture.
+        earlier, earlier_errors: of such a word with `history=True`, what each word before it added,
+            in order, and the standard errors; the values add up to the "earlier words" of
+            `sources`. () else.
     """
 
     answers: tuple[Answer, ...]
@@ -185,6 +192,8 @@ class Explanation:
     outputs: "tuple[Explanation, ...]" = ()
     sources: dict[str, float] = dataclasses.field(default_factory=dict)
     with_pictures: float | None = None
+    earlier: tuple[float, ...] = ()
+    earlier_errors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.unit:
@@ -225,6 +234,19 @@ class Explanation:
             names = ", ".join(repr(part.name) for part in self.parts)
             raise InvalidInput(f"the explanation has no picture; its inputs are {names}")
         return found
+
+    @property
+    def differing(self) -> tuple[int, ...]:
+        """The numbers of the `outputs` in which a sentence differs from its contrast; () where there
+        is none.
+        """
+        rows = enumerate(self.outputs)
+        return tuple(n for n, row in rows if row.contrast not in (None, row.target))
+
+    @property
+    def thinking(self) -> str:
+        """What the model thought before the answer that is explained; "" for nothing."""
+        return "" if self.written is None else self.written.thinking
 
     @property
     def is_not_from_pictures(self) -> bool:
@@ -268,9 +290,8 @@ class Explanation:
             values.append([player.value for player in players])
             errors.append([player.error for player in players])
         without = any(error is None for row in errors for error in row)
-        told = [row.answers[0].probability or 0.0 for row in self.outputs]
         with np.errstate(divide="ignore"):
-            logs = np.log(np.array(told))
+            logs = np.array([_told(row) for row in self.outputs])
         return AnswerMatrix(
             tuple(row.target for row in self.outputs),
             logs,
@@ -978,6 +999,12 @@ def _output_text(row: Explanation) -> str:
     if row.is_not_from_pictures:
         return f"{told} (not from the picture)"
     return told if row.values_unit.why_no_shares else f"{told} ({row.share_text})"
+
+
+def _told(row: Explanation) -> float:
+    """The log-probability of a word, less that of its contrast where it has one."""
+    logs = np.log([answer.probability or 0.0 for answer in row.answers])
+    return float(logs[0] if row.contrast is None else logs[0] - logs[1])
 
 
 def everything_but(fixed: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from vqa_explain.explaining import AskedTarget, named_score, targets_of, with_ca
 from vqa_explain.game import make_players
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, answers
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.encoded import Encoded, behind, candidates_of
 from vqa_explain.models.inside import Unit, UnitModel
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import SCORES, Answer, Target
@@ -81,7 +81,8 @@ def encoded_like(task: Task, example: Example) -> Encoded:
         return encoded
     known = candidates_of(task.encoded)
     open_model = cast(OpenModel, task.model)
-    return open_model.with_answers(encoded, known.texts, known=known.known)
+    encoded = open_model.with_answers(encoded, known.texts, known=known.known)
+    return behind(encoded, known)
 
 
 def names_of(task: Task, goal: Target | None = None) -> tuple[str, str | None]:

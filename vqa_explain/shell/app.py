@@ -112,6 +112,10 @@ def explain(
     answer: Repeated = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: Repeated = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    history: bool = False,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
@@ -137,7 +141,7 @@ def explain(
         method: see `vqa-explain methods`.
         target: the answer to explain, by its text or, where no answer is spelled so, its label
             number; by default the predicted one. "sentence" explains every word of what a model
-            writes.
+            writes, "thinking" every word of what it thinks before.
         contrast: explain why the target rather than this answer, likewise.
         score: logit, log_probability or probability; by default the logit, and without a method the
             probability where the model chooses among answers of its own.
@@ -145,6 +149,11 @@ def explain(
             writes.
         target_token: explain only this token of such an answer, from 0.
         max_new_tokens: how many tokens such a model writes at most.
+        stop: a text that ends what such a model writes; may be repeated.
+        samples: how many answers such a model draws at random; explained is the probability of the
+            target, or of the most frequent.
+        temperature: of the samples.
+        history: tell each word of a sentence what it owes to each word before it.
         regions: how the picture is divided: 7, 6x8, segments or slic:50; by default the model's own
             grid, and without a method segments.
         words: how texts are divided: words, tokens or ngrams:2.
@@ -189,6 +198,10 @@ def explain(
             answers=answer,
             target_token=target_token,
             max_new_tokens=max_new_tokens,
+            stop=stop,
+            samples=samples,
+            temperature=temperature,
+            history=history,
             regions=regions,
             words=words,
             columns=column_groups(columns),

@@ -150,6 +150,8 @@ def _words_table(e: "Explanation") -> Table:
     headers = ["word", "log probability", "share", "most important part"]
     measured = any(row.with_pictures is not None for row in e.outputs)
     headers += ["more likely with the picture"] if measured else []
+    earlier = any(row.earlier for row in e.outputs)
+    headers += ["most important earlier word"] if earlier else []
     table = PlainTable(*headers, title="Words of the answer")
     for number, row in enumerate(e.outputs):
         largest = int(np.abs(matrix.values[number]).argmax())
@@ -161,8 +163,22 @@ def _words_table(e: "Explanation") -> Table:
         if measured:
             gain = row.with_pictures or 0.0
             cells.append("no" if row.is_not_from_pictures else f"{math.exp(gain):.3g} times")
+        if earlier:
+            cells.append(_earlier_word(e, number))
         table.add_row(*cells)
     return table
+
+
+def _earlier_word(e: "Explanation", number: int) -> str:
+    """The word before a word of a sentence that mattered most for it."""
+    from vqa_explain.explanation import value_text
+
+    row = e.outputs[number]
+    if not row.earlier:
+        return ""
+    largest = int(np.abs(row.earlier).argmax())
+    value = value_text(row.earlier[largest], row.earlier_errors[largest] or None, True)
+    return f"{e.outputs[largest].target} {value}"
 
 
 def _fixed_table(e: "Explanation") -> Table:
