@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vqa_explain.evaluation.run import evaluate
     from vqa_explain.examples import Example, Page
     from vqa_explain.explaining import estimate_cost, explain
-    from vqa_explain.explanation import Explanation, load_explanation
+    from vqa_explain.explanation import Explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
     from vqa_explain.inside.driving import Driving, driving
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
+    from vqa_explain.reading import load_explanation
     from vqa_explain.registry import parameter
     from vqa_explain.sampling import AnswerClass
     from vqa_explain.searching import Evidence, evidence
@@ -115,7 +116,7 @@ _HOMES = {
     "explain": "explaining",
     "load": "models.loading",
     "load_dataset": "datasets.loading",
-    "load_explanation": "explanation",
+    "load_explanation": "reading",
 }
 __all__ = [
     "AnswerClass",

@@ -18,7 +18,7 @@ from vqa_explain import registry
 from vqa_explain.choosing import FillChoice
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
-from vqa_explain.explanation import Explanation, Written, everything_but
+from vqa_explain.explanation import Explanation, Written
 from vqa_explain.features.base import Found, Input
 from vqa_explain.features.parts import Part
 from vqa_explain.game import Players
@@ -29,6 +29,7 @@ from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.inside import UnitModel
 from vqa_explain.target import FIT, REAL, Answer
 from vqa_explain.units import unit_of
+from vqa_explain.wording import everything_but
 
 # Of number types whose rounding is too small to be seen in a probability.
 EXACT_BYTES = 4

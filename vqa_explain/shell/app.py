@@ -248,8 +248,8 @@ def view(
         print(f"Written: {terminal.visible(str(written))}")
         return
     out = out or Path("explanations.html")
-    from vqa_explain.explanation import load_explanation
     from vqa_explain.files import write_atomically
+    from vqa_explain.reading import load_explanation
     from vqa_explain.viewer.export import page
 
     write_atomically(out, page([load_explanation(path) for path in files]).encode())

@@ -132,8 +132,8 @@ def _band(e: "Explanation", player: "PlayerValue") -> str:
     """The lowest and highest end of a value under several fills, marked where it may have any
     sign.
     """
-    from vqa_explain.explanation import DEPENDS
     from vqa_explain.features.parts import band_of
+    from vqa_explain.wording import DEPENDS
 
     band = band_of(player)
     if band is None:
@@ -144,7 +144,7 @@ def _band(e: "Explanation", player: "PlayerValue") -> str:
 
 def _words_table(e: "Explanation") -> Table:
     """The words of a sentence, each given those before it, with what mattered most for it."""
-    from vqa_explain.explanation import value_text
+    from vqa_explain.wording import value_text
 
     matrix = e.matrix
     headers = ["word", "log probability", "share", "most important part"]
@@ -171,7 +171,7 @@ def _words_table(e: "Explanation") -> Table:
 
 def _earlier_word(e: "Explanation", number: int) -> str:
     """The word before a word of a sentence that mattered most for it."""
-    from vqa_explain.explanation import value_text
+    from vqa_explain.wording import value_text
 
     row = e.outputs[number]
     if not row.earlier:
@@ -201,7 +201,7 @@ def _notes_table(e: "Explanation") -> Table:
 
 def _pairs_table(e: "Explanation") -> Table:
     """The pairs of players of two inputs that stand out from their errors."""
-    from vqa_explain.explanation import value_text
+    from vqa_explain.wording import value_text
 
     found, said = e.findings(8)
     title = f"{e.pairs_title[:1].upper()}{e.pairs_title[1:]}"
