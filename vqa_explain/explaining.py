@@ -3,6 +3,8 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import Any, cast, overload
 
@@ -13,7 +15,7 @@ from vqa_explain._precision import in_float64
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.answering import asked_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
-from vqa_explain.choosing import with_chosen_fills
+from vqa_explain.choosing import FillChoice, with_chosen_fills
 from vqa_explain.cost import Cost, Requests
 from vqa_explain.errors import InvalidInput, NothingWritten, StillThinking, Unsupported, unknown
 from vqa_explain.examples import Example
@@ -49,6 +51,7 @@ from vqa_explain.models.sharing import network_held
 from vqa_explain.models.writing import Writing
 from vqa_explain.sampling import (
     Same,
+    Sampling,
     asked_sampling,
     check_alone,
     check_sampled,
@@ -243,120 +246,233 @@ def explain(
         OutOfMemory: not even one example fits.
     """
     check_loaded(model, "explain")
+    request = _Request(
+        target, contrast, score, answers, target_token, max_new_tokens, stop, samples, temperature,
+        same, history, regions, words, columns, players, seed, progress, on_interrupt,
+    )  # fmt: skip
     if isinstance(parameters.get("fills"), list | tuple):
         example = asked_example(model, image, question)
-        how = {"target": target, "contrast": contrast, "score": score, "answers": answers}
-        how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "stop": stop}
-        how |= {"regions": regions, "words": words, "columns": columns, "players": players}
-        how |= {"on_interrupt": on_interrupt, "seed": seed, "samples": samples}
-        how |= {"temperature": temperature, "same": same, "history": history}
-        return _over_fills(model, example, method, quality, parameters, progress, how)
-    units = units_among(target)
-    if units:
-        _check_of_units(contrast, target_token, max_new_tokens, stop)
-        model, answers = UnitModel(model, units, answers), None
-        numbers = list(range(len(units)))
-        target = numbers if isinstance(target, list | tuple) else numbers[0]
+        return _over_fills(model, example, method, quality, parameters, request)
+    model, request = _of_units(model, request)
     check_divisions(model, regions, words)
     chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
     _check_fills(model, chosen)
-    check_history(history, target)
-    sampling = asked_sampling(model, samples, temperature, same, seed)
-    if sampling is not None:
-        check_sampled(sampling, chosen, target, score)
-        check_alone({"contrast": contrast, "answers": answers, "target_token": target_token})
-    by_word = sampling is None and asks_for_words(model, target)
-    thinks = by_word and target == THINKING
-    asked = list(target) if isinstance(target, list | tuple) else [None if by_word else target]
-    if score is None:
-        own = method is not None or any(callable(one) for one in asked)
-        score = "logit" if own else usual_score(model)
-    if score not in (*SCORES, "value"):
-        raise unknown("score", score, SCORES)
-    if on_interrupt not in ("raise", "return"):
-        raise unknown("value of on_interrupt:", on_interrupt, ("raise", "return"))
-    whole = isinstance(target_token, Integral) and not isinstance(target_token, bool)
-    if target_token is not None and not whole:
-        raise InvalidInput(f"target_token must be a whole number from 0, not {target_token!r}")
-    if not asked:
-        raise InvalidInput("the list of targets is empty; name at least one answer")
+    sampling = _checked_sampling(model, chosen, request)
+    request = _with_score(model, request, usual=method is None)
     example = asked_example(model, image, question)
-    if model.labels is not None and (answers is not None or target_token is not None):
-        raise InvalidInput(
-            f"model {model.name!r} {_choice(model.labels)}; leave answers and target_token out"
-        )
-    writes = asked_writing(model, max_new_tokens, stop)
-    if by_word:
-        check_words(model, target, answers, contrast, target_token, score)
+    writes = _checked_answers(model, request)
     if model.labels:  # before the picture is read; some models tell their labels only then
-        score = named_score(model, score)
-        targets_of(model.kind, model.labels, asked, contrast, score, None)
+        request = replace(request, score=named_score(model, cast(str, request.score)))
+        _targets(model, model.labels, request, None)
     if isinstance(model, Asking) and model.announces:
-        how = {"target": target, "contrast": contrast, "regions": regions, "words": words}
-        more = {"columns": columns, "players": players, "seed": seed, "score": score}
-        asked_for = {**how, **more, "method": method, "quality": quality, **parameters}
-        with model.announced(estimate_cost(model, example, **asked_for), f"method {chosen.name!r}"):
-            return explain(
-                model, example, progress=progress, on_interrupt=on_interrupt, **asked_for
-            )
+        asked = {**request.keywords(), "method": method, "quality": quality, **parameters}
+        # These are no part of the price.
+        told = {name: asked.pop(name) for name in ("progress", "on_interrupt")}
+        with model.announced(estimate_cost(model, example, **asked), f"method {chosen.name!r}"):
+            return explain(model, example, **told, **asked)
+    follows = method is None and regions is None
     # Whatever the caller does with gradients: methods ask for them, or not, themselves.
     with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():
         encoded = model.encode(example)
         # What a network of one's own can do is measured with the example.
         check_support(chosen, model, encoded)
         encoded = with_players(encoded, players)
-        follows = method is None and regions is None
-
-        def divided() -> Players:
-            own = _usual_regions(encoded.inputs, chosen) if follows else regions
-            return make_players(encoded, divisions(encoded.inputs, own, words, columns))
-
-        parts = divided()
+        divided = partial(_divided, encoded, request, follows)
+        parts = divided(chosen)
         if sampling is not None:
-            found_classes = drawn(model, encoded, writes, sampling)
-            chosen, fill_choice = with_chosen_fills(chosen, model, found_classes.encoded, seed)
-            parts = divided() if fill_choice is not None and follows else parts
-            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            of_class = explain_class(model, found_classes, parts, chosen, target, how)
-            return with_choice(of_class, fill_choice, True)
-        if thinks:
+            classes = drawn(model, encoded, writes, sampling)
+            encoded = classes.encoded
+        elif request.target == THINKING and request.by_word(model):
             encoded = with_thought(writing(model), encoded, writes)
         elif model.labels is None:
             encoded = with_candidates(
-                cast(OpenModel, model), encoded, answers, asked, contrast, writes
+                cast(OpenModel, model), encoded, answers, request.targets(model), contrast, writes
             )
-        chosen, fill_choice = with_chosen_fills(chosen, model, encoded, seed)
-        if fill_choice is not None and follows:  # some fills need players of their own
-            parts = divided()
-        score = named_score(model, score)
-        of_itself = target is None and answers is None and contrast is None and target_token is None
-        if by_word and isinstance(contrast, str):
-            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            written = cast(OpenModel, model)
-            difference = explain_difference(written, encoded, contrast, parts, chosen, how)
-            return with_choice(difference, fill_choice, True)
-        if by_word or (of_itself and is_long(model, encoded, score)):
-            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            wrote = cast(OpenModel, model)
-            of_words = explain_words(wrote, encoded, parts, chosen, how, by_word, history)
-            return with_choice(of_words, fill_choice, True)
-        # One token's scores choose no answer.
-        first = first_pass(chosen, model, encoded) if target_token is None else None
-        scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
-        best = best_answers(model.kind, encoded, scores.detach())
-        targets = targets_of(model.kind, encoded.labels, asked, contrast, score, best[0])
-        if target_token is not None:  # the answers are chosen, and have probabilities, as a whole
-            encoded = at_token(cast(OpenModel, model), encoded, targets, target_token)
-        task = Task(
-            model, encoded, targets[0], parts, targets, seed, progress, on_interrupt, first=first
+        chosen, choice = with_chosen_fills(chosen, model, encoded, seed)
+        if choice is not None and follows:  # some fills need players of their own
+            parts = divided(chosen)
+        if sampling is not None:
+            how = request.how()
+            found = explain_class(model, classes, parts, chosen, cast(Any, target), how)
+            return with_choice(found, choice, True)
+        request = replace(request, score=named_score(model, cast(str, request.score)))
+        if request.by_word(model) or _is_long(model, encoded, request):
+            of_words = _words(cast(OpenModel, model), encoded, parts, chosen, request)
+            return with_choice(of_words, choice, True)
+        return _each_target(model, encoded, parts, chosen, request, choice)
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What is asked of an example, as `explain` takes it."""
+
+    target: Any
+    contrast: str | int | None
+    score: str | None
+    answers: Sequence[str] | None
+    target_token: int | None
+    max_new_tokens: int | None
+    stop: str | Sequence[str] | None
+    samples: int | None
+    temperature: float | None
+    same: Same | None
+    history: bool
+    regions: Any
+    words: Any
+    columns: Any
+    players: str | Sequence[str] | None
+    seed: int
+    progress: Progress | None
+    on_interrupt: str
+
+    def keywords(self) -> dict[str, Any]:
+        """The arguments by their names."""
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+
+    def how(self) -> dict[str, Any]:
+        """What work of any kind is told."""
+        return {
+            "seed": self.seed,
+            "progress": self.progress,
+            "on_interrupt": self.on_interrupt,
+        }
+
+    def by_word(self, model: Model) -> bool:
+        """Whether every word of what a model writes is explained."""
+        return self.samples is None and asks_for_words(model, self.target)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether several targets were asked for, which gives a list of explanations."""
+        return isinstance(self.target, list | tuple)
+
+    def targets(self, model: Model) -> list[AskedTarget | None]:
+        """Each target; `None` for what the model answers."""
+        if self.is_list:
+            return list(self.target)
+        return [None if self.by_word(model) else self.target]
+
+
+def _of_units(model: Model, request: _Request) -> tuple[Model, _Request]:
+    """Where units are the targets, the model whose answers they are."""
+    units = units_among(request.target)
+    if not units:
+        return model, request
+    _check_of_units(request.contrast, request.target_token, request.max_new_tokens, request.stop)
+    numbers = list(range(len(units)))
+    target = numbers if request.is_list else numbers[0]
+    found = UnitModel(model, units, request.answers)
+    return found, replace(request, target=target, answers=None)
+
+
+def _checked_sampling(model: Model, method: Method, request: _Request) -> Sampling | None:
+    """How answers are drawn; `None` where none are."""
+    check_history(request.history, request.target)
+    sampling = asked_sampling(
+        model, request.samples, request.temperature, request.same, request.seed
+    )
+    if sampling is not None:
+        check_sampled(sampling, method, request.target, request.score)
+        alone = ("contrast", "answers", "target_token")
+        check_alone({name: getattr(request, name) for name in alone})
+    return sampling
+
+
+def _with_score(model: Model, request: _Request, usual: bool) -> _Request:
+    """The request with its score; the default method has one of its own.
+
+    Raises:
+        InvalidInput: a name or a number cannot be used.
+    """
+    asked, score = request.targets(model), request.score
+    if score is None:
+        is_plain = not usual or any(callable(one) for one in asked)
+        score = "logit" if is_plain else usual_score(model)
+    if score not in (*SCORES, "value"):
+        raise unknown("score", score, SCORES)
+    if request.on_interrupt not in ("raise", "return"):
+        raise unknown("value of on_interrupt:", request.on_interrupt, ("raise", "return"))
+    token = request.target_token
+    whole = isinstance(token, Integral) and not isinstance(token, bool)
+    if token is not None and not whole:
+        raise InvalidInput(f"target_token must be a whole number from 0, not {token!r}")
+    if not asked:
+        raise InvalidInput("the list of targets is empty; name at least one answer")
+    return replace(request, score=score)
+
+
+def _checked_answers(model: Model, request: _Request) -> Writing | None:
+    """What is asked of what the model writes.
+
+    Raises:
+        InvalidInput: it chooses among answers, and something is asked that is of written ones.
+    """
+    answers, token = request.answers, request.target_token
+    if model.labels is not None and (answers is not None or token is not None):
+        raise InvalidInput(
+            f"model {model.name!r} {_choice(model.labels)}; leave answers and target_token out"
         )
-        found: list[Explanation] = []
-        for goal in targets:
-            one = dataclasses.replace(task, target=goal, cost=Cost())
-            found.append(with_choice(explained(one, chosen, best), fill_choice, not found))
-            task.known_only |= one.interrupted
-        return found if isinstance(target, list | tuple) else found[0]
+    writes = asked_writing(model, request.max_new_tokens, request.stop)
+    if request.by_word(model):
+        score = cast(str, request.score)
+        check_words(model, request.target, answers, request.contrast, token, score)
+    return writes
+
+
+def _divided(encoded: Encoded, request: _Request, follows: bool, method: Method) -> Players:
+    """The players; where nothing was asked for, regions follow the picture."""
+    regions = _usual_regions(encoded.inputs, method) if follows else request.regions
+    return make_players(encoded, divisions(encoded.inputs, regions, request.words, request.columns))
+
+
+def _is_long(model: Model, encoded: Encoded, request: _Request) -> bool:
+    """Whether words are told though nobody asked for them: see `is_long`."""
+    asked = (request.target, request.answers, request.contrast, request.target_token)
+    return all(one is None for one in asked) and is_long(model, encoded, cast(str, request.score))
+
+
+def _words(
+    model: OpenModel, encoded: Encoded, parts: Players, method: Method, request: _Request
+) -> Explanation:
+    """The words of an answer, or of what tells it from another sentence."""
+    by_word, how = request.by_word(model), request.how()
+    if by_word and isinstance(request.contrast, str):
+        return explain_difference(model, encoded, request.contrast, parts, method, how)
+    return explain_words(model, encoded, parts, method, how, by_word, request.history)
+
+
+def _each_target(
+    model: Model,
+    encoded: Encoded,
+    parts: Players,
+    method: Method,
+    request: _Request,
+    choice: FillChoice | None,
+) -> Any:
+    """The explanation of the target, or of each."""
+    token = request.target_token
+    # One token's scores choose no answer.
+    first = first_pass(method, model, encoded) if token is None else None
+    scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
+    best = best_answers(model.kind, encoded, scores.detach())
+    targets = _targets(model, encoded.labels, request, best[0])
+    if token is not None:  # the answers are chosen, and have probabilities, as a whole
+        encoded = at_token(cast(OpenModel, model), encoded, targets, token)
+    task = Task(model, encoded, targets[0], parts, targets, first=first, **request.how())
+    found: list[Explanation] = []
+    for goal in targets:
+        one = replace(task, target=goal, cost=Cost())
+        found.append(with_choice(explained(one, method, best), choice, not found))
+        task.known_only |= one.interrupted
+    return found if request.is_list else found[0]
+
+
+def _targets(
+    model: Model, labels: tuple[str, ...], request: _Request, best: Answer | None
+) -> tuple[Target, ...]:
+    score = cast(str, request.score)
+    return targets_of(model.kind, labels, request.targets(model), request.contrast, score, best)
 
 
 def _over_fills(
@@ -365,14 +481,9 @@ def _over_fills(
     method: str | None,
     quality: str | None,
     parameters: dict[str, Any],
-    progress: Progress | None,
-    how: dict[str, Any],
+    request: _Request,
 ) -> Any:
-    """The explanation, or one for each target, over a list of fills: see `several_fills`.
-
-    Args:
-        how: the other arguments of `explain`.
-    """
+    """The explanation, or one for each target, over a list of fills: see `several_fills`."""
     given = parameters["fills"]
     own = {name: value for name, value in parameters.items() if name != "fills"}
     chosen = _chosen(method, own, quality)
@@ -382,22 +493,23 @@ def _over_fills(
             "shapley, and integrated_gradients takes image_baseline=['blur', 'mean']"
         )
     with network_held(model.module), must_fit(model):
-        encoded = with_players(model.encode(example), how["players"])
+        encoded = with_players(model.encode(example), request.players)
     alternatives = asked_alternatives(given, encoded.inputs, fills_in(own, encoded.inputs))
     if method is None:
-        targets = how["target"] if isinstance(how["target"], list | tuple) else [how["target"]]
+        targets = request.target if request.is_list else [request.target]
         is_function = any(callable(one) for one in targets)
         score = "logit" if is_function else usual_score(model)
-        how = {**how, "score": how["score"] or score}
+        request = replace(request, score=request.score or score)
         own = {"budget": QUALITIES[quality or "quick"], **own}
-    if method is None and how["regions"] is None:
-        how = {**how, "regions": _regions_for_all(encoded.inputs, chosen, alternatives)}
+    if method is None and request.regions is None:
+        usual = _regions_for_all(encoded.inputs, chosen, alternatives)
+        request = replace(request, regions=usual)
     found = []
     for number, fills in enumerate(alternatives):
-        told = _share_of(progress, number, len(alternatives))
-        settings = {**how, **own, "fills": fills, "progress": told}
+        told = _share_of(request.progress, number, len(alternatives))
+        settings = {**request.keywords(), **own, "fills": fills, "progress": told}
         found.append(explain(model, example, method=chosen.name, **settings))
-    if isinstance(how["target"], list | tuple):
+    if request.is_list:
         return [merged(several, alternatives) for several in zip(*found, strict=True)]
     return merged(found, alternatives)
 
@@ -407,8 +519,7 @@ def _regions_for_all(
 ) -> dict[str, str] | None:
     """How pictures are divided under every one of several fills, where nothing was asked for."""
     usual = [
-        _usual_regions(inputs, dataclasses.replace(cast(Any, method), fills=fills))
-        for fills in alternatives
+        _usual_regions(inputs, replace(cast(Any, method), fills=fills)) for fills in alternatives
     ]
     shared = {name: one for name, one in usual[0].items() if all(name in own for own in usual)}
     return shared or None
