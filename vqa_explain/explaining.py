@@ -421,7 +421,22 @@ def _checked_answers(model: Model, request: _Request) -> Writing | None:
 
 
 def _divided(encoded: Encoded, request: _Request, follows: bool, method: Method) -> Players:
-    """The players; where nothing was asked for, regions follow the picture."""
+    """The players; where nothing was asked for, regions follow the picture.
+
+    Raises:
+        InvalidInput: a division of what the example does not have was asked for.
+    """
+    asked = (
+        ("regions", request.regions, ImageFeature.kind, "pictures"),
+        ("words", request.words, TextFeature.kind, "texts"),
+    )
+    kinds = {one.kind for one in encoded.inputs}
+    for name, division, kind, what in asked:
+        if division is not None and kind not in kinds:
+            names = ", ".join(one.name for one in encoded.inputs)
+            raise InvalidInput(
+                f"{name}= divides {what}, and the example has none but {names}; leave it out"
+            )
     regions = _usual_regions(encoded.inputs, method) if follows else request.regions
     return make_players(encoded, divisions(encoded.inputs, regions, request.words, request.columns))
 

@@ -158,6 +158,16 @@ def test_a_chat_may_show_a_picture_and_ask_in_its_system_prompt(
         vx.Example(messages=chat[:1])
 
 
+def test_a_division_of_what_a_chat_does_not_have_is_refused(
+    chatting: Callable[[str], Any],
+) -> None:
+    chat = vx.Example(messages=[{"role": "user", "content": "Is it red?"}])
+    asked: Any
+    for asked in ({"regions": 2}, {"regions": {"image": 2}}, {"regions": {"image 1": 2}}):
+        with pytest.raises(vx.InvalidInput, match="regions= divides pictures, .* none but"):
+            vx.explain(chatting("llava"), chat, method="leave_one_out", answers=ANSWERS, **asked)
+
+
 def test_the_question_is_what_the_user_asks_whatever_has_players(
     chatting: Callable[[str], Any],
 ) -> None:
