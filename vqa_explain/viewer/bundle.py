@@ -38,6 +38,7 @@ MODULES = (
     "ranked",
     "whatif",
     "facts",
+    "note",
     "firstline",
     "thumbs",
     "strip",

@@ -140,3 +140,10 @@ export function onKey(node, call) {
     if (!original.defaultPrevented) call(original);
   });
 }
+
+/** Gives a person a file. @param {Blob} blob @param {string} name */
+export function saveAs(blob, name) {
+  const address = URL.createObjectURL(blob);
+  el("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}

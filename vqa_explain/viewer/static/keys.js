@@ -9,6 +9,7 @@ export const KEYS = [
   [["c"], "rather than …"],
   [["↑↓←→"], "move over regions"],
   [["Enter"], "take away"],
+  [["n"], "write a note"],
   [["Esc"], "undo, free"],
   [["?"], "all keys"],
 ];

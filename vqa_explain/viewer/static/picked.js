@@ -1,7 +1,7 @@
 // @ts-check
 // What is selected in the table: how many, their small maps, and what can be done with them.
 import { countsOf, csvOf, noteName } from "./cells.js";
-import { el, fill } from "./dom.js";
+import { el, fill, saveAs } from "./dom.js";
 import { percent } from "./numbers.js";
 
 const MOST_MAPS = 16;
@@ -32,9 +32,7 @@ export function pickedView(told) {
 
   function save() {
     const text = csvOf(now.entries, now.places, now.cells, now.notes);
-    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    el("a", { href: address, download: "examples.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
+    saveAs(new Blob([text], { type: "text/csv" }), "examples.csv");
   }
 
   /** @param {any} next see table.js */

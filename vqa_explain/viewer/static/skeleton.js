@@ -76,6 +76,7 @@ function railOf(views, live) {
     views.ranked.node,
     live ? views.whatif.node : null,
     views.facts.node,
+    views.note.node,
   );
 }
 

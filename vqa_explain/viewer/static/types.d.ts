@@ -256,6 +256,9 @@ export interface Source {
   /** The selected example before it is explained. */
   preview?(): any;
   problem(): string;
+  /** Of a page: whether notes were written since it was saved, and what saves it with them. */
+  unsaved?(): boolean;
+  save?(): void;
   send(message: any): void;
 }
 

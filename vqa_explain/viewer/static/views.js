@@ -13,6 +13,7 @@ import { legendView } from "./legend.js";
 import { lengthsView } from "./lengths.js";
 import { entriesView } from "./list.js";
 import { listsView } from "./lists.js";
+import { noteView } from "./note.js";
 import { panesView } from "./panes.js";
 import { rankedView } from "./ranked.js";
 import { sentenceView } from "./sentence.js";
@@ -52,6 +53,11 @@ export function viewsOf(screen) {
   views.ranked = rankedView(act);
   views.facts = factsView();
   views.notes = notesView();
+  views.note = noteView({
+    write: (place, text) => screen.examples.write(place, text),
+    star: (places, on) => screen.examples.star(places, on),
+    save: screen.source.save ?? null,
+  });
   views.whatif = whatifView({
     undo: () => screen.undo(),
     reset: () => screen.reset(),
