@@ -65,6 +65,7 @@ def _entry(
         id=str(row["id"] or index),
         label=row["answer"] if isinstance(row["answer"], str) else None,
         numbers=numbers.get(index, {}),
+        kind=str(row["family"] or ""),
     )
 
 

@@ -53,6 +53,7 @@ MODULES = (
     "filters",
     "scatter",
     "picked",
+    "slices",
     "table",
     "examples",
     "keys",

@@ -178,7 +178,7 @@ class Viewer(View):
 
     def frame(self) -> "pd.DataFrame":
         """The list as a table, one row for each example: its name, question, answer, the true
-        answer, what the explanation says in numbers, stars and notes.
+        answer, the kind of question, what the explanation says in numbers, stars and notes.
 
         The index is the example's place, so that `viewer.frame().loc[viewer.selection]` is what
         is selected, and `viewer.selection = table.index` selects it.
@@ -193,6 +193,7 @@ class Viewer(View):
                 "question": entry["title"],
                 "answer": entry["answer"],
                 "true answer": entry["label"],
+                "kind": entry["kind"],
                 "correct": entry["correct"],
                 "probability": entry["probability"],
                 "state": entry["state"],

@@ -20,6 +20,8 @@ function entryOf(p) {
     id: p.exampleId,
     label: p.label,
     numbers: p.numbers ?? {},
+    kind: p.exampleKind ?? "",
+    without: p.line?.blind?.answer ?? null,
     state: "done",
   };
 }

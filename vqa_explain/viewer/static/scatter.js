@@ -36,7 +36,7 @@ export function scatterView(choose) {
     ...["● right or not known  ", el("b", { class: "vx-bad" }, "✕ wrong"), "  Drag to select."],
   );
   const head = el("div", { class: "vx-scatter-axes" }, "x ", axes[0], " y ", axes[1]);
-  const node = el("section", { class: "vx-scatter-card" }, el("h2", {}, "Scatter"), head, canvas, said);
+  const node = el("section", { class: "vx-scatter-card" }, head, canvas, said);
   /** @type {any} */ let now = { entries: [], cells: [], order: [], selected: new Set() };
   /** @type {string[]} */ let chosen = ["", ""];
   /** @type {any[]} */ let points = [];
@@ -46,7 +46,6 @@ export function scatterView(choose) {
   /** @param {any} next see table.js */
   function show(next) {
     now = next;
-    node.hidden = next.cells.length < 2;
     if (node.hidden) return;
     const names = next.cells.map((/** @type {Cell} */ cell) => cell.name);
     // What is known before anything is measured comes last.

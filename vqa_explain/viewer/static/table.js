@@ -1,12 +1,13 @@
 // @ts-check
 // The table of examples: search, filters, sorting, a selection, and beside it a scatter of two columns.
-import { ANSWER, CONFIDENCE, cellText, noteName, numeric, placeIn, QUESTION } from "./cells.js";
-import { el, fill, roving } from "./dom.js";
+import { ANSWER, CONFIDENCE, cellText, KIND, noteName, numeric, placeIn, QUESTION, WITHOUT } from "./cells.js";
+import { el, fill, roving, switchOf } from "./dom.js";
 import { rangesView } from "./filters.js";
 import { countsText, searchField } from "./list.js";
 import { pickedView } from "./picked.js";
 import { rowsView } from "./rows.js";
 import { scatterView } from "./scatter.js";
+import { slicesView, waysOf } from "./slices.js";
 
 /** @typedef {import("./types").Entry} Entry */
 /** @typedef {import("./cells.js").Cell} Cell */
@@ -38,8 +39,22 @@ export function tableView(told) {
   const table = el("div", { role: "table", "aria-label": "examples" }, el("div", { role: "rowgroup" }, names), body);
   const box = el("div", { class: "vx-table-box" }, table);
   const scatter = scatterView(told.select);
+  const slices = slicesView(told.filter);
+  const tabs = switchOf(
+    "beside the table",
+    [
+      ["scatter", "Scatter"],
+      ["kinds", "By kind"],
+      ["slices", "Slices"],
+    ],
+    (chosen) => {
+      tab = chosen;
+      showSide();
+    },
+  );
+  let tab = "scatter";
   const picked = pickedView({ ...told, only: (/** @type {any} */ only) => told.filter({ only }) });
-  const side = el("div", { class: "vx-table-side" }, scatter.node, picked.node);
+  const side = el("div", { class: "vx-table-side" }, tabs.node, scatter.node, slices.node, picked.node);
   const node = el("div", { class: "vx-table", hidden: true }, head, el("div", { class: "vx-table-body" }, box, side));
   const rows = rowsView(body, box, { make: rowOf, update: updateRow, shown: told.inView });
   const rove = roving(body, ".vx-asks");
@@ -63,7 +78,7 @@ export function tableView(told) {
   function show(next) {
     now = next;
     selected = new Set(next.selection);
-    const { entries, cells, filter } = next;
+    const { cells, filter } = next;
     fill(counts, ...countsText(next.counts));
     const wished = filter.outcome ?? "all";
     for (const [i, value] of ["all", "right", "wrong"].entries()) {
@@ -72,7 +87,7 @@ export function tableView(told) {
     }
     if (document.activeElement !== search) search.value = filter.search ?? "";
     ranges.show(numeric(cells), filter);
-    const wide = numeric(cells).length;
+    const wide = numeric(cells).length + Number(cells.some(({ name }) => name === WITHOUT));
     node.style.setProperty("--vx-cells", String(wide));
     const columns = JSON.stringify([cells.map(({ name }) => name), filter.sort, filter.descending]);
     if (columns !== known) buildNames();
@@ -80,9 +95,24 @@ export function tableView(told) {
     drawBins();
     rows.show(next.order);
     table.setAttribute("aria-rowcount", String(next.order.length + 1));
-    scatter.show({ entries, cells: numeric(cells), order: next.order, selected, dark: next.thumbs.look.dark });
+    showSide();
     picked.show({ ...next, selected });
     rove();
+  }
+
+  /** The scatter, or groups. */
+  function showSide() {
+    const { entries, cells, order, thumbs } = now;
+    const ways = waysOf(entries, cells);
+    const drawn = numeric(cells).length < 2 ? [] : ["scatter"];
+    const offered = [...drawn, ...(ways.includes(KIND) ? ["kinds"] : []), ...(ways.length ? ["slices"] : [])];
+    if (!offered.includes(tab)) tab = offered[0] ?? "scatter";
+    tabs.offer(offered);
+    tabs.set(tab);
+    scatter.node.hidden = tab !== "scatter" || !drawn.length;
+    slices.node.hidden = tab === "scatter";
+    if (tab === "scatter") scatter.show({ entries, cells: numeric(cells), order, selected, dark: thumbs.look.dark });
+    else slices.show(now, tab === "kinds" ? KIND : "");
   }
 
   function buildNames() {
@@ -106,6 +136,7 @@ export function tableView(told) {
     const found = headCell(button, bins);
     found.setAttribute("aria-sort", ways[0]);
     found.classList.add(`vx-cell-${cell.kind}`);
+    if (cell.name === WITHOUT) found.classList.add("vx-cell-more");
     return found;
   }
 
@@ -218,6 +249,7 @@ function cellOfEntry(line, cell, entry) {
   if (cell.name === QUESTION) return rowCell(line.open);
   const value = cell.of(entry);
   if (cell.name === ANSWER) return answerCell(entry);
+  if (cell.name === WITHOUT) return withoutCell(entry);
   const text = el("span", { class: "vx-number" }, cellText(cell, value));
   const bar =
     cell.kind === "error" || value === null
@@ -226,6 +258,15 @@ function cellOfEntry(line, cell, entry) {
   const found = rowCell(bar, text);
   found.classList.add(`vx-cell-${cell.kind}`);
   if (cell.name !== CONFIDENCE) found.classList.add("vx-cell-more");
+  return found;
+}
+
+/** "yes same", where the answer stays. @param {Entry} entry */
+function withoutCell({ answer, without }) {
+  const stays = typeof without === "string" && without === answer;
+  const text = el(stays ? "b" : "span", { class: stays ? null : "vx-soft" }, el("bdi", {}, without ?? ""));
+  const found = rowCell(text, stays ? " same" : null);
+  found.classList.add("vx-cell-more");
   return found;
 }
 
