@@ -93,7 +93,8 @@ def test_a_page_knows_kinds_and_answers_without_the_picture(
     examples = [data[number] for number in range(3)]
     explained = [vx.explain(scenes_model, one, method="saliency", regions=2) for one in examples]
     line = {
-        **{"members": {"question": [0]}, "missing": {"question": [0]}},
+        "members": {"question": [0]},
+        "missing": {"question": [0]},
         "alone": {"answer": "2", "probability": 0.5},
         "without": {"answer": "2", "probability": 0.5},
     }
