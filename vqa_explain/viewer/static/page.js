@@ -76,6 +76,13 @@ function file(payloads, notes) {
     write();
     tell(name);
   };
+  /** @type {any} */ let judged = notes; // for which `isUnsaved` holds
+  let isUnsaved = false;
+  function unsaved() {
+    if (judged !== state.notes) isUnsaved = JSON.stringify(state.notes) !== JSON.stringify(notes);
+    judged = state.notes;
+    return isUnsaved;
+  }
   const titled = (/** @type {any} */ p, /** @type {number} */ i) => `${i + 1}. ${p.heading}, ${methodTitle(p.method)}`;
   const offered = [...payloads.keys()].filter(isShown).slice(0, MOST_OFFERED);
   const choices = [["explanation", offered.map((i) => [{ example: i }, titled(payloads[i], i)])]];
@@ -108,7 +115,7 @@ function file(payloads, notes) {
     whatif: () => null,
     problem: () => (count && !isShown(state.example) ? entries[state.example].message : ""),
     send: () => undefined,
-    unsaved: () => JSON.stringify(state.notes) !== JSON.stringify(notes),
+    unsaved,
     save: () => savePage(state.notes),
   };
 }

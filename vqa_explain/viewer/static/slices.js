@@ -3,7 +3,7 @@
 // click on a group filters the table.
 import { ANSWER, CONFIDENCE, cellText, KIND, numeric, ordered, TRUTH, WORDS } from "./cells.js";
 import { el, fill, roving, select } from "./dom.js";
-import { percent } from "./numbers.js";
+import { countText, percent } from "./numbers.js";
 
 /** @typedef {import("./types").Entry} Entry */
 /** @typedef {import("./types").Filter} Filter */
@@ -172,7 +172,7 @@ export function slicesView(change) {
     );
     if (focused >= 0) body.querySelectorAll("button")[focused]?.focus();
     const rest = found.length - MOST_SLICES;
-    more.textContent = rest > 0 ? `${rest.toLocaleString("en")} smaller groups are not listed.` : "";
+    more.textContent = rest > 0 ? `${countText(rest)} smaller groups are not listed.` : "";
     rove();
   }
 
@@ -199,7 +199,7 @@ function rowOfSlice({ text, filter, count, right, means: values }, means, asked,
     "tr",
     { class: asked ? "vx-selected" : null },
     el("th", { scope: "row" }, filter ? button : el("span", { class: "vx-soft" }, named)),
-    el("td", {}, count.toLocaleString("en")),
+    el("td", {}, countText(count)),
     el("td", {}, share, right === null ? "–" : ` ${right ? percent(right) : "0%"}`),
     ...means.map((cell, i) => el("td", {}, cellText(cell, values[i]) || "–")),
   );

@@ -5,7 +5,7 @@ import { el, fill, roving, switchOf } from "./dom.js";
 import { rangesView } from "./filters.js";
 import { countsText, searchField } from "./list.js";
 import { pickedView } from "./picked.js";
-import { rowsView } from "./rows.js";
+import { changes, inTurns, rowsView } from "./rows.js";
 import { scatterView } from "./scatter.js";
 import { slicesView, waysOf } from "./slices.js";
 
@@ -13,6 +13,7 @@ import { slicesView, waysOf } from "./slices.js";
 /** @typedef {import("./cells.js").Cell} Cell */
 
 const BINS = 20;
+const AT_ONCE = 500; // examples, of which all is drawn in one task
 
 /**
  * @param {{open: (index: number) => void, filter: (changes: any) => void, select: (places: number[]) => void,
@@ -68,8 +69,11 @@ export function tableView(told) {
     thumbs: null,
   };
   /** @type {Set<number>} */ let selected = new Set();
+  /** @type {any} */ let chosen = null;
   let last = -1; // the row whose box was checked last, for a range
   let known = "";
+  const turns = inTurns();
+  const [binsChanged, pickedChanged] = [changes(), changes()];
 
   /**
    * @param {{entries: Entry[], cells: Cell[], order: number[], filter: any, selection: number[], notes: any, counts: any,
@@ -77,7 +81,8 @@ export function tableView(told) {
    */
   function show(next) {
     now = next;
-    selected = new Set(next.selection);
+    if (next.selection !== chosen) selected = new Set(next.selection);
+    chosen = next.selection;
     const { cells, filter } = next;
     fill(counts, ...countsText(next.counts));
     const wished = filter.outcome ?? "all";
@@ -92,12 +97,20 @@ export function tableView(told) {
     const columns = JSON.stringify([cells.map(({ name }) => name), filter.sort, filter.descending]);
     if (columns !== known) buildNames();
     known = columns;
-    drawBins();
     rows.show(next.order);
     table.setAttribute("aria-rowcount", String(next.order.length + 1));
-    showSide();
-    picked.show({ ...next, selected });
     rove();
+    const soon = next.order.length > AT_ONCE ? turns.soon : (/** @type {any} */ _, /** @type {any} */ call) => call();
+    soon("side", showSide);
+    soon("bins", drawBins);
+    soon("picked", showPicked);
+  }
+
+  /** What is selected, where that is others or they have other stars or pictures. */
+  function showPicked() {
+    const maps = picked.wanted(now, selected).map((/** @type {number} */ place) => now.thumbs.found(place)?.map);
+    if (pickedChanged(now.entries, now.order, selected, now.notes, now.cells, ...maps))
+      picked.show({ ...now, selected });
   }
 
   /** The scatter, or groups. */
@@ -111,7 +124,8 @@ export function tableView(told) {
     tabs.set(tab);
     scatter.node.hidden = tab !== "scatter" || !drawn.length;
     slices.node.hidden = tab === "scatter";
-    if (tab === "scatter") scatter.show({ entries, cells: numeric(cells), order, selected, dark: thumbs.look.dark });
+    if (tab === "scatter")
+      scatter.show({ entries, table: cells, cells: numeric(cells), order, selected, dark: thumbs.look.dark });
     else slices.show(now, tab === "kinds" ? KIND : "");
   }
 
@@ -120,7 +134,10 @@ export function tableView(told) {
     const all = el("input", { type: "checkbox", "aria-label": "select all that are listed", onchange: toggleAll });
     const named = cells.map((/** @type {Cell} */ cell) => nameOf(cell, filter));
     const pictures = el("span", { class: "vx-cell-pictures" }, "Picture, map");
+    const focused = names.contains(document.activeElement) ? document.activeElement?.textContent : null;
     fill(names, headCell(all), headCell(pictures), ...named, headCell(el("span", {}, "★")));
+    // The button that was pressed is another one now.
+    if (focused) [...names.querySelectorAll(".vx-sort")].find((one) => isOfColumn(one, focused))?.focus();
   }
 
   function nameOf(/** @type {Cell} */ cell, /** @type {any} */ filter) {
@@ -151,6 +168,7 @@ export function tableView(told) {
 
   function drawBins() {
     const { entries, cells, order } = now;
+    if (!binsChanged(order, cells, selected, names.firstChild)) return;
     for (const cell of numeric(cells)) {
       const [all, chosen] = [new Array(BINS).fill(0), new Array(BINS).fill(0)];
       for (const index of order) {
@@ -226,7 +244,17 @@ export function tableView(told) {
     told.select([...next]);
   }
 
-  return { node, show, leave: rows.leave };
+  const leave = () => {
+    rows.leave();
+    turns.leave();
+  };
+  return { node, show, leave };
+}
+
+/** Whether a header's button is the one that had this text, whatever its arrow. @param {Element} button @param {string} text */
+function isOfColumn(button, text) {
+  const bare = (/** @type {string | null} */ one) => (one ?? "").replace(/ [↓↑]$/, "");
+  return bare(button.textContent) === bare(text);
 }
 
 /** @param {string} text */

@@ -83,7 +83,7 @@ export function viewsOf(screen) {
     live: screen.source.live,
   });
   views.comparison = comparisonView((column) => screen.setColumns((/** @type {any[]} */ all) => [...all, column]));
-  views.help = helpDialog();
+  views.help = helpDialog(screen.source.live);
   views.editor = questionEditor(
     () => screen.later(() => screen.ask()),
     (question) => screen.tellKernel({ action: "explain question", question }),
