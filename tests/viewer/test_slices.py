@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import several
 from browser import keep_screenshot, opened_browser, watched_page
 from live_page import live
-from pages import made
+from pages import made, opened
 from playwright.sync_api import Page
 
 import vqa_explain as vx
@@ -116,4 +117,31 @@ def test_a_page_knows_kinds_and_answers_without_the_picture(
         assert any("Without picture" in head for head in heads)
         assert "none" in page.locator(".vx-table-rows .vx-table-row").first.inner_text()
         keep_screenshot(page)
+        assert wrong == []
+
+
+def test_long_names_of_columns_are_read_whole(browser: Any) -> None:
+    names = ["accuracy_without_image", "relevance_mass, leave_one_out"]
+    entries = [{**entry(i), "numbers": dict.fromkeys(names, float(i > 1))} for i in range(4)]
+    with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
+        live(page, made(interactions=False, grid=3), entries=entries)
+        page.get_by_role("button", name="Table", exact=True).click()
+        heads = page.locator(".vx-sort").all()
+        assert [one.inner_text() for one in heads][3:5] == [
+            "Accuracy without image",
+            "Relevance mass, leave one out",
+        ]
+        cut = "(one) => one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth"
+        assert not any(one.evaluate(cut) for one in heads)
+        row = page.locator(".vx-table-rows .vx-table-row").first
+        assert row.locator(".vx-number").all_inner_texts()[1:] == ["0%", "0%"]
+        assert wrong == []
+
+
+def test_a_clause_of_two_lines_begins_where_lines_begin(browser: Any, tmp_path: Path) -> None:
+    with watched_page(browser, viewport={"width": 400, "height": 900}) as (page, wrong):
+        opened(page, tmp_path / "a.html", [several.frames()])
+        aligned = "(one) => getComputedStyle(one).textAlign"
+        clauses = page.locator(".vx-clause").all()
+        assert {one.evaluate(aligned) for one in clauses} == {"start"}
         assert wrong == []

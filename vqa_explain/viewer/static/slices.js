@@ -161,7 +161,7 @@ export function slicesView(change) {
     const way = fixed || chosen;
     const means = meansOf(cells);
     const titles = [way, "number", "right", ...means.map(({ name }) => (name === CONFIDENCE ? name : `mean ${name}`))];
-    fill(names, ...titles.map((title) => el("th", { scope: "col" }, title)));
+    fill(names, ...titles.map((title) => el("th", { scope: "col" }, title.replaceAll("_", " "))));
     const found = way ? slicesOf(entries, filter, cells, way) : [];
     const focused = [...body.querySelectorAll("button")].indexOf(document.activeElement);
     fill(

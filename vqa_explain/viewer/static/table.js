@@ -143,10 +143,10 @@ export function tableView(told) {
   function nameOf(/** @type {Cell} */ cell, /** @type {any} */ filter) {
     const isSorted = filter.sort === cell.name;
     const ways = isSorted ? (filter.descending ? ["descending", " ↓"] : ["ascending", " ↑"]) : ["none", ""];
-    const title = cell.name === ANSWER ? "Answer (truth)" : titled(cell.name);
+    const title = cell.name === ANSWER ? "Answer (truth)" : titled(cell.name).replaceAll("_", " ");
     const button = el(
       "button",
-      { type: "button", class: "vx-sort", onclick: () => sortBy(cell) },
+      { type: "button", class: "vx-sort", title: cell.name, onclick: () => sortBy(cell) },
       `${title}${ways[1]}`,
     );
     const bins = cell.kind === "words" ? null : el("span", { class: "vx-bins", "data-bins": cell.name });
