@@ -4,8 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from building import explanation
 
 from vqa_explain import colors
+from vqa_explain.cost import Cost
+from vqa_explain.features.parts import RegionValue, WordValue
+from vqa_explain.figures.scales import Scales
+from vqa_explain.target import Answer
 from vqa_explain.viewer.bundle import STATIC
 
 # Machado, Oliveira & Fernandes 2009, table 1: severity 1.0, in linear light.
@@ -58,3 +63,35 @@ def test_they_are_those_of_the_viewer() -> None:
     (size,) = re.findall(r'size: "([^"]+)"', light)
     for ramp, color in ((plus, colors.FOR), (minus, colors.AGAINST), (size, colors.SIZE)):
         assert ramp.split()[-1] == "#" + bytes(color).hex()
+
+
+@pytest.mark.parametrize(("size", "full"), [(1e-8, 0.4), (0.004, 0.004)])
+def test_values_that_are_rounding_beside_others_fill_no_scale_of_their_own(
+    size: float, full: float
+) -> None:
+    labels = np.repeat([0, 1], 4)[None].repeat(8, axis=0).astype(np.int32)
+    boxes = [(0, 0, 4, 8), (4, 0, 8, 8)]
+    why = explanation(
+        question="is it",
+        image=np.zeros((8, 8)),
+        picture=np.zeros((8, 8, 3), dtype=np.uint8),
+        labels=labels,
+        regions=tuple(
+            RegionValue(box, value, 0.0) for box, value in zip(boxes, (size, -size), strict=True)
+        ),
+        words=(WordValue("is", 0, 2, 0.4, 0.0), WordValue("it", 3, 5, -0.1, 0.0)),
+        answers=(Answer("yes", 0.9, 0),),
+        target="yes",
+        contrast=None,
+        score="logit",
+        share={},
+        error=0.0,
+        error_kind="exact",
+        cost=Cost(1, 0, 0.1),
+        method="shapley",
+        parameters={},
+        provenance={"model": "made", "seed": 0},
+    )
+    scales = Scales(why, "own", None)
+    assert scales.of("image").full == full
+    assert scales.of("text").full == 0.4

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 import vqa_explain as vx
 from vqa_explain import showing
 from vqa_explain.examples import Example
-from vqa_explain.explanation import value_text
 from vqa_explain.features.base import Division, Feature, Found, Present
 from vqa_explain.features.parts import PARTS, Part, register_part
 from vqa_explain.methods import METHODS
@@ -36,6 +35,7 @@ from vqa_explain.models.network import parameters_frozen
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.viewer.payload import payload, raw
 from vqa_explain.viewer.whatif import changed
+from vqa_explain.wording import value_text
 
 sys.path.insert(0, str(Path(__file__).parent / "viewer"))
 from browser import opened_browser, watched_page

@@ -1,5 +1,6 @@
 """What a user sees at the top of the package: its names, its types, and models in one line."""
 
+import ast
 import pkgutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ model = vx.load("scenes")
 reveal_type(vx.explain(model, "a.png", "why?", method="shapley", target="yes", seed=3))
 reveal_type(vx.explain(model, "a.png", "why?", target=["yes", "no"]))
 vx.explain(model, "a.png", seed="3")
+vx.explian
 """
 
 
@@ -51,6 +53,25 @@ def test_editors_see_types(tmp_path: Path) -> None:
     assert 'Revealed type is "vqa_explain.explanation.Explanation"' in found
     assert "list[vqa_explain.explanation.Explanation]" in found
     assert 'No overload variant of "explain" matches argument types' in found
+    assert 'Module has no attribute "explian"' in found
+
+
+def test_every_public_name_has_types() -> None:
+    """Each name is listed where it is found, where it is public, and where type checkers look."""
+    tree = ast.parse(Path(str(vx.__file__)).read_text(encoding="utf-8"))
+    block = next(
+        one
+        for one in tree.body
+        if isinstance(one, ast.If) and isinstance(one.test, ast.Name) and one.body
+    )
+    imports = [one for one in block.body if isinstance(one, ast.ImportFrom)]
+    homes = {
+        alias.name: f"{one.module}".removeprefix("vqa_explain.")
+        for one in imports
+        for alias in one.names
+    }
+    assert homes == vx._HOMES
+    assert {*homes, "__version__"} == set(vx.__all__)
 
 
 def test_a_split_is_named_once(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from matplotlib import pyplot
 from rich.console import Console
 
 import vqa_explain as vx
-from vqa_explain.explanation import DEPENDS
 from vqa_explain.features.parts import TextPart, WordValue
 from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.vilt import ViltModel
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.viewer.whatif import changed
+from vqa_explain.wording import DEPENDS
 
 FILLS = ["mean", "constant"]
 

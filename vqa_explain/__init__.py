@@ -11,7 +11,8 @@ from vqa_explain.showing import register_output
 
 if TYPE_CHECKING:
     __version__: str
-    from vqa_explain.answering import answer
+    from vqa_explain.answering import Reply, answer
+    from vqa_explain.baselines import Baselines
     from vqa_explain.choosing import FillChoice, choose_fill
     from vqa_explain.cost import Requests
     from vqa_explain.datasets.loading import load_dataset
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from vqa_explain.evaluation.run import evaluate
     from vqa_explain.examples import Example, Page
     from vqa_explain.explaining import estimate_cost, explain
-    from vqa_explain.explanation import Explanation, load_explanation
+    from vqa_explain.explanation import Explanation
     from vqa_explain.features.regions import Boxes, Masks
     from vqa_explain.game import Blocks
+    from vqa_explain.inside.driving import Driving, driving
     from vqa_explain.inside.heads import Heads, heads
     from vqa_explain.inside.layers import Layers, layers
     from vqa_explain.inside.patching import Patched, patch
+    from vqa_explain.inside.permuting import Permuted, feature_permutation
     from vqa_explain.inside.values import LayerValues, layer_values
     from vqa_explain.matrix import AnswerMatrix
     from vqa_explain.methods.base import Attribution, Method, Task, register_method
@@ -45,13 +48,19 @@ if TYPE_CHECKING:
     from vqa_explain.models.loading import load, register_model
     from vqa_explain.own_fills import Fill
     from vqa_explain.plugins import use
+    from vqa_explain.reading import load_explanation
     from vqa_explain.registry import parameter
+    from vqa_explain.sampling import AnswerClass
+    from vqa_explain.searching import Evidence, evidence
     from vqa_explain.showing import register_drawing
     from vqa_explain.viewer.widget import Viewer
 
 _HOMES = {
     "answer": "answering",
+    "Reply": "answering",
+    "AnswerClass": "sampling",
     "AnswerMatrix": "matrix",
+    "Baselines": "baselines",
     "ApiModel": "models.api.adapter",
     "Requests": "cost",
     "estimate_cost": "explaining",
@@ -87,6 +96,10 @@ _HOMES = {
     "Unit": "models.inside",
     "LayerValues": "inside.values",
     "Layers": "inside.layers",
+    "Driving": "inside.driving",
+    "driving": "inside.driving",
+    "Permuted": "inside.permuting",
+    "feature_permutation": "inside.permuting",
     "Heads": "inside.heads",
     "heads": "inside.heads",
     "Patched": "inside.patching",
@@ -103,17 +116,20 @@ _HOMES = {
     "explain": "explaining",
     "load": "models.loading",
     "load_dataset": "datasets.loading",
-    "load_explanation": "explanation",
+    "load_explanation": "reading",
 }
 __all__ = [
+    "AnswerClass",
     "AnswerMatrix",
     "ApiModel",
     "Attribution",
+    "Baselines",
     "Blocks",
     "Boxes",
     "Case",
     "Curve",
     "CustomModel",
+    "Driving",
     "Evidence",
     "Example",
     "Explanation",
@@ -131,6 +147,8 @@ __all__ = [
     "OutOfMemory",
     "Page",
     "Patched",
+    "Permuted",
+    "Reply",
     "Report",
     "Requests",
     "Table",
@@ -144,10 +162,12 @@ __all__ = [
     "answer",
     "choose_fill",
     "compare",
+    "driving",
     "estimate_cost",
     "evaluate",
     "evidence",
     "explain",
+    "feature_permutation",
     "heads",
     "layer_values",
     "layers",
@@ -170,20 +190,24 @@ register_output("layers figure", "vqa_explain.figures.layers", "plot")
 register_output("layers page", "vqa_explain.viewer.inside", "page")
 register_output("heads figure", "vqa_explain.figures.inside", "plot_heads")
 register_output("patch figure", "vqa_explain.figures.inside", "plot_patched")
+register_output("driving figure", "vqa_explain.figures.inside", "plot_driving")
+register_output("permutation figure", "vqa_explain.figures.inside", "plot_permuted")
 register_output("page", "vqa_explain.viewer.export", "page")
 register_output("fragment", "vqa_explain.viewer.export", "fragment")
 register_output("widget", "vqa_explain.viewer.widget", "shown_alone")
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value: Any = version("vqa_explain")
-    elif name in _HOMES:
-        value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)
-    else:
-        raise AttributeError(f"module 'vqa_explain' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take every name for one that exists
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            value: Any = version("vqa_explain")
+        elif name in _HOMES:
+            value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)
+        else:
+            raise AttributeError(f"module 'vqa_explain' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

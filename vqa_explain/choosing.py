@@ -238,7 +238,9 @@ def _inputs(encoded: Encoded, kind: str) -> list[Input]:
 
 
 def _fills_among(encoded: Sequence[Encoded], kind: str, among: Sequence[str] | None) -> list[str]:
-    """The fills to choose from: by default those that all inputs of a kind have, a default first."""
+    """The fills to choose from: by default those that all inputs of a kind have, a default
+    first.
+    """
     if among:
         return list(dict.fromkeys(among))
     features = [one.feature for of in encoded for one in _inputs(of, kind)]

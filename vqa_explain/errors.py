@@ -16,6 +16,10 @@ class NothingWritten(InvalidInput):
     """A model that writes its answers writes none here; candidates can still be scored."""
 
 
+class StillThinking(NothingWritten):
+    """A model that thinks before it answers has come to no answer."""
+
+
 class MissingColumn(InvalidInput):
     """A table has no column for a field; the remedy is written differently in Python and in the
     shell.

@@ -3,6 +3,7 @@ and the reading of pictures.
 """
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -309,7 +310,9 @@ def _read_messages(messages: Sequence[Mapping[str, Any]]) -> tuple[Given, ...]:
         contents += [(turn, role, kind, value) for kind, value in _contents(message, turn)]
     spoken = [turn for turn, role, kind, _ in contents if role == "user" and kind == "text"]
     if not spoken:
-        raise InvalidInput("no message of a user has a text; say what is asked")
+        spoken = [turn for turn, role, _, _ in contents if role == "user"]
+    if not spoken:
+        raise InvalidInput("no message is a user's; say or show what is asked about")
     names = _names(contents, last=spoken[-1])
     return tuple(
         Given(name, kind, value, turn, role, turn != spoken[-1])  # type: ignore[arg-type]
@@ -360,7 +363,7 @@ def _contents(message: Mapping[str, Any], turn: int) -> list[tuple[str, Any]]:
         if kind not in keys:
             raise InvalidInput(
                 f"message {turn} has content of type {kind!r}; known are {', '.join(keys)}, given "
-                'as {"type": "image", "image": a picture, a path or an address}'
+                'as {"type": "image", "image": a picture or a path}'
             )
         value = next((one[key] for key in keys[kind] if one.get(key) is not None), None)
         if value is None:
@@ -429,6 +432,11 @@ def read_image(source: Any) -> np.ndarray:
     """
     if isinstance(source, InvalidInput):
         raise source
+    if isinstance(source, str) and re.match(r"(?i)(https?|ftp|s3|gs)://", source):
+        raise InvalidInput(
+            f"image {source[:80]!r} is an address, and nothing is fetched; download the picture "
+            "and give its path"
+        )
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source))
     if hasattr(source, "convert") and hasattr(source, "getbands"):

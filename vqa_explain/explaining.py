@@ -1,6 +1,7 @@
 """`explain`: from a model and the inputs of an example to an Explanation."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, cast, overload
@@ -10,11 +11,11 @@ import torch
 from vqa_explain._memory import must_fit
 from vqa_explain._precision import in_float64
 from vqa_explain._threads import quiet_linear_algebra
-from vqa_explain.answering import check_writing, writing
+from vqa_explain.answering import asked_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.choosing import with_chosen_fills
 from vqa_explain.cost import Cost, Requests
-from vqa_explain.errors import InvalidInput, NothingWritten, Unsupported, unknown
+from vqa_explain.errors import InvalidInput, NothingWritten, StillThinking, Unsupported, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import Input, by_input
@@ -41,10 +42,28 @@ from vqa_explain.models.base import (
     best_answers,
     has_open_inputs,
 )
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.encoded import Encoded, behind, candidates_of
 from vqa_explain.models.inside import Unit, UnitModel, units_among
+from vqa_explain.models.sentences import Wording
 from vqa_explain.models.sharing import network_held
-from vqa_explain.sentence import asks_for_words, check_words, explain_words, is_long
+from vqa_explain.models.writing import Writing
+from vqa_explain.sampling import (
+    Same,
+    asked_sampling,
+    check_alone,
+    check_sampled,
+    drawn,
+    explain_class,
+)
+from vqa_explain.sentence import (
+    THINKING,
+    asks_for_words,
+    check_history,
+    check_words,
+    explain_words,
+    is_long,
+)
+from vqa_explain.sentence_contrast import explain_difference
 from vqa_explain.several_fills import asked_alternatives, merged
 from vqa_explain.target import (
     CHOICE,
@@ -59,6 +78,7 @@ from vqa_explain.target import (
     matching_answers,
 )
 
+log = logging.getLogger("vqa_explain")
 # What measured best on scenes for words and regions within a second on two cores:
 # benchmarks/default_method.py, README.
 DEFAULT_METHOD = "shapley"
@@ -84,6 +104,11 @@ def explain(
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    same: Same | None = None,
+    history: bool = False,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -107,6 +132,11 @@ def explain(
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    same: Same | None = None,
+    history: bool = False,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -129,6 +159,11 @@ def explain(
     answers: Sequence[str] | None = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    same: Same | None = None,
+    history: bool = False,
     regions: Any = None,
     words: Any = None,
     columns: Any = None,
@@ -155,11 +190,14 @@ def explain(
             predicted one; or a function of the scores (B, K) → (B,); or a list of such, which gives
             a list of explanations, for methods over coalitions at the cost of one. An exact text
             comes first; a text that several answers have is refused. A `vx.Unit` is a unit inside
-            the network, whose value is explained as an answer's score is. "sentence" explains every word
-            of what a model writes, or of the one text in `answers`: see `Explanation.outputs`. Of
-            an answer of more than three tokens that the model wrote by itself, methods over
+            the network, whose value is explained as an answer's score is. "sentence" explains
+            every word of what a model writes, or of the one text in `answers`: see
+            `Explanation.outputs`; "thinking" every word of what it thinks before. Of an answer of
+            more than three tokens that the model wrote by itself, methods over
             coalitions tell the words in any case.
-        contrast: another answer, likewise: explain why the target rather than this one.
+        contrast: another answer, likewise: explain why the target rather than this one. Beside
+            "sentence" it is another sentence; `outputs` are then the words of both, aligned by
+            their longest common subsequence, and what stands between, each as a difference.
         score: "logit", "log_probability" or "probability". By default the logit; without a method,
             the probability where the model chooses among answers of its own. Of a model whose
             answers are any texts, "logit" too is the log-probability; where outputs are real
@@ -170,8 +208,16 @@ def explain(
             it.
         max_new_tokens: how many tokens such a model may write by itself; by default what it was
             loaded with.
-        regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas of
-            like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
+        stop: a text, or several, that ends what it writes; see `answer`.
+        samples: how many answers are drawn at random, at least 2. Explained is then the probability
+            of one class of them, of the text `target` or by default the most frequent: the exact
+            sum over its answers that were drawn. A note says how often it came, and the error.
+        temperature, same: of the samples; see `answer`.
+        history: whether each word of a "sentence" is told what it owes to each word before it: see
+            `Explanation.earlier`. Up to five words before it that is exact; else it is estimated
+            from eight orders.
+        regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas
+            of like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
             model's own grid; without a method, "segments". `Blocks` makes players that span frames
             of a video. Methods that value pixels are summed over it.
         words: how the question is divided: "words", "tokens", "ngrams:2", or a list of its phrases.
@@ -200,13 +246,14 @@ def explain(
     if isinstance(parameters.get("fills"), list | tuple):
         example = asked_example(model, image, question)
         how = {"target": target, "contrast": contrast, "score": score, "answers": answers}
-        how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "seed": seed}
+        how |= {"target_token": target_token, "max_new_tokens": max_new_tokens, "stop": stop}
         how |= {"regions": regions, "words": words, "columns": columns, "players": players}
-        how |= {"on_interrupt": on_interrupt}
+        how |= {"on_interrupt": on_interrupt, "seed": seed, "samples": samples}
+        how |= {"temperature": temperature, "same": same, "history": history}
         return _over_fills(model, example, method, quality, parameters, progress, how)
     units = units_among(target)
     if units:
-        _check_of_units(contrast, target_token, max_new_tokens)
+        _check_of_units(contrast, target_token, max_new_tokens, stop)
         model, answers = UnitModel(model, units, answers), None
         numbers = list(range(len(units)))
         target = numbers if isinstance(target, list | tuple) else numbers[0]
@@ -214,7 +261,13 @@ def explain(
     chosen = _chosen(method, parameters, quality)
     check_support(chosen, model)
     _check_fills(model, chosen)
-    by_word = asks_for_words(model, target)
+    check_history(history, target)
+    sampling = asked_sampling(model, samples, temperature, same, seed)
+    if sampling is not None:
+        check_sampled(sampling, chosen, target, score)
+        check_alone({"contrast": contrast, "answers": answers, "target_token": target_token})
+    by_word = sampling is None and asks_for_words(model, target)
+    thinks = by_word and target == THINKING
     asked = list(target) if isinstance(target, list | tuple) else [None if by_word else target]
     if score is None:
         own = method is not None or any(callable(one) for one in asked)
@@ -233,10 +286,9 @@ def explain(
         raise InvalidInput(
             f"model {model.name!r} {_choice(model.labels)}; leave answers and target_token out"
         )
-    if max_new_tokens is not None:
-        check_writing(model, max_new_tokens)
+    writes = asked_writing(model, max_new_tokens, stop)
     if by_word:
-        check_words(model, contrast, target_token, score)
+        check_words(model, target, answers, contrast, target_token, score)
     if model.labels:  # before the picture is read; some models tell their labels only then
         score = named_score(model, score)
         targets_of(model.kind, model.labels, asked, contrast, score, None)
@@ -261,18 +313,33 @@ def explain(
             return make_players(encoded, divisions(encoded.inputs, own, words, columns))
 
         parts = divided()
-        if model.labels is None:
+        if sampling is not None:
+            found_classes = drawn(model, encoded, writes, sampling)
+            chosen, fill_choice = with_chosen_fills(chosen, model, found_classes.encoded, seed)
+            parts = divided() if fill_choice is not None and follows else parts
+            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
+            of_class = explain_class(model, found_classes, parts, chosen, target, how)
+            return with_choice(of_class, fill_choice, True)
+        if thinks:
+            encoded = with_thought(writing(model), encoded, writes)
+        elif model.labels is None:
             encoded = with_candidates(
-                cast(OpenModel, model), encoded, answers, asked, contrast, max_new_tokens
+                cast(OpenModel, model), encoded, answers, asked, contrast, writes
             )
         chosen, fill_choice = with_chosen_fills(chosen, model, encoded, seed)
         if fill_choice is not None and follows:  # some fills need players of their own
             parts = divided()
         score = named_score(model, score)
         of_itself = target is None and answers is None and contrast is None and target_token is None
+        if by_word and isinstance(contrast, str):
+            how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
+            written = cast(OpenModel, model)
+            difference = explain_difference(written, encoded, contrast, parts, chosen, how)
+            return with_choice(difference, fill_choice, True)
         if by_word or (of_itself and is_long(model, encoded, score)):
             how = {"seed": seed, "progress": progress, "on_interrupt": on_interrupt}
-            of_words = explain_words(cast(OpenModel, model), encoded, parts, chosen, how, by_word)
+            wrote = cast(OpenModel, model)
+            of_words = explain_words(wrote, encoded, parts, chosen, how, by_word, history)
             return with_choice(of_words, fill_choice, True)
         # One token's scores choose no answer.
         first = first_pass(chosen, model, encoded) if target_token is None else None
@@ -354,13 +421,14 @@ def _share_of(progress: Progress | None, number: int, count: int) -> Progress | 
     return lambda done, whole: progress(number * whole + done, count * whole)
 
 
-def _check_of_units(contrast: Any, token: Any, most: Any) -> None:
+def _check_of_units(contrast: Any, token: Any, most: Any, stop: Any) -> None:
     """Refuses what belongs to answers beside targets that are units.
 
     Raises:
         InvalidInput: such a thing was given.
     """
     given = {"contrast": contrast, "target_token": token, "max_new_tokens": most}
+    given["stop"] = stop
     for name, value in given.items():
         if value is not None:
             raise InvalidInput(
@@ -558,10 +626,10 @@ def with_candidates(
     texts: Sequence[str] | None,
     asked: list[Any],
     contrast: str | int | None,
-    most: int | None = None,
+    writes: Writing | None = None,
 ) -> Encoded:
-    """The example with its candidates: those given, or the model's own of at most so many tokens,
-    and the targets and contrast.
+    """The example with its candidates: those given, or the model's own, written as is asked, and
+    the targets and contrast.
 
     Texts that differ in case or blanks are different answers, with tokens of their own. A text that
     the model writes itself has the tokens that it writes: a tokenizer may give others for the text
@@ -582,14 +650,29 @@ def with_candidates(
     # writes itself.
     try:
         written = (
-            model.generate(encoded) if most is None else writing(model).generate(encoded, most)
+            model.generate(encoded) if writes is None else writing(model).generate(encoded, writes)
         )
+    except StillThinking:
+        raise  # answers stand behind what was thought
     except NothingWritten:
         if not given:
             raise
         written = ()
     own = tuple(texts or ()) if given else written
     return model.with_answers(encoded, list(dict.fromkeys([*own, *named])))
+
+
+def with_thought(model: Wording, encoded: Encoded, writes: Writing | None) -> Encoded:
+    """The example with what the model thinks before it answers as its one candidate.
+
+    Raises:
+        InvalidInput: it thinks nothing.
+    """
+    try:
+        model.generate(encoded, writes)
+    except NothingWritten:  # what it thought is known nevertheless
+        log.info("the model thinks, and writes no answer")
+    return model.as_thought(encoded)
 
 
 def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], token: int) -> Encoded:
@@ -600,7 +683,7 @@ def at_token(model: OpenModel, encoded: Encoded, targets: Sequence[Target], toke
         InvalidInput: an answer that is explained has no such token, or it is the contrast's too.
     """
     whole = candidates_of(encoded)
-    encoded = model.with_answers(encoded, encoded.labels, token, whole.known)
+    encoded = behind(model.with_answers(encoded, encoded.labels, token, whole.known), whole)
     one = candidates_of(encoded)
     for target in targets:
         explained = [i for i in (target.index, target.contrast) if i is not None]

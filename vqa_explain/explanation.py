@@ -20,41 +20,44 @@ from vqa_explain import colors
 from vqa_explain._explanation_file import (
     JOINT,
     MOST_UNPACKED,
-    OUTPUT,
     PART,
     array_name,
-    by_owner,
 )
-from vqa_explain._fields import check, read_dataclass
-from vqa_explain._words_file import MAP, lengthened, shortened
+from vqa_explain._fields import check
+from vqa_explain._words_file import shortened
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.features.parts import (
+    ColumnValue,
     JointValues,
     Part,
     PicturePart,
     PlayerValue,
     RegionValue,
+    TablePart,
     TextPart,
     TokenValue,
     WordValue,
     band_of,
-    read_part,
 )
+from vqa_explain.features.text import TextFeature
 from vqa_explain.files import write_atomically
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games.intervals import LEVEL, half_width, settled
 from vqa_explain.matrix import AnswerMatrix
 from vqa_explain.methods.base import unit_of_values
 from vqa_explain.showing import drawing
-from vqa_explain.target import PLAIN, SCORES, Answer
+from vqa_explain.target import Answer
 from vqa_explain.units import Unit, unit_named
+from vqa_explain.wording import counted, everything_but, player_text, value_text
 
 P = TypeVar("P", bound=Part)
+QUESTION = TextFeature.name  # of the text that is asked, where there are several
 EARLIER, ALONE = "earlier words", "alone"  # in `Explanation.sources`
 MOST_QUOTED = 48  # characters of a sentence behind one of its words
 LEAST_MORE_LIKELY = 0.1  # that a word from the pictures is with them
 ROUNDING = 1e-6  # of shares and probabilities
+MOST_SETTLED = 5  # parts that are looked at
 LAMBDA = "<lambda>"  # what Python calls a function without a name
 
 
@@ -69,6 +72,8 @@ class Written:
         lengths: "sum" of the tokens' log-probabilities, or their "mean".
         word: the one word that is scored of the one answer, from 0, given those before it; `None`
             for all.
+        history: tokens that stand before every answer and are not scored: what the model thought.
+        thinking: their text; "" for none.
     """
 
     tokens: dict[str, tuple[int, ...]]
@@ -76,6 +81,8 @@ class Written:
     token: int | None = None
     lengths: str = "sum"
     word: int | None = None
+    history: tuple[int, ...] = ()
+    thinking: str = ""
 
     def check(self) -> None:
         """Refuses what no model writes: it may be read from anybody's file.
@@ -154,6 +161,9 @@ class Explanation:
             it is with all of them absent. They add up to it. {} else.
         with_pictures: of such a word, its log-probability less what it is with all pictures absent
             and all else present; `None` where there is no picture.
+        earlier, earlier_errors: of such a word with `history=True`, what each word before it added,
+            in order, and the standard errors; the values add up to the "earlier words" of
+            `sources`. () else.
     """
 
     answers: tuple[Answer, ...]
@@ -181,6 +191,8 @@ class Explanation:
     outputs: "tuple[Explanation, ...]" = ()
     sources: dict[str, float] = dataclasses.field(default_factory=dict)
     with_pictures: float | None = None
+    earlier: tuple[float, ...] = ()
+    earlier_errors: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.unit:
@@ -221,6 +233,19 @@ class Explanation:
             names = ", ".join(repr(part.name) for part in self.parts)
             raise InvalidInput(f"the explanation has no picture; its inputs are {names}")
         return found
+
+    @property
+    def differing(self) -> tuple[int, ...]:
+        """The numbers of the `outputs` in which a sentence differs from its contrast; () where there
+        is none.
+        """
+        rows = enumerate(self.outputs)
+        return tuple(n for n, row in rows if row.contrast not in (None, row.target))
+
+    @property
+    def thinking(self) -> str:
+        """What the model thought before the answer that is explained; "" for nothing."""
+        return "" if self.written is None else self.written.thinking
 
     @property
     def is_not_from_pictures(self) -> bool:
@@ -264,9 +289,8 @@ class Explanation:
             values.append([player.value for player in players])
             errors.append([player.error for player in players])
         without = any(error is None for row in errors for error in row)
-        told = [row.answers[0].probability or 0.0 for row in self.outputs]
         with np.errstate(divide="ignore"):
-            logs = np.log(np.array(told))
+            logs = np.array([_told(row) for row in self.outputs])
         return AnswerMatrix(
             tuple(row.target for row in self.outputs),
             logs,
@@ -280,8 +304,12 @@ class Explanation:
 
     @property
     def question(self) -> str | None:
-        """The one text; `None` where there is none."""
-        found = self._only(TextPart)
+        """What was asked: the one text, or of several that of this name; `None` where there is
+        none.
+        """
+        asked = [part for part in self.parts if isinstance(part, TextPart)]
+        named = [part for part in asked if part.name == QUESTION]
+        found = named[0] if named else self._only(TextPart)
         return None if found is None else found.source
 
     @property
@@ -325,10 +353,19 @@ class Explanation:
         return self._picture.labels
 
     @property
+    def columns(self) -> tuple[ColumnValue, ...]:
+        """The values of the one table's columns; () where there is none."""
+        found = self._only(TablePart)
+        return () if found is None else found.columns
+
+    @property
     def heading(self) -> str:
-        """What was asked, in one line: the texts that have players, else the last text,
-        else the inputs' names.
+        """What was asked, in one line: the question where it is fixed and others are not; the texts
+        that have players, else the last text, else the inputs' names.
         """
+        for part in self.parts:
+            if isinstance(part, TextPart) and part.fixed and part.name == QUESTION:
+                return part.title
         asked = [part for part in self.parts if not part.fixed] or list(self.parts)
         texts = [part.title for part in asked if isinstance(part, TextPart)]
         fixed = [part.title for part in self.parts if isinstance(part, TextPart) and part.fixed]
@@ -702,7 +739,7 @@ class Explanation:
         is_told = None not in errors and any(errors) and self.values_unit.from_zero
         if not is_told or len(players) < 2:
             return None
-        most = min(_MOST_SETTLED, len(players) - 1)
+        most = min(MOST_SETTLED, len(players) - 1)
         count = next((n for n in range(most, 0, -1) if self.settled(n)), 0)
         found: dict[str, tuple[int, ...]] = {}
         for name, number, _, _ in sorted(players, key=lambda one: -abs(one[2]))[:count]:
@@ -836,8 +873,8 @@ class Explanation:
         """Passes through the model and seconds, for people, such as “2 forward passes,
         1 backward pass, 0.10 s”.
         """
-        forwards = _counted(self.cost.forwards, "forward pass", "forward passes")
-        backwards = _counted(self.cost.backwards, "backward pass", "backward passes")
+        forwards = counted(self.cost.forwards, "forward pass", "forward passes")
+        backwards = counted(self.cost.backwards, "backward pass", "backward passes")
         return f"{forwards}, {backwards}, {self.cost.seconds:.2f} s"
 
     @property
@@ -929,7 +966,7 @@ class Explanation:
         if not self.outputs:
             return explanation_file.to_bytes(self.summary(), self._arrays())
         # A reader unpacks no more than so much, so what is larger is kept as it is.
-        unpacks = sum(_bytes_of_maps(row) for row in self.outputs) <= MOST_UNPACKED
+        unpacks = sum(bytes_of_maps(row) for row in self.outputs) <= MOST_UNPACKED
         rows = [row._arrays(self, by_frame=unpacks) for row in self.outputs]
         own = self._arrays(by_frame=unpacks or None)
         return explanation_file.to_bytes(*shortened(self.summary(), own, rows, unpacks))
@@ -963,63 +1000,10 @@ def _output_text(row: Explanation) -> str:
     return told if row.values_unit.why_no_shares else f"{told} ({row.share_text})"
 
 
-def everything_but(fixed: Sequence[str]) -> str:
-    """What is absent where no player is present, in words.
-
-    >>> everything_but([]), everything_but(["photo", "system"])
-    ('everything', 'everything but photo and system')
-    """
-    if not fixed:
-        return "everything"
-    listed = f"{', '.join(fixed[:-1])} and {fixed[-1]}" if len(fixed) > 1 else fixed[0]
-    return f"everything but {listed}"
-
-
-def value_text(value: float, error: float | None, signed: bool = True) -> str:
-    """A value and its standard error; the sign is written where there are two.
-
-    The error has one significant digit, and the value ends where it does.
-
-    >>> value_text(1.2345, 0.0171), value_text(0.5, None, signed=False), value_text(1234.0, 96.0)
-    ('+1.23 ± 0.02', '0.5', '+1200 ± 100')
-    """
-    sign = "+" if signed else ""
-    if not error:
-        return f"{value:{sign}.3g}"
-    exponent = _exponent(error)
-    # Further digits would be wider than any list has room for.
-    if not -_MOST_DECIMALS <= exponent <= _MOST_DECIMALS:
-        return f"{value:{sign}.3g} ± {error:.1g}"
-    digits = max(0, -exponent)
-    rounded = round(value, -exponent) + 0.0  # no minus before zero
-    return f"{rounded:{sign}.{digits}f} ± {round(error, -exponent):.{digits}f}"
-
-
-_MOST_DECIMALS = 6
-_MOST_SETTLED = 5  # parts that are looked at
-
-
-DEPENDS = "†"  # marks a value whose sign depends on the fill
-
-
-def player_text(player: PlayerValue, signed: bool = True) -> str:
-    """A player's value as `value_text` tells it, with a mark where its sign depends on the fill."""
-    band = band_of(player)
-    mark = DEPENDS if band is not None and band[0] <= 0 <= band[1] else ""
-    return value_text(player.value, player.error, signed) + mark
-
-
-def _exponent(error: float) -> int:
-    """The place of an error's one significant digit: 10 to that power.
-
-    >>> _exponent(0.0171), _exponent(0.0971), _exponent(170.0)
-    (-2, -1, 2)
-    """
-    return int(f"{error:.0e}".partition("e")[2]) if math.isfinite(error) else 99
-
-
-def _counted(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
+def _told(row: Explanation) -> float:
+    """The log-probability of a word, less that of its contrast where it has one."""
+    logs = np.log([answer.probability or 0.0 for answer in row.answers])
+    return float(logs[0] if row.contrast is None else logs[0] - logs[1])
 
 
 def _as_json(value: Any) -> Any:
@@ -1030,141 +1014,9 @@ def _as_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written")
 
 
-def load_explanation(path: str | os.PathLike[str]) -> Explanation:
-    """Reads what `Explanation.save` wrote.
-
-    Raises:
-        InvalidInput: the file is missing, damaged, no explanation, or from a newer version.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        return _read(*explanation_file.read(path))
-    except InvalidInput:
-        raise
-    except KeyError as error:
-        raise InvalidInput(
-            f"{str(path)!r} is damaged or is no explanation ({error} is missing); compute it again"
-        ) from error
-    except (SafetensorError, OSError, RecursionError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"{str(path)!r} is damaged or is no explanation ({error}); compute it again"
-        ) from error
-
-
-def _read(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> Explanation:
-    """The explanation of what `summary` gave, read from a file, and of its arrays."""
-    whole = {name: array for name, array in tensors.items() if not name.startswith(f"{OUTPUT}.")}
-    of_rows: dict[str, dict[str, np.ndarray]] = {}
-    for name in tensors.keys() - whole.keys():
-        row_number, _, inner = name.removeprefix(f"{OUTPUT}.").partition(".")
-        of_rows.setdefault(row_number, {})[inner] = tensors[name]
-    rows = []
-    told = data.get("outputs", [])
-    check(isinstance(told, list), "outputs are no list")
-    owned = by_owner(whole)
-    found = _read_one(data, owned)
-    check(not owned, "it has arrays that belong to nothing")
-    shared = {**whole, **_pictures_of(found)}
-    unpacked = 0
-    for number, row in enumerate(told):
-        own = of_rows.pop(str(number), {})
-        full, every = lengthened(row, own, data, shared)
-        check(not full.get("outputs"), "a word has words of its own")
-        owned = by_owner(every)
-        rows.append(_read_one(full, owned))
-        check(not owned.keys() & by_owner(own).keys(), f"an array of outputs[{number}] is too many")
-        unpacked += 0 if any(name.endswith(f".{MAP}") for name in own) else _bytes_of_maps(rows[-1])
-        check(unpacked <= MOST_UNPACKED, "the maps of its words are larger than any picture's")
-    check(not of_rows, "it has arrays that belong to nothing")
-    found = dataclasses.replace(found, outputs=tuple(rows))
-    _check_consistent(found)
-    return found
-
-
-def _pictures_of(why: Explanation) -> dict[str, np.ndarray]:
-    """The pictures and labels of an explanation, by their names in the file."""
-    return {
-        array_name(PART, number, name): values
-        for number, part in enumerate(why.parts)
-        for name, values in part.arrays().items()
-        if isinstance(part, PicturePart) and name != MAP
-    }
-
-
-def _bytes_of_maps(why: Explanation) -> int:
+def bytes_of_maps(why: Explanation) -> int:
     """How much memory its maps of pictures take."""
     return sum(part.image.nbytes for part in why.parts if isinstance(part, PicturePart))
-
-
-def _read_one(data: Any, owned: dict[str, dict[str, np.ndarray]]) -> Explanation:
-    """An explanation without the words of its sentence; its arrays are taken out of those by
-    owner.
-    """
-    given = [data.get(name) for name in ("parts", "joint")] if isinstance(data, dict) else [None]
-    check(all(isinstance(one, list) for one in given), "parts or joint are no list")
-    parts = [
-        read_part(part, owned.pop(array_name(PART, number, ""), {}))
-        for number, part in enumerate(data["parts"])
-    ]
-    joint = []
-    for number, one in enumerate(data["joint"]):
-        check(isinstance(one, dict), f"joint[{number}] is no mapping")
-        of_pair = {**one, **owned.pop(array_name(JOINT, number, ""), {})}
-        joint.append(read_dataclass(JointValues, of_pair, f"joint[{number}]"))
-    fields = {**data, "parts": parts, "joint": joint, "outputs": ()}
-    found = read_dataclass(Explanation, fields)
-    _check_consistent(found)
-    return found
-
-
-def _check_consistent(why: Explanation) -> None:
-    """Refuses what no explanation says: what it was read from may be anybody's.
-
-    Raises:
-        WrongField: two fields contradict each other, or a number is outside its range.
-    """
-    check(why.answers and why.parts, "it has no answers or no inputs")
-    names = [part.name for part in why.parts]
-    check(len(set(names)) == len(names), "two inputs have one name")
-    check(why.score in (*SCORES, *PLAIN), f"there is no score {why.score!r}")
-    for answer in why.answers:
-        told = answer.value if answer.probability is None else answer.probability
-        check(told is not None and answer.index >= 0, f"the answer {answer.text!r} has no score")
-        is_share = answer.probability is None or is_between_0_and_1(answer.probability)
-        check(is_share, f"the answer {answer.text!r} has no probability")
-    for name, share in why.share.items():
-        check(name in names and is_between_0_and_1(share), f"the share of {name!r} cannot be")
-    spent = why.cost
-    check(min(spent.forwards, spent.backwards, spent.seconds) >= 0, "the cost is below 0")
-    for index in (why.target_index, why.contrast_index, why.without_inputs_index):
-        check(index is None or index >= 0, "a label number is below 0")
-    for key, kind in (("model", str), ("seed", int)):
-        check(isinstance(why.provenance.get(key), kind), f"provenance says no {key}")
-    players = sum(len(part.players) for part in why.parts if not part.fixed)
-    for row in why.outputs:
-        of_row = sum(len(part.players) for part in row.parts if not part.fixed)
-        check(of_row == players > 0, "a word of the sentence has other players")
-    for one in why.joint:
-        _check_joint(why, one)
-    if why.written is not None:
-        why.written.check()
-
-
-def is_between_0_and_1(share: float) -> bool:
-    """Whether it is a share or a probability; sums of rounded numbers may be a bit above."""
-    return 0 <= share <= 1 + ROUNDING
-
-
-def _check_joint(why: Explanation, one: JointValues) -> None:
-    parts = {part.name: part for part in why.parts}
-    check(one.first in parts and one.second in parts, "a pair is of inputs that are not there")
-    shape = len(parts[one.first].players), len(parts[one.second].players)
-    for values in (one.values, one.errors):
-        if values is not None:
-            is_matrix = values.shape == shape and values.dtype.kind == "f"
-            check(is_matrix and np.isfinite(values).all(), "values of pairs do not fit the players")
-    check(one.errors is None or (one.errors >= 0).all(), "an error of a pair is below 0")
 
 
 def _check_level(level: float) -> None:

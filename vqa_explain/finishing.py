@@ -18,7 +18,7 @@ from vqa_explain import registry
 from vqa_explain.choosing import FillChoice
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
-from vqa_explain.explanation import Explanation, Written, everything_but
+from vqa_explain.explanation import Explanation, Written
 from vqa_explain.features.base import Found, Input
 from vqa_explain.features.parts import Part
 from vqa_explain.game import Players
@@ -29,6 +29,7 @@ from vqa_explain.models.encoded import Encoded
 from vqa_explain.models.inside import UnitModel
 from vqa_explain.target import FIT, REAL, Answer
 from vqa_explain.units import unit_of
+from vqa_explain.wording import everything_but
 
 # Of number types whose rounding is too small to be seen in a probability.
 EXACT_BYTES = 4
@@ -146,7 +147,9 @@ def _scores_without_inputs(task: Task, method: Method) -> Tensor | None:
     """
     model, encoded = task.model, task.encoded
     found = encoded.candidates
-    in_part = found is not None and (found.token is not None or found.spans is not None)
+    in_part = found is not None and (
+        found.token is not None or found.spans is not None or found.temperature is not None
+    )
     if model.kind == REAL or in_part:  # then scores do not choose an answer
         return None
     game = next(iter(task.games.values()), None)
@@ -211,6 +214,7 @@ def finish(task: Task, method: Method, found: Attribution, best: list[Answer]) -
             *_notes_of_fixed(encoded.inputs),
             *_notes_of_weights(task.model),
             *_notes_of_prompt(task.model),
+            *_notes_of_thinking(encoded),
             *_notes_of_samples(task, found.counts_sampling),
         ),
         unit=unit_of(method),
@@ -281,9 +285,22 @@ def _written_of(encoded: Encoded, answer: int | None) -> Written | None:
     if found.spans is not None:  # the words of one sentence, and the sentence
         word = None if answer == len(found) - 1 else answer
         whole = found.texts[-1]
-        return Written({whole: found.ids[-1]}, {whole: found.pieces[-1]}, word=word)
-    pieces = dict(zip(found.texts, found.pieces, strict=True))
-    return Written(found.known, pieces, found.token, found.lengths)
+        written = Written({whole: found.ids[-1]}, {whole: found.pieces[-1]}, word=word)
+    else:
+        pieces = dict(zip(found.texts, found.pieces, strict=True))
+        written = Written(found.known, pieces, found.token, found.lengths)
+    return dataclasses.replace(written, history=found.history, thinking=found.thinking)
+
+
+def _notes_of_thinking(encoded: Encoded) -> tuple[str, ...]:
+    """That the answer stands behind what the model thought."""
+    found = encoded.candidates
+    if found is None or not found.thinking:
+        return ()
+    return (
+        f"the model thought before it answered, in {len(found.history)} tokens that are fixed here; "
+        "target='thinking' explains them",
+    )
 
 
 def _notes_of_weights(model: Model) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ class AnswerMatrix:
 
     Attributes:
         words: the answer's T words, in order.
-        log_probabilities: (T,) of each word, given the words before it.
+        log_probabilities: (T,) of each word, given the words before it; less that of the other
+            sentence's, where two are compared.
         parts: the P parts, each as (input, what the part is called).
         values: (T, P) in the unit of the explanation.
         errors: (T, P) their standard errors; `None` from methods that state none.

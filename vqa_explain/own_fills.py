@@ -45,8 +45,8 @@ class Fill(str):
     array of bytes or a PIL image). Pixels that are present are taken from the original, whatever it
     gives there. For texts, `function(words, absent, seed)` gets the words (or phrases) in their
     order and a list of which are to be replaced, and gives as many texts; those at places that are
-    present are not used, and "" leaves a word out, as long as one stays. What is between them stays. A list of texts
-    in place of a function draws replacements from it, one for each place by `seed`.
+    present are not used, and "" leaves a word out, as long as one stays. What is between them
+    stays. A list of texts in place of a function draws replacements from it, one for each place by `seed`.
 
     It is called once for each coalition that the model is asked about and in which something of
     that input is absent, in the order of the batches, and `seed` is that of the explanation in

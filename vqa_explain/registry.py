@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vqa_explain.baselines import as_baselines
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.own_fills import own_fill
 
@@ -33,6 +34,7 @@ def parameter(
     per_player: bool = False,
     mapping: bool = False,
     functions: bool = False,
+    examples: bool = False,
 ) -> Any:
     """A dataclass field that says what it means and which values it takes (`None` only where it is
     the default).
@@ -40,7 +42,8 @@ def parameter(
     With `several` a list of choices does as well as one. With `per_player` a text such as "4n" does
     as well as a number: so many for each player of the example. With `mapping` it takes texts by
     texts. With `functions` a `vqa_explain.Fill`, its name, or "auto" does as well as a
-    choice.
+    choice. With `examples` it takes a list of examples, `vqa_explain.Baselines`, or the name of a
+    data set.
     """
     data = {
         "help": about,
@@ -51,6 +54,7 @@ def parameter(
         "per_player": per_player,
         "mapping": mapping,
         "functions": functions,
+        "examples": examples,
     }
     return field(default=default, metadata=data)
 
@@ -199,7 +203,7 @@ def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dic
                 )
             raise unknown(f"parameter of {kind} {name!r}", key, fields)
         _check(f"{kind} {name!r}", fields[key], value)
-    return cls(**{key: _hashable(value) for key, value in parameters.items()})
+    return cls(**{key: _kept(fields[key], value) for key, value in parameters.items()})
 
 
 class Texts(dict[str, str]):
@@ -209,8 +213,10 @@ class Texts(dict[str, str]):
         return hash(frozenset(self.items()))
 
 
-def _hashable(value: Any) -> Any:
+def _kept(entry: Any, value: Any) -> Any:
     """A parameter so that the thing that has it can be a key."""
+    if entry.metadata["examples"] and value is not None:
+        return as_baselines(value)
     if isinstance(value, Mapping):
         return Texts(value)
     return tuple(value) if isinstance(value, list) else value
@@ -218,7 +224,7 @@ def _hashable(value: Any) -> Any:
 
 def _check(owner: str, entry: Any, value: Any) -> None:
     data, default = entry.metadata, entry.default
-    if value is None and default is None:
+    if data["examples"] or (value is None and default is None):
         return
     what = f"parameter {entry.name!r} of {owner}"
     if data["choices"]:

@@ -281,9 +281,9 @@ def evidence(
     absent, and that flip it by their absence.
 
     A set K is sufficient where the answer with only K present is the answer with everything, and
-    necessary where the answer without K is another. Up to 12 players every coalition is tried where the
-    budget holds all 2^P, and no part of a set does the same. Beyond, sets are made smaller by removal
-    and by exchange of two members for one, until neither helps. Precision is that of anchors
+    necessary where the answer without K is another. Up to 12 players every coalition is tried
+    where the budget holds all 2^P, and no part of a set does the same. Beyond, sets are made
+    smaller by removal and by exchange of two members for one, until neither helps. Precision is that of anchors
     (Ribeiro et al. 2018), over surroundings in which others are present at random.
 
     Args:

@@ -22,8 +22,9 @@ from vqa_explain.features.base import Input
 from vqa_explain.features.image import Picture
 from vqa_explain.features.parts import JointValues, PicturePart
 from vqa_explain.finishing import attributed, finished, first_pass
-from vqa_explain.game import Game, Players
+from vqa_explain.game import Players
 from vqa_explain.games.estimators import AllKnown, every_coalition, exact_shapley
+from vqa_explain.history import earlier_words, looked_up, scores_of
 from vqa_explain.methods.base import Attribution, Method, Task
 from vqa_explain.models.base import Model, OpenModel, answer_scores, best_answers, check_finite
 from vqa_explain.models.base import answers as model_answers
@@ -33,6 +34,7 @@ from vqa_explain.target import Target
 from vqa_explain.units import unit_named, unit_of
 
 SENTENCE = "sentence"  # the target that stands for every word of the answer
+THINKING = "thinking"  # and for every word of what the model thinks before it
 MOST_INPUTS = 3  # that are players of their own there
 WORDS_AT_ONCE = 8  # that are read without those before them: each is a sequence of its own
 UNASKED_BYTES = 2**28  # of maps that words nobody asked for may take
@@ -40,39 +42,74 @@ SHORT = 3  # tokens of an answer whose words are told only where they are asked 
 
 
 def asks_for_words(model: Model, target: Any) -> bool:
-    """Whether `target=` asks for every word of the answer, and is no answer that the model chooses
-    among.
+    """Whether `target=` asks for every word of the answer, or of the thoughts before it, and is no
+    answer that the model chooses among.
 
     Raises:
         InvalidInput: a list of targets does.
     """
-    if isinstance(target, list | tuple) and model.labels is None and SENTENCE in list(target):
-        raise InvalidInput(
-            "target='sentence' stands alone: it explains every word of one answer; leave the other "
-            "targets out"
-        )
-    return isinstance(target, str) and target == SENTENCE and SENTENCE not in (model.labels or ())
+    several = list(target) if isinstance(target, list | tuple) and model.labels is None else []
+    for one in (SENTENCE, THINKING):
+        if one in several:
+            raise InvalidInput(
+                f"target={one!r} stands alone: it explains every word of one answer; leave the "
+                "other targets out"
+            )
+    words = isinstance(target, str) and target in (SENTENCE, THINKING)
+    return words and target not in (model.labels or ())
 
 
-def check_words(model: Model, contrast: Any, token: int | None, score: str) -> None:
-    """Checks what is asked beside the words of an answer.
+def check_history(history: Any, target: Any) -> None:
+    """Checks whether earlier words are to be players.
 
     Raises:
-        InvalidInput: a contrast, one token, or probabilities or means, which do not add up.
-        Unsupported: the model does not write its answers word by word.
+        InvalidInput: `history` is no truth value, or beside another target.
+    """
+    if not isinstance(history, bool):
+        raise InvalidInput(f"history must be True or False, not {history!r}")
+    if history and target not in (SENTENCE, THINKING):
+        raise InvalidInput(
+            "history=True divides what a word owes to the words before it; give target='sentence'"
+        )
+
+
+def check_words(
+    model: Model,
+    target: str,
+    answers: Sequence[str] | None,
+    contrast: Any,
+    token: int | None,
+    score: str,
+) -> None:
+    """Checks what is asked beside the words of an answer, or of the thoughts before it.
+
+    Raises:
+        InvalidInput: a contrast that is no text, one token, or probabilities or means, which do not add up; or
+            answers beside thoughts.
+        Unsupported: the model does not write its answers word by word, or does not think.
     """
     if not isinstance(model, Wording):
         raise Unsupported(
             f"model {model.name!r} does not write its answers word by word; name an answer as "
             "target="
         )
-    if contrast is not None:
+    if target == THINKING and model.marks is None:
+        raise Unsupported(
+            f"model {model.name!r} declares no marks around what it thinks, so its thoughts cannot "
+            "be told from its answer; give target='sentence'"
+        )
+    if target == THINKING and answers is not None:
         raise InvalidInput(
-            "target='sentence' explains the words of one answer; leave contrast= out"
+            "target='thinking' explains what the model thinks by itself; leave answers= out"
+        )
+    if contrast is not None and (target == THINKING or not isinstance(contrast, str)):
+        raise InvalidInput(
+            f"target={target!r} takes the text of another sentence as contrast=, and thoughts take "
+            "none; leave contrast= out"
         )
     if token is not None:
         raise InvalidInput(
-            "target='sentence' explains every token of the answer; leave target_token= out"
+            f"target={target!r} explains every token of the answer; leave target_token= out"
         )
     if getattr(model, "lengths", "sum") == "mean":
         raise InvalidInput(
@@ -103,6 +140,7 @@ def explain_words(
     method: Method,
     how: dict[str, Any],
     asked: bool,
+    history: bool = False,
 ) -> Explanation:
     """The explanation of the model's best answer, or of the one that was given, with an explanation
     of each of its words in `outputs`.
@@ -115,6 +153,7 @@ def explain_words(
         how: the other fields of `Task`.
         asked: whether the words were asked for. Else there are none where they would cost more
             passes, as of methods that use gradients, or much memory.
+        history: whether each word is told what it owes to each word before it.
 
     Raises:
         InvalidInput: an input has the name of another source of words.
@@ -138,20 +177,20 @@ def explain_words(
     method, whole = attributed(task, method)
     rows: list[Explanation] = []
     if asked or (task.games and _fits(encoded)):
-        found = [(one, _of_word(one, method)) for one in _of_words(task)]
+        found = [(one, word_found(one, method)) for one in each_word(task)]
         rows = [
             finished(one, method, mine, [scored[number]])
             for number, (one, mine) in enumerate(found)
         ]
         if unit_named(unit_of(method)).adds_up:
-            whole = _summed(whole, [mine for _, mine in found])
+            whole = summed(whole, [mine for _, mine in found])
     explanation = finished(task, method, whole, best)
     if asked and not task.interrupted:
-        rows, notes = _with_sources(task, rows)
+        rows, notes = _with_sources(task, rows, history)
         explanation = dataclasses.replace(explanation, notes=(*explanation.notes, *notes))
     return dataclasses.replace(
         explanation,
-        outputs=tuple(_sharing(row, explanation) for row in rows),
+        outputs=tuple(shared(row, explanation) for row in rows),
         target_index=number,
         provenance={**explanation.provenance, "target_index": number},
     )
@@ -177,7 +216,7 @@ def _fits(encoded: Encoded) -> bool:
     return bool(8 * pixels * len(encoded.labels) <= UNASKED_BYTES)
 
 
-def _sharing(row: Explanation, whole: Explanation) -> Explanation:
+def shared(row: Explanation, whole: Explanation) -> Explanation:
     """The word's explanation with the pictures and regions of the whole, so that each is in memory
     once.
     """
@@ -190,7 +229,7 @@ def _sharing(row: Explanation, whole: Explanation) -> Explanation:
     return dataclasses.replace(row, parts=tuple(parts))
 
 
-def _of_words(task: Task) -> Iterator[Task]:
+def each_word(task: Task) -> Iterator[Task]:
     """The task of each word, one after another; what they cost is added to that of the whole.
 
     Words take the coalitions that the whole took, wherever it stopped.
@@ -207,7 +246,7 @@ def _of_words(task: Task) -> Iterator[Task]:
             task.progress(number + 1, len(goals))
 
 
-def _of_word(task: Task, method: Method) -> Attribution:
+def word_found(task: Task, method: Method) -> Attribution:
     """What the method finds of a word; with more coalitions where it needs others than the whole's
     are.
     """
@@ -218,30 +257,39 @@ def _of_word(task: Task, method: Method) -> Attribution:
         return attributed(task, method)[1]
 
 
-def _with_sources(task: Task, rows: list[Explanation]) -> tuple[list[Explanation], tuple[str, ...]]:
+def _with_sources(
+    task: Task, rows: list[Explanation], history: bool
+) -> tuple[list[Explanation], tuple[str, ...]]:
     """The words with where they come from; without, and with a note, where that cannot be
     computed, so that nothing that is computed is lost.
     """
     try:
         with must_fit(task.model):
-            found = _sources(task)
+            inputs = _whole_inputs(task)
+            found = _sources(task, *inputs)
+            rows = [
+                dataclasses.replace(row, sources=sources, with_pictures=gain)
+                for row, (sources, gain) in zip(rows, found, strict=True)
+            ]
+            if history:
+                _, present, fills = inputs
+                told = earlier_words(task, present, fills)
+                rows = [
+                    dataclasses.replace(row, earlier=values, earlier_errors=errors)
+                    for row, (values, errors) in zip(rows, told, strict=True)
+                ]
     except (OutOfMemory, NonFiniteScore) as error:
         return rows, (f"where the words come from is not known: {error}",)
     except KeyboardInterrupt:
         if task.on_interrupt != "return":
             raise
         return rows, ("where the words come from is not known: stopped by the user",)
-    return [
-        dataclasses.replace(row, sources=sources, with_pictures=gain)
-        for row, (sources, gain) in zip(rows, found, strict=True)
-    ], ()
+    return rows, ()
 
 
-def _sources(task: Task) -> list[tuple[dict[str, float], float | None]]:
-    """For each word `Explanation.sources` and `with_pictures`.
-
-    The players are the inputs, or their kinds where there are many, and the earlier words as one.
-    All coalitions are computed, under the method's fills where it plays a game.
+def _whole_inputs(task: Task) -> tuple[dict[str, list[str]], np.ndarray, dict[str, str]]:
+    """The groups of inputs that are players as wholes, the parts (2^G, P) bool that are present in
+    each coalition of them, and the fills: the method's where it plays a game.
     """
     encoded = task.encoded
     known = next(iter(task.games.values()), None)
@@ -253,9 +301,21 @@ def _sources(task: Task) -> list[tuple[dict[str, float], float | None]]:
     for column, names in enumerate(groups.values()):
         for name in names:
             present[np.ix_(chosen[:, column], numbers[name])] = True
+    return groups, present, fills
+
+
+def _sources(
+    task: Task, groups: dict[str, list[str]], present: np.ndarray, fills: dict[str, str]
+) -> list[tuple[dict[str, float], float | None]]:
+    """For each word `Explanation.sources` and `with_pictures`.
+
+    The players are the inputs, or their kinds where there are many, and the earlier words as one.
+    All coalitions are computed; see `_whole_inputs`.
+    """
+    encoded = task.encoded
     without = cast(Wording, task.model).without_earlier_words(encoded)
-    unsaid = [_scores(task, part, present, fills) for part in _in_parts(without)]
-    said = _scores(task, encoded, present, fills)[:, :-1]  # the last is the sentence
+    unsaid = [scores_of(task, part, present, fills) for part in _in_parts(without)]
+    said = scores_of(task, encoded, present, fills)[:, :-1]  # the last is the sentence
     # Earlier words are the last player.
     found = np.concatenate([np.concatenate(unsaid, axis=1), said])
     check_finite(torch.from_numpy(found), "the log-probability of a word without inputs")
@@ -263,21 +323,11 @@ def _sources(task: Task) -> list[tuple[dict[str, float], float | None]]:
     blind = len(found) - 1 - sum(1 << number for number, shows in enumerate(pictures) if shows)
     told = []
     for column in found.T:
-        values = exact_shapley(partial(_looked_up, column), len(groups) + 1)
+        values = exact_shapley(partial(looked_up, column), len(groups) + 1)
         sources = dict(zip([*groups, EARLIER], values.tolist(), strict=True))
         gain = float(column[-1] - column[blind]) if any(pictures) else None
         told.append(({**sources, ALONE: float(column[0])}, gain))
     return told
-
-
-def _scores(task: Task, encoded: Encoded, present: np.ndarray, fills: dict[str, str]) -> np.ndarray:
-    """(N, K) float64 of coalitions (N, P), counted, one after another for memory's sake."""
-    game = Game(task.model, encoded, task.players, fills, task.targets, seed=task.seed)
-    with torch.no_grad():
-        rows = [game.logits(torch.from_numpy(row[None]).to(task.model.device)) for row in present]
-    task.cost.forwards += len(rows)
-    found: np.ndarray = in_float64(torch.cat(rows)).cpu().numpy()
-    return found
 
 
 def _in_parts(encoded: Encoded) -> Iterator[Encoded]:
@@ -292,12 +342,6 @@ def _in_parts(encoded: Encoded) -> Iterator[Encoded]:
 def _shows(encoded: Encoded, names: Sequence[str]) -> bool:
     """Whether these inputs are pictures."""
     return all(encoded[name].kind == PicturePart.kind for name in names)
-
-
-def _looked_up(scores: np.ndarray, coalitions: np.ndarray) -> np.ndarray:
-    """Scores (N,) of coalitions (N, P), of those (2^P,) of all."""
-    found: np.ndarray = scores[coalitions @ (1 << np.arange(coalitions.shape[1]))]
-    return found
 
 
 def _grouped(inputs: Sequence[Input]) -> dict[str, list[str]]:
@@ -318,7 +362,7 @@ def _add(cost: Cost, more: Cost) -> None:
     cost.seconds += more.seconds
 
 
-def _summed(whole: Attribution, rows: Sequence[Attribution]) -> Attribution:
+def summed(whole: Attribution, rows: Sequence[Attribution]) -> Attribution:
     """The sum of the words' values, with the errors of the whole.
 
     Its own values would differ: by rounding, and where they are estimated more, since an estimator

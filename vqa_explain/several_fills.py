@@ -1,4 +1,6 @@
-"""One explanation over several fills: the mean of the values, and where each lies under every fill."""
+"""One explanation over several fills: the mean of the values, and where each lies under every
+fill.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,7 +10,7 @@ import numpy as np
 
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
-from vqa_explain.explanation import DEPENDS, Explanation
+from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import Input, by_input
 from vqa_explain.features.large import FrameValues
 from vqa_explain.features.parts import Part, PicturePart
@@ -17,6 +19,7 @@ from vqa_explain.finishing import shares
 from vqa_explain.games.intervals import LEVEL, half_width
 from vqa_explain.own_fills import Draws, Fill
 from vqa_explain.registry import AUTO
+from vqa_explain.wording import DEPENDS
 
 FillsOf = dict[str, str]  # input name → fill
 

@@ -17,9 +17,9 @@ from matplotlib.text import Text
 from test_figures import drawn, made, texts_of
 
 import vqa_explain as vx
-from vqa_explain.explanation import value_text
 from vqa_explain.features.parts import RegionValue
 from vqa_explain.target import Answer
+from vqa_explain.wording import value_text
 
 ANSWERS = (Answer("cyan", 0.98, 1), Answer("blue", 0.013, 0))
 

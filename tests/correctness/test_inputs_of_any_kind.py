@@ -4,6 +4,7 @@ against closed forms and plain calls of the network.
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ToTensor
-from test_blocks import FRAMES, LinearVideo
 from test_inputs import WORDS, Product, example, product, random_picture
 from torch import Tensor, nn
+from videos import FRAMES, LinearVideo
 
 import vqa_explain as vx
 from vqa_explain.evaluation.stamps import row_stamp
@@ -275,3 +276,39 @@ def turn(role: str, *texts: str, **more: Any) -> dict[str, Any]:
 def test_rows_of_the_same_inputs_otherwise_arranged_are_other_rows(one: Any, other: Any) -> None:
     assert row_stamp(vx.Example(**one)) == row_stamp(vx.Example(**one))
     assert row_stamp(vx.Example(**one)) != row_stamp(vx.Example(**other))
+
+
+# Numbers, columns and pictures as people hold them
+
+
+@pytest.mark.parametrize(
+    "number",
+    [4, 4.0, np.float32(4), np.array(4), torch.tensor(4.0), torch.tensor(4), Decimal("4"), True],
+    ids=repr,
+)
+def test_a_number_of_a_table_may_be_of_any_type(number: Any) -> None:
+    class Sum(nn.Module):
+        def forward(self, row: Tensor) -> Tensor:
+            return row.sum(1, keepdim=True)
+
+    columns: Any = ["a", "b"]
+    model: Any = vx.CustomModel(
+        Sum(), inputs={"row": vx.Table(columns, baseline=0)}, labels=["y"], outputs="real"
+    )
+    why = vx.explain(model, vx.Example.of({"row": {"a": number, "b": 1}}), method="leave_one_out")
+    assert [one.value for one in why.columns] == pytest.approx([float(number), 1.0])
+    with pytest.raises(vx.InvalidInput, match="columns of 'row' is empty"):
+        vx.explain(
+            model, vx.Example.of({"row": {"a": 1, "b": 1}}), method="leave_one_out", columns=[]
+        )
+
+
+@pytest.mark.parametrize("address", ["http://a.test/b.png", "HTTPS://a.test/b", "s3://b/c.png"])
+def test_an_address_is_no_path(address: str) -> None:
+    with pytest.raises(vx.InvalidInput, match="is an address, and nothing is fetched"):
+        vx.explain(vx.load("scenes", device="cpu"), address, "What color is it?")
+
+
+def test_a_transform_that_cannot_be_called_is_told_at_once() -> None:
+    with pytest.raises(vx.InvalidInput, match="Image takes a transform"):
+        vx.Image(3)

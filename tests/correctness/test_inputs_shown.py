@@ -18,11 +18,11 @@ from rich.console import Console
 
 import vqa_explain as vx
 from vqa_explain import showing
-from vqa_explain.explanation import value_text
 from vqa_explain.features.parts import ColumnValue, PicturePart, TablePart, TextPart
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
+from vqa_explain.wording import value_text
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "viewer"))
 from browser import add_column, opened_browser, watched_page

@@ -62,6 +62,12 @@ EXPECTED = {
     "layer_deep_lift": "points",
     "layer_ablation": "points",
     "internal_influence": "influence",
+    "neuron_conductance": "points",
+    "lrp": "points",
+    "layer_lrp": "points",
+    "deep_lift_shap": "points",
+    "layer_deep_lift_shap": "points",
+    "layer_gradient_shap": "points",
     "layer_cam": "activation × gradient",
     "xgrad_cam": "activation × gradient",
     "eigen_cam": "activation",
@@ -93,7 +99,11 @@ CHEAP = {
     "layer_conductance": {"steps": 8},
     "layer_integrated_gradients": {"steps": 8},
     "internal_influence": {"steps": 8},
+    "neuron_conductance": {"steps": 8},
     "gradient_shap": {"samples": 4},
+    "layer_gradient_shap": {"samples": 4},
+    "deep_lift_shap": {"samples": 4},
+    "layer_deep_lift_shap": {"samples": 4},
     "smoothgrad": {"samples": 4},
     "vargrad": {"samples": 4},
     **{
@@ -107,7 +117,11 @@ OF_RELUS = (
     "deconvolution",
     "guided_grad_cam",
     "deep_lift",
+    "deep_lift_shap",
     "layer_deep_lift",
+    "layer_deep_lift_shap",
+    "lrp",
+    "layer_lrp",
 )
 
 
@@ -266,7 +280,9 @@ def test_a_mean_and_a_variance_take_the_unit_of_their_method(
     [
         name
         for name, unit in EXPECTED.items()
-        if unit == "points" and name != "interactions" and not name.startswith("layer_")
+        if unit == "points"
+        and name != "interactions"
+        and not name.startswith(("layer_", "neuron_"))
     ],
 )
 def test_points_add_up_to_the_change_of_a_linear_score(

@@ -271,7 +271,7 @@ def test_plans_that_cannot_be_read_are_refused(scenes_model: ViltModel, tmp_path
 def test_a_plan_survives_its_file(scenes_model: ViltModel, tmp_path: Path) -> None:
     run(scenes_model, tmp_path, regions=(4, 6))
     plan = read_plan(tmp_path / "plan.json")
-    assert plan.regions == (4, 6)
+    assert plan.divided["regions"] == (4, 6)
     run(scenes_model, tmp_path, regions=(4, 6))
 
 

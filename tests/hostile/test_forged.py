@@ -292,7 +292,8 @@ def test_maps_of_words_take_no_more_than_a_large_picture(
     """Else a small file would fill the memory; what is written is kept as it is then."""
     why = loaded(*words_held, tmp_path)
     most = 2 * why.image.nbytes
-    monkeypatch.setattr("vqa_explain.explanation.MOST_UNPACKED", most)
+    for module in ("reading", "explanation"):
+        monkeypatch.setattr(f"vqa_explain.{module}.MOST_UNPACKED", most)
     assert loaded(*words_held, tmp_path) is None
     again = vx.load_explanation(why.save(tmp_path / "kept.vqax"))
     for one, other in zip(again.outputs, why.outputs, strict=True):

@@ -7,7 +7,17 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-from networks import LABELS, QUESTION, Convolutions, convolutions, photo, pixels, reader, to_tensor
+from networks import (
+    LABELS,
+    QUESTION,
+    Convolutions,
+    Idle,
+    convolutions,
+    photo,
+    pixels,
+    reader,
+    to_tensor,
+)
 
 import vqa_explain as vx
 from vqa_explain.models.vilt import ViltModel
@@ -190,12 +200,6 @@ def test_what_cannot_be_valued_is_told(how: Any, said: str) -> None:
 
 
 def test_a_layer_that_the_score_does_not_reach_is_told() -> None:
-    class Idle(Convolutions):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.second(self.first(x)).sum()
-            found: torch.Tensor = self.last(self.first(x).mean(dim=(2, 3)).repeat(1, 2)[:, :8])
-            return found
-
     model = vx.load(Idle().eval(), transform=to_tensor, labels=LABELS, device="cpu")
     with pytest.raises(vx.InvalidInput, match="does not depend on layer 'second'"):
         vx.layer_values(model, photo(), layer="second")

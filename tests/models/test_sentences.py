@@ -18,6 +18,7 @@ from architectures.base import ARCHITECTURES, plain_steps
 from architectures.trying import PICTURE, example_of, loaded, network
 from chats import with_roles
 from checkpoints import tokenizer
+from single_tokens import word_score
 
 import vqa_explain as vx
 from vqa_explain.features.parts import PicturePart
@@ -396,7 +397,6 @@ def test_an_answer_is_as_long_as_was_asked(models: Callable[[str], Any]) -> None
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"contrast": "yes"}, "leave contrast= out"),
         ({"target_token": 0}, "leave target_token= out"),
         ({"score": "probability"}, "do not add up"),
         ({"max_new_tokens": 0}, "whole number from 1 on"),
@@ -612,15 +612,7 @@ def test_where_a_word_comes_from(name: str) -> None:
 
     def score(shown: bool, said: bool, earlier: bool, first: int, behind: int) -> float:
         read = tokens[:first] if earlier else (absent,) * first
-        total = 0.0
-        for place in range(first, behind):  # each token of the word, given those before it
-            ids = (*read, *tokens[first : place + 1])
-            one = model.with_answers(plain, ["a text"], place, {"a text": ids})
-            players = make_players(one, {"image": 2})
-            here = torch.tensor([[shown] * 4 + [said] * (len(players) - 4)])
-            with torch.no_grad():
-                total += float(Game(model, one, players, fills, ()).logits(here)[0, 0])
-        return total
+        return word_score(model, plain, read, tokens[first:behind], (shown, said), fills)
 
     coalitions = list(product((False, True), repeat=3))
     for row, (first, behind) in zip(why.outputs, spans, strict=True):

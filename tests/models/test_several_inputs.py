@@ -144,6 +144,32 @@ def test_a_chat_scores_as_a_plain_call_with_the_same_messages(
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen2_vl", "idefics3"])
+def test_a_chat_may_show_a_picture_and_ask_in_its_system_prompt(
+    chatting: Callable[[str], Any], family: str
+) -> None:
+    model = chatting(family)
+    chat = [{"role": "system", "content": "Name the color."}, user(WIDE)]
+    plain = [plain_score(model, plain_inputs(model.processor, chat), one) for one in ANSWERS]
+    example = vx.Example(messages=chat)
+    np.testing.assert_allclose(our_scores(model, example), plain, atol=1e-5)
+    why = vx.explain(model, example, method="leave_one_out", answers=ANSWERS, regions=2)
+    assert [part.fixed for part in why.parts] == [True, False]
+    with pytest.raises(vx.InvalidInput, match="no message is a user's"):
+        vx.Example(messages=chat[:1])
+
+
+def test_the_question_is_what_the_user_asks_whatever_has_players(
+    chatting: Callable[[str], Any],
+) -> None:
+    model, example = chatting("llava"), vx.Example(messages=CHAT)
+    how: dict[str, Any] = {"method": "leave_one_out", "answers": ANSWERS, "regions": 1}
+    for players in (None, ["system"], ["system", "image 1"], ["image 2"], ["question"]):
+        why = vx.explain(model, example, players=players, **how)
+        assert why.question == "What color is the square?"
+        assert "What color is the square?" in why.heading
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2_vl", "idefics3"])
 def test_each_text_and_each_picture_has_its_own_tokens(
     chatting: Callable[[str], Any], family: str
 ) -> None:

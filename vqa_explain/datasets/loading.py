@@ -34,7 +34,8 @@ def load_dataset(
     """The examples of a data set.
 
     Args:
-        name: "everyday", "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa" from the hub,
+        name: "everyday", "scenes" or "easy-vqa", which ship; "vqav2", "ok-vqa", "vizwiz", "gqa"
+            from the hub,
             "clevr" from its official release; any of them with a split, as in "scenes:validation";
             or the path of a table of one's own (CSV, JSON, Parquet), or of a folder that holds one:
             see `columns.open_file`.

@@ -132,8 +132,8 @@ def layout_of(path: Path) -> Layout:
 
 
 def _tried(lines: list[str], separator: str) -> tuple[bool, int, int]:
-    """Whether the lines have as many cells as the first one, more than one; how many it has; and how
-    many of these are one word, as names are.
+    """Whether the lines have as many cells as the first one, more than one; how many it has; and
+    how many of these are one word, as names are.
     """
     reader = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=separator)
     try:

@@ -19,10 +19,11 @@ from vqa_explain.evaluation.shards import EXAMPLES
 from vqa_explain.evaluation.stamps import digest
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
-from vqa_explain.explanation import Explanation, load_explanation
+from vqa_explain.explanation import Explanation
 from vqa_explain.methods import METHODS
 from vqa_explain.metrics.base import LOWER
 from vqa_explain.models.base import Model
+from vqa_explain.reading import load_explanation
 
 log = logging.getLogger("vqa_explain")
 
@@ -107,9 +108,8 @@ class Gallery:
             model,
             as_judged(model, example),
             method=method.name,
-            regions=plan.regions,
-            words=plan.words,
             seed=plan.seed,
+            **plan.divided,
             **registry.parameters_of(method),
         )
         provenance = {**why.provenance, RUN: self._run_of(shown)}

@@ -21,7 +21,7 @@ from vqa_explain.evaluation.reference import RandomValues
 from vqa_explain.examples import Example, check_readable
 from vqa_explain.explaining import divisions
 from vqa_explain.features.text import TextFeature
-from vqa_explain.game import make_players
+from vqa_explain.game import Players, make_players, with_players
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, Task, asked_fills, check_support, for_players
 from vqa_explain.metrics import read_metric
@@ -178,9 +178,7 @@ class Judge:
             # A row of a picture and a question is judged by a classifier too, which reads no
             # question.
             check_inputs(self.model, example)
-        encoded = self.model.encode(example)
-        divided = divisions(encoded.inputs, self.plan.regions, self.plan.words)
-        players = make_players(encoded, divided)
+        encoded, players = self.divided(self.model.encode(example))
         if self.model.labels is None:
             encoded, best = self._written(encoded)
             score = "log_probability"
@@ -190,10 +188,21 @@ class Judge:
         target = Target(best[0].index, None, score, kind=self.model.kind)
         targets = targets_of(self.model, encoded, target)
         task = Task(self.model, encoded, target, players, targets, self.plan.seed)
-        asked = asked_fills(self.plan, encoded.inputs)
-        asked, _ = resolved_fills(self.model, encoded, asked, self.plan.seed)
-        fills = check_fills(self.model, asked, encoded.features)
+        named = asked_fills(self.plan, encoded.inputs)
+        named, _ = resolved_fills(self.model, encoded, named, self.plan.seed)
+        fills = check_fills(self.model, named, encoded.features)
         return Case(task, best, fills, twin=partial(self._twin, example))
+
+    def divided(self, encoded: Encoded) -> tuple[Encoded, Players]:
+        """An example with its players, as the plan divides it.
+
+        Raises:
+            InvalidInput: the plan asks for a part that it does not have.
+        """
+        asked = self.plan.divided
+        encoded = with_players(encoded, asked.pop("players"))
+        asked_fills(self.plan, encoded.inputs)
+        return encoded, make_players(encoded, divisions(encoded.inputs, **asked))
 
     def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:
         """The example with candidates, and the answers best first, of a model that writes them.

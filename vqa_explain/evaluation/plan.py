@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vqa_explain._fields import check, read_dataclass
+from vqa_explain._fields import WrongField, check, read_dataclass
 from vqa_explain.errors import InvalidInput
+from vqa_explain.evaluation.divided import DIVIDED, divided
 from vqa_explain.examples import Example
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
@@ -23,6 +24,7 @@ CHANGING = (
     "code",
     "hiding",
 )
+LATER = ("columns", "players", "fills")  # fields that plans of before do not have
 MOST_OF_A_SHARD = 1_000_000  # examples
 PICTURES = ("time", "content")  # what a picture file is known by: its size and time, or its bytes
 SHARD = 20  # examples: a minute or less of work, which is all that a kill can cost
@@ -41,9 +43,10 @@ class Plan:
             shard knows its rows.
         limit: how many of the first examples are taken; `None` for all.
         methods, metrics: as `registry.read` takes them.
-        regions, words, image_fill, text_fill: of the players, and of the game that metrics are
-            over.
-        seed: of whatever draws.
+        regions, words, columns: how inputs are divided, as `plain` gives it; see `divided`.
+        players: the inputs that have players; `None` where the model says it.
+        image_fill, text_fill, fills: what absent players become in the game that metrics are over.
+        seed: of what draws at random.
         keep: what else is kept: "explanations".
         shard: how many examples go into one file.
         pictures: what picture files are known by: "time" (path, size and time of change) or
@@ -64,8 +67,11 @@ class Plan:
     metrics: tuple[str, ...]
     regions: Any = None
     words: Any = None
+    columns: Any = None
+    players: tuple[str, ...] | None = None
     image_fill: str | None = None
     text_fill: str | None = None
+    fills: dict[str, str] | None = None
     seed: int = 0
     keep: tuple[str, ...] = ()
     shard: int = SHARD
@@ -77,8 +83,17 @@ class Plan:
     @property
     def hash(self) -> str:
         asked = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in CHANGING}
+        for name in LATER:  # a plan of before them is the same plan
+            if asked[name] is None:
+                del asked[name]
         text = json.dumps({"format": FORMAT, **asked}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def divided(self) -> dict[str, Any]:
+        """How inputs are divided and which have players, as `explain` takes it."""
+        found = {name: divided(getattr(self, name)) for name in DIVIDED}
+        return {**found, "players": self.players}
 
     def to_json(self) -> str:
         return json.dumps(
@@ -116,8 +131,7 @@ def read_plan(path: Path) -> Plan:
             )
         plan = read_dataclass(Plan, data)
         _check(plan)
-        regions = plan.regions
-        return replace(plan, regions=tuple(regions) if isinstance(regions, list) else regions)
+        return plan
     except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidInput):
             raise
@@ -136,11 +150,11 @@ def _check(plan: Plan) -> None:
     check(1 <= plan.shard <= MOST_OF_A_SHARD, f"shard is {plan.shard}")
     check(plan.pictures in PICTURES, f"pictures are known by {plan.pictures!r}")
     check(set(plan.keep) <= {"explanations"}, f"keep is {plan.keep}")
-    for name in ("regions", "words"):
-        given = getattr(plan, name)
-        numbers = given if isinstance(given, list) else [given]
-        is_division = all(one is None or isinstance(one, str | int) for one in numbers)
-        check(is_division, f"{name} are no division")
+    for name in DIVIDED:
+        try:
+            divided(getattr(plan, name))
+        except ValueError as error:
+            raise WrongField(f"{name} are no division: {error}") from error
 
 
 def model_fingerprint(model: Model) -> str:

@@ -89,7 +89,9 @@ class Results:
         return rows[VALUES].reset_index(drop=True)
 
     def answered(self) -> pd.DataFrame:
-        """One row per example: index, id, family, question, answer, predicted, probability, right."""
+        """One row per example: index, id, family, question, answer, predicted, probability,
+        right.
+        """
         columns = [*VALUES[: VALUES.index("method")], "right"]
         return self._rows.drop_duplicates("index").sort_values("index")[columns]
 

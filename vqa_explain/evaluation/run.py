@@ -1,6 +1,6 @@
 """`evaluate`: a model and explanation methods over a data set, resumable."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.evaluation.behavior import behavior_stamps
 from vqa_explain.evaluation.data import ByNumber, Data, first_rows, opened
+from vqa_explain.evaluation.divided import plain
 from vqa_explain.evaluation.jobs import (
     Done,
     Job,
@@ -80,6 +81,7 @@ DEFAULT_METRICS = (
     "relevance_mass",
     "word_mass",
 )
+FIRST = 3  # examples whose parts are looked at before any work
 LOOKED_AT = 20  # examples that are asked whether they have what the metrics need
 
 
@@ -93,8 +95,11 @@ def evaluate(
     limit: int | None = None,
     regions: Any = None,
     words: Any = None,
+    columns: Any = None,
+    players: str | Sequence[str] | None = None,
     image_fill: str | None = None,
     text_fill: str | None = None,
+    fills: Mapping[str, str] | None = None,
     seed: int = 0,
     keep: Iterable[str] = (),
     max_errors: int | None = None,
@@ -125,12 +130,14 @@ def evaluate(
         methods, metrics: names, texts such as "shapley:budget=500", or (name, parameters).
         out: the run's folder.
         limit: how many examples, from the first.
-        regions, words: how pictures and questions are divided, as for `explain`, one way for all
-            examples. Where no method is named, pictures are divided into "segments", as `explain`
-            does.
+        regions, words, columns: how pictures, texts and tables are divided, as for `explain`, one
+            way for all examples: `Masks` and labels belong to one picture, and are refused. Where
+            no method is named, pictures are divided into "segments", as `explain` does.
+        players: the inputs whose parts are players, as for `explain`.
         image_fill, text_fill: what absent players become in the metrics' game, a `Fill` of your
             own too; the model's own by default.
-        seed: for whatever draws.
+        fills: the same by input name or kind, such as {"patient": "background"}.
+        seed: for what draws at random.
         keep: "explanations" writes each to a file.
         max_errors: more failed examples than these end the run; by default they are only counted.
         engine: "local" or "ray".
@@ -158,6 +165,8 @@ def evaluate(
         shard=shard, pictures=pictures,
     )  # fmt: skip
     check_divisions(model, regions, words)
+    ways = {"regions": regions, "words": words, "columns": columns}
+    ways = {name: plain(name, division) for name, division in ways.items()}
     judged = [read_metric(one) for one in asked_metrics]
     for metric in judged:
         _check_players(metric, model)
@@ -167,11 +176,11 @@ def evaluate(
     wanted = asked_methods
     if wanted is None:
         wanted = [(DEFAULT_METHOD, DEFAULT_PARAMETERS)]
-        regions = usual_division(model) if regions is None else regions
+        ways["regions"] = usual_division(model) if regions is None else ways["regions"]
     asked = [_method(one, model, data) for one in wanted]
     of_methods = [value for one in asked for value in registry.parameters_of(one).values()]
-    fills = fills_among([*of_methods, image_fill, text_fill])
-    _check_names(fills)
+    own = fills_among([*of_methods, image_fill, text_fill, fills or {}])
+    _check_names(own)
     _check_metrics(model, data, judged)
     plan = Plan(
         model.name,
@@ -181,27 +190,34 @@ def evaluate(
         limit,
         _texts("method", asked),
         _texts("metric", judged),
-        regions,
-        words,
-        _named(image_fill),
-        _named(text_fill),
-        seed,
-        tuple(keep),
-        shard,
-        pictures,
-        versions(),
-        {
+        **ways,
+        players=_names(players),
+        image_fill=_named(image_fill),
+        text_fill=_named(text_fill),
+        fills=None if fills is None else {str(name): str(fill) for name, fill in fills.items()},
+        seed=seed,
+        keep=tuple(keep),
+        shard=shard,
+        pictures=pictures,
+        versions=versions(),
+        code={
             **behavior_stamps(model, data),
-            **code_stamps(model, _by_text(asked), _by_text(judged), (image_fill, text_fill)),
+            **code_stamps(
+                model,
+                _by_text(asked),
+                _by_text(judged),
+                (image_fill, text_fill, *(fills or {}).values()),
+            ),
         },
-        _said_before(model, judged, text_fill),
+        hiding=_said_before(model, judged, text_fill),
     )
+    _check_parts(model, data, plan)
     store = Store(Path(out))
     with store.opened(plan), ExitStack() as told:
         resumed = resume(store, plan, data)
         store.write_plan(plan)
         told.enter_context(_announced(model, data, plan, judged))
-        workshop = Workshop(model, plan, data if isinstance(data, ByNumber) else None, fills=fills)
+        workshop = Workshop(model, plan, data if isinstance(data, ByNumber) else None, fills=own)
         jobs = _jobs(model, data, plan, store, judged, resumed)
         tally = Tally(resumed.examples, _total(data, plan), progress)
         if engine == "ray":
@@ -334,6 +350,46 @@ def _said_before(model: Model, metrics: list[Metric], text_fill: str | None) -> 
         elif metric.judges == "data set" and (lacks := lacking(metric, held_by_model(model))):
             found[text] = f"left out, since {lacks}"
     return found
+
+
+def _check_parts(model: Model, data: Data, plan: Plan) -> None:
+    """Refuses divisions, players and fills that none of the first examples has.
+
+    Raises:
+        InvalidInput: they name no input, or cannot be used.
+    """
+    if not any((*plan.divided.values(), plan.fills)):
+        return
+    judge, failures = Judge(model, plan), []
+    for example in first_rows(data, FIRST):
+        try:
+            encoded = model.encode(as_judged(model, example))
+        except Exception:  # of any kind: it is an error where the example is judged
+            continue
+        try:
+            judge.divided(encoded)
+        except InvalidInput as error:
+            failures.append(error)
+        else:
+            return
+    if failures:
+        raise failures[0]
+
+
+def _names(players: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    """The inputs that have players, as plans keep them.
+
+    Raises:
+        InvalidInput: they are no list of names.
+    """
+    if not isinstance(players, Iterable | None):
+        raise InvalidInput(f"players= names inputs, such as ['question'], not {players!r}")
+    if players is None:
+        return None
+    names = (players,) if isinstance(players, str) else tuple(players)
+    if not all(isinstance(one, str) for one in names):
+        raise InvalidInput(f"players= names inputs, such as ['question'], not {players!r}")
+    return names
 
 
 def _named(fill: str | None) -> str | None:

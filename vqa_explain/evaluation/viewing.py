@@ -90,8 +90,7 @@ def open_run(results: Results, model: Model | None, dataset: Iterable[Example] |
         examples=ExamplesAt(data, list(entries)),
         entries=list(entries.values()),
         method=method,
-        regions=plan.regions,
-        words=plan.words,
+        divided=plan.divided,
         seed=plan.seed,
     )
 

@@ -37,7 +37,9 @@ class PlayerValue(Protocol):
 
 
 def band_of(player: PlayerValue) -> Band | None:
-    """A player's band over several fills; `None` where there is one fill, or its kind keeps none."""
+    """A player's band over several fills; `None` where there is one fill, or its kind keeps
+    none.
+    """
     found: Band | None = getattr(player, "band", None)
     return found
 

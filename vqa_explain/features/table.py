@@ -73,6 +73,10 @@ class TableFeature(Feature):
                 "columns are divided by a list of columns, or of lists of columns, not "
                 f"{str(asked)[:60]!r}"
             )
+        if not asked:
+            raise InvalidInput(
+                f"the list of columns of {self.name!r} is empty; name one, or leave columns= out"
+            )
         groups = [self._group(one) for one in asked]
         named = [column for group in groups for column in group]
         for column in named:

@@ -15,12 +15,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize, to_rgb
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, player_text, value_text
+from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
 from vqa_explain.figures.colormaps import own_map, part_of_map
 from vqa_explain.figures.scales import Scales
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 from vqa_explain.showing import drawing_of
+from vqa_explain.wording import player_text, value_text
 
 COLOR_BAR = "color bar"  # what matplotlib's axes of one are called
 LEADING = 1.35  # from line to line, in font sizes

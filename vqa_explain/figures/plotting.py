@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.explanation import Explanation, value_text
+from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart
 from vqa_explain.figures.letters import complete_letters
 from vqa_explain.figures.matrix import matrices
@@ -47,6 +47,7 @@ from vqa_explain.figures.views import (
     view_title,
 )
 from vqa_explain.findings import Pair
+from vqa_explain.wording import value_text
 
 # All lengths are points, 72 to the inch. A notebook's cell is about 800 wide.
 _WIDTH = 620.0

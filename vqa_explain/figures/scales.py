@@ -1,4 +1,6 @@
-"""Which value has which color in a figure: each kind of input on a scale of its own, or all on one."""
+"""Which value has which color in a figure: each kind of input on a scale of its own, or all on
+one.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,6 +13,7 @@ from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import Part, PicturePart
 
 ScaleChoice = Literal["own", "shared"]
+ROUNDING = 1e-5  # of the largest value
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,18 @@ class Scales:
         return self.choice == "shared" and self.explanation.one_scale
 
     def of(self, kind: str) -> colors.Scale:
-        """What the colors of the players of a kind stand for."""
-        parts = [one for one in self.explanation.parts if self.is_shared or one.kind == kind]
-        return self._scale(np.array([value for part in parts for value in part.values]))
+        """What the colors of the players of a kind stand for.
+
+        Values that are rounding beside those of another kind fill no scale of their own.
+        """
+        parts = self.explanation.parts
+        every = np.array([value for part in parts for value in part.values])
+        own = np.array([value for part in parts if part.kind == kind for value in part.values])
+        of_all = self.explanation.one_scale and self.explanation.values_unit.from_zero
+        is_rounding = of_all and np.abs(own).max(initial=0) <= ROUNDING * np.abs(every).max(
+            initial=0
+        )
+        return self._scale(every if self.is_shared or is_rounding else own)
 
     def of_map(self) -> colors.Scale:
         """What a map's colors stand for: regions, or single pixels."""

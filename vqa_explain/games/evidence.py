@@ -1,5 +1,5 @@
-"""Smallest sets of players that keep an answer, or flip it: exactly for few players, else by removal
-and exchange.
+"""Smallest sets of players that keep an answer, or flip it: exactly for few players, else by
+removal and exchange.
 
 A set "works" where it has the property that is sought: with it alone the answer is kept, or
 without it the answer is another. The property need not be monotone: a set that works may lie in one

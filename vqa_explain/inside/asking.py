@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -10,11 +11,14 @@ import torch
 from vqa_explain._memory import must_fit
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.asking import asked_example, check_loaded
+from vqa_explain.datasets.loading import load_dataset
 from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget, named_score, targets_of, with_candidates
 from vqa_explain.game import make_players
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Model, OpenModel, answers
+from vqa_explain.models.encoded import Encoded, behind, candidates_of
 from vqa_explain.models.inside import Unit, UnitModel
 from vqa_explain.models.sharing import network_held
 from vqa_explain.target import SCORES, Answer, Target
@@ -70,6 +74,17 @@ def asked_task(
         yield Task(model, encoded, targets[0], players, targets, asked.seed, asked.progress), best
 
 
+def encoded_like(task: Task, example: Example) -> Encoded:
+    """Another example as the model reads it, with the candidates of the task's own."""
+    encoded = task.model.encode(example)
+    if task.model.labels is not None:
+        return encoded
+    known = candidates_of(task.encoded)
+    open_model = cast(OpenModel, task.model)
+    encoded = open_model.with_answers(encoded, known.texts, known=known.known)
+    return behind(encoded, known)
+
+
 def names_of(task: Task, goal: Target | None = None) -> tuple[str, str | None]:
     """The answer whose score a target is, and the one it is compared with.
 
@@ -79,3 +94,45 @@ def names_of(task: Task, goal: Target | None = None) -> tuple[str, str | None]:
     """
     goal, labels = goal or task.target, task.encoded.labels
     return goal.text(labels), None if goal.contrast is None else labels[goal.contrast]
+
+
+def check_count(name: str, value: Any, low: int) -> None:
+    """Refuses what is no whole number from `low` on."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low:
+        raise InvalidInput(f"{name} must be a whole number from {low}, not {value!r}")
+
+
+def checked_rows(
+    model: Model, examples: Sequence[Example] | str, limit: int | None, least: int, what: str
+) -> list[Example]:
+    """The examples of a list or of a data set, each checked against what the model takes.
+
+    Args:
+        model: the model.
+        examples: they, or the name of a data set.
+        limit: the first ones only; `None` for all.
+        least: how many there must be.
+        what: the function that was called, for errors.
+
+    Raises:
+        InvalidInput: there are fewer, or one is none.
+    """
+    check_loaded(model, what)
+    if limit is not None:
+        check_count("limit", limit, least)
+    given = load_dataset(examples) if isinstance(examples, str) else examples
+    found = []
+    for number, one in enumerate(islice(given, limit)):
+        if not isinstance(one, Example):
+            raise InvalidInput(
+                f"examples are vx.Example(image, question), and number {number} is a "
+                f"{type(one).__name__}"
+            )
+        found.append(asked_example(model, one, None))
+    if len(found) < least:
+        raise InvalidInput(
+            f"{what} needs at least {least} {'example' if least == 1 else 'examples'}, and there "
+            f"are {len(found)}; give more"
+        )
+    return found

@@ -43,7 +43,8 @@ class Blocks:
 
     @classmethod
     def of(cls, task: Task, asked: Any) -> "Blocks":
-        """The blocks that were asked for, by path or as layers, or those that the model's default layer is one of.
+        """The blocks that were asked for, by path or as layers, or those that the model's default
+        layer is one of.
 
         Raises:
             InvalidInput: there is no such layer, or its sequence holds no input.

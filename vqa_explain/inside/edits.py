@@ -1,58 +1,22 @@
 """Many changes of states inside a network, each of one example, in few passes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqa_explain._precision import in_float64
 from vqa_explain.errors import Unsupported
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import check_finite
+from vqa_explain.models.heads import Place, changed
 from vqa_explain.models.inside import is_one_by_one
-from vqa_explain.models.maps import first_tensor
 
 AT_ONCE = 32  # changed examples in one pass of the network
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where states can be seen and changed: what a layer gives, or what it is given.
-
-    Attributes:
-        path: of the layer.
-        given: whether its input is meant.
-    """
-
-    path: str
-    given: bool = False
-
-
-@contextmanager
-def changed(module: nn.Module, place: Place, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside, the network goes on with `change` of the states at a place."""
-
-    def before(_layer: nn.Module, inputs: tuple[Any, ...]) -> Any:
-        return (change(inputs[0]), *inputs[1:])
-
-    def behind(_layer: nn.Module, _inputs: Any, output: Any) -> Any:
-        found = change(first_tensor(output))
-        return (found, *output[1:]) if isinstance(output, tuple) else found
-
-    layer = module.get_submodule(place.path)
-    handle = (
-        layer.register_forward_pre_hook(before)
-        if place.given
-        else layer.register_forward_hook(behind)
-    )
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @dataclass(frozen=True, eq=False)

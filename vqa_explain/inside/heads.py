@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.errors import InvalidInput
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
@@ -23,101 +23,47 @@ from vqa_explain.finishing import finish
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import Blocks, best_of, scores_with
 from vqa_explain.inside.drawn import Drawn, OfAnswer
-from vqa_explain.inside.edits import Edit, Place, scores_of
+from vqa_explain.inside.edits import Edit, scores_of
 from vqa_explain.methods import create
 from vqa_explain.methods.base import Task
 from vqa_explain.methods.relevance import read_from, row_of, whole_maps
 from vqa_explain.models.base import Model
+from vqa_explain.models.heads import HeadsOf, heads_of_block
 from vqa_explain.target import Answer
 
-# What libraries call the number of heads, the layer that makes queries, and the one that joins what
-# the heads give.
-COUNTS = ("num_attention_heads", "num_heads", "n_heads", "n_head", "num_attn_heads")
-QUERIES = ("query", "q_proj", "q_lin", "qkv", "q", "query_key_value", "c_attn", "qkv_proj", "Wqkv")
-JOINS = ("o_proj", "out_proj", "out_lin", "proj", "c_proj", "dense", "o", "projection", "Wo")
+
+def without(heads: HeadsOf, head: int) -> Edit:
+    """The edit that sets what a head gives to zero."""
+
+    def change(states: Tensor) -> Tensor:
+        found = states.clone()
+        found[..., heads.part(head, states)] = 0
+        return found
+
+    return Edit(heads.place, change, every_run=True)
 
 
-@dataclass(frozen=True)
-class HeadsOf:
-    """Where the heads of one block can be seen: side by side in the last axis of states.
-
-    Attributes:
-        place: where these states are.
-        count: how many heads there are.
+def copied(heads: HeadsOf, head: int, other: Tensor) -> Edit:
+    """The edit that takes what a head gives at all positions from states (N, D) of another
+    example.
     """
 
-    place: Place
-    count: int
+    def change(states: Tensor) -> Tensor:
+        part = heads.part(head, states)
+        found = states.clone()
+        # Behind a prompt stand the answer's positions, which stay.
+        found[: len(other), part] = other[:, part].to(found)
+        return found
 
-    def without(self, head: int) -> Edit:
-        """The edit that sets what a head gives to zero."""
-
-        def change(states: Tensor) -> Tensor:
-            found = states.clone()
-            found[..., self._part(head, states)] = 0
-            return found
-
-        return Edit(self.place, change, every_run=True)
-
-    def copied(self, head: int, other: Tensor) -> Edit:
-        """The edit that takes what a head gives at all positions from states (N, D) of another
-        example.
-        """
-
-        def change(states: Tensor) -> Tensor:
-            part = self._part(head, states)
-            found = states.clone()
-            # Behind a prompt stand the answer's positions, which stay.
-            found[: len(other), part] = other[:, part].to(found)
-            return found
-
-        return Edit(self.place, change)
-
-    def _part(self, head: int, states: Tensor) -> slice:
-        wide = states.shape[-1] // self.count
-        return slice(head * wide, (head + 1) * wide)
-
-
-def heads_of_block(module: nn.Module, path: str) -> HeadsOf:
-    """The attention heads of a block.
-
-    Raises:
-        Unsupported: it has none that can be told apart, or several attentions.
-    """
-    found = []
-    for name, part in module.get_submodule(path).named_modules(prefix=path):
-        children = dict(part.named_children())
-        count = _count(part)
-        if count is None or not any(query in children for query in QUERIES):
-            continue
-        join = next((one for one in JOINS if isinstance(children.get(one), nn.Linear)), None)
-        place = Place(name) if join is None else Place(f"{name}.{join}", given=True)
-        found.append(HeadsOf(place, count))
-    if len(found) != 1:
-        told = "no attention whose heads can be told apart" if not found else "several attentions"
-        raise Unsupported(
-            f"block {path!r} has {told}; vx.layer_values and vx.layers read whole blocks"
-        )
-    return found[0]
-
-
-def _count(part: nn.Module) -> int | None:
-    """How many heads an attention has; `None` where nothing says it."""
-    if isinstance(part, nn.MultiheadAttention):  # its projection is computed without being called
-        return None
-    for home in (part, getattr(part, "config", None)):
-        for name in COUNTS:
-            value = getattr(home, name, None)
-            if isinstance(value, int) and value > 0:
-                return value
-    return None
+    return Edit(heads.place, change)
 
 
 @dataclass(frozen=True, eq=False)
 class Heads(Drawn, OfAnswer):
     """What is lost without each attention head.
 
-    `plot` draws blocks from top to bottom and heads from left to right, in the color of what is lost.
+    `plot` draws blocks from top to bottom and heads from left to right, in the color of what is
+    lost.
 
     Attributes:
         blocks: the paths of the L blocks.
@@ -218,7 +164,7 @@ def heads(
     with asked_task(model, image, question, asked, "heads") as (task, best):
         row = Blocks.of(task, blocks)
         places = [heads_of_block(task.model.module, path) for path in row.paths]
-        edits = [place.without(head) for place in places for head in range(place.count)]
+        edits = [without(place, head) for place in places for head in range(place.count)]
         unchanged = scores_with(task, row.paths[-1], lambda _number, output: output)
         whole = float(task.target(unchanged))
         scores = scores_of(task, edits)

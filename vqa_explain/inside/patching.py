@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,14 +22,15 @@ from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import Found
 from vqa_explain.files import write_atomically
-from vqa_explain.inside.asking import Asked, asked_task, names_of
+from vqa_explain.inside.asking import Asked, asked_task, encoded_like, names_of
 from vqa_explain.inside.blocks import REST, Blocks, best_of
 from vqa_explain.inside.drawn import Drawn
-from vqa_explain.inside.edits import Edit, Place, scores_of, seen_at
-from vqa_explain.inside.heads import heads_of_block
+from vqa_explain.inside.edits import Edit, scores_of, seen_at
+from vqa_explain.inside.heads import copied
 from vqa_explain.methods.base import Task
-from vqa_explain.models.base import Model, OpenModel, check_finite
-from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.base import Model, check_finite
+from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.heads import Place, heads_of_block
 from vqa_explain.models.inside import Unit
 from vqa_explain.target import Answer, Target, quoted
 
@@ -40,7 +41,8 @@ LEAST = 1e-6  # of the scores' size: a smaller difference has no shares
 class Patched(Drawn):
     """How much of the difference between two examples copying single states carries over.
 
-    `plot` draws blocks from top to bottom and groups from left to right, in the color of their share.
+    `plot` draws blocks from top to bottom and groups from left to right, in the color of their
+    share.
 
     Attributes:
         blocks: the paths of the L blocks.
@@ -137,7 +139,7 @@ def patch(
     asked = Asked(target, contrast, score, answers)
     with asked_task(model, clean, None, asked, "patch") as (task, _):
         row = Blocks.of(task, blocks)
-        encoded = _encoded(task, asked_example(model, other, None))
+        encoded = encoded_like(task, asked_example(model, other, None))
         _check_alike(task.encoded, encoded)
         ends = _ends(task, encoded)
         mine, theirs = best_of(task, ends[:1]), best_of(task, ends[1:])
@@ -166,16 +168,6 @@ def patch(
             _named(task, goal),
             task.cost,
         )
-
-
-def _encoded(task: Task, example: Example) -> Encoded:
-    """The other example, with the clean one's candidates."""
-    encoded = task.model.encode(example)
-    if task.model.labels is not None:
-        return encoded
-    known = candidates_of(task.encoded)
-    open_model = cast(OpenModel, task.model)
-    return open_model.with_answers(encoded, known.texts, known=known.known)
 
 
 def _check_alike(clean: Encoded, other: Encoded) -> None:
@@ -291,7 +283,7 @@ def _of_heads(row: Blocks, other: Encoded) -> Edits:
             "heads; name blocks that have as many with blocks=[…]"
         )
     states = seen_at(row.task, [one.place for one in heads], other)
-    edits = [one.copied(head, states[one.place]) for one in heads for head in range(one.count)]
+    edits = [copied(one, head, states[one.place]) for one in heads for head in range(one.count)]
     return tuple(f"head {head}" for head in range(heads[0].count)), edits
 
 

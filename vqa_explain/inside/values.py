@@ -40,6 +40,7 @@ class LayerValues(OfAnswer):
         change: what the values should add up to; `None` where they do not.
         gap: how far their sum is from it; `None` likewise.
         cost: examples through the model forward and backward.
+        errors: (…) float64 the values' standard errors, of methods that draw baselines; else `None`.
     """
 
     layer: str
@@ -52,6 +53,7 @@ class LayerValues(OfAnswer):
     change: float | None
     gap: float | None
     cost: Cost
+    errors: np.ndarray | None = None
 
     def top(self, count: int = 10) -> list[tuple[tuple[int, ...], float]]:
         """The elements of the largest sizes: the place of each, and its value.
@@ -103,7 +105,8 @@ def layer_values(
     seed: int = 0,
     **parameters: Any,
 ) -> LayerValues:
-    """What every element of a layer does to one answer's score, such as each unit of a hidden layer.
+    """What every element of a layer does to one answer's score, such as each unit of a hidden
+    layer.
 
     `explain` with the same method sums these values over the units of each position, and carries
     them to words and regions.
@@ -138,4 +141,5 @@ def layer_values(
             found.change,
             found.gap,
             task.cost,
+            None if found.errors is None else found.errors.numpy(),
         )

@@ -50,7 +50,7 @@ PRODUCTS = {
 SCALES = {torch.rsqrt, Tensor.rsqrt}  # root mean square normalization written out
 
 
-class _Identity(torch.autograd.Function):
+class Identity(torch.autograd.Function):
     """A curve whose relevance passes unchanged: backward the gradient is f(x) / x (equation 9)."""
 
     @staticmethod
@@ -104,7 +104,7 @@ class Rules(TorchFunctionMode):
             x = args[0]
             with torch.no_grad():
                 y = func(*args, **kwargs)
-            return _Identity.apply(x, y)
+            return Identity.apply(x, y)
         if (
             func in PRODUCTS
             and len(args) == 2

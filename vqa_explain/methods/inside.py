@@ -6,6 +6,7 @@ words and regions.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,6 +39,7 @@ from vqa_explain.methods.states import (
     points_at,
     score_with,
 )
+from vqa_explain.models.base import Leaves
 from vqa_explain.models.maps import channels_first
 from vqa_explain.registry import parameter
 
@@ -54,11 +56,13 @@ class LayerFound:
         values: (…) float64 shaped as the layer's output for one example, or with one unit where
             positions are valued as a whole.
         change: the change of the score that the values should add up to; `None` where they do not.
+        errors: (…) float64 the values' standard errors, of methods that draw.
     """
 
     layer: str
     values: Tensor
     change: float | None = None
+    errors: Tensor | None = None
 
     @property
     def gap(self) -> float | None:
@@ -123,7 +127,7 @@ def _placed(task: Task, found: LayerFound) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class _OnPath(LayerMethod):
+class OnPath(LayerMethod):
     """Those that begin at a baseline."""
 
     image_baseline: str | None = parameter(
@@ -140,14 +144,15 @@ class _OnPath(LayerMethod):
 
 
 @dataclass(frozen=True)
-class _InSteps(_OnPath):
+class InSteps(OnPath):
     """Those that sum over nodes between the baseline and the example."""
 
     steps: int = parameter(64, "steps between the baseline and the example", low=2, high=4096)
 
 
-def _at_example(task: Task, layer: str) -> Points:
-    return points_at(task, [layer], task.leaves())
+def at_example(task: Task, layer: str, rules: AbstractContextManager[Any] | None = None) -> Points:
+    """What a layer holds for the example, and the gradient there, under rules for gradients."""
+    return points_at(task, [layer], task.leaves(), rules)
 
 
 _register = partial(register_method, needs={"gradients", "pixels"})
@@ -170,7 +175,7 @@ class LayerActivation(LayerMethod):
 
     def inside(self, task: Task) -> LayerFound:
         layer = self.path(task)
-        states = _at_example(task, layer).of[layer]
+        states = at_example(task, layer).of[layer]
         return LayerFound(layer, of_example(task, layer, [in_float64(a[0][:1]) for a, _ in states]))
 
 
@@ -189,7 +194,7 @@ class LayerGradientXActivation(LayerMethod):
 
     def inside(self, task: Task) -> LayerFound:
         layer = self.path(task)
-        states = _at_example(task, layer).of[layer]
+        states = at_example(task, layer).of[layer]
         products = [in_float64(activation * slope)[0] for activation, slope in states]
         return LayerFound(layer, of_example(task, layer, products))
 
@@ -203,7 +208,7 @@ class LayerGradientXActivation(LayerMethod):
     cost="steps + 2 forwards, steps + 1 backwards",
 )
 @dataclass(frozen=True)
-class LayerConductance(_InSteps):
+class LayerConductance(InSteps):
     """∫ ∂f/∂A · dA: how much of the score's change from the baseline to the example runs through
     each unit of a layer.
 
@@ -225,7 +230,7 @@ class LayerConductance(_InSteps):
     cost="steps + 1 forwards, steps backwards",
 )
 @dataclass(frozen=True)
-class InternalInfluence(_InSteps):
+class InternalInfluence(InSteps):
     """∫ ∂f/∂A dα: the gradient in each unit of a layer, averaged between the baseline and the
     example.
     """
@@ -254,7 +259,7 @@ class InternalInfluence(_InSteps):
     cost="steps + 4 forwards, steps backwards",
 )
 @dataclass(frozen=True)
-class LayerIntegratedGradients(_InSteps):
+class LayerIntegratedGradients(InSteps):
     """(A − A') · ∫ ∂f(A' + α(A − A')) dα: integrated gradients of the network behind a layer, from
     what the layer gives for the baseline.
 
@@ -287,18 +292,24 @@ class LayerIntegratedGradients(_InSteps):
     cost="2 forwards, 2 backwards",
 )
 @dataclass(frozen=True)
-class LayerDeepLift(_OnPath):
+class LayerDeepLift(OnPath):
     """(A − A') times the slope between the two at every nonlinearity behind a layer, the rescale
     rule.
     """
 
     def inside(self, task: Task) -> LayerFound:
-        layer, between = self.path(task), self.between(task)
-        pairs = between.at(np.array([1.0, 0.0]))
-        points = points_at(task, [layer], pairs, rescaled(task))
-        values = [in_float64((a[:1] - a[1:]) * slope[:1])[0] for a, slope in points.of[layer]]
-        change = float(points.scores[0] - points.scores[1])
-        return LayerFound(layer, of_example(task, layer, values), change)
+        layer = self.path(task)
+        return LayerFound(layer, *lifted_at(task, layer, self.between(task).start))
+
+
+def lifted_at(task: Task, layer: str, start: Leaves) -> tuple[Tensor, float]:
+    """(…) values of a layer's elements by the rescale rule from a baseline's leaves (1, …), and the
+    score's change.
+    """
+    pairs = Between(task, start).at(np.array([1.0, 0.0]))
+    points = points_at(task, [layer], pairs, rescaled(task))
+    values = [in_float64((a[:1] - a[1:]) * slope[:1])[0] for a, slope in points.of[layer]]
+    return of_example(task, layer, values), float(points.scores[0] - points.scores[1])
 
 
 @_register(

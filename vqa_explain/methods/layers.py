@@ -146,8 +146,9 @@ def maps_of(
     if states[0].ndim == 3:
         if len(planes) != 1:
             raise InvalidInput(
-                f"layer {path!r} gives one map, and the example has {len(planes)} pictures; choose "
-                "a layer whose states hold all of them"
+                f"layer {path!r} gives one map, and the example has {len(planes)} pictures; use "
+                "a method over pixels, such as integrated_gradients, or vx.layer_values, which "
+                "lists the values of a layer's units"
             )
         turned = tuple(channels_first(model, encoded, path, one) for one in states)
         return {planes[0]: turned}, frozenset(planes)

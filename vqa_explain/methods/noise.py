@@ -1,6 +1,6 @@
 """Gradient methods averaged over random inputs: SmoothGrad, VarGrad and gradient SHAP."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,28 +8,24 @@ import torch
 
 from vqa_explain import units
 from vqa_explain.methods.base import (
-    BASELINES,
-    FILLS_HELP,
     METHODS,
-    TEXT_FILLS,
     Attribution,
     Task,
     Values,
-    asked_fills,
     of_leaves,
     register_method,
     until_stopped,
 )
+from vqa_explain.methods.starts import Drawing, Starts
 from vqa_explain.models.base import Leaves
 from vqa_explain.registry import parameter
 
 OF = ("saliency", "input_x_gradient", "integrated_gradients")
-ANY = "any"  # of the fills, drawn anew for each sample
 ERROR = "largest standard error of a region or token"
 NO_SUM = "none: variances do not add up to a score"
 
 
-class _Spread:
+class Spread:
     """Running mean and variance (Welford) of every element of every input,
     and of the sums over players.
     """
@@ -74,13 +70,13 @@ class _Spread:
         return float(np.sqrt(max(largest) / self.count))
 
 
-def _noisy(task: Task, of: str, samples: int, noise: float) -> _Spread:
+def _noisy(task: Task, of: str, samples: int, noise: float) -> Spread:
     """The method's values at `samples` points x + ε,
     ε normal with deviation `noise` times each leaf's range.
     """
     leaves, method = task.leaves(), METHODS[of]()
     generator = torch.Generator().manual_seed(task.seed)
-    spread = _Spread(task)
+    spread = Spread(task)
 
     def found() -> Iterator[Attribution]:
         for _ in range(samples):
@@ -166,27 +162,18 @@ class VarGrad:
     cost="samples forwards and backwards",
 )
 @dataclass(frozen=True)
-class GradientShap:
+class GradientShap(Drawing):
     """The mean of (x − x') · ∇f(x' + α(x − x')) over random α in [0, 1] and random baselines x'.
 
-    The baselines are the picture's fills, drawn anew for each sample, and the absent words. The
-    error is the largest standard error of a region or token; the sum estimates f(x) less the mean
-    score of the baselines.
+    The baselines are the picture's fills, drawn anew for each sample, and the absent words; or
+    examples, as in expected gradients. The error is the largest standard error of a region or
+    token; the sum estimates f(x) less the mean score of the baselines.
     """
 
     samples: int = parameter(64, "draws of a baseline and a point between", low=2, high=1_000_000)
-    image_baseline: str = parameter(
-        ANY,
-        "where the picture starts: a fill, or any of them at random",
-        choices=(ANY, *BASELINES),
-    )
-    text_baseline: str | None = parameter(
-        None, "where the words start (default: the model's)", choices=TEXT_FILLS
-    )
-    fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
-        leaves, spread = task.leaves(), _Spread(task)
+        leaves, spread = task.leaves(), Spread(task)
         for batch in until_stopped(task, self._terms(task, leaves)):
             draws = len(next(iter(batch.values())))
             for row in range(draws):
@@ -199,19 +186,10 @@ class GradientShap:
         """Batches of (x − x') · ∇f at random points: input name → values (B, …)."""
         rng = np.random.default_rng(task.seed)
         _, at_once = task.whole(leaves)
-        inputs = task.encoded.inputs
-        asked = {name: [fill] for name, fill in asked_fills(self, inputs).items()}
-        for one in inputs:
-            if asked.get(one.name) == [ANY]:
-                asked[one.name] = list(one.feature.leaf_fills())
+        drawing = Starts.of(task, self)
         for first in range(0, self.samples, at_once):
             some = min(at_once, self.samples - first)
-            drawn = {name: rng.choice(fills, some) for name, fills in asked.items()}
-            seeds = [int(s) for s in rng.integers(2**31, size=some)]
-            starts = [
-                task.baselines({name: str(fills[row]) for name, fills in drawn.items()}, seed)
-                for row, seed in enumerate(seeds)
-            ]
+            starts = drawing.draw(rng, some)
             alpha = torch.from_numpy(rng.random(some))
             path, away = {}, {}
             for name, leaf in leaves.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -362,15 +363,24 @@ class DeepLift:
     fills: Mapping[str, str] | None = parameter(None, FILLS_HELP, mapping=True)
 
     def __call__(self, task: Task) -> Attribution:
-        rules = rescaled(task)
-        leaves = task.leaves()
         start = task.baselines(asked_fills(self, task.encoded.inputs))
-        with rules:
-            pairs = {name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()}
-            scores, slopes = task.gradients(pairs, whole=True)
-        products = {name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()}
-        values = of_one(task.encoded, products)
-        return Attribution(values, abs(total(values) - float(scores[0] - scores[1])), GAP)
+        values, change = lifted(task, start)
+        return Attribution(values, abs(total(values) - change), GAP)
+
+
+def lifted(task: Task, start: Leaves) -> tuple[dict[str, np.ndarray], float]:
+    """Input name → values (…) by the rescale rule from a baseline's leaves (1, …), and the score's
+    change.
+
+    Raises:
+        Unsupported: see `rescaled`.
+    """
+    leaves = task.leaves()
+    with rescaled(task):
+        pairs = {name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()}
+        scores, slopes = task.gradients(pairs, whole=True)
+    products = {name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()}
+    return of_one(task.encoded, products), float(scores[0] - scores[1])
 
 
 def rescaled(task: Task) -> AbstractContextManager[None]:

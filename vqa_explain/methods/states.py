@@ -2,10 +2,10 @@
 example.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from vqa_explain.models.attending import Stepwise
 from vqa_explain.models.base import Leaves, check_finite
 from vqa_explain.models.inside import Runs, altered, is_one_by_one, watched
 
+T = TypeVar("T")
 STATES_AT_ONCE = 32  # that replace a layer's in one pass of the network
 
 # Of one run of a layer: what it gave and the gradient there, each (n, R, …) of n points, whose R
@@ -70,28 +71,91 @@ def points_at(
     found = {}
     for path, several in runs.items():
         if all(known.get(id(one)) is None for one in several):
-            raise InvalidInput(
-                f"the score does not depend on layer {path!r}; choose one that it passes through"
-            )
-        found[path] = [_state(one, known.get(id(one)), len(scores)) for one in several]
+            raise _independent(path)
+        # A network of a fixed number of rows may have been filled up.
+        rows = len(scores) if at_once(task) else None
+        found[path] = [_state(one, known.get(id(one)), len(scores), rows) for one in several]
     return Points(scores.detach(), found)
 
 
-def _state(output: Tensor, slope: Tensor | None, count: int) -> State:
-    shape = (count, len(output) // count, *output.shape[1:])
+def passed_through(task: Task, path: str, leaves: Leaves, part: Tensor) -> tuple[Leaves, Leaves]:
+    """The gradient of the score in leaves (n, …) as far as it runs through some elements of a
+    layer, and the whole gradient, by one forward pass, one backward pass, and one more from the layer on.
+
+    Args:
+        task: what was asked.
+        path: of the layer.
+        leaves: of the points.
+        part: (…) bool, the elements among what the layer gives for one example.
+
+    Raises:
+        InvalidInput: the layer gives no tensor, or the score does not depend on it.
+    """
+    given = {name: leaf.detach().requires_grad_(True) for name, leaf in leaves.items()}
+    count = rows_of(leaves)
+    with torch.enable_grad(), watched(task.model.module, [path]) as outputs:
+        scores = in_float64(task.target(task.model.scores(task.encoded, given)))
+        # Of a model that writes, behind the prompt's run come those of the answer's tokens.
+        runs = [one for one in _runs(task, path, outputs[path], count)[:1] if one.requires_grad]
+        over = [*runs, *given.values()]
+        slopes: Sequence[Tensor | None] = [None] * len(over)
+        if scores.requires_grad:
+            slopes = torch.autograd.grad(scores.sum(), over, allow_unused=True, retain_graph=True)
+        check_finite(scores, "the target's score")
+        task.cost.forwards += count
+        task.cost.backwards += count  # and as many from the layer on
+        inner, whole = slopes[: len(runs)], slopes[len(runs) :]
+        used = [(run, slope) for run, slope in zip(runs, inner, strict=True) if slope is not None]
+        if not used:
+            raise _independent(path)
+        passed = torch.stack([(_only(slope, part) * run).sum() for run, slope in used]).sum()
+        through = torch.autograd.grad(passed, list(given.values()), allow_unused=True)
+    return _or_zeros(given, through), _or_zeros(given, whole)
+
+
+def _independent(path: str) -> InvalidInput:
+    return InvalidInput(
+        f"the score does not depend on layer {path!r}; choose one that it passes through"
+    )
+
+
+def _only(slope: Tensor, part: Tensor) -> Tensor:
+    """A slope (B, …), zero outside of some elements (…)."""
+    mask = torch.zeros(slope.shape[1:], dtype=slope.dtype, device=slope.device)
+    # Behind a prompt stand the answer's positions.
+    mask[tuple(slice(0, size) for size in part.shape)] = part.to(mask)
+    return slope * mask
+
+
+def _or_zeros(leaves: Leaves, slopes: Sequence[Tensor | None]) -> Leaves:
+    """Leaf by leaf its slope; zeros where there is none."""
+    found = {}
+    for (name, leaf), slope in zip(leaves.items(), slopes, strict=True):
+        found[name] = torch.zeros_like(leaf) if slope is None else slope.detach()
+        check_finite(found[name], "the gradient")
+    return found
+
+
+def at_once(task: Task) -> int | None:
+    """How many examples the network takes; `None` for any number."""
+    return getattr(task.model, "at_once", None)
+
+
+def _state(output: Tensor, slope: Tensor | None, count: int, rows: int | None) -> State:
     slope = torch.zeros_like(output) if slope is None else slope
+    output, slope = output[:rows], slope[:rows]
+    shape = (count, len(output) // count, *output.shape[1:])
     check_finite(slope, "the gradient")
     return output.detach().reshape(shape), slope.reshape(shape)
 
 
 def _runs(task: Task, path: str, outputs: Sequence[Any], rows: int) -> list[Tensor]:
     """What a layer gave in each of its runs, a row for each point or several."""
-    at_once = getattr(task.model, "at_once", None)
     if is_one_by_one(task.model):
         tensors = [one for one in outputs if isinstance(one, Tensor)]
         if tensors:
             return tensors
-    runs = Runs(path, outputs, rows, at_once)
+    runs = Runs(path, outputs, rows, at_once(task))
     found = [runs.of(number if runs.count > 1 else None) for number in range(runs.count)]
     tensors = [one for one in found if one is not None]
     if len(tensors) < len(found):
@@ -127,20 +191,29 @@ class Between:
         self, paths: Sequence[str], places: np.ndarray
     ) -> Iterator[tuple[np.ndarray, Points]]:
         """The network at places (n,), some at a time."""
+        return self.batches(places, lambda leaves: points_at(self.task, paths, leaves))
+
+    def batches(
+        self, places: np.ndarray, work: Callable[[Leaves], T]
+    ) -> Iterator[tuple[np.ndarray, T]]:
+        """What some work gives for the leaves at places (n,), some at a time."""
         most = 1
         if not is_one_by_one(self.task.model):
             _, most = self.task.whole(self.task.leaves())
+        # The states of a pass are seen as the network gives them.
+        most = min(most, at_once(self.task) or most)
         for first in range(0, len(places), most):
             some = places[first : first + most]
             leaves = self.at(some)
 
-            def run(rows: slice, leaves: Leaves = leaves) -> Points:
-                return points_at(self.task, paths, {name: x[rows] for name, x in leaves.items()})
+            def run(rows: slice, leaves: Leaves = leaves) -> tuple[int, T]:
+                own = {name: x[rows] for name, x in leaves.items()}
+                return rows_of(own), work(own)
 
             done = 0
-            for part in self.task.fitting.parts(len(some), run):
-                yield some[done : done + len(part.scores)], part
-                done += len(part.scores)
+            for count, part in self.task.fitting.parts(len(some), run):
+                yield some[done : done + count], part
+                done += count
             if self.task.progress:
                 self.task.progress(first + len(some), len(places))
 
@@ -208,31 +281,38 @@ def of_example(task: Task, layer: str, runs: Sequence[Tensor]) -> Tensor:
             return whole[: task.model.prompt_length(task.encoded)]
         return whole
     if len(runs) > 1:
-        raise InvalidInput(
-            f"layer {layer!r} runs {len(runs)} times in one pass of the network, so that its "
-            "values have no one place; choose another"
-        )
+        raise _several(layer, len(runs))
     return runs[0].sum(dim=0)
 
 
+def _several(layer: str, runs: int) -> InvalidInput:
+    return InvalidInput(
+        f"layer {layer!r} runs {runs} times in one pass of the network, so that its values have no "
+        "one place; choose a layer that runs once, or explain a unit of one run, such as "
+        f"target=vx.Unit({layer!r}, 0, run=0)"
+    )
+
+
 def output_at(task: Task, layer: str, leaves: Leaves) -> Tensor:
-    """(n, R, …) what a layer gives for leaves (n, …), counted, of a layer that runs once; of one
-    that runs for a prompt and then for an answer, for the prompt.
+    """(n, R, …) what a layer gives for leaves (n, …): see `scored_output_at`."""
+    return scored_output_at(task, layer, leaves)[1]
+
+
+def scored_output_at(task: Task, layer: str, leaves: Leaves) -> tuple[Tensor, Tensor]:
+    """(n,) scores, and (n, R, …) what a layer gives for leaves (n, …), counted,
+    of a layer that runs once; of one that runs for a prompt and then for an answer, for the prompt.
 
     Raises:
         InvalidInput: it gives no tensor, or runs several times.
         Unsupported: it does not run once for each example.
     """
     with torch.no_grad(), watched(task.model.module, [layer]) as outputs:
-        task.score(leaves)
+        scores = task.score(leaves)
     runs = _runs(task, layer, outputs[layer], rows_of(leaves))
     if len(runs) > 1 and not is_one_by_one(task.model):
-        raise InvalidInput(
-            f"layer {layer!r} runs {len(runs)} times in one pass of the network; use "
-            "layer_conductance, or another layer"
-        )
+        raise _several(layer, len(runs))
     count = rows_of(leaves)
-    return runs[0].reshape(count, len(runs[0]) // count, *runs[0].shape[1:])
+    return scores, runs[0].reshape(count, len(runs[0]) // count, *runs[0].shape[1:])
 
 
 def score_with(task: Task, layer: str, states: Tensor) -> Tensor:
@@ -242,10 +322,10 @@ def score_with(task: Task, layer: str, states: Tensor) -> Tensor:
     Raises:
         Unsupported: the network takes a fixed number of examples at once.
     """
-    if getattr(task.model, "at_once", None) is not None:
+    if at_once(task) is not None:
         raise Unsupported(
-            f"model {task.model.name!r} takes {getattr(task.model, 'at_once', None)} examples at a "
-            "time, so that the states of a layer cannot be replaced; use layer_conductance"
+            f"model {task.model.name!r} takes {at_once(task)} examples at a time, so that "
+            "the states of a layer cannot be replaced; use layer_conductance"
         )
     size = 1 if is_one_by_one(task.model) else STATES_AT_ONCE
     found = []

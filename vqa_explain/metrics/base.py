@@ -223,9 +223,11 @@ def held_by_model(model: Model) -> dict[str, bool]:
         "weights": any(True for _ in model.module.parameters()),
         "labels": model.labels is not None,
         **holds_probabilities(model.kind, model.labels),
+        **{f"{INPUT}{feature.name}": True for feature in model.features},
     }
 
 
+INPUT = "input "  # before a name: the key of whether a model has that input
 # What a metric over the players of one kind of input needs besides what it says itself.
 PLAYERS_THAT_NEED = {
     called: needs
@@ -238,7 +240,10 @@ def lacking(metric: "Metric", held: Mapping[str, bool]) -> str:
     """Why a metric means nothing where only these keys of `LACKS` are held, or "";
     unknown keys count as held.
     """
-    needs = metric.needs | PLAYERS_THAT_NEED.get(getattr(metric, "players", ""), set())
+    called = getattr(metric, "players", "")
+    # An input may have the name of a kind, and be of another.
+    known = held.get(f"{INPUT}{called}", False)
+    needs = metric.needs | (set() if known else PLAYERS_THAT_NEED.get(called, set()))
     return next((LACKS[need] for need in sorted(needs) if not held.get(need, True)), "")
 
 

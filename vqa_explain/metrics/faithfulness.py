@@ -41,7 +41,7 @@ def absent(case: Case, order: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return coalitions
 
 
-class _Even:
+class Even:
     """A curve of `steps` + 1 evenly spaced points."""
 
     steps: int
@@ -64,7 +64,7 @@ def _steps(total: int, steps: int) -> np.ndarray:
     needs={"probability"},
 )
 @dataclass(frozen=True)
-class Deletion(_Even):
+class Deletion(Even):
     """Area under the target's probability as players leave, the most relevant first.
 
     Petsiuk et al. 2018 (RISE), section 4.1, over players: at point k of `steps` + 1 the first k /
@@ -90,7 +90,7 @@ class Deletion(_Even):
     needs={"probability"},
 )
 @dataclass(frozen=True)
-class Insertion(_Even):
+class Insertion(Even):
     """Area under the target's probability as players come, the most relevant first.
 
     Petsiuk et al. 2018 (RISE), section 4.1, over players; those of other inputs are present
@@ -289,7 +289,7 @@ class FaithfulnessCorrelation:
     needs={"pixels", "probability"},
 )
 @dataclass(frozen=True)
-class Road(_Even):
+class Road(Even):
     """Area under the target's probability as the pictures' pixels are imputed, the most relevant
     first.
 

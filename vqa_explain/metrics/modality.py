@@ -24,8 +24,8 @@ from vqa_explain.metrics.base import (
 )
 @dataclass(frozen=True)
 class TextShare:
-    """T-SHAP: Σ|a| over words ÷ Σ|a| over words and regions; V-SHAP, the image's share, is one less
-    it.
+    """T-SHAP: Σ|a| over words ÷ Σ|a| over the players of all inputs. Of a picture and a question
+    V-SHAP, the image's share, is one less it.
 
     Parcalabescu & Frank 2023 (MM-SHAP), equation 3, there of Shapley values. An estimate's noise
     counts as relevance: with many regions and a small budget the image's share of estimated values

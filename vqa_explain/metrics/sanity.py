@@ -18,7 +18,7 @@ from vqa_explain.features.text import TextFeature
 from vqa_explain.game import with_players
 from vqa_explain.metrics.base import LOWER, Case, Noted, NotMeasured, register_metric
 from vqa_explain.models.base import Model, OpenModel
-from vqa_explain.models.encoded import candidates_of
+from vqa_explain.models.encoded import behind, candidates_of
 from vqa_explain.registry import parameter
 
 STAGES = (1 / 3, 2 / 3, 1.0)  # shares of the layers that are randomized, from the answer downwards
@@ -172,6 +172,7 @@ class ParameterRandomization:
                         case.task.encoded.labels,
                         known=candidates_of(case.task.encoded).known,
                     )
+                    encoded = behind(encoded, candidates_of(case.task.encoded))
                 there = case.of(case.method, case.again(encoded, twin), case.task.cost)  # type: ignore[arg-type]
             except VQAExplainError:
                 continue  # a randomized network may overflow; the other stages still speak

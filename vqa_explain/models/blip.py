@@ -4,8 +4,10 @@ and a decoder of the answer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,14 +21,18 @@ from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.candidates import (
     Candidates,
     first_tokens,
-    log_probabilities,
-    most_tokens,
     written,
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
-from vqa_explain.models.sentences import with_words, without_words
+from vqa_explain.models.sentences import (
+    with_sequences,
+    with_some_before,
+    with_words,
+    without_words,
+)
 from vqa_explain.models.sharing import holds_network
+from vqa_explain.models.thinking import NOTHING, Thought, thought_nothing
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import (
@@ -36,6 +42,7 @@ from vqa_explain.models.wording import (
     text_feature,
     words_replaced,
 )
+from vqa_explain.models.writing import Draws, Writing, best_of, sampled
 
 
 @dataclass
@@ -48,7 +55,7 @@ class BlipModel:
     """Adapter of `transformers.BlipForQuestionAnswering`; see `models.base.OpenModel`.
 
     Args:
-        beams, lengths, max_new_tokens: as for `models.generative.GenerativeModel`.
+        beams, lengths, writing: as for `models.generative.GenerativeModel`.
     """
 
     family = "blip"
@@ -67,9 +74,9 @@ class BlipModel:
         *,
         beams: int = 1,
         lengths: str = "sum",
-        max_new_tokens: int | None = None,
+        writing: Writing = Writing(),  # noqa: B008  # frozen
     ) -> None:
-        self.name, self.device, self._most = name, device, max_new_tokens
+        self.name, self.device, self.writing = name, device, writing
         self.module = placed(module, device, name)
         self.processor, self.beams, self.lengths = processor, beams, lengths
         self._pictures = picture_reader(processor.image_processor, name)
@@ -89,22 +96,30 @@ class BlipModel:
         return Encoded(example, read_inputs(self.features, image, text), state=_State())
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, streamer: Any = None
+        self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
+        found = self._wrote(encoded, asked, best_of(self.beams), streamer)
+        now = written(self.processor.tokenizer, found.tolist(), self.name)
+        encoded.state.written.update(now)
+        return tuple(now)
+
+    def _wrote(
+        self, encoded: Encoded, asked: Writing | None, how: dict[str, Any], streamer: Any = None
+    ) -> Tensor:
+        """(N, A) the tokens that the network writes."""
+        writing = self.writing if asked is None else asked.over(self.writing)
         room = self.module.config.text_config.max_position_embeddings - 1
-        found = self.module.generate(
-            encoded.ids,
-            encoded.pixels,
-            max_new_tokens=most_tokens(self.module, most or self._most, room),
-            do_sample=False,
-            num_beams=self.beams,
-            num_return_sequences=self.beams,
-            return_dict_in_generate=False,
-            streamer=streamer,
+        settings = writing.settings(self.module, self.processor.tokenizer, self.name, 1, room)
+        found: Tensor = self.module.generate(
+            encoded.ids, encoded.pixels, **settings, **how, streamer=streamer
         )
-        # The first token starts every answer.
-        encoded.state.written.update(written(self.processor.tokenizer, found[:, 1:], self.name))
-        return tuple(encoded.state.written)
+        return found[:, 1:]  # the first token starts every answer
+
+    def sample(
+        self, encoded: Encoded, asked: Writing | None, draws: Draws
+    ) -> list[tuple[int, ...]]:
+        write = partial(self._wrote, encoded, asked)
+        return sampled(write, self.module, self.processor.tokenizer, draws)
 
     def with_answers(
         self,
@@ -117,14 +132,33 @@ class BlipModel:
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
+    marks = None
+
+    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
+        return NOTHING, tuple(ids)
+
+    def thought(self, encoded: Encoded) -> Thought:
+        return NOTHING
+
+    def as_thought(self, encoded: Encoded) -> Encoded:
+        raise thought_nothing(self.name)
+
     def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
+
+    def as_sequences(
+        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
+    ) -> Encoded:
+        return with_sequences(encoded, ids, self.processor.tokenizer, temperature)
+
+    def with_earlier_words(self, encoded: Encoded, word: int, kept: np.ndarray) -> Encoded:
+        return with_some_before(encoded, word, kept, self.processor.tokenizer)
 
     def without_earlier_words(self, encoded: Encoded) -> Encoded:
         return without_words(encoded, self.processor.tokenizer)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
-        found = self.module.generate(encoded.ids, encoded.pixels, generation_config=first_tokens())
+        found = self.module.generate(encoded.ids, encoded.pixels, **first_tokens())
         return candidates_of(encoded).firsts(found.logits[0])
 
     def _embed(self, ids: Tensor) -> Tensor:
@@ -174,7 +208,7 @@ class BlipModel:
             use_cache=False,
         ).logits
         return candidates.columns(
-            log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many))
+            candidates.log_probabilities(logits, ids.repeat(batch, 1)).unflatten(0, (batch, many))
         )
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:

@@ -17,46 +17,21 @@ NEW_TOKENS = 256  # of an answer that a model writes itself, at most
 COMPARED = 3  # tokens that a network writes by itself, whose logits ours must equal
 
 
-def first_tokens(count: int = 1) -> Any:
+def first_tokens(count: int = 1) -> dict[str, Any]:
     """How `generate` is asked for the logits of so many tokens, and nothing else.
 
     What is not said here comes from the checkpoint's own settings, such as a number of beams, each
-    of which would have logits of its own.
+    of which would have logits of its own, or stop strings, which `generate` reads by a tokenizer.
     """
-    from transformers import GenerationConfig
-
-    return GenerationConfig(
-        max_new_tokens=count,
-        do_sample=False,
-        num_beams=1,
-        num_return_sequences=1,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
-
-
-def most_tokens(module: Any, asked: int | None, room: int | None) -> int:
-    """How many tokens an answer may have that a network writes itself.
-
-    Args:
-        module: the network, whose own settings may say it.
-        asked: what the user says, which comes first; `None` for nothing.
-        room: how many the network can take behind the prompt; `None` where that is not known.
-    """
-    own = getattr(getattr(module, "generation_config", None), "max_new_tokens", None)
-    most = asked or own or NEW_TOKENS
-    return most if room is None else max(1, min(most, room))
-
-
-def check_most(asked: Any) -> None:
-    """Checks a number of tokens that was asked for.
-
-    Raises:
-        InvalidInput: it is no whole number from 1 on.
-    """
-    whole = isinstance(asked, int) and not isinstance(asked, bool)
-    if asked is not None and (not whole or asked < 1):
-        raise InvalidInput(f"max_new_tokens must be a whole number from 1 on, not {asked!r}")
+    return {
+        "max_new_tokens": count,
+        "do_sample": False,
+        "num_beams": 1,
+        "num_return_sequences": 1,
+        "stop_strings": None,
+        "return_dict_in_generate": True,
+        "output_logits": True,
+    }
 
 
 @dataclass(frozen=True)
@@ -73,6 +48,11 @@ class Candidates:
             long answers need to be compared with short ones.
         spans: the tokens (first, behind the last) of each that are scored, where candidates are
             the words of one sentence; `None` for all.
+        history: tokens that stand before every answer and are not scored, such as what the model
+            thought before it answered.
+        thinking: the text of what it thought there; "" for nothing.
+        temperature: what logits are divided by, of answers that were sampled, whose `ids` end with
+            the token that ends them; else `None`.
     """
 
     texts: tuple[str, ...]
@@ -81,6 +61,13 @@ class Candidates:
     token: int | None = None
     lengths: str = "sum"
     spans: tuple[tuple[int, int], ...] | None = None
+    history: tuple[int, ...] = ()
+    thinking: str = ""
+    temperature: float | None = None
+
+    def log_probabilities(self, logits: Tensor, ids: Tensor) -> Tensor:
+        """(…,) of token numbers ids (…,) under logits (…, V), at this temperature."""
+        return log_probabilities(logits, ids, self.temperature or 1.0)
 
     def firsts(self, logits: Tensor) -> Tensor:
         """Log-probabilities (B, K) of each candidate's first token, of logits (B, V)."""
@@ -174,7 +161,8 @@ class Candidates:
 
         A sequence ends with the last token that is scored.
         """
-        read = [ids if self.token is None else ids[: self.token + 1] for ids in self.ids]
+        scored = [ids if self.token is None else ids[: self.token + 1] for ids in self.ids]
+        read = [(*self.history, *ids) for ids in scored]
         rows = {ids: row for row, ids in enumerate(dict.fromkeys(read))}
         return tuple(rows), tuple(rows[ids] for ids in read)
 
@@ -199,7 +187,7 @@ class Candidates:
     def steps(self, answers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """The tokens before each scored token of these answers, each such beginning once."""
         scored = [
-            self.ids[answer][:token]
+            (*self.history, *self.ids[answer][:token])
             for answer in answers
             for token in range(len(self.ids[answer]))
             if self.weight(answer, token)
@@ -210,15 +198,17 @@ class Candidates:
         """(1, K) what the token behind `before` adds to each score, from log-probabilities (1,
         K) of their tokens.
         """
-        place = len(before)
+        place = len(before) - len(self.history)
+        own = before[len(self.history) :]
         counted = [
-            self.weight(k, place) if len(ids) > place and ids[:place] == before else 0.0
+            self.weight(k, place) if len(ids) > place and ids[:place] == own else 0.0
             for k, ids in enumerate(self.ids)
         ]
         return found * found.new_tensor(counted)
 
     def nexts(self, place: int) -> tuple[int, ...]:
-        """Each answer's token at a place; 0 behind its end."""
+        """Each answer's token at a place behind the prompt; 0 behind its end."""
+        place -= len(self.history)
         return tuple(ids[place] if len(ids) > place else 0 for ids in self.ids)
 
     def columns(self, steps: Tensor) -> Tensor:
@@ -226,7 +216,7 @@ class Candidates:
         that are read (see `padded`), given those before it.
         """
         _, rows = self._read
-        return self.counted(steps[:, list(rows)])
+        return self.counted(steps[:, list(rows), len(self.history) :])
 
     def counted(self, steps: Tensor) -> Tensor:
         """Scores (B, K) from the log-probability (B, K, longest) of each token of each answer."""
@@ -237,20 +227,21 @@ class Candidates:
         return (steps * weights.to(steps.device)).sum(dim=2)
 
 
-def log_probabilities(logits: Tensor, ids: Tensor) -> Tensor:
+def log_probabilities(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> Tensor:
     """(…,) of token numbers ids (…,) under logits (…, V), in float32 at least."""
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    wide = wide if temperature == 1 else wide / temperature
     return wide.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
 
 
-def written(tokenizer: Any, rows: Tensor, name: str) -> dict[str, tuple[int, ...]]:
-    """Answers that model `name` wrote, token numbers (beams, N) best first, by their text.
+def written(tokenizer: Any, rows: Sequence[Sequence[int]], name: str) -> dict[str, tuple[int, ...]]:
+    """Answers that model `name` wrote, the token numbers of each, best first, by their text.
 
     Raises:
         NothingWritten: none of them has a text.
     """
     found: dict[str, tuple[int, ...]] = {}
-    for ids in rows.tolist():
+    for ids in rows:
         own = tuple(i for i in ids if i not in tokenizer.all_special_ids)
         if text := tokenizer.decode(own).strip():
             found.setdefault(text, own)

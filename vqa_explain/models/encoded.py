@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -142,6 +142,21 @@ def candidates_of(encoded: Encoded) -> Candidates:
     """The candidates of an example that has them (see `OpenModel.with_answers`)."""
     assert encoded.candidates is not None, "with_answers comes first"
     return encoded.candidates
+
+
+class Following(Protocol):
+    """What says which tokens stand before the answers: candidates, or what is kept of them."""
+
+    @property
+    def history(self) -> tuple[int, ...]: ...
+    @property
+    def thinking(self) -> str: ...
+
+
+def behind(encoded: Encoded, like: Following) -> Encoded:
+    """The example with its candidates behind the tokens that others stand behind."""
+    found = replace(candidates_of(encoded), history=like.history, thinking=like.thinking)
+    return replace(encoded, candidates=found)
 
 
 def with_few(encoded: Encoded, which: Sequence[int]) -> Encoded:

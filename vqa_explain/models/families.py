@@ -176,7 +176,11 @@ TRANSFORMERS = (
     "deconvolution",
     "guided_grad_cam",
     "deep_lift",
+    "deep_lift_shap",
     "layer_deep_lift",
+    "layer_deep_lift_shap",
+    "lrp",
+    "layer_lrp",
 )
 
 
@@ -185,7 +189,8 @@ MAPS = (
     *("grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "xgrad_cam", "eigen_cam"),
     *("eigen_grad_cam", "ablation_cam", "score_cam"),
     *("layer_activation", "layer_gradient_x_activation", "layer_conductance"),
-    *("internal_influence", "layer_integrated_gradients", "layer_ablation"),
+    *("internal_influence", "layer_integrated_gradients", "layer_ablation", "neuron_conductance"),
+    "layer_gradient_shap",
 )
 
 

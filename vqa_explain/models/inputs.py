@@ -16,9 +16,19 @@ class Image:
     Attributes:
         transform: how a picture becomes pixels: a torchvision transform, weights' preset, or
             transformers processor.
+
+    Raises:
+        InvalidInput: it cannot be called.
     """
 
     transform: Any
+
+    def __post_init__(self) -> None:
+        if not callable(self.transform):
+            raise InvalidInput(
+                "Image takes a transform that makes a picture into pixels, such as "
+                f"torchvision.transforms.ToTensor(), not {str(self.transform)[:40]!r}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

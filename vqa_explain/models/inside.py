@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, cast
+from typing import Any, Literal, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
 from vqa_explain.features.image import DROP
-from vqa_explain.models.attending import Positions
+from vqa_explain.models.attending import Attentive, Positions
 from vqa_explain.models.base import Leaves, Model, OpenModel, described, has_open_inputs
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.heads import HeadsOf, heads_of_block, seen
 from vqa_explain.models.maps import captured, channels_first, check_layer
 from vqa_explain.models.sharing import holds_network
 from vqa_explain.target import REAL
@@ -29,6 +31,7 @@ from vqa_explain.target import REAL
 # Layers that keep channels before positions in (B, C, T).
 ROWS_OF_CHANNELS = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d)
 MOVING = (DROP, "delete")  # fills that take absent parts out of the sequence
+READOUT = "readout"  # the positions where the answer is read
 OF_ANSWERS = (
     "it reads attention from where an answer is read, and the target is a unit inside the network"
 )
@@ -45,12 +48,18 @@ class Unit:
             a tuple, the place of one element in what the layer gives for one example, such as
             (channel, row, column) or (position, channel).
         direction: (C,) in place of an index: the channels' means are summed with these weights.
+        head: in place of an index, the number of an attention head of the layer, which is a block
+            then: the norm of what the head gives at a position, the mean over all positions.
+        position: of a head alone: the one position that counts, from 0, or "readout" for where the
+            answer is read.
         run: which run of the layer, from 0, where it runs several times in one pass of the network.
     """
 
     layer: str | nn.Module
     index: int | tuple[int, ...] | None = None
     direction: Any = None
+    head: int | None = None
+    position: int | Literal["readout"] | None = None
     run: int | None = None
 
     def __post_init__(self) -> None:
@@ -58,22 +67,35 @@ class Unit:
             raise InvalidInput(
                 f"a unit's layer is its path or the layer itself, not {type(self.layer).__name__}"
             )
-        if (self.index is None) == (self.direction is None):
+        named = (self.index is not None, self.direction is not None, self.head is not None)
+        if sum(named) != 1:
             raise InvalidInput(
-                "a unit is named by index= or by direction=; give one of them, such as "
+                "a unit is named by index= or by direction= or by head=; give one of them, such as "
                 f"vx.Unit({self.layer!r}, 0)"
             )
         if self.direction is not None:
             object.__setattr__(self, "direction", _numbers(self.direction))
-        for number in self.index if isinstance(self.index, tuple) else (self.index, self.run):
+        if self.position is not None and self.head is None:
+            raise InvalidInput(
+                "position= is of heads; name an element of a layer by its place, such as index=(3, 17)"
+            )
+        places = self.index if isinstance(self.index, tuple) else (self.index,)
+        at = None if self.position == READOUT else self.position
+        for number in (*places, self.run, self.head, at):
             if number is not None and (not isinstance(number, Integral) or number < 0):
                 raise InvalidInput(
-                    f"a unit's index and run are whole numbers from 0, not {number!r}"
+                    "a unit's index, head, position and run are whole numbers from 0, not "
+                    f"{number!r}"
                 )
 
     def text(self, path: str) -> str:
         """What it is called in explanations."""
-        named = "a direction" if self.index is None else f"unit {self.index}"
+        if self.head is not None:
+            at = "" if self.position is None else f" at position {self.position}"
+            at = " at the readout" if self.position == READOUT else at
+            named = f"norm of head {self.head}{at}"
+        else:
+            named = "a direction" if self.index is None else f"unit {self.index}"
         again = "" if self.run is None else f", run {self.run}"
         return f"{named} of {path}{again}"
 
@@ -250,6 +272,12 @@ class UnitModel:
             self.labels = tuple(f"{text} ({n})" for n, text in enumerate(self.labels))
         for path in self._paths:
             check_layer(model.module, path)
+        self._heads = {
+            path: _checked_head(model.module, path, one.head)
+            for one, path in self._units
+            if one.head is not None
+        }
+        self._readouts: WeakKeyDictionary[Encoded, tuple[int, ...]] = WeakKeyDictionary()
 
     @property
     def _paths(self) -> list[str]:
@@ -266,6 +294,8 @@ class UnitModel:
             texts = self._answers or open_model.generate(encoded)
             encoded = open_model.with_answers(encoded, list(texts))
         refusals = {**encoded.refusals, "attention": OF_ANSWERS, "flow": OF_ANSWERS}
+        if any(one.position == READOUT for one, _ in self._units):
+            self._readouts[encoded] = _readout(self.model, encoded)
         found = Encoded(example, encoded.inputs, self.labels, encoded, refusals)
         with torch.no_grad():
             self.scores(found, self.leaves(found))  # units out of range are told at once
@@ -323,11 +353,13 @@ class UnitModel:
             InvalidInput: a unit is such an element.
         """
         for unit, path in self._units:
-            at_position = isinstance(unit.index, tuple) and len(unit.index) == 2 and unit.index[0]
-            if at_position and moved:
+            at_position = unit.position
+            if isinstance(unit.index, tuple) and len(unit.index) == 2:
+                at_position = unit.index[0]
+            if moved and at_position not in (None, 0, READOUT):
                 raise InvalidInput(
                     f"absent parts of {moved[0]!r} leave the sequence of layer {path!r}, so "
-                    f"that position {cast(Any, unit.index)[0]} is another one then; choose fills "
+                    f"that position {at_position} is another one then; choose fills "
                     "that keep it, such as image_fill='mean' and text_fill='mask'"
                 )
 
@@ -344,19 +376,44 @@ class UnitModel:
         """(B, U) the units' values while the other model runs; `None` where a layer does not run
         once for each of B examples.
         """
-        with watched(self.module, self._paths) as outputs:
+        plain = [path for unit, path in self._units if unit.head is None]
+        with watched(self.module, plain) as outputs, ExitStack() as hooks:
+            of_heads = {
+                path: hooks.enter_context(seen(self.module, heads.place))
+                for path, heads in self._heads.items()
+            }
             run(_own(encoded))
         at_once = getattr(self.model, "at_once", None)
         values = []
         for unit, path in self._units:
-            given = Runs(path, outputs[path], rows, at_once).of(unit.run)
-            if given is None:
+            given = (outputs if unit.head is None else of_heads)[path]
+            states = Runs(path, given, rows, at_once).of(unit.run)
+            if states is None:
                 return None
-            values.append(self._value(encoded, unit, path, given))
+            values.append(self._value(encoded, unit, path, states))
         return torch.stack(values, dim=1)
+
+    def _norm(self, encoded: Encoded, unit: Unit, path: str, states: Tensor) -> Tensor:
+        """(B,) the norm of what a head gives, of states (B, N, D)."""
+        states = states.flatten(1, -2)
+        part = self._heads[path].part(cast(int, unit.head), states)
+        norms: Tensor = torch.linalg.vector_norm(states[..., part], dim=-1)
+        if unit.position is None:
+            return norms.mean(dim=1)
+        if unit.position == READOUT:
+            return norms[:, list(self._readouts[encoded.state])].mean(dim=1)
+        place = int(unit.position)
+        if place >= norms.shape[1]:
+            raise InvalidInput(
+                f"layer {path!r} has no position {unit.position}; its {norms.shape[1]} positions "
+                f"are numbered 0 to {norms.shape[1] - 1}"
+            )
+        return norms[:, place]
 
     def _value(self, encoded: Encoded, unit: Unit, path: str, given: Tensor) -> Tensor:
         """(B,) a unit's value in what its layer gives (B, …)."""
+        if unit.head is not None:
+            return self._norm(encoded, unit, path, given)
         shape = tuple(given.shape[1:])
         if isinstance(unit.index, tuple):
             inside = len(unit.index) == len(shape) and all(
@@ -379,6 +436,39 @@ class UnitModel:
         elif len(shape) == 2 and not isinstance(self.module.get_submodule(path), ROWS_OF_CHANNELS):
             given = given.transpose(1, 2)
         return _channel(unit, path, given if len(shape) == 1 else given.mean(dim=2))
+
+
+def _checked_head(module: nn.Module, path: str, head: int) -> HeadsOf:
+    """The heads of a block, one of which is asked for.
+
+    Raises:
+        InvalidInput: it has no head of this number.
+        Unsupported: it has no heads that can be told apart.
+    """
+    found = heads_of_block(module, path)
+    if head >= found.count:
+        raise InvalidInput(
+            f"block {path!r} has no head {head}; its {found.count} heads are numbered 0 to "
+            f"{found.count - 1}"
+        )
+    return found
+
+
+def _readout(model: Model, encoded: Encoded) -> tuple[int, ...]:
+    """The positions where the answer is read; the last one as −1, which it is too where parts leave
+    the sequence.
+
+    Raises:
+        Unsupported: the model does not say where.
+    """
+    if "attention" not in model.capabilities or "attention" in encoded.refusals:
+        raise Unsupported(
+            f"model {model.name!r} does not say where its answer is read; give the head's "
+            "position= as a number, or leave it out for the mean over all"
+        )
+    found = cast(Attentive, model).attention(encoded)
+    last = found.length - 1
+    return tuple(-1 if place == last else place for place in found.readout)
 
 
 def _channel(unit: Unit, path: str, means: Tensor) -> Tensor:

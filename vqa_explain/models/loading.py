@@ -96,6 +96,8 @@ def load(
     beams: int = 1,
     lengths: str = "sum",
     max_new_tokens: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    temperature: float | None = None,
     device: str | None = None,
     dtype: Any = None,
     device_map: Any = None,
@@ -132,6 +134,9 @@ def load(
             "mean".
         max_new_tokens: how many tokens an answer has at most that such a model writes by itself; by
             default what its generation configuration says, else 256.
+        stop: a text, or several, that ends such an answer, which keeps it; by default those of its
+            generation configuration, of which [] stands for none.
+        temperature: of answers that are sampled, where `samples=` is asked for.
         device: such as "cpu" or "cuda"; by default the fastest there is.
         dtype: the number type of a checkpoint's weights, such as "bfloat16".
         device_map: as transformers takes it, to spread a checkpoint over devices.
@@ -149,7 +154,8 @@ def load(
         InvalidInput: nothing of that name, an architecture that no adapter knows, weights that are
             not there, or something is missing.
     """
-    from vqa_explain.models.candidates import LENGTHS, check_most
+    from vqa_explain.models.candidates import LENGTHS
+    from vqa_explain.models.writing import Writing
 
     if isinstance(model, str) and model.startswith(ENDPOINT):
         local = (processor, transform, labels, outputs, call, boxes, dtype, device_map)
@@ -163,8 +169,8 @@ def load(
         raise unknown("value of lengths:", lengths, LENGTHS)
     if not isinstance(beams, int) or beams < 1:
         raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
-    check_most(max_new_tokens)
-    generation = {"beams": beams, "lengths": lengths, "max_new_tokens": max_new_tokens}
+    writing = Writing.asked(max_new_tokens, stop, temperature)
+    generation = {"beams": beams, "lengths": lengths, "writing": writing}
     options = Options(
         "",
         choose_device(device),

@@ -5,6 +5,7 @@ categories by their place in a list.
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,10 @@ class Columns:
         Raises:
             InvalidInput: it is no number, or none of the column's categories.
         """
-        own = value.item() if isinstance(value, np.generic) else value
+        own = _as_python(value)
         if column in self.categories:
             return float(self._place(column, own, what))
-        if isinstance(own, str) or not isinstance(own, numbers.Real):
+        if isinstance(own, str) or not isinstance(own, numbers.Real | Decimal):
             raise InvalidInput(
                 f"column {column!r} of {what} holds {own!r}, which is no number; give a number, or "
                 "name the column's values in categories="
@@ -245,3 +246,9 @@ def middle(background: np.ndarray, columns: Columns) -> np.ndarray:
             values, counts = np.unique(background[:, place], return_counts=True)
             found[place] = values[counts.argmax()]
     return found
+
+
+def _as_python(value: Any) -> Any:
+    """A number of numpy or torch, or an array of one, as Python has it."""
+    is_one = getattr(value, "ndim", None) == 0 and hasattr(value, "item")
+    return value.item() if is_one else value

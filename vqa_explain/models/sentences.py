@@ -4,14 +4,20 @@ the word given those before it.
 All of them have the tokens of the whole answer, so that one pass scores every word.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool
 
 from vqa_explain.features.text import group_tokens
 from vqa_explain.features.words import split_words
 from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.encoded import Encoded, candidates_of
+from vqa_explain.models.thinking import Marks, Thought
 from vqa_explain.models.wording import stand_in
+from vqa_explain.models.writing import Draws, Writing
 
 
 @runtime_checkable
@@ -19,14 +25,60 @@ class Wording(Protocol):
     """A model that writes its answers token by token."""
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, streamer: Any = None
+        self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         """What the model answers by itself, best first.
 
         Args:
             encoded: the example.
-            most: how many tokens it may write; by default what the model was loaded with.
+            asked: how; where it says nothing, what the model was loaded with.
             streamer: of transformers, which gets each token at once.
+        """
+        ...
+
+    @property
+    def writing(self) -> Writing:
+        """What it was loaded with."""
+        ...
+
+    def sample(
+        self, encoded: Encoded, asked: Writing | None, draws: Draws
+    ) -> list[tuple[int, ...]]:
+        """The tokens of answers drawn at random, each with the one that ends it.
+
+        Args:
+            encoded: the example.
+            asked: how; where it says nothing, what the model was loaded with.
+            draws: how many, and how.
+        """
+        ...
+
+    def as_sequences(
+        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
+    ) -> Encoded:
+        """The example whose candidates are these sequences of tokens, scored at a temperature."""
+        ...
+
+    @property
+    def marks(self) -> Marks | None:
+        """The marks around what the model thinks before it answers; `None` where it declares
+        none.
+        """
+        ...
+
+    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
+        """What the model thought, and the tokens of its answer, of tokens that it wrote."""
+        ...
+
+    def thought(self, encoded: Encoded) -> Thought:
+        """What the model thought before the answer that `generate` gave last."""
+        ...
+
+    def as_thought(self, encoded: Encoded) -> Encoded:
+        """The example whose one candidate is that thought.
+
+        Raises:
+            InvalidInput: the model thought nothing.
         """
         ...
 
@@ -37,11 +89,51 @@ class Wording(Protocol):
         """
         ...
 
+    def with_earlier_words(
+        self, encoded: Encoded, word: int, kept: Bool[np.ndarray, "M T"]
+    ) -> Encoded:
+        """The example whose M candidates are one of its words, each with only some of the T words
+        before it; the tokens of the others are the mask token where there is one, else padding.
+        """
+        ...
+
     def without_earlier_words(self, encoded: Encoded) -> Encoded:
         """The same example of which the network reads no word of the answer before the one that is
         scored: each of their tokens is the mask token where there is one, else padding.
         """
         ...
+
+
+def with_some_before(
+    encoded: Encoded, word: int, kept: Bool[np.ndarray, "M T"], tokenizer: Any
+) -> Encoded:
+    """What `Wording.with_earlier_words` gives."""
+    given = candidates_of(encoded)
+    assert given.spans is not None, "`with_words` comes first"
+    first, behind = given.spans[word]
+    absent, ids = _absent(tokenizer), given.ids[word]
+    places = given.spans[:word]
+    rows = []
+    for present in kept:
+        row = list(ids[:behind])
+        for here, (start, end) in zip(present, places, strict=True):
+            row[start:end] = row[start:end] if here else [absent] * (end - start)
+        rows.append(tuple(row))
+    many = len(rows)
+    found = replace(
+        given,
+        texts=(given.texts[word],) * many,
+        ids=tuple(rows),
+        pieces=(given.pieces[word][:behind],) * many,
+        spans=((first, behind),) * many,
+    )
+    return replace(encoded, labels=found.texts, candidates=found)
+
+
+def _absent(tokenizer: Any) -> int:
+    """The token that stands for one that is absent."""
+    found: int = stand_in(tokenizer, "pad" if tokenizer.mask_token_id is None else "mask")
+    return found
 
 
 def words_of(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
@@ -74,7 +166,13 @@ def words_of(candidates: Candidates, answer: int, tokenizer: Any) -> Candidates:
     parts = [*zip([0, *ends[:-1]], ends, strict=True), (0, len(ids))]
     many = len(parts)
     return Candidates(
-        (*texts, whole), (ids,) * many, (pieces,) * many, lengths="sum", spans=tuple(parts)
+        (*texts, whole),
+        (ids,) * many,
+        (pieces,) * many,
+        lengths="sum",
+        spans=tuple(parts),
+        history=candidates.history,
+        thinking=candidates.thinking,
     )
 
 
@@ -84,11 +182,21 @@ def with_words(encoded: Encoded, answer: int, tokenizer: Any) -> Encoded:
     return replace(encoded, labels=found.texts, candidates=found)
 
 
+def with_sequences(
+    encoded: Encoded, ids: Sequence[tuple[int, ...]], tokenizer: Any, temperature: float
+) -> Encoded:
+    """What `Wording.as_sequences` gives."""
+    texts = tuple(tokenizer.decode(list(row), skip_special_tokens=True).strip() for row in ids)
+    pieces = tuple(tuple(tokenizer.decode([one]) for one in row) for row in ids)
+    found = Candidates(texts, tuple(ids), pieces, temperature=temperature)
+    return replace(encoded, labels=texts, candidates=found)
+
+
 def without_words(encoded: Encoded, tokenizer: Any) -> Encoded:
     """What `Wording.without_earlier_words` gives."""
     given = candidates_of(encoded)
     assert given.spans is not None, "`with_words` comes first"
-    absent = stand_in(tokenizer, "pad" if tokenizer.mask_token_id is None else "mask")
+    absent = _absent(tokenizer)
     own = [
         (*[absent] * first, *ids[first:behind])
         for ids, (first, behind) in zip(given.ids, given.spans, strict=True)

@@ -14,10 +14,10 @@ from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell import terminal
-from vqa_explain.shell.common import Inputs, Repeated, Settings, check_folder, say_written
 from vqa_explain.shell.evaluation import Json, load_settings
 from vqa_explain.shell.evidence import evidence
 from vqa_explain.shell.layers import layers
+from vqa_explain.shell.one_example import Inputs, Repeated, Settings, check_folder, say_written
 from vqa_explain.shell.opening import open_
 
 if TYPE_CHECKING:
@@ -112,6 +112,10 @@ def explain(
     answer: Repeated = None,
     target_token: int | None = None,
     max_new_tokens: int | None = None,
+    stop: Repeated = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    history: bool = False,
     regions: str | None = None,
     words: str | None = None,
     columns: str | None = None,
@@ -137,7 +141,7 @@ def explain(
         method: see `vqa-explain methods`.
         target: the answer to explain, by its text or, where no answer is spelled so, its label
             number; by default the predicted one. "sentence" explains every word of what a model
-            writes.
+            writes, "thinking" every word of what it thinks before.
         contrast: explain why the target rather than this answer, likewise.
         score: logit, log_probability or probability; by default the logit, and without a method the
             probability where the model chooses among answers of its own.
@@ -145,6 +149,11 @@ def explain(
             writes.
         target_token: explain only this token of such an answer, from 0.
         max_new_tokens: how many tokens such a model writes at most.
+        stop: a text that ends what such a model writes; may be repeated.
+        samples: how many answers such a model draws at random; explained is the probability of the
+            target, or of the most frequent.
+        temperature: of the samples.
+        history: tell each word of a sentence what it owes to each word before it.
         regions: how the picture is divided: 7, 6x8, segments or slic:50; by default the model's own
             grid, and without a method segments.
         words: how texts are divided: words, tokens or ngrams:2.
@@ -189,6 +198,10 @@ def explain(
             answers=answer,
             target_token=target_token,
             max_new_tokens=max_new_tokens,
+            stop=stop,
+            samples=samples,
+            temperature=temperature,
+            history=history,
             regions=regions,
             words=words,
             columns=column_groups(columns),
@@ -241,8 +254,8 @@ def view(
         return
     place = _place_of(example, {number: number for number in range(len(files))})
     out = out or Path("explanations.html")
-    from vqa_explain.explanation import load_explanation
     from vqa_explain.files import write_atomically
+    from vqa_explain.reading import load_explanation
     from vqa_explain.viewer.export import page
 
     write_atomically(out, page([load_explanation(path) for path in files]).encode())

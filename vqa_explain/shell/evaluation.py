@@ -72,8 +72,10 @@ def evaluate(
     input_: Annotated[list[str] | None, Parameter("--input", consume_multiple=True)] = None,
     regions: str | None = None,
     words: str | None = None,
+    players: Annotated[list[str] | None, Several] = None,
     image_fill: str | None = None,
     text_fill: str | None = None,
+    fills: Annotated[list[str] | None, Several] = None,
     seed: int = 0,
     keep: Annotated[list[str] | None, Several] = None,
     max_errors: int | None = None,
@@ -101,9 +103,12 @@ def evaluate(
             table's row, such as scan=file patient=age,sex.
         regions: how pictures are divided: 7, 6x8 or slic:50; by default the model's own grid.
         words: how questions are divided: words, tokens or ngrams:2.
+        players: the inputs whose parts are players, such as system question; by default all, but
+            for a chat the last user's turn.
         image_fill: what absent regions become in the metrics' game.
         text_fill: what absent words become in the metrics' game.
-        seed: for whatever draws.
+        fills: the same by input, as name=fill, such as patient=background.
+        seed: for what draws at random.
         keep: "explanations" keeps each as a file.
         max_errors: more failed examples than these end the run.
         engine: local or ray.
@@ -119,6 +124,7 @@ def evaluate(
 
     fields = _columns_of_fields(columns) if columns else None
     settings = load_settings(load)
+    own_fills = registry.values(fills, "--fills") if fills else None
     check_request(
         methods, metrics, out, limit=limit, keep=keep or (), engine=engine, workers=workers
     )
@@ -139,8 +145,10 @@ def evaluate(
                 limit=limit,
                 regions=regions,
                 words=words,
+                players=players,
                 image_fill=image_fill,
                 text_fill=text_fill,
+                fills=own_fills,
                 seed=seed,
                 keep=keep or (),
                 max_errors=max_errors,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from vqa_explain import registry
 from vqa_explain.errors import unknown
-from vqa_explain.shell.common import Inputs, Repeated, Settings, check_folder, tell
 from vqa_explain.shell.evaluation import Json, load_settings
+from vqa_explain.shell.one_example import Inputs, Repeated, Settings, check_folder, tell
 
 SETTINGS = ("image_fill", "text_fill", "most", "precision", "draws", "budget")
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqa_explain.shell.common import Inputs, Repeated, check_folder, tell
 from vqa_explain.shell.evaluation import Json, load_settings
+from vqa_explain.shell.one_example import Inputs, Repeated, check_folder, tell
 
 
 def layers(

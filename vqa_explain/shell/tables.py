@@ -132,8 +132,8 @@ def _band(e: "Explanation", player: "PlayerValue") -> str:
     """The lowest and highest end of a value under several fills, marked where it may have any
     sign.
     """
-    from vqa_explain.explanation import DEPENDS
     from vqa_explain.features.parts import band_of
+    from vqa_explain.wording import DEPENDS
 
     band = band_of(player)
     if band is None:
@@ -144,12 +144,14 @@ def _band(e: "Explanation", player: "PlayerValue") -> str:
 
 def _words_table(e: "Explanation") -> Table:
     """The words of a sentence, each given those before it, with what mattered most for it."""
-    from vqa_explain.explanation import value_text
+    from vqa_explain.wording import value_text
 
     matrix = e.matrix
     headers = ["word", "log probability", "share", "most important part"]
     measured = any(row.with_pictures is not None for row in e.outputs)
     headers += ["more likely with the picture"] if measured else []
+    earlier = any(row.earlier for row in e.outputs)
+    headers += ["most important earlier word"] if earlier else []
     table = PlainTable(*headers, title="Words of the answer")
     for number, row in enumerate(e.outputs):
         largest = int(np.abs(matrix.values[number]).argmax())
@@ -161,8 +163,22 @@ def _words_table(e: "Explanation") -> Table:
         if measured:
             gain = row.with_pictures or 0.0
             cells.append("no" if row.is_not_from_pictures else f"{math.exp(gain):.3g} times")
+        if earlier:
+            cells.append(_earlier_word(e, number))
         table.add_row(*cells)
     return table
+
+
+def _earlier_word(e: "Explanation", number: int) -> str:
+    """The word before a word of a sentence that mattered most for it."""
+    from vqa_explain.wording import value_text
+
+    row = e.outputs[number]
+    if not row.earlier:
+        return ""
+    largest = int(np.abs(row.earlier).argmax())
+    value = value_text(row.earlier[largest], row.earlier_errors[largest] or None, True)
+    return f"{e.outputs[largest].target} {value}"
 
 
 def _fixed_table(e: "Explanation") -> Table:
@@ -185,7 +201,7 @@ def _notes_table(e: "Explanation") -> Table:
 
 def _pairs_table(e: "Explanation") -> Table:
     """The pairs of players of two inputs that stand out from their errors."""
-    from vqa_explain.explanation import value_text
+    from vqa_explain.wording import value_text
 
     found, said = e.findings(8)
     title = f"{e.pairs_title[:1].upper()}{e.pairs_title[1:]}"

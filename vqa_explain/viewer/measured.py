@@ -9,12 +9,13 @@ IN_TRUTH, ERROR = "in true region", "error"
 
 
 def numbers_of(explanation: Explanation, example: Example | None) -> dict[str, float]:
-    """Name of a column → its number: the inputs' shares but the last, the share of positive relevance in the
-    true region, the error. What is not known, or has no meaning, is left out.
+    """Name of a column → its number: the inputs' shares (of two, the first's), the share of positive
+    relevance in the true region, the error. What is not known, or has no meaning, is left out.
     """
     found: dict[str, float] = {}
     if len(explanation.share) > 1 and not explanation.values_unit.why_no_shares:
-        *told, _ = explanation.share.items()  # the last one is what the others leave
+        told = list(explanation.share.items())
+        told = told[:1] if len(told) == 2 else told  # the other one is what it leaves
         found |= {f"{name}'s share": share for name, share in told}
     truth = None if example is None else example.truth
     pictures = [part for part in explanation.parts if isinstance(part, PicturePart)]

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from vqa_explain import colors
-from vqa_explain.explanation import Explanation, player_text, value_text
+from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
 from vqa_explain.showing import drawing_of
+from vqa_explain.wording import player_text, value_text
 
 LONGEST = 384  # pixels, the longer side of a picture in the page
 

@@ -1,4 +1,6 @@
-"""Reads a data set that is the user's own code: whatever it raises ends one example, not the rest."""
+"""Reads a data set that is the user's own code: whatever it raises ends one example, not the
+rest.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -1,6 +1,6 @@
 """What a viewer takes of a finished run: its examples with what was measured of each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,15 +16,15 @@ class OpenedRun:
     Attributes:
         examples: those that were looked at, read when they are needed.
         entries: a line for each, with its numbers.
-        regions, words, seed: as the run had them.
+        divided: "regions", "words", "columns" and "players" as `explain` takes them.
+        seed: the run's.
     """
 
     model: Model
     examples: Sequence[Example]
     entries: Sequence[Entry]
     method: MethodChoice | None
-    regions: Any
-    words: Any
+    divided: Mapping[str, Any]
     seed: int
 
 

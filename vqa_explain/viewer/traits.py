@@ -1,13 +1,17 @@
 """The traits that views read and set."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import anywidget
 import traitlets
 
+from vqa_explain.explanation import Explanation
 from vqa_explain.viewer.bundle import script, style
+from vqa_explain.viewer.desk import Desk
 from vqa_explain.viewer.state import checked, initial
 from vqa_explain.viewer.still import STYLE as STILL_STYLE
+from vqa_explain.viewer.still import Stills
 
 
 class Checked(traitlets.Any):
@@ -51,3 +55,20 @@ class View(anywidget.AnyWidget):
     filter = Checked().tag(sync=True)
     selection = Checked().tag(sync=True)
     notes = Checked().tag(sync=True)
+
+
+class OfDesk(View):
+    """Views of a desk, as their writer knows them.
+
+    Attributes:
+        explanation: what is on the screen, if anything is.
+    """
+
+    explanation: Explanation | None
+    _desk: Desk
+    _stills: Stills
+    _sending: AbstractContextManager[Any]
+
+    def _mirror(self, **values: Any) -> None:
+        """Sets traits that a person may set too, to what the desk has already."""
+        raise NotImplementedError

@@ -29,9 +29,9 @@ from vqa_explain.features.parts import Part, PicturePart, TextPart
 from vqa_explain.features.regions import numbered
 from vqa_explain.game import make_players, with_players
 from vqa_explain.methods.base import alternatives, fills_in
-from vqa_explain.methods.noise import ANY
+from vqa_explain.methods.starts import ANY
 from vqa_explain.models.base import Model, OpenModel, answers, best_answers, check_fills
-from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.encoded import Encoded, behind
 from vqa_explain.models.filling import coalition_scores
 from vqa_explain.target import Answer, Target, find_answer
 
@@ -348,4 +348,5 @@ def _encoded(model: Model, example: Example, explanation: Explanation | None) ->
     named = [text for text in (explanation.target, explanation.contrast) if text is not None]
     texts = list(dict.fromkeys([*(a.text for a in explanation.answers), *named]))
     known = {} if explanation.written is None else explanation.written.tokens
-    return model.with_answers(encoded, texts, known=known)
+    encoded = model.with_answers(encoded, texts, known=known)
+    return encoded if explanation.written is None else behind(encoded, explanation.written)

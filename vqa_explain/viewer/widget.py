@@ -31,7 +31,7 @@ from vqa_explain.viewer.requests import Column, MethodChoice
 from vqa_explain.viewer.runs import FinishedRun, OpenedRun
 from vqa_explain.viewer.state import NAMES, checked
 from vqa_explain.viewer.still import Stills, in_notebook, still
-from vqa_explain.viewer.traits import View
+from vqa_explain.viewer.traits import OfDesk, View
 from vqa_explain.viewer.whatif import check_players
 from vqa_explain.viewer.writer import TraitWriter
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("vqa_explain")
 
 
-class Viewer(View):
+class Viewer(OfDesk):
     """Explanations of examples, one beside another: an ipywidgets `DOMWidget`.
 
     Work is done by one thread in the background: results come one by one, can be cancelled, and
@@ -116,8 +116,10 @@ class Viewer(View):
         opened = _opened(model, dataset, run)
         if opened is not None:
             model, dataset = opened.model, opened.examples
-            regions = opened.regions if regions is None else regions
-            words = opened.words if words is None else words
+            asked = {"regions": regions, "words": words, "columns": columns, "players": players}
+            regions, words, columns, players = (
+                opened.divided[name] if own is None else own for name, own in asked.items()
+            )
             seed = opened.seed if seed is None else seed
             if method is None and opened.method is not None:
                 method, parameters = opened.method.name, opened.method.parameters | parameters

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
@@ -19,9 +19,7 @@ from vqa_explain.viewer.requests import (
     Options,
     Pending,
 )
-
-if TYPE_CHECKING:
-    from vqa_explain.viewer.widget import Viewer
+from vqa_explain.viewer.traits import OfDesk
 
 _LOG = logging.getLogger("vqa_explain")
 CLASSES_LISTED = 200  # a menu of more cannot be read, and makes each change of options heavy
@@ -30,7 +28,7 @@ CLASSES_LISTED = 200  # a menu of more cannot be read, and makes each change of 
 class TraitWriter:
     """Writes what a desk tells into the traits that views read: a `Listener`."""
 
-    def __init__(self, viewer: "Viewer") -> None:
+    def __init__(self, viewer: OfDesk) -> None:
         self._viewer = viewer
         self._example: Example | None = None  # that is on the screen
         self._step = (-1, -1)  # the example and the hundredth of its work that were told last

@@ -90,3 +90,11 @@ test("methods and units are written as people write them", () => {
   assert.equal(unitName({ addsUp: true, score: "log_probability" }), "points of log probability");
   assert.equal(unitName({ addsUp: false, unit: "gradient size" }), "gradient size");
 });
+
+test("values that are rounding beside those of another kind fill no scale of their own", () => {
+  const one = explained(players([1e-8, -2e-8]), players([0.4, -0.1]));
+  const [image, question] = one.parts;
+  assert.equal(scaleOf(one, image, { scale: "own" }).full, 0.4);
+  assert.equal(scaleOf(one, question, { scale: "own" }).full, 0.4);
+  assert.equal(scaleOf(explained(players([0.004, 0]), players([0.4])), image, { scale: "own" }).full, 0.004);
+});

@@ -144,7 +144,8 @@ def text_without(source: str, words: Sequence[Word], states: Sequence[int]) -> s
 
     >>> from vqa_explain.features.words import split_words
     >>> words = split_words("Is it red?")
-    >>> text_without("Is it red?", words, [1, 1, 0, 1]), text_without("Is it red?", words, [0, 1, 1, 1])
+    >>> some = ([1, 1, 0, 1], [0, 1, 1, 1])
+    >>> tuple(text_without("Is it red?", words, present) for present in some)
     ('Is it?', 'it red?')
     """
     if all(state == PRESENT for state in states):

@@ -4,7 +4,7 @@ activate.
 Each of these is a way of a whole layer's output through memory, and memory is what such a network
 waits for. oneDNN does them where the convolution writes its output. The network runs as it is, by
 its own code: `follow` notes, of one run, which operation's output goes where, and `Followed`
-answers the operations of later runs in this light.
+answers the operations of later runs by it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vqa_explain._memory import lacks_memory
-from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
+from vqa_explain.errors import InvalidInput, StillThinking, Unsupported, VQAExplainError
 from vqa_explain.examples import Example
 from vqa_explain.features.base import (
     Feature,
@@ -37,7 +38,7 @@ from vqa_explain.features.text import Text, TextFeature, called
 from vqa_explain.models.attending import Attention, Positions, SelfLayer, Streams
 from vqa_explain.models.base import Leaves, described
 from vqa_explain.models.calling import FAILURES
-from vqa_explain.models.candidates import Candidates, first_tokens, most_tokens, written
+from vqa_explain.models.candidates import Candidates, first_tokens, written
 from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.generative.conversation import (
     Conversation,
@@ -53,11 +54,18 @@ from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
 from vqa_explain.models.network import parameters_frozen
 from vqa_explain.models.places import shows_cells
-from vqa_explain.models.sentences import with_words, without_words
+from vqa_explain.models.sentences import (
+    with_sequences,
+    with_some_before,
+    with_words,
+    without_words,
+)
 from vqa_explain.models.sharing import holds_network
+from vqa_explain.models.thinking import NOTHING, Marks, Thought, find_marks, parted, thought_nothing
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
 from vqa_explain.models.wording import stand_in, text_feature
+from vqa_explain.models.writing import Draws, Writing, best_of, sampled
 
 log = logging.getLogger("vqa_explain")
 OTHER_WORDS = "no red"  # with which is tried what another word changes
@@ -76,6 +84,7 @@ class _State:
         lists: the tensors that the network takes as lists of numbers.
         second: another sequence of tokens in which words reach the network.
         written: texts that the model wrote by itself → their tokens.
+        thought: what it thought before it wrote the last of them.
         language: how the network is run.
         memory: what the vision side made of pictures in this game; `None` outside games.
     """
@@ -87,6 +96,7 @@ class _State:
     lists: frozenset[str]
     second: SecondSequence | None = None
     written: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    thought: Thought = NOTHING
     language: Any = None
     memory: PictureMemory | None = None
 
@@ -125,7 +135,7 @@ class GenerativeModel:
     Args:
         beams: how many answers the model writes when none are given, by beam search; 1 is greedy.
         lengths: how an answer's tokens make its score, "sum" or "mean": see `models.candidates`.
-        max_new_tokens: how many tokens it writes at most; see `candidates.most_tokens`.
+        writing: what is asked of what it writes.
     """
 
     family = "generative"
@@ -145,9 +155,9 @@ class GenerativeModel:
         *,
         beams: int = 1,
         lengths: str = "sum",
-        max_new_tokens: int | None = None,
+        writing: Writing = Writing(),  # noqa: B008  # frozen
     ) -> None:
-        self.name, self._most = name, max_new_tokens
+        self.name, self.writing = name, writing
         self.module = placed(module, device, name)
         self.device = home_of(self.module, device)
         self.processor, self.beams, self.lengths = processor, beams, lengths
@@ -398,23 +408,75 @@ class GenerativeModel:
         return Text(conversation.texts[name], ids, tokens.tokens, tokens.words)
 
     def generate(
-        self, encoded: Encoded, most: int | None = None, streamer: Any = None
+        self, encoded: Encoded, asked: Writing | None = None, streamer: Any = None
     ) -> tuple[str, ...]:
         state: _State = encoded.state
+        tokenizer = self.processor.tokenizer
+        found = self._wrote(encoded, asked, best_of(self.beams), streamer)
+        both = [self.parted(encoded, row) for row in found.tolist()]
+        state.thought = both[0][0]
+        if not state.thought.closed:
+            raise StillThinking(
+                f"model {self.name!r} is still thinking after {found.shape[1]} tokens, and has "
+                "written no answer; give more by max_new_tokens="
+            )
+        now = written(tokenizer, [answer for _, answer in both], self.name)
+        state.written.update(now)
+        return tuple(now)
+
+    def _wrote(
+        self, encoded: Encoded, asked: Writing | None, how: dict[str, Any], streamer: Any = None
+    ) -> Tensor:
+        """(N, A) the tokens that the network writes."""
+        state: _State = encoded.state
+        writing = self.writing if asked is None else asked.over(self.writing)
         start = state.language.answer_start(state.prompt.length)
-        room = None if self._window is None else self._window - start
+        # `generate` may return no prompt, and counts it nevertheless.
+        taken = start if start or self.module.config.is_encoder_decoder else state.prompt.length
+        room = None if self._window is None else self._window - taken
+        tokenizer = self.processor.tokenizer
+        settings = writing.settings(self.module, tokenizer, self.name, taken, room)
+        inputs = with_lists(state.inputs, state.lists)
         with torch.no_grad(), self._failing_in_words():
-            found = self.module.generate(
-                **with_lists(state.inputs, state.lists),
-                max_new_tokens=most_tokens(self.module, most or self._most, room),
-                do_sample=False,
-                num_beams=self.beams,
-                num_return_sequences=self.beams,
-                return_dict_in_generate=False,
-                streamer=streamer,
-            )[:, start:]
-        state.written.update(written(self.processor.tokenizer, found, self.name))
-        return tuple(state.written)
+            found: Tensor = self.module.generate(**inputs, **settings, **how, streamer=streamer)
+        return found[:, start:]
+
+    def sample(
+        self, encoded: Encoded, asked: Writing | None, draws: Draws
+    ) -> list[tuple[int, ...]]:
+        write = partial(self._wrote, encoded, asked)
+        return sampled(write, self.module, self.processor.tokenizer, draws)
+
+    def as_sequences(
+        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
+    ) -> Encoded:
+        found = with_sequences(encoded, ids, self.processor.tokenizer, temperature)
+        behind_pictures = not self.module.config.is_encoder_decoder
+        if behind_pictures and isinstance(encoded.state.language, Forwarding):
+            self._refuse_pictures(candidates_of(found), encoded.state)
+        return found
+
+    @cached_property
+    def marks(self) -> Marks | None:
+        """The marks around what the model thinks; `None` where its processor declares none."""
+        return find_marks(self.processor)
+
+    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
+        prompt = encoded.state.prompt.written.rstrip()
+        opened = self.marks is not None and prompt.endswith(self.marks.opening)
+        return parted(self.processor.tokenizer, ids, self.marks, opened)
+
+    def thought(self, encoded: Encoded) -> Thought:
+        found: Thought = encoded.state.thought
+        return found
+
+    def as_thought(self, encoded: Encoded) -> Encoded:
+        found = self.thought(encoded)
+        if not found.text:
+            raise thought_nothing(self.name)
+        encoded = self.with_answers(encoded, [found.text], None, {found.text: found.ids})
+        candidates = replace(candidates_of(encoded), history=found.before, thinking="")
+        return replace(encoded, candidates=candidates)
 
     @contextmanager
     def _failing_in_words(self) -> Iterator[None]:
@@ -438,7 +500,7 @@ class GenerativeModel:
         steps = 1 + state.language.forced
         inputs = with_lists(state.inputs, state.lists)
         with self._failing_in_words():
-            found = self.module.generate(**inputs, generation_config=first_tokens(steps))
+            found = self.module.generate(**inputs, **first_tokens(steps))
         return candidates_of(encoded).firsts(found.logits[-1])
 
     def with_answers(
@@ -451,11 +513,16 @@ class GenerativeModel:
         state: _State = encoded.state
         known = {**state.written, **(known or {})}
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
+        thought = state.thought
+        candidates = replace(candidates, history=thought.history, thinking=thought.text)
         self._refuse_pictures(candidates, state)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
     def as_words(self, encoded: Encoded, answer: int) -> Encoded:
         return with_words(encoded, answer, self.processor.tokenizer)
+
+    def with_earlier_words(self, encoded: Encoded, word: int, kept: np.ndarray) -> Encoded:
+        return with_some_before(encoded, word, kept, self.processor.tokenizer)
 
     def without_earlier_words(self, encoded: Encoded) -> Encoded:
         return without_words(encoded, self.processor.tokenizer)

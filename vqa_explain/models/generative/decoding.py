@@ -392,9 +392,7 @@ class Decoding:
         """
         with torch.no_grad():
             asked = with_lists(inputs, self._lists)
-            wrote = self.module.generate(
-                **asked, min_new_tokens=COMPARED, generation_config=first_tokens(COMPARED)
-            )
+            wrote = self.module.generate(**asked, min_new_tokens=COMPARED, **first_tokens(COMPARED))
             given = self.received(inputs)
             ours = self._next(given)
             if given.states.shape[:2] != inputs["input_ids"].shape:
@@ -492,10 +490,11 @@ class Decoding:
         result: Tensor = found if self._cap is None else torch.tanh(found / self._cap) * self._cap
         return result
 
-    def first(self, states: Tensor, ids: Tensor) -> Tensor:
+    def first(self, states: Tensor, ids: Tensor, temperature: float | None = None) -> Tensor:
         """Log-probabilities (B, K, 1) of the first tokens of ids (K, A), from states (B, N, D)."""
         last = self.logits(states[:, -1])[:, None].expand(-1, len(ids), -1)
-        return log_probabilities(last, ids[:, 0].expand(len(states), -1))[..., None]
+        wanted = ids[:, 0].expand(len(states), -1)
+        return log_probabilities(last, wanted, temperature or 1.0)[..., None]
 
     def written(self, given: Prompted, ids: tuple[int, ...]) -> tuple[Any, Any]:
         """The decoder's outputs and attention for a sequence, and for tokens (A,) behind it.
@@ -556,15 +555,17 @@ class Decoding:
             whole = self._continued(given.times(rows), ids[:, :-1].repeat(batch, 1))
             said = self.logits(self.run(whole).last_hidden_state[:, given.states.shape[1] - 1 :])
             return candidates.columns(
-                log_probabilities(said, ids.repeat(batch, 1)).unflatten(0, (batch, many))
+                candidates.log_probabilities(said, ids.repeat(batch, 1)).unflatten(0, (batch, many))
             )
-        first = self.first(self.run(given, cache).last_hidden_state, ids)
+        states = self.run(given, cache).last_hidden_state
+        first = self.first(states, ids, candidates.temperature)
         if ids.shape[1] == 1:
             return candidates.columns(first)
         cache.batch_repeat_interleave(many)
         continued = self._behind(given, many, ids[:, :-1].repeat(batch, 1))
         logits = self.logits(self.run(continued, cache).last_hidden_state)
-        rest = log_probabilities(logits, ids[:, 1:].repeat(batch, 1)).unflatten(0, (batch, many))
+        rest = candidates.log_probabilities(logits, ids[:, 1:].repeat(batch, 1))
+        rest = rest.unflatten(0, (batch, many))
         return candidates.columns(torch.cat([first, rest], dim=2))
 
     def _new_cache(self) -> Any:

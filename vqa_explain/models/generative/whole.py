@@ -319,11 +319,11 @@ class Forwarding:
         if ids.shape[1] == 1:  # all of them are read from one pass
             last = self._logits(given, ids.new_zeros(batch, 0))
             wide = last.expand(-1, many, -1)
-            found = log_probabilities(wide, ids[:, 0].expand(batch, -1))
+            found = candidates.log_probabilities(wide, ids[:, 0].expand(batch, -1))
             return candidates.columns(found[..., None])
         rows = torch.arange(batch, device=ids.device).repeat_interleave(many)
         logits = self._logits(given.times(rows), ids[:, :-1].repeat(batch, 1))
-        found = log_probabilities(logits, ids.repeat(batch, 1))
+        found = candidates.log_probabilities(logits, ids.repeat(batch, 1))
         return candidates.columns(found.unflatten(0, (batch, many)))
 
     def answer_coalitions(self, given: Whole, candidates: Candidates) -> Tensor:
@@ -667,7 +667,7 @@ class Forwarding:
                 **with_lists(inputs, self._lists),
                 min_new_tokens=COMPARED,
                 output_scores=True,
-                generation_config=first_tokens(COMPARED),
+                **first_tokens(COMPARED),
             )
         except FAILURES as error:
             raise Unsupported(

@@ -103,14 +103,11 @@ export function insideView(told) {
   const legend = el("div", { class: "vx-inside-legend vx-small" });
   const strip = el("div", { class: "vx-blocks", role: "group", "aria-label": "blocks of the network" });
   const matrix = el("div", { class: "vx-heads", role: "group", "aria-label": "attention heads" });
-  const said = el("div", { class: "vx-inside-said", role: "status" });
+  const said = el("div", { class: "vx-inside-said vx-small", role: "status" });
   const problem = el("div", { class: "vx-bad", role: "alert" });
   const scroll = el("div", { class: "vx-inside-scroll" }, strip, matrix);
   const node = el("section", { class: "vx-inside", "aria-label": "inside" }, line, problem, legend, scroll, said);
-  const [roveBlocks, roveHeads] = [
-    roving(strip, ".vx-block"),
-    roving(matrix, ".vx-head", () => inside?.blocks.length ?? 1),
-  ];
+  const [roveBlocks, roveHeads] = [roving(strip, ".vx-block"), roving(matrix, ".vx-head", () => inside?.blocks.length ?? 1)];
   /** @type {Inside | null} */
   let inside = null;
   /** @type {any[]} */

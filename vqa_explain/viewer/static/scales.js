@@ -8,6 +8,9 @@ import { largest, shareOf, twoSided } from "./numbers.js";
 /** @typedef {import("./types").Look} Look */
 /** @typedef {{bare: number, full: number, times: number}} Scale */
 
+/** Values up to this share of the largest of all fill no scale of their own. */
+const ROUNDING = 1e-5;
+
 /** @param {Explanation} explanation @param {(part: Part) => boolean} has */
 function valuesOf(explanation, has) {
   const parts = explanation.parts.filter((part) => !part.fixed && has(part));
@@ -40,7 +43,8 @@ export function scaleOf(explanation, part, look) {
     explanation,
     valuesOf(explanation, () => true),
   );
-  if (look.scale === "one") return one;
+  const isRounding = explanation.fromZero !== false && own.full <= ROUNDING * one.full;
+  if (look.scale === "one" || isRounding) return one;
   return { ...own, times: explanation.fromZero !== false && own.full ? one.full / own.full : 1 };
 }
 

@@ -1,0 +1,226 @@
+"""Sampled answers: their classes and exact probabilities, and what one class owes to the inputs."""
+
+import pickle
+from typing import Any
+
+import architectures.every  # so that the table is full  # noqa: F401
+import numpy as np
+import pytest
+import torch
+from architectures.base import ARCHITECTURES
+from architectures.trying import PICTURE, example_of, loaded, network
+
+import vqa_explain as vx
+from vqa_explain.errors import InvalidInput, Unsupported
+from vqa_explain.models.writing import Draws, Writing
+
+# Decoders that run alone, and an encoder with a decoder that runs as a whole.
+NAMES = ["qwen2_vl", "internvl", "florence2"]
+T = 0.7
+
+
+def plain_logs(name: str, ids: tuple[int, ...]) -> float:
+    """The log-probability of tokens at the temperature, each step by transformers' `generate`."""
+    module, processor = network(name)
+    inputs = ARCHITECTURES[name].inputs(processor, PICTURE)
+    left = list(ids)
+
+    def forced(_batch: int, _ids: Any) -> list[int]:
+        return [left.pop(0)] if left else [0]
+
+    with torch.no_grad():
+        found = module.generate(
+            **inputs,
+            max_new_tokens=len(ids),
+            min_new_tokens=len(ids),
+            do_sample=False,
+            num_beams=1,
+            output_logits=True,
+            return_dict_in_generate=True,
+            prefix_allowed_tokens_fn=forced,
+        )
+    steps = [logits[0].double() / T for logits in found.logits[-len(ids) :]]
+    return float(sum(s.log_softmax(-1)[i] for s, i in zip(steps, ids, strict=True)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sequence_has_its_exact_probability(name: str) -> None:
+    model = loaded(name)
+    encoded = model.encode(example_of(model))
+    rows = model.sample(encoded, Writing(most=3), Draws(6, T))
+    assert len(set(rows)) > 1
+    found = model.as_sequences(encoded, rows, T)
+    with torch.no_grad():
+        ours = model.scores(found, model.leaves(found))[0].double().numpy()
+    ends = set(network(name)[1].tokenizer.all_special_ids)
+    several = [n for n, row in enumerate(rows) if not ends & set(row[:-1])][:3]
+    wanted = [plain_logs(name, rows[number]) for number in several]
+    np.testing.assert_allclose(ours[several], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shares_are_those_of_the_network(name: str) -> None:
+    """Of answers of one token, by the plain probabilities of all tokens."""
+    module, processor = network(name)
+    inputs = ARCHITECTURES[name].inputs(processor, PICTURE)
+    asked: dict[str, Any] = {"max_new_tokens": 1, "temperature": T, "samples": 600}
+    classes = vx.answer(loaded(name), example_of(loaded(name)), **asked).classes
+    with torch.no_grad():
+        plain = module.generate(
+            **inputs,
+            max_new_tokens=1,
+            do_sample=False,
+            num_beams=1,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    likely = (plain.logits[-1][0].double() / T).softmax(-1).numpy()
+    assert sum(one.count for one in classes) == 600
+    texts = [processor.tokenizer.decode([n], skip_special_tokens=True).strip()
+             for n in range(len(likely))]  # fmt: skip
+    for one in classes[:4]:
+        exact = sum(p for text, p in zip(texts, likely, strict=True) if text == one.text)
+        assert abs(one.share - exact) < 4.5 * one.error
+        assert one.probability <= exact + 1e-6
+        assert one.share == one.count / 600
+
+
+def test_draws_are_those_of_the_seed_and_leave_the_state() -> None:
+    model = loaded("qwen2_vl")
+    asked: dict[str, Any] = {"max_new_tokens": 2, "temperature": 1.5, "samples": 8}
+    before = torch.random.get_rng_state()
+    found = [vx.answer(model, example_of(model), seed=seed, **asked) for seed in (0, 0, 1)]
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert found[0].classes == found[1].classes != found[2].classes
+    assert pickle.loads(pickle.dumps(found[0])).classes == found[0].classes  # our own
+
+
+def test_classes_are_those_of_the_users_function() -> None:
+    model = loaded("qwen2_vl")
+    asked: dict[str, Any] = {"max_new_tokens": 1, "temperature": 1.0, "samples": 60}
+    single = vx.answer(model, example_of(model), **asked).classes
+    alike = vx.answer(
+        model, example_of(model), same=lambda a, b: a[:1].isalpha() == b[:1].isalpha(), **asked
+    ).classes
+    assert len(alike) == 2
+    for one in alike:
+        is_word = one.text[:1].isalpha()
+        own = [other for other in single if other.text[:1].isalpha() == is_word]
+        assert one.texts == {other.text: other.count for other in own}
+        assert one.count == sum(other.count for other in own)
+        np.testing.assert_allclose(one.probability, sum(other.probability for other in own))
+    assert len(single) > 2
+
+
+@pytest.mark.parametrize("method", ["shapley", "leave_one_out", "integrated_gradients"])
+def test_a_class_is_the_sum_of_its_answers(method: str) -> None:
+    """Of answers of one token, each explained by itself at temperature 1."""
+    model = loaded("qwen2_vl")
+    how: dict[str, Any] = {"method": method}
+    how |= {"regions": 1} if method != "integrated_gradients" else {"steps": 4}
+    how |= {"estimator": "exact", "budget": 2**9} if method == "shapley" else {}
+    asked: dict[str, Any] = {"max_new_tokens": 1, "temperature": 1.0, "samples": 12}
+    asked |= {"same": lambda a, b: a[:1].isalpha() == b[:1].isalpha()}
+    classes = vx.answer(model, example_of(model), **asked).classes
+    assert len(classes[0].texts) > 1
+    why = vx.explain(model, example_of(model), **how, **asked)
+    encoded = model.encode(example_of(model))
+    rows = list(dict.fromkeys(model.sample(encoded, Writing(most=1), Draws(12, 1.0))))
+    labels = model.as_sequences(encoded, rows, 1.0).labels
+    total = np.zeros(len(np.concatenate([part.values for part in why.parts])))
+    for row, label in zip(rows, labels, strict=True):
+        if label not in classes[0].texts:
+            continue
+        one = model.with_answers(encoded, ["it"], None, {"it": row})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model, "generate", lambda *_args, **_more: ("it",))
+            patch.setattr(model, "with_answers", lambda *_args, one=one, **_more: one)
+            own = vx.explain(model, example_of(model), score="probability", target="it", **how)
+        total += np.concatenate([part.values for part in own.parts])
+    found = np.concatenate([part.values for part in why.parts])
+    np.testing.assert_allclose(found, total, rtol=0, atol=1e-6 * np.abs(total).sum())
+    assert why.target == classes[0].text
+    assert why.answers[0].probability is not None
+    told = why.provenance["sampling"]
+    assert (told["samples"], told["count"]) == (12, classes[0].count)
+    assert told["standard_error"] == classes[0].error > 0
+    assert any("sampled answers" in note and "standard error" in note for note in why.notes)
+
+
+def test_the_class_of_a_text_is_explained(tmp_path: Any) -> None:
+    model = loaded("qwen2_vl")
+    asked: dict[str, Any] = {"max_new_tokens": 1, "temperature": 1.0, "samples": 12}
+    classes = vx.answer(model, example_of(model), **asked).classes
+    how: dict[str, Any] = {"method": "leave_one_out", "regions": 1}
+    why = vx.explain(model, example_of(model), target=classes[1].text, **how, **asked)
+    assert why.target == classes[1].text
+    assert vx.load_explanation(why.save(tmp_path / "why.vqax")).provenance == why.provenance
+    with pytest.raises(InvalidInput, match="answer among the samples"):
+        vx.explain(model, example_of(model), target="no such answer", **how, **asked)
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"samples": 20}, "needs a temperature; give temperature="),
+    ({"samples": 1, "temperature": 1}, "samples must be"),
+    ({"samples": True, "temperature": 1}, "samples must be"),
+    ({"samples": 2.5, "temperature": 1}, "samples must be"),
+    ({"samples": 20, "temperature": 0}, "temperature must be a number above 0"),
+    ({"samples": 20, "temperature": -1}, "temperature must be a number above 0"),
+    ({"samples": 20, "temperature": float("nan")}, "temperature must be a number above 0"),
+    ({"samples": 20, "temperature": "warm"}, "temperature must be a number above 0"),
+    ({"temperature": 1}, "give samples= too"),
+    ({"same": str.__eq__}, "give samples= too"),
+    ({"samples": 20, "temperature": 1, "same": 3}, "same must be a function"),
+]
+BESIDE: list[tuple[dict[str, Any], str]] = [
+    ({"contrast": "a"}, "leave contrast= out"),
+    ({"answers": ["a"]}, "leave answers= out"),
+    ({"target_token": 0}, "leave target_token= out"),
+    ({"score": "logit"}, "leave score='logit' out"),
+    ({"target": 1}, "the text of one"),
+    ({"target": ["a"]}, "the text of one"),
+]
+
+
+@pytest.mark.parametrize(("asked", "said"), BAD, ids=str)
+def test_what_samples_nothing_is_refused(
+    asked: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any, **_more: Any) -> Any:
+        raise AssertionError("nothing is computed")
+
+    model = loaded("qwen2_vl")
+    monkeypatch.setattr(model, "encode", refuse)
+    for ask in (vx.answer, vx.explain):
+        with pytest.raises(InvalidInput, match=said):
+            ask(model, example_of(model), **asked)
+
+
+@pytest.mark.parametrize(("asked", "said"), BESIDE, ids=str)
+def test_what_means_nothing_beside_samples_is_refused(asked: dict[str, Any], said: str) -> None:
+    model = loaded("qwen2_vl")
+    with pytest.raises(InvalidInput, match=said):
+        vx.explain(model, example_of(model), samples=4, temperature=1.0, **asked)
+
+
+def test_models_and_methods_that_sample_nothing() -> None:
+    model = loaded("qwen2_vl")
+    given: dict[str, Any] = {"samples": 4, "temperature": 1.0}
+    with pytest.raises(Unsupported, match="know no temperature"):
+        vx.explain(model, example_of(model), method="attention", **given)
+    with pytest.raises(InvalidInput, match="leave stream= out"):
+        vx.answer(model, example_of(model), stream=print, **given)
+    with pytest.raises(InvalidInput, match="return True or False"):
+        vx.answer(model, example_of(model), same=lambda a, b: None, **given)  # type: ignore[arg-type, return-value]
+    with pytest.raises(Unsupported, match="leave samples= out"):
+        vx.answer(vx.load("easy-vqa", device="cpu"), PICTURE, "What color?", **given)
+
+
+def test_a_model_is_loaded_with_a_temperature() -> None:
+    module, processor = network("qwen2_vl")
+    model = vx.load(module, processor=processor, device="cpu", temperature=1.5)
+    found = vx.answer(model, example_of(model), samples=4, max_new_tokens=1)
+    same = vx.answer(
+        loaded("qwen2_vl"), example_of(model), samples=4, max_new_tokens=1, temperature=1.5
+    )
+    assert found.classes == same.classes
