@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import several
 from browser import keep_screenshot, opened_browser, watched_page
-from live_page import live
+from live_page import listed, live
 from pages import made, opened
 from playwright.sync_api import Page
 
@@ -25,19 +25,16 @@ def browser() -> Iterator[Any]:
 
 
 def entry(number: int) -> dict[str, Any]:
-    return {
-        "title": f"What is {number}?",
-        "state": "done",
-        "answer": "red",
-        "correct": number % 3 > 0,
-        "probability": 0.5,
-        "id": f"e{number}",
-        "label": "red" if number % 3 else "blue",
-        "message": "",
-        "kind": ["color", "<b>count</b>"][number % 4 == 0],
-        "without": "red" if number % 2 else "green",
-        "numbers": {"image's share": 0.2 + 0.5 * (number % 4 == 0), "error": 0.1},
-    }
+    is_count = number % 4 == 0
+    return listed(
+        number,
+        correct=number % 3 > 0,
+        probability=0.5,
+        label="red" if number % 3 else "blue",
+        kind="<b>count</b>" if is_count else "color",
+        without="red" if number % 2 else "green",
+        numbers={"image's share": 0.7 if is_count else 0.2, "error": 0.1},
+    )
 
 
 def rows(page: Page) -> list[list[str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from browser import opened_browser, watched_page
-from live_page import live, traits_of
+from live_page import listed, live, traits_of
 from pages import made
 from playwright.sync_api import Page
 
@@ -45,18 +45,7 @@ def browser() -> Iterator[Any]:
 
 
 def entry(number: int) -> dict[str, Any]:
-    return {
-        "title": f"What is {number}?",
-        "state": "done",
-        "answer": "red",
-        "correct": number % 9 > 0,
-        "probability": (number % 100) / 100,
-        "id": f"e{number}",
-        "label": "red",
-        "message": "",
-        "kind": ["color", "count"][number % 2],
-        "numbers": {"error": (number * 7 % 50) / 100, "mass": (number * 13 % 100) / 100},
-    }
+    return listed(number, kind=["color", "count"][number % 2])
 
 
 def work(page: Page) -> dict[str, int]:
