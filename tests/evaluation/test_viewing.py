@@ -1,12 +1,14 @@
 """A finished run in the viewer: its list, its page, and what is computed when an example is chosen."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from command import command
 from conftest import Linear, ToTensor
 
 import vqa_explain as vx
@@ -128,3 +130,39 @@ def test_the_command_writes_the_page_of_a_run(
     for i, one in enumerate(held):
         assert one["entry"]["numbers"]["accuracy"] in (0.0, 1.0)
         assert ("not in this page" in one["entry"]["message"]) == (i not in kept)
+
+
+def shell_commands(page: str) -> list[str]:
+    """What a report tells to type."""
+    return [one.split("</code>")[0] for one in page.split("<code>")[1:]]
+
+
+def test_a_card_without_a_page_beside_it_says_the_command(
+    report: vx.Report, tmp_path: Path
+) -> None:
+    text = report.to_html(tmp_path / "report.html").read_text()
+    told = shell_commands(text)
+    assert len(told) == len(report.shown()) > 0
+    assert "viewer.html#" not in text
+    for line, (shown, _) in list(zip(told, report.shown(), strict=True))[::5]:
+        name, *arguments = shlex.split(line)
+        assert name == "vqa-explain"
+        done = command(*arguments, "--out", tmp_path / "other.html")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"other.html#example={shown.index}" in done.stdout.replace("\n", "")
+
+
+def test_a_page_of_other_results_is_not_linked(report: vx.Report, tmp_path: Path) -> None:
+    page = report.to_viewer(tmp_path / "viewer.html")
+    assert "viewer.html#" in report.to_html(tmp_path / "report.html").read_text()
+    stamp = page.read_text().split('name="vqa-explain" content="')[1][:16]
+    page.write_text(page.read_text().replace(stamp, "0" * 16))
+    assert "viewer.html#" not in report.to_html(tmp_path / "report.html").read_text()
+
+
+def test_an_example_that_is_not_there_is_refused(report: vx.Report, tmp_path: Path) -> None:
+    out = tmp_path / "viewer.html"
+    done = command("view", report.folder, "--example", 6, "--out", out)
+    assert done.returncode == 2
+    assert "there is no example 6 to view; they go from 0 to 5" in done.stderr
+    assert not out.exists()

@@ -61,6 +61,22 @@ def traits_of(why: vx.Explanation, **more: Any) -> dict[str, Any]:
     return {**empty, "entries": entries, "options": options, "shown": sent_of(why, "first"), **more}
 
 
+def listed(number: int, **more: Any) -> dict[str, Any]:
+    """An example's line in the list, as a kernel sends it."""
+    return {
+        "title": f"What is {number}?",
+        "state": "done",
+        "answer": "red",
+        "correct": number % 9 > 0,
+        "probability": (number % 100) / 100,
+        "id": f"e{number}",
+        "label": "red",
+        "message": "",
+        "numbers": {"error": (number * 7 % 50) / 100, "mass": (number * 13 % 100) / 100},
+        **more,
+    }
+
+
 def live(page: Page, why: vx.Explanation, views: int = 1, **more: Any) -> Callable[..., None]:
     """The viewer over a kernel of the page's own; gives the traits' setter."""
     page.set_content(f"<style>{style()}</style>" + '<div class="view"></div>' * views)

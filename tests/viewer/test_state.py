@@ -159,6 +159,8 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("filter", {"ranges": {"error": [1]}}, "has 1 items, not 2"),
     ("filter", {"ranges": {"error": [0, float("nan")]}}, "not a finite number"),
     ("filter", {"only": [-1]}, "below 0"),
+    ("filter", {"equals": {"kinds": "color"}}, "equals has no 'kinds'; it knows kind, answer"),
+    ("filter", {"equals": {"kind": 3}}, "not a text"),
     ("selection", [0, 3], "there is no example 3"),
     ("selection", [-1], "below 0"),
     ("selection", ["picture 1"], "places of examples"),
@@ -194,7 +196,12 @@ def test_what_a_trait_holds_at_first_fits_it(name: str) -> None:
 FROM_VIEW: dict[str, Any] = {
     "look": {"map": "red-blue", "page": "table"},
     "hidden": {"image": [2.0]},  # JavaScript has one kind of numbers
-    "filter": {"outcome": "wrong", "ranges": {"error": [0, 0.5]}, "sort": "error"},
+    "filter": {
+        "outcome": "wrong",
+        "ranges": {"error": [0, 0.5]},
+        "sort": "error",
+        "equals": {"kind": "a"},
+    },
     "selection": [1, 2],
     "notes": {"picture 1": {"star": True}},
 }

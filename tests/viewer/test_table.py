@@ -9,7 +9,7 @@ import pytest
 import several
 from browser import add_column, axe_problems, opened_browser, watched_page
 from building import replaced
-from live_page import live, messages, traits_of
+from live_page import listed, live, messages, traits_of
 from pages import box_of, made, opened
 from playwright.sync_api import Page
 
@@ -155,20 +155,7 @@ def test_six_columns_have_one_cursor_and_a_matrix_of_ranks(browser: Any, tmp_pat
 
 
 def entries(count: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "title": f"What is {i}?",
-            "state": "done",
-            "answer": "red",
-            "correct": i % 9 > 0,
-            "probability": (i % 100) / 100,
-            "id": f"e{i}",
-            "label": "red",
-            "message": "",
-            "numbers": {"error": (i * 7 % 50) / 100, "mass": (i * 13 % 100) / 100},
-        }
-        for i in range(count)
-    ]
+    return [listed(number) for number in range(count)]
 
 
 LONGEST = """async ([selector, sideways]) => {

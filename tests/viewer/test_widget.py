@@ -364,6 +364,8 @@ def test_a_line_in_words_is_measured_when_it_is_asked_for(
     expected = measured_line(scenes_model, data[0], viewer.explanation, {"image": 3})
     assert viewer.whatif["line"] == expected
     assert expected is not None
+    assert viewer.entries[0]["without"] == expected["blind"]["answer"]
+    assert list(viewer.frame()["kind"]) == [data[0].family]
 
 
 @pytest.mark.slow

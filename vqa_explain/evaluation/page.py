@@ -1,5 +1,7 @@
 """A report as one HTML page that needs no network and runs no script."""
 
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from vqa_explain.evaluation.charts import curves_chart, intervals_chart, unvalue
 from vqa_explain.evaluation.gallery import BEST, SUSPICIOUS, WORST, Shown
 from vqa_explain.evaluation.reference import NAME as RANDOM
 from vqa_explain.evaluation.results import Results, better_text
+from vqa_explain.evaluation.viewing import PAGE, addresses_in
 from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
 from vqa_explain.viewer.export import ARTICLE_STYLE, article
@@ -27,10 +30,13 @@ Explained = list[tuple[Shown, Explanation]]
 
 
 def write_page(report: Results, notes: list[str], explained: Explained, path: Path) -> Path:
-    """Writes the page of a report: its tables, what a reader must know, and its gallery."""
+    """Writes the page of a report: its tables, what a reader must know, and its gallery, each
+    example with its address in the viewer's page beside it or with the command that writes one.
+    """
     template = (Path(__file__).parent / "report.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     content = {**_tables(report), "notes": notes, "gallery": _gallery(explained)}
+    content |= {"addresses": _addresses(report, explained, path), "command": _command(report)}
     return write_atomically(path, environment.from_string(template).render(**content).encode())
 
 
@@ -57,6 +63,17 @@ def _tables(report: Results) -> dict[str, Any]:
         "unvalued": unvalued_metrics(report),
         "style": Markup(ARTICLE_STYLE),
     }
+
+
+def _addresses(report: Results, explained: Explained, path: Path) -> dict[int, str]:
+    """Example → where the viewer's page beside this one shows it."""
+    return addresses_in(path.parent / PAGE, report, {one.index: why for one, why in explained})
+
+
+def _command(report: Results) -> Callable[[int], str]:
+    """The shell's command that shows an example in the viewer."""
+    folder = shlex.quote(str(report.folder))
+    return lambda index: f"vqa-explain view {folder} --example {index}"
 
 
 def _best(report: Results, text: str, methods: list[str]) -> str:

@@ -63,7 +63,11 @@ class Report(Results):
         return self._gallery.explained()
 
     def to_html(self, path: str | Path) -> Path:
-        """Writes one page that needs no network."""
+        """Writes one page that needs no network.
+
+        Its examples are linked with the page that `to_viewer` wrote as `viewer.html` in the same
+        folder, if it is of the same results.
+        """
         return write_page(self, self.notes(), self.shown(), Path(path))
 
     def to_viewer(self, path: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """A finished run in the viewer: a line for each example, with its metrics."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,16 +14,19 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.data import can_be_indexed, first_rows
 from vqa_explain.evaluation.reference import NAME as RANDOM
 from vqa_explain.evaluation.results import Results
+from vqa_explain.evaluation.stamps import digest
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
 from vqa_explain.methods import METHODS
 from vqa_explain.models.base import Model
 from vqa_explain.models.loading import load
-from vqa_explain.viewer.export import page
+from vqa_explain.viewer.export import page, stamp_tag
 from vqa_explain.viewer.requests import Entry, MethodChoice
 from vqa_explain.viewer.runs import ExamplesAt, OpenedRun
 
+PAGE = "viewer.html"  # in a run's folder
+_HEAD = 1000  # characters of a page, of which the stamp is one of the first
 NOT_HERE = (
     "the explanation of this example is not in this page; vqa_explain.Viewer(report) computes it"
 )
@@ -61,6 +65,7 @@ def _entry(
         id=str(row["id"] or index),
         label=row["answer"] if isinstance(row["answer"], str) else None,
         numbers=numbers.get(index, {}),
+        kind=str(row["family"] or ""),
     )
 
 
@@ -112,5 +117,37 @@ def write_viewer(results: Results, explained: Mapping[int, Explanation], path: P
         held.append(explained.get(index))
         lines.append(entry if held[-1] is not None else replace(entry, message=NOT_HERE))
     title = f"{results.plan.model} on {results.plan.data}"
-    text = page(held, title, entries=[asdict(line) for line in lines])
+    stamp = _stamp(results, explained)
+    text = page(held, title, entries=[asdict(line) for line in lines], stamp=stamp)
     return write_atomically(path, text.encode())
+
+
+def places_of(results: Results) -> dict[int, int]:
+    """Place in the data set → place in the list of the viewer's page."""
+    return {int(index): place for place, index in enumerate(results.answered()["index"])}
+
+
+def addresses_in(
+    path: Path, results: Results, explained: Mapping[int, Explanation]
+) -> dict[int, str]:
+    """Place in the data set → the address of that example in the viewer's page, from a page beside
+    it. Empty where there is no page, or it was written when the run had other results.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(_HEAD)
+    if stamp_tag(_stamp(results, explained)) not in head:
+        return {}
+    return {index: address_of(path.name, place) for index, place in places_of(results).items()}
+
+
+def address_of(page: str, place: int) -> str:
+    """The address of an example in a page with the viewer: see link.js."""
+    return f"{page}#example={place}"
+
+
+def _stamp(results: Results, explained: Mapping[int, Explanation]) -> str:
+    """A hash of which examples the page lists, and which of them it explains."""
+    listed = [list(places_of(results)), sorted(explained)]
+    return digest(results.plan.hash, json.dumps(listed))

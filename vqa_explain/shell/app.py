@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -230,6 +230,7 @@ def view(
     /,
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    example: int | None = None,
 ) -> None:
     """Put explanation files, or a finished run, into one page with the viewer, which opens without
     a network.
@@ -238,22 +239,47 @@ def view(
         files: explanation files (.vqax), or the folder of one run: its examples come as a table
             with their metrics.
         out: the page (.html); by default explanations.html, or viewer.html in the run's folder.
+        example: print the address at which the page shows this example: its number in the data
+            set, as the report names it, or of explanation files its place, from 0.
     """
     if out is not None and out.suffix != ".html":
         raise InvalidInput(f"--out {str(out)!r} must end in .html")
     if len(files) == 1 and files[0].is_dir():
         from vqa_explain.evaluation.report import Report
+        from vqa_explain.evaluation.viewing import PAGE, places_of
 
-        written = Report(files[0]).to_viewer(out or files[0] / "viewer.html")
-        print(f"Written: {terminal.visible(str(written))}")
+        report = Report(files[0])
+        place = _place_of(example, places_of(report))
+        _say_page(report.to_viewer(out or files[0] / PAGE), place)
         return
+    place = _place_of(example, {number: number for number in range(len(files))})
     out = out or Path("explanations.html")
     from vqa_explain.files import write_atomically
     from vqa_explain.reading import load_explanation
     from vqa_explain.viewer.export import page
 
     write_atomically(out, page([load_explanation(path) for path in files]).encode())
-    print(f"Written: {terminal.visible(str(out))}")
+    _say_page(out, place)
+
+
+def _place_of(example: int | None, places: Mapping[int, int]) -> int | None:
+    """Where an example stands in the page's list.
+
+    Raises:
+        InvalidInput: it is not there.
+    """
+    if example is not None and example not in places:
+        numbers = f"they go from {min(places)} to {max(places)}" if places else "it has none"
+        raise InvalidInput(f"there is no example {example} to view; {numbers}")
+    return None if example is None else places[example]
+
+
+def _say_page(written: Path, place: int | None) -> None:
+    print(f"Written: {terminal.visible(str(written))}")
+    if place is not None:
+        from vqa_explain.evaluation.viewing import address_of
+
+        print(f"Open: {address_of(written.resolve().as_uri(), place)}")
 
 
 def _write(explanation: "Explanation", out: Path) -> None:

@@ -124,7 +124,7 @@ class Desk:
         self._lock = threading.RLock()
         self._worker = Worker(self._job_failed)
         self.questions = Questions(
-            self.models, self._find_kept, self._worker, listener, self._asked
+            self.models, self._find_kept, self._worker, listener, self._asked, self._line_found
         )
 
     @property
@@ -385,6 +385,12 @@ class Desk:
         """Gives lines of the list other states, as one change."""
         with self._lock:
             self._follow_changes(self._listing.change_states(fetch, states))
+
+    def _line_found(self, kept: KeptExplanation, line: dict[str, Any] | None) -> None:
+        """The list tells the answer without pictures, as the viewer's own model gave it."""
+        request, blind = kept.request, (line or {}).get("blind")
+        if blind and request.model == 0:
+            self._change_entry(request.fetch, request.index, without=blind["answer"])
 
     def _follow_changes(self, changes: Mapping[int, Entry]) -> None:
         if self._selected in changes:

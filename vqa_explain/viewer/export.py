@@ -79,6 +79,7 @@ def page(
     lines: Sequence[dict[str, Any] | None] | None = None,
     notes: Mapping[str, Any] | None = None,
     entries: Sequence[Mapping[str, Any]] | None = None,
+    stamp: str = "",
 ) -> str:
     """One HTML page with the viewer and these explanations: everything inside, nothing from a
     network.
@@ -95,6 +96,7 @@ def page(
         entries: a line for each in the list and the table, as a viewer's trait has them; by
             default what the explanation says.
         notes: stars and notes by the examples' names, as a viewer's trait has them.
+        stamp: see `stamp_tag`.
     """
     known = [None] * len(explanations) if examples is None else examples
     told: list[dict[str, Any]] = [
@@ -106,11 +108,22 @@ def page(
     for one, entry in zip(told, entries or [{}] * len(told), strict=True):
         one["entry"] = dict(entry) or None
     shown = [one for one in explanations if one is not None]
-    return page_of_payloads(told, title, _intro(shown), notes)
+    return page_of_payloads(told, title, _intro(shown), notes, stamp)
+
+
+def stamp_tag(stamp: str) -> str:
+    """What a page has near its beginning where it was given a stamp: whoever links to its examples
+    knows by it what is in it.
+    """
+    return f'<meta name="vqa-explain" content="{html.escape(stamp)}">' if stamp else ""
 
 
 def page_of_payloads(
-    told: list[dict[str, Any]], title: str, intro: str, notes: Mapping[str, Any] | None = None
+    told: list[dict[str, Any]],
+    title: str,
+    intro: str,
+    notes: Mapping[str, Any] | None = None,
+    stamp: str = "",
 ) -> str:
     """One HTML page with the viewer.
 
@@ -118,7 +131,7 @@ def page_of_payloads(
         told: what `payload` gives, with "line" and "entry" as `page` takes them.
         title: the page's.
         intro: HTML below the viewer.
-        notes: see `page`.
+        notes, stamp: see `page`.
     """
     code = script("page")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -128,7 +141,7 @@ def page_of_payloads(
     )
     data = _as_script(_without_repeated_pictures(told))
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
+<html lang="en"><head><meta charset="utf-8">{stamp_tag(stamp)}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{html.escape(title)}</title><style>{_PAGE}{style()}</style></head>

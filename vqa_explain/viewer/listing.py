@@ -98,4 +98,6 @@ def _new_entry(example: Example, place: int) -> Entry:
     except InvalidInput:  # a chat that cannot be read; its explanation will say why
         asked_for = None
     title = asked_for or example.id or f"example {place + 1}"
-    return Entry(title[:LONGEST_TITLE], id=example.id or "", label=example.answer)
+    return Entry(
+        title[:LONGEST_TITLE], id=example.id or "", label=example.answer, kind=example.family
+    )

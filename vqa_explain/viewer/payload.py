@@ -101,6 +101,7 @@ def payload(e: Explanation, pack: Pack, example: Example | None = None) -> dict[
         "origin": f"{e.provenance['model']}, seed {e.provenance['seed']}, {e.cost_text}",
         "label": None if example is None else example.answer,
         "exampleId": _id_of(e, example),
+        "exampleKind": "" if example is None else example.family,
         "pairs": _pairs(e),
         "outputs": [_output(row, pack) for row in e.outputs],
     }
@@ -182,6 +183,7 @@ def preview(example: Example, answers: Sequence[Answer], pack: Pack) -> dict[str
         "answers": [asdict(answer) for answer in answers],
         "label": example.answer,
         "exampleId": example.id or "",
+        "exampleKind": example.family,
     }
 
 

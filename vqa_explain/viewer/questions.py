@@ -32,6 +32,7 @@ class Questions:
         worker: whose urgent jobs the questions are.
         listener: who is told the answers.
         divided: "regions" and "columns" as `explain` takes them.
+        line_found: is told of each line that was measured.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Questions:
         worker: Worker,
         listener: Listener,
         divided: Mapping[str, Any],
+        line_found: Callable[[KeptExplanation, dict[str, Any] | None], None],
     ) -> None:
         self._models = models
         self._find_kept = find_kept
         self._worker = worker
         self._listener = listener
         self._divided_as = divided
+        self._line_found = line_found
         # By the keys of explanations. Keys name their fetch, so that none means another later.
         self._lines: dict[str, dict[str, Any] | None] = {}
         self._insides: dict[str, dict[str, Any]] = {}
@@ -99,6 +102,7 @@ class Questions:
             key = kept.request.key
             if key not in self._lines:
                 self._lines[key] = measured_line(kept.model, example, explanation, divided)
+            self._line_found(kept, self._lines[key])
             return {"line": self._lines[key]}
 
         self._answer_soon(LINE, serial, answer)

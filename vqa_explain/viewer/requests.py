@@ -77,6 +77,8 @@ class Entry:
     id: str = ""  # the example's own
     label: str | None = None  # the true answer, where it is known
     numbers: dict[str, float] = field(default_factory=dict)  # column of the table → its number
+    kind: str = ""  # of question, as the data set names it
+    without: str | None = None  # the answer without any picture, where it was measured
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,8 @@ from vqa_explain.viewer.messages import read_plain
 # Ranges of numbers: what they are called in messages, the least and the greatest.
 _RANGES = {"strength": (0.1, 1.0), "threshold": (0.0, 1.0)}
 
+_TEXTS = ("kind", "answer", "true answer")  # of an example, that a filter can ask for
+
 
 @dataclass(frozen=True)
 class Look:
@@ -52,6 +54,7 @@ class Filter:
         search: a piece of the question, the answer or the name; "" passes all.
         outcome: of the model's answer, where the true one is known.
         ranges: name of a column → its least and greatest value.
+        equals: "kind", "answer" or "true answer" → the text that it must be.
         sort: the name of a column; "" is the order of the data set.
         descending: whether the largest comes first.
         only: places of examples; `None` passes all.
@@ -60,6 +63,7 @@ class Filter:
     search: str = ""
     outcome: Literal["all", "right", "wrong"] = "all"
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    equals: dict[str, str] = field(default_factory=dict)
     sort: str = ""
     descending: bool = False
     only: list[int] | None = None
@@ -133,6 +137,9 @@ def _check_ranges(name: str, found: Any) -> None:
         places = found
     elif name == "filter":
         places = found["only"] or []
+        unknown = set(found["equals"]) - set(_TEXTS)
+        if unknown:
+            raise WrongField(f"equals has no {min(unknown)!r}; it knows {', '.join(_TEXTS)}")
     elif name == "hidden":
         places = [number for numbers in found.values() for number in numbers]
     if any(place < 0 for place in places):

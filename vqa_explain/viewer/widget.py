@@ -180,7 +180,7 @@ class Viewer(OfDesk):
 
     def frame(self) -> "pd.DataFrame":
         """The list as a table, one row for each example: its name, question, answer, the true
-        answer, what the explanation says in numbers, stars and notes.
+        answer, the kind of question, what the explanation says in numbers, stars and notes.
 
         The index is the example's place, so that `viewer.frame().loc[viewer.selection]` is what
         is selected, and `viewer.selection = table.index` selects it.
@@ -195,6 +195,7 @@ class Viewer(OfDesk):
                 "question": entry["title"],
                 "answer": entry["answer"],
                 "true answer": entry["label"],
+                "kind": entry["kind"],
                 "correct": entry["correct"],
                 "probability": entry["probability"],
                 "state": entry["state"],

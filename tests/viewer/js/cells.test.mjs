@@ -126,7 +126,7 @@ test("a file of the selection is quoted, and holds no formula", () => {
   const text = csvOf(hostile, [0], cellsOf(hostile), { 0: { star: true, note: "why, so" } });
   assert.equal(
     text,
-    'example,id,question,answer,v,true answer,correct,star,note\r\n0,,"\'=cmd(""x""), 1\nnext",\'@sum,-1,,,true,"why, so"\r\n',
+    'example,id,question,answer,v,true answer,kind,correct,star,note\r\n0,,"\'=cmd(""x""), 1\nnext",\'@sum,-1,,,,true,"why, so"\r\n',
   );
 });
 

@@ -17,6 +17,7 @@ test("every state comes back from its link", () => {
     { look: { ...OPENING.look, strength: 0.5, scale: "one", unit: "pixels", pane: "matrix", smooth: true } },
     { filter: { ...OPENING.filter, search: "a & b=c #1", outcome: "wrong", sort: "image's share", descending: true } },
     { filter: { ...OPENING.filter, ranges: { "a:b, c": [-0.5, 2], error: [0, 0.1] }, only: [1, 2] } },
+    { filter: { ...OPENING.filter, equals: { kind: "a: b & c", answer: "__proto__", "true answer": "=,é" } } },
     { selection: [1, 4, 9], columns: [2, 0], stars: [7] },
   ];
   for (const changed of states) {
@@ -37,6 +38,7 @@ test("a link that fits nothing opens the page as usual", () => {
     "page=tables&map=jet&outcome=maybe&scale=2",
     "selection=99,x,-1&columns=&stars=1e1",
     "range=error:a:2&range=:&range",
+    "equal=kind:&equal=:a&equal=__proto__:a&equal=constructor:a&equal=question:a&equal",
     "strength=&threshold=x",
     "__proto__=1&constructor=2",
     "%",

@@ -70,16 +70,16 @@ export class Actions {
 
   showPage() {
     const page = this.page === "compare" && !this.compared.length ? "example" : this.page;
-    const moved = this.frameNode.dataset.page !== page;
+    const before = this.frameNode.dataset.page;
     const looks = this.source.live || this.whole?.inside;
     this.pages.offer(["example", "compare", "table", ...(looks ? ["inside"] : [])]);
     this.pages.set(page);
     this.frameNode.dataset.page = page;
     this.views.table.node.hidden = page !== "table";
     this.views.inside.node.hidden = page !== "inside";
-    if (!moved) return;
-    this.listed();
-    showInside(this);
+    if (before === page) return;
+    if (before) this.listed(); // when it opens, it is listed anyway
+    if ([before, page].includes("inside")) showInside(this);
   }
 
   /** Another way to draw. @param {string} name @param {any} value */

@@ -3,7 +3,7 @@
 import { Actions } from "./actions.js";
 import { matching } from "./compare.js";
 import { methodForm } from "./controls.js";
-import { unpacked } from "./data.js";
+import { pause, unpacked } from "./data.js";
 import { hearInside, showInside } from "./diving.js";
 import { fill } from "./dom.js";
 import { Examples } from "./examples.js";
@@ -70,7 +70,6 @@ class Screen extends Actions {
     this.stops = listen(this);
     this.readTheme();
     this.makeForm();
-    this.list();
     void this.refresh();
   }
 
@@ -183,7 +182,7 @@ class Screen extends Actions {
 
   draw() {
     const { shown, compared } = this;
-    if (!shown || !this.palette) return;
+    if (!shown || !this.palette || this.page === "table") return; // nothing of it is seen there
     const began = performance.now();
     const frame = frameOf(this);
     if (compared.length && this.page === "compare") {
@@ -312,14 +311,17 @@ class Screen extends Actions {
     const shown = isPreview ? withoutValues(found) : found;
     const isFirst = !this.shown || this.shown.isPreview;
     this.forget(shown);
-    const specs = this.source.columns();
-    for (const one of compared) one.spec = specs[one.column];
+    for (const one of compared) one.spec = this.source.columns()[one.column];
     if (compared.length && !this.compared.length && this.page !== "table" && this.shown) this.set("page", "compare");
     Object.assign(this, { word: -1, wordShown: -1, whole: shown, depth: null });
     Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
     this.shownSerial += 1;
     if (isFirst) this.shared.firstHidden();
     this.showAll();
+    if (isFirst) await pause();
+    if (this.asked !== newest) return;
+    this.draw();
+    this.tell();
     this.root.dataset.ready = String(this.source.selected());
     this.root.dataset.shown = idsOf(shown, ...compared);
   }
@@ -364,8 +366,6 @@ class Screen extends Actions {
     else this.showWhatIf(null);
     this.showLine();
     this.askLine();
-    this.draw();
-    this.tell();
     if (!shown.isPreview && !source.payloadAt) this.thumbs.keep(source.selected(), shown);
     this.list();
   }

@@ -8,6 +8,18 @@ import { errorText, percent } from "./numbers.js";
 
 export const [QUESTION, ANSWER, CONFIDENCE, ERROR] = ["question", "answer", "confidence", "error"];
 
+export const [KIND, TRUTH, WITHOUT] = ["kind", "true answer", "without picture"];
+
+/** What a filter can ask to be one text. @type {Record<string, (entry: Entry) => string | null | undefined>} */
+export const WORDS = {
+  [KIND]: (entry) => entry.kind,
+  [ANSWER]: (entry) => entry.answer,
+  [TRUTH]: (entry) => entry.label,
+};
+
+/** @type {Cell} */
+const BLIND = { name: WITHOUT, kind: "words", of: (entry) => entry.without ?? null, low: 0, high: 0 };
+
 /** Those that every table has. @type {Cell[]} */
 const EVERY_TABLE = [
   { name: QUESTION, kind: "words", of: (entry) => entry.title, low: 0, high: 0 },
@@ -30,7 +42,8 @@ export function cellsOf(entries) {
   }
   const found = [...ends].map(([name, [low, high]]) => numberCell(name, low, high));
   const known = entries.some((entry) => typeof entry.probability === "number");
-  return [...EVERY_TABLE.filter((cell) => known || cell.name !== CONFIDENCE), ...found];
+  const measured = entries.some((entry) => typeof entry.without === "string") ? [BLIND] : [];
+  return [...EVERY_TABLE.filter((cell) => known || cell.name !== CONFIDENCE), ...found, ...measured];
 }
 
 /** @param {string} name @param {number} low @param {number} high @returns {Cell} */
@@ -49,7 +62,7 @@ export function numeric(cells) {
 /** A number of a column as it is written; "" where there is none. @param {Cell} cell @param {any} value */
 export function cellText(cell, value) {
   if (value === null || value === undefined) return "";
-  if (cell.kind === "share") return percent(value);
+  if (cell.kind === "share") return value === 0 ? "0%" : percent(value);
   if (cell.kind === "error") return value === 0 ? "0" : errorText(value);
   if (cell.kind === "words") return String(value);
   return Number(value.toPrecision(3)).toString().replace("-", "−");
@@ -76,8 +89,9 @@ function searchText(entry) {
 
 /** Whether a filter lets all pass in the order of the data set. @param {Filter} filter */
 export function isOpen(filter) {
-  const { search, outcome, ranges, sort, only } = filter;
-  return !search && (outcome ?? "all") === "all" && !sort && !only && Object.keys(ranges ?? {}).length === 0;
+  const { search, outcome, ranges, equals, sort, only } = filter;
+  const asked = [ranges, equals].some((one) => Object.keys(one ?? {}).length > 0);
+  return !search && (outcome ?? "all") === "all" && !sort && !only && !asked;
 }
 
 /**
@@ -92,11 +106,16 @@ export function ordered(entries, filter, cells) {
     of: cells.find((cell) => cell.name === name)?.of ?? (() => null),
     ends,
   }));
+  const equals = Object.entries(filter.equals ?? {}).map(([name, text]) => ({
+    of: Object.hasOwn(WORDS, name) ? WORDS[name] : () => null,
+    text,
+  }));
   const outcome = filter.outcome ?? "all";
   const passes = (/** @type {Entry} */ entry, /** @type {number} */ place) =>
     (!only || only.has(place)) &&
     (outcome === "all" || entry.correct === (outcome === "right")) &&
     (!asked || searchText(entry).includes(asked)) &&
+    equals.every(({ of, text }) => of(entry) === text) &&
     ranges.every(({ of, ends }) => isWithin(of(entry), ends));
   const kept = [...entries.keys()].filter((place) => passes(entries[place], place));
   const cell = cells.find(({ name }) => name === filter.sort);
@@ -140,12 +159,21 @@ export function csvOf(entries, places, cells, notes) {
     const text = typeof value === "string" ? value.replace(/^[=+\-@\t\r]/, "'$&") : String(value ?? "");
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const head = ["example", "id", ...cells.map(({ name }) => name), "true answer", "correct", "star", "note"];
+  const head = ["example", "id", ...cells.map(({ name }) => name), TRUTH, KIND, "correct", "star", "note"];
   const row = (/** @type {number} */ place) => {
     const entry = entries[place];
     const note = notes[noteName(entry, place)] ?? {};
     const values = cells.map((cell) => cell.of(entry));
-    return [place, entry.id, ...values, entry.label, entry.correct, note.star ?? false, note.note ?? ""];
+    return [
+      place,
+      entry.id,
+      ...values,
+      entry.label,
+      entry.kind ?? "",
+      entry.correct,
+      note.star ?? false,
+      note.note ?? "",
+    ];
   };
   return `${[head, ...places.map(row)].map((one) => one.map(quoted).join(",")).join("\r\n")}\r\n`;
 }

@@ -65,3 +65,8 @@ export async function unpacked(payload) {
   const found = { ...payload, parts, joint, outputs };
   return payload.inside ? { ...found, inside: await unpackedInside(payload.inside) } : found;
 }
+
+/** Until another task, so that the browser may answer a person in between. @returns {Promise<void>} */
+export function pause() {
+  return new Promise((done) => setTimeout(done));
+}

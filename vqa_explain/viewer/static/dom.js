@@ -101,9 +101,9 @@ export function switchOf(name, choices, choose, kind = "") {
 
 /**
  * One tab stop for many buttons: arrows move between them. Gives a function to call after the buttons were made anew.
- * @param {HTMLElement} node @param {string} selector
+ * @param {HTMLElement} node @param {string} selector @param {() => number} [across] how many lie side by side, in a grid
  */
-export function roving(node, selector) {
+export function roving(node, selector, across = () => 1) {
   const items = () => /** @type {HTMLElement[]} */ ([...node.querySelectorAll(selector)]);
   /** @param {HTMLElement | undefined} current */
   const settle = (current) => {
@@ -114,9 +114,9 @@ export function roving(node, selector) {
     if (item) settle(/** @type {HTMLElement} */ (item));
   });
   onKey(node, (event) => {
-    const step = /** @type {Record<string, number>} */ ({ ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 })[
-      event.key
-    ];
+    const step = /** @type {Record<string, number>} */ ({
+      ...{ ArrowRight: 1, ArrowLeft: -1, ArrowDown: across(), ArrowUp: -across() },
+    })[event.key];
     const all = items();
     const at = all.indexOf(/** @type {HTMLElement} */ (document.activeElement));
     if (!step || at < 0) return;
@@ -139,4 +139,11 @@ export function onKey(node, call) {
     const original = /** @type {CustomEvent} */ (event).detail;
     if (!original.defaultPrevented) call(original);
   });
+}
+
+/** Gives a person a file. @param {Blob} blob @param {string} name */
+export function saveAs(blob, name) {
+  const address = URL.createObjectURL(blob);
+  el("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
 }

@@ -22,6 +22,9 @@ export class Examples {
     const { screen } = this;
     const { source, views, thumbs, shared } = screen;
     const [entries, selected] = [source.entries(), source.selected()];
+    const entry = entries[selected];
+    views.note.node.hidden = !entry || !(source.live || source.save);
+    if (entry) views.note.show(selected, shared.notes[noteName(entry, selected)], Boolean(source.unsaved?.()));
     this.reorder(entries);
     const told = { entries, order: this.order, counts: this.counts, filter: shared.filter };
     const thumbOf = (/** @type {number} */ index) => thumbs.at(index);
@@ -80,11 +83,23 @@ export class Examples {
 
   /** @param {number[]} places @param {boolean} on */
   star(places, on) {
+    this.renote(places, { star: on });
+  }
+
+  /** What a person writes of an example. @param {number} place @param {string} text */
+  write(place, text) {
+    this.renote([place], { note: text });
+  }
+
+  /** @param {number[]} places @param {{star?: boolean, note?: string}} changes */
+  renote(places, changes) {
     const { shared, source } = this.screen;
     const notes = { ...shared.notes };
     for (const place of places) {
-      const name = noteName(source.entries()[place], place);
-      const note = { star: on, note: notes[name]?.note ?? "" };
+      const entry = source.entries()[place];
+      if (!entry) continue; // of a list that is gone
+      const name = noteName(entry, place);
+      const note = { star: false, note: "", ...notes[name], ...changes };
       if (note.star || note.note) notes[name] = note;
       else delete notes[name];
     }

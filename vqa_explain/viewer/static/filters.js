@@ -17,17 +17,22 @@ export function rangesView(change) {
   /** @param {Cell[]} cells @param {any} filter */
   function show(cells, filter) {
     const ranges = Object.entries(filter.ranges ?? {});
-    const now = JSON.stringify([cells.map(({ name }) => name), ranges, filter.only?.length]);
+    const equals = Object.entries(filter.equals ?? {});
+    const now = JSON.stringify([cells.map(({ name }) => name), ranges, equals, filter.only?.length]);
     if (now === known) return; // what a person is typing stays as it is
     known = now;
-    const without = (/** @type {string} */ name) => Object.fromEntries(ranges.filter(([other]) => other !== name));
+    const less = (/** @type {[string, any][]} */ all, /** @type {string} */ name) =>
+      Object.fromEntries(all.filter(([other]) => other !== name));
     const told = ranges.map(([name, ends]) => {
       const cell = cells.find((one) => one.name === name);
       const [low, high] = ends.map((/** @type {number} */ end) => (cell ? cellText(cell, end) : end));
-      return chip(`${name} ${low} to ${high}`, () => change({ ranges: without(name) }));
+      return chip(`${name} ${low} to ${high}`, () => change({ ranges: less(ranges, name) }));
     });
+    const same = equals.map(([name, text]) =>
+      chip(`${name}: ${text.slice(0, 60)}`, () => change({ equals: less(equals, name) })),
+    );
     const only = filter.only ? [chip(`only ${filter.only.length} selected`, () => change({ only: null }))] : [];
-    fill(chips, ...told, ...only);
+    fill(chips, ...told, ...same, ...only);
     add.node.hidden = cells.length === 0;
     if (cells.length) fill(form, ...fieldsOf(cells, Object.fromEntries(ranges)));
   }

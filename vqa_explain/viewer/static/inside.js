@@ -107,7 +107,10 @@ export function insideView(told) {
   const problem = el("div", { class: "vx-bad", role: "alert" });
   const scroll = el("div", { class: "vx-inside-scroll" }, strip, matrix);
   const node = el("section", { class: "vx-inside", "aria-label": "inside" }, line, problem, legend, scroll, said);
-  const [roveBlocks, roveHeads] = [roving(strip, ".vx-block"), roving(matrix, ".vx-head")];
+  const [roveBlocks, roveHeads] = [
+    roving(strip, ".vx-block"),
+    roving(matrix, ".vx-head", () => inside?.blocks.length ?? 1),
+  ];
   /** @type {Inside | null} */
   let inside = null;
   /** @type {any[]} */

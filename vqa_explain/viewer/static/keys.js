@@ -9,6 +9,7 @@ export const KEYS = [
   [["c"], "rather than …"],
   [["↑↓←→"], "move over regions"],
   [["Enter"], "take away"],
+  [["n"], "write a note"],
   [["Esc"], "undo, free"],
   [["?"], "all keys"],
 ];
@@ -19,7 +20,7 @@ const MORE = [
   [["Shift", "drag"], "take away, or keep, all regions that are passed"],
   [["Alt", "drag"], "the same of all regions in a box"],
   [["Ctrl", "wheel"], "zoom"],
-  [["Tab"], "next group; arrows move inside one"],
+  [["Tab"], "next group; arrows move inside one: words, answers, examples, groups, blocks and heads"],
 ];
 
 /** @param {any[]} rows */
@@ -29,16 +30,23 @@ function hints(rows) {
   );
 }
 
-/** The row of keys under the map. @param {boolean} live */
-export function keysRow(live) {
-  const offered = live ? KEYS : KEYS.filter(([keys]) => !["1", "c", "Enter"].includes(keys[0]));
-  return el("div", { class: "vx-keys vx-hide-s" }, ...hints(offered));
+/** Keys that ask the model. */
+const ASKING = ["1", "c", "Enter", "Shift", "Alt"];
+
+/** @param {any[]} rows @param {boolean} live */
+function offered(rows, live) {
+  return live ? rows : rows.filter(([keys]) => !ASKING.includes(keys[0]));
 }
 
-/** All keys, in a dialog. */
-export function helpDialog() {
+/** The row of keys under the map. @param {boolean} live */
+export function keysRow(live) {
+  return el("div", { class: "vx-keys vx-hide-s" }, ...hints(offered(KEYS, live)));
+}
+
+/** All keys, in a dialog. @param {boolean} live whether there is a model to ask */
+export function helpDialog(live) {
   const close = el("button", { type: "button", class: "vx-tool", onclick: () => node.close() }, "Close");
-  const rows = el("div", { class: "vx-keys" }, ...hints([...KEYS, ...MORE]));
+  const rows = el("div", { class: "vx-keys" }, ...hints(offered([...KEYS, ...MORE], live)));
   const node = el("dialog", { class: "vx-help", "aria-label": "all keys" }, el("h2", {}, "Keys"), rows, close);
   return node;
 }

@@ -1,6 +1,8 @@
 // @ts-check
 // The state of a page as its link: what differs from how the page opens. Pure; tested under node.
 
+import { WORDS } from "./cells.js";
+
 /** How a page opens. */
 const OPENING = {
   look: {
@@ -37,6 +39,7 @@ export function linkOf(state) {
   }
   for (const [name, ends] of Object.entries(state.filter.ranges ?? {}))
     told.append("range", `${name}:${ends.join(":")}`);
+  for (const [name, text] of Object.entries(state.filter.equals ?? {})) told.append("equal", `${name}:${text}`);
   if (state.filter.only) told.set("only", listText(state.filter.only));
   for (const name of /** @type {const} */ (["selection", "columns", "stars"]))
     if (state[name].length) told.set(name, listText(state[name]));
@@ -57,7 +60,7 @@ function readAs(usual, text) {
 export function stateOfLink(link, count) {
   const told = new URLSearchParams(link);
   const look = /** @type {Record<string, any>} */ ({ ...OPENING.look });
-  const filter = /** @type {Record<string, any>} */ ({ ...OPENING.filter, ranges: {}, only: null });
+  const filter = /** @type {Record<string, any>} */ ({ ...OPENING.filter, ranges: {}, equals: {}, only: null });
   for (const [name, usual] of Object.entries(AS_TEXT)) {
     const text = told.get(name);
     const value = text === null ? undefined : readAs(usual, text);
@@ -67,6 +70,10 @@ export function stateOfLink(link, count) {
     const [, name, low, high] = /^(.*):([^:]+):([^:]+)$/.exec(text) ?? [];
     if (name && Number.isFinite(Number(low)) && Number.isFinite(Number(high)))
       filter.ranges[name] = [Number(low), Number(high)];
+  }
+  for (const text of told.getAll("equal")) {
+    const [, name, value] = /^([^:]+):(.+)$/s.exec(text.slice(0, 400)) ?? [];
+    if (name && Object.hasOwn(WORDS, name)) filter.equals[name] = value;
   }
   if (told.has("only")) filter.only = listOf(told.get("only"), count);
   const kept = CHOICES.filter(([name, known]) => !known.includes(look[name] ?? filter[name]));

@@ -2,7 +2,7 @@
 // The list of examples with what became of each.
 import { countsOf } from "./cells.js";
 import { el, fill, roving, select } from "./dom.js";
-import { percent } from "./numbers.js";
+import { countText, percent } from "./numbers.js";
 import { rowsView } from "./rows.js";
 
 /** @typedef {import("./types").Entry} Entry */
@@ -140,15 +140,14 @@ function showRunning(line, running, progress) {
 
 /** "200: 193 right, 7 wrong"; "33 of 200: …" where not all pass. @param {any} counts @returns {any[]} */
 export function countsText({ all, right, wrong, of }) {
-  const count = (/** @type {number} */ number) => number.toLocaleString("en");
-  const whole = el("b", {}, count(all));
-  const part = of === undefined || of === all ? "" : ` of ${count(of)}`;
+  const whole = el("b", {}, countText(all));
+  const part = of === undefined || of === all ? "" : ` of ${countText(of)}`;
   if (!right && !wrong) return [whole, part, (of ?? all) === 1 ? " example" : " examples"];
   return [
     whole,
-    `${part}: ${count(right)}`,
+    `${part}: ${countText(right)}`,
     el("span", { class: "vx-right" }, " right"),
-    `, ${count(wrong)}`,
+    `, ${countText(wrong)}`,
     el("span", { class: "vx-bad" }, " wrong"),
   ];
 }

@@ -131,3 +131,8 @@ export function histogram(values, low, full, count = 45) {
   }
   return found;
 }
+
+/** "10,000". Without `toLocaleString`, which first reads tables of all languages. @param {number} count */
+export function countText(count) {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+}

@@ -3,6 +3,7 @@
 
 import { mount } from "./app.js";
 import { noteName } from "./cells.js";
+import { saveAs } from "./dom.js";
 import { linkOf, stateOfLink } from "./link.js";
 import { methodTitle } from "./names.js";
 
@@ -19,6 +20,8 @@ function entryOf(p) {
     id: p.exampleId,
     label: p.label,
     numbers: p.numbers ?? {},
+    kind: p.exampleKind ?? "",
+    without: p.line?.blind?.answer ?? null,
     state: "done",
   };
 }
@@ -33,15 +36,21 @@ function file(payloads, notes) {
   };
   const count = payloads.length;
   const isShown = (/** @type {number} */ index) => Boolean(payloads[index]?.parts);
-  let state = /** @type {any} */ ({});
+  let state = /** @type {any} */ ({ notes });
 
   /** Takes the state of the link; what a page has no model for is left out. */
   function read() {
     const found = stateOfLink(location.hash.slice(1), count);
-    const starred = found.stars.map((index) => [noteName(entries[index], index), { star: true, note: "" }]);
+    const named = new Map(found.stars.map((index) => [noteName(entries[index], index), index]));
+    const starred = [...named.keys()].map((name) => [name, { star: true, note: state.notes[name]?.note ?? "" }]);
+    // What was written stays; of what the page came with, the stars as well.
+    const written = Object.entries(state.notes).map(([name, { note }]) => [
+      name,
+      { star: Boolean(notes[name]?.star), note },
+    ]);
     const columns = found.columns.filter(isShown).slice(0, 5);
     if (!location.hash && payloads[found.example]?.inside) found.look.page = "inside";
-    state = { ...found, columns, hidden: {}, notes: { ...notes, ...Object.fromEntries(starred) } };
+    state = { ...found, columns, hidden: {}, notes: Object.fromEntries([...written, ...starred]) };
   }
 
   function write() {
@@ -67,6 +76,13 @@ function file(payloads, notes) {
     write();
     tell(name);
   };
+  /** @type {any} */ let judged = notes; // for which `isUnsaved` holds
+  let isUnsaved = false;
+  function unsaved() {
+    if (judged !== state.notes) isUnsaved = JSON.stringify(state.notes) !== JSON.stringify(notes);
+    judged = state.notes;
+    return isUnsaved;
+  }
   const titled = (/** @type {any} */ p, /** @type {number} */ i) => `${i + 1}. ${p.heading}, ${methodTitle(p.method)}`;
   const offered = [...payloads.keys()].filter(isShown).slice(0, MOST_OFFERED);
   const choices = [["explanation", offered.map((i) => [{ example: i }, titled(payloads[i], i)])]];
@@ -99,7 +115,21 @@ function file(payloads, notes) {
     whatif: () => null,
     problem: () => (count && !isShown(state.example) ? entries[state.example].message : ""),
     send: () => undefined,
+    unsaved,
+    save: () => savePage(state.notes),
   };
+}
+
+/** Gives this page as a file, as it came but with these notes. @param {any} notes */
+function savePage(notes) {
+  const copy = /** @type {HTMLElement} */ (document.documentElement.cloneNode(true));
+  const viewer = /** @type {HTMLElement} */ (copy.querySelector("#viewer"));
+  viewer.replaceWith(Object.assign(document.createElement("div"), { id: "viewer" }));
+  const kept = /** @type {HTMLElement} */ (copy.querySelector("#notes"));
+  // In the page's own JSON nothing may end the element.
+  kept.textContent = JSON.stringify(notes).replaceAll("<", "\\u003c");
+  const name = decodeURIComponent(location.pathname.split("/").pop() ?? "") || "explanations.html";
+  saveAs(new Blob(["<!doctype html>\n", copy.outerHTML, "\n"], { type: "text/html" }), name);
 }
 
 /** @param {string} id */

@@ -1,8 +1,8 @@
 // @ts-check
 // What is selected in the table: how many, their small maps, and what can be done with them.
 import { countsOf, csvOf, noteName } from "./cells.js";
-import { el, fill } from "./dom.js";
-import { percent } from "./numbers.js";
+import { el, fill, saveAs } from "./dom.js";
+import { countText, percent } from "./numbers.js";
 
 const MOST_MAPS = 16;
 const MOST_PLACES = 8;
@@ -32,21 +32,31 @@ export function pickedView(told) {
 
   function save() {
     const text = csvOf(now.entries, now.places, now.cells, now.notes);
-    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    el("a", { href: address, download: "examples.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 1000);
+    saveAs(new Blob([text], { type: "text/csv" }), "examples.csv");
+  }
+
+  /** Those whose maps are shown. @param {any} next see table.js @param {Set<number>} selected */
+  function wanted({ order }, selected) {
+    const found = [];
+    if (selected.size)
+      for (const place of order) {
+        if (selected.has(place)) found.push(place);
+        if (found.length === MOST_MAPS) break;
+      }
+    return found;
   }
 
   /** @param {any} next see table.js */
   function show(next) {
     const { entries, order, selected, thumbs, notes } = next;
-    const seen = new Set(order);
+    const seen = selected.size ? new Set(order) : selected;
     const rest = [...selected].filter((place) => !seen.has(place) && place < entries.length);
-    const places = [...order.filter((/** @type {number} */ place) => selected.has(place)), ...rest];
+    const listed = selected.size ? order.filter((/** @type {number} */ place) => selected.has(place)) : [];
+    const places = [...listed, ...rest];
     const starred = places.length > 0 && places.every((place) => notes[noteName(entries[place], place)]?.star);
     now = { ...next, places, starred };
     const { all, right, wrong, confidence } = countsOf(places.map((place) => entries[place]));
-    title.textContent = all ? `${all.toLocaleString("en")} selected` : "Nothing is selected";
+    title.textContent = all ? `${countText(all)} selected` : "Nothing is selected";
     const outcome = right || wrong ? `${right} right, ${wrong} wrong; ` : "";
     about.textContent = confidence === null ? outcome : `${outcome}mean confidence ${percent(confidence)}`;
     fill(maps, ...places.slice(0, MOST_MAPS).map((place) => thumbs.copy(place, "map")));
@@ -55,9 +65,9 @@ export function pickedView(told) {
     acts.hidden = !all;
     star.textContent = starred ? "☆ Take stars away" : "★ Star all";
     code.hidden = !told.live || !all;
-    const listed = [...places].sort((a, b) => a - b).slice(0, MOST_PLACES);
-    code.textContent = `viewer.selection  # [${listed.join(", ")}${all > MOST_PLACES ? ", …" : ""}]`;
+    const first = [...places].sort((a, b) => a - b).slice(0, MOST_PLACES);
+    code.textContent = `viewer.selection  # [${first.join(", ")}${all > MOST_PLACES ? ", …" : ""}]`;
   }
 
-  return { node, show };
+  return { node, show, wanted };
 }

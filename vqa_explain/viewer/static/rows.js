@@ -1,7 +1,7 @@
 // @ts-check
 // A list of which only the rows in view are in the page, so that ten thousand scroll as ten do.
 
-const SPARE = 8; // rows before and after those in view
+const SPARE = 4; // rows before and after those in view
 const FEW = 80; // rows that are all made, each as high as it is
 
 /**
@@ -90,4 +90,49 @@ export function rowsView(holder, scroller, { make, update, shown }) {
   sizes.observe(scroller);
 
   return { show, draw, reveal, order: () => order, leave: () => sizes.disconnect() };
+}
+
+/**
+ * Calls what can wait one after another, each in a task of its own, so that a click is answered in between. A call
+ * takes the place of one of its name that waits.
+ */
+export function inTurns() {
+  /** @type {Map<string, () => void>} */
+  const waiting = new Map();
+  let timer = 0;
+
+  function next() {
+    timer = 0;
+    const [[name, call]] = waiting;
+    waiting.delete(name);
+    call();
+    go();
+  }
+
+  function go() {
+    if (waiting.size && !timer) timer = window.setTimeout(next);
+  }
+
+  return {
+    /** @param {string} name @param {() => void} call */
+    soon(name, call) {
+      waiting.set(name, call);
+      go();
+    },
+    leave() {
+      waiting.clear();
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Gives whether what is told is other than it was the last time, each part the same object or not. */
+export function changes() {
+  /** @type {any[]} */
+  let before = [];
+  return (/** @type {any[]} */ ...now) => {
+    const isOther = now.length !== before.length || now.some((one, i) => one !== before[i]);
+    before = now;
+    return isOther;
+  };
 }

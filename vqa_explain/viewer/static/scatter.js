@@ -2,12 +2,14 @@
 // Two columns of the table against each other; a rectangle that is dragged selects what lies in it.
 import { CONFIDENCE, cellText, ERROR } from "./cells.js";
 import { el, fill, select } from "./dom.js";
+import { changes } from "./rows.js";
 
 /** @typedef {import("./cells.js").Cell} Cell */
 
 const [LEFT, RIGHT, TOP, BOTTOM] = [42, 18, 8, 34]; // CSS pixels around the plot
 const RATIO = 0.86;
 const STEPS = 4;
+const MANY_POINTS = 1000;
 
 /** Marks on an axis from low to high, at round numbers. @param {number} low @param {number} high @returns {number[]} */
 export function ticksOf(low, high) {
@@ -36,17 +38,17 @@ export function scatterView(choose) {
     ...["● right or not known  ", el("b", { class: "vx-bad" }, "✕ wrong"), "  Drag to select."],
   );
   const head = el("div", { class: "vx-scatter-axes" }, "x ", axes[0], " y ", axes[1]);
-  const node = el("section", { class: "vx-scatter-card" }, el("h2", {}, "Scatter"), head, canvas, said);
+  const node = el("section", { class: "vx-scatter-card" }, head, canvas, said);
   /** @type {any} */ let now = { entries: [], cells: [], order: [], selected: new Set() };
   /** @type {string[]} */ let chosen = ["", ""];
   /** @type {any[]} */ let points = [];
   /** @type {number[] | null} */ let area = null; // that is dragged: two corners, in shares of the plot
   let known = "";
+  const [isChanged, areOthers] = [changes(), changes()];
 
   /** @param {any} next see table.js */
   function show(next) {
     now = next;
-    node.hidden = next.cells.length < 2;
     if (node.hidden) return;
     const names = next.cells.map((/** @type {Cell} */ cell) => cell.name);
     // What is known before anything is measured comes last.
@@ -56,7 +58,7 @@ export function scatterView(choose) {
     const told = JSON.stringify([names, chosen]);
     if (told !== known) for (const i of [0, 1]) fill(axes[i], axisSelect(names, i));
     known = told;
-    draw();
+    if (isChanged(next.order, next.selected, next.table, next.dark)) draw();
   }
 
   function axisSelect(/** @type {string[]} */ names, /** @type {number} */ i) {
@@ -74,13 +76,13 @@ export function scatterView(choose) {
 
   function draw() {
     const wide = canvas.clientWidth;
-    if (!wide || node.hidden) return;
+    if (!wide || node.hidden || !now.cells.length) return;
     const high = Math.round(wide * RATIO);
     const sharp = Math.min(2, devicePixelRatio || 1);
     Object.assign(canvas, { width: wide * sharp, height: high * sharp });
     canvas.style.height = `${high}px`;
     const [across, up] = chosen.map((name) => now.cells.find((/** @type {Cell} */ cell) => cell.name === name));
-    points = pointsOf(now, across, up);
+    if (areOthers(now.order, now.table, across, up)) points = pointsOf(now, across, up);
     const style = getComputedStyle(node);
     const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     pen.scale(sharp, sharp);
@@ -127,7 +129,11 @@ export function scatterView(choose) {
     area = null;
     draw();
   });
-  new ResizeObserver(() => draw()).observe(canvas);
+  let width = 0;
+  new ResizeObserver(() => {
+    if (canvas.clientWidth !== width) draw();
+    width = canvas.clientWidth;
+  }).observe(canvas);
 
   return { node, show, draw };
 }
@@ -198,13 +204,18 @@ function drawPoints(pen, { left, top, wide, high }, points, selected, color) {
     for (const one of points) {
       if (one.wrong || selected.has(one.index) !== chosen) continue;
       const [x, y] = at(one);
-      pen.beginPath();
-      pen.arc(x, y, 3, 0, 2 * Math.PI);
-      pen.fill();
+      if (many)
+        pen.fillRect(x - 2, y - 2, 4, 4); // many circles take many times as long
+      else {
+        pen.beginPath();
+        pen.arc(x, y, 3, 0, 2 * Math.PI);
+        pen.fill();
+      }
     }
     pen.globalAlpha = 1;
   };
-  dots(false, color("--vx-ink-3"), points.length > 1000 ? 0.25 : 0.5);
+  const many = points.length > MANY_POINTS;
+  dots(false, color("--vx-ink-3"), many ? 0.25 : 0.5);
   dots(true, color("--vx-accent"), 1);
   pen.strokeStyle = color("--vx-bad");
   for (const one of points.filter(({ wrong }) => wrong)) {

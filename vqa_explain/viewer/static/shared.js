@@ -9,7 +9,7 @@ export const LOOK = ["page", "map", "strength", "threshold", "smooth", "truth", 
 
 /** @param {any} one @param {any} other */
 function same(one, other) {
-  return JSON.stringify(one) === JSON.stringify(other);
+  return one === other || JSON.stringify(one) === JSON.stringify(other);
 }
 
 /** Input name → numbers in order, without inputs that lack none. @param {import("./types").Members} members */

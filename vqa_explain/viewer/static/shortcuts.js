@@ -10,6 +10,7 @@ export function pressed(screen, event) {
   if (event.key === "j" || event.key === "k") step(screen, event.key === "j" ? 1 : -1);
   else if (event.key === "?") screen.views.help.showModal();
   else if (event.key === " " && !onButton) screen.set("peek", true);
+  else if (event.key === "n" && !screen.views.note.node.hidden) screen.views.note.focus();
   else if (event.key === "Escape") goBack(screen);
   else if (source.live && /^[1-5]$/.test(event.key)) explainAnswer(screen, Number(event.key) - 1);
   else if (source.live && event.key === "c") contrastRunnerUp(screen);

@@ -1,7 +1,9 @@
 // @ts-check
 // Where everything stands: the bar, the list, the stage and the rail.
+
 import { el, switchOf } from "./dom.js";
 import { keysRow } from "./keys.js";
+import { countText } from "./numbers.js";
 import { lookForm, menu } from "./setup.js";
 
 /**
@@ -40,8 +42,9 @@ export function busyLine() {
     const known = isSelected && total;
     if (known) progress.value = Number(done) / Number(total);
     else progress.removeAttribute("value");
-    const count = (/** @type {any} */ number) => Number(number).toLocaleString("en");
-    said.textContent = known ? `${count(done)} of ${count(total)} calls of the model` : `${entry.state} …`;
+    said.textContent = known
+      ? `${countText(Number(done))} of ${countText(Number(total))} calls of the model`
+      : `${entry.state} …`;
   }
 
   return { node, show };
@@ -76,6 +79,7 @@ function railOf(views, live) {
     views.ranked.node,
     live ? views.whatif.node : null,
     views.facts.node,
+    views.note.node,
   );
 }
 

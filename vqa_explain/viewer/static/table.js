@@ -1,17 +1,19 @@
 // @ts-check
 // The table of examples: search, filters, sorting, a selection, and beside it a scatter of two columns.
-import { ANSWER, CONFIDENCE, cellText, noteName, numeric, placeIn, QUESTION } from "./cells.js";
-import { el, fill, roving } from "./dom.js";
+import { ANSWER, CONFIDENCE, cellText, KIND, noteName, numeric, placeIn, QUESTION, WITHOUT } from "./cells.js";
+import { el, fill, roving, switchOf } from "./dom.js";
 import { rangesView } from "./filters.js";
 import { countsText, searchField } from "./list.js";
 import { pickedView } from "./picked.js";
-import { rowsView } from "./rows.js";
+import { changes, inTurns, rowsView } from "./rows.js";
 import { scatterView } from "./scatter.js";
+import { slicesView, waysOf } from "./slices.js";
 
 /** @typedef {import("./types").Entry} Entry */
 /** @typedef {import("./cells.js").Cell} Cell */
 
 const BINS = 20;
+const AT_ONCE = 500; // examples, of which all is drawn in one task
 
 /**
  * @param {{open: (index: number) => void, filter: (changes: any) => void, select: (places: number[]) => void,
@@ -38,8 +40,22 @@ export function tableView(told) {
   const table = el("div", { role: "table", "aria-label": "examples" }, el("div", { role: "rowgroup" }, names), body);
   const box = el("div", { class: "vx-table-box" }, table);
   const scatter = scatterView(told.select);
+  const slices = slicesView(told.filter);
+  const tabs = switchOf(
+    "beside the table",
+    [
+      ["scatter", "Scatter"],
+      ["kinds", "By kind"],
+      ["slices", "Slices"],
+    ],
+    (chosen) => {
+      tab = chosen;
+      showSide();
+    },
+  );
+  let tab = "scatter";
   const picked = pickedView({ ...told, only: (/** @type {any} */ only) => told.filter({ only }) });
-  const side = el("div", { class: "vx-table-side" }, scatter.node, picked.node);
+  const side = el("div", { class: "vx-table-side" }, tabs.node, scatter.node, slices.node, picked.node);
   const node = el("div", { class: "vx-table", hidden: true }, head, el("div", { class: "vx-table-body" }, box, side));
   const rows = rowsView(body, box, { make: rowOf, update: updateRow, shown: told.inView });
   const rove = roving(body, ".vx-asks");
@@ -53,8 +69,11 @@ export function tableView(told) {
     thumbs: null,
   };
   /** @type {Set<number>} */ let selected = new Set();
+  /** @type {any} */ let chosen = null;
   let last = -1; // the row whose box was checked last, for a range
   let known = "";
+  const turns = inTurns();
+  const [binsChanged, pickedChanged] = [changes(), changes()];
 
   /**
    * @param {{entries: Entry[], cells: Cell[], order: number[], filter: any, selection: number[], notes: any, counts: any,
@@ -62,8 +81,9 @@ export function tableView(told) {
    */
   function show(next) {
     now = next;
-    selected = new Set(next.selection);
-    const { entries, cells, filter } = next;
+    if (next.selection !== chosen) selected = new Set(next.selection);
+    chosen = next.selection;
+    const { cells, filter } = next;
     fill(counts, ...countsText(next.counts));
     const wished = filter.outcome ?? "all";
     for (const [i, value] of ["all", "right", "wrong"].entries()) {
@@ -72,17 +92,41 @@ export function tableView(told) {
     }
     if (document.activeElement !== search) search.value = filter.search ?? "";
     ranges.show(numeric(cells), filter);
-    const wide = numeric(cells).length;
+    const wide = numeric(cells).length + Number(cells.some(({ name }) => name === WITHOUT));
     node.style.setProperty("--vx-cells", String(wide));
     const columns = JSON.stringify([cells.map(({ name }) => name), filter.sort, filter.descending]);
     if (columns !== known) buildNames();
     known = columns;
-    drawBins();
     rows.show(next.order);
     table.setAttribute("aria-rowcount", String(next.order.length + 1));
-    scatter.show({ entries, cells: numeric(cells), order: next.order, selected, dark: next.thumbs.look.dark });
-    picked.show({ ...next, selected });
     rove();
+    const soon = next.order.length > AT_ONCE ? turns.soon : (/** @type {any} */ _, /** @type {any} */ call) => call();
+    soon("side", showSide);
+    soon("bins", drawBins);
+    soon("picked", showPicked);
+  }
+
+  /** What is selected, where that is others or they have other stars or pictures. */
+  function showPicked() {
+    const maps = picked.wanted(now, selected).map((/** @type {number} */ place) => now.thumbs.found(place)?.map);
+    if (pickedChanged(now.entries, now.order, selected, now.notes, now.cells, ...maps))
+      picked.show({ ...now, selected });
+  }
+
+  /** The scatter, or groups. */
+  function showSide() {
+    const { entries, cells, order, thumbs } = now;
+    const ways = waysOf(entries, cells);
+    const drawn = numeric(cells).length < 2 ? [] : ["scatter"];
+    const offered = [...drawn, ...(ways.includes(KIND) ? ["kinds"] : []), ...(ways.length ? ["slices"] : [])];
+    if (!offered.includes(tab)) tab = offered[0] ?? "scatter";
+    tabs.offer(offered);
+    tabs.set(tab);
+    scatter.node.hidden = tab !== "scatter" || !drawn.length;
+    slices.node.hidden = tab === "scatter";
+    if (tab === "scatter")
+      scatter.show({ entries, table: cells, cells: numeric(cells), order, selected, dark: thumbs.look.dark });
+    else slices.show(now, tab === "kinds" ? KIND : "");
   }
 
   function buildNames() {
@@ -90,22 +134,26 @@ export function tableView(told) {
     const all = el("input", { type: "checkbox", "aria-label": "select all that are listed", onchange: toggleAll });
     const named = cells.map((/** @type {Cell} */ cell) => nameOf(cell, filter));
     const pictures = el("span", { class: "vx-cell-pictures" }, "Picture, map");
+    const focused = names.contains(document.activeElement) ? document.activeElement?.textContent : null;
     fill(names, headCell(all), headCell(pictures), ...named, headCell(el("span", {}, "★")));
+    // The button that was pressed is another one now.
+    if (focused) [...names.querySelectorAll(".vx-sort")].find((one) => isOfColumn(one, focused))?.focus();
   }
 
   function nameOf(/** @type {Cell} */ cell, /** @type {any} */ filter) {
     const isSorted = filter.sort === cell.name;
     const ways = isSorted ? (filter.descending ? ["descending", " ↓"] : ["ascending", " ↑"]) : ["none", ""];
-    const title = cell.name === ANSWER ? "Answer (truth)" : titled(cell.name);
+    const title = cell.name === ANSWER ? "Answer (truth)" : titled(cell.name).replaceAll("_", " ");
     const button = el(
       "button",
-      { type: "button", class: "vx-sort", onclick: () => sortBy(cell) },
+      { type: "button", class: "vx-sort", title: cell.name, onclick: () => sortBy(cell) },
       `${title}${ways[1]}`,
     );
     const bins = cell.kind === "words" ? null : el("span", { class: "vx-bins", "data-bins": cell.name });
     const found = headCell(button, bins);
     found.setAttribute("aria-sort", ways[0]);
     found.classList.add(`vx-cell-${cell.kind}`);
+    if (cell.name === WITHOUT) found.classList.add("vx-cell-more");
     return found;
   }
 
@@ -120,6 +168,7 @@ export function tableView(told) {
 
   function drawBins() {
     const { entries, cells, order } = now;
+    if (!binsChanged(order, cells, selected, names.firstChild)) return;
     for (const cell of numeric(cells)) {
       const [all, chosen] = [new Array(BINS).fill(0), new Array(BINS).fill(0)];
       for (const index of order) {
@@ -195,7 +244,17 @@ export function tableView(told) {
     told.select([...next]);
   }
 
-  return { node, show, leave: rows.leave };
+  const leave = () => {
+    rows.leave();
+    turns.leave();
+  };
+  return { node, show, leave };
+}
+
+/** Whether a header's button is the one that had this text, whatever its arrow. @param {Element} button @param {string} text */
+function isOfColumn(button, text) {
+  const bare = (/** @type {string | null} */ one) => (one ?? "").replace(/ [↓↑]$/, "");
+  return bare(button.textContent) === bare(text);
 }
 
 /** @param {string} text */
@@ -218,6 +277,7 @@ function cellOfEntry(line, cell, entry) {
   if (cell.name === QUESTION) return rowCell(line.open);
   const value = cell.of(entry);
   if (cell.name === ANSWER) return answerCell(entry);
+  if (cell.name === WITHOUT) return withoutCell(entry);
   const text = el("span", { class: "vx-number" }, cellText(cell, value));
   const bar =
     cell.kind === "error" || value === null
@@ -226,6 +286,15 @@ function cellOfEntry(line, cell, entry) {
   const found = rowCell(bar, text);
   found.classList.add(`vx-cell-${cell.kind}`);
   if (cell.name !== CONFIDENCE) found.classList.add("vx-cell-more");
+  return found;
+}
+
+/** "yes same", where the answer stays. @param {Entry} entry */
+function withoutCell({ answer, without }) {
+  const stays = typeof without === "string" && without === answer;
+  const text = el(stays ? "b" : "span", { class: stays ? null : "vx-soft" }, el("bdi", {}, without ?? ""));
+  const found = rowCell(text, stays ? " same" : null);
+  found.classList.add("vx-cell-more");
   return found;
 }
 

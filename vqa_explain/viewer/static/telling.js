@@ -4,7 +4,7 @@ import { partnerText } from "./compare.js";
 import { ENOUGH, neededBudget, partnersOf, strongest } from "./findings.js";
 import { partOf } from "./layout.js";
 import { playerName, unitName } from "./names.js";
-import { amount, points, twoSided } from "./numbers.js";
+import { amount, countText, points, twoSided } from "./numbers.js";
 import { isUnsure } from "./scales.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
@@ -25,7 +25,7 @@ export function pairText(shown, hover) {
   if (ratios[best] >= ENOUGH)
     return `; may work with ${partner} (${value}), but chance puts one pair in 20 beyond ${ENOUGH} standard errors`;
   const budget = neededBudget(values[best], errors[best], shown.pairs?.spent ?? 0);
-  const remedy = budget ? `; raise the budget to about ${budget.toLocaleString("en")}` : "";
+  const remedy = budget ? `; raise the budget to about ${countText(budget)}` : "";
   return `; no pair with it is beyond ${ENOUGH} standard errors (nearest: ${partner} ${value})${remedy}`;
 }
 

@@ -166,6 +166,10 @@ export interface Entry {
   label?: string | null;
   /** Column of the table → its number. */
   numbers?: Record<string, number>;
+  /** Of question, as the data set names it. */
+  kind?: string;
+  /** The answer without any picture, where it was measured. */
+  without?: string | null;
 }
 
 /** Which examples are listed, and in which order; see state.py. */
@@ -173,6 +177,7 @@ export interface Filter {
   search?: string;
   outcome?: string;
   ranges?: Record<string, number[]>;
+  equals?: Record<string, string>;
   sort?: string;
   descending?: boolean;
   only?: number[] | null;
@@ -256,6 +261,9 @@ export interface Source {
   /** The selected example before it is explained. */
   preview?(): any;
   problem(): string;
+  /** Of a page: whether notes were written since it was saved, and what saves it with them. */
+  unsaved?(): boolean;
+  save?(): void;
   send(message: any): void;
 }
 

@@ -13,6 +13,7 @@ import { legendView } from "./legend.js";
 import { lengthsView } from "./lengths.js";
 import { entriesView } from "./list.js";
 import { listsView } from "./lists.js";
+import { noteView } from "./note.js";
 import { panesView } from "./panes.js";
 import { rankedView } from "./ranked.js";
 import { sentenceView } from "./sentence.js";
@@ -52,6 +53,11 @@ export function viewsOf(screen) {
   views.ranked = rankedView(act);
   views.facts = factsView();
   views.notes = notesView();
+  views.note = noteView({
+    write: (place, text) => screen.examples.write(place, text),
+    star: (places, on) => screen.examples.star(places, on),
+    save: screen.source.save ?? null,
+  });
   views.whatif = whatifView({
     undo: () => screen.undo(),
     reset: () => screen.reset(),
@@ -77,7 +83,7 @@ export function viewsOf(screen) {
     live: screen.source.live,
   });
   views.comparison = comparisonView((column) => screen.setColumns((/** @type {any[]} */ all) => [...all, column]));
-  views.help = helpDialog();
+  views.help = helpDialog(screen.source.live);
   views.editor = questionEditor(
     () => screen.later(() => screen.ask()),
     (question) => screen.tellKernel({ action: "explain question", question }),
