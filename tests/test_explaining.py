@@ -1,5 +1,7 @@
 """The user's call: targets, contrasts, files, errors, and whether the truth is found."""
 
+import dataclasses
+import inspect
 import json
 import os
 import re
@@ -11,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ToTensor
 from PIL import Image
+from torch import nn
 from transformers import ViltForQuestionAnswering, ViltProcessor
 
 import vqa_explain as vx
 from vqa_explain.datasets.easy_vqa import EasyVQA
 from vqa_explain.datasets.everyday.dataset import Everyday
 from vqa_explain.datasets.scenes import FAMILIES, Scenes
+from vqa_explain.methods import METHODS
 from vqa_explain.metrics.localization import decisive_words, mass
 from vqa_explain.models.loading import data_folder
 from vqa_explain.models.vilt import ViltModel
@@ -387,3 +392,39 @@ def test_what_is_fixed_is_told_and_is_never_absent(
 )
 def test_an_unlikely_answer_is_not_shown_as_impossible(probability: float, shown: str) -> None:
     assert Answer("a long text", probability, 0).shown == shown
+
+
+def test_only_samples_is_a_parameter_of_methods_and_of_explain() -> None:
+    """A name that both have would never reach the method."""
+    own = set(inspect.signature(vx.explain).parameters)
+    shared = {
+        field.name
+        for method in METHODS.values()
+        for field in dataclasses.fields(method)
+        if field.name in own - {"fills"}
+    }
+    assert shared == {"samples"}
+
+
+SAMPLED = [
+    name
+    for name, method in METHODS.items()
+    if any(field.name == "samples" for field in dataclasses.fields(method))
+]
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_samples_of_a_method_reach_it(name: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    model: Any = vx.load(network, transform=ToTensor(), labels=["a", "b"], device="cpu")
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    more = {"layer": "0"} if name.startswith("layer") else {}
+    why = vx.explain(model, picture, method=name, samples=3, **more)
+    assert why.parameters["samples"] == 3
+    few = vx.explain(model, picture, method=name, samples=2, **more)
+    assert few.cost.forwards < why.cost.forwards or name in (
+        "deep_lift_shap",
+        "layer_deep_lift_shap",
+    )
+    with pytest.raises(vx.InvalidInput, match="explain sampled answers by another method"):
+        vx.explain(model, picture, method=name, temperature=0.7, **more)

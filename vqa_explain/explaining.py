@@ -28,7 +28,7 @@ from vqa_explain.features.text import TextFeature
 from vqa_explain.finishing import explained, first_pass, with_choice
 from vqa_explain.game import Players, make_players, with_players
 from vqa_explain.games.progress import Progress
-from vqa_explain.methods import create
+from vqa_explain.methods import METHODS, create
 from vqa_explain.methods.base import (
     Method,
     Task,
@@ -212,9 +212,11 @@ def explain(
         max_new_tokens: how many tokens such a model may write by itself; by default what it was
             loaded with.
         stop: a text, or several, that ends what it writes; see `answer`.
-        samples: how many answers are drawn at random, at least 2. Explained is then the probability
-            of one class of them, of the text `target` or by default the most frequent: the exact
-            sum over its answers that were drawn. A note says how often it came, and the error.
+        samples: of a method that has samples of its own, such as "gradient_shap", its parameter.
+            Of others, how many answers are drawn at random, at least 2. Explained is then the
+            probability of one class of them, of the text `target` or by default the most frequent:
+            the exact sum over its answers that were drawn. A note says how often it came, and the
+            error.
         temperature, same: of the samples; see `answer`.
         history: whether each word of a "sentence" is told what it owes to each word before it: see
             `Explanation.earlier`. Up to five words before it that is exact; else it is estimated
@@ -246,6 +248,11 @@ def explain(
         OutOfMemory: not even one example fits.
     """
     check_loaded(model, "explain")
+    if _draws_itself(method):
+        _check_no_sampled_answers(method, temperature, same)
+        if samples is not None:
+            parameters["samples"] = samples
+        samples = None
     request = _Request(
         target, contrast, score, answers, target_token, max_new_tokens, stop, samples, temperature,
         same, history, regions, words, columns, players, seed, progress, on_interrupt,
@@ -352,6 +359,26 @@ class _Request:
         if self.is_list:
             return list(self.target)
         return [None if self.by_word(model) else self.target]
+
+
+def _draws_itself(method: str | None) -> bool:
+    """Whether `samples=` is a parameter of the method's own."""
+    cls = METHODS.get(str(method))
+    return cls is not None and any(f.name == "samples" for f in dataclasses.fields(cast(Any, cls)))
+
+
+def _check_no_sampled_answers(method: str | None, temperature: Any, same: Any) -> None:
+    """Refuses what belongs to sampled answers beside a method that has samples of its own.
+
+    Raises:
+        InvalidInput: such a thing was given.
+    """
+    for name, value in (("temperature", temperature), ("same", same)):
+        if value is not None:
+            raise InvalidInput(
+                f"{name}= is of sampled answers, and samples= of method {method!r} are its own "
+                "draws; explain sampled answers by another method, such as shapley"
+            )
 
 
 def _of_units(model: Model, request: _Request) -> tuple[Model, _Request]:

@@ -50,7 +50,8 @@ class Permuted(Drawn):
         lost: (G,) the mean over examples and permutations of the score less what it is with the
             part from another example.
         errors: (G,) standard errors of `lost` over the permutations.
-        changed: (G,) the share of examples and permutations in which the answer changes.
+        changed: (G,) the share of examples and permutations in which the answer changes; NaN where
+            a model that writes has one candidate, which is always the answer.
         by_example: (N, G) the mean over permutations for each example.
         scores: (N,) the examples' scores.
         targets: of each example, the answer whose score is meant.
@@ -98,10 +99,9 @@ class Permuted(Drawn):
         ]
         for name, part, lost, error in self.top(8):
             number = self.parts.index((name, part))
-            lines.append(
-                f"  {name}, {part}: {lost:+.3f} ± {error:.3f}, the answer changes in "
-                f"{self.changed[number]:.0%}"
-            )
+            changed = self.changed[number]
+            told = "" if np.isnan(changed) else f", the answer changes in {changed:.0%}"
+            lines.append(f"  {name}, {part}: {lost:+.3f} ± {error:.3f}{told}")
         return "\n".join(lines)
 
 
@@ -111,6 +111,7 @@ def feature_permutation(
     *,
     target: AskedTarget | None = None,
     score: str | None = None,
+    answers: Sequence[str] | None = None,
     of: Literal["answer", "truth"] = "answer",
     parts: Mapping[str, Any] | None = None,
     repeats: int = 10,
@@ -130,6 +131,8 @@ def feature_permutation(
         examples: at least two, or the name of a data set.
         target: the answer whose score is meant, for all examples; by default each example's own.
         score: as `explain` takes it.
+        answers: candidates of a model that writes its answers; without them its own answer is the
+            only one, and whether it changes is not known.
         of: whether each example's own answer is the model's, or the true one.
         parts: input name → how it is divided: (rows, columns) of pictures, which are 4 × 4 cells by
             default, or as `explain` takes it; "whole" for the whole input. Inputs that are not named
@@ -157,7 +160,9 @@ def feature_permutation(
     scores, targets, cost = [], [], Cost()
     for number, row in enumerate(rows):
         own = _truth(row, number) if of == "truth" and target is None else target
-        with asked_task(model, row, None, Asked(own, None, score), "feature_permutation") as asked:
+        with asked_task(
+            model, row, None, Asked(own, None, score, answers), "feature_permutation"
+        ) as asked:
             task, best = asked
             found = _scores(task, [(task.encoded, task.leaves())])
             whole = float(task.target(found))
@@ -168,7 +173,8 @@ def feature_permutation(
                 index = [
                     best_answers(model.kind, task.encoded, one[None], 1)[0].index for one in after
                 ]
-                changed[:, which, number] = np.array(index) != best.index
+                is_choice = len(task.encoded.labels) > 1  # one candidate is always the answer
+                changed[:, which, number] = np.array(index) != best.index if is_choice else np.nan
             scores.append(whole)
             targets.append(task.target.text(task.encoded.labels))
             cost.forwards += task.cost.forwards

@@ -199,7 +199,6 @@ def explain(
             target_token=target_token,
             max_new_tokens=max_new_tokens,
             stop=stop,
-            samples=samples,
             temperature=temperature,
             history=history,
             regions=regions,
@@ -209,7 +208,7 @@ def explain(
             seed=seed,
             progress=progress,
             quality=quality,
-            **parameters,
+            **{"samples": samples, **parameters},
         )
     if out is not None:
         _write(explanation, out)
