@@ -232,7 +232,7 @@ class Task:
         held = [*self.leaves().values(), *self.model.module.parameters()]
         types = {one.dtype for one in held if one.is_floating_point()}
         precision: float = max(torch.finfo(one).eps for one in types)
-        return precision ** (1 / 3)
+        return math.cbrt(precision)
 
     def slopes_of(self, whole: WholePass) -> Slopes:
         """The gradient of the target in each tensor that the pass is differentiated in, counted;
