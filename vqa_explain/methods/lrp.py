@@ -333,7 +333,7 @@ class Lrp:
 
     Raises:
         Unsupported: the network multiplies activations; or something comes before the first layer,
-            where that has the flat rule.
+            where that has the flat rule; or the score differs under the rules.
     """
 
     composite: str = COMPOSITE

@@ -234,7 +234,7 @@ guided_pass = partial(rectified_pass, False)
     unit=units.GRADIENT,
     needs={"gradients"},
     error=KIND,
-    cost="1 forward, 1 backward",
+    cost="2 forwards, 1 backward",
 )
 @dataclass(frozen=True)
 class GuidedBackprop:
@@ -256,7 +256,7 @@ class GuidedBackprop:
     unit=units.GRADIENT,
     needs={"gradients"},
     error=KIND,
-    cost="1 forward, 1 backward",
+    cost="2 forwards, 1 backward",
 )
 @dataclass(frozen=True)
 class Deconvolution:
