@@ -498,10 +498,13 @@ def _each_target(
     first = first_pass(method, model, encoded) if token is None else None
     scores = answer_scores(model, encoded) if first is None else in_float64(first.scores)
     best = best_answers(model.kind, encoded, scores.detach())
+    plain = scores if first is None and token is None else None
     targets = _targets(model, encoded.labels, request, best[0])
     if token is not None:  # the answers are chosen, and have probabilities, as a whole
         encoded = at_token(cast(OpenModel, model), encoded, targets, token)
-    task = Task(model, encoded, targets[0], parts, targets, first=first, **request.how())
+    task = Task(
+        model, encoded, targets[0], parts, targets, first=first, plain=plain, **request.how()
+    )
     found: list[Explanation] = []
     for goal in targets:
         one = replace(task, target=goal, cost=Cost())

@@ -173,7 +173,8 @@ def explain_words(
     words = best_answers(model.kind, encoded, scores.detach(), top=len(goals))
     scored = {one.index: one for one in words}
     best = best or [dataclasses.replace(scored[len(goals) - 1], index=number)]
-    task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, **how)
+    plain = scores if first is None else None
+    task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, plain=plain, **how)
     method, whole = attributed(task, method)
     rows: list[Explanation] = []
     if asked or (task.games and _fits(encoded)):

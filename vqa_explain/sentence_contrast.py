@@ -106,7 +106,8 @@ def explain_difference(
     ]
     first = first_pass(method, model, encoded)
     found = answer_scores(model, encoded) if first is None else in_float64(first.scores)
-    task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, **how)
+    plain = found if first is None else None
+    task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, plain=plain, **how)
     method, whole = attributed(task, method)
     rows = [(one, word_found(one, method)) for one in each_word(task)]
     if unit_named(unit_of(method)).adds_up:

@@ -33,6 +33,12 @@ CURVES = {
     torch.tanh,
     Tensor.relu,
     Tensor.tanh,
+    torch.relu_,
+    torch.tanh_,
+    Tensor.relu_,
+    Tensor.tanh_,
+    F.elu_,
+    F.leaky_relu_,
 }
 PRODUCTS = {
     torch.matmul,
@@ -68,7 +74,7 @@ class _Halved(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, product: Tensor) -> Tensor:
-        return product.view_as(product)
+        return product.clone()  # the network may change it in place, which a view forbids
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -100,11 +106,7 @@ class Rules(TorchFunctionMode):
         if func in SCALES:
             return func(*args, **kwargs).detach()
         if func in CURVES:
-            kwargs.pop("inplace", None)
-            x = args[0]
-            with torch.no_grad():
-                y = func(*args, **kwargs)
-            return Identity.apply(x, y)
+            return passed_unchanged(func, args, kwargs)
         if (
             func in PRODUCTS
             and len(args) == 2
@@ -112,6 +114,19 @@ class Rules(TorchFunctionMode):
         ):
             return _Halved.apply(func(*args, **kwargs))
         return func(*args, **kwargs)
+
+
+def passed_unchanged(func: Callable[..., Any], args: Any, settings: dict[str, Any]) -> Tensor:
+    """What a curve gives, with its relevance passed unchanged. A curve that works in place changes
+    its input, which the network may use again.
+    """
+    x, *others = args or (settings.pop("input"),)
+    with torch.no_grad():
+        copy = x.clone()
+        before = copy._version
+        y = func(copy, *others, **settings)
+    found: Tensor = Identity.apply(x, y)
+    return found if copy._version == before else x.copy_(found)
 
 
 def _layer_norm(
@@ -165,7 +180,7 @@ def _attention(
     unit=units.POINTS,
     needs={"gradients"},
     error=KIND,
-    cost="1 forward, 1 backward",
+    cost="2 forwards, 1 backward",
 )
 @dataclass(frozen=True)
 class AttnLrp:
@@ -178,7 +193,8 @@ class AttnLrp:
 
     def whole_pass(self, model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
         with Rules():
-            return replace(leaves_pass(model, encoded, leaves), inside=Rules)
+            whole = leaves_pass(model, encoded, leaves)
+        return replace(whole, inside=Rules, is_rewritten=True)
 
     def __call__(self, task: Task) -> Attribution:
         leaves, whole = task.leaves(), task.opened(self.whole_pass)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NotRequired, Protocol, TypedDict, TypeVar, Unp
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vqa_explain import registry, units
 from vqa_explain._batches import Batches
@@ -105,6 +106,7 @@ class Task:
     cost: Cost = field(default_factory=Cost)
     games: dict[tuple[str, ...], Game] = field(default_factory=dict)
     first: WholePass | None = None  # that the answer was taken from, of a `OnePass`
+    plain: Tensor | None = None  # (1, K) scores of the network as it is, where they are known
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
     known_only: bool = False  # coalitions that are known, and no others
@@ -175,7 +177,62 @@ class Task:
         if not whole.is_counted:
             whole.is_counted = True
             self.cost.forwards += 1
+            if whole.is_rewritten:
+                self._check_same(whole.scores.detach(), self._plain_scores())
         return whole
+
+    def check_value(self, value: Tensor) -> None:
+        """Compares the target's score () of the example, from a pass whose operations a method
+        changed, with that of the network as it is. Takes one more forward pass, counted, where that
+        is not known.
+
+        Raises:
+            Unsupported: they differ by more than rounding.
+        """
+        with torch.no_grad():
+            own = in_float64(self.target(self._plain_scores()))
+        self._check_same(value.reshape(1), own)
+
+    @torch.no_grad()
+    def _plain_scores(self) -> Tensor:
+        """(1, K) scores of the leaves by the network as it is."""
+        if self.plain is not None and self.shift is None:
+            return self.plain
+        scores = self.model.scores(self.encoded, self.leaves())
+        self.cost.forwards += 1
+        if self.shift is None:
+            self.plain = scores
+        return scores
+
+    def _check_same(self, changed: Tensor, plain: Tensor) -> None:
+        """
+        Raises:
+            Unsupported: two lists of scores, of changed operations and of the network as it is,
+                differ by more than rounding.
+        """
+        found, own = in_float64(changed).flatten(), in_float64(plain).flatten()
+        allowed = self._rounding()
+        apart = (found - own).abs()
+        if bool((apart <= allowed * max(float(own.abs().max()), allowed)).all()):
+            return
+        worst = int(apart.argmax())
+        raise Unsupported(
+            f"under the rules of this method model {self.model.name!r} gives a score of "
+            f"{float(found[worst]):.4g}, and {float(own[worst]):.4g} without them, as where an "
+            "in-place operation changes a tensor that is used again; load the network with "
+            "inplace=False, or use integrated_gradients"
+        )
+
+    def _rounding(self) -> float:
+        """The share of a score that rounding may change.
+
+        It is the third root of the number type's precision, 0.5 % of float32: sums of another
+        order, and shorter types inside matrix products, change less than that.
+        """
+        held = [*self.leaves().values(), *self.model.module.parameters()]
+        types = {one.dtype for one in held if one.is_floating_point()}
+        precision: float = max(torch.finfo(one).eps for one in types)
+        return math.cbrt(precision)
 
     def slopes_of(self, whole: WholePass) -> Slopes:
         """The gradient of the target in each tensor that the pass is differentiated in, counted;

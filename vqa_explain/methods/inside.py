@@ -308,6 +308,7 @@ def lifted_at(task: Task, layer: str, start: Leaves) -> tuple[Tensor, float]:
     """
     pairs = Between(task, start).at(np.array([1.0, 0.0]))
     points = points_at(task, [layer], pairs, rescaled(task))
+    task.check_value(points.scores[0])
     values = [in_float64((a[:1] - a[1:]) * slope[:1])[0] for a, slope in points.of[layer]]
     return of_example(task, layer, values), float(points.scores[0] - points.scores[1])
 

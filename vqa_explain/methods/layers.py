@@ -294,7 +294,7 @@ class HiResCam(Cam):
     "guided_grad_cam",
     source="Selvaraju et al. 2017, arXiv:1610.02391, section 3.2",
     unit=units.GUIDED_ACTIVATION,
-    cost="2 forwards, 2 backwards",
+    cost="3 forwards, 2 backwards",
 )
 @dataclass(frozen=True)
 class GuidedGradCam(GradCam):

@@ -20,7 +20,7 @@ from vqa_explain import units
 from vqa_explain._precision import in_float64
 from vqa_explain.errors import Unsupported
 from vqa_explain.methods import attn_lrp
-from vqa_explain.methods.attn_lrp import CURVES, Identity
+from vqa_explain.methods.attn_lrp import CURVES, Identity, passed_unchanged
 from vqa_explain.methods.base import Attribution, Task, of_one, register_method, total
 from vqa_explain.methods.inside import NO_SUM, LayerFound, LayerMethod, at_example
 from vqa_explain.methods.passes import WholePass, leaves_pass
@@ -34,11 +34,12 @@ EPSILON = 1e-6  # added to what is divided by, with its sign, as zennit does
 GAMMA = 0.25
 REMEMBERED = 8  # linear operations, between one and the normalization behind it
 
-CONVOLUTIONS = {
-    *(torch.conv1d, torch.conv2d, torch.conv3d),
-    *(torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d),
+TRANSPOSED = {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
+CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d} | TRANSPOSED
+_CURVES = CURVES | {
+    *(torch.sigmoid, Tensor.sigmoid, F.softplus, F.hardsigmoid),
+    *(torch.sigmoid_, Tensor.sigmoid_),
 }
-_CURVES = CURVES | {torch.sigmoid, Tensor.sigmoid, F.softplus, F.hardsigmoid, torch.relu_}
 Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias → output
 
 
@@ -52,13 +53,15 @@ class Linear:
     """One linear operation of one pass: what it was given, and its parameters.
 
     A normalization behind it changes the parameters to those of both together, before anything is
-    handed back.
+    handed back. The weight of a transposed convolution is (inputs, outputs of a group, …), any
+    other (outputs, …).
     """
 
     apply: Apply
     given: Tensor
     weight: Tensor
     bias: Tensor | None
+    is_transposed: bool
 
     def term(self, given: Tensor, weight: Tensor, with_bias: Callable[[Tensor], Tensor] | None
              ) -> Tensor:  # fmt: skip
@@ -181,7 +184,7 @@ class _Memory:
     was seen.
     """
 
-    steps: list[tuple[Tensor, Linear]] = field(default_factory=list)
+    steps: list[tuple[Tensor, int, Linear]] = field(default_factory=list)  # and its version
     first: Tensor | None = None  # what the operation with the flat rule was given
 
 
@@ -204,11 +207,8 @@ class Rules(TorchFunctionMode):
             return self._linear(func, args, settings)
         if func is F.batch_norm:
             return self._normalized(args, settings)
-        if func in _CURVES and args and args[0].requires_grad:
-            settings.pop("inplace", None)
-            with torch.no_grad():
-                y = func(args[0].clone(), *args[1:], **settings)
-            return Identity.apply(args[0], y)
+        if func in _CURVES:
+            return passed_unchanged(func, args, settings)
         if func in (F.group_norm, F.instance_norm) and args[0].requires_grad:
             with torch.no_grad():
                 y = func(*args, **settings)
@@ -235,7 +235,8 @@ class Rules(TorchFunctionMode):
 
         with torch.no_grad():
             y = apply(x, weight, bias)
-        step = Linear(apply, x.detach().clone(), weight, None if bias is None else bias.detach())
+        own = None if bias is None else bias.detach()
+        step = Linear(apply, x.detach().clone(), weight, own, func in TRANSPOSED)
         rule = self.composite.linear if func is F.linear else self.composite.convolution
         if self.composite.flat and self.memory.first is None:
             self.memory.first, rule = x, _flat
@@ -244,11 +245,17 @@ class Rules(TorchFunctionMode):
         return found
 
     def _remember(self, found: Tensor, step: Linear) -> None:
-        self.memory.steps = [*self.memory.steps[1 - REMEMBERED :], (found, step)]
+        self.memory.steps = [
+            *self.memory.steps[1 - REMEMBERED :],
+            (found, found._version, step),
+        ]
 
     def _step_of(self, found: Tensor) -> Linear | None:
-        """The linear operation that gave a tensor."""
-        return next((step for one, step in self.memory.steps if one is found), None)
+        """The linear operation that gave a tensor, which no operation in place changed since."""
+        for one, version, step in self.memory.steps:
+            if one is found and found._version == version:
+                return step
+        return None
 
     def _normalized(self, args: Any, settings: dict[str, Any]) -> Any:
         """A batch norm: one with the linear operation that it stands behind, and else relevance
@@ -263,7 +270,9 @@ class Rules(TorchFunctionMode):
         if not x.requires_grad:
             return y
         step = self._step_of(x)
-        if step is not None and not given.get("training") and given["running_var"] is not None:
+        fixed = not given.get("training") and given["running_var"] is not None
+        # A norm's channels are axis 1, which are the outputs unless a batch has further axes.
+        if step is not None and fixed and x.ndim == step.weight.ndim:
             _merge(step, given)
         return Identity.apply(x, y)
 
@@ -276,11 +285,12 @@ def _merge(step: Linear, given: dict[str, Any]) -> None:
     scale = (scale if weight is None else scale * weight).detach()
     own = torch.zeros_like(mean) if step.bias is None else step.bias
     step.bias = ((own - mean) * scale + (0 if bias is None else bias)).detach()
-    # The axis of outputs is the second of a transposed convolution's weight.
-    axis = 0 if step.weight.shape[0] == len(scale) else 1
-    shape = [1] * step.weight.ndim
-    shape[axis] = -1
-    step.weight = step.weight * scale.view(shape)
+    factors = scale[:, None]
+    if step.is_transposed:
+        inputs, outputs = step.weight.shape[:2]
+        groups = len(scale) // outputs
+        factors = scale.view(groups, outputs).repeat_interleave(inputs // groups, dim=0)
+    step.weight = step.weight * factors.view(*factors.shape, *[1] * (step.weight.ndim - 2))
 
 
 def composite_named(model: Model, name: str) -> Composite:
@@ -323,7 +333,7 @@ class Lrp:
 
     Raises:
         Unsupported: the network multiplies activations; or something comes before the first layer,
-            where that has the flat rule.
+            where that has the flat rule; or the score differs under the rules.
     """
 
     composite: str = COMPOSITE
@@ -334,7 +344,8 @@ class Lrp:
 
         def run(model: Model, encoded: Encoded, leaves: Leaves) -> WholePass:
             with rules:
-                return replace(leaves_pass(model, encoded, leaves), inside=lambda: rules)
+                whole = leaves_pass(model, encoded, leaves)
+            return replace(whole, inside=lambda: rules, is_rewritten=True)
 
         whole = task.fresh(run)
         score, gradient = whole.value(task.target).detach(), task.gradients_of(whole)
@@ -383,6 +394,7 @@ class LayerLrp(LayerMethod):
     def inside(self, task: Task) -> LayerFound:
         layer = self.path(task)
         rules: AbstractContextManager[Any] = Rules(composite_named(task.model, self.composite))
-        states = at_example(task, layer, rules).of[layer]
-        products = [in_float64(activation * slope)[0] for activation, slope in states]
+        points = at_example(task, layer, rules)
+        task.check_value(points.scores[0])
+        products = [in_float64(activation * slope)[0] for activation, slope in points.of[layer]]
         return LayerFound(layer, of_example(task, layer, products))

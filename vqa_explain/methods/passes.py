@@ -38,6 +38,8 @@ class WholePass:
             layer.
         found: what else was seen inside, such as the leaves or an `Attention`.
         inside: what a target is computed inside of, such as a method's rules for operations.
+        is_rewritten: whether a method changed the operations, so that the scores have to be compared
+            with those of the network as it is.
         seconds: what it took, where it ran before the method was called.
         is_counted: whether the cost of an explanation holds it.
     """
@@ -46,6 +48,7 @@ class WholePass:
     over: tuple[Tensor, ...]
     found: Any = None
     inside: Callable[[], AbstractContextManager[Any]] = nullcontext
+    is_rewritten: bool = False
     seconds: float = 0.0
     is_counted: bool = False
     _known: dict[int, Slopes] = field(default_factory=dict)

@@ -158,7 +158,8 @@ class _RectifierRule(TorchFunctionMode):
             return func(*args, **settings) if args[0] is not None else func(**(kwargs or {}))
         self.count += 1
         y = _Rectified.apply(x, ceiling, self.keep_negative_inputs)
-        in_place = getattr(func, "__name__", "").endswith("_") or settings.get("inplace", False)
+        asked = settings.get("inplace", False) or any(one is True for one in args[1:])
+        in_place = asked or getattr(func, "__name__", "").endswith("_")
         return x.copy_(y) if in_place else y
 
 
@@ -219,7 +220,8 @@ def rectified_pass(
             f"{', '.join(kinds) or 'functions inside forward'}); use saliency or "
             "integrated_gradients"
         )
-    return replace(whole, inside=partial(_RectifierRule, keep_negative_inputs))
+    rule_again = partial(_RectifierRule, keep_negative_inputs)
+    return replace(whole, inside=rule_again, is_rewritten=True)
 
 
 # Of guided backpropagation: only where the input was positive too.
@@ -232,7 +234,7 @@ guided_pass = partial(rectified_pass, False)
     unit=units.GRADIENT,
     needs={"gradients"},
     error=KIND,
-    cost="1 forward, 1 backward",
+    cost="2 forwards, 1 backward",
 )
 @dataclass(frozen=True)
 class GuidedBackprop:
@@ -254,7 +256,7 @@ class GuidedBackprop:
     unit=units.GRADIENT,
     needs={"gradients"},
     error=KIND,
-    cost="1 forward, 1 backward",
+    cost="2 forwards, 1 backward",
 )
 @dataclass(frozen=True)
 class Deconvolution:
@@ -277,14 +279,15 @@ class _Rescaled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, curve: Rule) -> Tensor:
-        y = curve(x)
-        ctx.save_for_backward(x, y)
+        # A copy, and no output: the network may change both in place afterwards.
+        ctx.save_for_backward(x.clone())
         ctx.curve = curve
-        return y
+        return curve(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        x, y = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
+        y = ctx.curve(x)
         slope = (y.chunk(2)[0] - y.chunk(2)[1]) / (run := x.chunk(2)[0] - x.chunk(2)[1])
         slope, flat = (
             slope.repeat(2, *[1] * (x.ndim - 1)),
@@ -315,7 +318,7 @@ class _RescaledMax(torch.autograd.Function):
             pool.ceil_mode,
             return_indices=True,
         )
-        ctx.save_for_backward(x, y, places)
+        ctx.save_for_backward(x.clone(), y.clone(), places)
         return y
 
     @staticmethod
@@ -373,12 +376,13 @@ def lifted(task: Task, start: Leaves) -> tuple[dict[str, np.ndarray], float]:
     change.
 
     Raises:
-        Unsupported: see `rescaled`.
+        Unsupported: see `rescaled` and `Task.check_value`.
     """
     leaves = task.leaves()
     with rescaled(task):
         pairs = {name: torch.cat([leaf, start[name]]) for name, leaf in leaves.items()}
         scores, slopes = task.gradients(pairs, whole=True)
+    task.check_value(scores[0])
     products = {name: (leaf - start[name]) * slopes[name][:1] for name, leaf in leaves.items()}
     return of_one(task.encoded, products), float(scores[0] - scores[1])
 
@@ -410,8 +414,13 @@ def _rescale_rules(task: Task) -> dict[nn.Module, Rule]:
 
     def curved(module: nn.Module) -> Rule:
         plain = module.forward
-        # A copy goes in, since some modules compute in place.
-        return lambda x: _Rescaled.apply(x, lambda v: plain(v.clone()))
+
+        def rule(x: Tensor) -> Tensor:
+            # A copy goes in, since some modules compute in place.
+            found: Tensor = _Rescaled.apply(x, lambda v: plain(v.clone()))
+            return x.copy_(found) if getattr(module, "inplace", False) else found
+
+        return rule
 
     def pooled(module: nn.MaxPool2d) -> Rule:
         return lambda x: _RescaledMax.apply(x, module)
