@@ -67,7 +67,8 @@ def answer(
             chat template declares marks around it.
 
         samples: how many answers are drawn at random instead, all words by their probabilities at
-            the temperature. The reply is then the most frequent one.
+            the temperature. Truncation, penalties and forbidden words of the checkpoint's generation
+            configuration do not count there. The reply is then the most frequent one.
         temperature: what logits are divided by there, above 0; by default what the model was loaded
             with.
         same: whether two sampled answers are one, a function of both; by default equal texts are.

@@ -444,7 +444,12 @@ class GenerativeModel:
     def sample(
         self, encoded: Encoded, asked: Writing | None, draws: Draws
     ) -> list[tuple[int, ...]]:
-        write = partial(self._wrote, encoded, asked)
+        def write(how: dict[str, Any]) -> Tensor:
+            if encoded.state.language.forced:
+                # Every answer is scored behind the tokens that it must begin with.
+                how = {name: how[name] for name in how if name != "forced_bos_token_id"}
+            return self._wrote(encoded, asked, how)
+
         return sampled(write, self.module, self.processor.tokenizer, draws)
 
     def as_sequences(
