@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -431,8 +431,7 @@ class GenerativeModel:
         state: _State = encoded.state
         writing = self.writing if asked is None else asked.over(self.writing)
         start = state.language.answer_start(state.prompt.length)
-        # `generate` may return no prompt, and counts it nevertheless.
-        taken = start if start or self.module.config.is_encoder_decoder else state.prompt.length
+        taken = self._taken(state)
         room = None if self._window is None else self._window - taken
         tokenizer = self.processor.tokenizer
         settings = writing.settings(self.module, tokenizer, self.name, taken, room)
@@ -440,6 +439,13 @@ class GenerativeModel:
         with torch.no_grad(), self._failing_in_words():
             found: Tensor = self.module.generate(**inputs, **settings, **how, streamer=streamer)
         return found[:, start:]
+
+    def _taken(self, state: _State) -> int:
+        """How many tokens stand before an answer, in the sequence that it belongs to."""
+        start = state.language.answer_start(state.prompt.length)
+        # `generate` may return no prompt, and counts it nevertheless.
+        behind_prompt = not start and not self.module.config.is_encoder_decoder
+        return state.prompt.length if behind_prompt else start
 
     def sample(
         self, encoded: Encoded, asked: Writing | None, draws: Draws
@@ -520,6 +526,7 @@ class GenerativeModel:
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         thought = state.thought
         candidates = replace(candidates, history=thought.history, thinking=thought.text)
+        candidates.check_room(self._taken(state), self._window, self.name)
         self._refuse_pictures(candidates, state)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
