@@ -65,7 +65,7 @@ from vqa_explain.models.thinking import NOTHING, Marks, Thought, find_marks, par
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
 from vqa_explain.models.wording import stand_in, text_feature
-from vqa_explain.models.writing import Draws, Writing, best_of, sampled
+from vqa_explain.models.writing import Draws, Writing, best_of, own_setting, sampled
 
 log = logging.getLogger("vqa_explain")
 OTHER_WORDS = "no red"  # with which is tried what another word changes
@@ -416,20 +416,41 @@ class GenerativeModel:
         both = [self.parted(encoded, row) for row in found.tolist()]
         state.thought = both[0][0]
         if not state.thought.closed:
-            raise StillThinking(
-                f"model {self.name!r} is still thinking after {found.shape[1]} tokens, and has "
-                "written no answer; give more by max_new_tokens="
-            )
+            raise self._still_thinking(found[0].tolist(), asked)
         now = written(tokenizer, [answer for _, answer in both], self.name)
         state.written.update(now)
         return tuple(now)
+
+    def _still_thinking(self, ids: Sequence[int], asked: Writing | None) -> StillThinking:
+        """That a thought of these tokens has no end, and what to do."""
+        tokenizer = self.processor.tokenizer
+        stops = self._asked(asked).stop
+        stops = own_setting(self.module, "stop_strings") or () if stops is None else stops
+        stops = (stops,) if isinstance(stops, str) else stops
+        last = tokenizer.decode(list(ids[-1:]), skip_special_tokens=False)
+        text = tokenizer.decode(list(ids), skip_special_tokens=False)
+        # The last token may go on behind the stop string.
+        ending = [one for one in stops if one in text[-len(one) - len(last) :]]
+        if ending:
+            return StillThinking(
+                f"the thought of model {self.name!r} has the stop string {ending[0]!r}, which ended "
+                "it before an answer; give another stop=, or stop=[] for none"
+            )
+        return StillThinking(
+            f"model {self.name!r} is still thinking after {len(ids)} tokens, and has written no "
+            "answer; give more by max_new_tokens="
+        )
+
+    def _asked(self, asked: Writing | None) -> Writing:
+        """What is asked, and else what the model was loaded with."""
+        return self.writing if asked is None else asked.over(self.writing)
 
     def _wrote(
         self, encoded: Encoded, asked: Writing | None, how: dict[str, Any], streamer: Any = None
     ) -> Tensor:
         """(N, A) the tokens that the network writes."""
         state: _State = encoded.state
-        writing = self.writing if asked is None else asked.over(self.writing)
+        writing = self._asked(asked)
         start = state.language.answer_start(state.prompt.length)
         taken = self._taken(state)
         room = None if self._window is None else self._window - taken
