@@ -184,7 +184,7 @@ def test_a_mention_that_names_nothing_is_refused(case: str, text: str) -> None:
 
 
 def test_mentions_are_of_the_text_they_were_given_with() -> None:
-    mentions = ((2, 5, (np.int64(1),)),)
+    mentions: Any = ((2, 5, (np.int64(1),)),)
     one = Example(np.zeros((4, 4, 3), np.uint8), "a dog", masks=MASKS, mentions=mentions)
     assert one.changed({"question": "a"}).mentions == ()
     assert one.changed({"question": "a dog"}).mentions == mentions

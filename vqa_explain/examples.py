@@ -288,7 +288,7 @@ def _mention(mention: Any, number: int) -> tuple[int, int, Sequence[int]]:
     if isinstance(objects, list | tuple | np.ndarray):
         whole = [*parts[:2], *objects]
         if all(isinstance(one, Integral) and not isinstance(one, bool) for one in whole):
-            return parts[0], parts[1], objects
+            return int(parts[0]), int(parts[1]), [int(one) for one in objects]
     raise InvalidInput(
         f"mention {number} is {mention!r}; give (start, end, objects) in whole numbers, such as "
         "(2, 9, (0,))"

@@ -49,12 +49,12 @@ def test_an_answer_that_does_not_fit_is_refused(
     encoded = model.encode(example_of(model))
     with monkeypatch.context() as patch:
         patch.setattr(type(model), "scores", refuse)
-        asked: dict[str, Any]
-        for asked in (
+        cases: list[dict[str, Any]] = [
             {"target": "yes " * room, "answers": ["no", "yes " * room]},
             {"target": "sentence", "answers": ["yes " * room]},
             {"target": "sentence", "answers": ["no"], "contrast": "yes " * room},
-        ):
+        ]
+        for asked in cases:
             with pytest.raises(InvalidInput, match=rf"takes {room} together; give a shorter"):
                 vx.explain(model, example_of(model), **asked)
     # The longest one that fits has a score.
