@@ -10,7 +10,8 @@ from PIL import Image
 
 import vqa_explain as vx
 from vqa_explain import examples
-from vqa_explain.examples import read_image
+from vqa_explain.errors import InvalidInput
+from vqa_explain.examples import Example, read_image
 from vqa_explain.models.vilt import ViltModel
 
 RGB = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
@@ -151,3 +152,40 @@ def test_a_list_of_pictures_of_any_form_is_a_video(tmp_path: Path) -> None:
 def test_a_text_of_a_chat_may_end_as_a_file_does(content: Any) -> None:
     (given,) = vx.Example(messages=[{"role": "user", "content": content}]).given
     assert (given.name, given.kind, given.value) == ("question", "text", "see a.png")
+
+
+MASKS = np.zeros((2, 4, 4), dtype=bool)
+MENTIONS: dict[str, tuple[Any, str]] = {
+    "a negative object": ((0, 2, (-1,)), "mention 0 names object -1, and masks has 2 objects"),
+    "too large an object": ((0, 2, (0, 2)), "mention 0 names object 2"),
+    "a start below 0": ((-1, 2, (0,)), "characters -1 to 2"),
+    "an end beyond the text": ((0, 6, (0,)), "the text has characters 0 to 5"),
+    "no characters": ((2, 2, (0,)), "give 0 <= start < end"),
+    "one object alone": ((0, 2, 1), r"give \(start, end, objects\)"),
+    "no objects": ((0, 2), r"give \(start, end, objects\)"),
+    "texts": (("0", "2", (0,)), r"give \(start, end, objects\)"),
+    "parts": ((0, 1.5, (0,)), r"give \(start, end, objects\)"),
+    "truth values": ((0, 2, (True,)), r"give \(start, end, objects\)"),
+    "a number": (3, r"give \(start, end, objects\)"),
+}
+
+
+def made(text: str, mention: Any) -> Example:
+    given: dict[str, Any] = {text: "a dog"}
+    return Example(masks=MASKS, mentions=(mention,), **given)
+
+
+@pytest.mark.parametrize("case", MENTIONS)
+@pytest.mark.parametrize("text", ["question", "answer"])
+def test_a_mention_that_names_nothing_is_refused(case: str, text: str) -> None:
+    mention, said = MENTIONS[case]
+    with pytest.raises(InvalidInput, match=said):
+        made(text, mention)
+
+
+def test_mentions_are_of_the_text_they_were_given_with() -> None:
+    mentions: Any = ((2, 5, (np.int64(1),)),)
+    one = Example(np.zeros((4, 4, 3), np.uint8), "a dog", masks=MASKS, mentions=mentions)
+    assert one.changed({"question": "a"}).mentions == ()
+    assert one.changed({"question": "a dog"}).mentions == mentions
+    assert Example(masks=None, mentions=mentions).mentions == mentions

@@ -62,12 +62,14 @@ def answer(
             the model was loaded with.
         stream: called with each new piece of text as it is written; together the pieces are the
             answer, but for blanks around it. A model that does not write word by word gives its
-            answer in one piece.
+            answer in one piece, as does one that thinks at times and writes no thought here: what
+            it writes may be a thought until the end.
         stream_thinking: the same of what a model thinks before its answer, where its tokenizer or
             chat template declares marks around it.
 
         samples: how many answers are drawn at random instead, all words by their probabilities at
-            the temperature. The reply is then the most frequent one.
+            the temperature. Truncation, penalties and forbidden words of the checkpoint's generation
+            configuration do not count there. The reply is then the most frequent one.
         temperature: what logits are divided by there, above 0; by default what the model was loaded
             with.
         same: whether two sampled answers are one, a function of both; by default equal texts are.
@@ -79,6 +81,8 @@ def answer(
 
     Raises:
         InvalidInput: an input cannot be used, or `stream` is asked of a beam search.
+        StillThinking: a model that thinks has written no answer at its end, or where a text of
+            `stop` came in its thought.
         NothingWritten: a model that writes its answers writes none.
         Unsupported: `max_new_tokens` or `stop` is asked of a model that does not write its answers.
     """
@@ -193,11 +197,12 @@ class _Streamer:
         thought, answer = self._model.parted(self._encoded, self._ids)
         marks = self._model.marks
         closing = marks.closing if marks is not None and not thought.closed else ""
-        opening = marks.opening if marks is not None and not thought.history else ""
-        self._tell("thought", thought.ids, "" if ended else closing, ended)
-        self._tell("answer", answer, "" if ended else opening, ended)
+        self._tell("thought", thought.ids, ended, closing)
+        # A thought may have its closing mark alone, so what comes before may be one until the end.
+        if ended or marks is None or thought.history:
+            self._tell("answer", answer, ended)
 
-    def _tell(self, what: str, ids: Sequence[int], mark: str, ended: bool) -> None:
+    def _tell(self, what: str, ids: Sequence[int], ended: bool, mark: str = "") -> None:
         """Tells what is new of a text, but for what may become a mark."""
         special = self._tokenizer.all_special_ids
         text = str(self._tokenizer.decode([one for one in ids if one not in special]))

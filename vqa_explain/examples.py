@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,7 +128,8 @@ class Example:
         about: indices into `masks` of the objects that the question is about.
         decisive: character spans (start, end) of the words that decide the answer.
         mentions: (start, end, objects): which characters of the question (of the answer, where
-            there is no question) name which objects, as indices into `masks`.
+            there is no question) name which objects, as indices into `masks`. Characters count from
+            0, and `end` is behind the last.
         features, boxes: for models that see a detector's boxes: (R, F), and (R, 4) left, top,
             right, bottom in pixels.
         inputs: name → picture, text, video or row, in place of `image` and `question`; see
@@ -137,7 +139,8 @@ class Example:
             "video".
 
     Raises:
-        InvalidInput: inputs are given in two ways, or a message is not in this format.
+        InvalidInput: inputs are given in two ways, a message is not in this format, or a mention
+            has no characters of the text or no object of `masks`.
     """
 
     image: Any = None
@@ -167,6 +170,8 @@ class Example:
         if self.messages is not None or self.inputs is not None:
             # A message that is not understood is refused here, as is a video without frames.
             _ = self.given
+        if len(self.mentions):
+            _check_mentions(self)
 
     @classmethod
     def of(cls, inputs: Mapping[str, Any], **about: Any) -> "Example":
@@ -218,7 +223,10 @@ class Example:
             return replace(self, messages=_changed_messages(self.messages, self.given, values))
         if self.inputs is not None:
             return replace(self, inputs={**self.inputs, **values})
-        return replace(self, **values)
+        # What is said of characters is not true of other words.
+        same = values.get("question", self.question) == self.question
+        mentions = self.mentions if same else ()
+        return replace(self, **values, mentions=mentions)
 
     @property
     def asked(self) -> str | None:
@@ -243,6 +251,48 @@ def _is_short(inputs: Mapping[str, Any]) -> bool:
     question = inputs.get("question")
     is_text = isinstance(question, str) or kind_of(question, "question") == "other"
     return is_text and kind_of(inputs.get("image"), "image") not in ("table", "video")
+
+
+def _check_mentions(example: Example) -> None:
+    """Checks which characters of an example name which objects.
+
+    Raises:
+        InvalidInput: a mention has another form, or characters or objects that there are not.
+    """
+    text = example.answer if example.question is None else example.question
+    length = len(text) if isinstance(text, str) else None
+    masks = None if example.masks is None else len(example.masks)
+    for number, mention in enumerate(example.mentions):
+        start, end, objects = _mention(mention, number)
+        if not 0 <= start < end or (length is not None and end > length):
+            has = "" if length is None else f", and the text has characters 0 to {length}"
+            raise InvalidInput(
+                f"mention {number} is of characters {start} to {end}{has}; give 0 <= start < end"
+            )
+        bad = [n for n in objects if n < 0 or (masks is not None and n >= masks)]
+        if bad:
+            has = "objects count from 0" if masks is None else f"masks has {masks} objects"
+            raise InvalidInput(
+                f"mention {number} names object {bad[0]}, and {has}; give indices into masks"
+            )
+
+
+def _mention(mention: Any, number: int) -> tuple[int, int, Sequence[int]]:
+    """The start, end and objects of a mention.
+
+    Raises:
+        InvalidInput: it has not these three, or one is no whole number.
+    """
+    parts = list(mention) if isinstance(mention, list | tuple) else []
+    objects = parts[2] if len(parts) == 3 else None
+    if isinstance(objects, list | tuple | np.ndarray):
+        whole = [*parts[:2], *objects]
+        if all(isinstance(one, Integral) and not isinstance(one, bool) for one in whole):
+            return int(parts[0]), int(parts[1]), [int(one) for one in objects]
+    raise InvalidInput(
+        f"mention {number} is {mention!r}; give (start, end, objects) in whole numbers, such as "
+        "(2, 9, (0,))"
+    )
 
 
 def _check_names(inputs: Any) -> None:

@@ -220,7 +220,7 @@ def explain(
         temperature, same: of the samples; see `answer`.
         history: whether each word of a "sentence" is told what it owes to each word before it: see
             `Explanation.earlier`. Up to five words before it that is exact; else it is estimated
-            from eight orders.
+            from eight orders. Not beside `contrast`.
         regions: how the picture is divided: n for n × n cells, (rows, columns), "segments" (areas
             of like color), "slic:50", `Boxes`, `Masks`, or integer labels (H, W). By default the
             model's own grid; without a method, "segments". `Blocks` makes players that span frames
@@ -395,7 +395,7 @@ def _of_units(model: Model, request: _Request) -> tuple[Model, _Request]:
 
 def _checked_sampling(model: Model, method: Method, request: _Request) -> Sampling | None:
     """How answers are drawn; `None` where none are."""
-    check_history(request.history, request.target)
+    check_history(request.history, request.target, request.contrast)
     sampling = asked_sampling(
         model, request.samples, request.temperature, request.same, request.seed
     )

@@ -239,7 +239,9 @@ class Explanation:
         """The numbers of the `outputs` in which a sentence differs from its contrast; () where there
         is none.
         """
-        rows = enumerate(self.outputs)
+        if "differing" in self.provenance:
+            return tuple(self.provenance["differing"])
+        rows = enumerate(self.outputs)  # of files that do not tell it
         return tuple(n for n, row in rows if row.contrast not in (None, row.target))
 
     @property

@@ -59,14 +59,19 @@ def asks_for_words(model: Model, target: Any) -> bool:
     return words and target not in (model.labels or ())
 
 
-def check_history(history: Any, target: Any) -> None:
+def check_history(history: Any, target: Any, contrast: Any = None) -> None:
     """Checks whether earlier words are to be players.
 
     Raises:
-        InvalidInput: `history` is no truth value, or beside another target.
+        InvalidInput: `history` is no truth value, or beside another target or a contrast.
     """
     if not isinstance(history, bool):
         raise InvalidInput(f"history must be True or False, not {history!r}")
+    if history and contrast is not None:
+        raise InvalidInput(
+            "history=True tells the earlier words of one sentence, and contrast= compares two; "
+            "leave one of them out"
+        )
     if history and target not in (SENTENCE, THINKING):
         raise InvalidInput(
             "history=True divides what a word owes to the words before it; give target='sentence'"

@@ -99,7 +99,7 @@ def explain_difference(
         raise InvalidInput(
             f"target and contrast are both {contrast!r}; give another sentence as contrast="
         )
-    encoded, wholes = _rows_of(cast(Wording, model), encoded, own, other)
+    encoded, wholes, differing = _rows_of(cast(Wording, model), encoded, own, other)
     count = len(encoded.labels) // 2
     goals = [
         Target(2 * row, 2 * row + 1, "log_probability", kind=model.kind) for row in range(count)
@@ -127,21 +127,47 @@ def explain_difference(
         target_index=own,
         contrast_index=other,
         written=wholes,
-        provenance={**explanation.provenance, "target_index": own, "contrast_index": other},
+        provenance={
+            **explanation.provenance,
+            "target_index": own,
+            "contrast_index": other,
+            "differing": differing,
+        },
     )
 
 
-def _rows_of(model: Wording, encoded: Encoded, own: int, other: int) -> tuple[Encoded, Written]:
-    """The example whose candidates are both sides of each row, and after them both sentences."""
+def _shown(candidates: Candidates) -> list[str]:
+    """Each word of a sentence with the blank behind it, if there is one, in the sentence."""
+    *words, whole = candidates.texts
+    found, at = [], 0
+    for word in words:
+        start = whole.find(word, at)
+        at = start + len(word) if start >= 0 else at
+        # A word that the sentence spells in another way stands between blanks.
+        apart = start < 0 or whole[at : at + 1].isspace()
+        found.append(f"{word} " if apart else word)
+    return found
+
+
+def _rows_of(
+    model: Wording, encoded: Encoded, own: int, other: int
+) -> tuple[Encoded, Written, list[int]]:
+    """The example whose candidates are both sides of each row, and after them both sentences; and
+    the numbers of the rows whose sides differ in their words.
+    """
     one = candidates_of(model.as_words(encoded, own))
     its = candidates_of(model.as_words(encoded, other))
     texts: list[str] = []
     spans: list[tuple[int, int]] = []
-    for run, run_of_other in aligned(one.texts[:-1], its.texts[:-1]):
-        for candidates, (first, behind) in ((one, run), (its, run_of_other)):
-            words = candidates.texts[first:behind]
+    differing: list[int] = []
+    sides = [(one, _shown(one)), (its, _shown(its))]
+    for number, runs in enumerate(aligned(one.texts[:-1], its.texts[:-1])):
+        words = [part.texts[slice(*run)] for (part, _), run in zip(sides, runs, strict=True)]
+        if words[0] != words[1]:
+            differing.append(number)
+        for (candidates, shown), (first, behind) in zip(sides, runs, strict=True):
             places = (candidates.spans or ())[first:behind]
-            texts.append(" ".join(words) or NOTHING)
+            texts.append("".join(shown[first:behind]).rstrip() or NOTHING)
             spans.append((places[0][0], places[-1][1]) if places else (0, 0))
     texts += [one.texts[-1], its.texts[-1]]
     spans += [(0, len(one.ids[-1])), (0, len(its.ids[-1]))]
@@ -160,4 +186,4 @@ def _rows_of(model: Wording, encoded: Encoded, own: int, other: int) -> tuple[En
         history=one.history,
         thinking=one.thinking,
     )
-    return dataclasses.replace(encoded, labels=found.texts, candidates=found), wholes
+    return dataclasses.replace(encoded, labels=found.texts, candidates=found), wholes, differing

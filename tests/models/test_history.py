@@ -98,3 +98,12 @@ def test_history_belongs_to_a_sentence() -> None:
     ):
         with pytest.raises(InvalidInput, match=said):
             vx.explain(model, PICTURE, "What color?", **asked)
+
+
+def test_history_is_of_one_sentence() -> None:
+    model = loaded("qwen3_vl")
+    with pytest.raises(InvalidInput, match="leave one of them out"):
+        vx.explain(
+            model, example_of(model), target="sentence", answers=["a red dog"], contrast="a cat",
+            history=True,
+        )  # fmt: skip

@@ -1,5 +1,6 @@
 """Sampled answers: their classes and exact probabilities, and what one class owes to the inputs."""
 
+import copy
 import pickle
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 import torch
 from architectures.base import ARCHITECTURES
 from architectures.trying import PICTURE, example_of, loaded, network
+from transformers import GenerationConfig
 
 import vqa_explain as vx
 from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.models.writing import Draws, Writing
+from vqa_explain.models.writing import CHANGES_PROBABILITIES, Draws, Writing
 
 # Decoders that run alone, and an encoder with a decoder that runs as a whole.
 NAMES = ["qwen2_vl", "internvl", "florence2"]
@@ -224,3 +226,76 @@ def test_a_model_is_loaded_with_a_temperature() -> None:
         loaded("qwen2_vl"), example_of(model), samples=4, max_new_tokens=1, temperature=1.5
     )
     assert found.classes == same.classes
+
+
+def test_every_setting_of_transformers_is_known() -> None:
+    """Which of them change probabilities is decided here for each."""
+    ends = {"max_length", "max_new_tokens", "max_time", "stop_strings", "eos_token_id"}
+    asked = {"do_sample", "num_beams", "num_return_sequences", "temperature", "early_stopping"}
+    beams = {"length_penalty", "num_beam_groups", "low_memory"}
+    numbers = {"pad_token_id", "bos_token_id", "decoder_start_token_id"}
+    speed = {
+        "use_cache", "cache_implementation", "cache_config", "max_cache_len", "compile_config",
+        "disable_compile", "continuous_batching_config", "prefill_chunk_size", "return_legacy_cache",
+    }  # fmt: skip
+    helpers = {
+        "is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule",
+        "assistant_confidence_threshold", "max_matching_ngram_size", "assistant_early_exit",
+        "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight",
+        "speculation_type",
+    }  # fmt: skip
+    told = {name for name in vars(GenerationConfig()) if name.startswith(("output_", "return_"))}
+    own = {"transformers_version", "generation_kwargs"}
+    others = ends | asked | beams | numbers | speed | helpers | told | own
+    known = {name for name in vars(GenerationConfig()) if not name.startswith("_")}
+    assert known <= others | set(CHANGES_PROBABILITIES)
+
+
+def changing(ids: list[int]) -> dict[str, dict[str, Any]]:
+    """Settings that each change what comes first, where these are the likeliest tokens."""
+    return {
+        "top_k": {"top_k": 1},
+        "top_p": {"top_p": 0.01},
+        "min_p": {"min_p": 0.99},
+        "top_h": {"top_h": 0.01},
+        "typical_p": {"typical_p": 0.01},
+        "epsilon_cutoff": {"epsilon_cutoff": 0.9},
+        "eta_cutoff": {"eta_cutoff": 0.9},
+        "suppress_tokens": {"suppress_tokens": ids},
+        "bad_words_ids": {"bad_words_ids": [[one] for one in ids]},
+        "sequence_bias": {"sequence_bias": [[[ids[-1]], 50.0]]},
+        "forced_eos_token_id": {"forced_eos_token_id": ids[-1]},
+        "begin_suppress_tokens": {"begin_suppress_tokens": ids},
+        "repetition_penalty": {"repetition_penalty": 50.0},
+        "no_repeat_ngram_size": {"no_repeat_ngram_size": 1},
+        "watermarking_config": {
+            "watermarking_config": {"bias": 50.0, "seeding_scheme": "lefthash"}
+        },
+    }
+
+
+# A decoder, and an encoder with a decoder.
+@pytest.mark.parametrize("setting", changing([0]))
+@pytest.mark.parametrize("name", ["qwen2_vl", "florence2"])
+def test_settings_of_the_checkpoint_change_no_sample(
+    name: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The likeliest tokens come as often as the plain network's softmax says."""
+    module, processor = network(name)
+    model = loaded(name)
+    encoded = model.encode(example_of(model))
+    plain: Any = module.generate(
+        **ARCHITECTURES[name].inputs(processor, PICTURE), max_new_tokens=1,
+        do_sample=False, num_beams=1, output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    likely = (plain.logits[-1][0].double() / T).softmax(-1)
+    ids = likely.topk(4).indices.tolist()
+    own = copy.deepcopy(module.generation_config)
+    own.update(**changing(ids)[setting])
+    monkeypatch.setattr(module, "generation_config", own)
+    many = 500
+    rows = model.sample(encoded, Writing(most=1), Draws(many, T))
+    for one in ids:
+        exact = float(likely[one])
+        share = sum(row[0] == one for row in rows) / many
+        assert abs(share - exact) < 4.5 * (exact * (1 - exact) / many) ** 0.5 + 1e-9

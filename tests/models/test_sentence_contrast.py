@@ -64,13 +64,15 @@ def test_rows_have_the_scores_of_plain_transformers(name: str) -> None:
     wanted = [sum(logs[0][slice(*own)]) - sum(logs[1][slice(*its)]) for own, its in rows]
     allowed = 1e-5 * sum(abs(value) for side in logs for value in side)
     np.testing.assert_allclose(why.matrix.log_probabilities, wanted, rtol=0, atol=allowed)
+    # A comma stands behind its word without a blank.
+    sides = [[" ".join(w[slice(*run)]) for w, run in zip(words, row, strict=True)] for row in rows]
     told = [
-        (" ".join(words[0][slice(*own)]) or "nothing", " ".join(words[1][slice(*its)]) or "nothing")
-        for own, its in rows
+        (own.replace(" ,", ",") or "nothing", its.replace(" ,", ",") or "nothing")
+        for own, its in sides
     ]
     assert [(row.target, row.contrast) for row in why.outputs] == told
     assert [told[n] for n in why.differing] == [
-        ("nothing", "big"), ("dog ,", "cat"), ("it", "the mug")
+        ("nothing", "big"), ("dog,", "cat"), ("it", "the mug")
     ]  # fmt: skip
 
 
@@ -109,6 +111,25 @@ def test_rows_add_up_to_the_difference(name: str, method: str, asked: dict[str, 
     differing = why.matrix.of(why.differing)
     common = [n for n in range(len(why.outputs)) if n not in why.differing]
     np.testing.assert_allclose(differing + why.matrix.of(common), whole, atol=1e-6 * size)
+
+
+PAIRS = {
+    "a word that is called nothing": ("there is nothing here", "there is here", ["nothing"]),
+    "the other way round": ("there is here", "there is nothing here", ["nothing"]),
+    "no blanks": ("a red-hot (dog)", "a blue cat", ["red-hot (dog)"]),
+    "blanks of several kinds": ("a red  dog", "a cat", ["red dog"]),
+    "nothing differs": ("a red dog", "a red dog .", ["nothing"]),
+}
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_what_differs_is_told_by_the_words_themselves(case: str, tmp_path: Path) -> None:
+    one, other, wanted = PAIRS[case]
+    model = loaded("qwen3_vl")
+    asked: dict[str, Any] = {"method": "leave_one_out", "regions": 1, "target": "sentence"}
+    why = vx.explain(model, example_of(model), answers=[one], contrast=other, **asked)
+    assert [why.outputs[n].target for n in why.differing] == wanted
+    assert vx.load_explanation(why.save(tmp_path / "why.vqax")).differing == why.differing
 
 
 def test_the_price_is_that_of_one_difference() -> None:

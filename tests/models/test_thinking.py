@@ -280,6 +280,30 @@ def test_a_thought_without_an_end() -> None:
         assert why.target == THOUGHTS
 
 
+@pytest.mark.parametrize("stop", ["\n", "light", THOUGHTS[-1]])
+def test_a_stop_string_inside_a_thought_is_named(stop: str) -> None:
+    model = thinking_model("qwen3_vl")
+    ends = THOUGHTS if stop in THOUGHTS else THOUGHTS + stop
+    until = ends[: ends.index(stop) + len(stop)]
+    with writing(model, f"<think>{until}"):
+        for ask in (vx.answer, vx.explain):
+            with pytest.raises(InvalidInput, match=r"has the stop string .* stop=.. for none"):
+                ask(model, example(), stop=stop)
+        with pytest.raises(InvalidInput, match="give more by max_new_tokens="):
+            vx.answer(model, example(), stop="§")
+
+
+def test_a_thought_with_its_closing_mark_alone_is_not_streamed_as_the_answer() -> None:
+    model = thinking_model("qwen3_vl")
+    for text, wanted in ((f"{THOUGHTS}</think>{SAID}", THOUGHTS), (SAID, "")):
+        said: list[str] = []
+        thought: list[str] = []
+        with writing(model, text):
+            found = vx.answer(model, example(), stream=said.append, stream_thinking=thought.append)
+        assert "".join(said).strip() == found == SAID
+        assert "".join(thought).strip() == found.thinking == wanted
+
+
 def test_what_is_not_thought_is_not_explained() -> None:
     model = thinking_model("qwen3_vl")
     with writing(model, SAID):

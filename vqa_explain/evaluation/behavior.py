@@ -128,7 +128,9 @@ def _with_text(model: Model, example: Example, text: str) -> Example:
     given = {one.name for one in example.given}
     name = _text_name(model)
     # The short form calls its text "question", whatever the model does.
-    return example.changed({str(name): text}) if name in given else replace(example, question=text)
+    if name in given:
+        return example.changed({str(name): text})
+    return replace(example, question=text, mentions=())
 
 
 def _asked(model: Model, encoded: Encoded, question: str) -> tuple[str, str]:

@@ -337,7 +337,9 @@ def as_judged(model: Model, example: Example) -> Example:
     reads_texts = any(feature.kind == TextFeature.kind for feature in model.features)
     if not is_short or reads_texts or has_open_inputs(model) or example.image is None:
         return example
-    return replace(example, question=None)
+    # Mentions are of the question, if there is one.
+    mentions = example.mentions if example.question is None else ()
+    return replace(example, question=None, mentions=mentions)
 
 
 def file_name(method: str) -> str:

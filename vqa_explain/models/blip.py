@@ -130,6 +130,7 @@ class BlipModel:
     ) -> Encoded:
         known = {**encoded.state.written, **(known or {})}
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
+        candidates.check_room(1, self.module.config.text_config.max_position_embeddings, self.name)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
     marks = None

@@ -116,6 +116,29 @@ class Candidates:
                 f"{self.token}"
             )
 
+    def check_room(self, taken: int, window: int | None, name: str) -> None:
+        """Checks that every answer fits behind what stands before it.
+
+        Args:
+            taken: how many tokens stand before the answers.
+            window: how many tokens the network takes; `None` where that is not known.
+            name: the model.
+
+        Raises:
+            InvalidInput: an answer does not, and the network would fail or read places that it was
+                never trained on.
+        """
+        if window is None:
+            return
+        taken += len(self.history)
+        for text, ids in zip(self.texts, self.ids, strict=True):
+            if taken + len(ids) > window:
+                shown = text if len(text) <= 40 else f"{text[:40]}…"
+                raise InvalidInput(
+                    f"the answer {shown!r} has {len(ids)} tokens and {taken} stand before it, and "
+                    f"model {name!r} takes {window} together; give a shorter answer"
+                )
+
     def check_apart(self, answer: int, other: int) -> None:
         """Checks that two answers differ in the token that is scored, or before it.
 

@@ -2,7 +2,9 @@
 
 What is asked of nowhere comes from the checkpoint's generation configuration, as in a plain
 `generate`: the tokens that end an answer, penalties, words that may not come, and stop strings. Only
-sampling and beams do not, since explained is the answer that the network gives every time.
+sampling and beams do not, since explained is the answer that the network gives every time. Answers
+that are sampled follow the network's own probabilities: of the checkpoint's settings, only those
+count for them that end an answer.
 """
 
 import math
@@ -15,6 +17,20 @@ from torch import Tensor
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.models.candidates import NEW_TOKENS
+
+# Settings of a generation configuration that change with what probability a token is drawn. Without
+# them, what is drawn follows the network's own probabilities. The temperature is not here, since it
+# is always asked for.
+CHANGES_PROBABILITIES = (
+    "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff",
+    "repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size", "bad_words_ids", "suppress_tokens", "begin_suppress_tokens",
+    "forced_bos_token_id", "forced_eos_token_id", "forced_decoder_ids", "sequence_bias",
+    "exponential_decay_length_penalty", "min_length", "min_new_tokens", "renormalize_logits",
+    "remove_invalid_values", "guidance_scale", "watermarking_config", "penalty_alpha",
+    "dola_layers", "diversity_penalty", "constraints", "force_words_ids", "token_healing",
+    "prompt_lookup_num_tokens", "use_mtp",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,14 +143,18 @@ def best_of(beams: int) -> dict[str, Any]:
 def drawn_by(temperature: float, count: int) -> dict[str, Any]:
     """How `generate` is asked for samples, of all words by their probabilities at a temperature.
 
-    Some networks end the longest answer with a token that is not drawn; that has no probability.
+    The checkpoint's own truncation, penalties and forbidden or forced tokens do not count there:
+    answers drawn with them would come more or less often than their probabilities say.
     """
+    from transformers import GenerationConfig
+
+    known = GenerationConfig()
     return {
+        **{name: None for name in CHANGES_PROBABILITIES if hasattr(known, name)},
         "do_sample": True,
         "temperature": float(temperature),
         "top_k": 0,
         "top_p": 1.0,
-        "forced_eos_token_id": None,
         "num_beams": 1,
         "num_return_sequences": count,
         "return_dict_in_generate": False,

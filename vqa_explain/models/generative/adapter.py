@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -65,7 +65,7 @@ from vqa_explain.models.thinking import NOTHING, Marks, Thought, find_marks, par
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
 from vqa_explain.models.wording import stand_in, text_feature
-from vqa_explain.models.writing import Draws, Writing, best_of, sampled
+from vqa_explain.models.writing import Draws, Writing, best_of, own_setting, sampled
 
 log = logging.getLogger("vqa_explain")
 OTHER_WORDS = "no red"  # with which is tried what another word changes
@@ -416,23 +416,43 @@ class GenerativeModel:
         both = [self.parted(encoded, row) for row in found.tolist()]
         state.thought = both[0][0]
         if not state.thought.closed:
-            raise StillThinking(
-                f"model {self.name!r} is still thinking after {found.shape[1]} tokens, and has "
-                "written no answer; give more by max_new_tokens="
-            )
+            raise self._still_thinking(found[0].tolist(), asked)
         now = written(tokenizer, [answer for _, answer in both], self.name)
         state.written.update(now)
         return tuple(now)
+
+    def _still_thinking(self, ids: Sequence[int], asked: Writing | None) -> StillThinking:
+        """That a thought of these tokens has no end, and what to do."""
+        tokenizer = self.processor.tokenizer
+        stops = self._asked(asked).stop
+        stops = own_setting(self.module, "stop_strings") or () if stops is None else stops
+        stops = (stops,) if isinstance(stops, str) else stops
+        last = tokenizer.decode(list(ids[-1:]), skip_special_tokens=False)
+        text = tokenizer.decode(list(ids), skip_special_tokens=False)
+        # The last token may go on behind the stop string.
+        ending = [one for one in stops if one in text[-len(one) - len(last) :]]
+        if ending:
+            return StillThinking(
+                f"the thought of model {self.name!r} has the stop string {ending[0]!r}, which ended "
+                "it before an answer; give another stop=, or stop=[] for none"
+            )
+        return StillThinking(
+            f"model {self.name!r} is still thinking after {len(ids)} tokens, and has written no "
+            "answer; give more by max_new_tokens="
+        )
+
+    def _asked(self, asked: Writing | None) -> Writing:
+        """What is asked, and else what the model was loaded with."""
+        return self.writing if asked is None else asked.over(self.writing)
 
     def _wrote(
         self, encoded: Encoded, asked: Writing | None, how: dict[str, Any], streamer: Any = None
     ) -> Tensor:
         """(N, A) the tokens that the network writes."""
         state: _State = encoded.state
-        writing = self.writing if asked is None else asked.over(self.writing)
+        writing = self._asked(asked)
         start = state.language.answer_start(state.prompt.length)
-        # `generate` may return no prompt, and counts it nevertheless.
-        taken = start if start or self.module.config.is_encoder_decoder else state.prompt.length
+        taken = self._taken(state)
         room = None if self._window is None else self._window - taken
         tokenizer = self.processor.tokenizer
         settings = writing.settings(self.module, tokenizer, self.name, taken, room)
@@ -441,10 +461,22 @@ class GenerativeModel:
             found: Tensor = self.module.generate(**inputs, **settings, **how, streamer=streamer)
         return found[:, start:]
 
+    def _taken(self, state: _State) -> int:
+        """How many tokens stand before an answer, in the sequence that it belongs to."""
+        start = state.language.answer_start(state.prompt.length)
+        # `generate` may return no prompt, and counts it nevertheless.
+        behind_prompt = not start and not self.module.config.is_encoder_decoder
+        return state.prompt.length if behind_prompt else start
+
     def sample(
         self, encoded: Encoded, asked: Writing | None, draws: Draws
     ) -> list[tuple[int, ...]]:
-        write = partial(self._wrote, encoded, asked)
+        def write(how: dict[str, Any]) -> Tensor:
+            if encoded.state.language.forced:
+                # Every answer is scored behind the tokens that it must begin with.
+                how = {name: how[name] for name in how if name != "forced_bos_token_id"}
+            return self._wrote(encoded, asked, how)
+
         return sampled(write, self.module, self.processor.tokenizer, draws)
 
     def as_sequences(
@@ -515,6 +547,7 @@ class GenerativeModel:
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         thought = state.thought
         candidates = replace(candidates, history=thought.history, thinking=thought.text)
+        candidates.check_room(self._taken(state), self._window, self.name)
         self._refuse_pictures(candidates, state)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
 
