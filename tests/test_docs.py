@@ -79,7 +79,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
 
 def test_the_guide_to_your_own_inputs_says_its_values() -> None:
     text = (ROOT / "docs" / "your_own_inputs.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    block = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     said: dict[str, Any] = {}
     exec(block, said)
     assert said["why"].parts[0].values == pytest.approx([2 * (4 - 10 / 3), 0, 3], abs=1e-5)
