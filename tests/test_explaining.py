@@ -418,7 +418,7 @@ def test_samples_of_a_method_reach_it(name: str) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     model: Any = vx.load(network, transform=ToTensor(), labels=["a", "b"], device="cpu")
     picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    more = {"layer": "0"} if name.startswith("layer") else {}
+    more: dict[str, Any] = {"layer": "0"} if name.startswith("layer") else {}
     why = vx.explain(model, picture, method=name, samples=3, **more)
     assert why.parameters["samples"] == 3
     few = vx.explain(model, picture, method=name, samples=2, **more)
