@@ -211,7 +211,8 @@ def evaluate(
         },
         hiding=_said_before(model, judged, text_fill),
     )
-    _check_parts(model, data, plan)
+    if any(one is not None for one in (regions, words, columns, players, fills)):
+        _check_parts(model, data, plan)
     store = Store(Path(out))
     with store.opened(plan), ExitStack() as told:
         resumed = resume(store, plan, data)
@@ -358,8 +359,6 @@ def _check_parts(model: Model, data: Data, plan: Plan) -> None:
     Raises:
         InvalidInput: they name no input, or cannot be used.
     """
-    if not any((*plan.divided.values(), plan.fills)):
-        return
     judge, failures = Judge(model, plan), []
     for example in first_rows(data, FIRST):
         try:
