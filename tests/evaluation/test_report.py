@@ -195,7 +195,7 @@ def test_an_interrupted_shell_says_how_to_go_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_metrics_are_listed() -> None:
     found = json.loads(command("metrics", "--json").stdout)
-    assert len(found) == 27
+    assert len(found) == 31
     assert all(
         row["source"] and row["range"] and row["better"] in ("higher", "lower", "neither")
         for row in found

@@ -211,9 +211,10 @@ def evaluate(
         },
         hiding=_said_before(model, judged, text_fill),
     )
-    if any(one is not None for one in (regions, words, columns, players, fills)):
-        _check_parts(model, data, plan)
     store = Store(Path(out))
+    parts = (regions, words, columns, players, fills)
+    if any(one is not None for one in parts) and not store.plan_path.exists():
+        _check_parts(model, data, plan)
     with store.opened(plan), ExitStack() as told:
         resumed = resume(store, plan, data)
         store.write_plan(plan)
