@@ -1,6 +1,6 @@
 """Examples from which baselines are drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqa_explain.errors import InvalidInput
@@ -33,14 +33,19 @@ class Baselines(str):
         inputs: str | Sequence[str] | None = None,
         name: str | None = None,
     ) -> "Baselines":
+        if isinstance(examples, Baselines):
+            raise InvalidInput("these examples are vx.Baselines already; give them as they are")
         is_name = isinstance(examples, str)
-        if not is_name and not (hasattr(examples, "__getitem__") and hasattr(examples, "__len__")):
+        is_list = hasattr(examples, "__getitem__") and hasattr(examples, "__len__")
+        if not is_name and (not is_list or isinstance(examples, Mapping | bytes)):
             raise InvalidInput(
                 "baselines are a list of examples or the name of a data set, not "
                 f"{type(examples).__name__}"
             )
         if not len(examples):
             raise InvalidInput("the list of baselines is empty; give at least one example")
+        if inputs is not None and not len(inputs):
+            raise InvalidInput("no inputs are named in inputs=; name one, or leave it out")
         usual = str(examples) if is_name else f"{len(examples)} examples"
         made = super().__new__(cls, usual if name is None else name)
         made.examples = None if is_name else examples

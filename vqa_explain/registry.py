@@ -203,7 +203,8 @@ def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dic
                 )
             raise unknown(f"parameter of {kind} {name!r}", key, fields)
         _check(f"{kind} {name!r}", fields[key], value)
-    return cls(**{key: _kept(fields[key], value) for key, value in parameters.items()})
+    owner = f"{kind} {name!r}"
+    return cls(**{key: _kept(owner, fields[key], value) for key, value in parameters.items()})
 
 
 class Texts(dict[str, str]):
@@ -213,10 +214,13 @@ class Texts(dict[str, str]):
         return hash(frozenset(self.items()))
 
 
-def _kept(entry: Any, value: Any) -> Any:
+def _kept(owner: str, entry: Any, value: Any) -> Any:
     """A parameter so that the thing that has it can be a key."""
     if entry.metadata["examples"] and value is not None:
-        return as_baselines(value)
+        try:
+            return as_baselines(value)
+        except InvalidInput as error:
+            raise InvalidInput(f"parameter {entry.name!r} of {owner}: {error}") from error
     if isinstance(value, Mapping):
         return Texts(value)
     return tuple(value) if isinstance(value, list) else value
