@@ -427,7 +427,7 @@ def test_names_are_only_names(tmp_path: Path, name: str) -> None:
 def test_paths_of_no_picture(source: str) -> None:
     refused(
         lambda: read_image(source),
-        "does not exist|not a file|not a picture|empty|corrupt|cannot be read|URL",
+        "does not exist|not a file|not a picture|empty|corrupt|cannot be read|is an address",
     )
 
 
