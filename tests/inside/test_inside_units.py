@@ -322,7 +322,8 @@ def test_means_do_not_count_what_fills_a_batch_up(
         )
         assert sum(why.parts[1].values) == pytest.approx(means[0] - means[1], abs=1e-3)
     for regions in ((1, 2), 2):
-        why = vx.explain(scenes_model, scene, image_fill="drop", regions=regions, words=None, **how)
+        cut: Any = {"image_fill": "drop", "regions": regions, "words": "ngrams:3"}
+        why = vx.explain(scenes_model, scene, **cut, **how)
         whole = sum(sum(part.values) for part in why.parts)
         if regions == (1, 2):
             first = whole
