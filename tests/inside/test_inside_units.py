@@ -296,6 +296,7 @@ def test_a_position_that_a_fill_would_move_is_told(
     vx.explain(scenes_model, scene, target=vx.Unit(layer, (3, 5)), image_fill="mean", **kept)
 
 
+@pytest.mark.slow
 def test_means_do_not_count_what_fills_a_batch_up(
     scenes_model: ViltModel, scene: vx.Example
 ) -> None:
