@@ -193,7 +193,7 @@ def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dic
     """
     if name not in known:
         raise unknown(kind, name, known)
-    cls = known[name]
+    cls, owner = known[name], f"{kind} {name!r}"
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key, value in parameters.items():
         if key not in fields:
@@ -202,8 +202,7 @@ def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dic
                     f"{kind} {name!r} takes no parameters, but {key!r} was given; leave it out"
                 )
             raise unknown(f"parameter of {kind} {name!r}", key, fields)
-        _check(f"{kind} {name!r}", fields[key], value)
-    owner = f"{kind} {name!r}"
+        _check(owner, fields[key], value)
     return cls(**{key: _kept(owner, fields[key], value) for key, value in parameters.items()})
 
 

@@ -188,9 +188,9 @@ class Judge:
         target = Target(best[0].index, None, score, kind=self.model.kind)
         targets = targets_of(self.model, encoded, target)
         task = Task(self.model, encoded, target, players, targets, self.plan.seed)
-        named = asked_fills(self.plan, encoded.inputs)
-        named, _ = resolved_fills(self.model, encoded, named, self.plan.seed)
-        fills = check_fills(self.model, named, encoded.features)
+        asked = asked_fills(self.plan, encoded.inputs)
+        asked, _ = resolved_fills(self.model, encoded, asked, self.plan.seed)
+        fills = check_fills(self.model, asked, encoded.features)
         return Case(task, best, fills, twin=partial(self._twin, example))
 
     def divided(self, encoded: Encoded) -> tuple[Encoded, Players]:
@@ -201,7 +201,6 @@ class Judge:
         """
         asked = self.plan.divided
         encoded = with_players(encoded, asked.pop("players"))
-        asked_fills(self.plan, encoded.inputs)
         return encoded, make_players(encoded, divisions(encoded.inputs, **asked))
 
     def _written(self, encoded: Encoded) -> tuple[Encoded, list[Answer]]:

@@ -49,7 +49,7 @@ from vqa_explain.explaining import (
     usual_division,
 )
 from vqa_explain.methods import METHODS
-from vqa_explain.methods.base import Method, check_support
+from vqa_explain.methods.base import Method, asked_fills, check_support
 from vqa_explain.metrics import read_metric
 from vqa_explain.metrics.additive import Emap
 from vqa_explain.metrics.answers import WITHOUT, hidden_by
@@ -368,6 +368,7 @@ def _check_parts(model: Model, data: Data, plan: Plan) -> None:
             continue
         try:
             judge.divided(encoded)
+            asked_fills(plan, encoded.inputs)
         except InvalidInput as error:
             failures.append(error)
         else:

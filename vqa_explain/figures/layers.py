@@ -99,13 +99,7 @@ def _said(found: Layers) -> str:
         f"Bars: conductance behind each block; each column adds up to {found.change:+.2f}, the "
         f"change from the baseline (gap at most {found.gaps.max():.2g})."
     ]
-    for name in found.without:
-        behind = found.settled(name)
-        parts.append(
-            f"{name}: its states change the answer behind every block."
-            if behind is None
-            else f"{name}: no longer changes the answer behind block {behind}."
-        )
+    parts += [f"{name}: {found.settled_text(name)}." for name in found.without]
     return " ".join(parts)
 
 

@@ -101,6 +101,13 @@ class Layers(Drawn, OfAnswer):
         first = changed[-1] + 1 if changed else 0
         return first if first < len(same) else None
 
+    def settled_text(self, name: str) -> str:
+        """What `settled` says of an input, without its subject."""
+        behind = self.settled(name)
+        if behind is None:
+            return "changes the answer behind every block"
+        return f"no longer changes the answer behind block {behind}"
+
     def decided(self) -> int:
         """The number, from 0, of the block from which on the early answer is the model's answer."""
         other = [i for i, one in enumerate(self.early) if one.index != self.answer.index]
@@ -168,14 +175,7 @@ class Layers(Drawn, OfAnswer):
         for number, early in enumerate(self.early):
             values = "".join(f"{value:12.3f}" for value in self.conductance[number])
             lines.append(f"  {number:5d} {values}  {early.text} {early.shown}")
-        for name in self.without:
-            behind = self.settled(name)
-            told = (
-                f"{name}: its states change the answer behind every block"
-                if behind is None
-                else f"{name}: no longer changes the answer behind block {behind}"
-            )
-            lines.append(f"  {told}")
+        lines += [f"  {name}: {self.settled_text(name)}" for name in self.without]
         return "\n".join(lines)
 
 

@@ -124,14 +124,7 @@ def _said(found: Layers) -> list[str]:
         if number <= last
         else f"Read early, no block answers “{found.answer.text}”."
     ]
-    for name in found.without:
-        behind = found.settled(name)
-        said.append(
-            f"The {name} changes the answer behind every block."
-            if behind is None
-            else f"Behind block {behind} the {name} no longer changes it."
-        )
-    return said
+    return said + [f"The {name} {found.settled_text(name)}." for name in found.without]
 
 
 def page(found: Layers, each: Heads | None = None) -> str:
