@@ -309,7 +309,7 @@ def test_the_default_method_finds_the_things_of_everyday() -> None:
     for family in ("vertical", "corner_object", "color", "group", "colored"):
         right = (
             example
-            for example in Everyday("test", 60, families=(family,))
+            for example in Everyday("test", 20, families=(family,))
             if example.masks is not None
             and len(example.masks) >= 3
             and vx.explain(model, example, method="saliency").answers[0].text == example.answer

@@ -2,8 +2,6 @@
 
 import ast
 import pkgutil
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.resources import files
@@ -13,15 +11,6 @@ from typing import Any
 import pytest
 
 import vqa_explain as vx
-
-TYPED = """
-import vqa_explain as vx
-model = vx.load("scenes")
-reveal_type(vx.explain(model, "a.png", "why?", method="shapley", target="yes", seed=3))
-reveal_type(vx.explain(model, "a.png", "why?", target=["yes", "no"]))
-vx.explain(model, "a.png", seed="3")
-vx.explian
-"""
 
 
 def test_the_names_are_listed_and_there() -> None:
@@ -40,20 +29,9 @@ def test_no_name_is_a_module_too() -> None:
     assert modules.isdisjoint(vx.__all__), modules & set(vx.__all__)
 
 
-@pytest.mark.slow
-def test_editors_see_types(tmp_path: Path) -> None:
+def test_types_are_handed_on() -> None:
+    """What type checkers make of them stands in `typed.py`, which `.ci/check` reads."""
     assert (files("vqa_explain") / "py.typed").is_file()
-    path = tmp_path / "typed.py"
-    path.write_text(TYPED)
-    found = subprocess.run(
-        [sys.executable, "-m", "mypy", "--no-incremental", "--follow-imports=silent", str(path)],
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert 'Revealed type is "vqa_explain.explanation.Explanation"' in found
-    assert "list[vqa_explain.explanation.Explanation]" in found
-    assert 'No overload variant of "explain" matches argument types' in found
-    assert 'Module has no attribute "explian"' in found
 
 
 def test_every_public_name_has_types() -> None:

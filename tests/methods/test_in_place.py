@@ -41,7 +41,6 @@ def photo() -> np.ndarray:
 SHAPES = ((6, 6, 1), (6, 6, 2), (6, 12, 2), (12, 6, 2), (6, 6, 6), (6, 12, 6), (6, 4, 1))
 
 
-@pytest.mark.each
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon_gamma"])
@@ -190,7 +189,6 @@ METHODS = (
 )
 
 
-@pytest.mark.each
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("method", METHODS)
 def test_what_works_in_place_is_explained_as_what_does_not(

@@ -95,6 +95,7 @@ def test_the_tab_has_room_and_names(
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_a_kernel_is_asked_once_the_tab_is_opened(
     browser: Any, found: tuple[vx.Layers, vx.Heads], scenes_model: Any, example: vx.Example
 ) -> None:
@@ -122,6 +123,7 @@ def test_a_kernel_is_asked_once_the_tab_is_opened(
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_looked_into_is_said_in_the_tab(browser: Any) -> None:
     with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
         put = live(page, made(interactions=False, grid=3))
@@ -132,6 +134,7 @@ def test_what_cannot_be_looked_into_is_said_in_the_tab(browser: Any) -> None:
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_a_page_without_what_is_inside_has_no_tab(browser: Any, tmp_path: Path) -> None:
     with watched_page(browser) as (page, wrong):
         page.goto(made(interactions=False, grid=3).to_html(tmp_path / "why.html").as_uri())
