@@ -56,8 +56,6 @@ READING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
 NOT_TRIED = {
     "diffusion_gemma": "it writes whole blocks by diffusion, not token by token",
     "evolla": "it reads proteins, not pictures",
-    "fuyu": "no tiny tokenizer is made that puts a blank before the picture's tokens, as its "
-    "processor expects",
     "instructblipvideo": "it reads videos, not pictures",
     "mistral4": "it reads no pictures",
     "videoprism": "it reads videos, not pictures",

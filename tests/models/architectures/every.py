@@ -13,6 +13,7 @@ from architectures import (
     glm,
     grids,
     llava,
+    patches,
     prefixes,
     qwen,
     tiles,
@@ -20,7 +21,7 @@ from architectures import (
 from architectures.base import architecture, from_question
 
 # Each file puts its makers into the table.
-FILES = (codes, documents, encoders, gemma, glm, grids, llava, prefixes, qwen, tiles)
+FILES = (codes, documents, encoders, gemma, glm, grids, llava, patches, prefixes, qwen, tiles)
 
 # Makers that other tests use as well.
 for make in checkpoints.GENERATIVE.values():
