@@ -52,6 +52,7 @@ FOLLOWED = (Followed, FollowedTogether)
 STRIP = 8.0
 KINDS = "mm_token_type_ids"  # the tensor of the kind of each token, of a word or of a picture
 LINE = 0.1  # how far a line may differ along itself, of what all lines differ
+FPS = 24.0  # frames a second of a video without times, as transformers' own default is
 FAILURES = (ValueError, ZeroDivisionError, RuntimeError, IndexError, TypeError, KeyError)
 
 
@@ -118,7 +119,7 @@ class VisualReader:
             given |= self._more
             given |= bare_settings(self._processor.tokenizer, prompt)
         try:
-            inputs = dict(self._processor(return_tensors="pt", **given))
+            inputs = self._called(given)
         except VQAExplainError:
             raise
         except FAILURES as error:
@@ -128,6 +129,20 @@ class VisualReader:
             ) from error
         inputs.pop("labels", None)
         return inputs
+
+    def _called(self, given: dict[str, Any]) -> Inputs:
+        """What the processor gives; frames that it cannot choose from are all read, with times."""
+        try:
+            return dict(self._processor(return_tensors="pt", **given))
+        except FAILURES as error:
+            if "videos" not in given or isinstance(error, VQAExplainError):
+                raise
+            log.info("model %r reads every frame, with times: %s", self._name, error)
+        timed = [_times(len(frames)) for frames in given["videos"][0]]
+        every = {"do_sample_frames": False, "video_metadata": [timed], "return_metadata": True}
+        found = dict(self._processor(return_tensors="pt", **given, **every))
+        found.pop("video_metadata", None)
+        return found
 
     def slots(self, conversation: Conversation, inputs: Inputs) -> list[list[Slots]]:
         """Of each picture and video, where each of its frames is in the tensors.
@@ -430,6 +445,16 @@ class VisualReader:
         slots = self.slots(plain_conversation(alone), inputs)[0][0]
         layout = self.layout(alone, 0, 0, slots, inputs, 0)
         return layout.frame, *layout.others
+
+
+def _times(frames: int) -> dict[str, Any]:
+    """What processors ask of a video that is no file: the frames follow each other at `FPS`."""
+    return {
+        "total_num_frames": frames,
+        "fps": FPS,
+        "duration": frames / FPS,
+        "frames_indices": list(range(frames)),
+    }
 
 
 def _is_strip(layout: Layout, picture: np.ndarray) -> bool:
