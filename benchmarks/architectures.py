@@ -52,6 +52,7 @@ CHOOSING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
 # Models that answer questions about pages by spans of their words.
 READING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
     "document-question-answering": page_checkpoints.PAGE_MAKERS,
+    "image-text-to-text": page_checkpoints.PAGE_WRITERS,
 }
 NOT_TRIED = {
     "diffusion_gemma": "it writes whole blocks by diffusion, not token by token",
@@ -61,7 +62,6 @@ NOT_TRIED = {
     "videoprism": "it reads videos, not pictures",
     "layoutlmv2": "it needs the library detectron2, which is not on PyPI, so that no tiny "
     "checkpoint can be made here",
-    "udop": "its processor asks for the words of the page and their boxes",
     "pi0": "it moves a robot and writes no text",
 }
 

@@ -56,6 +56,31 @@ def layoutlmv3() -> tuple[Any, Any]:
     return tf.LayoutLMv3ForQuestionAnswering(config), tf.LayoutLMv3Processor(pictures, words)
 
 
+def udop() -> tuple[Any, Any]:
+    """A network that writes about pages: its tokenizer has one piece for some words."""
+    letters = [chr(number) for number in range(33, 127)]
+    words = ["▁", "▁the", "▁circle", "▁is", "▁red", "ed", "re", "ir"]
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces += [*((word, -1.0) for word in words), *((letter, -3.0) for letter in letters)]
+    tokenizer = tf.UdopTokenizer(vocab=pieces)
+    config = tf.UdopConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=4,
+        image_size=32,
+        patch_size=8,
+        decoder_start_token_id=0,
+        relative_bias_args=[{"type": kind} for kind in ("1d", "horizontal", "vertical")],
+    )
+    pictures = tf.LayoutLMv3ImageProcessor(apply_ocr=False, size={"height": 32, "width": 32})
+    return tf.UdopForConditionalGeneration(config), tf.UdopProcessor(pictures, tokenizer)
+
+
+PAGE_WRITERS: dict[str, Callable[[], tuple[Any, Any]]] = {"udop": udop}
 PAGE_MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "layoutlm": layoutlm,
     "layoutlmv3": layoutlmv3,
@@ -64,7 +89,7 @@ PAGE_MAKERS: dict[str, Callable[[], tuple[Any, Any]]] = {
 
 def made(name: str) -> tuple[Any, Any]:
     """A network and its processor, with the same random weights every time."""
-    module, processor = randomized(PAGE_MAKERS[name])
+    module, processor = randomized({**PAGE_MAKERS, **PAGE_WRITERS}[name])
     return module.eval().requires_grad_(False), processor
 
 

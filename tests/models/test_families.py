@@ -197,9 +197,9 @@ def test_the_same_call_gives_the_same_bits_and_leaves_no_trace(
 @pytest.mark.slow
 def test_no_family_is_left_out(models: Callable[[str], Any]) -> None:
     tried = {models(family).family for family in (*MAKERS, "custom")}
-    # They have tests of their own: test_text_classifier.py, test_api.py,
-    # test_endpoint.py and test_documents.py.
-    assert tried | {"text classifier", "api", "document"} == set(FAMILIES)
+    # They have tests of their own: test_text_classifier.py, test_api.py, test_endpoint.py,
+    # test_documents.py and test_page_writer.py.
+    assert tried | {"text classifier", "api", "document", "page writer"} == set(FAMILIES)
 
 
 SHAPES = [(300, 120), (120, 300), (5, 7), (900, 1200)]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,14 +24,8 @@ from vqa_explain.models.candidates import (
 )
 from vqa_explain.models.encoded import Encoded, candidates_of, read_inputs
 from vqa_explain.models.network import parameters_frozen
-from vqa_explain.models.sentences import (
-    with_sequences,
-    with_some_before,
-    with_words,
-    without_words,
-)
+from vqa_explain.models.sentences import Thoughtless
 from vqa_explain.models.sharing import holds_network
-from vqa_explain.models.thinking import NOTHING, Thought, thought_nothing
 from vqa_explain.models.transforms import picture_reader, read_patches
 from vqa_explain.models.unwrapping import placed
 from vqa_explain.models.wording import (
@@ -51,7 +44,7 @@ class _State:
 
 
 @holds_network
-class BlipModel:
+class BlipModel(Thoughtless):
     """Adapter of `transformers.BlipForQuestionAnswering`; see `models.base.OpenModel`.
 
     Args:
@@ -79,6 +72,7 @@ class BlipModel:
         self.name, self.device, self.writing = name, device, writing
         self.module = placed(module, device, name)
         self.processor, self.beams, self.lengths = processor, beams, lengths
+        self.answer_tokenizer = processor.tokenizer
         self._pictures = picture_reader(processor.image_processor, name)
         self.features: tuple[Feature, ...] = (ImageFeature(), text_feature(processor.tokenizer))
 
@@ -132,31 +126,6 @@ class BlipModel:
         candidates = Candidates.of(texts, self.processor.tokenizer, token, self.lengths, known)
         candidates.check_room(1, self.module.config.text_config.max_position_embeddings, self.name)
         return replace(encoded, labels=candidates.texts, candidates=candidates)
-
-    marks = None
-
-    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
-        return NOTHING, tuple(ids)
-
-    def thought(self, encoded: Encoded) -> Thought:
-        return NOTHING
-
-    def as_thought(self, encoded: Encoded) -> Encoded:
-        raise thought_nothing(self.name)
-
-    def as_words(self, encoded: Encoded, answer: int) -> Encoded:
-        return with_words(encoded, answer, self.processor.tokenizer)
-
-    def as_sequences(
-        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
-    ) -> Encoded:
-        return with_sequences(encoded, ids, self.processor.tokenizer, temperature)
-
-    def with_earlier_words(self, encoded: Encoded, word: int, kept: np.ndarray) -> Encoded:
-        return with_some_before(encoded, word, kept, self.processor.tokenizer)
-
-    def without_earlier_words(self, encoded: Encoded) -> Encoded:
-        return without_words(encoded, self.processor.tokenizer)
 
     def plain_scores(self, encoded: Encoded) -> Tensor:
         found = self.module.generate(encoded.ids, encoded.pixels, **first_tokens())

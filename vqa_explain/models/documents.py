@@ -41,18 +41,18 @@ TRIED = Page(ANSWERS, [(0, 50 * n, 100, 50 * n + 40) for n in range(len(ANSWERS)
 
 
 @dataclass
-class _State:
-    """What the adapter keeps of an example.
+class PageState:
+    """What an adapter of questions about pages keeps of an example.
 
     Attributes:
         inputs: the network's tensors of the question and the page, N tokens.
         places: input name → where its tokens are among them.
-        chosen: texts that the model answered by itself → their spans.
+        chosen: texts that the model answered by itself → their spans, or their tokens.
     """
 
     inputs: dict[str, Tensor]
     places: dict[str, Tensor]
-    chosen: dict[str, Span] = field(default_factory=dict)
+    chosen: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @holds_network
@@ -129,7 +129,7 @@ class DocumentModel:
         }
         contents = [] if self._picture is None else [self._read_picture(given)]
         found = read_inputs(self.features, *contents, *texts)
-        return Encoded(example, found, state=_State(inputs, places))
+        return Encoded(example, found, state=PageState(inputs, places))
 
     def _read_picture(self, given: Mapping[str, Any]) -> Picture:
         picture = read_image(given[self.features[0].name])
@@ -141,7 +141,7 @@ class DocumentModel:
         return Picture(picture, pixels.to(self.device, self.module.dtype), geometry, grid)
 
     def generate(self, encoded: Encoded) -> tuple[str, ...]:
-        state: _State = encoded.state
+        state: PageState = encoded.state
         page: Text = encoded[PAGE].content
         with torch.no_grad():
             starts, ends = self._plain(encoded)
@@ -164,7 +164,7 @@ class DocumentModel:
         token: int | None = None,
         known: Mapping[str, Sequence[int]] | None = None,
     ) -> Encoded:
-        state: _State = encoded.state
+        state: PageState = encoded.state
         page: Text = encoded[PAGE].content
         spans: list[Span] = []
         for text in texts:
@@ -198,9 +198,13 @@ class DocumentModel:
 
     def _plain(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
         """(1, T), (1, T) the log-probabilities of each token of the page, of the whole example."""
-        state: _State = encoded.state
+        return self._on_page(encoded, self.module(**self._as_read(encoded)))
+
+    def _as_read(self, encoded: Encoded) -> dict[str, Tensor]:
+        """The network's tensors of the whole example."""
+        state: PageState = encoded.state
         more = {} if self._picture is None else {self._picture: encoded.pixels.clone()}
-        return self._on_page(encoded, self.module(**state.inputs, **more))
+        return {**state.inputs, **more}
 
     def _on_page(self, encoded: Encoded, found: Any) -> tuple[Tensor, Tensor]:
         """Log-probabilities (B, T), (B, T) that the answer begins, and ends, with each token."""
@@ -238,7 +242,16 @@ class DocumentModel:
         self, encoded: Encoded, leaves: Mapping[str, Tensor], attended: Tensor | None
     ) -> Tensor:
         """Scores (B, K) of leaves, and of which of the N tokens are attended to (B, N)."""
-        state: _State = encoded.state
+        inputs, words = self._given(encoded, leaves, attended)
+        with parameters_frozen(self.module), words_replaced(self._embedding, words):
+            found = self.module(**inputs)
+        return _columns(encoded, *self._on_page(encoded, found))
+
+    def _given(
+        self, encoded: Encoded, leaves: Mapping[str, Tensor], attended: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The network's tensors of B examples, and the embeddings (B, N, D) of their tokens."""
+        state: PageState = encoded.state
         batch = max(len(leaf) for leaf in leaves.values())
         inputs = {
             name: value.expand(batch, *value.shape[1:]) for name, value in state.inputs.items()
@@ -250,9 +263,7 @@ class DocumentModel:
             words = words.index_copy(1, where, leaves[name].expand(batch, -1, -1))
         if self._picture is not None:
             inputs[self._picture] = leaves[encoded.image_name].expand(batch, -1, -1, -1)
-        with parameters_frozen(self.module), words_replaced(self._embedding, words):
-            found = self.module(**inputs)
-        return _columns(encoded, *self._on_page(encoded, found))
+        return inputs, words
 
     def positions(self, encoded: Encoded, length: int, layer: str | None = None) -> Positions:
         raise Unsupported(
@@ -274,7 +285,7 @@ class DocumentModel:
         fills: Mapping[str, str],
         seed: int,
     ) -> Tensor:
-        state: _State = encoded.state
+        state: PageState = encoded.state
         leaves: Leaves = {}
         attended: Tensor | None = None
         for one in encoded.inputs:

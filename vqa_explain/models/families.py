@@ -263,6 +263,14 @@ FAMILIES = {
         note="pixels and regions where the network sees the picture of the page, as LayoutLMv3 "
         "does",
     ),
+    "page writer": Family(
+        "UDOP: writes its answer about a page whose words and boxes you give",
+        ("UdopForConditionalGeneration",),
+        "page_writer:PageWriter",
+        _writing,
+        refuses=(*TRANSFORMERS, *MAPS),
+        note="pixels and regions of the picture of the page",
+    ),
     "clip": Family(
         "CLIP, SigLIP and models like them, of a tower for pictures and one for texts: does this "
         "text fit, or zero-shot classification with labels=",

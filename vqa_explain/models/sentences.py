@@ -15,7 +15,7 @@ from vqa_explain.features.text import group_tokens
 from vqa_explain.features.words import split_words
 from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.encoded import Encoded, candidates_of
-from vqa_explain.models.thinking import Marks, Thought
+from vqa_explain.models.thinking import NOTHING, Marks, Thought, thought_nothing
 from vqa_explain.models.wording import stand_in
 from vqa_explain.models.writing import Draws, Writing
 
@@ -235,3 +235,34 @@ def _alike(one: str, other: str) -> int:
     """With how many characters two texts begin alike."""
     pairs = zip(one, other, strict=False)
     return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+class Thoughtless:
+    """What adapters have in common whose models write answers and think nothing before."""
+
+    name: str
+    answer_tokenizer: Any  # of what the model writes
+    marks = None
+
+    def parted(self, encoded: Encoded, ids: Sequence[int]) -> tuple[Thought, tuple[int, ...]]:
+        return NOTHING, tuple(ids)
+
+    def thought(self, encoded: Encoded) -> Thought:
+        return NOTHING
+
+    def as_thought(self, encoded: Encoded) -> Encoded:
+        raise thought_nothing(self.name)
+
+    def as_words(self, encoded: Encoded, answer: int) -> Encoded:
+        return with_words(encoded, answer, self.answer_tokenizer)
+
+    def as_sequences(
+        self, encoded: Encoded, ids: Sequence[tuple[int, ...]], temperature: float
+    ) -> Encoded:
+        return with_sequences(encoded, ids, self.answer_tokenizer, temperature)
+
+    def with_earlier_words(self, encoded: Encoded, word: int, kept: np.ndarray) -> Encoded:
+        return with_some_before(encoded, word, kept, self.answer_tokenizer)
+
+    def without_earlier_words(self, encoded: Encoded) -> Encoded:
+        return without_words(encoded, self.answer_tokenizer)
