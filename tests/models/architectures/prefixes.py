@@ -55,7 +55,6 @@ def kosmos2_5() -> Made:
     words = pieces(
         image_token="<image>", boi_token="<image_start>", eoi_token="<image_end>", unk_token="<unk>"
     )
-    # Its processor always gives 4096 patches.
     vision = {**SHALLOW, "num_hidden_layers": 1, "num_attention_heads": 1, "head_dim": 8}
     vision |= {"patch_embed_hidden_size": 192, "patch_size": 8}
     config = tf.Kosmos2_5Config(
@@ -63,4 +62,6 @@ def kosmos2_5() -> Made:
     )
     pictures = tf.Kosmos2_5ImageProcessor(patch_size={"height": 8, "width": 8}, max_patches=32)
     processor = tf.Kosmos2_5Processor(pictures, words, num_image_tokens=4)
+    # Its own number of patches is 4096, whatever the reader of pictures says.
+    processor.images_kwargs = {**processor.images_kwargs, "max_patches": 96}
     return tf.Kosmos2_5ForConditionalGeneration(config), processor
