@@ -1032,6 +1032,7 @@ def test_no_method_needs_float64_of_a_device(
         }
         settings |= {"budget": 100} if "budget" in cls.__dataclass_fields__ else {}
         settings |= {"samples": 3} if "samples" in cls.__dataclass_fields__ else {}
+        settings |= {"steps": 4} if "steps" in cls.__dataclass_fields__ else {}
         try:
             expected = explained(plain, picture, **settings)
         except (vx.Unsupported, vx.InvalidInput):
