@@ -44,7 +44,7 @@ def read_dataclass(kind: Callable[..., T], data: Any, where: str = "") -> T:
     known = _fields_of(kind)
     for name in data:
         if name not in known:
-            raise WrongField(f"{prefix}{_shown(name)} is not known")
+            raise WrongField(f"{prefix}{shown(name)} is not known")
     for name, (_, needed) in known.items():
         if needed and name not in data:
             raise WrongField(f"{prefix}{name} is missing")
@@ -76,7 +76,7 @@ def _read_as(kind: Any, value: Any, where: str) -> Any:
         _check_texts_in(value, where)
         return value
     if origin is Literal:
-        check(value in get_args(kind), f"{where} is {_shown(value)}, not one of {get_args(kind)}")
+        check(value in get_args(kind), f"{where} is {shown(value)}, not one of {get_args(kind)}")
         return value
     if origin in (Union, UnionType):
         return _read_union(get_args(kind), value, where)
@@ -125,7 +125,7 @@ def _read_mapping(kind: Any, value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(where, value, "mapping")
     return {
-        _read_plain(str, name, f"a key of {where}"): _read_as(kind, one, f"{where}.{_shown(name)}")
+        _read_plain(str, name, f"a key of {where}"): _read_as(kind, one, f"{where}.{shown(name)}")
         for name, one in value.items()
     }
 
@@ -168,10 +168,10 @@ def _check_texts_in(value: Any, where: str) -> None:
 
 
 def _wrong(where: str, value: Any, wanted: str) -> WrongField:
-    return WrongField(f"{where} is {_shown(value)}, not a {wanted}")
+    return WrongField(f"{where} is {shown(value)}, not a {wanted}")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The value in few characters, without writing a long one whole."""
     if isinstance(value, list | tuple | dict | np.ndarray):
         return f"a {type(value).__name__}"

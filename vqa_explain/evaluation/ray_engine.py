@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.evaluation.jobs import Done, Job, Jobs, Workshop
+from vqa_explain.evaluation.workers import Workers, packed
 
 RETRIES = 5  # times that Ray does a job again whose worker was lost
 AHEAD = 2  # jobs that wait for each processor, so that none stands idle and few are in memory
@@ -16,20 +18,27 @@ AHEAD = 2  # jobs that wait for each processor, so that none stands idle and few
 # its name. Ray reads it when it is imported.
 _HERE_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
-_workshops: dict[str, Workshop] = {}  # of a worker process, by run
+# Of a worker process, by run.
+_workshops: dict[str, Workshop] = {}
+_crews: dict[str, Workers] = {}
 
 
 def run_on_ray(
-    workshop: Workshop, jobs: Iterator[Job], workers: int | None, address: str | None
+    workshop: Workshop,
+    jobs: Iterator[Job],
+    workers: int | None,
+    address: str | None,
+    timeout: float | None = None,
 ) -> Generator[Done, None, None]:
     """On a cluster's address, or on a Ray of this machine's own with `workers` processes.
+
+    Args:
+        timeout: seconds that one example may take; `None` for any time.
 
     Raises:
         InvalidInput: Ray is not installed or does not start, or there is no cluster at the address.
         VQAExplainError: Ray gave up a job, whose workers were lost again and again.
     """
-    import cloudpickle
-
     with _reached_from_here_alone() if address is None else nullcontext():
         try:
             import ray
@@ -42,7 +51,7 @@ def run_on_ray(
             _start(ray, workers, address)
     try:
         run = uuid4().hex  # a worker may outlive the run; the next one's code or data may differ
-        packed = ray.put(cloudpickle.dumps(workshop))
+        sent = ray.put(packed(workshop))
         gpus = 1 if workshop.model.device.type == "cuda" else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_work)
         most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -50,7 +59,7 @@ def run_on_ray(
         while True:
             while len(running) < most and (job := source.take()) is not None:
                 # Within a list the model stays a reference, and a worker fetches it once.
-                running[task.remote([packed], run, job)] = job
+                running[task.remote([sent], run, job, timeout)] = job
             if not running:
                 source.check()
                 return
@@ -113,10 +122,28 @@ def _result(ray: Any, one: Any, job: Job) -> Done:
     return done
 
 
-def _work(packed: list, name: str, job: Job) -> Done:  # type: ignore[type-arg]
-    import cloudpickle
+def _work(sent: list[Any], run: str, job: Job, timeout: float | None) -> Done:
+    """Does a job in this process, or, where the time of an example is limited, in one of its own
+    that can be ended.
+    """
     import ray
 
-    if name not in _workshops:
-        _workshops[name] = cloudpickle.loads(ray.get(packed[0]))
-    return _workshops[name](job)
+    if timeout is None:
+        if run not in _workshops:
+            _workshops[run] = pickle.loads(ray.get(sent[0]))
+        return _workshops[run](job)
+    if run not in _crews:
+        for other in _crews.values():
+            other.close()
+        _crews.clear()
+        _crews[run] = Workers(ray.get(sent[0]), 1, _Nobody(), timeout)
+    (done,) = _crews[run].do(Jobs(iter([job])))
+    return done
+
+
+class _Nobody:
+    """Is told how far jobs are, and tells nobody."""
+
+    def judged(self, job: Job, failed: bool) -> None: ...
+
+    def lost(self, job: Job) -> None: ...

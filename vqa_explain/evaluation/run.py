@@ -3,10 +3,13 @@
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from itertools import chain
+from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
 from vqa_explain import registry
+from vqa_explain._fields import LARGEST, shown
+from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.evaluation.behavior import behavior_stamps
@@ -106,6 +109,7 @@ def evaluate(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    example_timeout: float | None = None,
     shard: int = SHARD,
     name: str | None = None,
     pictures: str = "time",
@@ -146,6 +150,10 @@ def evaluate(
             ends, or gives no sign of life for a minute, is replaced. An example at which three
             workers are lost is counted as an error, and tried again by the next call.
         address: of a Ray cluster.
+        example_timeout: seconds that one example may take, its reading by number among them. One
+            that takes longer is counted as an error, its worker is replaced, and the next call
+            tries it again. Then all examples are judged in worker processes, also with workers=1.
+            By default there is no limit.
         shard: examples in a file.
         name: what the data set is called.
         pictures: what picture files are known by when a run is resumed: "time" (path, size and time
@@ -162,8 +170,11 @@ def evaluate(
     asked_metrics = DEFAULT_METRICS if metrics is None else _listed("metrics", metrics)
     check_request(
         asked_methods, asked_metrics, out, limit=limit, keep=keep, engine=engine, workers=workers,
-        shard=shard, pictures=pictures,
+        shard=shard, pictures=pictures, seed=seed, max_errors=max_errors,
+        example_timeout=example_timeout,
     )  # fmt: skip
+    limit = None if limit is None else int(limit)
+    seed, shard = int(seed), int(shard)
     check_divisions(model, regions, words)
     ways = {"regions": regions, "words": words, "columns": columns}
     ways = {name: plain(name, division) for name, division in ways.items()}
@@ -225,9 +236,9 @@ def evaluate(
         if engine == "ray":
             from vqa_explain.evaluation.ray_engine import run_on_ray
 
-            done = run_on_ray(workshop, jobs, workers, address)
+            done = run_on_ray(workshop, jobs, workers, address, example_timeout)
         else:
-            done = _run_locally(workshop, jobs, workers, tally)
+            done = _run_locally(workshop, jobs, workers, tally, example_timeout)
         with closing(done):
             _collect(done, store, tally, max_errors)
         report = Report(store.folder)
@@ -236,13 +247,22 @@ def evaluate(
 
 
 def _run_locally(
-    workshop: Workshop, jobs: Iterator[Job], workers: int | None, tally: Tally
+    workshop: Workshop,
+    jobs: Iterator[Job],
+    workers: int | None,
+    tally: Tally,
+    timeout: float | None,
 ) -> Generator[Done, None, None]:
-    """As many processes as were asked for; where that is left open, as many as pay."""
+    """As many processes as were asked for; where that is left open, as many as pay.
+
+    Only a process can be ended in the middle of an example, so a limit on its time needs one.
+    """
     # What a model behind an interface waits for is no work of this machine, and one process
     # counts its requests.
     is_asking = isinstance(workshop.model, Asking)
     usual = 1 if is_asking else default_workers(workshop.model.device.type)
+    if timeout is not None:
+        return run_in_processes(workshop, jobs, workers or usual, tally, timeout)
     if (workers or usual) == 1:
         return run_here(workshop, jobs, tally)
     if workers is None:
@@ -267,11 +287,15 @@ def check_request(
     workers: int | None = None,
     shard: int = SHARD,
     pictures: str = "time",
+    seed: int = 0,
+    max_errors: int | None = None,
+    example_timeout: float | None = None,
 ) -> None:
     """Refuses what `evaluate` would refuse whatever the model is, so before one is loaded.
 
     Args:
-        methods, metrics, out, limit, keep, engine, workers, shard, pictures: as of `evaluate`.
+        methods, metrics, out, limit, keep, engine, workers, shard, pictures, seed, max_errors,
+            example_timeout: as of `evaluate`.
 
     Raises:
         InvalidInput: a name, parameter or number cannot be used, or the folder cannot be written.
@@ -289,9 +313,22 @@ def check_request(
     if pictures not in PICTURES:
         raise unknown("way to know pictures", pictures, PICTURES)
     for what, number in (("limit", limit), ("workers", workers), ("shard", shard)):
-        if number is not None and number < 1:
-            raise InvalidInput(f"{what} must be at least 1, not {number}")
+        if number is not None:
+            checked_whole(what, number, 1)
+    if max_errors is not None:
+        checked_whole("max_errors", max_errors, 0)
+    if example_timeout is not None:
+        _check_seconds(example_timeout)
+    checked_seed(seed)
     check_place(Path(out))
+
+
+def _check_seconds(timeout: Any) -> None:
+    is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
+    if not is_number or not 0 < timeout <= LARGEST:
+        raise InvalidInput(
+            f"example_timeout must be a number of seconds above 0, not {shown(timeout)}"
+        )
 
 
 def _method(asked: Any, model: Model, data: Data) -> Method:
