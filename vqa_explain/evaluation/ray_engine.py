@@ -3,13 +3,16 @@
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.evaluation.jobs import Done, Job, Jobs, Workshop
+from vqa_explain.evaluation.ray_data import RemoteRows, with_examples
 from vqa_explain.evaluation.workers import Workers, packed
 
 RETRIES = 5  # times that Ray does a job again whose worker was lost
@@ -29,11 +32,13 @@ def run_on_ray(
     workers: int | None,
     address: str | None,
     timeout: float | None = None,
+    reading: RemoteRows | None = None,
 ) -> Generator[Done, None, None]:
     """On a cluster's address, or on a Ray of this machine's own with `workers` processes.
 
     Args:
         timeout: seconds that one example may take; `None` for any time.
+        reading: the rows of the jobs, where Ray Data reads them.
 
     Raises:
         InvalidInput: Ray is not installed or does not start, or there is no cluster at the address.
@@ -67,6 +72,8 @@ def run_on_ray(
             for one in ready:
                 yield _result(ray, one, running.pop(one))
     finally:
+        if reading is not None:
+            reading.close()
         if ours:
             ray.shutdown()
 
@@ -88,13 +95,16 @@ def _reached_from_here_alone() -> Iterator[None]:
 def _start(ray: Any, workers: int | None, address: str | None) -> None:
     """Starts a Ray of this machine's own, or connects to a cluster."""
     options: dict[str, Any] = {"address": address}
+    variables = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if address is None:
         options = {"num_cpus": workers, "include_dashboard": False}
+        # This process's own path, since what the user's code imports is found by it.
+        variables["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
     try:
         ray.init(
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
+            runtime_env={"env_vars": variables},
             **options,
         )
     except Exception as error:  # of many kinds, from wrong addresses to processes that do not start
@@ -112,14 +122,20 @@ def _result(ray: Any, one: Any, job: Job) -> Done:
     try:
         done: Done = ray.get(one)
     except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ray.exceptions.RayError):  # what it was to read is gone
+            raise _given_up(job, error.cause) from error
         raise error.cause from error
     except ray.exceptions.RayError as error:
-        raise VQAExplainError(
-            f"shard {job.number}: Ray lost its workers {RETRIES + 1} times "
-            f"({type(error).__name__}), most likely for want of memory; give Ray fewer processors, "
-            "and the same call goes on: what is finished is kept"
-        ) from error
+        raise _given_up(job, error) from error
     return done
+
+
+def _given_up(job: Job, error: Exception) -> VQAExplainError:
+    return VQAExplainError(
+        f"shard {job.number}: Ray lost its workers {RETRIES + 1} times, or what they were to read "
+        f"({type(error).__name__}), most likely for want of memory; give Ray fewer processors, and "
+        "the same call goes on: what is finished is kept"
+    )
 
 
 def _work(sent: list[Any], run: str, job: Job, timeout: float | None) -> Done:
@@ -128,9 +144,10 @@ def _work(sent: list[Any], run: str, job: Job, timeout: float | None) -> Done:
     """
     import ray
 
+    job = with_examples(job)
     if timeout is None:
         if run not in _workshops:
-            _workshops[run] = pickle.loads(ray.get(sent[0]))
+            _workshops[run] = _read_here(ray.get(sent[0]))
         return _workshops[run](job)
     if run not in _crews:
         for other in _crews.values():
@@ -139,6 +156,23 @@ def _work(sent: list[Any], run: str, job: Job, timeout: float | None) -> Done:
         _crews[run] = Workers(ray.get(sent[0]), 1, _Nobody(), timeout)
     (done,) = _crews[run].do(Jobs(iter([job])))
     return done
+
+
+def _read_here(content: bytes) -> Workshop:
+    """The workshop in this process.
+
+    Raises:
+        InvalidInput: what the user's own code needs is not here.
+    """
+    try:
+        found: Workshop = pickle.loads(content)
+    except Exception as error:  # of any kind: classes of the user's own are imported here
+        raise InvalidInput(
+            f"a worker of Ray cannot read the model, the data set or a method ("
+            f"{type(error).__name__}: {error}); install on each node what they are of, in the same "
+            "versions"
+        ) from error
+    return found
 
 
 class _Nobody:

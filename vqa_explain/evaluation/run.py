@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from itertools import chain
 from numbers import Real
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vqa_explain import registry
 from vqa_explain._fields import LARGEST, shown
@@ -67,6 +67,9 @@ from vqa_explain.metrics.base import (
 from vqa_explain.models.base import Asking, Model, has_open_inputs
 from vqa_explain.models.families import FAMILIES
 from vqa_explain.own_fills import Fill, fills_among, own_fill
+
+if TYPE_CHECKING:
+    from vqa_explain.evaluation.ray_data import RemoteRows
 
 ENGINES = ("local", "ray")
 KEPT = ("explanations",)
@@ -144,7 +147,8 @@ def evaluate(
         seed: for what draws at random.
         keep: "explanations" writes each to a file.
         max_errors: more failed examples than these end the run; by default they are only counted.
-        engine: "local" or "ray".
+        engine: "local" or "ray". On Ray, Parquet files and folders of pictures are read by Ray Data
+            on the nodes of the cluster, which must all see them.
         workers: processes. By default the run begins in this one, and takes one for each core once
             what is left is worth their start (one for a model on an accelerator). A worker that
             ends, or gives no sign of life for a minute, is replaced. An example at which three
@@ -231,12 +235,13 @@ def evaluate(
         store.write_plan(plan)
         told.enter_context(_announced(model, data, plan, judged))
         workshop = Workshop(model, plan, data if isinstance(data, ByNumber) else None, fills=own)
-        jobs = _jobs(model, data, plan, store, judged, resumed)
+        reading = _read_by_ray(data) if engine == "ray" else None
+        jobs = _jobs(model, data, reading or data, plan, store, judged, resumed)
         tally = Tally(resumed.examples, _total(data, plan), progress)
         if engine == "ray":
             from vqa_explain.evaluation.ray_engine import run_on_ray
 
-            done = run_on_ray(workshop, jobs, workers, address, example_timeout)
+            done = run_on_ray(workshop, jobs, workers, address, example_timeout, reading)
         else:
             done = _run_locally(workshop, jobs, workers, tally, example_timeout)
         with closing(done):
@@ -453,9 +458,18 @@ def _by_text(things: list[Any]) -> dict[str, Any]:
     return {registry.text_of(thing): thing for thing in things}
 
 
+def _read_by_ray(data: Data) -> "RemoteRows | None":
+    """The rows of the data set as Ray Data reads them; `None` where it cannot."""
+    from vqa_explain.evaluation.ray_data import RemoteRows, reader_of
+
+    reader = reader_of(data.given)
+    return None if reader is None else RemoteRows(reader, data.total)
+
+
 def _jobs(
     model: Model,
     data: Data,
+    rows: Iterable[Any],
     plan: Plan,
     store: Store,
     metrics: list[Metric],
@@ -463,7 +477,7 @@ def _jobs(
 ) -> Iterator[Job]:
     parts: list[Iterator[Job]] = []
     if any(metric.judges != "data set" for metric in metrics):
-        parts.append(example_jobs(data, plan, resumed))
+        parts.append(example_jobs(rows, plan, resumed))
     for metric in metrics:
         if isinstance(metric, Emap) and not lacking(metric, held_by_model(model)):
             stamp = grid_stamp(data, plan, metric.count)
