@@ -1,11 +1,14 @@
 """Runs on Ray over a Parquet file and over a folder of pictures.
 
-`python ray_run.py ADDRESS DATA OUT` is killed, as by `kill -9`, once three examples are finished.
+`python ray_run.py PARQUET FOLDER OUT` starts two nodes on this machine, kills one of them in a run
+over the Parquet file, and kills a run over the folder and calls it again.
 """
 
 import io
+import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ import vqa_explain as vx
 
 ROWS = 12
 KILLED_AT = 3
+NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 
 
 class Sum(nn.Module):
@@ -74,12 +78,12 @@ def folder(place: Path) -> Path:
 
 def run(data: Any, out: Path, **settings: Any) -> vx.Report:
     given: dict[str, Any] = {"shard": 1, "workers": 1, **settings}
-    return vx.evaluate(
-        model(), data, ["saliency"], ["accuracy", "deletion:steps=4"], out, **given
-    )
+    return vx.evaluate(model(), data, ["saliency"], ["accuracy", "deletion:steps=4"], out, **given)
 
 
-def main(address: str, data: str, out: str) -> None:
+def killed(address: str, data: str, out: str) -> None:
+    """A run whose process is killed once some examples are finished."""
+
     def told(done: int, total: Any, failed: int) -> None:
         if done >= KILLED_AT:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -87,5 +91,42 @@ def main(address: str, data: str, out: str) -> None:
     run(vx.load_dataset(data), Path(out), engine="ray", address=address, progress=told)
 
 
+def loses_its_node(cluster: Any, data: str, out: str) -> int:
+    """A run of whose two nodes one is killed; how many examples were finished by then."""
+    second = cluster.add_node(**NODE)
+    at: list[int] = []
+
+    def told(done: int, total: Any, failed: int) -> None:
+        if done >= KILLED_AT and not at:
+            cluster.remove_node(second, allow_graceful=False)
+            at.append(done)
+
+    run(vx.load_dataset(data), Path(out), engine="ray", address=cluster.address, progress=told)
+    return at[0]
+
+
+def loses_its_driver(cluster: Any, data: str, out: str) -> dict[str, int]:
+    """A run that is killed, and called again; the shards that were finished in between, and when."""
+    command = [sys.executable, __file__, "killed", cluster.address, data, out]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    shards = (Path(out) / "shards").glob("examples-*")
+    finished = {path.name: path.stat().st_mtime_ns for path in shards}
+    run(vx.load_dataset(data), Path(out), engine="ray", address=cluster.address)
+    return finished
+
+
+def main(rows: str, pictures: str, out: str) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(True, head_node_args={**NODE, "include_dashboard": False})
+    try:
+        at = loses_its_node(cluster, rows, f"{out}/rows")
+        finished = loses_its_driver(cluster, pictures, f"{out}/pictures")
+    finally:
+        cluster.shutdown()
+    print(json.dumps([at, finished]))
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    killed(*sys.argv[2:]) if sys.argv[1] == "killed" else main(*sys.argv[1:])

@@ -1,13 +1,14 @@
 """Runs on Ray that lose a node or their driver, over data that Ray Data reads."""
 
 import builtins
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -15,24 +16,7 @@ import ray_run
 
 import vqa_explain as vx
 from vqa_explain.evaluation.ray_data import FolderReader, ParquetReader, reader_of
-
-HERE = "127.0.0.1"
-NODE = {"num_cpus": 1, "node_ip_address": HERE}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes of one processor each, on this machine."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        found = Cluster(True, head_node_args={**NODE, "include_dashboard": False})
-        try:
-            yield found
-        finally:
-            found.shutdown()
+from vqa_explain.examples import PictureFile, read_image
 
 
 def same(one: Path, other: Path) -> None:
@@ -47,50 +31,38 @@ def same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_node_loses_no_shard_of_a_parquet_file(cluster: Any, tmp_path: Path) -> None:
-    data = vx.load_dataset(ray_run.parquet(tmp_path))
-    assert isinstance(reader_of(data), ParquetReader)
-    second = cluster.add_node(**NODE)
-    killed = []
-
-    def progress(done: int, total: int | None, failed: int) -> None:
-        if done >= 3 and not killed:
-            cluster.remove_node(second, allow_graceful=False)
-            killed.append(done)
-
-    ray_run.run(
-        data, tmp_path / "ray", engine="ray", address=cluster.address, progress=progress
+def test_a_killed_node_and_a_killed_driver_lose_no_finished_shard(tmp_path: Path) -> None:
+    """A node is killed in a run over a Parquet file, and the driver in one over a folder."""
+    pytest.importorskip("ray")
+    places = [ray_run.parquet(tmp_path), ray_run.folder(tmp_path)]
+    rows, pictures = (vx.load_dataset(place) for place in places)
+    assert isinstance(reader_of(rows), ParquetReader)
+    assert isinstance(reader_of(pictures), FolderReader)
+    done = subprocess.run(
+        [sys.executable, ray_run.__file__, *map(str, places), str(tmp_path / "ray")],
+        capture_output=True,
+        text=True,
+        # Ray listens on 127.0.0.1 alone.
+        env={
+            **os.environ,
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
     )
-    assert killed
-    assert killed[0] < ray_run.ROWS
-    ray_run.run(data, tmp_path / "plain")
-    same(tmp_path / "ray", tmp_path / "plain")
-    assert vx.Report(tmp_path / "ray").errors()["index"].tolist() == [7]
-
-
-@pytest.mark.slow
-def test_a_killed_driver_loses_no_shard_of_a_folder(cluster: Any, tmp_path: Path) -> None:
-    place = ray_run.folder(tmp_path)
-    data = vx.load_dataset(place)
-    assert isinstance(reader_of(data), FolderReader)
-    driver = subprocess.run(
-        [sys.executable, ray_run.__file__, cluster.address, str(place), str(tmp_path / "ray")],
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert driver.returncode == -9, driver.stderr
-    shards = tmp_path / "ray" / "shards"
-    finished = {path.name: path.stat().st_mtime_ns for path in shards.glob("examples-*")}
+    assert done.returncode == 0, done.stderr
+    at, finished = json.loads(done.stdout.splitlines()[-1])
+    assert at < ray_run.ROWS
     assert 0 < len(finished) < ray_run.ROWS
-    ray_run.run(data, tmp_path / "ray", engine="ray", address=cluster.address)
-    after = {path.name: path.stat().st_mtime_ns for path in shards.glob("examples-*")}
+    shards = (tmp_path / "ray" / "pictures" / "shards").glob("examples-*")
+    after = {path.name: path.stat().st_mtime_ns for path in shards}
     assert finished.items() <= after.items()  # none was computed again
-    ray_run.run(data, tmp_path / "plain")
-    same(tmp_path / "ray", tmp_path / "plain")
+    for name, data in (("rows", rows), ("pictures", pictures)):
+        plain = ray_run.run(data, tmp_path / "plain" / name)
+        assert plain.errors()["index"].tolist() == [7]
+        same(tmp_path / "ray" / name, tmp_path / "plain" / name)
 
 
-def test_ray_data_that_is_missing_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ray_data_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vqa_explain.evaluation.ray_data import RemoteRows
 
     real = builtins.__import__
@@ -104,3 +76,54 @@ def test_ray_data_that_is_missing_is_said(
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(vx.InvalidInput, match=r"by Ray Data, which is not installed; run: pip"):
         next(iter(rows))
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"]
+)
+def test_an_address_where_nothing_listens_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Ray itself tries for many minutes."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was asked"))
+    data = vx.load_dataset(ray_run.folder(tmp_path))
+    with pytest.raises(vx.InvalidInput, match=r"no Ray cluster answers at .*; start one with"):
+        ray_run.run(data, tmp_path / "run", engine="ray", address=address)
+
+
+def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path) -> None:
+    place = ray_run.folder(tmp_path)
+    (place / "notes.txt").write_text("no picture")
+    (place / ".hidden.png").write_bytes(b"")
+    data = vx.load_dataset(place)
+    paths = sorted(f"{'abc'[n % 3]}/{n}.png" for n in range(ray_run.ROWS))
+    assert [example.id for example in data] == paths
+    assert [example.answer for example in data] == [path[0] for path in paths]
+    assert data[0].image == place / paths[0]
+    (place / "loose.png").write_bytes(ray_run.pictures()[0])  # no folder names its answer
+    assert {example.answer for example in vx.load_dataset(place)} == {None}
+    with pytest.raises(vx.InvalidInput, match="holds pictures and no table"):
+        vx.load_dataset(place, fields={"image": "file"})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(vx.InvalidInput, match="must hold one table"):
+        vx.load_dataset(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_a_picture_that_is_read_already_is_that_of_its_file(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """What cannot be read is told in the same words."""
+    path = tmp_path / "a.png"
+    path.write_bytes(ray_run.pictures()[0] if content is None else content)
+    held = PictureFile(str(path), path.read_bytes())
+    if content is None:
+        np.testing.assert_array_equal(read_image(held), read_image(path))
+        return
+    said = []
+    for source in (path, held):
+        with pytest.raises(vx.InvalidInput) as caught:
+            read_image(source)
+        said.append(str(caught.value))
+    assert said[0] == said[1]

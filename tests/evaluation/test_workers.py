@@ -246,7 +246,7 @@ def test_a_stopped_parent_does_not_take_its_workers_for_silent(
     ("address", "said"),
     [
         (None, r"Ray does not start on this machine \(RuntimeError: no room\); engine='local'"),
-        ("127.0.0.1:1", r"no Ray cluster answers at '127\.0\.0\.1:1' \(RuntimeError: no room\)"),
+        ("auto", r"no Ray cluster answers at 'auto' \(RuntimeError: no room\); start one"),
     ],
 )
 def test_a_ray_that_does_not_start_is_one_sentence(

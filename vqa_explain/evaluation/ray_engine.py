@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,6 +17,7 @@ from vqa_explain.evaluation.ray_data import RemoteRows, with_examples
 from vqa_explain.evaluation.workers import Workers, packed
 
 RETRIES = 5  # times that Ray does a job again whose worker was lost
+ANSWERS = 10.0  # seconds in which a cluster's address must answer
 AHEAD = 2  # jobs that wait for each processor, so that none stands idle and few are in memory
 # With "0", a Ray that begins now listens on 127.0.0.1 alone, on any system and not only on those in
 # its name. Ray reads it when it is imported.
@@ -94,12 +96,16 @@ def _reached_from_here_alone() -> Iterator[None]:
 
 def _start(ray: Any, workers: int | None, address: str | None) -> None:
     """Starts a Ray of this machine's own, or connects to a cluster."""
+    if address is not None:
+        _check_answers(address)
     options: dict[str, Any] = {"address": address}
     variables = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if address is None:
         options = {"num_cpus": workers, "include_dashboard": False}
         # This process's own path, since what the user's code imports is found by it.
-        variables["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
+        variables["PYTHONPATH"] = os.pathsep.join(
+            str(Path(folder).absolute()) for folder in sys.path
+        )
     try:
         ray.init(
             log_to_driver=False,
@@ -108,13 +114,35 @@ def _start(ray: Any, workers: int | None, address: str | None) -> None:
             **options,
         )
     except Exception as error:  # of many kinds, from wrong addresses to processes that do not start
-        if address is None:
-            problem, remedy = "Ray does not start on this machine", "engine='local' needs no Ray"
-        else:
-            problem = f"no Ray cluster answers at {address!r}"
-            remedy = "start one with `ray start --head`, or leave the address out"
+        if address is not None:
+            raise _no_cluster(address, error) from error
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InvalidInput(f"{problem} ({told}); {remedy}") from error
+        raise InvalidInput(
+            f"Ray does not start on this machine ({told}); engine='local' needs no Ray"
+        ) from error
+
+
+def _no_cluster(address: str, error: Exception) -> InvalidInput:
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return InvalidInput(
+        f"no Ray cluster answers at {address!r} ({told}); start one with `ray start --head`, or "
+        "leave the address out"
+    )
+
+
+def _check_answers(address: str) -> None:
+    """Refuses an address where nothing listens, for which Ray would wait many minutes.
+
+    Raises:
+        InvalidInput: nothing answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):  # such as "auto"
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _no_cluster(address, error) from error
 
 
 def _result(ray: Any, one: Any, job: Job) -> Done:
