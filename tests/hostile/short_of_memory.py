@@ -22,7 +22,7 @@ SIDE = 48
 WIDE = 512  # maps, so that one example takes 4.5 MiB on its way through the network
 MIB = 2**20
 HOW: dict[str, dict[str, Any]] = {
-    "rise": {"budget": 100},
+    "rise": {"budget": 120},
     "occlusion": {"window": 16, "stride": 16},
     "integrated_gradients": {"steps": 16},
 }
