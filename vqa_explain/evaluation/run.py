@@ -169,6 +169,7 @@ def evaluate(
         InvalidInput: a name, parameter or folder cannot be used; the folder belongs to another plan
             or run; no metric can be computed; too many examples fail.
         Unsupported: a method cannot explain the model.
+        OutOfMemory: not even one example fits, at the start; later it is that example's error.
     """
     asked_methods = None if methods is None else _listed("methods", methods)
     asked_metrics = DEFAULT_METRICS if metrics is None else _listed("metrics", metrics)
