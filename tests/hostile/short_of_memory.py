@@ -78,7 +78,8 @@ def main(folder: Path) -> None:
 
         def explained(method: str = method, how: dict[str, Any] = how) -> np.ndarray:
             given = how if method == "integrated_gradients" else {"regions": 3, **how}
-            return vx.explain(model, examples[0], method=method, **given).image
+            found: np.ndarray = vx.explain(model, examples[0], method=method, **given).image
+            return found
 
         whole = explained()
         for room in ROOM:

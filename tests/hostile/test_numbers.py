@@ -142,3 +142,34 @@ def test_a_run_counts_in_whole_numbers(
 def test_what_drives_a_unit_is_explained_by_the_unit(linear: ClassifierModel, name: str) -> None:
     given: dict[str, Any] = {name: "a"}
     refused(lambda: vx.driving(linear, UNIT, EXAMPLES, **given), f"leave {name}= out")
+
+
+HUGE = 10**5000  # Python writes no number of so many digits
+PLACES: dict[str, Callable[[Any], Any]] = {
+    "budget": lambda m: vx.explain(m, EXAMPLES[0], method="rise", budget=HUGE),
+    "probability": lambda m: vx.explain(m, EXAMPLES[0], method="rise", probability=HUGE),
+    "regions": lambda m: vx.explain(m, EXAMPLES[0], method="rise", regions=HUGE),
+    "target": lambda m: vx.explain(m, EXAMPLES[0], method="rise", target=HUGE),
+    "unit": lambda m: vx.Unit("", HUGE),
+    "answers": lambda m: vx.explain(m, EXAMPLES[0], contrast=HUGE),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_number_of_five_thousand_digits_is_said(linear: ClassifierModel, place: str) -> None:
+    refused(lambda: PLACES[place](linear), ".")
+
+
+WRONG: dict[str, Any] = {"name": 5, "progress": 3, "seed": -1}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_a_run_is_given_is_checked_before_its_folder(
+    linear: ClassifierModel, tmp_path: Path, name: str
+) -> None:
+    given = {name: WRONG[name]}
+    refused(
+        lambda: vx.evaluate(linear, EXAMPLES, ["rise"], ["accuracy"], tmp_path / "run", **given),
+        f"^{name} ",
+    )
+    assert not (tmp_path / "run").exists()

@@ -172,13 +172,14 @@ def with_examples(job: Job) -> Job:
     """The job with the examples of its rows that Ray Data has read."""
     import ray
 
-    rows = [row for _, row in job.items if isinstance(row, RemoteRow)]
+    given: tuple[tuple[int, Any], ...] = job.items
+    rows = [row for _, row in given if isinstance(row, RemoteRow)]
     if not rows:
         return job
     blocks = {row.block: ray.get(row.block) for row in rows}
     reader = ray.get(rows[0].reader)
     items = []
-    for index, row in job.items:
+    for index, row in given:
         found = row
         if isinstance(row, RemoteRow):
             found = reader.example(blocks[row.block], row.place, index)

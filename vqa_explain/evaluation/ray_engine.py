@@ -136,6 +136,8 @@ def _check_answers(address: str) -> None:
     Raises:
         InvalidInput: nothing answers there.
     """
+    if not isinstance(address, str):
+        raise InvalidInput(f"address is a text such as '10.0.0.1:6379', not {address!r}")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdecimal()):  # such as "auto"
         return

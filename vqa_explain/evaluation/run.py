@@ -178,6 +178,10 @@ def evaluate(
         shard=shard, pictures=pictures, seed=seed, max_errors=max_errors,
         example_timeout=example_timeout,
     )  # fmt: skip
+    if not isinstance(name, str | None):
+        raise InvalidInput(f"name is a text, what the data set is called, not {shown(name)}")
+    if not (progress is None or callable(progress)):
+        raise InvalidInput(f"progress is a function of three numbers, not {shown(progress)}")
     limit = None if limit is None else int(limit)
     seed, shard = int(seed), int(shard)
     check_divisions(model, regions, words)

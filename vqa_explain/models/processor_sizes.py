@@ -1,7 +1,7 @@
 """How large a picture a processor of transformers makes: its configuration is a stranger's file."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import MAX_PIXELS
@@ -64,5 +64,5 @@ def _entry(size: Any, name: str) -> float:
     return float(value) if _is_number(value) else 0.0
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
