@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
+from vqa_explain._shown import LARGEST, shown
+
 T = TypeVar("T")
-LARGEST = 2**63 - 1  # what whole numbers of other programs hold
-MOST_SHOWN = 80  # characters of a value in a message
 PLAIN = {str: "text", bool: "true or false", int: "whole number", float: "finite number"}
 
 
@@ -169,13 +169,3 @@ def _check_texts_in(value: Any, where: str) -> None:
 
 def _wrong(where: str, value: Any, wanted: str) -> WrongField:
     return WrongField(f"{where} is {shown(value)}, not a {wanted}")
-
-
-def shown(value: Any) -> str:
-    """The value in few characters, without writing a long one whole."""
-    if isinstance(value, list | tuple | dict | np.ndarray):
-        return f"a {type(value).__name__}"
-    if isinstance(value, int) and abs(value) > LARGEST:  # which may have a million digits
-        return "a number beyond 64 bits"
-    text = repr(value[:MOST_SHOWN] if isinstance(value, str) else value)
-    return text[:MOST_SHOWN]

@@ -3,7 +3,7 @@
 from numbers import Integral
 from typing import Any
 
-from vqa_explain._fields import LARGEST, shown
+from vqa_explain._shown import LARGEST, shown
 from vqa_explain.errors import InvalidInput
 
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqa_explain._fields import shown
+from vqa_explain._shown import shown
 from vqa_explain.baselines import as_baselines
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.own_fills import own_fill

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqa_explain._fields import shown
+from vqa_explain._shown import shown
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 
 

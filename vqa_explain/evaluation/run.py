@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vqa_explain import registry
-from vqa_explain._fields import LARGEST, shown
 from vqa_explain._numbers import checked_seed, checked_whole
+from vqa_explain._shown import LARGEST, shown
 from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.evaluation.behavior import behavior_stamps

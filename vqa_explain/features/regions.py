@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqa_explain._fields import shown
+from vqa_explain._shown import shown
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.base import ALWAYS, Division
 from vqa_explain.features.geometry import Geometry

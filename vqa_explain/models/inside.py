@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vqa_explain._fields import LARGEST, shown
+from vqa_explain._shown import LARGEST, shown
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
