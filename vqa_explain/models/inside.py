@@ -83,7 +83,9 @@ class Unit:
         places = self.index if isinstance(self.index, tuple) else (self.index,)
         at = None if self.position == READOUT else self.position
         for number in (*places, self.run, self.head, at):
-            if number is not None and not (isinstance(number, Integral) and 0 <= number <= LARGEST):
+            if number is not None and not (
+                isinstance(number, Integral) and 0 <= int(number) <= LARGEST
+            ):
                 raise InvalidInput(
                     "a unit's index, head, position and run are whole numbers from 0, not "
                     f"{shown(number)}"
