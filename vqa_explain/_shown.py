@@ -8,7 +8,7 @@ MOST_SHOWN = 80  # characters of a value in a message
 
 def shown(value: Any) -> str:
     """The value in few characters, without writing a long one whole."""
-    if isinstance(value, list | tuple | dict) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple | dict) or getattr(value, "ndim", None):
         return f"a {type(value).__name__}"
     if isinstance(value, int) and abs(value) > LARGEST:  # which may have a million digits
         return "a number beyond 64 bits"
