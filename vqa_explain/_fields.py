@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
+from vqa_explain._shown import LARGEST, shown
+
 T = TypeVar("T")
-LARGEST = 2**63 - 1  # what whole numbers of other programs hold
-MOST_SHOWN = 80  # characters of a value in a message
 PLAIN = {str: "text", bool: "true or false", int: "whole number", float: "finite number"}
 
 
@@ -44,7 +44,7 @@ def read_dataclass(kind: Callable[..., T], data: Any, where: str = "") -> T:
     known = _fields_of(kind)
     for name in data:
         if name not in known:
-            raise WrongField(f"{prefix}{_shown(name)} is not known")
+            raise WrongField(f"{prefix}{shown(name)} is not known")
     for name, (_, needed) in known.items():
         if needed and name not in data:
             raise WrongField(f"{prefix}{name} is missing")
@@ -76,7 +76,7 @@ def _read_as(kind: Any, value: Any, where: str) -> Any:
         _check_texts_in(value, where)
         return value
     if origin is Literal:
-        check(value in get_args(kind), f"{where} is {_shown(value)}, not one of {get_args(kind)}")
+        check(value in get_args(kind), f"{where} is {shown(value)}, not one of {get_args(kind)}")
         return value
     if origin in (Union, UnionType):
         return _read_union(get_args(kind), value, where)
@@ -125,7 +125,7 @@ def _read_mapping(kind: Any, value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise _wrong(where, value, "mapping")
     return {
-        _read_plain(str, name, f"a key of {where}"): _read_as(kind, one, f"{where}.{_shown(name)}")
+        _read_plain(str, name, f"a key of {where}"): _read_as(kind, one, f"{where}.{shown(name)}")
         for name, one in value.items()
     }
 
@@ -168,14 +168,4 @@ def _check_texts_in(value: Any, where: str) -> None:
 
 
 def _wrong(where: str, value: Any, wanted: str) -> WrongField:
-    return WrongField(f"{where} is {_shown(value)}, not a {wanted}")
-
-
-def _shown(value: Any) -> str:
-    """The value in few characters, without writing a long one whole."""
-    if isinstance(value, list | tuple | dict | np.ndarray):
-        return f"a {type(value).__name__}"
-    if isinstance(value, int) and abs(value) > LARGEST:  # which may have a million digits
-        return "a number beyond 64 bits"
-    text = repr(value[:MOST_SHOWN] if isinstance(value, str) else value)
-    return text[:MOST_SHOWN]
+    return WrongField(f"{where} is {shown(value)}, not a {wanted}")

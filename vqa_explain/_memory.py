@@ -11,6 +11,8 @@ import torch
 from vqa_explain.errors import OutOfMemory
 
 T = TypeVar("T")
+# What oneDNN, with which torch computes on processors, says where it gets no memory.
+ONE_DNN = ("could not create a primitive", "could not create a memory object")
 
 
 class Placed(Protocol):
@@ -88,4 +90,9 @@ def lacks_memory(error: Exception) -> bool:
     """Whether the error says that memory ran out, and is not yet ours."""
     if isinstance(error, OutOfMemory):
         return False
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "alloc" in str(error)
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "alloc" in said
+        or said in ONE_DNN
+    )

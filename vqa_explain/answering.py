@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from vqa_explain._memory import must_fit
+from vqa_explain._numbers import checked_seed
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.models.base import Model, OpenModel
@@ -87,6 +88,7 @@ def answer(
         Unsupported: `max_new_tokens` or `stop` is asked of a model that does not write its answers.
     """
     check_loaded(model, "answer")
+    seed = checked_seed(seed)
     asked = asked_writing(model, max_new_tokens, stop)
     sampling = asked_sampling(model, samples, temperature, same, seed)
     streams = stream is not None or stream_thinking is not None

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vqa_explain._memory import must_fit
+from vqa_explain._numbers import checked_seed
 from vqa_explain.asking import check_loaded
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -146,6 +147,7 @@ def choose_fill(
         Unsupported: the model gives numbers, and chooses no answer.
     """
     check_loaded(model, "choose_fill")
+    seed = checked_seed(seed)
     given = [examples] if isinstance(examples, Example) else list(examples)
     if not given or not all(isinstance(one, Example) for one in given):
         raise InvalidInput("choose_fill takes one vx.Example or several; give at least one")

@@ -487,6 +487,8 @@ def read_image(source: Any) -> np.ndarray:
             f"image {source[:80]!r} is an address, and nothing is fetched; download the picture "
             "and give its path"
         )
+    if isinstance(source, PictureFile):
+        return _read_file(Path(source), source.content)
     if isinstance(source, str | os.PathLike):
         return _read_file(Path(source))
     if hasattr(source, "convert") and hasattr(source, "getbands"):
@@ -507,9 +509,24 @@ def _as_array(source: Any) -> np.ndarray:
     return np.asarray(source)
 
 
-def _read_file(path: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
+@dataclass(frozen=True)
+class PictureFile(os.PathLike[str]):
+    """The file of a picture, whose bytes are read already.
 
+    Attributes:
+        path: where it is.
+        content: its bytes.
+    """
+
+    path: str
+    content: bytes
+
+    def __fspath__(self) -> str:
+        return self.path
+
+
+def _check_file(path: Path) -> None:
+    """Raises `InvalidInput` where a path is of no file with anything in it."""
     try:
         there = path.exists()
     except OSError as error:  # a name that no file can have
@@ -520,12 +537,26 @@ def _read_file(path: Path) -> np.ndarray:
         raise InvalidInput(f"image {str(path)!r} does not exist; check the path")
     if not path.is_file():
         raise InvalidInput(f"image {str(path)!r} is not a file; give the path of a picture")
-    if path.stat().st_size == 0:
+    _check_content(path, path.stat().st_size)
+
+
+def _check_content(path: Path, size: int) -> None:
+    if size == 0:
         raise InvalidInput(f"image {str(path)!r} is empty (0 bytes); save or fetch it again")
+
+
+def _read_file(path: Path, content: bytes | None = None) -> np.ndarray:
+    """The picture of a file, whose bytes may be read already."""
+    from PIL import Image, UnidentifiedImageError
+
+    if content is None:
+        _check_file(path)
+    else:
+        _check_content(path, len(content))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path if content is None else BytesIO(content)) as image:
                 return _from_pil(image, f"image {str(path)!r}")
     except UnidentifiedImageError as error:
         raise InvalidInput(

@@ -11,6 +11,7 @@ from typing import Any, cast, overload
 import torch
 
 from vqa_explain._memory import must_fit
+from vqa_explain._numbers import checked_seed
 from vqa_explain._precision import in_float64
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.answering import asked_writing, writing
@@ -248,6 +249,7 @@ def explain(
         OutOfMemory: not even one example fits.
     """
     check_loaded(model, "explain")
+    seed = checked_seed(seed)
     if _draws_itself(method):
         _check_no_sampled_answers(method, temperature, same)
         if samples is not None:

@@ -24,6 +24,7 @@ from vqa_explain._explanation_file import (
     array_name,
 )
 from vqa_explain._fields import check
+from vqa_explain._numbers import checked_whole
 from vqa_explain._words_file import shortened
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -718,8 +719,7 @@ class Explanation:
             InvalidInput: `count` is below 1, or the level is not between 0 and 1.
             Unsupported: the method states no standard errors of its values.
         """
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise InvalidInput(f"count must be a whole number from 1 on, not {count!r}")
+        count = checked_whole("count", count, 1)
         _check_level(level)
         errors = np.concatenate([self._errors(part) for part in self.parts])
         values = np.concatenate([np.asarray(part.values) for part in self.parts if not part.fixed])

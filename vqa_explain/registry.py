@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vqa_explain._shown import shown
 from vqa_explain.baselines import as_baselines
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.own_fills import own_fill
@@ -269,7 +270,7 @@ def _check(owner: str, entry: Any, value: Any) -> None:
     low, high = data["low"], data["high"]
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         span = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise InvalidInput(f"{what} must be {span}, not {value}")
+        raise InvalidInput(f"{what} must be {span}, not {shown(value)}")
 
 
 def read(kind: str, known: Mapping[str, type[Any]], asked: Any) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any, cast
 
+import numpy as np
 from torch import Tensor
 
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -219,7 +220,7 @@ def _class_of(text: str, classes: Sequence[list[str]], same: Same) -> list[str] 
     for one in classes:
         for other in one:
             answer = same(other, text)
-            if not isinstance(answer, bool):
+            if not isinstance(answer, bool | np.bool_):
                 raise InvalidInput(
                     f"same({other!r}, {text!r}) gave {answer!r}; return True or False"
                 )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from vqa_explain._memory import must_fit
+from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.choosing import resolved_fills
@@ -309,6 +310,7 @@ def evidence(
     """
     began = time.perf_counter()
     _check(model, most, precision, draws, budget)
+    seed = checked_seed(seed)
     check_divisions(model, regions, words)
     example = asked_example(model, image, question)
     with network_held(model.module), torch.no_grad(), must_fit(model), quiet_linear_algebra():
@@ -375,8 +377,7 @@ def _check(model: Model, most: int, precision: float | None, draws: int, budget:
             "flipped"
         )
     for name, value, least in (("most", most, 1), ("draws", draws, 20), ("budget", budget, 20)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InvalidInput(f"{name} must be a whole number of at least {least}, not {value!r}")
+        checked_whole(name, value, least)
     if sampled(model) is not None:
         raise Unsupported(
             f"the scores of model {model.name!r} are frequencies in samples, by which an answer may "

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from vqa_explain._shown import shown
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 
 
@@ -181,7 +182,7 @@ def _numbered(labels: Sequence[str], answer: Any) -> int:
         ) from error
     if not 0 <= number < len(labels):
         raise InvalidInput(
-            f"there is no answer number {number}; the answers are numbered 0 to {len(labels) - 1}"
+            f"there is no answer number {shown(number)}; the answers are numbered 0 to {len(labels) - 1}"
         )
     return number
 

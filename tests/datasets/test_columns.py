@@ -206,8 +206,9 @@ def test_columns_by_other_names(folder: Path) -> None:
 
 
 def test_what_is_no_data_set_is_said(folder: Path) -> None:
+    (folder / "none").mkdir()
     with pytest.raises(vx.InvalidInput, match="must hold one table"):
-        vx.load_dataset(folder)
+        vx.load_dataset(folder / "none")
     with pytest.raises(vx.InvalidInput, match="does not exist"):
         vx.load_dataset(folder / "nowhere.csv")
     with pytest.raises(vx.InvalidInput, match="is no table"):

@@ -357,8 +357,8 @@ def test_a_full_disk_names_the_shard_and_keeps_the_finished(
         ({"metrics": []}, "no metric is asked for"),
         ({"engine": "dask"}, "choose one of: local, ray"),
         ({"keep": ["everything"]}, "thing to keep"),
-        ({"limit": 0}, "limit must be at least 1"),
-        ({"workers": 0}, "workers must be at least 1"),
+        ({"limit": 0}, "limit must be a whole number from 1"),
+        ({"workers": 0}, "workers must be a whole number from 1"),
     ],
 )
 def test_what_cannot_be_asked_is_said_before_work(

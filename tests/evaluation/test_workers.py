@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import pytest
-from troubled import ByNumber, Dangerous, InOrder, example
+from troubled import ByNumber, Dangerous, Endless, InOrder, example
 
 import vqa_explain as vx
 from vqa_explain.evaluation import local_engine, workers
@@ -54,6 +54,41 @@ def test_lost_and_stopped_workers_are_replaced_and_the_fatal_row_is_given_up(
     whole = judged(linear, ByNumber(10, 10), tmp_path / "whole")
     assert len(again.errors()) == 0
     pd.testing.assert_frame_equal(again.frame(), whole.frame(), check_exact=True)
+
+
+@pytest.mark.slow
+def test_an_example_that_is_computed_without_end_is_given_up(
+    linear: ClassifierModel, tmp_path: Path
+) -> None:
+    """The others are judged, no shard is lost, and the next call tries that row again."""
+    told: list[tuple[int, int | None, int]] = []
+    found = judged(
+        linear, Endless(5, 2), tmp_path / "run", example_timeout=2.0,
+        progress=lambda *one: told.append(one),
+    )  # fmt: skip
+    assert found.errors()["index"].tolist() == [2]
+    assert "it took longer than example_timeout=2 seconds" in str(found.errors()["note"][0])
+    assert told[0] == (0, 5, 0)
+    assert told[-1] == (5, 5, 1)
+    whole = judged(linear, ByNumber(5, 5), tmp_path / "whole")
+    kept = found.frame()
+    others = whole.frame()[whole.frame()["index"] != 2]
+    pd.testing.assert_frame_equal(
+        kept[kept["index"] != 2].reset_index(drop=True),
+        others.reset_index(drop=True),
+        check_exact=True,
+    )
+    again = judged(linear, Endless(5, 2), tmp_path / "run")
+    pd.testing.assert_frame_equal(again.frame(), whole.frame(), check_exact=True)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "3", [1]])
+def test_a_limit_that_is_no_time_is_said(
+    linear: ClassifierModel, tmp_path: Path, timeout: Any
+) -> None:
+    with pytest.raises(vx.InvalidInput, match="example_timeout must be a number of seconds"):
+        judged(linear, ByNumber(4, 4), tmp_path / "run", example_timeout=timeout)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -197,9 +232,10 @@ def test_a_stopped_parent_does_not_take_its_workers_for_silent(
     monkeypatch.setattr(workers, "wait", lambda channels, turn: [])
     now = iter(range(0, 10**9, 10_000))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
-    worker: Any = SimpleNamespace(channel=object(), silent=0.0, job=None)
+    channel: Any = object()
+    worker = workers._Worker(channel, channel)
     crew = workers.Workers.__new__(workers.Workers)
-    crew._workers = [worker]
+    crew._workers, crew._timeout = [worker], 1.0
     for _ in range(5):
         assert list(crew._turn(Any)) == []  # type: ignore[arg-type]
     assert worker.silent == 5 * workers.TURN
@@ -210,7 +246,7 @@ def test_a_stopped_parent_does_not_take_its_workers_for_silent(
     ("address", "said"),
     [
         (None, r"Ray does not start on this machine \(RuntimeError: no room\); engine='local'"),
-        ("127.0.0.1:1", r"no Ray cluster answers at '127\.0\.0\.1:1' \(RuntimeError: no room\)"),
+        ("auto", r"no Ray cluster answers at 'auto' \(RuntimeError: no room\); start one"),
     ],
 )
 def test_a_ray_that_does_not_start_is_one_sentence(

@@ -318,3 +318,51 @@ def test_a_head_that_is_still_to_be_trained_may_be_larger(folder: Path) -> None:
     save_file(held, folder / SAFE, {"format": "pt"})
     edit(folder, num_labels=1000, id2label=None, label2id=None)
     assert len(load(folder, allow_missing=["classifier"]).labels) == 1000
+
+
+SIDES_OF_PICTURES: list[dict[str, Any]] = [
+    {"size": {"height": 10**6, "width": 10**6}},
+    {"size": {"height": 10**5, "width": 600}},
+    {"size": {"shortest_edge": 10**5}},
+    {"size": {"longest_edge": 10**9}},
+    {"size": 10**5},
+    {"do_center_crop": True, "crop_size": {"height": 10**5, "width": 10**5}},
+]
+
+
+@pytest.mark.parametrize("sizes", SIDES_OF_PICTURES, ids=str)
+@pytest.mark.parametrize("family", ["vit", "llava"])
+def test_a_processor_of_larger_pictures_than_are_read(
+    folders: Callable[[str], Path], tmp_path: Path, family: str, sizes: dict[str, Any]
+) -> None:
+    """It is refused before memory is taken for one."""
+    folder = Path(shutil.copytree(folders(family), tmp_path / "model"))
+    path = next(p for p in (folder / "preprocessor_config.json", folder / "processor_config.json")
+                if p.exists())  # fmt: skip
+    told = json.loads(path.read_text())
+    told.get("image_processor", told).update(sizes)
+    path.write_text(json.dumps(told))
+    largest = Largest()
+    with unchanged(folder=folder), largest:
+        refused(
+            lambda: vx.load(str(folder), device="cpu"), "pixels by its (crop_)?size, and at most"
+        )
+    assert largest.numbers < 2**26
+
+
+PATCHES = [0, -1, 10**6, 1.5, "many", None]
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=str)
+def test_a_processor_of_patches_that_are_none(
+    folders: Callable[[str], Path], tmp_path: Path, patch: Any
+) -> None:
+    folder = Path(shutil.copytree(folders("qwen2_vl"), tmp_path / "model"))
+    path = folder / "processor_config.json"
+    original = json.loads(path.read_text())
+    for key in ("patch_size", "merge_size", "temporal_patch_size"):
+        told = json.loads(json.dumps(original))
+        told["image_processor"][key] = patch
+        path.write_text(json.dumps(told))
+        with unchanged(folder=folder):
+            answered_or_refused(lambda: vx.load(str(folder), device="cpu"), "model|processor")

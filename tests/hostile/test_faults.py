@@ -1,6 +1,7 @@
 """Memory, models, disks, signals and clocks that fail at any moment."""
 
 import itertools
+import json
 import os
 import resource
 import signal
@@ -18,6 +19,7 @@ from conftest import Linear, ToTensor
 from guard import refused, state, unchanged
 
 import vqa_explain as vx
+from vqa_explain._memory import lacks_memory
 from vqa_explain.evaluation.store import Store
 from vqa_explain.models.vilt import ViltModel
 
@@ -152,6 +154,49 @@ def test_batches_that_do_not_fit_are_made_smaller(method: str, fits: int) -> Non
             why = vx.explain(model, PICTURE, QUESTION, method=method, regions=3, **FIT[method])
         found.append(np.array([part.value for part in (*why.regions, *why.words)]))
     np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_what_the_system_gives_no_memory_for_is_halved_or_one_sentence(tmp_path: Path) -> None:
+    """By the system's own limit, in a process of its own; a run loses no shard and goes on."""
+    script = Path(__file__).with_name("short_of_memory.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == 12
+    for what, room, same, said, *more in found:
+        assert same or said.startswith("OutOfMemory: "), (what, room, said)
+        if room == 400:
+            assert same, what
+        if more:
+            shards, notes = more
+            assert same
+            assert shards == 4 or said, (room, shards)
+            assert all("does not fit into the memory" in note for note in notes)
+    assert any(said for _, _, _, said, *_ in found)
+
+
+@pytest.mark.parametrize(
+    "said", ["could not create a primitive", "could not create a memory object"]
+)
+def test_memory_that_one_dnn_lacks_is_told_as_such(said: str) -> None:
+    """Batches are made smaller; other errors of its stay what they are."""
+    model = net()
+
+    def act(scores: Any, most: int = 2) -> Any:
+        if len(scores) > most:
+            raise RuntimeError(said)
+        return scores
+
+    asked: dict[str, Any] = {"method": "rise", "regions": 3, "budget": 200}
+    whole = vx.explain(model, PICTURE, QUESTION, **asked).image
+    model.module.act = act
+    with unchanged(model.module):
+        found = vx.explain(model, PICTURE, QUESTION, **asked).image
+    np.testing.assert_allclose(found, whole, atol=1e-6)
+    assert not lacks_memory(RuntimeError("could not create a primitive descriptor for a matmul"))
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 1_000, 5_000, 20_000])

@@ -123,7 +123,7 @@ def test_the_largest_losses_are_named(found: vx.Heads, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert float(rows[5]["lost"]) == found.lost[1, 1]
     assert f"block {block}, head {head}" in repr(found)
-    with pytest.raises(vx.InvalidInput, match="count must be at least 1"):
+    with pytest.raises(vx.InvalidInput, match="count must be a whole number from 1"):
         found.top(0)
 
 

@@ -114,6 +114,20 @@ def test_classes_are_those_of_the_users_function() -> None:
     assert len(single) > 2
 
 
+def test_a_truth_of_numpy_is_one() -> None:
+    """As comparisons of numpy's numbers give it."""
+    model = loaded("qwen2_vl")
+    asked: dict[str, Any] = {"max_new_tokens": 1, "temperature": 1.0, "samples": 12}
+    plain, of_numpy = (
+        vx.answer(model, example_of(model), same=same, **asked).classes
+        for same in (
+            lambda a, b: len(a) == len(b),
+            lambda a, b: np.int64(len(a)) == np.int64(len(b)),
+        )
+    )
+    assert plain == of_numpy
+
+
 @pytest.mark.parametrize("method", ["shapley", "leave_one_out", "integrated_gradients"])
 def test_a_class_is_the_sum_of_its_answers(method: str) -> None:
     """Of answers of one token, each explained by itself at temperature 1."""

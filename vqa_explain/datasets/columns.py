@@ -240,14 +240,29 @@ class Table:
 
     def __iter__(self) -> Iterator[Example]:
         for number, row in enumerate(self._rows()):
-            try:
-                example = self._example(row, number)
-            except Exception as error:  # of any kind: one bad row must not end the run
-                wrong = InvalidInput(
-                    f"row {number} of data set {self.name!r} cannot be read: {error}; mend it"
-                )
-                example = Example(image=wrong, id=f"{self.name}/{number}")
-            yield example
+            yield self.read(row, number)
+
+    def read(self, row: Mapping[str, Any], number: int) -> Example:
+        """The example of a row; one that cannot be read says why where it is judged.
+
+        Args:
+            row: column → value.
+            number: of the row, from 0.
+        """
+        try:
+            return self._example(dict(row), number)
+        except Exception as error:  # of any kind: one bad row must not end the run
+            wrong = InvalidInput(
+                f"row {number} of data set {self.name!r} cannot be read: {error}; mend it"
+            )
+            return Example(image=wrong, id=f"{self.name}/{number}")
+
+    @property
+    def types(self) -> Any:
+        """The types of the columns of a Parquet file, as `datasets` reads them; `None` where it
+        knows none.
+        """
+        return self._opened().features
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         try:
@@ -281,11 +296,8 @@ class Table:
         """Rows of Parquet files and of the hub, which keep each column's type."""
         import datasets
 
-        options: dict[str, Any] = {"split": self.split, "streaming": True}
-        if self.kind is not None:
-            options |= {"data_files": {self.split: self.source}}
         try:
-            rows = datasets.load_dataset(self.kind or self.source, self.config, **options)
+            rows = self._opened()
             known = rows.column_names
             if known is None:
                 known = list(next(iter(rows.take(1)), {}))
@@ -295,6 +307,15 @@ class Table:
             ) from error
         self._check_types(rows.features or {})
         return known, iter(rows)
+
+    def _opened(self) -> Any:
+        """The rows as `datasets` reads them, one by one."""
+        import datasets
+
+        options: dict[str, Any] = {"split": self.split, "streaming": True}
+        if self.kind is not None:
+            options |= {"data_files": {self.split: self.source}}
+        return datasets.load_dataset(self.kind or self.source, self.config, **options)
 
     def _check_types(self, types: Mapping[str, Any]) -> None:
         """Raises where a text's column has a type that does not keep how a text was written."""

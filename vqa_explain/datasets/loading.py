@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from vqa_explain.datasets.columns import SCHEMAS, open_file, open_schema
+from vqa_explain.datasets.columns import FILES, SCHEMAS, open_file, open_schema
 from vqa_explain.datasets.easy_vqa import EasyVQA
 from vqa_explain.datasets.everyday.dataset import Everyday
+from vqa_explain.datasets.folder import PictureFolder, holds_pictures
 from vqa_explain.datasets.scenes import Scenes
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
@@ -38,7 +39,8 @@ def load_dataset(
             from the hub,
             "clevr" from its official release; any of them with a split, as in "scenes:validation";
             or the path of a table of one's own (CSV, JSON, Parquet), or of a folder that holds one:
-            see `columns.open_file`.
+            see `columns.open_file`; or of a folder of pictures, for image classifiers, where the
+            folder that each is in may name its answer: see `folder.PictureFolder`.
         split: the split, where the name does not say it, such as "test". Tables of one's own have
             none.
         source: a folder with a public data set's files, in place of the hub.
@@ -75,6 +77,12 @@ def load_dataset(
                 f"table {text!r} has no splits; leave split= out, or give a table of the rows that "
                 "you want"
             )
+        if path.is_dir() and holds_pictures(path, frozenset(FILES)):
+            if fields is not None or inputs is not None:
+                raise InvalidInput(
+                    f"folder {text!r} holds pictures and no table; leave fields= and inputs= out"
+                )
+            return PictureFolder.opened(path)
         return open_file(path, fields, inputs)
     if path.suffix or "/" in text:
         what = "data set" if path.suffix else "folder"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain.datasets.lazy import LazySequence
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
@@ -466,6 +467,8 @@ class Scenes(LazySequence):
     families: tuple[str, ...] = FAMILIES
 
     def __post_init__(self) -> None:
+        checked_seed(self.seed)
+        checked_whole("count", self.count, 0)
         if self.split not in SPLITS:
             raise unknown("split of scenes", self.split, SPLITS)
         for family in self.families:

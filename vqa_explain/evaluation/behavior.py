@@ -16,7 +16,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from vqa_explain._memory import lacks_memory
+from vqa_explain._memory import lacks_memory, must_fit
 from vqa_explain._precision import in_float64
 from vqa_explain._threads import one_thread
 from vqa_explain.errors import VQAExplainError
@@ -64,13 +64,21 @@ def behavior_stamps(model: Model, dataset: Iterable[Example]) -> Stamp:
 
     A model behind an interface is not tried, since every answer may be paid for: it is known by its
     name and settings.
+
+    Raises:
+        OutOfMemory: not even one example fits.
     """
     if isinstance(model, Asking):
         return {}
     questions = _questions(dataset) if _text_name(model) else []
     # Gradients are allowed as in `explain`, whatever the caller does: some networks take another
     # way without.
-    with network_held(model.module), one_thread(model.device), torch.enable_grad():
+    with (
+        network_held(model.module),
+        one_thread(model.device),
+        torch.enable_grad(),
+        must_fit(model),
+    ):
         before = settings_of(model.module)
         tried = list(_tried(model, _first(dataset)))
         if not tried:

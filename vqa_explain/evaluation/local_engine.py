@@ -28,15 +28,22 @@ def run_here(workshop: Workshop, jobs: Iterable[Job], tally: Tally) -> Generator
 
 
 def run_in_processes(
-    workshop: Workshop, jobs: Iterator[Job], most: int, tally: Tally
+    workshop: Workshop,
+    jobs: Iterator[Job],
+    most: int,
+    tally: Tally,
+    timeout: float | None = None,
 ) -> Generator[Done, None, None]:
     """In worker processes; one that is lost is replaced and its job is done again.
+
+    Args:
+        timeout: seconds that one example may take; `None` for any time.
 
     Raises:
         InvalidInput: the model, the data or a method cannot be sent to another process.
         VQAExplainError: workers were lost again and again.
     """
-    with Workers(workshop, most, tally) as workers:
+    with Workers(workshop, most, tally, timeout) as workers:
         yield from workers.do(Jobs(jobs))
 
 

@@ -2,34 +2,50 @@
 
 import logging
 import os
+import pickle
+import socket
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.evaluation.jobs import Done, Job, Jobs, Workshop
+from vqa_explain.evaluation.ray_data import RemoteRows, with_examples
+from vqa_explain.evaluation.workers import Workers, packed
 
 RETRIES = 5  # times that Ray does a job again whose worker was lost
+ANSWERS = 10.0  # seconds in which a cluster's address must answer
 AHEAD = 2  # jobs that wait for each processor, so that none stands idle and few are in memory
 # With "0", a Ray that begins now listens on 127.0.0.1 alone, on any system and not only on those in
 # its name. Ray reads it when it is imported.
 _HERE_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
-_workshops: dict[str, Workshop] = {}  # of a worker process, by run
+# Of a worker process, by run.
+_workshops: dict[str, Workshop] = {}
+_crews: dict[str, Workers] = {}
 
 
 def run_on_ray(
-    workshop: Workshop, jobs: Iterator[Job], workers: int | None, address: str | None
+    workshop: Workshop,
+    jobs: Iterator[Job],
+    workers: int | None,
+    address: str | None,
+    timeout: float | None = None,
+    reading: RemoteRows | None = None,
 ) -> Generator[Done, None, None]:
     """On a cluster's address, or on a Ray of this machine's own with `workers` processes.
+
+    Args:
+        timeout: seconds that one example may take; `None` for any time.
+        reading: the rows of the jobs, where Ray Data reads them.
 
     Raises:
         InvalidInput: Ray is not installed or does not start, or there is no cluster at the address.
         VQAExplainError: Ray gave up a job, whose workers were lost again and again.
     """
-    import cloudpickle
-
     with _reached_from_here_alone() if address is None else nullcontext():
         try:
             import ray
@@ -42,7 +58,7 @@ def run_on_ray(
             _start(ray, workers, address)
     try:
         run = uuid4().hex  # a worker may outlive the run; the next one's code or data may differ
-        packed = ray.put(cloudpickle.dumps(workshop))
+        sent = ray.put(packed(workshop))
         gpus = 1 if workshop.model.device.type == "cuda" else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_work)
         most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -50,7 +66,7 @@ def run_on_ray(
         while True:
             while len(running) < most and (job := source.take()) is not None:
                 # Within a list the model stays a reference, and a worker fetches it once.
-                running[task.remote([packed], run, job)] = job
+                running[task.remote([sent], run, job, timeout)] = job
             if not running:
                 source.check()
                 return
@@ -58,6 +74,8 @@ def run_on_ray(
             for one in ready:
                 yield _result(ray, one, running.pop(one))
     finally:
+        if reading is not None:
+            reading.close()
         if ours:
             ray.shutdown()
 
@@ -78,24 +96,55 @@ def _reached_from_here_alone() -> Iterator[None]:
 
 def _start(ray: Any, workers: int | None, address: str | None) -> None:
     """Starts a Ray of this machine's own, or connects to a cluster."""
+    if address is not None:
+        _check_answers(address)
     options: dict[str, Any] = {"address": address}
+    variables = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     if address is None:
         options = {"num_cpus": workers, "include_dashboard": False}
+        # This process's own path, since what the user's code imports is found by it.
+        variables["PYTHONPATH"] = os.pathsep.join(
+            str(Path(folder).absolute()) for folder in sys.path
+        )
     try:
         ray.init(
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}},
+            runtime_env={"env_vars": variables},
             **options,
         )
     except Exception as error:  # of many kinds, from wrong addresses to processes that do not start
-        if address is None:
-            problem, remedy = "Ray does not start on this machine", "engine='local' needs no Ray"
-        else:
-            problem = f"no Ray cluster answers at {address!r}"
-            remedy = "start one with `ray start --head`, or leave the address out"
+        if address is not None:
+            raise _no_cluster(address, error) from error
         told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InvalidInput(f"{problem} ({told}); {remedy}") from error
+        raise InvalidInput(
+            f"Ray does not start on this machine ({told}); engine='local' needs no Ray"
+        ) from error
+
+
+def _no_cluster(address: str, error: Exception) -> InvalidInput:
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return InvalidInput(
+        f"no Ray cluster answers at {address!r} ({told}); start one with `ray start --head`, or "
+        "leave the address out"
+    )
+
+
+def _check_answers(address: str) -> None:
+    """Refuses an address where nothing listens, for which Ray would wait many minutes.
+
+    Raises:
+        InvalidInput: nothing answers there.
+    """
+    if not isinstance(address, str):
+        raise InvalidInput(f"address is a text such as '10.0.0.1:6379', not {address!r}")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):  # such as "auto"
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _no_cluster(address, error) from error
 
 
 def _result(ray: Any, one: Any, job: Job) -> Done:
@@ -103,20 +152,62 @@ def _result(ray: Any, one: Any, job: Job) -> Done:
     try:
         done: Done = ray.get(one)
     except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ray.exceptions.RayError):  # what it was to read is gone
+            raise _given_up(job, error.cause) from error
         raise error.cause from error
     except ray.exceptions.RayError as error:
-        raise VQAExplainError(
-            f"shard {job.number}: Ray lost its workers {RETRIES + 1} times "
-            f"({type(error).__name__}), most likely for want of memory; give Ray fewer processors, "
-            "and the same call goes on: what is finished is kept"
-        ) from error
+        raise _given_up(job, error) from error
     return done
 
 
-def _work(packed: list, name: str, job: Job) -> Done:  # type: ignore[type-arg]
-    import cloudpickle
+def _given_up(job: Job, error: Exception) -> VQAExplainError:
+    return VQAExplainError(
+        f"shard {job.number}: Ray lost its workers {RETRIES + 1} times, or what they were to read "
+        f"({type(error).__name__}), most likely for want of memory; give Ray fewer processors, and "
+        "the same call goes on: what is finished is kept"
+    )
+
+
+def _work(sent: list[Any], run: str, job: Job, timeout: float | None) -> Done:
+    """Does a job in this process, or, where the time of an example is limited, in one of its own
+    that can be ended.
+    """
     import ray
 
-    if name not in _workshops:
-        _workshops[name] = cloudpickle.loads(ray.get(packed[0]))
-    return _workshops[name](job)
+    job = with_examples(job)
+    if timeout is None:
+        if run not in _workshops:
+            _workshops[run] = _read_here(ray.get(sent[0]))
+        return _workshops[run](job)
+    if run not in _crews:
+        for other in _crews.values():
+            other.close()
+        _crews.clear()
+        _crews[run] = Workers(ray.get(sent[0]), 1, _Nobody(), timeout)
+    (done,) = _crews[run].do(Jobs(iter([job])))
+    return done
+
+
+def _read_here(content: bytes) -> Workshop:
+    """The workshop in this process.
+
+    Raises:
+        InvalidInput: what the user's own code needs is not here.
+    """
+    try:
+        found: Workshop = pickle.loads(content)
+    except Exception as error:  # of any kind: classes of the user's own are imported here
+        raise InvalidInput(
+            f"a worker of Ray cannot read the model, the data set or a method ("
+            f"{type(error).__name__}: {error}); install on each node what they are of, in the same "
+            "versions"
+        ) from error
+    return found
+
+
+class _Nobody:
+    """Is told how far jobs are, and tells nobody."""
+
+    def judged(self, job: Job, failed: bool) -> None: ...
+
+    def lost(self, job: Job) -> None: ...

@@ -3,10 +3,13 @@
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from itertools import chain
+from numbers import Real
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vqa_explain import registry
+from vqa_explain._numbers import checked_seed, checked_whole
+from vqa_explain._shown import LARGEST, shown
 from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.evaluation.behavior import behavior_stamps
@@ -65,6 +68,9 @@ from vqa_explain.models.base import Asking, Model, has_open_inputs
 from vqa_explain.models.families import FAMILIES
 from vqa_explain.own_fills import Fill, fills_among, own_fill
 
+if TYPE_CHECKING:
+    from vqa_explain.evaluation.ray_data import RemoteRows
+
 ENGINES = ("local", "ray")
 KEPT = ("explanations",)
 # What is asked unless told otherwise: is the answer right, does it need both modalities, does the
@@ -106,6 +112,7 @@ def evaluate(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    example_timeout: float | None = None,
     shard: int = SHARD,
     name: str | None = None,
     pictures: str = "time",
@@ -140,12 +147,17 @@ def evaluate(
         seed: for what draws at random.
         keep: "explanations" writes each to a file.
         max_errors: more failed examples than these end the run; by default they are only counted.
-        engine: "local" or "ray".
+        engine: "local" or "ray". On Ray, Parquet files and folders of pictures are read by Ray Data
+            on the nodes of the cluster, which must all see them.
         workers: processes. By default the run begins in this one, and takes one for each core once
             what is left is worth their start (one for a model on an accelerator). A worker that
             ends, or gives no sign of life for a minute, is replaced. An example at which three
             workers are lost is counted as an error, and tried again by the next call.
         address: of a Ray cluster.
+        example_timeout: seconds that one example may take, its reading by number among them. One
+            that takes longer is counted as an error, its worker is replaced, and the next call
+            tries it again. Then all examples are judged in worker processes, also with workers=1.
+            By default there is no limit.
         shard: examples in a file.
         name: what the data set is called.
         pictures: what picture files are known by when a run is resumed: "time" (path, size and time
@@ -157,13 +169,21 @@ def evaluate(
         InvalidInput: a name, parameter or folder cannot be used; the folder belongs to another plan
             or run; no metric can be computed; too many examples fail.
         Unsupported: a method cannot explain the model.
+        OutOfMemory: not even one example fits, at the start; later it is that example's error.
     """
     asked_methods = None if methods is None else _listed("methods", methods)
     asked_metrics = DEFAULT_METRICS if metrics is None else _listed("metrics", metrics)
     check_request(
         asked_methods, asked_metrics, out, limit=limit, keep=keep, engine=engine, workers=workers,
-        shard=shard, pictures=pictures,
+        shard=shard, pictures=pictures, seed=seed, max_errors=max_errors,
+        example_timeout=example_timeout,
     )  # fmt: skip
+    if not isinstance(name, str | None):
+        raise InvalidInput(f"name is a text, what the data set is called, not {shown(name)}")
+    if not (progress is None or callable(progress)):
+        raise InvalidInput(f"progress is a function of three numbers, not {shown(progress)}")
+    limit = None if limit is None else int(limit)
+    seed, shard = int(seed), int(shard)
     check_divisions(model, regions, words)
     ways = {"regions": regions, "words": words, "columns": columns}
     ways = {name: plain(name, division) for name, division in ways.items()}
@@ -220,14 +240,15 @@ def evaluate(
         store.write_plan(plan)
         told.enter_context(_announced(model, data, plan, judged))
         workshop = Workshop(model, plan, data if isinstance(data, ByNumber) else None, fills=own)
-        jobs = _jobs(model, data, plan, store, judged, resumed)
+        reading = _read_by_ray(data) if engine == "ray" else None
+        jobs = _jobs(model, data, reading or data, plan, store, judged, resumed)
         tally = Tally(resumed.examples, _total(data, plan), progress)
         if engine == "ray":
             from vqa_explain.evaluation.ray_engine import run_on_ray
 
-            done = run_on_ray(workshop, jobs, workers, address)
+            done = run_on_ray(workshop, jobs, workers, address, example_timeout, reading)
         else:
-            done = _run_locally(workshop, jobs, workers, tally)
+            done = _run_locally(workshop, jobs, workers, tally, example_timeout)
         with closing(done):
             _collect(done, store, tally, max_errors)
         report = Report(store.folder)
@@ -236,13 +257,22 @@ def evaluate(
 
 
 def _run_locally(
-    workshop: Workshop, jobs: Iterator[Job], workers: int | None, tally: Tally
+    workshop: Workshop,
+    jobs: Iterator[Job],
+    workers: int | None,
+    tally: Tally,
+    timeout: float | None,
 ) -> Generator[Done, None, None]:
-    """As many processes as were asked for; where that is left open, as many as pay."""
+    """As many processes as were asked for; where that is left open, as many as pay.
+
+    Only a process can be ended in the middle of an example, so a limit on its time needs one.
+    """
     # What a model behind an interface waits for is no work of this machine, and one process
     # counts its requests.
     is_asking = isinstance(workshop.model, Asking)
     usual = 1 if is_asking else default_workers(workshop.model.device.type)
+    if timeout is not None:
+        return run_in_processes(workshop, jobs, workers or usual, tally, timeout)
     if (workers or usual) == 1:
         return run_here(workshop, jobs, tally)
     if workers is None:
@@ -267,11 +297,15 @@ def check_request(
     workers: int | None = None,
     shard: int = SHARD,
     pictures: str = "time",
+    seed: int = 0,
+    max_errors: int | None = None,
+    example_timeout: float | None = None,
 ) -> None:
     """Refuses what `evaluate` would refuse whatever the model is, so before one is loaded.
 
     Args:
-        methods, metrics, out, limit, keep, engine, workers, shard, pictures: as of `evaluate`.
+        methods, metrics, out, limit, keep, engine, workers, shard, pictures, seed, max_errors,
+            example_timeout: as of `evaluate`.
 
     Raises:
         InvalidInput: a name, parameter or number cannot be used, or the folder cannot be written.
@@ -289,9 +323,22 @@ def check_request(
     if pictures not in PICTURES:
         raise unknown("way to know pictures", pictures, PICTURES)
     for what, number in (("limit", limit), ("workers", workers), ("shard", shard)):
-        if number is not None and number < 1:
-            raise InvalidInput(f"{what} must be at least 1, not {number}")
+        if number is not None:
+            checked_whole(what, number, 1)
+    if max_errors is not None:
+        checked_whole("max_errors", max_errors, 0)
+    if example_timeout is not None:
+        _check_seconds(example_timeout)
+    checked_seed(seed)
     check_place(Path(out))
+
+
+def _check_seconds(timeout: Any) -> None:
+    is_number = isinstance(timeout, Real) and not isinstance(timeout, bool)
+    if not is_number or not 0 < timeout <= LARGEST:
+        raise InvalidInput(
+            f"example_timeout must be a number of seconds above 0, not {shown(timeout)}"
+        )
 
 
 def _method(asked: Any, model: Model, data: Data) -> Method:
@@ -416,9 +463,18 @@ def _by_text(things: list[Any]) -> dict[str, Any]:
     return {registry.text_of(thing): thing for thing in things}
 
 
+def _read_by_ray(data: Data) -> "RemoteRows | None":
+    """The rows of the data set as Ray Data reads them; `None` where it cannot."""
+    from vqa_explain.evaluation.ray_data import RemoteRows, reader_of
+
+    reader = reader_of(data.given)
+    return None if reader is None else RemoteRows(reader, data.total)
+
+
 def _jobs(
     model: Model,
     data: Data,
+    rows: Iterable[Any],
     plan: Plan,
     store: Store,
     metrics: list[Metric],
@@ -426,7 +482,7 @@ def _jobs(
 ) -> Iterator[Job]:
     parts: list[Iterator[Job]] = []
     if any(metric.judges != "data set" for metric in metrics):
-        parts.append(example_jobs(data, plan, resumed))
+        parts.append(example_jobs(rows, plan, resumed))
     for metric in metrics:
         if isinstance(metric, Emap) and not lacking(metric, held_by_model(model)):
             stamp = grid_stamp(data, plan, metric.count)

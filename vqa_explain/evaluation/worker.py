@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 BEAT = 1.0  # seconds between two signs of life
-# What a worker says: it is alive, one more example of its job is judged (and whether it failed),
-# a job is done or raised an error.
-ALIVE, JUDGED, DONE, RAISED = "alive", "judged", "done", "raised"
+# What a worker says: it is alive, its job begins, one more example of it is judged (and whether it
+# failed), a job is done or raised an error.
+ALIVE, BEGUN, JUDGED, DONE, RAISED = "alive", "begun", "judged", "done", "raised"
 _END_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -50,6 +50,7 @@ def work(channel: int, workshop: int, parent: int) -> None:
         return
     while True:
         job = cloudpickle.loads(coming.get())
+        say(BEGUN)
         try:
             say(DONE, do(job, partial(say, JUDGED)))
         except Exception as error:  # of any kind, since it ends the run and not only this process

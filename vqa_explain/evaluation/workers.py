@@ -1,6 +1,7 @@
 """Worker processes of this machine, each of which can be lost and is replaced."""
 
 import logging
+import math
 import os
 import pickle
 import signal
@@ -53,21 +54,28 @@ class Workers:
 
     A worker that ends, or gives no sign of life for `SILENCE` seconds, is replaced, and its job is
     done again. Losses are counted for each example: one that takes several workers with it is
-    given up, noted as an error, and the rest goes on. All workers end with the block, and when
-    this process ends, however it ends.
+    given up, noted as an error, and the rest goes on. So is one that takes longer than it may, at
+    once. All workers end with the block, and when this process ends, however it ends.
 
     Args:
-        workshop: what each process needs to do jobs.
+        workshop: what each process needs to do jobs, or that as `packed` gives it.
         most: how many processes; fewer start where there are fewer jobs.
         watch: who is told of every example.
+        timeout: seconds that one example may take; `None` for any time.
 
     Raises:
         InvalidInput: the model, the data or a method cannot be sent to another process.
     """
 
-    def __init__(self, workshop: Workshop, most: int, watch: Watch) -> None:
-        self._most, self._watch = most, watch
-        self._packed = _in_file(_packed(workshop))
+    def __init__(
+        self,
+        workshop: Workshop | bytes,
+        most: int,
+        watch: Watch,
+        timeout: float | None = None,
+    ) -> None:
+        self._most, self._watch, self._timeout = most, watch, timeout
+        self._packed = _in_file(workshop if isinstance(workshop, bytes) else packed(workshop))
         self._workers: list[_Worker] = []
         self._losses: Counter[tuple[str, int, int]] = Counter()
         self._in_a_row = 0  # losses since an example was last judged
@@ -76,6 +84,10 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all workers."""
         for worker in self._workers:
             worker.end()
         os.close(self._packed)
@@ -119,26 +131,30 @@ class Workers:
         waited = min(time.monotonic() - began, TURN)
         found: list[Done] = []
         for worker in list(self._workers):
+            worker.passed(waited)
             if worker.channel in ready:
                 try:
                     message = worker.hear()
                 except (EOFError, OSError):
                     self._replace(worker, source, worker.ending())
-                else:
-                    found += self._heard(worker, *message)
-                continue
-            worker.silent += waited
+                    continue
+                found += self._heard(worker, *message)
             if worker.silent > SILENCE:
                 self._replace(worker, source, f"gave no sign of life for {SILENCE:g} s")
+            elif self._timeout is not None and worker.at_work > self._timeout:
+                self._give_up(worker, source, self._timeout)
         yield from found
 
     def _heard(self, worker: "_Worker", kind: str, *content: Any) -> list[Done]:
         """What a message of a worker gives."""
-        if kind == worker_process.JUDGED:
+        if kind == worker_process.BEGUN:
+            worker.at_work = 0.0
+        elif kind == worker_process.JUDGED:
             assert worker.job is not None
             if worker.next_index not in worker.job.given_up:
                 self._in_a_row = 0
             worker.judged += 1
+            worker.at_work = 0.0
             self._watch.judged(worker.job, content[0])
         elif kind == worker_process.RAISED:
             raise content[0]
@@ -149,10 +165,29 @@ class Workers:
             return list(content)
         return []
 
-    def _replace(self, worker: "_Worker", source: Jobs, why: str) -> None:
-        """Ends a worker; another one is started when its job is given out again."""
+    def _give_up(self, worker: "_Worker", source: Jobs, timeout: float) -> None:
+        """Ends a worker whose example takes longer than it may; the job is done again without."""
+        job, index = worker.job, worker.next_index
+        assert job is not None
+        self._end(worker)
+        self._watch.lost(job)
+        log.warning(
+            "example %d of shard %d took longer than %g s, and is given up",
+            index, job.number, timeout,
+        )  # fmt: skip
+        told = (
+            f"it took longer than example_timeout={timeout:g} seconds; mend it or allow more, and "
+            "the same call tries it again"
+        )
+        source.give_back(replace(job, given_up={**job.given_up, index: told}))
+
+    def _end(self, worker: "_Worker") -> None:
         worker.end()
         self._workers.remove(worker)
+
+    def _replace(self, worker: "_Worker", source: Jobs, why: str) -> None:
+        """Ends a worker; another one is started when its job is given out again."""
+        self._end(worker)
         self._in_a_row += 1
         if self._in_a_row > LOSSES * self._most:
             raise VQAExplainError(
@@ -192,6 +227,14 @@ class _Worker:
     job: Job | None = None
     judged: int = 0
     silent: float = 0.0  # seconds
+    at_work: float = -math.inf  # seconds at its example; none before the job begins
+
+    def passed(self, seconds: float) -> None:
+        """So much time has passed, in which nothing was heard yet."""
+        self.silent += seconds
+        # What is left of a job behind its last example is not an example's.
+        if self.next_index >= 0:
+            self.at_work += seconds
 
     @property
     def next_index(self) -> int:
@@ -202,7 +245,7 @@ class _Worker:
 
     def give(self, job: Job) -> None:
         content = _pickled(job, "an example")
-        self.job, self.judged = job, 0
+        self.job, self.judged, self.at_work = job, 0, -math.inf
         self.channel.send_bytes(content)
 
     def hear(self) -> Any:
@@ -260,7 +303,12 @@ def _started(packed: int) -> _Worker:
     return _Worker(process, Connection(ours.detach()))
 
 
-def _packed(workshop: Workshop) -> bytes:
+def packed(workshop: Workshop) -> bytes:
+    """The workshop, to be sent to other processes.
+
+    Raises:
+        InvalidInput: something in it cannot be sent.
+    """
     # Not while another thread has hooks on the network: they would be copied with it.
     with network_held(workshop.model.module):
         return _pickled(workshop, "the model, the data set or a method")

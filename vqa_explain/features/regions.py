@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from vqa_explain._shown import shown
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.features.base import ALWAYS, Division
 from vqa_explain.features.geometry import Geometry
@@ -225,7 +226,7 @@ def _grid(asked: Any, own: tuple[int, int]) -> tuple[int, int]:
         numbers = []
     if len(numbers) not in (1, 2) or min(numbers) < 1:
         raise InvalidInput(
-            f"regions {str(asked)[:60]!r} are unknown; give a number n for an n × n grid, (rows, "
+            f"regions {_told(asked)!r} are unknown; give a number n for an n × n grid, (rows, "
             "columns), 'segments', 'slic:50', Boxes, Masks, or an integer label for each pixel of "
             "the picture"
         )
@@ -335,3 +336,8 @@ def region_boxes(labels: np.ndarray, count: int) -> list[tuple[int, int, int, in
         NOWHERE if at is None else (at[1].start, at[0].start, at[1].stop, at[0].stop)
         for at in found
     ]
+
+
+def _told(asked: Any) -> str:
+    """What was asked for, in few characters; a number of thousands of digits has no text."""
+    return shown(asked) if isinstance(asked, int) else str(asked)[:60]

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, cast
 
 import torch
 
 from vqa_explain._memory import must_fit
+from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.datasets.loading import load_dataset
@@ -51,6 +52,7 @@ def asked_task(
         InvalidInput: an input or a name cannot be used.
     """
     check_loaded(model, what)
+    asked = replace(asked, seed=checked_seed(asked.seed))
     if isinstance(asked.target, list | tuple):
         raise InvalidInput(f"{what} takes one target, not a list; call it once for each")
     target, given = asked.target, asked.answers
@@ -96,13 +98,6 @@ def names_of(task: Task, goal: Target | None = None) -> tuple[str, str | None]:
     return goal.text(labels), None if goal.contrast is None else labels[goal.contrast]
 
 
-def check_count(name: str, value: Any, low: int) -> None:
-    """Refuses what is no whole number from `low` on."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < low:
-        raise InvalidInput(f"{name} must be a whole number from {low}, not {value!r}")
-
-
 def checked_rows(
     model: Model, examples: Sequence[Example] | str, limit: int | None, least: int, what: str
 ) -> list[Example]:
@@ -120,7 +115,7 @@ def checked_rows(
     """
     check_loaded(model, what)
     if limit is not None:
-        check_count("limit", limit, least)
+        limit = checked_whole("limit", limit, least)
     given = load_dataset(examples) if isinstance(examples, str) else examples
     found = []
     for number, one in enumerate(islice(given, limit)):

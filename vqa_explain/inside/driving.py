@@ -4,7 +4,7 @@ import csv
 import io
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
-from vqa_explain.inside.asking import check_count, checked_rows
+from vqa_explain.inside.asking import checked_rows
 from vqa_explain.inside.drawn import Drawn
 from vqa_explain.models.base import Model
 from vqa_explain.models.inside import Unit, UnitModel
@@ -27,6 +28,7 @@ from vqa_explain.models.sharing import network_held
 from vqa_explain.showing import drawing
 
 METHOD = "integrated_gradients"
+SET_HERE = ("image", "question", "target")  # of each explanation, by the unit and its examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,8 @@ def driving(
         **settings: as `explain` takes them, such as `regions`, and the method's own parameters.
 
     Raises:
-        InvalidInput: there are no examples, one cannot be read, or there is no such unit.
+        InvalidInput: there are no examples, one cannot be read, there is no such unit, or a setting
+            is not the caller's to make.
         Unsupported: the network lets nobody look inside.
     """
     began = time.perf_counter()
@@ -116,8 +119,9 @@ def driving(
             f"driving takes one vx.Unit, such as vx.Unit('layer3.1.conv2', 17), not "
             f"{type(unit).__name__}"
         )
+    _check_settings(settings)
     rows = checked_rows(model, examples, limit, 1, "driving")
-    check_count("k", k, 1)
+    k = checked_whole("k", k, 1)
     inner, cost = UnitModel(model, [unit], answers), Cost()
     values = np.zeros(len(rows))
     with network_held(model.module), torch.no_grad():
@@ -134,3 +138,18 @@ def driving(
         for number in order
     ]
     return Driving(inner.labels[0], values, order, tuple(whys), cost)
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuses settings of explanations that are not the caller's to make, before any example is
+    read.
+
+    Raises:
+        InvalidInput: an example or a target is among them, or the seed is none.
+    """
+    taken = next((name for name in SET_HERE if name in settings), None)
+    if taken is not None:
+        raise InvalidInput(
+            f"driving explains its unit in the examples that it finds; leave {taken}= out"
+        )
+    checked_seed(settings.get("seed", 0))

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
@@ -99,10 +99,9 @@ class Heads(Drawn, OfAnswer):
         """The heads of the largest losses and gains: block, head, and what is lost.
 
         Raises:
-            InvalidInput: `count` is below 1.
+            InvalidInput: `count` is no whole number from 1 on.
         """
-        if count < 1:
-            raise InvalidInput(f"count must be at least 1, not {count!r}")
+        count = checked_whole("count", count, 1)
         sizes = np.abs(np.nan_to_num(self.lost))
         order = np.argsort(-sizes, axis=None, kind="stable")[: min(count, len(self))]
         places = [np.unravel_index(one, self.lost.shape) for one in order]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explaining import AskedTarget
@@ -213,8 +214,7 @@ def layers(
         Unsupported: the network is no row of blocks over one sequence, lets nobody look inside, or
             gives no gradient.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 2:
-        raise InvalidInput(f"steps must be a whole number from 2, not {steps!r}")
+    steps = checked_whole("steps", steps, 2)
     if isinstance(target, Unit):
         raise InvalidInput("layers follows an answer through the network; give one as target=")
     began = time.perf_counter()

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain._precision import in_float64
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, unknown
@@ -25,7 +26,7 @@ from vqa_explain.features.base import Input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
 from vqa_explain.files import write_atomically
-from vqa_explain.inside.asking import Asked, asked_task, check_count, checked_rows, encoded_like
+from vqa_explain.inside.asking import Asked, asked_task, checked_rows, encoded_like
 from vqa_explain.inside.drawn import Drawn
 from vqa_explain.methods.base import Task
 from vqa_explain.models.base import Leaves, Model, best_answers, check_finite
@@ -75,10 +76,9 @@ class Permuted(Drawn):
         """The parts of the largest losses: input, part, what is lost, and its standard error.
 
         Raises:
-            InvalidInput: `count` is below 1.
+            InvalidInput: `count` is no whole number from 1 on.
         """
-        if count < 1:
-            raise InvalidInput(f"count must be at least 1, not {count!r}")
+        count = checked_whole("count", count, 1)
         order = np.argsort(-np.abs(self.lost), kind="stable")[:count]
         return [(*self.parts[i], float(self.lost[i]), float(self.errors[i])) for i in order]
 
@@ -150,7 +150,8 @@ def feature_permutation(
     if of not in OF:
         raise unknown("kind of answers: of=", str(of), OF)
     rows = checked_rows(model, examples, limit, 2, "feature_permutation")
-    check_count("repeats", repeats, 2)
+    repeats = checked_whole("repeats", repeats, 2)
+    seed = checked_seed(seed)
     with network_held(model.module), torch.no_grad():
         read = [_Row.of(model, row) for row in rows]
     groups = _groups(read, parts or {})

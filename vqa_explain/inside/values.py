@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import unknown
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.files import write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, names_of
@@ -59,10 +60,9 @@ class LayerValues(OfAnswer):
         """The elements of the largest sizes: the place of each, and its value.
 
         Raises:
-            InvalidInput: `count` is below 1.
+            InvalidInput: `count` is no whole number from 1 on.
         """
-        if count < 1:
-            raise InvalidInput(f"count must be at least 1, not {count!r}")
+        count = checked_whole("count", count, 1)
         order = np.argsort(-np.abs(self.values), axis=None, kind="stable")[:count]
         places = np.stack(np.unravel_index(order, self.values.shape), axis=1).tolist()
         return [(tuple(place), float(self.values[tuple(place)])) for place in places]

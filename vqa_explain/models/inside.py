@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._shown import LARGEST, shown
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
 from vqa_explain.features.base import Feature, Present
@@ -82,10 +83,12 @@ class Unit:
         places = self.index if isinstance(self.index, tuple) else (self.index,)
         at = None if self.position == READOUT else self.position
         for number in (*places, self.run, self.head, at):
-            if number is not None and (not isinstance(number, Integral) or number < 0):
+            if number is not None and not (
+                isinstance(number, Integral) and 0 <= int(number) <= LARGEST
+            ):
                 raise InvalidInput(
                     "a unit's index, head, position and run are whole numbers from 0, not "
-                    f"{number!r}"
+                    f"{shown(number)}"
                 )
 
     def text(self, path: str) -> str:

@@ -17,6 +17,7 @@ from vqa_explain.models.calling import Call
 from vqa_explain.models.checking import checked, warn_unchecked
 from vqa_explain.models.families import FAMILIES, Family, Options, refuse_outputs
 from vqa_explain.models.network import choose_device
+from vqa_explain.models.processor_sizes import check_sizes
 from vqa_explain.models.recognizing import CLASSIFIER, family_of
 from vqa_explain.models.unwrapping import home_of, outside_inference_mode, unwrapped
 from vqa_explain.models.weight_files import (
@@ -363,6 +364,7 @@ def _read(source: str, options: Options, settings: dict[str, Any], trust: bool) 
                 "save it there with save_pretrained, or give processor="
             ) from error
         _check_vocabulary(processor, options.name)
+    check_sizes(processor, options.name)
     kept = Path(source) if options.processor is None else None
     model = _tried(family.wrap(module, processor, options), processor, options, kept)
     if found["missing_keys"]:  # which were allowed
@@ -585,9 +587,11 @@ def _wrap(module: Any, options: Options) -> Model:
     if family is not FAMILIES[CLASSIFIER]:
         if options.processor is None:
             raise InvalidInput(f"{options.name} needs its processor: load(model, processor=…)")
+        check_sizes(options.processor, options.name)
         return _tried(family.wrap(module, options.processor, options), options.processor, options)
     transform = options.transform
     if transform is None and options.processor is not None:
+        check_sizes(options.processor, options.name)
         _check_reads_pictures(options.processor, options.name)
         transform = options.processor
     if transform is None:

@@ -82,6 +82,7 @@ def evaluate(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    example_timeout: float | None = None,
     load: Annotated[list[str] | None, Several] = None,
     json_: Json = False,
 ) -> None:
@@ -114,6 +115,7 @@ def evaluate(
         engine: local or ray.
         workers: processes; by default one for each core, once what is left is worth their start.
         address: of a Ray cluster.
+        example_timeout: seconds that one example may take; one that takes longer is an error.
         load: how the model is loaded, as name=value.
     """
     from vqa_explain.datasets.loading import load_dataset
@@ -126,8 +128,9 @@ def evaluate(
     settings = load_settings(load)
     own_fills = registry.values(fills, "--fills") if fills else None
     check_request(
-        methods, metrics, out, limit=limit, keep=keep or (), engine=engine, workers=workers
-    )
+        methods, metrics, out, limit=limit, keep=keep or (), engine=engine, workers=workers,
+        seed=seed, max_errors=max_errors, example_timeout=example_timeout,
+    )  # fmt: skip
     # A batch system's way of stopping is as clean as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _shell_remedies():
@@ -155,6 +158,7 @@ def evaluate(
                 engine=engine,
                 workers=workers,
                 address=address,
+                example_timeout=example_timeout,
                 name=data,
                 progress=told,
             )

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
+from vqa_explain._numbers import checked_seed
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
@@ -100,7 +101,7 @@ class Desk:
         self.dataset = dataset
         self.options = Options(method, EVERY_EXAMPLE, 0)
         self._listener = listener
-        self._seed = seed
+        self._seed = checked_seed(seed)
         self._asked = {
             "regions": regions,
             "words": words,

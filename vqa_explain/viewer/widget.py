@@ -137,7 +137,7 @@ class Viewer(OfDesk):
             dataset,
             TraitWriter(self),
             method=MethodChoice(method, parameters),
-            seed=seed or 0,
+            seed=0 if seed is None else seed,
             regions=regions,
             words=words,
             columns=columns,

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain.datasets.everyday.backgrounds import GROUNDS
 from vqa_explain.datasets.everyday.captions import describe
 from vqa_explain.datasets.everyday.drawing import draw
@@ -127,6 +128,8 @@ class Everyday(LazySequence):
     families: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        checked_seed(self.seed)
+        checked_whole("count", self.count, 0)
         if self.split not in SPLITS:
             raise unknown("split of everyday", self.split, SPLITS)
         known = families_of(self.split)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.examples import Example
@@ -109,8 +110,8 @@ class ApiModel:
         self.name = name
         self.ask = ask
         self.labels: tuple[str, ...] = read_labels(answers)
-        self.samples = None if samples is None else check_count(samples, "samples")
-        self.concurrency = check_count(concurrency, "concurrency")
+        self.samples = None if samples is None else checked_whole("samples", samples, 1)
+        self.concurrency = checked_whole("concurrency", concurrency, 1)
         texts = TextFeature(fills=(DELETE, MASK), default_fill=DELETE)
         self.features: tuple[Feature, ...] = (ImageFeature(fills=FILLS), texts)
         self.module = nn.Module()  # the network is elsewhere
@@ -364,17 +365,6 @@ class ApiModel:
         assert isinstance(self.ask, Priced), "a function has no price"
         with self.ask.announced(requests, work):
             yield
-
-
-def check_count(value: Any, what: str) -> int:
-    """A whole number of at least 1.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInput(f"{what} must be a whole number of at least 1, not {value!r}")
-    return value
 
 
 def _picture(original: np.ndarray) -> Picture:

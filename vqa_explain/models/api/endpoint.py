@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Requests
 from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
-from vqa_explain.models.api.adapter import ApiModel, check_count
+from vqa_explain.models.api.adapter import ApiModel
 from vqa_explain.models.api.frequencies import bare, scores_of
 from vqa_explain.models.api.kept import KeptAnswers, key_of
 from vqa_explain.models.api.questions import Message, Question
@@ -136,11 +137,13 @@ class Endpoint:
         self._key()  # before anything is computed
         self._base_url = base_url
         self._sample = sample
-        self._at_once = check_count(answers_per_request, "answers_per_request")
+        self._at_once = checked_whole("answers_per_request", answers_per_request, 1)
         self._first_tokens = dict(first_tokens or {})
-        if check_count(top_logprobs, "top_logprobs") > MOST_TOP:
+        if checked_whole("top_logprobs", top_logprobs, 1) > MOST_TOP:
             raise InvalidInput(f"top_logprobs is at most {MOST_TOP}, not {top_logprobs}")
-        self._most = None if max_requests is None else check_count(max_requests, "max_requests")
+        self._most = (
+            None if max_requests is None else checked_whole("max_requests", max_requests, 1)
+        )
         self._timeout = _checked_seconds(timeout)
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
             raise InvalidInput(f"retries must be a whole number of at least 0, not {retries!r}")

@@ -1,0 +1,129 @@
+"""Runs on Ray that lose a node or their driver, over data that Ray Data reads."""
+
+import builtins
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import ray_run
+
+import vqa_explain as vx
+from vqa_explain.evaluation.ray_data import FolderReader, ParquetReader, reader_of
+from vqa_explain.examples import PictureFile, read_image
+
+
+def same(one: Path, other: Path) -> None:
+    """Both runs bit for bit, with what their rows depend on; but for seconds."""
+    left, right = vx.Report(one), vx.Report(other)
+    pd.testing.assert_frame_equal(left.frame(), right.frame(), check_exact=True)
+    files = sorted(path.name for path in (one / "shards").iterdir())
+    assert files == sorted(path.name for path in (other / "shards").iterdir())
+    for name in files:
+        about = [pq.read_schema(folder / "shards" / name).metadata for folder in (one, other)]
+        assert about[0] == about[1]
+
+
+@pytest.mark.slow
+def test_a_killed_node_and_a_killed_driver_lose_no_finished_shard(tmp_path: Path) -> None:
+    """A node is killed in a run over a Parquet file, and the driver in one over a folder."""
+    pytest.importorskip("ray")
+    places = [ray_run.parquet(tmp_path), ray_run.folder(tmp_path)]
+    rows, pictures = (vx.load_dataset(place) for place in places)
+    assert isinstance(reader_of(rows), ParquetReader)
+    assert isinstance(reader_of(pictures), FolderReader)
+    done = subprocess.run(
+        [sys.executable, ray_run.__file__, *map(str, places), str(tmp_path / "ray")],
+        capture_output=True,
+        text=True,
+        # Ray listens on 127.0.0.1 alone.
+        env={
+            **os.environ,
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    at, finished = json.loads(done.stdout.splitlines()[-1])
+    assert at < ray_run.ROWS
+    assert 0 < len(finished) < ray_run.ROWS
+    shards = (tmp_path / "ray" / "pictures" / "shards").glob("examples-*")
+    after = {path.name: path.stat().st_mtime_ns for path in shards}
+    assert finished.items() <= after.items()  # none was computed again
+    for name, data in (("rows", rows), ("pictures", pictures)):
+        plain = ray_run.run(data, tmp_path / "plain" / name)
+        assert plain.errors()["index"].tolist() == [7]
+        same(tmp_path / "ray" / name, tmp_path / "plain" / name)
+
+
+def test_ray_data_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vqa_explain.evaluation.ray_data import RemoteRows
+
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "ray.data":
+            raise ImportError("No module named 'fsspec'")
+        return real(name, *rest)
+
+    rows = RemoteRows(ParquetReader(vx.load_dataset(ray_run.parquet(tmp_path))), None)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(vx.InvalidInput, match=r"by Ray Data, which is not installed; run: pip"):
+        next(iter(rows))
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "127.0.0.1:99999"]
+)
+def test_an_address_where_nothing_listens_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Ray itself tries for many minutes."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was asked"))
+    data = vx.load_dataset(ray_run.folder(tmp_path))
+    with pytest.raises(vx.InvalidInput, match=r"no Ray cluster answers at .*; start one with"):
+        ray_run.run(data, tmp_path / "run", engine="ray", address=address)
+
+
+def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path) -> None:
+    place = ray_run.folder(tmp_path)
+    (place / "notes.txt").write_text("no picture")
+    (place / ".hidden.png").write_bytes(b"")
+    data = vx.load_dataset(place)
+    paths = sorted(f"{'abc'[n % 3]}/{n}.png" for n in range(ray_run.ROWS))
+    assert [example.id for example in data] == paths
+    assert [example.answer for example in data] == [path[0] for path in paths]
+    assert data[0].image == place / paths[0]
+    (place / "loose.png").write_bytes(ray_run.pictures()[0])  # no folder names its answer
+    assert {example.answer for example in vx.load_dataset(place)} == {None}
+    with pytest.raises(vx.InvalidInput, match="holds pictures and no table"):
+        vx.load_dataset(place, fields={"image": "file"})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(vx.InvalidInput, match="must hold one table"):
+        vx.load_dataset(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_a_picture_that_is_read_already_is_that_of_its_file(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """What cannot be read is told in the same words."""
+    path = tmp_path / "a.png"
+    path.write_bytes(ray_run.pictures()[0] if content is None else content)
+    held = PictureFile(str(path), path.read_bytes())
+    if content is None:
+        np.testing.assert_array_equal(read_image(held), read_image(path))
+        return
+    said = []
+    for source in (path, held):
+        with pytest.raises(vx.InvalidInput) as caught:
+            read_image(source)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
