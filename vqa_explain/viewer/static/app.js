@@ -1,7 +1,7 @@
 // @ts-check
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
 import { Actions } from "./actions.js";
-import { matching } from "./compare.js";
+import { matching, sameExample } from "./compare.js";
 import { methodForm } from "./controls.js";
 import { pause, unpacked } from "./data.js";
 import { hearInside, showInside } from "./diving.js";
@@ -29,17 +29,6 @@ import { viewsOf } from "./views.js";
 
 const MOST_COLUMNS = 6; // the explanation itself among them
 const PAUSE = 150; // milliseconds after the last change before the model is asked
-
-/**
- * Whether two explanations are of the same inputs, divided alike, so that what is taken away is in both.
- * @param {Explanation} one
- * @param {Explanation} other
- */
-function sameExample(one, other) {
-  const told = (/** @type {Explanation} */ e) =>
-    e.parts.map((p) => [p.name, p.kind, p.title, p.pictureId, p.players.length, p.size]);
-  return JSON.stringify(told(one)) === JSON.stringify(told(other));
-}
 
 class Screen extends Actions {
   /** @param {HTMLElement} root @param {Source} source */
@@ -298,6 +287,7 @@ class Screen extends Actions {
     this.main.classList.toggle("vx-nothing", !payload);
     if (!payload) {
       this.stage.classList.add("vx-empty");
+      this.showPage();
       this.root.dataset.ready = String(this.source.selected());
       this.root.dataset.shown = idsOf(null);
       return;
@@ -311,6 +301,7 @@ class Screen extends Actions {
     const shown = isPreview ? withoutValues(found) : found;
     const isFirst = !this.shown || this.shown.isPreview;
     this.forget(shown);
+    this.main.classList.toggle("vx-unexplained", isPreview && !this.source.live);
     for (const one of compared) one.spec = this.source.columns()[one.column];
     if (compared.length && !this.compared.length && this.page !== "table" && this.shown) this.set("page", "compare");
     Object.assign(this, { word: -1, wordShown: -1, whole: shown, depth: null });

@@ -5,7 +5,7 @@ import { explainedAnswer, likelihood } from "./answers.js";
 import { cropOf } from "./crops.js";
 import { el, fill } from "./dom.js";
 import { partOf } from "./layout.js";
-import { inSentence, TEXTS, unitName } from "./names.js";
+import { inSentence, sentence, TEXTS, unitName } from "./names.js";
 import { percent, points, twoSided, valueText } from "./numbers.js";
 import { isUnsure, rankedPlayers } from "./scales.js";
 
@@ -127,7 +127,8 @@ export function firstLineView(told) {
       const old = /** @type {any} */ (explanation).isPreview ? "" : " What is shown here is of the last explanation.";
       return say(`The reason is being computed.${old}`);
     }
-    if (/** @type {any} */ (explanation).isPreview) return say("There is no explanation of this example.");
+    const { isPreview, message } = /** @type {any} */ (explanation);
+    if (isPreview) return say(message ? sentence(message) : "There is no explanation of this example.");
     const { line } = explanation;
     if (line?.alone) say(of, ...measured(explanation, line, line.alone));
     else say(of, ...valued(explanation));

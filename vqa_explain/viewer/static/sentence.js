@@ -16,8 +16,11 @@ export function ofWord(whole, number) {
   const row = whole.outputs?.[number];
   if (!row) return whole;
   const parts = whole.parts.map((part, index) => {
-    const { values, errors, ...look } = row.parts[index];
-    const players = part.players.map((player, i) => ({ ...player, value: values[i], error: errors?.[i] ?? null }));
+    const { values, errors, bands, ...look } = row.parts[index];
+    const players = part.players.map((player, i) => ({
+      ...player,
+      ...{ value: values[i], error: errors?.[i] ?? null, band: bands?.[i] ?? null },
+    }));
     return { ...part, ...look, players };
   });
   const { target, explained, unitText, share, errorText, error } = row;

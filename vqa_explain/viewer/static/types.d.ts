@@ -4,6 +4,8 @@
 export interface Player {
   value: number;
   error: number | null;
+  /** The lowest and the highest value under each of several fills. */
+  band?: number[] | null;
   text?: string;
   start?: number;
   end?: number;
@@ -83,7 +85,7 @@ export interface Output {
   notFromPictures: boolean;
   errorText: string;
   error: number | null;
-  parts: (Partial<Part> & { values: number[]; errors: number[] | null })[];
+  parts: (Partial<Part> & { values: number[]; errors: number[] | null; bands?: (number[] | null)[] })[];
 }
 
 export interface Explanation {
