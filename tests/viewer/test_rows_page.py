@@ -58,7 +58,8 @@ def shown() -> vx.Explanation:
         Answer(name, 0.4 / (number + 1), number)
         for number, name in enumerate(["red", "Egyptian cat or tabby", "a window screen"])
     )
-    return replace(found, answers=answers, target="red")
+    why: vx.Explanation = replace(found, answers=answers, target="red")
+    return why
 
 
 def zeros_agree(page: Page) -> bool:
@@ -94,7 +95,8 @@ def test_a_value_whose_sign_depends_on_the_fill_is_marked_and_has_a_bracket(
         low, high = sorted(one.value + rng.normal(size=2) * 0.7)
         return replace(one, band=(float(low), float(high)))
 
-    parts = []
+    parts: list[Any] = []
+    part: Any
     for part in whole.parts:
         name = {"text": "words", "image": "regions", "table": "columns"}[part.kind]
         parts.append(replace(part, **{name: tuple(map(banded, getattr(part, name)))}))
