@@ -38,7 +38,7 @@ export function wordsView(name, act, kind = "vx-question", mark = "data-word") {
     chips = [];
     const nodes = pieces(part.title, part.players).map((piece) => {
       if (piece.word < 0) return el("span", { class: /^ +$/.test(piece.text) ? "vx-space" : null }, piece.text);
-      const [value, error, depends] = [el("span", {}), el("i", {}), el("span", {})];
+      const [value, error, depends] = [el("span", {}), el("i", {}), el("b", { class: "vx-depends" })];
       const button = el(
         "button",
         {
