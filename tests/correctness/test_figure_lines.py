@@ -11,7 +11,12 @@ from vqa_explain.figures.text_lines import text_width
 from vqa_explain.wording import value_text
 
 NOTE = "values are means over the fills blur, mean and constant; 7 of 23 keep their sign at 95%, "
-LINES = (NOTE, "iiii llll rrrr tttt ffff", "MMMM WWWW mmmm wwww", "“large” × region 13 +3.48 ± 0.07")
+LINES = (
+    NOTE,
+    "iiii llll rrrr tttt ffff",
+    "MMMM WWWW mmmm wwww",
+    "“large” × region 13 +3.48 ± 0.07",
+)
 
 
 def outside(figure: Figure, dpi: int) -> list[str]:
@@ -20,9 +25,7 @@ def outside(figure: Figure, dpi: int) -> list[str]:
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
     right = figure.get_figwidth() * dpi
-    return [
-        text.get_text() for text in texts if text.get_window_extent(renderer).x1 > right + 1e-6
-    ]
+    return [text.get_text() for text in texts if text.get_window_extent(renderer).x1 > right + 1e-6]
 
 
 @pytest.mark.parametrize("dpi", [72, 100, 150])

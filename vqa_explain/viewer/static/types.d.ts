@@ -83,6 +83,11 @@ export interface Output {
   withPictures: number | null;
   pictureShare: number | null;
   notFromPictures: boolean;
+  /** What stands there in the sentence that it is compared with; null where none does. */
+  contrast?: string | null;
+  /** What each earlier word of the answer added, where that was asked for. */
+  earlier?: number[];
+  earlierErrors?: number[];
   errorText: string;
   error: number | null;
   parts: (Partial<Part> & { values: number[]; errors: number[] | null; bands?: (number[] | null)[] })[];
