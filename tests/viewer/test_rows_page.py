@@ -122,3 +122,25 @@ def test_a_value_whose_sign_depends_on_the_fill_is_marked_and_has_a_bracket(
         told = page.locator(".vx-values tbody").inner_text()
         assert told.count("†") == sum(int(some.sum()) for some in depends.values())
         assert wrong == []
+
+
+def test_two_regions_of_one_place_are_told_apart_and_no_value_is_broken_in_two(
+    browser: Browser, tmp_path: Path
+) -> None:
+    part = picture("image", 1, grid=7)
+    values = {23: 5.0, 24: 4.0, 0: 3.0}  # two in the middle, one at the upper left
+    regions = tuple(
+        replace(region, value=values.get(number, 0.1)) for number, region in enumerate(part.regions)
+    )
+    why = explanation(replace(part, regions=regions), text("question", "What is it?"))
+    with watched_page(browser, viewport={"width": 320, "height": 900}) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        names = [name.strip() for name in page.locator(".vx-sentence bdi").all_inner_texts()]
+        assert names == [
+            "the region in the middle (23)",
+            "the region in the middle (24)",
+            "the region at the upper left",
+        ]
+        for value in page.locator(".vx-sentence .vx-number").all():
+            assert len(value.evaluate("(node) => [...node.getClientRects()]")) == 1
+        assert wrong == []

@@ -22,6 +22,19 @@ function inShort(answer) {
 const NAMED = 3; // parts in a line
 
 /**
+ * A part in a sentence; a region with its number where another large one lies at the same place.
+ * @param {Explanation} explanation @param {import("./types").Part} part @param {number} index
+ */
+function nameApart(explanation, part, index) {
+  const name = inSentence(part, index);
+  if (!part.size) return name;
+  const large = rankedPlayers(explanation).slice(0, 2 * NAMED);
+  const isTwin = (/** @type {any} */ one) =>
+    one.part === part && one.index !== index && inSentence(part, one.index) === name;
+  return large.some(isTwin) ? `${name} (${index})` : name;
+}
+
+/**
  * The line. `mark(members)` is told of the clause under the pointer, `take(members)` of a click on one.
  * @param {{mark: (members: Members | null) => void, take: (members: Members) => void}} told
  */
@@ -63,7 +76,7 @@ export function firstLineView(told) {
     const part = partOf(explanation, name);
     const crop = part.size ? cropOf(part, index) : null;
     const against = part.players[index].value < 0 ? "vx-negative" : "";
-    return clause([crop, el("bdi", {}, inSentence(part, index))], { [name]: [index] }, against);
+    return clause([crop, el("bdi", {}, nameApart(explanation, part, index))], { [name]: [index] }, against);
   }
 
   /**
@@ -180,7 +193,8 @@ export function firstLineView(told) {
     if (!top.length) return ["No part can be told from zero. ", checked("Raise the budget to tell more.")];
     const each = top.map((one) => [
       partClause(explanation, one.part.name, one.index),
-      el("span", { class: "vx-soft" }, ` (${points(one.value, one.error).replace(/^\+/, sided ? "+" : "")})`),
+      " ",
+      el("span", { class: "vx-soft vx-number" }, `(${points(one.value, one.error).replace(/^\+/, sided ? "+" : "")})`),
     ]);
     const start = explanation.addsUp
       ? `Most is added to ${inShort(explanation.target)} by `

@@ -55,7 +55,7 @@ export function wordTableView() {
   const note = el("span", { class: "vx-small vx-soft" });
   const save = el("button", { type: "button", class: "vx-tool", onclick: saveRows }, "CSV");
   const [head, body] = [el("tr"), el("tbody")];
-  const table = el("table", { class: "vx-values vx-word-values" }, el("thead", {}, head), body);
+  const table = el("table", { class: "vx-word-values" }, el("thead", {}, head), body);
   const scroll = el(
     "div",
     { class: "vx-word-scroll", tabindex: "0", role: "region", "aria-label": "words and parts" },
