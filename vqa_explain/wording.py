@@ -1,6 +1,7 @@
 """Values, errors and counts as texts."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from vqa_explain.features.parts import PlayerValue, band_of
@@ -46,6 +47,38 @@ def player_text(player: PlayerValue, signed: bool = True) -> str:
     band = band_of(player)
     mark = DEPENDS if band is not None and band[0] <= 0 <= band[1] else ""
     return value_text(player.value, player.error, signed) + mark
+
+
+def with_minus(number: str) -> str:
+    """A number with the sign that is as wide as a plus; terminals and files keep the hyphen.
+
+    >>> with_minus("-0.30 ± 0.03"), with_minus("“up-to-date” × top (1) -1")
+    ('−0.30 ± 0.03', '“up-to-date” × top (1) −1')
+    """
+    return re.sub(r"(?<![^\s(])-(?=\.?\d)", "−", number)
+
+
+def place_text(box: Sequence[int], size: Sequence[int]) -> str:
+    """Where a region lies in its picture.
+
+    Args:
+        box: (left, top, right, bottom) in pixels.
+        size: (height, width) of the picture.
+
+    >>> place_text((0, 0, 10, 10), (90, 90)), place_text((40, 0, 50, 9), (90, 90))
+    ('upper left', 'top')
+    >>> place_text((40, 40, 50, 50), (90, 90)), place_text((80, 40, 90, 50), (90, 90))
+    ('middle', 'right')
+    """
+    left, top, right, bottom = box
+    height, width = size
+    row = min(2, int(3 * (top + bottom) / 2 / height))
+    column = min(2, int(3 * (left + right) / 2 / width))
+    if row == 1:
+        return ("left", "middle", "right")[column]
+    if column == 1:
+        return ("top", "", "bottom")[row]
+    return f"{('upper', '', 'lower')[row]} {('left', '', 'right')[column]}"
 
 
 def _exponent(error: float) -> int:

@@ -22,7 +22,7 @@ from vqa_explain.features.parts import ColumnValue, PicturePart, TablePart, Text
 from vqa_explain.shell.tables import explanation_tables
 from vqa_explain.viewer.export import article, page
 from vqa_explain.viewer.payload import payload, raw
-from vqa_explain.wording import value_text
+from vqa_explain.wording import value_text, with_minus
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "viewer"))
 from browser import add_column, opened_browser, watched_page
@@ -88,7 +88,7 @@ def test_every_word_and_column_has_its_value_in_figure_notebook_and_terminal(cas
             said = value_text(player.value, player.error)
             assert said in notebook
             if not isinstance(part, PicturePart):
-                assert said in figure
+                assert with_minus(said) in figure
                 assert f"{player.value:+.4g}" in terminal
         if len(why.parts) > 2:
             assert part.name in figure or isinstance(part, TextPart)

@@ -1,5 +1,7 @@
 """The words of an answer in the page: what is pointed at, clicked and reached by keys."""
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -129,4 +131,55 @@ def test_an_explanation_of_one_word_has_no_line_of_words(tmp_path: Path) -> None
         page.goto(path.as_uri())
         page.wait_for_selector("[data-shown]")
         assert not page.locator(".vx-answer-line").is_visible()
+        assert not wrong
+
+
+@pytest.mark.slow
+def test_all_words_and_parts_are_a_table_that_any_word_sorts_and_a_file(tmp_path: Path) -> None:
+    why = sentence()
+    path = why.to_html(tmp_path / "page.html")
+    with opened_browser() as browser, watched_page(browser, viewport={"width": 360, "height": 900}) as (page, wrong):  # fmt: skip
+        page.goto(path.as_uri())
+        page.wait_for_selector("[data-shown]")
+        page.get_by_text("All words and parts as a table").click()
+        table = page.locator(".vx-word-values")
+        for number, word in enumerate(ANSWER):
+            for step in (-1, 1):  # the largest first, then the smallest
+                table.locator(".vx-sort").nth(number + 1).click()
+                shown = table.locator(f"tbody td:nth-child({number + 3})").all_inner_texts()
+                values = [float(text.replace("−", "-")) for text in shown]
+                order = np.sort(why.matrix.values[number])[::step]
+                assert values == pytest.approx(list(order), abs=0.006)
+                focused = page.evaluate("document.activeElement.textContent")
+                assert focused.startswith(word)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV", exact=True).click()
+        text = Path(download.value.path()).read_text(encoding="utf-8")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        saved = np.array([float(row["value"]) for row in rows])
+        np.testing.assert_allclose(saved.reshape(why.matrix.values.shape), why.matrix.values)
+        assert [row["word"] for row in rows[:: len(why.matrix.parts)]] == ANSWER
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not wrong
+
+
+@pytest.mark.slow
+def test_a_word_says_what_it_owes_to_earlier_words_and_what_it_stands_for(tmp_path: Path) -> None:
+    why = sentence()
+    first, red, dog = why.outputs
+    rows = (
+        first,
+        replaced(red, earlier=(0.25,), earlier_errors=(0.02,), contrast="blue"),
+        replaced(dog, earlier=(-0.5, 1.25), earlier_errors=(0.1, 0.03)),
+    )
+    path = replaced(why, outputs=rows).to_html(tmp_path / "page.html")
+    with opened_browser() as browser, watched_page(browser) as (page, wrong):
+        page.goto(path.as_uri())
+        page.wait_for_selector("[data-shown]")
+        assert [node.inner_text().strip() for node in page.locator(".vx-not").all()] == ["not blue"]
+        chip(page, 2).hover()
+        said = page.locator(".vx-earlier").inner_text()
+        assert said == "“dog” and the words before it: “red” +1.25 ± 0.03, “a” −0.5 ± 0.1"
+        chip(page, 0).hover()
+        assert "Point at a word" in page.locator(".vx-earlier").inner_text()
         assert not wrong

@@ -20,6 +20,7 @@ from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 from vqa_explain.inside.blocks import REST
 from vqa_explain.inside.layers import Layers
 from vqa_explain.target import Answer
+from vqa_explain.wording import with_minus
 
 # All lengths are points, 72 to the inch.
 _MARGIN = 14.0
@@ -159,7 +160,7 @@ def _draw_bars(axes: Axes, found: Layers, columns: _Columns, bottom: float) -> N
     axes.plot(line, [level, level], color=ink(), linewidth=0.8, linestyle=(0, (4, 3)))
     for value, height in ((0.0, zero), (found.change, level)):
         if value or abs(level - zero) > 10:
-            text = f"{value:+.2f}" if value else "0"
+            text = with_minus(f"{value:+.2f}") if value else "0"
             axes.text(
                 columns.left - 6, height, text, ha="right", va="center", fontsize=_SIZE, color=ink()
             )

@@ -21,7 +21,7 @@ from vqa_explain.figures.colormaps import own_map, part_of_map
 from vqa_explain.figures.scales import Scales
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 from vqa_explain.showing import drawing_of
-from vqa_explain.wording import player_text, value_text
+from vqa_explain.wording import player_text, value_text, with_minus
 
 COLOR_BAR = "color bar"  # what matplotlib's axes of one are called
 LEADING = 1.35  # from line to line, in font sizes
@@ -221,7 +221,7 @@ class _WordCell:
         cls, word: PlayerValue, explanation: Explanation, room: float, outlined: bool
     ) -> "_WordCell":
         text = shortened(word.text, _WORD_SIZE, room - _WORD_ROOM)
-        said = player_text(word, explanation.values_unit.two_sided)
+        said = with_minus(player_text(word, explanation.values_unit.two_sided))
         width = max(text_width(text, _WORD_SIZE), text_width(said, _VALUE_SIZE)) + _WORD_ROOM
         return cls(text, said, word.value, width, outlined)
 
@@ -249,7 +249,7 @@ def _bars(part: Part, explanation: Explanation, scales: Scales, look: Look, room
     """One bar per player from zero to its value, with a whisker of its standard error."""
     players, left_out = shown_players(part)
     signed = explanation.values_unit.two_sided
-    said = [player_text(player, signed) for player in players]
+    said = [with_minus(player_text(player, signed)) for player in players]
     names = [shortened(player.text, _BAR_SIZE, 0.35 * room) for player in players]
     left = max(text_width(name, _BAR_SIZE) for name in names) + 8
     right = room - max(text_width(text, _VALUE_SIZE) for text in said) - 8
@@ -340,7 +340,8 @@ def legend(said: str, look: Look, ends: tuple[str, str], room: float) -> Block:
             ScalarMappable(look.norm, look.cmap), cax=place, orientation="horizontal"
         )
         bar.set_ticks(
-            look.ticks, labels=[value_text(tick, None, signed=False) for tick in look.ticks]
+            look.ticks,
+            labels=[with_minus(value_text(tick, None, signed=False)) for tick in look.ticks],
         )
         bar.ax.tick_params(labelsize=_VALUE_SIZE, length=2, pad=1)
         bar.outline.set_linewidth(0.5)

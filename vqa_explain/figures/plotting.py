@@ -47,7 +47,7 @@ from vqa_explain.figures.views import (
     view_title,
 )
 from vqa_explain.findings import Pair
-from vqa_explain.wording import value_text
+from vqa_explain.wording import place_text, value_text, with_minus
 
 # All lengths are points, 72 to the inch. A notebook's cell is about 800 wide.
 _WIDTH = 620.0
@@ -362,9 +362,18 @@ def _error_lines(explanation: Explanation) -> list[str]:
     such as the layer that it read.
     """
     if explanation.error is not None:
-        return [f"error: {explanation.error_text}"]
+        return [f"error: {_error_size(explanation.error)} ({explanation.error_kind})"]
     clauses = explanation.error_kind.split("; ")
     return [clause for clause in clauses if not clause.startswith("none")]
+
+
+def _error_size(error: float) -> str:
+    """An error in the one digit that it has, as values have it.
+
+    >>> _error_size(0.0161), _error_size(0.0)
+    ('at most ± 0.02', '0')
+    """
+    return f"at most ± {error:.1g}" if error else "0"
 
 
 def _settled_lines(explanation: Explanation) -> list[str]:
@@ -556,10 +565,9 @@ def _pairs(explanation: Explanation, numbered: bool, room: float) -> Block:
     with what is to be known of all of them; regions by their numbers where these are drawn.
     """
     found, said = explanation.findings()
-    named = [_pair_by_numbers(explanation, pair) for pair in found]
     texts = [
         f"{explanation.pairs_title}, by value / standard error:",
-        *(named if numbered else map(explanation.pair_text, found)),
+        *(_pair_text(explanation, pair, numbered) for pair in found),
         said,
     ]
     lines = [line for text in texts for line in wrapped(text, _NOTE_SIZE, room, most=3)]
@@ -572,13 +580,20 @@ def _pairs(explanation: Explanation, numbered: bool, room: float) -> Block:
     return Block(height, draw)
 
 
-def _pair_by_numbers(explanation: Explanation, pair: Pair) -> str:
+def _pair_text(explanation: Explanation, pair: Pair, numbered: bool) -> str:
+    """A pair with its value; regions by their numbers, and by their places where no number is
+    drawn.
+    """
     joint = explanation.joint[pair.inputs]
     names = list(explanation.pair_names(pair))
     for at, (name, number) in enumerate(((joint.first, pair.first), (joint.second, pair.second))):
-        if isinstance(explanation[name], PicturePart):
-            names[at] = f"region {number}"
-    return f"{names[0]} × {names[1]} {value_text(pair.value, pair.error)}"
+        part = explanation[name]
+        if not isinstance(part, PicturePart):
+            continue
+        place = place_text(part.regions[number].box, part.picture.shape[:2])
+        names[at] = f"region {number}" if numbered else f"{place} ({number})"
+        names[at] += "" if explanation.is_alone(part) else f" of {name}"
+    return with_minus(f"{names[0]} × {names[1]} {value_text(pair.value, pair.error)}")
 
 
 def _shares(explanation: Explanation, room: float) -> Block:

@@ -19,6 +19,7 @@ MODULES = (
     "names",
     "scales",
     "crops",
+    "wordtable",
     "paint",
     "picture",
     "words",

@@ -22,6 +22,7 @@ from vqa_explain.features.parts import (
     RegionValue,
     TextPart,
     WordValue,
+    band_of,
 )
 from vqa_explain.findings import sure_ratio
 from vqa_explain.target import Answer
@@ -119,6 +120,9 @@ def _output(row: Explanation, pack: Pack) -> dict[str, Any]:
         "withPictures": row.with_pictures,
         "pictureShare": row.picture_share,
         "notFromPictures": row.is_not_from_pictures,
+        "contrast": row.contrast,
+        "earlier": list(row.earlier),
+        "earlierErrors": list(row.earlier_errors),
         "errorText": row.error_text,
         "error": row.error,
         "parts": [part_of_output(row, part, pack) for part in row.parts],
@@ -128,9 +132,11 @@ def _output(row: Explanation, pack: Pack) -> dict[str, Any]:
 def part_of_output(row: Explanation, part: Part, pack: Pack) -> dict[str, Any]:
     scale = row.colors_of(part.kind)
     errors = [player.error for player in part.players]
+    bands = [band_of(player) for player in part.players]
     found: dict[str, Any] = {
         "values": part.values,
         "errors": None if None in errors else errors,
+        "bands": [None if band is None else list(band) for band in bands] if any(bands) else [],
         "bare": scale.bare,
         "full": scale.full,
         "legend": row.legend(part.player),
@@ -218,8 +224,13 @@ def _part(e: Explanation, part: Part, pack: Pack, example: Example | None) -> di
 
 
 def _player(player: PlayerValue) -> dict[str, Any]:
-    """A player's value, with where it is in the input: the box of a region, the span of a word."""
+    """A player's value, its band over several fills, and where it is in the input: the box of a
+    region, the span of a word.
+    """
     found: dict[str, Any] = {"value": player.value, "error": player.error}
+    band = band_of(player)
+    if band is not None:
+        found["band"] = list(band)
     if isinstance(player, RegionValue):  # whose text is its box
         return {**found, "box": player.box}
     found["text"] = player.text

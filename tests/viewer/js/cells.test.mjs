@@ -6,10 +6,11 @@ import {
   countsOf,
   csvOf,
   isOpen,
+  numeric,
   ordered,
   placeIn,
 } from "../../../vqa_explain/viewer/static/cells.js";
-import { inArea, ticksOf } from "../../../vqa_explain/viewer/static/scatter.js";
+import { axesOf, inArea, ticksOf } from "../../../vqa_explain/viewer/static/scatter.js";
 
 const ENTRIES = [
   {
@@ -144,4 +145,20 @@ test("a rectangle holds the points in it", () => {
   ];
   assert.deepEqual(inArea(points, [0, 0, 0.5, 0.5]), [4]);
   assert.deepEqual(inArea(points, [0, 0, 0.5, 0.9]), [4, 7]);
+});
+
+test("a scatter begins with columns that vary: confidence, then what is measured, and last what is right or wrong", () => {
+  const entry = (accuracy, mass, error, probability = 0.5 + mass / 4) => ({
+    title: "q",
+    state: "done",
+    probability,
+    numbers: { accuracy, error, mass },
+  });
+  const some = [entry(0, 0.2, 0.01), entry(1, 0.6, 0.02), entry(1, 0.9, 0.03)];
+  const axes = (entries) => axesOf(numeric(cellsOf(entries)), entries);
+  assert.deepEqual(axes(some), ["confidence", "mass", "error", "accuracy"]);
+  assert.deepEqual(axes(some.map(({ probability, ...rest }) => rest)).slice(0, 2), ["mass", "error"]);
+  const onlyBinary = [entry(0, 1, 0.01), entry(1, 0, 0.02), entry(1, 1, 0.03)];
+  assert.deepEqual(axes(onlyBinary).slice(-2).sort(), ["accuracy", "mass"]);
+  assert.deepEqual(axes([]), []);
 });

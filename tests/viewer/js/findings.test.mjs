@@ -4,7 +4,7 @@ import { withAfter } from "../../../vqa_explain/viewer/static/answers.js";
 import { neededBudget, pairScale, partnersOf, ratio } from "../../../vqa_explain/viewer/static/findings.js";
 import { barPlaces } from "../../../vqa_explain/viewer/static/layout.js";
 import { playersText } from "../../../vqa_explain/viewer/static/names.js";
-import { amount } from "../../../vqa_explain/viewer/static/numbers.js";
+import { amount, dependsMark } from "../../../vqa_explain/viewer/static/numbers.js";
 import { hoverText, pairText } from "../../../vqa_explain/viewer/static/telling.js";
 import { errorOfSum, gapText } from "../../../vqa_explain/viewer/static/whatif.js";
 
@@ -160,7 +160,8 @@ test("bars begin at zero, and whiskers are two errors wide", () => {
     ],
     true,
   );
-  assert.deepEqual(one, { zero: 0.2, start: 0.2, width: 0.6000000000000001, whisker: { start: 0.6, width: 0.4 } });
+  const whisker = { start: 0.6, width: 0.4 };
+  assert.deepEqual(one, { zero: 0.2, start: 0.2, width: 0.6000000000000001, whisker, band: null });
   assert.deepEqual([other.start, other.whisker], [0, null]);
 });
 
@@ -178,4 +179,21 @@ test("answers after a what-if are added once, and two labels of one text are two
   const told = (list) => list.map(({ text, index }) => `${text} ${index}`);
   assert.deepEqual(told(withAfter(before, null)), ["crane 7", "crane 4", "dog 0"]);
   assert.deepEqual(told(withAfter(before, after)), ["crane 7", "crane 4", "dog 0", "cat 1", "crane 5"]);
+});
+
+test("a bracket lies where every fill's values lie, on the axis of the bars", () => {
+  const players = [
+    { value: 2, error: 0.5, band: [-1, 3] },
+    { value: 1, error: 0.1 },
+  ];
+  const [one, other] = barPlaces(players, true);
+  const at = (share) => -1 + share * 4; // from the least to the greatest of all ends
+  assert.ok(Math.abs(at(one.band.start) + 1) < 1e-12);
+  assert.ok(Math.abs(at(one.band.start + one.band.width) - 3) < 1e-12);
+  assert.ok(Math.abs(at(one.zero)) < 1e-12);
+  assert.equal(other.band, null);
+  assert.deepEqual(
+    [[-1, 3], [0, 1], [0.1, 2], [-2, -1], null].map((band) => dependsMark({ band })),
+    ["†", "†", "", "", ""],
+  );
 });

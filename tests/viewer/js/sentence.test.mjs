@@ -35,8 +35,8 @@ const whole = {
 test("a word has values, errors and scales of its own, and the places of the whole", () => {
   const one = ofWord(whole, 0);
   assert.equal(one.target, "red");
-  assert.deepEqual(one.parts[0].players, [{ value: -3, error: 0.5, box: [0, 0, 9, 9] }]);
-  assert.deepEqual(one.parts[1].players, [{ value: 1, error: null, text: "what" }]);
+  assert.deepEqual(one.parts[0].players, [{ value: -3, error: 0.5, band: null, box: [0, 0, 9, 9] }]);
+  assert.deepEqual(one.parts[1].players, [{ value: 1, error: null, band: null, text: "what" }]);
   assert.equal(one.parts[0].full, 3);
   assert.deepEqual(one.share, { image: 0.75, question: 0.25 });
   assert.equal(whole.parts[0].players[0].value, 1);

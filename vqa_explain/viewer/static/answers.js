@@ -51,8 +51,8 @@ export function answersView(choose) {
     hint.textContent = after ? "before → after" : live ? "click one to explain it" : "";
     const listed = withAfter(explanation.answers, after);
     // Room for those that may come with a what-if, so that what stands below does not move.
-    const most = explanation.answers.length < MOST_ANSWERS - 1 ? explanation.answers.length : MOST_ANSWERS;
-    rows.style.minHeight = `${ROW_HEIGHT * most}px`;
+    const isFew = !live || explanation.answers.length < MOST_ANSWERS - 1;
+    rows.style.minHeight = `${ROW_HEIGHT * (isFew ? listed.length : MOST_ANSWERS)}px`;
     const now = JSON.stringify([listed.map(({ index, text }) => [index, text]), live]);
     if (now !== known) build(explanation, listed, live);
     known = now; // the same answers keep their buttons, and the one in focus keeps the focus
@@ -80,12 +80,12 @@ export function answersView(choose) {
           {
             type: "button",
             class: "vx-answer",
-            title: "explain this answer",
+            title: `explain ${text}`,
             onclick: () => choose(line.answer.index, null),
           },
           ...name,
         )
-      : el("span", { class: "vx-answer" }, ...name);
+      : el("span", { class: "vx-answer", title: text }, ...name);
     [line.before, line.now] = [el("u"), el("i")];
     line.track = el("span", { class: "vx-track", "aria-hidden": "true" }, line.before, line.now);
     line.share = el("span", { class: "vx-number vx-small" });

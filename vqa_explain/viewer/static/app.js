@@ -1,7 +1,7 @@
 // @ts-check
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
 import { Actions } from "./actions.js";
-import { matching } from "./compare.js";
+import { matching, sameExample } from "./compare.js";
 import { methodForm } from "./controls.js";
 import { pause, unpacked } from "./data.js";
 import { hearInside, showInside } from "./diving.js";
@@ -10,9 +10,10 @@ import { Examples } from "./examples.js";
 import { pairScale } from "./findings.js";
 import { frameOf } from "./frame.js";
 import { partOf } from "./layout.js";
+import { errorsText } from "./legend.js";
 import { linesView } from "./lines.js";
 import { idsOf, listen, pendingOf } from "./listening.js";
-import { playersText, TEXTS } from "./names.js";
+import { playersText, sentence, TEXTS } from "./names.js";
 import { legendOf } from "./panes.js";
 import { withoutValues } from "./preview.js";
 import { Shared } from "./shared.js";
@@ -29,17 +30,6 @@ import { viewsOf } from "./views.js";
 
 const MOST_COLUMNS = 6; // the explanation itself among them
 const PAUSE = 150; // milliseconds after the last change before the model is asked
-
-/**
- * Whether two explanations are of the same inputs, divided alike, so that what is taken away is in both.
- * @param {Explanation} one
- * @param {Explanation} other
- */
-function sameExample(one, other) {
-  const told = (/** @type {Explanation} */ e) =>
-    e.parts.map((p) => [p.name, p.kind, p.title, p.pictureId, p.players.length, p.size]);
-  return JSON.stringify(told(one)) === JSON.stringify(told(other));
-}
 
 class Screen extends Actions {
   /** @param {HTMLElement} root @param {Source} source */
@@ -198,19 +188,12 @@ class Screen extends Actions {
       this.views.lines.draw(shown, frame);
       const legend = legendOf(shown, frame);
       this.views.legend.node.hidden = !legend;
-      if (legend)
-        this.views.legend.show(shown, legend.scale, legend.values, frame, this.legendSaid(frame, legend.part));
+      if (legend) this.views.legend.show(shown, legend.scale, legend.values, frame, errorsText(frame, legend.part));
       this.views.lengths.show(shown, frame);
       this.views.paneNote.textContent = this.views.panes.noteOf(frame);
     }
     this.views.ranked.draw(shown, frame);
     this.root.dataset.frame = (performance.now() - began).toFixed(2);
-  }
-
-  /** @param {any} frame @param {any} part */
-  legendSaid(frame, part) {
-    if (frame.pairPlace) return TEXTS.unsureLines;
-    return part.players.some((/** @type {any} */ one) => one.error) ? TEXTS.unsure : TEXTS.noErrors;
   }
 
   /** What the pointer or the focus is on, in words. */
@@ -292,12 +275,14 @@ class Screen extends Actions {
   }
 
   async refresh() {
+    if (!this.root.dataset.ready) await pause(); // a page that opens is drawn in short steps
     this.previewed = this.previewKey();
     this.list();
     const payload = this.previewed ? this.source.preview?.() : this.source.shown();
     this.main.classList.toggle("vx-nothing", !payload);
     if (!payload) {
       this.stage.classList.add("vx-empty");
+      this.showPage();
       this.root.dataset.ready = String(this.source.selected());
       this.root.dataset.shown = idsOf(null);
       return;
@@ -311,15 +296,18 @@ class Screen extends Actions {
     const shown = isPreview ? withoutValues(found) : found;
     const isFirst = !this.shown || this.shown.isPreview;
     this.forget(shown);
+    this.main.classList.toggle("vx-unexplained", isPreview && !this.source.live);
     for (const one of compared) one.spec = this.source.columns()[one.column];
     if (compared.length && !this.compared.length && this.page !== "table" && this.shown) this.set("page", "compare");
     Object.assign(this, { word: -1, wordShown: -1, whole: shown, depth: null });
     Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
     this.shownSerial += 1;
     if (isFirst) this.shared.firstHidden();
-    this.showAll();
-    if (isFirst) await pause();
-    if (this.asked !== newest) return;
+    for (const step of this.showAll()) {
+      step();
+      if (isFirst) await pause();
+      if (this.asked !== newest) return;
+    }
     this.draw();
     this.tell();
     this.root.dataset.ready = String(this.source.selected());
@@ -340,7 +328,12 @@ class Screen extends Actions {
     this.nextSerial(); // an answer that comes late is of what was here before
   }
 
+  /** What shows the explanation, in steps: the inputs, what is said of them, and what it leads to. */
   showAll() {
+    return [() => this.showInputs(), () => this.showFacts(), () => this.showRest()];
+  }
+
+  showInputs() {
     const { shown, compared, source } = this;
     const free = shown.parts.filter((/** @type {any} */ part) => !part.fixed);
     this.taken.all = new Map(free.map((/** @type {any} */ part) => [part.name, new Set(part.players.keys())]));
@@ -353,14 +346,20 @@ class Screen extends Actions {
     this.views.lists.show(shown, source.live);
     this.views.panes.show(shown);
     this.views.columns.show(shown, compared, source.live ? source.options() : null);
-    this.views.pairsNote.textContent = shown.pairs
-      ? `${shown.pairsTitle.slice(0, 1).toUpperCase()}${shown.pairsTitle.slice(1)}: ${shown.pairs.text}.`
-      : "";
+  }
+
+  showFacts() {
+    const { shown, compared } = this;
+    this.views.pairsNote.textContent = shown.pairs ? sentence(`${shown.pairsTitle}: ${shown.pairs.text}`) : "";
     this.frameNode.classList.toggle("vx-has-pairs", shown.joint.length > 0);
     this.views.notes.show(shown, compared);
     this.views.facts.show(shown);
     this.showPage();
     if (this.page === "inside") showInside(this);
+  }
+
+  showRest() {
+    const { shown, source } = this;
     // What is taken away stays away, and the model is asked anew about the explanation that is shown now.
     if (source.live && this.taken.any()) this.changed();
     else this.showWhatIf(null);

@@ -3,7 +3,7 @@
 import { colorAt, css } from "./color.js";
 import { el, fill, roving } from "./dom.js";
 import { barPlaces } from "./layout.js";
-import { amount } from "./numbers.js";
+import { amount, dependsMark } from "./numbers.js";
 import { scaleOf } from "./scales.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
@@ -15,18 +15,18 @@ function inPercent(share) {
 }
 
 /**
- * Zero, a bar and a whisker on a rail.
- * @param {{zero: number, start: number, width: number, whisker: any}} place
+ * Zero, a bar, a whisker, and a bracket around what several fills give, on a rail.
+ * @param {{zero: number, start: number, width: number, whisker: any, band: any}} place
  * @returns {{rail: HTMLElement, bar: HTMLElement}}
  */
 export function barOn(place) {
   const bar = el("i", { class: "vx-bar", style: { left: inPercent(place.start), width: inPercent(place.width) } });
-  const { whisker } = place;
-  const error = whisker
-    ? el("i", { class: "vx-whisker", style: { left: inPercent(whisker.start), width: inPercent(whisker.width) } })
-    : null;
+  const piece = (/** @type {string} */ kind, /** @type {any} */ ends) =>
+    ends ? el("i", { class: kind, style: { left: inPercent(ends.start), width: inPercent(ends.width) } }) : null;
+  const error = piece("vx-whisker", place.whisker);
+  const band = piece("vx-band", place.band);
   const zero = el("i", { class: "vx-zero", style: { left: inPercent(place.zero) } });
-  return { rail: el("span", { class: "vx-rail", "aria-hidden": "true" }, zero, bar, error), bar };
+  return { rail: el("span", { class: "vx-rail", "aria-hidden": "true" }, zero, bar, error, band), bar };
 }
 
 /**
@@ -61,7 +61,12 @@ export function barsView(name, act, kind = "vx-bars", mark = "data-player") {
         },
         el("bdi", {}, player.text),
         rail,
-        el("span", { class: "vx-number", dir: "ltr" }, amount(explanation, player.value, player.error)),
+        el(
+          "span",
+          { class: "vx-number", dir: "ltr" },
+          amount(explanation, player.value, player.error),
+          dependsMark(player),
+        ),
       );
       return { node: button, bar };
     });

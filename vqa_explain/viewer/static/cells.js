@@ -152,13 +152,18 @@ export function countsOf(entries) {
   return { all: entries.length, right, wrong, confidence: known ? sum / known : null };
 }
 
-/** A file of comma-separated values. @param {Entry[]} entries @param {number[]} places @param {Cell[]} cells @param {any} notes */
-export function csvOf(entries, places, cells, notes) {
+/** Rows as comma-separated values. @param {any[][]} rows */
+export function csvText(rows) {
   const quoted = (/** @type {any} */ value) => {
     // A spreadsheet would run a text that begins like a formula.
     const text = typeof value === "string" ? value.replace(/^[=+\-@\t\r]/, "'$&") : String(value ?? "");
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
+  return `${rows.map((one) => one.map(quoted).join(",")).join("\r\n")}\r\n`;
+}
+
+/** A file of comma-separated values. @param {Entry[]} entries @param {number[]} places @param {Cell[]} cells @param {any} notes */
+export function csvOf(entries, places, cells, notes) {
   const head = ["example", "id", ...cells.map(({ name }) => name), TRUTH, KIND, "correct", "star", "note"];
   const row = (/** @type {number} */ place) => {
     const entry = entries[place];
@@ -175,7 +180,7 @@ export function csvOf(entries, places, cells, notes) {
       note.note ?? "",
     ];
   };
-  return `${[head, ...places.map(row)].map((one) => one.map(quoted).join(",")).join("\r\n")}\r\n`;
+  return csvText([head, ...places.map(row)]);
 }
 
 /** What a note is kept by: the example's own name, else its place. @param {Entry} entry @param {number} place */

@@ -17,6 +17,7 @@ import { scaleOf, sharesOf, unsureOf } from "./scales.js";
 /** @typedef {import("./types").Act} Act */
 
 const NOTHING = new Set();
+const LEAST_DIFFERENCE = 1e-9; // of full color: below it lies rounding
 
 /**
  * What a column is of, in words: the answer, then what sets it apart, then the parameters.
@@ -149,7 +150,9 @@ export function columnsView(told) {
 function drawMap({ explanation, values: all }, { name, view, legend }, frame, sided, focusOf) {
   const part = partOf(explanation, name);
   const values = all?.get(name);
-  const scale = values ? { bare: 0, full: largest(values), times: 1 } : scaleOf(explanation, part, frame.look);
+  const most = values ? largest(values) : 0;
+  const isSame = most < LEAST_DIFFERENCE;
+  const scale = values ? { bare: 0, full: most, times: 1 } : scaleOf(explanation, part, frame.look);
   const shares = values ? values.map((/** @type {number} */ value) => value / scale.full) : sharesOf(part, scale);
   const { threshold, strength, smooth, unit } = frame.look;
   view.draw({
@@ -161,5 +164,7 @@ function drawMap({ explanation, values: all }, { name, view, legend }, frame, si
     view: frame.viewOf(name),
     focused: focusOf(name),
   });
-  legend.show(explanation, scale, frame.palette, sided, values ? "shares" : undefined);
+  const ends = values && isSame ? { ...scale, full: 0 } : scale;
+  const said = isSame ? "no difference" : "shares";
+  legend.show(explanation, ends, frame.palette, sided, values ? said : undefined);
 }

@@ -5,12 +5,25 @@ import { partOf, regionAt } from "./layout.js";
 import { answerName, methodTitle } from "./names.js";
 import { amount, rankCorrelation, shareOf } from "./numbers.js";
 
+/** @typedef {import("./types").Explanation} Explanation */
+
 const MOST_COMPARED = 200; // examples that are offered: a menu of more cannot be read
 
 /** Whether both say the same of one input, divided alike, so that player i is the same in both. */
 export function alike(one, other) {
   if (!one || !other || one.kind !== other.kind || one.players.length !== other.players.length) return false;
   return one.size ? one.size.join() === other.size.join() : one.title === other.title;
+}
+
+/**
+ * Whether two explanations are of the same inputs, divided alike, so that what is taken away is in both.
+ * @param {Explanation} one
+ * @param {Explanation} other
+ */
+export function sameExample(one, other) {
+  const told = (/** @type {Explanation} */ e) =>
+    e.parts.map((p) => [p.name, p.kind, p.title, p.pictureId, p.players.length, p.size]);
+  return JSON.stringify(told(one)) === JSON.stringify(told(other));
 }
 
 /** The player of an input in another explanation that a player stands for, or -1; a region: the one in its middle. */

@@ -9,7 +9,7 @@ export class Examples {
   constructor(screen) {
     this.screen = screen;
     /** @type {number[]} */ this.order = [];
-    /** @type {any[]} */ this.cells = [];
+    /** @type {any[] | null} */ this.cells = null; // of what is seen, once they are needed
     /** @type {any} */ this.counts = { all: 0, right: 0, wrong: 0 };
     this.known = "";
     this.computed = 0;
@@ -31,7 +31,13 @@ export class Examples {
     views.entries.show({ ...told, selected, progress: source.progress(), thumbOf });
     if (views.table.node.hidden) return;
     const { selection, notes } = shared;
-    views.table.show({ ...told, cells: this.cells, selection, notes, thumbs, current: selected });
+    views.table.show({ ...told, cells: this.cellsNow(), selection, notes, thumbs, current: selected });
+  }
+
+  /** The columns of the table. */
+  cellsNow() {
+    this.cells ??= cellsOf(this.seen);
+    return this.cells;
   }
 
   /** The order, where anything has changed; not with each of thousands of changes. @param {any[]} entries */
@@ -53,8 +59,8 @@ export class Examples {
     this.known = asked;
     this.computed = now;
     this.seen = [...entries];
-    this.cells = cellsOf(entries);
-    this.order = ordered(entries, filter, this.cells);
+    this.cells = null;
+    this.order = isOpen(filter) ? [...entries.keys()] : ordered(entries, filter, this.cellsNow());
     const all = countsOf(entries);
     const listed = isOpen(filter) ? all : countsOf(this.order.map((place) => entries[place]));
     this.counts = { ...listed, of: all.all, known: all.right + all.wrong > 0 };

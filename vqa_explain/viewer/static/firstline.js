@@ -5,7 +5,7 @@ import { explainedAnswer, likelihood } from "./answers.js";
 import { cropOf } from "./crops.js";
 import { el, fill } from "./dom.js";
 import { partOf } from "./layout.js";
-import { inSentence, TEXTS, unitName } from "./names.js";
+import { inSentence, sentence, TEXTS, unitName } from "./names.js";
 import { percent, points, twoSided, valueText } from "./numbers.js";
 import { isUnsure, rankedPlayers } from "./scales.js";
 
@@ -20,6 +20,19 @@ function inShort(answer) {
 }
 
 const NAMED = 3; // parts in a line
+
+/**
+ * A part in a sentence; a region with its number where another large one lies at the same place.
+ * @param {Explanation} explanation @param {import("./types").Part} part @param {number} index
+ */
+function nameApart(explanation, part, index) {
+  const name = inSentence(part, index);
+  if (!part.size) return name;
+  const large = rankedPlayers(explanation).slice(0, 2 * NAMED);
+  const isTwin = (/** @type {any} */ one) =>
+    one.part === part && one.index !== index && inSentence(part, one.index) === name;
+  return large.some(isTwin) ? `${name} (${index})` : name;
+}
 
 /**
  * The line. `mark(members)` is told of the clause under the pointer, `take(members)` of a click on one.
@@ -63,7 +76,7 @@ export function firstLineView(told) {
     const part = partOf(explanation, name);
     const crop = part.size ? cropOf(part, index) : null;
     const against = part.players[index].value < 0 ? "vx-negative" : "";
-    return clause([crop, el("bdi", {}, inSentence(part, index))], { [name]: [index] }, against);
+    return clause([crop, el("bdi", {}, nameApart(explanation, part, index))], { [name]: [index] }, against);
   }
 
   /**
@@ -127,7 +140,8 @@ export function firstLineView(told) {
       const old = /** @type {any} */ (explanation).isPreview ? "" : " What is shown here is of the last explanation.";
       return say(`The reason is being computed.${old}`);
     }
-    if (/** @type {any} */ (explanation).isPreview) return say("There is no explanation of this example.");
+    const { isPreview, message } = /** @type {any} */ (explanation);
+    if (isPreview) return say(message ? sentence(message) : "There is no explanation of this example.");
     const { line } = explanation;
     if (line?.alone) say(of, ...measured(explanation, line, line.alone));
     else say(of, ...valued(explanation));
@@ -179,7 +193,8 @@ export function firstLineView(told) {
     if (!top.length) return ["No part can be told from zero. ", checked("Raise the budget to tell more.")];
     const each = top.map((one) => [
       partClause(explanation, one.part.name, one.index),
-      el("span", { class: "vx-soft" }, ` (${points(one.value, one.error).replace(/^\+/, sided ? "+" : "")})`),
+      " ",
+      el("span", { class: "vx-soft vx-number" }, `(${points(one.value, one.error).replace(/^\+/, sided ? "+" : "")})`),
     ]);
     const start = explanation.addsUp
       ? `Most is added to ${inShort(explanation.target)} by `

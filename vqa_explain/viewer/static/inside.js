@@ -43,7 +43,7 @@ export function ofDepth(whole, { block, head }) {
   const base = withPictures(whole, attention.base);
   const parts = base.parts.map((part) => ({
     ...part,
-    players: part.players.map((player) => ({ ...player, value: attention.values.data[at++], error: null })),
+    players: part.players.map((player) => ({ ...player, value: attention.values.data[at++], error: null, band: null })),
   }));
   return { ...base, parts, share: sharesOfInputs(parts), explained: `attention of head ${head} in block ${block}` };
 }

@@ -75,14 +75,14 @@ export function partOf(explanation, name) {
 }
 
 /**
- * Where bars of values lie, in shares of their rail: {zero, start, width, whisker: {start, width} or null}.
+ * Where bars of values lie, in shares of their rail: {zero, start, width, whisker: {start, width} or null, band: alike}.
  *
  * A bar is as long as its color is strong: the value of full color is a whole side.
  * @param {import("./types").Player[]} players @param {boolean} fromZero
  */
 export function barPlaces(players, fromZero, full = 0, times = 1) {
   const spread = (/** @type {import("./types").Player} */ player) => times * (player.error ?? 0);
-  const ends = players.flatMap((one) => [one.value - spread(one), one.value + spread(one)]);
+  const ends = players.flatMap((one) => [one.value - spread(one), one.value + spread(one), ...(one.band ?? [])]);
   if (players.some(({ value }) => value > 0)) ends.push(full);
   if (fromZero && players.some(({ value }) => value < 0)) ends.push(-full);
   const low = Math.min(...(fromZero ? [0] : []), ...ends);
@@ -93,8 +93,13 @@ export function barPlaces(players, fromZero, full = 0, times = 1) {
     const { value, error } = player;
     const [zero, end] = [place(0), place(value)];
     const most = spread(player);
-    const whisker = error ? { start: place(value - most), width: place(value + most) - place(value - most) } : null;
-    return { zero, start: Math.min(zero, end), width: Math.abs(end - zero), whisker };
+    const between = (/** @type {number} */ from, /** @type {number} */ to) => ({
+      start: place(from),
+      width: place(to) - place(from),
+    });
+    const whisker = error ? between(value - most, value + most) : null;
+    const band = player.band ? between(player.band[0], player.band[1]) : null;
+    return { zero, start: Math.min(zero, end), width: Math.abs(end - zero), whisker, band };
   });
 }
 

@@ -22,6 +22,12 @@ export function endsOf(explanation, scale) {
   return { numbers, words: [against, `+ for ${explanation.target}`] };
 }
 
+/** What is said of errors below a map's legend. @param {any} frame @param {any} part */
+export function errorsText(frame, part) {
+  if (frame.pairPlace) return TEXTS.unsureLines;
+  return part.players.some((/** @type {any} */ one) => one.error) ? TEXTS.unsure : TEXTS.noErrors;
+}
+
 /** A plain scale, without a histogram: for columns. */
 export function rampView() {
   const node = el("div", { class: "vx-legend vx-plain" });

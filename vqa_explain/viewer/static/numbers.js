@@ -64,6 +64,11 @@ export function amount(explanation, value, error) {
   return twoSided(explanation) ? text : text.replace(/^\+/, "");
 }
 
+/** "†" behind a value whose sign depends on what absent parts become. @param {{band?: number[] | null}} player */
+export function dependsMark({ band }) {
+  return band && band[0] <= 0 && band[1] >= 0 ? "†" : "";
+}
+
 /**
  * A value as a share of full color: 0 at the value without color and 1 at `full`.
  * @param {number} value

@@ -26,6 +26,15 @@ function entryOf(p) {
   };
 }
 
+/** What is known of an example that is only listed, as a kernel tells one that is not explained yet. @param {any} entry */
+function previewOf(entry) {
+  const { title, answer, probability, id, label, kind, message } = entry;
+  const question = { name: "question", kind: "text", fixed: true, title, players: [] };
+  const answers = answer ? [{ text: answer, probability: probability ?? null, index: null }] : [];
+  const known = { label: label ?? null, exampleId: id, exampleKind: kind, message };
+  return { heading: title, parts: [question], answers, ...known };
+}
+
 /** The explanations of a page as a source. @param {any[]} payloads @param {any} notes that were exported with them */
 function file(payloads, notes) {
   const entries = payloads.map(entryOf);
@@ -50,6 +59,7 @@ function file(payloads, notes) {
     ]);
     const columns = found.columns.filter(isShown).slice(0, 5);
     if (!location.hash && payloads[found.example]?.inside) found.look.page = "inside";
+    if (!location.hash && count && !isShown(found.example)) found.look.page = "table";
     state = { ...found, columns, hidden: {}, notes: Object.fromEntries([...written, ...starred]) };
   }
 
@@ -104,6 +114,10 @@ function file(payloads, notes) {
             column,
           }))
         : [],
+    preview: () => {
+      const isListed = count > 0 && !isShown(state.example);
+      return isListed ? { ...previewOf(entries[state.example]), index: state.example } : null;
+    },
     columns: () => state.columns.map((/** @type {number} */ example) => ({ example })),
     setColumns: (/** @type {any[]} */ columns) => change({ columns: columns.map(({ example }) => example) }, "shown"),
     columnChoices: () => choices,
@@ -113,7 +127,10 @@ function file(payloads, notes) {
     progress: () => ({}),
     options: () => ({}),
     whatif: () => null,
-    problem: () => (count && !isShown(state.example) ? entries[state.example].message : ""),
+    problem: () => {
+      const entry = entries[state.example];
+      return entry?.state === "error" ? `Not explained: ${entry.message}` : "";
+    },
     send: () => undefined,
     unsaved,
     save: () => savePage(state.notes),

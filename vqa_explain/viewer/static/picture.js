@@ -4,7 +4,7 @@ import { colorAt, css, ink } from "./color.js";
 import { shapesOf } from "./crops.js";
 import { el, fill, onKey, svg } from "./dom.js";
 import { apart, moved, neighbor, outlines, regionAt, toPicture, zoomed } from "./layout.js";
-import { amount } from "./numbers.js";
+import { amount, dependsMark } from "./numbers.js";
 import { paintPicture } from "./paint.js";
 
 /** @typedef {import("./types").View} View */
@@ -88,7 +88,8 @@ export function pictureView(name, act, turn) {
       const made = order.slice(0, 3 * LABELED).map((index) => {
         const [value, error] = look.written?.[index] ?? [part.players[index].value, part.players[index].error];
         const deep = Math.abs(look.shares[index]) > 0.55;
-        return label(index, amount(shown, value, error).split(" ")[0], deep ? 20 : 14, look.shares[index]);
+        const mark = look.written?.[index] ? "" : dependsMark(part.players[index]);
+        return label(index, `${amount(shown, value, error).split(" ")[0]}${mark}`, deep ? 20 : 14, look.shares[index]);
       });
       texts.push(...apart(made, texts).slice(0, LABELED));
     }

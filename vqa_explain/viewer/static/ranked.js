@@ -6,11 +6,11 @@ import { cropOf } from "./crops.js";
 import { el, fill } from "./dom.js";
 import { barPlaces, partOf } from "./layout.js";
 import { playerName, shortName } from "./names.js";
-import { amount, points } from "./numbers.js";
+import { amount, dependsMark, points } from "./numbers.js";
 import { isUnsure, rankedPlayers } from "./scales.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
-/** @typedef {{part: any, index: number, value: number, error: number | null}} Ranked */
+/** @typedef {{part: any, index: number, value: number, error: number | null, band?: number[] | null}} Ranked */
 
 const RANKED_ROWS = 7;
 
@@ -23,7 +23,7 @@ export function rankedView(act) {
   const rows = el("div", { class: "vx-ranked" });
   const rest = el("div", { class: "vx-small vx-soft" });
   const hint = el("span", { class: "vx-small vx-soft" });
-  const node = el("section", { class: "vx-card" }, el("h2", {}, title, hint), rows, rest);
+  const node = el("section", { class: "vx-card vx-ranked-card" }, el("h2", {}, title, hint), rows, rest);
   /** @type {Map<string, any>} */
   let lines = new Map();
   let known = "";
@@ -51,7 +51,10 @@ export function rankedView(act) {
     const hasErrors = listed.some(({ error }) => error);
     hint.textContent = hasErrors ? "± standard error" : "";
     const more = all.length > RANKED_ROWS ? `${all.length - RANKED_ROWS} more. ` : "";
-    rest.textContent = `${more}${hasErrors ? "Whiskers: two standard errors." : ""}`;
+    const bands = listed.some(({ band }) => band)
+      ? " Brackets: what the fills give. † the sign depends on the fill."
+      : "";
+    rest.textContent = `${more}${hasErrors ? "Whiskers: two standard errors." : ""}${bands}`;
   }
 
   function rowOf(
@@ -67,7 +70,7 @@ export function rankedView(act) {
     const name = playerName(explanation, part.name, index);
     const text = part.kind === "text" ? el("b", {}, el("bdi", {}, part.players[index].text)) : el("span", {}, name);
     const said = frame.pinned ? points(value, error) : amount(explanation, value, error);
-    const [number, ...rest] = said.split(" ");
+    const [number, ...rest] = `${said}${dependsMark(one)}`.split(" ");
     const node = el(
       "div",
       {

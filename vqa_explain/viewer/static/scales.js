@@ -88,10 +88,10 @@ export function countingOf(part, scale, threshold) {
 /** The share of full color above which a value without a standard error counts. */
 export const LEAST_SHARE = 0.1;
 
-/** Every player of every input, the largest first: [{part, index, value, error}]. @param {Explanation} explanation */
+/** Every player of every input, the largest first: [{part, index, value, error, band}]. @param {Explanation} explanation */
 export function rankedPlayers(explanation) {
   const all = explanation.parts.flatMap((part) =>
-    part.players.map((player, index) => ({ part, index, value: player.value, error: player.error })),
+    part.players.map(({ value, error, band }, index) => ({ part, index, value, error, band })),
   );
   return all.sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
 }

@@ -28,6 +28,23 @@ export function inArea(points, [left, bottom, right, top]) {
   return points.filter(({ x, y }) => x >= left && x <= right && y >= bottom && y <= top).map(({ index }) => index);
 }
 
+/**
+ * The columns in the order in which a scatter takes them: confidence, what is measured, the error, and last those that
+ * hold two values alone, such as right and wrong, which draw two lines. Pure; tested under node.
+ * @param {Cell[]} cells with numbers @param {import("./types").Entry[]} entries @returns {string[]}
+ */
+export function axesOf(cells, entries) {
+  const isBinary = (/** @type {Cell} */ cell) =>
+    entries.every((entry) => [null, cell.low, cell.high].includes(cell.of(entry)));
+  const rankOf = (/** @type {Cell} */ cell) => {
+    if (cell.name === CONFIDENCE) return 0;
+    if (isBinary(cell)) return 3;
+    return cell.name === ERROR ? 2 : 1;
+  };
+  const ranked = cells.map((cell) => ({ name: cell.name, rank: rankOf(cell) }));
+  return ranked.sort((one, other) => one.rank - other.rank).map(({ name }) => name);
+}
+
 /** @param {(places: number[]) => void} choose is told what a rectangle holds */
 export function scatterView(choose) {
   const canvas = el("canvas", { class: "vx-scatter", role: "img" });
@@ -40,21 +57,21 @@ export function scatterView(choose) {
   const head = el("div", { class: "vx-scatter-axes" }, "x ", axes[0], " y ", axes[1]);
   const node = el("section", { class: "vx-scatter-card" }, head, canvas, said);
   /** @type {any} */ let now = { entries: [], cells: [], order: [], selected: new Set() };
+  /** @type {string[]} */ let usual = [];
   /** @type {string[]} */ let chosen = ["", ""];
+  const picked = ["", ""]; // by a person; the rest follows what is known by now
   /** @type {any[]} */ let points = [];
   /** @type {number[] | null} */ let area = null; // that is dragged: two corners, in shares of the plot
   let known = "";
-  const [isChanged, areOthers] = [changes(), changes()];
+  const [isChanged, areOthers, areNew] = [changes(), changes(), changes()];
 
   /** @param {any} next see table.js */
   function show(next) {
     now = next;
     if (node.hidden) return;
     const names = next.cells.map((/** @type {Cell} */ cell) => cell.name);
-    // What is known before anything is measured comes last.
-    const early = names.filter((/** @type {string} */ name) => name === CONFIDENCE || name === ERROR);
-    const usual = [...names.filter((/** @type {string} */ name) => !early.includes(name)), ...early];
-    chosen = chosen.map((name, i) => (names.includes(name) ? name : usual[i]));
+    if (areNew(next.table)) usual = axesOf(next.cells, next.entries);
+    chosen = picked.map((name, i) => (names.includes(name) ? name : usual[i]));
     const told = JSON.stringify([names, chosen]);
     if (told !== known) for (const i of [0, 1]) fill(axes[i], axisSelect(names, i));
     known = told;
@@ -64,6 +81,7 @@ export function scatterView(choose) {
   function axisSelect(/** @type {string[]} */ names, /** @type {number} */ i) {
     const change = (/** @type {string} */ value) => {
       chosen[i] = value;
+      picked[i] = value;
       draw();
     };
     return select(

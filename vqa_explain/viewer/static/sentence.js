@@ -3,7 +3,8 @@
 // inputs, and one that is clicked stays.
 import { colorAt, css, ink } from "./color.js";
 import { el, fill, roving } from "./dom.js";
-import { percent } from "./numbers.js";
+import { percent, points } from "./numbers.js";
+import { wordTableView } from "./wordtable.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
 /** @typedef {import("./types").Output} Output */
@@ -16,8 +17,11 @@ export function ofWord(whole, number) {
   const row = whole.outputs?.[number];
   if (!row) return whole;
   const parts = whole.parts.map((part, index) => {
-    const { values, errors, ...look } = row.parts[index];
-    const players = part.players.map((player, i) => ({ ...player, value: values[i], error: errors?.[i] ?? null }));
+    const { values, errors, bands, ...look } = row.parts[index];
+    const players = part.players.map((player, i) => ({
+      ...player,
+      ...{ value: values[i], error: errors?.[i] ?? null, band: bands?.[i] ?? null },
+    }));
     return { ...part, ...look, players };
   });
   const { target, explained, unitText, share, errorText, error } = row;
@@ -32,6 +36,24 @@ function sourcesText(row) {
   return told.length ? `\nlog probability: ${told.join(", ")}` : "";
 }
 
+const MOST_EARLIER = 4; // words that are named
+
+/** What a word owes to the words before it, the most important first. @param {Output[]} outputs @param {number} number */
+export function earlierText(outputs, number) {
+  const row = outputs[number];
+  if (!row?.earlier?.length) return "";
+  const all = row.earlier.map((value, i) => ({ value, error: row.earlierErrors?.[i], text: outputs[i]?.target ?? "" }));
+  all.sort((one, other) => Math.abs(other.value) - Math.abs(one.value));
+  const named = all.slice(0, MOST_EARLIER).map(({ value, error, text }) => `“${text}” ${points(value, error)}`);
+  const more = all.length > MOST_EARLIER ? `; ${all.length - MOST_EARLIER} more are smaller` : "";
+  return `“${row.target}” and the words before it: ${named.join(", ")}${more}`;
+}
+
+/** Whether another word stands there in the sentence that this one is compared with. @param {Output} row */
+function isOther(row) {
+  return typeof row.contrast === "string" && row.contrast !== row.target;
+}
+
 /**
  * The answer's words. `told.point(number)` is told of the word under the pointer or in focus, -1 for none, and
  * `told.pin(number)` of a click.
@@ -40,26 +62,34 @@ function sourcesText(row) {
 export function sentenceView(told) {
   const words = el("div", { class: "vx-answer-words", dir: "auto", role: "group", "aria-label": "the answer's words" });
   const hint = el("span", { class: "vx-small vx-soft" });
+  const earlier = el("div", { class: "vx-small vx-earlier", hidden: true });
+  const table = wordTableView();
   const node = el(
     "div",
     { class: "vx-answer-line", hidden: true },
     el("div", {}, el("b", { class: "vx-small" }, "Answer "), hint),
     words,
+    earlier,
+    table.node,
   );
   const rove = roving(words, ".vx-answer-word");
   /** @type {any[]} */
   let chips = [];
   let known = "";
+  /** @type {Output[]} */
+  let outputs = [];
 
   function show(/** @type {Explanation} */ whole) {
-    const outputs = whole.outputs ?? [];
+    outputs = whole.outputs ?? [];
     node.hidden = outputs.length === 0;
-    const now = JSON.stringify(outputs.map((row) => [row.target, row.probability, row.pictureShare, row.sources]));
+    const now = JSON.stringify([whole.id, outputs.map(({ parts, ...row }) => row)]);
     if (now === known) return; // the same words keep their buttons, and the one in focus keeps the focus
     known = now;
     const colored = outputs.some((row) => row.pictureShare !== null);
     const flagged = outputs.some((row) => row.notFromPictures) ? "underlined: not from the picture · " : "";
     hint.textContent = `${colored ? "stronger: a larger share of the values is on the picture · " : ""}${flagged}point at a word, or click it to keep it`;
+    earlier.hidden = !outputs.some((row) => row.earlier?.length);
+    table.show(whole);
     chips = outputs.map((row, number) => chipOf(row, number));
     fill(words, ...chips.map(({ button }) => button));
     rove();
@@ -83,12 +113,15 @@ export function sentenceView(told) {
         onclick: () => told.pin(number),
       },
       el("bdi", {}, row.target),
+      isOther(row) ? el("small", { class: "vx-not" }, " not ", el("bdi", {}, row.contrast)) : null,
     );
     return { button, share };
   }
 
   /** @param {any} palette @param {number} shown the word that colors the inputs @param {number} pinned */
   function draw(palette, shown, pinned) {
+    if (!earlier.hidden)
+      earlier.textContent = earlierText(outputs, shown) || "Point at a word for what it owes to the words before it.";
     chips.forEach(({ button, share }, number) => {
       const ground = colorAt(share ?? 0, palette, false);
       button.style.backgroundColor = share === null ? "" : css(ground);

@@ -83,6 +83,7 @@ export function setupView(choose, form) {
 
   /** @param {Explanation} explanation @param {boolean} live */
   function show(explanation, live) {
+    node.hidden = !live && !explanation.method; // an example of a run that is only listed
     if (method) method.label.textContent = methodTitle(explanation.method);
     const now = JSON.stringify([
       explanation.id,

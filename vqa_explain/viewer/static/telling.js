@@ -4,7 +4,7 @@ import { partnerText } from "./compare.js";
 import { ENOUGH, neededBudget, partnersOf, strongest } from "./findings.js";
 import { partOf } from "./layout.js";
 import { playerName, unitName } from "./names.js";
-import { amount, countText, points, twoSided } from "./numbers.js";
+import { amount, countText, dependsMark, points, twoSided } from "./numbers.js";
 import { isUnsure } from "./scales.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
@@ -33,6 +33,7 @@ export function pairText(shown, hover) {
 export function sideText(explanation, player) {
   if (!twoSided(explanation)) return "";
   if (isUnsure(player)) return ", cannot be told from zero";
+  if (dependsMark(player)) return ", whose sign depends on what absent parts become";
   if (player.value === 0) return "";
   if (player.value > 0) return `, for ${explanation.target}`;
   return explanation.contrast ? `, for ${explanation.contrast}` : `, against ${explanation.target}`;
@@ -46,7 +47,7 @@ export function sideText(explanation, player) {
  */
 export function hoverText(shown, compared, hover) {
   const player = partOf(shown, hover.part).players[hover.index];
-  const value = `${amount(shown, player.value, player.error)} ${unitName(shown)}${sideText(shown, player)}`;
+  const value = `${amount(shown, player.value, player.error)}${dependsMark(player)} ${unitName(shown)}${sideText(shown, player)}`;
   const beside = compared.map((/** @type {any} */ other) => partnerText(shown, other, hover)).join("");
   return `${playerName(shown, hover.part, hover.index)}: ${value}${pairText(shown, hover)}${beside}`;
 }

@@ -4,6 +4,8 @@
 export interface Player {
   value: number;
   error: number | null;
+  /** The lowest and the highest value under each of several fills. */
+  band?: number[] | null;
   text?: string;
   start?: number;
   end?: number;
@@ -81,9 +83,14 @@ export interface Output {
   withPictures: number | null;
   pictureShare: number | null;
   notFromPictures: boolean;
+  /** What stands there in the sentence that it is compared with; null where none does. */
+  contrast?: string | null;
+  /** What each earlier word of the answer added, where that was asked for. */
+  earlier?: number[];
+  earlierErrors?: number[];
   errorText: string;
   error: number | null;
-  parts: (Partial<Part> & { values: number[]; errors: number[] | null })[];
+  parts: (Partial<Part> & { values: number[]; errors: number[] | null; bands?: (number[] | null)[] })[];
 }
 
 export interface Explanation {

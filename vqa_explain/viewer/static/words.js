@@ -3,7 +3,7 @@
 import { colorAt, css, ink } from "./color.js";
 import { el, fill, roving } from "./dom.js";
 import { pieces } from "./layout.js";
-import { amount } from "./numbers.js";
+import { amount, dependsMark } from "./numbers.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
 /** @typedef {import("./types").Part} Part */
@@ -16,7 +16,7 @@ import { amount } from "./numbers.js";
 export function wordsView(name, act, kind = "vx-question", mark = "data-word") {
   const node = el("div", { class: kind, dir: "auto", role: "group", "aria-label": name });
   const rove = roving(node, ".vx-word");
-  /** @type {{button: any, value: any, error: any}[]} */
+  /** @type {{button: any, value: any, error: any, depends: any}[]} */
   let chips = [];
   let known = "";
 
@@ -25,11 +25,12 @@ export function wordsView(name, act, kind = "vx-question", mark = "data-word") {
     const now = JSON.stringify([part.title, part.fixed, live, part.players.map((word) => [word.start, word.end])]);
     if (now !== known) build(part, live);
     known = now; // the same words keep their buttons, and the one in focus keeps the focus
-    chips.forEach(({ value, error }, index) => {
+    chips.forEach(({ value, error, depends }, index) => {
       const word = part.players[index];
       const [text, ...rest] = amount(explanation, word.value, word.error).split(" ");
       value.textContent = text;
       error.textContent = rest.length ? ` ${rest.join(" ")}` : "";
+      depends.textContent = dependsMark(word);
     });
   }
 
@@ -37,7 +38,7 @@ export function wordsView(name, act, kind = "vx-question", mark = "data-word") {
     chips = [];
     const nodes = pieces(part.title, part.players).map((piece) => {
       if (piece.word < 0) return el("span", { class: /^ +$/.test(piece.text) ? "vx-space" : null }, piece.text);
-      const [value, error] = [el("span", {}), el("i", {})];
+      const [value, error, depends] = [el("span", {}), el("i", {}), el("b", { class: "vx-depends" })];
       const button = el(
         "button",
         {
@@ -52,9 +53,9 @@ export function wordsView(name, act, kind = "vx-question", mark = "data-word") {
           onclick: () => act("toggle", piece.word),
         },
         el("bdi", {}, piece.text),
-        el("small", { dir: "ltr" }, value, error),
+        el("small", { dir: "ltr" }, value, error, depends),
       );
-      chips.push({ button, value, error });
+      chips.push({ button, value, error, depends });
       return button;
     });
     fill(node, ...nodes);
