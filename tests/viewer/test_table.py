@@ -234,6 +234,7 @@ def test_only_what_was_chosen_is_kept_and_a_box_takes_several(browser: Any) -> N
         live(page, why, entries=entries(2))
         page.get_by_role("button", name="Keep only").click()
         page.locator('[data-word="1"]').click()
+        page.wait_for_function("window.sent.at(-1).away?.question")
         away = messages(page, "whatif")[-1]["away"]
         assert away["image"] == list(range(9))
         assert away["question"] == [0, *range(2, len(why.words))]
