@@ -25,6 +25,7 @@ from vqa_explain.training.everyday import GRID, PATCH, patch_areas
 
 SPLIT = "captions-train"
 QUESTIONS = (
+    *("", ""),  # most often, the picture alone
     "What is in the picture?",
     "What do you see?",
     "Describe the picture.",

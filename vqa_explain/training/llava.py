@@ -112,6 +112,7 @@ def make_model(
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
         tie_word_embeddings=False,
+        question_optional=True,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
