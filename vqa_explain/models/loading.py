@@ -110,9 +110,9 @@ def load(
     """Loads a model that can be explained.
 
     Args:
-        model: "everyday", "captions", "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub
-            id or folder with safetensors weights, a transformers model, any `nn.Module` image
-            classifier, or "openai:" and the name of a model behind a chat-completion endpoint. What
+        model: "everyday", "captions", "scenes" or "easy-vqa" (shipped), a name given to
+            `register_model`, a hub id or folder with safetensors weights, a transformers model, any
+            `nn.Module` image classifier, or "openai:" and the name of a model behind a chat-completion endpoint. What
             `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is taken out, with the same
             weights and active adapters.
         processor: the processor of a transformers model given as an object.
