@@ -5,6 +5,7 @@ them, and objects that were planted are marked.
 import random
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_the_fast_forward_pass_is_that_of_transformers(question: str) -> None:
     processor = LlavaProcessor.from_pretrained(FOLDER)
     example = Everyday("captions", 1)[0]
     asked = [{"type": "text", "text": question}] if question else []
-    turn = [{"role": "user", "content": [{"type": "image"}, *asked]}]
+    turn: list[Any] = [{"role": "user", "content": [{"type": "image"}, *asked]}]
     prompt = processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
     given = processor(text=prompt, images=Image.fromarray(example.image), return_tensors="pt")
     told = processor.tokenizer(str(example.answer), add_special_tokens=False).input_ids

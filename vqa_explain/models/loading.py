@@ -112,9 +112,9 @@ def load(
     Args:
         model: "everyday", "captions", "scenes" or "easy-vqa" (shipped), a name given to
             `register_model`, a hub id or folder with safetensors weights, a transformers model, any
-            `nn.Module` image classifier, or "openai:" and the name of a model behind a chat-completion endpoint. What
-            `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is taken out, with the same
-            weights and active adapters.
+            `nn.Module` image classifier, or "openai:" and the name of a model behind a
+            chat-completion endpoint. What `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is
+            taken out, with the same weights and active adapters.
         processor: the processor of a transformers model given as an object.
         transform: how a picture becomes a classifier's input: torchvision transforms, a weights'
             preset or the weights themselves (which bring their labels), or a transformers image
