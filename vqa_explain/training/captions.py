@@ -334,7 +334,7 @@ def train(
     start: Path = Path("data/everyday"),
     out: Path = Path("data/captions"),
     work: Path = Path("build/captions"),
-    steps: int = 4000,
+    steps: int = 4_000,
     batch: int = 64,
     rate: float = 8e-4,
     seed: int = 0,
