@@ -175,6 +175,8 @@ def test_a_picture_alone_is_described_as_transformers_does(writer: vx.Model) -> 
         ids = network.generate(**given, do_sample=False)[0, given["input_ids"].shape[1] :]
     text = processor.tokenizer.decode(ids, skip_special_tokens=True)
     assert vx.answer(writer, example.image) == text
-    why = vx.explain(writer, replace(example, answer=None, mentions=()), method="saliency")
+    why = vx.explain(
+        writer, replace(example, answer=None, mentions=()), method="saliency", target="sentence"
+    )
     assert [part.name for part in why.parts] == ["image"]
     assert " ".join(row.target for row in why.outputs).replace(" ,", ",") == text
