@@ -130,7 +130,7 @@ def stated(what: str) -> float:
 
 @pytest.mark.slow
 def test_the_captions_are_as_right_as_the_card_says(writer: vx.Model) -> None:
-    found = card.shares(card.write_captions(writer, 100))
+    found = card.shares(card.write_captions(writer, 60))
     for what, one in found.items():
         near = 4 * max(stated(what) * (1 - stated(what)) / one.count, 1e-4) ** 0.5
         assert one.mean == pytest.approx(stated(what), abs=near), what
@@ -141,14 +141,14 @@ def test_words_for_objects_light_their_objects(writer: vx.Model) -> None:
     """On pictures that training did not show: far more of a noun's relevance lies on its object
     than of random values.
     """
-    found = card.ground(writer, 4)
+    found = card.ground(writer, 2)
     assert found.method.mean > 2 * found.random.mean
     assert found.method.mean > 3 * found.area
 
 
 @pytest.mark.slow
 def test_planted_objects_are_marked_and_true_ones_are_not(writer: vx.Model) -> None:
-    found = card.flag(writer, 12)
+    found = card.flag(writer, 10)
     assert found.recall.mean > 0.8
     assert found.spared.mean > 0.8
 
