@@ -27,10 +27,10 @@ def test_demo_writes_a_page_and_files_and_prints_every_family(tmp_path: Path) ->
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     assert "Why these answers?" in done.stdout
-    assert len(list((tmp_path / "demo").glob("*.vqax"))) == 22
+    assert len(list((tmp_path / "demo").glob("*.vqax"))) == 23
     page = (tmp_path / "demo" / "index.html").read_text()
     held = json.loads(page.split('id="explanations">')[1].split("</script>")[0])
-    assert len(held) == 22
+    assert len(held) == 23
     assert any(e["contrast"] for e in held)
     told = " ".join(done.stdout.split())
     assert re.search(r"pairs beyond 2 standard errors", told)

@@ -135,7 +135,7 @@ def test_the_readmes_python_runs_in_its_order(
             other in block for other in ("dandelin/", "Salesforce/", "impira/", '"openai:', "Qwen/")
         )
     ]
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     said = {"dataset": vx.load_dataset("scenes:test")[:1]}
     for block in blocks:
         exec(
@@ -146,6 +146,7 @@ def test_the_readmes_python_runs_in_its_order(
         )
     assert said["why"].unit == "points"
     assert said["inside"].settled("image") == 3
+    assert len(said["said"].outputs) > 3
     assert (tmp_path / "evidence.png").stat().st_size > 10_000
     assert (tmp_path / "page.html").stat().st_size > 10_000
     assert (tmp_path / "report.html").stat().st_size > 10_000

@@ -376,7 +376,7 @@ class Explanation:
         if any(texts):
             return " · ".join(texts)
         if all(isinstance(part, PicturePart) for part in asked) and len(asked) == 1:
-            return "image classification"
+            return "image classification" if self.written is None else "image description"
         return f"classification of {', '.join(part.name for part in asked)}"
 
     def is_alone(self, part: Part) -> bool:

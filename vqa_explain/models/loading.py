@@ -47,6 +47,7 @@ SHIPPED = {
     "everyday": Shipped(
         "everyday", "ViLT trained on everyday: 15 families of questions about things"
     ),
+    "captions": Shipped("captions", "LLaVA trained on everyday: writes what is where in a picture"),
     "scenes": Shipped("scenes", "ViLT trained on generated scenes: ten families of questions"),
     "easy-vqa": Shipped("easy-vqa", "ViLT trained on easy-VQA: one shape, its color, yes and no"),
 }
@@ -110,11 +111,11 @@ def load(
     """Loads a model that can be explained.
 
     Args:
-        model: "everyday", "scenes" or "easy-vqa" (shipped), a name given to `register_model`, a hub
-            id or folder with safetensors weights, a transformers model, any `nn.Module` image
-            classifier, or "openai:" and the name of a model behind a chat-completion endpoint. What
-            `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is taken out, with the same
-            weights and active adapters.
+        model: "everyday", "captions", "scenes" or "easy-vqa" (shipped), a name given to
+            `register_model`, a hub id or folder with safetensors weights, a transformers model, any
+            `nn.Module` image classifier, or "openai:" and the name of a model behind a
+            chat-completion endpoint. What `torch.compile`, `DataParallel` or PEFT's LoRA wrapped is
+            taken out, with the same weights and active adapters.
         processor: the processor of a transformers model given as an object.
         transform: how a picture becomes a classifier's input: torchvision transforms, a weights'
             preset or the weights themselves (which bring their labels), or a transformers image

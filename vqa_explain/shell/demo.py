@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,9 @@ def _first(examples: LazySequence, fits: Callable[[Example], bool]) -> Example:
 
 def run_demo(out: Path, progress: Progress | None = None) -> Demo:
     """Explains a question of each of six families of everyday that the model answers right, what
-    words and regions of one bring only together, a photograph where a classifier's weights are
-    installed, an example of every scenes family, one answer against its runner-up, and easy-VQA.
+    words and regions of one bring only together, a caption that a model writes, a photograph where
+    a classifier's weights are installed, an example of every scenes family, one answer against its
+    runner-up, and easy-VQA.
 
     Writes `index.html` and one `.vqax` file each into the folder `out`.
 
@@ -112,10 +113,12 @@ class _Things:
 
     @property
     def asked(self) -> list[Asked]:
-        """A question of each family, and then what words and regions bring only together."""
+        """A question of each family, what words and regions bring only together, and a caption."""
+        captions = Everyday("captions", 1)
         return [
             *((self.model, example, {}) for example in self.examples.values()),
             (self.model, self.examples[TOGETHER], PAIRS),
+            (load("captions"), replace(captions[0], answer=None, mentions=()), {}),
         ]
 
     def facts(self, joint: Explanation) -> list[str]:

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cyclopts
 import torch
@@ -150,14 +150,6 @@ def write_card(
     right = measure(load(name), shown.examples(count))
     record = json.loads(training.read_text()) if training else {}
     lines = [
-        "---",
-        "license: mit",
-        "pipeline_tag: visual-question-answering",
-        "---",
-        f"# {name}",
-        "",
-        _ABOUT[name],
-        "",
         f"Accuracy on {shown.asked.format(count)}:",
         "",
         _table(right),
@@ -175,6 +167,19 @@ def write_card(
             f"the best constant answer of each family in {constant:.3f}.",
             "",
         ]
+    write(folder, name, "visual-question-answering", [_ABOUT[name], "", *lines], record)
+
+
+def write(folder: Path, name: str, task: str, body: Sequence[str], record: dict[str, Any]) -> None:
+    """Writes a card and prints it.
+
+    Args:
+        folder: the checkpoint's.
+        task: the hub's tag of what the model does.
+        body: the lines of its text.
+        record: what training left; {} for nothing.
+    """
+    lines = ["---", "license: mit", f"pipeline_tag: {task}", "---", f"# {name}", "", *body]
     if record:
         lines += [f"Training: {json.dumps(record)}", ""]
     lines.append("License: MIT.")

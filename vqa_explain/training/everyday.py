@@ -118,7 +118,7 @@ class _Stream(Dataset):
         return scene, draw(scene, ground_seed(self.split, number, self.seed))
 
 
-def _areas(masks: np.ndarray) -> np.ndarray:
+def patch_areas(masks: np.ndarray) -> np.ndarray:
     """(objects, patches) pixels of each object on each patch."""
     cells = masks.reshape(len(masks), GRID, PATCH, GRID, PATCH).sum(axis=(2, 4))
     return cells.reshape(len(masks), GRID * GRID)
@@ -137,7 +137,7 @@ def make_batch(drawn: list[tuple[Scene, Drawn]], vocabulary: dict[str, int]) -> 
     for b, (scene, picture) in enumerate(drawn):
         row, ends = vilt.words_of(scene.text, vocabulary)
         rows.append(row)
-        area = _areas(picture.masks)
+        area = patch_areas(picture.masks)
         solid = (area == area.max(axis=0)) & (area >= SOLID)
         kind[b, (area > 0).any(axis=0)] = -100
         color[b, (area > 0).any(axis=0)] = -100

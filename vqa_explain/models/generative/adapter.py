@@ -219,7 +219,7 @@ class GenerativeModel:
         Raises:
             Unsupported: it cannot be run in either way; the message says why.
         """
-        if not state.prompt.texts:
+        if not state.prompt.texts and not self._describes:
             return self._without_words(state)
         second = state.second
         known = {second.name, second.mask} if second else set()
@@ -321,7 +321,7 @@ class GenerativeModel:
             InvalidInput: there are texts and the model takes none, or the other way round.
         """
         visuals = conversation.visuals
-        if not conversation.texts:
+        if not conversation.texts and not self._describes:
             return self._read_alone(visuals)
         if len(self.features) == 1:
             raise InvalidInput(f"model {self.name!r} takes pictures alone; leave the question out")
@@ -348,6 +348,14 @@ class GenerativeModel:
             or self.module.config.is_encoder_decoder
             or self.features == (self._picture,)
         )
+
+    @property
+    def _describes(self) -> bool:
+        """Whether its configuration says that it describes pictures which come without a question.
+
+        Most chat models would write something too, but were never trained on such a prompt.
+        """
+        return self._chats and bool(getattr(self.module.config, "question_optional", False))
 
     @property
     def _chats(self) -> bool:

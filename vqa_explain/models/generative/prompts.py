@@ -290,6 +290,8 @@ def _shares(owner: list[str | None], visual: np.ndarray, names: list[str]) -> di
         visual: (N,) bool, the tokens of pictures.
         names: the texts in the prompt's order.
     """
+    if not names:
+        return {}
     starts = [owner.index(name) for name in names]
     ends = [*starts[1:], len(owner)]
     starts[0] = 0
