@@ -318,7 +318,7 @@ def test_an_object_shows_its_color() -> None:
     ("settings", "message"),
     [
         ({"split": "tset"}, "did you mean 'test'"),
-        ({"count": -1}, "count is -1"),
+        ({"count": -1}, "count must be a whole number from 0 on, not -1"),
         ({"count": 2**40}, "another seed"),
         ({"families": ()}, "needs a family"),
         ({"families": ("colour",)}, "color"),
