@@ -337,8 +337,8 @@ def test_no_set_that_was_made_larger_holds_another(seed: int) -> None:
     [
         ({"into": "a"}, "already"),
         ({"precision": 1.0}, "below 1"),
-        ({"most": 0}, "at least 1"),
-        ({"draws": 3}, "at least 20"),
+        ({"most": 0}, "most must be a whole number from 1 on"),
+        ({"draws": 3}, "draws must be a whole number from 20 on"),
         ({"budget": 1.5}, "whole number"),
         ({"answers": ["a"]}, "answers of its own"),
         ({"image_fill": "paint"}, "paint"),
