@@ -119,6 +119,7 @@ def test_a_long_question_is_told_and_the_figure_grows() -> None:
     assert "word59" in texts_of(tall)
 
 
+@pytest.mark.slow
 def test_a_figure_has_the_size_that_is_asked_for_where_it_has_room() -> None:
     figure = sized(600, 600).plot(figsize=(6, 5))
     assert tuple(figure.get_size_inches()) == pytest.approx((6, 5), abs=0.1)

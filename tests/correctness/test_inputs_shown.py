@@ -151,6 +151,7 @@ def test_no_text_leaves_the_figure_and_no_part_lies_on_another(case: str, views:
             assert across < 2 or down < 2
 
 
+@pytest.mark.slow
 def test_bars_that_are_left_out_are_said() -> None:
     figure = texts_of(LONG["many columns"]().plot())
     assert "the 40 of 90 columns with the largest values" in figure
@@ -183,6 +184,7 @@ def opened(page_: Any, path: Path, explained: list[vx.Explanation]) -> None:
     page_.wait_for_selector("#viewer[data-ready]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wide", [400, 1200])
 @pytest.mark.parametrize("case", CASES)
 def test_a_page_draws_every_input_and_says_every_value(
@@ -214,6 +216,7 @@ def test_a_page_draws_every_input_and_says_every_value(
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_pointing_at_a_region_names_its_picture_and_draws_its_partners(
     browser: Any, tmp_path: Path
 ) -> None:
@@ -264,6 +267,7 @@ def test_what_is_taken_away_is_asked_by_the_names_of_inputs(browser: Any) -> Non
         assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["two pictures", "table alone", "two texts", "chat"])
 def test_explanations_of_the_same_inputs_are_compared_input_by_input(
     browser: Any, tmp_path: Path, case: str

@@ -963,6 +963,7 @@ def test_grad_cam_explains_the_sum_over_tokens(
     np.testing.assert_allclose([t.value for t in why.tokens], words, rtol=5e-3, atol=1e-4 * scale)
 
 
+@pytest.mark.slow
 def test_an_answers_score_is_that_of_the_network_called_plainly(
     writing: Callable[..., Any], noise_picture: np.ndarray
 ) -> None:

@@ -139,6 +139,7 @@ def test_what_is_taken_away_is_asked_anew_about_another_explanation_of_the_examp
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_two_views_do_not_take_each_others_answers(browser: Any) -> None:
     with watched_page(browser) as (page, wrong):
         put = live(page, made(interactions=False), views=2)
@@ -245,6 +246,7 @@ def test_each_map_has_its_own_legend_and_what_has_no_meaning_is_refused(
         assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_page_says_one_scale_only_where_it_holds(
     browser: Any, tmp_path: Path, mixed: bool
@@ -274,6 +276,7 @@ def test_what_python_sends_is_json(scenes_model: ViltModel) -> None:
     json.dumps(sent_of(why, "a"), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_changes_of_the_list_are_heard_one_by_one_and_not_sent_back(browser: Any) -> None:
     with watched_page(browser) as (page, wrong):
         live(page, made())

@@ -87,6 +87,7 @@ LETTERS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(LETTERS, max_size=25).map("".join))
 def test_boundaries_are_those_of_unicode_annex_29(question: Any) -> None:
@@ -96,6 +97,7 @@ def test_boundaries_are_those_of_unicode_annex_29(question: Any) -> None:
     assert [word.text for word in split_words(question)] == wanted
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=30))
 def test_words_lie_in_the_question_and_nothing_visible_is_left_out(question: Any) -> None:

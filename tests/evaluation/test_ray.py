@@ -62,6 +62,7 @@ def test_a_killed_node_and_a_killed_driver_lose_no_finished_shard(tmp_path: Path
         same(tmp_path / "ray" / name, tmp_path / "plain" / name)
 
 
+@pytest.mark.slow
 def test_ray_data_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vqa_explain.evaluation.ray_data import RemoteRows
 

@@ -69,6 +69,7 @@ def test_what_is_not_forged_loads(held: Held, tmp_path: Path) -> None:
     assert loaded(*held, tmp_path).words
 
 
+@pytest.mark.slow
 def test_every_field_is_what_it_must_be_or_the_file_is_refused(held: Held, tmp_path: Path) -> None:
     """What still loads can be shown: it is a text, or one of the free values."""
     data, arrays = held

@@ -46,6 +46,7 @@ def explained() -> vx.Explanation:
     return found
 
 
+@pytest.mark.slow
 def test_words_that_name_objects_are_looked_for_on_them(tmp_path: Path) -> None:
     why = explained()
     assert [row.target for row in why.outputs] == ["a", "red", "circle", ",", "a", "dog"]
@@ -58,6 +59,7 @@ def test_words_that_name_objects_are_looked_for_on_them(tmp_path: Path) -> None:
     assert [value for value, _ in found] == pytest.approx([mass, points], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["sentence_deletion", "sentence_insertion"])
 def test_curves_are_log_probabilities_per_token(metric: str, tmp_path: Path) -> None:
     """Of what the model writes by itself, and of each of its words, coalition by coalition."""

@@ -269,6 +269,7 @@ def listed(found: vx.Explanation | list[vx.Explanation]) -> list[vx.Explanation]
 MANY = ["a red dog", "two blue cups", *(f"number {i} of them" for i in range(60))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "asked",
     [

@@ -226,6 +226,7 @@ def plain_steps(model: Any, text: str) -> tuple[np.ndarray, list[int]]:
     return logits.log_softmax(-1)[range(len(ids)), ids].numpy(), ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_either_has_the_scores_of_a_plain_pass(name: str, tmp_path: Path) -> None:
     model = thinking_model(name)
@@ -304,6 +305,7 @@ def test_a_thought_with_its_closing_mark_alone_is_not_streamed_as_the_answer() -
         assert "".join(thought).strip() == found.thinking == wanted
 
 
+@pytest.mark.slow
 def test_what_is_not_thought_is_not_explained() -> None:
     model = thinking_model("qwen3_vl")
     with writing(model, SAID):

@@ -990,6 +990,7 @@ def test_a_preview_need_not_wait_for_another_example(model: Model, recorder: Rec
     assert any(value[0] == 0 for value in order[first:])  # the first one is still computed
 
 
+@pytest.mark.slow
 def test_a_question_is_answered_between_two_batches(
     network: Network, model: Model, recorder: Recorder
 ) -> None:

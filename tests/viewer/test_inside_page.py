@@ -44,6 +44,7 @@ def words(page: Page) -> list[float]:
     return [float(text.replace("−", "-")) for text in texts]
 
 
+@pytest.mark.slow
 def test_a_block_and_a_head_color_the_inputs(
     browser: Any, found: tuple[vx.Layers, vx.Heads], address: str
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_block_and_a_head_color_the_inputs(
         assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1400, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_tab_has_room_and_names(

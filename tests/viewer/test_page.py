@@ -103,6 +103,7 @@ def test_keys_reach_every_region_word_and_view(browser: Any, tmp_path: Path) -> 
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_drawing_controls_change_the_picture(browser: Any, tmp_path: Path) -> None:
     with watched_page(browser) as (page, wrong):
         opened(page, tmp_path / "a.html", [made()])
@@ -126,6 +127,7 @@ def test_drawing_controls_change_the_picture(browser: Any, tmp_path: Path) -> No
         assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_notes_are_on_the_screen_with_those_of_a_compared_one(
     browser: Any, tmp_path: Path, scheme: str
@@ -151,6 +153,7 @@ def test_notes_are_on_the_screen_with_those_of_a_compared_one(
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_two_explanations_are_compared(browser: Any, tmp_path: Path) -> None:
     one, other = made(), made(seed=1)
     with watched_page(browser) as (page, wrong):
@@ -170,6 +173,7 @@ def test_two_explanations_are_compared(browser: Any, tmp_path: Path) -> None:
         assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", HOSTILE)
 def test_hostile_text_is_text(browser: Any, tmp_path: Path, question: str) -> None:
     why = made(question)
@@ -226,6 +230,7 @@ def test_the_cursor_is_linked_where_pictures_are_divided_differently(
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_a_page_cannot_be_made_to_run_another_script(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.html"
     path.write_text(
@@ -313,6 +318,7 @@ def test_view_makes_a_page_of_files(tmp_path: Path) -> None:
     assert vx.load_explanation(tmp_path / "a.vqax").target == "red"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.02, 0.21, 0.5])
 @pytest.mark.parametrize("wide", [400, 1200])
 def test_the_shares_are_named_in_full_at_any_width(
@@ -401,6 +407,7 @@ def test_mean_scores_are_drawn_from_the_smallest_to_the_largest(
 TITLES = "(rows) => rows.map((row) => row.title)"
 
 
+@pytest.mark.slow
 def test_a_page_knows_names_and_outcomes_and_filters_by_them(browser: Any, tmp_path: Path) -> None:
     explained = [made(seed=seed) for seed in range(3)]
     best = explained[0].answers[0].text
