@@ -236,3 +236,9 @@ def test_what_drives_no_unit_is_told(given: Any, said: str) -> None:
     with pytest.raises(vx.InvalidInput, match="k must be a whole number from 1"):
         vx.driving(convolutions(), UNIT, rows(), k=0)
     assert not any(part._forward_hooks for part in convolutions().module.modules())
+
+
+@pytest.mark.parametrize("repeats", [10**8, 10**12, 2**62])
+def test_more_permutations_than_memory_holds_are_refused(repeats: int) -> None:
+    with pytest.raises(vx.InvalidInput, match="changed examples; give fewer of either"):
+        vx.feature_permutation(convolutions(), rows(), target="b", repeats=repeats)

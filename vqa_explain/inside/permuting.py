@@ -37,6 +37,7 @@ from vqa_explain.models.sharing import network_held
 AT_ONCE = 32  # changed examples in one pass of the network
 CELLS = (4, 4)  # rows and columns of a picture's parts
 WHOLE = "whole"
+MOST = 2**26  # changed examples that are kept, 16 bytes each
 OF = ("answer", "truth")
 
 
@@ -155,6 +156,11 @@ def feature_permutation(
     with network_held(model.module), torch.no_grad():
         read = [_Row.of(model, row) for row in rows]
     groups = _groups(read, parts or {})
+    if repeats * len(groups) * len(rows) > MOST:
+        raise InvalidInput(
+            f"repeats={repeats:,} permutations of {len(groups)} parts of {len(rows)} examples are "
+            f"more than {MOST:,} changed examples; give fewer of either"
+        )
     draws = drawn_permutations(len(rows), len(groups), repeats, seed)  # (R, G, N)
     lost = np.zeros((repeats, len(groups), len(rows)))
     changed = np.zeros_like(lost)
