@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
+from vqa_explain._numbers import checked_whole
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.finishing import explained
@@ -96,8 +97,7 @@ def asked_sampling(
         if alone is not None:
             raise InvalidInput(f"{alone}= is of sampled answers; give samples= too, such as 20")
         return None
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise InvalidInput(f"samples must be a whole number from 2 on, not {samples!r}")
+    samples = checked_whole("samples", samples, 2)
     if not isinstance(model, Wording):
         raise Unsupported(
             f"model {model.name!r} does not write its answers token by token, so none are sampled; "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import numpy as np
 
 from vqa_explain._memory import lacks_memory
+from vqa_explain._numbers import checked_whole
 from vqa_explain.errors import InvalidInput, OutOfMemory, VQAExplainError, unknown
 from vqa_explain.models.base import Model
 from vqa_explain.models.calling import Call
@@ -169,8 +170,7 @@ def load(
         )
     if lengths not in LENGTHS:
         raise unknown("value of lengths:", lengths, LENGTHS)
-    if not isinstance(beams, int) or beams < 1:
-        raise InvalidInput(f"beams must be a whole number of at least 1, not {beams!r}")
+    beams = checked_whole("beams", beams, 1)
     writing = Writing.asked(max_new_tokens, stop, temperature)
     generation = {"beams": beams, "lengths": lengths, "writing": writing}
     options = Options(

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vqa_explain._numbers import checked_whole
 from vqa_explain.errors import InvalidInput
 from vqa_explain.models.candidates import NEW_TOKENS
 
@@ -58,11 +59,8 @@ class Writing:
             InvalidInput: `max_new_tokens` is no whole number from 1 on, `stop` no texts, or
                 `temperature` no number above 0.
         """
-        whole = isinstance(max_new_tokens, int) and not isinstance(max_new_tokens, bool)
-        if max_new_tokens is not None and (not whole or max_new_tokens < 1):
-            raise InvalidInput(
-                f"max_new_tokens must be a whole number from 1 on, not {max_new_tokens!r}"
-            )
+        if max_new_tokens is not None:
+            max_new_tokens = checked_whole("max_new_tokens", max_new_tokens, 1)
         return cls(max_new_tokens, _stops(stop), _temperature(temperature))
 
     @property

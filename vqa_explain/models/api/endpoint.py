@@ -145,9 +145,7 @@ class Endpoint:
             None if max_requests is None else checked_whole("max_requests", max_requests, 1)
         )
         self._timeout = _checked_seconds(timeout)
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise InvalidInput(f"retries must be a whole number of at least 0, not {retries!r}")
-        self._retries = retries
+        self._retries = checked_whole("retries", retries, 0)
         self._parameters = self._read_parameters(top_logprobs, request or {})
         self._kept = KeptAnswers(cache)
         self._place = _place_of(base_url)
