@@ -6,7 +6,6 @@ import json
 import os
 import re
 from html.parser import HTMLParser
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +266,7 @@ def accuracy(model: Any, examples: Any) -> Any:
 SHOWN: dict[str, tuple[Any, float]] = {
     "everyday": (lambda: Everyday("test", 400), 0.75),
     "scenes": (lambda: Scenes("test", 400), 0.8),
-    "easy-vqa": (lambda: [EasyVQA("test")[i] for i in range(0, 9673, 24)], 0.8),
+    "easy-vqa": (lambda: [EasyVQA("test")[i] for i in range(0, 9673, 48)], 0.8),
 }
 
 
@@ -301,7 +300,7 @@ def test_everyday_answers_as_plain_transformers_does() -> None:
 
 @pytest.mark.slow
 def test_the_default_method_finds_the_things_of_everyday() -> None:
-    """Of two right answers of each family: far more of the relevance is on what the question is
+    """Of a right answer of each family: far more of the relevance is on what the question is
     about than its share of the picture.
     """
     model = vx.load("everyday", device="cpu")
@@ -312,14 +311,13 @@ def test_the_default_method_finds_the_things_of_everyday() -> None:
             for example in Everyday("test", 20, families=(family,))
             if example.masks is not None
             and len(example.masks) >= 3
-            and vx.explain(model, example, method="saliency").answers[0].text == example.answer
+            and vx.answer(model, example) == example.answer
         )
-        for example in islice(right, 2):
-            why, truth = vx.explain(model, example), example.truth
-            assert truth is not None
-            found.append(mass(np.abs(why.image), truth))
-            share.append(truth.mean())
-    assert len(found) == 10
+        example = next(right)
+        why, truth = vx.explain(model, example), example.truth
+        assert truth is not None
+        found.append(mass(np.abs(why.image), truth))
+        share.append(truth.mean())
     assert np.mean(found) > 3 * np.mean(share)
 
 

@@ -77,7 +77,6 @@ def test_the_shell_uses_a_file(tmp_path: Path) -> None:
         [*shell, "methods", "contrasted_saliency"], capture_output=True, text=True
     ).stdout
     assert "deviations from the mean" in listed
-    assert "blind" in subprocess.run([*shell, "models"], capture_output=True, text=True).stdout
 
 
 def test_the_viewer_offers_it(own: Any, scenes_model: ViltModel) -> None:

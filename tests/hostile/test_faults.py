@@ -313,8 +313,10 @@ def test_a_clock_that_goes_astray(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
-@pytest.mark.parametrize("after", [0.0, 0.7, 1.9])
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [(signal.SIGINT, 0.0), (signal.SIGINT, 0.7), (signal.SIGINT, 1.9), (signal.SIGTERM, 0.7)],
+)
 def test_a_signal_ends_a_run_cleanly_and_it_goes_on(
     tmp_path: Path, name: Any, after: float
 ) -> None:

@@ -317,7 +317,7 @@ def test_means_do_not_count_what_fills_a_batch_up(
             network(**given)
     hook.remove()
     how: dict[str, Any] = {"method": "shapley", "target": vx.Unit(layer, 17), "budget": 10_000}
-    for words in ("words", "ngrams:3"):
+    for words in ("ngrams:2", "ngrams:3"):
         why = vx.explain(
             scenes_model, scene, players="question", text_fill="delete", words=words, **how
         )

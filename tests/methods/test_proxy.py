@@ -64,7 +64,7 @@ def test_what_is_left_out_is_not_seen() -> None:
 
 @pytest.mark.slow
 def test_adjusted_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    """A saturating game of 12 players, pairs and triples with noise of every order; 60 seeds."""
+    """A saturating game of 12 players, pairs and triples with noise of every order; 40 seeds."""
     rng, players = np.random.default_rng(3), 12
     rows = every_coalition(players)
     own, mixed = (
@@ -81,7 +81,7 @@ def test_adjusted_intervals_cover_the_truth_as_often_as_they_say() -> None:
         return table[np.asarray(coalitions) @ (1 << np.arange(players))]
 
     found = [
-        run_until(adjusted(score, players, np.random.default_rng(s), 600, cross)) for s in range(60)
+        run_until(adjusted(score, players, np.random.default_rng(s), 400, cross)) for s in range(40)
     ]
     for truth, values, errors in (
         (exact_shapley(score, players), [f.values for f in found], [f.errors for f in found]),

@@ -466,12 +466,15 @@ class Follower:
     def _with_own_values(self, frame: Tensor, small: Tensor) -> Tensor:
         """The frame with the processor's own values wherever an element is one of the frame's."""
         found = frame.clone()
-        for axes, shows, values in zip(self._axes, self._shows, small, strict=True):
-            places = [_whole_places(axes[s], self._finest[s], self._frame[s]) for s in (0, 1)]
-            (rows, near_rows), (columns, near_columns) = places
-            near = shows & near_rows[:, None] & near_columns
-            at = (rows[:, None].expand_as(near)[near], columns.expand_as(near)[near])
-            found[0][:, at[0], at[1]] = values[:, near]
+        (rows, near_rows), (columns, near_columns) = (
+            _whole_places([axes[s] for axes in self._axes], self._finest[s], self._frame[s])
+            for s in (0, 1)
+        )
+        near = self._shows.numpy() & near_rows[:, :, None] & near_columns[:, None, :]
+        which, row, column = near.nonzero()
+        # Of an element that several of them show, numpy keeps the last one's value.
+        own = small.to(found).numpy()[which, :, row, column].T
+        found[0].numpy()[:, rows[which, row], columns[which, column]] = own
         return found
 
 
@@ -605,10 +608,11 @@ def snapped(axes: list[Axis]) -> list[Axis]:
     return found
 
 
-def _whole_places(axis: Axis, step: float, length: int) -> tuple[Tensor, Tensor]:
-    """(F,) the element of a frame on which each of an axis lies, and whether it lies just there."""
-    at = axis.centers / step - 0.5
+def _whole_places(axes: Sequence[Axis], step: float, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """(S, F) the element of a frame on which each of S axes lies, and whether it lies just there."""
+    at = np.stack([axis.centers for axis in axes]) / step - 0.5
     nearest = np.clip(np.rint(at), 0, length - 1)
-    near = axis.inside & (np.abs(at - nearest) < NEAR)
-    near &= np.abs(axis.extent / step - 1) < NEAR / max(1, length)
-    return torch.from_numpy(nearest.astype(np.int64)), torch.from_numpy(near)
+    near = np.stack([axis.inside for axis in axes]) & (np.abs(at - nearest) < NEAR)
+    extents = np.array([axis.extent for axis in axes])
+    near &= (np.abs(extents / step - 1) < NEAR / max(1, length))[:, None]
+    return nearest.astype(np.int64), near
