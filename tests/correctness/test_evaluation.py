@@ -143,6 +143,7 @@ def test_accuracy_without_a_modality_counts_people_as_accuracy_does(
     assert values(scenes_model, alone, metric) == [1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llava", "blip"])
 def test_what_a_model_writes_is_its_answer_even_if_the_truth_is_likelier(
     models: Callable[[str], Any], family: str
@@ -347,6 +348,7 @@ def test_methods_are_compared_over_the_examples_that_all_of_them_have(
     assert report.costs()["count"].tolist() == [12, 12]
 
 
+@pytest.mark.slow
 def test_what_no_method_could_look_at_failed_for_every_one(tmp_path: Path) -> None:
     model = vx.load(Cautious(), transform=ToTensor(), labels=["a", "b"], device="cpu")
     rng = np.random.default_rng(0)

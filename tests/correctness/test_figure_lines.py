@@ -28,6 +28,7 @@ def outside(figure: Figure, dpi: int) -> list[str]:
     return [text.get_text() for text in texts if text.get_window_extent(renderer).x1 > right + 1e-6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dpi", [72, 100, 150])
 def test_no_line_of_a_figure_reaches_beyond_its_edge(dpi: int) -> None:
     for name in ("two pictures", "chat", "table and picture"):

@@ -173,6 +173,7 @@ LEGENDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "pixels", "asked", "expected"), LEGENDS)
 def test_each_scale_has_one_legend_with_its_unit(
     unit: str, pixels: bool, asked: bool, expected: list[str]

@@ -186,6 +186,7 @@ def test_distributed_data_parallel(made: Callable[..., Any], picture: np.ndarray
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["whole", "layer", "function"])
 def test_networks_compiled_in_place(way: str, picture: np.ndarray) -> None:
     """Compiled code ignores hooks that are put on its layers later, as class activation maps do."""

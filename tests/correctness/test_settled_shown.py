@@ -109,6 +109,7 @@ def test_figures_outline_what_is_settled(style: str) -> None:
     pyplot.close("all")
 
 
+@pytest.mark.slow
 def test_figures_say_where_nothing_is_settled() -> None:
     figure = explanation([5.0, 5.1, 4.9, 5.0, 5.2], 0.1).plot()
     assert "no part is settled as the most important at 95%" in written_in(figure)

@@ -131,6 +131,7 @@ def test_two_viewers_a_cell_and_an_evaluation_at_once(
         viewer.close()
 
 
+@pytest.mark.slow
 def test_two_adapters_of_one_network_share_its_lock(models: Callable[[str], Any]) -> None:
     """A classifier by texts is made of the encoder that CLIP's own adapter explains."""
     clip = models("clip")

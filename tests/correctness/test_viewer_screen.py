@@ -61,6 +61,7 @@ def test_a_click_sends_the_number_of_the_answer_and_the_explanation_it_is_of(
         assert wrong == []
 
 
+@pytest.mark.slow
 def test_a_what_if_is_asked_about_what_is_on_the_screen(browser: Any) -> None:
     why = made(interactions=False)
     with watched_page(browser) as (page, wrong):

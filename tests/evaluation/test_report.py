@@ -69,6 +69,7 @@ def test_the_summary_is_the_mean_of_the_frame(report: vx.Report) -> None:
     assert summary.loc[("emap:count=6", ""), "mean"] == additive.emap
 
 
+@pytest.mark.slow
 def test_differences_are_paired(report: vx.Report) -> None:
     wide = (
         report.frame()

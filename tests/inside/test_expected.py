@@ -177,6 +177,7 @@ def test_words_may_begin_elsewhere_than_the_picture() -> None:
     assert sum(sum(part.values) for part in both.parts) == pytest.approx(change, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_data_set_by_its_name_gives_baselines(scenes_model: ViltModel, tmp_path: Path) -> None:
     example = vx.load_dataset("scenes:test")[0]
     pictures = vx.Baselines("scenes:test", inputs="image")

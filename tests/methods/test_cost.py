@@ -113,6 +113,7 @@ def spent(method: Method, task: Task) -> Cost:
     return cost
 
 
+@pytest.mark.slow
 @on_all(KINDS)
 def test_the_cost_is_what_went_through_the_model(
     models: Callable[[str], Any], noise_picture: np.ndarray, family: str

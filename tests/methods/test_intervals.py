@@ -40,7 +40,7 @@ RARE = 0.83  # where one coalition in 64 tells, and few are drawn
 def test_intervals_hold(name: str, kind: str) -> None:
     entry = games.ESTIMATORS[name]
     rounds = ROUNDS // 2 if entry.of_pairs else ROUNDS  # 45 values of each
-    for each in (8, 30):
+    for each in (8, 20):
         share = games.coverage(entry, kind, PLAYERS, each, rounds, seed=7)
         assert share >= (RARE if "AND" in kind and each == 8 else LEAST), each
 

@@ -40,6 +40,7 @@ def lite0() -> vx.Model:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("photograph", "classes"), [("chelsea", {285, 282, 281}), ("coffee", {967}), ("rocket", {657})]
 )

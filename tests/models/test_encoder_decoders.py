@@ -51,6 +51,7 @@ def paper_row(found: Any, value: torch.Tensor) -> torch.Tensor:
     return qi[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_relevance_of_words_follows_the_papers_equations(name: str) -> None:
     one = ARCHITECTURES[name]

@@ -425,6 +425,7 @@ def test_lasting_faults_are_one_clear_error_without_the_key(
     assert len(list(tmp_path.rglob("*.json"))) == 3  # what was answered before
 
 
+@pytest.mark.slow
 def test_the_key_is_nowhere(
     server: Server, tmp_path: Path, picture: np.ndarray, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -125,6 +125,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_scores_are_those_of_a_plain_call_of_what_is_held(
     kind: str, name: str, tmp_path: Path

@@ -29,6 +29,7 @@ def explained(name: str, text: str, seed: int = 0) -> vx.Explanation:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qwen3_vl", "florence2"])
 def test_each_earlier_word_has_the_value_of_its_definition(name: str) -> None:
     """Owen's value: the mean over all orders of picture, question and earlier words that keep the

@@ -98,6 +98,7 @@ def test_a_video_scores_as_a_plain_call(name: str) -> None:
     np.testing.assert_allclose(ours, wanted, atol=near)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_video_that_cannot_be_followed_is_refused(name: str) -> None:
     model, *_ = held(name)

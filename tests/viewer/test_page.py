@@ -36,6 +36,7 @@ def browser() -> Iterator[Any]:
         yield opened
 
 
+@pytest.mark.slow
 def test_pointing_says_the_values_of_python(browser: Any, tmp_path: Path) -> None:
     why = made()
     with watched_page(browser) as (page, wrong):
