@@ -482,6 +482,12 @@ def read_image(source: Any) -> np.ndarray:
     """
     if isinstance(source, InvalidInput):
         raise source
+    has_frames = isinstance(source, list | tuple) or getattr(source, "ndim", None) == 4
+    if has_frames and kind_of(source, "image") == "video":
+        raise InvalidInput(
+            f"the image is a video of {len(source)} frames; give it by another name, as in "
+            "Example.of({'video': frames, 'question': text})"
+        )
     if isinstance(source, str) and re.match(r"(?i)(https?|ftp|s3|gs)://", source):
         raise InvalidInput(
             f"image {source[:80]!r} is an address, and nothing is fetched; download the picture "

@@ -1,6 +1,8 @@
 """Videos, by architectures whose processors read some, against transformers' plain call."""
 
 import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import architectures.every  # noqa: F401 – fills the table
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from architectures.base import ARCHITECTURES, QUESTION, plain_steps
-from architectures.trying import ANSWERS, NEAR
+from architectures.trying import ANSWERS, NEAR, loaded
 
 import vqa_explain as vx
 
@@ -21,6 +23,8 @@ READ = (
     *("video_llava", "llava_next_video", "video_llama_3", "hyperclovax_vision_v2", "lfm3_vl"),
     *("cohere_compass", "cosmos3_omni", "minimax_m3_vl", "hy_v4_vl", "qwen4_exp", "dots3_note"),
 )
+# Those that take videos and no pictures.
+ALONE = ("instructblipvideo_vicuna", "instructblipvideo_t5")
 REFUSED = {
     "gemma4": "in a form that no adapter can follow; give them as pictures",
     "kimi_k25": "in a form that no adapter can follow; give them as pictures",
@@ -46,13 +50,19 @@ def with_videos(processor: Any) -> Any:
     return processor
 
 
+@cache
 def held(name: str) -> tuple[Any, Any, Any]:
     module, processor = ARCHITECTURES[name].made()
-    model = vx.load(module, processor=with_videos(processor), device="cpu")
-    return model, module, processor
+    processor = processor if name in ALONE else with_videos(processor)
+    return vx.load(module, processor=processor, device="cpu"), module, processor
 
 
-def plain_scores(name: str, module: Any, processor: Any, frames: np.ndarray) -> np.ndarray:
+def plain_inputs(
+    name: str, processor: Any, frames: np.ndarray
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a processor is called plainly, and what else it is told."""
+    if name in ALONE:
+        return {"text": QUESTION, "images": frames}, {}
     content = [{"type": "video"}, {"type": "text", "text": QUESTION}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -65,7 +75,12 @@ def plain_scores(name: str, module: Any, processor: Any, frames: np.ndarray) -> 
             "do_sample_frames": False,
             "video_metadata": [{"total_num_frames": count, **times}],
         }
-    inputs = dict(processor(text=text, videos=[frames], return_tensors="pt", **more))
+    return {"text": text, "videos": [frames]}, more
+
+
+def plain_scores(name: str, module: Any, processor: Any, frames: np.ndarray) -> np.ndarray:
+    given, more = plain_inputs(name, processor, frames)
+    inputs = dict(processor(**given, return_tensors="pt", **more))
     with torch.no_grad():
         steps = [
             plain_steps(ARCHITECTURES[name], module, processor, inputs, text) for text in ANSWERS
@@ -77,7 +92,7 @@ def of_video(frames: np.ndarray) -> vx.Example:
     return vx.Example.of({"video": frames, "question": QUESTION})
 
 
-@pytest.mark.parametrize("name", [*READ, *TIMED])
+@pytest.mark.parametrize("name", [*READ, *TIMED, *ALONE])
 def test_a_video_scores_as_a_plain_call(name: str) -> None:
     """As it is, and with one frame taken away, which is the video with that frame gray."""
     model, module, processor = held(name)
@@ -104,3 +119,66 @@ def test_a_video_that_cannot_be_followed_is_refused(name: str) -> None:
     model, *_ = held(name)
     with pytest.raises(vx.VQAExplainError, match=re.escape(REFUSED[name])):
         model.encode(of_video(FRAMES))
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_model_that_takes_no_pictures_says_what_it_takes(name: str) -> None:
+    """Also of frames behind those that the network reads: changing them changes no score."""
+    model, module, processor = held(name)
+    longer = np.concatenate([FRAMES, 255 - FRAMES[:2]])
+    np.testing.assert_array_equal(
+        plain_scores(name, module, processor, longer), plain_scores(name, module, processor, FRAMES)
+    )
+    others = {
+        "'image' is a picture": vx.Example(FRAMES[0], QUESTION),
+        "'video' has 3": of_video(FRAMES[:3]),
+        "'video' has 1;": of_video(FRAMES[:1]),
+        "'video' has 6": of_video(longer),
+        "there are 2 videos": vx.Example.of({"a": FRAMES, "b": FRAMES, "question": QUESTION}),
+    }
+    for what, example in others.items():
+        with pytest.raises(
+            vx.InvalidInput, match="reads one video of 4 frames and no pictures"
+        ) as e:
+            vx.explain(model, example, method="leave_one_out", answers=ANSWERS)
+        assert what in str(e.value)
+
+
+@pytest.mark.slow
+def test_a_model_that_takes_no_pictures_is_loaded_from_a_folder(tmp_path: Path) -> None:
+    model, module, processor = held(ALONE[0])
+    module.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    read = vx.load(str(tmp_path), device="cpu")
+    asked: dict[str, Any] = {"method": "leave_one_out", "regions": 4, "answers": ANSWERS}
+    ours, theirs = (vx.explain(one, of_video(FRAMES), **asked) for one in (read, model))
+    assert [part.values for part in ours.parts] == [part.values for part in theirs.parts]
+    assert all(np.abs(part.values).max() > 0 for part in ours.parts)
+
+
+class ByFrame(torch.nn.Module):
+    """A query transformer that reads all examples' first frames, then their second, and so on."""
+
+    def __init__(self, inside: Any) -> None:
+        super().__init__()
+        self.inside, self.dtype = inside, inside.dtype
+
+    def forward(self, **given: torch.Tensor) -> Any:
+        count = len(given["input_ids"])
+        order = torch.arange(count).unflatten(0, (-1, len(FRAMES))).T.flatten()
+        said = self.inside(**{name: value[order] for name, value in given.items()})
+        return (said[0][order.argsort()],)
+
+
+def test_words_that_are_looked_up_in_another_order_are_not_followed() -> None:
+    module, processor = ARCHITECTURES[ALONE[0]].made()
+    module.qformer = ByFrame(module.qformer)
+    with pytest.raises(vx.VQAExplainError, match="in more ways than their embeddings"):
+        vx.load(module, processor=processor, device="cpu")
+
+
+@pytest.mark.parametrize("frames", [FRAMES, list(FRAMES)])
+def test_a_video_given_as_the_image_is_told_its_place(frames: Any) -> None:
+    model = loaded("llava")
+    with pytest.raises(vx.InvalidInput, match="a video of 4 frames; give it by another name"):
+        vx.explain(model, frames, QUESTION, answers=ANSWERS)
