@@ -25,6 +25,11 @@ READ = (
 )
 # Those that take videos and no pictures.
 ALONE = ("instructblipvideo_vicuna", "instructblipvideo_t5")
+# Whose processor chooses frames, and so would leave out some of nine.
+CHOOSING = (
+    *("qwen3_vl", "qwen3_5", "qwen4_exp", "cohere_compass", "cosmos3_omni", "dots3_note"),
+    "lfm3_vl",
+)
 REFUSED = {
     "gemma4": "in a form that no adapter can follow; give them as pictures",
     "kimi_k25": "in a form that no adapter can follow; give them as pictures",
@@ -58,7 +63,7 @@ def held(name: str) -> tuple[Any, Any, Any]:
 
 
 def plain_inputs(
-    name: str, processor: Any, frames: np.ndarray
+    name: str, processor: Any, frames: np.ndarray, timed: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """How a processor is called plainly, and what else it is told."""
     if name in ALONE:
@@ -68,7 +73,7 @@ def plain_inputs(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
     more: dict[str, Any] = {}
-    if name in TIMED:
+    if timed:
         count = len(frames)
         times = {"fps": 24.0, "duration": count / 24, "frames_indices": list(range(count))}
         more = {
@@ -78,8 +83,12 @@ def plain_inputs(
     return {"text": text, "videos": [frames]}, more
 
 
-def plain_scores(name: str, module: Any, processor: Any, frames: np.ndarray) -> np.ndarray:
-    given, more = plain_inputs(name, processor, frames)
+def plain_scores(
+    name: str, module: Any, processor: Any, frames: np.ndarray, timed: bool | None = None
+) -> np.ndarray:
+    """The scores of a plain call; `timed`: of one that reads every frame, with its time."""
+    timed = name in TIMED if timed is None else timed
+    given, more = plain_inputs(name, processor, frames, timed)
     inputs = dict(processor(**given, return_tensors="pt", **more))
     with torch.no_grad():
         steps = [
@@ -92,25 +101,41 @@ def of_video(frames: np.ndarray) -> vx.Example:
     return vx.Example.of({"video": frames, "question": QUESTION})
 
 
+def check_scores(name: str, frames: np.ndarray, number: int, timed: bool | None = None) -> None:
+    """A video scores as a plain call, as it is and with another picture in a frame, from 1."""
+    model, module, processor = held(name)
+    other = frames.copy()
+    other[number - 1] = 255 - frames[number - 1]
+    encoded = model.with_answers(model.encode(of_video(frames)), ANSWERS)
+    names = [f"video frame {n}" for n in range(1, len(frames) + 1)]
+    assert [one.name for one in encoded.pictures] == names
+    leaves = model.leaves(encoded)
+    changed = model.leaves(model.encode(of_video(other)))[names[number - 1]]
+    given = ((frames, leaves), (other, leaves | {names[number - 1]: changed}))
+    for shown, values in given:
+        wanted = plain_scores(name, module, processor, shown, timed)
+        with torch.no_grad():
+            ours = model.scores(encoded, values)[0].double().numpy()
+        np.testing.assert_allclose(ours, wanted, atol=NEAR * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("name", [*READ, *TIMED, *ALONE])
 def test_a_video_scores_as_a_plain_call(name: str) -> None:
-    """As it is, and with one frame taken away, which is the video with that frame gray."""
-    model, module, processor = held(name)
-    encoded = model.with_answers(model.encode(of_video(FRAMES)), ANSWERS)
-    assert [one.name for one in encoded.inputs[:-1]] == [f"video frame {n}" for n in range(1, 5)]
-    wanted = plain_scores(name, module, processor, FRAMES)
-    with torch.no_grad():
-        ours = model.scores(encoded, model.leaves(encoded))[0].double().numpy()
-    near = NEAR * np.abs(wanted).max()
-    np.testing.assert_allclose(ours, wanted, atol=near)
-    other = FRAMES.copy()
-    other[2] = 255 - FRAMES[2]
-    changed = model.encode(of_video(other))
-    leaves = model.leaves(encoded) | {"video frame 3": model.leaves(changed)["video frame 3"]}
-    with torch.no_grad():
-        ours = model.scores(encoded, leaves)[0].double().numpy()
-    wanted = plain_scores(name, module, processor, other)
-    np.testing.assert_allclose(ours, wanted, atol=near)
+    check_scores(name, FRAMES, 3)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n != "qwen3_vl" else []) for n in CHOOSING]
+)
+def test_every_frame_is_read_that_is_given(name: str) -> None:
+    frames = np.concatenate([FRAMES, 255 - FRAMES, FRAMES[:1] // 2])
+    check_scores(name, frames, 5, timed=True)
+
+
+def test_a_video_that_is_too_short_asks_for_more_frames() -> None:
+    model, *_ = held("qwen3_vl")
+    with pytest.raises(vx.InvalidInput, match="give a video of more or larger frames"):
+        model.encode(of_video(FRAMES[:1]))
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ from vqa_explain.models.generative.decoding import Decoding, Language, Prompted,
 from vqa_explain.models.generative.lengths import VideoLengths
 from vqa_explain.models.generative.memory import PictureMemory
 from vqa_explain.models.generative.prompts import Prompt, read_prompt, visual_tokens
-from vqa_explain.models.generative.reading import Form, Shown, VisualReader
+from vqa_explain.models.generative.reading import Form, LeftOut, Shown, VisualReader
 from vqa_explain.models.generative.second import SecondSequence, SecondTokens, find_second
 from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
@@ -195,7 +195,12 @@ class GenerativeModel:
         second = find_second(self.processor, prompt, inputs) if prompt.texts else None
         second = second.to(self.device) if second else None
         state = _State(moved, prompt, conversation.visuals, {}, lists, second)
-        state.shown.update(self._shown(conversation, inputs, state))
+        try:
+            state.shown.update(self._shown(conversation, inputs, state))
+        except LeftOut:
+            if self._reader.reads_every_frame(conversation.visuals):
+                return self.encode(example)
+            raise
         form = (bool(state.visuals), bool(prompt.texts))
         if form not in self._languages:
             try:

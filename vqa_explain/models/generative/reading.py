@@ -74,6 +74,10 @@ class Shown:
     geometries: tuple[Geometry, ...]
 
 
+class LeftOut(InvalidInput):
+    """The processor does not read a picture or frame that it was given."""
+
+
 class VisualReader:
     """Reads pictures and videos as one processor does.
 
@@ -93,6 +97,8 @@ class VisualReader:
         self._processor, self._name, self._marks = processor, name, marks
         self._marked: bool | None = None
         self._more: dict[str, Any] = {}  # what else the processor is asked for
+        # Of which forms it would leave out frames, and so is told to read every one.
+        self._every: set[Form] = set()
         self._alone = PictureReader(self._frames_alone, name)
         self._gains: dict[tuple[int, int], Gains] = {}
         self._followers: dict[tuple[str, tuple[int, int]], Follower] = {}
@@ -128,21 +134,23 @@ class VisualReader:
             given |= self._more
             given |= bare_settings(self._processor.tokenizer, prompt)
         try:
-            inputs = self._called(given)
+            inputs = self._called(given, _form(visuals) in self._every)
         except VQAExplainError:
             raise
         except FAILURES as error:
             raise InvalidInput(
-                f"the processor of model {self._name!r} fails on this example: {error}; give a "
-                "picture of another size, or the processor and chat template of its training"
+                f"the processor of model {self._name!r} fails on this example: {error}; give "
+                f"{'a video of more or larger frames' if videos else 'a picture of another size'}, "
+                "or the processor and chat template of its training"
             ) from error
         inputs.pop("labels", None)
         return inputs
 
-    def _called(self, given: dict[str, Any]) -> Inputs:
+    def _called(self, given: dict[str, Any], every_frame: bool) -> Inputs:
         """What the processor gives; frames that it cannot choose from are all read, with times."""
         try:
-            return dict(self._processor(return_tensors="pt", **given))
+            if not every_frame:
+                return dict(self._processor(return_tensors="pt", **given))
         except FAILURES as error:
             if "videos" not in given or isinstance(error, VQAExplainError):
                 raise
@@ -157,17 +165,27 @@ class VisualReader:
         """Of each picture and video, where each of its frames is in the tensors.
 
         Raises:
-            InvalidInput: the processor leaves one out.
+            LeftOut: the processor leaves one out.
             Unsupported: it mixes them, so that they have no places of their own.
         """
         visuals = conversation.visuals
         if len(visuals) == 1 and not visuals[0].is_video:
             gains = self.gains(visuals[0].size)
             return [[{name: whole_tensor(inputs[name]) for name in gains if name in inputs}]]
-        form = tuple(one.form for one in visuals)
+        form = _form(visuals)
         if form not in self._slots:
             self._slots[form] = self._measured(visuals)
         return self._slots[form]
+
+    def reads_every_frame(self, visuals: Sequence[Visual]) -> bool:
+        """Has the processor read every frame of such videos from now on; `False` if it does so
+        already, or there is no video.
+        """
+        form = _form(visuals)
+        if form in self._every or self.videos_alone or not any(one.is_video for one in visuals):
+            return False
+        self._every.add(form)
+        return True
 
     def _measured(self, visuals: Sequence[Visual]) -> list[list[Slots]]:
         gray = [_gray(one) for one in visuals]
@@ -183,7 +201,7 @@ class VisualReader:
                 ]
                 slots = slots_between(pair[0], pair[1], steps)
                 if not slots:
-                    raise InvalidInput(
+                    raise LeftOut(
                         f"the processor of model {self._name!r} leaves out {name!r}; give fewer "
                         "pictures or frames"
                     )
@@ -423,8 +441,7 @@ class VisualReader:
             len(visuals) == 1 or _same(frames, self._frames_alone(picture))
         ):
             return self._alone.locate(picture, frames)
-        form = tuple(one.form for one in visuals)
-        key = (form, number)
+        key = (_form(visuals), number)
         if key not in self._among_others:
             gray = [_gray(one) for one in visuals]
 
@@ -454,6 +471,10 @@ class VisualReader:
         slots = self.slots(plain_conversation(alone), inputs)[0][0]
         layout = self.layout(alone, 0, 0, slots, inputs, 0)
         return layout.frame, *layout.others
+
+
+def _form(visuals: Sequence[Visual]) -> Form:
+    return tuple(one.form for one in visuals)
 
 
 def _times(frames: int) -> dict[str, Any]:
