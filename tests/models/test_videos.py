@@ -1,6 +1,7 @@
 """Videos, by architectures whose processors read some, against transformers' plain call."""
 
 import re
+from collections import deque
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def plain_scores(
     return np.array([float(each.double().sum()) for each in steps])
 
 
-def of_video(frames: np.ndarray) -> vx.Example:
+def of_video(frames: Any) -> vx.Example:
     return vx.Example.of({"video": frames, "question": QUESTION})
 
 
@@ -207,3 +208,33 @@ def test_a_video_given_as_the_image_is_told_its_place(frames: Any) -> None:
     model = loaded("llava")
     with pytest.raises(vx.InvalidInput, match="a video of 4 frames; give it by another name"):
         vx.explain(model, frames, QUESTION, answers=ANSWERS)
+
+
+def paths(folder: Path) -> list[Any]:
+    there = folder / "some clip.MP4"
+    there.write_bytes(b"not read")
+    return [there, str(there), "clip.mov", Path("gone.mkv")]
+
+
+def test_a_film_is_no_text_and_no_picture(tmp_path: Path) -> None:
+    """Else the name of the file would be explained as a text."""
+    model = loaded("llava_onevision")
+    for path in paths(tmp_path):
+        content = [{"type": "video", "video": path}, {"type": "text", "text": QUESTION}]
+        for example in (
+            of_video(path),
+            vx.Example(path, QUESTION),
+            vx.Example(messages=[{"role": "user", "content": content}]),
+        ):
+            with pytest.raises(vx.InvalidInput, match=r"path of a film, .*; read its frames"):
+                vx.explain(model, example, answers=ANSWERS)
+
+
+@pytest.mark.parametrize("hold", [iter, deque, lambda frames: (one for one in frames), set])
+def test_frames_that_come_one_by_one_are_asked_for_as_a_list(hold: Any) -> None:
+    model = loaded("llava_onevision")
+    frames = [tuple(frame.ravel()[:3]) for frame in FRAMES] if hold is set else FRAMES
+    with pytest.raises(
+        vx.InvalidInput, match=r"'video' is of type .*; give list\(…\) of its frames"
+    ):
+        vx.explain(model, of_video(hold(frames)), answers=ANSWERS)
