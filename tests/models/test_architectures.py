@@ -334,3 +334,10 @@ def test_a_network_that_fails_on_what_its_processor_made_says_so(
     else:
         why = vx.explain(model, example_of(model, picture), method="leave_one_out", regions=2)
         assert np.isfinite([region.value for region in why.regions]).all()
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_smaller_than_a_patch_asks_for_a_larger_one() -> None:
+    model = loaded("fuyu")
+    with pytest.raises(vx.Unsupported, match="give a larger picture"):
+        model.encode(example_of(model, PICTURE[:7, :5]))

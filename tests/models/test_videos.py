@@ -238,3 +238,10 @@ def test_frames_that_come_one_by_one_are_asked_for_as_a_list(hold: Any) -> None:
         vx.InvalidInput, match=r"'video' is of type .*; give list\(…\) of its frames"
     ):
         vx.explain(model, of_video(hold(frames)), answers=ANSWERS)
+
+
+def test_a_video_with_more_frames_than_fit_is_refused_before_any_is_measured() -> None:
+    model, *_ = held("llava_onevision")
+    frames = np.repeat(FRAMES, 250, axis=0)
+    with pytest.raises(vx.InvalidInput, match="give fewer or smaller pictures or frames"):
+        model.encode(of_video(frames[:, :16, :16]))

@@ -189,7 +189,7 @@ class GenerativeModel:
         if limit is not None and prompt.length > limit:
             raise InvalidInput(
                 f"the question and picture have {prompt.length} tokens and model {self.name!r} "
-                f"takes {limit}; shorten the texts, or give fewer or smaller pictures"
+                f"takes {limit}; shorten the texts, or give fewer or smaller pictures or frames"
             )
         moved, lists = self._tensors(inputs)
         second = find_second(self.processor, prompt, inputs) if prompt.texts else None
