@@ -57,7 +57,6 @@ READING: dict[str, dict[str, Callable[[], tuple[Any, Any]]]] = {
 NOT_TRIED = {
     "diffusion_gemma": "it writes whole blocks by diffusion, not token by token",
     "evolla": "it reads proteins, not pictures",
-    "instructblipvideo": "it reads videos, not pictures",
     "mistral4": "it reads no pictures",
     "videoprism": "it reads videos, not pictures",
     "layoutlmv2": "it needs the library detectron2, which is not on PyPI, so that no tiny "

@@ -17,11 +17,11 @@ def present(encoded: Encoded, regions: Division, shown: Tensor, said: Tensor) ->
 
     Args:
         encoded: the example.
-        regions: the division of its picture.
+        regions: the division of its picture, or of each frame of its video.
         shown: (N, R) bool, the regions present.
         said: (N, T) bool, the tokens present.
     """
-    found = {encoded.image_name: Present(regions, shown)}
+    found = {one.name: Present(regions, shown) for one in encoded.pictures}
     if encoded.tokens:
         count = len(encoded.tokens)
         found["question"] = Present(Division(np.arange(count), count), said)

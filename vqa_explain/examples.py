@@ -5,7 +5,7 @@ and the reading of pictures.
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
@@ -17,6 +17,10 @@ import numpy as np
 
 from vqa_explain.errors import InvalidInput, unknown
 
+# Of files that hold a film, whose frames the user is to read.
+FILMS = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"}
+)
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 
 Kind = Literal["image", "text", "video", "table", "other"]
@@ -181,7 +185,8 @@ class Example:
             inputs: name → a picture (a path, PIL image or array), a text, a `Page` of words with
                 boxes, a video (a list of pictures, or an array (F, H, W, 3)), or a row of a table
                 ({column: value}). A text that ends as a picture's file does, such as "a.png", is a
-                path.
+                path. One that ends as a film's does, such as "a.mp4", is refused where a model
+                takes it, since its frames are to be given.
             **about: the other attributes, such as `answer`.
 
         Raises:
@@ -314,6 +319,8 @@ def kind_of(value: Any, name: str = "input") -> Kind:
     Raises:
         InvalidInput: it is a video without frames.
     """
+    if is_film(value):
+        return "video"
     if isinstance(value, str):
         return "image" if Path(value).suffix.lower() in _picture_suffixes() else "text"
     if isinstance(value, Page):
@@ -331,6 +338,28 @@ def kind_of(value: Any, name: str = "input") -> Kind:
     if axes in (2, 3):
         return "image"
     return "other"
+
+
+def is_film(value: Any) -> bool:
+    """Whether a value is the path of a file that holds a film."""
+    return isinstance(value, str | os.PathLike) and Path(value).suffix.lower() in FILMS
+
+
+def check_frames(value: Any, name: str) -> None:
+    """Refuses what people take for a video and is none yet.
+
+    Raises:
+        InvalidInput: it is the path of a film, or gives things one by one.
+    """
+    wanted = "read its frames and give them as a list of pictures or an array (F, H, W, 3)"
+    if is_film(value):
+        raise InvalidInput(f"{name!r} is the path of a film, {str(value)[-80:]!r}; {wanted}")
+    held = isinstance(value, str | bytes | list | tuple | Mapping) or hasattr(value, "__array__")
+    if not held and isinstance(value, Iterable) and kind_of(value, name) == "other":
+        raise InvalidInput(
+            f"{name!r} is of type {type(value).__name__}, and a video is a list of pictures or an "
+            "array (F, H, W, 3); give list(…) of its frames"
+        )
 
 
 @cache
@@ -482,6 +511,13 @@ def read_image(source: Any) -> np.ndarray:
     """
     if isinstance(source, InvalidInput):
         raise source
+    check_frames(source, "image")
+    has_frames = isinstance(source, list | tuple) or getattr(source, "ndim", None) == 4
+    if has_frames and kind_of(source, "image") == "video":
+        raise InvalidInput(
+            f"the image is a video of {len(source)} frames; give it by another name, as in "
+            "Example.of({'video': frames, 'question': text})"
+        )
     if isinstance(source, str) and re.match(r"(?i)(https?|ftp|s3|gs)://", source):
         raise InvalidInput(
             f"image {source[:80]!r} is an address, and nothing is fetched; download the picture "

@@ -14,6 +14,7 @@ from architectures.trying import (
     PICTURE,
     encoded_with_answers,
     example_of,
+    frame_of,
     loaded,
     network,
     plain_scores,
@@ -22,6 +23,7 @@ from architectures.verdicts import VERDICTS, working
 from building import present
 
 import vqa_explain as vx
+from vqa_explain.features.parts import PicturePart
 from vqa_explain.features.regions import grid_regions
 
 FAST = ("llava", "qwen3_vl", "internvl", "gemma4", "mllama", "florence2")
@@ -123,7 +125,7 @@ def test_gradients_are_the_slopes_of_plain_scores(name: str) -> None:
         return  # a code book has no slope
     middle = np.clip(PICTURE, 1, 254)
     encoded = encoded_with_answers(model, middle)
-    frame = encoded.image_name
+    frame = frame_of(encoded)
     leaves = {key: leaf.clone().requires_grad_() for key, leaf in model.leaves(encoded).items()}
     score = model.scores(encoded, leaves)[0, 1]
     gradient = torch.autograd.grad(score, leaves[frame])[0]
@@ -160,7 +162,7 @@ def test_gradients_are_the_slopes_of_plain_scores(name: str) -> None:
 def test_all_players_are_the_plain_call_and_a_batch_is_as_one_by_one(name: str) -> None:
     model = loaded(name)
     encoded = encoded_with_answers(model)
-    regions = grid_regions(encoded.geometry.frame, (2, 2))
+    regions = grid_regions(encoded[frame_of(encoded)].content.geometry.frame, (2, 2))
     shown = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]]).bool()
     said = torch.ones(3, len(encoded.tokens), dtype=torch.bool)
     players = [i for i, token in enumerate(encoded.tokens) if token.word in (1, 4)]
@@ -189,10 +191,10 @@ def test_a_hidden_word_is_one_that_attention_does_not_see(name: str) -> None:
     gone = [i for i, token in enumerate(encoded.tokens) if token.word in (1, 4)]
     said = torch.ones(1, len(encoded.tokens), dtype=torch.bool)
     said[0, gone] = False
-    players = present(
-        encoded, grid_regions(encoded.geometry.frame, (1, 1)), torch.ones(1, 1).bool(), said
-    )
-    ours = model.coalition_scores(encoded, players, {"image": "blur", "question": "pad"}, 0)
+    whole = grid_regions(encoded[frame_of(encoded)].content.geometry.frame, (1, 1))
+    players = present(encoded, whole, torch.ones(1, 1).bool(), said)
+    fills = {**{one.name: "blur" for one in encoded.pictures}, "question": "pad"}
+    ours = model.coalition_scores(encoded, players, fills, 0)
     inputs = one.inputs(processor, PICTURE)
     places = encoded.state.prompt.places["question"][gone]
     theirs = []
@@ -258,7 +260,7 @@ def test_a_bright_block_returns_to_its_place(name: str, shape: tuple[int, int]) 
     bright = dark.copy()
     bright[top:bottom, left:right] = 230
     encoded, other = (model.encode(example_of(model, one)) for one in (dark, bright))
-    frame = encoded.image_name
+    frame = frame_of(encoded)
     geometry = encoded[frame].content.geometry
     moved = (other[frame].content.pixels - encoded[frame].content.pixels).abs().sum(1)[0].numpy()
     values = geometry.to_original(np.where(moved > 0.3 * moved.max(), moved, 0.0))
@@ -286,8 +288,8 @@ def test_methods_run(name: str, method: str, settings: dict[str, Any]) -> None:
     why = vx.explain(
         model, example_of(model), method=method, answers=ANSWERS, target="blue", **settings
     )
-    assert np.isfinite(why.image).all()
-    assert np.abs(why.image).max() > 0
+    maps = [part.image for part in why.parts if isinstance(part, PicturePart)]
+    assert all(np.isfinite(values).all() and np.abs(values).max() > 0 for values in maps)
 
 
 @on_each([name for name in ARCHITECTURES if name not in WORKING])
@@ -332,3 +334,10 @@ def test_a_network_that_fails_on_what_its_processor_made_says_so(
     else:
         why = vx.explain(model, example_of(model, picture), method="leave_one_out", regions=2)
         assert np.isfinite([region.value for region in why.regions]).all()
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_smaller_than_a_patch_asks_for_a_larger_one() -> None:
+    model = loaded("fuyu")
+    with pytest.raises(vx.Unsupported, match="give a larger picture"):
+        model.encode(example_of(model, PICTURE[:7, :5]))

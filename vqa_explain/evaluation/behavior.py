@@ -261,9 +261,7 @@ def _tried(model: Model, first: Example | None) -> Iterator[Encoded]:
 
 def _fixed(model: Model, size: tuple[int, int]) -> Example:
     """What the self-check tries, with pictures of many colors."""
-    values = trial_values(model, size)
-    pictures = {one.name: _picture(size) for one in model.features if one.kind == IMAGE}
-    return Example.of({**values, **pictures}, id=PROBE)
+    return Example.of(trial_values(model, size, _picture), id=PROBE)
 
 
 def _encoded(model: Model, example: Example) -> Encoded | None:

@@ -46,6 +46,8 @@ class Model(Protocol):
             a resumed run compares it.
         known_inputs: input name → a text or row that the model can read, for trials; nothing of
             texts where any English question will do.
+        video_length: how many frames a video has, of a model that takes videos and no pictures;
+            `None` of others.
         open_inputs: whether it takes any number of inputs, and so checks by itself which an example
             has.
         says_pieces: whether a function of the user's divides the texts, and so may leave words out.

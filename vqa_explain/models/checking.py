@@ -7,7 +7,7 @@ import logging
 import os
 import pickle
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -28,6 +28,7 @@ from vqa_explain.features.text import TextFeature
 from vqa_explain.models.base import Leaves, Model, OpenModel
 from vqa_explain.models.calling import FAILURES, quantized_layer
 from vqa_explain.models.encoded import Encoded
+from vqa_explain.models.filling import changed_example
 from vqa_explain.models.matching import matched
 from vqa_explain.models.sharing import network_held
 from vqa_explain.models.weights import places
@@ -151,34 +152,45 @@ def check_model(model: Model, values: Mapping[str, Any] | None = None) -> None:
     pictures = [one.name for one in model.features if one.kind == ImageFeature.kind]
     if pictures and "pixels" not in model.capabilities:  # it sees boxes, which only its user has
         return
-    tried = dict(trial_values(model) if values is None else values)
     with network_held(model.module), torch.no_grad():
         before = _state(model.module)
+        tried = dict(trial_values(model) if values is None else values)
         encoded = _encoded(model, tried)
         theirs = _plain(model, encoded)
         # A network may put hooks on itself, or fill a table, when it first runs.
         before |= {"hooks": _hooks(model.module), "weights and buffers": places(model.module)}
         with _left_alone(model, before):
             for name in pictures:
-                changed = _check_blocks(model, encoded, tried, name)
+                changed = _check_blocks(model, encoded, name)
                 if values is None:  # then a picture of another shape is tried too
-                    other = {**tried, name: _picture(SIZES[1])}
-                    _check_blocks(model, model.encode(Example.of(other)), other, name)
-                _check_scores(model, encoded, changed, theirs, name)
+                    other = {**tried, name: trial_values(model, SIZES[1])[name]}
+                    _check_blocks(model, model.encode(Example.of(other)), name)
+                _check_scores(model, encoded, changed, theirs, _shown(encoded, name)[-1])
             if not pictures:
                 _check_batch(model, encoded, theirs)
             _check_words(model, tried)
 
 
-def trial_values(model: Model, size: tuple[int, int] = SIZES[0]) -> dict[str, Any]:
+def trial_values(
+    model: Model,
+    size: tuple[int, int] = SIZES[0],
+    picture: Callable[[tuple[int, int]], np.ndarray] | None = None,
+) -> dict[str, Any]:
     """Input name → what is tried: what the model says that it can read,
-    else a picture of this size or `QUESTION`.
+    else a picture of this size, a video where it takes no pictures, or `QUESTION`.
+
+    Args:
+        model: the model.
+        size: (H, W) of pictures.
+        picture: makes one of a size; by default one of smooth colors.
     """
     found: dict[str, Any] = {}
     known = getattr(model, "known_inputs", {})
+    length = getattr(model, "video_length", None)
     for feature in model.features:
         if feature.kind == ImageFeature.kind:
-            found[feature.name] = _picture(size)
+            shown = (picture or _picture)(size)
+            found[feature.name] = shown if length is None else _video(shown, length)
         else:
             found[feature.name] = known.get(feature.name, QUESTION)
     return found
@@ -250,6 +262,16 @@ def _picture(size: tuple[int, int]) -> np.ndarray:
     return np.stack(waves, axis=2).astype(np.uint8)
 
 
+def _video(picture: np.ndarray, length: int) -> np.ndarray:
+    """(F, H, W, 3) uint8 frames that differ from each other."""
+    return np.stack([np.roll(picture, number, axis=1) for number in range(length)])
+
+
+def _shown(encoded: Encoded, name: str) -> list[str]:
+    """What an input is called in an example: by its name, or by those of its frames."""
+    return [one.name for one in encoded.inputs if name in (one.name, one.group)]
+
+
 def _block(picture: np.ndarray, place: tuple[float, float]) -> tuple[slice, slice]:
     """Rows and columns of a block about a place."""
     spans = []
@@ -311,16 +333,23 @@ def _with_own_pixels(encoded: Encoded) -> Encoded:
     return encoded
 
 
-def _check_blocks(model: Model, encoded: Encoded, values: Mapping[str, Any], name: str) -> Encoded:
-    """The change of a block of one picture, carried to the picture, lies on the block.
+def _check_blocks(model: Model, encoded: Encoded, name: str) -> Encoded:
+    """The change of a block of one picture, or of each frame, lies on the block where it is carried
+    to the picture.
 
     Returns the example with the last block.
     """
+    found = [_check_blocks_of(model, encoded, shown) for shown in _shown(encoded, name)]
+    return found[-1]
+
+
+def _check_blocks_of(model: Model, encoded: Encoded, name: str) -> Encoded:
+    """The same of one picture or frame."""
     content = encoded[name].content
     picture, geometry = content.original, content.geometry
     margins = [int(np.ceil(1.5 * max(1.0, extent))) for extent in geometry.extents]
     for place in PLACES:
-        changed = model.encode(Example.of({**values, name: _marked(picture, place)}))
+        changed = model.encode(changed_example(encoded, {name: _marked(picture, place)}))
         moved = (changed[name].content.pixels - content.pixels).abs()
         change = in_float64(moved.sum(dim=1)[0]).numpy()
         carried = geometry.to_original(np.where(change > 0.3 * change.max(), change, 0.0))

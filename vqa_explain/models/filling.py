@@ -123,7 +123,7 @@ def _read_again(model: Any, encoded: Encoded, values: Mapping[str, Any]) -> Enco
         InvalidInput: the model cannot read what a fill gave.
         Unsupported: other inputs are no longer divided as they were.
     """
-    example = _changed(encoded, values)
+    example = changed_example(encoded, values)
     try:
         fresh: Encoded = (
             model.read_again(encoded, example)
@@ -153,7 +153,7 @@ def _read_again(model: Any, encoded: Encoded, values: Mapping[str, Any]) -> Enco
     )
 
 
-def _changed(encoded: Encoded, values: Mapping[str, Any]) -> Example:
+def changed_example(encoded: Encoded, values: Mapping[str, Any]) -> Example:
     """The example with these values by input; frames are put into their video.
 
     Raises:

@@ -101,6 +101,23 @@ def from_picture(processor: Any, picture: Any, _question: str) -> dict[str, Any]
     return dict(processor(images=picture, return_tensors="pt"))
 
 
+FRAMES = 4  # of the videos that are tried, where an architecture reads nothing else
+IN_VIDEO = 1  # which of them is the picture
+
+
+def film(picture: np.ndarray) -> np.ndarray:
+    """(F, H, W, 3) a video of a picture among others of its size."""
+    rng = np.random.default_rng(11)
+    frames = rng.integers(0, 256, (FRAMES, *picture.shape), dtype=np.uint8)
+    frames[IN_VIDEO] = picture
+    return frames
+
+
+def from_film(processor: Any, picture: Any, question: str) -> dict[str, Any]:
+    """The processor's output for a video that it takes as pictures, and the bare question."""
+    return from_question(processor, film(np.asarray(picture)), question)
+
+
 def numbers(words: Any, tokens: list[str]) -> list[int]:
     """The numbers of several tokens."""
     return [number(words, token) for token in tokens]

@@ -7,7 +7,15 @@ from checkpoints import SMALL, chat, text_settings
 from more_checkpoints import SQUARE, number, pieces
 from tokenizers import processors
 
-from architectures.base import SHALLOW, Made, architecture, from_picture, from_question, tf
+from architectures.base import (
+    SHALLOW,
+    Made,
+    architecture,
+    from_film,
+    from_picture,
+    from_question,
+    tf,
+)
 
 
 def _llama(size: int) -> Any:
@@ -54,10 +62,11 @@ def syllables() -> Any:
 
 
 def _blip(title: str, language: Any) -> Made:
-    words = pieces()
-    pictures = tf.BlipImageProcessor(**SQUARE)
+    is_video = title == "InstructBlipVideo"
+    words = pieces("<video>") if is_video else pieces()
+    pictures = (tf.InstructBlipVideoVideoProcessor if is_video else tf.BlipImageProcessor)(**SQUARE)
     # InstructBLIP's resampler reads the question with a tokenizer of its own.
-    tokenizers = (words, syllables()) if title == "InstructBlip" else (words,)
+    tokenizers = (words, syllables()) if title.startswith("InstructBlip") else (words,)
     processor = getattr(tf, title + "Processor")(pictures, *tokenizers, num_query_tokens=4)
     vision = {
         **SHALLOW,
@@ -70,12 +79,13 @@ def _blip(title: str, language: Any) -> Made:
         "vocab_size": len(tokenizers[-1]),
         "max_position_embeddings": 64,
     }
+    kind = "video" if is_video else "image"
     config = getattr(tf, title + "Config")(
         vision_config=vision,
         qformer_config=resampler,
         text_config=language(len(words)).to_dict(),
         num_query_tokens=4,
-        image_token_index=number(words, "<image>"),
+        **{f"{kind}_token_index": number(words, f"<{kind}>")},
     )
     return getattr(tf, title + "ForConditionalGeneration")(config), processor
 
@@ -98,6 +108,16 @@ def instructblip_vicuna() -> Made:
 @architecture("instructblip", encoder_decoder=True, call=from_question)
 def instructblip_t5() -> Made:
     return _blip("InstructBlip", _t5)
+
+
+@architecture("instructblipvideo", call=from_film)
+def instructblipvideo_vicuna() -> Made:
+    return _blip("InstructBlipVideo", _llama)
+
+
+@architecture("instructblipvideo", encoder_decoder=True, call=from_film)
+def instructblipvideo_t5() -> Made:
+    return _blip("InstructBlipVideo", _t5)
 
 
 @architecture("florence2", encoder_decoder=True, start=2, call=from_question)

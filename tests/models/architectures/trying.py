@@ -11,7 +11,7 @@ import torch
 from checkpoints import randomized
 
 import vqa_explain as vx
-from architectures.base import ARCHITECTURES, QUESTION, plain_steps
+from architectures.base import ARCHITECTURES, IN_VIDEO, QUESTION, film, plain_steps
 from vqa_explain.errors import VQAExplainError
 
 ANSWERS = ("yes", "red circle", "blue")
@@ -55,7 +55,16 @@ def example_of(model: Any, picture: Any = PICTURE, question: str = QUESTION) -> 
     """The picture with the question, where the model reads one."""
     if len(model.features) == 1:
         return vx.Example(picture)
+    if getattr(model, "video_length", None) is not None:
+        return vx.Example.of({"video": film(picture), "question": question})
     return vx.Example(picture, question)
+
+
+def frame_of(encoded: Any) -> str:
+    """What the picture is called in an example of `example_of`."""
+    names = [one.name for one in encoded.pictures]
+    found: str = names[0] if len(names) == 1 else names[IN_VIDEO]
+    return found
 
 
 def encoded_with_answers(

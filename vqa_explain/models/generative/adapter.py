@@ -46,9 +46,10 @@ from vqa_explain.models.generative.conversation import (
     read_conversation,
 )
 from vqa_explain.models.generative.decoding import Decoding, Language, Prompted, with_lists
+from vqa_explain.models.generative.lengths import VideoLengths
 from vqa_explain.models.generative.memory import PictureMemory
 from vqa_explain.models.generative.prompts import Prompt, read_prompt, visual_tokens
-from vqa_explain.models.generative.reading import Form, Shown, VisualReader
+from vqa_explain.models.generative.reading import Form, LeftOut, Shown, VisualReader
 from vqa_explain.models.generative.second import SecondSequence, SecondTokens, find_second
 from vqa_explain.models.generative.sequences import Sequences, alone
 from vqa_explain.models.generative.whole import DECODER, ENCODER, Forwarding
@@ -60,7 +61,7 @@ from vqa_explain.models.sentences import (
     with_words,
     without_words,
 )
-from vqa_explain.models.sharing import holds_network
+from vqa_explain.models.sharing import holds_network, network_held
 from vqa_explain.models.thinking import NOTHING, Marks, Thought, find_marks, parted, thought_nothing
 from vqa_explain.models.transformer import eager_attention
 from vqa_explain.models.unwrapping import home_of, placed
@@ -165,7 +166,7 @@ class GenerativeModel:
         self._languages: dict[tuple[bool, bool], Language] = {}
         known = inspect.signature(self.module.forward).parameters
         takes_words = "input_ids" in known and _reads_text(processor)
-        marks = visual_tokens(self.module.config)
+        marks = visual_tokens(self.module.config, videos=True)
         self._reader = VisualReader(processor, name, marks, wordless=not takes_words)
         # What was measured of the network, by the sizes of what is shown.
         self._places: dict[tuple[Any, ...], bool] = {}
@@ -178,22 +179,28 @@ class GenerativeModel:
         self.features = both if takes_words else (self._picture,)
 
     def encode(self, example: Example) -> Encoded:
-        conversation = self._reader.marked(read_conversation(example, self.name))
+        conversation = read_conversation(example, self.name)
+        if self._reader.videos_alone:
+            self._lengths.check(conversation.visuals)
         self._reader.check_videos(conversation.visuals)
+        conversation = self._reader.marked(conversation)
         prompt, inputs = self._read(conversation)
         limit = self._window
         if limit is not None and prompt.length > limit:
             raise InvalidInput(
                 f"the question and picture have {prompt.length} tokens and model {self.name!r} "
-                f"takes {limit}; shorten the texts, or give fewer or smaller pictures"
+                f"takes {limit}; shorten the texts, or give fewer or smaller pictures or frames"
             )
-        lists = self._lists(inputs)
-        tensors = {**inputs, **{name: torch.tensor(inputs[name]) for name in lists}}
-        moved = {k: self._moved(v) for k, v in tensors.items() if isinstance(v, Tensor)}
+        moved, lists = self._tensors(inputs)
         second = find_second(self.processor, prompt, inputs) if prompt.texts else None
         second = second.to(self.device) if second else None
         state = _State(moved, prompt, conversation.visuals, {}, lists, second)
-        state.shown.update(self._shown(conversation, inputs, state))
+        try:
+            state.shown.update(self._shown(conversation, inputs, state))
+        except LeftOut:
+            if self._reader.reads_every_frame(conversation.visuals):
+                return self.encode(example)
+            raise
         form = (bool(state.visuals), bool(prompt.texts))
         if form not in self._languages:
             try:
@@ -206,6 +213,23 @@ class GenerativeModel:
             self._offer(self._languages[form])
         state.language = self._languages[form]
         return Encoded(example, tuple(self._inputs(conversation, state)), state=state)
+
+    @property
+    def video_length(self) -> int | None:
+        """How many frames a video has, where the network takes videos and no pictures."""
+        return self._lengths.fewest if self._reader.videos_alone else None
+
+    @cached_property
+    def _lengths(self) -> VideoLengths:
+        """The lengths of videos that the network reads."""
+
+        def logits(visuals: Sequence[Visual]) -> Tensor:
+            inputs = with_lists(*self._tensors(self._reader.plain(visuals)))
+            with network_held(self.module), torch.no_grad():
+                found: Tensor = self.module.generate(**inputs, **first_tokens()).logits[-1]
+            return found
+
+        return VideoLengths(self.name, logits)
 
     @property
     def _window(self) -> int | None:
@@ -299,6 +323,13 @@ class GenerativeModel:
             # A token that stands for nothing is all that is left.
             self._text = MASKED
         self.features = (self._picture, self._text) if takes_words else (self._picture,)
+
+    def _tensors(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Tensor], frozenset[str]]:
+        """What the processor gives, on the model's device, and the names of what is in lists."""
+        lists = self._lists(inputs)
+        tensors = {**inputs, **{name: torch.tensor(inputs[name]) for name in lists}}
+        moved = {k: self._moved(v) for k, v in tensors.items() if isinstance(v, Tensor)}
+        return moved, lists
 
     def _lists(self, inputs: Mapping[str, Any]) -> frozenset[str]:
         """What the processor gives as lists of whole numbers, and the network takes."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from vqa_explain.errors import InvalidInput, Unsupported
-from vqa_explain.examples import Example, Given, read_image
+from vqa_explain.examples import Example, Given, check_frames, read_image
 from vqa_explain.features.text import called, check_question
 
 PLAIN = "what is it?"  # asked where only the pictures matter
@@ -225,16 +225,12 @@ def _visual(given: Given, name: str) -> Visual:
     """A picture or video, read."""
     if given.kind == PICTURE:
         return Visual(given.name, (read_image(given.value),))
+    check_frames(given.value, given.name)
     if given.kind != VIDEO:
         raise InvalidInput(
             f"model {name!r} takes pictures, videos and texts, and input {given.name!r} is none "
             "of them but a "
             f"{given.kind if given.kind == 'table' else type(given.value).__name__}; leave it out"
-        )
-    if isinstance(given.value, str):
-        raise InvalidInput(
-            f"video {given.name!r} is a path; read its frames and give them as pictures or an "
-            "array (F, H, W, 3)"
         )
     frames = tuple(read_image(frame) for frame in given.value)
     sizes = {frame.shape[:2] for frame in frames}

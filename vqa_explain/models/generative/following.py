@@ -130,7 +130,7 @@ def standardizes(make: Make, size: Size) -> bool:
 def _unknown(shape: tuple[int, ...]) -> Unsupported:
     return Unsupported(
         f"the processor gives a picture as a tensor {shape}, in which its colors and pixels cannot "
-        "be told apart; wrap the network in vqa_explain.CustomModel"
+        "be told apart; give a larger picture, or wrap the network in vqa_explain.CustomModel"
     )
 
 

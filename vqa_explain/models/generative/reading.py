@@ -1,5 +1,6 @@
 """Where the pictures and videos of an example are in the processor's tensors, and lie there."""
 
+import inspect
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,10 @@ class Shown:
     geometries: tuple[Geometry, ...]
 
 
+class LeftOut(InvalidInput):
+    """The processor does not read a picture or frame that it was given."""
+
+
 class VisualReader:
     """Reads pictures and videos as one processor does.
 
@@ -92,12 +97,22 @@ class VisualReader:
         self._processor, self._name, self._marks = processor, name, marks
         self._marked: bool | None = None
         self._more: dict[str, Any] = {}  # what else the processor is asked for
+        # Of which forms it would leave out frames, and so is told to read every one.
+        self._every: set[Form] = set()
         self._alone = PictureReader(self._frames_alone, name)
         self._gains: dict[tuple[int, int], Gains] = {}
         self._followers: dict[tuple[str, tuple[int, int]], Follower] = {}
         self._in_order: dict[tuple[int, int], bool] = {}
         self._slots: dict[Form, list[list[Slots]]] = {}
         self._among_others: dict[tuple[Form, int], PictureReader] = {}
+
+    @property
+    def videos_alone(self) -> bool:
+        """Whether the processor takes videos, by the name of pictures, and no pictures."""
+        parts = (getattr(self._processor, f"{kind}_processor", None) for kind in ("image", "video"))
+        pictures, videos = parts
+        named = inspect.signature(self._processor.__call__).parameters
+        return pictures is None and videos is not None and "videos" not in named
 
     def process(self, prompt: str | None, visuals: Sequence[Visual]) -> Inputs:
         """What the processor gives for a prompt and what is shown; `None` for no words.
@@ -113,27 +128,29 @@ class VisualReader:
             # does.
             given["images"] = pictures[0] if len(visuals) == 1 else [pictures]
         if videos:
-            given["videos"] = [videos]
+            given |= {"images": videos} if self.videos_alone else {"videos": [videos]}
         if prompt is not None:
             given["text"] = prompt
             given |= self._more
             given |= bare_settings(self._processor.tokenizer, prompt)
         try:
-            inputs = self._called(given)
+            inputs = self._called(given, _form(visuals) in self._every)
         except VQAExplainError:
             raise
         except FAILURES as error:
             raise InvalidInput(
-                f"the processor of model {self._name!r} fails on this example: {error}; give a "
-                "picture of another size, or the processor and chat template of its training"
+                f"the processor of model {self._name!r} fails on this example: {error}; give "
+                f"{'a video of more or larger frames' if videos else 'a picture of another size'}, "
+                "or the processor and chat template of its training"
             ) from error
         inputs.pop("labels", None)
         return inputs
 
-    def _called(self, given: dict[str, Any]) -> Inputs:
+    def _called(self, given: dict[str, Any], every_frame: bool) -> Inputs:
         """What the processor gives; frames that it cannot choose from are all read, with times."""
         try:
-            return dict(self._processor(return_tensors="pt", **given))
+            if not every_frame:
+                return dict(self._processor(return_tensors="pt", **given))
         except FAILURES as error:
             if "videos" not in given or isinstance(error, VQAExplainError):
                 raise
@@ -148,17 +165,27 @@ class VisualReader:
         """Of each picture and video, where each of its frames is in the tensors.
 
         Raises:
-            InvalidInput: the processor leaves one out.
+            LeftOut: the processor leaves one out.
             Unsupported: it mixes them, so that they have no places of their own.
         """
         visuals = conversation.visuals
         if len(visuals) == 1 and not visuals[0].is_video:
             gains = self.gains(visuals[0].size)
             return [[{name: whole_tensor(inputs[name]) for name in gains if name in inputs}]]
-        form = tuple(one.form for one in visuals)
+        form = _form(visuals)
         if form not in self._slots:
             self._slots[form] = self._measured(visuals)
         return self._slots[form]
+
+    def reads_every_frame(self, visuals: Sequence[Visual]) -> bool:
+        """Has the processor read every frame of such videos from now on; `False` if it does so
+        already, or there is no video.
+        """
+        form = _form(visuals)
+        if form in self._every or self.videos_alone or not any(one.is_video for one in visuals):
+            return False
+        self._every.add(form)
+        return True
 
     def _measured(self, visuals: Sequence[Visual]) -> list[list[Slots]]:
         gray = [_gray(one) for one in visuals]
@@ -169,12 +196,12 @@ class VisualReader:
             of_frames = []
             for frame, name in enumerate(one.names):
                 pair = [
-                    self._plain([*gray[:number], one.with_frame(frame, shown), *gray[number + 1 :]])
+                    self.plain([*gray[:number], one.with_frame(frame, shown), *gray[number + 1 :]])
                     for shown in (mark, 255 - mark)
                 ]
                 slots = slots_between(pair[0], pair[1], steps)
                 if not slots:
-                    raise InvalidInput(
+                    raise LeftOut(
                         f"the processor of model {self._name!r} leaves out {name!r}; give fewer "
                         "pictures or frames"
                     )
@@ -220,11 +247,11 @@ class VisualReader:
             visuals: what is shown.
             known: the names of what the network takes.
         """
-        if KINDS not in known or self._more or KINDS in self._plain(visuals):
+        if KINDS not in known or self._more or KINDS in self.plain(visuals):
             return False
         self._more = {f"return_{KINDS}": True}
         try:
-            if KINDS in self._plain(visuals):
+            if KINDS in self.plain(visuals):
                 return True
         except VQAExplainError as error:
             log.info("the processor of model %r gives no more: %s", self._name, error)
@@ -233,7 +260,7 @@ class VisualReader:
 
     def words_elsewhere(self, visuals: Sequence[Visual]) -> list[str]:
         """The tensors besides the prompt's tokens that depend on what the question says."""
-        one, other = (self._plain(visuals, question) for question in SAME_WORDS)
+        one, other = (self.plain(visuals, question) for question in SAME_WORDS)
         return [
             name
             for name, value in one.items()
@@ -248,7 +275,7 @@ class VisualReader:
         A question that is longer makes it longer, by as much as the prompt.
         """
         short, long = (
-            self._plain(visuals, question) for question in (PLAIN, f"{PLAIN} {PLAIN} {PLAIN}")
+            self.plain(visuals, question) for question in (PLAIN, f"{PLAIN} {PLAIN} {PLAIN}")
         )
         found: dict[str, int] = {}
         grown = long["input_ids"].shape[1] - short["input_ids"].shape[1]
@@ -260,7 +287,7 @@ class VisualReader:
                 found[name] = longer.index(grown)
         return found
 
-    def _plain(self, visuals: Sequence[Visual], question: str = PLAIN) -> Inputs:
+    def plain(self, visuals: Sequence[Visual], question: str = PLAIN) -> Inputs:
         """What the processor gives for these with a question that does not matter."""
         if self.wordless:
             return self.process(None, visuals)
@@ -287,7 +314,7 @@ class VisualReader:
         """Which tensors show a picture (H, W), and how strongly."""
         if size not in self._gains:
             self._gains[size] = gains_of(
-                lambda picture: self._plain([Visual("image", (picture,))]), size
+                lambda picture: self.plain([Visual("image", (picture,))]), size
             )
         return self._gains[size]
 
@@ -374,7 +401,7 @@ class VisualReader:
         shades = np.linspace(0, 255, size[axis]).astype(np.uint8)
         lines = shades[:, None] if axis == 0 else shades[None]
         picture = np.repeat(np.broadcast_to(lines, size)[:, :, None], 3, axis=2)
-        inputs = self._plain([Visual("image", (picture,))])
+        inputs = self.plain([Visual("image", (picture,))])
         found = lay_out(inputs, self._processor.image_processor, picture, 0, self.gains(size))
         assert isinstance(found, Patches)
         along = 3 - axis
@@ -387,7 +414,7 @@ class VisualReader:
         if key not in self._followers:
 
             def make(shown: np.ndarray) -> Tensor:
-                found: Tensor = self._plain([Visual("image", (shown,))])[name]
+                found: Tensor = self.plain([Visual("image", (shown,))])[name]
                 return found.float()
 
             self._followers[key] = Follower(make, picture, self._name)
@@ -414,8 +441,7 @@ class VisualReader:
             len(visuals) == 1 or _same(frames, self._frames_alone(picture))
         ):
             return self._alone.locate(picture, frames)
-        form = tuple(one.form for one in visuals)
-        key = (form, number)
+        key = (_form(visuals), number)
         if key not in self._among_others:
             gray = [_gray(one) for one in visuals]
 
@@ -424,7 +450,7 @@ class VisualReader:
                     gray[number].name, (shown,) * len(gray[number].frames), gray[number].is_video
                 )
                 given = [*gray[:number], same, *gray[number + 1 :]]
-                inputs = self._plain(given)
+                inputs = self.plain(given)
                 found = self.layout(given, number, 0, slots[number][0], inputs, 0)
                 return found.frame, *found.others
 
@@ -441,10 +467,14 @@ class VisualReader:
     def _frames_alone(self, picture: np.ndarray) -> tuple[Tensor, ...]:
         """What shows a picture alone: its frame, and what follows it."""
         alone = [Visual("image", (picture,))]
-        inputs = self._plain(alone)
+        inputs = self.plain(alone)
         slots = self.slots(plain_conversation(alone), inputs)[0][0]
         layout = self.layout(alone, 0, 0, slots, inputs, 0)
         return layout.frame, *layout.others
+
+
+def _form(visuals: Sequence[Visual]) -> Form:
+    return tuple(one.form for one in visuals)
 
 
 def _times(frames: int) -> dict[str, Any]:

@@ -133,6 +133,19 @@ class Way:
     filler: str = LAST
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """A layer that looks words up.
+
+    Attributes:
+        layer: the layer.
+        times: how often in a row it looks each example's words up, such as once for each frame.
+    """
+
+    layer: nn.Embedding
+    times: int
+
+
 class Forwarding:
     """A network that is called as a whole; the same calls as those of `decoding.Decoding`.
 
@@ -161,12 +174,12 @@ class Forwarding:
     ) -> None:
         self.module, self._axes, self._lists = module, axes, lists
         self._second = second[0] if second else None
-        self._second_embeddings: list[nn.Embedding] = []
+        self._second_lookups: list[Lookup] = []
         # A tensor that tells how many examples there are, and its rows for one.
         self._told = next((n, len(value)) for n, value in inputs.items() if value.ndim)
         # The tokens that a prompt begins with instead of its own, and how many it loses at its end.
         self._begins: tuple[tuple[int, ...], int] = ((), 0)
-        self._embeddings: list[nn.Embedding] = []
+        self._lookups: list[Lookup] = []
         known = inspect.signature(module.forward).parameters
         self._keeps = {"logits_to_keep"} & set(known)
         self._cached = {"use_cache": False} if "use_cache" in known else {}
@@ -180,14 +193,12 @@ class Forwarding:
         self.decoder: Any = _decoder_of(module)
         self.hides = self.attends = self.flows = False
         if texts is not None:
-            self._embeddings = self._find_embeddings(
-                inputs, self.received(inputs).inputs, IDS, texts
-            )
+            self._lookups = self._find_lookups(inputs, self.received(inputs).inputs, IDS, texts)
             changed = {**inputs, IDS: _reworded(inputs[IDS], texts, others)}
             if second is not None:
                 sequence, more = second
                 name, where = sequence.name, sequence.where
-                self._second_embeddings = self._find_embeddings(inputs, inputs, name, where)
+                self._second_lookups = self._find_lookups(inputs, inputs, name, where)
                 changed[name] = _reworded(inputs[name], where, more)
             self._check_words(inputs, texts, changed)
             try:
@@ -208,7 +219,7 @@ class Forwarding:
 
     def embed(self, ids: Tensor) -> Tensor:
         """(B, T, D) what token numbers (B, T) become: all their embeddings, side by side."""
-        return torch.cat([layer(ids) for layer in self._embeddings], dim=-1)
+        return torch.cat([one.layer(ids) for one in self._lookups], dim=-1)
 
     def embed_second(self, ids: Tensor, there: Tensor) -> Tensor:
         """(B, T, k · D) what token numbers (B, T, k) of the second sequence become, side by side.
@@ -217,7 +228,7 @@ class Forwarding:
             ids: the token numbers.
             there: (T, k) bool, which of them there are; the others become 0.
         """
-        embedded = torch.cat([layer(ids) for layer in self._second_embeddings], dim=-1)
+        embedded = torch.cat([one.layer(ids) for one in self._second_lookups], dim=-1)
         return (embedded * there[..., None]).flatten(2)
 
     def put_both(
@@ -231,7 +242,7 @@ class Forwarding:
             embedded: (B or 1, T, D) what `embed` gives, and behind it what `embed_second` gives.
             second: where they are in the second sequence.
         """
-        width = sum(layer.embedding_dim for layer in self._embeddings)
+        width = sum(one.layer.embedding_dim for one in self._lookups)
         own, more = embedded.split([width, embedded.shape[-1] - width], dim=-1)
         each = more.unflatten(-1, (second.places.shape[1], -1))[:, second.there]
         return given.put(where, own).put_second(second.where, each)
@@ -543,35 +554,39 @@ class Forwarding:
     def _words_in_place(self, given: Whole, length: int) -> Iterator[None]:
         """Inside, the embeddings of some words are those of `given`."""
         with ExitStack() as hooks:
-            self._put_in_place(hooks, self._embeddings, given.words, (len(given.attended), length))
+            self._put_in_place(hooks, self._lookups, given.words, (len(given.attended), length))
             if self._second is not None:
-                shape = tuple(given.inputs[self._second.name].shape)
-                self._put_in_place(hooks, self._second_embeddings, given.second, shape)
+                count, many = given.inputs[self._second.name].shape
+                self._put_in_place(hooks, self._second_lookups, given.second, (count, many))
             yield
 
     def _put_in_place(
         self,
         hooks: ExitStack,
-        layers: Sequence[nn.Embedding],
+        lookups: Sequence[Lookup],
         words: Sequence[tuple[Tensor, Tensor]],
-        shape: tuple[int, ...],
+        shape: tuple[int, int],
     ) -> None:
         """Hooks that put words into what these layers give for sequences of this shape (B, N)."""
         if not words:
             return
-        widths = [layer.embedding_dim for layer in layers]
+        widths = [one.layer.embedding_dim for one in lookups]
         split = [embedded.split(widths, dim=-1) for _, embedded in words]
-        for layer, own in zip(layers, zip(*split, strict=True), strict=True):
-            put = [(where, part) for (where, _), part in zip(words, own, strict=True)]
-            hooks.callback(layer.register_forward_hook(_Putting(put, shape)).remove)
+        for one, own in zip(lookups, zip(*split, strict=True), strict=True):
+            put = [
+                (where, part.repeat_interleave(one.times, dim=0))
+                for (where, _), part in zip(words, own, strict=True)
+            ]
+            putting = _Putting(put, (shape[0] * one.times, shape[1]))
+            hooks.callback(one.layer.register_forward_hook(putting).remove)
 
-    def _find_embeddings(
+    def _find_lookups(
         self,
         inputs: Mapping[str, Tensor],
         received: Mapping[str, Tensor],
         name: str,
         where: Tensor,
-    ) -> list[nn.Embedding]:
+    ) -> list[Lookup]:
         """The layers that look words up.
 
         Args:
@@ -584,14 +599,14 @@ class Forwarding:
             Unsupported: none does.
         """
         ids = received[name]
-        found: dict[int, nn.Embedding] = {}
+        found: dict[int, Lookup] = {}
 
         def note(layer: nn.Embedding, args: tuple[Any, ...]) -> None:
             asked = args[0] if args else None
-            if not isinstance(asked, Tensor) or asked.shape != ids.shape:
+            if not isinstance(asked, Tensor) or asked.shape[1:] != ids.shape[1:]:
                 return
             if bool((asked[:, where] == ids[:, where]).all()):
-                found[id(layer)] = layer
+                found[id(layer)] = Lookup(layer, len(asked))
 
         with ExitStack() as hooks, torch.no_grad():
             for _, layer in open_layers(self.module):
@@ -719,17 +734,29 @@ class Forwarding:
         with torch.no_grad():
             plain = self._logits(self.received(inputs), nothing)
             theirs = self._logits(self.received(changed), nothing)
-            given = self.received(inputs).put(texts, self.embed(changed[IDS][:, texts]))
-            if self._second is not None:
-                where = self._second.where
-                ids = changed[self._second.name][:, where, None]
-                given = given.put_second(where, self.embed_second(ids, torch.ones_like(ids[0])))
-            ours = self._logits(given, nothing)
-        if _apart(ours, theirs) > _allowed(plain, theirs):
+            given = self._with_words_of(changed, self.received(inputs), texts)
+            pairs = [(self._logits(given, nothing), theirs)]
+            if any(one.times > 1 for one in self._second_lookups) and not self._one_by_one:
+                # Its rows may be those of one example after the other, or all over again.
+                two = self.received(inputs).times(torch.zeros_like(texts[:1]).repeat(2))
+                both = {k: torch.cat([inputs[k], changed[k]]) for k in changed}
+                given = self._with_words_of(both, two, texts)
+                found = self._logits(given, nothing.repeat(2, 1))
+                pairs.append((found, torch.cat([plain, theirs])))
+        if any(_apart(ours, own) > _allowed(plain, theirs) for ours, own in pairs):
             raise Unsupported(
                 f"words reach {type(self.module).__name__} in more ways than their embeddings, "
                 "which no adapter can follow; wrap it in vqa_explain.CustomModel"
             )
+
+    def _with_words_of(self, changed: Mapping[str, Tensor], given: Whole, texts: Tensor) -> Whole:
+        """With the words of other tensors put where the texts are, in each sequence."""
+        given = given.put(texts, self.embed(changed[IDS][:, texts]))
+        if self._second is None:
+            return given
+        where = self._second.where
+        ids = changed[self._second.name][:, where, None]
+        return given.put_second(where, self.embed_second(ids, torch.ones_like(ids[0])))
 
     def _can_hide(
         self, inputs: Mapping[str, Tensor], texts: Tensor, changed: Mapping[str, Tensor]
