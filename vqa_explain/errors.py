@@ -12,6 +12,10 @@ class InvalidInput(VQAExplainError, ValueError):
     """An image, question, answer, parameter or file that cannot be used as given."""
 
 
+class Unanswered(InvalidInput):
+    """An endpoint that gives no answer now, or may not be asked again yet; later it may."""
+
+
 class NothingWritten(InvalidInput):
     """A model that writes its answers writes none here; candidates can still be scored."""
 

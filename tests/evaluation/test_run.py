@@ -91,6 +91,33 @@ def test_what_is_finished_is_not_done_again(
 
 
 @pytest.mark.slow
+def test_a_grid_that_fails_is_said_and_is_whole_in_the_end(
+    scenes_model: ViltModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece without a row that others have would give sums over other questions."""
+    asked: dict[str, Any] = {"metrics": ["emap:count=11"], "limit": 11}
+    whole = run(scenes_model, tmp_path / "whole", **asked).emap()
+    failing, left, real = "", 0, scenes_model.encode
+
+    def fails_later(example: vx.Example) -> Encoded:
+        nonlocal left
+        if sys._getframe(1).f_code.co_name == failing:
+            left -= 1
+            if left < 0:
+                raise MemoryError("no room")
+        return real(example)
+
+    monkeypatch.setattr(scenes_model, "encode", fails_later)
+    # The fifth row of the first piece, then the first example of the second piece.
+    for failing, left in (("row_of_grid", 4), ("_grid", 11)):
+        words = r"EMAP's grid cannot be computed at example \d+: .*no room; leave emap out"
+        with pytest.raises(vx.VQAExplainError, match=words):
+            run(scenes_model, tmp_path / "run", **asked)
+    failing = ""
+    assert run(scenes_model, tmp_path / "run", **asked).emap() == whole
+
+
+@pytest.mark.slow
 def test_a_damaged_shard_is_computed_again(scenes_model: ViltModel, tmp_path: Path) -> None:
     first = run(scenes_model, tmp_path)
     path = Store(tmp_path).shard_path("examples", 0)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 
 from vqa_explain import registry
+from vqa_explain._memory import may_pass
 from vqa_explain.choosing import resolved_fills, with_chosen_fills
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, VQAExplainError
@@ -65,11 +66,13 @@ class Judge:
 
     Attributes:
         kept: file name → bytes of the explanations that the plan keeps, until they are taken.
+        passing: the indices of examples that failed where another try may succeed.
     """
 
     model: Model
     plan: Plan
     kept: dict[str, bytes] = field(default_factory=dict)
+    passing: set[int] = field(default_factory=set)
     _twins: dict[float, Model] = field(default_factory=dict)
 
     @cached_property
@@ -152,7 +155,7 @@ class Judge:
             case = self.case(example)
             right = _right(case)
         except Exception as error:  # of any kind: one bad example must not end the run
-            return [{**base, "note": said(error)}]
+            return [{**base, "note": self._noted(base, error)}]
         best = case.best[0]
         base |= {"predicted": as_text(best.text), "probability": best.probability, "right": right}
         rows = self._values(case, base, "answer", wanted(""))
@@ -244,7 +247,7 @@ class Judge:
                     explained.explanation.to_bytes()
                 )
         except Exception as error:  # of any kind, as above
-            return [{**base, "note": said(error)}]
+            return [{**base, "note": self._noted(base, error)}]
         spent = {"forwards": cost.forwards, "backwards": cost.backwards, "seconds": cost.seconds}
         return [
             {**base, "metric": "", **spent},
@@ -262,10 +265,16 @@ class Judge:
             try:
                 row |= _measured(case, metric)
             except Exception as error:  # of any kind, as above
-                rows.append({**base, "note": f"{text}: {said(error)}"})
+                rows.append({**base, "note": f"{text}: {self._noted(base, error)}"})
                 continue
             rows.append(row)
         return rows
+
+    def _noted(self, base: Row, error: Exception) -> str:
+        """An error of an example in one line; whether another try may succeed is kept."""
+        if may_pass(error):
+            self.passing.add(base["index"])
+        return said(error)
 
 
 def _measured(case: Case, metric: Metric) -> Row:

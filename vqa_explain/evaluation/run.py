@@ -152,7 +152,8 @@ def evaluate(
         workers: processes. By default the run begins in this one, and takes one for each core once
             what is left is worth their start (one for a model on an accelerator). A worker that
             ends, or gives no sign of life for a minute, is replaced. An example at which three
-            workers are lost is counted as an error, and tried again by the next call.
+            workers are lost is counted as an error. So is one that fails for want of memory, by
+            the system or because an endpoint gives no answer. The next call tries these again.
         address: of a Ray cluster.
         example_timeout: seconds that one example may take, its reading by number among them. One
             that takes longer is counted as an error, its worker is replaced, and the next call

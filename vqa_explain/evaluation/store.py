@@ -22,7 +22,6 @@ log = logging.getLogger("vqa_explain")
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
 STAMPS = b"stamps"  # and what its rows depend on, as JSON
 PLACE = b"place"  # and which shard it is, since a file can be copied under another name
-LOST = "lost"  # in the stamp of a row at which worker processes were lost: it is tried again
 ASIDE = "old-"  # before the name of a shard of which some rows no longer hold
 
 
