@@ -109,7 +109,7 @@ def test_a_grid_that_fails_is_said_and_is_whole_in_the_end(
 
     monkeypatch.setattr(scenes_model, "encode", fails_later)
     # The fifth row of the first piece, then the first example of the second piece.
-    for failing, left in (("row_of_grid", 4), ("_grid", 11)):
+    for failing, left in (("row_of_grid", 4), ("_grid", 11)):  # noqa: B007
         words = r"EMAP's grid cannot be computed at example \d+: .*no room; leave emap out"
         with pytest.raises(vx.VQAExplainError, match=words):
             run(scenes_model, tmp_path / "run", **asked)

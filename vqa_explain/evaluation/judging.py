@@ -14,6 +14,7 @@ import torch
 
 from vqa_explain import registry
 from vqa_explain._memory import may_pass
+from vqa_explain._shown import shown
 from vqa_explain.choosing import resolved_fills, with_chosen_fills
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, VQAExplainError
@@ -173,10 +174,9 @@ class Judge:
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
-        if not has_text_answers(example):
-            raise InvalidInput(
-                f"the true answer {example.answer or example.answers!r} is no text; give it as text"
-            )
+        wrong = wrong_truth(example)
+        if wrong:
+            raise InvalidInput(wrong)
         if example.inputs is not None or example.messages is not None:
             # A row of a picture and a question is judged by a classifier too, which reads no
             # question.
@@ -334,9 +334,24 @@ def as_text(value: Any) -> str | None:
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def has_text_answers(example: Example) -> bool:
-    """Whether the true answers, if any are known, are texts."""
-    return all(isinstance(one, str | None) for one in (example.answer, *(example.answers or ())))
+def wrong_truth(example: Example) -> str:
+    """What is wrong with the form of an example's true answers and decisive words; "" for nothing."""
+    if not isinstance(example.answer, str | None):
+        return f"the true answer {shown(example.answer)} is no text; give it as text"
+    answers, spans = example.answers, example.decisive
+    if not isinstance(answers, list | tuple):
+        return f"the true answers are a list of texts, not {shown(answers)}"
+    strange = [one for one in answers if not isinstance(one, str)]
+    if strange:
+        return f"the true answer {shown(strange[0])} is no text; give it as text"
+    if not isinstance(spans, list | tuple) or not all(map(_is_span, spans)):
+        return f"decisive words are spans (start, end) in characters, not {str(spans)[:60]}"
+    return ""
+
+
+def _is_span(one: Any) -> bool:
+    is_pair = isinstance(one, list | tuple) and len(one) == 2
+    return is_pair and all(isinstance(end, int | np.integer) for end in one)
 
 
 def as_judged(model: Model, example: Example) -> Example:
