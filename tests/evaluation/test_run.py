@@ -138,36 +138,6 @@ def test_two_processes_give_the_bits_of_one(scenes_model: ViltModel, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_killed_ray_worker_is_replaced_and_the_bits_are_those_of_one(
-    scenes_model: ViltModel, tmp_path: Path
-) -> None:
-    pytest.importorskip("ray")
-    killed: list[str] = []
-
-    def progress(done: Any, total: Any, failed: Any) -> None:
-        if killed:
-            return
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    name = (entry / "cmdline").read_bytes().decode(errors="replace")
-                except OSError:
-                    continue
-                if name.startswith("ray::_work"):
-                    os.kill(int(entry.name), 9)
-                    killed.append(name)
-                    return
-
-    settings = {"limit": 12, "shard": 1}
-    found = run(
-        scenes_model, tmp_path / "ray", engine="ray", workers=2, progress=progress, **settings
-    )
-    assert killed
-    assert len(found.errors()) == 0
-    same(run(scenes_model, tmp_path / "one", **settings), found)
-
-
-@pytest.mark.slow
 def test_a_lost_local_worker_is_replaced(scenes_model: ViltModel, tmp_path: Path) -> None:
     data = Fatal(tmp_path / "once")
     found = vx.evaluate(
