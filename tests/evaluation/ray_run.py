@@ -8,6 +8,7 @@ explains scenes.
 
 import io
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -28,8 +29,9 @@ import vqa_explain as vx
 
 ROWS = 12
 KILLED_AT = 3
+LOOKS = 200
 TIMEOUT = 2.0  # seconds
-NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 
 
 class Sum(nn.Module):
@@ -109,18 +111,13 @@ def loses_its_driver(data: str, out: str) -> tuple[dict[str, int], int]:
 
     It is forked before this process imports Ray, so that torch need not be imported again.
     """
-    child = os.fork()
-    if child == 0:
-        try:
-            killed(data, out)
-        finally:
-            os._exit(1)
+    driver = multiprocessing.get_context("fork").Process(target=killed, args=(data, out))
+    driver.start()
     others: list[psutil.Process] = []
-    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
-        others = psutil.Process(child).children(recursive=True) or others
+    while driver.exitcode is None:
+        others = psutil.Process(driver.pid).children(recursive=True) or others
         time.sleep(0.05)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    assert driver.exitcode == -signal.SIGKILL
     agents = [one for one in others if one.is_running() and "Agent" in one.name()]
     _, alive = psutil.wait_procs(set(others) - set(agents), timeout=60)
     for agent in agents:
@@ -130,14 +127,13 @@ def loses_its_driver(data: str, out: str) -> tuple[dict[str, int], int]:
 
 
 def loses_a_worker_and_a_node(cluster: Any, second: Any, data: str, out: str) -> list[int]:
-    """A run of whose two nodes one loses its worker, and is killed later; how many examples were
+    """A run that loses a worker at work, and later one of its two nodes; how many examples were
     finished by then.
     """
     at: list[int] = []
 
     def told(done: int, total: Any, failed: int) -> None:
-        if done >= 1 and not at:
-            kill_a_worker(second)
+        if done >= 1 and not at and kill_a_worker([second, cluster.head_node]):
             at.append(done)
         if done >= KILLED_AT and len(at) == 1:
             cluster.remove_node(second, allow_graceful=False)
@@ -147,14 +143,18 @@ def loses_a_worker_and_a_node(cluster: Any, second: Any, data: str, out: str) ->
     return at
 
 
-def kill_a_worker(node: Any) -> None:
-    """Kills a process of a node that has begun with a job, as soon as there is one."""
-    (raylet,) = node.all_processes["raylet"]
-    while True:
-        for child in psutil.Process(raylet.process.pid).children():
+def kill_a_worker(nodes: list[Any]) -> bool:
+    """Kills a process that is at work on one of the nodes, the first of them rather than the last.
+    There is none where all that was given out is done; then it is tried at the next example.
+    """
+    raylets = [psutil.Process(one.all_processes["raylet"][0].process.pid) for one in nodes]
+    for _ in range(LOOKS):
+        for child in [child for raylet in raylets for child in raylet.children()]:
             if child.name().startswith("ray::_work"):
-                return child.kill()
-        time.sleep(0.05)
+                child.kill()
+                return True
+        time.sleep(0.005)
+    return False
 
 
 def main(rows: str, pictures: str, out: str) -> None:
