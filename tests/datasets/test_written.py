@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import vqa_explain as vx
-from vqa_explain.examples import check_readable
 from vqa_explain.datasets.rows import csv_columns, csv_rows
 from vqa_explain.datasets.written import SEPARATORS, encoding_of, layout_of
 from vqa_explain.examples import read_image
@@ -272,14 +271,3 @@ def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path, name: str)
     (tmp_path / name).write_text("[" * 100_000)
     with pytest.raises(vx.InvalidInput, match="cannot be read as a table: it is nested too deep"):
         vx.load_dataset(tmp_path / name)
-
-
-@pytest.mark.parametrize("column", ["answers", "boxes", "decisive", "messages"])
-def test_a_cell_that_is_nested_without_end_is_trouble_of_its_row(
-    tmp_path: Path, column: str
-) -> None:
-    deep = "[" * 100_000
-    (tmp_path / "a.csv").write_text(f"image,question,{column}\na.png,what?,{deep}\n")
-    (row,) = vx.load_dataset(tmp_path / "a.csv")
-    with pytest.raises(vx.InvalidInput):
-        check_readable(row)
