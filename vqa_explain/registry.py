@@ -223,6 +223,8 @@ def _kept(owner: str, entry: Any, value: Any) -> Any:
             raise InvalidInput(f"parameter {entry.name!r} of {owner}: {error}") from error
     if isinstance(value, Mapping):
         return Texts(value)
+    if isinstance(value, numbers.Number) and hasattr(value, "item"):
+        return value.item()  # numpy's numbers cannot be written as JSON
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from guard import called, refused, unchanged
+from guard import answered_or_refused, called, refused, unchanged
 
 import vqa_explain as vx
+from vqa_explain import registry
+from vqa_explain.methods.base import METHODS
+from vqa_explain.methods.base import create as create_method
 from vqa_explain.models.classifier import ClassifierModel
 
 
@@ -107,6 +110,16 @@ def test_strange_values_are_refused_in_one_sentence(
     with unchanged(linear.module, tmp_path, may_add=("table.csv",)):
         text = refused(lambda: call(linear, tmp_path, value), ".")
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("value", [np.int64(3), np.float32(2), np.array(4)], ids=called)
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_numbers_of_numpy_are_parameters_or_refused(name: str, value: Any) -> None:
+    """A run writes the parameters into its plan."""
+    for key in METHODS[name].__dataclass_fields__:
+        method = answered_or_refused(lambda key=key: create_method(name, {key: value}), name)
+        if method is not None:
+            assert registry.text_of(create_method(name, registry.parameters_of(method)))
 
 
 def test_a_missing_shard_size_is_refused(linear: ClassifierModel, tmp_path: Path) -> None:
