@@ -142,7 +142,7 @@ WITHOUT_SOURCE: dict[str, Any] = {"error": "none", "cost": "nothing"}
         ({**METHOD_FACTS, "unit": None}, "unit of method 'half' must be a text"),
         ({**METHOD_FACTS, "needs": "pixels"}, "needs of method 'half' must be a set"),
         ({**METHOD_FACTS, "needs": None}, "needs of method 'half' must be a set"),
-        ({**METHOD_FACTS, "needs": [["pixels"]]}, "unknown need of method 'half': ['pixels']"),
+        ({**METHOD_FACTS, "needs": [["pixels"]]}, "unknown need of method 'half': a list"),
         ({**METHOD_FACTS, "needs": {"gradient"}}, "unknown need of method 'half': 'gradient'; did"),
     ],
 )

@@ -17,6 +17,7 @@ from vqa_explain._fields import WrongField, check
 from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import MAX_PIXELS
 from vqa_explain.features.parts import PicturePart, TextPart
+from vqa_explain.files import path_of
 
 Arrays = dict[str, np.ndarray]
 FORMAT = 2
@@ -139,7 +140,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     """
     from safetensors import safe_open
 
-    if not Path(path).is_file():
+    if not os.path.isfile(path_of(path)):  # false, too, for names that are too long
         raise InvalidInput(f"explanation {str(path)!r} does not exist; check the path")
     with safe_open(path, framework="numpy") as file:
         header = file.metadata() or {}

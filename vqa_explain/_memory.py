@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from vqa_explain.errors import OutOfMemory
+from vqa_explain.errors import OutOfMemory, Unanswered
 
 T = TypeVar("T")
 # What oneDNN, with which torch computes on processors, says where it gets no memory.
@@ -84,6 +84,13 @@ class HalvingBatches:
             self.most = size // 2
             if self.model.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a later try with the same input may succeed: memory, the system or an endpoint was at
+    fault, and not the input.
+    """
+    return isinstance(error, OutOfMemory | Unanswered | OSError) or lacks_memory(error)
 
 
 def lacks_memory(error: Exception) -> bool:

@@ -37,7 +37,8 @@ class Baselines(str):
             raise InvalidInput("these examples are vx.Baselines already; give them as they are")
         is_name = isinstance(examples, str)
         is_list = hasattr(examples, "__getitem__") and hasattr(examples, "__len__")
-        if not is_name and (not is_list or isinstance(examples, Mapping | bytes)):
+        is_one = getattr(examples, "ndim", 1) == 0
+        if not is_name and (not is_list or is_one or isinstance(examples, Mapping | bytes)):
             raise InvalidInput(
                 "baselines are a list of examples or the name of a data set, not "
                 f"{type(examples).__name__}"

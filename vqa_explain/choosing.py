@@ -148,7 +148,8 @@ def choose_fill(
     """
     check_loaded(model, "choose_fill")
     seed = checked_seed(seed)
-    given = [examples] if isinstance(examples, Example) else list(examples)
+    several = examples if isinstance(examples, Iterable) else ()
+    given = [examples] if isinstance(examples, Example) else list(several)
     if not given or not all(isinstance(one, Example) for one in given):
         raise InvalidInput("choose_fill takes one vx.Example or several; give at least one")
     encoded = [_with_answers(model, model.encode(one), answers) for one in given]

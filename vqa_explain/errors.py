@@ -2,6 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
+
+from vqa_explain._shown import MOST_SHOWN, shown
 
 
 class VQAExplainError(Exception):
@@ -10,6 +13,10 @@ class VQAExplainError(Exception):
 
 class InvalidInput(VQAExplainError, ValueError):
     """An image, question, answer, parameter or file that cannot be used as given."""
+
+
+class Unanswered(InvalidInput):
+    """An endpoint that gives no answer now, or may not be asked again yet; later it may."""
 
 
 class NothingWritten(InvalidInput):
@@ -49,21 +56,25 @@ class OutOfMemory(VQAExplainError, MemoryError):
     """Not even one example fits into the device's memory."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
+def is_one_of(value: Any, known: Iterable[Any]) -> bool:
+    """Whether the value is one of these. An array is none, and neither is what has no hash."""
+    return any(isinstance(value, type(one)) and value == one for one in known)
+
+
+def unknown(kind: str, name: Any, known: Iterable[str]) -> InvalidInput:
     """An error for a name that is not in `known`, with the nearest names or, failing that,
     the first ones.
     """
     known = list(known)
     lowered = {k.lower(): k for k in known}
-    near = [
-        lowered[n] for n in difflib.get_close_matches(str(name).lower(), lowered, n=3, cutoff=0.6)
-    ]
+    asked = name[:MOST_SHOWN].lower() if isinstance(name, str) else ""
+    near = [lowered[n] for n in difflib.get_close_matches(asked, lowered, n=3, cutoff=0.6)]
     if near:
         remedy = f"did you mean {' or '.join(repr(n) for n in near)}?"
     else:
-        shown = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
-        remedy = f"choose one of: {shown}"
-    return InvalidInput(f"unknown {kind} {name!r}; {remedy}")
+        first = ", ".join(known[:12]) + (f", … ({len(known)} in all)" if len(known) > 12 else "")
+        remedy = f"choose one of: {first}"
+    return InvalidInput(f"unknown {kind} {shown(name)}; {remedy}")
 
 
 def unwritable(path: object, error: OSError | ValueError) -> InvalidInput:

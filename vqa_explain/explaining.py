@@ -18,7 +18,14 @@ from vqa_explain.answering import asked_writing, writing
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.choosing import FillChoice, with_chosen_fills
 from vqa_explain.cost import Cost, Requests
-from vqa_explain.errors import InvalidInput, NothingWritten, StillThinking, Unsupported, unknown
+from vqa_explain.errors import (
+    InvalidInput,
+    NothingWritten,
+    StillThinking,
+    Unsupported,
+    is_one_of,
+    unknown,
+)
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import Input, by_input
@@ -418,9 +425,9 @@ def _with_score(model: Model, request: _Request, usual: bool) -> _Request:
     if score is None:
         is_plain = not usual or any(callable(one) for one in asked)
         score = "logit" if is_plain else usual_score(model)
-    if score not in (*SCORES, "value"):
+    if not is_one_of(score, (*SCORES, "value")):
         raise unknown("score", score, SCORES)
-    if request.on_interrupt not in ("raise", "return"):
+    if not is_one_of(request.on_interrupt, ("raise", "return")):
         raise unknown("value of on_interrupt:", request.on_interrupt, ("raise", "return"))
     token = request.target_token
     whole = isinstance(token, Integral) and not isinstance(token, bool)
@@ -600,7 +607,7 @@ def _chosen(method: str | None, parameters: dict[str, Any], quality: str | None)
     Raises:
         InvalidInput: an unknown name or quality, or a quality of a method that was named.
     """
-    if quality is not None and quality not in QUALITIES:
+    if quality is not None and not is_one_of(quality, QUALITIES):
         raise unknown("quality", quality, QUALITIES)
     if method is not None and quality is not None:
         raise InvalidInput(

@@ -42,7 +42,7 @@ from vqa_explain.features.parts import (
     band_of,
 )
 from vqa_explain.features.text import TextFeature
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 from vqa_explain.findings import ENOUGH, Pair, expected_by_chance, needed_budget, ranked, sure_ratio
 from vqa_explain.games.intervals import LEVEL, half_width, settled
 from vqa_explain.matrix import AnswerMatrix
@@ -943,7 +943,7 @@ class Explanation:
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Writes one HTML file that needs no network."""
-        return write_atomically(Path(path), drawing("page")([self]).encode())
+        return write_atomically(path_of(path), drawing("page")([self]).encode())
 
     def summary(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""
@@ -961,7 +961,7 @@ class Explanation:
         All values are kept to the last bit. A picture above 2 megapixels that would take more than
         3 MB is kept with a small loss.
         """
-        return write_atomically(Path(path), self.to_bytes())
+        return write_atomically(path_of(path), self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""

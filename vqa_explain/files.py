@@ -5,8 +5,24 @@ import os
 import secrets
 import stat
 from pathlib import Path
+from typing import Any
 
-from vqa_explain.errors import unwritable
+from vqa_explain._shown import shown
+from vqa_explain.errors import InvalidInput, unwritable
+
+
+def path_of(given: Any) -> Path:
+    """A path that a user gave.
+
+    Raises:
+        InvalidInput: it is no text and no path.
+    """
+    try:
+        return Path(given)
+    except TypeError as error:
+        raise InvalidInput(
+            f"a path is a text or a pathlib.Path, not {shown(given)} of type {type(given).__name__}"
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> Path:

@@ -18,7 +18,7 @@ from typing import Any
 
 from vqa_explain._shown import shown
 from vqa_explain.baselines import as_baselines
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.own_fills import own_fill
 
 AUTO = "auto"
@@ -86,7 +86,7 @@ class FactSheet:
         self._check_name(name)
         what = f"{self.kind} {name!r}"
         for fact in stated:
-            if fact not in self.required and fact not in self.defaults:
+            if not is_one_of(fact, self.required) and fact not in self.defaults:
                 raise unknown(f"fact of {what}:", fact, (*self.required, *self.defaults))
         missing = [fact for fact in self.required if fact not in stated]
         if missing:
@@ -117,7 +117,7 @@ class FactSheet:
     def _check_text(self, what: str, value: object, choices: Collection[str] | None) -> None:
         if not isinstance(value, str) or not value.strip():
             raise InvalidInput(f"{what} must be a text that is not empty, not {value!r}")
-        if choices is not None and value not in choices:
+        if choices is not None and not is_one_of(value, choices):
             raise unknown(f"{what}:", value, choices)
 
     def _needs(self, what: str, value: object) -> frozenset[str]:
@@ -126,7 +126,7 @@ class FactSheet:
             example = f"{{{next(iter(known))!r}}}"
             raise InvalidInput(f"needs of {what} must be a set such as {example}, not {value!r}")
         for need in value:
-            if need not in known:
+            if not is_one_of(need, known):
                 raise unknown(f"need of {what}:", need, known)
         return frozenset(value)
 
@@ -192,7 +192,7 @@ def create(kind: str, known: Mapping[str, type[Any]], name: str, parameters: dic
     """The thing of that kind ("method", "metric") and name,
     each parameter checked against its type and range.
     """
-    if name not in known:
+    if not is_one_of(name, known):
         raise unknown(kind, name, known)
     cls, owner = known[name], f"{kind} {name!r}"
     fields = {f.name: f for f in dataclasses.fields(cls)}
@@ -223,6 +223,8 @@ def _kept(owner: str, entry: Any, value: Any) -> Any:
             raise InvalidInput(f"parameter {entry.name!r} of {owner}: {error}") from error
     if isinstance(value, Mapping):
         return Texts(value)
+    if isinstance(value, numbers.Number) and hasattr(value, "item"):
+        return value.item()  # numpy's numbers cannot be written as JSON
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -239,8 +241,8 @@ def _check(owner: str, entry: Any, value: Any) -> None:
         )
         for one in listed:
             own = own_fill(one) if data["functions"] and isinstance(one, str) else None
-            is_auto = data["functions"] and one == AUTO
-            if one not in data["choices"] and own is None and not is_auto:
+            is_auto = data["functions"] and isinstance(one, str) and one == AUTO
+            if not is_one_of(one, data["choices"]) and own is None and not is_auto:
                 raise unknown(f"value of {what}:", one, [str(c) for c in data["choices"]])
         return
     if isinstance(default, bool) and not isinstance(value, bool):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Literal, TypeVar, get_args
 
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 
 Place = Literal["figure", "page"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,7 +52,7 @@ def register_drawing(kind: str, place: Place) -> Callable[[F], F]:
     Raises:
         InvalidInput: there is no such place, or what is registered is no function.
     """
-    if place not in get_args(Place):
+    if not is_one_of(place, get_args(Place)):
         raise unknown("place to draw", str(place), get_args(Place))
 
     def register(function: F) -> F:

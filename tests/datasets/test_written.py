@@ -264,3 +264,10 @@ def test_columns_that_are_not_there_are_refused_at_once(
 def test_what_is_missing_is_called_missing(name: str, given: dict[str, Any], said: str) -> None:
     with pytest.raises(vx.InvalidInput, match=said):
         vx.load_dataset(name, **given)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.ndjson"])
+def test_a_file_that_is_nested_without_end_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(vx.InvalidInput, match="cannot be read as a table: it is nested too deep"):
+        vx.load_dataset(tmp_path / name)

@@ -1,30 +1,37 @@
-"""Runs on Ray over a Parquet file and over a folder of pictures.
+"""Runs on Ray over a Parquet file, over a folder of pictures and over rows by number.
 
-`python ray_run.py PARQUET FOLDER OUT` starts two nodes on this machine, kills one of them in a run
-over the Parquet file, and kills a run over the folder and calls it again.
+`python ray_run.py PARQUET FOLDER OUT` kills a run over the folder that has a Ray of its own. Then it
+starts two nodes on this machine, kills a worker of one of them and the node itself in a run over the
+Parquet file, calls the killed run again, gives up an example that is computed without end, and
+explains scenes.
 """
 
 import io
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import nn
+from troubled import Endless
 
 import vqa_explain as vx
 
 ROWS = 12
 KILLED_AT = 3
-NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+LOOKS = 200
+TIMEOUT = 2.0  # seconds
+NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
 
 
 class Sum(nn.Module):
@@ -81,52 +88,96 @@ def run(data: Any, out: Path, **settings: Any) -> vx.Report:
     return vx.evaluate(model(), data, ["saliency"], ["accuracy", "deletion:steps=4"], out, **given)
 
 
-def killed(address: str, data: str, out: str) -> None:
-    """A run whose process is killed once some examples are finished."""
+def run_scenes(out: Path, **settings: Any) -> vx.Report:
+    """Two examples of a network whose rounding depends on threads and batches."""
+    scenes, data = vx.load("scenes", device="cpu"), vx.load_dataset("scenes:test")
+    metrics = ["accuracy", "deletion:steps=4"]
+    return vx.evaluate(scenes, data, ["saliency"], metrics, out, limit=2, shard=1, **settings)
+
+
+def killed(data: str, out: str) -> None:
+    """A run on a Ray of its own, whose process is killed once some examples are finished."""
 
     def told(done: int, total: Any, failed: int) -> None:
         if done >= KILLED_AT:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(vx.load_dataset(data), Path(out), engine="ray", address=address, progress=told)
+    run(vx.load_dataset(data), Path(out), engine="ray", progress=told)
 
 
-def loses_its_node(cluster: Any, data: str, out: str) -> int:
-    """A run of whose two nodes one is killed; how many examples were finished by then."""
-    second = cluster.add_node(**NODE)
+def loses_its_driver(data: str, out: str) -> tuple[dict[str, int], int]:
+    """A run that is killed: the shards that were finished, and when; and how many of its processes
+    outlive it, but for Ray's agents, which look for their parent now and then.
+
+    It is forked before this process imports Ray, so that torch need not be imported again.
+    """
+    driver = multiprocessing.get_context("fork").Process(target=killed, args=(data, out))
+    driver.start()
+    others: list[psutil.Process] = []
+    while driver.exitcode is None:
+        others = psutil.Process(driver.pid).children(recursive=True) or others
+        time.sleep(0.05)
+    assert driver.exitcode == -signal.SIGKILL
+    agents = [one for one in others if one.is_running() and "Agent" in one.name()]
+    _, alive = psutil.wait_procs(set(others) - set(agents), timeout=60)
+    for agent in agents:
+        agent.kill()
+    shards = (Path(out) / "shards").glob("examples-*")
+    return {path.name: path.stat().st_mtime_ns for path in shards}, len(alive)
+
+
+def loses_a_worker_and_a_node(cluster: Any, second: Any, data: str, out: str) -> list[int]:
+    """A run that loses a worker at work, and later one of its two nodes; how many examples were
+    finished by then.
+    """
     at: list[int] = []
 
     def told(done: int, total: Any, failed: int) -> None:
-        if done >= KILLED_AT and not at:
+        if done >= 1 and not at and kill_a_worker([second, cluster.head_node]):
+            at.append(done)
+        if done >= KILLED_AT and len(at) == 1:
             cluster.remove_node(second, allow_graceful=False)
             at.append(done)
 
-    run(vx.load_dataset(data), Path(out), engine="ray", address=cluster.address, progress=told)
-    return at[0]
+    run(vx.load_dataset(data), Path(out), engine="ray", progress=told)
+    return at
 
 
-def loses_its_driver(cluster: Any, data: str, out: str) -> dict[str, int]:
-    """A run that is killed, and called again; the shards that were finished in between, and when."""
-    command = [sys.executable, __file__, "killed", cluster.address, data, out]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    shards = (Path(out) / "shards").glob("examples-*")
-    finished = {path.name: path.stat().st_mtime_ns for path in shards}
-    run(vx.load_dataset(data), Path(out), engine="ray", address=cluster.address)
-    return finished
+def kill_a_worker(nodes: list[Any]) -> bool:
+    """Kills a process that is at work on one of the nodes, the first of them rather than the last.
+    There is none where all that was given out is done; then it is tried at the next example.
+    """
+    raylets = [psutil.Process(one.all_processes["raylet"][0].process.pid) for one in nodes]
+    for _ in range(LOOKS):
+        for child in [child for raylet in raylets for child in raylet.children()]:
+            if child.name().startswith("ray::_work"):
+                child.kill()
+                return True
+        time.sleep(0.005)
+    return False
 
 
 def main(rows: str, pictures: str, out: str) -> None:
+    finished, left = loses_its_driver(pictures, f"{out}/pictures")
+    import ray
     from ray.cluster_utils import Cluster
 
+    from vqa_explain.evaluation.ray_engine import _start
+
     cluster = Cluster(True, head_node_args={**NODE, "include_dashboard": False})
+    second = cluster.add_node(**NODE)
+    # All runs that follow share its workers, which each take seconds to import torch.
+    _start(ray, None, cluster.address)
     try:
-        at = loses_its_node(cluster, rows, f"{out}/rows")
-        finished = loses_its_driver(cluster, pictures, f"{out}/pictures")
+        at = loses_a_worker_and_a_node(cluster, second, rows, f"{out}/rows")
+        run(vx.load_dataset(pictures), Path(out, "pictures"), engine="ray")
+        run(Endless(3, 1), Path(out, "endless"), engine="ray", example_timeout=TIMEOUT, shard=3)
+        run_scenes(Path(out, "scenes"), engine="ray")
     finally:
+        ray.shutdown()
         cluster.shutdown()
-    print(json.dumps([at, finished]))
+    print(json.dumps({"at": at, "finished": finished, "left": left}))
 
 
 if __name__ == "__main__":
-    killed(*sys.argv[2:]) if sys.argv[1] == "killed" else main(*sys.argv[1:])
+    main(*sys.argv[1:])

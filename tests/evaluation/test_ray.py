@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import ray_run
+from troubled import ByNumber, Endless
 
 import vqa_explain as vx
 from vqa_explain.evaluation.ray_data import FolderReader, ParquetReader, reader_of
@@ -30,9 +31,28 @@ def same(one: Path, other: Path) -> None:
         assert about[0] == about[1]
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Of the processes of Ray, that they listen on 127.0.0.1 alone, and lose no time."""
+    # What checks the form of addresses, which Ray needs not, takes two seconds in each process.
+    (folder / "rfc3987_syntax.py").write_text("raise ImportError('left out')")
+    return {
+        **os.environ,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # A node that is gone is noticed at once; by default it takes many seconds.
+        "RAY_health_check_initial_delay_ms": "1000",
+        "RAY_health_check_period_ms": "300",
+        "RAY_health_check_timeout_ms": "300",
+        "RAY_prestart_worker_first_driver": "0",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+    }
+
+
 @pytest.mark.slow
-def test_a_killed_node_and_a_killed_driver_lose_no_finished_shard(tmp_path: Path) -> None:
-    """A node is killed in a run over a Parquet file, and the driver in one over a folder."""
+def test_what_is_killed_on_ray_loses_no_finished_shard(tmp_path: Path) -> None:
+    """A worker and a node are killed in a run over a Parquet file, and the driver in one over a
+    folder; an example without end is given up; and the results are those of one process.
+    """
     pytest.importorskip("ray")
     places = [ray_run.parquet(tmp_path), ray_run.folder(tmp_path)]
     rows, pictures = (vx.load_dataset(place) for place in places)
@@ -42,24 +62,37 @@ def test_a_killed_node_and_a_killed_driver_lose_no_finished_shard(tmp_path: Path
         [sys.executable, ray_run.__file__, *map(str, places), str(tmp_path / "ray")],
         capture_output=True,
         text=True,
-        # Ray listens on 127.0.0.1 alone.
-        env={
-            **os.environ,
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
+        env=environment(tmp_path),
     )
     assert done.returncode == 0, done.stderr
-    at, finished = json.loads(done.stdout.splitlines()[-1])
-    assert at < ray_run.ROWS
-    assert 0 < len(finished) < ray_run.ROWS
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert 1 <= told["at"][0] <= told["at"][1] < ray_run.ROWS
+    assert 0 < len(told["finished"]) < ray_run.ROWS
+    assert told["left"] == 0
     shards = (tmp_path / "ray" / "pictures" / "shards").glob("examples-*")
     after = {path.name: path.stat().st_mtime_ns for path in shards}
-    assert finished.items() <= after.items()  # none was computed again
+    assert told["finished"].items() <= after.items()  # none was computed again
     for name, data in (("rows", rows), ("pictures", pictures)):
         plain = ray_run.run(data, tmp_path / "plain" / name)
         assert plain.errors()["index"].tolist() == [7]
         same(tmp_path / "ray" / name, tmp_path / "plain" / name)
+    ray_run.run_scenes(tmp_path / "plain" / "scenes")
+    same(tmp_path / "ray" / "scenes", tmp_path / "plain" / "scenes")
+    given_up(tmp_path)
+
+
+def given_up(folder: Path) -> None:
+    """The run with an example without end has the others, and goes on where it stopped."""
+    report = vx.Report(folder / "ray" / "endless")
+    assert report.errors()["index"].tolist() == [1]
+    assert "it took longer than example_timeout=2 seconds" in str(report.errors()["note"][0])
+    assert len(ray_run.run(Endless(3, 1), report.folder, shard=3).errors()) == 0
+    ray_run.run(ByNumber(3, 3), folder / "plain" / "endless", shard=3)
+    pd.testing.assert_frame_equal(
+        vx.Report(report.folder).frame(),
+        vx.Report(folder / "plain" / "endless").frame(),
+        check_exact=True,
+    )
 
 
 @pytest.mark.slow

@@ -9,16 +9,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
+from conftest import ToTensor
+from torch import nn
 from troubled import ByNumber, Dangerous, Endless, InOrder, example
 
 import vqa_explain as vx
+from vqa_explain.errors import Unanswered
 from vqa_explain.evaluation import local_engine, workers
 from vqa_explain.evaluation.jobs import Done, Job
 from vqa_explain.evaluation.local_engine import run_where_it_pays
+from vqa_explain.evaluation.plan import read_plan
 from vqa_explain.evaluation.shards import EXAMPLES, GRID
+from vqa_explain.evaluation.store import Store
 from vqa_explain.evaluation.tally import Tally
 from vqa_explain.models.classifier import ClassifierModel
 
@@ -28,6 +35,15 @@ HERE = Path(__file__).parent
 def judged(model: Any, data: Any, folder: Path, **settings: Any) -> vx.Report:
     given: dict[str, Any] = {"shard": 2, "workers": 1, **settings}
     return vx.evaluate(model, data, ["saliency"], ["accuracy", "sparseness"], folder, **given)
+
+
+def spent(report: vx.Report) -> dict[tuple[int, str], float]:
+    """Seconds of each explanation, which tell whether it was computed anew."""
+    plan, store = read_plan(report.folder / "plan.json"), Store(report.folder)
+    table = store.read(EXAMPLES, plan)
+    assert table is not None
+    rows = table.to_pylist()
+    return {(r["index"], r["method"]): r["seconds"] for r in rows if r["seconds"] is not None}
 
 
 @pytest.mark.slow
@@ -49,8 +65,10 @@ def test_lost_and_stopped_workers_are_replaced_and_the_fatal_row_is_given_up(
     )
     assert told[0] == (0, 10, 0)
     assert told[-1] == (10, 10, 1)
-    # One that goes on tries the row again; in this process it can be read.
+    # One that goes on tries the row again, and no other; in this process it can be read.
+    seconds = spent(report)
     again = judged(linear, data, tmp_path / "run")
+    assert spent(again).items() >= seconds.items()
     whole = judged(linear, ByNumber(10, 10), tmp_path / "whole")
     assert len(again.errors()) == 0
     pd.testing.assert_frame_equal(again.frame(), whole.frame(), check_exact=True)
@@ -80,6 +98,69 @@ def test_an_example_that_is_computed_without_end_is_given_up(
     )
     again = judged(linear, Endless(5, 2), tmp_path / "run")
     pd.testing.assert_frame_equal(again.frame(), whole.frame(), check_exact=True)
+
+
+class Unlucky(nn.Module):
+    """Fails for dark pictures while a file is there, in one of several ways."""
+
+    def __init__(self, mark: Path, how: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 192))
+        self.mark, self.how = str(mark), how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if os.path.exists(self.mark) and float(x.detach().mean()) < 0.1:
+            raise {
+                "memory": MemoryError("no room"),
+                "memory of torch": torch.OutOfMemoryError("out"),
+                "memory of oneDNN": RuntimeError("could not create a primitive"),
+                "connection": ConnectionResetError("gone"),
+                "time": TimeoutError("late"),
+                "system": OSError(28, "No space left on device"),
+                "endpoint": Unanswered("wait"),
+                "itself": RuntimeError("too dark"),
+            }[self.how]
+        return x.flatten(1) @ self.weight.T
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "memory",
+        "memory of torch",
+        "memory of oneDNN",
+        "connection",
+        "time",
+        "system",
+        "endpoint",
+        "itself",
+    ],
+)
+def test_what_failed_by_no_fault_of_the_example_is_tried_again(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others of its shard are not, nor is what fails by the example itself."""
+    mark = tmp_path / "mark"
+    model = vx.load(Unlucky(mark, how), transform=ToTensor(), labels=["a", "b"], device="cpu")
+    bright, dark = np.full((8, 8, 3), 200, np.uint8), np.full((8, 8, 3), 9, np.uint8)
+    data = [vx.Example(one, answer="a", id=str(i)) for i, one in enumerate([bright, dark, bright])]
+
+    def run(name: str) -> vx.Report:
+        return vx.evaluate(model, data, ["saliency"], ["accuracy"], tmp_path / name, workers=1)
+
+    whole = run("whole")
+    mark.touch()
+    first = run("run")
+    assert first.errors()["index"].tolist() == [1]
+    mark.unlink()
+    second = run("run")
+    assert spent(second).items() >= spent(first).items()
+    told = "1 rows were given up for want of memory, time, worker processes or an endpoint"
+    assert (told in caplog.text) == (how != "itself")
+    if how == "itself":
+        assert second.errors()["index"].tolist() == [1]
+    else:
+        pd.testing.assert_frame_equal(second.frame(), whole.frame(), check_exact=True)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "3", [1]])

@@ -13,6 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from vqa_explain._shown import shown
 from vqa_explain.datasets.inputs import (
     Columns,
     check_inputs,
@@ -646,6 +647,10 @@ def open_file(
     if path.suffix.lower() not in FILES:
         raise InvalidInput(
             f"{str(path)!r} is no table that can be read; give one of: {', '.join(FILES)}"
+        )
+    if not isinstance(fields, Mapping | None):
+        raise InvalidInput(
+            f"fields= is a mapping such as {{'image': 'photo'}}, not {shown(fields)}"
         )
     if fields is not None:
         strange = next((f for f in fields if f not in FIELDS), None)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vqa_explain.datasets.lazy import LazySequence
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.examples import Example
 
 SPLITS = ("train", "test")
@@ -40,7 +40,7 @@ class EasyVQA(LazySequence):
     split: str = "test"
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
+        if not is_one_of(self.split, SPLITS):
             raise unknown("split of easy-VQA", self.split, SPLITS)
 
     @cached_property

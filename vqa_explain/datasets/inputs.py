@@ -98,7 +98,7 @@ def read_messages(value: Any, folder: Path) -> list[dict[str, Any]]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidInput(f"the messages {value[:60]!r} are no JSON: {error}") from error
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
         raise InvalidInput(f"messages are a list of mappings, not {str(value)[:60]!r}")

@@ -106,8 +106,15 @@ class Number(str):
 
 
 def read_json(text: str) -> Any:
-    """The value that a JSON text holds, with each number as a `Number`."""
-    return json.loads(text, parse_float=Number, parse_int=Number)
+    """The value that a JSON text holds, with each number as a `Number`.
+
+    Raises:
+        ValueError: it holds none, or lists in lists beyond what Python follows.
+    """
+    try:
+        return json.loads(text, parse_float=Number, parse_int=Number)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply; mend it") from error
 
 
 def _lines(path: Path) -> Iterator[Row]:

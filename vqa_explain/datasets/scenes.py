@@ -17,7 +17,7 @@ import numpy as np
 
 from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain.datasets.lazy import LazySequence
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.examples import Example
 
 SIZE = 96  # pixels, width and height of a picture
@@ -469,10 +469,10 @@ class Scenes(LazySequence):
     def __post_init__(self) -> None:
         checked_seed(self.seed)
         checked_whole("count", self.count, 0)
-        if self.split not in SPLITS:
+        if not is_one_of(self.split, SPLITS):
             raise unknown("split of scenes", self.split, SPLITS)
         for family in self.families:
-            if family not in FAMILIES:
+            if not is_one_of(family, FAMILIES):
                 raise unknown("family of scenes", family, FAMILIES)
         if self.count < 0 or not self.families:
             raise InvalidInput(

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vqa_explain import plugins
+from vqa_explain._memory import may_pass
 from vqa_explain._threads import one_thread
-from vqa_explain.errors import InvalidInput
+from vqa_explain.errors import InvalidInput, VQAExplainError
 from vqa_explain.evaluation.data import Unreadable, can_be_indexed
 from vqa_explain.evaluation.judging import ERROR, Judge, Row, said, table_of
 from vqa_explain.evaluation.plan import Plan
@@ -29,13 +30,13 @@ from vqa_explain.evaluation.shards import (
     GRID_ROWS,
     GRID_SCHEMA,
     LACKING,
+    LOST,
     OWN,
     ROW,
     read_shard,
 )
 from vqa_explain.evaluation.stamps import Stamp, row_stamp
 from vqa_explain.evaluation.store import (
-    LOST,
     PLACE,
     PLAN_HASH,
     STAMPS,
@@ -158,9 +159,9 @@ class Workshop:
         rows: list[Row] = []
         known = _by_index(job.redo)
         for index, example in self._items(job):
-            # Before the picture is read. A run that goes on tries again where workers were lost.
-            lost, before = index in job.given_up, len(rows)
-            stamps[index] = {LOST: ""} if lost else row_stamp(example, self.plan.pictures)
+            before = len(rows)
+            if index not in job.given_up:  # before the picture is read
+                stamps[index] = row_stamp(example, self.plan.pictures)
             if job.redo is None or index in job.redo.examples or index not in known:
                 rows += judge(index, example)
             else:
@@ -173,6 +174,10 @@ class Workshop:
             for row in rows
             if row["metric"] == ERROR
         }
+        # A run that goes on tries these again.
+        for index in {*job.given_up, *judge.passing}:
+            stamps[index] = {**stamps.get(index, {}), LOST: ""}
+        judge.passing.clear()
         kept, judge.kept = judge.kept, {}
         table = table_of(rows, self._about(job, stamps))
         return Done(
@@ -192,6 +197,8 @@ class Workshop:
                 usable.append((index, example))
             # Of any kind: it is an error, too, where the example itself is judged.
             except Exception as error:
+                if may_pass(error):  # in another piece the row may be there, and sums would differ
+                    raise _no_grid(index, error) from error
                 lacking_rows[index] = said(error)
         places = {index: place for place, (index, _) in enumerate(usable)}
         found: list[dict[str, Any]] = []
@@ -202,7 +209,10 @@ class Workshop:
                 found.append({"part": LACKING, "index": index, "note": lacking_rows[index]})
                 continue
             place = places[index]
-            scores = row_of_grid(self.model, usable[place][1], pictures)
+            try:
+                scores = row_of_grid(self.model, usable[place][1], pictures)
+            except Exception as error:  # of any kind, since it may be of the user's network
+                raise _no_grid(index, error) from error
             values = {
                 ROW: scores.mean(axis=0),
                 OWN: stacked_scores(self.model, pictures[place : place + 1])[0],
@@ -226,6 +236,13 @@ class Workshop:
             PLACE.decode(): place_of(job.kind, job.number),
             STAMPS.decode(): json.dumps(stamps),
         }
+
+
+def _no_grid(index: int, error: Exception) -> VQAExplainError:
+    return VQAExplainError(
+        f"EMAP's grid cannot be computed at example {index}: {said(error)}; leave emap out, or mend "
+        "it, and the same call goes on: what is finished is kept"
+    )
 
 
 def _by_index(redo: Redo | None) -> dict[int, list[Row]]:

@@ -13,6 +13,8 @@ import pyarrow as pa
 import torch
 
 from vqa_explain import registry
+from vqa_explain._memory import may_pass
+from vqa_explain._shown import shown
 from vqa_explain.choosing import resolved_fills, with_chosen_fills
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, VQAExplainError
@@ -65,11 +67,13 @@ class Judge:
 
     Attributes:
         kept: file name → bytes of the explanations that the plan keeps, until they are taken.
+        passing: the indices of examples that failed where another try may succeed.
     """
 
     model: Model
     plan: Plan
     kept: dict[str, bytes] = field(default_factory=dict)
+    passing: set[int] = field(default_factory=set)
     _twins: dict[float, Model] = field(default_factory=dict)
 
     @cached_property
@@ -152,7 +156,7 @@ class Judge:
             case = self.case(example)
             right = _right(case)
         except Exception as error:  # of any kind: one bad example must not end the run
-            return [{**base, "note": said(error)}]
+            return [{**base, "note": self._noted(base, error)}]
         best = case.best[0]
         base |= {"predicted": as_text(best.text), "probability": best.probability, "right": right}
         rows = self._values(case, base, "answer", wanted(""))
@@ -170,10 +174,9 @@ class Judge:
     def case(self, example: Example) -> Case:
         """The example with the model's answer, before anything is explained."""
         check_readable(example)
-        if not has_text_answers(example):
-            raise InvalidInput(
-                f"the true answer {example.answer or example.answers!r} is no text; give it as text"
-            )
+        wrong = wrong_truth(example)
+        if wrong:
+            raise InvalidInput(wrong)
         if example.inputs is not None or example.messages is not None:
             # A row of a picture and a question is judged by a classifier too, which reads no
             # question.
@@ -244,7 +247,7 @@ class Judge:
                     explained.explanation.to_bytes()
                 )
         except Exception as error:  # of any kind, as above
-            return [{**base, "note": said(error)}]
+            return [{**base, "note": self._noted(base, error)}]
         spent = {"forwards": cost.forwards, "backwards": cost.backwards, "seconds": cost.seconds}
         return [
             {**base, "metric": "", **spent},
@@ -262,10 +265,16 @@ class Judge:
             try:
                 row |= _measured(case, metric)
             except Exception as error:  # of any kind, as above
-                rows.append({**base, "note": f"{text}: {said(error)}"})
+                rows.append({**base, "note": f"{text}: {self._noted(base, error)}"})
                 continue
             rows.append(row)
         return rows
+
+    def _noted(self, base: Row, error: Exception) -> str:
+        """An error of an example in one line; whether another try may succeed is kept."""
+        if may_pass(error):
+            self.passing.add(base["index"])
+        return said(error)
 
 
 def _measured(case: Case, metric: Metric) -> Row:
@@ -325,9 +334,24 @@ def as_text(value: Any) -> str | None:
     return str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def has_text_answers(example: Example) -> bool:
-    """Whether the true answers, if any are known, are texts."""
-    return all(isinstance(one, str | None) for one in (example.answer, *(example.answers or ())))
+def wrong_truth(example: Example) -> str:
+    """What is wrong with the form of an example's true answers and decisive words; "" for nothing."""
+    if not isinstance(example.answer, str | None):
+        return f"the true answer {shown(example.answer)} is no text; give it as text"
+    answers, spans = example.answers, example.decisive
+    if not isinstance(answers, list | tuple):
+        return f"the true answers are a list of texts, not {shown(answers)}"
+    strange = [one for one in answers if not isinstance(one, str)]
+    if strange:
+        return f"the true answer {shown(strange[0])} is no text; give it as text"
+    if not isinstance(spans, list | tuple) or not all(map(_is_span, spans)):
+        return f"decisive words are spans (start, end) in characters, not {str(spans)[:60]}"
+    return ""
+
+
+def _is_span(one: Any) -> bool:
+    is_pair = isinstance(one, list | tuple) and len(one) == 2
+    return is_pair and all(isinstance(end, int | np.integer) for end in one)
 
 
 def as_judged(model: Model, example: Example) -> Example:

@@ -13,6 +13,7 @@ from vqa_explain.evaluation.results import Results, plain
 from vqa_explain.evaluation.viewing import open_run, write_viewer
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
+from vqa_explain.files import path_of
 from vqa_explain.models.base import Model
 from vqa_explain.viewer.runs import OpenedRun
 
@@ -68,14 +69,14 @@ class Report(Results):
         Its examples are linked with the page that `to_viewer` wrote as `viewer.html` in the same
         folder, if it is of the same results.
         """
-        return write_page(self, self.notes(), self.shown(), Path(path))
+        return write_page(self, self.notes(), self.shown(), path_of(path))
 
     def to_viewer(self, path: str | Path) -> Path:
         """Writes one page with the viewer that needs no network: a table of all examples with
         their metrics, and the explanations of the gallery.
         """
         explained = {shown.index: why for shown, why in self.shown()}
-        return write_viewer(self, explained, Path(path))
+        return write_viewer(self, explained, path_of(path))
 
     def opened(self, model: Model | None, dataset: Iterable[Example] | None) -> OpenedRun:
         """The run as `vqa_explain.Viewer` opens it; its plan names what is `None`.

@@ -14,6 +14,7 @@ from vqa_explain.evaluation.plan import Plan
 from vqa_explain.evaluation.reference import NAME as RANDOM
 from vqa_explain.evaluation.shards import COLUMN, CREDITS, EXAMPLES, GRID, LACKING, OWN, ROW
 from vqa_explain.evaluation.store import Store
+from vqa_explain.files import path_of
 from vqa_explain.games.intervals import (
     UNBOUNDED,
     Bounds,
@@ -52,7 +53,7 @@ class Results:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.store = Store(Path(folder))
+        self.store = Store(path_of(folder))
         self.plan: Plan = self.store.plan()
 
     @property

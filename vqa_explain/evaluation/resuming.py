@@ -12,9 +12,9 @@ from vqa_explain.evaluation.behavior import BEHAVIOR, same_behavior
 from vqa_explain.evaluation.data import Data, Unreadable
 from vqa_explain.evaluation.jobs import Redo, Resumed
 from vqa_explain.evaluation.plan import Plan
-from vqa_explain.evaluation.shards import EXAMPLES, GRID
+from vqa_explain.evaluation.shards import EXAMPLES, GRID, LOST
 from vqa_explain.evaluation.stamps import Stamp, digest, row_stamp
-from vqa_explain.evaluation.store import LOST, Store
+from vqa_explain.evaluation.store import Store
 
 log = logging.getLogger("vqa_explain")
 Stamps = dict[str, Any]
@@ -49,9 +49,9 @@ def resume(store: Store, plan: Plan, dataset: Data) -> Resumed:
     }
     # Of rows that cannot be read now nothing is known, so what is finished of them is kept.
     noted = {i: stamp for i, stamp in noted.items() if whole or i in rows}
-    before = {i: stamp for i, stamp in noted.items() if LOST not in stamp}
+    before = {i: stamp for i, stamp in noted.items() if "question" in stamp}
     _check_same_data(store, plan, before, rows)
-    said = _changed_rows(before, rows) | _lost_rows(len(noted) - len(before))
+    said = _changed_rows(before, rows) | _lost_rows(sum(LOST in stamp for stamp in noted.values()))
     found = Resumed()
     for number, (path, about) in sorted(known.items()):
         expected = [i for i in range(number * plan.shard, (number + 1) * plan.shard) if i in rows]
@@ -159,10 +159,13 @@ def _is_same(kind: str, before: str | None, now: str) -> bool:
 
 
 def _lost_rows(count: int) -> dict[str, None]:
-    """A line on rows at which worker processes were lost."""
+    """A line on rows that are tried again."""
     if not count:
         return {}
-    return {f"worker processes were lost at {count:,} rows, which are tried again": None}
+    return {
+        f"{count:,} rows were given up for want of memory, time, worker processes or an endpoint's "
+        "answers": None
+    }
 
 
 def _changed_rows(before: dict[int, Stamp], rows: dict[int, Stamp]) -> dict[str, None]:

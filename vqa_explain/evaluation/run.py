@@ -11,7 +11,7 @@ from vqa_explain import registry
 from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain._shown import LARGEST, shown
 from vqa_explain.cost import Requests
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.evaluation.behavior import behavior_stamps
 from vqa_explain.evaluation.data import ByNumber, Data, first_rows, opened
 from vqa_explain.evaluation.divided import plain
@@ -23,7 +23,7 @@ from vqa_explain.evaluation.jobs import (
     example_jobs,
     grid_jobs,
 )
-from vqa_explain.evaluation.judging import Judge, as_judged, has_text_answers
+from vqa_explain.evaluation.judging import Judge, as_judged, wrong_truth
 from vqa_explain.evaluation.local_engine import (
     default_workers,
     run_here,
@@ -51,6 +51,7 @@ from vqa_explain.explaining import (
     explain,
     usual_division,
 )
+from vqa_explain.files import path_of
 from vqa_explain.methods import METHODS
 from vqa_explain.methods.base import Method, asked_fills, check_support
 from vqa_explain.metrics import read_metric
@@ -64,7 +65,7 @@ from vqa_explain.metrics.base import (
     held_by_model,
     lacking,
 )
-from vqa_explain.models.base import Asking, Model, has_open_inputs
+from vqa_explain.models.base import Asking, Model, check_fills, has_open_inputs
 from vqa_explain.models.families import FAMILIES
 from vqa_explain.own_fills import Fill, fills_among, own_fill
 
@@ -152,7 +153,8 @@ def evaluate(
         workers: processes. By default the run begins in this one, and takes one for each core once
             what is left is worth their start (one for a model on an accelerator). A worker that
             ends, or gives no sign of life for a minute, is replaced. An example at which three
-            workers are lost is counted as an error, and tried again by the next call.
+            workers are lost is counted as an error. So is one that fails for want of memory, by
+            the system or because an endpoint gives no answer. The next call tries these again.
         address: of a Ray cluster.
         example_timeout: seconds that one example may take, its reading by number among them. One
             that takes longer is counted as an error, its worker is replaced, and the next call
@@ -171,6 +173,7 @@ def evaluate(
         Unsupported: a method cannot explain the model.
         OutOfMemory: not even one example fits, at the start; later it is that example's error.
     """
+    keep = _listed("keep", keep)
     asked_methods = None if methods is None else _listed("methods", methods)
     asked_metrics = DEFAULT_METRICS if metrics is None else _listed("metrics", metrics)
     check_request(
@@ -182,6 +185,8 @@ def evaluate(
         raise InvalidInput(f"name is a text, what the data set is called, not {shown(name)}")
     if not (progress is None or callable(progress)):
         raise InvalidInput(f"progress is a function of three numbers, not {shown(progress)}")
+    if not isinstance(fills, Mapping | None):
+        raise InvalidInput(f"fills= is a mapping such as {{'image': 'blur'}}, not {shown(fills)}")
     limit = None if limit is None else int(limit)
     seed, shard = int(seed), int(shard)
     check_divisions(model, regions, words)
@@ -231,8 +236,8 @@ def evaluate(
         },
         hiding=_said_before(model, judged, text_fill),
     )
-    store = Store(Path(out))
-    parts = (regions, words, columns, players, fills)
+    store = Store(path_of(out))
+    parts = (regions, words, columns, players, fills, image_fill, text_fill)
     if any(one is not None for one in parts) and not store.plan_path.exists():
         _check_parts(model, data, plan)
     with store.opened(plan), ExitStack() as told:
@@ -280,9 +285,11 @@ def _run_locally(
     return run_in_processes(workshop, jobs, workers, tally)
 
 
-def _listed(what: str, asked: Iterable[Any]) -> list[Any]:
+def _listed(what: str, asked: Any) -> list[Any]:
     if isinstance(asked, str):
-        raise InvalidInput(f"{what} are a list; write {what}=[{asked!r}]")
+        raise InvalidInput(f"{what}= is a list; write {what}=[{shown(asked)}]")
+    if not isinstance(asked, Iterable) or getattr(asked, "ndim", 1) != 1:
+        raise InvalidInput(f"{what}= is a list, not {shown(asked)}")
     return list(asked)
 
 
@@ -292,7 +299,7 @@ def check_request(
     out: str | Path,
     *,
     limit: int | None = None,
-    keep: Iterable[str] = (),
+    keep: Sequence[str] = (),
     engine: str = "local",
     workers: int | None = None,
     shard: int = SHARD,
@@ -315,14 +322,15 @@ def check_request(
         texts = _texts("metric", [read_metric(one) for one in metrics])
         if not texts:
             raise InvalidInput("no metric is asked for; see `vqa-explain metrics`")
-    if engine not in ENGINES:
+    if not is_one_of(engine, ENGINES):
         raise unknown("engine", engine, ENGINES)
     for one in keep:
-        if one not in KEPT:
+        if not is_one_of(one, KEPT):
             raise unknown("thing to keep", one, KEPT)
-    if pictures not in PICTURES:
+    if not is_one_of(pictures, PICTURES):
         raise unknown("way to know pictures", pictures, PICTURES)
-    for what, number in (("limit", limit), ("workers", workers), ("shard", shard)):
+    checked_whole("shard", shard, 1)
+    for what, number in (("limit", limit), ("workers", workers)):
         if number is not None:
             checked_whole(what, number, 1)
     if max_errors is not None:
@@ -330,7 +338,7 @@ def check_request(
     if example_timeout is not None:
         _check_seconds(example_timeout)
     checked_seed(seed)
-    check_place(Path(out))
+    check_place(path_of(out))
 
 
 def _check_seconds(timeout: Any) -> None:
@@ -379,7 +387,7 @@ def _check_metrics(model: Model, data: Data, metrics: list[Metric]) -> None:
     """Raises where no metric means anything for the first examples."""
     looked_at = first_rows(data, LOOKED_AT)
     # What a row that cannot be read has is not known.
-    first = [held_by_example(e) for e in looked_at if is_readable(e) and has_text_answers(e)]
+    first = [held_by_example(e) for e in looked_at if is_readable(e) and not wrong_truth(e)]
     if not first:
         return
     held = {key: any(one[key] for one in first) for key in first[0]} | held_by_model(model)
@@ -415,7 +423,9 @@ def _check_parts(model: Model, data: Data, plan: Plan) -> None:
             continue
         try:
             judge.divided(encoded)
-            asked_fills(plan, encoded.inputs)
+            asked = asked_fills(plan, encoded.inputs).items()
+            named = {name: fill for name, fill in asked if fill != registry.AUTO}
+            check_fills(model, named, encoded.features)
         except InvalidInput as error:
             failures.append(error)
         else:

@@ -35,6 +35,8 @@ GRID_SCHEMA = pa.schema(
 GRID_ROWS = 10  # questions in one piece of the grid
 SCHEMAS = {EXAMPLES: SCHEMA, GRID: GRID_SCHEMA}
 TIMES_THE_FILE, SPARE = 4, 2**26  # bytes of memory that a shard may take: this many files, and this
+LOST = "lost"  # in the stamp of a row that is tried again, since no fault of its own was seen
+NAMED = {"question", LOST}  # one of these is in the stamp of every row
 DAMAGED = (OSError, pa.ArrowException, WrongField)  # what a file raises that is none of ours
 
 
@@ -193,7 +195,7 @@ def stamps_of(told: bytes, kind: str) -> dict[str, Any] | None:
 def _are_rows(rows: Any) -> bool:
     """Whether these are stamps of rows by their index."""
     numbered = isinstance(rows, dict) and all(re.fullmatch("[0-9]{1,15}", key) for key in rows)
-    return numbered and all(_are_texts(one) and "question" in one for one in rows.values())
+    return numbered and all(_are_texts(one) and one.keys() & NAMED for one in rows.values())
 
 
 def _are_texts(value: Any) -> bool:

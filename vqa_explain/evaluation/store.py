@@ -22,7 +22,6 @@ log = logging.getLogger("vqa_explain")
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
 STAMPS = b"stamps"  # and what its rows depend on, as JSON
 PLACE = b"place"  # and which shard it is, since a file can be copied under another name
-LOST = "lost"  # in the stamp of a row at which worker processes were lost: it is tried again
 ASIDE = "old-"  # before the name of a shard of which some rows no longer hold
 
 
@@ -42,7 +41,7 @@ class Store:
 
     def plan(self) -> Plan:
         """The plan of this run. Raises `InvalidInput` where there is none."""
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):  # false, too, for names that are too long
             raise InvalidInput(f"the folder {str(self.folder)!r} does not exist; check the path")
         if not self.plan_path.is_file():
             raise InvalidInput(
@@ -238,11 +237,15 @@ def check_place(folder: Path) -> None:
     """Refuses a folder that cannot be made or written, before expensive work.
 
     Raises:
-        InvalidInput: it is a file or within one, or the system does not let this user write there.
+        InvalidInput: it is a file or within one, its name is too long, or the system does not let
+            this user write there.
     """
     there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    try:
+        while not there.exists() and there != there.parent:
+            there = there.parent
+    except (OSError, ValueError) as error:
+        raise unwritable(folder, error) from error
     if not there.is_dir():
         raise InvalidInput(
             f"{str(folder)!r} cannot be written: {str(there)!r} is not a folder; choose another "

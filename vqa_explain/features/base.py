@@ -358,6 +358,8 @@ def inputs_called(inputs: Sequence[Input], called: object) -> tuple[str, ...]:
 
     That is the input of that name; or else the inputs of that group, or else those of that kind.
     """
+    if not isinstance(called, str):
+        return ()
     exact = tuple(one.name for one in inputs if one.name == called)
     if exact:
         return exact

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vqa_explain._shown import shown
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.features.base import ALWAYS, Division
 from vqa_explain.features.geometry import Geometry
 
@@ -286,9 +286,9 @@ def _from_masks(
     asked: Boxes | Masks, size: tuple[int, int], geometry: Geometry, own: tuple[int, int]
 ) -> np.ndarray:
     """Labels (H, W) of masks, and of what they leave."""
-    if asked.rest not in RESTS:
+    if not is_one_of(asked.rest, RESTS):
         raise unknown("rest of regions", asked.rest, RESTS)
-    if asked.overlap not in OVERLAPS:
+    if not is_one_of(asked.overlap, OVERLAPS):
         raise unknown("overlap of regions", asked.overlap, OVERLAPS)
     masks = asked.masks(size)
     for number, mask in enumerate(masks):

@@ -141,9 +141,10 @@ def group_words(
             token, or has no token.
     """
     owner = np.array([t.word for t in tokens], dtype=int)
-    if asked is None or asked == "words":
+    plain = asked if isinstance(asked, str) else None  # of an array, == gives an array
+    if asked is None or plain == "words":
         return _pieces(words, owner)
-    if asked == "tokens":
+    if plain == "tokens":
         own = [t for t in tokens if t.word >= 0]
         numbers = np.cumsum(owner >= 0) - 1
         pieces = tuple(Word(question[t.start : t.end] or t.text, t.start, t.end) for t in own)

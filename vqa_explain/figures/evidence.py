@@ -18,7 +18,7 @@ from vqa_explain.figures.parts import faded, height_of, ink, plain
 from vqa_explain.figures.plotting import Shown
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 from vqa_explain.figures.views import LONGEST
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 from vqa_explain.searching import Evidence, EvidenceState
 
 # All lengths are points, 72 to the inch.
@@ -64,7 +64,7 @@ def plot(found: Evidence, path: Any = None, *, most: int = 1, dpi: int = 150) ->
     complete_letters(figure)
     if path is None:
         return figure
-    return written_figure(figure, Path(path), dpi)
+    return written_figure(figure, path_of(path), dpi)
 
 
 def written_figure(figure: Shown, path: Path, dpi: int) -> Path:

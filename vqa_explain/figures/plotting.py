@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart
 from vqa_explain.figures.letters import complete_letters
@@ -164,9 +164,9 @@ def plot(
         raise InvalidInput(
             "outputs= names words of a sentence; explain one by target='sentence', or leave it out"
         )
+    _check(explanation, views, cmap)
     if views == (MATRIX,):  # whose columns are regions, which are numbered on the picture
         views = ("picture", "overlay", MATRIX)
-    _check(explanation, views, cmap)
     scales = Scales(explanation, scale, percentile)
     if ax is not None:
         return _in_axes(ax, scales, views, cmap, title)
@@ -271,7 +271,7 @@ def _rows_of_words(
 
 def _check(explanation: Explanation, views: Sequence[str], cmap: Any) -> None:
     for view in views:
-        if view not in VIEWS:
+        if not is_one_of(view, VIEWS):
             if isinstance(view, str) and Path(view).suffix:
                 raise InvalidInput(
                     f"plot() gives a figure and writes no file; write plot().savefig({view!r})"

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from vqa_explain import colors
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import Part, PicturePart
 
@@ -31,7 +31,7 @@ class Scales:
     percentile: float | None
 
     def __post_init__(self) -> None:
-        if self.choice not in get_args(ScaleChoice):
+        if not is_one_of(self.choice, get_args(ScaleChoice)):
             raise unknown("scale", str(self.choice), get_args(ScaleChoice))
         percentile = 100 if self.percentile is None else self.percentile
         if not isinstance(percentile, int | float) or not 0 < percentile <= 100:

@@ -13,7 +13,7 @@ from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain._threads import quiet_linear_algebra
 from vqa_explain.asking import asked_example, check_loaded
 from vqa_explain.datasets.loading import load_dataset
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget, named_score, targets_of, with_candidates
 from vqa_explain.game import make_players
@@ -61,7 +61,7 @@ def asked_task(
     if model.labels is not None and given is not None:
         raise InvalidInput(f"model {model.name!r} has answers of its own; leave answers= out")
     score = named_score(model, asked.score or "logit")
-    if score not in (*SCORES, "value"):
+    if not is_one_of(score, (*SCORES, "value")):
         raise unknown("score", score, SCORES)
     example = asked_example(model, image, question)
     with network_held(model.module), torch.enable_grad(), must_fit(model), quiet_linear_algebra():

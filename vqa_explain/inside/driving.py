@@ -19,7 +19,7 @@ from vqa_explain.errors import InvalidInput
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 from vqa_explain.inside.asking import checked_rows
 from vqa_explain.inside.drawn import Drawn
 from vqa_explain.models.base import Model
@@ -63,7 +63,7 @@ class Driving(Drawn):
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Writes one HTML file that needs no network: all explanations, to look through."""
-        return write_atomically(Path(path), drawing("page")(list(self.explanations)).encode())
+        return write_atomically(path_of(path), drawing("page")(list(self.explanations)).encode())
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Writes one row for each example of the data set: its number and the unit's value."""
@@ -71,7 +71,7 @@ class Driving(Drawn):
         rows = csv.writer(text)
         rows.writerow(("example", "value"))
         rows.writerows((number, repr(float(one))) for number, one in enumerate(self.values))
-        return write_atomically(Path(path), text.getvalue().encode())
+        return write_atomically(path_of(path), text.getvalue().encode())
 
     def __repr__(self) -> str:
         lines = [f"{self.unit} over {len(self.values)} examples, the largest values:"]

@@ -14,11 +14,11 @@ from jaxtyping import Float
 
 from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.base import by_input
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 from vqa_explain.finishing import finish
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import (
@@ -95,7 +95,7 @@ class Layers(Drawn, OfAnswer):
         Raises:
             InvalidInput: there is no such input.
         """
-        if name not in self.without:
+        if not is_one_of(name, self.without):
             raise unknown("input", name, self.without)
         same = [one.index == self.answer.index for one in self.without[name]]
         changed = [number for number, stays in enumerate(same) if not stays]
@@ -138,7 +138,7 @@ class Layers(Drawn, OfAnswer):
         rows = csv.DictWriter(text, list(table[0]))
         rows.writeheader()
         rows.writerows(table)
-        return write_atomically(Path(path), text.getvalue().encode())
+        return write_atomically(path_of(path), text.getvalue().encode())
 
     def to_html(self, path: str | os.PathLike[str], heads: Heads | None = None) -> Path:
         """Writes one HTML file that needs no network: the strip of blocks, each block's map, and
@@ -152,7 +152,7 @@ class Layers(Drawn, OfAnswer):
         Raises:
             Unsupported: the blocks have no maps.
         """
-        return write_atomically(Path(path), drawing("layers page")(self, heads).encode())
+        return write_atomically(path_of(path), drawing("layers page")(self, heads).encode())
 
     def summary(self) -> dict[str, Any]:
         """All of it as plain values, for JSON."""

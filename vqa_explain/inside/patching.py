@@ -17,11 +17,11 @@ from torch import Tensor
 from vqa_explain._precision import in_float64
 from vqa_explain.asking import asked_example
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput, Unsupported, unknown
+from vqa_explain.errors import InvalidInput, Unsupported, is_one_of, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import Found
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, encoded_like, names_of
 from vqa_explain.inside.blocks import REST, Blocks, best_of
 from vqa_explain.inside.drawn import Drawn
@@ -78,7 +78,7 @@ class Patched(Drawn):
             answer = self.becomes[number][column].text
             named = (number, self.blocks[number], self.groups[column])
             rows.writerow((*named, repr(float(share)), answer))
-        return write_atomically(Path(path), text.getvalue().encode())
+        return write_atomically(path_of(path), text.getvalue().encode())
 
     def __repr__(self) -> str:
         lines = [
@@ -133,7 +133,7 @@ def patch(
             )
     if isinstance(target, Unit):
         raise InvalidInput("patch compares scores of answers; give an answer as target=")
-    if of not in MAKERS:
+    if not is_one_of(of, MAKERS):
         raise unknown("kind of states: of=", str(of), MAKERS)
     began = time.perf_counter()
     asked = Asked(target, contrast, score, answers)

@@ -19,13 +19,13 @@ from torch import Tensor
 from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain._precision import in_float64
 from vqa_explain.cost import Cost
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import Input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, checked_rows, encoded_like
 from vqa_explain.inside.drawn import Drawn
 from vqa_explain.methods.base import Task
@@ -91,7 +91,7 @@ class Permuted(Drawn):
         for number, part in enumerate(self.parts):
             numbers = (self.lost[number], self.errors[number], self.changed[number])
             rows.writerow([*part, *(repr(float(one)) for one in numbers)])
-        return write_atomically(Path(path), text.getvalue().encode())
+        return write_atomically(path_of(path), text.getvalue().encode())
 
     def __repr__(self) -> str:
         lines = [
@@ -148,7 +148,7 @@ def feature_permutation(
         Unsupported: the network lets nobody look inside, or takes a fixed number of examples.
     """
     began = time.perf_counter()
-    if of not in OF:
+    if not is_one_of(of, OF):
         raise unknown("kind of answers: of=", str(of), OF)
     rows = checked_rows(model, examples, limit, 2, "feature_permutation")
     repeats = checked_whole("repeats", repeats, 2)
@@ -279,7 +279,7 @@ def _groups(rows: Sequence[_Row], parts: Mapping[str, Any]) -> list[_Group]:
                 f"{', '.join(names)}; parts are exchanged between examples with the same inputs"
             )
     for name in parts:
-        if name not in names:
+        if not is_one_of(name, names):
             raise unknown("input in parts", str(name), names)
     found: list[_Group] = []
     for one in rows[0].inputs:

@@ -12,9 +12,9 @@ import numpy as np
 
 from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Cost
-from vqa_explain.errors import unknown
+from vqa_explain.errors import is_one_of, unknown
 from vqa_explain.explaining import AskedTarget
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.drawn import OfAnswer
 from vqa_explain.methods import METHODS, create
@@ -74,7 +74,7 @@ class LayerValues(OfAnswer):
         rows.writerow([*(f"axis_{number}" for number in range(self.values.ndim)), "value"])
         for place, value in np.ndenumerate(self.values):
             rows.writerow([*place, repr(float(value))])
-        return write_atomically(Path(path), text.getvalue().encode())
+        return write_atomically(path_of(path), text.getvalue().encode())
 
     def __repr__(self) -> str:
         unit = unit_named(self.unit).text.replace("{score}", f"the score of {self.whose}")
@@ -123,7 +123,7 @@ def layer_values(
         Unsupported: the network lets nobody look inside, or gives no gradient.
     """
     known = [name for name, cls in METHODS.items() if issubclass(cls, LayerMethod)]
-    if method not in known:
+    if not is_one_of(method, known):
         raise unknown("method of layers", method, known)
     asked = Asked(target, contrast, score, answers, seed)
     with asked_task(model, image, question, asked, "layer_values") as (task, best):

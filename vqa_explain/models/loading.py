@@ -12,7 +12,7 @@ import numpy as np
 
 from vqa_explain._memory import lacks_memory
 from vqa_explain._numbers import checked_whole
-from vqa_explain.errors import InvalidInput, OutOfMemory, VQAExplainError, unknown
+from vqa_explain.errors import InvalidInput, OutOfMemory, VQAExplainError, is_one_of, unknown
 from vqa_explain.models.base import Model
 from vqa_explain.models.calling import Call
 from vqa_explain.models.checking import checked, warn_unchecked
@@ -168,7 +168,7 @@ def load(
             f"{next(iter(endpoint))}= is for a model behind an endpoint, whose name begins with "
             f"{ENDPOINT!r}; leave it out"
         )
-    if lengths not in LENGTHS:
+    if not is_one_of(lengths, LENGTHS):
         raise unknown("value of lengths:", lengths, LENGTHS)
     beams = checked_whole("beams", beams, 1)
     writing = Writing.asked(max_new_tokens, stop, temperature)
@@ -205,7 +205,7 @@ def _behind_an_endpoint(name: str, local: Iterable[Any], settings: "EndpointSett
             "device_map="
         )
     for setting in settings:
-        if setting not in EndpointSettings.__annotations__:
+        if not is_one_of(setting, EndpointSettings.__annotations__):
             raise unknown(f"setting of model {name!r}:", setting, EndpointSettings.__annotations__)
     return load_endpoint(name, **settings)
 

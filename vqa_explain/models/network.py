@@ -10,11 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vqa_explain._shown import shown
+from vqa_explain.errors import InvalidInput
+
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, else the first of cuda, mps and cpu that is there."""
+    """The device asked for, else the first of cuda, mps and cpu that is there.
+
+    Raises:
+        InvalidInput: torch knows no such device.
+    """
     if device is not None:
-        return torch.device(device)
+        try:
+            return torch.device(device)
+        except (RuntimeError, TypeError) as error:
+            raise InvalidInput(
+                f"device is one that torch knows, such as 'cpu' or 'cuda:0', not {shown(device)}"
+            ) from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

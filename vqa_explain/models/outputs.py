@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vqa_explain._precision import in_float64
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.target import FIT, REAL
 
 # What users call them, and what `models.base.KINDS` does.
@@ -74,7 +74,7 @@ def kind_of_outputs(outputs: str | None, config: Any, count: int | None, name: s
     """
     if outputs is None:
         outputs = PROBLEM_TYPES.get(getattr(config, "problem_type", None) or "", "softmax")
-    if outputs not in OUTPUTS:
+    if not is_one_of(outputs, OUTPUTS):
         raise unknown("value of outputs:", outputs, OUTPUTS)
     kind = OUTPUTS[outputs]
     if count is not None:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vqa_explain.errors import unknown
+from vqa_explain.errors import is_one_of, unknown
 from vqa_explain.models.verdicts import tried_version, verdicts
 
 PATH = Path(__file__).parent / "facts.json"
@@ -40,7 +40,7 @@ def _listed(kind: str, name: str | None) -> Facts:
     if _is_imported("methods", "metrics"):
         return _described(kind, name)
     known = {row["name"]: row for row in _kept()[kind]}
-    if name is not None and name not in known:
+    if name is not None and not is_one_of(name, known):
         raise unknown(kind, name, known)
     return list(known.values()) if name is None else [known[name]]
 

@@ -13,7 +13,7 @@ import torch
 from vqa_explain.datasets import scenes
 from vqa_explain.datasets.everyday.dataset import Everyday, plan
 from vqa_explain.datasets.loading import load_dataset
-from vqa_explain.errors import unknown
+from vqa_explain.errors import is_one_of, unknown
 from vqa_explain.examples import Example
 from vqa_explain.game import make_players
 from vqa_explain.models.base import Model
@@ -144,7 +144,7 @@ def write_card(
         out: the checkpoint's folder.
         training: the JSON that training left, for the card.
     """
-    if name not in SHOWN:
+    if not is_one_of(name, SHOWN):
         raise unknown("shipped model", name, SHOWN)
     folder, shown = out or Path("data") / name, SHOWN[name]
     right = measure(load(name), shown.examples(count))

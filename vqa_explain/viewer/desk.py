@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from vqa_explain._numbers import checked_seed
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
@@ -90,7 +90,7 @@ class Desk:
         score: str | None = None,
         others: Sequence[Model] = (),
     ) -> None:
-        if score is not None and score not in SCORES:
+        if score is not None and not is_one_of(score, SCORES):
             raise unknown("score", score, SCORES)
         if not isinstance(dataset, Iterable) or isinstance(dataset, str | bytes | dict):
             raise InvalidInput(

@@ -18,7 +18,7 @@ from vqa_explain.datasets.everyday.families import FAMILIES, build
 from vqa_explain.datasets.everyday.scene import Item, Scene, place
 from vqa_explain.datasets.everyday.wording import say
 from vqa_explain.datasets.lazy import LazySequence
-from vqa_explain.errors import InvalidInput, unknown
+from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.examples import Example
 
 # In "shortcut-train" every picture with an animal lies on grass, and no other one does; in
@@ -130,13 +130,13 @@ class Everyday(LazySequence):
     def __post_init__(self) -> None:
         checked_seed(self.seed)
         checked_whole("count", self.count, 0)
-        if self.split not in SPLITS:
+        if not is_one_of(self.split, SPLITS):
             raise unknown("split of everyday", self.split, SPLITS)
         known = families_of(self.split)
         if self.families is not None and not self.families:
             raise InvalidInput("everyday needs a family; leave families= out for all of them")
         for family in self.families or ():
-            if family not in known:
+            if not is_one_of(family, known):
                 raise unknown(f"family of everyday's split {self.split!r}", family, known)
         if not 0 <= self.count <= NUMBERS:
             raise InvalidInput(

@@ -16,7 +16,7 @@ import numpy as np
 
 from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Requests
-from vqa_explain.errors import InvalidInput, Unsupported, VQAExplainError
+from vqa_explain.errors import InvalidInput, Unanswered, Unsupported, VQAExplainError
 from vqa_explain.models.api.adapter import ApiModel
 from vqa_explain.models.api.frequencies import bare, scores_of
 from vqa_explain.models.api.kept import KeptAnswers, key_of
@@ -312,7 +312,7 @@ class Endpoint:
             return "none"
         key = os.environ.get(self._key_name, "")
         if not key:
-            raise InvalidInput(
+            raise Unanswered(
                 f"the environment variable {self._key_name!r} is not set; put the endpoint's key "
                 "there, name another by api_key_env=, or give api_key_env=None where none is needed"
             )
@@ -324,7 +324,7 @@ class Endpoint:
 
         with self._lock:
             if self._most is not None and self._sent >= self._most:
-                raise InvalidInput(
+                raise Unanswered(
                     f"model {self.name!r} was asked {self._sent:,} times, as max_requests= allows; "
                     "its answers are kept, so call again with a larger max_requests= to go on"
                 )
@@ -363,25 +363,26 @@ class Endpoint:
 
         where = f"the endpoint of model {self.name!r} at {self._place_shown}"
         if isinstance(error, openai.APITimeoutError):
-            return InvalidInput(
+            return Unanswered(
                 f"{where} did not answer within {self._timeout:g} s, asked "
                 f"{self._retries + 1} times; raise timeout= or lower concurrency=, and what it "
                 "answered before is kept"
             )
         if isinstance(error, openai.APIConnectionError):
-            return InvalidInput(
+            return Unanswered(
                 f"{where} cannot be reached or cut the connection, asked {self._retries + 1} "
                 "times; check base_url= and the network, and what it answered before is kept"
             )
         if isinstance(error, openai.APIResponseValidationError):
             return self._malformed(type(error).__name__)
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return InvalidInput(
+            return Unanswered(
                 f"{where} refuses the key in the environment variable {self._key_name!r} (status "
                 f"{error.status_code}); check it"
             )
         if isinstance(error, openai.APIStatusError):
-            return InvalidInput(
+            may_pass = error.status_code in (408, 429) or error.status_code >= 500
+            return (Unanswered if may_pass else InvalidInput)(
                 f"{where} refuses with status {error.status_code}: {self._redacted(error)}; "
                 f"{_remedy(error.status_code)}"
             )

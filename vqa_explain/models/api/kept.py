@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vqa_explain.errors import InvalidInput, unwritable
-from vqa_explain.files import write_atomically
+from vqa_explain.files import path_of, write_atomically
 
 log = logging.getLogger("vqa_explain")
 
@@ -27,7 +27,7 @@ class KeptAnswers:
     """
 
     def __init__(self, folder: str | Path | None) -> None:
-        self.folder = _default_folder() if folder is None else Path(folder)
+        self.folder = _default_folder() if folder is None else path_of(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
