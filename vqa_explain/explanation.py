@@ -50,7 +50,7 @@ from vqa_explain.methods.base import unit_of_values
 from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
 from vqa_explain.units import Unit, unit_named
-from vqa_explain.wording import counted, everything_but, player_text, value_text
+from vqa_explain.wording import counted, everything_but, percent_text, player_text, value_text
 
 P = TypeVar("P", bound=Part)
 QUESTION = TextFeature.name  # of the text that is asked, where there are several
@@ -437,9 +437,10 @@ class Explanation:
         if not told:
             return ""
         if len(found) == 1:
-            return f"on padding around the picture: {next(iter(told.values())):.1%} of its values"
+            share = percent_text(next(iter(told.values())))
+            return f"on padding around the picture: {share} of its values"
         listed = ", ".join(
-            f"{padding:.1%} of the values of {name}" for name, padding in told.items()
+            f"{percent_text(padding)} of the values of {name}" for name, padding in told.items()
         )
         return f"on padding around the pictures: {listed}"
 
@@ -868,7 +869,7 @@ class Explanation:
         """
         if len(self.share) > 1 and self.values_unit.why_no_shares:
             return f"none: {self.values_unit.why_no_shares}"
-        return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
+        return ", ".join(f"{name} {percent_text(part)}" for name, part in self.share.items())
 
     @property
     def cost_text(self) -> str:

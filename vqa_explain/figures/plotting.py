@@ -47,7 +47,7 @@ from vqa_explain.figures.views import (
     view_title,
 )
 from vqa_explain.findings import Pair
-from vqa_explain.wording import place_text, value_text, with_minus
+from vqa_explain.wording import percent_text, place_text, value_text, with_minus
 
 # All lengths are points, 72 to the inch. A notebook's cell is about 800 wide.
 _WIDTH = 620.0
@@ -606,7 +606,7 @@ def _shares(explanation: Explanation, room: float) -> Block:
         for number, (name, share) in enumerate(explanation.share.items()):
             wide = share * room
             axes.barh(11, wide, left=start, height=16, color=_SHARES[number % len(_SHARES)])
-            label = f"{name} {share:.0%}"
+            label = f"{name} {percent_text(share)}"
             if text_width(label, 9) + 8 < wide:
                 axes.text(
                     start + wide / 2,

@@ -13,6 +13,7 @@ from vqa_explain.features.parts import PicturePart, TextPart
 from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.parts import list_legends, list_of, picture_of
 from vqa_explain.viewer.payload import packed, payload, title_of
+from vqa_explain.wording import percent_text
 
 _PAGE = """
 :root{color-scheme:light dark}
@@ -312,7 +313,7 @@ def _shares(e: Explanation) -> str:
     )
     names = "".join(
         f'<span><i style="background:{_SHARES[i % len(_SHARES)]}"></i>{html.escape(name)} '
-        f"{share:.0%}</span>"
+        f"{percent_text(share)}</span>"
         for i, (name, share) in enumerate(e.share.items())
     )
     return f'<div class="bar">{parts}</div><div class="soft shares">share: {names}</div>'

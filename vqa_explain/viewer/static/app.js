@@ -342,6 +342,7 @@ class Screen extends Actions {
     this.views.editor.input.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;
     this.views.editor.node.hidden = shown.edits === null;
     this.views.setup.show(shown, source.live);
+    this.views.drawing.show(shown);
     this.views.sentence.show(shown);
     this.views.lists.show(shown, source.live);
     this.views.panes.show(shown);
