@@ -25,6 +25,7 @@ from vqa_explain._explanation_file import (
 )
 from vqa_explain._fields import check
 from vqa_explain._numbers import checked_whole
+from vqa_explain._shown import percent_text
 from vqa_explain._words_file import shortened
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -50,7 +51,7 @@ from vqa_explain.methods.base import unit_of_values
 from vqa_explain.showing import drawing
 from vqa_explain.target import Answer
 from vqa_explain.units import Unit, unit_named
-from vqa_explain.wording import counted, everything_but, percent_text, player_text, value_text
+from vqa_explain.wording import counted, everything_but, player_text, value_text
 
 P = TypeVar("P", bound=Part)
 QUESTION = TextFeature.name  # of the text that is asked, where there are several

@@ -11,9 +11,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqa_explain._shown import shown
+from vqa_explain._shown import percent_text, shown
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
-from vqa_explain.wording import percent_text
 
 
 @dataclass(frozen=True)

@@ -42,19 +42,6 @@ def value_text(value: float, error: float | None, signed: bool = True) -> str:
     return f"{rounded:{sign}.{digits}f} ± {round(error, -exponent):.{digits}f}"
 
 
-def percent_text(share: float) -> str:
-    """A probability in percent, by the rule of the viewer's numbers.js.
-
-    >>> [percent_text(share) for share in (0.98, 0.561, 0.0004, 0.9996)]
-    ['98.0%', '56%', '<0.1%', '100%']
-    """
-    if share >= 0.9995:
-        return "100%"
-    if 0.1 <= share <= 0.9:
-        return f"{math.floor(100 * share + 0.5)}%"  # halves go up, as in JavaScript
-    return f"{share:.1%}" if share >= 0.0005 else "<0.1%"
-
-
 def player_text(player: PlayerValue, signed: bool = True) -> str:
     """A player's value as `value_text` tells it, with a mark where its sign depends on the fill."""
     band = band_of(player)

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vqa_explain._shown import percent_text
 from vqa_explain.errors import InvalidInput, unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart
@@ -47,7 +48,7 @@ from vqa_explain.figures.views import (
     view_title,
 )
 from vqa_explain.findings import Pair
-from vqa_explain.wording import percent_text, place_text, value_text, with_minus
+from vqa_explain.wording import place_text, value_text, with_minus
 
 # All lengths are points, 72 to the inch. A notebook's cell is about 800 wide.
 _WIDTH = 620.0

@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vqa_explain._shown import percent_text
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart, TextPart
 from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.parts import list_legends, list_of, picture_of
 from vqa_explain.viewer.payload import packed, payload, title_of
-from vqa_explain.wording import percent_text
 
 _PAGE = """
 :root{color-scheme:light dark}
