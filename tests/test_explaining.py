@@ -386,7 +386,14 @@ def test_what_is_fixed_is_told_and_is_never_absent(
 
 @pytest.mark.parametrize(
     ("probability", "shown"),
-    [(0.5, "50.0%"), (0.0005, "0.1%"), (0.0004, "<0.1%"), (1e-12, "<0.1%")],
+    [
+        (0.5, "50%"),
+        (0.9001, "90.0%"),
+        (0.9996, "100%"),
+        (0.0005, "0.1%"),
+        (0.0004, "<0.1%"),
+        (1e-12, "<0.1%"),
+    ],
 )
 def test_an_unlikely_answer_is_not_shown_as_impossible(probability: float, shown: str) -> None:
     assert Answer("a long text", probability, 0).shown == shown

@@ -1,5 +1,6 @@
-"""How a value that was given stands in a message. Loads nothing, since the shell needs it."""
+"""How a value that was given, or a probability, is written. Loads nothing, since the shell needs it."""
 
+import math
 from typing import Any
 
 LARGEST = 2**63 - 1  # what whole numbers of other programs hold
@@ -14,3 +15,16 @@ def shown(value: Any) -> str:
         return "a number beyond 64 bits"
     text = repr(value[:MOST_SHOWN] if isinstance(value, str) else value)
     return text[:MOST_SHOWN]
+
+
+def percent_text(share: float) -> str:
+    """A probability in percent, by the rule of the viewer's numbers.js.
+
+    >>> [percent_text(share) for share in (0.98, 0.561, 0.0004, 0.9996)]
+    ['98.0%', '56%', '<0.1%', '100%']
+    """
+    if share >= 0.9995:
+        return "100%"
+    if 0.1 <= share <= 0.9:
+        return f"{math.floor(100 * share + 0.5)}%"  # halves go up, as in JavaScript
+    return f"{share:.1%}" if share >= 0.0005 else "<0.1%"

@@ -25,6 +25,7 @@ from vqa_explain._explanation_file import (
 )
 from vqa_explain._fields import check
 from vqa_explain._numbers import checked_whole
+from vqa_explain._shown import percent_text
 from vqa_explain._words_file import shortened
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -437,9 +438,10 @@ class Explanation:
         if not told:
             return ""
         if len(found) == 1:
-            return f"on padding around the picture: {next(iter(told.values())):.1%} of its values"
+            share = percent_text(next(iter(told.values())))
+            return f"on padding around the picture: {share} of its values"
         listed = ", ".join(
-            f"{padding:.1%} of the values of {name}" for name, padding in told.items()
+            f"{percent_text(padding)} of the values of {name}" for name, padding in told.items()
         )
         return f"on padding around the pictures: {listed}"
 
@@ -868,7 +870,7 @@ class Explanation:
         """
         if len(self.share) > 1 and self.values_unit.why_no_shares:
             return f"none: {self.values_unit.why_no_shares}"
-        return ", ".join(f"{name} {part:.0%}" for name, part in self.share.items())
+        return ", ".join(f"{name} {percent_text(part)}" for name, part in self.share.items())
 
     @property
     def cost_text(self) -> str:

@@ -17,6 +17,13 @@ _OF_FLOAT32 = (
 _ROUNDING = 1e-9  # of the largest value: what an exact sum leaves where nothing should be
 
 
+def is_unsure(value: float, error: float | None) -> bool:
+    """Whether a value cannot be told from zero; one without a standard error is never said to be
+    so.
+    """
+    return bool(error) and abs(value) < ENOUGH * (error or 0)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A player of one input and one of another, such as a word and a region, and what they bring

@@ -64,11 +64,11 @@ class EvidenceSet:
 
     @property
     def often(self) -> str:
-        """Its precision in words, such as "in 97 % of surroundings (94 to 99)"."""
+        """Its precision in words, such as "in 97% of surroundings (94 to 99)"."""
         share = self.precision
         low, high = (f"{100 * end:.0f}" for end in (share.low, share.high))
         between = "" if low == high else f" ({low} to {high})"
-        return f"in {100 * share.mean:.0f} % of surroundings{between}"
+        return f"in {100 * share.mean:.0f}% of surroundings{between}"
 
     def __len__(self) -> int:
         return sum(len(numbers) for numbers in self.members.values())
@@ -174,7 +174,7 @@ class Evidence:
         lines = [f"evidence for “{self.answer.text}” ({self.answer.shown}); absent is {fills}"]
         lines += [f"  {self.sentence(one)}" for one in self.sets]
         if not self.flip:
-            asked = "" if self.precision is None else f" in {100 * self.precision:g} %"
+            asked = "" if self.precision is None else f" in {100 * self.precision:g}%"
             lines.append(f"  no set that flips it{asked} was found")
         if self.without == self.answer.text:
             lines.append(

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from vqa_explain._shown import shown
+from vqa_explain._shown import percent_text, shown
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 
 
@@ -38,7 +38,7 @@ class Answer:
         if self.probability is None:
             return f"{self.value:.4g}"
         # Of texts that a model writes, none is likely; 0.0% would say that it is impossible.
-        return f"{self.probability:.1%}" if self.probability >= 0.0005 else "<0.1%"
+        return percent_text(self.probability)
 
 
 SCORES = ("logit", "log_probability", "probability")

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from test_figures import drawn, made, texts_of
 
 import vqa_explain as vx
-from vqa_explain.features.parts import RegionValue
+from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.target import Answer
 from vqa_explain.wording import value_text
 
@@ -241,3 +241,23 @@ def test_twelve_megapixels_are_drawn_at_the_size_of_the_screen(by_player: bool) 
     seconds, megabytes = map(float, done.stdout.split())
     print(f"{seconds:.2f} s, {megabytes:.0f} MiB")
     assert megabytes < 500
+
+
+ERRORS = [(0.1, False), (0.5, False), (0.51, True), (3.0, True), (None, False)]  # of the value ±1
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("error", "expected"), ERRORS)
+def test_what_is_within_two_standard_errors_is_hatched(
+    sign: float, error: float | None, expected: bool
+) -> None:
+    regions = tuple(RegionValue((i, 0, i + 1, 6), sign, error) for i in range(2))
+    words = (WordValue("w0", 0, 2, sign, error), WordValue("w1", 3, 5, 2 * sign, 0.1))
+    whole = made(values=(sign, sign), method="shapley")
+    figure = replaced(whole, regions=regions, words=words).plot(views=["signed"])
+    chips = [text for text in figure.findobj(Text) if text.get_text() in ("w0", "w1")]
+    hatched = [bool(chip.get_bbox_patch().get_hatch()) for chip in chips]
+    assert hatched == [expected, False]
+    maps = figure.findobj(lambda one: bool(getattr(one, "hatches", [])))
+    assert bool(maps) == expected
+    assert ("hatched: within 2 standard errors of zero" in texts_of(figure)) == expected

@@ -154,8 +154,8 @@ def test_what_needs_no_note_has_none_anywhere(linear: ClassifierModel, picture: 
 def test_the_share_on_padding_is_half_of_the_frame() -> None:
     why = padded()  # 16 of 32 rows of the frame are padding, and every pixel has the same gradient
     assert why.padding == pytest.approx(0.5, abs=1e-6)
-    assert "50.0%" in article(why)
-    assert "50.0%" in " ".join(payload(why, raw)["facts"])
+    assert "50%" in article(why)
+    assert "50%" in " ".join(payload(why, raw)["facts"])
 
 
 def test_what_the_model_answers_without_inputs_is_said_once(linear: ClassifierModel) -> None:

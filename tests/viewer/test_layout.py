@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import several
 from browser import add_column, opened_browser, watched_page
 from building import replaced
 from live_page import live, messages, sent_of
@@ -372,4 +373,33 @@ def test_lines_run_from_a_pinned_word_and_are_dashed_where_unsure(
         assert page.get_by_role("button", name="Matrix").get_attribute("aria-pressed") == "true"
         page.keyboard.press("Escape")
         assert page.evaluate(drawn) == []
+        assert wrong == []
+
+
+def test_several_pictures_are_as_wide_as_the_room_has(browser: Any, tmp_path: Path) -> None:
+    with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
+        opened(page, tmp_path / "a.html", [several.two_pictures()])
+        pictures = page.locator(".vx-pic:visible").all()
+        assert len(pictures) == 4
+        sides = [max(box["width"], box["height"]) for box in map(box_of, pictures)]
+        assert min(sides) >= 320
+        for wide in (600, 320):
+            page.set_viewport_size({"width": wide, "height": 900})
+            assert not is_sideways(page)
+        assert wrong == []
+
+
+def test_the_true_region_is_offered_where_there_is_one(browser: Any) -> None:
+    def with_truth(truth: Any) -> Any:
+        one = sent_of(made(), f"truth {truth is not None}")
+        next(part for part in one["parts"] if "size" in part)["truth"] = truth
+        return one
+
+    known = packed(np.pad(np.ones((20, 20), np.uint8), 20))
+    with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
+        put = live(page, made())
+        page.locator("summary", has_text="View").click()
+        for truth in (None, known, None):
+            put("shown", with_truth(truth))
+            assert page.get_by_label("true region").is_visible() == (truth is not None)
         assert wrong == []

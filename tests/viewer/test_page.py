@@ -141,7 +141,7 @@ def test_notes_are_on_the_screen_with_those_of_a_compared_one(
         opened(page, tmp_path / "a.html", [one, other])
         notes = page.get_by_role("note")
         assert notes.count() == 0
-        assert "On padding around the picture: 12.5% of its values." in (
+        assert "On padding around the picture: 13% of its values." in (
             page.locator(".vx-details").text_content() or ""
         )
         assert "the model answers “blue”." in (page.locator(".vx-details").text_content() or "")

@@ -15,6 +15,7 @@ from vqa_explain import colors
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import JointValues, PicturePart
 from vqa_explain.figures.parts import Block, Look, legend, look_of, plain
+from vqa_explain.figures.scales import HATCH, HATCH_COLOR, HATCHED
 from vqa_explain.figures.text_lines import shortened, text_width
 from vqa_explain.findings import ENOUGH
 
@@ -26,7 +27,6 @@ _SIZE = 8.5
 _ABOVE = 8.0  # between a matrix and what stands above it
 _UPRIGHT = 70.0  # for the columns' names, at most
 _MOST_HATCHED = 4000  # cells; more take longer to draw than anybody looks
-HATCHED = f"; hatched: within {ENOUGH:.0f} standard errors of zero"
 
 
 @dataclass(frozen=True)
@@ -139,5 +139,5 @@ def _hatch(
     for row, column in np.argwhere(unsure[:shown]):
         place = (corner[0] + column * cell[0], corner[1] - (row + 1) * cell[1])
         axes.add_patch(
-            Rectangle(place, *cell, fill=False, hatch="////", edgecolor="#9a9a9a", linewidth=0)
+            Rectangle(place, *cell, fill=False, hatch=HATCH, edgecolor=HATCH_COLOR, linewidth=0)
         )

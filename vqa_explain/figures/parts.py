@@ -18,7 +18,7 @@ from vqa_explain import colors
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import Part, PicturePart, PlayerValue, TextPart
 from vqa_explain.figures.colormaps import own_map, part_of_map
-from vqa_explain.figures.scales import Scales
+from vqa_explain.figures.scales import HATCH, HATCH_COLOR, Scales
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
 from vqa_explain.showing import drawing_of
 from vqa_explain.wording import player_text, value_text, with_minus
@@ -136,7 +136,7 @@ def _drawing(
     if own is not None:
         return [_own_drawing(part, explanation, own, room)]
     if isinstance(part, TextPart):
-        return [_words(part, explanation, look, room)] if part.words else []
+        return [_words(part, explanation, scales, look, room)] if part.words else []
     return [_bars(part, explanation, scales, look, room)] if part.players else []
 
 
@@ -181,11 +181,14 @@ def _fixed(part: Part, room: float) -> Block:
     return Block(height, draw)
 
 
-def _words(part: TextPart, explanation: Explanation, look: Look, room: float) -> Block:
+def _words(
+    part: TextPart, explanation: Explanation, scales: Scales, look: Look, room: float
+) -> Block:
     """The words in rows on the colors of their values."""
     certain = (explanation.settled_parts or {}).get(part.name, ())
+    unsure = scales.unsure(part)
     cells = [
-        _WordCell.of(word, explanation, room, number in certain)
+        _WordCell.of(word, explanation, room, number in certain, number in unsure)
         for number, word in enumerate(part.words)
     ]
     rows: list[list[_WordCell]] = [[]]
@@ -207,7 +210,7 @@ def _words(part: TextPart, explanation: Explanation, look: Look, room: float) ->
 @dataclass(frozen=True)
 class _WordCell:
     """A word and its value, as they are written, the width of the two in points, and whether it is
-    outlined, as what is settled is.
+    outlined, as what is settled is, or hatched, as what cannot be told from zero.
     """
 
     text: str
@@ -215,18 +218,25 @@ class _WordCell:
     value: float
     width: float
     outlined: bool
+    hatched: bool
 
     @classmethod
     def of(
-        cls, word: PlayerValue, explanation: Explanation, room: float, outlined: bool
+        cls,
+        word: PlayerValue,
+        explanation: Explanation,
+        room: float,
+        outlined: bool,
+        hatched: bool,
     ) -> "_WordCell":
         text = shortened(word.text, _WORD_SIZE, room - _WORD_ROOM)
         said = with_minus(player_text(word, explanation.values_unit.two_sided))
         width = max(text_width(text, _WORD_SIZE), text_width(said, _VALUE_SIZE)) + _WORD_ROOM
-        return cls(text, said, word.value, width, outlined)
+        return cls(text, said, word.value, width, outlined, hatched)
 
     def draw(self, axes: Axes, middle: float, top: float, look: Look) -> None:
         red, green, blue = look.of(self.value)
+        edge = HATCH_COLOR if self.hatched else faded(0.75)
         axes.text(
             middle,
             top - 13,
@@ -235,8 +245,9 @@ class _WordCell:
             va="center",
             bbox={
                 "facecolor": (red, green, blue),
-                "edgecolor": ink() if self.outlined else faded(0.75),
+                "edgecolor": ink() if self.outlined else edge,
                 "linewidth": 1.6 if self.outlined else 0.6,
+                "hatch": HATCH if self.hatched else None,
                 "boxstyle": "round,pad=0.3",
             },
             color=colors.ink((255 * red, 255 * green, 255 * blue)),
@@ -258,6 +269,7 @@ def _bars(part: Part, explanation: Explanation, scales: Scales, look: Look, room
     place = _placer(players, explanation, scales.of(part.kind).full, left, right)
     numbers = (explanation.settled_parts or {}).get(part.name, ())
     certain = [part.players[number] for number in numbers]
+    unsure = [part.players[number] for number in scales.unsure(part)]
 
     def draw(axes: Axes) -> None:
         bottom = height - _BAR_ROW * len(players)
@@ -273,6 +285,7 @@ def _bars(part: Part, explanation: Explanation, scales: Scales, look: Look, room
                 color=look.of(player.value),
                 edgecolor=ink() if player in certain else faded(0.5),
                 linewidth=1.6 if player in certain else 0.5,
+                hatch=HATCH if player in unsure else None,
             )
             if player.error:
                 ends = [place(player.value - player.error), place(player.value + player.error)]

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vqa_explain._shown import percent_text
 from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart
@@ -606,7 +607,7 @@ def _shares(explanation: Explanation, room: float) -> Block:
         for number, (name, share) in enumerate(explanation.share.items()):
             wide = share * room
             axes.barh(11, wide, left=start, height=16, color=_SHARES[number % len(_SHARES)])
-            label = f"{name} {share:.0%}"
+            label = f"{name} {percent_text(share)}"
             if text_width(label, 9) + 8 < wide:
                 axes.text(
                     start + wide / 2,

@@ -2,6 +2,7 @@
 one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,8 +12,12 @@ from vqa_explain import colors
 from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import Part, PicturePart
+from vqa_explain.findings import ENOUGH, is_unsure
 
 ScaleChoice = Literal["own", "shared"]
+HATCH = "////"
+HATCH_COLOR = "#9a9a9a"  # seen on light and on dark, and text above it can be read
+HATCHED = f"; hatched: within {ENOUGH:.0f} standard errors of zero"
 ROUNDING = 1e-5  # of the largest value
 
 
@@ -104,14 +109,28 @@ class Scales:
 
     def legend_of(self, part: Part) -> str:
         """What a color of a part's players stands for; of a picture, see `map_legend`."""
-        return self.legend(self.explanation.all_players if self.is_shared else part.player)
+        drawn = [one for one in self.explanation.parts if self.is_shared or one.kind == part.kind]
+        named = self.explanation.all_players if self.is_shared else part.player
+        return f"{self.legend(named)}{self._hatched(drawn)}"
+
+    def unsure(self, part: Part) -> list[int]:
+        """The numbers of a part's players that cannot be told from zero: those that are hatched."""
+        if part.fixed or not self.explanation.values_unit.from_zero:
+            return []
+        return [i for i, one in enumerate(part.players) if is_unsure(one.value, one.error)]
+
+    def _hatched(self, drawn: Sequence[Part]) -> str:
+        return HATCHED if any(self.unsure(part) for part in drawn) else ""
 
     @property
     def map_legend(self) -> str:
         """What a color of the map stands for, and of other players on its scale."""
         if not self.explanation.by_player:
             return self.legend("pixel")
-        return self.legend(self.explanation.all_players if self.is_shared else PicturePart.player)
+        parts = self.explanation.parts
+        drawn = [one for one in parts if self.is_shared or isinstance(one, PicturePart)]
+        named = self.explanation.all_players if self.is_shared else PicturePart.player
+        return f"{self.legend(named)}{self._hatched(drawn)}"
 
     @property
     def ends(self) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from vqa_explain import colors
 from vqa_explain.errors import InvalidInput
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import JointValues, Part, PicturePart
-from vqa_explain.figures.matrix import HATCHED, Table, look_of_matrix, table
+from vqa_explain.figures.matrix import Table, look_of_matrix, table
 from vqa_explain.figures.parts import Block, faded, ink, legend, plain
+from vqa_explain.figures.scales import HATCHED
 from vqa_explain.figures.text_lines import shortened, text_width
 from vqa_explain.figures.views import TITLE_SIZE
 

@@ -10,7 +10,7 @@ from vqa_explain import colors
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart
 from vqa_explain.figures.parts import Look, look_of, plain
-from vqa_explain.figures.scales import Scales
+from vqa_explain.figures.scales import HATCH, HATCH_COLOR, Scales
 from vqa_explain.figures.text_lines import shortened
 
 LONGEST = 1200  # pixels of a view's longer side: 300 dots per inch in a figure of usual width
@@ -79,6 +79,8 @@ def draw_view(axes: Axes, part: PicturePart, view: str, scales: Scales, cmap: An
         return
     _draw_values(axes, small, view, scales, cmap)
     if VIEWS[view] is not None:
+        if scales.explanation.by_player:
+            _hatch_unsure(axes, small, scales)
         _outline_settled(axes, small, scales.explanation)
     if is_cropped(small):
         _mark_frame(axes, small.labels >= 0)
@@ -113,6 +115,18 @@ def _draw_values(axes: Axes, found: PicturePart, view: str, scales: Scales, cmap
         axes.imshow(colors.overlay(found.picture, shares, 1, scale.palette), aspect="auto")
     else:
         axes.imshow(colors.on_white(shares, 1, scale.palette), aspect="auto")
+
+
+def _hatch_unsure(axes: Axes, part: PicturePart, scales: Scales) -> None:
+    """Lines over the regions that cannot be told from zero."""
+    within = np.isin(part.labels, scales.unsure(part))
+    if not within.any():
+        return
+    drawn = axes.contourf(within, levels=[0.5, 1.5], colors="none", hatches=[HATCH])
+    drawn.set_edgecolor(HATCH_COLOR)
+    drawn.set_linewidth(0)
+    axes.set_xlim(-0.5, within.shape[1] - 0.5)
+    axes.set_ylim(within.shape[0] - 0.5, -0.5)
 
 
 def _outline_settled(axes: Axes, part: PicturePart, explanation: Explanation) -> None:

@@ -65,6 +65,7 @@ MODULES = (
     "shared",
     "actions",
     "preview",
+    "focus",
     "views",
     "listening",
     "app",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vqa_explain._shown import percent_text
 from vqa_explain.examples import Example
 from vqa_explain.explanation import Explanation
 from vqa_explain.features.parts import PicturePart, TextPart
@@ -312,7 +313,7 @@ def _shares(e: Explanation) -> str:
     )
     names = "".join(
         f'<span><i style="background:{_SHARES[i % len(_SHARES)]}"></i>{html.escape(name)} '
-        f"{share:.0%}</span>"
+        f"{percent_text(share)}</span>"
         for i, (name, share) in enumerate(e.share.items())
     )
     return f'<div class="bar">{parts}</div><div class="soft shares">share: {names}</div>'

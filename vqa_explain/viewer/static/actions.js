@@ -29,6 +29,7 @@ export class Actions {
     /** @type {import("./inside.js").Depth | null} */ this.depth = null; // the block or head that is looked at
     this.shownSerial = 0;
     /** @type {any[]} */ this.compared = [];
+    this.beside = 0; // how many columns were asked for when they were last shown
     /** @type {Place | null} */ this.hover = null;
     /** @type {Place | null} */ this.pinned = null;
     /** @type {Members | null} */ this.marked = null;
@@ -59,6 +60,13 @@ export class Actions {
   /** Another column beside the explanation, or others. @param {(columns: any[]) => any[]} change */
   setColumns(change) {
     this.source.setColumns(change([...this.source.columns()]));
+  }
+
+  /** Whether a column has come since the last time, which a person wants to see. @param {any[]} compared */
+  isWidened(compared) {
+    const [before, now] = [this.beside, this.source.columns().length];
+    if (compared.length || !now) this.beside = now; // else they are computed anew, of another example
+    return this.beside > before;
   }
 
   /** @param {string} page */

@@ -298,7 +298,7 @@ class Screen extends Actions {
     this.forget(shown);
     this.main.classList.toggle("vx-unexplained", isPreview && !this.source.live);
     for (const one of compared) one.spec = this.source.columns()[one.column];
-    if (compared.length && !this.compared.length && this.page !== "table" && this.shown) this.set("page", "compare");
+    if (this.isWidened(compared) && this.page !== "table" && this.shown) this.set("page", "compare");
     Object.assign(this, { word: -1, wordShown: -1, whole: shown, depth: null });
     Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
     this.shownSerial += 1;
@@ -342,6 +342,7 @@ class Screen extends Actions {
     this.views.editor.input.value = shown.edits === null ? "" : partOf(shown, shown.edits).title;
     this.views.editor.node.hidden = shown.edits === null;
     this.views.setup.show(shown, source.live);
+    this.views.drawing.show(shown);
     this.views.sentence.show(shown);
     this.views.lists.show(shown, source.live);
     this.views.panes.show(shown);

@@ -1,6 +1,7 @@
 // @ts-check
 // What a screen hears: its source, keys, the pointer, the theme, its size.
 import { KEY } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { catchKeys } from "./keys.js";
 import { closeOutside } from "./setup.js";
 import { pressed } from "./shortcuts.js";
@@ -23,10 +24,10 @@ export function listen(screen) {
   const alone = !source.live && document.querySelectorAll(".vx-root").length === 1;
   const sizes = new ResizeObserver(() => screen.drawSoon());
   sizes.observe(stage);
-  const keepFocus = () => {
+  const takeFocus = () => {
     if (!root.contains(document.activeElement)) root.focus({ preventScroll: true });
   };
-  root.addEventListener("click", keepFocus);
+  root.addEventListener("click", takeFocus);
   const byPointer = () => {
     screen.byKeys = false;
   };
@@ -50,9 +51,10 @@ export function listen(screen) {
       (event) => pressed(screen, event),
       (event) => event.key === " " && screen.look.peek && screen.set("peek", false),
     ),
+    keepFocus(root),
     watchTheme(() => screen.readTheme()),
     () => sizes.disconnect(),
-    () => root.removeEventListener("click", keepFocus),
+    () => root.removeEventListener("click", takeFocus),
     () => root.removeEventListener("pointermove", byPointer),
     () => document.removeEventListener("pointerdown", closeOthers, true),
     () => root.removeEventListener(KEY, byKeys, true),

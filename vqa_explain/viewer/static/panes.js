@@ -101,10 +101,7 @@ export function panesView(told) {
     const heats = [...groups.values()].filter((group) => group.heat);
     fill(maps, ...heats.map((group) => group.heat.node));
     fill(plains, ...[...groups.values()].map((group) => group.plain.node));
-    for (const box of [maps, plains]) {
-      box.classList.toggle("vx-several", box.childElementCount > 1);
-      box.style.setProperty("--vx-count", String(Math.ceil(Math.sqrt(box.childElementCount || 1))));
-    }
+    for (const box of [maps, plains]) box.classList.toggle("vx-several", box.childElementCount > 1);
   }
 
   function groupOf(/** @type {Part} */ part) {

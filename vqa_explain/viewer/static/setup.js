@@ -43,6 +43,7 @@ export function lookForm(look, change) {
     const box = el("input", { type: "checkbox", checked: look[name], onchange: () => change(name, box.checked) });
     return field(text, box);
   };
+  const truth = check("truth", "true region");
   const zoom = (/** @type {string} */ text, /** @type {string} */ name, /** @type {number} */ factor) =>
     el(
       "button",
@@ -55,13 +56,13 @@ export function lookForm(look, change) {
     (value) => change("map", value),
     "colors",
   );
-  return el(
+  const node = el(
     "div",
     { class: "vx-form", role: "group", "aria-label": "drawing" },
     field("colors", colors),
     field("opacity", range),
     check("smooth", "smooth"),
-    check("truth", "true region"),
+    truth,
     el(
       "span",
       { class: "vx-zoom" },
@@ -70,6 +71,11 @@ export function lookForm(look, change) {
       zoom("whole", "whole picture", 0),
     ),
   );
+  /** The true region is offered where it is known. @param {Explanation} explanation */
+  const show = ({ parts }) => {
+    truth.hidden = !parts.some((part) => part.truth);
+  };
+  return { node, show };
 }
 
 /**

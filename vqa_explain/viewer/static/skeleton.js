@@ -99,7 +99,8 @@ export function skeleton(views, stage, look, { set, open, live }) {
     ],
     open,
   );
-  const drawing = menu("View", lookForm(look, set), "vx-view-menu");
+  views.drawing = lookForm(look, set);
+  const drawing = menu("View", views.drawing.node, "vx-view-menu");
   const help = () => views.help.showModal();
   const ask = el("button", { type: "button", class: "vx-tool", "aria-label": "keys and help", onclick: help }, "?");
   const compareBox = el("span", { class: "vx-compare-with" });
