@@ -324,7 +324,9 @@ def test_arrays_of_all_ones_are_white(kind: str, shape: tuple[Any, ...]) -> None
 @pytest.mark.parametrize("shape", [*GOOD_SHAPES, *BAD_SHAPES], ids=str)
 @pytest.mark.parametrize("kind", BAD_TYPES)
 def test_arrays_of_a_wrong_type(kind: str, shape: tuple[Any, ...]) -> None:
-    refused(lambda: read_image(np.zeros(shape, dtype=kind)), "image array|empty")
+    refused(
+        lambda: read_image(np.zeros(shape, dtype=kind)), "image array|empty|is a video of 4 frames"
+    )
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)
@@ -437,7 +439,10 @@ def test_paths_of_no_picture(source: str) -> None:
     ids=called,
 )
 def test_no_picture_at_all(thing: Any) -> None:
-    refused(lambda: read_image(thing), "an image must be a path, a PIL image or an array")
+    refused(
+        lambda: read_image(thing),
+        "an image must be a path, a PIL image or an array|a video is a list of pictures",
+    )
 
 
 def test_a_folder_a_pipe_and_links(tmp_path: Path) -> None:
