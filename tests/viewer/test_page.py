@@ -62,6 +62,26 @@ def test_pointing_says_the_values_of_python(browser: Any, tmp_path: Path) -> Non
         assert wrong == []
 
 
+@pytest.mark.slow
+def test_a_number_that_is_explained_is_called_no_answer(
+    browser: Any, tmp_path: Path, scenes_model: ViltModel, scene: vx.Example
+) -> None:
+    unit = vx.Unit("vilt.encoder.layer.3", 17)
+    why = vx.explain(scenes_model, scene, target=unit, method="input_x_gradient")
+    with watched_page(browser) as (page, wrong):
+        opened(page, tmp_path / "a.html", [why])
+        text = page.locator(".vx-root").inner_text()
+        assert f"The value of\n{why.target}" in text
+        assert f"{why.answers[0].value:.4g}" in text
+        assert "lowers it" in text
+        assert "raises it" in text
+        for said_of_answers in ("It answers", "rather than", "against", f"for {why.target}"):
+            assert said_of_answers not in text
+        page.locator('[data-word="1"]').hover()
+        assert re.search(r"(raises|lowers) it|cannot be told", said(page))
+        assert wrong == []
+
+
 def test_pointing_at_a_word_draws_the_regions_that_it_works_with(
     browser: Any, tmp_path: Path
 ) -> None:

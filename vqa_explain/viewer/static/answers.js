@@ -1,7 +1,7 @@
 // @ts-check
 // The model's answers, before and after parts are taken away.
 import { el, fill, roving } from "./dom.js";
-import { answerName } from "./names.js";
+import { answerName, isOfNumber } from "./names.js";
 import { percent } from "./numbers.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
@@ -48,6 +48,7 @@ export function answersView(choose) {
 
   /** @param {Explanation} explanation @param {boolean} live @param {Answer[] | null} after */
   function show(explanation, live, after) {
+    node.hidden = explanation.answers.length === 1 && isOfNumber(explanation) && !after; // it stands above
     hint.textContent = after ? "before → after" : live ? "click one to explain it" : "";
     const listed = withAfter(explanation.answers, after);
     // Room for those that may come with a what-if, so that what stands below does not move.

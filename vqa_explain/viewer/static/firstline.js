@@ -5,7 +5,7 @@ import { explainedAnswer, likelihood } from "./answers.js";
 import { cropOf } from "./crops.js";
 import { el, fill } from "./dom.js";
 import { partOf } from "./layout.js";
-import { inSentence, sentence, TEXTS, unitName } from "./names.js";
+import { inSentence, isOfNumber, sentence, TEXTS, unitName } from "./names.js";
 import { percent, points, twoSided, valueText } from "./numbers.js";
 import { isUnsure, rankedPlayers } from "./scales.js";
 
@@ -108,7 +108,7 @@ export function firstLineView(told) {
   /** @param {Explanation} explanation */
   function box(explanation) {
     const best = explanation.answers[0];
-    above.textContent = best ? TEXTS.itAnswers : "";
+    above.textContent = best ? (isOfNumber(explanation) ? TEXTS.itsValue : TEXTS.itAnswers) : "";
     for (const one of [answer, share, below]) one.textContent = "";
     if (!best) return;
     answer.textContent = best.text;

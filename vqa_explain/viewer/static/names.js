@@ -9,6 +9,7 @@ import { listed } from "./numbers.js";
 /** English texts of labels, in one table so that other languages can be added. */
 export const TEXTS = {
   itAnswers: "It answers",
+  itsValue: "The value of",
   nowAnswers: "Now it answers",
   stillAnswers: "It still answers",
   hintLive: " Click takes it away; Shift-drag, several.",
@@ -21,6 +22,13 @@ export const TEXTS = {
   oneScale: "One scale",
   noExample: "There is no example to show.",
 };
+
+/** Whether a number is explained, such as a unit's or a regression's: there are no answers to choose from.
+ * @param {Explanation} explanation
+ */
+export function isOfNumber(explanation) {
+  return explanation.answers.length > 0 && explanation.answers.every((answer) => answer.probability === null);
+}
 
 /** @type {Record<string, string>} */
 const METHODS = {
