@@ -38,7 +38,7 @@ def test_demo_writes_a_page_and_files(tmp_path: Path, monkeypatch: pytest.Monkey
     assert any(e["contrast"] for e in held)
     told = " ".join(done.stdout.split())
     assert re.search(r"pairs beyond 2 standard errors", told)
-    assert re.search(r"alone keeps? “.+” in \d+ % of surroundings", told)
+    assert re.search(r"alone keeps? “.+” in [\d.]+% of surroundings", told)
 
 
 @pytest.mark.slow
