@@ -51,7 +51,6 @@ def state(module: torch.nn.Module) -> dict[str, Any]:
         "threads of torch": torch.get_num_threads(),
         "threads of linear algebra": linear_algebra_threads(),
         "gradients on": torch.is_grad_enabled(),
-        "running threads": threading.active_count(),
     }
     if module is not None:
         found["hooks"] = hooks(module)
@@ -64,10 +63,11 @@ def state(module: torch.nn.Module) -> dict[str, Any]:
 def unchanged(module: Any = None, folder: Any = None, may_add: Any = ()) -> Iterator[None]:
     """Nothing global changes inside, and no file but those of `may_add` stays in a folder."""
     before, began, size = state(module), time.process_time(), largest_size()
-    files = set(folder.rglob("*")) if folder else set()
+    files, threads = set(folder.rglob("*")) if folder else set(), set(threading.enumerate())
     yield
     after = state(module)
     assert [what for what in before if before[what] != after[what]] == []
+    assert set(threading.enumerate()) - threads == set()  # others may end meanwhile
     assert time.process_time() - began < SECONDS
     assert largest_size() - size < GROWTH
     if folder:
