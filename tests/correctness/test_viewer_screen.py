@@ -290,6 +290,18 @@ def test_changes_of_the_list_are_heard_one_by_one_and_not_sent_back(browser: Any
         states = page.evaluate("window.model.get('entries').map((one) => one.title)")
         assert states == ["one", "one", "three"]
         assert page.evaluate(asked) == ["hello"]
+        # Of what came while nobody listened: the whole list is asked for, once.
+        page.evaluate("() => window.model.set('heard', 10 ** 9 + 1)")
+        for number in (4, 5):
+            late = {**entry, "title": f"late {number}"}
+            page.evaluate(
+                "([at, one]) => window.model.hear({ entries: [[at, one]] })", [number, late]
+            )
+        assert page.evaluate(asked) == ["hello", "hello"]
+        whole = [{**entry, "title": f"all {number}"} for number in range(6)]
+        page.evaluate("(all) => window.model.set('entries', all)", whole)
+        page.wait_for_function("document.querySelectorAll('.vx-entry').length === 6")
+        assert "all 3" in page.locator(".vx-entry").nth(3).inner_text()
         assert wrong == []
 
 

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -379,7 +380,7 @@ def test_ctrl_c_in_the_middle_of_an_explanation(
     """
     code = "import os, signal, time\n"
     wanted = vx.explain(scenes_model, scene, method="saliency")
-    before = state(scenes_model.module)
+    before, threads = state(scenes_model.module), set(threading.enumerate())
     killer = subprocess.Popen(
         [sys.executable, "-c", f"{code}time.sleep({after}); os.kill({os.getpid()}, signal.SIGINT)"]
     )
@@ -395,6 +396,7 @@ def test_ctrl_c_in_the_middle_of_an_explanation(
     finally:
         killer.wait()
     assert state(scenes_model.module) == before
+    assert set(threading.enumerate()) - threads == set()
     np.testing.assert_array_equal(
         vx.explain(scenes_model, scene, method="saliency").image, wanted.image
     )

@@ -68,11 +68,35 @@ function kernel(model, waits, stale) {
   };
   // Changes of the list: the list itself is not sent again, and, changed in place, not sent back.
   let waiting = 0;
+  let asked = false;
+  let incomplete = false;
+  const askForAll = () => {
+    if (asked) return;
+    asked = true;
+    send({ action: "hello" });
+    setTimeout(() => {
+      asked = false;
+      if (incomplete) askForAll(); // the question itself was lost
+    }, PATIENCE);
+  };
+  model.on("change:heard", () => {
+    asked = false;
+  });
+  model.on("change:entries", () => {
+    incomplete = false;
+  });
   const heardChange = (message) => {
     if (message.thumbnails) for (const call of thumbs) call(message.thumbnails);
     if (!message.entries) return;
     const entries = model.get("entries");
-    for (const [index, entry] of message.entries) entries[index] = entry;
+    for (const [index, entry] of message.entries) {
+      // Those before it came while nobody listened: the whole list is asked for.
+      if (index > entries.length) {
+        incomplete = true;
+        return askForAll();
+      }
+      entries[index] = entry;
+    }
     // Of ten thousand examples each tells of two changes: the list is drawn for many of them at once.
     if (waiting) return;
     waiting = setTimeout(() => {
@@ -82,7 +106,7 @@ function kernel(model, waits, stale) {
   };
   model.on("msg:custom", heardChange);
   // What was sent before this view was there is lost, and in a saved notebook there may be no kernel at all.
-  if (model.get("live")) send({ action: "hello" });
+  if (model.get("live")) askForAll();
   const something = (value) => (value && Object.keys(value).length ? value : null);
   return {
     live: model.get("live"),
