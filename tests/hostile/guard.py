@@ -59,6 +59,16 @@ def state(module: torch.nn.Module) -> dict[str, Any]:
     return found
 
 
+def started_since(threads: set[threading.Thread]) -> list[threading.Thread]:
+    """The threads that are new and do not end; another test's may come and go meanwhile."""
+    ends = time.monotonic() + 10
+    while True:
+        left = [one for one in threading.enumerate() if one not in threads]
+        if not left or time.monotonic() > ends:
+            return left
+        time.sleep(0.05)
+
+
 @contextmanager
 def unchanged(module: Any = None, folder: Any = None, may_add: Any = ()) -> Iterator[None]:
     """Nothing global changes inside, and no file but those of `may_add` stays in a folder."""
@@ -67,7 +77,7 @@ def unchanged(module: Any = None, folder: Any = None, may_add: Any = ()) -> Iter
     yield
     after = state(module)
     assert [what for what in before if before[what] != after[what]] == []
-    assert set(threading.enumerate()) - threads == set()  # others may end meanwhile
+    assert started_since(threads) == []
     assert time.process_time() - began < SECONDS
     assert largest_size() - size < GROWTH
     if folder:

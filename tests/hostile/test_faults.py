@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Linear, ToTensor
-from guard import refused, state, unchanged
+from guard import refused, started_since, state, unchanged
 
 import vqa_explain as vx
 from vqa_explain._memory import lacks_memory
@@ -396,7 +396,7 @@ def test_ctrl_c_in_the_middle_of_an_explanation(
     finally:
         killer.wait()
     assert state(scenes_model.module) == before
-    assert set(threading.enumerate()) - threads == set()
+    assert started_since(threads) == []
     np.testing.assert_array_equal(
         vx.explain(scenes_model, scene, method="saliency").image, wanted.image
     )

@@ -27,7 +27,8 @@ export const TEXTS = {
  * @param {Explanation} explanation
  */
 export function isOfNumber(explanation) {
-  return explanation.answers.length > 0 && explanation.answers.every((answer) => answer.probability === null);
+  const answers = explanation.answers ?? [];
+  return answers.length > 0 && answers.every((answer) => answer.probability === null);
 }
 
 /** @type {Record<string, string>} */
