@@ -57,7 +57,7 @@ class OutOfMemory(VQAExplainError, MemoryError):
 
 
 def is_one_of(value: Any, known: Iterable[Any]) -> bool:
-    """Whether the value is one of these. An array is none, and neither is what has no hash."""
+    """Whether the value is one of these; an array, or what cannot be hashed, never is."""
     return any(isinstance(value, type(one)) and value == one for one in known)
 
 

@@ -25,7 +25,7 @@ def path_of(given: Any) -> Path:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes) -> Path:
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     """Writes a file whole or not at all.
 
     A new file has the permissions that the umask leaves, one that is there keeps its own. A
@@ -33,8 +33,9 @@ def write_atomically(path: Path, content: bytes) -> Path:
 
     Raises:
         InvalidInput: the folder is missing or cannot be written, or there is a folder or device of
-            this name.
+            this name; or the path is none.
     """
+    path = path_of(path)
     try:
         target = Path(os.path.realpath(path))
         mode = _mode_of(target)

@@ -21,7 +21,7 @@ def is_unsure(value: float, error: float | None) -> bool:
     """Whether a value cannot be told from zero; one without a standard error is never said to be
     so.
     """
-    return bool(error) and abs(value) < ENOUGH * (error or 0)
+    return error is not None and abs(value) < ENOUGH * error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vqa_explain.errors import InvalidInput, unknown
-from vqa_explain.files import path_of, write_atomically
+from vqa_explain.files import write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,4 +88,4 @@ class AnswerMatrix:
                 value = repr(float(self.values[number, column]))
                 told = float(self.log_probabilities[number])
                 rows.writerow((number, word, repr(told), *part, value, error))
-        return write_atomically(path_of(path), text.getvalue().encode())
+        return write_atomically(path, text.getvalue().encode())

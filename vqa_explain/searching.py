@@ -27,7 +27,7 @@ from vqa_explain.explaining import (
 )
 from vqa_explain.features.base import Found, Input
 from vqa_explain.features.parts import Part
-from vqa_explain.files import path_of, write_atomically
+from vqa_explain.files import write_atomically
 from vqa_explain.game import Game, Players, make_players, with_players
 from vqa_explain.games.evidence import smallest_sets, surroundings
 from vqa_explain.games.intervals import Interval, mean_interval
@@ -219,7 +219,7 @@ class Evidence:
         if most < 1:
             raise InvalidInput(f"most must be at least 1, not {most!r}")
         content: str = drawing("evidence page")(self, most=most)
-        return write_atomically(path_of(path), content.encode())
+        return write_atomically(path, content.encode())
 
     def summary(self) -> dict[str, Any]:
         """All that was found but the pictures, for JSON."""

@@ -1,5 +1,6 @@
 """The figure of evidence: what keeps an answer and what flips it, cut out, the rest faded."""
 
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -64,15 +65,16 @@ def plot(found: Evidence, path: Any = None, *, most: int = 1, dpi: int = 150) ->
     complete_letters(figure)
     if path is None:
         return figure
-    return written_figure(figure, path_of(path), dpi)
+    return written_figure(figure, path, dpi)
 
 
-def written_figure(figure: Shown, path: Path, dpi: int) -> Path:
+def written_figure(figure: Shown, path: str | os.PathLike[str], dpi: int) -> Path:
     """The path of the file that the figure was written to.
 
     Raises:
-        InvalidInput: it is of no kind that matplotlib writes.
+        InvalidInput: it is of no kind that matplotlib writes, or no path.
     """
+    path = path_of(path)
     kind = path.suffix[1:].lower()
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:
@@ -82,8 +84,7 @@ def written_figure(figure: Shown, path: Path, dpi: int) -> Path:
         )
     sink = BytesIO()
     figure.savefig(sink, format=kind, dpi=dpi)
-    write_atomically(path, sink.getvalue())
-    return path
+    return write_atomically(path, sink.getvalue())
 
 
 def _ground() -> np.ndarray:

@@ -15,7 +15,6 @@ from vqa_explain.figures.matrix import Table, look_of_matrix, table
 from vqa_explain.figures.parts import ink, legend, plain
 from vqa_explain.figures.plotting import Shown
 from vqa_explain.figures.text_lines import shortened
-from vqa_explain.files import path_of
 from vqa_explain.inside.driving import Driving
 from vqa_explain.inside.heads import Heads
 from vqa_explain.inside.patching import Patched
@@ -63,7 +62,7 @@ def plot_permuted(found: Permuted, path: Any = None, *, dpi: int = 150, width: f
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel("points lost, with standard errors over permutations", fontsize=8)
-    return figure if path is None else written_figure(figure, path_of(path), dpi)
+    return figure if path is None else written_figure(figure, path, dpi)
 
 
 def plot_driving(found: Driving, path: Any = None, *, dpi: int = 150, width: float = 7.2) -> Any:
@@ -82,7 +81,7 @@ def plot_driving(found: Driving, path: Any = None, *, dpi: int = 150, width: flo
     for axes, picture, title in zip(grid.flat, pictures, found.titles, strict=False):
         axes.imshow(picture, interpolation="antialiased")
         axes.set_title(title, fontsize=9, color=ink())
-    return figure if path is None else written_figure(figure, path_of(path), dpi)
+    return figure if path is None else written_figure(figure, path, dpi)
 
 
 def _drawn(why: Explanation, dpi: int) -> np.ndarray:
@@ -125,4 +124,4 @@ def _plot(
         block.draw(axes)
         top -= block.height + _GAP
     complete_letters(figure)
-    return figure if path is None else written_figure(figure, path_of(path), dpi)
+    return figure if path is None else written_figure(figure, path, dpi)

@@ -16,7 +16,6 @@ from vqa_explain.figures.letters import complete_letters
 from vqa_explain.figures.parts import faded, ink, plain
 from vqa_explain.figures.plotting import Shown
 from vqa_explain.figures.text_lines import shortened, text_width, wrapped
-from vqa_explain.files import path_of
 from vqa_explain.inside.blocks import REST
 from vqa_explain.inside.layers import Layers
 from vqa_explain.target import Answer
@@ -87,7 +86,7 @@ def plot(found: Layers, path: Any = None, *, dpi: int = 150, width: float = 7.2)
         top -= _STRIP + 4
         _draw_strip(axes, f"without {name}", answers, found, columns, top - _STRIP)
     complete_letters(figure)
-    return figure if path is None else written_figure(figure, path_of(path), dpi)
+    return figure if path is None else written_figure(figure, path, dpi)
 
 
 def _title(found: Layers, wide: float) -> str:

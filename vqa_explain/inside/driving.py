@@ -71,7 +71,7 @@ class Driving(Drawn):
         rows = csv.writer(text)
         rows.writerow(("example", "value"))
         rows.writerows((number, repr(float(one))) for number, one in enumerate(self.values))
-        return write_atomically(path_of(path), text.getvalue().encode())
+        return write_atomically(path, text.getvalue().encode())
 
     def __repr__(self) -> str:
         lines = [f"{self.unit} over {len(self.values)} examples, the largest values:"]

@@ -18,7 +18,7 @@ from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Cost
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.explanation import Explanation
-from vqa_explain.files import path_of, write_atomically
+from vqa_explain.files import write_atomically
 from vqa_explain.finishing import finish
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.blocks import Blocks, best_of, scores_with
@@ -122,7 +122,7 @@ class Heads(Drawn, OfAnswer):
             for head, answer in enumerate(answers):
                 lost = repr(float(self.lost[number, head]))
                 rows.writerow((number, head, self.blocks[number], lost, answer.text))
-        return write_atomically(path_of(path), text.getvalue().encode())
+        return write_atomically(path, text.getvalue().encode())
 
     def __repr__(self) -> str:
         score = self.score.replace("_", " ")

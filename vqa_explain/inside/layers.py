@@ -138,7 +138,7 @@ class Layers(Drawn, OfAnswer):
         rows = csv.DictWriter(text, list(table[0]))
         rows.writeheader()
         rows.writerows(table)
-        return write_atomically(path_of(path), text.getvalue().encode())
+        return write_atomically(path, text.getvalue().encode())
 
     def to_html(self, path: str | os.PathLike[str], heads: Heads | None = None) -> Path:
         """Writes one HTML file that needs no network: the strip of blocks, each block's map, and

@@ -21,7 +21,7 @@ from vqa_explain.errors import InvalidInput, Unsupported, is_one_of, unknown
 from vqa_explain.examples import Example
 from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import Found
-from vqa_explain.files import path_of, write_atomically
+from vqa_explain.files import write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, encoded_like, names_of
 from vqa_explain.inside.blocks import REST, Blocks, best_of
 from vqa_explain.inside.drawn import Drawn
@@ -78,7 +78,7 @@ class Patched(Drawn):
             answer = self.becomes[number][column].text
             named = (number, self.blocks[number], self.groups[column])
             rows.writerow((*named, repr(float(share)), answer))
-        return write_atomically(path_of(path), text.getvalue().encode())
+        return write_atomically(path, text.getvalue().encode())
 
     def __repr__(self) -> str:
         lines = [

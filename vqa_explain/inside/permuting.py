@@ -25,7 +25,7 @@ from vqa_explain.explaining import AskedTarget
 from vqa_explain.features.base import Input
 from vqa_explain.features.image import ImageFeature
 from vqa_explain.features.text import TextFeature
-from vqa_explain.files import path_of, write_atomically
+from vqa_explain.files import write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, checked_rows, encoded_like
 from vqa_explain.inside.drawn import Drawn
 from vqa_explain.methods.base import Task
@@ -91,7 +91,7 @@ class Permuted(Drawn):
         for number, part in enumerate(self.parts):
             numbers = (self.lost[number], self.errors[number], self.changed[number])
             rows.writerow([*part, *(repr(float(one)) for one in numbers)])
-        return write_atomically(path_of(path), text.getvalue().encode())
+        return write_atomically(path, text.getvalue().encode())
 
     def __repr__(self) -> str:
         lines = [

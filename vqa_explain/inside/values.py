@@ -14,7 +14,7 @@ from vqa_explain._numbers import checked_whole
 from vqa_explain.cost import Cost
 from vqa_explain.errors import is_one_of, unknown
 from vqa_explain.explaining import AskedTarget
-from vqa_explain.files import path_of, write_atomically
+from vqa_explain.files import write_atomically
 from vqa_explain.inside.asking import Asked, asked_task, names_of
 from vqa_explain.inside.drawn import OfAnswer
 from vqa_explain.methods import METHODS, create
@@ -74,7 +74,7 @@ class LayerValues(OfAnswer):
         rows.writerow([*(f"axis_{number}" for number in range(self.values.ndim)), "value"])
         for place, value in np.ndenumerate(self.values):
             rows.writerow([*place, repr(float(value))])
-        return write_atomically(path_of(path), text.getvalue().encode())
+        return write_atomically(path, text.getvalue().encode())
 
     def __repr__(self) -> str:
         unit = unit_named(self.unit).text.replace("{score}", f"the score of {self.whose}")

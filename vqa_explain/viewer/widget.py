@@ -21,7 +21,7 @@ from vqa_explain.explaining import (
     usual_score,
 )
 from vqa_explain.explanation import Explanation
-from vqa_explain.files import path_of, write_atomically
+from vqa_explain.files import write_atomically
 from vqa_explain.models.base import Model
 from vqa_explain.viewer.desk import EVERY_EXAMPLE, Desk
 from vqa_explain.viewer.export import page
@@ -362,7 +362,7 @@ class Viewer(OfDesk):
         examples = [one.request.example for one in kept]
         lines = [self._desk.questions.told_line(one).get("line") for one in kept]
         text = page(explained, examples=examples, lines=lines, notes=self.notes)
-        return write_atomically(path_of(path), text.encode())
+        return write_atomically(path, text.encode())
 
     def __repr__(self) -> str:
         states = [entry["state"] for entry in self.entries]

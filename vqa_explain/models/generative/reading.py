@@ -4,6 +4,7 @@ import inspect
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -106,11 +107,11 @@ class VisualReader:
         self._slots: dict[Form, list[list[Slots]]] = {}
         self._among_others: dict[tuple[Form, int], PictureReader] = {}
 
-    @property
+    @cached_property
     def videos_alone(self) -> bool:
         """Whether the processor takes videos, by the name of pictures, and no pictures."""
-        parts = (getattr(self._processor, f"{kind}_processor", None) for kind in ("image", "video"))
-        pictures, videos = parts
+        pictures = getattr(self._processor, "image_processor", None)
+        videos = getattr(self._processor, "video_processor", None)
         named = inspect.signature(self._processor.__call__).parameters
         return pictures is None and videos is not None and "videos" not in named
 

@@ -2,7 +2,7 @@
 // The legend of the map: a histogram of values with a threshold to drag, and the ends of the color scale.
 import { rampText } from "./color.js";
 import { el, fill, onKey } from "./dom.js";
-import { isOfNumber, TEXTS, unitName } from "./names.js";
+import { isRaised, TEXTS, unitName } from "./names.js";
 import { amount, histogram, valueText } from "./numbers.js";
 import { lowOf } from "./scales.js";
 
@@ -18,7 +18,7 @@ export function endsOf(explanation, scale) {
   const start = scale.bare + low * (scale.full - scale.bare);
   const numbers = [start === 0 ? "0" : amount(explanation, start), amount(explanation, scale.full)];
   if (low === 0) return { numbers, words: ["", ""] };
-  if (isOfNumber(explanation) && !explanation.contrast) return { numbers, words: ["− lowers it", "+ raises it"] };
+  if (isRaised(explanation)) return { numbers, words: ["− lowers it", "+ raises it"] };
   const against = explanation.contrast ? `− for ${explanation.contrast}` : `− against ${explanation.target}`;
   return { numbers, words: [against, `+ for ${explanation.target}`] };
 }

@@ -31,6 +31,13 @@ export function isOfNumber(explanation) {
   return answers.length > 0 && answers.every((answer) => answer.probability === null);
 }
 
+/** Whether there is no answer that a value could speak for or against: it raises or lowers a number.
+ * @param {Explanation} explanation
+ */
+export function isRaised(explanation) {
+  return isOfNumber(explanation) && !explanation.contrast;
+}
+
 /** @type {Record<string, string>} */
 const METHODS = {
   shapley: "Shapley values",

@@ -4,7 +4,7 @@
 import { isAnswer } from "./answers.js";
 import { MAPS } from "./color.js";
 import { el, field, fill, select } from "./dom.js";
-import { answerName, isOfNumber, methodTitle } from "./names.js";
+import { answerName, isRaised, methodTitle } from "./names.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
 
@@ -119,7 +119,7 @@ export function setupView(choose, form) {
         )
       : el("b", {}, explanation.contrast ?? "any other");
     const soft = (/** @type {string} */ text) => el("span", {}, text);
-    const than = isOfNumber(explanation) && !explanation.contrast ? [] : [soft("rather than"), rather];
+    const than = isRaised(explanation) ? [] : [soft("rather than"), rather];
     fill(
       node,
       ...[soft("Why"), why, ...than, soft("by")],

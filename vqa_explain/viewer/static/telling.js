@@ -3,7 +3,7 @@
 import { partnerText } from "./compare.js";
 import { ENOUGH, neededBudget, partnersOf, strongest } from "./findings.js";
 import { partOf } from "./layout.js";
-import { isOfNumber, playerName, unitName } from "./names.js";
+import { isRaised, playerName, unitName } from "./names.js";
 import { amount, countText, dependsMark, points, twoSided } from "./numbers.js";
 import { isUnsure } from "./scales.js";
 
@@ -35,7 +35,7 @@ export function sideText(explanation, player) {
   if (isUnsure(player)) return ", cannot be told from zero";
   if (dependsMark(player)) return ", whose sign depends on what absent parts become";
   if (player.value === 0) return "";
-  if (isOfNumber(explanation) && !explanation.contrast) return player.value > 0 ? ", raises it" : ", lowers it";
+  if (isRaised(explanation)) return player.value > 0 ? ", raises it" : ", lowers it";
   if (player.value > 0) return `, for ${explanation.target}`;
   return explanation.contrast ? `, for ${explanation.contrast}` : `, against ${explanation.target}`;
 }

@@ -41,6 +41,7 @@ function kernel(model, waits, stale) {
   };
   let lost = "";
   let sent = 0;
+  let asked = false;
   const say = (text) => {
     if (text === lost) return;
     lost = text;
@@ -48,6 +49,7 @@ function kernel(model, waits, stale) {
     for (const call of watching) call();
   };
   model.on("change:heard", () => {
+    asked = false;
     const heard = model.get("heard") >= sent;
     if (heard) say("");
     waits(!heard);
@@ -68,7 +70,6 @@ function kernel(model, waits, stale) {
   };
   // Changes of the list: the list itself is not sent again, and, changed in place, not sent back.
   let waiting = 0;
-  let asked = false;
   let incomplete = false;
   const askForAll = () => {
     if (asked) return;
@@ -79,9 +80,6 @@ function kernel(model, waits, stale) {
       if (incomplete) askForAll(); // the question itself was lost
     }, PATIENCE);
   };
-  model.on("change:heard", () => {
-    asked = false;
-  });
   model.on("change:entries", () => {
     incomplete = false;
   });
