@@ -11,7 +11,7 @@ from vqa_explain.viewer.bundle import script, style
 from vqa_explain.viewer.payload import packed, payload
 
 # A model as anywidget gives it to a view: traits in Python, here in the page.
-KERNEL = """async ([code, traits]) => {
+KERNEL = """async ([code, traits, isThere]) => {
   const { default: widget } = await import("data:text/javascript;base64," + code);
   const listeners = {};
   window.sent = [];
@@ -20,7 +20,10 @@ KERNEL = """async ([code, traits]) => {
     set: (name, value) => { traits[name] = value; (listeners["change:" + name] ?? []).forEach((call) => call()); },
     on: (name, call) => (listeners[name] ??= []).push(call),
     off: () => undefined,
-    send: (message) => window.sent.push(message),
+    send: (message) => {
+      window.sent.push(message);
+      if (isThere && message.number) queueMicrotask(() => window.model.set("heard", message.number));
+    },
     hear: (message) => (listeners["msg:custom"] ?? []).forEach((call) => call(message)),
     save_changes: () => undefined,
   };
@@ -54,7 +57,7 @@ def traits_of(why: vx.Explanation, **more: Any) -> dict[str, Any]:
         "progress": {},
         "problem": "",
         "whatif": {},
-        "heard": 10**9,
+        "heard": 0,
         "selected": 0,
         "live": True,
     }
@@ -77,11 +80,15 @@ def listed(number: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def live(page: Page, why: vx.Explanation, views: int = 1, **more: Any) -> Callable[..., None]:
-    """The viewer over a kernel of the page's own; gives the traits' setter."""
+def live(
+    page: Page, why: vx.Explanation, views: int = 1, is_there: bool = True, **more: Any
+) -> Callable[..., None]:
+    """The viewer over a kernel of the page's own, which hears each message if it is there;
+    gives the traits' setter.
+    """
     page.set_content(f"<style>{style()}</style>" + '<div class="view"></div>' * views)
     code = base64.b64encode(script("widget").encode()).decode()
-    page.evaluate(KERNEL, [code, traits_of(why, **more)])
+    page.evaluate(KERNEL, [code, traits_of(why, **more), is_there])
     page.wait_for_selector("[data-ready]")
 
     def put(name: str, value: int | dict[str, Any]) -> None:

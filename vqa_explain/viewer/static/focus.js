@@ -11,6 +11,11 @@ function canHaveFocus(node) {
   return node.isConnected && !node.disabled && node.checkVisibility({ visibilityProperty: true });
 }
 
+/** A node that is taken out loses the focus, even where it is put back at once. @param {Node} node @param {MutationRecord[]} records */
+function wasMoved(node, records) {
+  return records.some(({ removedNodes }) => [...removedNodes].some((one) => one.contains(node)));
+}
+
 /** What tells controls of one kind apart. @param {Element} node */
 function controlName(node) {
   return [node.localName, node.classList[0], node.getAttribute("aria-label") ?? node.textContent].join("\n");
@@ -62,15 +67,16 @@ export function keepFocus(root) {
   const pressed = (/** @type {PointerEvent} */ event) => {
     if (!event.composedPath().includes(root)) held = null;
   };
-  const check = () => {
-    if (!held || canHaveFocus(held.node)) return;
+  const check = (/** @type {MutationRecord[]} */ records) => {
+    if (!held) return;
+    const mayHave = canHaveFocus(held.node);
+    if (mayHave && !wasMoved(held.node, records)) return;
     // Within a shadow tree the document has the focus on its host.
     const active = /** @type {Document | ShadowRoot} */ (root.getRootNode()).activeElement;
     const isFree = !active || active === document.body || active === held.node;
-    const { node } = held;
-    const heir = held.heir();
+    const heir = mayHave ? held.node : held.heir();
     held = null;
-    if (isFree && heir !== node) heir.focus({ preventScroll: true });
+    if (isFree && heir !== active) heir.focus({ preventScroll: true });
   };
   const changes = new MutationObserver(check);
   changes.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: HIDES });

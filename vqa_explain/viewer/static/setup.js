@@ -83,14 +83,18 @@ export function lookForm(look, change) {
  * @param {(target: number | string, contrast: number | null) => void} choose @param {Node | null} form of the method
  */
 export function setupView(choose, form) {
-  const node = el("div", { class: "vx-setup" });
+  const asked = el("span", { class: "vx-setup-part" });
+  const means = el("span", { class: "vx-setup-part" });
   const method = form ? menu("", form, "vx-pick") : null;
+  const name = method ? method.label : el("b", {});
+  // The menu stays in the page: a person may have it open while what is explained changes.
+  const node = el("div", { class: "vx-setup" }, asked, method ? method.node : name, means);
   let known = "";
 
   /** @param {Explanation} explanation @param {boolean} live */
   function show(explanation, live) {
     node.hidden = !live && !explanation.method; // an example of a run that is only listed
-    if (method) method.label.textContent = methodTitle(explanation.method);
+    name.textContent = methodTitle(explanation.method);
     const now = JSON.stringify([
       explanation.id,
       explanation.heading,
@@ -120,13 +124,8 @@ export function setupView(choose, form) {
       : el("b", {}, explanation.contrast ?? "any other");
     const soft = (/** @type {string} */ text) => el("span", {}, text);
     const than = isRaised(explanation) ? [] : [soft("rather than"), rather];
-    fill(
-      node,
-      ...[soft("Why"), why, ...than, soft("by")],
-      method ? method.node : el("b", {}, methodTitle(explanation.method)),
-      ...divisionOf(explanation),
-      ...fillOf(explanation),
-    );
+    fill(asked, soft("Why"), why, ...than, soft("by"));
+    fill(means, ...divisionOf(explanation), ...fillOf(explanation));
   }
 
   return { node, show };
