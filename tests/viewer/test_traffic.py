@@ -1,6 +1,7 @@
 """What goes between the kernel and views: how much, and what may come from a view."""
 
 import json
+import logging
 import random
 from typing import Any
 
@@ -44,7 +45,9 @@ class Counted(vx.Viewer):
     sent = 0
 
     def _send(self, msg: Any, buffers: Any = None) -> None:
-        Counted.sent += len(json.dumps(msg)) + sum(map(len, buffers or []))
+        # As Jupyter writes it, which refuses infinite numbers and halves of characters.
+        text = json.dumps(msg, ensure_ascii=False, allow_nan=False).encode()
+        Counted.sent += len(text) + sum(map(len, buffers or []))
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +105,19 @@ def test_progress_is_told_in_hundredths(model: Model) -> None:
     assert Counted.sent < 100 * 200
 
 
+def nested(depth: int) -> list[Any]:
+    """A list in a list in a list, so deep."""
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
 WEIRD: list[Any] = [
+    10**5000, 2**63, 2**53, -0.0, float("-inf"), nested(300), nested(5000), {"layer": nested(5000)},
+    b"", b"abc", memoryview(b"abc"), "\ud800", "x" * 200_000, list(range(200_000)), {"image": [True]},
+    {"image": [10**5000]}, {"image": 0}, {"": 1}, {"\ud800": 1}, {"nothing": [0]}, [{"example": -1}],
+    [{"model": 2**40}], [{"method": "saliency", "parameters": {"a": nested(300)}}], {"steps": 10**18},
     None, True, -1, 0, 3.5, 2.0, 1e300, float("nan"), float("inf"), 10**30, "", "a", "saliency", "all",
     "image", "answer: a", [], [1], [[]], [None], {}, {"image": [0]}, {"image": [-9]}, {"image": "x"},
     {"x": {"y": 1}}, {"budget": "x"}, "\x00", "𝕏" * 50,
@@ -124,22 +139,33 @@ def malformed(rng: random.Random) -> Any:
     return message
 
 
+def receive(viewer: vx.Viewer, data: Any) -> None:
+    """What comes from a page, as ipywidgets gets it."""
+    viewer._handle_msg({"content": {"data": data}, "buffers": []})
+
+
 def test_a_thousand_malformed_messages_raise_nothing(
     model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
     rng = random.Random(7)
     viewer = Counted(model, examples(2), method="saliency", count=2)
-    for _ in range(1000):
-        viewer._on_message(viewer, malformed(rng), [])
-        state = {
-            rng.choice(["selected", "entries", "shown", "heard", "x", *NAMES]): rng.choice(WEIRD)
-        }
-        viewer.set_state(state)
+    logging.getLogger("traitlets").addHandler(caplog.handler)  # where ipywidgets tells of errors
+    names = ["selected", *NAMES, *sorted(viewer.keys), "x"]
+    try:
+        for _ in range(1000):
+            receive(viewer, {"method": "custom", "content": malformed(rng)})
+            one = {rng.choice(names): rng.choice(WEIRD)}
+            state = rng.choice(WEIRD) if rng.random() < 0.05 else one
+            receive(viewer, {"method": "update", "state": state, "buffer_paths": []})
+            assert len(viewer.problem) < 600
+    finally:
+        logging.getLogger("traitlets").removeHandler(caplog.handler)
     assert "Traceback" not in caplog.text  # each was refused where it came in
     assert viewer.wait(600)
-    viewer._on_message(
-        viewer, {"action": "method", "method": "saliency", "parameters": {}, "number": 1}, []
-    )
+    before = viewer.heard
+    method = {"action": "method", "method": "saliency", "parameters": {}, "number": before + 1}
+    viewer._on_message(viewer, method, [])
+    assert viewer.heard == before + 1 < 2**53
     viewer._on_message(viewer, {"action": "fetch", "filter": "all", "count": 2}, [])
     viewer.set_state({"selected": 1})
     assert viewer.wait(600)

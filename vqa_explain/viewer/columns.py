@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from vqa_explain.errors import InvalidInput
 from vqa_explain.models.base import Model
@@ -63,6 +63,6 @@ def answer_of(kept: KeptExplanation, answer: AskedAnswer) -> AskedAnswer:
     raise InvalidInput(f"the explanation has no answer number {answer}; choose one that is shown")
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int]:
     """Whether it is a whole number, which True is not meant to be."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
 from vqa_explain._fields import WrongField, check, read_dataclass
+from vqa_explain._shown import shown
 from vqa_explain.errors import InvalidInput
 from vqa_explain.viewer.desk import Desk
 from vqa_explain.viewer.requests import AskedAnswer, Column
@@ -16,6 +17,7 @@ T = TypeVar("T")
 HELLO = "hello"  # what a view says when it opens: it may have missed what was sent before
 LONGEST_TEXT = 100_000  # characters; far above what a person types
 MOST_NUMBERS = 100_000  # players, far above what a screen shows
+LARGEST_NUMBER = 2**53 - 1  # the largest whole number of which JavaScript tells its neighbors
 
 
 class Message(Protocol):
@@ -201,7 +203,7 @@ def read(message: Any) -> Message:
     action = message.get("action")
     if not isinstance(action, str) or action not in ACTIONS:
         raise InvalidInput(
-            f"the viewer knows no action {str(action)[:80]!r}; reload the page, so that the view "
+            f"the viewer knows no action {shown(action)}; reload the page, so that the view "
             "and the kernel are of one version"
         )
     kind: Any = ACTIONS[action]
@@ -227,9 +229,13 @@ def read_plain(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
 
 
 def number_of(message: Any) -> int:
-    """The number by which a view knows that its message was heard; 0 where there is none."""
-    number = _whole(message.get("number")) if isinstance(message, Mapping) else 0
-    return max(0, number) if type(number) is int else 0
+    """The number by which a view knows that its message was heard; 0 where there is none, or one
+    that no view counts up to: all later ones would be below it.
+    """
+    number = message.get("number") if isinstance(message, Mapping) else 0
+    if isinstance(number, float):
+        number = _whole(number)
+    return number if type(number) is int and 0 <= number <= LARGEST_NUMBER else 0
 
 
 def _whole(value: Any) -> Any:

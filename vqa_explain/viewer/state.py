@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from vqa_explain._fields import WrongField
+from vqa_explain._shown import shown
 from vqa_explain.errors import InvalidInput
 from vqa_explain.viewer.messages import read_plain
 
@@ -123,7 +124,7 @@ def _whole_numbers(value: Any) -> list[int]:
         return sorted({operator.index(one) for one in value})
     except TypeError as error:
         raise InvalidInput(
-            f"a selection is a list of places of examples, counted from 0, not {str(value)[:80]!r}"
+            f"a selection is a list of places of examples, counted from 0, not {shown(value)}"
         ) from error
 
 

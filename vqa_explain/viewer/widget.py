@@ -23,7 +23,8 @@ from vqa_explain.explaining import (
 from vqa_explain.explanation import Explanation
 from vqa_explain.files import write_atomically
 from vqa_explain.models.base import Model
-from vqa_explain.viewer.desk import EVERY_EXAMPLE, Desk
+from vqa_explain.viewer.columns import is_number
+from vqa_explain.viewer.desk import EVERY_EXAMPLE, MOST_LISTED, Desk
 from vqa_explain.viewer.export import page
 from vqa_explain.viewer.messages import HELLO, act, number_of, read_plain
 from vqa_explain.viewer.payload import payload, raw, title_of
@@ -284,18 +285,18 @@ class Viewer(OfDesk):
         self.heard = max(self.heard, number_of(message))
 
     def set_state(self, sync_data: Any) -> None:
-        """What a view may change by itself: what `NAMES` lists, the example that is shown, and
-        what all widgets have. What does not fit is left out, and said.
+        """What a view may change by itself: what `NAMES` lists, and the example that is shown.
+        What does not fit is left out, and said.
         """
-        own = set(View.class_own_traits())
-        allowed = {name: value for name, value in dict(sync_data).items() if name not in own}
-        selected = dict(sync_data).get("selected")
-        if isinstance(selected, int) and not isinstance(selected, bool):
+        given = sync_data if isinstance(sync_data, Mapping) else {}
+        allowed: dict[str, Any] = {}
+        selected = given.get("selected")
+        if is_number(selected) and 0 <= selected < MOST_LISTED:
             allowed["selected"] = selected
         for name in NAMES:
-            if name in sync_data:
+            if name in given:
                 try:
-                    allowed[name] = checked(name, sync_data[name])
+                    allowed[name] = checked(name, given[name])
                 except InvalidInput as error:
                     self.problem = str(error)
         try:
