@@ -10,7 +10,7 @@ import several
 from browser import add_column, axe_problems, opened_browser, watched_page
 from building import replaced
 from live_page import listed, live, messages, traits_of
-from pages import box_of, made, opened
+from pages import MAP, box_of, made, opened
 from playwright.sync_api import Page
 
 import vqa_explain as vx
@@ -254,6 +254,43 @@ def test_only_what_was_chosen_is_kept_and_a_box_takes_several(browser: Any) -> N
         page.keyboard.press("Escape")  # leaves the region under the pointer
         page.keyboard.press("Escape")
         assert page.evaluate(hidden, "") == {}
+        assert wrong == []
+
+
+def test_a_stroke_is_one_step_back_wherever_it_leads(browser: Any) -> None:
+    """Out of the picture and back, with Shift let go before the button, and where it is kept."""
+    why = made(interactions=False, grid=3)
+    with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
+        live(page, why)
+        box = box_of(page.locator(MAP))
+        wide, high = box["width"] / 6, box["height"] / 6
+        hidden = "() => window.model.get('hidden')"
+
+        def stroke(*places: tuple[int, int]) -> None:
+            """Through the middles of regions (row, column); -1 is beside the picture."""
+            page.mouse.move(box["x"] + 2, box["y"] + 2)
+            page.keyboard.down("Shift")
+            page.mouse.down()
+            for row, column in places:
+                page.mouse.move(
+                    box["x"] + wide * (1 + 2 * column), box["y"] + high * (1 + 2 * row), steps=3
+                )
+            page.keyboard.up("Shift")
+            page.mouse.up()
+
+        stroke((0, 0), (0, -1), (1, -1), (1, 0))
+        assert page.evaluate(hidden) == {"image": [0, 3]}
+        stroke((0, 0), (0, 1), (0, 2))
+        assert page.evaluate(hidden) == {"image": [0, 1, 2, 3]}
+        page.get_by_role("button", name="Undo").click()
+        assert page.evaluate(hidden) == {"image": [0, 3]}
+        page.get_by_role("button", name="Undo").click()
+        assert page.evaluate(hidden) == {}
+        page.get_by_role("button", name="Keep only").click()
+        stroke((0, 0), (0, 1), (0, 2))
+        assert page.evaluate(hidden)["image"] == [3, 4, 5, 6, 7, 8]
+        page.get_by_role("button", name="Undo").click()
+        assert page.evaluate(hidden) == {}
         assert wrong == []
 
 

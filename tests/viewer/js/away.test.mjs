@@ -70,6 +70,49 @@ test("a box and a stroke are one step back each", () => {
   assert.deepEqual(one.members(), {});
 });
 
+const CHANGES = [
+  ["a click", (one) => one.toggle("question", 0)],
+  ["a clause", (one) => one.take(new Map([["question", new Set([1])]]))],
+  ["a new stroke", (one) => one.endStroke()],
+  ["another mode", (one) => one.setKeep(!one.keep)],
+];
+
+for (const [name, change] of CHANGES)
+  for (const keep of [false, true])
+    test(`a stroke that follows ${name} is a step of its own, where what is chosen is ${keep ? "kept" : "taken"}`, () => {
+      const one = taken();
+      one.setKeep(keep);
+      one.paint("image", [0]);
+      one.paint("image", [1]);
+      change(one);
+      const before = [one.members(), one.keep];
+      one.paint("image", [2]);
+      one.paint("image", [3]);
+      one.paint("image", [3]); // again over the same
+      assert.ok(one.undo());
+      assert.deepEqual([one.members(), one.keep], before);
+    });
+
+test("every step back changes something, and they all lead to the beginning", () => {
+  const one = taken();
+  one.setKeep(true);
+  one.paint("image", [1]);
+  one.endStroke();
+  one.paint("image", [1]); // nothing new
+  one.endStroke();
+  one.take(new Map([["image", new Set([0, 2])]]));
+  one.take(new Map([["image", new Set([2, 0])]])); // the same
+  one.setKeep(true);
+  const told = () => JSON.stringify([one.members(), one.keep]);
+  let [now, steps] = [told(), 0];
+  for (; one.undo(); steps += 1) {
+    assert.notEqual(told(), now);
+    now = told();
+  }
+  assert.equal(steps, 3);
+  assert.deepEqual([one.members(), one.keep], [{}, true]);
+});
+
 test("chosen and away are each other's complement, whatever is chosen", () => {
   for (let bits = 0; bits < 64; bits++) {
     const image = new Set([0, 1, 2, 3].filter((i) => bits & (1 << i)));

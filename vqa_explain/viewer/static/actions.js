@@ -180,16 +180,15 @@ export class Actions {
   /** @param {string} name @param {number} index */
   paint(name, index) {
     if (!this.source.live || this.isInside()) return;
-    this.taken.paint(name, [index]);
-    this.changed();
+    if (this.taken.paint(name, [index])) this.changed();
   }
 
   /** All regions in a box, as one step. @param {string} name @param {number[]} indices */
   takeBox(name, indices) {
     if (!this.source.live || !indices.length || this.isInside()) return;
-    this.taken.paint(name, indices);
+    const isNew = this.taken.paint(name, indices);
     this.taken.endStroke();
-    this.changed();
+    if (isNew) this.changed();
   }
 
   /** Whether what is chosen is kept, or taken away. @param {boolean} keep */
@@ -208,8 +207,7 @@ export class Actions {
   /** @param {Map<string, Set<number>>} away @param {boolean} keep whether what is there was chosen */
   takeAll(away, keep = false) {
     if (!this.source.live) return;
-    this.taken.take(away);
-    this.taken.keep = keep;
+    this.taken.take(away, keep);
     this.changed();
   }
 

@@ -20,6 +20,12 @@ export function membersOf(away) {
   );
 }
 
+/** Whether the same is away. @param {Away} one @param {Away} other */
+export function sameAway(one, other) {
+  const told = (/** @type {Away} */ away) => membersOf(away).map(String).sort().join(";");
+  return told(one) === told(other);
+}
+
 /** @param {Away} away @param {Away} all @returns {Away} every player that is not away */
 function complement(away, all) {
   const rest = (/** @type {string} */ name, /** @type {Set<number>} */ numbers) =>
@@ -50,9 +56,20 @@ export class TakenAway {
     this.all = new Map();
     /** @type {Away} */
     this.now = new Map();
-    /** @type {Away[]} */
+    /** @type {{now: Away, keep: boolean}[]} */
     this.past = [];
     this.stroking = false;
+  }
+
+  /**
+   * One step of the history, unless it changes nothing; whether it changes anything. It ends a stroke.
+   * @param {Away} away @param {boolean} keep @param {boolean} goesOn whether it belongs to the step before
+   */
+  step(away, keep, goesOn = false) {
+    const isSame = keep === this.keep && sameAway(away, this.now);
+    if (!isSame && !goesOn) this.past.push({ now: copied(this.now), keep: this.keep });
+    [this.now, this.keep, this.stroking] = [away, keep, false];
+    return !isSame;
   }
 
   clear() {
@@ -81,48 +98,47 @@ export class TakenAway {
 
   /** @param {string} name @param {number} index */
   toggle(name, index) {
-    this.past.push(copied(this.now));
     const chosen = this.chosen();
     const numbers = new Set(chosen.get(name));
     if (!numbers.delete(index)) numbers.add(index);
     chosen.set(name, numbers);
-    this.now = awayOfChosen(chosen, this.all, this.keep);
+    this.step(awayOfChosen(chosen, this.all, this.keep), this.keep);
   }
 
   /**
-   * More players of a stroke or a box, which is one step of the history.
+   * More players of a stroke or a box, which is one step of the history; whether any of them is new.
    * @param {string} name @param {number[]} indices
    */
   paint(name, indices) {
-    if (!this.stroking) this.past.push(copied(this.now));
-    this.stroking = true;
     const chosen = this.chosen();
     chosen.set(name, new Set([...(chosen.get(name) ?? []), ...indices]));
-    this.now = awayOfChosen(chosen, this.all, this.keep);
+    const goesOn = this.stroking;
+    const isNew = this.step(awayOfChosen(chosen, this.all, this.keep), this.keep, goesOn);
+    this.stroking = goesOn || isNew;
+    return isNew;
   }
 
   /** Whether what is chosen is kept or taken away; what was chosen stays chosen. @param {boolean} keep */
   setKeep(keep) {
     const chosen = this.chosen();
-    if (membersOf(chosen).length) this.past.push(copied(this.now));
-    this.keep = keep;
-    this.now = awayOfChosen(chosen, this.all, keep);
+    if (membersOf(chosen).length) this.step(awayOfChosen(chosen, this.all, keep), keep);
+    else [this.keep, this.stroking] = [keep, false];
   }
 
   endStroke() {
     this.stroking = false;
   }
 
-  /** @param {Away} away */
-  take(away) {
-    this.past.push(copied(this.now));
-    this.now = copied(away);
+  /** @param {Away} away @param {boolean} keep whether what is there was chosen */
+  take(away, keep = false) {
+    this.step(copied(away), keep);
   }
 
   /** Goes one step back; whether there was one. */
   undo() {
     const before = this.past.pop();
-    if (before) this.now = before;
+    if (before) Object.assign(this, before);
+    this.stroking = false;
     return before !== undefined;
   }
 }

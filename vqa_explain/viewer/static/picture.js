@@ -156,7 +156,8 @@ export function pictureView(name, act, turn) {
     } else if (dragged && event.shiftKey) {
       dragged.far = true;
       const region = under(event);
-      if (region >= 0 && !look.away.has(region)) act("paint", region);
+      if (region >= 0 && region !== dragged.last) act("paint", region);
+      Object.assign(dragged, { stroke: true, last: region });
     } else if (dragged && look.view.zoom > 1) {
       const bounds = canvas.getBoundingClientRect();
       const [x, y] = [event.clientX - dragged.x, event.clientY - dragged.y];
@@ -164,12 +165,20 @@ export function pictureView(name, act, turn) {
       dragged = { x: event.clientX, y: event.clientY, far: true };
     } else enter(under(event));
   });
-  canvas.addEventListener("pointerleave", () => {
+  function endDrag() {
+    if (dragged?.stroke) act("stroke", -1);
     dragged = null;
     lasso.removeAttribute("width");
+  }
+
+  canvas.addEventListener("pointerleave", () => {
+    endDrag();
     enter(-1);
   });
+  canvas.addEventListener("pointercancel", endDrag);
   canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
+    canvas.setPointerCapture(event.pointerId); // a drag that leaves the picture goes on
+    endDrag();
     dragged = { x: event.clientX, y: event.clientY, far: false, box: event.altKey && part ? placeOf(event) : null };
   });
   canvas.addEventListener("pointerup", (/** @type {PointerEvent} */ event) => {
@@ -178,9 +187,7 @@ export function pictureView(name, act, turn) {
       if (region >= 0) act("toggle", region);
     }
     if (dragged?.far && dragged.box) act("box", middlesIn(dragged.box, placeOf(event)));
-    else if (dragged?.far && event.shiftKey) act("stroke", -1);
-    dragged = null;
-    lasso.removeAttribute("width");
+    endDrag();
     canvas.focus({ preventScroll: true }); // a notebook may have taken the focus for its cell
   });
   canvas.addEventListener("wheel", onWheel, { passive: false });

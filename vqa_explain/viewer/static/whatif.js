@@ -1,6 +1,6 @@
 // @ts-check
 // What the model answers without some words, regions or columns, next to what the values predict.
-import { copied, membersOf } from "./away.js";
+import { copied, membersOf, sameAway } from "./away.js";
 import { cropOf } from "./crops.js";
 import { el, fill, select, switchOf } from "./dom.js";
 import { partOf } from "./layout.js";
@@ -174,12 +174,6 @@ export function whatifView(told) {
   }
 
   return { node, show, forget };
-}
-
-/** @param {Map<string, Set<number>>} one @param {Map<string, Set<number>>} other */
-function sameAway(one, other) {
-  const told = (/** @type {Map<string, Set<number>>} */ away) => membersOf(away).map(String).sort().join(";");
-  return told(one) === told(other);
 }
 
 /** @param {WhatIf | null} found @param {Explanation} explanation @param {boolean} any */
