@@ -22,7 +22,7 @@ from vqa_explain.games.estimators import AllKnown
 from vqa_explain.models import filling
 from vqa_explain.models.base import Model, Remembering, sampled
 from vqa_explain.models.encoded import Encoded, with_few
-from vqa_explain.models.sharing import network_held
+from vqa_explain.models.sharing import a_batch_is_over, network_held
 from vqa_explain.target import Target
 
 
@@ -387,6 +387,7 @@ class Game:
                 self._known[keys[row]] = values
             if progress:
                 progress(len(batch))
+            a_batch_is_over()
         return np.array([self._known[key][self._column] for key in keys])
 
     def _compute(self, coalitions: np.ndarray, longest: float) -> list[tuple[float, ...]]:

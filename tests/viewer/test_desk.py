@@ -16,6 +16,7 @@ from conftest import Linear, ToTensor
 from torch import Tensor, nn
 
 import vqa_explain as vx
+from vqa_explain import _batches
 from vqa_explain.methods import METHODS
 from vqa_explain.models.base import Model
 from vqa_explain.target import Answer
@@ -1010,6 +1011,50 @@ def test_a_question_is_answered_between_two_batches(
     )
     best = LABELS.index(best_by_hand(network, desk.examples[0]))
     assert recorder.answers["x"]["change"] == pytest.approx(float(change[best]), abs=1e-4)
+
+
+ROUNDS: dict[str, dict[str, Any]] = {
+    "shapley": {"budget": 4000, "image_fill": "constant"},
+    "banzhaf": {"budget": 4000, "image_fill": "constant"},
+}
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_a_question_does_not_wait_for_the_end_of_a_round(
+    network: Network,
+    model: Model,
+    recorder: Recorder,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A round of an estimate has thousands of coalitions, and tells its progress once."""
+    of = example(0)
+    desk = fetched(desk_of(model, [of], recorder), count=1)
+    assert recorder.shown is not None
+    seen = recorder.shown.request.key
+    passes, asked, answered = 0, 0, 0
+
+    def count(*_: object) -> None:
+        nonlocal passes, asked, answered
+        passes += 1
+        if recorder.state(0) == "running" and not asked and passes > 20:
+            asked = passes
+            desk.questions.ask_without("x", {"image": [3]}, seen)
+        if "x" in recorder.answers and not answered:
+            answered = passes
+
+    monkeypatch.setitem(_batches.MOST, "cpu", 16)
+    with_hook = network.register_forward_hook(count)
+    desk.set_method(name, ROUNDS[name])
+    finished(desk)
+    with_hook.remove()
+    assert 0 < asked < answered < asked + 9  # what is away, what is there, and their batch
+    monkeypatch.undo()
+    found: KeptExplanation | None = recorder.shown
+    assert found is not None
+    alone = vx.explain(model, of, method=name, regions=CELLS, **ROUNDS[name])
+    values = [region.value for region in found.explanation.regions]
+    assert values == pytest.approx([region.value for region in alone.regions], abs=1e-5)
 
 
 TELLING: dict[str, dict[str, Any]] = {

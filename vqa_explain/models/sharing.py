@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
+import torch
 from torch import nn
 
 from vqa_explain.models.unwrapping import all_parts, outside_inference_mode, uncompiled
@@ -103,6 +104,30 @@ def asked_before_use(question: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _before_use.reset(before)
+
+
+_between_batches: ContextVar[Callable[[], None] | None] = ContextVar("between", default=None)
+
+
+@contextmanager
+def let_go_between_batches(call: Callable[[], None]) -> Iterator[None]:
+    """Inside, this thread makes `call` after each batch of a game's coalitions.
+
+    Nothing is hung on the network then, so that the call may use it.
+    """
+    before = _between_batches.set(call)
+    try:
+        yield
+    finally:
+        _between_batches.reset(before)
+
+
+def a_batch_is_over() -> None:
+    """Makes the call that was asked for between batches, if one was."""
+    call = _between_batches.get()
+    if call is not None:
+        with torch.enable_grad():
+            call()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
 from vqa_explain.games.progress import Progress
 from vqa_explain.models.base import Asking, Model
-from vqa_explain.models.sharing import asked_before_use
+from vqa_explain.models.sharing import asked_before_use, let_go_between_batches
 from vqa_explain.target import SCORES
 from vqa_explain.viewer.columns import answer_of, checked, is_number, method_of
 from vqa_explain.viewer.jobs import Cancelled, IsCancelled, Worker, raising
@@ -605,8 +605,12 @@ class Desk:
             self._worker.let_urgent_go_first()
 
         try:
-            # Methods of one or few passes tell no progress, and end before the next pass.
-            with asked_before_use(raising(is_over)):
+            # Methods of one or few passes tell no progress, and end before the next pass. A round of
+            # a game, which tells its progress at its end, may have thousands of coalitions.
+            with (
+                asked_before_use(raising(is_over)),
+                let_go_between_batches(self._worker.let_urgent_go_first),
+            ):
                 explanation = self._explanation_of(request, progress)
         except Cancelled:
             raise
