@@ -63,6 +63,7 @@ MODULES = (
     "frame",
     "theme",
     "shared",
+    "asking",
     "actions",
     "preview",
     "focus",

@@ -1,10 +1,11 @@
 // @ts-check
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
 import { Actions } from "./actions.js";
+import { Asking } from "./asking.js";
 import { matching, sameExample } from "./compare.js";
 import { methodForm } from "./controls.js";
 import { pause, unpacked } from "./data.js";
-import { hearInside, showInside } from "./diving.js";
+import { showInside } from "./diving.js";
 import { fill } from "./dom.js";
 import { Examples } from "./examples.js";
 import { pairScale } from "./findings.js";
@@ -29,7 +30,6 @@ import { viewsOf } from "./views.js";
 /** @typedef {import("./types").Source} Source */
 
 const MOST_COLUMNS = 6; // the explanation itself among them
-const PAUSE = 150; // milliseconds after the last change before the model is asked
 
 class Screen extends Actions {
   /** @param {HTMLElement} root @param {Source} source */
@@ -37,12 +37,7 @@ class Screen extends Actions {
     super();
     this.root = root;
     this.source = source;
-    // Another view of the same kernel asks too: a number of this view's own tells its answers from theirs.
-    this.me = Math.random().toString(36).slice(2);
-    this.questions = 0;
-    this.serial = "";
-    /** @type {any} */ this.unanswered = null; // the question to the kernel that is open
-    this.waiting = 0;
+    this.asking = new Asking(this);
     this.drawn = 0;
     this.listing = 0;
     this.state = "done"; // or what became of what is asked for and not shown yet
@@ -82,60 +77,12 @@ class Screen extends Actions {
     this.source.send({ ...message, explanation: this.shown?.id });
   }
 
-  nextSerial() {
-    this.questions += 1;
-    this.serial = `${this.me} ${this.questions}`;
-    this.unanswered = null;
-    return this.serial;
-  }
-
-  /** @param {any} question */
-  askKernel(question) {
-    const serial = this.nextSerial();
-    this.unanswered = { ...question, serial };
-    this.tellKernel(this.unanswered);
-  }
-
-  /** @param {() => void} call */
-  later(call) {
-    clearTimeout(this.waiting);
-    this.waiting = window.setTimeout(call, PAUSE);
-  }
-
-  ask() {
-    this.askKernel({ action: "question", question: this.views.editor.input.value });
-  }
-
   changed() {
     this.shared.tellHidden();
     this.showWhatIf(null);
     this.draw();
     this.tell();
-    this.later(() => this.askKernel({ action: "whatif", away: this.taken.members(), fills: this.fills }));
-  }
-
-  hearWhatIf() {
-    const found = this.source.whatif();
-    if (!found) return;
-    const isAside = /^(line|inside) /.test(String(found.serial));
-    if (found.serial === this.serial) {
-      this.unanswered = null;
-      this.showWhatIf(found);
-    } else if (!isAside && this.unanswered) {
-      this.tellKernel(this.unanswered); // another view's question took the place of this one's
-    }
-    void hearInside(this, found);
-    if (!this.shown?.id || found.serial !== `line ${this.shown.id}`) return;
-    this.whole.line = this.shown.line = found.line ?? null;
-    this.showLine();
-    this.views.facts.show(this.shown);
-  }
-
-  /** Asks what the line in words may say: the kernel measures it once the explanation is on the screen. */
-  askLine() {
-    const { shown, source } = this;
-    if (source.live && source.options().line && shown.id && shown.line === undefined)
-      this.tellKernel({ action: "line", serial: `line ${shown.id}` });
+    this.asking.later(() => this.asking.askWithout());
   }
 
   /** @param {import("./types").WhatIf | null} found */
@@ -324,8 +271,7 @@ class Screen extends Actions {
     if (before && !shown.isPreview) this.shared.tellHidden();
     this.look.views.clear();
     this.views.whatif.forget();
-    clearTimeout(this.waiting);
-    this.nextSerial(); // an answer that comes late is of what was here before
+    this.asking.forget();
   }
 
   /** What shows the explanation, in steps: the inputs, what is said of them, and what it leads to. */
@@ -365,7 +311,7 @@ class Screen extends Actions {
     if (source.live && this.taken.any()) this.changed();
     else this.showWhatIf(null);
     this.showLine();
-    this.askLine();
+    this.asking.askLine();
     if (!shown.isPreview && !source.payloadAt) this.thumbs.keep(source.selected(), shown);
     this.list();
   }

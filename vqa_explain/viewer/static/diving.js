@@ -28,8 +28,7 @@ export function dive(screen, depth) {
 function ask(screen) {
   const { shown, source } = screen;
   if (!source.live || !shown.id) return;
-  screen.questions += 1;
-  screen.tellKernel({ action: "inside", serial: `inside ${shown.id} ${screen.me} ${screen.questions}` });
+  screen.tellKernel({ action: "inside", serial: `inside ${shown.id} ${screen.asking.number()}` });
 }
 
 /** @param {any} screen @param {any} found the answer to any view's question */

@@ -42,7 +42,7 @@ export function listen(screen) {
     source.on("list", () => screen.list()),
     source.on("shown", () => void screen.refresh()),
     source.on("options", () => screen.makeForm()),
-    source.on("whatif", () => screen.hearWhatIf()),
+    source.on("whatif", () => screen.asking.hear()),
     source.on("state", () => screen.shared.hear()),
     source.on("thumbnails", (/** @type {any} */ sent) => void screen.thumbs.hear(sent)),
     catchKeys(
@@ -58,7 +58,7 @@ export function listen(screen) {
     () => root.removeEventListener("pointermove", byPointer),
     () => document.removeEventListener("pointerdown", closeOthers, true),
     () => root.removeEventListener(KEY, byKeys, true),
-    () => clearTimeout(screen.waiting),
+    () => clearTimeout(screen.asking.waiting),
     () => cancelAnimationFrame(screen.drawn),
     () => cancelAnimationFrame(screen.listing),
   ];

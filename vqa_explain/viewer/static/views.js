@@ -85,7 +85,7 @@ export function viewsOf(screen) {
   views.comparison = comparisonView((column) => screen.setColumns((/** @type {any[]} */ all) => [...all, column]));
   views.help = helpDialog(screen.source.live);
   views.editor = questionEditor(
-    () => screen.later(() => screen.ask()),
+    () => screen.asking.later(() => screen.asking.askQuestion()),
     (question) => screen.tellKernel({ action: "explain question", question }),
   );
   views.pairsNote = el("div", { class: "vx-small vx-soft vx-pairs" });
