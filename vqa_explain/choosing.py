@@ -12,6 +12,7 @@ import torch
 
 from vqa_explain._memory import must_fit
 from vqa_explain._numbers import checked_seed
+from vqa_explain._shown import percent_text
 from vqa_explain.asking import check_loaded
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
@@ -90,12 +91,14 @@ class FillChoice:
 
     def _sentence(self, one: MeasuredFill) -> str:
         others = [m for m in self.measured if m.kind == one.kind and not m.chosen]
-        told = ", ".join(f"{m.fill} {m.kept:.0%} and {m.told:.0%}" for m in others)
+        told = ", ".join(
+            f"{m.fill} {percent_text(m.kept)} and {percent_text(m.told)}" for m in others
+        )
         rest = f" ({told})" if told else ""
         return (
-            f"{one.kind} fill {str(one.fill)!r} was chosen: the answer stayed in {one.kept:.0%} of "
-            f"draws without parts that matter little, and has probability {one.told:.0%} with every "
-            f"{one.kind} part absent{rest}"
+            f"{one.kind} fill {str(one.fill)!r} was chosen: the answer stayed in "
+            f"{percent_text(one.kept)} of draws without parts that matter little, and has "
+            f"probability {percent_text(one.told)} with every {one.kind} part absent{rest}"
         )
 
     def __str__(self) -> str:

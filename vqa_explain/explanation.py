@@ -685,7 +685,7 @@ class Explanation:
     @property
     def bands(self) -> dict[str, np.ndarray]:
         """Where values lie under every one of several fills: input name → (P, 2), the lowest lower
-        and the highest upper end of the 95 % intervals of each value, or of the values themselves
+        and the highest upper end of the 95% intervals of each value, or of the values themselves
         where no errors are stated. A value whose band does not hold 0 has the same sign whichever
         of the fills stands for what is absent.
 

@@ -18,6 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from vqa_explain._numbers import checked_whole
+from vqa_explain._shown import percent_with_error
 from vqa_explain.errors import InvalidInput, Unsupported, unknown
 from vqa_explain.explanation import Explanation
 from vqa_explain.finishing import explained
@@ -297,7 +298,7 @@ def _note(own: AnswerClass, forms: int, sampling: Sampling) -> str:
     many = f"its {forms} forms that were drawn have" if forms > 1 else "the form that was drawn has"
     return (
         f"“{own.text}” came {own.count} times in {sampling.samples} sampled answers, "
-        f"{own.share:.0%} ± {own.error:.0%} (standard error); {many} probability "
+        f"{percent_with_error(own.share, own.error)} (standard error); {many} probability "
         f"{own.probability:.3g} at temperature {sampling.temperature:g}, which is explained, and "
         "answers that were never drawn count as nothing"
     )

@@ -52,7 +52,7 @@ class EvidenceSet:
         goal: "keep", "flip" or "into".
         members: input name → numbers of its players that belong to the set, as in `parts`.
         precision: the share of surroundings in which it does so, others being present at random
-            with probability ½; with Wilson's 95 % interval, or without width where all
+            with probability ½; with Wilson's 95% interval, or without width where all
             surroundings were tried.
         becomes: what the model answers with everything but the set, all others being present.
     """

@@ -175,7 +175,7 @@ class Results:
         return errors.assign(metric=of_metric)
 
     def summary(self) -> pd.DataFrame:
-        """Methods × metrics: mean and 95 % interval over the examples that all methods have (see
+        """Methods × metrics: mean and 95% interval over the examples that all methods have (see
         `common`).
 
         `count` is the number of these examples, `failed` how many the method, metric or model

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 
 from vqa_explain._precision import in_float64
+from vqa_explain._shown import percent_text
 from vqa_explain.errors import InvalidInput, Unsupported
 from vqa_explain.features.base import Division, Feature, Found, Windows
 from vqa_explain.features.geometry import AlignedGeometry, Box, BoxGeometry, Geometry
@@ -322,7 +323,7 @@ class ImageFeature(Feature):
             notes.append(f"every value of {called} is 0: the method found nothing in it")
         if part.padding >= TOLD_PADDING:
             notes.append(
-                f"{part.padding:.0%} of the values of {called} fell on padding around it, which "
+                f"{percent_text(part.padding)} of the values of {called} fell on padding around it, which "
                 "shows nothing, and are in no region"
             )
         return tuple(notes)

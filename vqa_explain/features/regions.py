@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vqa_explain._shown import shown
+from vqa_explain._shown import percent_text, shown
 from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.features.base import ALWAYS, Division
 from vqa_explain.features.geometry import Geometry
@@ -314,7 +314,7 @@ def _from_masks(
     if left.any():
         if asked.rest == "refuse":
             raise InvalidInput(
-                f"the regions leave out {left.mean():.0%} of the picture; give rest='one' to make "
+                f"the regions leave out {percent_text(left.mean())} of the picture; give rest='one' to make "
                 "it one more region, or rest='grid' to divide it"
             )
         labels[left] = len(masks)

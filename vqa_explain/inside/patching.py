@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqa_explain._precision import in_float64
+from vqa_explain._shown import percent_text
 from vqa_explain.asking import asked_example
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, Unsupported, is_one_of, unknown
@@ -87,7 +88,7 @@ class Patched(Drawn):
         ]
         for number, shares in enumerate(self.shares):
             column = int(np.argmax(shares))
-            lines.append(f"  block {number}: {self.groups[column]}, {shares[column]:.0%}")
+            lines.append(f"  block {number}: {self.groups[column]}, {percent_text(shares[column])}")
         return "\n".join(lines)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vqa_explain._numbers import checked_seed, checked_whole
 from vqa_explain._precision import in_float64
+from vqa_explain._shown import percent_text
 from vqa_explain.cost import Cost
 from vqa_explain.errors import InvalidInput, is_one_of, unknown
 from vqa_explain.examples import Example
@@ -101,7 +102,7 @@ class Permuted(Drawn):
         for name, part, lost, error in self.top(8):
             number = self.parts.index((name, part))
             changed = self.changed[number]
-            told = "" if np.isnan(changed) else f", the answer changes in {changed:.0%}"
+            told = "" if np.isnan(changed) else f", the answer changes in {percent_text(changed)}"
             lines.append(f"  {name}, {part}: {lost:+.3f} ± {error:.3f}{told}")
         return "\n".join(lines)
 

@@ -50,7 +50,7 @@ class OverPlayers:
     )
     settle: int | None = parameter(
         None,
-        "stop once so many most important parts, or pairs, are told from all others, at 95 %",
+        "stop once so many most important parts, or pairs, are told from all others, at 95%",
         low=1,
         high=1_000_000,
     )

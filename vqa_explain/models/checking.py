@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vqa_explain._memory import lacks_memory
 from vqa_explain._precision import in_float64
+from vqa_explain._shown import percent_text
 from vqa_explain.errors import InvalidInput, OutOfMemory, Unsupported, VQAExplainError
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.image import ImageFeature, Picture
@@ -364,7 +365,7 @@ def _check_blocks_of(model: Model, encoded: Encoded, name: str) -> Encoded:
             raise _failed_check(
                 model,
                 "a block returns to its place",
-                f"a block of the picture was changed, and {1 - share:.0%} of the change came back "
+                f"a block of the picture was changed, and {percent_text(1 - share)} of the change came back "
                 "outside the block",
             )
     return changed
@@ -450,7 +451,7 @@ def _check_following(model: Model, encoded: Encoded, other: Encoded) -> None:
         return
     missed = model.missed_change(encoded, other)
     if not missed <= OF_CHANGE:
-        seen = f"{missed:.0%} of a change of the picture does not reach the network"
+        seen = f"{percent_text(missed)} of a change of the picture does not reach the network"
         raise _failed_check(model, CHANGED, seen)
 
 

@@ -20,6 +20,7 @@ from scipy.ndimage import binary_erosion
 from torch import Tensor
 
 from vqa_explain._precision import equal_tensors, in_float64
+from vqa_explain._shown import percent_text
 from vqa_explain.errors import InvalidInput
 from vqa_explain.features.geometry import AlignedGeometry, Axis, Geometry, ScatteredGeometry
 from vqa_explain.features.regions import grid_regions
@@ -410,7 +411,7 @@ def _verify(
         if agreeing < AGREE:
             raise InvalidInput(
                 f"the transform of model {name!r} moves pixels in a way that cannot be followed: "
-                f"of a test picture of {size[1]} × {size[0]}, {1 - agreeing:.0%} arrives elsewhere "
+                f"of a test picture of {size[1]} × {size[0]}, {percent_text(1 - agreeing)} arrives elsewhere "
                 "than measured; use another transform, such as Resize and CenterCrop"
             )
 

@@ -46,7 +46,7 @@ def report_tables(report: "Report") -> list[Table]:
         tables.append(table)
     if report.methods:
         title = (
-            "Methods × metrics, means with 95 % intervals over the examples that all methods have"
+            "Methods × metrics, means with 95% intervals over the examples that all methods have"
         )
         table = PlainTable("metric", "examples", *report.methods, title=title)
         for text, metric in report.metrics.items():

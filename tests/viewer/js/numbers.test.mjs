@@ -41,7 +41,7 @@ test("the sign is written where there are two", () => {
 });
 
 test("probabilities are whole percents from 10 to 90, else with one decimal", () => {
-  assert.deepEqual([1, 0.9996, 0.985, 0.9, 0.5049, 0.1, 0.0994, 0.0004, 0].map(percent), [
+  assert.deepEqual([1, 0.9996, 0.985, 0.9, 0.5049, 0.1, 0.0994, 0.0004, 1e-9, 0].map(percent), [
     "100%",
     "100%",
     "98.5%",
@@ -51,6 +51,7 @@ test("probabilities are whole percents from 10 to 90, else with one decimal", ()
     "9.9%",
     "<0.1%",
     "<0.1%",
+    "0%",
   ]);
 });
 

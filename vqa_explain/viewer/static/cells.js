@@ -62,7 +62,7 @@ export function numeric(cells) {
 /** A number of a column as it is written; "" where there is none. @param {Cell} cell @param {any} value */
 export function cellText(cell, value) {
   if (value === null || value === undefined) return "";
-  if (cell.kind === "share") return value === 0 ? "0%" : percent(value);
+  if (cell.kind === "share") return percent(value);
   if (cell.kind === "error") return value === 0 ? "0" : errorText(value);
   if (cell.kind === "words") return String(value);
   return Number(value.toPrecision(3)).toString().replace("-", "−");

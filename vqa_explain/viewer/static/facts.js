@@ -89,7 +89,7 @@ function inputShares(explanation) {
       "div",
       { class: "vx-share-names" },
       ...shares.map(([name, share]) =>
-        el("span", { title: `of the absolute total: ${percent(share)}` }, `${name} ${Math.round(100 * share)}%`),
+        el("span", { title: `of the absolute total: ${percent(share)}` }, `${name} ${percent(share)}`),
       ),
     ),
   );

@@ -38,8 +38,9 @@ export function points(value, error) {
   return error ? `${valueText(value, error)} ${errorText(error)}` : valueText(value);
 }
 
-/** "98.5%", "42%", "<0.1%". @param {number} share */
+/** "98.5%", "42%", "<0.1%", "0%". @param {number} share */
 export function percent(share) {
+  if (share === 0) return "0%";
   if (share >= 0.9995) return "100%";
   if (share >= 0.1 && share <= 0.9) return `${Math.round(100 * share)}%`;
   return share >= 0.0005 ? `${(100 * share).toFixed(1)}%` : "<0.1%";

@@ -200,7 +200,7 @@ function rowOfSlice({ text, filter, count, right, means: values }, means, asked,
     { class: asked ? "vx-selected" : null },
     el("th", { scope: "row" }, filter ? button : el("span", { class: "vx-soft" }, named)),
     el("td", {}, countText(count)),
-    el("td", {}, share, right === null ? "–" : ` ${right ? percent(right) : "0%"}`),
+    el("td", {}, share, right === null ? "–" : ` ${percent(right)}`),
     ...means.map((cell, i) => el("td", {}, cellText(cell, values[i]) || "–")),
   );
 }
