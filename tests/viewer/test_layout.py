@@ -376,14 +376,28 @@ def test_lines_run_from_a_pinned_word_and_are_dashed_where_unsure(
         assert wrong == []
 
 
-def test_several_pictures_are_as_wide_as_the_room_has(browser: Any, tmp_path: Path) -> None:
+SIZES = {
+    "landscape": [(80, 120), (70, 120)],
+    "one upright": [(80, 120), (100, 70)],
+    "upright": [(120, 80), (120, 90)],
+    "panorama": [(40, 160), (80, 120)],
+}
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_several_pictures_are_large_and_in_view(browser: Any, tmp_path: Path, kind: str) -> None:
+    """Words, maps and answers at 1400 × 900, and the pictures where they are not upright with others."""
+    parts = [several.picture(f"image {i}", i, size=size) for i, size in enumerate(SIZES[kind])]
+    why = several.explanation(*parts, several.text("question", "Which picture is older?", 3))
     with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
-        opened(page, tmp_path / "a.html", [several.two_pictures()])
-        pictures = page.locator(".vx-pic:visible").all()
-        assert len(pictures) == 4
-        sides = [max(box["width"], box["height"]) for box in map(box_of, pictures)]
-        assert min(sides) >= 320
-        for wide in (600, 320):
+        opened(page, tmp_path / "a.html", [why])
+        boxes = [box_of(one) for one in page.locator(".vx-pic:visible").all()]
+        assert len(boxes) == 4
+        assert min(max(box["width"], box["height"]) for box in boxes) >= 320
+        seen = boxes[:2] if kind == "one upright" else boxes
+        seen += [box_of(page.locator(one)) for one in (".vx-question", ".vx-answers")]
+        assert max(box["y"] + box["height"] for box in seen) <= 900
+        for wide in (1000, 600, 320):
             page.set_viewport_size({"width": wide, "height": 900})
             assert not is_sideways(page)
         assert wrong == []

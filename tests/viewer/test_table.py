@@ -376,14 +376,22 @@ def test_frames_of_a_video_are_a_strip_with_a_slider(browser: Any, tmp_path: Pat
         assert wrong == []
 
 
+THUMB_AND_NAME = (".vx-table-rows .vx-cell-pictures canvas:visible", ".vx-table-rows .vx-asks bdi")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_table_and_columns(browser: Any, tmp_path: Path, scheme: str) -> None:
-    settings = {"color_scheme": scheme, "viewport": {"width": 1280, "height": 900}}
+    settings: Any = {"color_scheme": scheme, "viewport": {"width": 1280, "height": 900}}
     with watched_page(browser, **settings, bypass_csp=True) as (page, _):
         opened(page, tmp_path / "a.html", [of_shares(i, 0.1 + 0.2 * i) for i in range(4)])
         open_table(page)
         page.locator(".vx-table-rows input").first.click()
         assert axe_problems(page, tmp_path) == []
+        page.set_viewport_size({"width": 420, "height": 900})
+        assert axe_problems(page, tmp_path) == []
+        thumb, name = (box_of(page.locator(one).first) for one in THUMB_AND_NAME)
+        assert thumb["x"] + thumb["width"] <= name["x"]  # neither covers the other
+        page.set_viewport_size(settings["viewport"])
         page.get_by_role("button", name="Example", exact=True).click()
         for other in (1, 2):
             add_column(page, other)

@@ -14,6 +14,7 @@ import { valuesView } from "./values.js";
 /** @typedef {import("./types").Part} Part */
 
 const NO_REGIONS = new Set();
+const UPRIGHT = 0.75; // width by height, up to which four pictures have room in a row
 
 /**
  * @param {{act: import("./types").Act, turn: (name: string, view: any) => void, pin: (place: any) => void, set: (name: string, value: any) => void, takeAway: () => void}} told
@@ -90,6 +91,8 @@ export function panesView(told) {
       plain.show(explanation, part);
     }
     node.hidden = pictures.length === 0;
+    const isUpright = pictures.every(({ size }) => size && size[1] <= UPRIGHT * size[0]);
+    node.classList.toggle("vx-upright", pictures.length === 2 && isUpright);
     const places = ["picture", "only", "values"];
     tabs.offer(explanation.joint.length ? ["matrix", ...places] : places);
     units.offer(explanation.byPlayer ? ["regions"] : ["regions", "pixels"]);
