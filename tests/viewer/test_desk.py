@@ -1013,6 +1013,24 @@ def test_a_question_is_answered_between_two_batches(
     assert recorder.answers["x"]["change"] == pytest.approx(float(change[best]), abs=1e-4)
 
 
+def test_a_question_is_cancelled_with_all_work_and_says_so(
+    network: Network, model: Model, recorder: Recorder
+) -> None:
+    desk = fetched(desk_of(model, [example(0, first=DARK)], recorder), count=1)
+    network.shut()
+    desk.set_method("saliency", {})
+    assert network.is_waiting.wait(HANG)
+    assert recorder.shown is not None
+    desk.questions.ask_without("x", {"image": [3]}, recorder.shown.request.key)
+    desk.cancel_all()
+    assert recorder.answers["x"] == {"error": "cancelled; ask again"}
+    network.gate.set()
+    finished(desk)
+    assert recorder.named("answer") == ["x"]
+    desk.cancel_all()
+    assert recorder.named("answer") == ["x"]
+
+
 ROUNDS: dict[str, dict[str, Any]] = {
     "shapley": {"budget": 4000, "image_fill": "constant"},
     "banzhaf": {"budget": 4000, "image_fill": "constant"},

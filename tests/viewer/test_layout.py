@@ -10,7 +10,7 @@ import pytest
 import several
 from browser import add_column, opened_browser, watched_page
 from building import replaced
-from live_page import live, messages, sent_of
+from live_page import listed, live, messages, sent_of
 from pages import MAP, at_region, box_of, made, number, opened
 from playwright.sync_api import Page
 
@@ -328,6 +328,33 @@ def test_an_example_is_seen_before_it_is_explained(browser: Any) -> None:
         put("shown", sent_of(why, "again"))
         assert page.locator(".vx-word").count() == len(why.words)
         assert page.evaluate(PLACES) == places
+        assert wrong == []
+
+
+def test_what_runs_says_how_long_and_is_cancelled_from_the_stage(browser: Any) -> None:
+    """Also where there is one example, and so no list."""
+    pending = {"index": 0, "state": "running", "message": "", "comparison": False}
+    with watched_page(browser, viewport={"width": 1400, "height": 900}) as (page, wrong):
+        live(page, made(interactions=False, grid=3), entries=[listed(0, state="running")])
+        places = page.evaluate(PLACES)
+        page.evaluate("(one) => window.model.set('pending', one)", pending)
+        busy = page.locator(".vx-busy")
+        for done in (100, 200):
+            told = f"{{index: 0, done: {done}, total: 4000}}"
+            page.evaluate(f"() => window.model.set('progress', {told})")
+            busy.get_by_text(f"{done} of 4,000 calls of the model").wait_for()
+        assert busy.inner_text().splitlines()[0].endswith(" left")
+        assert page.evaluate(PLACES) == places
+        assert busy.get_by_role("button", name="Cancel all").is_hidden()
+        busy.get_by_role("button", name="Cancel", exact=True).click()
+        assert messages(page, "cancel")[-1]["index"] == 0
+        more = [listed(number, state=state) for number, state in enumerate(("running", "waiting"))]
+        page.evaluate("(more) => window.model.set('entries', more)", more)
+        busy.get_by_role("button", name="Cancel all").click()
+        assert len(messages(page, "cancel all")) == 1
+        page.evaluate("window.model.set('pending', {})")
+        busy.wait_for(state="hidden")
+        assert page.evaluate("document.activeElement !== document.body")
         assert wrong == []
 
 

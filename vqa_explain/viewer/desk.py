@@ -296,6 +296,7 @@ class Desk:
                 i for i, entry in enumerate(self._listing.entries) if entry.state == "waiting"
             ]
             self._worker.clear()
+            self.questions.tell_cancelled()
             # What runs says itself that it has ended.
             self._change_entries(self._listing.fetch, dict.fromkeys(waiting, "cancelled"))
 

@@ -53,11 +53,20 @@ class Questions:
         # By the keys of explanations. Keys name their fetch, so that none means another later.
         self._lines: dict[str, dict[str, Any] | None] = {}
         self._insides: dict[str, dict[str, Any]] = {}
+        self._open: dict[str, Any] = {}  # the name of a job → the serial that it will answer
 
     def clear(self) -> None:
         """Forgets what was measured of explanations that are no longer kept."""
         self._lines.clear()
         self._insides.clear()
+        self._open.clear()
+
+    def tell_cancelled(self) -> None:
+        """Answers what is open by the word that it was cancelled: its jobs are gone."""
+        for name in list(self._open):
+            serial = self._open.pop(name, None)
+            if serial is not None:
+                self._listener.what_if_answered(serial, {"error": "cancelled; ask again"})
 
     def ask_without(
         self,
@@ -173,6 +182,9 @@ class Questions:
                 raise
             except BaseException as error:  # the view shows it in the answer's place
                 answer = {"error": reason_of(error)}
+            if self._open.get(name) == serial:
+                self._open.pop(name, None)
             self._listener.what_if_answered(serial, answer)
 
+        self._open[name] = serial
         self._worker.put_urgent(name, work)

@@ -5,6 +5,7 @@ import {
   errorText,
   histogram,
   largest,
+  leftText,
   listed,
   percent,
   placesOf,
@@ -52,6 +53,16 @@ test("probabilities are whole percents from 10 to 90, else with one decimal", ()
     "<0.1%",
     "<0.1%",
     "0%",
+  ]);
+});
+
+test("how long work takes is said in one unit", () => {
+  assert.deepEqual([0.2, 11.2, 89, 600, 9000].map(leftText), [
+    "under 1 s left",
+    "about 12 s left",
+    "about 89 s left",
+    "about 10 min left",
+    "about 2.5 h left",
   ]);
 });
 

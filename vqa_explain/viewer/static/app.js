@@ -182,7 +182,9 @@ class Screen extends Actions {
     const old = Boolean(pending) && !pending.comparison && !this.shown?.isPreview;
     this.stage.classList.toggle("vx-old", Boolean(this.shown) && old);
     const progress = source.progress();
-    this.views.busy.show(pending, progress, progress.index === selected);
+    const isOpen = (/** @type {any} */ one, /** @type {number} */ i) =>
+      i !== selected && (one.state === "waiting" || one.state === "running");
+    this.views.busy.show(pending, progress, progress.index === selected, () => entries.some(isOpen));
     if (!source.shown() && !entries.length) this.views.said.textContent = TEXTS.noExample;
     const state = pending && !pending.comparison ? pending.state : "done";
     if (state !== this.state) {

@@ -38,6 +38,13 @@ export function points(value, error) {
   return error ? `${valueText(value, error)} ${errorText(error)}` : valueText(value);
 }
 
+/** "about 12 s left". @param {number} seconds */
+export function leftText(seconds) {
+  if (seconds < 1) return "under 1 s left";
+  if (seconds < 90) return `about ${Math.ceil(seconds)} s left`;
+  return seconds < 5400 ? `about ${Math.round(seconds / 60)} min left` : `about ${(seconds / 3600).toFixed(1)} h left`;
+}
+
 /** "98.5%", "42%", "<0.1%", "0%". @param {number} share */
 export function percent(share) {
   if (share === 0) return "0%";

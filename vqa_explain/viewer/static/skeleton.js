@@ -3,7 +3,7 @@
 
 import { el, switchOf } from "./dom.js";
 import { keysRow } from "./keys.js";
-import { countText } from "./numbers.js";
+import { countText, leftText } from "./numbers.js";
 import { lookForm, menu } from "./setup.js";
 
 /**
@@ -24,27 +24,44 @@ export function questionEditor(asked, explain) {
   return { input, node: el("details", { class: "vx-editor" }, el("summary", {}, "✎ Edit question"), field) };
 }
 
-/** What is being computed, and how far it is. */
-export function busyLine() {
+/**
+ * What is being computed, how far it is, and buttons that end it.
+ * @param {{cancel: () => void, cancelAll: () => void} | null} told `null` where nobody computes
+ */
+export function busyLine(told) {
   const said = el("span", { class: "vx-small" });
   const progress = el("progress", { max: 1, "aria-label": "progress of what is computed" });
-  const node = el("div", { class: "vx-busy", hidden: true }, said, progress);
+  const button = (/** @type {string} */ text, /** @type {() => void} */ call) =>
+    el("button", { type: "button", class: "vx-tool", onclick: call }, text);
+  const all = told && button("Cancel all", told.cancelAll);
+  const buttons = told ? [button("Cancel", told.cancel), all] : [];
+  const node = el("div", { class: "vx-busy", hidden: true }, said, progress, ...buttons);
+  let [work, began, first] = ["", 0, 0];
+
+  /** Seconds to go, where it goes on as it began. @param {number} index @param {number} done @param {number} total */
+  function secondsLeft(index, done, total) {
+    const now = performance.now();
+    if (work !== `${index} ${total}` || done < first) [work, began, first] = [`${index} ${total}`, now, done];
+    return done > first ? ((total - done) * (now - began)) / (done - first) / 1000 : null;
+  }
 
   /**
    * @param {any} entry of the list
    * @param {any} told progress
    * @param {boolean} isSelected whether the progress is of this entry
+   * @param {() => boolean} hasOthers whether other examples wait
    */
-  function show(entry, { done, total }, isSelected) {
+  function show(entry, { index, done, total }, isSelected, hasOthers) {
     const running = entry?.state === "running" || entry?.state === "waiting";
     node.hidden = !running;
     if (!running) return;
+    if (all) all.hidden = !hasOthers();
     const known = isSelected && total;
     if (known) progress.value = Number(done) / Number(total);
     else progress.removeAttribute("value");
-    said.textContent = known
-      ? `${countText(Number(done))} of ${countText(Number(total))} calls of the model`
-      : `${entry.state} …`;
+    const left = known ? secondsLeft(Number(index), Number(done), Number(total)) : null;
+    const calls = `${countText(Number(done))} of ${countText(Number(total))} calls of the model`;
+    said.textContent = known ? calls + (left === null ? "" : `, ${leftText(left)}`) : `${entry.state} …`;
   }
 
   return { node, show };

@@ -90,6 +90,11 @@ export function viewsOf(screen) {
   );
   views.pairsNote = el("div", { class: "vx-small vx-soft vx-pairs" });
   views.paneNote = el("div", { class: "vx-small vx-soft vx-pane-note" });
-  views.busy = busyLine();
+  const { source } = screen;
+  const stop = {
+    cancel: () => source.send({ action: "cancel", index: source.selected() }),
+    cancelAll: () => source.send({ action: "cancel all" }),
+  };
+  views.busy = busyLine(source.live ? stop : null);
   return views;
 }
