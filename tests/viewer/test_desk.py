@@ -528,6 +528,27 @@ def test_a_data_set_is_an_iterable_of_examples(
         desk_of(model, dataset, recorder)
 
 
+class ByPlace:
+    """As torch's data sets are: a length and items, and no iterator."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> vx.Example:
+        return example(number)
+
+
+@pytest.mark.parametrize("filter_", ["all", "answer: "])
+def test_a_data_set_may_be_read_by_place_alone(
+    network: Network, model: Model, recorder: Recorder, filter_: str
+) -> None:
+    wanted = filter_ if filter_ == "all" else f"answer: {best_by_hand(network, example(2))}"
+    desk = fetched(desk_of(model, ByPlace(), recorder), wanted)
+    assert "picture 2" in [each.id for each in desk.examples]
+    assert set(recorder.states) == {"done"}
+    assert recorder.problems == []
+
+
 # Comparisons.
 
 

@@ -25,7 +25,7 @@ from vqa_explain.viewer.listener import Listener
 from vqa_explain.viewer.listing import Listing
 from vqa_explain.viewer.measured import numbers_of
 from vqa_explain.viewer.questions import Questions
-from vqa_explain.viewer.reading import Reading, reason_of
+from vqa_explain.viewer.reading import Reading, can_be_read, reason_of
 from vqa_explain.viewer.requests import (
     AskedAnswer,
     AskedTarget,
@@ -62,7 +62,7 @@ class Desk:
 
     Args:
         model: what `vqa_explain.load` gave.
-        dataset: examples, as any iterable; it is read no further than needed.
+        dataset: examples, as any iterable or by their places; it is read no further than needed.
         listener: who is told what has changed. It is told nothing before the first call.
         method: the method at first.
         seed: for methods that draw random numbers.
@@ -72,7 +72,8 @@ class Desk:
         others: further models that can be compared with the first.
 
     Raises:
-        InvalidInput: the data set is no iterable of examples, or the method does not fit.
+        InvalidInput: the data set holds no examples that can be read one after another or by their
+            place, or the method does not fit.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Desk:
     ) -> None:
         if score is not None and not is_one_of(score, SCORES):
             raise unknown("score", score, SCORES)
-        if not isinstance(dataset, Iterable) or isinstance(dataset, str | bytes | dict):
+        if not can_be_read(dataset):
             raise InvalidInput(
                 f"a data set is a sequence of Examples, not {type(dataset).__name__}"
             )

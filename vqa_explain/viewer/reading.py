@@ -2,7 +2,7 @@
 rest.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vqa_explain.errors import VQAExplainError
@@ -14,6 +14,17 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, VQAExplainError):
         return str(error)
     return f"{type(error).__name__}: {error}"
+
+
+def can_be_read(dataset: object) -> bool:
+    """Whether it may hold examples, one after another or by their place, as torch's data sets do."""
+    if isinstance(dataset, str | bytes | Mapping):
+        return False
+    return isinstance(dataset, Iterable) or _has_places(dataset)
+
+
+def _has_places(dataset: object) -> bool:
+    return hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
 
 
 class Reading:
@@ -39,7 +50,7 @@ class Reading:
     def _all(self) -> Iterator[Any]:
         """What the data set holds; an error stands for what cannot be read."""
         try:
-            if not (hasattr(self._dataset, "__getitem__") and hasattr(self._dataset, "__len__")):
+            if not _has_places(self._dataset):
                 yield from self._dataset
                 return
             for number in range(len(self._dataset)):

@@ -52,7 +52,7 @@ class Viewer(OfDesk):
         model: what `vqa_explain.load` gave; or a `Report`, whose model and data set are loaded by
             their names. Its examples come with their metrics, and each is explained when it is
             selected, by the run's first method.
-        dataset: examples, as any iterable; it is read no further than needed.
+        dataset: examples, as any iterable or by their places; it is read no further than needed.
         method: the method at first; by default the one of `explain`, or the run's first.
         count: how many examples to fetch; a run's are all there.
         seed: for methods that draw; 0, or the run's.
@@ -87,7 +87,7 @@ class Viewer(OfDesk):
     new value rather than change the old one in place.
 
     Raises:
-        InvalidInput: the data set is no iterable of examples, or a parameter is wrong; also where
+        InvalidInput: the data set is none of examples, or a parameter is wrong; also where
             what one of its traits is set to does not fit.
     """
 
