@@ -1,5 +1,7 @@
 """States of trained networks mix, and still show the cells of their grid; shuffled ones do not."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,8 +37,14 @@ def test_a_trained_tower_shows_its_cells_for_any_picture(writer: Any, number: in
         "shuffled": np.random.default_rng(1).permutation(rows.ravel()),
     }
     for name, order in orders.items():
-        place = torch.from_numpy(order.ravel().copy())
-        assert not shows_cells(lambda frames, p=place: tokens(frames)[:, p], pixels, (10, 10)), name
+        moved = partial(in_order, tokens, torch.from_numpy(order.ravel().copy()))
+        assert not shows_cells(moved, pixels, (10, 10)), name
+
+
+def in_order(
+    tokens: Callable[[torch.Tensor], torch.Tensor], order: torch.Tensor, frames: torch.Tensor
+) -> torch.Tensor:
+    return tokens(frames)[:, order]
 
 
 def shuffled_in_quarters(rows: np.ndarray) -> np.ndarray:

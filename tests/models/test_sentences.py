@@ -262,6 +262,56 @@ def test_a_coalition_scores_all_words_at_the_price_of_one_target() -> None:
     assert why.cost.forwards == len(why.matrix.parts) + 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "parameters", "times", "room"),
+    [
+        ("occlusion", {"window": 24, "stride": 24}, 1, 0),
+        ("rise", {"masks": "smooth", "budget": 124}, 1, 0),
+        ("integrated_gradients", {"steps": 8, "image_baseline": "mean"}, 2, 2**28),
+        ("integrated_gradients", {"steps": 8}, 20, 0),
+        ("integrated_gradients", {"steps": 15, "tolerance": 0.5}, 2, 2**28),
+        ("gradient_shap", {"samples": 8}, 2, 2**28),
+    ],
+)
+def test_words_share_the_passes_of_methods_without_a_game(
+    method: str,
+    parameters: dict[str, Any],
+    times: int,
+    room: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores always, and gradients of ten words at once as far as there is room; values are those
+    of one token alone.
+    """
+    monkeypatch.setattr("vqa_explain.methods.shared.KEPT_BYTES", room)
+    model = loaded("qwen3_vl")
+    text = "red circle, a dog, two cups, a cat"  # of at most 19 words, which are two groups
+    asked: dict[str, Any] = {"method": method, "answers": [text], **parameters}
+    found: list[vx.Explanation] = []
+
+    def rows(**how: Any) -> int:
+        explain = partial(vx.explain, model, example_of(model), **how)
+        return passes_of(model.module, lambda: found.append(explain()))
+
+    fast = {"method": "saliency", "answers": [text]}
+    # Saliency takes one pass, and what words cost besides.
+    own = rows(target="sentence", **asked) - rows(target="sentence", **fast)
+    alone = rows(target=text, **asked) - rows(target=text, **fast)
+    why = found[0]
+    assert len(why.outputs) < 2 * 10
+    assert own <= 1.1 * times * alone
+    encoded = model.with_answers(model.encode(example_of(model)), [text])
+    spans = model.as_words(encoded, 0).candidates.spans
+    single = [number for number, (first, behind) in enumerate(spans) if behind == first + 1]
+    assert single
+    for number in single[:2]:
+        one = vx.explain(model, example_of(model), target_token=spans[number][0], **asked)
+        for mine, wanted in zip(why.outputs[number].parts, one.parts, strict=True):
+            size = np.abs(wanted.values).max()
+            np.testing.assert_allclose(mine.values, wanted.values, rtol=0, atol=1e-4 * size)
+
+
 def listed(found: vx.Explanation | list[vx.Explanation]) -> list[vx.Explanation]:
     return found if isinstance(found, list) else [found]
 

@@ -193,7 +193,15 @@ class Case:
         """The same method on a changed example, or of a changed model."""
         encoded, model = encoded or self.task.encoded, model or self.task.model
         return cast(Method, self.method)(
-            replace(self.task, model=model, encoded=encoded, cost=Cost(), games={}, plain=None)
+            replace(
+                self.task,
+                model=model,
+                encoded=encoded,
+                cost=Cost(),
+                games={},
+                plain=None,
+                shared=None,
+            )
         )
 
     def lacks(self, metric: "Metric") -> str:

@@ -12,6 +12,7 @@ from vqa_explain.cost import Cost
 from vqa_explain.finishing import first_pass
 from vqa_explain.game import Game
 from vqa_explain.methods.base import Method
+from vqa_explain.methods.shared import SharedPasses
 from vqa_explain.metrics.base import HIGHER, LOWER, Case, Curve, NotMeasured, register_metric
 from vqa_explain.metrics.faithfulness import Even, absent, ranking
 from vqa_explain.metrics.localization import mass
@@ -63,6 +64,7 @@ def _explained(case: Case, encoded: Encoded, words: Sequence[int]) -> list[Case]
         first=first_pass(method, model, encoded),
         plain=None,
         cost=Cost(),
+        shared=SharedPasses(),
     )
     method(task)
     shared: list[Game] = []
