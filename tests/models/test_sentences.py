@@ -114,6 +114,30 @@ def test_words_that_share_a_token_are_one() -> None:
     assert found.spans == ((0, 1), (1, 3), (3, 4), (0, 4))
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "tokens"),
+    [
+        ("red 🍎🍏 circle", ["red", "🍎🍏", "circle"], [1, 1, 1]),
+        ("красный круг red", ["красный", "круг", "red"], [1, 1, 1]),
+        ("red it's it", ["red", "it's", "it"], [1, 3, 1]),
+        ("  red…\nit ", ["red", "…", "it"], [1, 1, 1]),
+        ("它 red", ["它", "red"], [1, 1]),
+    ],
+)
+def test_a_word_that_the_tokenizer_does_not_know_keeps_its_text(
+    text: str, words: list[str], tokens: list[int]
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    pieces = ["<unk>", "red", "it", "circle", "s"]
+    inner = Tokenizer(models.WordLevel(dict(zip(pieces, range(5), strict=True)), unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    made = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    found = words_of(candidates(made, text), 0, made)
+    assert list(found.texts[:-1]) == words
+    assert [behind - first for first, behind in (found.spans or ())[:-1]] == tokens
+
+
 def test_a_sentence_that_ends_within_a_character() -> None:
     words = byte_level()
     red = len(words("red", add_special_tokens=False)["input_ids"])
