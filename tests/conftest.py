@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers, and what they start, share the processor
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -21,8 +23,6 @@ from vqa_explain.models.classifier import ClassifierModel
 from vqa_explain.models.vilt import ViltModel
 
 pytest.register_assert_rewrite("guard")  # so that it says what has changed
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processor
-    torch.set_num_threads(1)
 
 
 CASES_OF_THE_FAST_LOOP = 1

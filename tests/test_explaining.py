@@ -305,7 +305,7 @@ def test_the_default_method_finds_the_things_of_everyday() -> None:
     """
     model = vx.load("everyday", device="cpu")
     found, share = [], []
-    for family in ("vertical", "corner_object", "color", "group", "colored"):
+    for family in ("vertical", "color", "colored"):
         right = (
             example
             for example in Everyday("test", 20, families=(family,))

@@ -26,6 +26,7 @@ from vqa_explain.game import Players
 from vqa_explain.games.estimators import AllKnown, every_coalition, exact_shapley
 from vqa_explain.history import earlier_words, looked_up, scores_of
 from vqa_explain.methods.base import Attribution, Method, Task
+from vqa_explain.methods.shared import SharedPasses
 from vqa_explain.models.base import Model, OpenModel, answer_scores, best_answers, check_finite
 from vqa_explain.models.base import answers as model_answers
 from vqa_explain.models.encoded import Encoded, candidates_of, with_few
@@ -180,6 +181,7 @@ def explain_words(
     best = best or [dataclasses.replace(scored[len(goals) - 1], index=number)]
     plain = scores if first is None else None
     task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, plain=plain, **how)
+    task.shared = SharedPasses() if asked else None
     method, whole = attributed(task, method)
     rows: list[Explanation] = []
     if asked or (task.games and _fits(encoded)):

@@ -17,6 +17,7 @@ from vqa_explain.explanation import Explanation, Written
 from vqa_explain.finishing import attributed, finished, first_pass
 from vqa_explain.game import Players
 from vqa_explain.methods.base import Method, Task
+from vqa_explain.methods.shared import SharedPasses
 from vqa_explain.models.base import OpenModel, answer_scores, best_answers
 from vqa_explain.models.candidates import Candidates
 from vqa_explain.models.encoded import Encoded, candidates_of
@@ -108,6 +109,7 @@ def explain_difference(
     found = answer_scores(model, encoded) if first is None else in_float64(first.scores)
     plain = found if first is None else None
     task = Task(model, encoded, goals[-1], players, tuple(goals), first=first, plain=plain, **how)
+    task.shared = SharedPasses()
     method, whole = attributed(task, method)
     rows = [(one, word_found(one, method)) for one in each_word(task)]
     if unit_named(unit_of(method)).adds_up:

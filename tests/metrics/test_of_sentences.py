@@ -11,6 +11,7 @@ from architectures.trying import PICTURE, loaded
 
 import vqa_explain as vx
 from vqa_explain.game import Game, make_players
+from vqa_explain.methods import METHODS
 from vqa_explain.models.base import check_fills
 
 ANSWER = "a red circle, a dog"
@@ -46,17 +47,71 @@ def explained() -> vx.Explanation:
     return found
 
 
+def wanted(why: vx.Explanation) -> list[float]:
+    """Mass and pointing of the words of a sentence that name the two objects."""
+    rows = {row.target: row.image for row in why.outputs}
+    both = [(rows["red"] + rows["circle"], MASKS[0]), (rows["dog"], MASKS.any(axis=0))]
+    positive = [(np.maximum(values, 0), truth) for values, truth in both]
+    mass = np.mean([values[truth].sum() / max(values.sum(), 1e-30) for values, truth in positive])
+    points = np.mean([truth[values == values.max()].mean() for values, truth in both])
+    return [float(mass), float(points)]
+
+
 @pytest.mark.slow
 def test_words_that_name_objects_are_looked_for_on_them(tmp_path: Path) -> None:
     why = explained()
     assert [row.target for row in why.outputs] == ["a", "red", "circle", ",", "a", "dog"]
-    maps = [row.image for row in why.outputs]
-    both = [(maps[1] + maps[2], MASKS[0]), (maps[5], MASKS.any(axis=0))]
-    positive = [(np.maximum(values, 0), truth) for values, truth in both]
-    mass = np.mean([values[truth].sum() / max(values.sum(), 1e-30) for values, truth in positive])
-    points = np.mean([truth[values == values.max()].mean() for values, truth in both])
     found = judged(["mention_mass", "mention_pointing"], tmp_path)
-    assert [value for value, _ in found] == pytest.approx([mass, points], abs=1e-4)
+    assert [value for value, _ in found] == pytest.approx(wanted(why), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("shapley", {"estimator": "permutation", "budget": "12n", "tolerance": 0.2}),
+        ("saliency", {}),
+        ("integrated_gradients", {"steps": 3}),
+    ],
+)
+def test_all_metrics_read_one_run_of_the_method(
+    method: str, parameters: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words take what the whole answer took, as those of `target="sentence"` do."""
+    asked: dict[str, Any] = {"method": method, **parameters, "regions": 3, "answers": [ANSWER]}
+    why = vx.explain(captioner(), vx.Example(PICTURE), target="sentence", **asked)
+    runs: list[tuple[str | None, int]] = []
+    cls = METHODS[method]
+    plain = cls.__call__
+
+    def counted(self: Any, task: Any) -> Any:
+        found = plain(self, task)
+        words = task.encoded.candidates.spans is not None
+        runs.append((task.encoded.labels[task.target.index] if words else None, task.cost.forwards))
+        return found
+
+    monkeypatch.setattr(cls, "__call__", counted)
+    metrics = ["mention_mass", "mention_pointing"]
+    report = vx.evaluate(
+        captioner(), [example()], [(method, parameters)], metrics, tmp_path, regions=3
+    )
+    frame = report.frame()
+    own = frame[(frame["method"] != "random") & frame["metric"].isin(metrics)]
+    assert own["value"].tolist() == pytest.approx(wanted(why), abs=1e-4)
+    assert [text for text, _ in runs] == [None, ANSWER, "red", "circle", "dog"]
+    if method != "integrated_gradients":  # a pass of its own for every word
+        assert [forwards for _, forwards in runs[2:]] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_a_letter_of_two_small_letters_moves_no_mention(tmp_path: Path) -> None:
+    text = "İİİİ " + ANSWER
+    moved = tuple((start + 5, end + 5, objects) for start, end, objects in MENTIONS)
+    one = vx.Example(PICTURE, answer=text, masks=MASKS, mentions=moved, id="one")
+    asked: dict[str, Any] = {"method": "leave_one_out", "regions": 3, "answers": [text]}
+    why = vx.explain(captioner(), vx.Example(PICTURE), target="sentence", **asked)
+    found = [value for value, _ in judged(["mention_mass", "mention_pointing"], tmp_path, one)]
+    assert found == pytest.approx(wanted(why), abs=1e-4)
 
 
 @pytest.mark.slow

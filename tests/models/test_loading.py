@@ -164,7 +164,7 @@ def test_a_timm_model_brings_its_transform(noise_picture: np.ndarray) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_16", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["resnet18", "swin_t", "vit_b_32", "efficientnet_b0"])
 def test_torchvision_weights_bring_transform_and_labels(
     noise_picture: np.ndarray, name: str
 ) -> None:

@@ -114,6 +114,30 @@ def test_words_that_share_a_token_are_one() -> None:
     assert found.spans == ((0, 1), (1, 3), (3, 4), (0, 4))
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "tokens"),
+    [
+        ("red 🍎🍏 circle", ["red", "🍎🍏", "circle"], [1, 1, 1]),
+        ("красный круг red", ["красный", "круг", "red"], [1, 1, 1]),
+        ("red it's it", ["red", "it's", "it"], [1, 3, 1]),
+        ("  red…\nit ", ["red", "…", "it"], [1, 1, 1]),
+        ("它 red", ["它", "red"], [1, 1]),
+    ],
+)
+def test_a_word_that_the_tokenizer_does_not_know_keeps_its_text(
+    text: str, words: list[str], tokens: list[int]
+) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    pieces = ["<unk>", "red", "it", "circle", "s"]
+    inner = Tokenizer(models.WordLevel(dict(zip(pieces, range(5), strict=True)), unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    made = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    found = words_of(candidates(made, text), 0, made)
+    assert list(found.texts[:-1]) == words
+    assert [behind - first for first, behind in (found.spans or ())[:-1]] == tokens
+
+
 def test_a_sentence_that_ends_within_a_character() -> None:
     words = byte_level()
     red = len(words("red", add_special_tokens=False)["input_ids"])
@@ -260,6 +284,56 @@ def test_a_coalition_scores_all_words_at_the_price_of_one_target() -> None:
     whole = passes_of(model.module, lambda: vx.explain(model, example, target=why.target, **asked))
     assert words <= 1.05 * whole
     assert why.cost.forwards == len(why.matrix.parts) + 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "parameters", "times", "room"),
+    [
+        ("occlusion", {"window": 24, "stride": 24}, 1, 0),
+        ("rise", {"masks": "smooth", "budget": 124}, 1, 0),
+        ("integrated_gradients", {"steps": 8, "image_baseline": "mean"}, 2, 2**28),
+        ("integrated_gradients", {"steps": 8}, 20, 0),
+        ("integrated_gradients", {"steps": 15, "tolerance": 0.5}, 2, 2**28),
+        ("gradient_shap", {"samples": 8}, 2, 2**28),
+    ],
+)
+def test_words_share_the_passes_of_methods_without_a_game(
+    method: str,
+    parameters: dict[str, Any],
+    times: int,
+    room: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Scores always, and gradients of ten words at once as far as there is room; values are those
+    of one token alone.
+    """
+    monkeypatch.setattr("vqa_explain.methods.shared.KEPT_BYTES", room)
+    model = loaded("qwen3_vl")
+    text = "red circle, a dog, two cups, a cat"  # of at most 19 words, which are two groups
+    asked: dict[str, Any] = {"method": method, "answers": [text], **parameters}
+    found: list[vx.Explanation] = []
+
+    def rows(**how: Any) -> int:
+        explain = partial(vx.explain, model, example_of(model), **how)
+        return passes_of(model.module, lambda: found.append(explain()))
+
+    fast = {"method": "saliency", "answers": [text]}
+    # Saliency takes one pass, and what words cost besides.
+    own = rows(target="sentence", **asked) - rows(target="sentence", **fast)
+    alone = rows(target=text, **asked) - rows(target=text, **fast)
+    why = found[0]
+    assert len(why.outputs) < 2 * 10
+    assert own <= 1.1 * times * alone
+    encoded = model.with_answers(model.encode(example_of(model)), [text])
+    spans = model.as_words(encoded, 0).candidates.spans
+    single = [number for number, (first, behind) in enumerate(spans) if behind == first + 1]
+    assert single
+    for number in single[:2]:
+        one = vx.explain(model, example_of(model), target_token=spans[number][0], **asked)
+        for mine, wanted in zip(why.outputs[number].parts, one.parts, strict=True):
+            size = np.abs(wanted.values).max()
+            np.testing.assert_allclose(mine.values, wanted.values, rtol=0, atol=1e-4 * size)
 
 
 def listed(found: vx.Explanation | list[vx.Explanation]) -> list[vx.Explanation]:

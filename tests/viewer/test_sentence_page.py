@@ -2,7 +2,9 @@
 
 import csv
 import io
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import vqa_explain as vx
 from vqa_explain.cost import Cost
 from vqa_explain.features.parts import RegionValue, WordValue
 from vqa_explain.target import Answer
+from vqa_explain.units import GRADIENT_SIZE
 
 VALUES = np.array([[1.0, 0.0, 0.5], [-2.0, 3.0, 0.0], [0.0, -1.0, 4.0]])  # words × question's words
 ANSWER = ["a", "red", "dog"]
@@ -114,6 +117,166 @@ def test_a_word_recolors_the_question(tmp_path: Path, width: int, scheme: str) -
         assert not wrong
 
 
+def together(first: int, last: int) -> list[float]:
+    return [float(value) for value in VALUES[first : last + 1].sum(axis=0)]
+
+
+def opened(page: Page, why: vx.Explanation, folder: Path) -> list[str]:
+    """What is told of the whole answer, once the page is there."""
+    page.goto(why.to_html(folder / "page.html").as_uri())
+    page.wait_for_selector("[data-shown]")
+    return told(page)
+
+
+@pytest.mark.slow
+def test_several_words_together_show_their_sum(tmp_path: Path) -> None:
+    with opened_browser() as browser, watched_page(browser) as (page, wrong):
+        whole = opened(page, sentence(), tmp_path)
+        for first, last in ((0, 1), (1, 2), (2, 1)):
+            chip(page, first).click()
+            chip(page, last).click(modifiers=["Shift"])
+            for away in (False, True):
+                assert read(page) == pytest.approx(together(min(first, last), max(first, last)))
+                if not away:
+                    page.mouse.move(1, 1)
+            pressed = [chip(page, n).get_attribute("aria-pressed") for n in range(len(ANSWER))]
+            assert pressed.count("true") == 2
+            page.keyboard.press("Escape")
+            page.evaluate("document.activeElement.blur()")
+            assert told(page) == whole
+        chip(page, 0).hover()
+        page.mouse.down()
+        chip(page, 1).hover()
+        page.mouse.up()
+        page.mouse.move(1, 1)
+        assert read(page) == pytest.approx(together(0, 1))
+        chip(page, 2).hover()  # a word alone, for as long as it is pointed at
+        assert read(page) == pytest.approx(expected(2), abs=0.01)
+        page.mouse.move(1, 1)
+        assert read(page) == pytest.approx(together(0, 1))
+        chip(page, 0).click()
+        chip(page, 2).click(modifiers=["Shift"])
+        page.mouse.move(1, 1)
+        assert told(page) == whole
+        assert not wrong
+
+
+@pytest.mark.slow
+def test_several_words_by_keys_alone(tmp_path: Path) -> None:
+    with opened_browser() as browser, watched_page(browser) as (page, wrong):
+        opened(page, sentence(), tmp_path)
+        chip(page, 0).focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Shift+ArrowRight")
+        assert read(page) == pytest.approx(together(1, 2))
+        page.keyboard.press("Shift+ArrowLeft")
+        assert read(page) == pytest.approx(expected(1), abs=0.01)
+        page.keyboard.press("Shift+ArrowLeft")
+        assert read(page) == pytest.approx(together(0, 1))
+        assert page.evaluate("document.activeElement.dataset.answerWord") == "0"
+        assert "2 words together" in page.locator(".vx-answer-line .vx-acts").first.inner_text()
+        assert not wrong
+
+
+@pytest.mark.slow
+def test_several_words_by_touch(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"has_touch": True, "viewport": {"width": 360, "height": 800}}
+    with opened_browser() as browser, watched_page(browser, **settings) as (page, wrong):
+        opened(page, sentence(), tmp_path)
+        button = page.get_by_role("button", name="Range", exact=True)
+        for kept in (False, True):  # a word that is kept is the first of them
+            if kept:
+                chip(page, 1).tap()
+            button.tap()
+            assert button.get_attribute("aria-pressed") == "true"
+            if not kept:
+                chip(page, 1).tap()
+            chip(page, 2).tap()
+            assert button.get_attribute("aria-pressed") == "false"
+            assert read(page) == pytest.approx(together(1, 2))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not wrong
+
+
+@pytest.mark.slow
+def test_values_that_do_not_add_up_are_not_added(tmp_path: Path) -> None:
+    why = sentence()
+    rows = tuple(replaced(row, unit=GRADIENT_SIZE) for row in why.outputs)
+    with opened_browser() as browser, watched_page(browser) as (page, wrong):
+        opened(page, replaced(why, unit=GRADIENT_SIZE, outputs=rows), tmp_path)
+        assert not page.get_by_role("button", name="Range", exact=True).is_visible()
+        chip(page, 0).click()
+        chip(page, 2).click(modifiers=["Shift"])
+        pressed = [chip(page, n).get_attribute("aria-pressed") for n in range(len(ANSWER))]
+        assert pressed == ["false", "false", "true"]
+        assert not wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["tap", "Enter"])
+def test_words_are_played_one_after_another(tmp_path: Path, way: str) -> None:
+    settings: dict[str, Any] = {"has_touch": way == "tap"}
+    with opened_browser() as browser, watched_page(browser, **settings) as (page, wrong):
+        page.clock.install()
+        whole = opened(page, sentence(), tmp_path)
+        button = page.locator(".vx-answer-line .vx-tool").first
+
+        def press() -> None:
+            getattr(button, way)() if way != "Enter" else button.press(way)
+
+        page.clock.pause_at(page.evaluate("Date.now() / 1000") + 1)
+        press()
+        assert button.inner_text() == "Pause"
+        for number in range(len(ANSWER)):
+            assert read(page) == pytest.approx(expected(number), abs=0.01)
+            assert chip(page, number).get_attribute("aria-pressed") == "true"
+            page.clock.run_for(900)
+        assert told(page) == whole
+        assert button.inner_text() == "Play"
+        press()
+        page.clock.run_for(900)
+        press()  # stays where it is
+        page.clock.run_for(5000)
+        assert read(page) == pytest.approx(expected(1), abs=0.01)
+        press()  # and goes on from there
+        page.clock.run_for(900)
+        assert read(page) == pytest.approx(expected(2), abs=0.01)
+        chip(page, 0).click()  # ends it
+        page.clock.run_for(5000)
+        page.mouse.move(1, 1)
+        assert read(page) == pytest.approx(expected(0), abs=0.01)
+        assert not wrong
+
+
+@pytest.mark.slow
+def test_a_part_shows_the_words_that_it_feeds(tmp_path: Path) -> None:
+    with opened_browser() as browser, watched_page(browser) as (page, wrong):
+        opened(page, sentence(), tmp_path)
+
+        def colors() -> list[str]:
+            return [
+                chip(page, n).evaluate("node => getComputedStyle(node).backgroundColor")
+                for n in range(len(ANSWER))
+            ]
+
+        before = colors()
+        for way in ("hover", "focus"):
+            seen = []
+            for word in range(VALUES.shape[1]):
+                getattr(page.locator(f'[data-word="{word}"]'), way)()
+                said = page.locator(".vx-said").inner_text().split("most for")[1]
+                order = [n for n in np.argsort(-np.abs(VALUES[:, word])) if VALUES[n, word]]
+                assert re.findall("“(\\w+)” [+−]", said) == [ANSWER[n] for n in order]
+                seen.append(colors())
+            bare = {row[n] for n, row in zip((2, 0, 1), seen, strict=True)}  # where values are 0
+            assert len(bare) == 1
+            assert len({seen[1][1], seen[1][2], seen[2][2], *bare}) == 4  # +3, −1, +4 and 0
+            page.mouse.move(1, 1)
+            page.evaluate("document.activeElement.blur()")
+            assert colors() == before
+        assert not wrong
+
+
 @pytest.mark.slow
 def test_the_words_are_accessible(tmp_path: Path) -> None:
     path = sentence().to_html(tmp_path / "page.html")
@@ -121,6 +284,7 @@ def test_the_words_are_accessible(tmp_path: Path) -> None:
         page.goto(path.as_uri())
         page.wait_for_selector("[data-shown]")
         chip(page, 1).click()
+        page.get_by_role("button", name="Range", exact=True).click()
         assert not axe_problems(page, tmp_path)
 
 

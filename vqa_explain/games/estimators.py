@@ -8,6 +8,7 @@ spent or the user stops it.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -183,16 +184,18 @@ def exact_owen(score: Score, unions: list[np.ndarray]) -> PlayerValues:
             for present, other in zip(whole, others, strict=True):
                 base[other] = present
             weight = 1.0 / (count * comb(count - 1, int(whole.sum())))
-
-            def inside(
-                coalitions: np.ndarray, base: np.ndarray = base, union: np.ndarray = union
-            ) -> np.ndarray:
-                full = np.repeat(base[None], len(coalitions), axis=0)
-                full[:, union] = coalitions
-                return score(full)
-
+            inside = partial(_score_inside, score, base, union)
             phi[union] += weight * exact_shapley(inside, len(union))
     return phi
+
+
+def _score_inside(
+    score: Score, base: np.ndarray, union: np.ndarray, coalitions: Coalitions
+) -> np.ndarray:
+    """Scores (N,) of coalitions (N, U) of a union's players, the others as in base (P,)."""
+    full = np.repeat(base[None], len(coalitions), axis=0)
+    full[:, union] = coalitions
+    return score(full)
 
 
 def permutation(
@@ -231,26 +234,25 @@ def permutation(
             mean = mean + step / count
             spread = spread + step * (draw_of_pair - mean)
 
-        def estimate(
-            count: int = count,
-            mean: np.ndarray = mean,
-            spread: np.ndarray = spread,
-            apart: np.ndarray = apart,
-        ) -> Estimate:
-            own = count - 1
-            unbiased = spread / own
-            varying = unbiased[unbiased > 1e-12 * unbiased.max()]
-            common = varying.mean() if len(varying) else 0.0
-            # How far orders are from their reverses counts as one draw more: all pairs may agree by
-            # chance, on wrong values.
-            common = (own * common + (apart / count).mean()) / (own + 1)
-            drawn_up = (spread + SHRUNK * common) / (own + SHRUNK)
-            # The players' mean tells as much as that many draws (Smyth 2004, section 3).
-            wide = widened(own + SHRUNK)
-            return Estimate(mean, wide * np.sqrt(np.maximum(unbiased, drawn_up) / count))
-
         if count >= LEAST_PAIRS:
-            yield Round(count, pairs, change, estimate)
+            yield Round(count, pairs, change, partial(_of_orders, count, mean, spread, apart))
+
+
+def _of_orders(count: int, mean: np.ndarray, spread: np.ndarray, apart: np.ndarray) -> Estimate:
+    """Values from `count` pairs of orders: their mean, and sums of squares (P,) about it and
+    of half the differences of the two orders.
+    """
+    own = count - 1
+    unbiased = spread / own
+    varying = unbiased[unbiased > 1e-12 * unbiased.max()]
+    common = varying.mean() if len(varying) else 0.0
+    # How far orders are from their reverses counts as one draw more: all pairs may agree by
+    # chance, on wrong values.
+    common = (own * common + (apart / count).mean()) / (own + 1)
+    drawn_up = (spread + SHRUNK * common) / (own + SHRUNK)
+    # The players' mean tells as much as that many draws (Smyth 2004, section 3).
+    wide = widened(own + SHRUNK)
+    return Estimate(mean, wide * np.sqrt(np.maximum(unbiased, drawn_up) / count))
 
 
 def least_of_orders(players: int) -> int:
@@ -279,11 +281,11 @@ def kernel(score: Score, players: int, rng: np.random.Generator, budget: int) ->
     sandwich, White 1980, with residuals as `Draws.regression` says).
     """
     for draws, done, total in paired_draws(score, players, rng, budget, least_pairs(players)):
+        yield Round(done, total, draws.change, partial(_regressed, draws))
 
-        def estimate(draws: Draws = draws) -> Estimate:
-            return Estimate(*draws.regression(NO_PAIRS))
 
-        yield Round(done, total, draws.change, estimate)
+def _regressed(draws: "Draws") -> Estimate:
+    return Estimate(*draws.regression(NO_PAIRS))
 
 
 @dataclass(frozen=True)
@@ -446,19 +448,19 @@ def banzhaf(score: Score, players: int, rng: np.random.Generator, budget: int) -
                 for rows in (~coalitions, coalitions)
             ]
         ).swapaxes(0, 1)
+        yield Round(drawn, budget - 2, change, partial(_reused, sums, ends_seen))
 
-        def estimate(sums: np.ndarray = sums) -> Estimate:
-            count = np.maximum(sums[0], 1)
-            mean = sums[1] / count
-            more = count + 1
-            middle = (sums[1] + ends_seen) / more
-            spread = np.maximum((sums[2] + ends_seen**2) / more - middle**2, 0)
-            # The unbiased variance of `more` scores is spread · more / count; that of a mean, over
-            # `more`.
-            variance = spread / count
-            return Estimate(mean[1] - mean[0], np.sqrt(variance.sum(axis=0)))
 
-        yield Round(drawn, budget - 2, change, estimate)
+def _reused(sums: Float[np.ndarray, "3 2 P"], ends_seen: Float[np.ndarray, "2 1"]) -> Estimate:
+    """Banzhaf values from the number, total and squares of the scores without and with players."""
+    count = np.maximum(sums[0], 1)
+    mean = sums[1] / count
+    more = count + 1
+    middle = (sums[1] + ends_seen) / more
+    spread = np.maximum((sums[2] + ends_seen**2) / more - middle**2, 0)
+    # The unbiased variance of `more` scores is spread · more / count; that of a mean, over `more`.
+    variance = spread / count
+    return Estimate(mean[1] - mean[0], np.sqrt(variance.sum(axis=0)))
 
 
 def of_sizes(rng: np.random.Generator, sizes: Int[np.ndarray, " N"], players: int) -> Coalitions:

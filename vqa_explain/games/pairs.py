@@ -3,6 +3,7 @@ or estimated with standard errors.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from math import comb
 
 import numpy as np
@@ -89,11 +90,7 @@ def adjusted(
     Witter et al. 2025; the proxy: `methods.proxy`.
     """
     for draws, done, total in paired_draws(score, players, rng, budget, least_pairs(players)):
-
-        def estimate(draws: Draws = draws) -> Estimate:
-            return _adjusted(draws, pairs)
-
-        yield Round(done, total, draws.change, estimate)
+        yield Round(done, total, draws.change, partial(_adjusted, draws, pairs))
 
 
 def _adjusted(draws: Draws, pairs: Pairs | None) -> Estimate:
@@ -179,12 +176,13 @@ def faithful_interactions(
     """
     pairs = np.column_stack(np.triu_indices(players, 1))
     for draws, done, total in paired_draws(score, players, rng, budget, least_faithful(players)):
+        yield Round(done, total, draws.change, partial(_regressed, draws, pairs))
 
-        def estimate(draws: Draws = draws) -> Estimate:
-            beta, error = draws.regression(pairs)
-            return Estimate(beta[:players], error[:players], beta[players:], error[players:])
 
-        yield Round(done, total, draws.change, estimate)
+def _regressed(draws: Draws, pairs: Pairs) -> Estimate:
+    beta, error = draws.regression(pairs)
+    players = draws.players
+    return Estimate(beta[:players], error[:players], beta[players:], error[players:])
 
 
 def banzhaf_interactions(
@@ -207,22 +205,24 @@ def banzhaf_interactions(
         rows = rng.random((min(DRAWS_AT_ONCE, -(-least // 2), budget - 2 - done), players)) < 0.5
         parts.append((rows, score(rows)))
         done += len(rows)
-
-        def estimate(parts: tuple[tuple[np.ndarray, np.ndarray], ...] = tuple(parts)) -> Estimate:
-            halves = [
-                tuple(np.concatenate(column) for column in zip(*parts[k::2], strict=True))
-                for k in (0, 1)
-            ]
-            found = [
-                _orthonormal(seen, unseen, at_ends, pairs)
-                for seen, unseen in (halves, halves[::-1])
-            ]
-            value = (found[0][0] + found[1][0]) / 2
-            error = np.sqrt(found[0][1] + found[1][1]) / 2
-            return Estimate(value[:players], error[:players], value[players:], error[players:])
-
         if done >= least:
-            yield Round(done, budget - 2, change, estimate)
+            yield Round(done, budget - 2, change, partial(_crossed, tuple(parts), at_ends, pairs))
+
+
+def _crossed(
+    parts: tuple[tuple[np.ndarray, np.ndarray], ...],
+    at_ends: tuple[np.ndarray, np.ndarray],
+    pairs: Pairs,
+) -> Estimate:
+    """Banzhaf indices from two halves of the draws, each with the other's polynomial taken off."""
+    halves = [
+        tuple(np.concatenate(column) for column in zip(*parts[k::2], strict=True)) for k in (0, 1)
+    ]
+    found = [_orthonormal(seen, unseen, at_ends, pairs) for seen, unseen in (halves, halves[::-1])]
+    value = (found[0][0] + found[1][0]) / 2
+    error = np.sqrt(found[0][1] + found[1][1]) / 2
+    players = at_ends[0].shape[1]
+    return Estimate(value[:players], error[:players], value[players:], error[players:])
 
 
 def _orthonormal(
@@ -237,22 +237,11 @@ def _orthonormal(
     players = seen[0].shape[1]
     scale = np.concatenate([np.full(players, 2.0), np.full(len(pairs), 4.0)])
     used = pairs if 1 + players + len(pairs) < len(seen[0]) // 3 else pairs[:0]
-
-    def basis(rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        signs = np.where(rows, 1.0, -1.0)
-        return np.concatenate([signs, signs[:, chosen[:, 0]] * signs[:, chosen[:, 1]]], axis=1)
-
-    design = np.column_stack([np.ones(len(seen[0])), basis(seen[0], used)])
+    design = np.column_stack([np.ones(len(seen[0])), _basis(seen[0], used)])
     beta = np.linalg.lstsq(design, seen[1], rcond=None)[0]
     known = np.zeros(len(scale))
     known[: len(beta) - 1] = beta[1:]
-
-    def terms_of(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        terms = basis(rows, pairs)
-        rest = values - beta[0] - terms[:, : len(beta) - 1] @ beta[1:]
-        found: np.ndarray = terms * rest[:, None]
-        return found
-
+    terms_of = partial(_terms, pairs, beta)
     total, square = np.zeros((2, len(scale)))
     for start in range(0, len(unseen[0]), DRAWS_AT_ONCE):
         terms = terms_of(*(part[start : start + DRAWS_AT_ONCE] for part in unseen))
@@ -263,3 +252,19 @@ def _orthonormal(
     middle = (total + of_ends.sum(axis=0)) / more
     spread = np.maximum((square + (of_ends**2).sum(axis=0)) / more - middle**2, 0)
     return scale * (known + total / count), scale**2 * spread / max(1, count - 1)
+
+
+def _basis(rows: Coalitions, pairs: Pairs) -> Float[np.ndarray, "N Q"]:
+    """Of coalitions (N, P), the signs of the players, ±1 for present or absent, and their
+    products for the pairs (M, 2).
+    """
+    signs = np.where(rows, 1.0, -1.0)
+    return np.concatenate([signs, signs[:, pairs[:, 0]] * signs[:, pairs[:, 1]]], axis=1)
+
+
+def _terms(pairs: Pairs, beta: np.ndarray, rows: Coalitions, values: np.ndarray) -> np.ndarray:
+    """(N, P + M) what each draw adds to each term, with the polynomial `beta` taken off."""
+    terms = _basis(rows, pairs)
+    rest = values - beta[0] - terms[:, : len(beta) - 1] @ beta[1:]
+    found: np.ndarray = terms * rest[:, None]
+    return found

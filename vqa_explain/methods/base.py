@@ -31,6 +31,7 @@ from vqa_explain.methods.passes import (
     attention_pass,
     streams_pass,
 )
+from vqa_explain.methods.shared import SharedPasses, digest
 from vqa_explain.models.attending import Attention, Stepwise, StreamingSteps, Streams
 from vqa_explain.models.base import Leaves, Model, check_fills, check_finite
 from vqa_explain.models.encoded import Encoded
@@ -110,6 +111,7 @@ class Task:
     shift: Leaves | None = None  # what SmoothGrad adds to the leaves
     interrupted: bool = False
     known_only: bool = False  # coalitions that are known, and no others
+    shared: SharedPasses | None = None  # of the words of an answer, which run one method in turn
     fitting: HalvingBatches = field(init=False)
     batches: Batches = field(init=False)
 
@@ -318,16 +320,41 @@ class Task:
         """
         if torch.is_grad_enabled():
             return torch.cat(self._in_parts(leaves, self._score))
+        return self._value(self._all_scores(leaves))
+
+    @torch.no_grad()
+    def score_as_is(self, leaves: Leaves) -> torch.Tensor:
+        """The same without gradients, of the network as it is: words of an answer share it.
+
+        Not for a network with hooks that change what it computes.
+        """
+        if self.shared is None:
+            return self.score(leaves)
+        key, known = digest(leaves), self.shared.scores
+        if key not in known:
+            known[key] = self._all_scores(leaves)
+        return self._value(known[key])
+
+    def _all_scores(self, leaves: Leaves) -> torch.Tensor:
+        """(B, K) scores of leaves without gradients, in the batches that suit the model."""
         found = []
         for batch in self.batches.split(np.ones(rows_of(leaves))):
             rows = {name: leaf[batch] for name, leaf in leaves.items()}
             with self.batches.measured(self.model.module, rows_of(rows)):
-                found += self._in_parts(rows, self._score)
+                found += self._in_parts(rows, self._scores)
         return torch.cat(found)
 
     def _score(self, leaves: Leaves) -> torch.Tensor:
-        values = in_float64(self.target(self.model.scores(self.encoded, leaves)))
-        self.cost.forwards += len(values)
+        return self._value(self._scores(leaves))
+
+    def _scores(self, leaves: Leaves) -> torch.Tensor:
+        scores = self.model.scores(self.encoded, leaves)
+        self.cost.forwards += len(scores)
+        return scores
+
+    def _value(self, scores: torch.Tensor) -> torch.Tensor:
+        """The target's scores (B,) float64, of scores (B, K)."""
+        values = in_float64(self.target(scores))
         check_finite(values, "the target's score")
         return values
 
@@ -345,6 +372,14 @@ class Task:
             value = float(self.score(leaves))
         return value, max(1, min(NODES_AT_ONCE, GRADIENT_BYTES // (2 * found.total)))
 
+    def whole_as_is(self, leaves: Leaves) -> tuple[float, int]:
+        """The same of the network as it is: words of an answer share it."""
+        if self.shared is None:
+            return self.whole(leaves)
+        if not self.shared.at_once:
+            _, self.shared.at_once = self.whole(leaves)
+        return float(self.score_as_is(leaves)), self.shared.at_once
+
     def gradients(self, leaves: Leaves, *, whole: bool = False) -> tuple[torch.Tensor, Leaves]:
         """Scores (B,) and their gradient in each leaf (B, …), one backward for all inputs together.
 
@@ -352,23 +387,56 @@ class Task:
         """
         if whole:
             return self._gradients(leaves)
-        parts = self._in_parts(leaves, self._gradients)
-        gradients = {name: torch.cat([found[name] for _, found in parts]) for name in leaves}
-        return torch.cat([values for values, _ in parts]), gradients
+        return _joined(self._in_parts(leaves, self._gradients))
+
+    def gradients_as_is(self, leaves: Leaves) -> tuple[torch.Tensor, Leaves]:
+        """The same of the network as it is: words of an answer share forward passes."""
+        if self.shared is None:
+            return self.gradients(leaves)
+        return _joined(self._in_parts(leaves, partial(self._shared_gradients, self.shared)))
 
     def _gradients(self, leaves: Leaves) -> tuple[torch.Tensor, Leaves]:
         leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in leaves.items()}
         with torch.enable_grad():
-            values = self._score(leaves)
-            found = self.slopes(values, leaves)
+            return self._gradients_of(self._scores(leaves), leaves, again=False)
+
+    def _shared_gradients(
+        self, shared: SharedPasses, leaves: Leaves
+    ) -> tuple[torch.Tensor, Leaves]:
+        """The same, with those of the words that come next: one forward pass serves them all."""
+        leaves = {name: leaf.detach().requires_grad_(True) for name, leaf in leaves.items()}
+        key = digest(leaves)
+        known = shared.gradients(key, self.targets, self.target)
+        if known is not None:
+            return known
+        together = shared.with_next(self.targets, self.target, leaves)
+        with torch.enable_grad():
+            scores = self._scores(leaves)
+            mine = self._gradients_of(scores, leaves, again=len(together) > 1)
+            for other in together[1:]:
+                one = replace(self, target=other)  # whose backward pass this target pays for
+                found = one._gradients_of(scores, leaves, again=other is not together[-1])
+                shared.keep(key, self.targets, other, found)
+        return mine
+
+    def _gradients_of(
+        self, scores: torch.Tensor, leaves: Leaves, again: bool
+    ) -> tuple[torch.Tensor, Leaves]:
+        """The target's scores (B,) and gradients, of scores (B, K) whose graph stays where it is
+        needed `again`.
+        """
+        values = self._value(scores)
+        found = self.slopes(values, leaves, again)
         self.cost.backwards += len(values)
         for slope in found:
             check_finite(slope, "the gradient")
         return values.detach(), dict(zip(leaves, found, strict=True))
 
-    def slopes(self, values: torch.Tensor, leaves: Leaves) -> tuple[torch.Tensor, ...]:
+    def slopes(
+        self, values: torch.Tensor, leaves: Leaves, again: bool = False
+    ) -> tuple[torch.Tensor, ...]:
         """The gradient of the sum of values (B,) in each leaf; zeros where they do not depend on
-        it.
+        it. The graph stays where it is needed `again`.
 
         Raises:
             Unsupported: they depend on it, and the network gives no gradient.
@@ -376,7 +444,7 @@ class Task:
         given = list(leaves.values())
         found: Slopes = (None,) * len(given)
         if values.requires_grad:
-            found = torch.autograd.grad(values.sum(), given, allow_unused=True)
+            found = torch.autograd.grad(values.sum(), given, allow_unused=True, retain_graph=again)
         return self._all_given(leaves, found)
 
     def _all_given(self, leaves: Leaves, found: Slopes) -> tuple[torch.Tensor, ...]:
@@ -405,6 +473,13 @@ class Task:
         )
         moved = {**leaves, name: leaves[name] + (leaves[name].std(correction=0) + 0.1) * noise}
         return not torch.equal(self._score(leaves), self._score(moved))
+
+
+def _joined(parts: list[tuple[torch.Tensor, Leaves]]) -> tuple[torch.Tensor, Leaves]:
+    """Scores (B,) and gradients (B, …) of parts of a batch, as one."""
+    _, first = parts[0]
+    gradients = {name: torch.cat([found[name] for _, found in parts]) for name in first}
+    return torch.cat([values for values, _ in parts]), gradients
 
 
 def rows_of(leaves: Leaves) -> int:

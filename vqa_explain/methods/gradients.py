@@ -79,8 +79,7 @@ class InputXGradient:
         products = {name: leaves[name] * g for name, g in gradient.items()}
         values = of_one(task.encoded, products)
         zeros = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-        with torch.no_grad():
-            zero = task.score(task.kept_fixed(zeros))
+        zero = task.score_as_is(task.kept_fixed(zeros))
         return Attribution(values, abs(total(values) - float(value - zero)), GAP)
 
 
@@ -123,7 +122,7 @@ class IntegratedGradients:
 
     def __call__(self, task: Task) -> Attribution:
         leaves = task.leaves()
-        whole, at_once = task.whole(leaves)
+        whole, at_once = task.whole_as_is(leaves)
         several = alternatives(asked_fills(self, task.encoded.inputs))
         found, gaps = [], []
         for number, fills in enumerate(several):
@@ -137,8 +136,7 @@ class IntegratedGradients:
 
     def _along(self, path: "_Path", whole: float) -> tuple[dict[str, np.ndarray], float]:
         """Input name → values (…), and the completeness gap, of one baseline."""
-        with torch.no_grad():
-            change = whole - float(path.task.score(path.start))
+        change = whole - float(path.task.score_as_is(path.start))
         rules = (gauss(self.steps),) if self.tolerance is None else refined(self.steps)
         for nodes, weights in rules:
             values = path.integral(nodes, weights)
@@ -187,7 +185,7 @@ class _Path:
             points[name] = (
                 self.start[name] + alpha.view(-1, *[1] * (difference.ndim - 1)) * difference
             )
-        _, gradient = self.task.gradients(points)
+        _, gradient = self.task.gradients_as_is(points)
         products = {name: away[name] * g for name, g in gradient.items()}
         found = of_leaves(self.task.encoded, products)
         for row, node in enumerate(nodes):

@@ -185,7 +185,7 @@ class GradientShap(Drawing):
     def _terms(self, task: Task, leaves: Leaves) -> Iterator[dict[str, np.ndarray]]:
         """Batches of (x − x') · ∇f at random points: input name → values (B, …)."""
         rng = np.random.default_rng(task.seed)
-        _, at_once = task.whole(leaves)
+        _, at_once = task.whole_as_is(leaves)
         drawing = Starts.of(task, self)
         for first in range(0, self.samples, at_once):
             some = min(at_once, self.samples - first)
@@ -196,5 +196,5 @@ class GradientShap(Drawing):
                 start = torch.cat([s[name] for s in starts])
                 away[name] = leaf - start
                 path[name] = start + alpha.to(leaf).view(-1, *[1] * (leaf.ndim - 1)) * away[name]
-            _, gradient = task.gradients(path)
+            _, gradient = task.gradients_as_is(path)
             yield of_leaves(task.encoded, {name: away[name] * g for name, g in gradient.items()})

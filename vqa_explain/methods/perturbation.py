@@ -75,7 +75,7 @@ class Occlusion:
         leaves = task.leaves()
         blank = task.baselines(asked_fills(self, task.encoded.inputs))
         with torch.no_grad():
-            full, empty = float(task.score(leaves)), float(task.score(blank))
+            full, empty = float(task.score_as_is(leaves)), float(task.score_as_is(blank))
             scores = np.array(list(self._scores(task, leaves, blank, windows)))
         values = {one.name: np.zeros(one.shape) for one in task.encoded.inputs}
         drops = full - scores
@@ -101,7 +101,7 @@ class Occlusion:
                 gone = torch.from_numpy(windows[name].masks[number]).to(leaves[name].device)
                 gone = task.encoded[name].feature.over_channels(gone[None])
                 changed[name][row] = torch.where(gone, blank[name], leaves[name])[0]
-            yield from task.score(changed).tolist()
+            yield from task.score_as_is(changed).tolist()
             if task.progress:
                 task.progress(first + len(batch), len(every))
 

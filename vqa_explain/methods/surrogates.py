@@ -103,7 +103,7 @@ class Rise(OverPlayers):
                     f"choose one of {', '.join(one.feature.leaf_fills())}, or masks='regions'"
                 )
         leaves, blank = task.leaves(), task.baselines(asked)
-        whole = abs(float(task.score(leaves)))
+        whole = abs(float(task.score_as_is(leaves)))
         sums = _Sums(task)
         for masks, values in until_stopped(task, self._looks(task, rng, leaves, blank)):
             sums.add(masks, values)
@@ -139,7 +139,7 @@ class Rise(OverPlayers):
                 masks[one.name] = mask.numpy()
                 shown = one.feature.over_channels(mask).to(leaves[one.name])
                 points[one.name] = torch.lerp(blank[one.name], leaves[one.name], shown)
-            yield masks, task.score(points).cpu().numpy()
+            yield masks, task.score_as_is(points).cpu().numpy()
 
 
 class _Sums:

@@ -87,6 +87,8 @@ class Case:
         method, attribution: the explanation, in the model's frame; `None` for metrics of answers.
         twin: stage → the model with that share of its layers randomized (see `sanity`).
         evidence: what the answer stands on, once a metric has searched it (see `evidence`).
+        words: the explanations of the words of an answer, once a metric has asked for them (see
+            `sentences.word_cases`).
     """
 
     task: Task
@@ -97,6 +99,7 @@ class Case:
     attribution: Attribution | None = None
     twin: Callable[[float], Model] | None = None
     evidence: Any = None  # a `searching.Evidence`, which few metrics need
+    words: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
     @property
     def example(self) -> Example:
@@ -104,9 +107,8 @@ class Case:
 
     def of(self, method: Method, attribution: Attribution, cost: Cost) -> "Case":
         """The same example with an explanation of it, which cost this much."""
-        return replace(
-            self, method=method, attribution=attribution, task=replace(self.task, cost=cost)
-        )
+        task = replace(self.task, cost=cost)
+        return replace(self, method=method, attribution=attribution, task=task, words={})
 
     @cached_property
     def explanation(self) -> Explanation:
@@ -191,7 +193,15 @@ class Case:
         """The same method on a changed example, or of a changed model."""
         encoded, model = encoded or self.task.encoded, model or self.task.model
         return cast(Method, self.method)(
-            replace(self.task, model=model, encoded=encoded, cost=Cost(), games={}, plain=None)
+            replace(
+                self.task,
+                model=model,
+                encoded=encoded,
+                cost=Cost(),
+                games={},
+                plain=None,
+                shared=None,
+            )
         )
 
     def lacks(self, metric: "Metric") -> str:

@@ -2,21 +2,24 @@
 each word, and do words that name an object point at it?
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
 from vqa_explain.cost import Cost
+from vqa_explain.finishing import first_pass
 from vqa_explain.game import Game
 from vqa_explain.methods.base import Method
+from vqa_explain.methods.shared import SharedPasses
 from vqa_explain.metrics.base import HIGHER, LOWER, Case, Curve, NotMeasured, register_metric
 from vqa_explain.metrics.faithfulness import Even, absent, ranking
 from vqa_explain.metrics.localization import mass
-from vqa_explain.models.encoded import candidates_of
+from vqa_explain.models.encoded import Encoded, candidates_of
 from vqa_explain.models.sentences import Wording
 from vqa_explain.registry import parameter
+from vqa_explain.sentence import each_word, word_found
 from vqa_explain.target import Target, folded
 
 WHOLE, WORDS = "whole", "words"
@@ -24,27 +27,51 @@ _OF = "of the whole answer, or the mean over its words, each by its own explanat
 _POINTS = "points of the curve after the first"
 
 
-def word_cases(case: Case, answer: int) -> Iterator[Case]:
-    """The same example with each word of an answer explained, given those before it.
+def word_cases(case: Case, answer: int, words: Sequence[int] | None = None) -> list[Case]:
+    """The same example with words of an answer explained, each given those before it.
 
-    Coalitions are scored once for all words.
+    The method is run once: words take the coalitions, or the forward pass, of the whole answer, as
+    `explain` with `target="sentence"` does. All metrics share what it gives.
 
     Args:
         case: an example of a `Wording`, with an explanation.
         answer: the number of the answer.
+        words: their numbers in it; `None` for all.
     """
     model = cast(Wording, case.task.model)
     encoded = model.as_words(case.task.encoded, answer)
-    kind = case.task.model.kind
+    asked = range(len(encoded.labels) - 1) if words is None else words
+    key = (answer, *asked)
+    if key not in case.words:
+        case.words[key] = _explained(case, encoded, asked)
+    found: list[Case] = case.words[key]
+    return found
+
+
+def _explained(case: Case, encoded: Encoded, words: Sequence[int]) -> list[Case]:
+    """What `word_cases` gives, of an example whose candidates are words and, last, their answer."""
+    model, method = case.task.model, cast(Method, case.method)
     goals = tuple(
-        Target(number, None, "log_probability", kind=kind) for number in range(len(encoded.labels))
+        Target(number, None, "log_probability", kind=model.kind)
+        for number in (*words, len(encoded.labels) - 1)
     )
+    task = replace(
+        case.task,
+        encoded=encoded,
+        target=goals[-1],
+        targets=goals,
+        games={},
+        first=first_pass(method, model, encoded),
+        plain=None,
+        cost=Cost(),
+        shared=SharedPasses(),
+    )
+    method(task)
     shared: list[Game] = []
-    task = replace(case.task, encoded=encoded, targets=goals, games={}, first=None)
-    for goal in goals[:-1]:
-        one = replace(task, target=goal, cost=Cost())
-        method = cast(Method, case.method)
-        yield replace(case, task=one, games=shared).of(method, method(one), one.cost)
+    return [
+        replace(case, task=one, games=shared).of(method, word_found(one, method), one.cost)
+        for one in each_word(task)
+    ]
 
 
 def _tokens(case: Case) -> int:
@@ -141,29 +168,39 @@ def _mentions(case: Case) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     answer = next((n for n, one in enumerate(labels) if folded(one) == folded(text)), None)
     if answer is None:
         raise NotMeasured("the true answer is none of the candidates")
-    maps = [one.explanation.image for one in word_cases(case, answer)]
-    encoded = cast(Any, case.task.model).as_words(case.task.encoded, answer)
+    encoded = cast(Wording, case.task.model).as_words(case.task.encoded, answer)
     places = _places(text, candidates_of(encoded).texts[:-1])
-    found = False
+    named = []
     for start, end, objects in example.mentions:
         own = [n for n, (first, behind) in enumerate(places) if first < end and start < behind]
         truth = np.asarray(example.masks[list(objects)].any(axis=0))
         if own and truth.any():
-            found = True
-            yield np.sum([maps[n] for n in own], axis=0), truth
-    if not found:
+            named.append((own, truth))
+    if not named:
         raise NotMeasured("no word of the answer names an object that can be seen")
+    words = sorted({number for own, _ in named for number in own})
+    cases = word_cases(case, answer, words)
+    maps = {n: one.explanation.image for n, one in zip(words, cases, strict=True)}
+    for own, truth in named:
+        yield np.sum([maps[number] for number in own], axis=0), truth
 
 
 def _places(text: str, words: tuple[str, ...]) -> list[tuple[int, int]]:
     """Where each word is in its sentence, in characters."""
     found, at = [], 0
+    letters = _in_lower_case(text)
     for word in words:
-        start = text.lower().find(word.lower(), at)
+        start = letters.find(_in_lower_case(word), at)
         start = at if start < 0 else start
         at = start + len(word)
         found.append((start, at))
     return found
+
+
+def _in_lower_case(text: str) -> str:
+    """A text in lower case with as many characters: "İ" has two there, and stays as it is."""
+    lower = ((letter, letter.lower()) for letter in text)
+    return "".join(small if len(small) == 1 else letter for letter, small in lower)
 
 
 @register_metric(

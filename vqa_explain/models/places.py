@@ -20,6 +20,10 @@ States = Callable[[Tensor], Tensor]  # pixels (B, C, H', W') → states (B, N, �
 # How well the states that should change most must stand out, as the area under the ROC curve: 1 if
 # each of them changes more than every other, one half if they are like the others.
 CLEAR = 0.9
+# States of trained networks mix: single cells stand out less there, as long as quarters of the frame
+# do. States in any other order have an area near one half, and quarters near 1.
+MIXED = 0.7
+OWN_QUARTER = 1.5  # times as much as by another quarter's change
 PROBES = 2  # changed frames beside the frame itself: three forward passes of what is looked at
 BALANCED = 20  # times that rows and columns are brought to sum to 1
 ROOM = 5  # tokens of its own that a vision transformer may have before or behind its patches
@@ -78,7 +82,10 @@ def shows_cells(states: States, pixels: Tensor, grid: Grid) -> bool:
         found = sizes_of_changes(states(frames))
     if found.shape != chosen.shape:
         return False
-    return chosen.shape[1] == 1 or standing_out(found, chosen) >= CLEAR
+    clear = standing_out(found, chosen)
+    if chosen.shape[1] == 1 or clear >= CLEAR:
+        return True
+    return clear >= MIXED and min(grid) > 1 and _quarters_in(states, pixels, grid) >= OWN_QUARTER
 
 
 def cells_in_sequence(
@@ -121,10 +128,17 @@ def _mixed_sequence(
     exact = [grid for grid in grids if grid[0] * grid[1] == length and min(grid) > 1]
     if len(exact) != 1:
         return None
+    return (0, exact[0]) if _quarters_in(states, pixels, exact[0]) > 1 else None
+
+
+def _quarters_in(states: States, pixels: Tensor, grid: Grid) -> float:
+    """How many times as much states (B, rows · columns, D) of a quarter of the grid change by the
+    change of that quarter of the frame as by another, at the least.
+    """
     frames = _with_each_changed(pixels, (2, 2))
     with torch.no_grad():
-        change = sizes_of_changes(states(frames)).reshape(4, *exact[0])
-    return (0, exact[0]) if _own_quarter(change, (2, 2)) > 1 else None
+        change = sizes_of_changes(states(frames)).reshape(4, *grid)
+    return _own_quarter(change, (2, 2))
 
 
 def channel_order(states: States, pixels: Tensor, shape: Sequence[int]) -> str | None:

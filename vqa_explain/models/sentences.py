@@ -210,11 +210,16 @@ def _in_characters(
 ) -> tuple[str, list[tuple[int, int]]]:
     """The text of tokens, and which characters (start, end) of it each is.
 
-    It is the text as it was given, where the tokens spell it but for blanks and letters' case.
+    It is the text as it was given, where the tokens spell it but for blanks and letters' case, or
+    where the tokenizer gives these tokens for it, of which some may be unknown.
     What they begin with is decoded again and again, since a token alone may be no text: part of a
     character, or a word without the blank before it. A token that ends within a character has none.
     """
     whole: str = tokenizer.decode(ids)
+    if len(_letters(given)) != len(_letters(whole)):
+        known = _offsets(tokenizer, ids, given)
+        if known is not None:
+            return given, known
     text = given if len(_letters(given)) == len(_letters(whole)) else whole
     ends = [0, *(place + 1 for place, letter in enumerate(text) if not letter.isspace())]
     at, spans = 0, []
@@ -224,6 +229,18 @@ def _in_characters(
         spans.append((at, end))
         at = end
     return text, spans
+
+
+def _offsets(tokenizer: Any, ids: tuple[int, ...], given: str) -> list[tuple[int, int]] | None:
+    """Which characters of a text its tokens are, as the tokenizer says; `None` where it says
+    nothing, or gives the text other tokens.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        return None
+    found = tokenizer(given, add_special_tokens=False, return_offsets_mapping=True)
+    if tuple(found["input_ids"]) != tuple(ids):
+        return None
+    return [(int(first), int(behind)) for first, behind in found["offset_mapping"]]
 
 
 def _letters(text: str) -> str:

@@ -19,6 +19,7 @@ MODULES = (
     "names",
     "scales",
     "crops",
+    "wordrows",
     "wordtable",
     "paint",
     "picture",

@@ -6,12 +6,16 @@ import { showInside } from "./diving.js";
 import { viewOf } from "./frame.js";
 import { ofDepth } from "./inside.js";
 import { partOf, zoomed } from "./layout.js";
+import { twoSided } from "./numbers.js";
 import { countingOf, scaleOf } from "./scales.js";
-import { ofWord } from "./sentence.js";
 import { LOOK } from "./shared.js";
+import { fedText, fedWords, NO_WORDS, ofWords, sameSpan } from "./wordrows.js";
 
 /** @typedef {import("./types").Members} Members */
 /** @typedef {import("./types").Place} Place */
+/** @typedef {import("./wordrows.js").Span} Span */
+
+export const NO_WORDS_KEPT = { wordsKept: NO_WORDS, wordsShown: NO_WORDS };
 
 /** The state of a screen, and what changes it. app.js adds what is drawn of it, and what the kernel is told. */
 export class Actions {
@@ -24,8 +28,8 @@ export class Actions {
     };
     /** @type {any} */ this.shown = null;
     /** @type {any} */ this.whole = null; // of which that of a word of its answer may be shown
-    this.word = -1; // of its answer that was clicked
-    this.wordShown = -1; // of its answer that colors the inputs
+    /** @type {Span} */ this.wordsKept = NO_WORDS; // of its answer, by a click
+    /** @type {Span} */ this.wordsShown = NO_WORDS; // of its answer that color the inputs
     /** @type {import("./inside.js").Depth | null} */ this.depth = null; // the block or head that is looked at
     this.shownSerial = 0;
     /** @type {any[]} */ this.compared = [];
@@ -245,19 +249,34 @@ export class Actions {
     if (this.taken.any()) this.takeAll(new Map());
   }
 
-  /** The word of the answer under the pointer, or in focus, colors the inputs; else the one that was clicked.
+  /** The word of the answer under the pointer, or in focus, colors the inputs; else those that were clicked.
    * @param {number} number */
   pointWord(number) {
-    const wanted = number < 0 ? this.word : number;
-    if (wanted === this.wordShown || !this.whole) return;
-    this.wordShown = wanted;
+    this.showWords(number < 0 ? this.wordsKept : [number, number]);
+  }
+
+  /** @param {Span} span */
+  showWords(span) {
+    if (sameSpan(span, this.wordsShown) || !this.whole) return;
+    this.wordsShown = span;
     this.recolor();
   }
 
-  /** The explanation that colors the inputs: the whole, that of a word of the answer, or that of a block or head. */
+  /** The explanation that colors the inputs: the whole, that of words of the answer, or that of a block or head. */
   colored() {
     if (this.isInside() && this.depth) return ofDepth(this.whole, this.depth);
-    return ofWord(this.whole, this.wordShown);
+    return ofWords(this.whole, this.wordsShown);
+  }
+
+  /** What the part under the pointer adds to each word of the answer, where they are told. */
+  fed() {
+    const fed = this.isInside() ? null : fedWords(this.whole, this.hover);
+    return fed && { fed, sided: twoSided(this.whole) };
+  }
+
+  /** The same in words. */
+  fedText() {
+    return this.hover && !this.isInside() ? fedText(this.whole, this.hover) : "";
   }
 
   recolor() {
@@ -278,14 +297,14 @@ export class Actions {
 
   /** The whole colors the inputs again. */
   freeWord() {
-    this.word = -1;
-    this.pointWord(-1);
+    this.views.sentence.stop();
+    this.keepWords(NO_WORDS);
   }
 
-  /** A click keeps a word, and a click on the same frees it. @param {number} number */
-  pinWord(number) {
-    this.word = this.word === number ? -1 : number;
-    this.pointWord(this.word < 0 ? number : this.word);
+  /** Words of the answer color the inputs until others do. @param {Span} span */
+  keepWords(span) {
+    this.wordsKept = span;
+    this.showWords(span);
     this.draw();
   }
 }

@@ -1,6 +1,6 @@
 // @ts-check
 // One viewer over a source of explanations: a kernel that computes, or a page that has them.
-import { Actions } from "./actions.js";
+import { Actions, NO_WORDS_KEPT } from "./actions.js";
 import { Asking } from "./asking.js";
 import { matching, sameExample } from "./compare.js";
 import { methodForm } from "./controls.js";
@@ -128,7 +128,7 @@ class Screen extends Actions {
         hover?.part === name ? matching(partOf(shown, name), partOf(compared[place], name), hover.index) : -1;
       this.views.columns.draw(frame, other);
     } else {
-      this.views.sentence.draw(this.palette, this.wordShown, this.word);
+      this.views.sentence.draw(this.palette, this.wordsShown, this.wordsKept, this.fed());
       if (this.depth) this.views.inside.draw(this.palette, this.depth);
       this.views.lists.draw(frame);
       this.views.panes.draw(frame);
@@ -149,7 +149,7 @@ class Screen extends Actions {
     const { said } = this.views;
     if (!shown) return;
     said.setAttribute("aria-live", this.byKeys ? "polite" : "off"); // what the pointer passes is not read aloud
-    said.textContent = hover ? hoverText(shown, compared, hover) : this.hint();
+    said.textContent = hover ? hoverText(shown, compared, hover) + this.fedText() : this.hint();
     said.title = said.textContent;
   }
 
@@ -248,7 +248,7 @@ class Screen extends Actions {
     this.main.classList.toggle("vx-unexplained", isPreview && !this.source.live);
     for (const one of compared) one.spec = this.source.columns()[one.column];
     if (this.isWidened(compared) && this.page !== "table" && this.shown) this.set("page", "compare");
-    Object.assign(this, { word: -1, wordShown: -1, whole: shown, depth: null });
+    Object.assign(this, { ...NO_WORDS_KEPT, whole: shown, depth: null });
     Object.assign(this, { shown, compared, hover: null, marked: null, held: null, pairScale: pairScale(shown) });
     this.shownSerial += 1;
     if (isFirst) this.shared.firstHidden();
@@ -334,7 +334,7 @@ class Screen extends Actions {
   }
 
   leave() {
-    for (const stop of this.stops) stop();
+    for (const stop of [...this.stops, this.views.sentence.stop]) stop();
     this.views.entries.leave();
     this.views.table.leave();
   }

@@ -4,7 +4,7 @@
 import { colorAt, css } from "./color.js";
 import { el, fill, roving, svg } from "./dom.js";
 import { percent, valueText } from "./numbers.js";
-import { ofWord } from "./sentence.js";
+import { ofWord } from "./wordrows.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
 /** @typedef {import("./types").Inside} Inside */

@@ -20,6 +20,7 @@ const MORE = [
   [["Shift", "drag"], "take away, or keep, all regions that are passed"],
   [["Alt", "drag"], "the same of all regions in a box"],
   [["Ctrl", "wheel"], "zoom"],
+  [["⇧", "←→"], "on a word of the answer: several together"],
   [["Tab"], "next group; arrows move inside one: words, answers, examples, groups, blocks and heads"],
 ];
 

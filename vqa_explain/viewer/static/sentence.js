@@ -1,34 +1,15 @@
 // @ts-check
 // An answer of several words: each a chip in the color of the picture's share; one that is pointed at recolors all
-// inputs, and one that is clicked stays.
+// inputs, and one that is clicked stays, as do several in a row. They can be played one after another.
 import { colorAt, css, ink } from "./color.js";
-import { el, fill, roving } from "./dom.js";
+import { el, fill, onKey, roving } from "./dom.js";
 import { percent, points } from "./numbers.js";
+import { NO_WORDS, sameSpan } from "./wordrows.js";
 import { wordTableView } from "./wordtable.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
 /** @typedef {import("./types").Output} Output */
-
-/**
- * The explanation of one word of the answer, or of the whole where the number is none of a word.
- * @param {Explanation} whole @param {number} number @returns {Explanation}
- */
-export function ofWord(whole, number) {
-  const row = whole.outputs?.[number];
-  if (!row) return whole;
-  const parts = whole.parts.map((part, index) => {
-    const { values, errors, bands, ...look } = row.parts[index];
-    const players = part.players.map((player, i) => ({
-      ...player,
-      ...{ value: values[i], error: errors?.[i] ?? null, band: bands?.[i] ?? null },
-    }));
-    return { ...part, ...look, players };
-  });
-  const { target, explained, unitText, share, errorText, error } = row;
-  // Pairs are those of the whole, whose values a word has a part of.
-  const alone = { joint: [], pairs: null, pairsTitle: "" };
-  return { ...whole, ...alone, parts, target, explained, unitText, share, errorText, error };
-}
+/** @typedef {import("./wordrows.js").Span} Span */
 
 /** Where a word comes from, in points, for its tooltip. @param {Output} row */
 function sourcesText(row) {
@@ -37,6 +18,7 @@ function sourcesText(row) {
 }
 
 const MOST_EARLIER = 4; // words that are named
+const STEP = 900; // milliseconds for each word that is played
 
 /** What a word owes to the words before it, the most important first. @param {Output[]} outputs @param {number} number */
 export function earlierText(outputs, number) {
@@ -56,28 +38,39 @@ function isOther(row) {
 
 /**
  * The answer's words. `told.point(number)` is told of the word under the pointer or in focus, -1 for none, and
- * `told.pin(number)` of a click.
- * @param {{point: (number: number) => void, pin: (number: number) => void}} told
+ * `told.keep(span)` of those that are to stay.
+ * @param {{point: (number: number) => void, keep: (span: Span) => void}} told
  */
 export function sentenceView(told) {
   const words = el("div", { class: "vx-answer-words", dir: "auto", role: "group", "aria-label": "the answer's words" });
   const hint = el("span", { class: "vx-small vx-soft" });
   const earlier = el("div", { class: "vx-small vx-earlier", hidden: true });
   const table = wordTableView();
+  const play = el("button", { type: "button", class: "vx-tool", title: "step through the words", onclick: playOrStop });
+  const range = el(
+    "button",
+    { type: "button", class: "vx-tool", title: "choose the first and the last of several words", onclick: beginRange },
+    "Range",
+  );
   const node = el(
     "div",
     { class: "vx-answer-line", hidden: true },
-    el("div", {}, el("b", { class: "vx-small" }, "Answer "), hint),
+    el("div", { class: "vx-acts" }, el("b", { class: "vx-small" }, "Answer"), play, range, hint),
     words,
     earlier,
     table.node,
   );
+  onKey(words, extendByKey); // before arrows alone move the focus
   const rove = roving(words, ".vx-answer-word");
   /** @type {any[]} */
   let chips = [];
   let known = "";
+  let usual = "";
   /** @type {Output[]} */
   let outputs = [];
+  /** @type {Span} */ let kept = NO_WORDS;
+  let [canAdd, choosing] = [false, false];
+  let [timer, pressedAt] = [0, -1];
 
   function show(/** @type {Explanation} */ whole) {
     outputs = whole.outputs ?? [];
@@ -85,9 +78,14 @@ export function sentenceView(told) {
     const now = JSON.stringify([whole.id, outputs.map(({ parts, ...row }) => row)]);
     if (now === known) return; // the same words keep their buttons, and the one in focus keeps the focus
     known = now;
+    stop();
+    canAdd = whole.addsUp !== false && outputs.length > 1;
+    range.hidden = !canAdd;
+    setChoosing(false);
     const colored = outputs.some((row) => row.pictureShare !== null);
     const flagged = outputs.some((row) => row.notFromPictures) ? "underlined: not from the picture · " : "";
-    hint.textContent = `${colored ? "stronger: a larger share of the values is on the picture · " : ""}${flagged}point at a word, or click it to keep it`;
+    const several = canAdd ? "; Shift or a drag keeps several" : "";
+    usual = `${colored ? "stronger: a larger share of the values is on the picture · " : ""}${flagged}point at a word, or click it to keep it${several}`;
     earlier.hidden = !outputs.some((row) => row.earlier?.length);
     table.show(whole);
     chips = outputs.map((row, number) => chipOf(row, number));
@@ -106,11 +104,12 @@ export function sentenceView(told) {
         "aria-pressed": "false",
         "data-answer-word": number,
         title: `${row.target}: ${percent(row.probability)} after the words before it${from}${sourcesText(row)}`,
-        onmouseenter: () => told.point(number),
+        onmousedown: () => (pressedAt = number),
+        onmouseenter: (/** @type {MouseEvent} */ event) => entered(number, event),
         onmouseleave: () => told.point(-1),
         onfocus: () => told.point(number),
         onblur: () => told.point(-1),
-        onclick: () => told.pin(number),
+        onclick: (/** @type {MouseEvent} */ event) => choose(number, event.shiftKey),
       },
       el("bdi", {}, row.target),
       isOther(row) ? el("small", { class: "vx-not" }, " not ", el("bdi", {}, row.contrast)) : null,
@@ -118,19 +117,111 @@ export function sentenceView(told) {
     return { button, share };
   }
 
-  /** @param {any} palette @param {number} shown the word that colors the inputs @param {number} pinned */
-  function draw(palette, shown, pinned) {
+  function keep(/** @type {Span} */ span) {
+    kept = span;
+    told.keep(span);
+  }
+
+  function entered(/** @type {number} */ number, /** @type {MouseEvent} */ event) {
+    const isDrag = canAdd && event.buttons === 1 && pressedAt >= 0 && pressedAt !== number;
+    if (isDrag) keep([pressedAt, number]);
+    else told.point(number);
+  }
+
+  /** A click keeps a word, and a click on the same frees it. */
+  function choose(/** @type {number} */ number, /** @type {boolean} */ extends_) {
+    stop();
+    if (canAdd && (extends_ || choosing) && kept[0] >= 0) {
+      setChoosing(false);
+      keep([kept[0], number]);
+    } else keep(sameSpan(kept, [number, number]) ? NO_WORDS : [number, number]);
+  }
+
+  function setChoosing(/** @type {boolean} */ on) {
+    choosing = on;
+    range.setAttribute("aria-pressed", String(on));
+  }
+
+  function beginRange() {
+    stop();
+    setChoosing(!choosing);
+    keep(choosing && kept[0] >= 0 ? [kept[0], kept[0]] : kept);
+  }
+
+  /** Shift and an arrow keep one more word, or one less. @param {KeyboardEvent} event */
+  function extendByKey(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const at = chips.findIndex(({ button }) => button === document.activeElement);
+    if (!event.shiftKey || !step || at < 0 || !canAdd) return;
+    event.preventDefault();
+    stop();
+    const next = Math.max(0, Math.min(chips.length - 1, at + step));
+    const first = kept[0] >= 0 ? kept[0] : at;
+    chips[next].button.focus();
+    keep([first, next]);
+  }
+
+  function playOrStop() {
+    if (timer) return stop();
+    const begin = kept[0] >= 0 && kept[1] < outputs.length - 1 ? kept[1] : 0;
+    keep([begin, begin]);
+    timer = window.setInterval(playNext, STEP);
+    sayPlaying();
+  }
+
+  /** The next word, or the whole behind the last. */
+  function playNext() {
+    const next = kept[1] + 1;
+    if (next < outputs.length) return keep([next, next]);
+    stop();
+    keep(NO_WORDS);
+  }
+
+  function stop() {
+    clearInterval(timer);
+    timer = 0;
+    sayPlaying();
+  }
+
+  function sayPlaying() {
+    play.textContent = timer ? "Pause" : "Play";
+  }
+
+  /**
+   * @param {any} palette @param {Span} shown the words that color the inputs @param {Span} keeps
+   * @param {{fed: {share: number}[], sided: boolean} | null} pointed what the part under the pointer adds to each word
+   */
+  function draw(palette, shown, keeps, pointed) {
+    kept = keeps;
+    const [first, last] = spanInOrder(keeps);
+    const text = outputs.slice(first, last + 1).map((row) => row.target);
+    hint.textContent = text.length > 1 && first >= 0 ? `“${text.join(" ")}”, ${text.length} words together` : usual;
+    if (choosing) hint.textContent = first < 0 ? "click the first word, then the last" : "click the last word";
     if (!earlier.hidden)
-      earlier.textContent = earlierText(outputs, shown) || "Point at a word for what it owes to the words before it.";
+      earlier.textContent =
+        earlierText(outputs, shown[0] === shown[1] ? shown[0] : -1) ||
+        "Point at a word for what it owes to the words before it.";
     chips.forEach(({ button, share }, number) => {
-      const ground = colorAt(share ?? 0, palette, false);
-      button.style.backgroundColor = share === null ? "" : css(ground);
-      button.style.color = share === null ? "" : ink(ground);
-      button.classList.toggle("vx-focused", shown === number);
-      button.classList.toggle("vx-pinned", pinned === number);
-      button.setAttribute("aria-pressed", String(pinned === number));
+      const strength = pointed ? pointed.fed[number].share : share;
+      const ground = colorAt(strength ?? 0, palette, pointed?.sided ?? false);
+      button.style.backgroundColor = strength === null ? "" : css(ground);
+      button.style.color = strength === null ? "" : ink(ground);
+      button.classList.toggle("vx-focused", isInSpan(shown, number));
+      button.classList.toggle("vx-pinned", isInSpan(keeps, number));
+      button.setAttribute("aria-pressed", String(isInSpan(keeps, number)));
     });
   }
 
-  return { node, show, draw };
+  return { node, show, draw, stop };
+}
+
+/** @param {Span} span @returns {Span} */
+function spanInOrder([one, other]) {
+  return one <= other ? [one, other] : [other, one];
+}
+
+/** @param {Span} span @param {number} number */
+function isInSpan(span, number) {
+  const [first, last] = spanInOrder(span);
+  return first <= number && number <= last;
 }

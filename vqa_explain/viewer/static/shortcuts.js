@@ -25,7 +25,7 @@ function step({ source, examples }, by) {
   if (next !== undefined) source.select(next);
 }
 
-/** Frees a pinned word; else takes one step back. @param {any} screen */
+/** Frees what is pinned or kept; else takes one step back. @param {any} screen */
 function goBack(screen) {
   const open = screen.root.querySelector("details[open]:not(.vx-more)");
   if (open) {
@@ -35,7 +35,8 @@ function goBack(screen) {
   else if (screen.held) {
     screen.held = null;
     screen.mark(null);
-  } else if (screen.source.live) screen.undo();
+  } else if (screen.wordsKept[0] >= 0) screen.freeWord();
+  else if (screen.source.live) screen.undo();
 }
 
 /** @param {any} screen @param {number} place in the list of answers */

@@ -35,7 +35,7 @@ export function viewsOf(screen) {
   views.problem = el("div", { class: "vx-problem", role: "alert" });
   views.setup = setupView(choose, screen.source.live ? views.form : null);
   views.first = firstLineView({ mark: screen.mark.bind(screen), take: screen.takeClause.bind(screen) });
-  views.sentence = sentenceView({ point: screen.pointWord.bind(screen), pin: screen.pinWord.bind(screen) });
+  views.sentence = sentenceView({ point: screen.pointWord.bind(screen), keep: screen.keepWords.bind(screen) });
   views.inside = insideView({ choose: (depth) => dive(screen, depth) });
   views.lists = listsView(act);
   views.panes = panesView({ act, turn, set, pin: screen.pin.bind(screen), takeAway: () => screen.takePinned() });
