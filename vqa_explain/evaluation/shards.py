@@ -35,7 +35,9 @@ GRID_SCHEMA = pa.schema(
 GRID_ROWS = 10  # questions in one piece of the grid
 SCHEMAS = {EXAMPLES: SCHEMA, GRID: GRID_SCHEMA}
 TIMES_THE_FILE, SPARE = 4, 2**26  # bytes of memory that a shard may take: this many files, and this
-LOST = "lost"  # in the stamp of a row that is tried again, since no fault of its own was seen
+# In the stamp of a row that is tried again, since no fault of its own was seen; with how many calls
+# have tried it, where that counts.
+LOST = "lost"
 NAMED = {"question", LOST}  # one of these is in the stamp of every row
 DAMAGED = (OSError, pa.ArrowException, WrongField)  # what a file raises that is none of ours
 
