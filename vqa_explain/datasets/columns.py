@@ -36,6 +36,7 @@ from vqa_explain.datasets.rows import (
 from vqa_explain.errors import InvalidInput, MissingColumn
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.words import places_of_phrase
+from vqa_explain.files import check_is_file
 
 # What inputs by name stand in place of.
 IN_PLACE_OF = ("image", "question", "messages")
@@ -698,6 +699,7 @@ def _columns(path: Path) -> list[str]:
     import datasets
 
     try:
+        check_is_file(path)
         kind = FILES[path.suffix.lower()]
         if kind == "csv":
             return csv_columns(path)
