@@ -33,13 +33,13 @@ from vqa_explain.evaluation.shards import (
     LOST,
     OWN,
     ROW,
+    STAMPS,
     read_shard,
 )
 from vqa_explain.evaluation.stamps import Stamp, row_stamp
 from vqa_explain.evaluation.store import (
     PLACE,
     PLAN_HASH,
-    STAMPS,
     as_bytes,
     place_of,
 )

@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 
 from vqa_explain.errors import InvalidInput, unwritable
 from vqa_explain.evaluation.plan import Plan, read_plan
-from vqa_explain.evaluation.shards import DAMAGED, read_shard, stamps_of
+from vqa_explain.evaluation.shards import DAMAGED, STAMPS, read_shard, stamps_of
 from vqa_explain.files import check_is_file, without_link, write_atomically
 
 log = logging.getLogger("vqa_explain")
 
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
-STAMPS = b"stamps"  # and what its rows depend on, as JSON
 PLACE = b"place"  # and which shard it is, since a file can be copied under another name
 ASIDE = "old-"  # before the name of a shard of which some rows no longer hold
 

@@ -288,7 +288,9 @@ def _write(explanation: "Explanation", out: Path) -> None:
     elif out.suffix == ".html":
         explanation.to_html(out)
     else:
-        explanation.plot().savefig(out, dpi=150)
+        from vqa_explain.figures.evidence import written_figure
+
+        written_figure(explanation.plot(), out, dpi=150)
 
 
 @app.command
@@ -332,8 +334,7 @@ def main() -> None:
             terminal.complain(error)
             sys.exit(2)
         except KeyboardInterrupt:
-            terminal.complain("stopped")
-            sys.exit(130)
+            terminal.stop()
 
 
 if __name__ == "__main__":
