@@ -2,12 +2,14 @@
 sentence where nothing can be written.
 """
 
+import errno
 import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from building import explanation
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 import vqa_explain as vx
 from vqa_explain.cost import Cost
@@ -193,3 +196,56 @@ def test_a_mistake_with_hostile_text_acts_on_no_terminal(
     assert caught.value.code == 2
     assert acts(told.out + told.err) == []
     assert told.err.startswith("vqa-explain: ")
+
+
+@pytest.mark.parametrize("name", ["cyclopts", "rich", "vqa_explain.shell.app"])
+def test_ctrl_c_while_the_command_starts_is_one_line(name: str) -> None:
+    """It says one line at most. Imports take most of that time."""
+    code = f"""
+import sys
+
+class Interrupting:
+    def find_spec(self, name, *rest):
+        if name.startswith({name!r}):
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["vqa-explain", "methods"]
+from vqa_explain.shell.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    # Where cyclopts itself is at work, it says nothing.
+    assert done.stderr in ("", "vqa-explain: stopped\n")
+
+
+def test_the_command_imports_next_to_nothing_before_it_begins() -> None:
+    """What is imported before, Ctrl-C ends with a traceback."""
+    code = "import sys; before = set(sys.modules); import vqa_explain.shell.start; print(*before ^ {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    loaded = {one for one in done.stdout.split() if not one.startswith("vqa_explain")}
+    assert loaded.isdisjoint({"importlib.metadata", "cyclopts", "rich", "json", "numpy", "email"})
+
+
+def test_a_figure_is_written_whole_or_not_at_all(
+    tmp_path: Path, linear: Any, picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = vx.explain(linear, picture, method="saliency")
+    path, link = tmp_path / "why.png", tmp_path / "link.png"
+    link.symlink_to(path)
+    app._write(why, link)
+    assert link.is_symlink()
+    before = path.read_bytes()
+
+    def fails(figure: Any, sink: Any, **_: Any) -> None:
+        with open(sink, "wb") if isinstance(sink, Path) else nullcontext(sink) as file:
+            file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", fails)
+    with pytest.raises(OSError, match="No space"):
+        app._write(why, link)
+    assert path.read_bytes() == before

@@ -4,7 +4,6 @@ Names are imported when first used, so that `import vqa_explain` costs next to n
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from vqa_explain.showing import register_output
@@ -201,6 +200,9 @@ if not TYPE_CHECKING:  # a type checker would take every name for one that exist
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
+            # It takes nine tenths of the time of `import vqa_explain`.
+            from importlib.metadata import version
+
             value: Any = version("vqa_explain")
         elif name in _HOMES:
             value = getattr(import_module(f"vqa_explain.{_HOMES[name]}"), name)

@@ -1,5 +1,6 @@
 """What happens when memory runs out, and how freed memory is kept for the next layer."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,16 +91,26 @@ def may_pass(error: Exception) -> bool:
     """Whether a later try with the same input may succeed: memory, the system or an endpoint was at
     fault, and not the input.
     """
-    return isinstance(error, OutOfMemory | Unanswered | OSError) or lacks_memory(error)
+    return (
+        is_of_the_system(error)
+        or isinstance(error, OutOfMemory | Unanswered)
+        or lacks_memory(error)
+    )
+
+
+def is_of_the_system(error: Exception) -> bool:
+    """Whether the system was at fault, or code that raises its errors whatever the system does."""
+    return isinstance(error, OSError) and not lacks_memory(error)
 
 
 def lacks_memory(error: Exception) -> bool:
     """Whether the error says that memory ran out, and is not yet ours."""
     if isinstance(error, OutOfMemory):
         return False
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # Of others the words say nothing, such as those of a user's metric on how shares are allocated.
     said = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "alloc" in said
-        or said in ONE_DNN
-    )
+    return isinstance(error, RuntimeError) and ("alloc" in said or said in ONE_DNN)

@@ -58,6 +58,32 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     return path
 
 
+def check_is_file(path: str | os.PathLike[str]) -> None:
+    """Refuses what is there in place of a file: a pipe or a device may be read without end.
+
+    Raises:
+        OSError: there is no file, or something else.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is a folder, a pipe or a device, and no file")
+
+
+def without_link(path: Path) -> Path:
+    """The path of a file in a folder of this package, such as a run's, to be written.
+
+    A symbolic link there goes away: in a stranger's folder it could point at any file.
+
+    Raises:
+        InvalidInput: it cannot be removed.
+    """
+    try:
+        if path.is_symlink():
+            path.unlink()
+    except (OSError, ValueError) as error:
+        raise unwritable(path, error) from error
+    return path
+
+
 def _mode_of(target: Path) -> int | None:
     """The permissions of the file that is there; `None` where there is none.
 

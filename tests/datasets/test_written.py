@@ -24,6 +24,7 @@ import vqa_explain as vx
 from vqa_explain.datasets.rows import csv_columns, csv_rows
 from vqa_explain.datasets.written import SEPARATORS, encoding_of, layout_of
 from vqa_explain.examples import read_image
+from vqa_explain.models.classifier import ClassifierModel
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 QUESTIONS = ["Wie heißt das, bitte?", "One; two\tthree | four", 'He said "no",\nand left', " 1,5 "]
@@ -129,6 +130,69 @@ def test_a_line_with_too_many_cells_names_the_separator(folder: Path) -> None:
     path.write_text("image;question\na.png;Why?\na.png;Why;then?\n")
     with pytest.raises(vx.InvalidInput, match=r"line 3 of .* 3 cells .*hold a semicolon into quot"):
         list(vx.load_dataset(path))
+
+
+@pytest.mark.each
+@pytest.mark.parametrize("letters", [131_072, 131_073, 400_000])
+@pytest.mark.parametrize("where", ["header", "row"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_cell_of_any_length_is_read(
+    folder: Path, separator: str, where: str, letters: int
+) -> None:
+    """Python's csv module refuses it, unless a setting of the whole process is changed."""
+    path, frame = folder / "rows.csv", table(["Why?", "How?"])
+    frame["n" * letters if where == "header" else "note"] = "n" * letters
+    frame.to_csv(path, sep=separator, index=False)
+    data = vx.load_dataset(path)
+    assert [example.question for example in data] == ["Why?", "How?"]
+    assert data.count == 2
+    assert csv.field_size_limit() == 131_072
+    assert {len(value) for row in csv_rows(path) for value in row.values()} >= {letters}
+
+
+@pytest.mark.parametrize(
+    "written", ['a.png,"Why?\n' + "a.png,b\n" * 20_000, 'a.png,"Why?\n', 'a.png,"Why" not?\n']
+)
+def test_a_row_without_an_end_is_named_with_its_line(folder: Path, written: str) -> None:
+    path = folder / "rows.csv"
+    path.write_text('image,question\na.png,"Who\nand how?"\n' + written)
+    data = vx.load_dataset(path)
+    for read in (lambda: list(data), lambda: data.count):
+        with pytest.raises(vx.InvalidInput, match=r"rows\.csv'.* line 4 .*close its quotation"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.json", "rows.jsonl"])
+@pytest.mark.parametrize("written", ["", "\n\n"])
+def test_a_file_with_nothing_in_it_is_said(folder: Path, name: str, written: str) -> None:
+    (folder / name).write_text(written)
+    with pytest.raises(vx.InvalidInput, match=rf"{name}' holds no column; give a table that has"):
+        vx.load_dataset(folder / name)
+
+
+@pytest.mark.parametrize("groups", [[0], [], [0, 2], [2, 0, 1], [0, 0, 70, 0, 1]])
+def test_groups_of_rows_in_parquet_may_be_empty(folder: Path, groups: list[int]) -> None:
+    """Each group has as many rows as pyarrow writes into it."""
+    path = folder / "rows.parquet"
+    schema = pa.schema([("image", pa.string()), ("question", pa.string())])
+    questions = [f"{group}: {row}?" for group, rows in enumerate(groups) for row in range(rows)]
+    left = iter(questions)
+    with pq.ParquetWriter(path, schema) as writer:
+        for rows in groups:
+            asked = [next(left) for _ in range(rows)]
+            writer.write_table(pa.table({"image": ["a.png"] * rows, "question": asked}, schema))
+    data = vx.load_dataset(path)
+    assert [example.question for example in data] == questions
+    assert data.count == len(questions)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_without_rows_is_named(folder: Path, kind: str, linear: ClassifierModel) -> None:
+    path, frame = folder / f"answers.{kind}", table([]).astype(str)
+    frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
+    data = vx.load_dataset(path)
+    with pytest.raises(vx.InvalidInput, match=r"data set 'answers.*' is empty; give one"):
+        vx.evaluate(linear, data, ["saliency"], ["accuracy"], folder / "run")
 
 
 @pytest.mark.parametrize("name", ["ROWS.CSV", "rows.tsv", "rows.JSONL", "rows.ndjson", "r.Parquet"])

@@ -2,8 +2,8 @@
 
 `python ray_run.py PARQUET FOLDER OUT` kills a run over the folder that has a Ray of its own. Then it
 starts two nodes on this machine, kills a worker of one of them and the node itself in a run over the
-Parquet file, calls the killed run again, gives up an example that is computed without end, and
-explains scenes.
+Parquet file, calls the killed run again, gives up an example that is computed without end, explains
+scenes, runs two models at once, and asks where jobs of a model on a GPU are done.
 """
 
 import io
@@ -13,8 +13,10 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -23,9 +25,12 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import nn
-from troubled import Endless
+from troubled import ByNumber, Endless
 
 import vqa_explain as vx
+from vqa_explain.evaluation.jobs import Done, Job, Workshop
+from vqa_explain.evaluation.ray_engine import run_on_ray
+from vqa_explain.evaluation.shards import EXAMPLES
 
 ROWS = 12
 KILLED_AT = 3
@@ -33,14 +38,16 @@ LOOKS = 200
 TIMEOUT = 10.0  # seconds
 AT_WORK = 0.03  # seconds of a forward pass, so that a worker is found at work
 NODE: dict[str, Any] = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+SEEDS = (3, 4)  # of the weights of two models
+JOBS = 3
 
 
 class Sum(nn.Module):
     """w · x for each of three classes."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = SEEDS[0]) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(3)
+        generator = torch.Generator().manual_seed(seed)
         self.weight = nn.Parameter(torch.randn(3, 3, 8, 8, generator=generator))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,8 +59,8 @@ def to_tensor(image: Any) -> torch.Tensor:
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255
 
 
-def model() -> Any:
-    return vx.load(Sum(), transform=to_tensor, labels=["a", "b", "c"], device="cpu")
+def model(seed: int = SEEDS[0]) -> Any:
+    return vx.load(Sum(seed), transform=to_tensor, labels=["a", "b", "c"], device="cpu")
 
 
 def pictures() -> list[bytes]:
@@ -85,9 +92,41 @@ def folder(place: Path) -> Path:
     return place / "pictures"
 
 
-def run(data: Any, out: Path, **settings: Any) -> vx.Report:
+def run(data: Any, out: Path, seed: int = SEEDS[0], **settings: Any) -> vx.Report:
     given: dict[str, Any] = {"shard": 1, "workers": 1, **settings}
-    return vx.evaluate(model(), data, ["saliency"], ["accuracy", "deletion:steps=4"], out, **given)
+    metrics = ["accuracy", "deletion:steps=4"]
+    return vx.evaluate(model(seed), data, ["saliency"], metrics, out, **given)
+
+
+def run_models(out: Path, **settings: Any) -> None:
+    """Two models at once, each in a thread of its own."""
+
+    def one(seed: int) -> None:
+        run(ByNumber(4, 4), out / str(seed), seed, limit=4, **settings)
+
+    with ThreadPoolExecutor(len(SEEDS)) as threads:
+        list(threads.map(one, SEEDS))
+
+
+class Placed:
+    """In place of a workshop, says of each job which process did it and which GPUs it was given."""
+
+    def __init__(self, device: str) -> None:
+        # A network of no device, since the machine may have none of this kind.
+        self.model = SimpleNamespace(device=torch.device(device), module=nn.Identity())
+
+    def __call__(self, job: Job) -> Done:
+        import ray
+
+        found = {"process": os.getpid(), "gpus": ray.get_gpu_ids()}
+        return Done(job.kind, job.number, json.dumps(found).encode(), {}, 0, ())
+
+
+def placed(device: str, **settings: Any) -> list[dict[str, Any]]:
+    """Where jobs of a model on a device are done."""
+    jobs = iter([Job(EXAMPLES, number, ()) for number in range(JOBS)])
+    done = run_on_ray(cast(Workshop, Placed(device)), jobs, 1, None, **settings)
+    return [json.loads(one.content) for one in done]
 
 
 def run_scenes(out: Path, **settings: Any) -> vx.Report:
@@ -166,7 +205,8 @@ def main(rows: str, pictures: str, out: str) -> None:
 
     from vqa_explain.evaluation.ray_engine import _start
 
-    cluster = Cluster(True, head_node_args={**NODE, "include_dashboard": False})
+    head = {**NODE, "num_gpus": 1, "include_dashboard": False}  # said, and not there
+    cluster = Cluster(True, head_node_args=head)
     second = cluster.add_node(**NODE)
     # All runs that follow share its workers, which each take seconds to import torch.
     _start(ray, None, cluster.address)
@@ -175,10 +215,12 @@ def main(rows: str, pictures: str, out: str) -> None:
         run(vx.load_dataset(pictures), Path(out, "pictures"), engine="ray")
         run(Endless(3, 1), Path(out, "endless"), engine="ray", example_timeout=TIMEOUT, shard=3)
         run_scenes(Path(out, "scenes"), engine="ray")
+        run_models(Path(out), engine="ray")
+        found = {device: placed(device) for device in ("cpu", "cuda")}
     finally:
         ray.shutdown()
         cluster.shutdown()
-    print(json.dumps({"at": at, "finished": finished, "left": left}))
+    print(json.dumps({"at": at, "finished": finished, "left": left, "placed": found}))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from troubled import ByNumber, Endless
 
 import vqa_explain as vx
 from vqa_explain.evaluation.ray_data import FolderReader, ParquetReader, reader_of
+from vqa_explain.evaluation.ray_engine import _most_at_once
 from vqa_explain.examples import PictureFile, read_image
 
 
@@ -79,6 +80,14 @@ def test_what_is_killed_on_ray_loses_no_finished_shard(tmp_path: Path) -> None:
     ray_run.run_scenes(tmp_path / "plain" / "scenes")
     same(tmp_path / "ray" / "scenes", tmp_path / "plain" / "scenes")
     given_up(tmp_path)
+    for seed in ray_run.SEEDS:
+        ray_run.run(ByNumber(4, 4), tmp_path / "plain" / str(seed), seed, limit=4)
+        same(tmp_path / "ray" / str(seed), tmp_path / "plain" / str(seed))
+    # Of jobs on a GPU each has one for itself, in one process that keeps the model.
+    on_gpu, beside = told["placed"]["cuda"], told["placed"]["cpu"]
+    assert [one["gpus"] for one in on_gpu] == [[0]] * ray_run.JOBS
+    assert len({one["process"] for one in on_gpu}) == 1
+    assert [one["gpus"] for one in beside] == [[]] * ray_run.JOBS
 
 
 def given_up(folder: Path) -> None:
@@ -95,6 +104,28 @@ def given_up(folder: Path) -> None:
         vx.Report(folder / "plain" / "endless").frame(),
         check_exact=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("has", "gpus", "said"),
+    [
+        ({"CPU": 4.0}, 0, 4),
+        ({"CPU": 4.0, "GPU": 2.0}, 0, 4),
+        ({"CPU": 4.0, "GPU": 2.0}, 1, 2),
+        ({}, 0, 1),
+        ({"CPU": 4.0}, 1, None),
+        ({"CPU": 4.0, "GPU": 0.5}, 1, None),
+    ],
+)
+def test_a_cluster_without_a_gpu_is_refused_to_a_model_on_one(
+    has: dict[str, float], gpus: int, said: int | None
+) -> None:
+    """Ray would wait for one without end."""
+    if said is not None:
+        assert _most_at_once(has, gpus) == said
+        return
+    with pytest.raises(vx.InvalidInput, match="no node of the Ray cluster has one; load the model"):
+        _most_at_once(has, gpus)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,7 @@ from vqa_explain.evaluation.plan import read_plan
 from vqa_explain.evaluation.shards import EXAMPLES, GRID
 from vqa_explain.evaluation.store import Store
 from vqa_explain.evaluation.tally import Tally
+from vqa_explain.metrics.base import METRICS
 from vqa_explain.models.classifier import ClassifierModel
 
 HERE = Path(__file__).parent
@@ -119,6 +121,7 @@ class Unlucky(nn.Module):
                 "system": OSError(28, "No space left on device"),
                 "endpoint": Unanswered("wait"),
                 "itself": RuntimeError("too dark"),
+                "itself in words of memory": ValueError("light is allocated to bright pixels"),
             }[self.how]
         return x.flatten(1) @ self.weight.T
 
@@ -134,6 +137,7 @@ class Unlucky(nn.Module):
         "system",
         "endpoint",
         "itself",
+        "itself in words of memory",
     ],
 )
 def test_what_failed_by_no_fault_of_the_example_is_tried_again(
@@ -156,11 +160,54 @@ def test_what_failed_by_no_fault_of_the_example_is_tried_again(
     second = run("run")
     assert spent(second).items() >= spent(first).items()
     told = "1 rows were given up for want of memory, time, worker processes or an endpoint"
-    assert (told in caplog.text) == (how != "itself")
-    if how == "itself":
+    assert (told in caplog.text) == (not how.startswith("itself"))
+    if how.startswith("itself"):
         assert second.errors()["index"].tolist() == [1]
     else:
         pd.testing.assert_frame_equal(second.frame(), whole.frame(), check_exact=True)
+
+
+def raising(kind: type[Exception], tried: Path) -> None:
+    """A metric of the user's own that raises this for one example, and notes each try in a file."""
+
+    @vx.register_metric("raising", source="ours", better="neither", range="0 … 1", judges="answer")
+    @dataclass(frozen=True)
+    class Raising:
+        """What it is."""
+
+        def __call__(self, case: vx.Case) -> float:
+            if case.task.encoded.example.id != "e1":
+                return 0.5
+            with tried.open("a") as file:
+                file.write("x")
+            raise kind("as always")
+
+
+@pytest.mark.parametrize(
+    ("kind", "calls"),
+    [
+        (OSError, 3),
+        (ConnectionResetError, 3),
+        (TimeoutError, 3),
+        (FileNotFoundError, 3),
+        (ValueError, 1),
+        (MemoryError, 5),
+        (Unanswered, 5),
+    ],
+)
+def test_an_error_of_the_system_is_tried_by_three_calls_at_most(
+    tmp_path: Path, linear: ClassifierModel, kind: type[Exception], calls: int
+) -> None:
+    """Code of one's own may raise it whatever the system does; memory and answers may come."""
+    tried, data = tmp_path / "tried", [example(number) for number in range(3)]
+    raising(kind, tried)
+    try:
+        for _ in range(5):
+            report = vx.evaluate(linear, data, [], ["raising"], tmp_path / "run", workers=1)
+            assert report.errors()["index"].tolist() == [1]
+    finally:
+        del METRICS["raising"]
+    assert len(tried.read_text()) == calls
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), True, "3", [1]])

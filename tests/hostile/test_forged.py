@@ -32,9 +32,10 @@ from vqa_explain.evaluation.shards import (
     LACKING,
     OWN,
     ROW,
+    STAMPS,
     read_shard,
 )
-from vqa_explain.evaluation.store import PLACE, STAMPS, Store
+from vqa_explain.evaluation.store import PLACE, Store
 from vqa_explain.features.parts import PicturePart
 from vqa_explain.models.vilt import ViltModel
 
@@ -511,6 +512,9 @@ SHARDS: dict[str, Callable[[pa.Table], pa.Table]] = {
     "a method of no plan": first_is("method", "shapley"),
     "a metric of no plan": first_is("metric", "insertion"),
     "a value that is no number": first_is("value", float("nan")),
+    "an infinite value": first_is("value", float("-inf")),
+    "no rows": lambda table: table.slice(0, 0),
+    "one of its examples": lambda table: table.filter(pc.equal(table["index"], 3)),
     "a probability that is no number": first_is("probability", float("nan")),
     "a probability above 1": first_is("probability", 1.5),
     "a probability below 0": first_is("probability", -0.5),

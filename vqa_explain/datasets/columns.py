@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -35,6 +36,7 @@ from vqa_explain.datasets.rows import (
 from vqa_explain.errors import InvalidInput, MissingColumn
 from vqa_explain.examples import Example, read_image
 from vqa_explain.features.words import places_of_phrase
+from vqa_explain.files import check_is_file
 
 # What inputs by name stand in place of.
 IN_PLACE_OF = ("image", "question", "messages")
@@ -61,6 +63,8 @@ FILES = {
     ".ndjson": "json",
     ".parquet": "parquet",
 }
+# Of a Parquet file. `datasets` would take as many as the first group has, which may be none.
+ROWS_AT_ONCE = 64
 # Fields that hold a text as it is written.
 TEXTS = (
     "question",
@@ -210,13 +214,14 @@ class Table:
         if self.kind is None:
             return None
         path = Path(self.source)
-        if self.kind == "csv":
-            return csv_count(path)
-        if self.kind == "json":
-            return sum(1 for _ in json_rows(path, self.rows_under))
-        import pyarrow.parquet as pq
+        with self._read_here():
+            if self.kind == "csv":
+                return csv_count(path)
+            if self.kind == "json":
+                return sum(1 for _ in json_rows(path, self.rows_under))
+            import pyarrow.parquet as pq
 
-        return int(pq.read_metadata(path).num_rows)
+            return int(pq.read_metadata(path).num_rows)
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -266,10 +271,16 @@ class Table:
         return self._opened().features
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        try:
+        with self._read_here():
             columns, rows = self._read()
             self.check(columns)
             yield from rows
+
+    @contextmanager
+    def _read_here(self) -> Iterator[None]:
+        """Inside, what is wrong with the file is told as such."""
+        try:
+            yield
         except (OSError, ValueError, csv.Error) as error:
             if isinstance(error, InvalidInput):
                 raise
@@ -316,6 +327,8 @@ class Table:
         options: dict[str, Any] = {"split": self.split, "streaming": True}
         if self.kind is not None:
             options |= {"data_files": {self.split: self.source}}
+        if self.kind == "parquet":
+            options |= {"batch_size": ROWS_AT_ONCE}
         return datasets.load_dataset(self.kind or self.source, self.config, **options)
 
     def _check_types(self, types: Mapping[str, Any]) -> None:
@@ -659,6 +672,10 @@ def open_file(
 
             raise unknown("field of an example", strange, FIELDS)
     known = _columns(path)
+    if not any(known):
+        raise InvalidInput(
+            f"{str(path)!r} holds no column; give a table that has rows and named columns"
+        )
     named = {f: f for f in FIELDS if f in known}
     named |= dict(fields or {})
     if inputs is not None:
@@ -682,6 +699,7 @@ def _columns(path: Path) -> list[str]:
     import datasets
 
     try:
+        check_is_file(path)
         kind = FILES[path.suffix.lower()]
         if kind == "csv":
             return csv_columns(path)

@@ -5,13 +5,14 @@ import csv
 import io
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from vqa_explain.errors import InvalidInput
 
@@ -20,6 +21,11 @@ log = logging.getLogger("vqa_explain")
 SEPARATORS = (",", ";", "\t", "|")
 _LOOKED_AT = 50  # lines that are split to find the separator
 _BLOCK = 2**20  # bytes that are decoded at once
+# Letters of a cell: far above any table's, and few enough that quotation marks which are not closed
+# do not fill the memory with the rest of a large file.
+LONGEST_CELL = 2**27
+# The limit of Python's csv module belongs to the process.
+_limit_held = threading.Lock()
 # The longer marks first, since that of UTF-32 begins as that of UTF-16 does.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -48,15 +54,42 @@ class Layout:
         """The number of each row's last line, and its cells, header included.
 
         Raises:
-            csv.Error: quotation marks are not closed.
+            csv.Error: quotation marks are not closed, or not followed by a separator; the message
+                names the row's first line.
         """
         for _ in range(self.skipped):
             file.readline()
         reader = csv.reader(
             file, delimiter=self.separator, skipinitialspace=self.blanks, strict=True
         )
-        for cells in reader:
+        while True:
+            first = reader.line_num + self.skipped + 1
+            try:
+                cells = _next_cells(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise csv.Error(
+                    f"the row that begins in line {first} has no end ({error}); close its "
+                    'quotation marks, and write "" for one within a cell'
+                ) from error
             yield reader.line_num + self.skipped, cells
+
+
+def _next_cells(reader: Any) -> list[str]:
+    """The next row, with cells of any length that Python's csv module alone would refuse.
+
+    Raises:
+        StopIteration: there is none.
+        csv.Error: it cannot be divided.
+    """
+    with _limit_held:
+        before = csv.field_size_limit(LONGEST_CELL)
+        try:
+            cells: list[str] = next(reader)
+        finally:
+            csv.field_size_limit(before)
+    return cells
 
 
 @contextmanager
@@ -136,8 +169,12 @@ def _tried(lines: list[str], separator: str) -> tuple[bool, int, int]:
     how many of these are one word, as names are.
     """
     reader = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=separator)
+    rows = []
     try:
-        rows = [cells for cells in reader if cells]
+        while True:
+            rows.append(_next_cells(reader))
+    except StopIteration:
+        rows = [cells for cells in rows if cells]
     except csv.Error:
         rows = []
     if not rows:

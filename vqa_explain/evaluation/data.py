@@ -165,7 +165,7 @@ def _check_length(data: ByNumber, limit: int | None) -> None:
 def _check_first(dataset: Any, data: Data) -> None:
     first = next(iter(data), None)
     if first is None:
-        raise InvalidInput("the data set is empty; there is nothing to evaluate")
+        raise InvalidInput(f"data set {data.name!r} is empty; give one that has rows")
     if not isinstance(first.image, WrongType):
         return
     raise InvalidInput(

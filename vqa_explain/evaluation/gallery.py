@@ -20,6 +20,7 @@ from vqa_explain.evaluation.stamps import digest
 from vqa_explain.examples import Example
 from vqa_explain.explaining import explain
 from vqa_explain.explanation import Explanation
+from vqa_explain.files import without_link
 from vqa_explain.methods import METHODS
 from vqa_explain.metrics.base import LOWER
 from vqa_explain.models.base import Model
@@ -113,7 +114,7 @@ class Gallery:
             **registry.parameters_of(method),
         )
         provenance = {**why.provenance, RUN: self._run_of(shown)}
-        replace(why, provenance=provenance).save(self._folder / shown.file)
+        replace(why, provenance=provenance).save(without_link(self._folder / shown.file))
 
     def unwritten(self) -> list[Shown]:
         """The chosen examples whose explanations are not kept yet."""

@@ -33,13 +33,13 @@ from vqa_explain.evaluation.shards import (
     LOST,
     OWN,
     ROW,
+    STAMPS,
     read_shard,
 )
 from vqa_explain.evaluation.stamps import Stamp, row_stamp
 from vqa_explain.evaluation.store import (
     PLACE,
     PLAN_HASH,
-    STAMPS,
     as_bytes,
     place_of,
 )
@@ -49,6 +49,7 @@ from vqa_explain.metrics.base import Metric, credits_of, held_by_example, lackin
 from vqa_explain.models.base import Model
 from vqa_explain.own_fills import Fill
 
+TRIES = 3  # calls that try an example which fails by errors of the system
 Judged = Callable[[bool], None]  # told of each example whether it failed
 
 
@@ -60,12 +61,14 @@ class Redo:
         table: the shard's file; `None` until it is read.
         examples: the indices of the rows that changed.
         methods, metrics: the texts of those whose code changed.
+        tries: of rows that failed by the system, how many calls have tried them.
     """
 
     table: bytes | None = None
     examples: frozenset[int] = frozenset()
     methods: frozenset[str] = frozenset()
     metrics: frozenset[str] = frozenset()
+    tries: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -174,10 +177,10 @@ class Workshop:
             for row in rows
             if row["metric"] == ERROR
         }
-        # A run that goes on tries these again.
-        for index in {*job.given_up, *judge.passing}:
-            stamps[index] = {**stamps.get(index, {}), LOST: ""}
+        for index, told in _to_try_again(job, judge).items():
+            stamps[index] = {**stamps.get(index, {}), LOST: told}
         judge.passing.clear()
+        judge.of_system.clear()
         kept, judge.kept = judge.kept, {}
         table = table_of(rows, self._about(job, stamps))
         return Done(
@@ -236,6 +239,18 @@ class Workshop:
             PLACE.decode(): place_of(job.kind, job.number),
             STAMPS.decode(): json.dumps(stamps),
         }
+
+
+def _to_try_again(job: Job, judge: Judge) -> dict[int, str]:
+    """The rows that a later call tries again → how many calls have tried them, where that counts.
+
+    Whether the system or a user's code is at fault for an error of the system cannot be told, so
+    after some calls it counts as the example's own.
+    """
+    before = {} if job.redo is None else job.redo.tries
+    tries = {index: before.get(index, 0) + 1 for index in judge.of_system}
+    found = {index: str(count) for index, count in tries.items() if count < TRIES}
+    return found | dict.fromkeys((*job.given_up, *judge.passing), "")
 
 
 def _no_grid(index: int, error: Exception) -> VQAExplainError:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from vqa_explain import registry
-from vqa_explain._memory import may_pass
+from vqa_explain._memory import is_of_the_system, may_pass
 from vqa_explain._shown import shown
 from vqa_explain.choosing import resolved_fills, with_chosen_fills
 from vqa_explain.cost import Cost
@@ -67,13 +67,16 @@ class Judge:
 
     Attributes:
         kept: file name → bytes of the explanations that the plan keeps, until they are taken.
-        passing: the indices of examples that failed where another try may succeed.
+        passing: the indices of examples that failed where another try may succeed, since memory or
+            an endpoint was at fault.
+        of_system: those that failed by an error of the system, or of code that raises such.
     """
 
     model: Model
     plan: Plan
     kept: dict[str, bytes] = field(default_factory=dict)
     passing: set[int] = field(default_factory=set)
+    of_system: set[int] = field(default_factory=set)
     _twins: dict[float, Model] = field(default_factory=dict)
 
     @cached_property
@@ -272,7 +275,9 @@ class Judge:
 
     def _noted(self, base: Row, error: Exception) -> str:
         """An error of an example in one line; whether another try may succeed is kept."""
-        if may_pass(error):
+        if is_of_the_system(error):
+            self.of_system.add(base["index"])
+        elif may_pass(error):
             self.passing.add(base["index"])
         return said(error)
 

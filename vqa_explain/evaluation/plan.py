@@ -13,6 +13,7 @@ from vqa_explain._fields import WrongField, check, read_dataclass
 from vqa_explain.errors import InvalidInput
 from vqa_explain.evaluation.divided import DIVIDED, divided
 from vqa_explain.examples import Example
+from vqa_explain.files import check_is_file
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
 
@@ -116,6 +117,7 @@ def read_plan(path: Path) -> Plan:
         InvalidInput: it is damaged, or from a newer version.
     """
     try:
+        check_is_file(path)
         data = json.loads(path.read_text(encoding="utf-8"))
         check(isinstance(data, dict), "it holds no mapping")
         written = data.pop("format")

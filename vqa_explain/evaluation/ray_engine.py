@@ -43,7 +43,8 @@ def run_on_ray(
         reading: the rows of the jobs, where Ray Data reads them.
 
     Raises:
-        InvalidInput: Ray is not installed or does not start, or there is no cluster at the address.
+        InvalidInput: Ray is not installed or does not start, there is no cluster at the address, or
+            none of its nodes has the GPU that the model is on.
         VQAExplainError: Ray gave up a job, whose workers were lost again and again.
     """
     with _reached_from_here_alone() if address is None else nullcontext():
@@ -58,10 +59,12 @@ def run_on_ray(
             _start(ray, workers, address)
     try:
         run = uuid4().hex  # a worker may outlive the run; the next one's code or data may differ
-        sent = ray.put(packed(workshop))
         gpus = 1 if workshop.model.device.type == "cuda" else 0
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_work)
-        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        at_once = _most_at_once(ray.cluster_resources(), gpus)
+        sent = ray.put(packed(workshop))
+        # By default Ray ends a process that used a GPU after each job, and the model with it.
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(_work)
+        most = AHEAD * at_once
         source, running = Jobs(jobs), dict[Any, Job]()
         while True:
             while len(running) < most and (job := source.take()) is not None:
@@ -78,6 +81,24 @@ def run_on_ray(
             reading.close()
         if ours:
             ray.shutdown()
+
+
+def _most_at_once(has: dict[str, float], gpus: int) -> int:
+    """How many jobs the cluster can do at once.
+
+    Args:
+        has: resource → how much of it the cluster has.
+        gpus: how many a job needs.
+
+    Raises:
+        InvalidInput: it has none, for which Ray would wait without end.
+    """
+    if gpus and has.get("GPU", 0) < gpus:
+        raise InvalidInput(
+            "the model is on a GPU, and no node of the Ray cluster has one; load the model with "
+            "device='cpu', or start a node that has a GPU"
+        )
+    return max(1, int(has.get("GPU" if gpus else "CPU", 1)))
 
 
 @contextmanager
@@ -177,6 +198,7 @@ def _work(sent: list[Any], run: str, job: Job, timeout: float | None) -> Done:
     job = with_examples(job)
     if timeout is None:
         if run not in _workshops:
+            _workshops.clear()  # the model of an earlier run, which may fill the memory
             _workshops[run] = _read_here(ray.get(sent[0]))
         return _workshops[run](job)
     if run not in _crews:

@@ -4,6 +4,8 @@ and what must be computed again because something changed.
 
 import json
 import logging
+import re
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -66,6 +68,7 @@ def resume(store: Store, plan: Plan, dataset: Data) -> Resumed:
             store.remove(EXAMPLES, number)
             continue
         redo = _redo(plan, about, {i for i in expected if old.get(i) != rows[i]}, expected)
+        redo = replace(redo, tries=_tries(old))
         said |= dict.fromkeys(_changed_code(plan, about))
         if redo == Redo() and set(old) == set(expected) and not path.name.startswith("old-"):
             found.finished.add(number)
@@ -131,6 +134,12 @@ def _redo(plan: Plan, about: Stamps, changed: set[int], expected: list[int]) -> 
     return Redo(None, frozenset(changed), methods, metrics)
 
 
+def _tries(stamps: dict[int, Stamp]) -> dict[int, int]:
+    """How many calls have tried the rows that failed by the system."""
+    told = {index: stamp.get(LOST, "") for index, stamp in stamps.items()}
+    return {index: int(count) for index, count in told.items() if re.fullmatch("[0-9]", count)}
+
+
 def _changed_code(plan: Plan, about: Stamps) -> list[str]:
     old = about.get("versions", {})
     names = sorted(set(old) | set(plan.versions))
@@ -164,7 +173,7 @@ def _lost_rows(count: int) -> dict[str, None]:
         return {}
     return {
         f"{count:,} rows were given up for want of memory, time, worker processes or an endpoint's "
-        "answers": None
+        "answers, or by an error of the system": None
     }
 
 

@@ -154,7 +154,8 @@ def evaluate(
             what is left is worth their start (one for a model on an accelerator). A worker that
             ends, or gives no sign of life for a minute, is replaced. An example at which three
             workers are lost is counted as an error. So is one that fails for want of memory, by
-            the system or because an endpoint gives no answer. The next call tries these again.
+            the system or because an endpoint gives no answer. The next call tries these again; one
+            that fails by errors of the system (OSError) is tried by three calls.
         address: of a Ray cluster.
         example_timeout: seconds that one example may take, its reading by number among them. One
             that takes longer is counted as an error, its worker is replaced, and the next call

@@ -35,7 +35,10 @@ GRID_SCHEMA = pa.schema(
 GRID_ROWS = 10  # questions in one piece of the grid
 SCHEMAS = {EXAMPLES: SCHEMA, GRID: GRID_SCHEMA}
 TIMES_THE_FILE, SPARE = 4, 2**26  # bytes of memory that a shard may take: this many files, and this
-LOST = "lost"  # in the stamp of a row that is tried again, since no fault of its own was seen
+# In the stamp of a row that is tried again, since no fault of its own was seen; with how many calls
+# have tried it, where that counts.
+LOST = "lost"
+STAMPS = b"stamps"  # in a shard's metadata: what its rows depend on, as JSON
 NAMED = {"question", LOST}  # one of these is in the stamp of every row
 DAMAGED = (OSError, pa.ArrowException, WrongField)  # what a file raises that is none of ours
 
@@ -119,11 +122,15 @@ def _check_examples(table: pa.Table, number: int, plan: Plan) -> None:
     # The values themselves, since pandas tells no NaN from what is missing.
     for name in ("probability", "value", "seconds"):
         numbers = table[name].drop_null().to_numpy()
-        check(not np.isnan(numbers).any(), f"{name} is not a number somewhere")
+        check(np.isfinite(numbers).all(), f"{name} is not a number somewhere")
     check(frame["probability"].dropna().between(0, 1 + 1e-6).all(), "a probability is above 1")
     for name in ("forwards", "backwards", "seconds"):
         spent = frame[name].dropna()
         check((spent >= 0).all() and np.isfinite(spent).all(), f"{name} are below 0")
+    stamps = stamps_of((table.schema.metadata or {}).get(STAMPS, b"{}"), EXAMPLES)
+    if stamps is not None:
+        told = {int(index) for index in stamps["rows"]}
+        check(set(frame["index"]) == told, "it lacks an example, or has one too many")
     _check_curves(table)
 
 

@@ -27,6 +27,7 @@ from vqa_explain import registry
 from vqa_explain.errors import VQAExplainError
 from vqa_explain.examples import Example, Given, Page, read_image
 from vqa_explain.features.parts import TextPart
+from vqa_explain.files import check_is_file
 from vqa_explain.models.base import Model
 from vqa_explain.models.weights import bits
 from vqa_explain.own_fills import fills_among
@@ -200,6 +201,7 @@ def _of_pillow(image: Any) -> str:
 def _file(path: Path, pictures: str) -> str:
     try:
         if pictures == "content":
+            check_is_file(path)
             return digest("file", path.read_bytes())
         about = path.stat()
     except (OSError, ValueError) as error:

@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 
 from vqa_explain.errors import InvalidInput, unwritable
 from vqa_explain.evaluation.plan import Plan, read_plan
-from vqa_explain.evaluation.shards import DAMAGED, read_shard, stamps_of
-from vqa_explain.files import write_atomically
+from vqa_explain.evaluation.shards import DAMAGED, STAMPS, read_shard, stamps_of
+from vqa_explain.files import check_is_file, without_link, write_atomically
 
 log = logging.getLogger("vqa_explain")
 
 PLAN_HASH = b"plan"  # in a shard's metadata: whose it is
-STAMPS = b"stamps"  # and what its rows depend on, as JSON
 PLACE = b"place"  # and which shard it is, since a file can be copied under another name
 ASIDE = "old-"  # before the name of a shard of which some rows no longer hold
 
@@ -88,7 +87,7 @@ class Store:
 
     def write_plan(self, plan: Plan) -> None:
         """Notes the plan with its code and versions."""
-        write_atomically(self.plan_path, plan.to_json().encode())
+        write_atomically(without_link(self.plan_path), plan.to_json().encode())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -99,23 +98,31 @@ class Store:
         """
         path = self.folder / "lock"
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            # A link could point at a file of somebody's, which would be overwritten.
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            raise InvalidInput(f"{str(path)!r} cannot be written: {error.strerror}") from error
+            raise _no_lock(path, error) from error
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                other = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-                raise InvalidInput(
-                    f"another run is at work in {str(self.folder)!r} (process {other}); wait for "
-                    "it or stop it"
-                ) from error
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            self._lock(path, handle)
             yield
         finally:
             os.close(handle)
+
+    def _lock(self, path: Path, handle: int) -> None:
+        """Locks an open file, and notes this process in it."""
+        try:
+            check_is_file(path)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            other = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
+            raise InvalidInput(
+                f"another run is at work in {str(self.folder)!r} (process {other}); wait for "
+                "it or stop it"
+            ) from error
+        except OSError as error:
+            raise _no_lock(path, error) from error
 
     def shard_path(self, kind: str, number: int) -> Path:
         return self.folder / "shards" / f"{kind}-{number:06d}.parquet"
@@ -176,6 +183,7 @@ class Store:
 
     def _about(self, path: Path) -> dict[bytes, bytes]:
         try:
+            check_is_file(path)
             return pq.read_schema(path).metadata or {}
         except (OSError, pa.ArrowException):
             return {}  # damaged: it is computed again
@@ -188,10 +196,11 @@ class Store:
         """
         try:
             for name, explanation in kept.items():
-                write_atomically(self.folder / "explanations" / name, explanation)
-            write_atomically(self.shard_path(kind, number), content)
+                path = without_link(self.folder / "explanations" / name)
+                write_atomically(path, explanation)
+            write_atomically(without_link(self.shard_path(kind, number)), content)
             self.aside(kind, number).unlink(missing_ok=True)
-        except InvalidInput as error:
+        except (InvalidInput, OSError) as error:
             raise InvalidInput(
                 f"shard {number} cannot be written: {error}; finished ones are kept, and the same "
                 "command goes on"
@@ -219,6 +228,13 @@ class Store:
                 f"shard {str(path)!r} is damaged ({' '.join(str(error).split())[:200]}); delete it "
                 "and evaluate again"
             ) from error
+
+
+def _no_lock(path: Path, error: OSError) -> InvalidInput:
+    """An error for a lock that a run cannot have."""
+    return InvalidInput(
+        f"{str(path)!r} cannot be locked: {error.strerror}; delete it, or choose another folder"
+    )
 
 
 def place_of(kind: str, number: int) -> str:

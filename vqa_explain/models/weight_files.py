@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,15 @@ def check_folder(folder: Path, name: str) -> None:
     `INDEX`, or only an adapter.
 
     Raises:
-        InvalidInput: it holds an adapter without its network or with pickled weights, or parts of
-            a distributed checkpoint.
+        InvalidInput: it holds an adapter without its network or with pickled weights, parts of
+            a distributed checkpoint, or a pipe or device, which would be read without end.
     """
+    for path in chain(folder.glob("*"), folder.glob("*/*")):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InvalidInput(
+                f"model {name!r} holds {path.name!r}, which is a pipe or a device and no file; "
+                "remove it, or fetch the model again"
+            )
     is_adapter = (folder / ADAPTER_CONFIG).is_file()
     if is_adapter and not (folder / "config.json").is_file():
         raise InvalidInput(

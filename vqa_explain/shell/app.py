@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, VQAExplainError
+from vqa_explain.files import without_link
 from vqa_explain.shell import evaluation as cli_evaluation
 from vqa_explain.shell import terminal
 from vqa_explain.shell.evaluation import Json, load_settings
@@ -249,7 +250,7 @@ def view(
 
         report = Report(files[0])
         place = _place_of(example, places_of(report))
-        _say_page(report.to_viewer(out or files[0] / PAGE), place)
+        _say_page(report.to_viewer(out or without_link(files[0] / PAGE)), place)
         return
     place = _place_of(example, {number: number for number in range(len(files))})
     out = out or Path("explanations.html")
@@ -287,7 +288,9 @@ def _write(explanation: "Explanation", out: Path) -> None:
     elif out.suffix == ".html":
         explanation.to_html(out)
     else:
-        explanation.plot().savefig(out, dpi=150)
+        from vqa_explain.figures.evidence import written_figure
+
+        written_figure(explanation.plot(), out, dpi=150)
 
 
 @app.command
@@ -331,8 +334,7 @@ def main() -> None:
             terminal.complain(error)
             sys.exit(2)
         except KeyboardInterrupt:
-            terminal.complain("stopped")
-            sys.exit(130)
+            terminal.stop()
 
 
 if __name__ == "__main__":

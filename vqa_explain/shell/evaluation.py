@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from vqa_explain import registry
 from vqa_explain.errors import InvalidInput, MissingColumn, unknown
+from vqa_explain.files import without_link
 from vqa_explain.shell import terminal
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def report(run: Path, /, *, html: Path | None = None, json_: Json = False) -> No
 
     if html is not None and html.suffix != ".html":
         raise InvalidInput(f"--html {str(html)!r} must end in .html")
-    _show(Report(run), html or run / "report.html", json_)
+    _show(Report(run), html or without_link(run / "report.html"), json_)
 
 
 def _show(report: "Report", html: Path | None, as_json: bool) -> None:

@@ -6,10 +6,11 @@ written, one sentence says so.
 import codecs
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
@@ -93,6 +94,13 @@ def complain(problem: object) -> None:
     """Writes one line of what is wrong to the error stream, if that can be written."""
     with suppress(OSError):
         print(f"vqa-explain: {visible(str(problem))}", file=sys.stderr)
+
+
+def stop() -> NoReturn:
+    """Ends the command that Ctrl-C has stopped, with one line; a second Ctrl-C ends it at once."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    complain("stopped")
+    sys.exit(130)
 
 
 @contextmanager

@@ -48,10 +48,13 @@ class KeptAnswers:
             return None
 
     def put(self, key: str, answer: Any) -> None:
-        """Keeps an answer, which JSON can hold."""
+        """Keeps an answer, which JSON can hold; where it cannot be written, the log says so."""
         path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, json.dumps(answer, ensure_ascii=False).encode())
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, json.dumps(answer, ensure_ascii=False).encode())
+        except (OSError, InvalidInput) as error:  # the answer itself is there
+            log.warning("the answer cannot be kept, and is asked again next time: %s", error)
 
     def _path(self, key: str) -> Path:
         # Folders of many thousand files are slow on some systems.
