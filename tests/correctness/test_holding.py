@@ -1030,7 +1030,7 @@ def test_no_method_needs_float64_of_a_device(
     tried = 0
     for method, cls in METHODS.items():
         # Its regions are its boxes.
-        settings = {
+        settings: dict[str, Any] = {
             "method": method,
             "regions": None if kind == "lxmert" else 2,
         }
