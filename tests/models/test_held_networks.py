@@ -113,7 +113,8 @@ REFUSED = {"meta": "on the meta device, which holds no numbers"}
 QUANTIZED = ("4 bits", "8 bits")
 # A buffer of Mllama's stays on the meta device.
 FAIL_THEMSELVES = (("offloaded", "mllama"), ("offloaded to disk", "mllama"))
-TRACED_FOR_LONG = ("florence2", "mllama")  # their layers are compiled in place
+# Their layers are compiled in place.
+TRACED_FOR_LONG = ("florence2", "mllama", "idefics2", "qwen3_vl")
 FAST = ("LoRA", "offloaded", "bfloat16")
 CASES = [
     pytest.param(
