@@ -223,7 +223,8 @@ main()
 
 def test_the_command_imports_next_to_nothing_before_it_begins() -> None:
     """What is imported before, Ctrl-C ends with a traceback."""
-    code = "import sys; before = set(sys.modules); import vqa_explain.shell.start; print(*before ^ {*sys.modules})"
+    load = "before = set(sys.modules); import vqa_explain.shell.start"
+    code = f"import sys; {load}; print(*before ^ {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
     loaded = {one for one in done.stdout.split() if not one.startswith("vqa_explain")}

@@ -187,7 +187,9 @@ def evaluate(
     if not (progress is None or callable(progress)):
         raise InvalidInput(f"progress is a function of three numbers, not {shown(progress)}")
     if not isinstance(fills, Mapping | None):
-        raise InvalidInput(f"fills= is a mapping such as {{'image': 'blur'}}, not {shown(fills)}")
+        raise InvalidInput(
+            f"fills= is a mapping such as {{'question': 'mask'}}, not {shown(fills)}"
+        )
     limit = None if limit is None else int(limit)
     seed, shard = int(seed), int(shard)
     check_divisions(model, regions, words)

@@ -323,8 +323,8 @@ class ImageFeature(Feature):
             notes.append(f"every value of {called} is 0: the method found nothing in it")
         if part.padding >= TOLD_PADDING:
             notes.append(
-                f"{percent_text(part.padding)} of the values of {called} fell on padding around it, which "
-                "shows nothing, and are in no region"
+                f"{percent_text(part.padding)} of the values of {called} fell on padding around it, "
+                "which shows nothing, and are in no region"
             )
         return tuple(notes)
 

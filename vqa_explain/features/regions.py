@@ -314,8 +314,8 @@ def _from_masks(
     if left.any():
         if asked.rest == "refuse":
             raise InvalidInput(
-                f"the regions leave out {percent_text(left.mean())} of the picture; give rest='one' to make "
-                "it one more region, or rest='grid' to divide it"
+                f"the regions leave out {percent_text(left.mean())} of the picture; give rest='one' "
+                "to make it one more region, or rest='grid' to divide it"
             )
         labels[left] = len(masks)
         if asked.rest == "grid":

@@ -34,7 +34,7 @@ class SharedPasses:
     _room: int = 0
 
     def gradients(self, key: bytes, targets: Sequence[Target], target: Target) -> Gradients | None:
-        """The target's scores (B,) and gradients at leaves with this digest, where they are known."""
+        """The target's scores (B,) and gradients at leaves with this digest, if they are known."""
         group, number = self._place(targets, target)
         if group != self._group:
             self._group, self._room = group, KEPT_BYTES

@@ -365,8 +365,8 @@ def _check_blocks_of(model: Model, encoded: Encoded, name: str) -> Encoded:
             raise _failed_check(
                 model,
                 "a block returns to its place",
-                f"a block of the picture was changed, and {percent_text(1 - share)} of the change came back "
-                "outside the block",
+                f"a block of the picture was changed, and {percent_text(1 - share)} of the change "
+                "came back outside the block",
             )
     return changed
 

@@ -411,8 +411,8 @@ def _verify(
         if agreeing < AGREE:
             raise InvalidInput(
                 f"the transform of model {name!r} moves pixels in a way that cannot be followed: "
-                f"of a test picture of {size[1]} × {size[0]}, {percent_text(1 - agreeing)} arrives elsewhere "
-                "than measured; use another transform, such as Resize and CenterCrop"
+                f"of a test picture of {size[1]} × {size[0]}, {percent_text(1 - agreeing)} arrives "
+                "elsewhere than measured; use another transform, such as Resize and CenterCrop"
             )
 
 

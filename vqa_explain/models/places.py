@@ -20,8 +20,9 @@ States = Callable[[Tensor], Tensor]  # pixels (B, C, H', W') â†’ states (B, N, â
 # How well the states that should change most must stand out, as the area under the ROC curve: 1 if
 # each of them changes more than every other, one half if they are like the others.
 CLEAR = 0.9
-# States of trained networks mix: single cells stand out less there, as long as quarters of the frame
-# do. States in any other order have an area near one half, and quarters near 1.
+# States of trained networks mix, so that single cells stand out less there. This area is enough if
+# quarters of the frame stand out. States in any other order have an area near one half, and
+# quarters near 1.
 MIXED = 0.7
 OWN_QUARTER = 1.5  # times as much as by another quarter's change
 PROBES = 2  # changed frames beside the frame itself: three forward passes of what is looked at

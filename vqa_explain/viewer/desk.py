@@ -607,8 +607,8 @@ class Desk:
             self._worker.let_urgent_go_first()
 
         try:
-            # Methods of one or few passes tell no progress, and end before the next pass. A round of
-            # a game, which tells its progress at its end, may have thousands of coalitions.
+            # Methods of one or few passes tell no progress, and end before the next pass. A game tells
+            # its progress at the end of a round, which may have thousands of coalitions.
             with (
                 asked_before_use(raising(is_over)),
                 let_go_between_batches(self._worker.let_urgent_go_first),

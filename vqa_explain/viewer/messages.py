@@ -229,8 +229,10 @@ def read_plain(kind: Callable[..., T], given: Mapping[str, Any]) -> T:
 
 
 def number_of(message: Any) -> int:
-    """The number by which a view knows that its message was heard; 0 where there is none, or one
-    that no view counts up to: all later ones would be below it.
+    """The message's number, which tells a view that it was heard.
+
+    It is 0 where the message has none, or one too large to have been counted: later numbers would
+    be smaller, and so never heard.
     """
     number = message.get("number") if isinstance(message, Mapping) else 0
     if isinstance(number, float):

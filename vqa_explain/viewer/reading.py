@@ -17,7 +17,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def can_be_read(dataset: object) -> bool:
-    """Whether it may hold examples, one after another or by their place, as torch's data sets do."""
+    """Whether it may hold examples, one after another or by place, as torch's data sets do."""
     if isinstance(dataset, str | bytes | Mapping):
         return False
     return isinstance(dataset, Iterable) or _has_places(dataset)

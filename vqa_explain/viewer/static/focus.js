@@ -11,7 +11,10 @@ function canHaveFocus(node) {
   return node.isConnected && !node.disabled && node.checkVisibility({ visibilityProperty: true });
 }
 
-/** A node that is taken out loses the focus, even where it is put back at once. @param {Node} node @param {MutationRecord[]} records */
+/**
+ * A node that is taken out loses the focus, even where it is put back at once.
+ * @param {Node} node @param {MutationRecord[]} records
+ */
 function wasMoved(node, records) {
   return records.some(({ removedNodes }) => [...removedNodes].some((one) => one.contains(node)));
 }

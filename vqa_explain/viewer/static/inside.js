@@ -4,7 +4,7 @@
 import { colorAt, css } from "./color.js";
 import { el, fill, roving, svg } from "./dom.js";
 import { percent, valueText } from "./numbers.js";
-import { ofWord } from "./wordrows.js";
+import { ofWord, sharesOfInputs } from "./wordrows.js";
 
 /** @typedef {import("./types").Explanation} Explanation */
 /** @typedef {import("./types").Inside} Inside */
@@ -45,15 +45,9 @@ export function ofDepth(whole, { block, head }) {
     ...part,
     players: part.players.map((player) => ({ ...player, value: attention.values.data[at++], error: null, band: null })),
   }));
-  return { ...base, parts, share: sharesOfInputs(parts), explained: `attention of head ${head} in block ${block}` };
-}
-
-/** The share of each input. @param {import("./types").Part[]} parts @returns {Record<string, number>} */
-function sharesOfInputs(parts) {
   const free = parts.filter((part) => !part.fixed);
-  const sums = free.map((part) => part.players.reduce((sum, { value }) => sum + Math.abs(value), 0));
-  const all = sums.reduce((sum, one) => sum + one, 0);
-  return all ? Object.fromEntries(free.map((part, i) => [part.name, sums[i] / all])) : {};
+  const share = sharesOfInputs(free.map(({ name, players: all }) => [name, all.map(({ value }) => value)]));
+  return { ...base, parts, share, explained: `attention of head ${head} in block ${block}` };
 }
 
 /** What is lost without a head, as a clause. @param {number} lost */

@@ -45,6 +45,13 @@ export function busyLine(told) {
     return done > first ? ((total - done) * (now - began)) / (done - first) / 1000 : null;
   }
 
+  /** @param {number} index @param {number} done @param {number} total */
+  function progressText(index, done, total) {
+    const left = secondsLeft(index, done, total);
+    const calls = `${countText(done)} of ${countText(total)} calls of the model`;
+    return left === null ? calls : `${calls}, ${leftText(left)}`;
+  }
+
   /**
    * @param {any} entry of the list
    * @param {any} told progress
@@ -59,9 +66,7 @@ export function busyLine(told) {
     const known = isSelected && total;
     if (known) progress.value = Number(done) / Number(total);
     else progress.removeAttribute("value");
-    const left = known ? secondsLeft(Number(index), Number(done), Number(total)) : null;
-    const calls = `${countText(Number(done))} of ${countText(Number(total))} calls of the model`;
-    said.textContent = known ? calls + (left === null ? "" : `, ${leftText(left)}`) : `${entry.state} …`;
+    said.textContent = known ? progressText(Number(index), Number(done), Number(total)) : `${entry.state} …`;
   }
 
   return { node, show };

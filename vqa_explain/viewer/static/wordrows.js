@@ -65,12 +65,14 @@ function summed(whole, rows) {
   const parts = whole.parts.map((_, place) => sumOfPart(rows.map((row) => row.parts[place])));
   const target = rows.map((row) => row.target).join(" ");
   const errors = rows.map((row) => row.error);
+  const names = whole.parts.map(({ name }) => name);
+  const inputs = names.map((name, place) => /** @type {[string, number[]]} */ ([name, parts[place].values]));
   const error = errors.includes(null) ? null : errors.reduce((sum, one) => Number(sum) + Number(one), 0);
   return {
     ...rows[0],
     ...{ target, parts, error, errorText: "", contrast: null },
     explained: `the sum over ${rows.length} words of the answer, “${target}”`,
-    share: sharesOfParts(whole, parts),
+    share: sharesOfInputs(inputs.filter(([name]) => name in whole.share)),
   };
 }
 
@@ -85,7 +87,10 @@ function sumOfPart(parts) {
   return parts[0].heat ? { ...found, full, ...sumOfMaps(parts) } : { ...found, full };
 }
 
-/** A map of single pixels, as far as the maps of the words are drawn: in 127 steps to their full colors. @param {any[]} parts */
+/**
+ * A map of single pixels, as far as the maps of the words are drawn: in 127 steps to their full colors.
+ * @param {any[]} parts
+ */
 function sumOfMaps(parts) {
   const { shape, data } = parts[0].heat;
   const sums = new Float32Array(data.length);
@@ -97,15 +102,11 @@ function sumOfMaps(parts) {
   return { heat: { shape, data: steps }, mapBare: 0, mapFull: full };
 }
 
-/** Each input's share of the absolute values, as of the whole. @param {Explanation} whole @param {{values: number[]}[]} parts */
-function sharesOfParts(whole, parts) {
-  const sizes = whole.parts.map((part, place) => [
-    part.name,
-    parts[place].values.reduce((sum, v) => sum + Math.abs(v), 0),
-  ]);
-  const known = sizes.filter(([name]) => name in whole.share);
-  const total = known.reduce((sum, [, size]) => sum + Number(size), 0);
-  return Object.fromEntries(known.map(([name, size]) => [name, total ? Number(size) / total : 0]));
+/** The inputs' shares of the absolute values. @param {[string, number[]][]} inputs @returns {Record<string, number>} */
+export function sharesOfInputs(inputs) {
+  const sizes = inputs.map(([, values]) => values.reduce((sum, value) => sum + Math.abs(value), 0));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  return Object.fromEntries(inputs.map(([name], i) => [name, total ? sizes[i] / total : 0]));
 }
 
 /**
@@ -124,7 +125,10 @@ export function fedWords(whole, place) {
   });
 }
 
-/** The words that a part adds most to, in words; "" where none can be told from zero. @param {Explanation} whole @param {import("./types").Place} place */
+/**
+ * The words that a part adds most to, in words; "" where none can be told from zero.
+ * @param {Explanation} whole @param {import("./types").Place} place
+ */
 export function fedText(whole, place) {
   const told = (fedWords(whole, place) ?? []).map((fed, number) => ({ ...fed, text: whole.outputs?.[number].target }));
   const sure = told.filter((fed) => fed.value !== 0 && !isUnsure(fed));
